@@ -1,0 +1,1 @@
+"""Vocabulary shared by every layer: settings, skeleton, cohort sheet, files on disk, errors."""

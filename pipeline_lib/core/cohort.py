@@ -1,0 +1,106 @@
+"""The cohort sheet: which videos there are, and what the user says of them."""
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline_lib.core.errors import SheetError
+from pipeline_lib.core.tables import SHEET_OPTIONAL, SHEET_REQUIRED
+
+_VIDEO_ID = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Video:
+    """One row of the cohort sheet.
+
+    Attributes
+    ----------
+    video
+        Unique name.
+    path
+        Absolute path of the file, which need not exist.
+    session, camera, calibration
+        As in the sheet; empty where not given. Calibration is an absolute path.
+    metadata
+        Every other column, in the sheet's order.
+    """
+
+    video: str
+    path: Path
+    session: str = ""
+    camera: str = ""
+    calibration: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def read_cohort(sheet: Path) -> tuple[Video, ...]:
+    """Read a cohort sheet; missing video files are left to the probe.
+
+    Parameters
+    ----------
+    sheet
+        Tab-separated table with at least the columns ``video`` and ``path``.
+
+    Raises
+    ------
+    SheetError
+        With one line per problem: missing file or columns, bad or duplicate names, empty paths.
+    """
+    try:
+        with sheet.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t")
+            header = tuple(reader.fieldnames or ())
+            rows = list(reader)
+    except FileNotFoundError:
+        raise SheetError(
+            str(sheet), ["no such file; `cohortpose init` writes one for a folder of videos"]
+        ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SheetError(str(sheet), [f"is not a UTF-8 text table: {error}"]) from None
+    missing = [name for name in SHEET_REQUIRED if name not in header]
+    if missing:
+        found = ", ".join(header) or "nothing"
+        raise SheetError(
+            str(sheet),
+            [f"missing column `{name}` (tab-separated; found: {found})" for name in missing],
+        )
+    problems = _find_problems(rows, header)
+    if problems:
+        raise SheetError(str(sheet), problems)
+    return tuple(_parse_row(row, sheet.parent.resolve()) for row in rows)
+
+
+def _find_problems(rows: list[dict[str, str]], header: tuple[str, ...]) -> list[str]:
+    problems = [f"column `{name}` twice" for name, n in Counter(header).items() if n > 1]
+    if not rows:
+        problems.append("no videos: add one row per video")
+    first_line: dict[str, int] = {}
+    for line, row in enumerate(rows, start=2):
+        video = row["video"] or ""
+        if not _VIDEO_ID.fullmatch(video):
+            problems.append(f"line {line}: video {video!r} must be letters, digits and . _ - only")
+        elif video in first_line:
+            problems.append(f"line {line}: video {video} already on line {first_line[video]}")
+        first_line.setdefault(video, line)
+        if not row["path"]:
+            problems.append(f"line {line}: no path")
+        if None in row:
+            problems.append(f"line {line}: more cells than columns")
+    return problems
+
+
+def _parse_row(row: dict[str, str], folder: Path) -> Video:
+    known = {*SHEET_REQUIRED, *SHEET_OPTIONAL}
+    calibration = row.get("calibration") or ""
+    return Video(
+        video=row["video"],
+        # Not resolved further: a link is a path the user chose.
+        path=folder / row["path"],
+        session=row.get("session") or "",
+        camera=row.get("camera") or "",
+        calibration=str(folder / calibration) if calibration else "",
+        metadata={key: value or "" for key, value in row.items() if key not in known},
+    )

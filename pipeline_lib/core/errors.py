@@ -1,0 +1,58 @@
+"""Errors that people read: what is wrong, what was expected, what to do."""
+
+from collections.abc import Iterable
+
+# A sheet of thousands of rows can be wrong in each of them.
+_MOST_SHOWN = 20
+
+
+class CohortposeError(Exception):
+    """Base of every error that the command line reports without a traceback."""
+
+
+class ProblemsError(CohortposeError):
+    """Several problems found in one pass, reported together.
+
+    Parameters
+    ----------
+    where
+        What was checked: a file or a section.
+    problems
+        One line each, all kept, the first 20 shown; empty input is a programming error.
+    """
+
+    def __init__(self, where: str, problems: Iterable[str]) -> None:
+        self.where = where
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        lines = "\n".join(f"  - {problem}" for problem in self.problems[:_MOST_SHOWN])
+        if count > _MOST_SHOWN:
+            lines += f"\n  ... and {count - _MOST_SHOWN} more"
+        super().__init__(f"{where}: {count} problem{'s' if count != 1 else ''}\n{lines}")
+
+
+class ConfigError(ProblemsError):
+    """The config cannot be used as it is."""
+
+
+class SheetError(ProblemsError):
+    """The cohort sheet cannot be used as it is."""
+
+
+class LabelError(ProblemsError):
+    """Label tables or their images cannot be mapped."""
+
+
+class VideoError(CohortposeError):
+    """One video cannot be used; the rest of the cohort can.
+
+    The message is the reason written in the ledger.
+    """
+
+
+class ModelError(CohortposeError):
+    """A network, its weights or its settings cannot be used."""
+
+
+class StoreError(CohortposeError):
+    """A stored file is missing, of another version, or does not hold what is expected."""

@@ -1,0 +1,154 @@
+"""Where everything lies under the results folder. No other module spells these names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The records of one shard: the declared outputs of its jobs."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Videos of the shard: the only video-side input of its jobs."""
+        return self.folder / "manifest.tsv"
+
+    @property
+    def probe(self) -> Path:
+        """Container facts and fingerprint of each video."""
+        return self.folder / "probe.tsv"
+
+    @property
+    def frames(self) -> Path:
+        """How frame selection ended for each video."""
+        return self.folder / "frames.tsv"
+
+    def infer(self, model: str) -> Path:
+        """How inference ended for each video."""
+        return self.folder / f"infer-{model}.tsv"
+
+    def filter(self, model: str) -> Path:
+        """How filtering ended for each video."""
+        return self.folder / f"filter-{model}.tsv"
+
+    def export(self, model: str) -> Path:
+        """How exporting ended for each video."""
+        return self.folder / f"export-{model}.tsv"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """One trained network."""
+
+    folder: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of Lightning checkpoints, ``last.ckpt`` among them."""
+        return self.folder / "checkpoints"
+
+    @property
+    def network(self) -> Path:
+        """The exported network (ONNX)."""
+        return self.folder / "network.onnx"
+
+    @property
+    def weights(self) -> Path:
+        """The same weights for PyTorch."""
+        return self.folder / "network.pt"
+
+    @property
+    def card(self) -> Path:
+        """``model.json``: skeleton, stride, scale, normalisation, training record, hashes."""
+        return self.folder / "model.json"
+
+    @property
+    def history(self) -> Path:
+        """Learning curves: epoch, step, metric, value."""
+        return self.folder / "history.tsv"
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results folder of a run."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """One row per video of the sheet."""
+        return self.root / "ledger.tsv"
+
+    @property
+    def config(self) -> Path:
+        """Every setting in force."""
+        return self.root / "config.resolved.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, git commit, seeds, hashes."""
+        return self.root / "provenance.json"
+
+    @property
+    def shards(self) -> Path:
+        """Folder of shards; ``plan.tsv`` beside them says which video is where."""
+        return self.root / "shards"
+
+    @property
+    def plan(self) -> Path:
+        """Append-only table: video, shard, state."""
+        return self.shards / "plan.tsv"
+
+    def shard(self, shard: str) -> ShardFiles:
+        """Records of one shard."""
+        return ShardFiles(self.shards / shard)
+
+    def frames(self, video: str) -> Path:
+        """Folder of the frames selected from one video, ``frames.tsv`` among them."""
+        return self.root / "frames" / video
+
+    @property
+    def labels(self) -> Path:
+        """Imported labels, one row per point."""
+        return self.root / "labels" / "labels.parquet"
+
+    @property
+    def targets(self) -> Path:
+        """Zarr store of training targets."""
+        return self.root / "targets" / "targets.zarr"
+
+    def model(self, model: str) -> ModelFiles:
+        """Files of one trained network."""
+        return ModelFiles(self.root / "models" / model)
+
+    def metrics(self, model: str) -> Path:
+        """Metrics on labelled frames: bodypart, split, metric, value."""
+        return self.root / "evaluation" / model / "metrics.tsv"
+
+    def predictions(self, model: str) -> Path:
+        """Predicted keypoints of every labelled frame."""
+        return self.root / "evaluation" / model / "predictions.parquet"
+
+    def poses(self, model: str, video: str) -> Path:
+        """Pose file of one video as the network gave it."""
+        return self.root / "poses" / model / f"{video}.zarr"
+
+    def filtered(self, model: str, video: str) -> Path:
+        """Pose file of one video after filtering."""
+        return self.root / "filtered" / model / f"{video}.zarr"
+
+    def exported(self, model: str, video: str, suffix: str) -> Path:
+        """Exported table of one video; suffix without the dot."""
+        return self.root / "exports" / model / f"{video}.{suffix}"
+
+    @property
+    def report(self) -> Path:
+        """The report page."""
+        return self.root / "report" / "index.html"
+
+    @property
+    def report_summaries(self) -> Path:
+        """Cache of the report: summary of each pose file, by its key."""
+        return self.root / "report" / "summaries.json"

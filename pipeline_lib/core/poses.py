@@ -1,0 +1,50 @@
+"""Poses of one video: what inference, tracking and filtering hand to each other."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Keypoints of every true frame of one video.
+
+    Attributes
+    ----------
+    position
+        Shape (time, 2, keypoint, individual), float32, x and y in px of the full-resolution
+        frame, (0, 0) being the centre of the top-left pixel. NaN: not found, or no frame.
+    confidence
+        Shape (time, keypoint, individual), float32 in 0..1. NaN: the frame could not be decoded.
+    frame_status
+        Shape (time,), uint8, values of `pipeline_lib.core.tables.FrameStatus`.
+    time
+        Shape (time,), float64, presentation time in seconds.
+    bodyparts, individuals
+        Names along the keypoint and individual axes.
+    attributes
+        JSON-like record: fps, video, key, versions and what else a later reader wants to know.
+    """
+
+    position: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    frame_status: NDArray[np.uint8]
+    time: NDArray[np.float64]
+    bodyparts: tuple[str, ...]
+    individuals: tuple[str, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        frames, keypoints = len(self.time), len(self.bodyparts)
+        individuals = len(self.individuals)
+        expected = {
+            "position": (frames, 2, keypoints, individuals),
+            "confidence": (frames, keypoints, individuals),
+            "frame_status": (frames,),
+        }
+        for name, shape in expected.items():
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"{name} has shape {found}, expected {shape}")

@@ -1,0 +1,51 @@
+"""The skeleton: named bodyparts, the edges that join them and their left-right pairs."""
+
+from collections import Counter
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+class Skeleton(BaseModel):
+    """Bodyparts in the order of every keypoint axis, with edges and symmetries by name.
+
+    Empty ``bodyparts`` in a config mean: take them from the labels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bodyparts: tuple[str, ...] = ()
+    edges: tuple[tuple[str, str], ...] = ()
+    symmetries: tuple[tuple[str, str], ...] = ()
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        repeated = [name for name, count in Counter(self.bodyparts).items() if count > 1]
+        if repeated:
+            raise ValueError(f"bodyparts listed twice: {', '.join(repeated)}")
+        for field in ("edges", "symmetries"):
+            for pair in getattr(self, field):
+                unknown = [name for name in pair if self.bodyparts and name not in self.bodyparts]
+                if unknown:
+                    raise ValueError(f"{field} name unknown bodyparts: {', '.join(unknown)}")
+                if pair[0] == pair[1]:
+                    raise ValueError(f"{field} join {pair[0]} with itself")
+        return self
+
+    def with_bodyparts(self, bodyparts: tuple[str, ...]) -> "Skeleton":
+        """Return the skeleton completed with bodyparts taken from the labels."""
+        return Skeleton(bodyparts=bodyparts, edges=self.edges, symmetries=self.symmetries)
+
+    @property
+    def edge_indices(self) -> tuple[tuple[int, int], ...]:
+        """Edges as pairs of positions on the keypoint axis."""
+        return tuple((self.bodyparts.index(a), self.bodyparts.index(b)) for a, b in self.edges)
+
+    @property
+    def mirrored_order(self) -> tuple[int, ...]:
+        """Position of each bodypart's left-right partner; its own where it has none."""
+        order = list(range(len(self.bodyparts)))
+        for left, right in self.symmetries:
+            i, j = self.bodyparts.index(left), self.bodyparts.index(right)
+            order[i], order[j] = j, i
+        return tuple(order)

@@ -1,0 +1,91 @@
+"""Columns and vocabularies of the tables on disk."""
+
+from enum import IntEnum, StrEnum
+
+
+class VideoStatus(StrEnum):
+    """How a video stands. Every video of the sheet ends in one of the last three."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+
+
+class FrameStatus(IntEnum):
+    """Why a row of a pose file is what it is (variable ``frame_status``, uint8)."""
+
+    DECODED = 0
+    UNDECODABLE = 1
+
+
+SHEET_REQUIRED = ("video", "path")
+SHEET_OPTIONAL = ("session", "camera", "calibration")
+
+# A table of how a stage ended for each video of a shard begins with these columns.
+STAGE_COLUMNS = ("video", "status", "reason", "seconds", "key")
+
+MANIFEST_COLUMNS = ("video", "path", "bytes", "modified_ns")
+
+PROBE_COLUMNS = (
+    *STAGE_COLUMNS,
+    "path",
+    "fingerprint",
+    "frames",
+    "fps",
+    "width",
+    "height",
+    "duration",
+    "codec",
+    "pixel_format",
+    "variable_frame_rate",
+)
+
+LEDGER_COLUMNS = (
+    "video",
+    "status",
+    "stage",
+    "reason",
+    "frames",
+    "fps",
+    "width",
+    "height",
+    "seconds",
+    "key",
+)
+
+# x, y in px of the labelled image, NaN where the bodypart was not labelled.
+LABEL_COLUMNS = (
+    "video",
+    "frame",
+    "individual",
+    "bodypart",
+    "x",
+    "y",
+    "visible",
+    "source",
+    "split",
+    "image",
+)
+
+# One predicted point per labelled image and bodypart; label_x, label_y are NaN where unlabelled.
+PREDICTION_COLUMNS = (
+    "image",
+    "video",
+    "frame",
+    "split",
+    "individual",
+    "bodypart",
+    "x",
+    "y",
+    "confidence",
+    "label_x",
+    "label_y",
+)
+
+METRIC_COLUMNS = ("bodypart", "split", "metric", "value")
+
+HISTORY_COLUMNS = ("epoch", "step", "metric", "value")
+
+# The only animal of a single-animal label table.
+SINGLE_INDIVIDUAL = "animal"

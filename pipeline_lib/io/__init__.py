@@ -1,0 +1,1 @@
+"""Readers and writers: videos, labels, targets, poses, exports."""

@@ -1,0 +1,207 @@
+"""DeepLabCut's tables of predictions, as its downstream tools read them.
+
+An HDF5 file (key ``df_with_missing``) or a CSV with one row per frame and the columns scorer,
+bodyparts, coords for one individual; scorer, individuals, bodyparts, coords for several.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.io.publish import publish_file
+
+HDF_KEY = "df_with_missing"
+COORDS = ("x", "y", "likelihood")
+
+# Added to our coordinates on export, in px. DeepLabCut's predictions live in the coordinates
+# of its labels, which are set on images drawn with pixel centres at integers, as ours are.
+PIXEL_OFFSET = 0.0
+
+# What pandas up to 2 writes into its HDF5 files, and pandas 3 no longer does.
+_PANDAS_HDF_VERSION = "0.15.2"
+
+_SINGLE_LEVELS = ["scorer", "bodyparts", "coords"]
+_MULTI_LEVELS = ["scorer", "individuals", "bodyparts", "coords"]
+
+
+@dataclass(frozen=True)
+class DeepLabCutPredictions:
+    """What a DeepLabCut table of predictions holds.
+
+    Attributes
+    ----------
+    frame
+        Shape (time,), int64, 0-based frame of each row.
+    position
+        Shape (time, 2, keypoint, individual), float32, x and y in px with pixel centres at
+        integers; NaN: not found, or no frame.
+    confidence
+        Shape (time, keypoint, individual), float32; NaN: not predicted.
+    bodyparts, individuals
+        Names along the keypoint and individual axes.
+    scorer
+        First level of the columns.
+    """
+
+    frame: NDArray[np.int64]
+    position: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    bodyparts: tuple[str, ...]
+    individuals: tuple[str, ...]
+    scorer: str
+
+
+def write_deeplabcut_predictions(path: Path, blocks: Iterable[Poses], scorer: str) -> None:
+    """Publish the poses of one video as a DeepLabCut table.
+
+    The name of a single individual is not part of DeepLabCut's layout and is not written.
+
+    Parameters
+    ----------
+    path
+        The table; its suffix, ``.h5`` or ``.csv``, chooses the format.
+    blocks
+        Poses of consecutive blocks of frames, the first from frame 0; at least one, and none
+        without a frame unless it is the only one.
+    scorer
+        First level of the columns.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is neither, or there is no block.
+    """
+    appenders = {".h5": _append_to_hdf, ".csv": _append_to_csv}
+    if path.suffix not in appenders:
+        raise ValueError(f"{path}: DeepLabCut tables end in .h5 or .csv")
+    append = appenders[path.suffix]
+    with publish_file(path) as part:
+        start = None
+        for block in blocks:
+            append(part, tabulate_predictions(block, scorer, start or 0), first=start is None)
+            start = (start or 0) + len(block.time)
+        if start is None:
+            raise ValueError(f"{path}: no block of poses to write")
+
+
+def tabulate_predictions(poses: Poses, scorer: str, start: int = 0) -> pd.DataFrame:
+    """Arrange poses in DeepLabCut's columns.
+
+    Parameters
+    ----------
+    poses
+        Consecutive frames of one video.
+    scorer
+        First level of the columns.
+    start
+        Frame of the first row.
+
+    Returns
+    -------
+    DataFrame
+        float32, one row per frame with its number as index. A point that was not found has no
+        x and y but keeps its likelihood; in a frame that could not be decoded all are NaN.
+    """
+    animals = list(poses.individuals)
+    names = [[scorer], animals, list(poses.bodyparts), list(COORDS)]
+    levels = _MULTI_LEVELS
+    if len(animals) == 1:
+        names, levels = [names[0], *names[2:]], _SINGLE_LEVELS
+    columns = pd.MultiIndex.from_product(names, names=levels)
+    # From (time, space, keypoint, individual) to (time, individual, keypoint, coord).
+    position = poses.position.transpose(0, 3, 2, 1) + np.float32(PIXEL_OFFSET)
+    confidence = poses.confidence.transpose(0, 2, 1)[..., np.newaxis]
+    frames = len(poses.time)
+    values = np.concatenate([position, confidence], axis=-1).reshape(frames, len(columns))
+    return pd.DataFrame(values, index=np.arange(start, start + frames), columns=columns)
+
+
+def read_deeplabcut_predictions(path: Path) -> DeepLabCutPredictions:
+    """Read a DeepLabCut table of predictions, HDF5 or CSV by its suffix.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or is not such a table.
+    """
+    try:
+        table = _read_csv(path) if path.suffix == ".csv" else _read_hdf(path)
+        return _parse_table(table)
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; expected a DeepLabCut table") from None
+    except (ValueError, KeyError, IndexError, OSError, TypeError) as error:
+        raise StoreError(f"{path}: not a DeepLabCut table of predictions ({error})") from error
+
+
+def _append_to_hdf(path: Path, table: pd.DataFrame, *, first: bool) -> None:
+    # DeepLabCut's tables are float64: arithmetic on them is not to lose digits downstream.
+    table = table.astype("float64")
+    with pd.HDFStore(path, mode="w" if first else "a") as store:
+        # PyTables holds no table without rows; readers take the other layout just the same.
+        layout: Literal["table", "fixed"] = "table" if len(table) else "fixed"
+        append = not first
+        # Without times of writing the same poses give the same bytes; an index would hold some.
+        store.put(HDF_KEY, table, format=layout, append=append, track_times=False, index=False)
+        # Without it, the pandas 2 that DeepLabCut asks for takes the file for one of before
+        # 0.15, and fails.
+        storer = cast("Any", store).get_storer(HDF_KEY)
+        storer.attrs.pandas_version = _PANDAS_HDF_VERSION
+
+
+def _append_to_csv(path: Path, table: pd.DataFrame, *, first: bool) -> None:
+    # float32 is written with the fewest digits that read back as the same float32.
+    table.to_csv(path, mode="w" if first else "a", header=first, lineterminator="\n")
+
+
+def _read_hdf(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_hdf(path)
+    except RuntimeError:  # PyTables' with a page of HDF5's call stack.
+        raise ValueError("HDF5 cannot open it") from None
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError("holds no table")
+    return table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open(encoding="utf-8") as file:
+        first = [file.readline().split(",")[0].strip() for _ in _MULTI_LEVELS]
+    levels = _MULTI_LEVELS if first == _MULTI_LEVELS else _SINGLE_LEVELS
+    return pd.read_csv(path, header=list(range(len(levels))), index_col=0)
+
+
+def _parse_table(table: pd.DataFrame) -> DeepLabCutPredictions:
+    levels = [str(level) for level in table.columns.names]
+    if levels not in (_SINGLE_LEVELS, _MULTI_LEVELS):
+        raise ValueError(f"column levels are {levels}, expected {_MULTI_LEVELS}")
+    names = {
+        level: tuple(dict.fromkeys(table.columns.get_level_values(level).astype(str)))
+        for level in levels
+    }
+    if len(names["scorer"]) != 1 or set(names["coords"]) != set(COORDS):
+        raise ValueError(
+            f"scorers {names['scorer']} and coords {names['coords']}, expected one and {COORDS}"
+        )
+    # Columns are found by name, in whatever order; a point that an individual lacks is NaN.
+    wanted = pd.MultiIndex.from_product([*(names[level] for level in levels[:-1]), COORDS])
+    individuals = names.get("individuals", (SINGLE_INDIVIDUAL,))
+    shape = (len(table), len(individuals), len(names["bodyparts"]), len(COORDS))
+    # From (time, individual, keypoint, coord) to (time, coord, keypoint, individual).
+    flat = table.reindex(columns=wanted).to_numpy(np.float64)
+    values = flat.reshape(shape).transpose(0, 3, 2, 1)
+    return DeepLabCutPredictions(
+        frame=table.index.to_numpy(np.int64),
+        position=(values[:, :2] - PIXEL_OFFSET).astype(np.float32),
+        confidence=values[:, 2].astype(np.float32),
+        bodyparts=names["bodyparts"],
+        individuals=individuals,
+        scorer=names["scorer"][0],
+    )

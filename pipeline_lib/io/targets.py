@@ -1,0 +1,176 @@
+"""The store of training targets: one sharded Zarr v3 group, opened by name, read by sample."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TargetLayout:
+    """Sizes and meaning of a target store.
+
+    Attributes
+    ----------
+    height, width
+        Of the stored images, network px.
+    stride, scale, refinement_scale
+        As in the config's `targets`.
+    bodyparts
+        Names along the keypoint axis.
+    individuals
+        Most individuals in one image.
+    samples_per_shard
+        Samples that one writer writes at a time.
+    """
+
+    height: int
+    width: int
+    rows: int
+    columns: int
+    stride: int
+    scale: float
+    refinement_scale: float
+    bodyparts: tuple[str, ...]
+    individuals: int
+    samples_per_shard: int
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """Where a sample comes from and what it is for."""
+
+    image: str
+    split: str
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class TargetBlock:
+    """Arrays of consecutive samples, the sample axis first; see `create_targets`."""
+
+    image: NDArray[np.uint8]
+    keypoint: NDArray[np.float32]
+    score_map: NDArray[np.floating]
+    location_refinement: NDArray[np.floating]
+    refinement_mask: NDArray[np.bool_]
+
+
+def create_targets(
+    path: Path, layout: TargetLayout, samples: list[SampleRecord], key: str
+) -> zarr.Group:
+    """Create an empty store to be filled shard by shard.
+
+    The arrays, all with the sample axis first and one chunk per sample:
+
+    - ``image`` (sample, row, column, channel) uint8 RGB, network px, padded with black;
+    - ``keypoint`` (sample, individual, keypoint, space) float32, network px, NaN where unlabelled;
+    - ``score_map`` (sample, keypoint, map_row, map_column) float16, 0..1;
+    - ``location_refinement`` (sample, keypoint, space, map_row, map_column) float16, in units of
+      the refinement scale;
+    - ``refinement_mask`` (sample, keypoint, map_row, map_column) bool, where an offset was drawn.
+
+    Parameters
+    ----------
+    path
+        Folder to create.
+    layout
+        Sizes; kept among the group's attributes.
+    samples
+        One record per sample; kept among the group's attributes.
+    key
+        Hash of what the store was made from.
+    """
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.attrs.update(
+        {
+            "format_version": FORMAT_VERSION,
+            "key": key,
+            "layout": vars(layout),
+            "samples": json.dumps([vars(sample) for sample in samples]),
+        }
+    )
+    maps = (len(layout.bodyparts), layout.rows, layout.columns)
+    arrays: dict[str, tuple[tuple[int, ...], str, tuple[str, ...]]] = {
+        "image": ((layout.height, layout.width, 3), "uint8", ("row", "column", "channel")),
+        "keypoint": (
+            (layout.individuals, len(layout.bodyparts), 2),
+            "float32",
+            ("individual", "keypoint", "space"),
+        ),
+        "score_map": (maps, "float16", ("keypoint", "map_row", "map_column")),
+        "location_refinement": (
+            (maps[0], 2, *maps[1:]),
+            "float16",
+            ("keypoint", "space", "map_row", "map_column"),
+        ),
+        "refinement_mask": (maps, "bool", ("keypoint", "map_row", "map_column")),
+    }
+    for name, (shape, dtype, dimensions) in arrays.items():
+        group.create_array(
+            name,
+            shape=(len(samples), *shape),
+            chunks=(1, *shape),
+            shards=(layout.samples_per_shard, *shape),
+            dtype=dtype,
+            compressors=zarr.codecs.ZstdCodec(level=1),
+            dimension_names=("sample", *dimensions),
+        )
+    return group
+
+
+def write_block(group: zarr.Group, start: int, block: TargetBlock) -> None:
+    """Write consecutive samples; `start` must begin a shard, and one writer owns a shard."""
+    per_shard = group.attrs["layout"]["samples_per_shard"]
+    if start % per_shard:
+        raise ValueError(f"start ({start}) is not a multiple of {per_shard}")
+    for name, values in vars(block).items():
+        array = group[name]
+        array[start : start + len(values)] = values.astype(array.dtype, copy=False)
+
+
+class TargetStore:
+    """A finished target store.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or of another format version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._group = zarr.open_group(path, mode="r")
+            attributes: dict[str, Any] = dict(self._group.attrs)
+            version = attributes["format_version"]
+        except (FileNotFoundError, KeyError) as error:
+            raise StoreError(f"{path}: no target store ({error}); run make-targets") from None
+        if version != FORMAT_VERSION:
+            raise StoreError(
+                f"{path}: format {version}, this version reads {FORMAT_VERSION}; run make-targets"
+            )
+        self.path = path
+        self.key = str(attributes["key"])
+        layout = attributes["layout"]
+        self.layout = TargetLayout(**{**layout, "bodyparts": tuple(layout["bodyparts"])})
+        self.samples = [SampleRecord(**one) for one in json.loads(attributes["samples"])]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def of_split(self, split: str) -> list[int]:
+        """Return the numbers of the samples of one split."""
+        return [number for number, one in enumerate(self.samples) if one.split == split]
+
+    def read(self, name: str, sample: int) -> NDArray[Any]:
+        """Return one sample of one array."""
+        return np.asarray(self._group[name][sample])

@@ -1,0 +1,1 @@
+"""Networks: backbone, head, losses, augmentation, data, training module, runtimes."""

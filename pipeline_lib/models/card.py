@@ -1,0 +1,71 @@
+"""The model card: everything a reader needs to run a network and to know where it comes from."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.skeleton import Skeleton
+
+FORMAT_VERSION = 1
+
+
+class TrainingRecord(BaseModel):
+    """How the network was trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int
+    steps: int
+    seconds: float
+    seed: int
+    frames: dict[str, int]
+    checkpoint: str
+    settings: dict[str, Any]
+
+
+class ModelCard(BaseModel):
+    """``model.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: str
+    key: str
+    backbone: str
+    head_channels: int
+    parameters: int
+    stride: int
+    scale: float
+    refinement_scale: float
+    skeleton: Skeleton
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    network_sha256: str
+    training: TrainingRecord
+    versions: dict[str, str]
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read and check a model card.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or of another format.
+    """
+    try:
+        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no model; run train") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{path}: not a model card: `{where}`: {first['msg']}") from None
+
+
+def format_card(card: ModelCard) -> str:
+    """Return the JSON text of a card."""
+    return json.dumps(card.model_dump(mode="json"), indent=2) + "\n"

@@ -1,0 +1,181 @@
+"""Training data: batches of stored samples, the same whatever the number of devices."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.models.targets import TargetMaps
+
+
+class Batch(NamedTuple):
+    """Samples of one optimiser step on one device.
+
+    Attributes
+    ----------
+    image
+        Shape (batch, height, width, 3), uint8 RGB.
+    keypoint
+        Shape (batch, individual, keypoint, 2), float32, network px; NaN where unlabelled.
+    sample
+        Shape (batch,), int64: number of each sample in the store.
+    maps
+        The stored maps of frames that are used as they are; None where they will be warped.
+    """
+
+    image: Tensor
+    keypoint: Tensor
+    sample: Tensor
+    maps: TargetMaps | None
+
+
+_MAPS = ("score_map", "location_refinement", "refinement_mask")
+
+
+class StoredSamples(Dataset[Batch]):
+    """Samples of one split; opened in each process that reads, since a store is not copied.
+
+    Parameters
+    ----------
+    path
+        The target store.
+    split
+        ``train``, ``validation`` or ``test``.
+    with_maps
+        Read the stored maps as well.
+    """
+
+    def __init__(self, path: Path, split: str, *, with_maps: bool) -> None:
+        self.path = path
+        self._with_maps = with_maps
+        self.numbers = TargetStore(path).of_split(split)
+        self._store: TargetStore | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return one sample without the batch axis."""
+        if self._store is None:
+            self._store = TargetStore(self.path)
+        number = self.numbers[index]
+        names = ("image", "keypoint", *(_MAPS if self._with_maps else ()))
+        image, keypoint, *maps = (
+            torch.from_numpy(self._store.read(name, number)) for name in names
+        )
+        return Batch(
+            image,
+            keypoint,
+            torch.tensor(number),
+            TargetMaps(*(one.float() for one in maps)) if maps else None,
+        )
+
+
+class GlobalBatches(Sampler[list[int]]):
+    """One device's part of batches whose global size and order do not depend on devices.
+
+    The samples of an epoch are shuffled by (seed, epoch) alone. The last batch is filled up from
+    the head of the shuffled order, so that every step weighs the same.
+
+    Parameters
+    ----------
+    count
+        Number of samples.
+    batch_size
+        Samples per step over all devices.
+    seed
+        Seed of the order.
+    rank, world_size
+        Which device this is, of how many.
+
+    Raises
+    ------
+    ModelError
+        If the batch cannot be shared equally among the devices.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if batch_size % world_size:
+            raise ModelError(
+                f"training.batch_size ({batch_size}) is shared by {world_size} devices: "
+                "choose a multiple"
+            )
+        self._count, self._batch_size, self._seed = count, batch_size, seed
+        self._rank, self._world_size = rank, world_size
+        self._epoch = 0
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._count // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._count)
+        filled = np.resize(order, len(self) * self._batch_size)
+        for batch in filled.reshape(len(self), self._batch_size):
+            yield batch[self._rank :: self._world_size].tolist()
+
+
+class PoseData(lightning.LightningDataModule):
+    """Batches for training and validation out of a target store.
+
+    Parameters
+    ----------
+    path
+        The target store.
+    batch_size
+        Samples per step over all devices.
+    seed
+        Seed of the order of samples.
+    loader_workers
+        Processes that read; 0: the training process itself.
+    """
+
+    def __init__(self, path: Path, batch_size: int, seed: int, loader_workers: int = 0) -> None:
+        super().__init__()
+        self.train = StoredSamples(path, "train", with_maps=False)
+        self.validation = StoredSamples(path, "validation", with_maps=True)
+        if not len(self.train):
+            raise ModelError(f"{path}: no frame to train on; see training.split")
+        self._batch_size, self._seed, self._workers = batch_size, seed, loader_workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return this device's part of the shuffled global batches."""
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        batches = GlobalBatches(len(self.train), self._batch_size, self._seed, rank, world)
+        return DataLoader(
+            self.train,
+            batch_sampler=batches,
+            collate_fn=_collate,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return the validation samples in order; none if no frame was held out."""
+        if not len(self.validation):
+            return []
+        return DataLoader(self.validation, batch_size=self._batch_size, collate_fn=_collate)
+
+
+def _collate(items: list[Batch]) -> Batch:
+    maps = [item.maps for item in items if item.maps is not None]
+    return Batch(
+        image=torch.stack([item.image for item in items]),
+        keypoint=torch.stack([item.keypoint for item in items]),
+        sample=torch.stack([item.sample for item in items]),
+        maps=TargetMaps(*(torch.stack(one) for one in zip(*maps, strict=True))) if maps else None,
+    )

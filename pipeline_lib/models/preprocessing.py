@@ -1,0 +1,89 @@
+"""From video frames to network input and back: shrinking, padding, coordinates."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PADDING_MULTIPLE = 32  # the deepest feature map of every backbone used here
+
+
+@dataclass(frozen=True)
+class FrameFit:
+    """How frames of one size are laid into the network's input.
+
+    Attributes
+    ----------
+    height, width
+        Of the frame, px.
+    inner_height, inner_width
+        Of the shrunk frame, network px; it lies in the top-left corner of the input.
+    """
+
+    height: int
+    width: int
+    inner_height: int
+    inner_width: int
+
+    @classmethod
+    def of(cls, height: int, width: int, scale: float) -> "FrameFit":
+        """Return the fit of a frame of this size shrunk by `scale`."""
+        return cls(height, width, max(1, round(height * scale)), max(1, round(width * scale)))
+
+    @property
+    def padded_size(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        return _round_up(self.inner_height), _round_up(self.inner_width)
+
+    @property
+    def _factor(self) -> NDArray[np.float64]:
+        return np.array([self.inner_width / self.width, self.inner_height / self.height])
+
+    def to_network(self, position: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Convert x, y (shape (..., 2)) from frame px to network px; NaN stays NaN."""
+        # The half pixel: centres are at integers, so the top-left corner is at (-0.5, -0.5).
+        return ((position + 0.5) * self._factor - 0.5).astype(np.float32)
+
+    def to_frame(self, position: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Convert x, y (shape (..., 2)) from network px to frame px; NaN stays NaN."""
+        return ((position + 0.5) / self._factor - 0.5).astype(np.float32)
+
+
+def lay_frame(
+    frame: NDArray[np.uint8], fit: FrameFit, size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Shrink a frame and pad it with black at the right and bottom.
+
+    Parameters
+    ----------
+    frame
+        Shape (height, width, 3), uint8.
+    fit
+        The fit for frames of this size.
+    size
+        Height and width to pad to, at least the shrunk frame's; by default the least that the
+        network takes.
+
+    Returns
+    -------
+    ndarray
+        Shape (*size, 3), uint8.
+    """
+    height, width = size or fit.padded_size
+    if (fit.inner_height, fit.inner_width) != frame.shape[:2]:
+        inner = cv2.resize(
+            frame, (fit.inner_width, fit.inner_height), interpolation=cv2.INTER_AREA
+        )
+    else:
+        inner = frame
+    if (height, width) == inner.shape[:2]:
+        return np.asarray(inner)
+    padded = np.zeros((height, width, 3), np.uint8)
+    padded[: fit.inner_height, : fit.inner_width] = inner
+    return padded
+
+
+def _round_up(size: int) -> int:
+    return math.ceil(size / PADDING_MULTIPLE) * PADDING_MULTIPLE

@@ -1,0 +1,157 @@
+"""Running a training: trainer, checkpoints, resuming; then the exported network."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.settings import TargetSettings, TrainingSettings
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.models.backbone import Backbone
+from pipeline_lib.models.data import PoseData
+from pipeline_lib.models.history import HistoryWriter
+from pipeline_lib.models.module import PoseTraining
+from pipeline_lib.models.network import PoseNetwork
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network after training.
+
+    Attributes
+    ----------
+    network
+        With the weights of the chosen checkpoint, on the CPU.
+    epochs, steps
+        How long the chosen checkpoint had been trained.
+    seconds
+        Wall time of this process; less than the whole when it was resumed.
+    checkpoint
+        File name of the chosen checkpoint.
+    """
+
+    network: PoseNetwork
+    epochs: int
+    steps: int
+    seconds: float
+    checkpoint: str
+
+
+def build_network(settings: TrainingSettings, stride: int, keypoints: int) -> PoseNetwork:
+    """Build the network that the settings name, pretrained weights loaded."""
+    backbone = Backbone(settings.backbone, settings.weights, stride)
+    return PoseNetwork(backbone, keypoints, settings.head_channels)
+
+
+def train_network(
+    targets_path: Path,
+    files: ModelFiles,
+    targets: TargetSettings,
+    training: TrainingSettings,
+    skeleton: Skeleton,
+) -> TrainedNetwork:
+    """Train, or resume from ``last.ckpt`` if it is there, and load the chosen checkpoint.
+
+    Parameters
+    ----------
+    targets_path
+        The target store.
+    files
+        Where checkpoints and history go.
+    targets, training, skeleton
+        What to train.
+
+    Raises
+    ------
+    ModelError
+        If the settings ask for what the machine or the network does not have.
+    """
+    # The head's weights are drawn under the seed; augmentation has streams of its own.
+    lightning.seed_everything(training.seed, workers=True, verbose=False)
+    network = build_network(training, targets.stride, len(skeleton.bodyparts))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    data = PoseData(targets_path, training.batch_size, training.seed, training.loader_workers)
+    module = PoseTraining(network, targets, training, skeleton)
+    trainer = _build_trainer(files, training, has_validation=len(data.validation) > 0)
+    last = files.checkpoints / "last.ckpt"
+    if last.exists():
+        logger.info("resuming from %s", last)
+    begin = time.monotonic()
+    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=False)
+    seconds = time.monotonic() - begin
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    chosen = _choose_checkpoint(files, training)
+    state = torch.load(chosen, map_location="cpu", weights_only=False)
+    prefix = "network."
+    network.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)}
+    )
+    return TrainedNetwork(
+        network=network.cpu().eval(),
+        epochs=int(state["epoch"]) + 1,
+        steps=int(state["global_step"]),
+        seconds=seconds,
+        checkpoint=chosen.name,
+    )
+
+
+def _build_trainer(
+    files: ModelFiles, training: TrainingSettings, *, has_validation: bool
+) -> lightning.Trainer:
+    callbacks: list[Callback] = [
+        HistoryWriter(files.history),
+        ModelCheckpoint(
+            files.checkpoints,
+            filename="best",
+            monitor="validation_error" if has_validation else None,
+            save_last=True,
+            enable_version_counter=False,
+            save_on_train_epoch_end=not has_validation,
+            every_n_epochs=1 if has_validation else training.validate_every,
+        ),
+    ]
+    on_terminal = RichProgressBar().is_enabled and _is_terminal()
+    if on_terminal:
+        callbacks.append(RichProgressBar())
+    try:
+        return lightning.Trainer(
+            accelerator=training.accelerator,
+            devices=training.devices,
+            num_nodes=training.num_nodes,
+            strategy=training.strategy,
+            precision=training.precision,  # type: ignore[arg-type]
+            max_epochs=training.epochs,
+            check_val_every_n_epoch=training.validate_every,
+            deterministic=training.deterministic,
+            callbacks=callbacks,
+            logger=False,
+            default_root_dir=files.folder,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=on_terminal,
+            enable_model_summary=False,
+        )
+    except (ValueError, RuntimeError, lightning.utilities.exceptions.MisconfigurationException) as e:
+        raise ModelError(f"training: Lightning refuses these settings: {e}") from e
+
+
+def _choose_checkpoint(files: ModelFiles, training: TrainingSettings) -> Path:
+    chosen = files.checkpoints / f"{training.checkpoint}.ckpt"
+    if not chosen.exists():
+        raise ModelError(f"{chosen}: training wrote no such checkpoint")
+    return chosen
+
+
+def _is_terminal() -> bool:
+    import sys  # noqa: PLC0415
+
+    return sys.stderr.isatty()

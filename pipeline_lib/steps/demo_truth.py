@@ -1,0 +1,209 @@
+"""The demo's truth: exact bodyparts of every frame, and how far predicted poses are from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.io.poses import read_poses
+from pipeline_lib.io.publish import publish_file
+from pipeline_lib.kernels.rendering_animal import BODYPARTS
+from pipeline_lib.kernels.similarity import keypoint_distance, mean_error, median_error
+from pipeline_lib.steps.demo_project import PROJECT
+
+TRUTH = "truth"
+_3D_SUFFIX = "_3d"
+
+
+@dataclass(frozen=True)
+class ErrorSummary:
+    """Distances of predicted from true bodyparts.
+
+    Attributes
+    ----------
+    median, mean
+        px, over the visible bodyparts that were found; NaN: none was.
+    visible
+        Number of visible bodyparts.
+    missed
+        How many of them have no prediction.
+    """
+
+    median: float
+    mean: float
+    visible: int
+    missed: int
+
+
+@dataclass(frozen=True)
+class DemoError:
+    """Error of a model on the demo cohort: all good videos, and by whether they have labels."""
+
+    all_videos: ErrorSummary
+    labelled: ErrorSummary
+    unlabelled: ErrorSummary
+
+
+@dataclass(frozen=True)
+class VideoTruth:
+    """Where the bodyparts of one video are.
+
+    Attributes
+    ----------
+    position
+        Shape (frame, individual, bodypart, 2), float64, px, hidden ones included.
+    visible
+        Shape (frame, individual, bodypart), bool.
+    individuals, bodyparts
+        Names along their axes.
+    """
+
+    position: NDArray[np.float64]
+    visible: NDArray[np.bool_]
+    individuals: tuple[str, ...]
+    bodyparts: tuple[str, ...]
+
+
+def write_truth(folder: Path, video: str, truth: VideoTruth) -> None:
+    """Write ``truth/VIDEO.parquet``: frame, individual, bodypart, x, y (px) and visible."""
+    table = _index_points(truth.visible.shape, truth.individuals)
+    table["x"], table["y"] = truth.position.reshape(-1, 2).T
+    table["visible"] = truth.visible.reshape(-1)
+    with publish_file(folder / TRUTH / f"{video}.parquet") as part:
+        table.to_parquet(part, index=False)
+
+
+def write_truth_3d(
+    folder: Path, session: str, points: NDArray[np.float64], individuals: Sequence[str]
+) -> None:
+    """Write ``truth/SESSION_3d.parquet``: frame, individual, bodypart, X, Y, Z.
+
+    Parameters
+    ----------
+    folder
+        The demo's folder.
+    session
+        Name of the session.
+    points
+        Shape (frame, individual, bodypart, 3), mm.
+    individuals
+        Names along the individual axis.
+    """
+    table = _index_points(points.shape[:3], individuals)
+    table["X"], table["Y"], table["Z"] = points.reshape(-1, 3).T
+    with publish_file(folder / TRUTH / f"{session}{_3D_SUFFIX}.parquet") as part:
+        table.to_parquet(part, index=False)
+
+
+def read_truth(path: Path) -> VideoTruth:
+    """Read the truth of one video.
+
+    Raises
+    ------
+    StoreError
+        If there is no such file.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file; `cohortpose demo` writes it")
+    table = pd.read_parquet(path)
+    individuals = tuple(str(name) for name in table["individual"].unique())
+    bodyparts = tuple(str(name) for name in table["bodypart"].unique())
+    shape = (-1, len(individuals), len(bodyparts))
+    return VideoTruth(
+        table[["x", "y"]].to_numpy(np.float64).reshape(*shape, 2),
+        table["visible"].to_numpy(bool).reshape(shape),
+        individuals,
+        bodyparts,
+    )
+
+
+def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:
+    """Compare the predicted poses of a demo cohort with its truth.
+
+    Predicted individuals have no names to go by: in each frame they are matched to the true
+    ones so that the distances are least.
+
+    Parameters
+    ----------
+    folder
+        Demo folder.
+    results
+        Results folder of a run on it.
+    model
+        Name of the model.
+
+    Raises
+    ------
+    StoreError
+        If there is no truth, or a good video has no pose file, or one of other frames or
+        bodyparts.
+    """
+    files = [
+        path
+        for path in sorted((folder / TRUTH).glob("*.parquet"))
+        if not path.stem.endswith(_3D_SUFFIX)
+    ]
+    if not files:
+        raise StoreError(f"{folder / TRUTH}: no truth; is {folder} a folder of `cohortpose demo`?")
+    labelled: list[NDArray[np.float64]] = []
+    unlabelled: list[NDArray[np.float64]] = []
+    for path in files:
+        poses_path = Results(results).poses(model, path.stem)
+        distances = _measure_video(poses_path, read_poses(poses_path), read_truth(path))
+        has_labels = (folder / PROJECT / "labeled-data" / path.stem).is_dir()
+        (labelled if has_labels else unlabelled).append(distances)
+    return DemoError(
+        _summarise(labelled + unlabelled), _summarise(labelled), _summarise(unlabelled)
+    )
+
+
+def _measure_video(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.float64]:
+    """Return the distance of every visible bodypart, NaN where none was predicted."""
+    if len(poses.time) != len(truth.position):
+        raise StoreError(
+            f"{path}: {len(poses.time)} frames, but the video has {len(truth.position)}; "
+            "run inference again"
+        )
+    missing = [name for name in truth.bodyparts if name not in poses.bodyparts]
+    if missing:
+        raise StoreError(f"{path}: lacks the bodyparts {', '.join(missing)}")
+    order = [poses.bodyparts.index(name) for name in truth.bodyparts]
+    # To (frame, individual, bodypart, 2), as the truth.
+    predicted = poses.position.astype(np.float64).transpose(0, 3, 2, 1)[:, :, order]
+    predicted = _match_individuals(predicted, truth)
+    return keypoint_distance(predicted, truth.position)[truth.visible]
+
+
+def _match_individuals(predicted: NDArray[np.float64], truth: VideoTruth) -> NDArray[np.float64]:
+    matched = np.full_like(truth.position, np.nan)
+    for frame, visible in enumerate(truth.visible):
+        gaps = keypoint_distance(predicted[frame][:, None], truth.position[frame][None])
+        gaps[:, ~visible] = np.nan
+        found = np.isfinite(gaps).sum(axis=-1)
+        mean = np.nansum(gaps, axis=-1) / np.maximum(found, 1)
+        # A pair without a common point is the last choice.
+        cost = np.where(found > 0, mean, 1e9)
+        rows, columns = linear_sum_assignment(cost)
+        matched[frame, columns] = predicted[frame, rows]
+    return matched
+
+
+def _summarise(distances: Sequence[NDArray[np.float64]]) -> ErrorSummary:
+    every = np.concatenate([np.empty(0), *distances])
+    missed = int(np.isnan(every).sum())
+    return ErrorSummary(median_error(every), mean_error(every), len(every), missed)
+
+
+def _index_points(shape: Sequence[int], individuals: Sequence[str]) -> pd.DataFrame:
+    frames = np.arange(shape[0])
+    index = pd.MultiIndex.from_product(
+        [frames, list(individuals), list(BODYPARTS)], names=["frame", "individual", "bodypart"]
+    )
+    return index.to_frame(index=False)

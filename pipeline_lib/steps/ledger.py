@@ -1,0 +1,229 @@
+"""The ledger: how every video of the sheet stands, derived from the records of its stages."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core.cohort import Video, read_cohort
+from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.layout import Results, ShardFiles
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.tables import (
+    LEDGER_COLUMNS,
+    PROBE_COLUMNS,
+    STAGE_COLUMNS,
+    VideoStatus,
+)
+from pipeline_lib.io.stage_tables import read_table, write_table
+
+PLAN_COLUMNS = ("video", "shard", "state")
+BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)
+
+_REASONS_SHOWN = 5
+
+LedgerRow = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LedgerSummary:
+    """What the ledger says of the cohort as a whole.
+
+    Attributes
+    ----------
+    path
+        The table that was written.
+    counts
+        Videos per status, every status present, zero where there are none.
+    """
+
+    path: Path
+    counts: Mapping[VideoStatus, int]
+
+    @property
+    def videos(self) -> int:
+        """Videos of the sheet."""
+        return sum(self.counts.values())
+
+    @property
+    def failed_fraction(self) -> float:
+        """Share of the videos that failed or are quarantined, 0..1."""
+        return sum(self.counts[status] for status in BAD_STATUSES) / self.videos
+
+
+def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
+    """Derive how every video of the sheet stands from the plan and the stage tables.
+
+    A video goes through the wanted stages in order and stops at the first one that has no
+    record of it (`pending`) or where it ended badly (`failed`, `quarantined`); it is `done`
+    once the last wanted stage is. Files that are not there yet are work to do, not errors.
+
+    Parameters
+    ----------
+    config
+        Settings of the run; they say where the sheet is and which stages are wanted.
+    results
+        The results folder.
+
+    Returns
+    -------
+    list of dict
+        One row per video in the sheet's order, with the keys of `ledger_columns`: text,
+        `VideoStatus` for ``status``, int for ``frames``, ``width``, ``height``, float for
+        ``fps``, ``seconds``; None where unknown.
+
+    Raises
+    ------
+    SheetError
+        If the cohort sheet cannot be read.
+    StoreError
+        If the plan or a stage table lacks a column or holds an unknown status.
+    """
+    videos = read_cohort(Path(config.cohort))
+    shards = _read_plan(results.plan)
+    wanted = wanted_stages(config)
+    records = {
+        shard: _read_shard(results.shard(shard), config.training.name, wanted)
+        for shard in set(shards.values())
+    }
+    names = _metadata_names(videos)
+    return [
+        _derive_row(video, records.get(shards.get(video.video, ""), {}), wanted)
+        | _metadata_cells(video, names)
+        for video in videos
+    ]
+
+
+def write_ledger(config: Config, results: Results) -> LedgerSummary:
+    """Publish the ledger, then judge it.
+
+    Raises
+    ------
+    CohortposeError
+        After writing, if a larger share of the videos than
+        ``inference.max_failed_fraction`` failed or is quarantined.
+    """
+    rows = derive_ledger(config, results)
+    write_table(results.ledger, ledger_columns(rows), rows)
+    summary = LedgerSummary(path=results.ledger, counts=count_statuses(rows))
+    allowed = config.inference.max_failed_fraction
+    if summary.failed_fraction > allowed:
+        raise CohortposeError(_describe_failure(rows, summary, allowed))
+    return summary
+
+
+def wanted_stages(config: Config) -> tuple[str, ...]:
+    """Return the stages that a video must pass, in order."""
+    return ("probe", "infer", "filter", *(("export",) if config.exports.formats else ()))
+
+
+def ledger_columns(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
+    """Return the fixed columns followed by those of the user's metadata."""
+    return tuple(rows[0]) if rows else LEDGER_COLUMNS
+
+
+def metadata_columns(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
+    """Return the columns that come from the user's sheet."""
+    return ledger_columns(rows)[len(LEDGER_COLUMNS) :]
+
+
+def count_statuses(rows: Iterable[LedgerRow]) -> dict[VideoStatus, int]:
+    """Return the number of videos per status, zeros included."""
+    counts = Counter(row["status"] for row in rows)
+    return {status: counts[status] for status in VideoStatus}
+
+
+def _read_plan(path: Path) -> dict[str, str]:
+    """Return the shard of each planned video; of several rows the last holds (append-only)."""
+    if not path.exists():
+        return {}
+    return {row["video"]: row["shard"] for row in read_table(path, PLAN_COLUMNS)}
+
+
+def _read_shard(
+    shard: ShardFiles, model: str, wanted: Iterable[str]
+) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the record of each video in each stage that has run: stage, video, cells."""
+    paths = {
+        "probe": shard.probe,
+        "infer": shard.infer(model),
+        "filter": shard.filter(model),
+        "export": shard.export(model),
+    }
+    return {stage: _read_stage(paths[stage], stage) for stage in wanted if paths[stage].exists()}
+
+
+def _read_stage(path: Path, stage: str) -> dict[str, dict[str, str]]:
+    columns = PROBE_COLUMNS if stage == "probe" else STAGE_COLUMNS
+    rows = read_table(path, columns)
+    known = {status.value for status in VideoStatus}
+    for row in rows:
+        if row["status"] not in known:
+            raise StoreError(
+                f"{path}: video {row['video']} has status {row['status']!r}, expected one of "
+                f"{', '.join(sorted(known))}; remove the file and run the {stage} step again"
+            )
+    return {row["video"]: row for row in rows}
+
+
+def _derive_row(
+    video: Video, records: Mapping[str, Mapping[str, Mapping[str, str]]], wanted: Sequence[str]
+) -> LedgerRow:
+    status, reached, reason, seconds = VideoStatus.PENDING, "", "", None
+    for stage in wanted:
+        record = records.get(stage, {}).get(video.video)
+        if record is None or record["status"] == VideoStatus.PENDING:
+            status, reason = VideoStatus.PENDING, f"waiting for {stage}"
+            break
+        reached, status, reason = stage, VideoStatus(record["status"]), record["reason"]
+        if record["seconds"]:
+            seconds = (seconds or 0.0) + float(record["seconds"])
+        if status in BAD_STATUSES:
+            reason = reason or "no reason recorded"
+            break
+    facts = records.get("probe", {}).get(video.video, {})
+    return {
+        "video": video.video,
+        "status": status,
+        "stage": reached,
+        "reason": reason,
+        "frames": _to_int(facts.get("frames")),
+        "fps": float(facts["fps"]) if facts.get("fps") else None,
+        "width": _to_int(facts.get("width")),
+        "height": _to_int(facts.get("height")),
+        "seconds": seconds,
+        "key": records.get("infer", {}).get(video.video, {}).get("key", ""),
+    }
+
+
+def _to_int(cell: str | None) -> int | None:
+    return int(float(cell)) if cell else None
+
+
+def _metadata_names(videos: Sequence[Video]) -> dict[str, str]:
+    """Return the sheet's column by ledger column; one that clashes with ours gets a prefix."""
+    names = [name for name in ("session", "camera") if any(getattr(v, name) for v in videos)]
+    names += [name for name in videos[0].metadata if name.strip()]
+    return {f"sheet_{name}" if name in LEDGER_COLUMNS else name: name for name in names}
+
+
+def _metadata_cells(video: Video, names: Mapping[str, str]) -> LedgerRow:
+    given = {"session": video.session, "camera": video.camera, **video.metadata}
+    return {column: given[name] for column, name in names.items()}
+
+
+def _describe_failure(rows: Sequence[LedgerRow], summary: LedgerSummary, allowed: float) -> str:
+    bad = [row for row in rows if row["status"] in BAD_STATUSES]
+    shown = "\n".join(
+        f"  - {row['video']} ({row['status']} in {row['stage']}): {row['reason']}"
+        for row in bad[:_REASONS_SHOWN]
+    )
+    rest = len(bad) - _REASONS_SHOWN
+    more = f"\n  … and {rest} more in {summary.path}" if rest > 0 else ""
+    counts = ", ".join(f"{summary.counts[status]} {status}" for status in BAD_STATUSES)
+    return (
+        f"{len(bad)} of {summary.videos} videos ended badly ({counts}): a share of "
+        f"{summary.failed_fraction:.3g}, and inference.max_failed_fraction allows {allowed:.3g}"
+        f"\n{shown}{more}"
+    )

@@ -1,0 +1,141 @@
+"""The verb ``probe``: whether each video of a shard is whole, and what it is."""
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.config import hash_settings
+from pipeline_lib.core.errors import VideoError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS, VideoStatus
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.io.video import fingerprint_file, probe_video
+
+_LOG = logging.getLogger(__name__)
+
+# Probing reads files from end to end: more processes than this only fight for the disk.
+_MOST_PROCESSES = 4
+
+Record = dict[str, Any]
+
+
+def run_probe(config: Config, results: Results, shard: str) -> None:  # noqa: ARG001 - as each step
+    """Probe and fingerprint the videos of a shard and publish one row for each.
+
+    A video that cannot be used is a row ``quarantined`` with the reason. ``seconds`` stays
+    empty, so that the table is the same to the byte when no video has changed.
+
+    Parameters
+    ----------
+    config
+        The run; probing has no settings.
+    results
+        Where the shard's manifest lies and the table goes.
+    shard
+        Name of the shard.
+
+    Raises
+    ------
+    StoreError
+        If the manifest is missing.
+    OSError
+        If a file system fails: no verdict on a video, the job should be tried again.
+    """
+    files = results.shard(shard)
+    manifest = read_table(files.manifest, MANIFEST_COLUMNS)
+    paths = [row["path"] for row in manifest]
+    rows = []
+    for row, record in zip(manifest, examine_apart(paths, _examine), strict=True):
+        rows.append({"video": row["video"], "path": row["path"], **record})
+        if record["status"] != VideoStatus.DONE:
+            _LOG.warning("%s: %s: %s", row["video"], record["status"], record["reason"])
+    write_table(files.probe, PROBE_COLUMNS, rows)
+
+
+def examine_apart(paths: Sequence[str], examine: Callable[[str], Record]) -> Iterator[Record]:
+    """Examine files in a few processes of their own; a crash costs only the file that crashes.
+
+    Parameters
+    ----------
+    paths
+        Files.
+    examine
+        Importable function of one path.
+
+    Yields
+    ------
+    dict
+        Record of each file in the order given; ``quarantined`` for one whose examination
+        ends its process.
+    """
+    processes = min(len(paths), _MOST_PROCESSES, len(os.sched_getaffinity(0)))
+    if not paths:
+        return
+    with _start_pool(processes) as pool:
+        futures = [_submit(pool, examine, path) for path in paths]
+        for path, future in zip(paths, futures, strict=True):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                # Which of the files in progress crashed is not known: each gets its own process.
+                yield _examine_alone(path, examine)
+
+
+def _start_pool(processes: int) -> ProcessPoolExecutor:
+    # A forked process would share locks with threads that it does not have.
+    return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _submit(
+    pool: ProcessPoolExecutor, examine: Callable[[str], Record], path: str
+) -> Future[Record]:
+    try:
+        return pool.submit(examine, path)
+    except BrokenProcessPool as error:
+        broken: Future[Record] = Future()
+        broken.set_exception(error)
+        return broken
+
+
+def _examine_alone(path: str, examine: Callable[[str], Record]) -> Record:
+    try:
+        with _start_pool(1) as pool:
+            return pool.submit(examine, path).result()
+    except BrokenProcessPool:
+        return _quarantine("FFmpeg crashed while it read the file")
+
+
+def _examine(path: str) -> Record:
+    """Fingerprint and probe one file.
+
+    Python reads it first, so that a failing disk is an `OSError` and not a verdict on the video.
+    """
+    try:
+        fingerprint = fingerprint_file(Path(path))
+        facts = probe_video(Path(path))
+    except VideoError as error:
+        return _quarantine(str(error))
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - one odd file must not end the others
+        _LOG.exception("%s: probing failed", path)
+        return _quarantine(f"unexpected {type(error).__name__}: {error}")
+    return {
+        "status": VideoStatus.DONE,
+        "reason": "",
+        "key": hash_settings(fingerprint, versions.PROBE),
+        "fingerprint": fingerprint,
+        **asdict(facts),
+    }
+
+
+def _quarantine(reason: str) -> Record:
+    return {"status": VideoStatus.QUARANTINED, "reason": reason}

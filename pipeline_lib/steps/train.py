@@ -1,0 +1,98 @@
+"""train: from the target store to a network, its card and its learning curves."""
+
+import hashlib
+import importlib.metadata
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.config import hash_settings
+from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.settings import Config
+from pipeline_lib.io.publish import publish_file, publish_text
+from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
+
+logger = logging.getLogger(__name__)
+
+# Settings that say where a training runs, not what it gives.
+_PLACEMENT = {"devices", "num_nodes", "strategy", "accelerator", "loader_workers", "name"}
+
+
+def run_train(config: Config, results: Results) -> None:
+    """Train the configured network and publish it under ``models/NAME``.
+
+    A training that was killed goes on from its last checkpoint, provided that it had the same
+    settings and targets; other checkpoints are set aside.
+
+    Raises
+    ------
+    ModelError
+        If the settings ask for what cannot be had.
+    """
+    # Lightning and torch take seconds to import: only this verb pays.
+    from pipeline_lib.models.export import export_onnx, save_weights  # noqa: PLC0415
+    from pipeline_lib.models.training import TrainedNetwork, train_network  # noqa: PLC0415
+
+    store = TargetStore(results.targets)
+    skeleton = config.skeleton.with_bodyparts(store.layout.bodyparts)
+    files = results.model(config.training.name)
+    key = training_key(config, store)
+    _claim_checkpoints(files, key)
+    trained: TrainedNetwork = train_network(
+        results.targets, files, config.targets, config.training, skeleton
+    )
+    with publish_file(files.weights) as part:
+        save_weights(trained.network, part)
+    with publish_file(files.network) as part:
+        export_onnx(trained.network, config.targets.location_refinement_scale, part)
+    card = ModelCard(
+        name=config.training.name,
+        key=key,
+        backbone=config.training.backbone,
+        head_channels=config.training.head_channels,
+        parameters=sum(p.numel() for p in trained.network.parameters()),
+        stride=config.targets.stride,
+        scale=config.targets.scale,
+        refinement_scale=config.targets.location_refinement_scale,
+        skeleton=skeleton,
+        mean=trained.network.backbone.mean,
+        std=trained.network.backbone.std,
+        network_sha256=hashlib.sha256(files.network.read_bytes()).hexdigest(),
+        training=TrainingRecord(
+            epochs=trained.epochs,
+            steps=trained.steps,
+            seconds=round(trained.seconds, 1),
+            seed=config.training.seed,
+            frames={name: len(store.of_split(name)) for name in ("train", "validation", "test")},
+            checkpoint=trained.checkpoint,
+            settings=config.training.model_dump(mode="json"),
+        ),
+        versions={
+            name: importlib.metadata.version(name)
+            for name in ("cohortpose", "torch", "pytorch-lightning", "timm", "onnx")
+        },
+    )
+    publish_text(files.card, format_card(card))
+    logger.info("network of %d steps in %s", trained.steps, files.folder)
+
+
+def training_key(config: Config, store: TargetStore) -> str:
+    """Return the hash of all that a trained network depends on."""
+    training: dict[str, Any] = config.training.model_dump(mode="json", exclude=_PLACEMENT)
+    weights = Path(config.training.weights)
+    if weights.is_file():
+        training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return hash_settings(training, config.skeleton, store.key, versions.TRAIN)
+
+
+def _claim_checkpoints(files: ModelFiles, key: str) -> None:
+    """Keep checkpoints of the same training only."""
+    marker = files.checkpoints / "key.txt"
+    if files.checkpoints.exists() and (
+        not marker.exists() or marker.read_text(encoding="utf-8").strip() != key
+    ):
+        shutil.rmtree(files.checkpoints)
+    publish_text(marker, key + "\n")

@@ -1,0 +1,219 @@
+"""Exporting a shard: which poses, in which files, and what is not done twice."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pipeline_lib.steps.export as subject
+from pipeline_lib.core.config import parse_config
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.tables import STAGE_COLUMNS
+from pipeline_lib.io.exports_deeplabcut import read_deeplabcut_predictions
+from pipeline_lib.io.poses import write_poses
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.export import EXPORT_COLUMNS, run_export
+
+SHARD = "0001"
+
+
+def make_config(**exports):
+    return parse_config({"cohort": "cohort.tsv", "exports": exports})
+
+
+def make_poses(x, key="pose-key"):
+    frames = len(x)
+    return Poses(
+        position=np.stack([x, np.negative(x)], axis=1)[..., None, None].astype(np.float32),
+        confidence=np.ones((frames, 1, 1), np.float32),
+        frame_status=np.zeros(frames, np.uint8),
+        time=np.arange(frames) / 30,
+        bodyparts=("nose",),
+        individuals=("animal",),
+        attributes={"key": key},
+    )
+
+
+def done(video):
+    return {"video": video, "status": "done", "key": "pose-key", "seconds": 5.0}
+
+
+def read_rows(results):
+    return read_table(results.shard(SHARD).export("pose"), EXPORT_COLUMNS)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """One video, of which the raw poses say 1, 2 and the filtered ones 3, 4."""
+    results = Results(tmp_path / "results")
+    files = results.shard(SHARD)
+    write_table(files.infer("pose"), STAGE_COLUMNS, [done("v")])
+    write_table(files.filter("pose"), STAGE_COLUMNS, [done("v")])
+    write_poses(results.poses("pose", "v"), make_poses([1.0, 2.0]))
+    write_poses(results.filtered("pose", "v"), make_poses([3.0, 4.0]))
+    return results
+
+
+@pytest.mark.parametrize(("source", "x"), [("raw", [1, 2]), ("filtered", [3, 4])])
+def test_the_wanted_poses_are_exported_in_the_wanted_formats(results, source, x):
+    run_export(make_config(source=source, scorer="net"), results, SHARD)
+    for suffix in ("h5", "csv"):
+        found = read_deeplabcut_predictions(results.exported("pose", "v", suffix))
+        np.testing.assert_array_equal(found.position[:, 0, 0, 0], x)
+        np.testing.assert_array_equal(found.position[:, 1, 0, 0], np.negative(x))
+        assert found.scorer == "net"
+    (row,) = read_rows(results)
+    sizes = {
+        suffix: results.exported("pose", "v", suffix).stat().st_size for suffix in ("h5", "csv")
+    }
+    assert row["files"] == f"h5:{sizes['h5']} csv:{sizes['csv']}"
+    assert row["status"] == "done"
+
+
+def test_only_wanted_formats_are_written(results):
+    run_export(make_config(formats=["csv"]), results, SHARD)
+    assert [path.name for path in results.exported("pose", "v", "csv").parent.iterdir()] == [
+        "v.csv"
+    ]
+
+
+def test_work_is_not_done_twice(results, monkeypatch):
+    run_export(make_config(), results, SHARD)
+    first = read_rows(results)
+
+    def refuse(*_args, **_kwargs):
+        pytest.fail("exported again")
+
+    monkeypatch.setattr(subject, "write_deeplabcut_predictions", refuse)
+    run_export(make_config(), results, SHARD)
+    again = read_rows(results)
+    assert [(row["key"], row["files"]) for row in again] == [
+        (row["key"], row["files"]) for row in first
+    ]
+
+
+def _change_scorer(_results, _monkeypatch):
+    return make_config(scorer="other")
+
+
+def _change_source(_results, _monkeypatch):
+    return make_config(source="raw")
+
+
+def _change_poses(results, _monkeypatch):
+    write_poses(results.filtered("pose", "v"), make_poses([5.0, 6.0], key="other"))
+    return make_config()
+
+
+def _raise_version(_results, monkeypatch):
+    monkeypatch.setattr(subject.versions, "EXPORT", 2)
+    return make_config()
+
+
+def _remove_a_file(results, _monkeypatch):
+    results.exported("pose", "v", "h5").unlink()
+    return make_config()
+
+
+def _cut_a_file(results, _monkeypatch):
+    path = results.exported("pose", "v", "csv")
+    path.write_bytes(path.read_bytes()[:-1])
+    return make_config()
+
+
+def _lose_the_table(results, _monkeypatch):
+    results.shard(SHARD).export("pose").unlink()
+    results.exported("pose", "v", "csv").write_text("left by somebody")
+    return make_config()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _change_scorer,
+        _change_source,
+        _change_poses,
+        _raise_version,
+        _remove_a_file,
+        _cut_a_file,
+        _lose_the_table,
+    ],
+)
+def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change):
+    run_export(make_config(), results, SHARD)
+    config = change(results, monkeypatch)
+    written = []
+    original = subject.write_deeplabcut_predictions
+
+    def record(path, *arguments):
+        written.append(path.suffix)
+        original(path, *arguments)
+
+    monkeypatch.setattr(subject, "write_deeplabcut_predictions", record)
+    run_export(config, results, SHARD)
+    assert written == [".h5", ".csv"]
+    for suffix in ("h5", "csv"):
+        assert len(read_deeplabcut_predictions(results.exported("pose", "v", suffix)).frame) == 2
+
+
+def test_a_run_cut_short_leaves_no_table_to_trust(results, monkeypatch):
+    """Settings there and back again: the file of the run between has the size on record."""
+    run_export(make_config(formats=["csv"], scorer="one"), results, SHARD)
+
+    def write_then_die(path, *_arguments):
+        path.write_text(path.read_text().replace("one", "two"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subject, "write_deeplabcut_predictions", write_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            run_export(make_config(formats=["csv"], scorer="two"), results, SHARD)
+    run_export(make_config(formats=["csv"], scorer="one"), results, SHARD)
+    assert read_deeplabcut_predictions(results.exported("pose", "v", "csv")).scorer == "one"
+
+
+def test_one_bad_video_does_not_stop_the_others_and_reasons_are_kept(results):
+    write_table(
+        results.shard(SHARD).filter("pose"),
+        STAGE_COLUMNS,
+        [
+            {"video": "bad", "status": "quarantined", "reason": "no video stream"},
+            done("missing"),
+            done("v"),
+        ],
+    )
+    run_export(make_config(), results, SHARD)
+    rows = read_rows(results)
+    assert [row["status"] for row in rows] == ["quarantined", "failed", "done"]
+    assert rows[0]["reason"] == "no video stream"
+    assert "no such pose file" in rows[1]["reason"]
+    # What failed is tried again.
+    write_poses(results.filtered("pose", "missing"), make_poses([7.0]))
+    run_export(make_config(), results, SHARD)
+    assert [row["status"] for row in read_rows(results)] == ["quarantined", "done", "done"]
+
+
+def test_a_long_video_is_written_in_blocks(results, monkeypatch):
+    monkeypatch.setattr(subject, "_BLOCK_FRAMES", 3)
+    write_poses(results.filtered("pose", "v"), make_poses(np.arange(8.0)))
+    run_export(make_config(), results, SHARD)
+    table = pd.read_hdf(results.exported("pose", "v", "h5"))
+    assert table.index.tolist() == list(range(8))
+    assert table["cohortpose", "nose", "x"].tolist() == list(range(8))
+    found = read_deeplabcut_predictions(results.exported("pose", "v", "csv"))
+    assert found.frame.tolist() == list(range(8))
+
+
+def test_a_video_without_frames_is_a_table_without_rows(results):
+    write_poses(results.filtered("pose", "v"), make_poses(np.empty(0)))
+    run_export(make_config(), results, SHARD)
+    for suffix in ("h5", "csv"):
+        found = read_deeplabcut_predictions(results.exported("pose", "v", suffix))
+        assert found.position.shape == (0, 2, 1, 1)
+
+
+def test_a_shard_without_the_stage_before_is_an_error(results):
+    results.shard(SHARD).filter("pose").unlink()
+    with pytest.raises(StoreError, match="the step that writes it has not run"):
+        run_export(make_config(), results, SHARD)

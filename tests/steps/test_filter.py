@@ -1,0 +1,246 @@
+"""Filtering a shard: what each video becomes, and what is not done twice."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import pipeline_lib.steps.filter as subject
+from pipeline_lib.core.config import hash_settings, parse_config
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.tables import STAGE_COLUMNS, FrameStatus
+from pipeline_lib.io.poses import read_pose_key, read_poses, write_poses
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.kernels.filters import filter_poses
+from pipeline_lib.steps.filter import run_filter
+
+NAN = np.nan
+SHARD = "0001"
+
+
+def make_config(**filtering):
+    # A line passes the median of three unchanged, except at its ends.
+    return parse_config(
+        {
+            "cohort": "cohort.tsv",
+            "filtering": {"pcutoff": 0.5, "max_gap": 2, "window": 3, **filtering},
+        }
+    )
+
+
+def make_poses(video="v", key="infer-key", frames=8):
+    x = 10.0 * np.arange(frames)
+    confidence = np.ones(frames)
+    status = np.zeros(frames, np.uint8)
+    x[2], confidence[2] = 999, 0.1
+    x[3], confidence[3], status[3] = NAN, NAN, FrameStatus.UNDECODABLE
+    return Poses(
+        position=np.stack([x, x + 1], axis=1)[..., None, None].astype(np.float32),
+        confidence=confidence[:, None, None].astype(np.float32),
+        frame_status=status,
+        time=np.arange(frames) / 30,
+        bodyparts=("nose",),
+        individuals=("animal",),
+        attributes={"video": video, "key": key, "fps": 30.0, "versions": {"infer": 1}},
+    )
+
+
+def write_infer_table(results, *rows):
+    write_table(results.shard(SHARD).infer("pose"), STAGE_COLUMNS, rows)
+
+
+def done(video):
+    return {"video": video, "status": "done", "key": "infer-key", "seconds": 5.0}
+
+
+def read_rows(results):
+    return read_table(results.shard(SHARD).filter("pose"), STAGE_COLUMNS)
+
+
+@pytest.fixture
+def results(tmp_path):
+    results = Results(tmp_path / "results")
+    write_infer_table(results, done("v"))
+    write_poses(results.poses("pose", "v"), make_poses())
+    return results
+
+
+def test_trajectories_are_cleaned_and_the_record_stays_honest(results):
+    run_filter(make_config(), results, SHARD)
+    cleaned = read_poses(results.filtered("pose", "v"))
+    # Frame 2 is gated, frame 3 was not decoded: both are bridged by the line through 10 and 40.
+    x = [5, 10, 20, 30, 40, 50, 60, 65]
+    np.testing.assert_allclose(cleaned.position[:, 0, 0, 0], x, rtol=1e-6)
+    np.testing.assert_allclose(cleaned.position[:, 1, 0, 0], np.add(x, 1), rtol=1e-6)
+    raw = make_poses()
+    np.testing.assert_array_equal(cleaned.confidence, raw.confidence)
+    np.testing.assert_array_equal(cleaned.frame_status, [0, 0, 0, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(cleaned.time, raw.time)
+
+
+def test_attributes_say_how_it_was_made(results):
+    config = make_config()
+    run_filter(config, results, SHARD)
+    key = hash_settings("infer-key", config.filtering, 1)
+    assert read_poses(results.filtered("pose", "v")).attributes == {
+        "video": "v",
+        "fps": 30.0,
+        "key": key,
+        "source_key": "infer-key",
+        "versions": {"infer": 1, "filter": 1},
+        "filtering": {
+            "pcutoff": 0.5,
+            "max_gap": 2,
+            "method": "median",
+            "window": 3,
+            "order": 2,
+        },
+    }
+    (row,) = read_rows(results)
+    assert (row["video"], row["status"], row["reason"], row["key"]) == ("v", "done", "", key)
+    assert float(row["seconds"]) > 0
+
+
+def test_work_is_not_done_twice(results, monkeypatch):
+    run_filter(make_config(), results, SHARD)
+    first = read_rows(results)
+
+    def refuse(*_args, **_kwargs):
+        pytest.fail("filtered again")
+
+    monkeypatch.setattr(subject, "filter_poses", refuse)
+    # Snakemake removes a job's outputs before it runs the job again.
+    results.shard(SHARD).filter("pose").unlink()
+    run_filter(make_config(), results, SHARD)
+    assert [row["key"] for row in read_rows(results)] == [row["key"] for row in first]
+
+
+def _change_settings(_results, _monkeypatch):
+    return make_config(window=5)
+
+
+def _change_poses(results, _monkeypatch):
+    write_poses(results.poses("pose", "v"), make_poses(key="other"))
+    return make_config()
+
+
+def _raise_version(_results, monkeypatch):
+    monkeypatch.setattr(subject.versions, "FILTER", 2)
+    return make_config()
+
+
+def _lose_a_part(results, _monkeypatch):
+    (results.filtered("pose", "v") / "position/c/0/0/0/0").unlink()
+    return make_config()
+
+
+@pytest.mark.parametrize(
+    ("change", "same_key"),
+    [
+        (_change_settings, False),
+        (_change_poses, False),
+        (_raise_version, False),
+        (_lose_a_part, True),
+    ],
+)
+def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change, same_key):
+    run_filter(make_config(), results, SHARD)
+    before = read_pose_key(results.filtered("pose", "v"))
+    config = change(results, monkeypatch)
+    run_filter(config, results, SHARD)
+    poses = read_poses(results.filtered("pose", "v"))
+    assert (poses.attributes["key"] == before) is same_key
+    assert [row["key"] for row in read_rows(results)] == [poses.attributes["key"]]
+
+
+def test_one_bad_video_does_not_stop_the_others(results):
+    write_infer_table(results, done("missing"), done("cut"), done("keyless"), done("v"))
+    write_poses(results.poses("pose", "cut"), make_poses("cut"))
+    shard = results.poses("pose", "cut") / "position/c/0/0/0/0"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    keyless = make_poses("keyless")
+    del keyless.attributes["key"]
+    write_poses(results.poses("pose", "keyless"), keyless)
+    run_filter(make_config(), results, SHARD)
+    rows = read_rows(results)
+    assert [row["status"] for row in rows] == ["failed", "failed", "failed", "done"]
+    reasons = [row["reason"] for row in rows]
+    assert "no such pose file" in reasons[0]
+    assert "damaged pose file" in reasons[1]
+    assert "no attribute `key`" in reasons[2]
+    assert not results.filtered("pose", "cut").exists()
+
+
+def test_what_ended_badly_before_keeps_its_reason(results):
+    write_infer_table(
+        results,
+        {"video": "bad", "status": "quarantined", "reason": "no video stream", "key": "k"},
+        {"video": "lost", "status": "failed", "reason": "decoder died"},
+        done("v"),
+    )
+    run_filter(make_config(), results, SHARD)
+    assert [(row["video"], row["status"], row["reason"]) for row in read_rows(results)] == [
+        ("bad", "quarantined", "no video stream"),
+        ("lost", "failed", "decoder died"),
+        ("v", "done", ""),
+    ]
+    assert read_rows(results)[0]["key"] == ""
+
+
+@pytest.mark.parametrize("method", ["median", "savitzky-golay", "none"])
+def test_blocks_do_not_show(results, monkeypatch, method):
+    random = np.random.default_rng(0)
+    position = random.normal(size=(60, 2, 1, 1)).cumsum(axis=0).astype(np.float32)
+    position[random.random(60) < 0.2] = NAN
+    raw = make_poses(frames=60)
+    write_poses(
+        results.poses("pose", "v"),
+        Poses(
+            position,
+            np.ones_like(raw.confidence),
+            raw.frame_status,
+            raw.time,
+            raw.bodyparts,
+            raw.individuals,
+            raw.attributes,
+        ),
+    )
+    config = make_config(method=method)
+    monkeypatch.setattr(subject, "_BLOCK_FRAMES", 7)
+    run_filter(config, results, SHARD)
+    whole = filter_poses(position, np.ones((60, 1, 1)), **config.filtering.model_dump())
+    np.testing.assert_array_equal(read_poses(results.filtered("pose", "v")).position, whole)
+
+
+def test_a_video_without_detections_or_without_frames_is_a_result(results):
+    raw = make_poses(frames=4)
+    raw.confidence[:] = 0.0
+    write_poses(results.poses("pose", "v"), raw)
+    empty = Poses(
+        raw.position[:0], raw.confidence[:0], raw.frame_status[:0], raw.time[:0],
+        raw.bodyparts, raw.individuals, raw.attributes,
+    )  # fmt: skip
+    write_poses(results.poses("pose", "empty"), empty)
+    write_infer_table(results, done("v"), done("empty"))
+    run_filter(make_config(), results, SHARD)
+    assert np.isnan(read_poses(results.filtered("pose", "v")).position).all()
+    assert len(read_poses(results.filtered("pose", "empty")).time) == 0
+    assert [row["status"] for row in read_rows(results)] == ["done", "done"]
+
+
+def test_a_shard_without_inference_is_an_error(results):
+    shutil.rmtree(results.shard(SHARD).folder)
+    with pytest.raises(StoreError, match="the step that writes it has not run"):
+        run_filter(make_config(), results, SHARD)
+
+
+def test_a_full_disk_fails_the_job(results, monkeypatch):
+    def fill(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(subject, "create_poses", fill)
+    with pytest.raises(OSError, match="No space left"):
+        run_filter(make_config(), results, SHARD)
+    assert not results.shard(SHARD).filter("pose").exists()

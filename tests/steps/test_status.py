@@ -1,0 +1,97 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from pipeline_lib.core.config import parse_config
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
+from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.steps.status import format_status, show_status
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Four videos: done, waiting for inference, failed, quarantined."""
+    results = Results(tmp_path / "results")
+    sheet = tmp_path / "cohort.tsv"
+    videos = ["good", "later", "lost", "empty"]
+    rows = [{"video": video, "path": f"{video}.mp4", "dose": "3"} for video in videos]
+    write_table(sheet, ("video", "path", "dose"), rows)
+    plan = [{"video": video, "shard": "s0", "state": "planned"} for video in videos]
+    write_table(results.plan, ("video", "shard", "state"), plan)
+    shard = results.shard("s0")
+    probe = [{"video": video, "status": "done", "frames": 10} for video in videos[:3]]
+    probe.append({"video": "empty", "status": "quarantined", "reason": "0 bytes [red]x[/red]"})
+    write_table(shard.probe, PROBE_COLUMNS, probe)
+    infer = [
+        {"video": "good", "status": "done", "key": "k"},
+        {"video": "lost", "status": "failed", "reason": "worker lost"},
+    ]
+    write_table(shard.infer("pose"), STAGE_COLUMNS, infer)
+    for path in (shard.filter("pose"), shard.export("pose")):
+        write_table(path, STAGE_COLUMNS, [{"video": "good", "status": "done"}])
+    return parse_config({"cohort": str(sheet)}), results
+
+
+def show(run, **options):
+    console = Console(file=io.StringIO(), width=120)
+    show_status(*run, console=console, **options)
+    return console.file.getvalue()
+
+
+def test_people_see_counts_and_what_is_not_done(run):
+    text = show(run, failed=False)
+    for count in ("1 done", "1 pending", "1 failed", "1 quarantined", "4 videos"):
+        assert count in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["lost", "failed", "infer", "worker", "lost"] in lines
+    assert ["later", "pending", "probe", "waiting", "for", "infer"] in lines
+    assert not any(line[:1] == ["good"] for line in lines)
+
+
+def test_markup_in_a_reason_is_text(run):
+    assert "0 bytes [red]x[/red]" in show(run, failed=True)
+
+
+def test_failed_lists_only_what_ended_badly(run):
+    text = show(run, failed=True)
+    assert "lost" in text
+    assert "empty" in text
+    assert "later" not in text
+
+
+def test_nothing_to_list_is_said(tmp_path):
+    sheet = tmp_path / "cohort.tsv"
+    write_table(sheet, ("video", "path"), [{"video": "a", "path": "a.mp4"}])
+    pending = parse_config({"cohort": str(sheet)}), Results(tmp_path / "results")
+    assert "No video failed" in show(pending, failed=True)
+    assert "waiting for probe" in show(pending, failed=False)
+
+
+def test_scripts_get_json(run):
+    record = json.loads(format_status(*run, failed=False, style="json"))
+    assert record["counts"] == {"pending": 1, "done": 1, "failed": 1, "quarantined": 1}
+    assert [row["video"] for row in record["videos"]] == ["good", "later", "lost", "empty"]
+    assert record["videos"][0]["frames"] == 10
+    assert record["videos"][3]["frames"] is None
+
+
+def test_scripts_get_a_table_of_the_bad_ones(run):
+    text = format_status(*run, failed=True, style="tsv")
+    rows = list(csv.DictReader(io.StringIO(text), delimiter="\t"))
+    assert [(row["video"], row["dose"]) for row in rows] == [("lost", "3"), ("empty", "3")]
+
+
+def test_status_starts_without_array_libraries():
+    heavy = ("numpy", "pandas", "torch", "dask", "zarr", "xarray", "cv2", "jinja2")
+    code = (
+        "import sys, pipeline_lib.steps.status;"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
