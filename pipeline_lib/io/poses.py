@@ -286,6 +286,21 @@ def read_times(path: Path) -> NDArray[np.float64]:
     return _read_arrays(path, ("time",), slice(None))[0]["time"]
 
 
+def read_frame_status(path: Path) -> NDArray[np.uint8]:
+    """Read why each row of a pose file is what it is.
+
+    Returns
+    -------
+    Array of shape (time,), uint8, values of `pipeline_lib.core.tables.FrameStatus`
+
+    Raises
+    ------
+    StoreError
+        As `read_poses`.
+    """
+    return _read_arrays(path, ("frame_status",), slice(None))[0]["frame_status"]
+
+
 def read_pose_key(path: Path) -> str | None:
     """Return what the poses at a path depend on, without reading them.
 

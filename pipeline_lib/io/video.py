@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -158,12 +159,12 @@ class VideoReader:
         span = slice(wanted[0], wanted[-1] + 1)
         last = int(index.order[span].max())
         entry = index.find_entry(span.start, span.stop)
-        with open_at(self.path, index, entry) as (stream, first, packets):
-            stream.codec_context.thread_type = "AUTO"
-            stream.codec_context.thread_count = threads
+        with ExitStack() as stack:
+            stream, first, packets = stack.enter_context(open_at(self.path, index, entry))
             sequence = FrameSequence[Image](index, wanted, first)
             needed = itertools.takewhile(lambda item: item[0] <= last, packets)
-            for position, picture in decode_packets(stream, needed):
+            decoded = stack.enter_context(closing(decode_packets(stream, needed, threads)))
+            for position, picture in decoded:
                 if picture is None and threads != 1:
                     raise _ThreadedFailureError
                 if picture is None or picture.is_corrupt:

@@ -1,6 +1,7 @@
 """Decoding packets such that every picture is known by the packet it came from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,8 @@ class _Tag:
 def decode_packets(
     stream: Any,  # noqa: ANN401 - PyAV's
     packets: Iterable[tuple[int, Any]],
-) -> Iterator[tuple[int, Any]]:
+    threads: int = 1,
+) -> Generator[tuple[int, Any], None, None]:
     """Decode packets, each with its position; yield pictures with their packet's position.
 
     FFmpeg carries a packet's position to its picture (``copy_opaque``), so that the pairing
@@ -59,6 +61,20 @@ def decode_packets(
     """
     context = stream.codec_context
     context.copy_opaque = True
+    context.thread_type = "AUTO"
+    context.thread_count = threads
+    try:
+        yield from _decode(context, packets)
+    finally:
+        # Ends the work of FFmpeg's threads while Python's lock is free: they need it to drop
+        # tags, and freeing the decoder would wait for them with the lock held.
+        context.flush_buffers()
+
+
+def _decode(
+    context: Any,  # noqa: ANN401 - PyAV's
+    packets: Iterable[tuple[int, Any]],
+) -> Iterator[tuple[int, Any]]:
     position = -1
     for position, packet in packets:
         packet.opaque = _Tag(position)
@@ -108,12 +124,13 @@ def decode_first_picture(path: Path) -> Picture:
                 strict=False,
             )
         )
-        for _, picture in decode_packets(stream, limited):
-            if picture is not None:
-                turns = count_quarter_turns(picture)
-                size = (picture.width, picture.height)
-                width, height = size[::-1] if turns % 2 else size
-                return Picture(width, height, picture.format.name, turns)
+        with closing(decode_packets(stream, limited)) as decoded:
+            for _, picture in decoded:
+                if picture is not None:
+                    turns = count_quarter_turns(picture)
+                    size = (picture.width, picture.height)
+                    width, height = size[::-1] if turns % 2 else size
+                    return Picture(width, height, picture.format.name, turns)
     raise VideoError(f"no frame can be decoded: its {codec} stream gives no picture")
 
 

@@ -59,7 +59,7 @@ class DemoSettings(Settings):
     cameras: PositiveInt = Field(1, description="Cameras that film each recording at once.")
     width: Annotated[int, Field(ge=64, multiple_of=2)] = Field(256, description="In px.")
     height: Annotated[int, Field(ge=64, multiple_of=2)] = Field(256, description="In px.")
-    fps: PositiveInt = Field(30, description="Frames per second.")
+    fps: Annotated[int, Field(ge=10)] = Field(30, description="Frames per second.")
     seed: Annotated[int, Field(ge=0)] = Field(0, description="Decides everything random.")
     labelled_frames: PositiveInt = Field(
         70, description="Labelled frames, spread over three in five recordings and all cameras."

@@ -266,7 +266,10 @@ def test_a_marker_survives_the_video_where_it_was(tmp_path):
     found = np.stack(
         [(decoded * columns).sum(axis=(1, 2)), (decoded * rows).sum(axis=(1, 2))], axis=-1
     )
-    np.testing.assert_allclose(found / total[:, None], centres, atol=0.1)
+    offsets = found / total[:, None] - centres
+    # Compression blurs each frame in its own way, but shifts none.
+    assert np.abs(offsets).max() < 0.3
+    assert np.abs(offsets.mean(axis=0)).max() < 0.05
 
 
 def test_videos_have_reordered_frames_and_a_cut_one_opens_but_ends_early(demo, tmp_path):

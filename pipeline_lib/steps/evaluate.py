@@ -1,0 +1,130 @@
+"""evaluate: predict every labelled image and measure how far the labels are."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings import Config, EvaluationSettings
+from pipeline_lib.core.tables import METRIC_COLUMNS, PREDICTION_COLUMNS, SINGLE_INDIVIDUAL
+from pipeline_lib.io.images import read_image
+from pipeline_lib.io.labels import label_arrays, read_labels
+from pipeline_lib.io.publish import publish_file
+from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.kernels import similarity
+from pipeline_lib.models.prediction import Predictor, load_predictor
+
+logger = logging.getLogger(__name__)
+
+ALL_BODYPARTS = "all"
+
+
+def run_evaluate(config: Config, results: Results) -> None:
+    """Publish predictions and metrics of the trained network on all labelled images.
+
+    Raises
+    ------
+    ModelError
+        If the network was trained for other bodyparts than the labels have.
+    """
+    labels = read_labels(results.labels)
+    predictor = load_predictor(results.model(config.training.name), config.inference.runtime)
+    if predictor.card.skeleton.bodyparts != labels.bodyparts:
+        raise ModelError(
+            f"model {predictor.card.name} locates {', '.join(predictor.card.skeleton.bodyparts)}; "
+            f"the labels have {', '.join(labels.bodyparts)}: run train again"
+        )
+    images, labelled = label_arrays(labels)
+    predictions = _predict_images(predictor, images, labelled[:, 0])
+    with publish_file(results.predictions(config.training.name)) as part:
+        predictions.to_parquet(part, index=False)
+    rows = list(measure_predictions(predictions, labels.bodyparts, config.evaluation))
+    write_table(results.metrics(config.training.name), METRIC_COLUMNS, rows)
+    for row in rows:
+        if row["bodypart"] == ALL_BODYPARTS and row["metric"] == "mean_error":
+            logger.info("%s: mean error %.2f px", row["split"], row["value"])
+
+
+def measure_predictions(
+    predictions: pd.DataFrame, bodyparts: tuple[str, ...], settings: EvaluationSettings
+) -> Iterator[dict[str, object]]:
+    """Yield every metric of every bodypart and split.
+
+    A metric named with ``(pcutoff)`` looks at keypoints of at least that confidence; in PCK
+    those below it count as wrong.
+
+    Parameters
+    ----------
+    predictions
+        Columns `PREDICTION_COLUMNS`.
+    bodyparts
+        In the order of the rows to yield, after `ALL_BODYPARTS`.
+    settings
+        Thresholds.
+    """
+    distance = similarity.keypoint_distance(
+        predictions[["x", "y"]].to_numpy(), predictions[["label_x", "label_y"]].to_numpy()
+    )
+    found = predictions["confidence"].to_numpy() >= settings.pcutoff
+    names, splits = predictions["bodypart"].to_numpy(), predictions["split"].to_numpy()
+    for split in ("train", "validation", "test"):
+        for bodypart in (ALL_BODYPARTS, *bodyparts):
+            rows = (splits == split) & ((bodypart == ALL_BODYPARTS) | (names == bodypart))
+            if rows.any():
+                for metric, value in _measure(distance[rows], found[rows], settings).items():
+                    yield {"bodypart": bodypart, "split": split, "metric": metric, "value": value}
+
+
+def _measure(
+    distance: NDArray[np.float64], found: NDArray[np.bool_], settings: EvaluationSettings
+) -> dict[str, float]:
+    labelled = np.isfinite(distance)
+    kept = distance[found]
+    metrics = {
+        "points": float(labelled.sum()),
+        "detected": float(found[labelled].mean()) if labelled.any() else float("nan"),
+        "mean_error": similarity.mean_error(distance),
+        "median_error": similarity.median_error(distance),
+        "rmse": similarity.root_mean_square_error(distance),
+        "mean_error (pcutoff)": similarity.mean_error(kept),
+        "median_error (pcutoff)": similarity.median_error(kept),
+        "rmse (pcutoff)": similarity.root_mean_square_error(kept),
+    }
+    for threshold in settings.pck_thresholds:
+        name = f"pck@{threshold:g}"
+        metrics[name] = similarity.share_of_correct_keypoints(distance, threshold)
+        metrics[f"{name} (pcutoff)"] = similarity.share_of_correct_keypoints(
+            distance, threshold, found
+        )
+    return metrics
+
+
+def _predict_images(
+    predictor: Predictor, images: pd.DataFrame, labelled: NDArray[np.float64]
+) -> pd.DataFrame:
+    """Return one row per image and bodypart; `labelled` has shape (image, keypoint, 2)."""
+    bodyparts = predictor.card.skeleton.bodyparts
+    rows = []
+    for image, points in zip(images.itertuples(index=False), labelled, strict=True):
+        # One image at a time: labelled images may differ in size.
+        position, confidence = predictor.predict([read_image(Path(image.image))])
+        for number, bodypart in enumerate(bodyparts):
+            rows.append(
+                (
+                    image.image,
+                    image.video,
+                    image.frame,
+                    image.split,
+                    SINGLE_INDIVIDUAL,
+                    bodypart,
+                    *position[0, :, number, 0].tolist(),
+                    float(confidence[0, number, 0]),
+                    *points[number].tolist(),
+                )
+            )
+    return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
