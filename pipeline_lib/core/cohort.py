@@ -9,7 +9,8 @@ from pathlib import Path
 from pipeline_lib.core.errors import SheetError
 from pipeline_lib.core.tables import SHEET_OPTIONAL, SHEET_REQUIRED
 
-_VIDEO_ID = re.compile(r"[A-Za-z0-9._-]+")
+# Not dots alone: names become folders, and `..` is one that is there already.
+_VIDEO_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def nested_model(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any annotation
-    """Return the settings model inside an annotation, looking into tuples; None if there is none."""
+    """Return the settings model inside an annotation, also in a tuple; None if there is none."""
     for candidate in (annotation, *getattr(annotation, "__args__", ())):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate

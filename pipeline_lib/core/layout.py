@@ -102,11 +102,11 @@ class Results:
         return self.shards / "plan.tsv"
 
     def shard(self, shard: str) -> ShardFiles:
-        """Records of one shard."""
+        """Return the records of one shard."""
         return ShardFiles(self.shards / shard)
 
     def frames(self, video: str) -> Path:
-        """Folder of the frames selected from one video, ``frames.tsv`` among them."""
+        """Return the folder of the frames selected from one video."""
         return self.root / "frames" / video
 
     @property
@@ -120,27 +120,27 @@ class Results:
         return self.root / "targets" / "targets.zarr"
 
     def model(self, model: str) -> ModelFiles:
-        """Files of one trained network."""
+        """Return the files of one trained network."""
         return ModelFiles(self.root / "models" / model)
 
     def metrics(self, model: str) -> Path:
-        """Metrics on labelled frames: bodypart, split, metric, value."""
+        """Return the table of metrics on labelled frames."""
         return self.root / "evaluation" / model / "metrics.tsv"
 
     def predictions(self, model: str) -> Path:
-        """Predicted keypoints of every labelled frame."""
+        """Return the table of predicted keypoints of every labelled frame."""
         return self.root / "evaluation" / model / "predictions.parquet"
 
     def poses(self, model: str, video: str) -> Path:
-        """Pose file of one video as the network gave it."""
+        """Return the pose file of one video as the network gave it."""
         return self.root / "poses" / model / f"{video}.zarr"
 
     def filtered(self, model: str, video: str) -> Path:
-        """Pose file of one video after filtering."""
+        """Return the pose file of one video after filtering."""
         return self.root / "filtered" / model / f"{video}.zarr"
 
     def exported(self, model: str, video: str, suffix: str) -> Path:
-        """Exported table of one video; suffix without the dot."""
+        """Return the exported table of one video; suffix without the dot."""
         return self.root / "exports" / model / f"{video}.{suffix}"
 
     @property

@@ -13,6 +13,7 @@ from pipeline_lib.core.skeleton import Skeleton
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
+Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 
 
@@ -33,7 +34,7 @@ class IndividualSettings(Settings):
 class FrameSettings(Settings):
     """Choosing frames to label."""
 
-    extract: bool = Field(False, description="Write frames to label for every good video.")
+    extract: bool = Field(default=False, description="Write frames to label for every good video.")
     method: Literal["uniform", "kmeans"] = Field(
         "kmeans", description="Evenly spread, or one frame per cluster of similar frames."
     )
@@ -45,7 +46,7 @@ class FrameSettings(Settings):
     )
     step: PositiveInt = Field(1, description="k-means looks at every step-th frame.")
     kmeans_width: PositiveInt = Field(30, description="Width in px that k-means shrinks frames to.")
-    seed: int = Field(0, description="Seed of the choice.")
+    seed: Seed = Field(0, description="Seed of the choice.")
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
@@ -104,7 +105,7 @@ class SplitSettings(Settings):
     )
     fold: Annotated[int, Field(ge=0)] = Field(0, description="The test part when `folds` is set.")
     block_frames: PositiveInt = Field(10, description="Labelled frames in a block.")
-    seed: int = Field(0, description="Seed of the split.")
+    seed: Seed = Field(0, description="Seed of the split.")
 
     @model_validator(mode="after")
     def _check_fold(self) -> Self:
@@ -126,7 +127,8 @@ class AugmentationSettings(Settings):
         0.1, description="Largest shift, as a fraction of the training image."
     )
     mirror: bool = Field(
-        False, description="Mirror half of the frames, swapping the skeleton's `symmetries`."
+        default=False,
+        description="Mirror half of the frames, swapping the skeleton's `symmetries`.",
     )
     brightness: Fraction = Field(0.2, description="Largest change of brightness.")
     contrast: Fraction = Field(0.3, description="Largest relative change of contrast.")
@@ -170,8 +172,12 @@ class TrainingSettings(Settings):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
     )
-    seed: int = Field(0, description="Seed of everything random in training.")
-    deterministic: bool = Field(False, description="Refuse operations that vary between runs.")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Seed of everything random in training."
+    )
+    deterministic: bool = Field(
+        default=False, description="Refuse operations that vary between runs."
+    )
     accelerator: str = Field("auto", description="Lightning's accelerator.")
     devices: PositiveInt | Literal["auto"] = Field("auto", description="Devices per node.")
     num_nodes: PositiveInt = Field(1, description="Nodes.")
@@ -259,7 +265,7 @@ class ReportSettings(Settings):
     sample_frames: Annotated[int, Field(ge=0)] = Field(
         6, description="Labelled frames shown with predicted and labelled keypoints."
     )
-    seed: int = Field(0, description="Seed of the choice of sample frames.")
+    seed: Seed = Field(0, description="Seed of the choice of sample frames.")
 
 
 class Config(Settings):

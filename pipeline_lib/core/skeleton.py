@@ -3,20 +3,19 @@
 from collections import Counter
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Skeleton(BaseModel):
-    """Bodyparts in the order of every keypoint axis, with edges and symmetries by name.
-
-    Empty ``bodyparts`` in a config mean: take them from the labels.
-    """
+    """Bodyparts in the order of every keypoint axis, with edges and symmetries by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bodyparts: tuple[str, ...] = ()
-    edges: tuple[tuple[str, str], ...] = ()
-    symmetries: tuple[tuple[str, str], ...] = ()
+    bodyparts: tuple[str, ...] = Field((), description="Names; empty: taken from the labels.")
+    edges: tuple[tuple[str, str], ...] = Field((), description="Pairs of bodyparts to join.")
+    symmetries: tuple[tuple[str, str], ...] = Field(
+        (), description="Pairs of bodyparts that a mirror exchanges."
+    )
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -30,6 +29,10 @@ class Skeleton(BaseModel):
                     raise ValueError(f"{field} name unknown bodyparts: {', '.join(unknown)}")
                 if pair[0] == pair[1]:
                     raise ValueError(f"{field} join {pair[0]} with itself")
+        partners = Counter(name for pair in self.symmetries for name in pair)
+        ambiguous = [name for name, count in partners.items() if count > 1]
+        if ambiguous:
+            raise ValueError(f"symmetries name {', '.join(ambiguous)} twice")
         return self
 
     def with_bodyparts(self, bodyparts: tuple[str, ...]) -> "Skeleton":

@@ -25,6 +25,8 @@ SHEET_OPTIONAL = ("session", "camera", "calibration")
 # A table of how a stage ended for each video of a shard begins with these columns.
 STAGE_COLUMNS = ("video", "status", "reason", "seconds", "key")
 
+PLAN_COLUMNS = ("video", "shard", "state")
+
 MANIFEST_COLUMNS = ("video", "path", "bytes", "modified_ns")
 
 PROBE_COLUMNS = (

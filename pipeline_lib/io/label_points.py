@@ -106,10 +106,10 @@ def check_points(table: LabelTable, images: list[Path]) -> list[str]:
         except (OSError, UnidentifiedImageError) as error:
             problems.append(f"{_short(image)}: not a readable image ({error})")
     missing = np.isnan(table.positions)
-    incomplete = missing.any(axis=-1) & ~missing.all(axis=-1)
+    incomplete: NDArray[np.bool_] = np.asarray(missing.any(axis=-1) & ~missing.all(axis=-1))
     # The image covers -0.5 .. size - 0.5, pixel centres being at integers.
     low, high = -0.5 - _MARGIN, sizes - 0.5 + _MARGIN
-    outside = ((table.positions < low) | (table.positions > high)).any(axis=-1)
+    outside = np.any((table.positions < low) | (table.positions > high), axis=-1)
     for row, keypoint in np.argwhere(incomplete | outside):
         x, y = table.positions[row, keypoint]
         what = f"{_short(images[row])}, {_name(table.keypoints[keypoint])}: x {x:g}, y {y:g}"
@@ -152,7 +152,7 @@ def build_points(table: LabelTable, images: list[Path], offset: float) -> pd.Dat
     """
     rows, keypoints = len(images), len(table.keypoints)
     positions: NDArray[np.float64] = table.positions.reshape(-1, 2) + offset
-    labelled: NDArray[np.bool_] = ~np.isnan(positions).any(axis=1)
+    labelled: NDArray[np.bool_] = np.asarray(~np.isnan(positions).any(axis=1))
 
     def per_row(values: list[str]) -> NDArray[np.object_]:
         return np.repeat(np.asarray(values, dtype=object), keypoints)

@@ -46,9 +46,15 @@ def publish_folder(path: Path) -> Iterator[Path]:
             _sync(Path(folder))
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=".old-", dir=path.parent))
-            path.replace(old / path.name)
-            part.replace(path)
-            shutil.rmtree(old)
+            aside = path.replace(old / path.name)
+            try:
+                part.replace(path)
+            except OSError:
+                aside.replace(path)
+                old.rmdir()
+                raise
+            # A reader on a network file system may still hold files of the old one.
+            shutil.rmtree(old, ignore_errors=True)
         else:
             part.replace(path)
         _sync(path.parent)

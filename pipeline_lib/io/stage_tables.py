@@ -51,5 +51,6 @@ def _to_cell(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        # Short for people; enough digits that a frame rate is right for days.
+        return f"{value:.10g}"
     return " ".join(str(value).split())

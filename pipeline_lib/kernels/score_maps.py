@@ -1,7 +1,7 @@
 """Score maps and location refinement: drawing keypoints into maps and reading them back.
 
-A map of stride s has one cell per s × s network pixels; cell (r, c) has its centre at
-x = c·s + (s − 1)/2, y = r·s + (s − 1)/2, pixel centres being at integer coordinates.
+A map of stride s has one cell per s by s network pixels; cell (r, c) has its centre at
+x = c·s + (s - 1)/2, y = r·s + (s - 1)/2, pixel centres being at integer coordinates.
 
 Every function takes NumPy arrays or torch tensors and returns the same kind on the same
 device, so that the targets that are stored and those drawn after augmentation are one code.

@@ -77,9 +77,7 @@ def draw_warp(
         move = centre + shift - linear @ (x, y)
         matrices.append(np.column_stack([linear, move]))
         mirrored.append(mirror)
-    return Warp(
-        torch.from_numpy(np.stack(matrices).astype(np.float32)), torch.tensor(mirrored)
-    )
+    return Warp(torch.from_numpy(np.stack(matrices).astype(np.float32)), torch.tensor(mirrored))
 
 
 def warp_images(image: Tensor, warp: Warp, size: tuple[int, int]) -> Tensor:

@@ -1,6 +1,7 @@
 """Backbones: timm networks by name, with pretrained weights from a hub, a package or a file."""
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -40,7 +41,8 @@ class Backbone(nn.Module):
     def __init__(self, name: str, weights: str, stride: int) -> None:
         super().__init__()
         self.network = _create_network(name, weights)
-        reductions = self.network.feature_info.reduction()
+        features: Any = self.network.feature_info
+        reductions = features.reduction()
         wanted = [
             number
             for number, reduction in enumerate(reductions)
@@ -52,7 +54,7 @@ class Backbone(nn.Module):
                 f"none of stride {stride}; set targets.stride or take another backbone"
             )
         self._wanted = tuple(wanted)
-        channels = self.network.feature_info.channels()
+        channels = features.channels()
         self.channels: tuple[int, ...] = tuple(channels[number] for number in wanted)
         self.mean, self.std = _input_statistics(name, weights)
 

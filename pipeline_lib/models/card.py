@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.skeleton import Skeleton
 
-FORMAT_VERSION = 1
-
 
 class TrainingRecord(BaseModel):
     """How the network was trained."""
@@ -31,7 +29,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     name: str
     key: str
     backbone: str

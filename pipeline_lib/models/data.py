@@ -1,5 +1,6 @@
 """Training data: batches of stored samples, the same whatever the number of devices."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,7 +120,7 @@ class GlobalBatches(Sampler[list[int]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self._count // self._batch_size)
+        return math.ceil(self._count / self._batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng((self._seed, self._epoch)).permutation(self._count)

@@ -57,13 +57,19 @@ class PoseTraining(lightning.LightningModule):
         loss, parts = self._loss(image, keypoint, maps)[:2]
         for name, value in {"loss": loss, **parts}.items():
             self.log(
-                f"train_{name}", value, on_step=False, on_epoch=True, sync_dist=True,
-                batch_size=len(batch.image), prog_bar=name == "loss",
+                f"train_{name}",
+                value,
+                on_step=False,
+                on_epoch=True,
+                sync_dist=True,
+                batch_size=len(batch.image),
+                prog_bar=name == "loss",
             )
         return loss
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log loss and mean error (in frame px) of frames as they are."""
+        del batch_index
         if batch.maps is None:
             raise ValueError("validation reads stored maps")
         loss, _, position = self._loss(_to_image(batch.image), batch.keypoint, batch.maps)
@@ -95,9 +101,7 @@ class PoseTraining(lightning.LightningModule):
 
     def _augment(self, batch: Batch) -> tuple[Tensor, Tensor]:
         settings = self._training.augmentation
-        streams = random_streams(
-            self._training.seed, self.current_epoch, batch.sample.tolist()
-        )
+        streams = random_streams(self._training.seed, self.current_epoch, batch.sample.tolist())
         size = self._training_size(batch.image)
         anchor = self._choose_anchors(batch, streams)
         warp = draw_warp(settings, streams, anchor, size)

@@ -29,7 +29,7 @@ class PyramidHead(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Return one map (batch, channels, rows, columns) of the finest stride."""
-        merged = self.smooth[-1](self.lateral[-1](maps[-1]))
+        merged: Tensor = self.smooth[-1](self.lateral[-1](maps[-1]))
         for level in range(len(maps) - 2, -1, -1):
             up = functional.interpolate(merged, scale_factor=2.0, mode="nearest")
             merged = self.smooth[level](up + self.lateral[level](maps[level]))

@@ -43,9 +43,7 @@ class OnnxRuntime:
             raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); run train") from error
         self._stride = card.stride
 
-    def locate(
-        self, frames: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def locate(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Locate keypoints in network frames; see `pipeline_lib.models.prediction.Runtime`."""
         score, offset = self._session.run(["score", "offset"], {"frames": frames})
         return decode_peaks(score, offset, self._stride)

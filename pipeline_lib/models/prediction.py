@@ -20,9 +20,7 @@ class Runtime(Protocol):
 
     name: str
 
-    def locate(
-        self, frames: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def locate(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Locate keypoints in network frames.
 
         Parameters

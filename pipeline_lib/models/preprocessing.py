@@ -73,9 +73,7 @@ def lay_frame(
     """
     height, width = size or fit.padded_size
     if (fit.inner_height, fit.inner_width) != frame.shape[:2]:
-        inner = cv2.resize(
-            frame, (fit.inner_width, fit.inner_height), interpolation=cv2.INTER_AREA
-        )
+        inner = cv2.resize(frame, (fit.inner_width, fit.inner_height), interpolation=cv2.INTER_AREA)
     else:
         inner = frame
     if (height, width) == inner.shape[:2]:

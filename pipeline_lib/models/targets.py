@@ -31,9 +31,7 @@ class TargetMaps(NamedTuple):
     mask: Array
 
 
-def encode_targets(
-    position: Array, shape: MapShape, settings: TargetSettings
-) -> TargetMaps:
+def encode_targets(position: Array, shape: MapShape, settings: TargetSettings) -> TargetMaps:
     """Draw all maps of keypoints, as the settings say.
 
     Parameters

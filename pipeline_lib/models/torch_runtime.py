@@ -43,10 +43,9 @@ class TorchRuntime:
         self._stride = card.stride
 
     @torch.inference_mode()
-    def locate(
-        self, frames: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def locate(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Locate keypoints in network frames; see `pipeline_lib.models.prediction.Runtime`."""
         batch = torch.from_numpy(frames).to(self._device, non_blocking=True)
-        position, confidence = decode_peaks(*self._network(batch), self._stride)
+        score, offset = self._network(batch)
+        position, confidence = decode_peaks(score, offset, self._stride)
         return position.cpu().numpy(), confidence.cpu().numpy()

@@ -1,12 +1,14 @@
 """Running a training: trainer, checkpoints, resuming; then the exported network."""
 
 import logging
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as lightning
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
 from pipeline_lib.core.errors import ModelError
@@ -77,7 +79,7 @@ def train_network(
     # The head's weights are drawn under the seed; augmentation has streams of its own.
     lightning.seed_everything(training.seed, workers=True, verbose=False)
     network = build_network(training, targets.stride, len(skeleton.bodyparts))
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     data = PoseData(targets_path, training.batch_size, training.seed, training.loader_workers)
     module = PoseTraining(network, targets, training, skeleton)
     trainer = _build_trainer(files, training, has_validation=len(data.validation) > 0)
@@ -119,7 +121,7 @@ def _build_trainer(
             every_n_epochs=1 if has_validation else training.validate_every,
         ),
     ]
-    on_terminal = RichProgressBar().is_enabled and _is_terminal()
+    on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(RichProgressBar())
     try:
@@ -140,8 +142,8 @@ def _build_trainer(
             enable_progress_bar=on_terminal,
             enable_model_summary=False,
         )
-    except (ValueError, RuntimeError, lightning.utilities.exceptions.MisconfigurationException) as e:
-        raise ModelError(f"training: Lightning refuses these settings: {e}") from e
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ModelError(f"training: Lightning refuses these settings: {error}") from error
 
 
 def _choose_checkpoint(files: ModelFiles, training: TrainingSettings) -> Path:
@@ -149,9 +151,3 @@ def _choose_checkpoint(files: ModelFiles, training: TrainingSettings) -> Path:
     if not chosen.exists():
         raise ModelError(f"{chosen}: training wrote no such checkpoint")
     return chosen
-
-
-def _is_terminal() -> bool:
-    import sys  # noqa: PLC0415
-
-    return sys.stderr.isatty()

@@ -110,16 +110,16 @@ def _predict_images(
     """Return one row per image and bodypart; `labelled` has shape (image, keypoint, 2)."""
     bodyparts = predictor.card.skeleton.bodyparts
     rows = []
-    for image, points in zip(images.itertuples(index=False), labelled, strict=True):
+    for image, points in zip(images.to_dict("records"), labelled, strict=True):
         # One image at a time: labelled images may differ in size.
-        position, confidence = predictor.predict([read_image(Path(image.image))])
+        position, confidence = predictor.predict([read_image(Path(image["image"]))])
         for number, bodypart in enumerate(bodyparts):
             rows.append(
                 (
-                    image.image,
-                    image.video,
-                    image.frame,
-                    image.split,
+                    image["image"],
+                    image["video"],
+                    image["frame"],
+                    image["split"],
                     SINGLE_INDIVIDUAL,
                     bodypart,
                     *position[0, :, number, 0].tolist(),

@@ -1,6 +1,7 @@
 """infer: the poses of every good video of a shard, on warm Dask workers."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,9 +42,7 @@ def run_infer(config: Config, results: Results, shard: str) -> None:
     tasks = [
         _make_task(config, results, row, card) for row in rows if row["status"] == VideoStatus.DONE
     ]
-    outcomes = {
-        task.video: Outcome.of_finished(task) for task in tasks if is_inferred(task)
-    }
+    outcomes = {task.video: Outcome.of_finished(task) for task in tasks if is_inferred(task)}
     # Longest first, so that no worker is left with a long video at the end.
     waiting = sorted(
         (task for task in tasks if task.video not in outcomes), key=lambda task: -task.frames
@@ -103,14 +102,19 @@ def count_workers(settings: InferenceSettings) -> int:
         return settings.workers
     if choose_runtime(settings.runtime) == "torch" and (gpus := count_gpus()):
         return gpus
-    return int(distributed.system.CPU_COUNT)
+    return count_cores()
+
+
+def count_cores() -> int:
+    """Return the cores this process may run on."""
+    return len(os.sched_getaffinity(0))
 
 
 def count_threads(settings: InferenceSettings) -> int:
     """Return the network's threads in each worker: as set, else the cores shared out."""
     if settings.threads_per_worker is not None:
         return settings.threads_per_worker
-    return max(1, int(distributed.system.CPU_COUNT) // count_workers(settings))
+    return max(1, count_cores() // count_workers(settings))
 
 
 def _compute(client: Client, tasks: list[InferenceTask]) -> Iterator[Outcome]:

@@ -12,13 +12,13 @@ from pipeline_lib.core.layout import Results, ShardFiles
 from pipeline_lib.core.settings import Config
 from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
+    PLAN_COLUMNS,
     PROBE_COLUMNS,
     STAGE_COLUMNS,
     VideoStatus,
 )
 from pipeline_lib.io.stage_tables import read_table, write_table
 
-PLAN_COLUMNS = ("video", "shard", "state")
 BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)
 
 _REASONS_SHOWN = 5

@@ -69,7 +69,7 @@ def run_make_targets(config: Config, results: Results) -> None:
         samples_per_shard=min(config.targets.samples_per_shard, len(samples)),
     )
     key = hash_settings(
-        config.targets, versions.MAKE_TARGETS, _hash_samples(samples), list(labels.bodyparts)
+        config.targets, versions.MAKE_TARGETS, _hash_samples(samples), ",".join(labels.bodyparts)
     )
     records = [
         SampleRecord(str(one.image), one.split, one.fit.height, one.fit.width) for one in samples
@@ -91,8 +91,8 @@ def run_make_targets(config: Config, results: Results) -> None:
 def _collect_samples(labels: Labels, scale: float) -> list[_Sample]:
     images, position = label_arrays(labels)
     samples, problems = [], []
-    for row, keypoints in zip(images.itertuples(index=False), position, strict=True):
-        path = Path(row.image)
+    for name, split, keypoints in zip(images["image"], images["split"], position, strict=True):
+        path = Path(name)
         try:
             height, width = read_image(path).shape[:2]
         except StoreError as error:
@@ -100,7 +100,7 @@ def _collect_samples(labels: Labels, scale: float) -> list[_Sample]:
             continue
         fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
         fit = FrameFit.of(height, width, scale)
-        samples.append(_Sample(path, fingerprint, row.split, keypoints, fit))
+        samples.append(_Sample(path, fingerprint, split, keypoints, fit))
     if problems:
         raise LabelError("labelled images", problems)
     return samples

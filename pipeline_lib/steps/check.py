@@ -1,0 +1,115 @@
+"""Checking config, sheet and label tables before any work: every problem in one message."""
+
+import csv
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core.cohort import Video, read_cohort
+from pipeline_lib.core.config import parse_config
+from pipeline_lib.core.errors import ConfigError, ProblemsError
+from pipeline_lib.core.settings import Config
+from pipeline_lib.io.label_sources import label_inputs
+
+logger = logging.getLogger(__name__)
+
+
+def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config, tuple[Video, ...]]:
+    """Check everything that can be checked without reading a video or an image.
+
+    A missing video is not a problem of the run: it is quarantined, and a warning says so now.
+
+    Parameters
+    ----------
+    values
+        Nested settings as YAML gives them.
+    where
+        Name of the config in messages.
+
+    Returns
+    -------
+    config, videos
+        The settings with their defaults, and the rows of the sheet.
+
+    Raises
+    ------
+    ConfigError
+        With all problems of config, sheet and labels.
+    """
+    problems: list[str] = []
+    config: Config | None = None
+    videos: tuple[Video, ...] = ()
+    try:
+        config = parse_config(values, where)
+    except ConfigError as error:
+        problems += error.problems
+    sheet = values.get("cohort")
+    if isinstance(sheet, str):
+        try:
+            videos = read_cohort(Path(sheet))
+        except ProblemsError as error:
+            problems += [f"{error.where}: {problem}" for problem in error.problems]
+    problems += _check_labels(config)
+    problems += _check_files(config)
+    missing = [video for video in videos if not video.path.exists()]
+    # Without labels a run only probes, and the probe's table says the same of each video.
+    if config is not None and config.labels and videos and len(missing) == len(videos):
+        problems.append(
+            f"{sheet}: none of its {len(videos)} videos exists, {missing[0].path} first; "
+            "paths are relative to the sheet"
+        )
+    if problems:
+        raise ConfigError(where, problems)
+    for video in missing:
+        logger.warning("video %s: no such file: %s (will be quarantined)", video.video, video.path)
+    return config, videos
+
+
+def _keep_good_sections(values: Mapping[str, Any]) -> Config:
+    """Return the sections that are right, so that what they name is checked all the same."""
+    good: dict[str, Any] = {"cohort": ""}
+    for section, content in values.items():
+        try:
+            parse_config({"cohort": "", section: content})
+        except ConfigError:
+            continue
+        good[section] = content
+    return parse_config(good)
+
+
+def _check_labels(config: Config) -> list[str]:
+    files = label_inputs(config)
+    problems = [
+        f"`labels`: {file}: no labels there; give a project folder or a label table"
+        for file in files
+        if not file.is_file()
+    ]
+    found = [file for file in files if file.is_file()]
+    tables = [file for file in found if file.suffix == ".csv"]
+    # Tables in HDF5 alone are left to import-labels: reading them takes seconds.
+    sources = [file for file in found if file.suffix != ".yaml"]
+    if not tables or any(file.with_suffix(".csv") not in tables for file in sources):
+        return problems
+    labelled = {name for table in tables for name in _read_bodyparts(table)}
+    found = ", ".join(sorted(labelled))
+    return problems + [
+        f"`skeleton.bodyparts`: no label table has {name!r}; they have {found}"
+        for name in config.skeleton.bodyparts
+        if name not in labelled
+    ]
+
+
+def _read_bodyparts(table: Path) -> set[str]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        for _, row in zip(range(4), csv.reader(file), strict=False):
+            if row and row[0] == "bodyparts":
+                return {name for name in row[1:] if name}
+    return set()
+
+
+def _check_files(config: Config) -> list[str]:
+    weights = config.training.weights
+    if weights not in ("none", "timm", "package") and not Path(weights).is_file():
+        return [f"`training.weights`: {weights}: no such file (or: package, timm, none)"]
+    return []

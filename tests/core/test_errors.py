@@ -1,0 +1,16 @@
+"""Errors that people read."""
+
+from pipeline_lib.core.errors import CohortposeError, ConfigError, VideoError
+
+
+def test_one_problem_is_singular_and_all_are_kept():
+    assert str(ConfigError("file", ["a"])) == "file: 1 problem\n  - a"
+    error = ConfigError("file", (f"p{n}" for n in range(23)))
+    assert len(error.problems) == 23
+    assert str(error).endswith("  - p19\n  ... and 3 more")
+    assert "p20" not in str(error)
+
+
+def test_the_command_line_catches_them_all():
+    assert issubclass(ConfigError, CohortposeError)
+    assert issubclass(VideoError, CohortposeError)

@@ -1,0 +1,38 @@
+"""Poses: shapes that do not fit are refused where they are made."""
+
+import numpy as np
+import pytest
+
+from pipeline_lib.core.poses import Poses
+
+
+def make_poses(**changes):
+    values = {
+        "position": np.zeros((4, 2, 3, 1), np.float32),
+        "confidence": np.zeros((4, 3, 1), np.float32),
+        "frame_status": np.zeros(4, np.uint8),
+        "time": np.arange(4.0),
+        "bodyparts": ("a", "b", "c"),
+        "individuals": ("animal",),
+    }
+    return Poses(**{**values, **changes})
+
+
+def test_fitting_shapes_are_taken():
+    assert make_poses().position.shape == (4, 2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"time": np.arange(5.0)}, r"position has shape \(4, 2, 3, 1\), expected \(5, 2, 3, 1\)"),
+        ({"bodyparts": ("a",)}, r"position has shape .* expected \(4, 2, 1, 1\)"),
+        ({"individuals": ("a", "b")}, r"position has shape .* expected \(4, 2, 3, 2\)"),
+        ({"position": np.zeros((4, 3, 2, 1))}, r"position has shape \(4, 3, 2, 1\)"),
+        ({"confidence": np.zeros((4, 1, 3))}, r"confidence has shape \(4, 1, 3\)"),
+        ({"frame_status": np.zeros(3)}, r"frame_status has shape \(3,\), expected \(4,\)"),
+    ],
+)
+def test_other_shapes_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_poses(**changes)

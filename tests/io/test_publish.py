@@ -1,0 +1,147 @@
+"""Publishing: whole or not at all, and nothing left behind."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.io.publish import publish_file, publish_folder, publish_text
+
+
+class StoppedError(Exception):
+    """What ends a block before its end."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "new" / "deep" / "table.parquet"
+    with publish_file(path) as part:
+        # Beside the target, since a rename across file systems is a copy; writers go by suffix.
+        assert part.parent == path.parent
+        assert part.suffix == ".parquet"
+        part.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert names(path.parent) == ["table.parquet"]
+
+
+def test_a_file_replaces_the_old_one_in_one_step(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with publish_file(path) as part:
+            part.write_text("new")
+            assert path.read_text() == "old"
+        # Who had it open still reads the old one, whole.
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [StoppedError, KeyboardInterrupt, SystemExit])
+def test_a_block_that_raises_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    before = identity(path)
+    with pytest.raises(error), publish_file(path) as part:
+        part.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert identity(path) == before
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_block_that_raises_makes_no_file(tmp_path):
+    with pytest.raises(StoppedError), publish_file(tmp_path / "a.txt"):
+        raise StoppedError
+    assert names(tmp_path) == []
+
+
+def test_others_may_read_what_is_published(tmp_path):
+    """Temporary files are private; results follow the umask like any file."""
+    old = os.umask(0o027)
+    try:
+        with publish_file(tmp_path / "a.txt") as part:
+            part.write_text("x")
+        with publish_folder(tmp_path / "b") as folder:
+            (folder / "c").touch()
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o750
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "new" / "v.zarr"
+    with publish_folder(path) as part:
+        assert part.parent == path.parent
+        (part / "c").mkdir()
+        (part / "c" / "0").write_text("chunk")
+        assert not path.exists()
+    assert (path / "c" / "0").read_text() == "chunk"
+    assert names(path.parent) == ["v.zarr"]
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path):
+    path = tmp_path / "v.zarr"
+    path.mkdir()
+    (path / "old").touch()
+    with publish_folder(path) as part:
+        (part / "new").touch()
+        assert names(path) == ["old"]
+    assert names(path) == ["new"]
+    assert names(tmp_path) == ["v.zarr"]
+
+
+@pytest.mark.parametrize("error", [StoppedError, KeyboardInterrupt])
+def test_a_block_that_raises_leaves_the_old_folder(tmp_path, error):
+    path = tmp_path / "v.zarr"
+    path.mkdir()
+    (path / "old").write_text("content")
+    before = identity(path / "old")
+    with pytest.raises(error), publish_folder(path) as part:
+        (part / "new").touch()
+        raise error
+    assert identity(path / "old") == before
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["v.zarr"]
+
+
+def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, monkeypatch):
+    """The disk may fail between moving the old folder aside and the new one in."""
+    path = tmp_path / "v.zarr"
+    path.mkdir()
+    (path / "old").touch()
+    replace = Path.replace
+
+    def fail(self, target):
+        if self.name.startswith(".part-"):
+            raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="Input/output error"), publish_folder(path) as part:
+        (part / "new").touch()
+    assert names(tmp_path) == ["v.zarr"]
+    assert names(path) == ["old"]
+
+
+def test_identical_text_is_not_written_again(tmp_path):
+    """A file that Snakemake finds unchanged reruns nothing."""
+    path = tmp_path / "a" / "b.txt"
+    publish_text(path, "Käse\n")
+    before = identity(path)
+    publish_text(path, "Käse\n")
+    assert identity(path) == before
+    publish_text(path, "other\n")
+    assert path.read_text(encoding="utf-8") == "other\n"
+    assert identity(path) != before
+    assert names(path.parent) == ["b.txt"]

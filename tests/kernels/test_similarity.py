@@ -1,0 +1,68 @@
+"""Distances and rates by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline_lib.kernels.similarity import (
+    keypoint_distance,
+    mean_error,
+    median_error,
+    root_mean_square_error,
+    share_of_correct_keypoints,
+)
+
+NAN = np.nan
+
+
+def test_distance_is_the_hypotenuse():
+    labelled = np.array([[[10.0, 20.0], [0.0, 0.0]], [[1.0, 1.0], [NAN, NAN]]])
+    predicted = np.array([[[13.0, 24.0], [-5.0, 12.0]], [[1.0, 1.0], [3.0, 4.0]]])
+    distance = keypoint_distance(predicted, labelled)
+    np.testing.assert_array_equal(distance, [[5.0, 13.0], [0.0, NAN]])
+    np.testing.assert_array_equal(keypoint_distance(labelled, predicted), distance)
+
+
+def test_distance_needs_both_coordinates_of_both():
+    point = np.array([1.0, 2.0])
+    for missing in ([NAN, 2.0], [1.0, NAN]):
+        assert np.isnan(keypoint_distance(np.array(missing), point))
+        assert np.isnan(keypoint_distance(point, np.array(missing)))
+
+
+def test_distance_of_single_precision_is_computed_in_double():
+    far = np.array([16777216.0, 0.0], np.float32)
+    assert keypoint_distance(far, np.array([1.0, 0.0], np.float32)) == 16777215.0
+
+
+def test_mean_median_and_root_mean_square_differ():
+    distance = np.array([[3.0, 4.0], [NAN, 8.0]])
+    assert mean_error(distance) == 5.0
+    assert median_error(distance) == 4.0
+    assert root_mean_square_error(distance) == pytest.approx(math.sqrt((9 + 16 + 64) / 3))
+
+
+@pytest.mark.parametrize("measure", [mean_error, median_error, root_mean_square_error])
+@pytest.mark.parametrize("distance", [np.array([]), np.array([NAN, NAN])])
+def test_no_distance_has_no_error(measure, distance):
+    assert math.isnan(measure(distance))
+
+
+def test_pck_counts_a_distance_equal_to_the_threshold():
+    distance = np.array([0.0, 5.0, np.nextafter(5.0, 6.0), 20.0])
+    assert share_of_correct_keypoints(distance, 5.0) == 0.5
+    assert share_of_correct_keypoints(distance, 100.0) == 1.0
+
+
+def test_pck_leaves_out_the_unlabelled():
+    assert share_of_correct_keypoints(np.array([1.0, NAN, 9.0, NAN]), 2.0) == 0.5
+    assert math.isnan(share_of_correct_keypoints(np.array([NAN]), 2.0))
+    assert math.isnan(share_of_correct_keypoints(np.array([]), 2.0))
+
+
+def test_pck_counts_rejected_predictions_as_wrong():
+    distance = np.array([1.0, 1.0, 9.0, NAN])
+    found = np.array([True, False, True, True])
+    assert share_of_correct_keypoints(distance, 2.0, found) == pytest.approx(1 / 3)
+    assert share_of_correct_keypoints(distance, 2.0, np.zeros(4, bool)) == 0.0

@@ -1,0 +1,91 @@
+# From labels to a network.
+
+
+rule import_labels:
+    input:
+        [str(path) for path in label_inputs(SETTINGS)],
+    output:
+        str(RESULTS.labels),
+    log:
+        f"{LOGS}/import-labels.log",
+    benchmark:
+        f"{BENCHMARKS}/import-labels.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    params:
+        config=CONFIG,
+        depends=depends_on(
+            versions.IMPORT_LABELS,
+            SETTINGS.skeleton,
+            SETTINGS.individuals,
+            SETTINGS.training.split,
+            str(SETTINGS.training.validation_fraction),
+        ),
+    shell:
+        "cohortpose import-labels --config {params.config:q} 2>&1 | tee {log:q}"
+
+
+rule make_targets:
+    input:
+        str(RESULTS.labels),
+    output:
+        directory(str(RESULTS.targets)),
+    log:
+        f"{LOGS}/make-targets.log",
+    benchmark:
+        f"{BENCHMARKS}/make-targets.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    threads: 4
+    params:
+        config=CONFIG,
+        depends=depends_on(
+            versions.MAKE_TARGETS, SETTINGS.targets, SETTINGS.individuals
+        ),
+    shell:
+        "cohortpose make-targets --config {params.config:q} 2>&1 | tee {log:q}"
+
+
+rule train:
+    input:
+        str(RESULTS.targets),
+    output:
+        network=str(RESULTS.model(MODEL).network),
+        weights=str(RESULTS.model(MODEL).weights),
+        card=str(RESULTS.model(MODEL).card),
+        history=str(RESULTS.model(MODEL).history),
+    log:
+        f"{LOGS}/train-{MODEL}.log",
+    benchmark:
+        f"{BENCHMARKS}/train-{MODEL}.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    threads: 64
+    params:
+        config=CONFIG,
+        depends=depends_on(versions.TRAIN, SETTINGS.training, SETTINGS.skeleton),
+    shell:
+        "cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"
+
+
+rule evaluate:
+    input:
+        str(RESULTS.labels),
+        rules.train.output.network,
+        rules.train.output.card,
+    output:
+        metrics=str(RESULTS.metrics(MODEL)),
+        predictions=str(RESULTS.predictions(MODEL)),
+    log:
+        f"{LOGS}/evaluate-{MODEL}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate-{MODEL}.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    params:
+        config=CONFIG,
+        depends=depends_on(
+            versions.EVALUATE, SETTINGS.evaluation, SETTINGS.inference.runtime
+        ),
+    shell:
+        "cohortpose evaluate --config {params.config:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,37 @@
+# What the cohort came to.
+
+
+rule status:
+    input:
+        summarised_files(),
+    output:
+        str(RESULTS.ledger),
+    log:
+        f"{LOGS}/status.log",
+    benchmark:
+        f"{BENCHMARKS}/status.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    params:
+        config=CONFIG,
+        depends=depends_on(str(SETTINGS.inference.max_failed_fraction)),
+    shell:
+        "cohortpose status --config {params.config:q} --write 2>&1 | tee {log:q}"
+
+
+rule report:
+    input:
+        summarised_files(),
+    output:
+        report(str(RESULTS.report), caption="../report/report.rst", category="Cohort"),
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    params:
+        config=CONFIG,
+        depends=depends_on(versions.REPORT, SETTINGS.report, SETTINGS.evaluation),
+    shell:
+        "cohortpose report --config {params.config:q} 2>&1 | tee {log:q}"
