@@ -167,15 +167,17 @@ def status(
     style: Annotated[
         Literal["text", "tsv", "json"], typer.Option("--format", help="For people or scripts.")
     ] = "text",
-    write: Annotated[
+    write: Annotated[bool, typer.Option("--write", help="Write ledger.tsv.")] = False,
+    check: Annotated[
         bool,
         typer.Option(
-            "--write", help="Write ledger.tsv; fail if more videos ended badly than allowed."
+            "--check",
+            help="Fail if more videos ended badly than `inference.max_failed_fraction` allows.",
         ),
     ] = False,
 ) -> None:
     """Tell how every video of the cohort stands, and why."""
-    from pipeline_lib.steps.ledger import write_ledger
+    from pipeline_lib.steps.ledger import check_ledger, write_ledger
     from pipeline_lib.steps.status import format_status, show_status
 
     with _report_errors():
@@ -186,6 +188,8 @@ def status(
             typer.echo(format_status(settings, results, failed=failed, style=style), nl=False)
         if write:
             write_ledger(settings, results)
+        if check:
+            check_ledger(settings, results)
 
 
 @app.command(rich_help_panel=PEOPLE)

@@ -37,6 +37,10 @@ class ShardFiles:
         """How exporting ended for each video."""
         return self.folder / f"export-{model}.tsv"
 
+    def export_record(self, model: str) -> Path:
+        """Which exported files hold which poses; no output of a job, so that it survives one."""
+        return self.folder / f".exported-{model}.tsv"
+
 
 @dataclass(frozen=True)
 class ModelFiles:
@@ -80,6 +84,11 @@ class Results:
     def ledger(self) -> Path:
         """One row per video of the sheet."""
         return self.root / "ledger.tsv"
+
+    @property
+    def accepted(self) -> Path:
+        """Empty; there when no more videos ended badly than the config allows."""
+        return self.root / ".accepted"
 
     @property
     def config(self) -> Path:

@@ -4,7 +4,7 @@
 file by ``make documents``; a test holds them to it.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -194,6 +194,11 @@ class TrainingSettings(Settings):
         if self.crop is not None and self.crop % 32:
             raise ValueError(f"crop ({self.crop}) must be a multiple of 32")
         return self
+
+    def without_placement(self) -> dict[str, Any]:
+        """Return what a trained network depends on: not its name, nor where it is trained."""
+        placement = {"name", "accelerator", "devices", "num_nodes", "strategy", "loader_workers"}
+        return self.model_dump(mode="json", exclude=placement)
 
 
 class EvaluationSettings(Settings):

@@ -1,5 +1,6 @@
 """Backbones: timm networks by name, with pretrained weights from a hub, a package or a file."""
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def _create_network(name: str, weights: str) -> nn.Module:
         )
     except Exception as error:  # the hub fails in many ways
         if not timm.is_model(name.partition(".")[0]):
-            near = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+            names = difflib.get_close_matches(name, timm.list_models(), n=5)
+            near = ", ".join(names) or "none; see timm.list_models()"
             raise ModelError(
                 f"training.backbone: timm has no model {name!r}; near: {near}"
             ) from None
@@ -123,7 +125,10 @@ def _load_file(network: nn.Module, path: Path) -> None:
     except Exception as error:
         raise ModelError(f"training.weights: {path}: not a state dict ({error})") from error
     own = network.state_dict()
-    fitting = {k: v for k, v in values.items() if k in own and v.shape == own[k].shape}
+    # Some networks call a layer `stem.0` as a whole and `stem_0` where they give features.
+    plain = {key.replace(".", "_"): value for key, value in values.items()}
+    given = {key: plain.get(key.replace(".", "_")) for key in own}
+    fitting = {k: v for k, v in given.items() if v is not None and v.shape == own[k].shape}
     missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
     if missing:
         raise ModelError(

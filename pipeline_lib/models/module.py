@@ -75,10 +75,12 @@ class PoseTraining(lightning.LightningModule):
         loss, _, position = self._loss(_to_image(batch.image), batch.keypoint, batch.maps)
         # One individual: its row of the labels is the first.
         distance = torch.linalg.vector_norm(position - batch.keypoint[:, 0], dim=-1)
-        error = distance[torch.isfinite(distance)].mean() / self._targets.scale
+        found = distance[torch.isfinite(distance)]
+        # Weighted by points: a batch without any counts for nothing, and not as NaN for all.
+        error = found.sum() / max(1, len(found)) / self._targets.scale
         size = len(batch.image)
         self.log("validation_loss", loss, sync_dist=True, batch_size=size)
-        self.log("validation_error", error, sync_dist=True, batch_size=size, prog_bar=True)
+        self.log("validation_error", error, sync_dist=True, batch_size=len(found), prog_bar=True)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's dictionary
         """AdamW with linear warm-up and cosine decay to zero, step by step."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline_lib.core.errors import ModelError
 from pipeline_lib.kernels.score_maps import decode_peaks
 from pipeline_lib.models.backbone import Backbone
 from pipeline_lib.models.card import ModelCard
@@ -25,6 +26,11 @@ class TorchRuntime:
         Threads of one forward pass on a CPU; None: PyTorch's choice.
     device
         ``cuda``, ``cpu`` …; None: the first GPU if there is one.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or holds another network's weights.
     """
 
     name = "torch"
@@ -38,7 +44,12 @@ class TorchRuntime:
         backbone = Backbone(card.backbone, "none", card.stride)
         network = PoseNetwork(backbone, len(card.skeleton.bodyparts), card.head_channels)
         # Mean and standard deviation of the input are buffers, so they come with the weights.
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        try:
+            network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # torch, pickle and zipfile have no common base class
+            # Its name only: PyTorch's message advises to load untrusted files.
+            name = type(error).__name__
+            raise ModelError(f"{path}: PyTorch cannot load it ({name}); run train") from error
         self._network = DeployedNetwork(network, card.refinement_scale).eval().to(self._device)
         self._stride = card.stride
 

@@ -10,14 +10,17 @@ import pytorch_lightning as lightning
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.backbone import Backbone
+from pipeline_lib.models.checkpoints import LastCheckpoint
 from pipeline_lib.models.data import PoseData
 from pipeline_lib.models.history import HistoryWriter
+from pipeline_lib.models.memory import keep_freed_memory
 from pipeline_lib.models.module import PoseTraining
 from pipeline_lib.models.network import PoseNetwork
 
@@ -45,6 +48,11 @@ class TrainedNetwork:
     steps: int
     seconds: float
     checkpoint: str
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the process of rank 0, also before Lightning has connected them."""
+    return int(rank_zero_only.rank) == 0
 
 
 def build_network(settings: TrainingSettings, stride: int, keypoints: int) -> PoseNetwork:
@@ -76,12 +84,18 @@ def train_network(
     ModelError
         If the settings ask for what the machine or the network does not have.
     """
+    keep_freed_memory()
     # The head's weights are drawn under the seed; augmentation has streams of its own.
     lightning.seed_everything(training.seed, workers=True, verbose=False)
     network = build_network(training, targets.stride, len(skeleton.bodyparts))
     network = network.to(memory_format=torch.channels_last)
     data = PoseData(targets_path, training.batch_size, training.seed, training.loader_workers)
     module = PoseTraining(network, targets, training, skeleton)
+    if training.checkpoint == "best" and not len(data.validation):
+        raise ModelError(
+            f"{targets_path}: no frame to validate on, so none is best: raise "
+            "training.validation_fraction or set training.checkpoint to last"
+        )
     trainer = _build_trainer(files, training, has_validation=len(data.validation) > 0)
     last = files.checkpoints / "last.ckpt"
     if last.exists():
@@ -109,18 +123,22 @@ def train_network(
 def _build_trainer(
     files: ModelFiles, training: TrainingSettings, *, has_validation: bool
 ) -> lightning.Trainer:
-    callbacks: list[Callback] = [
-        HistoryWriter(files.history),
-        ModelCheckpoint(
-            files.checkpoints,
-            filename="best",
-            monitor="validation_error" if has_validation else None,
-            save_last=True,
-            enable_version_counter=False,
-            save_on_train_epoch_end=not has_validation,
-            every_n_epochs=1 if has_validation else training.validate_every,
-        ),
-    ]
+    # Short trainings validate and save once, at their end.
+    every = min(training.validate_every, training.epochs)
+    callbacks: list[Callback] = [HistoryWriter(files.history)]
+    if has_validation:
+        callbacks.append(
+            ModelCheckpoint(
+                files.checkpoints,
+                filename="best",
+                monitor="validation_error",
+                enable_version_counter=False,
+                every_n_epochs=every,
+                # Not in the middle of the epoch, where validation is; its result is there still.
+                save_on_train_epoch_end=True,
+            )
+        )
+    callbacks.append(LastCheckpoint(files.checkpoints / "last.ckpt", every))
     on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(RichProgressBar())
@@ -132,7 +150,7 @@ def _build_trainer(
             strategy=training.strategy,
             precision=training.precision,  # type: ignore[arg-type]
             max_epochs=training.epochs,
-            check_val_every_n_epoch=training.validate_every,
+            check_val_every_n_epoch=every,
             deterministic=training.deterministic,
             callbacks=callbacks,
             logger=False,

@@ -38,12 +38,12 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
         With all problems of config, sheet and labels.
     """
     problems: list[str] = []
-    config: Config | None = None
     videos: tuple[Video, ...] = ()
     try:
         config = parse_config(values, where)
     except ConfigError as error:
         problems += error.problems
+        config = _keep_good_sections(values)
     sheet = values.get("cohort")
     if isinstance(sheet, str):
         try:
@@ -54,7 +54,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_files(config)
     missing = [video for video in videos if not video.path.exists()]
     # Without labels a run only probes, and the probe's table says the same of each video.
-    if config is not None and config.labels and videos and len(missing) == len(videos):
+    if config.labels and videos and len(missing) == len(videos):
         problems.append(
             f"{sheet}: none of its {len(videos)} videos exists, {missing[0].path} first; "
             "paths are relative to the sheet"
@@ -85,10 +85,10 @@ def _check_labels(config: Config) -> list[str]:
         for file in files
         if not file.is_file()
     ]
-    found = [file for file in files if file.is_file()]
-    tables = [file for file in found if file.suffix == ".csv"]
+    there = [file for file in files if file.is_file()]
+    tables = [file for file in there if file.suffix == ".csv"]
     # Tables in HDF5 alone are left to import-labels: reading them takes seconds.
-    sources = [file for file in found if file.suffix != ".yaml"]
+    sources = [file for file in there if file.suffix != ".yaml"]
     if not tables or any(file.with_suffix(".csv") not in tables for file in sources):
         return problems
     labelled = {name for table in tables for name in _read_bodyparts(table)}

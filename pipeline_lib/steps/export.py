@@ -16,11 +16,13 @@ from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.exports_deeplabcut import write_deeplabcut_predictions
 from pipeline_lib.io.poses import read_poses, read_times, require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.plan import keep_planned
 
 _log = logging.getLogger(__name__)
 
 # The files of a video as `suffix:bytes`, separated by blanks.
 EXPORT_COLUMNS = (*STAGE_COLUMNS, "files")
+_RECORD_COLUMNS = ("video", "key", "files")
 
 # Frames tabulated at a time, so that memory stays flat however long the video is.
 _BLOCK_FRAMES = 2**16
@@ -31,7 +33,7 @@ def run_export(config: Config, results: Results, shard: str) -> None:
 
     The poses are those of `exports.source`: as filtering or as inference left them. A video
     that fails is recorded with its reason and the others go on; one that ended badly before
-    keeps its status and reason. Files are left alone when the shard's table of exports says
+    keeps its status and reason. Files are left alone when the shard's record of exports says
     that they hold these poses in this form, and they still have the size that it says.
 
     Parameters
@@ -51,34 +53,54 @@ def run_export(config: Config, results: Results, shard: str) -> None:
     model, files = config.training.name, results.shard(shard)
     filtered = config.exports.source == "filtered"
     rows = read_table(files.filter(model) if filtered else files.infer(model), STAGE_COLUMNS)
-    before = _read_previous(files.export(model))
-    # A run that is cut short leaves files that the last table does not know: none is better.
-    files.export(model).unlink(missing_ok=True)
-    # A run that is cut short leaves files that the last table does not know: none is better.
-    files.export(model).unlink(missing_ok=True)
-    ended = [_export_row(config, results, row, before.get(row["video"], {})) for row in rows]
+    rows = keep_planned(rows, results, shard)
+    record = _ExportRecord(files.export_record(model))
+    ended = [_export_row(config, results, row, record) for row in rows]
     write_table(files.export(model), EXPORT_COLUMNS, ended)
     done = sum(row["status"] == VideoStatus.DONE for row in ended)
     _log.info("export %s: %d of %d videos done", shard, done, len(ended))
 
 
-def _read_previous(path: Path) -> dict[str, dict[str, str]]:
-    """Return the rows of the last run by video; none where its table cannot be used."""
-    try:
-        return {row["video"]: row for row in read_table(path, EXPORT_COLUMNS)}
-    except StoreError:
-        return {}
+class _ExportRecord:
+    """Which files of a shard hold which poses.
+
+    The shard's table of exports says so too, but Snakemake removes it before a job.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._rows = {row["video"]: row for row in read_table(path, _RECORD_COLUMNS)}
+        except StoreError:
+            self._rows = {}
+
+    def holds(self, video: str, key: str, files: str) -> bool:
+        """Tell whether the files, as they are now, are those exported under the key."""
+        return self._rows.get(video) == {"video": video, "key": key, "files": files}
+
+    def forget(self, video: str) -> None:
+        """Trust the files of a video no more: they are about to be written."""
+        if self._rows.pop(video, None) is not None:
+            self._write()
+
+    def add(self, video: str, key: str, files: str) -> None:
+        """Trust the files of a video, which have been written."""
+        self._rows[video] = {"video": video, "key": key, "files": files}
+        self._write()
+
+    def _write(self) -> None:
+        write_table(self._path, _RECORD_COLUMNS, self._rows.values())
 
 
 def _export_row(
-    config: Config, results: Results, row: Mapping[str, str], before: Mapping[str, str]
+    config: Config, results: Results, row: Mapping[str, str], record: _ExportRecord
 ) -> dict[str, Any]:
     video = row["video"]
     if row["status"] != VideoStatus.DONE:
         return {"video": video, "status": row["status"], "reason": row["reason"]}
     began = time.perf_counter()
     try:
-        key, files = _export_video(config, results, video, before)
+        key, files = _export_video(config, results, video, record)
     # Other errors (memory, disk, a bug) fail the job, which may succeed elsewhere.
     except CohortposeError as error:
         _log.warning("export %s: %s", video, error)
@@ -89,7 +111,7 @@ def _export_row(
 
 
 def _export_video(
-    config: Config, results: Results, video: str, before: Mapping[str, str]
+    config: Config, results: Results, video: str, record: _ExportRecord
 ) -> tuple[str, str]:
     """Write the files of one video unless they are there; return their key and record."""
     settings, model = config.exports, config.training.name
@@ -97,11 +119,15 @@ def _export_video(
     source = locate(model, video)
     key = hash_settings(require_pose_key(source), settings, versions.EXPORT)
     paths = [results.exported(model, video, suffix) for suffix in settings.formats]
-    if before.get("key") == key and before["files"] == _describe_files(paths):
-        return key, before["files"]
+    there = _describe_files(paths)
+    if record.holds(video, key, there):
+        return key, there
+    record.forget(video)
     for path in paths:
         write_deeplabcut_predictions(path, _read_blocks(source), settings.scorer)
-    return key, _describe_files(paths)
+    written = _describe_files(paths)
+    record.add(video, key, written)
+    return key, written
 
 
 def _read_blocks(source: Path) -> Iterator[Poses]:

@@ -21,6 +21,7 @@ from pipeline_lib.io.poses import (
 )
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses, measure_reach
+from pipeline_lib.steps.plan import keep_planned
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
     """
     model = config.training.name
     rows = read_table(results.shard(shard).infer(model), STAGE_COLUMNS)
+    rows = keep_planned(rows, results, shard)
     ended = [_filter_row(config, results, row) for row in rows]
     write_table(results.shard(shard).filter(model), STAGE_COLUMNS, ended)
     done = sum(row["status"] == VideoStatus.DONE for row in ended)

@@ -18,8 +18,12 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.prediction import choose_runtime, count_gpus
 from pipeline_lib.steps.infer_video import InferenceTask, Outcome, infer_video, is_inferred
+from pipeline_lib.steps.plan import keep_planned
 
 logger = logging.getLogger(__name__)
+
+# Dask reports every start of a worker; people read this log.
+logging.getLogger("distributed").setLevel(logging.WARNING)
 
 INFER_COLUMNS = (*STAGE_COLUMNS, "frames", "undecodable")
 
@@ -39,6 +43,7 @@ def run_infer(config: Config, results: Results, shard: str) -> None:
     model = config.training.name
     card = read_card(results.model(model).card)
     rows = read_table(results.shard(shard).probe, PROBE_COLUMNS)
+    rows = keep_planned(rows, results, shard)
     tasks = [
         _make_task(config, results, row, card) for row in rows if row["status"] == VideoStatus.DONE
     ]

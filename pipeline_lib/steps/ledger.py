@@ -33,7 +33,7 @@ class LedgerSummary:
     Attributes
     ----------
     path
-        The table that was written.
+        Where the ledger is.
     counts
         Videos per status, every status present, zero where there are none.
     """
@@ -96,16 +96,24 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
 
 
 def write_ledger(config: Config, results: Results) -> LedgerSummary:
-    """Publish the ledger, then judge it.
+    """Publish the ledger, whatever it says."""
+    rows = derive_ledger(config, results)
+    write_table(results.ledger, ledger_columns(rows), rows)
+    return LedgerSummary(path=results.ledger, counts=count_statuses(rows))
+
+
+def check_ledger(config: Config, results: Results) -> LedgerSummary:
+    """Judge how the cohort ended.
+
+    Apart from `write_ledger`, because Snakemake removes what a failing job wrote.
 
     Raises
     ------
     CohortposeError
-        After writing, if a larger share of the videos than
-        ``inference.max_failed_fraction`` failed or is quarantined.
+        If a larger share of the videos than ``inference.max_failed_fraction`` failed or is
+        quarantined.
     """
     rows = derive_ledger(config, results)
-    write_table(results.ledger, ledger_columns(rows), rows)
     summary = LedgerSummary(path=results.ledger, counts=count_statuses(rows))
     allowed = config.inference.max_failed_fraction
     if summary.failed_fraction > allowed:

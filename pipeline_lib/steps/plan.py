@@ -1,19 +1,22 @@
 """plan: which video is in which shard, decided once and only ever appended to.
 
 A shard is a group of videos that one job of each stage works on. A new video opens a new
-shard and a removed one leaves a tombstone, so that growing a cohort never touches the shards
-that are done. Planning is idempotent and done by the main process; jobs read what it wrote.
+shard and a removed one leaves a tombstone, in the plan and by its row in the manifest, so that
+neither growing nor shrinking a cohort touches the shards that are done; the next job of the
+shard, whatever it runs for, leaves the removed videos out. A video that comes back is taken
+as new where such a job ran without it. Planning is idempotent and done by the main process;
+jobs read what it wrote.
 """
 
 import fcntl
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline_lib.core.cohort import Video
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.layout import Results
+from pipeline_lib.core.layout import Results, ShardFiles
 from pipeline_lib.core.settings import InferenceSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
 from pipeline_lib.io.stage_tables import read_table, write_table
@@ -54,10 +57,10 @@ def plan_shards(
         results.shards.mkdir(parents=True, exist_ok=True)
         with _lock(results.shards):
             return _plan(videos, results, settings)
-    except PermissionError as error:
+    except OSError as error:
         raise StoreError(
-            f"results: no permission to write {error.filename}; set `results` in the config to "
-            "a folder you may write, or ask its owner"
+            f"`results`: cannot write {error.filename or results.root} ({error.strerror}); set "
+            "`results` in the config to a folder you may write, or ask its owner"
         ) from None
 
 
@@ -73,36 +76,90 @@ def read_shards(results: Results) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row["shard"] for row in rows if row["state"] == ACTIVE))
 
 
+def keep_planned(rows: list[dict[str, str]], results: Results, shard: str) -> list[dict[str, str]]:
+    """Leave out the videos that are in a shard no more.
+
+    Parameters
+    ----------
+    rows
+        Of a manifest or of a table of a stage; they have a ``video``.
+    results
+        Its plan says which videos were removed; without a plan none were.
+    shard
+        The shard of the rows.
+    """
+    if not results.plan.exists():
+        return rows
+    removed = {
+        row["video"]
+        for row in read_table(results.plan, PLAN_COLUMNS)
+        if row["shard"] == shard and row["state"] == REMOVED
+    }
+    return [row for row in rows if row["video"] not in removed]
+
+
 def _plan(
     videos: tuple[Video, ...], results: Results, settings: InferenceSettings
 ) -> tuple[str, ...]:
-    known: dict[str, str] = {}
-    if results.plan.exists():
-        known = {row["video"]: row["shard"] for row in read_table(results.plan, PLAN_COLUMNS)}
-    new = [video for video in videos if video.video not in known]
-    last = max((int(shard) for shard in known.values()), default=0)
-    for number, group in enumerate(_group(new, settings), start=last + 1):
-        known |= {video.video: f"{number:05d}" for video in group}
     present = {video.video: video for video in videos}
+    earlier = read_table(results.plan, PLAN_COLUMNS) if results.plan.exists() else []
+    places = [(row["video"], row["shard"]) for row in earlier]
+    # Of several places of a video the last one holds.
+    home = dict(places)
+    absent = {row["video"] for row in earlier if row["state"] == REMOVED}
+    absent -= {row["video"] for row in earlier if row["state"] == ACTIVE}
+    new = [
+        video
+        for name, video in present.items()
+        if name not in home or (name in absent and _was_left_out(name, results.shard(home[name])))
+    ]
+    last = max((int(shard) for _, shard in places), default=0)
+    for number, group in enumerate(_group(new, settings), start=last + 1):
+        opened = {video.video: f"{number:05d}" for video in group}
+        places += opened.items()
+        home |= opened
     # The manifests first: a plan never names a shard whose manifest is missing.
-    members: dict[str, list[Video]] = {}
-    for name, shard in known.items():
-        if name in present:
-            members.setdefault(shard, []).append(present[name])
-    for shard, group in members.items():
-        rows = [_describe_video(video) for video in group]
-        write_table(results.shard(shard).manifest, MANIFEST_COLUMNS, rows)
+    shards = sorted({home[name] for name in present})
+    for shard in shards:
+        members = dict.fromkeys(name for name, place in places if place == shard)
+        here = {name: video for name, video in present.items() if home[name] == shard}
+        _write_manifest(results.shard(shard), members, here)
+    active = {(name, home[name]) for name in present}
     write_table(
         results.plan,
         PLAN_COLUMNS,
         [
-            {"video": name, "shard": shard, "state": ACTIVE if name in present else REMOVED}
-            for name, shard in known.items()
+            {"video": name, "shard": shard, "state": ACTIVE if (name, shard) in active else REMOVED}
+            for name, shard in places
         ],
     )
     if new:
-        logger.info("%d new videos in the plan, %d shards in all", len(new), len(members))
-    return tuple(sorted(members))
+        logger.info("%d new videos in the plan, %d shards in all", len(new), len(shards))
+    return tuple(shards)
+
+
+def _was_left_out(video: str, shard: ShardFiles) -> bool:
+    """Tell whether a job of the shard ran while the video was out of the cohort.
+
+    Its tables lack the video then, and would not be made again for it.
+    """
+    tables = [path for path in shard.folder.glob("[!.]*.tsv") if path != shard.manifest]
+    return any(video not in {row["video"] for row in read_table(path, ())} for path in tables)
+
+
+def _write_manifest(
+    shard: ShardFiles, members: Iterable[str], present: Mapping[str, Video]
+) -> None:
+    """Describe the videos of a shard; one that is out of the cohort keeps the row it had."""
+    kept: dict[str, dict[str, str]] = {}
+    if shard.manifest.exists():
+        kept = {row["video"]: row for row in read_table(shard.manifest, MANIFEST_COLUMNS)}
+    rows = [
+        _describe_video(present[name]) if name in present else kept[name]
+        for name in members
+        if name in present or name in kept
+    ]
+    write_table(shard.manifest, MANIFEST_COLUMNS, rows)
 
 
 def _group(videos: Iterable[Video], settings: InferenceSettings) -> Iterator[list[Video]]:

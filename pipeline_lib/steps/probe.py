@@ -18,6 +18,7 @@ from pipeline_lib.core.settings import Config
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS, VideoStatus
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video import fingerprint_file, probe_video
+from pipeline_lib.steps.plan import keep_planned
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def run_probe(config: Config, results: Results, shard: str) -> None:  # noqa: AR
         If a file system fails: no verdict on a video, the job should be tried again.
     """
     files = results.shard(shard)
-    manifest = read_table(files.manifest, MANIFEST_COLUMNS)
+    manifest = keep_planned(read_table(files.manifest, MANIFEST_COLUMNS), results, shard)
     paths = [row["path"] for row in manifest]
     rows = []
     for row, record in zip(manifest, examine_apart(paths, _examine), strict=True):

@@ -23,6 +23,7 @@ from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video import VideoReader
 from pipeline_lib.kernels.frame_selection import limit_range, select_kmeans, select_uniform
+from pipeline_lib.steps.plan import keep_planned
 
 _LOG = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def run_select_frames(config: Config, results: Results, shard: str) -> None:
     """
     files = results.shard(shard)
     rows = []
-    for probe in read_table(files.probe, PROBE_COLUMNS):
+    for probe in keep_planned(read_table(files.probe, PROBE_COLUMNS), results, shard):
         row = {"video": probe["video"], **_process(probe, config.frames, results)}
         if row["status"] != VideoStatus.DONE:
             _LOG.warning("%s: %s: %s", row["video"], row["status"], row["reason"])

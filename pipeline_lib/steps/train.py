@@ -17,9 +17,6 @@ from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 
 logger = logging.getLogger(__name__)
 
-# Settings that say where a training runs, not what it gives.
-_PLACEMENT = {"devices", "num_nodes", "strategy", "accelerator", "loader_workers", "name"}
-
 
 def run_train(config: Config, results: Results) -> None:
     """Train the configured network and publish it under ``models/NAME``.
@@ -34,16 +31,24 @@ def run_train(config: Config, results: Results) -> None:
     """
     # Lightning and torch take seconds to import: only this verb pays.
     from pipeline_lib.models.export import export_onnx, save_weights  # noqa: PLC0415
-    from pipeline_lib.models.training import TrainedNetwork, train_network  # noqa: PLC0415
+    from pipeline_lib.models.training import (  # noqa: PLC0415
+        TrainedNetwork,
+        is_first_process,
+        train_network,
+    )
 
     store = TargetStore(results.targets)
     skeleton = config.skeleton.with_bodyparts(store.layout.bodyparts)
     files = results.model(config.training.name)
     key = training_key(config, store)
-    _claim_checkpoints(files, key)
+    # Lightning starts this verb once per device: one of them writes.
+    if is_first_process():
+        _claim_checkpoints(files, key)
     trained: TrainedNetwork = train_network(
         results.targets, files, config.targets, config.training, skeleton
     )
+    if not is_first_process():
+        return
     with publish_file(files.weights) as part:
         save_weights(trained.network, part)
     with publish_file(files.network) as part:
@@ -81,7 +86,7 @@ def run_train(config: Config, results: Results) -> None:
 
 def training_key(config: Config, store: TargetStore) -> str:
     """Return the hash of all that a trained network depends on."""
-    training: dict[str, Any] = config.training.model_dump(mode="json", exclude=_PLACEMENT)
+    training: dict[str, Any] = config.training.without_placement()
     weights = Path(config.training.weights)
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ from pipeline_lib.core.errors import CohortposeError, SheetError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import LEDGER_COLUMNS, PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.steps.ledger import count_statuses, derive_ledger, write_ledger
+from pipeline_lib.steps.ledger import check_ledger, count_statuses, derive_ledger, write_ledger
 
 PROBED = {
     "status": "done",
@@ -156,17 +156,19 @@ def test_metadata_travels_after_the_fixed_columns_and_never_replaces_one(tmp_pat
     assert row["status"] == "pending"
 
 
-def test_a_ledger_with_too_many_bad_videos_is_written_then_refused(tmp_path):
+def test_a_ledger_with_too_many_bad_videos_is_written_and_refused(tmp_path):
     run = Run(tmp_path, list("abcd"), inference={"max_failed_fraction": 0.5})
     run.plan(s0=list("abcd"))
     rows = {"a": bad("quarantined", "no such file"), "b": bad("failed", "worker lost")}
     run.stage("probe", **rows, c=probed(), d=probed())
-    summary = write_ledger(run.config, run.results)
+    summary = check_ledger(run.config, run.results)
     assert summary.failed_fraction == 0.5
+    assert not run.results.ledger.exists()
     assert summary.counts == {"pending": 2, "done": 0, "failed": 1, "quarantined": 1}
     run.stage("probe", **rows, c=bad("quarantined", "0 bytes"), d=probed())
+    assert write_ledger(run.config, run.results).failed_fraction == 0.75
     with pytest.raises(CohortposeError) as caught:
-        write_ledger(run.config, run.results)
+        check_ledger(run.config, run.results)
     message = str(caught.value)
     assert "3 of 4 videos ended badly (1 failed, 2 quarantined)" in message
     assert "max_failed_fraction allows 0.5" in message
@@ -181,7 +183,7 @@ def test_a_long_list_of_reasons_is_cut(tmp_path):
     run.plan(s0=names)
     run.stage("probe", **{name: bad("failed", f"why {name}") for name in names})
     with pytest.raises(CohortposeError, match="and 4 more in") as caught:
-        write_ledger(run.config, run.results)
+        check_ledger(run.config, run.results)
     assert "why v4" in str(caught.value)
     assert "why v5" not in str(caught.value)
 

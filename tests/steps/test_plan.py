@@ -1,8 +1,8 @@
 """Planning: append-only, idempotent, and safe when two processes plan at once."""
 
-import multiprocessing
 import os
-from pathlib import Path
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,8 +14,8 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import InferenceSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
-from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.steps.plan import plan_shards, read_shards
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.plan import keep_planned, plan_shards, read_shards
 
 
 @pytest.fixture
@@ -108,13 +108,18 @@ def test_new_videos_open_new_shards(results, films):
     }
 
 
-def test_a_removed_video_leaves_a_tombstone(results, films):
+def test_a_removed_video_leaves_a_tombstone(results, films, tmp_path):
     plan_shards(films("a", "b", "c"), results, two_per_shard())
-    other = results.shard("00002").manifest.read_bytes()
+    before = identities(results)
+    del before[results.plan]
+    (tmp_path / "b.mp4").unlink()
     assert plan_shards(films("a", "c"), results, two_per_shard()) == ("00001", "00002")
     assert states(results) == {"a": "active", "b": "removed", "c": "active"}
-    assert members(results)["00001"] == ["a"]
-    assert results.shard("00002").manifest.read_bytes() == other
+    # No job has to run: the manifests are what they were.
+    after = identities(results)
+    assert {path: after[path] for path in before} == before
+    rows = read_table(results.shard("00001").manifest, MANIFEST_COLUMNS)
+    assert [row["video"] for row in keep_planned(rows, results, "00001")] == ["a"]
 
 
 def test_a_shard_without_videos_is_no_work(results, films):
@@ -133,6 +138,37 @@ def test_a_video_that_comes_back_finds_its_shard(results, films):
     assert {path: content for path, (content, *_) in identities(results).items()} == {
         path: content for path, (content, *_) in before.items()
     }
+
+
+def test_a_video_that_its_shard_went_on_without_is_taken_as_new(results, films):
+    """The table that lacks it would never be made again."""
+    plan_shards(films("a", "b", "c"), results, two_per_shard())
+    plan_shards(films("a", "c"), results, two_per_shard())
+    before = identities(results)
+    write_table(results.shard("00001").probe, ("video",), [{"video": "a"}])
+    again = plan_shards(films("a", "b", "c"), results, two_per_shard())
+    assert again == ("00001", "00002", "00003")
+    assert members(results) == {"00001": ["a", "b"], "00002": ["c"], "00003": ["b"]}
+    rows = read_table(results.plan, PLAN_COLUMNS)
+    assert [tuple(row.values()) for row in rows] == [
+        ("a", "00001", "active"),
+        ("b", "00001", "removed"),
+        ("c", "00002", "active"),
+        ("b", "00003", "active"),
+    ]
+    after = identities(results)
+    manifest = results.shard("00001").manifest
+    assert after[manifest] == before[manifest]
+    rows = [{"video": "a"}, {"video": "b"}]
+    assert keep_planned(rows, results, "00001") == [{"video": "a"}]
+    assert keep_planned(rows[1:], results, "00003") == [{"video": "b"}]
+    # From here on it stays there.
+    assert plan_shards(films("a", "b", "c"), results, two_per_shard()) == again
+    assert identities(results) == after
+
+
+def test_without_a_plan_no_video_is_left_out(results):
+    assert keep_planned([{"video": "a"}], results, "00001") == [{"video": "a"}]
 
 
 def test_a_changed_file_changes_its_manifest_only(results, films, tmp_path):
@@ -168,7 +204,7 @@ def test_a_missing_file_is_planned_for_the_probe_to_report(results, tmp_path):
 
 
 def test_nothing_planned(results):
-    with pytest.raises(StoreError, match="plan.tsv: no such file"):
+    with pytest.raises(StoreError, match=r"plan\.tsv: no such file"):
         read_shards(results)
 
 
@@ -181,6 +217,15 @@ def test_no_permission_says_what_to_do(results, films, monkeypatch):
         plan_shards(films("a"), results, two_per_shard())
     assert str(results.shard("00001").manifest) in str(error.value)
     assert "set `results` in the config to a folder you may write" in str(error.value)
+
+
+def test_a_file_where_the_results_folder_should_be(results, films):
+    results.root.write_text("not a folder")
+    with pytest.raises(StoreError) as error:
+        plan_shards(films("a"), results, two_per_shard())
+    assert str(error.value).startswith(
+        f"`results`: cannot write {results.shards} (Not a directory)"
+    )
 
 
 def test_a_plan_never_names_a_shard_without_a_manifest(results, films, monkeypatch):
@@ -201,9 +246,7 @@ def test_a_plan_never_names_a_shard_without_a_manifest(results, films, monkeypat
 
 
 @given(
-    st.lists(
-        st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1), min_size=1, max_size=6
-    )
+    st.lists(st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1), min_size=1, max_size=6)
 )
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_through_any_history_a_video_stays_in_its_shard(tmp_path_factory, history):
@@ -217,35 +260,56 @@ def test_through_any_history_a_video_stays_in_its_shard(tmp_path_factory, histor
         assert seen.items() <= planned.items()
         assert set(planned) == set(seen) | set(names)
         manifests = members(results)
-        found = [name for shard in shards for name in manifests[shard]]
+        found = [
+            row["video"]
+            for shard in shards
+            for row in keep_planned([{"video": n} for n in manifests[shard]], results, shard)
+        ]
         assert sorted(found) == sorted(names)
         assert max(map(len, manifests.values())) <= 2
         assert read_shards(results) == shards
         seen = planned
 
 
-def _plan_often(folder: Path, names: list[str], barrier) -> None:
-    videos = tuple(Video(name, folder / name) for name in names)
-    barrier.wait(60)
-    for count in range(1, len(videos) + 1):
-        plan_shards(videos[:count], Results(folder / "results"), two_per_shard())
+# A module of its own, because processes started anew cannot import this one.
+_PLAN_OFTEN = """
+import sys
+from pathlib import Path
+from pipeline_lib.core.cohort import Video
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings import InferenceSettings
+from pipeline_lib.steps.plan import plan_shards
+
+folder, side = Path(sys.argv[1]), sys.argv[2]
+videos = tuple(Video(f"{side}{n:02d}", folder / "v") for n in range(25))
+print("ready", flush=True)
+sys.stdin.readline()
+for count in range(1, len(videos) + 1):
+    plan_shards(videos[:count], Results(folder / "results"), InferenceSettings(shard_videos=2))
+"""
 
 
 def test_two_processes_that_plan_at_once(tmp_path):
     """Without the lock they overwrite each other's plan and give one number twice."""
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
-    names = [[f"{side}{n:02d}" for n in range(25)] for side in "ab"]
     workers = [
-        context.Process(target=_plan_often, args=(tmp_path, part, barrier)) for part in names
+        subprocess.Popen(
+            [sys.executable, "-c", _PLAN_OFTEN, tmp_path, side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for side in "ab"
     ]
     for worker in workers:
-        worker.start()
+        assert worker.stdout.readline() == "ready\n"
     for worker in workers:
-        worker.join(120)
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    results = Results(tmp_path / "results")
-    rows = read_table(results.plan, PLAN_COLUMNS)
-    assert sorted(row["video"] for row in rows) == sorted(names[0] + names[1])
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
+    assert [worker.returncode for worker in workers] == [0, 0]
+    rows = read_table(Results(tmp_path / "results").plan, PLAN_COLUMNS)
+    expected = [f"{side}{n:02d}" for side in "ab" for n in range(25)]
+    assert sorted(row["video"] for row in rows) == expected
     # One video was added at a time: each has a shard of its own, numbered without gaps.
     assert sorted(row["shard"] for row in rows) == [f"{n:05d}" for n in range(1, 51)]

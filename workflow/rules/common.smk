@@ -16,7 +16,7 @@ shell.prefix(f'set -euo pipefail; export PATH="$PATH:{Path(sys.executable).paren
 
 
 def prepare_run():
-    """Check and plan in the main process; jobs on other nodes read what it wrote."""
+    """Check and plan in the main process; jobs, here or elsewhere, read what it wrote."""
     where = ", ".join(str(file) for file in workflow.configfiles) or "config"
     if not workflow.is_main_process:
         settings = parse_config(config, where)
@@ -25,7 +25,8 @@ def prepare_run():
     settings, videos = check_run(config, where)
     results = Results(Path(settings.results))
     shards = plan_shards(videos, results, settings.inference)
-    write_provenance(settings, results)
+    if getattr(workflow.execution_settings, "no_hooks", False):
+        write_provenance(settings, results)
     return settings, results, shards
 
 
@@ -34,6 +35,12 @@ try:
 except Exception as error:
     # One readable message; Snakemake adds the place in this file.
     raise WorkflowError(str(error)) from None
+
+onstart:
+    # Not above, where a dry run, or a run that finds the folder locked, would change the settings
+    # that jobs at work are about to read.
+    write_provenance(SETTINGS, RESULTS)
+
 
 MODEL = SETTINGS.training.name
 # What a step must be told; not an input, since it changes with every setting.
@@ -68,17 +75,23 @@ def export_source():
     return shard_file(stage, MODEL)
 
 
+def pretrained_files():
+    """Return the file of pretrained weights, where the settings name a file."""
+    weights = Path(SETTINGS.training.weights)
+    return [str(weights)] if weights.is_file() else []
+
+
 def wanted_files():
     """Return what a run is for, as far as the config goes."""
-    files = [str(RESULTS.ledger), str(RESULTS.report)]
+    files = [str(RESULTS.ledger), str(RESULTS.report), str(RESULTS.accepted)]
     if SETTINGS.frames.extract:
         files += every_shard(shard_file("frames"))
     return files
 
 
 def summarised_files():
-    """Return the last tables of every shard and the metrics: what ledger and report read."""
-    files = every_shard(shard_file("probe"))
+    """Return the sheet, the last tables of every shard and the metrics: what aggregates read."""
+    files = [SETTINGS.cohort, *every_shard(shard_file("probe"))]
     if SETTINGS.labels:
         files += every_shard(shard_file("infer", MODEL))
         files += every_shard(shard_file("filter", MODEL))

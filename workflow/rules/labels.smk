@@ -49,6 +49,7 @@ rule make_targets:
 rule train:
     input:
         str(RESULTS.targets),
+        pretrained_files(),
     output:
         network=str(RESULTS.model(MODEL).network),
         weights=str(RESULTS.model(MODEL).weights),
@@ -63,7 +64,9 @@ rule train:
     threads: 64
     params:
         config=CONFIG,
-        depends=depends_on(versions.TRAIN, SETTINGS.training, SETTINGS.skeleton),
+        depends=depends_on(
+            versions.TRAIN, SETTINGS.training.without_placement(), SETTINGS.skeleton
+        ),
     shell:
         "cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"
 

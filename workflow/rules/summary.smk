@@ -14,9 +14,8 @@ rule status:
         "../envs/cohortpose.yaml"
     params:
         config=CONFIG,
-        depends=depends_on(str(SETTINGS.inference.max_failed_fraction)),
     shell:
-        "cohortpose status --config {params.config:q} --write 2>&1 | tee {log:q}"
+        "cohortpose status --config {params.config:q} --write > {log:q} 2>&1"
 
 
 rule report:
@@ -35,3 +34,23 @@ rule report:
         depends=depends_on(versions.REPORT, SETTINGS.report, SETTINGS.evaluation),
     shell:
         "cohortpose report --config {params.config:q} 2>&1 | tee {log:q}"
+
+
+rule accept:
+    # Apart from `status` and last: what a failing job wrote is removed, and the ledger must stay.
+    input:
+        str(RESULTS.ledger),
+        str(RESULTS.report),
+    output:
+        touch(str(RESULTS.accepted)),
+    log:
+        f"{LOGS}/accept.log",
+    benchmark:
+        f"{BENCHMARKS}/accept.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    params:
+        config=CONFIG,
+        depends=depends_on(str(SETTINGS.inference.max_failed_fraction)),
+    shell:
+        "cohortpose status --config {params.config:q} --check 2>&1 | tee {log:q}"

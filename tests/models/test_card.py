@@ -1,0 +1,65 @@
+"""Model cards: read what was written, refuse the rest."""
+
+import json
+
+import pytest
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card, read_card
+
+
+@pytest.fixture
+def card():
+    return ModelCard(
+        name="pose",
+        key="k",
+        backbone="b",
+        head_channels=8,
+        parameters=1,
+        stride=8,
+        scale=0.5,
+        refinement_scale=7.0,
+        skeleton=Skeleton(bodyparts=("nose", "l", "r"), symmetries=(("l", "r"),)),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.1, 0.2, 0.3),
+        network_sha256="s",
+        training=TrainingRecord(
+            epochs=1, steps=2, seconds=0.1, seed=0, frames={}, checkpoint="c", settings={"a": None}
+        ),
+        versions={"torch": "2"},
+    )
+
+
+def test_a_card_round_trips(card, tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text(format_card(card))
+    assert read_card(path) == card
+    assert json.loads(path.read_text())["format_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.pop("stride"), "not a model card: `stride`: Field required"),
+        (lambda values: values.update(format_version=2), "not a model card: `format_version`"),
+        (lambda values: values.update(colour="red"), "not a model card: `colour`"),
+        (lambda values: values["skeleton"].update(bodyparts=["a", "a"]), "listed twice"),
+    ],
+)
+def test_another_format_is_refused(card, tmp_path, change, message):
+    path = tmp_path / "model.json"
+    values = json.loads(format_card(card))
+    change(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=message):
+        read_card(path)
+
+
+def test_no_card(tmp_path):
+    with pytest.raises(ModelError, match="no model; run train"):
+        read_card(tmp_path / "model.json")
+    path = tmp_path / "model.json"
+    path.write_text("{")
+    with pytest.raises(ModelError, match="not a model card"):
+        read_card(path)

@@ -1,0 +1,114 @@
+"""Batches: the same samples in each step, however many devices share them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.models.data import GlobalBatches, PoseData, StoredSamples
+from pipeline_lib.steps.make_targets import run_make_targets
+from tests.models.synthetic import tiny_config, write_tiny_labels
+
+
+def epoch_of(count, batch_size, epoch=0, seed=0, rank=0, world_size=1):
+    batches = GlobalBatches(count, batch_size, seed, rank, world_size)
+    batches.set_epoch(epoch)
+    found = list(batches)
+    assert len(found) == len(batches)
+    return found
+
+
+@given(
+    count=st.integers(1, 40),
+    per_device=st.integers(1, 3),
+    epoch=st.integers(0, 5),
+    seed=st.integers(0, 5),
+)
+def test_devices_share_the_same_global_batches(count, per_device, epoch, seed):
+    batch_size = 4 * per_device
+    whole = epoch_of(count, batch_size, epoch, seed)
+    for devices in (1, 2, 4):
+        parts = [epoch_of(count, batch_size, epoch, seed, rank, devices) for rank in range(devices)]
+        for step, batch in enumerate(whole):
+            assert all(len(part[step]) == batch_size // devices for part in parts)
+            assert sorted(sum((part[step] for part in parts), [])) == sorted(batch)
+
+
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 12))
+def test_an_epoch_shows_every_sample_before_any_twice(count, batch_size):
+    order = np.concatenate(epoch_of(count, batch_size))
+    assert sorted(order[:count]) == list(range(count))
+    # Filled up from the head, so that every step weighs the same.
+    assert order[count:].tolist() == np.resize(order[:count], len(order))[count:].tolist()
+    assert len(order) % batch_size == 0
+    assert len(order) - count < batch_size
+
+
+def test_the_order_is_of_the_seed_and_the_epoch():
+    first = epoch_of(30, 5)
+    assert first == epoch_of(30, 5)
+    assert first != epoch_of(30, 5, epoch=1)
+    assert first != epoch_of(30, 5, seed=1)
+    batches = GlobalBatches(30, 5, 0)
+    assert list(batches) == list(batches) == first
+
+
+def test_a_batch_that_cannot_be_shared():
+    with pytest.raises(ModelError, match=r"batch_size \(6\) is shared by 4 devices"):
+        GlobalBatches(30, 6, 0, 0, 4)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    results = Results(tmp_path_factory.mktemp("data"))
+    write_tiny_labels(results, train=5, validation=3)
+    run_make_targets(tiny_config(), results)
+    return results.targets
+
+
+def test_batches_hold_the_stored_samples(store):
+    data = PoseData(store, batch_size=3, seed=0)
+    loader = data.train_dataloader()
+    stored = TargetStore(store)
+    seen = []
+    for batch in loader:
+        assert batch.maps is None
+        assert batch.image.shape == (3, 64, 64, 3)
+        for image, keypoint, sample in zip(*batch[:3], strict=True):
+            number = int(sample)
+            seen.append(number)
+            np.testing.assert_array_equal(image, stored.read("image", number))
+            np.testing.assert_array_equal(keypoint, stored.read("keypoint", number))
+    assert set(seen) == set(stored.of_split("train"))
+    assert len(seen) == 6
+
+
+def test_validation_comes_in_order_with_its_maps(store):
+    data = PoseData(store, batch_size=2, seed=0)
+    batches = list(data.val_dataloader())
+    stored = TargetStore(store)
+    samples = torch.cat([batch.sample for batch in batches]).tolist()
+    assert samples == stored.of_split("validation")
+    score = torch.cat([batch.maps.score for batch in batches])
+    assert score.dtype == torch.float32
+    for place, number in enumerate(samples):
+        np.testing.assert_array_equal(score[place], stored.read("score_map", number))
+
+
+def test_processes_read_what_one_process_reads(store):
+    alone = [batch.sample.tolist() for batch in PoseData(store, 3, 0).train_dataloader()]
+    helped = [batch.sample.tolist() for batch in PoseData(store, 3, 0, 1).train_dataloader()]
+    assert helped == alone
+
+
+def test_no_frame_to_train_on(tmp_path):
+    results = Results(tmp_path)
+    write_tiny_labels(results, train=0, test=2)
+    run_make_targets(tiny_config(), results)
+    with pytest.raises(ModelError, match="no frame to train on; see training.split"):
+        PoseData(results.targets, 2, 0)
+    assert len(StoredSamples(results.targets, "test", with_maps=True)) == 2

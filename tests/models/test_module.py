@@ -1,0 +1,118 @@
+"""The training module: schedule, decay, validation."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import pytorch_lightning as lightning
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from pipeline_lib.core.settings import TargetSettings, TrainingSettings
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.models.data import Batch
+from pipeline_lib.models.module import PoseTraining, warm_up_then_cosine
+from pipeline_lib.models.targets import encode_targets
+from pipeline_lib.kernels.score_maps import map_shape
+
+NAN = float("nan")
+TARGETS = TargetSettings(scale=0.5, sigma=5.0)
+
+
+def test_the_learning_rate_by_hand():
+    factors = [warm_up_then_cosine(step, 4, 12) for step in range(13)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert factors[4] == 1.0
+    assert factors[8] == pytest.approx(0.5)
+    assert factors[6] == pytest.approx(0.5 + math.sqrt(0.125))
+    assert factors[12] == pytest.approx(0.0)
+    assert all(a >= b for a, b in zip(factors[3:], factors[4:], strict=False))
+    # Never negative, never up again, when more steps come than were planned.
+    assert warm_up_then_cosine(20, 4, 12) == pytest.approx(0.0)
+    assert warm_up_then_cosine(1, 1, 1) == pytest.approx(1.0)
+
+
+class FixedNetwork(nn.Module):
+    """Answers every image with one bodypart at (27.5, 11.5) network px."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(2, 2))
+        self.bias = nn.Parameter(torch.zeros(2))
+
+    def forward(self, image):
+        rows, columns = image.shape[2] // 8, image.shape[3] // 8
+        score = torch.full((len(image), 1, rows, columns), -9.0)
+        score[:, :, 1, 3] = 9.0
+        return score * self.factor[0, 0], torch.zeros(len(image), 1, 2, rows, columns)
+
+
+def make_module(**training):
+    settings = TrainingSettings(**training)
+    return PoseTraining(FixedNetwork(), TARGETS, settings, Skeleton(bodyparts=("a",)))
+
+
+def make_batch(points):
+    """One image per point."""
+    keypoint = torch.tensor(points, dtype=torch.float32)[:, None, None]
+    maps = encode_targets(keypoint, map_shape(32, 64, 8), TARGETS)
+    count = len(points)
+    image = torch.zeros(count, 32, 64, 3, dtype=torch.uint8)
+    return Batch(image, keypoint, torch.arange(count), maps)
+
+
+def validate(batches):
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False
+    )
+    loader = DataLoader(batches, batch_size=None)
+    (metrics,) = trainer.validate(make_module(), loader, verbose=False)
+    return metrics
+
+
+def test_validation_measures_in_pixels_of_the_frame():
+    """3-4-5 triangles, at half size: 5 network px are 10 px. The unlabelled do not count."""
+    near, far, missing = (24.5, 7.5), (21.5, 3.5), (NAN, NAN)
+    metrics = validate([make_batch([near, far, missing])])
+    assert metrics["validation_error"] == pytest.approx((10 + 20) / 2)
+
+
+def test_every_point_weighs_the_same():
+    """A batch without a label must not make the error unknown, nor a small batch count more."""
+    batches = [
+        make_batch([(24.5, 7.5), (24.5, 7.5), (24.5, 7.5)]),
+        make_batch([(NAN, NAN)]),
+        make_batch([(21.5, 3.5), (NAN, NAN)]),
+    ]
+    assert validate(batches)["validation_error"] == pytest.approx((3 * 10 + 20) / 4)
+
+
+def test_decay_spares_biases_and_norms(monkeypatch):
+    module = make_module(weight_decay=0.3, learning_rate=0.01)
+    trainer = SimpleNamespace(estimated_stepping_batches=10)
+    monkeypatch.setattr(PoseTraining, "trainer", trainer)
+    optimizer = module.configure_optimizers()["optimizer"]
+    decay = {
+        id(parameter): group["weight_decay"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert decay[id(module.network.factor)] == 0.3
+    assert decay[id(module.network.bias)] == 0.0
+
+
+def test_crops_are_taken_around_a_labelled_keypoint():
+    module = make_module(crop=32)
+    points = torch.tensor([[[[10.0, 20.0], [NAN, NAN]]], [[[NAN, NAN], [NAN, NAN]]]])
+    batch = Batch(torch.zeros(2, 64, 96, 3), points, torch.arange(2), None)
+    streams = [np.random.default_rng(n) for n in range(2)]
+    anchors = module._choose_anchors(batch, streams)
+    assert anchors.tolist() == [[10.0, 20.0], [47.5, 31.5]]
+    assert module._training_size(batch.image) == (32, 32)
+    whole = make_module()
+    assert whole._choose_anchors(batch, streams).tolist() == [[47.5, 31.5]] * 2
+    assert whole._training_size(batch.image) == (64, 96)
+    # A crop larger than the image is the image.
+    assert make_module(crop=256)._training_size(batch.image) == (64, 96)
