@@ -54,7 +54,7 @@ targets:
 
 training:
   crop: 288
-  epochs: 80
+  epochs: 50
   split:
     method: random
     test_fraction: 0.05
@@ -88,7 +88,7 @@ targets:
   pos_dist_thresh: 12.0
 
 training:
-  epochs: 150
+  epochs: 50
   split:
     method: random
     test_fraction: 0.1

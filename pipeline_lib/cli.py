@@ -44,15 +44,25 @@ ShardOption = Annotated[
 DEFAULT_CONFIG = Path("config/config.yaml")
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _start(
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool,
+        # Eager: before the missing verb is noticed.
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+    del version
     interactive = sys.stderr.isatty()
     handler: logging.Handler = (
         RichHandler(console=Console(stderr=True), show_path=False)
@@ -63,9 +73,13 @@ def _start(
     logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler])
     logging.getLogger("pipeline_lib").setLevel(logging.DEBUG if verbose else logging.INFO)
     if not verbose:
-        # Lightning and zarr advise developers; people read this log.
-        logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        # Lightning, Dask and zarr talk to developers, at levels they set when imported.
+        handler.addFilter(_is_for_people)
         warnings.simplefilter("ignore")
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    return record.name.startswith("pipeline_lib") or record.levelno >= logging.WARNING
 
 
 @app.command(rich_help_panel=VIDEOS)

@@ -11,6 +11,25 @@ settings.register_profile("cohortpose", deadline=None)
 settings.load_profile("cohortpose")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--require-data",
+        action="store_true",
+        help="A test marked `real` that is skipped counts as failed (for CI).",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    del call
+    report = yield
+    wanted = item.config.getoption("--require-data") and item.get_closest_marker("real")
+    if wanted and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped for want of data: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def data_folder():
     """Return the folder of real recordings; tests that ask for it carry the mark `real`."""

@@ -120,7 +120,8 @@ def test_an_unknown_shard(invoke, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("no-such-verb",), ("infer", "--cores", "0"), ("train", "--shard", "1"), ("init",)]
+    "arguments",
+    [("no-such-verb",), ("infer", "--cores", "0"), ("train", "--shard", "1"), ("init",)],
 )
 def test_wrong_usage_has_its_own_status(invoke, arguments):
     assert invoke(*arguments).exit_code == 2
@@ -130,7 +131,7 @@ def test_our_errors_are_messages_and_others_keep_their_traceback(invoke, tmp_pat
     config = write_run(tmp_path)
     errors = iter([VideoError("a reason"), ZeroDivisionError("a bug")])
 
-    def fail(*_):
+    def fail(*_, **__):
         raise next(errors)
 
     monkeypatch.setattr("pipeline_lib.steps.status.show_status", fail)

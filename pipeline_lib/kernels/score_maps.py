@@ -33,16 +33,15 @@ class MapShape(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """Cells around the points of one individual.
+    """Cells around the points of one individual, each cell at most once.
 
-    ``cell`` holds flat positions in a (map, row, column) array, ``offset`` the (x, y) way from
-    the cell's centre to the point and ``distance2`` its squared length, in network px.
+    ``cell`` holds flat positions in a (map, row, column) array; ``offset_x`` and ``offset_y``
+    the way from the cell's centre to the point, in network px.
     """
 
     cell: Array
     offset_x: Array
     offset_y: Array
-    distance2: Array
 
 
 def map_shape(height: int, width: int, stride: int) -> MapShape:
@@ -70,7 +69,8 @@ def encode_gaussian(position: Array, shape: MapShape, sigma: float) -> Array:
     """
 
     def value(window: _Window) -> Array:
-        return array_namespace(window.distance2).exp(window.distance2 / (-2.0 * sigma * sigma))
+        distance2 = window.offset_x**2 + window.offset_y**2
+        return array_namespace(distance2).exp(distance2 / (-2.0 * sigma * sigma))
 
     return _draw_largest(position, shape, GAUSSIAN_REACH * sigma, value)
 
@@ -94,7 +94,7 @@ def encode_plateau(position: Array, shape: MapShape, radius: float) -> Array:
     """
 
     def value(window: _Window) -> Array:
-        return array_namespace(window.distance2).ones_like(window.distance2)
+        return array_namespace(window.offset_x).ones_like(window.offset_x)
 
     return _draw_largest(position, shape, radius, value)
 
@@ -121,25 +121,28 @@ def encode_location_refinement(
     offset
         Shape (..., keypoint, 2, rows, columns), float32, (x, y) in network px; 0 elsewhere.
     mask
-        Shape (..., keypoint, rows, columns), float32: 1 where an offset was drawn, else 0.
+        Shape (..., keypoint, rows, columns), bool: where an offset was drawn.
     """
     xp = array_namespace(position)
     *batch, individuals, keypoints, _ = position.shape
     maps, cells = math.prod(batch) * keypoints, shape.rows * shape.columns
     where = device(position)
-    offset_x = xp.zeros(maps * cells, dtype=xp.float32, device=where)
-    offset_y = xp.zeros(maps * cells, dtype=xp.float32, device=where)
-    mask = xp.zeros(maps * cells, dtype=xp.float32, device=where)
+    # Each map has two planes of offsets, x before y.
+    offset = xp.zeros(2 * maps * cells, dtype=xp.float32, device=where)
+    mask = xp.zeros(maps * cells, dtype=xp.bool, device=where)
     for individual in range(individuals):
         window = _find_window(position[..., individual, :, :], shape, radius)
         if individual > 0:
-            window = _keep_nearer(window, offset_x[window.cell], offset_y[window.cell], mask)
-        offset_x[window.cell] = window.offset_x
-        offset_y[window.cell] = window.offset_y
-        mask[window.cell] = 1.0
-    grid = (*batch, keypoints, shape.rows, shape.columns)
-    offset = xp.stack([xp.reshape(offset_x, grid), xp.reshape(offset_y, grid)], axis=-3)
-    return offset, xp.reshape(mask, grid)
+            window = _keep_nearer(window, offset, mask, cells)
+        in_x = _plane_of_x(window.cell, cells)
+        offset[in_x] = window.offset_x
+        offset[in_x + cells] = window.offset_y
+        mask[window.cell] = True
+    grid = (shape.rows, shape.columns)
+    return (
+        xp.reshape(offset, (*batch, keypoints, 2, *grid)),
+        xp.reshape(mask, (*batch, keypoints, *grid)),
+    )
 
 
 def find_present(position: Array) -> Array:
@@ -222,33 +225,38 @@ def _find_window(position: Array, shape: MapShape, reach: float) -> _Window:
     first = xp.astype(nearest, xp.int64)
     half = math.ceil(reach / shape.stride + 0.5)
     span = xp.arange(-half, half + 1, dtype=xp.int64, device=where)
-    column = first[:, None, None, 0] + span[None, None, :]
-    row = first[:, None, None, 1] + span[None, :, None]
-    offset_x = point[:, None, None, 0] - (xp.astype(column, xp.float32) * shape.stride + centre)
-    offset_y = point[:, None, None, 1] - (xp.astype(row, xp.float32) * shape.stride + centre)
-    distance2 = offset_x**2 + offset_y**2
-    inside = (
-        (distance2 <= reach * reach)
-        & ((column >= 0) & (column < shape.columns))
-        & ((row >= 0) & (row < shape.rows))
-    )
-    cell = (number[:, None, None] * shape.rows + row) * shape.columns + column
-    full = distance2.shape
+    column = first[:, :1] + span
+    row = first[:, 1:] + span
+    offset_x = point[:, :1] - (xp.astype(column, xp.float32) * shape.stride + centre)
+    offset_y = point[:, 1:] - (xp.astype(row, xp.float32) * shape.stride + centre)
+    # Columns and rows outside of the map are infinitely far, so that one comparison of the
+    # whole windows is enough: everything else is done per side or per cell that is reached.
+    far_x = xp.where((column >= 0) & (column < shape.columns), offset_x**2, math.inf)
+    far_y = xp.where((row >= 0) & (row < shape.rows), offset_y**2, math.inf)
+    reached = far_y[:, :, None] + far_x[:, None, :] <= reach * reach
+    which, down, across = xp.nonzero(reached)
+    start_of_row = (number[:, None] * shape.rows + row) * shape.columns
     return _Window(
-        cell=cell[inside],
-        offset_x=xp.broadcast_to(offset_x, full)[inside],
-        offset_y=xp.broadcast_to(offset_y, full)[inside],
-        distance2=distance2[inside],
+        cell=start_of_row[which, down] + column[which, across],
+        offset_x=offset_x[which, across],
+        offset_y=offset_y[which, down],
     )
 
 
-def _keep_nearer(window: _Window, other_x: Array, other_y: Array, mask: Array) -> _Window:
+def _keep_nearer(window: _Window, offset: Array, mask: Array, cells: int) -> _Window:
     """Keep the cells that are free, or whose drawn offset is longer than the window's."""
+    in_x = _plane_of_x(window.cell, cells)
+    other_x, other_y = offset[in_x], offset[in_x + cells]
     other2 = other_x**2 + other_y**2
     x, y = window.offset_x, window.offset_y
-    tie = window.distance2 == other2
-    nearer = (window.distance2 < other2) | (
-        tie & ((x < other_x) | ((x == other_x) & (y < other_y)))
+    own2 = x**2 + y**2
+    nearer = (own2 < other2) | (
+        (own2 == other2) & ((x < other_x) | ((x == other_x) & (y < other_y)))
     )
-    keep = nearer | (mask[window.cell] == 0)
+    keep = nearer | ~mask[window.cell]
     return _Window(*(field[keep] for field in window))
+
+
+def _plane_of_x(cell: Array, cells: int) -> Array:
+    """Return where the x offsets of cells lie among planes of x and y in turn."""
+    return cell + cell // cells * cells

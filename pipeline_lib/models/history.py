@@ -57,8 +57,17 @@ class HistoryWriter(lightning.Callback):
                     }
                 )
         if trainer.is_global_zero:
-            write_table(self._path, HISTORY_COLUMNS, self._rows)
+            self._publish()
             shown = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
             epochs = trainer.max_epochs
             level = logging.INFO if validated else logging.DEBUG
             logger.log(level, "epoch %d of %s: %s", trainer.current_epoch + 1, epochs, shown)
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Publish the curves of a training that had no epoch left to train, too."""
+        del pl_module
+        if trainer.is_global_zero:
+            self._publish()
+
+    def _publish(self) -> None:
+        write_table(self._path, HISTORY_COLUMNS, self._rows)

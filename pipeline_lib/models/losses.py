@@ -32,7 +32,7 @@ def location_refinement_loss(offset: Tensor, target: Tensor, mask: Tensor) -> Te
     offset, target
         Shape (batch, keypoint, 2, rows, columns), in units of the refinement scale.
     mask
-        Shape (batch, keypoint, rows, columns): 1 where the target has an offset, else 0.
+        Shape (batch, keypoint, rows, columns), bool: where the target has an offset.
 
     Returns
     -------

@@ -23,7 +23,7 @@ class TargetMaps(NamedTuple):
     offset
         Shape (..., keypoint, 2, rows, columns), in units of the refinement scale.
     mask
-        Shape (..., keypoint, rows, columns): 1 where an offset was drawn, else 0.
+        Shape (..., keypoint, rows, columns), bool: where an offset was drawn.
     """
 
     score: Array

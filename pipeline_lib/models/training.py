@@ -9,8 +9,8 @@ from pathlib import Path
 import pytorch_lightning as lightning
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
@@ -52,7 +52,8 @@ class TrainedNetwork:
 
 def is_first_process() -> bool:
     """Tell whether this is the process of rank 0, also before Lightning has connected them."""
-    return int(rank_zero_only.rank) == 0
+    rank: int = getattr(rank_zero_only, "rank", 0)
+    return rank == 0
 
 
 def build_network(settings: TrainingSettings, stride: int, keypoints: int) -> PoseNetwork:

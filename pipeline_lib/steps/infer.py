@@ -22,9 +22,6 @@ from pipeline_lib.steps.plan import keep_planned
 
 logger = logging.getLogger(__name__)
 
-# Dask reports every start of a worker; people read this log.
-logging.getLogger("distributed").setLevel(logging.WARNING)
-
 INFER_COLUMNS = (*STAGE_COLUMNS, "frames", "undecodable")
 
 

@@ -26,10 +26,13 @@ from pipeline_lib.io.targets import (
     write_block,
 )
 from pipeline_lib.kernels.score_maps import MapShape, map_shape
+from pipeline_lib.models.memory import keep_freed_memory
 from pipeline_lib.models.preprocessing import FrameFit, lay_frame
-from pipeline_lib.models.targets import encode_targets
+from pipeline_lib.models.targets import TargetMaps, encode_targets
 
 logger = logging.getLogger(__name__)
+
+DRAWN_AT_A_TIME = 8  # frames; more of them leave the processor's cache while they are drawn
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def run_make_targets(config: Config, results: Results) -> None:
     LabelError
         If images cannot be read.
     """
+    keep_freed_memory()
     labels = read_labels(results.labels)
     samples = _collect_samples(labels, config.targets.scale)
     height = max(sample.fit.padded_size[0] for sample in samples)
@@ -112,17 +116,24 @@ def _write_shard(
     layout = group.attrs["layout"]
     size = (layout["height"], layout["width"])
     shape = MapShape(layout["rows"], layout["columns"], layout["stride"])
-    image = np.stack([lay_frame(read_image(one.image), one.fit, size) for one in samples])
     keypoint = np.stack([one.fit.to_network(one.position) for one in samples])
-    maps = encode_targets(keypoint, shape, settings)
+    drawn = [
+        _to_stored(encode_targets(keypoint[first : first + DRAWN_AT_A_TIME], shape, settings))
+        for first in range(0, len(samples), DRAWN_AT_A_TIME)
+    ]
     block = TargetBlock(
-        image=image,
+        image=np.stack([lay_frame(read_image(one.image), one.fit, size) for one in samples]),
         keypoint=keypoint,
-        score_map=maps.score,
-        location_refinement=maps.offset,
-        refinement_mask=maps.mask.astype(np.bool_),
+        score_map=np.concatenate([maps.score for maps in drawn]),
+        location_refinement=np.concatenate([maps.offset for maps in drawn]),
+        refinement_mask=np.concatenate([maps.mask for maps in drawn]),
     )
     write_block(group, start, block)
+
+
+def _to_stored(maps: TargetMaps) -> TargetMaps:
+    half = np.float16
+    return TargetMaps(maps.score.astype(half), maps.offset.astype(half), maps.mask)
 
 
 def _hash_samples(samples: list[_Sample]) -> str:

@@ -38,9 +38,8 @@ def test_only_the_cohort_is_needed():
             "unknown key `training.batchsize`; did you mean `training.batch_size`?",
         ),
         (
-            {"training": {"augmentation": {"rotations": 5}}},
-            "unknown key `training.augmentation.rotations`; "
-            "did you mean `training.augmentation.rotation`?",
+            {"training": {"augmentation": {"blurr": 5}}},
+            "unknown key `training.augmentation.blurr`; did you mean `training.augmentation.blur`?",
         ),
         # A right name in the wrong section is found where it belongs.
         (

@@ -22,6 +22,18 @@ def identity(path: Path) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
+def publish_half(path: Path, error: type[BaseException]) -> None:
+    with publish_file(path) as part:
+        part.write_text("half")
+        raise error
+
+
+def publish_half_a_folder(path: Path, error: type[BaseException]) -> None:
+    with publish_folder(path) as part:
+        (part / "new").touch()
+        raise error
+
+
 def test_a_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / "new" / "deep" / "table.parquet"
     with publish_file(path) as part:
@@ -51,9 +63,8 @@ def test_a_block_that_raises_leaves_the_old_file(tmp_path, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
     before = identity(path)
-    with pytest.raises(error), publish_file(path) as part:
-        part.write_text("half")
-        raise error
+    with pytest.raises(error):
+        publish_half(path, error)
     assert path.read_text() == "old"
     assert identity(path) == before
     assert names(tmp_path) == ["a.txt"]
@@ -107,9 +118,8 @@ def test_a_block_that_raises_leaves_the_old_folder(tmp_path, error):
     path.mkdir()
     (path / "old").write_text("content")
     before = identity(path / "old")
-    with pytest.raises(error), publish_folder(path) as part:
-        (part / "new").touch()
-        raise error
+    with pytest.raises(error):
+        publish_half_a_folder(path, error)
     assert identity(path / "old") == before
     assert names(path) == ["old"]
     assert names(tmp_path) == ["v.zarr"]

@@ -22,9 +22,7 @@ def test_cells_are_written_for_people_and_read_as_text(tmp_path):
         ],
     )
     assert path.read_text() == (
-        "video\tstatus\treason\tseconds\tkey\n"
-        "a\tdone\t\t1.5\t7\n"
-        "b\ttrue\tfirst second tab\t\t\n"
+        "video\tstatus\treason\tseconds\tkey\na\tdone\t\t1.5\t7\nb\ttrue\tfirst second tab\t\t\n"
     )
     assert read_table(path, COLUMNS)[1] == {
         "video": "b",

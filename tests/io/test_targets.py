@@ -109,13 +109,13 @@ def test_a_writer_owns_whole_shards(tmp_path):
 
 
 def test_no_store(tmp_path):
-    with pytest.raises(StoreError, match="no target store .*; run make-targets"):
+    with pytest.raises(StoreError, match=r"no target store .*; run make-targets"):
         TargetStore(tmp_path / "targets.zarr")
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(StoreError, match="no target store"):
         TargetStore(tmp_path / "empty.zarr")
     zarr.open_group(tmp_path / "other.zarr", mode="w")
-    with pytest.raises(StoreError, match="no target store .*format_version"):
+    with pytest.raises(StoreError, match=r"no target store .*format_version"):
         TargetStore(tmp_path / "other.zarr")
 
 

@@ -71,7 +71,7 @@ def test_a_map_covers_the_whole_image():
     [(8, 0, 0, 3.5, 3.5), (8, 2, 1, 19.5, 11.5), (4, 0, 0, 1.5, 1.5), (4, 3, 5, 13.5, 21.5)],
 )
 def test_cell_centres(stride, column, row, x, y):
-    """The cell under a point at x = c·s + (s − 1)/2 is exactly 1, with an offset of exactly 0."""
+    """The cell under a point at x = c·s + (s - 1)/2 is exactly 1, with an offset of exactly 0."""
     shape = map_shape(HEIGHT, WIDTH, stride)
     score = encode_gaussian(one_point(x, y), shape, sigma=3.0)
     offset, mask = encode_location_refinement(one_point(x, y), shape, radius=stride / 2)
@@ -86,12 +86,14 @@ def test_cell_centres(stride, column, row, x, y):
 
 @pytest.mark.parametrize("stride", [8, 4])
 def test_gaussian_by_hand(stride):
-    """One cell to the side is exp(−s²/2σ²), one across the corner exp(−s²/σ²)."""
+    """With sigma 6, one cell to the side is exp(-s²/72), one across the corner exp(-s²/36)."""
     sigma, centre = 6.0, 2 * stride + (stride - 1) / 2
     score = encode_gaussian(one_point(centre, centre), MapShape(5, 5, stride), sigma)[0]
     side, corner = math.exp(-(stride**2) / 72), math.exp(-(stride**2) / 36)
     np.testing.assert_allclose(
-        score[1:4, 1:4], [[corner, side, corner], [side, 1, side], [corner, side, corner]], rtol=1e-6
+        score[1:4, 1:4],
+        [[corner, side, corner], [side, 1, side], [corner, side, corner]],
+        rtol=1e-6,
     )
     assert score.dtype == np.float32
 
@@ -125,7 +127,7 @@ def test_location_refinement_by_hand():
     assert offset[0, :, 1, 2].tolist() == [-6.5, 2.0]
     assert offset[0, :, 2, 1].tolist() == [1.5, -6.0]
     assert not offset[0, :, 0].any()
-    assert (offset.dtype, mask.dtype) == (np.float32, np.float32)
+    assert (offset.dtype, mask.dtype) == (np.float32, np.bool_)
 
 
 def test_two_individuals_share_cells_by_nearness():
@@ -214,7 +216,7 @@ def reference(position, shape, reach, sigma):
                 lengths = np.hypot(*ways.T)
                 lengths = np.where(np.isfinite(lengths), lengths, np.inf)
                 margin[k, row, column] = np.abs(lengths - reach).min()
-                ranked = sorted(range(individuals), key=lambda i: (lengths[i], *ways[i]))  # noqa: B023
+                ranked = sorted(range(individuals), key=lambda i: (lengths[i], *ways[i]))
                 if individuals > 1 and np.isfinite(lengths[ranked[1]]):
                     gap = lengths[ranked[1]] - lengths[ranked[0]]
                     margin[k, row, column] = min(margin[k, row, column], gap)

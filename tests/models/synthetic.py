@@ -1,19 +1,27 @@
 """A task that a tiny network learns in seconds: coloured discs on gray frames."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from pipeline_lib.core.config import parse_config
-from pipeline_lib.core.layout import Results
+from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings import Config
+from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL
 from pipeline_lib.io.images import write_png
 from pipeline_lib.io.labels import Labels, write_labels
+from pipeline_lib.models.backbone import Backbone
+from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
+from pipeline_lib.models.export import export_onnx, save_weights
+from pipeline_lib.models.network import PoseNetwork
 
 BODYPARTS = ("red", "green", "blue")
 TINY_BACKBONE = "mobilenetv3_small_050"
+REFINEMENT_SCALE = 7.2801
 
 _RADIUS = 5.0
 
@@ -96,3 +104,42 @@ def write_tiny_labels(
     labels = label_images(results.root / "images", points, [(side, side)] * count, splits)
     write_labels(results.labels, labels)
     return labels
+
+
+def write_tiny_model(
+    files: ModelFiles, *, seed: int = 0, scale: float = 1.0, key: str = "k", name: str = "pose"
+) -> None:
+    """Publish an untrained model as training does.
+
+    Its batch-norm statistics fit noise, so that its maps differ from place to place and the best
+    cell is clear.
+    """
+    torch.manual_seed(seed)
+    backbone = Backbone(TINY_BACKBONE, "none", 8)
+    network = PoseNetwork(backbone, len(BODYPARTS), head_channels=8).train()
+    with torch.no_grad():
+        for _ in range(40):
+            network(torch.rand(4, 3, 64, 96))
+    network.eval()
+    files.folder.mkdir(parents=True, exist_ok=True)
+    save_weights(network, files.weights)
+    export_onnx(network, REFINEMENT_SCALE, files.network)
+    card = ModelCard(
+        name=name,
+        key=key,
+        backbone=TINY_BACKBONE,
+        head_channels=8,
+        parameters=1,
+        stride=8,
+        scale=scale,
+        refinement_scale=REFINEMENT_SCALE,
+        skeleton=Skeleton(bodyparts=BODYPARTS),
+        mean=backbone.mean,
+        std=backbone.std,
+        network_sha256=hashlib.sha256(files.network.read_bytes()).hexdigest(),
+        training=TrainingRecord(
+            epochs=1, steps=1, seconds=0, seed=0, frames={}, checkpoint="last.ckpt", settings={}
+        ),
+        versions={"torch": torch.__version__},
+    )
+    files.card.write_text(format_card(card))

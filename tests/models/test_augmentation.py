@@ -105,9 +105,7 @@ def test_the_result_may_have_another_size():
 @settings(max_examples=60)
 def test_a_marker_is_found_where_its_keypoint_says(seed, x, y, mirror):
     """The intensity centroid of a soft spot lies at the warped keypoint, whatever the warp."""
-    options = AugmentationSettings(
-        rotation=180, scale=(0.7, 1.5), translation=0.1, mirror=mirror
-    )
+    options = AugmentationSettings(rotation=180, scale=(0.7, 1.5), translation=0.1, mirror=mirror)
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
     spot = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 3.0**2)).astype(np.float32)
     image = torch.from_numpy(spot).expand(1, 3, *SIZE)

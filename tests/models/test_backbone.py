@@ -91,7 +91,9 @@ def test_packaged_weights_are_loaded(packaged):
     assert torch.equal(own["conv_stem.weight"], file[first])
     # Deep in the network too, by content: names differ.
     deep = own["blocks.6.0.conv_pwl.weight"]
-    assert sum(value.shape == deep.shape and torch.equal(value, deep) for value in file.values()) == 1
+    assert (
+        sum(value.shape == deep.shape and torch.equal(value, deep) for value in file.values()) == 1
+    )
     assert (packaged.mean, packaged.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -165,7 +167,9 @@ def test_files_that_are_no_weights(tmp_path):
         Backbone(TINY_BACKBONE, str(text), 8)
     other = tmp_path / "other.pth"
     torch.save(timm.create_model("resnet18", pretrained=False).state_dict(), other)
-    with pytest.raises(ModelError, match=r"other\.pth lacks \d+ of \d+ tensors .* another backbone"):
+    with pytest.raises(
+        ModelError, match=r"other\.pth lacks \d+ of \d+ tensors .* another backbone"
+    ):
         Backbone(TINY_BACKBONE, str(other), 8)
 
 

@@ -1,5 +1,7 @@
 """Batches: the same samples in each step, however many devices share them."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from pipeline_lib.steps.make_targets import run_make_targets
 from tests.models.synthetic import tiny_config, write_tiny_labels
 
 
-def epoch_of(count, batch_size, epoch=0, seed=0, rank=0, world_size=1):
+def epoch_of(count, batch_size, epoch=0, seed=0, *, rank=0, world_size=1):
     batches = GlobalBatches(count, batch_size, seed, rank, world_size)
     batches.set_epoch(epoch)
     found = list(batches)
@@ -32,10 +34,13 @@ def test_devices_share_the_same_global_batches(count, per_device, epoch, seed):
     batch_size = 4 * per_device
     whole = epoch_of(count, batch_size, epoch, seed)
     for devices in (1, 2, 4):
-        parts = [epoch_of(count, batch_size, epoch, seed, rank, devices) for rank in range(devices)]
+        parts = [
+            epoch_of(count, batch_size, epoch, seed, rank=rank, world_size=devices)
+            for rank in range(devices)
+        ]
         for step, batch in enumerate(whole):
             assert all(len(part[step]) == batch_size // devices for part in parts)
-            assert sorted(sum((part[step] for part in parts), [])) == sorted(batch)
+            assert sorted(itertools.chain(*(part[step] for part in parts))) == sorted(batch)
 
 
 @given(count=st.integers(1, 40), batch_size=st.integers(1, 12))
@@ -109,6 +114,6 @@ def test_no_frame_to_train_on(tmp_path):
     results = Results(tmp_path)
     write_tiny_labels(results, train=0, test=2)
     run_make_targets(tiny_config(), results)
-    with pytest.raises(ModelError, match="no frame to train on; see training.split"):
+    with pytest.raises(ModelError, match=r"no frame to train on; see training\.split"):
         PoseData(results.targets, 2, 0)
     assert len(StoredSamples(results.targets, "test", with_maps=True)) == 2

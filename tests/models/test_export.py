@@ -10,16 +10,13 @@ import torch
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.score_maps import decode_peaks
 from pipeline_lib.models.backbone import Backbone
-from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
-from pipeline_lib.models.export import export_onnx, save_weights
+from pipeline_lib.models.export import export_onnx
 from pipeline_lib.models.network import DeployedNetwork, PoseNetwork
 from pipeline_lib.models.prediction import Predictor, choose_runtime, count_gpus, load_predictor
-from tests.models.synthetic import BODYPARTS, TINY_BACKBONE
-
-SCALE = 7.2801
+from tests.models.synthetic import BODYPARTS, TINY_BACKBONE, write_tiny_model
+from tests.models.synthetic import REFINEMENT_SCALE as SCALE
 
 
 def make_network(name=TINY_BACKBONE, stride=8):
@@ -37,28 +34,7 @@ def make_network(name=TINY_BACKBONE, stride=8):
 def model(tmp_path_factory):
     """A model folder as training leaves it, untrained."""
     files = ModelFiles(tmp_path_factory.mktemp("model"))
-    network = make_network()
-    save_weights(network, files.weights)
-    export_onnx(network, SCALE, files.network)
-    card = ModelCard(
-        name="pose",
-        key="k",
-        backbone=TINY_BACKBONE,
-        head_channels=8,
-        parameters=1,
-        stride=8,
-        scale=0.5,
-        refinement_scale=SCALE,
-        skeleton=Skeleton(bodyparts=BODYPARTS),
-        mean=network.backbone.mean,
-        std=network.backbone.std,
-        network_sha256="s",
-        training=TrainingRecord(
-            epochs=1, steps=1, seconds=0, seed=0, frames={}, checkpoint="last.ckpt", settings={}
-        ),
-        versions={},
-    )
-    files.card.write_text(format_card(card))
+    write_tiny_model(files, scale=0.5)
     return files
 
 

@@ -17,12 +17,10 @@ def test_score_map_loss_by_hand():
     logit[0, 1], target[0, 1] = 3.0, 1.0
     expected = (math.log(2) + math.log1p(math.exp(-3))) / 2
     assert score_map_loss(logit, target, present).item() == pytest.approx(expected)
-    # Soft targets: t·ln(1 + e^-l) + (1 − t)·ln(1 + e^l).
+    # Soft targets: t·ln(1 + e^-l) + (1 - t)·ln(1 + e^l).
     target[0, 1] = 0.25
     soft = 0.25 * math.log1p(math.exp(-3)) + 0.75 * math.log1p(math.exp(3))
-    assert score_map_loss(logit, target, present).item() == pytest.approx(
-        (math.log(2) + soft) / 2
-    )
+    assert score_map_loss(logit, target, present).item() == pytest.approx((math.log(2) + soft) / 2)
 
 
 def test_score_map_loss_is_the_mean_over_labelled_keypoints_of_all_images():
@@ -57,7 +55,7 @@ def test_nothing_labelled_costs_nothing():
 
 
 def test_location_refinement_loss_by_hand():
-    """Huber: e²/2 below 1, |e| − 1/2 above; the mean over both axes of the cells drawn."""
+    """Huber: e²/2 below 1, |e| - 1/2 above; the mean over both axes of the cells drawn."""
     offset, target = torch.zeros(1, 1, 2, 1, 3), torch.zeros(1, 1, 2, 1, 3)
     mask = torch.tensor([[[[1.0, 1.0, 0.0]]]])
     target[0, 0, 0, 0] = torch.tensor([0.5, 3.0, 50.0])

@@ -1,5 +1,6 @@
 """The training module: schedule, decay, validation."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -12,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from pipeline_lib.core.settings import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.kernels.score_maps import map_shape
 from pipeline_lib.models.data import Batch
 from pipeline_lib.models.module import PoseTraining, warm_up_then_cosine
 from pipeline_lib.models.targets import encode_targets
-from pipeline_lib.kernels.score_maps import map_shape
 
 NAN = float("nan")
 TARGETS = TargetSettings(scale=0.5, sigma=5.0)
@@ -28,7 +29,7 @@ def test_the_learning_rate_by_hand():
     assert factors[8] == pytest.approx(0.5)
     assert factors[6] == pytest.approx(0.5 + math.sqrt(0.125))
     assert factors[12] == pytest.approx(0.0)
-    assert all(a >= b for a, b in zip(factors[3:], factors[4:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[3:]))
     # Never negative, never up again, when more steps come than were planned.
     assert warm_up_then_cosine(20, 4, 12) == pytest.approx(0.0)
     assert warm_up_then_cosine(1, 1, 1) == pytest.approx(1.0)

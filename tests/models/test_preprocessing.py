@@ -13,7 +13,7 @@ NAN = np.nan
 @pytest.mark.parametrize(
     ("frame", "network"),
     [
-        # At half size, the centre of a 2 × 2 block is the centre of the pixel it becomes.
+        # At half size, the centre of a 2 x 2 block is the centre of the pixel it becomes.
         ((0.5, 0.5), (0.0, 0.0)),
         ((2.5, 4.5), (1.0, 2.0)),
         # The corner of the image stays the corner of the image.
@@ -29,7 +29,7 @@ def test_half_pixels_at_half_size(frame, network):
 
 
 def test_pixels_follow_the_same_convention():
-    """A bright 2 × 2 block at columns 20 and 21, rows 10 and 11 becomes pixel (10, 5)."""
+    """A bright 2 x 2 block at columns 20 and 21, rows 10 and 11 becomes pixel (10, 5)."""
     frame = np.zeros((60, 100, 3), np.uint8)
     frame[10:12, 20:22] = 200
     fit = FrameFit.of(60, 100, 0.5)

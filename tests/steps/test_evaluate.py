@@ -76,9 +76,7 @@ def test_metrics_by_hand():
 
 
 def test_splits_are_measured_apart_and_empty_ones_left_out():
-    found = measure(
-        make_table(("nose", "train", 3.0, 4.0, 0.9), ("nose", "test", 6.0, 8.0, 0.9))
-    )
+    found = measure(make_table(("nose", "train", 3.0, 4.0, 0.9), ("nose", "test", 6.0, 8.0, 0.9)))
     assert found["nose", "train", "mean_error"] == 5.0
     assert found["nose", "test", "mean_error"] == 10.0
     assert {split for _, split, _ in found} == {"train", "test"}

@@ -89,7 +89,8 @@ def test_shrunk_frames_move_their_keypoints(results, labels):
     np.testing.assert_allclose(store.read("score_map", 0), maps.score, atol=1e-3)
 
 
-def test_shards_hold_the_same_as_one(results, labels):
+@pytest.mark.usefixtures("labels")
+def test_shards_hold_the_same_as_one(results):
     run_make_targets(make_config(samples_per_shard=1), results)
     single = [TargetStore(results.targets).read("score_map", n) for n in range(3)]
     run_make_targets(make_config(samples_per_shard=100), results)

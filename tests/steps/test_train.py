@@ -343,7 +343,7 @@ def test_it_learns(tmp_path):
 
 
 def test_without_targets_it_says_what_to_run(tmp_path):
-    with pytest.raises(StoreError, match="no target store .*; run make-targets"):
+    with pytest.raises(StoreError, match=r"no target store .*; run make-targets"):
         run_train(tiny_config(), Results(tmp_path))
 
 

@@ -36,6 +36,7 @@ except Exception as error:
     # One readable message; Snakemake adds the place in this file.
     raise WorkflowError(str(error)) from None
 
+
 onstart:
     # Not above, where a dry run, or a run that finds the folder locked, would change the settings
     # that jobs at work are about to read.

@@ -1,0 +1,164 @@
+"""Running Snakemake on a tiny cohort as a user does, and reading what it says."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline_lib.core.layout import Results
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = "project"
+
+# Which shard a job is for stands some lines below its rule.
+_JOB = re.compile(r"^(?:local)?rule (?P<rule>\w+):\n(?P<facts>(?:    .*\n)*)", flags=re.MULTILINE)
+_SHARD = re.compile(r"^    wildcards: shard=(\d+)$", flags=re.MULTILINE)
+# Targets without a command.
+_NO_WORK = {"everything", "all"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call of Snakemake ended: exit status, and all that it wrote."""
+
+    code: int
+    output: str
+
+    @property
+    def jobs(self) -> set[str]:
+        """Jobs that it ran, or in a dry run would run: `train`, `infer 00001`."""
+        found = set()
+        for job in _JOB.finditer(self.output):
+            shard = _SHARD.search(job["facts"])
+            found.add(f"{job['rule']} {shard[1]}" if shard else job["rule"])
+        return found - _NO_WORK
+
+
+class Run:
+    """A working directory with a config, a sheet and labels.
+
+    Attributes
+    ----------
+    first
+        How its first start ended.
+    """
+
+    first: Ended
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.results = Results(folder / "results")
+
+    def copy(self, folder: Path) -> "Run":
+        """Return a run that stands where this one stands; times of change are copied, too."""
+        shutil.copytree(self.folder, folder)
+        return Run(folder)
+
+    def snakemake(self, *arguments: str, cwd: Path = REPOSITORY) -> Ended:
+        """Call Snakemake and wait; from elsewhere than the repository the Snakefile is named."""
+        done = subprocess.run(
+            self._command(*arguments, cwd=cwd),
+            cwd=cwd,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout)
+
+    def kill_when(self, condition: Callable[[], bool], cwd: Path = REPOSITORY) -> None:
+        """Start Snakemake; once the condition holds, kill it and all that it started."""
+        process = subprocess.Popen(
+            self._command(cwd=cwd),
+            cwd=cwd,
+            env=_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            while not condition():
+                try:
+                    process.wait(0.02)
+                except subprocess.TimeoutExpired:
+                    continue
+                raise AssertionError("Snakemake ended before it could be killed")
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        assert not list(_processes_of_session(process.pid)), "children outlive their group"
+
+    def edit_config(self, **sections: Any) -> None:
+        """Change keys of sections of the config, or whole values."""
+        path = self.folder / "config.yaml"
+        values = yaml.safe_load(path.read_text())
+        for name, content in sections.items():
+            if isinstance(content, dict):
+                values[name] = {**values.get(name, {}), **content}
+            else:
+                values[name] = content
+        path.write_text(yaml.safe_dump(values))
+
+    def read_sheet(self) -> list[dict[str, str]]:
+        """Return the rows of the sheet."""
+        return read_tsv(self.folder / "cohort.tsv")
+
+    def write_sheet(self, rows: Iterable[dict[str, str]]) -> None:
+        """Write the sheet; a row may lack columns."""
+        rows = list(rows)
+        with (self.folder / "cohort.tsv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def read_ledger(self) -> dict[str, dict[str, str]]:
+        """Return the ledger by video."""
+        return {row["video"]: row for row in read_tsv(self.results.ledger)}
+
+    def _command(self, *arguments: str, cwd: Path) -> list[str]:
+        command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2"]
+        command += ["--directory", str(self.folder)]
+        if "--configfile" not in arguments:
+            command += ["--configfile", str(self.folder / "config.yaml")]
+        if cwd != REPOSITORY:
+            command += ["--snakefile", str(REPOSITORY / "Snakefile")]
+        # Before the options that take any number of values.
+        return [command[0], *arguments, *command[1:]]
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def identify(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return inode and time of change of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def _environment() -> dict[str, str]:
+    # The same arithmetic in every run.
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def _processes_of_session(session: int) -> Iterable[int]:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (process / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(state[3]) == session and state[0] != "Z":
+            yield int(process.name)

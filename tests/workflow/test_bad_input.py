@@ -1,0 +1,61 @@
+"""Mistakes of the user: one message with all of them, before anything is computed."""
+
+import pytest
+
+from tests.workflow.running import PROJECT, identify
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+
+@pytest.fixture
+def new(fresh, tmp_path):
+    """A run that has not been started, to make mistakes in."""
+    return fresh.copy(tmp_path / "new")
+
+
+def test_all_mistakes_in_one_message(new):
+    rows = new.read_sheet()
+    new.write_sheet([*rows, {**rows[0], "path": "twice.mp4"}])
+    new.edit_config(
+        trainig={"epochs": 3},
+        filtering={"windw": 3},
+        skeleton={"bodyparts": ["nose", "elbow"], "edges": [], "symmetries": []},
+        labels=[{"path": PROJECT}, {"path": "no-such-project"}],
+    )
+    before = identify(new.folder)
+    ended = new.snakemake()
+    assert ended.code != 0
+    for part in (
+        "unknown key `trainig`; did you mean `training`?",
+        "unknown key `filtering.windw`; did you mean `filtering.window`?",
+        "line 5: video mouse-01 already on line 2",
+        "no label table has 'elbow'",
+        "no-such-project: no labels there",
+    ):
+        assert part in ended.output
+    assert "config.yaml: 5 problems" in ended.output
+    assert "Traceback" not in ended.output
+    assert ended.jobs == set()
+    after = identify(new.folder)
+    assert {path for path in after if ".snakemake" not in path.parts} == set(before)
+
+
+def test_a_sheet_without_a_column(new):
+    new.write_sheet([{"video": row["video"], "file": row["path"]} for row in new.read_sheet()])
+    ended = new.snakemake()
+    assert ended.code != 0
+    assert "missing column `path` (tab-separated; found: video, file)" in ended.output
+    assert "Traceback" not in ended.output
+    assert ended.jobs == set()
+
+
+def test_a_results_folder_that_cannot_be_written(new):
+    """A file in its place: permissions would not stop root."""
+    new.results.root.write_text("mine")
+    ended = new.snakemake()
+    assert ended.code != 0
+    assert "`results`: cannot write results/shards (Not a directory)" in ended.output
+    assert "set `results` in the config to a folder you may write" in ended.output
+    assert "Traceback" not in ended.output
+    assert ended.jobs == set()
+    assert new.results.root.read_text() == "mine"
