@@ -88,7 +88,7 @@ targets:
   pos_dist_thresh: 12.0
 
 training:
-  epochs: 50
+  epochs: 30
   split:
     method: random
     test_fraction: 0.1

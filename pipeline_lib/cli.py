@@ -53,6 +53,9 @@ def _print_version(value: bool) -> None:
 @app.callback()
 def _start(
     *,
+    directory: Annotated[
+        Path, typer.Option("--directory", "-d", help="Work in this folder, as in Snakemake.")
+    ] = Path(),
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
     version: Annotated[
         bool,
@@ -63,6 +66,9 @@ def _start(
     ] = False,
 ) -> None:
     del version
+    if not directory.is_dir():
+        raise typer.BadParameter(f"{directory}: no such folder", param_hint="--directory")
+    os.chdir(directory)
     interactive = sys.stderr.isatty()
     handler: logging.Handler = (
         RichHandler(console=Console(stderr=True), show_path=False)

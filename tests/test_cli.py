@@ -187,3 +187,14 @@ def test_it_is_installed_as_a_command(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: no: 1 problem")
     assert "Traceback" not in done.stderr
+
+
+def test_a_verb_works_in_another_directory(invoke, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "cohort.tsv").write_text("video\tpath\nonly\tonly.mp4\n")
+    (folder / "config.yaml").write_text("cohort: cohort.tsv\n")
+    result = invoke("--directory", "run", "status", "--config", "config.yaml", "--format", "tsv")
+    assert result.exit_code == 0
+    assert result.output.splitlines()[1].startswith("only\tpending")
+    assert invoke("--directory", "nowhere", "status").exit_code == 2

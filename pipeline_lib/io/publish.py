@@ -1,6 +1,7 @@
 """Publishing: a file or folder appears whole or not at all."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -33,10 +34,13 @@ def publish_file(path: Path) -> Iterator[Path]:
 def publish_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside the target to fill; on success it becomes the target.
 
-    A folder that stood there is replaced: moved aside, then removed.
+    A folder that stood there is replaced: moved aside, then removed. So is what a killed writer
+    of the same folder left beside it: there may be one writer at a time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", suffix=path.suffix, dir=path.parent))
+    _remove_leftovers(path)
+    prefix = f".part-{path.name}."
+    part = Path(tempfile.mkdtemp(prefix=prefix, suffix=path.suffix, dir=path.parent))
     try:
         yield part
         part.chmod(0o777 & ~_current_umask())
@@ -45,7 +49,7 @@ def publish_folder(path: Path) -> Iterator[Path]:
                 _sync(Path(folder, file))
             _sync(Path(folder))
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=".old-", dir=path.parent))
+            old = Path(tempfile.mkdtemp(prefix=f".old-{path.name}.", dir=path.parent))
             aside = path.replace(old / path.name)
             try:
                 part.replace(path)
@@ -68,6 +72,15 @@ def publish_text(path: Path, text: str) -> None:
         return
     with publish_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _remove_leftovers(path: Path) -> None:
+    # Eight characters without a dot, as tempfile draws them: no other folder's names fit.
+    name, drawn = re.escape(path.name), "[a-z0-9_]{8}"
+    pattern = re.compile(rf"\.part-{name}\.{drawn}{re.escape(path.suffix)}|\.old-{name}\.{drawn}")
+    for beside in path.parent.iterdir():
+        if pattern.fullmatch(beside.name):
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

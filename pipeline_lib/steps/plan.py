@@ -200,6 +200,6 @@ def _measure_file(path: Path) -> tuple[int, int]:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Let one process plan at a time, on one machine and on file systems that support it."""
-    with (folder / ".lock").open("w") as file:
+    with (folder / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -33,6 +33,8 @@ _STYLES = {
     VideoStatus.QUARANTINED: "yellow",
 }
 _BAR_WIDTH = 40
+# Nobody reads more in a terminal, and laying out thousands of rows takes seconds.
+_ROWS_SHOWN = 100
 
 
 def show_status(config: Config, results: Results, *, failed: bool, console: Console) -> None:
@@ -57,7 +59,10 @@ def show_status(config: Config, results: Results, *, failed: bool, console: Cons
     console.print(_summarise(counts, len(rows), config.cohort))
     listed = select_rows(rows, failed=failed)
     if listed:
-        console.print(_tabulate(listed))
+        console.print(_tabulate(listed[:_ROWS_SHOWN]))
+        if len(listed) > _ROWS_SHOWN:
+            more = len(listed) - _ROWS_SHOWN
+            console.print(f"... and {more} more; --format tsv lists all of them")
     elif failed:
         console.print("No video failed or is quarantined.", style="green")
     else:

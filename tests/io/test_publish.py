@@ -144,6 +144,20 @@ def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, m
     assert names(path) == ["old"]
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path):
+    """Its own only: `a` has nothing to do with `a.zarr` and `a.abcdefgh.zarr`."""
+    mine, others = tmp_path / "a.zarr", (tmp_path / "a", tmp_path / "a.abcdefgh.zarr")
+    # Blocks that are entered and never left.
+    killed = [publish_folder(path) for path in (mine, *others)]
+    parts = [block.__enter__() for block in killed]
+    old = tmp_path / ".old-a.zarr.x1y2z3w4"
+    old.mkdir()
+    with publish_folder(mine) as part:
+        assert [path.exists() for path in (*parts, old)] == [False, True, True, False]
+        (part / "whole").touch()
+    assert [path.name for path in mine.iterdir()] == ["whole"]
+
+
 def test_identical_text_is_not_written_again(tmp_path):
     """A file that Snakemake finds unchanged reruns nothing."""
     path = tmp_path / "a" / "b.txt"

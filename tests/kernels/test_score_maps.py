@@ -264,6 +264,7 @@ def test_points_at_and_beyond_the_border(encode):
 
 @pytest.mark.parametrize("far", [1e4, 2.0**31, 2.0**63, 1e20, 3e38, -1e20, np.inf])
 @pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
+@pytest.mark.filterwarnings("error:invalid value encountered in cast:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_points_too_far_for_an_integer_draw_nothing(encode, far):
     """A wrapped integer would put them back into the map, or out of the array."""

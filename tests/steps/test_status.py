@@ -73,6 +73,17 @@ def test_nothing_to_list_is_said(tmp_path):
     assert "waiting for probe" in show(pending, failed=False)
 
 
+def test_a_long_list_is_cut_and_says_so(tmp_path):
+    sheet = tmp_path / "cohort.tsv"
+    rows = [{"video": f"v{number}", "path": f"{number}.mp4"} for number in range(130)]
+    write_table(sheet, ("video", "path"), rows)
+    text = show((parse_config({"cohort": str(sheet)}), Results(tmp_path / "r")), failed=False)
+    assert "130 pending" in text
+    assert "v99" in text
+    assert "v100" not in text
+    assert "and 30 more" in text
+
+
 def test_scripts_get_json(run):
     record = json.loads(format_status(*run, failed=False, style="json"))
     assert record["counts"] == {"pending": 1, "done": 1, "failed": 1, "quarantined": 1}

@@ -78,21 +78,23 @@ class Run:
 
     def kill_when(self, condition: Callable[[], bool], cwd: Path = REPOSITORY) -> None:
         """Start Snakemake; once the condition holds, kill it and all that it started."""
-        process = subprocess.Popen(
-            self._command(cwd=cwd),
-            cwd=cwd,
-            env=_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        said = self.folder / "killed.log"
+        with said.open("w") as log:
+            process = subprocess.Popen(
+                self._command(cwd=cwd),
+                cwd=cwd,
+                env=_environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         try:
             while not condition():
                 try:
                     process.wait(0.02)
                 except subprocess.TimeoutExpired:
                     continue
-                raise AssertionError("Snakemake ended before it could be killed")
+                raise AssertionError(f"ended before it could be killed:\n{said.read_text()}")
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -19,7 +19,7 @@ def test_all_mistakes_in_one_message(new):
     new.edit_config(
         trainig={"epochs": 3},
         filtering={"windw": 3},
-        skeleton={"bodyparts": ["nose", "elbow"], "edges": [], "symmetries": []},
+        skeleton={"bodyparts": ["snout", "elbow"], "edges": [], "symmetries": []},
         labels=[{"path": PROJECT}, {"path": "no-such-project"}],
     )
     before = identify(new.folder)
