@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,11 @@ class Run:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        assert not list(_processes_of_session(process.pid)), "children outlive their group"
+        # The kernel takes its time with processes that wait for the disk.
+        limit = time.monotonic() + 60
+        while left := list(_processes_of_session(process.pid)):
+            assert time.monotonic() < limit, f"processes {left} outlive their group"
+            time.sleep(0.05)
 
     def edit_config(self, **sections: Any) -> None:
         """Change keys of sections of the config, or whole values."""
