@@ -274,7 +274,8 @@ def demo_error(
         ):
             console.print(
                 f"Error against the truth, {name}: median {part.median:.2f} px, "
-                f"mean {part.mean:.2f} px over {part.visible} visible keypoints"
+                f"mean {part.mean:.2f} px over {part.visible} visible keypoints",
+                soft_wrap=True,
             )
 
 

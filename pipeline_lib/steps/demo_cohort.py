@@ -39,7 +39,7 @@ targets:
   pos_dist_thresh: 11.0
 
 training:
-  epochs: 40
+  epochs: 32
   batch_size: 8
   augmentation:
     rotation: 180
