@@ -114,8 +114,27 @@ def _write_poses(task: InferenceTask, predictor: Predictor, reader: VideoReader)
     output = Path(task.output)
     individuals = (SINGLE_INDIVIDUAL,)
     with create_poses(output, reader.times, bodyparts, individuals, attributes) as writer:
-        for batch in _batches(reader.read(), task.batch_size):
+        for batch in _batches(read_frames(reader), task.batch_size):
             _write_batch(writer, predictor, batch)
+
+
+def read_frames(reader: VideoReader) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+    """Yield every frame of a video; whatever its decoder stumbles on is this video's fate alone.
+
+    Raises
+    ------
+    VideoError
+        If the video cannot be read to its end.
+    OSError, MemoryError
+        If the machine fails: no verdict on the video.
+    """
+    try:
+        yield from reader.read()
+    except (VideoError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        logger.exception("decoding failed")
+        raise VideoError(f"unexpected {type(error).__name__} while decoding: {error}") from error
 
 
 def _batches(

@@ -18,7 +18,7 @@ from pipeline_lib.io.video import VideoReader, fingerprint_file
 from pipeline_lib.models.prediction import load_predictor
 from pipeline_lib.steps import infer_video
 from pipeline_lib.steps.infer import INFER_COLUMNS, count_threads, count_workers, run_infer
-from pipeline_lib.steps.infer_video import Outcome
+from pipeline_lib.steps.infer_video import Outcome, read_frames
 from tests.models.synthetic import BODYPARTS, tiny_config, write_tiny_model
 from tests.video_corpus import damage_packet, encode, encode_variable, x264
 
@@ -369,3 +369,30 @@ def test_an_outcome_counts_the_rows_of_the_file(results, videos, cluster):
     outcome = Outcome.of_finished(tasks, 1.5)
     assert (outcome.frames, outcome.undecodable, outcome.seconds) == (60, 7, 1.5)
     assert Path(tasks.output).is_absolute()
+
+
+class _OddReader:
+    """Gives one frame, then fails."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def read(self):
+        yield 0, None
+        raise self.error
+
+
+def test_an_odd_failure_of_the_decoder_is_about_the_video_alone():
+    frames = read_frames(_OddReader(KeyError("codec")))
+    assert next(frames) == (0, None)
+    with pytest.raises(VideoError, match=r"unexpected KeyError while decoding: 'codec'"):
+        next(frames)
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), MemoryError(), VideoError("its size changes")])
+def test_failures_of_the_machine_and_verdicts_pass_through(error):
+    frames = read_frames(_OddReader(error))
+    next(frames)
+    with pytest.raises(type(error)) as raised:
+        next(frames)
+    assert raised.value is error
