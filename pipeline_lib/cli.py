@@ -171,7 +171,7 @@ def export(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> 
 
 @app.command(rich_help_panel=VIDEOS)
 def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Write the ledger and one HTML page on the whole cohort."""
+    """Write one HTML page on the whole cohort."""
     from pipeline_lib.steps.report import write_report
 
     _run(config, write_report)

@@ -70,8 +70,9 @@ class ReportInputs:
 
     def edges(self, config: Config) -> tuple[tuple[str, str], ...]:
         """Return the skeleton's edges by name."""
-        listed = self._skeleton.get("edges")
-        return tuple((str(a), str(b)) for a, b in listed) if listed else config.skeleton.edges
+        if config.skeleton.edges:
+            return config.skeleton.edges
+        return tuple((str(a), str(b)) for a, b in self._skeleton.get("edges") or ())
 
 
 def read_inputs(config: Config, results: Results) -> ReportInputs:

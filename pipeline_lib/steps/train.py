@@ -90,7 +90,9 @@ def training_key(config: Config, store: TargetStore) -> str:
     weights = Path(config.training.weights)
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return hash_settings(training, config.skeleton, store.key, versions.TRAIN)
+    # Edges are drawn, not learned; the bodyparts are in the store's key.
+    mirrored = {"symmetries": config.skeleton.symmetries}
+    return hash_settings(training, mirrored, store.key, versions.TRAIN)
 
 
 def _claim_checkpoints(files: ModelFiles, key: str) -> None:

@@ -65,7 +65,9 @@ rule train:
     params:
         config=CONFIG,
         depends=depends_on(
-            versions.TRAIN, SETTINGS.training.without_placement(), SETTINGS.skeleton
+            versions.TRAIN,
+            SETTINGS.training.without_placement(),
+            {"symmetries": SETTINGS.skeleton.symmetries},
         ),
     shell:
         "cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"

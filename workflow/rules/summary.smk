@@ -31,7 +31,9 @@ rule report:
         "../envs/cohortpose.yaml"
     params:
         config=CONFIG,
-        depends=depends_on(versions.REPORT, SETTINGS.report, SETTINGS.evaluation),
+        depends=depends_on(
+            versions.REPORT, SETTINGS.report, SETTINGS.evaluation, SETTINGS.skeleton
+        ),
     shell:
         "cohortpose report --config {params.config:q} 2>&1 | tee {log:q}"
 
