@@ -2,6 +2,7 @@
 # make openfield  the same on DeepLabCut's real open-field mouse
 # make test       the tests
 # make check      static checks: style, types, layers, workflow
+# make lock       constraints.txt: the pinned versions, for every platform
 # make documents  config/README.md and the schema, from the settings' own descriptions
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 CORES ?= $(shell nproc)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo openfield test check documents install
+.PHONY: demo openfield test check documents lock install
 
 install: $(BIN)/.installed
 
@@ -43,3 +44,10 @@ check: install
 
 documents: install
 	$(BIN)/python workflow/schemas/write.py
+
+# Versions that are pinned already stay as they are.
+lock: install
+	head -n 2 constraints.txt > build-constraints.txt
+	uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate \
+		--constraint constraints.txt pyproject.toml >> build-constraints.txt
+	mv build-constraints.txt constraints.txt

@@ -9,15 +9,19 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from pipeline_lib import __version__
 from pipeline_lib.core.errors import CohortposeError
+
+if TYPE_CHECKING:
+    from pipeline_lib.core.layout import Results
+    from pipeline_lib.core.settings import Config
 
 app = typer.Typer(
     name="cohortpose",
@@ -40,6 +44,10 @@ ConfigOption = Annotated[
 ShardOption = Annotated[
     str | None,
     typer.Option("--shard", "-s", help="One shard of the plan; without it, all of them in turn."),
+]
+LocatorOption = Annotated[
+    bool,
+    typer.Option("--locator", help="For the network that finds the animal (`locating`)."),
 ]
 DEFAULT_CONFIG = Path("config/config.yaml")
 
@@ -68,13 +76,11 @@ def _start(
     del version
     if not directory.is_dir():
         raise typer.BadParameter(f"{directory}: no such folder", param_hint="--directory")
-    os.chdir(directory)
+    if directory != Path():
+        _keep_directory(directory)
+        os.chdir(directory)
     interactive = sys.stderr.isatty()
-    handler: logging.Handler = (
-        RichHandler(console=Console(stderr=True), show_path=False)
-        if interactive
-        else logging.StreamHandler()
-    )
+    handler: logging.Handler = _open_terminal() if interactive else logging.StreamHandler()
     form = "%(message)s" if interactive else "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler])
     logging.getLogger("pipeline_lib").setLevel(logging.DEBUG if verbose else logging.INFO)
@@ -84,6 +90,29 @@ def _start(
         warnings.simplefilter("ignore")
 
 
+def _keep_directory(directory: Path) -> None:
+    """Make `--directory` absolute in this process's command line.
+
+    Lightning starts the same command line again, from inside of the folder, for each further
+    device.
+    """
+    for place, argument in enumerate(sys.argv):
+        if argument in ("-d", "--directory"):
+            sys.argv[place + 1] = str(directory.resolve())
+            return
+        if argument.startswith(("-d", "--directory=")):
+            sys.argv[place] = f"--directory={directory.resolve()}"
+            return
+
+
+def _open_terminal() -> logging.Handler:
+    # Imported where somebody looks on: of a job that finds nothing to do it would be a fifth.
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    return RichHandler(console=Console(stderr=True), show_path=False)
+
+
 def _is_for_people(record: logging.LogRecord) -> bool:
     return record.name.startswith("pipeline_lib") or record.levelno >= logging.WARNING
 
@@ -91,17 +120,13 @@ def _is_for_people(record: logging.LogRecord) -> bool:
 @app.command(rich_help_panel=VIDEOS)
 def probe(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> None:
     """Open every video: frames, size, codec and fingerprint; quarantine what cannot be read."""
-    from pipeline_lib.steps.probe import run_probe
-
-    _run_shards(config, shard, run_probe)
+    _run_shards(config, shard, "probe")
 
 
 @app.command(rich_help_panel=LABELS)
 def select_frames(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> None:
     """Choose frames to label, evenly or by k-means, and write them as PNG."""
-    from pipeline_lib.steps.select_frames import run_select_frames
-
-    _run_shards(config, shard, run_select_frames)
+    _run_shards(config, shard, "select-frames")
 
 
 @app.command(rich_help_panel=LABELS)
@@ -113,19 +138,19 @@ def import_labels(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command(rich_help_panel=LABELS)
-def make_targets(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def make_targets(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOption = False) -> None:
     """Draw score maps and location refinement of all labels into a Zarr store."""
     from pipeline_lib.steps.make_targets import run_make_targets
 
-    _run(config, run_make_targets)
+    _run(config, partial(run_make_targets, locator=locator))
 
 
 @app.command(rich_help_panel=LABELS)
-def train(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def train(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOption = False) -> None:
     """Train the network and export it; a killed training goes on where it was."""
     from pipeline_lib.steps.train import run_train
 
-    _run(config, run_train)
+    _run(config, partial(run_train, locator=locator))
 
 
 @app.command(rich_help_panel=LABELS)
@@ -143,30 +168,36 @@ def infer(
     cores: Annotated[
         int | None, typer.Option(min=1, help="Cores to use; without it, all there are.")
     ] = None,
+    *,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Only videos that failed or are quarantined, once more from probing on; run "
+            "snakemake afterwards for what comes after.",
+        ),
+    ] = False,
 ) -> None:
-    """Predict the poses of every good video on warm Dask workers."""
+    """Predict the poses of every good video on warm Dask workers.
+
+    A killed run goes on where it was; what is there is not computed again.
+    """
     if cores is not None:
         # Dask, OpenMP and the rest count the cores this process may run on.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-    from pipeline_lib.steps.infer import run_infer
-
-    _run_shards(config, shard, run_infer)
+    _run_shards(config, shard, "retry-failed" if again else "infer")
 
 
 @app.command("filter", rich_help_panel=VIDEOS)
 def filter_poses(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> None:
     """Clean trajectories: gate by confidence, interpolate short gaps, smooth."""
-    from pipeline_lib.steps.filter import run_filter
-
-    _run_shards(config, shard, run_filter)
+    _run_shards(config, shard, "filter")
 
 
 @app.command(rich_help_panel=VIDEOS)
 def export(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> None:
     """Write poses as DeepLabCut's HDF5 and CSV tables."""
-    from pipeline_lib.steps.export import run_export
-
-    _run_shards(config, shard, run_export)
+    _run_shards(config, shard, "export")
 
 
 @app.command(rich_help_panel=VIDEOS)
@@ -203,13 +234,46 @@ def status(
     with _report_errors():
         settings, results = _load(config)
         if style == "text":
-            show_status(settings, results, failed=failed, console=Console())
+            from rich.console import Console
+
+            console = Console()
+            show_status(settings, results, failed=failed, console=console, config_path=config)
         else:
             typer.echo(format_status(settings, results, failed=failed, style=style), nl=False)
         if write:
             write_ledger(settings, results)
         if check:
             check_ledger(settings, results)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def verify(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Compare sizes and times of change only, not contents.")
+    ] = False,
+    style: Annotated[
+        Literal["text", "json"], typer.Option("--format", help="For people or scripts.")
+    ] = "text",
+) -> None:
+    """Tell whether inputs and results are still what the run read and made.
+
+    Fails if anything was changed, is missing, or is not explained by the present settings.
+    """
+    from pipeline_lib.steps.verify import verify_results
+    from pipeline_lib.steps.verify_show import format_verification, show_verification
+
+    with _report_errors():
+        found = verify_results(*_load(config), quick=quick)
+    if style == "text":
+        from rich.console import Console
+
+        show_verification(found, Console())
+    else:
+        typer.echo(format_verification(found), nl=False)
+    if found.findings:
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -265,6 +329,8 @@ def demo_error(
     with _report_errors():
         settings, results = _load(folder / "config.yaml", folder)
         error = measure_demo_error(folder, results.root, settings.training.name)
+        from rich.console import Console
+
         console = Console()
         console.print(f"Report: {results.report}", soft_wrap=True)
         for name, part in (
@@ -284,7 +350,7 @@ def main() -> None:
     app()
 
 
-def _load(path: Path, folder: Path = Path()):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _load(path: Path, folder: Path = Path()) -> "tuple[Config, Results]":
     from pipeline_lib.core.config import read_config
     from pipeline_lib.core.layout import Results
 
@@ -293,32 +359,62 @@ def _load(path: Path, folder: Path = Path()):  # type: ignore[no-untyped-def]  #
 
 
 def _run(path: Path, step: Callable[..., object]) -> None:
-    with _report_errors():
-        step(*_load(path))
+    from pipeline_lib.steps.job_records import record_job
 
-
-def _run_shards(path: Path, shard: str | None, step: Callable[..., object]) -> None:
-    """Run a step on one shard, or plan the cohort and run it on all."""
     with _report_errors():
         config, results = _load(path)
-        if shard is not None:
-            step(config, results, shard)
-            return
-        from pipeline_lib.core.cohort import read_cohort
-        from pipeline_lib.steps.plan import plan_shards
+        with record_job(config, results, _name_verb(step), None):
+            step(config, results)
 
-        for planned in plan_shards(read_cohort(Path(config.cohort)), results, config.inference):
-            step(config, results, planned)
+
+def _run_shards(path: Path, shard: str | None, verb: str) -> None:
+    """Run a step on one shard, or plan the cohort and run it on all."""
+    from pipeline_lib.steps.job_records import record_job
+
+    with _report_errors():
+        step = _import_step(verb)
+        config, results = _load(path)
+        shards = (shard,) if shard is not None else _plan(config, results)
+        for planned in shards:
+            with record_job(config, results, verb, planned):
+                step(config, results, planned)
+
+
+def _import_step(verb: str) -> Callable[..., object]:
+    """Return the function of a verb that works on shards."""
+    module, name = {
+        "probe": ("probe", "run_probe"),
+        "select-frames": ("select_frames", "run_select_frames"),
+        "infer": ("infer", "run_infer"),
+        "retry-failed": ("retry", "retry_failed"),
+        "filter": ("filter", "run_filter"),
+        "export": ("export", "run_export"),
+    }[verb]
+    step: Callable[..., object] = getattr(import_module(f"pipeline_lib.steps.{module}"), name)
+    return step
+
+
+def _plan(config: "Config", results: "Results") -> tuple[str, ...]:
+    from pipeline_lib.core.cohort import read_cohort
+    from pipeline_lib.steps.plan import plan_shards
+
+    return plan_shards(read_cohort(Path(config.cohort)), results, config.inference)
+
+
+def _name_verb(step: Callable[..., object]) -> str:
+    """Return the verb of a step's function, `run_make_targets` say."""
+    name: str = getattr(step, "func", step).__name__
+    return name.removeprefix("run_").removeprefix("write_").replace("_", "-")
 
 
 @contextmanager
 def _report_errors() -> Iterator[None]:
-    """Turn our own errors into a message and exit status 1; others keep their traceback."""
+    """Turn our own errors into a message and exit status; others keep their traceback."""
     try:
         yield
     except CohortposeError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(error.exit_status) from None
 
 
 if __name__ == "__main__":

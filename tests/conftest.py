@@ -17,16 +17,25 @@ def pytest_addoption(parser):
         action="store_true",
         help="A test marked `real` that is skipped counts as failed (for CI).",
     )
+    parser.addoption(
+        "--require-slurm",
+        action="store_true",
+        help="A test marked `slurm` that is skipped counts as failed (for CI).",
+    )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     del call
     report = yield
-    wanted = item.config.getoption("--require-data") and item.get_closest_marker("real")
+    wanted = [
+        mark
+        for mark, option in (("real", "--require-data"), ("slurm", "--require-slurm"))
+        if item.config.getoption(option) and item.get_closest_marker(mark)
+    ]
     if wanted and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped for want of data: {report.longrepr}"
+        report.longrepr = f"{item.nodeid} was skipped though it must not be: {report.longrepr}"
     return report
 
 

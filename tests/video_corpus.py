@@ -141,6 +141,28 @@ def encode_edited(path: Path) -> Path:
     return path
 
 
+def encode_negative(path: Path) -> Path:
+    """Encode a variable frame rate whose first five timestamps are negative."""
+    return encode(path, options=x264(), times=[time - 240 for time in vary_times(60)])
+
+
+def miscount(path: Path) -> Path:
+    """Encode an AVI whose headers announce 999 frames."""
+    encode(path, "mjpeg", pixel_format="yuvj420p")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"avih") + 8 + 16, 999)
+    struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, 999)
+    path.write_bytes(data)
+    return path
+
+
+def encode_turned(path: Path) -> Path:
+    """Encode frames that players turn by 90 degrees."""
+    encode(path, options=x264())
+    turn_a_quarter(path)
+    return path
+
+
 _HEVC = {"x265-params": "keyint=12:min-keyint=12:log-level=none:pools=none:frame-threads=1"}
 _HEVC_OPEN = "keyint=12:open-gop=1:b-adapt=0:bframes=3:log-level=none:pools=none:frame-threads=1"
 _VP9 = {"deadline": "realtime", "cpu-used": "8"}
@@ -184,4 +206,27 @@ RECIPES: dict[str, tuple[str, Callable[[Path], Path], int]] = {
     "variable-rate": ("q.mp4", encode_variable, 0),
     "edit-list": ("r.mp4", encode_edited, 5),
     "gray-ffv1": ("s.mkv", lambda p: encode(p, "ffv1", pixel_format="gray"), 0),
+}
+
+# As above, of frames whose numbers need not be read; compared with FFmpeg's own reading.
+MORE_RECIPES: dict[str, Callable[[Path], Path]] = {
+    "h264-mkv.mkv": lambda p: encode(p, options=x264()),
+    "h264-one-keyframe.mp4": lambda p: encode(
+        p, frames=300, options=x264("keyint=infinite:min-keyint=300")
+    ),
+    "h264-444.mp4": lambda p: encode(p, options=x264(), pixel_format="yuv444p"),
+    "h264-negative.mkv": encode_negative,
+    "h264-negative.mp4": encode_negative,
+    "h264-turned.mp4": encode_turned,
+    "h264-pyramid.mp4": lambda p: encode(p, options=x264("open-gop=1:b-pyramid=normal", 7)),
+    "hevc-long-gop.mkv": lambda p: encode(
+        p, "libx265", 300, options={"x265-params": _HEVC_OPEN.replace("keyint=12", "keyint=250")}
+    ),
+    "mpeg4-b-frames.mp4": lambda p: encode(p, "mpeg4", b_frames=2),
+    "mpeg4-one-keyframe.avi": lambda p: encode(p, "mpeg4", gop=600),
+    "mpeg2.ts": lambda p: encode(p, "mpeg2video", b_frames=2),
+    "vp8.webm": lambda p: encode(p, "libvpx", options=_VP9),
+    "vp9-variable.webm": lambda p: encode(p, "libvpx-vp9", options=_VP9, times=vary_times(60)),
+    "mjpeg-miscounted.avi": miscount,
+    "mjpeg-422.mov": lambda p: encode(p, "mjpeg", pixel_format="yuvj422p"),
 }

@@ -7,7 +7,15 @@ _MOST_SHOWN = 20
 
 
 class CohortposeError(Exception):
-    """Base of every error that the command line reports without a traceback."""
+    """Base of every error that the command line reports without a traceback.
+
+    Attributes
+    ----------
+    exit_status
+        With which the command line ends.
+    """
+
+    exit_status = 1
 
 
 class ProblemsError(CohortposeError):
@@ -52,6 +60,16 @@ class VideoError(CohortposeError):
 
 class ModelError(CohortposeError):
     """A network, its weights or its settings cannot be used."""
+
+
+class PreemptedError(CohortposeError):
+    """A training was told to stop, and has saved where it was.
+
+    Its exit status is ``EX_TEMPFAIL`` of sysexits.h, "try again": schedulers can be told to
+    start what ended so once more.
+    """
+
+    exit_status = 75
 
 
 class StoreError(CohortposeError):

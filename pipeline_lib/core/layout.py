@@ -21,6 +21,11 @@ class ShardFiles:
         return self.folder / "probe.tsv"
 
     @property
+    def probe_record(self) -> Path:
+        """What the probe found, and of which file; no output of a job, so that it survives one."""
+        return self.folder / ".probed.tsv"
+
+    @property
     def frames(self) -> Path:
         """How frame selection ended for each video."""
         return self.folder / "frames.tsv"
@@ -37,9 +42,22 @@ class ShardFiles:
         """How exporting ended for each video."""
         return self.folder / f"export-{model}.tsv"
 
+    def infer_record(self, model: str) -> Path:
+        """Seconds and shares of each video's inference; no output of a job: it survives one."""
+        return self.folder / f".inferred-{model}.tsv"
+
     def export_record(self, model: str) -> Path:
         """Which exported files hold which poses; no output of a job, so that it survives one."""
         return self.folder / f".exported-{model}.tsv"
+
+    def contents(self, stage: str, model: str) -> Path:
+        """Hashes of the files that a stage published or read; it survives jobs, too."""
+        return self.folder / f"contents-{stage}-{model}.tsv"
+
+    @property
+    def jobs(self) -> Path:
+        """One JSON line per verb that worked on the shard: when, where, with what; append-only."""
+        return self.folder / "jobs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,11 @@ class ModelFiles:
         """Learning curves: epoch, step, metric, value."""
         return self.folder / "history.tsv"
 
+    @property
+    def locator(self) -> "ModelFiles":
+        """The network that finds the animal in small frames, if there is one."""
+        return ModelFiles(self.folder / "locator")
+
 
 @dataclass(frozen=True)
 class Results:
@@ -99,6 +122,36 @@ class Results:
     def provenance(self) -> Path:
         """Versions, git commit, seeds, hashes."""
         return self.root / "provenance.json"
+
+    @property
+    def crate(self) -> Path:
+        """Description of the run as a Workflow Run RO-Crate."""
+        return self.root / "ro-crate-metadata.json"
+
+    @property
+    def readme(self) -> Path:
+        """What is where, for people who were handed the folder."""
+        return self.root / "README.md"
+
+    @property
+    def crate_workflow(self) -> Path:
+        """Folder of the Snakefiles that ran, as the crate describes them."""
+        return self.root / "workflow"
+
+    @property
+    def environments(self) -> Path:
+        """Folder of the software that verbs ran with, one file each, named by its hash."""
+        return self.root / "environments"
+
+    @property
+    def jobs(self) -> Path:
+        """Like a shard's, of the verbs that work on the whole cohort."""
+        return self.root / "jobs.jsonl"
+
+    @property
+    def contents(self) -> Path:
+        """Hashes of the files of the whole cohort, at the end of a run."""
+        return self.root / "contents.tsv"
 
     @property
     def shards(self) -> Path:
@@ -128,6 +181,11 @@ class Results:
         """Zarr store of training targets."""
         return self.root / "targets" / "targets.zarr"
 
+    @property
+    def locator_targets(self) -> Path:
+        """Zarr store of the targets of the network that finds the animal in small frames."""
+        return self.root / "targets" / "locator.zarr"
+
     def model(self, model: str) -> ModelFiles:
         """Return the files of one trained network."""
         return ModelFiles(self.root / "models" / model)
@@ -144,9 +202,13 @@ class Results:
         """Return the pose file of one video as the network gave it."""
         return self.root / "poses" / model / f"{video}.zarr"
 
+    def segments(self, model: str, key: str) -> Path:
+        """Return the folder of the finished segments of a video that is not complete yet."""
+        return self.root / "poses" / model / ".segments" / key
+
     def filtered(self, model: str, video: str) -> Path:
-        """Return the pose file of one video after filtering."""
-        return self.root / "filtered" / model / f"{video}.zarr"
+        """Return the pose file of one video after filtering, packed."""
+        return self.root / "filtered" / model / f"{video}.zarr.zip"
 
     def exported(self, model: str, video: str, suffix: str) -> Path:
         """Return the exported table of one video; suffix without the dot."""

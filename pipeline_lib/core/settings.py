@@ -23,6 +23,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _check_region(crop: tuple[int, int, int, int] | None) -> None:
+    if crop is not None:
+        x1, x2, y1, y2 = crop
+        if min(x1, y1) < 0 or x1 >= x2 or y1 >= y2:
+            raise ValueError(f"crop {list(crop)} must be x1 < x2, y1 < y2, none negative")
+
+
 class IndividualSettings(Settings):
     """How many animals a video shows."""
 
@@ -52,10 +59,7 @@ class FrameSettings(Settings):
     def _check_ranges(self) -> Self:
         if self.start >= self.stop:
             raise ValueError(f"start ({self.start}) must be below stop ({self.stop})")
-        if self.crop is not None:
-            x1, x2, y1, y2 = self.crop
-            if min(x1, y1) < 0 or x1 >= x2 or y1 >= y2:
-                raise ValueError(f"crop {list(self.crop)} must be x1 < x2, y1 < y2, none negative")
+        _check_region(self.crop)
         return self
 
 
@@ -201,6 +205,48 @@ class TrainingSettings(Settings):
         return self.model_dump(mode="json", exclude=placement)
 
 
+class LocatingSettings(Settings):
+    """Doing less work: find the animal in small frames, look closely at a window around it.
+
+    Finding is done by a network of its own, trained like the other one but on shrunken frames.
+    """
+
+    enabled: bool = Field(
+        default=False,
+        description="Look at a window instead of the whole frame; the whole frame where no animal "
+        "is found, or the window cuts it.",
+    )
+    scale: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.25, description="Frames are shrunk by this factor to find the animal."
+    )
+    window: PositiveInt = Field(
+        224,
+        description="Side of the window in network px, a multiple of 32. It must hold the animal "
+        "in every posture, with some space around it.",
+    )
+    pcutoff: Fraction = Field(
+        0.1,
+        description="Confidence from which a keypoint counts as found: low, so that windows hold "
+        "the bodyparts that are hard to see in small frames, too.",
+    )
+    least_found: Fraction = Field(
+        0.5, description="Share of the bodyparts that must be found for a window to be placed."
+    )
+    backbone: str | None = Field(None, description="As in `training`; null: the same.")
+    weights: str | None = Field(None, description="As in `training`; null: the same.")
+    epochs: PositiveInt | None = Field(None, description="As in `training`; null: the same.")
+
+    @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        if self.window % 32:
+            raise ValueError(f"window ({self.window}) must be a multiple of 32")
+        return self
+
+    def what_matters(self) -> dict[str, Any]:
+        """Return what poses depend on besides the network that finds the animal."""
+        return self.model_dump(mode="json", include={"window", "pcutoff", "least_found"})
+
+
 class EvaluationSettings(Settings):
     """Measuring the error on labelled frames."""
 
@@ -210,25 +256,86 @@ class EvaluationSettings(Settings):
     )
 
 
+class ClusterJobSettings(Settings):
+    """Dask workers that are jobs of a SLURM cluster."""
+
+    number: PositiveInt = Field(4, description="Most jobs at a time, each with one worker.")
+    cores: PositiveInt = Field(8, description="Cores of a job.")
+    gigabytes: PositiveFloat = Field(16.0, description="Memory of a job.")
+    minutes: PositiveInt = Field(
+        480, description="Time limit of a job; its worker leaves before, another one comes."
+    )
+    gpus: Annotated[int, Field(ge=0)] = Field(0, description="GPUs of a job.")
+    partition: str | None = Field(None, description="Partition; null: the site's default.")
+    account: str | None = Field(None, description="Account; null: the user's default.")
+    interface: str | None = Field(
+        None, description="Network between the nodes, e.g. `ib0`; null: Dask's choice."
+    )
+    directives: tuple[str, ...] = Field((), description="More options of `sbatch`.")
+
+
 class InferenceSettings(Settings):
     """Predicting the poses of every video."""
 
-    runtime: Literal["auto", "onnx", "torch"] = Field(
-        "auto", description="`onnx` (CPU), `torch` (GPU), or by what the machine has."
+    runtime: Literal["auto", "openvino", "onnx", "torch"] = Field(
+        "auto",
+        description="`torch` (GPU), `openvino` or `onnx` (ONNX Runtime) on CPUs; `auto`: by what "
+        "the machine has, in this order.",
     )
-    batch_size: PositiveInt = Field(8, description="Frames per forward pass.")
-    cluster: str = Field("local", description="`local`, or the address of a Dask scheduler.")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Arithmetic of the network. `bfloat16` (OpenVINO, PyTorch) and `float16` "
+        "(PyTorch on a GPU) are faster and move keypoints by fractions of a pixel.",
+    )
+    compile: bool = Field(default=False, description="Compile the network (PyTorch on a GPU).")
+    batch_size: PositiveInt | None = Field(
+        None, description="Frames per forward pass; null: 1 on CPUs, 32 on GPUs."
+    )
+    crop: tuple[int, int, int, int] | None = Field(
+        None,
+        description="Region of every video to look at: x1, x2, y1, y2 in px (x2, y2 excluded). "
+        "Coordinates stay those of the whole frame.",
+    )
+    segment_frames: PositiveInt = Field(
+        2000, description="Most frames in a segment, the part of a video that a kill repeats."
+    )
+    cluster: str = Field(
+        "local",
+        description="`local`; `dask-cuda` (a worker per GPU of this node, needs that package); "
+        "`slurm` (a worker per job, needs dask-jobqueue); or the address of a Dask scheduler.",
+    )
+    cluster_jobs: ClusterJobSettings = ClusterJobSettings()
     workers: PositiveInt | None = Field(
         None, description="Local Dask workers; null: one per GPU, else one per core."
     )
     threads_per_worker: PositiveInt | None = Field(
         None, description="Threads of the network in a worker; null: cores over workers."
     )
-    shard_videos: PositiveInt = Field(16, description="Most videos in one shard (one job).")
+    decoders: PositiveInt | None = Field(
+        None,
+        description="Segments that a worker decodes at once; null: 1 on CPUs, on a GPU its share "
+        "of the cores, at most 8.",
+    )
+    worker_gigabytes: PositiveFloat | None = Field(
+        None, description="A local worker that needs more memory is restarted; null: no limit."
+    )
+    attempts: PositiveInt = Field(
+        3, description="How often a segment is tried whose worker dies, before its video failed."
+    )
+    shard_videos: PositiveInt = Field(64, description="Most videos in one shard (one job).")
     shard_gigabytes: PositiveFloat = Field(16.0, description="Most video data in one shard.")
     max_failed_fraction: Fraction = Field(
         0.5, description="The run fails when a larger share of the videos ended badly."
     )
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        _check_region(self.crop)
+        return self
+
+    def what_matters(self) -> dict[str, Any]:
+        """Return what poses depend on: not where, in what order or how fast they are made."""
+        return self.model_dump(mode="json", include={"crop", "precision"})
 
 
 class FilteringSettings(Settings):
@@ -284,8 +391,19 @@ class Config(Settings):
     labels: tuple[LabelSource, ...] = ()
     targets: TargetSettings = TargetSettings()
     training: TrainingSettings = TrainingSettings()
+    locating: LocatingSettings = LocatingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     inference: InferenceSettings = InferenceSettings()
     filtering: FilteringSettings = FilteringSettings()
     exports: ExportSettings = ExportSettings()
     report: ReportSettings = ReportSettings()
+
+    def for_locator(self) -> Self:
+        """Return the settings of the network that finds the animal: whole frames, but small."""
+        own = self.locating.model_dump(include={"backbone", "weights", "epochs"}, exclude_none=True)
+        return self.model_copy(
+            update={
+                "targets": self.targets.model_copy(update={"scale": self.locating.scale}),
+                "training": self.training.model_copy(update={"crop": None, **own}),
+            }
+        )

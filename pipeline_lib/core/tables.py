@@ -49,6 +49,7 @@ LEDGER_COLUMNS = (
     "stage",
     "reason",
     "frames",
+    "undecodable",
     "fps",
     "width",
     "height",

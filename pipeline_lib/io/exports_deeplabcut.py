@@ -7,16 +7,21 @@ bodyparts, coords for one individual; scorer, individuals, bodyparts, coords for
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.io.publish import publish_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# pandas is imported where it is used: it takes longer to load than all that an export takes whose
+# files are there already.
 
 HDF_KEY = "df_with_missing"
 COORDS = ("x", "y", "likelihood")
@@ -92,7 +97,7 @@ def write_deeplabcut_predictions(path: Path, blocks: Iterable[Poses], scorer: st
             raise ValueError(f"{path}: no block of poses to write")
 
 
-def tabulate_predictions(poses: Poses, scorer: str, start: int = 0) -> pd.DataFrame:
+def tabulate_predictions(poses: Poses, scorer: str, start: int = 0) -> "pd.DataFrame":
     """Arrange poses in DeepLabCut's columns.
 
     Parameters
@@ -110,6 +115,8 @@ def tabulate_predictions(poses: Poses, scorer: str, start: int = 0) -> pd.DataFr
         float32, one row per frame with its number as index. A point that was not found has no
         x and y but keeps its likelihood; in a frame that could not be decoded all are NaN.
     """
+    import pandas as pd  # noqa: PLC0415
+
     animals = list(poses.individuals)
     names = [[scorer], animals, list(poses.bodyparts), list(COORDS)]
     levels = _MULTI_LEVELS
@@ -141,7 +148,9 @@ def read_deeplabcut_predictions(path: Path) -> DeepLabCutPredictions:
         raise StoreError(f"{path}: not a DeepLabCut table of predictions ({error})") from error
 
 
-def _append_to_hdf(path: Path, table: pd.DataFrame, *, first: bool) -> None:
+def _append_to_hdf(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
+    import pandas as pd  # noqa: PLC0415
+
     # DeepLabCut's tables are float64: arithmetic on them is not to lose digits downstream.
     table = table.astype("float64")
     with pd.HDFStore(path, mode="w" if first else "a") as store:
@@ -156,12 +165,14 @@ def _append_to_hdf(path: Path, table: pd.DataFrame, *, first: bool) -> None:
         storer.attrs.pandas_version = _PANDAS_HDF_VERSION
 
 
-def _append_to_csv(path: Path, table: pd.DataFrame, *, first: bool) -> None:
+def _append_to_csv(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
     # float32 is written with the fewest digits that read back as the same float32.
     table.to_csv(path, mode="w" if first else "a", header=first, lineterminator="\n")
 
 
-def _read_hdf(path: Path) -> pd.DataFrame:
+def _read_hdf(path: Path) -> "pd.DataFrame":
+    import pandas as pd  # noqa: PLC0415
+
     try:
         table = pd.read_hdf(path)
     except RuntimeError:  # PyTables' with a page of HDF5's call stack.
@@ -171,14 +182,18 @@ def _read_hdf(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> "pd.DataFrame":
+    import pandas as pd  # noqa: PLC0415
+
     with path.open(encoding="utf-8") as file:
         first = [file.readline().split(",")[0].strip() for _ in _MULTI_LEVELS]
     levels = _MULTI_LEVELS if first == _MULTI_LEVELS else _SINGLE_LEVELS
     return pd.read_csv(path, header=list(range(len(levels))), index_col=0)
 
 
-def _parse_table(table: pd.DataFrame) -> DeepLabCutPredictions:
+def _parse_table(table: "pd.DataFrame") -> DeepLabCutPredictions:
+    import pandas as pd  # noqa: PLC0415
+
     levels = [str(level) for level in table.columns.names]
     if levels not in (_SINGLE_LEVELS, _MULTI_LEVELS):
         raise ValueError(f"column levels are {levels}, expected {_MULTI_LEVELS}")

@@ -1,12 +1,24 @@
-"""Publishing: a file or folder appears whole or not at all."""
+"""Publishing: a file or folder appears whole or not at all.
 
+What is published was written beside its target under another name, is on the disk, and then
+takes the target's name in one step. So a kill or a power cut leaves what stood there before, or
+the new one, whole; what a cut can take is the last rename, and then the work is done again. A
+folder that stood there has to be moved aside first: a cut in between leaves none.
+"""
+
+import functools
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+# Journals take what is asked for at once in one go: eight calls take as long as one or two.
+_SYNCING_THREADS = 8
 
 
 @contextmanager
@@ -22,10 +34,7 @@ def publish_file(path: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        part.chmod(0o666 & ~_current_umask())
-        _sync(part)
-        part.replace(path)
-        _sync(path.parent)
+        _publish_part(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -37,33 +46,36 @@ def publish_folder(path: Path) -> Iterator[Path]:
     A folder that stood there is replaced: moved aside, then removed. So is what a killed writer
     of the same folder left beside it: there may be one writer at a time.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
-    prefix = f".part-{path.name}."
-    part = Path(tempfile.mkdtemp(prefix=prefix, suffix=path.suffix, dir=path.parent))
-    try:
+    with _make_part(path) as part:
         yield part
         part.chmod(0o777 & ~_current_umask())
-        for folder, _, files in os.walk(part):
-            for file in files:
-                _sync(Path(folder, file))
-            _sync(Path(folder))
+        _sync(Path(folder, name) for folder, _, files in os.walk(part) for name in (*files, ""))
         if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".old-{path.name}.", dir=path.parent))
-            aside = path.replace(old / path.name)
-            try:
-                part.replace(path)
-            except OSError:
-                aside.replace(path)
-                old.rmdir()
-                raise
-            # A reader on a network file system may still hold files of the old one.
-            shutil.rmtree(old, ignore_errors=True)
+            _replace_folder(part, path)
         else:
             part.replace(path)
-        _sync(path.parent)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _sync([path.parent])
+
+
+@contextmanager
+def publish_packed(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; on success its files become one ZIP file, the target.
+
+    They are stored as they are, in the order of their names and without their times, so that
+    the same files make the same bytes. There may be one writer at a time.
+    """
+    with _make_part(path) as part:
+        folder, packed = part / "folder", part / path.name
+        folder.mkdir()
+        yield folder
+        with zipfile.ZipFile(packed, "w") as archive:
+            for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+                entry = zipfile.ZipInfo(file.relative_to(folder).as_posix())
+                # Told before, so that large ones get the form for large ones.
+                entry.file_size = file.stat().st_size
+                with archive.open(entry, "w") as target, file.open("rb") as source:
+                    shutil.copyfileobj(source, target)
+        _publish_part(packed, path)
 
 
 def publish_text(path: Path, text: str) -> None:
@@ -74,21 +86,74 @@ def publish_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def _publish_part(part: Path, path: Path) -> None:
+    part.chmod(0o666 & ~_current_umask())
+    _sync([part])
+    part.replace(path)
+    _sync([path.parent])
+
+
+@contextmanager
+def _make_part(path: Path) -> Iterator[Path]:
+    """Yield a folder beside a target, and remove it and what the killed left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    prefix = f".part-{path.name}."
+    part = Path(tempfile.mkdtemp(prefix=prefix, suffix=path.suffix, dir=path.parent))
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _replace_folder(part: Path, path: Path) -> None:
+    old = Path(tempfile.mkdtemp(prefix=f".old-{path.name}.", dir=path.parent))
+    aside = path.replace(old / path.name)
+    try:
+        part.replace(path)
+    except OSError:
+        aside.replace(path)
+        old.rmdir()
+        raise
+    # A reader on a network file system may still hold files of the old one.
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _remove_leftovers(path: Path) -> None:
     # Eight characters without a dot, as tempfile draws them: no other folder's names fit.
     name, drawn = re.escape(path.name), "[a-z0-9_]{8}"
     pattern = re.compile(rf"\.part-{name}\.{drawn}{re.escape(path.suffix)}|\.old-{name}\.{drawn}")
-    for beside in path.parent.iterdir():
-        if pattern.fullmatch(beside.name):
-            shutil.rmtree(beside, ignore_errors=True)
+    # Names without their facts: a folder of thousands of results is listed for each of them.
+    for beside in os.listdir(path.parent):  # noqa: PTH208
+        if pattern.fullmatch(beside):
+            shutil.rmtree(path.parent / beside, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def _sync(paths: Iterable[Path]) -> None:
+    """See files and folders onto the disk, all at once."""
+    several = list(paths)
+    if len(several) == 1:
+        _sync_one(several[0])
+    else:
+        list(_keep_threads().map(_sync_one, several))
+
+
+def _sync_one(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@functools.cache
+def _keep_threads() -> ThreadPoolExecutor:
+    # Starting threads takes longer than what they do here.
+    return ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="sync")
+
+
+# A forked process has none of them.
+os.register_at_fork(after_in_child=_keep_threads.cache_clear)
 
 
 def _current_umask() -> int:

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import av.error
+import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video_container import check_readable
+from pipeline_lib.io.video_container import check_readable, open_bytes
 from pipeline_lib.io.video_decode import count_quarter_turns, decode_packets
 from pipeline_lib.io.video_index import VideoFacts, VideoIndex, index_video
-from pipeline_lib.io.video_seek import open_at
-from pipeline_lib.io.video_sequence import FrameSequence
+from pipeline_lib.io.video_seek import PacketsDifferError, open_at
+from pipeline_lib.io.video_sequence import DamageError, FrameSequence
 
 __all__ = [
     "VideoFacts",
@@ -56,7 +57,7 @@ def fingerprint_file(path: Path) -> str:
         If the file is missing, a folder, empty, or not permitted.
     """
     check_readable(path)
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -143,30 +144,48 @@ class VideoReader:
         wanted = range(max(start, 0), stop, step)
         if not wanted:
             return
-        size = _shrink(self.facts, width)
-        try:
-            for index, image in self._read_once(wanted, size, self.threads):
-                wanted = wanted[1:]
-                yield index, image
-        except _ThreadedFailureError:
-            # Among threads a failure cannot be told to its packet: go on with one.
-            yield from self._read_once(wanted, size, 1)
+        convert = _Converter(self.facts, _shrink(self.facts, width))
+        manner = _Manner(self.threads)
+        while wanted:
+            # What a decoder makes of damaged packets depends on what it was given before, also
+            # in other groups of pictures. So the rest of such a group is decoded anew from its
+            # keyframe, as a reader does that begins there; and by one thread, because among
+            # several a failure cannot be told to its packet.
+            part = wanted
+            if manner.damaged:
+                end = self.index.find_group_end(wanted.start)
+                part = range(wanted.start, min(stop, end), step)
+            try:
+                for index, image in self._read_once(part, convert, manner):
+                    wanted = wanted[1:]
+                    yield index, image
+            except DamageError:
+                manner = manner._replace(damaged=True)
+            except PacketsDifferError:
+                # A seek in a damaged container may find other packets than reading on does.
+                if manner.from_start:
+                    raise
+                manner = manner._replace(from_start=True)
+            else:
+                manner = manner._replace(damaged=False)
 
     def _read_once(
-        self, wanted: range, size: tuple[int, int], threads: int
+        self, wanted: range, convert: "_Converter", manner: "_Manner"
     ) -> Iterator[tuple[int, Image | None]]:
-        index, convert = self.index, _Converter(self.facts, size)
+        index, threads = self.index, 1 if manner.damaged else manner.threads
         span = slice(wanted[0], wanted[-1] + 1)
         last = int(index.order[span].max())
-        entry = index.find_entry(span.start, span.stop)
+        entry = 0 if manner.from_start else index.find_entry(span.start, span.stop)
         with ExitStack() as stack:
-            stream, first, packets = stack.enter_context(open_at(self.path, index, entry))
-            sequence = FrameSequence[Image](index, wanted, first)
-            needed = itertools.takewhile(lambda item: item[0] <= last, packets)
-            decoded = stack.enter_context(closing(decode_packets(stream, needed, threads)))
+            opened = stack.enter_context(open_at(self.path, index, entry))
+            strict = not manner.damaged and len(index.keyframes) < len(index.shown)
+            sequence = FrameSequence[Image](index, wanted, opened.first, strict=strict)
+            needed = itertools.takewhile(lambda item: item[0] <= last, opened.packets)
+            pictures = decode_packets(opened.stream, needed, threads, opened.primer)
+            decoded = stack.enter_context(closing(pictures))
             for position, picture in decoded:
                 if picture is None and threads != 1:
-                    raise _ThreadedFailureError
+                    raise DamageError
                 if picture is None or picture.is_corrupt:
                     sequence.fail(position)
                 else:
@@ -176,8 +195,12 @@ class VideoReader:
         yield from sequence.finish()
 
 
-class _ThreadedFailureError(Exception):
-    """Decoding failed among several threads."""
+class _Manner(NamedTuple):
+    """How packets are decoded: with so many threads; through damage; from the first one."""
+
+    threads: int
+    damaged: bool = False
+    from_start: bool = False
 
 
 class _Converter:
@@ -189,6 +212,10 @@ class _Converter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, picture: Any, frame: int) -> Image:  # noqa: ANN401 - PyAV's
+        """Return the image of a picture, shape (height, width, 3), uint8.
+
+        FFmpeg converts to planes: up to twice as fast as to pixels, and to the same values.
+        """
         turns = count_quarter_turns(picture)
         found, (width, height) = (picture.width, picture.height), self._size
         if turns % 2:
@@ -199,19 +226,24 @@ class _Converter:
                 f"{self._shown[0]} x {self._shown[1]} px: re-encode the video to one size"
             )
         try:
-            rgb = self._reformatter.reformat(
+            planar = self._reformatter.reformat(
                 picture,
                 width=width,
                 height=height,
-                format="rgb24",
+                format="gbrp",
                 interpolation=Interpolation.AREA,
                 threads=1,
             )
         except av.error.FFmpegError as error:
             name = picture.format.name
             raise VideoError(f"frame {frame}: no RGB from {name} ({error.strerror})") from None
-        image = cast("Image", rgb.to_ndarray())
+        green, blue, red = (_view(plane) for plane in planar.planes)
+        image = cast("Image", cv2.merge((red, green, blue)))
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _view(plane: Any) -> Image:  # noqa: ANN401 - PyAV's
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
 
 
 def _shrink(facts: VideoFacts, width: int | None) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +23,7 @@ _MATROSKA_SEGMENT = 0x18538067
 _EBML_HEADER = 0x1A45DFA3
 # A header may round its duration, or count a subtitle; a broken recording lacks more.
 _DURATION_TOLERANCE = 0.5
+_READ_BYTES = 2**20
 
 
 @contextmanager
@@ -45,6 +47,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
             f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
         )
     except av.error.FFmpegError as error:
+        check_system(path, error)
         raise VideoError(_explain_unopened(path, error)) from None
     with container:
         name = container.format.name
@@ -61,17 +64,49 @@ def check_readable(path: Path) -> None:
     VideoError
         If it is missing, a folder, empty, or not permitted.
     """
+    with open_bytes(path) as file:
+        size = os.fstat(file.fileno()).st_size
+    if size == 0:
+        raise VideoError("empty: the file has 0 bytes")
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BufferedReader]:
+    """Open the bytes of a video, which may disappear or be replaced at any moment.
+
+    Raises
+    ------
+    VideoError
+        If it is missing, a folder, or not permitted.
+    """
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-    except FileNotFoundError:
+        file = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
         raise VideoError(f"no such file: {path}") from None
     except IsADirectoryError:
         raise VideoError(f"a folder, not a file: {path}") from None
     except PermissionError:
         raise VideoError(f"no permission to read it: {path}") from None
-    if size == 0:
-        raise VideoError("empty: the file has 0 bytes")
+    with file:
+        yield file
+
+
+def check_system(path: Path, error: av.error.FFmpegError) -> None:
+    """See whether an error of FFmpeg is the file system's, which says nothing about the video.
+
+    FFmpeg calls some damage an input error too, so the file is read once more.
+
+    Raises
+    ------
+    OSError
+        If the file system fails: its disk is broken, or its share is gone.
+    VideoError
+        If the file is missing by now, a folder, or not permitted.
+    """
+    if isinstance(error, OSError):
+        with open_bytes(path) as file:
+            while file.read(_READ_BYTES):
+                pass
 
 
 def find_size_mismatch(path: Path, format_name: str) -> str:
@@ -91,14 +126,14 @@ def find_size_mismatch(path: Path, format_name: str) -> str:
     str
         What is wrong; empty if nothing is.
     """
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         if format_name == "avi":
             end = _announced_riff_end(file)
         elif "matroska" in format_name:
             end = _announced_matroska_end(file)
         else:
             return ""
-    size = path.stat().st_size
+        size = os.fstat(file.fileno()).st_size
     if end <= size:
         return ""
     return f"truncated: the container announces {end} bytes, {size} are there"
@@ -118,7 +153,7 @@ def find_duration_mismatch(announced: float, there: float) -> str:
 
 
 def _explain_unopened(path: Path, error: av.error.FFmpegError) -> str:
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         head = file.read(8)
     if head[4:8] in _MP4_BOXES:
         return (

@@ -1,5 +1,7 @@
 """Decoding packets such that every picture is known by the packet it came from."""
 
+import contextlib
+import itertools
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video_container import open_video
+from pipeline_lib.io.video_container import check_system, open_video
 
 # A codec that gives no picture within so many packets is taken to be broken.
 _PACKETS_TO_FIRST_PICTURE = 300
+# The first one gives its picture when no more follow; else a decoder waits for frames in between.
+_TRIALS = (1, _PACKETS_TO_FIRST_PICTURE)
 
 
 class Picture(NamedTuple):
@@ -46,11 +50,23 @@ def decode_packets(
     stream: Any,  # noqa: ANN401 - PyAV's
     packets: Iterable[tuple[int, Any]],
     threads: int = 1,
+    primer: Any = None,  # noqa: ANN401
 ) -> Generator[tuple[int, Any], None, None]:
     """Decode packets, each with its position; yield pictures with their packet's position.
 
     FFmpeg carries a packet's position to its picture (``copy_opaque``), so that the pairing
     holds where timestamps are missing, repeated or made up.
+
+    Parameters
+    ----------
+    stream
+        PyAV's.
+    packets
+        Positions and packets.
+    threads
+        Decoder threads.
+    primer
+        A packet to show the decoder before; see `pipeline_lib.io.video_seek.Opened`.
 
     Yields
     ------
@@ -64,6 +80,10 @@ def decode_packets(
     context.thread_type = "AUTO"
     context.thread_count = threads
     try:
+        if primer is not None:
+            with contextlib.suppress(av.error.FFmpegError):
+                primer.decode()
+            context.flush_buffers()
         yield from _decode(context, packets)
     finally:
         # Ends the work of FFmpeg's threads while Python's lock is free: they need it to drop
@@ -94,15 +114,24 @@ def _decode(
         yield picture.opaque.position, picture
 
 
-def number_packets(packets: Iterable[Any], first: int = 0) -> Iterator[tuple[int, Any]]:
-    """Yield packets that hold data with their numbers, up to where the container is broken."""
+def number_packets(path: Path, packets: Iterable[Any], first: int = 0) -> Iterator[tuple[int, Any]]:
+    """Yield packets that hold data with their numbers, up to where the container is broken.
+
+    Raises
+    ------
+    OSError
+        If the file system fails, which says nothing about the video.
+    """
     position = first
     try:
         for packet in packets:
             if packet.size:
                 yield position, packet
                 position += 1
-    except av.error.FFmpegError:
+    except av.error.FFmpegError as error:
+        check_system(path, error)
+    except IndexError:
+        # PyAV meets a packet of a stream that the container did not announce.
         return
 
 
@@ -114,24 +143,24 @@ def decode_first_picture(path: Path) -> Picture:
     VideoError
         If the file cannot be opened or gives no picture.
     """
-    with open_video(path) as (container, stream):
-        codec = stream.codec_context.name
-        limited = (
-            numbered
-            for numbered, _ in zip(
-                number_packets(container.demux(stream)),
-                range(_PACKETS_TO_FIRST_PICTURE),
-                strict=False,
-            )
-        )
-        with closing(decode_packets(stream, limited)) as decoded:
-            for _, picture in decoded:
-                if picture is not None:
-                    turns = count_quarter_turns(picture)
-                    size = (picture.width, picture.height)
-                    width, height = size[::-1] if turns % 2 else size
-                    return Picture(width, height, picture.format.name, turns)
+    codec = ""
+    for packets in _TRIALS:
+        with open_video(path) as (container, stream):
+            codec = stream.codec_context.name
+            numbered = number_packets(path, container.demux(stream))
+            limited = itertools.islice(numbered, packets)
+            with closing(decode_packets(stream, limited)) as decoded:
+                for _, picture in decoded:
+                    if picture is not None:
+                        return _describe(picture)
     raise VideoError(f"no frame can be decoded: its {codec} stream gives no picture")
+
+
+def _describe(picture: Any) -> Picture:  # noqa: ANN401 - PyAV's
+    turns = count_quarter_turns(picture)
+    size = (picture.width, picture.height)
+    width, height = size[::-1] if turns % 2 else size
+    return Picture(width, height, picture.format.name, turns)
 
 
 def count_quarter_turns(picture: Any) -> int:  # noqa: ANN401 - PyAV's
@@ -153,7 +182,7 @@ def decode_order(path: Path, packets: int) -> tuple[NDArray[np.int64], NDArray[n
     rank = np.full(packets, np.nan)
     failed, seen = [], 0
     with open_video(path) as (container, stream):
-        numbered = number_packets(container.demux(stream))
+        numbered = number_packets(path, container.demux(stream))
         for position, picture in decode_packets(stream, numbered):
             if picture is None:
                 failed.append(position)

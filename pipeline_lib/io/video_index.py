@@ -113,6 +113,14 @@ class VideoIndex:
             entry -= 1
         return int(self.keyframes[entry]) if entry > 0 else 0
 
+    def find_group_end(self, frame: int) -> int:
+        """Return the index of the next keyframe's frame, or the number of frames.
+
+        Decoding begins at the same packet for all frames from one keyframe to the next.
+        """
+        keyframes = self.shown[self.keyframes]
+        return int(keyframes[keyframes > frame].min(initial=self.facts.frames))
+
 
 def index_video(path: Path) -> VideoIndex:
     """Index every frame of a video; the file is read once, not decoded.

@@ -10,6 +10,7 @@ import av.error
 import numpy as np
 
 from pipeline_lib.io.video_container import (
+    check_system,
     find_duration_mismatch,
     find_size_mismatch,
     open_video,
@@ -70,6 +71,8 @@ def read_packets(path: Path) -> Packets:
     ------
     VideoError
         If the file cannot be opened or holds no video stream.
+    OSError
+        If the file system fails while it is read.
     """
     with open_video(path) as (container, stream):
         context = stream.codec_context
@@ -93,7 +96,11 @@ def read_packets(path: Path) -> Packets:
                     end = packet.pts + (packet.duration or 0)
                     ends[packet.stream_index] = max(end, ends[packet.stream_index])
         except av.error.FFmpegError as error:
+            check_system(path, error)
             stopped = f"damaged: reading stops after {len(packets.pts)} frames ({error.strerror})"
+        except IndexError:
+            # PyAV's, of a packet in a stream that the container did not announce.
+            stopped = f"damaged: reading stops after {len(packets.pts)} frames (an unknown stream)"
         seconds = max(float(ends[each.index] * (each.time_base or 0)) for each in container.streams)
     packets.damage = stopped or _find_damage(path, packets, announced, seconds)
     return packets

@@ -3,12 +3,20 @@
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from pipeline_lib.io.video_index import VideoIndex
 
 Image = TypeVar("Image")
 
 # No codec holds back more pictures than this to put them in order.
 _MOST_REORDERED = 16
+# Codecs that encode a frame like the one before as a packet of which FFmpeg makes no picture.
+_REPEATING_CODECS = ("mpeg4",)
+
+
+class DamageError(Exception):
+    """A packet that others may refer to cannot be decoded."""
 
 
 class FrameSequence(Generic[Image]):
@@ -30,13 +38,21 @@ class FrameSequence(Generic[Image]):
         Frames to release.
     first
         Position of the first packet that is decoded.
+    strict
+        Raise `DamageError` at the first failure; what was released before is sure.
     """
 
-    def __init__(self, index: VideoIndex, wanted: range, first: int) -> None:
+    def __init__(
+        self, index: VideoIndex, wanted: range, first: int, *, strict: bool = False
+    ) -> None:
         self._index = index
         self._wanted = wanted
+        self._strict = strict
+        self._repeats = index.facts.codec in _REPEATING_CODECS
         self._entry_shown = int(index.shown[first])
-        self._clean = dict(zip(index.keyframes.tolist(), index.clean.tolist(), strict=True))
+        self._clean = _find_keyframes(
+            index, first, int(index.order[wanted.start : wanted[-1] + 1].max())
+        )
         self._next_position = first
         self._heard: dict[int, Image | None] = {}
         self._failed: set[int] = set()
@@ -49,12 +65,17 @@ class FrameSequence(Generic[Image]):
 
     def add(self, position: int, image: Image | None) -> None:
         """Take the picture of a packet; None if its frame is not wanted."""
-        self._heard[position] = image
+        # A damaged packet may give a picture more, when it has been judged already.
+        if position >= self._next_position:
+            self._heard[position] = image
 
     def fail(self, position: int) -> None:
         """Take note that a packet could not be decoded, or not without errors."""
-        self._heard[position] = None
-        self._failed.add(position)
+        if self._strict and self._is_needed(position):
+            raise DamageError
+        if position >= self._next_position:
+            self._heard[position] = None
+            self._failed.add(position)
 
     def release(self) -> Iterator[tuple[int, Image | None]]:
         """Yield the wanted frames that are certain by now."""
@@ -75,24 +96,38 @@ class FrameSequence(Generic[Image]):
         """Yield the rest of the wanted frames; no more pictures come."""
         while self._heard:
             self._judge(self._next_position)
-        for frame in self._wanted[self._released :]:
+        rest = self._wanted[self._released :]
+        if self._strict and not self._repeats and any(frame not in self._ready for frame in rest):
+            raise DamageError
+        for frame in rest:
             yield frame, self._ready.pop(frame, None)
 
     def _judge(self, position: int) -> None:
         self._next_position += 1
-        image = self._heard.pop(position, None)
         shown = int(self._index.shown[position])
+        silent = position not in self._heard and shown >= self._wanted.start
+        if silent and self._strict and not self._repeats:
+            raise DamageError
+        image = self._heard.pop(position, None)
         if self._broken and position in self._clean:
             self._recover(shown, clean=self._clean[position])
         if position in self._failed:
             self._failed.remove(position)
-            # Pictures shown before the first keyframe lack references; they are not wanted.
-            if shown >= self._entry_shown:
+            if self._is_needed(position):
                 self._broken, self._recovering = True, False
             image = None
         if shown in self._wanted:
             spoilt = self._broken or shown < self._spoilt_before or self._index.misplaced[shown]
             self._ready[shown] = None if spoilt else image
+
+    def _is_needed(self, position: int) -> bool:
+        """Tell whether frames from the entry on may refer to a packet.
+
+        They do not to those that are decoded after the keyframe but shown before it. Such
+        packets lack references where decoding begins at the keyframe, and fail without harm.
+        """
+        shown = int(self._index.shown[position])
+        return shown < 0 or shown >= self._entry_shown
 
     def _recover(self, shown: int, *, clean: bool) -> None:
         """Pass a keyframe after damage; by intra refresh it takes until the next to recover."""
@@ -100,3 +135,10 @@ class FrameSequence(Generic[Image]):
             self._broken, self._recovering, self._spoilt_before = False, False, shown
         else:
             self._recovering = True
+
+
+def _find_keyframes(index: VideoIndex, first: int, last: int) -> dict[int, bool]:
+    """Map the keyframes at positions first to last to whether they are clean."""
+    start, stop = np.searchsorted(index.keyframes, (first, last + 1))
+    keyframes, clean = index.keyframes[start:stop], index.clean[start:stop]
+    return dict(zip(keyframes.tolist(), clean.tolist(), strict=True))

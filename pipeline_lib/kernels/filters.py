@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
 
 Floats = NDArray[np.floating[Any]]
 
@@ -138,6 +137,9 @@ def smooth_savitzky_golay(position: Floats, window: int, order: int) -> Floats:
     _check_window(window)
     if order >= window:
         raise ValueError(f"order ({order}) must be below window ({window})")
+    # It takes longer to load than all that a job without work does.
+    from scipy.signal import savgol_filter  # noqa: PLC0415
+
     result = position.copy()
     for trajectory in _trajectories(result):
         for start, stop in _find_runs(~np.isnan(trajectory)):

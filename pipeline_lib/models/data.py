@@ -37,6 +37,9 @@ class Batch(NamedTuple):
     maps: TargetMaps | None
 
 
+# Index of a sample that weighs nothing, where a device has less to read than the others.
+FILLER = -1
+
 _MAPS = ("score_map", "location_refinement", "refinement_mask")
 
 
@@ -63,7 +66,9 @@ class StoredSamples(Dataset[Batch]):
         return len(self.numbers)
 
     def __getitem__(self, index: int) -> Batch:
-        """Return one sample without the batch axis."""
+        """Return one sample without the batch axis; for `FILLER`, one without a label."""
+        if index == FILLER:
+            return _forget_labels(self[0])
         if self._store is None:
             self._store = TargetStore(self.path)
         number = self.numbers[index]
@@ -113,7 +118,16 @@ class GlobalBatches(Sampler[list[int]]):
         self._count, self._batch_size, self._seed = count, batch_size, seed
         self._rank, self._world_size = rank, world_size
         self._epoch = 0
+        self._resumed = (0, 0)
         self.sampler = self  # where Lightning looks for set_epoch
+
+    def resume(self, step: int) -> None:
+        """Go on after so many steps: at once in the right epoch, without the batches it has seen.
+
+        Processes that read ahead ask for batches before Lightning has told the epoch.
+        """
+        self._resumed = divmod(step, len(self))
+        self._epoch = self._resumed[0]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
@@ -125,8 +139,32 @@ class GlobalBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng((self._seed, self._epoch)).permutation(self._count)
         filled = np.resize(order, len(self) * self._batch_size)
-        for batch in filled.reshape(len(self), self._batch_size):
+        epoch, seen = self._resumed
+        first = seen if self._epoch == epoch else 0
+        for batch in filled.reshape(len(self), self._batch_size)[first:]:
             yield batch[self._rank :: self._world_size].tolist()
+
+
+def share_samples(
+    count: int, batch_size: int, rank: int = 0, world_size: int = 1
+) -> list[list[int]]:
+    """Return one device's batches of samples that are read once, in order.
+
+    All devices get as many batches of the same sizes; what is missing is filled up by `FILLER`.
+
+    Parameters
+    ----------
+    count
+        Number of samples.
+    batch_size
+        Samples per step over all devices.
+    rank, world_size
+        Which device this is, of how many.
+    """
+    missing = -count % world_size
+    own = [*range(count), *[FILLER] * missing][rank::world_size]
+    size = max(1, batch_size // world_size)
+    return [own[first : first + size] for first in range(0, len(own), size)]
 
 
 class PoseData(lightning.LightningDataModule):
@@ -152,11 +190,15 @@ class PoseData(lightning.LightningDataModule):
             raise ModelError(f"{path}: no frame to train on; see training.split")
         self._batch_size, self._seed, self._workers = batch_size, seed, loader_workers
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of one pass over the training samples."""
+        return math.ceil(len(self.train) / self._batch_size)
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Return this device's part of the shuffled global batches."""
-        trainer = self.trainer
-        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        batches = GlobalBatches(len(self.train), self._batch_size, self._seed, rank, world)
+        batches = GlobalBatches(len(self.train), self._batch_size, self._seed, *self._place())
+        batches.resume(self.trainer.global_step if self.trainer else 0)
         return DataLoader(
             self.train,
             batch_sampler=batches,
@@ -166,10 +208,23 @@ class PoseData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Return the validation samples in order; none if no frame was held out."""
+        """Return this device's part of the validation samples; none if no frame was held out."""
         if not len(self.validation):
             return []
-        return DataLoader(self.validation, batch_size=self._batch_size, collate_fn=_collate)
+        batches = share_samples(len(self.validation), self._batch_size, *self._place())
+        return DataLoader(self.validation, batch_sampler=batches, collate_fn=_collate)
+
+    def _place(self) -> tuple[int, int]:
+        """Return which device this is, of how many."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def _forget_labels(sample: Batch) -> Batch:
+    maps = sample.maps
+    return sample._replace(
+        keypoint=torch.full_like(sample.keypoint, torch.nan),
+        maps=maps and maps._replace(mask=torch.zeros_like(maps.mask)),
+    )
 
 
 def _collate(items: list[Batch]) -> Batch:

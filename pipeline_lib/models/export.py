@@ -1,12 +1,15 @@
 """Exporting a trained network for the runtimes that infer with it."""
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
 from pathlib import Path
 
 import torch
+from timm.layers import Conv2dSame
+from torch import nn
 
 from pipeline_lib.models.network import DeployedNetwork, PoseNetwork
 
@@ -16,7 +19,8 @@ _EXAMPLE_SIDE = 64  # any multiple of 32: batch, height and width are free in th
 
 def export_onnx(network: PoseNetwork, refinement_scale: float, path: Path) -> None:
     """Write a network as ONNX: uint8 frames in, scores and offsets out (`DeployedNetwork`)."""
-    deployed = DeployedNetwork(network, refinement_scale).eval().cpu()
+    deployed = DeployedNetwork(copy.deepcopy(network), refinement_scale).eval().cpu()
+    _fix_padding(deployed)
     example = torch.zeros(2, _EXAMPLE_SIDE, 2 * _EXAMPLE_SIDE, 3, dtype=torch.uint8)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -50,4 +54,41 @@ def export_onnx(network: PoseNetwork, refinement_scale: float, path: Path) -> No
 
 def save_weights(network: PoseNetwork, path: Path) -> None:
     """Write the state dict that `pipeline_lib.models.torch_runtime` reads."""
-    torch.save(network.state_dict(), path)
+    # By name, torch writes the name into the file: the same weights would be other bytes.
+    with path.open("wb") as file:
+        torch.save(network.state_dict(), file)
+
+
+def _fix_padding(network: nn.Module) -> None:
+    """Replace convolutions that compute their padding from the size of their input.
+
+    TensorFlow's "same" padding is a constant wherever the stride divides the sides of the input,
+    as it does in a network whose input has sides that are multiples of 32. A runtime merges a
+    constant padding with the convolution: EfficientNet-Lite0 takes a fifth less time on ONNX
+    Runtime, and gives the same numbers.
+    """
+    for name, layer in network.named_children():
+        # Its subclasses, if any, may do something else.
+        if isinstance(layer, nn.Conv2d) and type(layer) is Conv2dSame:
+            setattr(network, name, _pad_by_constant(layer))
+        else:
+            _fix_padding(layer)
+
+
+def _pad_by_constant(layer: nn.Conv2d) -> nn.Sequential:
+    sides: list[int] = []  # left, right, top, bottom
+    for axis in (1, 0):
+        reach = (layer.kernel_size[axis] - 1) * layer.dilation[axis]
+        padding = max(reach + 1 - layer.stride[axis], 0)
+        sides += [padding // 2, padding - padding // 2]
+    inner = nn.Conv2d(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,  # type: ignore[arg-type]
+        layer.stride,  # type: ignore[arg-type]
+        dilation=layer.dilation,  # type: ignore[arg-type]
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )
+    inner.load_state_dict(layer.state_dict())
+    return nn.Sequential(nn.ZeroPad2d(tuple(sides)), inner)  # type: ignore[arg-type]

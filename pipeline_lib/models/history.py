@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
+import torch
+from torch import Tensor
 
 from pipeline_lib.core.tables import HISTORY_COLUMNS
 from pipeline_lib.io.stage_tables import write_table
@@ -15,8 +17,9 @@ logger = logging.getLogger(__name__)
 class HistoryWriter(lightning.Callback):
     """Publish the metrics of every epoch.
 
-    The rows are part of each checkpoint, so that a resumed training goes on with the curves it
-    had at that checkpoint, and not with those of the epochs it is going to repeat.
+    The rows, and the steps of the epoch so far, are part of each checkpoint: a resumed training
+    goes on with the curves it had at that checkpoint, and not with those of the steps it is going
+    to repeat.
 
     Parameters
     ----------
@@ -27,47 +30,67 @@ class HistoryWriter(lightning.Callback):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._rows: list[dict[str, Any]] = []
+        self._steps: list[dict[str, Tensor]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows written so far."""
-        return {"rows": list(self._rows)}
+        """Return the rows written so far, and the steps since."""
+        steps = [{name: value.cpu() for name, value in step.items()} for step in self._steps]
+        return {"rows": list(self._rows), "steps": steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of a checkpoint."""
+        """Take up the rows and steps of a checkpoint."""
         self._rows = list(state_dict["rows"])
+        self._steps = list(state_dict.get("steps", ()))
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,  # noqa: ANN401 - Lightning's
+        *_: Any,  # noqa: ANN401
+    ) -> None:
+        """Keep what the step gave; on its device, which must not be waited for."""
+        del trainer, pl_module
+        self._steps.append(outputs["metrics"])
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Add this epoch's metrics."""
         del pl_module
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        optimizer = trainer.optimizers[0]
-        metrics["learning_rate"] = float(optimizer.param_groups[0]["lr"])
+        metrics = self._average_steps()
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        for name, value in metrics.items():
-            # callback_metrics keeps the last validation; repeat none of its values.
-            if validated or not name.startswith("validation"):
-                self._rows.append(
-                    {
-                        "epoch": trainer.current_epoch,
-                        "step": trainer.global_step,
-                        "metric": name,
-                        "value": value,
-                    }
-                )
+        if validated:
+            metrics |= {
+                name: float(value)
+                for name, value in trainer.callback_metrics.items()
+                if name.startswith("validation")
+            }
+        metrics["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        epoch, step = trainer.current_epoch, trainer.global_step
+        self._rows += [
+            {"epoch": epoch, "step": step, "metric": name, "value": value}
+            for name, value in metrics.items()
+        ]
         if trainer.is_global_zero:
             self._publish()
             shown = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
-            epochs = trainer.max_epochs
             level = logging.INFO if validated else logging.DEBUG
-            logger.log(level, "epoch %d of %s: %s", trainer.current_epoch + 1, epochs, shown)
+            logger.log(level, "epoch %d of %s: %s", epoch + 1, trainer.max_epochs, shown)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Publish the curves of a training that had no epoch left to train, too."""
         del pl_module
         if trainer.is_global_zero:
             self._publish()
+
+    def _average_steps(self) -> dict[str, float]:
+        """Return the means over the epoch; every step weighs the same."""
+        steps, self._steps = self._steps, []
+        return {
+            name: float(torch.stack([step[name].cpu() for step in steps]).double().mean())
+            for name in steps[0]
+        }
 
     def _publish(self) -> None:
         write_table(self._path, HISTORY_COLUMNS, self._rows)

@@ -1,7 +1,7 @@
 """Training the pose network with Lightning."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -23,9 +23,32 @@ from pipeline_lib.models.losses import location_refinement_loss, score_map_loss
 from pipeline_lib.models.network import PoseNetwork
 from pipeline_lib.models.targets import TargetMaps, encode_targets
 
+LOSSES = ("score_map_loss", "location_refinement_loss")
+
+
+class _Measured(NamedTuple):
+    """Losses of one device's part of a batch.
+
+    Attributes
+    ----------
+    loss
+        Shape (loss,), in the order of `LOSSES`: means over what was labelled.
+    weight
+        Shape (loss,), int64: how many points each is the mean of.
+    position
+        Shape (batch, keypoint, 2): decoded, network px.
+    """
+
+    loss: Tensor
+    weight: Tensor
+    position: Tensor
+
 
 class PoseTraining(lightning.LightningModule):
     """Loss, augmentation on the device, and optimiser of a pose network.
+
+    Several devices compute what one would: the global batch alone decides. Losses are means over
+    the labelled keypoints of the global batch, which its parts share unequally.
 
     Parameters
     ----------
@@ -48,39 +71,50 @@ class PoseTraining(lightning.LightningModule):
         self.network = network
         self._targets, self._training = targets, training
         self._mirrored_order = skeleton.mirrored_order
+        # Sums and counts of `LOSSES` and of distances, over the validation samples.
+        self._validated = torch.zeros(2, 3, dtype=torch.float64)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Augment a batch, draw its targets, return the loss."""
+    def training_step(self, batch: Batch, _: int) -> dict[str, Any]:
+        """Augment a batch, draw its targets, return the loss and what the history shows."""
         image, keypoint = self._augment(batch)
         shape = map_shape(image.shape[2], image.shape[3], self._targets.stride)
-        maps = encode_targets(keypoint, shape, self._targets)
-        loss, parts = self._loss(image, keypoint, maps)[:2]
-        for name, value in {"loss": loss, **parts}.items():
-            self.log(
-                f"train_{name}",
-                value,
-                on_step=False,
-                on_epoch=True,
-                sync_dist=True,
-                batch_size=len(batch.image),
-                prog_bar=name == "loss",
-            )
-        return loss
+        measured = self._measure(image, keypoint, encode_targets(keypoint, shape, self._targets))
+        parts = measured.loss * self._share(measured.weight)
+        loss = self._weigh(parts)
+        shown = torch.stack([loss, *parts]).detach()
+        if self.trainer.world_size > 1:
+            shown = self.trainer.strategy.reduce(shown, reduce_op="mean")
+        self.log("loss", shown[0], prog_bar=True, logger=False)
+        names = ("train_loss", *(f"train_{name}" for name in LOSSES))
+        return {"loss": loss, "metrics": dict(zip(names, shown.unbind(), strict=True))}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self._validated.zero_()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Log loss and mean error (in frame px) of frames as they are."""
+        """Measure loss and error of frames as they are."""
         del batch_index
         if batch.maps is None:
             raise ValueError("validation reads stored maps")
-        loss, _, position = self._loss(_to_image(batch.image), batch.keypoint, batch.maps)
+        measured = self._measure(self._to_image(batch.image), batch.keypoint, batch.maps)
         # One individual: its row of the labels is the first.
-        distance = torch.linalg.vector_norm(position - batch.keypoint[:, 0], dim=-1)
-        found = distance[torch.isfinite(distance)]
-        # Weighted by points: a batch without any counts for nothing, and not as NaN for all.
-        error = found.sum() / max(1, len(found)) / self._targets.scale
-        size = len(batch.image)
-        self.log("validation_loss", loss, sync_dist=True, batch_size=size)
-        self.log("validation_error", error, sync_dist=True, batch_size=len(found), prog_bar=True)
+        distance = torch.linalg.vector_norm(measured.position - batch.keypoint[:, 0], dim=-1)
+        found = distance[torch.isfinite(distance)].cpu().double()
+        loss, weight = measured.loss.cpu().double(), measured.weight.cpu()
+        self._validated[0] += torch.cat([loss * weight, found.sum()[None]])
+        self._validated[1] += torch.cat([weight, torch.tensor([len(found)])])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and mean error (in frame px); every labelled point weighs the same."""
+        sums = self._validated
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
+        loss = self._weigh(sums[0, :2] / sums[1, :2].clamp(min=1.0))
+        # NaN, which is not the best of anything, if no point was labelled.
+        error = sums[0, 2] / sums[1, 2] / self._targets.scale
+        self.log("validation_loss", loss.float().to(self.device), sync_dist=True)
+        self.log("validation_error", error.float().to(self.device), sync_dist=True, prog_bar=True)
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's dictionary
         """AdamW with linear warm-up and cosine decay to zero, step by step."""
@@ -91,7 +125,9 @@ class PoseTraining(lightning.LightningModule):
             {"params": kept, "weight_decay": 0.0},
         ]
         optimizer = torch.optim.AdamW(groups, lr=self._training.learning_rate)
-        total = int(self.trainer.estimated_stepping_batches)
+        # Lightning's own estimate would make the loader before it knows where to resume.
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        total = data.steps_per_epoch * (self.trainer.max_epochs or 1)
         warmup = max(1, round(total * self._training.warmup))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warm_up_then_cosine(step, warmup, total)
@@ -107,7 +143,7 @@ class PoseTraining(lightning.LightningModule):
         size = self._training_size(batch.image)
         anchor = self._choose_anchors(batch, streams)
         warp = draw_warp(settings, streams, anchor, size)
-        image = warp_images(_to_image(batch.image), warp, size)
+        image = warp_images(self._to_image(batch.image), warp, size)
         keypoint = warp_keypoints(batch.keypoint, warp, self._mirrored_order)
         return change_appearance(image, settings, streams), keypoint
 
@@ -130,28 +166,38 @@ class PoseTraining(lightning.LightningModule):
                 anchors[row] = present[stream.integers(len(present))]
         return anchors
 
-    def _loss(
-        self, image: Tensor, keypoint: Tensor, maps: TargetMaps
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return the loss, its parts, and the decoded positions (batch, keypoint, 2)."""
-        predicted_score, predicted_offset = self.network(
-            image.contiguous(memory_format=torch.channels_last)
-        )
-        predicted_score, predicted_offset = predicted_score.float(), predicted_offset.float()
-        parts = {
-            "score_map_loss": score_map_loss(predicted_score, maps.score, find_present(keypoint)),
-            "location_refinement_loss": location_refinement_loss(
-                predicted_offset, maps.offset, maps.mask
-            ),
-        }
-        weight = self._training.location_refinement_weight
-        loss = parts["score_map_loss"] + weight * parts["location_refinement_loss"]
+    def _measure(self, image: Tensor, keypoint: Tensor, maps: TargetMaps) -> _Measured:
+        score, offset = self.network(image.contiguous(memory_format=torch.channels_last))
+        score, offset = _widen(score), _widen(offset)
+        present = find_present(keypoint)
+        loss = [
+            score_map_loss(score, maps.score, present),
+            location_refinement_loss(offset, maps.offset, maps.mask),
+        ]
         position, _ = decode_peaks(
-            predicted_score.detach(),
-            predicted_offset.detach() * self._targets.location_refinement_scale,
+            score.detach(),
+            offset.detach() * self._targets.location_refinement_scale,
             self._targets.stride,
         )
-        return loss, parts, position
+        weight = torch.stack([present.sum(), maps.mask.sum()])
+        return _Measured(torch.stack(loss), weight, position)
+
+    def _share(self, weight: Tensor) -> Tensor | float:
+        """Return what makes the average over devices, which DDP takes, that of the whole batch."""
+        devices = self.trainer.world_size
+        if devices == 1:
+            return 1.0
+        total = self.trainer.strategy.reduce(weight.clone(), reduce_op="sum")
+        return devices * weight / total.clamp(min=1)
+
+    def _weigh(self, parts: Tensor) -> Tensor:
+        """Return the loss out of its parts."""
+        return parts[0] + self._training.location_refinement_weight * parts[1]
+
+    def _to_image(self, frames: Tensor) -> Tensor:
+        """Convert frames (batch, height, width, 3) uint8 to (batch, 3, height, width) in 0..1."""
+        weight = next(self.network.parameters())
+        return _widen(frames.permute(0, 3, 1, 2).to(weight.dtype)) / 255.0
 
 
 def warm_up_then_cosine(step: int, warmup: int, total: int) -> float:
@@ -162,6 +208,6 @@ def warm_up_then_cosine(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _to_image(frames: Tensor) -> Tensor:
-    """Convert frames (batch, height, width, 3) uint8 to (batch, 3, height, width) in 0..1."""
-    return frames.permute(0, 3, 1, 2).float() / 255.0
+def _widen(values: Tensor) -> Tensor:
+    """Return half precision as single; single and double as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""The exported network on ONNX Runtime: what infers on CPUs, without importing torch."""
+"""The exported network on ONNX Runtime: CPUs of every kind, without importing torch."""
 
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from pipeline_lib.models.card import ModelCard
 
 
 class OnnxRuntime:
-    """A network in memory, ready to locate keypoints.
+    """A network in memory, ready to locate keypoints in float32.
+
+    Each call takes one core, that of its thread; calls from several threads run side by side.
 
     Parameters
     ----------
@@ -20,8 +22,6 @@ class OnnxRuntime:
         The exported network.
     card
         Its model card.
-    threads
-        Threads of one forward pass; None: all cores.
 
     Raises
     ------
@@ -31,10 +31,12 @@ class OnnxRuntime:
 
     name = "onnx"
 
-    def __init__(self, path: Path, card: ModelCard, threads: int | None = None) -> None:
+    def __init__(self, path: Path, card: ModelCard) -> None:
         options = onnxruntime.SessionOptions()
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # One thread: no pool of ONNX Runtime's own, whose threads spin while they wait.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

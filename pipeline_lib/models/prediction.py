@@ -1,26 +1,113 @@
 """Locating keypoints in frames of any size, whatever the runtime."""
 
+import importlib.util
+import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.settings import InferenceSettings
 from pipeline_lib.models.card import ModelCard, read_card
-from pipeline_lib.models.preprocessing import FrameFit, lay_frame
+from pipeline_lib.models.preprocessing import FrameFit, lay_frames
 
-RuntimeName = Literal["auto", "onnx", "torch"]
+logger = logging.getLogger(__name__)
+
+RuntimeName = Literal["openvino", "onnx", "torch"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Image = NDArray[np.uint8]
+Located = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+_PRECISIONS: dict[RuntimeName, tuple[Precision, ...]] = {
+    "openvino": ("float32", "bfloat16"),
+    "onnx": ("float32",),
+    "torch": ("float32", "bfloat16", "float16"),
+}
+_GPU_BATCH = 32
+# Frames travel to the GPU and points back while it works on another batch.
+_BATCHES_ON_GPU = 2
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """What runs a network, and how; it travels to workers.
+
+    Attributes
+    ----------
+    runtime
+        ``openvino`` or ``onnx`` on CPUs; ``torch`` on a GPU if there is one.
+    precision
+        Arithmetic of the network.
+    threads
+        Cores of a CPU that the network may use; None: all that this process may run on.
+    batch_size
+        Frames per forward pass; None: 1 on CPUs, 32 on GPUs.
+    compile
+        Compile the network; PyTorch on a GPU only.
+
+    Raises
+    ------
+    ConfigError
+        If the runtime has no such arithmetic.
+    """
+
+    runtime: RuntimeName
+    precision: Precision = "float32"
+    threads: int | None = None
+    batch_size: int | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        known = _PRECISIONS[self.runtime]
+        if self.precision not in known:
+            others = [name for name, those in _PRECISIONS.items() if self.precision in those]
+            problem = (
+                f"`precision` {self.precision} cannot be had with `runtime` {self.runtime}; set "
+                f"{' or '.join(known)}, or `runtime` {' or '.join(others)}"
+            )
+            raise ConfigError("inference", [problem])
+
+    @classmethod
+    def of(cls, settings: InferenceSettings, threads: int | None = None) -> "RuntimeOptions":
+        """Return the options that the settings ask for on this machine.
+
+        Parameters
+        ----------
+        settings
+            ``runtime: auto`` is resolved by `choose_runtime`.
+        threads
+            Cores of the CPU; None: as set, else all.
+
+        Raises
+        ------
+        ConfigError
+            If the runtime does not have the precision.
+        """
+        runtime = choose_runtime(settings.runtime)
+        if settings.compile and runtime != "torch":
+            logger.warning("inference.compile has no effect with %s, only with torch", runtime)
+        return cls(
+            runtime=runtime,
+            precision=settings.precision,
+            threads=settings.threads_per_worker if threads is None else threads,
+            batch_size=settings.batch_size,
+            compile=settings.compile,
+        )
 
 
 class Runtime(Protocol):
-    """What runs a network."""
+    """What runs a network; its methods may be called from several threads at a time."""
 
     name: str
 
-    def locate(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def locate(self, frames: Image) -> Located:
         """Locate keypoints in network frames.
 
         Parameters
@@ -38,8 +125,21 @@ class Runtime(Protocol):
         ...
 
 
+class PosePredictor(Protocol):
+    """What gives poses of frames: a network, or several that work together."""
+
+    card: ModelCard
+
+    def predict(self, frames: Sequence[Image]) -> Located:
+        """Locate keypoints; see `Predictor.predict`."""
+        ...
+
+
 class Predictor:
     """A network with what surrounds it: shrinking and padding before, coordinates after.
+
+    A frame's result does not depend on the frames that it is predicted with: every forward pass
+    is of the same size, the last one filled up with black frames.
 
     Parameters
     ----------
@@ -47,20 +147,25 @@ class Predictor:
         The model card.
     runtime
         What runs the network.
+    batch_size
+        Frames per forward pass.
+    parallel
+        Forward passes at a time, each in a thread of its own, whoever asks for them.
     """
 
-    def __init__(self, card: ModelCard, runtime: Runtime) -> None:
-        self.card, self.runtime = card, runtime
+    def __init__(
+        self, card: ModelCard, runtime: Runtime, batch_size: int = 1, parallel: int = 1
+    ) -> None:
+        self.card, self.runtime, self.batch_size = card, runtime, batch_size
+        self._threads = ThreadPoolExecutor(parallel, thread_name_prefix=runtime.name)
 
-    def predict(
-        self, frames: Sequence[NDArray[np.uint8]]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Locate keypoints in frames of one size.
+    def predict(self, frames: Sequence[Image]) -> Located:
+        """Locate keypoints in frames of one size; several threads may ask at a time.
 
         Parameters
         ----------
         frames
-            Each of shape (height, width, 3), uint8 RGB.
+            Any number, each of shape (height, width, 3), uint8 RGB.
 
         Returns
         -------
@@ -68,49 +173,88 @@ class Predictor:
             Shape (frame, 2, keypoint, individual), float32, px of the frame as it is.
         confidence
             Shape (frame, keypoint, individual), float32, 0..1.
+
+        Raises
+        ------
+        ValueError
+            If the frames differ in size.
         """
+        sizes = {frame.shape for frame in frames}
+        if len(sizes) > 1:
+            raise ValueError(f"frames of one call must be of one size, not {sorted(sizes)}")
+        keypoints = len(self.card.skeleton.bodyparts)
+        position = np.empty((len(frames), 2, keypoints, 1), np.float32)
+        confidence = np.empty((len(frames), keypoints, 1), np.float32)
+
+        def locate(first: int) -> None:
+            rows = slice(first, first + self.batch_size)
+            position[rows, ..., 0], confidence[rows, ..., 0] = self._locate(frames[rows])
+
+        list(self._threads.map(locate, range(0, len(frames), self.batch_size)))
+        return position, confidence
+
+    def _locate(self, frames: Sequence[Image]) -> Located:
+        """Return positions (frame, 2, keypoint) in px of the frame, and confidences."""
         height, width = frames[0].shape[:2]
         fit = FrameFit.of(height, width, self.card.scale)
-        batch = np.stack([lay_frame(frame, fit) for frame in frames])
-        position, confidence = self.runtime.locate(batch)
-        full = fit.to_frame(position)
-        return full.transpose(0, 2, 1)[..., np.newaxis], confidence[..., np.newaxis]
+        position, confidence = self.runtime.locate(lay_frames(frames, fit, self.batch_size))
+        count = len(frames)
+        return fit.to_frame(position[:count]).transpose(0, 2, 1), confidence[:count]
 
 
-def load_predictor(
-    files: ModelFiles, runtime: RuntimeName = "auto", threads: int | None = None
-) -> Predictor:
+def load_predictor(files: ModelFiles, options: RuntimeOptions) -> Predictor:
     """Load a trained network.
+
+    On a CPU each forward pass has one core, and as many frames are worked on at a time as
+    there are threads: faster than all cores on one frame (`benchmarks/runtimes.py`), and the
+    results do not depend on their number.
 
     Parameters
     ----------
     files
         The model.
-    runtime
-        ``onnx``, ``torch``, or ``auto``: PyTorch where there is a GPU, else ONNX Runtime.
-    threads
-        Threads of one forward pass; None: all cores.
+    options
+        What runs it.
 
     Raises
     ------
     ModelError
-        If the model is missing or cannot be loaded.
+        If the model is missing or cannot be loaded, or the runtime is not installed or does not
+        have the precision here.
     """
     card = read_card(files.card)
-    if choose_runtime(runtime) == "torch":
-        from pipeline_lib.models.torch_runtime import TorchRuntime  # noqa: PLC0415 - seconds
+    cores = options.threads or count_cores()
+    size = options.batch_size or 1
+    if options.runtime == "openvino":
+        from pipeline_lib.models.openvino_runtime import OpenVinoRuntime  # noqa: PLC0415
 
-        return Predictor(card, TorchRuntime(files.weights, card, threads))
-    from pipeline_lib.models.onnx_runtime import OnnxRuntime  # noqa: PLC0415
+        network = OpenVinoRuntime(files.network, card, cores, options.precision)
+        return Predictor(card, network, size, cores)
+    if options.runtime == "onnx":
+        from pipeline_lib.models.onnx_runtime import OnnxRuntime  # noqa: PLC0415
 
-    return Predictor(card, OnnxRuntime(files.network, card, threads))
+        return Predictor(card, OnnxRuntime(files.network, card), size, cores)
+    from pipeline_lib.models.torch_runtime import TorchRuntime  # noqa: PLC0415 - seconds
+
+    runtime = TorchRuntime(files.weights, card, options.precision, options.compile)
+    if runtime.on_gpu:
+        return Predictor(card, runtime, options.batch_size or _GPU_BATCH, _BATCHES_ON_GPU)
+    return Predictor(card, runtime, size, cores)
 
 
-def choose_runtime(runtime: RuntimeName) -> Literal["onnx", "torch"]:
-    """Resolve ``auto`` by the machine's hardware."""
+def choose_runtime(runtime: Literal["auto"] | RuntimeName) -> RuntimeName:
+    """Resolve ``auto``: PyTorch where there is a GPU, else OpenVINO, else ONNX Runtime."""
     if runtime != "auto":
         return runtime
-    return "torch" if count_gpus() else "onnx"
+    if count_gpus():
+        return "torch"
+    return "onnx" if importlib.util.find_spec("openvino") is None else "openvino"
+
+
+def count_cores() -> int:
+    """Return the number of cores this process may run on."""
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def count_gpus() -> int:

@@ -1,6 +1,7 @@
 """From video frames to network input and back: shrinking, padding, coordinates."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -81,6 +82,32 @@ def lay_frame(
     padded = np.zeros((height, width, 3), np.uint8)
     padded[: fit.inner_height, : fit.inner_width] = inner
     return padded
+
+
+def lay_frames(frames: Sequence[NDArray[np.uint8]], fit: FrameFit, count: int) -> NDArray[np.uint8]:
+    """Shrink and pad frames of one size into a batch, black frames at its end.
+
+    Parameters
+    ----------
+    frames
+        At most `count`, each of shape (height, width, 3), uint8.
+    fit
+        The fit for frames of this size.
+    count
+        Frames of the batch.
+
+    Returns
+    -------
+    ndarray
+        Shape (count, padded height, padded width, 3), uint8, contiguous; the frame itself where
+        one frame needs neither shrinking nor padding.
+    """
+    if count == 1:
+        return np.ascontiguousarray(lay_frame(frames[0], fit))[np.newaxis]
+    batch = np.zeros((count, *fit.padded_size, 3), np.uint8)
+    for row, frame in zip(batch, frames, strict=False):
+        row[:] = lay_frame(frame, fit)
+    return batch
 
 
 def _round_up(size: int) -> int:

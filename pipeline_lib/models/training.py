@@ -1,6 +1,7 @@
 """Running a training: trainer, checkpoints, resuming; then the exported network."""
 
 import logging
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -8,15 +9,20 @@ from pathlib import Path
 
 import pytorch_lightning as lightning
 import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.ranks import is_first_rank
 from pipeline_lib.core.settings import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.backbone import Backbone
+from pipeline_lib.models.batch_norm import GlobalBatchNorm
 from pipeline_lib.models.checkpoints import LastCheckpoint
 from pipeline_lib.models.data import PoseData
 from pipeline_lib.models.history import HistoryWriter
@@ -34,7 +40,7 @@ class TrainedNetwork:
     Attributes
     ----------
     network
-        With the weights of the chosen checkpoint, on the CPU.
+        With the weights of the chosen checkpoint, in single precision on the CPU.
     epochs, steps
         How long the chosen checkpoint had been trained.
     seconds
@@ -48,12 +54,6 @@ class TrainedNetwork:
     steps: int
     seconds: float
     checkpoint: str
-
-
-def is_first_process() -> bool:
-    """Tell whether this is the process of rank 0, also before Lightning has connected them."""
-    rank: int = getattr(rank_zero_only, "rank", 0)
-    return rank == 0
 
 
 def build_network(settings: TrainingSettings, stride: int, keypoints: int) -> PoseNetwork:
@@ -71,6 +71,8 @@ def train_network(
 ) -> TrainedNetwork:
     """Train, or resume from ``last.ckpt`` if it is there, and load the chosen checkpoint.
 
+    With several devices, each process of the training calls this, and gets the same network.
+
     Parameters
     ----------
     targets_path
@@ -84,6 +86,8 @@ def train_network(
     ------
     ModelError
         If the settings ask for what the machine or the network does not have.
+    PreemptedError
+        If it was told to stop by SIGTERM or SIGUSR1; ``last.ckpt`` is saved.
     """
     keep_freed_memory()
     # The head's weights are drawn under the seed; augmentation has streams of its own.
@@ -98,8 +102,10 @@ def train_network(
             "training.validation_fraction or set training.checkpoint to last"
         )
     trainer = _build_trainer(files, training, has_validation=len(data.validation) > 0)
+    # Or the digits of a checkpoint in double precision would be lost in a network in single.
+    trainer.precision_plugin.convert_module(network)
     last = files.checkpoints / "last.ckpt"
-    if last.exists():
+    if last.exists() and is_first_rank():
         logger.info("resuming from %s", last)
     begin = time.monotonic()
     trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=False)
@@ -113,7 +119,7 @@ def train_network(
         {k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)}
     )
     return TrainedNetwork(
-        network=network.cpu().eval(),
+        network=network.float().cpu().eval(),
         epochs=int(state["epoch"]) + 1,
         steps=int(state["global_step"]),
         seconds=seconds,
@@ -144,7 +150,8 @@ def _build_trainer(
     if on_terminal:
         callbacks.append(RichProgressBar())
     try:
-        return lightning.Trainer(
+        environment = _choose_environment()
+        trainer = lightning.Trainer(
             accelerator=training.accelerator,
             devices=training.devices,
             num_nodes=training.num_nodes,
@@ -157,12 +164,35 @@ def _build_trainer(
             logger=False,
             default_root_dir=files.folder,
             use_distributed_sampler=False,
+            plugins=[GlobalBatchNorm(), environment],
             num_sanity_val_steps=0,
             enable_progress_bar=on_terminal,
             enable_model_summary=False,
         )
+        environment.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ModelError(f"training: Lightning refuses these settings: {error}") from error
+    return trainer
+
+
+def _choose_environment() -> ClusterEnvironment:
+    """Find out who starts the processes of the other devices.
+
+    A SLURM job of a single task, such as Snakemake's, may hold several devices: then Lightning
+    starts them, as on a workstation, instead of using one.
+    """
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] != "1":
+        if "SLURM_STEP_ID" not in os.environ:
+            # It would wait for the others for ever.
+            raise ModelError(
+                f"training: this SLURM job is of {os.environ['SLURM_NTASKS']} tasks, and this is "
+                "not one of them; put `srun` before the command"
+            )
+        # Requeueing is ours: see LastCheckpoint.
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
 
 
 def _choose_checkpoint(files: ModelFiles, training: TrainingSettings) -> Path:

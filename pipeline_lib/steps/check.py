@@ -52,6 +52,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
             problems += [f"{error.where}: {problem}" for problem in error.problems]
     problems += _check_labels(config)
     problems += _check_files(config)
+    problems += _check_scales(config)
     missing = [video for video in videos if not video.path.exists()]
     # Without labels a run only probes, and the probe's table says the same of each video.
     if config.labels and videos and len(missing) == len(videos):
@@ -109,7 +110,18 @@ def _read_bodyparts(table: Path) -> set[str]:
 
 
 def _check_files(config: Config) -> list[str]:
-    weights = config.training.weights
-    if weights not in ("none", "timm", "package") and not Path(weights).is_file():
-        return [f"`training.weights`: {weights}: no such file (or: package, timm, none)"]
+    named = {"training": config.training.weights}
+    if config.locating.enabled and config.locating.weights is not None:
+        named["locating"] = config.locating.weights
+    return [
+        f"`{section}.weights`: {weights}: no such file (or: package, timm, none)"
+        for section, weights in named.items()
+        if weights not in ("none", "timm", "package") and not Path(weights).is_file()
+    ]
+
+
+def _check_scales(config: Config) -> list[str]:
+    locating, scale = config.locating, config.targets.scale
+    if locating.enabled and locating.scale >= scale:
+        return [f"`locating.scale`: {locating.scale} must be below `targets.scale`, {scale}"]
     return []

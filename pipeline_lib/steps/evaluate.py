@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from pipeline_lib.io.labels import label_arrays, read_labels
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels import similarity
-from pipeline_lib.models.prediction import Predictor, load_predictor
+from pipeline_lib.models.coarse_to_fine import CoarseToFine, load_pose_predictor
+from pipeline_lib.models.prediction import PosePredictor, RuntimeOptions
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +35,24 @@ def run_evaluate(config: Config, results: Results) -> None:
         If the network was trained for other bodyparts than the labels have.
     """
     labels = read_labels(results.labels)
-    predictor = load_predictor(results.model(config.training.name), config.inference.runtime)
+    # Labelled images may differ in size: they are predicted one by one.
+    options = replace(RuntimeOptions.of(config.inference), batch_size=1)
+    predictor = load_pose_predictor(results.model(config.training.name), options, config.locating)
     if predictor.card.skeleton.bodyparts != labels.bodyparts:
         raise ModelError(
             f"model {predictor.card.name} locates {', '.join(predictor.card.skeleton.bodyparts)}; "
             f"the labels have {', '.join(labels.bodyparts)}: run train again"
         )
     images, labelled = label_arrays(labels)
-    predictions = _predict_images(predictor, images, labelled[:, 0])
+    predictions = predict_images(predictor, images, labelled[:, 0])
+    if isinstance(predictor, CoarseToFine):
+        counts = predictor.counts
+        logger.info(
+            "looked at whole images: %d of %d without an animal that fits a window, %d cut by it",
+            counts.not_found,
+            counts.frames,
+            counts.cut,
+        )
     with publish_file(results.predictions(config.training.name)) as part:
         predictions.to_parquet(part, index=False)
     rows = list(measure_predictions(predictions, labels.bodyparts, config.evaluation))
@@ -104,14 +116,28 @@ def _measure(
     return metrics
 
 
-def _predict_images(
-    predictor: Predictor, images: pd.DataFrame, labelled: NDArray[np.float64]
+def predict_images(
+    predictor: PosePredictor, images: pd.DataFrame, labelled: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """Return one row per image and bodypart; `labelled` has shape (image, keypoint, 2)."""
+    """Predict images one by one.
+
+    Parameters
+    ----------
+    predictor
+        What predicts.
+    images
+        As `pipeline_lib.io.labels.label_arrays` gives them.
+    labelled
+        Shape (image, keypoint, 2), px; NaN where unlabelled.
+
+    Returns
+    -------
+    DataFrame
+        Columns `PREDICTION_COLUMNS`, one row per image and bodypart.
+    """
     bodyparts = predictor.card.skeleton.bodyparts
     rows = []
     for image, points in zip(images.to_dict("records"), labelled, strict=True):
-        # One image at a time: labelled images may differ in size.
         position, confidence = predictor.predict([read_image(Path(image["image"]))])
         for number, bodypart in enumerate(bodyparts):
             rows.append(

@@ -16,6 +16,7 @@ from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.exports_deeplabcut import write_deeplabcut_predictions
 from pipeline_lib.io.poses import read_poses, read_times, require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.contents import Published, record_contents
 from pipeline_lib.steps.plan import keep_planned
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,13 @@ def run_export(config: Config, results: Results, shard: str) -> None:
     rows = keep_planned(rows, results, shard)
     record = _ExportRecord(files.export_record(model))
     ended = [_export_row(config, results, row, record) for row in rows]
+    published = [
+        Published(suffix, results.exported(model, row["video"], suffix), row["video"], row["key"])
+        for row in ended
+        if row["status"] == VideoStatus.DONE
+        for suffix in config.exports.formats
+    ]
+    record_contents(files.contents("export", model), results.root, published)
     write_table(files.export(model), EXPORT_COLUMNS, ended)
     done = sum(row["status"] == VideoStatus.DONE for row in ended)
     _log.info("export %s: %d of %d videos done", shard, done, len(ended))

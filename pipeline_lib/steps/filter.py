@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,11 @@ from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config, FilteringSettings
 from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
-from pipeline_lib.io.poses import (
-    create_poses,
-    read_pose_key,
-    read_poses,
-    read_times,
-    require_pose_key,
-)
+from pipeline_lib.io.pose_writing import create_poses
+from pipeline_lib.io.poses import read_pose_key, read_poses, read_times, require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses, measure_reach
+from pipeline_lib.steps.contents import Published, record_contents
 from pipeline_lib.steps.plan import keep_planned
 
 _log = logging.getLogger(__name__)
@@ -54,6 +50,8 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
     rows = read_table(results.shard(shard).infer(model), STAGE_COLUMNS)
     rows = keep_planned(rows, results, shard)
     ended = [_filter_row(config, results, row) for row in rows]
+    # Before the table: a job killed in between is repeated.
+    _record_poses(results, shard, model, ended)
     write_table(results.shard(shard).filter(model), STAGE_COLUMNS, ended)
     done = sum(row["status"] == VideoStatus.DONE for row in ended)
     _log.info("filter %s: %d of %d videos done", shard, done, len(ended))
@@ -121,6 +119,22 @@ def _filter_row(config: Config, results: Results, row: Mapping[str, str]) -> dic
         return {"video": video, "status": VideoStatus.FAILED, "reason": str(error)}
     seconds = time.perf_counter() - began
     return {"video": video, "status": VideoStatus.DONE, "seconds": seconds, "key": key}
+
+
+def _record_poses(
+    results: Results, shard: str, model: str, ended: Iterable[Mapping[str, Any]]
+) -> None:
+    """Record the hashes of the poses that filtering read and wrote."""
+    published = []
+    for row in ended:
+        if row["status"] == VideoStatus.DONE:
+            source = results.poses(model, row["video"])
+            target = results.filtered(model, row["video"])
+            published += [
+                Published("poses", source, row["video"], require_pose_key(source)),
+                Published("filtered", target, row["video"], row["key"]),
+            ]
+    record_contents(results.shard(shard).contents("filter", model), results.root, published)
 
 
 def _extend_attributes(

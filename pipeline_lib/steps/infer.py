@@ -1,162 +1,179 @@
-"""infer: the poses of every good video of a shard, on warm Dask workers."""
+"""infer: the poses of every good video of a shard, segment by segment, on warm Dask workers."""
 
 import logging
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
-import distributed
-from distributed import Client, LocalCluster
-
-from pipeline_lib.core import versions
-from pipeline_lib.core.config import hash_settings
-from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config, InferenceSettings
+from pipeline_lib.core.settings import Config
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.models.card import ModelCard, read_card
-from pipeline_lib.models.prediction import choose_runtime, count_gpus
-from pipeline_lib.steps.infer_video import InferenceTask, Outcome, infer_video, is_inferred
+from pipeline_lib.steps.infer_planning import (
+    claim_tasks,
+    copy_known,
+    copy_outcome,
+    describe_finished,
+    divide_tasks,
+    list_tasks,
+    remove_leftovers,
+    wait_for_any,
+)
+from pipeline_lib.steps.infer_task import Outcome, VideoTask
+from pipeline_lib.steps.infer_works import WorkRecord
 from pipeline_lib.steps.plan import keep_planned
 
 logger = logging.getLogger(__name__)
 
-INFER_COLUMNS = (*STAGE_COLUMNS, "frames", "undecodable")
+# Frames per second of one worker, and the shares of its time in which frames were decoded, the
+# network ran, and the network waited for frames.
+INFER_COLUMNS = (
+    *STAGE_COLUMNS,
+    "frames",
+    "undecodable",
+    "frames_per_second",
+    "decode_share",
+    "network_share",
+    "wait_share",
+)
 
 
 def run_infer(config: Config, results: Results, shard: str) -> None:
     """Publish the poses of a shard's good videos and one row on how each ended.
+
+    Results that are there are known by their keys and left alone; videos that ended badly
+    before are tried again.
 
     Raises
     ------
     ModelError
         If the model is missing or cannot be loaded.
     StoreError
-        If the shard was not probed.
-    OSError
-        If writing fails: no verdict on a video, the job should be tried again.
+        If the shard was not probed, or if the results folder cannot be written: no verdict on a
+        video, the job should be tried again.
+    CohortposeError
+        If the Dask cluster is lost: the same.
     """
+    try:
+        outcomes = _infer(config, results, shard)
+    except OSError as error:
+        if error.errno is None:
+            # Of Dask's connections; those of file systems have a number.
+            raise CohortposeError(
+                f"lost the Dask cluster ({error}); run again: finished segments are kept"
+            ) from error
+        raise StoreError(
+            f"{error.filename or results.root.resolve()}: {error.strerror}; make room or the "
+            "folder writable and run again: finished segments are kept"
+        ) from error
+    _log_summary(shard, outcomes.values())
+
+
+def _infer(config: Config, results: Results, shard: str) -> dict[str, Outcome]:
     model = config.training.name
-    card = read_card(results.model(model).card)
     rows = read_table(results.shard(shard).probe, PROBE_COLUMNS)
     rows = keep_planned(rows, results, shard)
-    tasks = [
-        _make_task(config, results, row, card) for row in rows if row["status"] == VideoStatus.DONE
-    ]
-    outcomes = {task.video: Outcome.of_finished(task) for task in tasks if is_inferred(task)}
-    # Longest first, so that no worker is left with a long video at the end.
-    waiting = sorted(
-        (task for task in tasks if task.video not in outcomes), key=lambda task: -task.frames
-    )
-    if waiting:
-        logger.info("%d videos to infer, %d done before", len(waiting), len(outcomes))
-        with connect_workers(config.inference, len(waiting)) as client:
-            for outcome in _compute(client, waiting):
-                outcomes[outcome.video] = outcome
-    write_table(
-        results.shard(shard).infer(model),
-        INFER_COLUMNS,
-        [
-            vars(outcomes[row["video"]])
-            if row["video"] in outcomes
-            else {"video": row["video"], "status": row["status"], "reason": row["reason"]}
-            for row in rows
-        ],
-    )
+    tasks = list_tasks(config, results, shard, rows)
+    outcomes = {
+        row["video"]: Outcome(row["video"], VideoStatus(row["status"]), row["reason"])
+        for row in rows
+        if row["status"] != VideoStatus.DONE
+    }
+    record = WorkRecord(results.shard(shard).infer_record(model))
+    for outcome in _infer_tasks(config, results, tasks):
+        outcomes[outcome.video] = record.complete(outcome)
+    ended = [outcomes[row["video"]] for row in rows]
+    write_table(results.shard(shard).infer(model), INFER_COLUMNS, map(_describe_row, ended))
+    return outcomes
 
 
-@contextmanager
-def connect_workers(settings: InferenceSettings, videos: int) -> Iterator[Client]:
-    """Yield a client of the Dask cluster that the settings name.
+def _infer_tasks(config: Config, results: Results, tasks: Iterable[VideoTask]) -> Iterator[Outcome]:
+    """Yield the outcome of every task, whoever computes it."""
+    waiting = list(tasks)
+    while waiting:
+        finished, missing = divide_tasks(waiting)
+        for task in finished:
+            remove_leftovers(task)
+            yield describe_finished(task)
+        with claim_tasks(missing) as (own, taken):
+            yield from _infer_claimed(config, results, own)
+        if taken:
+            wait_for_any(taken)
+        waiting = taken
 
-    Parameters
-    ----------
-    settings
-        ``cluster: local`` starts worker processes here; anything else is a scheduler's address.
-    videos
-        Number of videos to infer: more local workers would be idle.
-    """
-    if settings.cluster != "local":
-        with Client(settings.cluster, timeout="60s") as client:
-            yield client
-        return
-    workers = min(count_workers(settings), videos)
+
+def _infer_claimed(
+    config: Config, results: Results, tasks: Iterable[VideoTask]
+) -> Iterator[Outcome]:
+    """Yield the outcome of every task, which nobody else works on."""
+    # Another run may have ended between our look and our claim.
+    finished, missing = divide_tasks(tasks)
+    yield from map(describe_finished, finished)
+    missing, copied = copy_known(missing, results, config.training.name)
+    yield from copied
+    while missing:
+        # Of several videos with the same bytes the first one is inferred.
+        leaders = {task.key: task for task in reversed(missing)}
+        bad = set()
+        for outcome in _compute(config, list(leaders.values())):
+            yield outcome
+            if outcome.status != VideoStatus.DONE:
+                bad.add(outcome.video)
+        others = [task for task in missing if leaders[task.key] is not task]
+        missing = []
+        for task in others:
+            leader = leaders[task.key]
+            if leader.video in bad:
+                # Only that copy of the file may be.
+                missing.append(task)
+            else:
+                yield copy_outcome(task, Path(leader.output))
+
+
+def _compute(config: Config, tasks: list[VideoTask]) -> Iterator[Outcome]:
+    # Dask, FFmpeg and the runtimes take longer to load than a shard takes that is done already.
+    from pipeline_lib.steps.infer_cluster import connect_workers  # noqa: PLC0415
+    from pipeline_lib.steps.infer_progress import follow_progress  # noqa: PLC0415
+    from pipeline_lib.steps.infer_schedule import schedule_videos  # noqa: PLC0415
+
+    frames = sum(task.frames for task in tasks)
+    logger.info("%d videos to infer, %d frames", len(tasks), frames)
+    longest = config.inference.segment_frames
+    segments = sum(-(-task.frames // longest) for task in tasks)
+    # Long videos are cut into shorter segments where that keeps more workers busy.
     with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            # One video per worker at a time; Dask's own limits would restart a worker at work.
-            memory_limit=0,
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
+        connect_workers(config.inference, max(segments, frames // longest + 1)) as client,
+        follow_progress(client, tasks) as progress,
     ):
-        logger.info("%d workers; dashboard at %s", workers, cluster.dashboard_link)
-        yield client
+        for outcome in schedule_videos(client, tasks, config.inference):
+            progress.note_video(outcome)
+            yield outcome
 
 
-def count_workers(settings: InferenceSettings) -> int:
-    """Return the number of local workers: as set, else one per GPU, else one per core."""
-    if settings.workers is not None:
-        return settings.workers
-    if choose_runtime(settings.runtime) == "torch" and (gpus := count_gpus()):
-        return gpus
-    return count_cores()
+def _describe_row(outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "video": outcome.video,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "key": outcome.key,
+        "frames": outcome.frames,
+        "undecodable": outcome.undecodable,
+    }
+    work = outcome.work
+    if work is None or outcome.frames is None or not work.seconds:
+        return row
+    return row | {
+        "seconds": round(work.seconds, 3),
+        "frames_per_second": round(outcome.frames / work.seconds, 2),
+        "decode_share": round(work.decode / work.seconds, 4),
+        "network_share": round(work.network / work.seconds, 4),
+        "wait_share": round(work.wait / work.seconds, 4),
+    }
 
 
-def count_cores() -> int:
-    """Return the cores this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
-def count_threads(settings: InferenceSettings) -> int:
-    """Return the network's threads in each worker: as set, else the cores shared out."""
-    if settings.threads_per_worker is not None:
-        return settings.threads_per_worker
-    return max(1, count_cores() // count_workers(settings))
-
-
-def _compute(client: Client, tasks: list[InferenceTask]) -> Iterator[Outcome]:
-    """Yield the outcome of each task; a task that kills its worker is tried once more alone."""
-    futures = {client.submit(infer_video, task, pure=False): task for task in tasks}
-    suspects = []
-    for future in distributed.as_completed(list(futures)):
-        task = futures.pop(future)
-        try:
-            yield future.result()
-        except distributed.KilledWorker:
-            # Dask blames every task that waited on a worker that died.
-            suspects.append(task)
-        future.release()
-    for task in suspects:
-        try:
-            yield client.submit(infer_video, task, pure=False).result()
-        except distributed.KilledWorker:
-            reason = "the worker died each time it read this video"
-            yield Outcome(task.video, VideoStatus.QUARANTINED, reason)
-
-
-def _make_task(
-    config: Config, results: Results, row: dict[str, str], card: ModelCard
-) -> InferenceTask:
-    model = config.training.name
-    try:
-        frames = int(row["frames"])
-    except ValueError:
-        raise StoreError(f"probe table: video {row['video']} has no frame count") from None
-    return InferenceTask(
-        video=row["video"],
-        path=row["path"],
-        frames=frames,
-        fps=float(row["fps"]),
-        fingerprint=row["fingerprint"],
-        output=str(results.poses(model, row["video"]).resolve()),
-        model=str(results.model(model).folder.resolve()),
-        key=hash_settings(row["fingerprint"], card.key, card.network_sha256, versions.INFER),
-        runtime=choose_runtime(config.inference.runtime),
-        threads=count_threads(config.inference),
-        batch_size=config.inference.batch_size,
-    )
+def _log_summary(shard: str, outcomes: Iterable[Outcome]) -> None:
+    counts = Counter(outcome.status for outcome in outcomes)
+    told = ", ".join(f"{counts[status]} {status}" for status in VideoStatus if counts[status])
+    logger.info("shard %s: %s", shard, told or "no videos")

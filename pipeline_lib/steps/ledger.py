@@ -21,8 +21,6 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 
 BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)
 
-_REASONS_SHOWN = 5
-
 LedgerRow = dict[str, Any]
 
 
@@ -70,8 +68,8 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
     -------
     list of dict
         One row per video in the sheet's order, with the keys of `ledger_columns`: text,
-        `VideoStatus` for ``status``, int for ``frames``, ``width``, ``height``, float for
-        ``fps``, ``seconds``; None where unknown.
+        `VideoStatus` for ``status``, int for ``frames``, ``undecodable``, ``width``,
+        ``height``, float for ``fps``, ``seconds``; None where unknown.
 
     Raises
     ------
@@ -81,7 +79,7 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
         If the plan or a stage table lacks a column or holds an unknown status.
     """
     videos = read_cohort(Path(config.cohort))
-    shards = _read_plan(results.plan)
+    shards = read_plan(results.plan)
     wanted = wanted_stages(config)
     records = {
         shard: _read_shard(results.shard(shard), config.training.name, wanted)
@@ -111,13 +109,13 @@ def check_ledger(config: Config, results: Results) -> LedgerSummary:
     ------
     CohortposeError
         If a larger share of the videos than ``inference.max_failed_fraction`` failed or is
-        quarantined.
+        quarantined; which ones, and why, is for `status` to list.
     """
     rows = derive_ledger(config, results)
     summary = LedgerSummary(path=results.ledger, counts=count_statuses(rows))
     allowed = config.inference.max_failed_fraction
     if summary.failed_fraction > allowed:
-        raise CohortposeError(_describe_failure(rows, summary, allowed))
+        raise CohortposeError(_describe_failure(summary, allowed))
     return summary
 
 
@@ -136,17 +134,17 @@ def metadata_columns(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
     return ledger_columns(rows)[len(LEDGER_COLUMNS) :]
 
 
-def count_statuses(rows: Iterable[LedgerRow]) -> dict[VideoStatus, int]:
-    """Return the number of videos per status, zeros included."""
-    counts = Counter(row["status"] for row in rows)
-    return {status: counts[status] for status in VideoStatus}
-
-
-def _read_plan(path: Path) -> dict[str, str]:
+def read_plan(path: Path) -> dict[str, str]:
     """Return the shard of each planned video; of several rows the last holds (append-only)."""
     if not path.exists():
         return {}
     return {row["video"]: row["shard"] for row in read_table(path, PLAN_COLUMNS)}
+
+
+def count_statuses(rows: Iterable[LedgerRow]) -> dict[VideoStatus, int]:
+    """Return the number of videos per status, zeros included."""
+    counts = Counter(row["status"] for row in rows)
+    return {status: counts[status] for status in VideoStatus}
 
 
 def _read_shard(
@@ -191,17 +189,19 @@ def _derive_row(
             reason = reason or "no reason recorded"
             break
     facts = records.get("probe", {}).get(video.video, {})
+    inferred = records.get("infer", {}).get(video.video, {})
     return {
         "video": video.video,
         "status": status,
         "stage": reached,
         "reason": reason,
         "frames": _to_int(facts.get("frames")),
+        "undecodable": _to_int(inferred.get("undecodable")),
         "fps": float(facts["fps"]) if facts.get("fps") else None,
         "width": _to_int(facts.get("width")),
         "height": _to_int(facts.get("height")),
         "seconds": seconds,
-        "key": records.get("infer", {}).get(video.video, {}).get("key", ""),
+        "key": inferred.get("key", ""),
     }
 
 
@@ -221,17 +221,10 @@ def _metadata_cells(video: Video, names: Mapping[str, str]) -> LedgerRow:
     return {column: given[name] for column, name in names.items()}
 
 
-def _describe_failure(rows: Sequence[LedgerRow], summary: LedgerSummary, allowed: float) -> str:
-    bad = [row for row in rows if row["status"] in BAD_STATUSES]
-    shown = "\n".join(
-        f"  - {row['video']} ({row['status']} in {row['stage']}): {row['reason']}"
-        for row in bad[:_REASONS_SHOWN]
-    )
-    rest = len(bad) - _REASONS_SHOWN
-    more = f"\n  … and {rest} more in {summary.path}" if rest > 0 else ""
+def _describe_failure(summary: LedgerSummary, allowed: float) -> str:
     counts = ", ".join(f"{summary.counts[status]} {status}" for status in BAD_STATUSES)
+    bad = sum(summary.counts[status] for status in BAD_STATUSES)
     return (
-        f"{len(bad)} of {summary.videos} videos ended badly ({counts}): a share of "
+        f"{bad} of {summary.videos} videos ended badly ({counts}): a share of "
         f"{summary.failed_fraction:.3g}, and inference.max_failed_fraction allows {allowed:.3g}"
-        f"\n{shown}{more}"
     )

@@ -46,8 +46,15 @@ class _Sample:
     fit: FrameFit
 
 
-def run_make_targets(config: Config, results: Results) -> None:
+def run_make_targets(config: Config, results: Results, *, locator: bool = False) -> None:
     """Publish the target store of the imported labels.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    locator
+        Make the targets of the network that finds the animal.
 
     Raises
     ------
@@ -55,6 +62,9 @@ def run_make_targets(config: Config, results: Results) -> None:
         If images cannot be read.
     """
     keep_freed_memory()
+    path = results.targets
+    if locator:
+        config, path = config.for_locator(), results.locator_targets
     labels = read_labels(results.labels)
     samples = _collect_samples(labels, config.targets.scale)
     height = max(sample.fit.padded_size[0] for sample in samples)
@@ -78,7 +88,7 @@ def run_make_targets(config: Config, results: Results) -> None:
     records = [
         SampleRecord(str(one.image), one.split, one.fit.height, one.fit.width) for one in samples
     ]
-    with publish_folder(results.targets) as part:
+    with publish_folder(path) as part:
         group = create_targets(part, layout, records, key)
         # One task per shard: a shard is the unit that one writer may own.
         tasks = [
@@ -89,7 +99,7 @@ def run_make_targets(config: Config, results: Results) -> None:
         ]
         dask.compute(*tasks, scheduler="threads")
         zarr.consolidate_metadata(group.store)
-    logger.info("%d samples of %d x %d px in %s", len(samples), width, height, results.targets)
+    logger.info("%d samples of %d x %d px in %s", len(samples), width, height, path)
 
 
 def _collect_samples(labels: Labels, scale: float) -> list[_Sample]:

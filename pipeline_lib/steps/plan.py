@@ -98,6 +98,15 @@ def keep_planned(rows: list[dict[str, str]], results: Results, shard: str) -> li
     return [row for row in rows if row["video"] not in removed]
 
 
+def measure_file(path: Path) -> tuple[int, int]:
+    """Return size in bytes and time of change; zeros for a missing file, which probe reports."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
 def _plan(
     videos: tuple[Video, ...], results: Results, settings: InferenceSettings
 ) -> tuple[str, ...]:
@@ -168,7 +177,7 @@ def _group(videos: Iterable[Video], settings: InferenceSettings) -> Iterator[lis
     size = 0.0
     limit = settings.shard_gigabytes * _BYTES_PER_GIGABYTE
     for video in videos:
-        bytes_ = _measure_file(video.path)[0]
+        bytes_ = measure_file(video.path)[0]
         if group and (len(group) >= settings.shard_videos or size + bytes_ > limit):
             yield group
             group, size = [], 0.0
@@ -179,22 +188,13 @@ def _group(videos: Iterable[Video], settings: InferenceSettings) -> Iterator[lis
 
 
 def _describe_video(video: Video) -> dict[str, object]:
-    size, modified = _measure_file(video.path)
+    size, modified = measure_file(video.path)
     return {
         "video": video.video,
         "path": video.path,
         "bytes": size,
         "modified_ns": modified,
     }
-
-
-def _measure_file(path: Path) -> tuple[int, int]:
-    """Return size in bytes and time of change; zeros for a missing file, which probe reports."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 @contextmanager

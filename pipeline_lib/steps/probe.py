@@ -17,8 +17,8 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS, VideoStatus
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.io.video import fingerprint_file, probe_video
 from pipeline_lib.steps.plan import keep_planned
+from pipeline_lib.steps.probe_record import ProbeRecord
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ def run_probe(config: Config, results: Results, shard: str) -> None:  # noqa: AR
     """Probe and fingerprint the videos of a shard and publish one row for each.
 
     A video that cannot be used is a row ``quarantined`` with the reason. ``seconds`` stays
-    empty, so that the table is the same to the byte when no video has changed.
+    empty, so that the table is the same to the byte when no video has changed. A good video
+    whose file has not changed since an earlier job probed it is not read again.
 
     Parameters
     ----------
@@ -52,13 +53,18 @@ def run_probe(config: Config, results: Results, shard: str) -> None:  # noqa: AR
     """
     files = results.shard(shard)
     manifest = keep_planned(read_table(files.manifest, MANIFEST_COLUMNS), results, shard)
-    paths = [row["path"] for row in manifest]
-    rows = []
-    for row, record in zip(manifest, examine_apart(paths, _examine), strict=True):
-        rows.append({"video": row["video"], "path": row["path"], **record})
-        if record["status"] != VideoStatus.DONE:
-            _LOG.warning("%s: %s: %s", row["video"], record["status"], record["reason"])
-    write_table(files.probe, PROBE_COLUMNS, rows)
+    record = ProbeRecord(files.probe_record)
+    found: dict[str, Record] = {row["video"]: record.find(row) or {} for row in manifest}
+    unknown = [row for row in manifest if not found[row["video"]]]
+    examined = examine_apart([row["path"] for row in unknown], _examine)
+    for row, facts in zip(unknown, examined, strict=True):
+        found[row["video"]] = {"video": row["video"], "path": row["path"], **facts}
+        if facts["status"] == VideoStatus.DONE:
+            record.add(row, found[row["video"]])
+        else:
+            _LOG.warning("%s: %s: %s", row["video"], facts["status"], facts["reason"])
+    record.write()
+    write_table(files.probe, PROBE_COLUMNS, [found[row["video"]] for row in manifest])
 
 
 def examine_apart(paths: Sequence[str], examine: Callable[[str], Record]) -> Iterator[Record]:
@@ -119,6 +125,9 @@ def _examine(path: str) -> Record:
 
     Python reads it first, so that a failing disk is an `OSError` and not a verdict on the video.
     """
+    # Here, in the processes that need it: OpenCV and FFmpeg take as long to load as all the rest.
+    from pipeline_lib.io.video import fingerprint_file, probe_video  # noqa: PLC0415
+
     try:
         fingerprint = fingerprint_file(Path(path))
         facts = probe_video(Path(path))

@@ -45,6 +45,7 @@ from pipeline_lib.steps.report_videos import (
     summarise_videos,
     tabulate_videos,
 )
+from pipeline_lib.steps.report_work import find_copies, format_duration, read_work, total_work
 
 _HEATMAP_VIDEOS = 40
 _REASONS = 8
@@ -80,6 +81,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
     summaries = summarise_videos(results, config.training.name, rows, pcutoff)
     bodyparts = inputs.bodyparts(config) or _find_bodyparts(summaries)
     counts = count_statuses(rows)
+    works = read_work(results, config.training.name)
     comparison = compare_bodyparts(inputs, bodyparts)
     many = len(summaries) >= _HISTOGRAM_VIDEOS
     histograms = histogram_detection(summaries, bodyparts) if many else {}
@@ -94,7 +96,9 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "tiles": _measure_tiles(rows, summaries, inputs),
         "reasons": group_reasons(rows)[:_REASONS],
         "doubtful": find_doubtful(summaries),
-        "table": tabulate_videos(rows, summaries, bodyparts),
+        "copies": find_copies(rows, works),
+        "work": total_work(works[row["video"]] for row in rows if row["video"] in works),
+        "table": tabulate_videos(rows, summaries, bodyparts, works),
         "bodyparts": bodyparts,
         "colours": colour_bodyparts(bodyparts),
         "summaries": summaries,
@@ -233,7 +237,7 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
         ("Predictions on labelled frames", results.predictions(model)),
         ("The trained network", results.model(model).folder),
         ("Poses as the network gave them, VIDEO.zarr", results.poses(model, "VIDEO").parent),
-        ("Poses after filtering, VIDEO.zarr", results.filtered(model, "VIDEO").parent),
+        ("Poses after filtering, VIDEO.zarr.zip", results.filtered(model, "VIDEO").parent),
         ("Tables for other tools", results.exported(model, "VIDEO", "h5").parent),
         ("Every setting in force", results.config),
         ("Versions, seeds and hashes", results.provenance),
@@ -259,6 +263,7 @@ def _render_page(page: Mapping[str, Any]) -> str:
     )
     environment.filters["number"] = format_number
     environment.filters["fixed"] = format_fixed
+    environment.filters["duration"] = format_duration
     style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template("report.html.j2").render(

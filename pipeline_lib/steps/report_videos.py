@@ -19,6 +19,7 @@ from pipeline_lib.io.poses import read_pose_key, read_poses
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.kernels.summaries import PoseSummary, merge_summaries, summarise_poses
 from pipeline_lib.steps.ledger import BAD_STATUSES, LedgerRow, metadata_columns
+from pipeline_lib.steps.report_work import InferenceWork, find_copies
 
 _log = logging.getLogger(__name__)
 
@@ -106,12 +107,16 @@ def tabulate_videos(
     rows: Sequence[LedgerRow],
     summaries: Mapping[str, VideoSummary],
     bodyparts: Sequence[str],
+    works: Mapping[str, InferenceWork],
 ) -> dict[str, Any]:
     """Return the cohort table as JSON-like data: columns, and rows in the order of columns.
 
     Shares are rounded to three digits, those per bodypart to whole percent: with thousands of
-    videos the page stays light. Unknown is None.
+    videos the page stays light. What inference took is frames per second and the shares of
+    decoding, network and waiting in percent, or the name of the video whose result this is a
+    copy of. Unknown is None.
     """
+    copies = find_copies(rows, works)
     metadata = metadata_columns(rows)
     columns: list[dict[str, Any]] = [
         {"label": "Video", "kind": "name"},
@@ -126,6 +131,7 @@ def tabulate_videos(
         {"label": "fps", "kind": "number"},
         {"label": "Size", "kind": "size"},
         {"label": "Compute", "kind": "duration"},
+        {"label": "Inference", "kind": "work"},
         {"label": "Stage", "kind": "stage"},
         {"label": "Reason", "kind": "reason"},
     ]
@@ -133,7 +139,14 @@ def tabulate_videos(
         "columns": columns,
         "bodyparts": list(bodyparts),
         "rows": [
-            _tabulate_video(row, metadata, summaries.get(row["video"]), bodyparts) for row in rows
+            _tabulate_video(
+                row,
+                metadata,
+                summaries.get(row["video"]),
+                bodyparts,
+                _tabulate_work(works.get(row["video"])) or copies.get(row["video"]),
+            )
+            for row in rows
         ],
     }
 
@@ -199,6 +212,7 @@ def _tabulate_video(
     metadata: Sequence[str],
     summary: VideoSummary | None,
     bodyparts: Sequence[str],
+    work: list[float] | str | None,
 ) -> list[Any]:
     frames, fps = row["frames"], row["fps"]
     size = (
@@ -218,15 +232,23 @@ def _tabulate_video(
         _to_share(summary.mean_detection) if summary else None,
         _to_share(summary.mean_confidence) if summary else None,
         parts,
-        summary.undecodable if summary else None,
+        summary.undecodable if summary else row["undecodable"],
         frames,
         round(frames / fps, 3) if frames and fps else None,
         round(fps, 3) if fps else None,
         size,
         None if row["seconds"] is None else round(row["seconds"], 2),
+        work,
         row["stage"],
         row["reason"],
     ]
+
+
+def _tabulate_work(work: InferenceWork | None) -> list[float] | None:
+    if work is None:
+        return None
+    shares = (round(100 * share) for share in (work.decode, work.network, work.wait))
+    return [float(f"{work.frames_per_second:.3g}"), *shares]
 
 
 def _to_share(value: float) -> float | None:

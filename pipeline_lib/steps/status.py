@@ -6,7 +6,9 @@ Imports stay light (no array library): the answer must come in a blink.
 import csv
 import io
 import json
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from rich import box
@@ -35,10 +37,17 @@ _STYLES = {
 _BAR_WIDTH = 40
 # Nobody reads more in a terminal, and laying out thousands of rows takes seconds.
 _ROWS_SHOWN = 100
+_VIDEOS_NAMED = 3
+# Trying again from inference on helps only what ended there or before.
+_STAGES_TRIED_AGAIN = ("probe", "infer")
 
 
-def show_status(config: Config, results: Results, *, failed: bool, console: Console) -> None:
-    """Show counts per status and the videos that are not done, with their reasons.
+def show_status(
+    config: Config, results: Results, *, failed: bool, console: Console, config_path: Path
+) -> None:
+    """Show the videos that are not done, with their reasons, and last the counts per status.
+
+    The counts come last because they are what stays on the screen at the end of a run.
 
     Parameters
     ----------
@@ -48,6 +57,8 @@ def show_status(config: Config, results: Results, *, failed: bool, console: Cons
         List only the failed and quarantined videos.
     console
         Where to write.
+    config_path
+        Where the config was read from, for the commands that are proposed.
 
     Raises
     ------
@@ -55,8 +66,6 @@ def show_status(config: Config, results: Results, *, failed: bool, console: Cons
         As `pipeline_lib.steps.ledger.derive_ledger`.
     """
     rows = derive_ledger(config, results)
-    counts = count_statuses(rows)
-    console.print(_summarise(counts, len(rows), config.cohort))
     listed = select_rows(rows, failed=failed)
     if listed:
         console.print(_tabulate(listed[:_ROWS_SHOWN]))
@@ -65,8 +74,11 @@ def show_status(config: Config, results: Results, *, failed: bool, console: Cons
             console.print(f"... and {more} more; --format tsv lists all of them")
     elif failed:
         console.print("No video failed or is quarantined.", style="green")
-    else:
-        console.print("Every video is done.", style="green")
+    console.print(_summarise(count_statuses(rows), len(rows), config.cohort))
+    for line in (_tell_undecodable(rows), *_propose_commands(rows, config_path, listed=failed)):
+        if line:
+            # Commands are copied: the terminal may wrap them, we do not.
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def format_status(
@@ -100,7 +112,7 @@ def select_rows(rows: Sequence[LedgerRow], *, failed: bool) -> list[LedgerRow]:
 
 
 def _summarise(counts: dict[VideoStatus, int], videos: int, sheet: str) -> Text:
-    text = Text(f"{sheet}: {videos} video{'s' if videos != 1 else ''}\n", style="bold")
+    text = Text(f"{sheet}: {_count(videos, 'video')}\n", style="bold")
     for status, width in _share_bar(counts, videos).items():
         text.append("█" * width, style=_STYLES[status])
     text.append("\n")
@@ -116,6 +128,40 @@ def _share_bar(counts: dict[VideoStatus, int], videos: int) -> dict[VideoStatus,
         status: max(1, round(_BAR_WIDTH * counts[status] / videos)) if counts[status] else 0
         for status in _STYLES
     }
+
+
+def _tell_undecodable(rows: Sequence[LedgerRow]) -> str:
+    """Return a line on the videos with undecodable frames, the worst named; empty if none."""
+    damaged = sorted(
+        (row for row in rows if row["undecodable"]), key=lambda row: -int(row["undecodable"])
+    )
+    if not damaged:
+        return ""
+    frames = sum(row["undecodable"] for row in damaged)
+    named = ", ".join(f"{row['video']} ({row['undecodable']})" for row in damaged[:_VIDEOS_NAMED])
+    more = ", ..." if len(damaged) > _VIDEOS_NAMED else ""
+    return (
+        f"{_count(len(damaged), 'video')} with {_count(frames, 'undecodable frame')}, kept as rows "
+        f"without a pose: {named}{more}"
+    )
+
+
+def _propose_commands(rows: Sequence[LedgerRow], path: Path, *, listed: bool) -> list[str]:
+    """Return how to list the videos that ended badly and how to try them again."""
+    bad = [row for row in rows if row["status"] in BAD_STATUSES]
+    option = f"--config {shlex.quote(str(path))}"
+    commands = []
+    if bad and not listed:
+        commands.append(f"why:       cohortpose status --failed {option}")
+    if any(row["stage"] in _STAGES_TRIED_AGAIN for row in bad):
+        commands.append(
+            f"try again: cohortpose infer --retry-failed {option}, then snakemake as before"
+        )
+    return commands
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _tabulate(rows: Sequence[LedgerRow]) -> Table:

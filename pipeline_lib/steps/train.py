@@ -4,12 +4,15 @@ import hashlib
 import importlib.metadata
 import logging
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
+from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.ranks import is_first_rank
 from pipeline_lib.core.settings import Config
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets import TargetStore
@@ -17,37 +20,57 @@ from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 
 logger = logging.getLogger(__name__)
 
+# For the first process, which may start later than the others, to find the checkpoints.
+_PATIENCE = 600.0
+_CLAIM = "key.txt"
 
-def run_train(config: Config, results: Results) -> None:
+
+def run_train(config: Config, results: Results, *, locator: bool = False) -> None:
     """Train the configured network and publish it under ``models/NAME``.
 
     A training that was killed goes on from its last checkpoint, provided that it had the same
-    settings and targets; other checkpoints are set aside.
+    settings and targets; other checkpoints are set aside. Several processes of one distributed
+    training may run this; the first one writes.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    locator
+        Train the network that finds the animal, published under ``models/NAME/locator``.
 
     Raises
     ------
     ModelError
         If the settings ask for what cannot be had.
+    PreemptedError
+        If the training was told to stop by SIGTERM or SIGUSR1; the next call goes on. Raised in
+        the first process; the others just end.
     """
     # Lightning and torch take seconds to import: only this verb pays.
     from pipeline_lib.models.export import export_onnx, save_weights  # noqa: PLC0415
-    from pipeline_lib.models.training import (  # noqa: PLC0415
-        TrainedNetwork,
-        is_first_process,
-        train_network,
-    )
+    from pipeline_lib.models.training import TrainedNetwork, train_network  # noqa: PLC0415
 
-    store = TargetStore(results.targets)
+    targets, files = results.targets, results.model(config.training.name)
+    if locator:
+        config, targets, files = config.for_locator(), results.locator_targets, files.locator
+    store = TargetStore(targets)
     skeleton = config.skeleton.with_bodyparts(store.layout.bodyparts)
-    files = results.model(config.training.name)
     key = training_key(config, store)
-    # Lightning starts this verb once per device: one of them writes.
-    if is_first_process():
+    if is_first_rank():
         _claim_checkpoints(files, key)
-    trained: TrainedNetwork = train_network(
-        results.targets, files, config.targets, config.training, skeleton
-    )
-    if not is_first_process():
+    else:
+        _await_claim(files, key)
+    try:
+        trained: TrainedNetwork = train_network(
+            targets, files, config.targets, config.training, skeleton
+        )
+    except PreemptedError:
+        # One process reports: a launcher that sees another one fail may kill the first.
+        if is_first_rank():
+            raise
+        return
+    if not is_first_rank():
         return
     with publish_file(files.weights) as part:
         save_weights(trained.network, part)
@@ -97,9 +120,27 @@ def training_key(config: Config, store: TargetStore) -> str:
 
 def _claim_checkpoints(files: ModelFiles, key: str) -> None:
     """Keep checkpoints of the same training only."""
-    marker = files.checkpoints / "key.txt"
-    if files.checkpoints.exists() and (
-        not marker.exists() or marker.read_text(encoding="utf-8").strip() != key
-    ):
+    if files.checkpoints.exists() and _read_claim(files) != key:
         shutil.rmtree(files.checkpoints)
-    publish_text(marker, key + "\n")
+    publish_text(files.checkpoints / _CLAIM, key + "\n")
+
+
+def _await_claim(files: ModelFiles, key: str) -> None:
+    """Wait until the first process has cleared away what is not of this training."""
+    end = time.monotonic() + _PATIENCE
+    while _read_claim(files) != key:
+        if time.monotonic() > end:
+            raise ModelError(
+                f"{files.checkpoints / _CLAIM}: the first process of this training has not "
+                f"written it for {_PATIENCE:.0f} s; the results must be on a file system that all "
+                "nodes share"
+            )
+        time.sleep(0.1)
+
+
+def _read_claim(files: ModelFiles) -> str:
+    """Return the key of the training that the checkpoints belong to; empty if nobody says."""
+    try:
+        return (files.checkpoints / _CLAIM).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""

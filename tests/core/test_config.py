@@ -90,6 +90,7 @@ def test_a_wrong_value_is_shown_with_its_key(values, key, found):
         ({"training": {"split": {"folds": 3, "fold": 3}}}, r"fold \(3\) must be below folds"),
         ({"training": {"checkpoint": "best"}}, "best needs validation_fraction above 0"),
         ({"training": {"crop": 100}}, r"crop \(100\) must be a multiple of 32"),
+        ({"locating": {"window": 100}}, r"window \(100\) must be a multiple of 32"),
         ({"filtering": {"window": 4}}, r"window \(4\) must be odd"),
         (
             {"filtering": {"method": "savitzky-golay", "window": 3, "order": 3}},
@@ -158,7 +159,7 @@ def test_the_resolved_config_is_a_config(tmp_path):
     # Every setting is there, those not given as well.
     resolved = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert resolved == config.model_dump(mode="json")
-    assert resolved["inference"]["batch_size"] == 8
+    assert resolved["training"]["batch_size"] == 8
 
 
 def test_a_hash_is_that_of_the_canonical_json():
@@ -181,3 +182,23 @@ def test_a_hash_changes_with_every_setting(other):
     assert hash_settings(*other) != hash_settings(TargetSettings(), "v")
     # As integers or decimals, equal settings are equal.
     assert hash_settings(TargetSettings(sigma=8), "v") == hash_settings(TargetSettings(), "v")
+
+
+def test_the_locator_is_the_same_network_on_small_whole_frames():
+    training = {"crop": 288, "epochs": 50, "backbone": "resnet50", "seed": 3}
+    config = parse_config(
+        {"cohort": "c", "targets": {"sigma": 6.0, "stride": 4}, "training": training}
+    )
+    locator = config.for_locator()
+    assert locator.targets == TargetSettings(sigma=6.0, stride=4, scale=0.25)
+    assert locator.training == config.training.model_copy(update={"crop": None})
+    own = {"scale": 0.125, "backbone": "mobilenetv3_small_050", "weights": "none", "epochs": 7}
+    other = parse_config({"cohort": "c", "training": training, "locating": own}).for_locator()
+    assert other.targets.scale == 0.125
+    found = other.training.model_dump()
+    assert {key: found[key] for key in ("backbone", "weights", "epochs", "seed")} == {
+        "backbone": "mobilenetv3_small_050",
+        "weights": "none",
+        "epochs": 7,
+        "seed": 3,
+    }

@@ -1,4 +1,4 @@
-"""Pose files: what is written is read, by us and by xarray, whole or not at all."""
+"""Pose files: what is written is read, by us and by xarray; what is spoilt is told."""
 
 import json
 import subprocess
@@ -15,46 +15,12 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline_lib.io.poses as subject
+import pipeline_lib.io.pose_format as subject
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.io.poses import (
-    create_poses,
-    read_pose_key,
-    read_poses,
-    read_times,
-    require_pose_key,
-    write_poses,
-)
-
-ATTRIBUTES = {"fps": 30.0, "video": "v1", "key": "0123456789abcdef", "versions": {"infer": 1}}
-
-
-def make_poses(frames=3, bodyparts=("nose", "tail"), individuals=("animal",), attributes=None):
-    keypoints, animals = len(bodyparts), len(individuals)
-    size = frames * 2 * keypoints * animals
-    position = np.arange(size, dtype=np.float32).reshape(frames, 2, keypoints, animals)
-    confidence = np.linspace(0, 1, size // 2, dtype=np.float32)
-    return Poses(
-        position=position,
-        confidence=confidence.reshape(frames, keypoints, animals),
-        frame_status=np.zeros(frames, np.uint8),
-        time=np.arange(frames) / 30.0,
-        bodyparts=tuple(bodyparts),
-        individuals=tuple(individuals),
-        attributes=ATTRIBUTES if attributes is None else attributes,
-    )
-
-
-def assert_same(found: Poses, expected: Poses) -> None:
-    for name in ("position", "confidence", "frame_status", "time"):
-        left, right = getattr(found, name), getattr(expected, name)
-        assert left.dtype == right.dtype
-        np.testing.assert_array_equal(left, right)
-    assert found.bodyparts == expected.bodyparts
-    assert found.individuals == expected.individuals
-    assert found.attributes == expected.attributes
-
+from pipeline_lib.io.pose_writing import write_poses
+from pipeline_lib.io.poses import read_pose_key, read_poses, require_pose_key
+from tests.io.pose_examples import assert_same, make_poses
 
 names = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=3, unique=True).map(tuple)
 json_values = st.recursive(
@@ -70,7 +36,7 @@ def any_poses(draw):
     bodyparts, individuals = draw(names), draw(names)
     floats = st.floats(width=32, allow_infinity=False)
     points = (len(bodyparts), len(individuals))
-    reserved = {"format", "format_version", "units"}
+    reserved = set(subject.FORMAT_ATTRIBUTES)
     return Poses(
         position=draw(npst.arrays(np.float32, (frames, 2, *points), elements=floats)),
         confidence=draw(npst.arrays(np.float32, (frames, *points), elements=floats)),
@@ -87,47 +53,21 @@ def any_poses(draw):
 
 
 @settings(max_examples=25, deadline=None)
-@given(any_poses())
-def test_what_is_written_is_read(poses):
+@given(any_poses(), st.sampled_from([".zarr", ".zarr.zip"]))
+def test_what_is_written_is_read(poses, suffix):
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "v.zarr")
+        path = Path(folder, f"v{suffix}")
         write_poses(path, poses)
         assert_same(read_poses(path), poses)
 
 
-@settings(max_examples=25, deadline=None)
-@given(data=st.data(), frames=st.integers(1, 40))
-def test_blocks_of_any_length_make_the_same_file(data, frames):
-    poses = make_poses(frames)
-    cuts = data.draw(st.lists(st.integers(0, frames), max_size=5).map(sorted))
-    # Four frames a chunk and eight a shard, so that forty frames need several of both.
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(subject, "_CHUNK_BYTES", 4 * 16)
-        patch.setattr(subject, "_CHUNKS_PER_SHARD", 2)
-        path = Path(folder, "v.zarr")
-        with create_poses(
-            path, poses.time, poses.bodyparts, poses.individuals, poses.attributes
-        ) as writer:
-            for start, stop in zip([0, *cuts], [*cuts, frames], strict=True):
-                block = slice(start, stop)
-                writer.write(
-                    start, poses.position[block], poses.confidence[block], poses.frame_status[block]
-                )
-        assert_same(read_poses(path), poses)
-        start, stop = sorted(data.draw(st.tuples(*[st.integers(0, frames)] * 2)))
-        np.testing.assert_array_equal(
-            read_poses(path, start, stop).position, poses.position[start:stop]
-        )
-        np.testing.assert_array_equal(read_times(path), poses.time)
-
-
-@pytest.mark.parametrize("consolidated", [True, False])
-def test_xarray_opens_it_by_name(tmp_path, consolidated):
+@pytest.mark.parametrize(("name", "prefix"), [("v.zarr", ""), ("v.zarr.zip", "zip::")])
+def test_xarray_opens_it_by_name(tmp_path, name, prefix):
     poses = make_poses(3, ("náse", "尾"), ("a", "b"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        write_poses(tmp_path / "v.zarr", poses)
-        dataset = xarray.open_zarr(tmp_path / "v.zarr", consolidated=consolidated)
+        write_poses(tmp_path / name, poses)
+        dataset = xarray.open_zarr(f"{prefix}{tmp_path / name}")
     assert dataset.position.dims == ("time", "space", "keypoint", "individual")
     assert dataset.confidence.dims == ("time", "keypoint", "individual")
     assert dataset.frame_status.dims == ("time",)
@@ -142,26 +82,34 @@ def test_xarray_opens_it_by_name(tmp_path, consolidated):
     assert point.sel(space="y").item() == 14
     assert dataset.attrs["fps"] == 30.0
     assert dataset.attrs["versions"] == {"infer": 1}
-    assert dataset.attrs["format_version"] == 1
+    assert dataset.attrs["format_version"] == 2
 
 
-def test_a_video_of_ordinary_length_takes_few_files_and_long_ones_are_cut_inside_shards(tmp_path):
-    write_poses(tmp_path / "v.zarr", make_poses(300))
-    # Seven arrays of two files each, and the group.
-    assert sum(path.is_file() for path in (tmp_path / "v.zarr").rglob("*")) == 15
-    # Two keypoints: 16 bytes a frame, 65536 frames a chunk; 27 hours at 30 frames per second.
-    assert subject._choose_chunks(2_900_000, 2) == (65536, 45 * 65536)
-    # 150 points: 873 frames are 2**20 bytes, cut to 512; 64 chunks make a shard.
-    assert subject._choose_chunks(2_900_000, 150) == (512, 64 * 512)
-    assert subject._choose_chunks(0, 0) == (1, 1)
+def test_xarray_sees_what_has_no_file(tmp_path):
+    write_poses(tmp_path / "v.zarr", make_poses(3))
+    dataset = xarray.open_dataset(tmp_path / "v.zarr", engine="zarr").load()
+    assert dataset.individual.values.tolist() == ["animal"]
+    assert dataset.frame_status.dtype == np.uint8
+    assert dataset.frame_status.values.tolist() == [0, 0, 0]
+    np.testing.assert_array_equal(dataset.position, make_poses(3).position)
+
+
+def test_zarr_opens_it_by_name(tmp_path):
+    write_poses(tmp_path / "v.zarr", make_poses(3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        group = zarr.open_group(tmp_path / "v.zarr", mode="r")
+    assert sorted(group.array_keys()) == sorted(subject.DIMENSIONS)
+    assert group["keypoint"][:].tolist() == ["nose", "tail"]
+    np.testing.assert_array_equal(group["confidence"][1:], make_poses(3).confidence[1:])
 
 
 def test_a_part_is_read_without_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(subject, "_CHUNK_BYTES", 4 * 16)
     path = tmp_path / "v.zarr"
     write_poses(path, make_poses(40))
-    assert zarr.open_array(path / "position").shards == (40, 2, 2, 1)
-    shard = path / "position/c/0/0/0/0"
+    assert zarr.open_group(path)["position"].shards == (40, 2, 2, 1)
+    shard = path / "position/c.0.0.0.0"
     content = bytearray(shard.read_bytes())
     # Spoil the first chunk: frames 0 to 3 are damaged and said to be; the others are fine.
     content[20:24] = b"\xff\xff\xff\xff"
@@ -169,51 +117,6 @@ def test_a_part_is_read_without_the_rest(tmp_path, monkeypatch):
     assert read_poses(path, 4, 6).position[0, 0, 0, 0] == 4 * 4
     with pytest.raises(StoreError, match="damaged pose file"):
         read_poses(path, 0, 4)
-
-
-def test_nothing_is_published_when_the_block_raises(tmp_path):
-    path = tmp_path / "v.zarr"
-    write_poses(path, make_poses(3))
-    with pytest.raises(RuntimeError, match="lost"), create_poses(path, np.zeros(9), "a", "b", {}):
-        raise RuntimeError("lost")
-    assert_same(read_poses(path), make_poses(3))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["v.zarr"]
-
-
-def test_nothing_is_published_when_frames_are_missing(tmp_path):
-    path, poses = tmp_path / "v.zarr", make_poses(3)
-
-    def write_three_of_four():
-        with create_poses(path, np.zeros(4), poses.bodyparts, poses.individuals, {}) as writer:
-            writer.write(0, poses.position, poses.confidence, poses.frame_status)
-
-    with pytest.raises(StoreError, match="3 of 4 frames"):
-        write_three_of_four()
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("start", "frames", "bodyparts", "message"),
-    [
-        (1, 2, "ab", "block starts at frame 1, expected 0"),
-        (0, 3, "ab", "block ends at frame 3 of a video of 2"),
-        (0, 2, "abc", r"position has shape \(2, 2, 3, 1\), expected \(2, 2, 2, 1\)"),
-    ],
-)
-def test_blocks_must_follow_each_other_and_fit(tmp_path, start, frames, bodyparts, message):
-    block = make_poses(frames, bodyparts, "c")
-    path, expected = tmp_path / "v.zarr", make_poses(2, "ab", "c")
-    with create_poses(path, expected.time, "ab", "c", ATTRIBUTES) as writer:
-        with pytest.raises(ValueError, match=message):
-            writer.write(start, block.position, block.confidence, block.frame_status)
-        # A block that was refused leaves no trace.
-        writer.write(0, expected.position, expected.confidence, expected.frame_status)
-    assert_same(read_poses(path), expected)
-
-
-def test_attributes_cannot_pose_as_the_format(tmp_path):
-    with pytest.raises(ValueError, match="units are reserved"):
-        write_poses(tmp_path / "v.zarr", make_poses(attributes={"units": "mm"}))
 
 
 def test_key(tmp_path):
@@ -244,11 +147,11 @@ def test_the_key_is_read_without_heavy_imports(tmp_path):
 
 
 def _drop_shard(path):
-    (path / "position/c/0/0/0/0").unlink()
+    (path / "position/c.0.0.0.0").unlink()
 
 
 def _cut_shard(path):
-    shard = path / "confidence/c/0/0/0"
+    shard = path / "confidence/c.0.0.0"
     shard.write_bytes(shard.read_bytes()[:-3])
 
 
@@ -274,10 +177,10 @@ def _make_foreign(path):
 @pytest.mark.parametrize(
     ("spoil", "message", "key"),
     [
-        (_drop_shard, "incomplete pose file, lacks position/c/0/0/0/0", None),
+        (_drop_shard, "incomplete pose file, lacks position/c.0.0.0.0", None),
         (_drop_metadata, "not a Zarr version 3 group", None),
         (_cut_metadata, "not a Zarr version 3 group", None),
-        (_raise_version, "pose format version 99, expected 1", None),
+        (_raise_version, "pose format version 99, expected 2", None),
         (_make_foreign, "not a pose file", None),
         # What only reading can tell does not make the key unknown.
         (_cut_shard, "damaged pose file", "0123456789abcdef"),
@@ -296,3 +199,20 @@ def test_spoilt_files_are_told(tmp_path, spoil, message, key):
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(StoreError, match="no such pose file"):
         read_poses(tmp_path / "v.zarr")
+
+
+def test_spoilt_packed_files_are_told(tmp_path):
+    path = tmp_path / "v.zarr.zip"
+    write_poses(path, make_poses())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    with pytest.raises(StoreError, match="expected a pose file"):
+        read_poses(path)
+    assert read_pose_key(path) is None
+    # The first entry is the confidence; within it the checksum of the chunk tells.
+    spoilt = bytearray(whole)
+    spoilt[60:64] = bytes(255 - byte for byte in whole[60:64])
+    path.write_bytes(spoilt)
+    with pytest.raises(StoreError, match="damaged pose file"):
+        read_poses(path)
+    assert read_pose_key(path) == "0123456789abcdef"

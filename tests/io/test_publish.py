@@ -1,12 +1,14 @@
 """Publishing: whole or not at all, and nothing left behind."""
 
+import multiprocessing
 import os
 import stat
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from pipeline_lib.io.publish import publish_file, publish_folder, publish_text
+from pipeline_lib.io.publish import publish_file, publish_folder, publish_packed, publish_text
 
 
 class StoppedError(Exception):
@@ -169,3 +171,100 @@ def test_identical_text_is_not_written_again(tmp_path):
     assert path.read_text(encoding="utf-8") == "other\n"
     assert identity(path) != before
     assert names(path.parent) == ["b.txt"]
+
+
+def fill_folder(folder, content="chunk"):
+    (folder / "b").mkdir()
+    (folder / "b" / "c.0").write_text(content)
+    (folder / "a.json").write_text("{}")
+
+
+def test_a_packed_folder_is_one_file(tmp_path):
+    path = tmp_path / "new" / "v.zarr.zip"
+    with publish_packed(path) as folder:
+        fill_folder(folder)
+        assert not path.exists()
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["a.json", "b/c.0"]
+        assert archive.read("b/c.0") == b"chunk"
+        # Readers seek in it.
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert names(path.parent) == ["v.zarr.zip"]
+
+
+def test_the_same_files_packed_are_the_same_bytes(tmp_path):
+    for name, when in (("a.zip", 1e9), ("b.zip", 1.5e9)):
+        with publish_packed(tmp_path / name) as folder:
+            fill_folder(folder)
+            os.utime(folder / "a.json", (when, when))
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+@pytest.mark.parametrize("error", [StoppedError, KeyboardInterrupt])
+def test_a_block_that_raises_leaves_the_old_packed_file(tmp_path, error):
+    path = tmp_path / "v.zip"
+
+    def pack(content, error=None):
+        with publish_packed(path) as folder:
+            fill_folder(folder, content)
+            if error is not None:
+                raise error
+
+    pack("old")
+    before = path.read_bytes()
+    with pytest.raises(error):
+        pack("new", error)
+    assert path.read_bytes() == before
+    pack("new")
+    assert zipfile.ZipFile(path).read("b/c.0") == b"new"
+    assert names(tmp_path) == ["v.zip"]
+
+
+def test_what_a_killed_packer_left_is_removed_by_the_next_one(tmp_path):
+    killed = publish_packed(tmp_path / "v.zip")
+    fill_folder(killed.__enter__())
+    assert len(names(tmp_path)) == 1
+    with publish_packed(tmp_path / "v.zip") as folder:
+        fill_folder(folder)
+    assert names(tmp_path) == ["v.zip"]
+
+
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_sync(handle):
+        done.append(("sync", Path(f"/proc/self/fd/{handle}").readlink()))
+        fsync(handle)
+
+    def note_rename(source, target):
+        done.append(("rename", Path(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_rename)
+    with publish_folder(tmp_path / "v.zarr") as part:
+        fill_folder(part)
+    # In any order: they go to the disk together.
+    wanted = {part, part / "b", part / "b" / "c.0", part / "a.json"}
+    assert set(done[:4]) == {("sync", path) for path in wanted}
+    assert done[4:] == [("rename", tmp_path / "v.zarr"), ("sync", tmp_path)]
+
+
+def _publish_a_folder(path):
+    with publish_folder(path) as part:
+        fill_folder(part)
+
+
+def test_a_forked_process_publishes_too(tmp_path):
+    """It inherits no threads, whatever its parent has published before."""
+    _publish_a_folder(tmp_path / "a")
+    child = multiprocessing.get_context("fork").Process(
+        target=_publish_a_folder, args=(tmp_path / "b",)
+    )
+    child.start()
+    child.join(30)
+    ended = child.exitcode
+    child.kill()
+    assert ended == 0
+    assert (tmp_path / "b" / "b" / "c.0").read_text() == "chunk"

@@ -1,14 +1,19 @@
 """Order and damage, on an index written by hand; images are the names of their frames."""
 
+import errno
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
+import av.error
 import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video_decode import number_packets
 from pipeline_lib.io.video_index import VideoFacts, VideoIndex
 from pipeline_lib.io.video_seek import _check, _seek
-from pipeline_lib.io.video_sequence import FrameSequence
+from pipeline_lib.io.video_sequence import DamageError, FrameSequence
 
 # An open group of pictures: I0 P2 b1 | I5 b3 b4 P6 | I7 P8, in decoding order.
 SHOWN = [0, 2, 1, 5, 3, 4, 6, 7, 8]
@@ -114,6 +119,51 @@ def test_frames_are_not_held_for_ever_by_a_packet_that_stays_silent():
     assert released[:2] == [(0, None), (1, "f1")]
 
 
+def test_a_lost_packet_that_is_not_shown_spoils_its_group():
+    # As those of VP8 that hold a picture to refer to only.
+    shown = [0, 1, 2, 3, -1, 4, 5, 6, 7]
+    sequence = FrameSequence(make_index(shown), range(3, 8), 3)
+    sequence.add(3, "f3")
+    sequence.fail(4)
+    for position in (5, 6, 7, 8):
+        sequence.add(position, f"f{shown[position]}")
+    assert list(sequence.finish()) == [(3, "f3"), (4, None), (5, None), (6, "f6"), (7, "f7")]
+
+
+def test_a_second_picture_of_a_packet_is_ignored():
+    sequence = FrameSequence(make_index(), range(9), 0)
+    outputs = [0, 2, 1, 0, 2, 4, 5, 3, 6, 1, 7, 8, 8]
+    assert play(sequence, outputs) == [f"f{i}" for i in range(9)]
+
+
+def test_strictly_what_is_released_before_a_failure_is_sure():
+    sequence = FrameSequence(make_index(), range(9), 0, strict=True)
+    sequence.add(0, "f0")
+    assert list(sequence.release()) == [(0, "f0")]
+    with pytest.raises(DamageError):
+        sequence.fail(1)
+
+
+def test_strictly_a_silent_packet_is_a_failure():
+    sequence = FrameSequence(make_index(), range(9), 0, strict=True)
+    for position in (0, 2, 4, 5):
+        sequence.add(position, f"f{SHOWN[position]}")
+    assert list(sequence.release()) == [(0, "f0")]
+    with pytest.raises(DamageError):
+        list(sequence.finish())
+
+
+def test_strictly_leading_frames_after_an_entry_may_fail():
+    sequence = FrameSequence(make_index(), range(5, 9), 3, strict=True)
+    assert play(sequence, [3, 4, 5, 6, 7, 8], failed=(4, 5)) == ["f5", "f6", "f7", "f8"]
+
+
+def test_groups_end_where_the_next_keyframe_is_shown():
+    index = make_index()
+    ends = [index.find_group_end(frame) for frame in range(9)]
+    assert ends == [5, 5, 5, 5, 5, 7, 7, 9, 9]
+
+
 def test_entries():
     index = make_index()
     # 3 and 4 are shown before the keyframe that they follow, 5.
@@ -158,3 +208,39 @@ def test_packets_of_another_file_are_refused():
     packets = iter([(0, SimpleNamespace(pos=0)), (1, SimpleNamespace(pos=101))])
     with pytest.raises(VideoError, match="packet 1 is not the one indexed"):
         list(_check(packets, make_index()))
+
+
+def test_packets_that_end_early_are_refused():
+    packets = iter([(0, SimpleNamespace(pos=0)), (1, SimpleNamespace(pos=100))])
+    with pytest.raises(VideoError, match="the file ends after 2 packets, 9 were indexed"):
+        list(_check(packets, make_index()))
+
+
+def fail_with(error: Exception) -> Iterator[SimpleNamespace]:
+    yield SimpleNamespace(size=1)
+    raise error
+
+
+def test_a_container_that_breaks_off_is_read_up_to_there(tmp_path):
+    path = tmp_path / "a.avi"
+    path.write_bytes(b"content")
+    for error in (
+        av.error.InvalidDataError(1, "damaged"),
+        # What FFmpeg says of a damaged file, too; the bytes can be read.
+        av.error.OSError(errno.EIO, "Input/output error"),
+        IndexError("list index out of range"),
+    ):
+        assert [position for position, _ in number_packets(path, fail_with(error), 3)] == [3]
+
+
+def test_a_failing_file_system_is_no_damage(tmp_path, monkeypatch):
+    path = tmp_path / "a.avi"
+    path.write_bytes(b"content")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "open", fail)
+    error = av.error.OSError(errno.EIO, "Input/output error")
+    with pytest.raises(OSError, match="Stale file handle"):
+        list(number_packets(path, fail_with(error)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.io.targets import TargetStore
-from pipeline_lib.models.data import GlobalBatches, PoseData, StoredSamples
+from pipeline_lib.models.data import FILLER, GlobalBatches, PoseData, StoredSamples, share_samples
 from pipeline_lib.steps.make_targets import run_make_targets
 from tests.models.synthetic import tiny_config, write_tiny_labels
 
@@ -67,6 +67,34 @@ def test_a_batch_that_cannot_be_shared():
         GlobalBatches(30, 6, 0, 0, 4)
 
 
+@given(count=st.integers(1, 20), batch_size=st.integers(1, 8), step=st.integers(0, 60))
+def test_a_resumed_training_sees_the_batches_it_has_not_seen(count, batch_size, step):
+    resumed = GlobalBatches(count, batch_size, 0)
+    epoch, seen = divmod(step, len(resumed))
+    resumed.resume(step)
+    # Processes that read ahead ask before the epoch is told, and again after.
+    assert list(resumed) == epoch_of(count, batch_size, epoch)[seen:]
+    resumed.set_epoch(epoch)
+    assert list(resumed) == epoch_of(count, batch_size, epoch)[seen:]
+    resumed.set_epoch(epoch + 1)
+    assert list(resumed) == epoch_of(count, batch_size, epoch + 1)
+
+
+@given(count=st.integers(1, 30), batch_size=st.integers(1, 9), devices=st.integers(1, 4))
+def test_devices_read_each_validation_sample_once_in_as_many_batches(count, batch_size, devices):
+    shares = [share_samples(count, batch_size, rank, devices) for rank in range(devices)]
+    assert len({tuple(map(len, share)) for share in shares}) == 1
+    read = [number for share in shares for batch in share for number in batch]
+    assert sorted(number for number in read if number != FILLER) == list(range(count))
+    assert read.count(FILLER) < devices
+    assert max(map(len, shares[0])) <= max(1, batch_size // devices)
+
+
+def test_validation_shared_by_hand():
+    assert share_samples(5, 4, 0, 2) == [[0, 2], [4]]
+    assert share_samples(5, 4, 1, 2) == [[1, 3], [FILLER]]
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     results = Results(tmp_path_factory.mktemp("data"))
@@ -102,6 +130,15 @@ def test_validation_comes_in_order_with_its_maps(store):
     assert score.dtype == torch.float32
     for place, number in enumerate(samples):
         np.testing.assert_array_equal(score[place], stored.read("score_map", number))
+
+
+def test_a_filler_has_no_label(store):
+    samples = StoredSamples(store, "validation", with_maps=True)
+    filler = samples[FILLER]
+    assert torch.isnan(filler.keypoint).all()
+    assert not filler.maps.mask.any()
+    assert samples[0].maps.mask.any()
+    assert filler.maps.score.shape == samples[0].maps.score.shape
 
 
 def test_processes_read_what_one_process_reads(store):

@@ -1,21 +1,20 @@
-"""The exported network: the same numbers in every runtime, batch and size."""
+"""The exported network: the same numbers as PyTorch's, in every batch and size."""
 
 import logging
 import sys
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
+from timm.layers import Conv2dSame
 
-from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.kernels.score_maps import decode_peaks
 from pipeline_lib.models.backbone import Backbone
-from pipeline_lib.models.export import export_onnx
+from pipeline_lib.models.export import _pad_by_constant, export_onnx
 from pipeline_lib.models.network import DeployedNetwork, PoseNetwork
-from pipeline_lib.models.prediction import Predictor, choose_runtime, count_gpus, load_predictor
-from tests.models.synthetic import BODYPARTS, TINY_BACKBONE, write_tiny_model
+from tests.models.synthetic import BODYPARTS, TINY_BACKBONE
 from tests.models.synthetic import REFINEMENT_SCALE as SCALE
 
 
@@ -28,14 +27,6 @@ def make_network(name=TINY_BACKBONE, stride=8):
         for _ in range(40):
             network(torch.rand(4, 3, 64, 96))
     return network.eval()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A model folder as training leaves it, untrained."""
-    files = ModelFiles(tmp_path_factory.mktemp("model"))
-    write_tiny_model(files, scale=0.5)
-    return files
 
 
 def make_frames(count, height, width, seed=0):
@@ -90,83 +81,26 @@ def test_exporting_is_quiet_and_leaves_things_as_they_were(tmp_path, capfd):
     assert sys.stdout is stdout
 
 
-@pytest.mark.parametrize("runtime", ["onnx", "torch"])
-def test_predictions_do_not_depend_on_the_batch(model, runtime):
-    predictor = load_predictor(model, runtime, threads=1)
-    frames = list(make_frames(8, 100, 150))
-    whole, confidence = predictor.predict(frames)
-    assert whole.shape == (8, 2, len(BODYPARTS), 1)
-    assert confidence.shape == (8, len(BODYPARTS), 1)
-    for size in (1, 3):
-        parts = [predictor.predict(frames[at : at + size]) for at in range(0, 8, size)]
-        position = np.concatenate([part[0] for part in parts])
-        np.testing.assert_allclose(position, whole, atol=1e-3)
-        np.testing.assert_allclose(np.concatenate([p[1] for p in parts]), confidence, atol=1e-4)
+def test_padding_is_constant_in_the_file_and_as_it_was_in_the_network(tmp_path):
+    """A runtime merges a constant padding with the convolution that follows."""
+    network = make_network("tf_efficientnet_lite0")
+    padded = sum(type(layer) is Conv2dSame for layer in network.modules())
+    assert padded == 5
+    export_onnx(network, SCALE, tmp_path / "network.onnx")
+    graph = onnx.load(str(tmp_path / "network.onnx")).graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("Pad") == 5
+    # "Same" padding is a matter of ceiling the quotient of size and stride.
+    assert "Ceil" not in kinds
+    assert sum(type(layer) is Conv2dSame for layer in network.modules()) == padded
 
 
-def test_runtimes_agree(model):
-    frames = list(make_frames(3, 100, 150))
-    position, confidence = load_predictor(model, "onnx", threads=1).predict(frames)
-    by_torch, confidence_by_torch = load_predictor(model, "torch", threads=1).predict(frames)
-    np.testing.assert_allclose(by_torch, position, atol=1e-2)
-    np.testing.assert_allclose(confidence_by_torch, confidence, atol=1e-4)
-    assert position.dtype == by_torch.dtype == np.float32
-
-
-class FixedRuntime:
-    """Says that every bodypart is at a place of the network's input, by its number."""
-
-    name = "fixed"
-
-    def __init__(self):
-        self.shapes = []
-
-    def locate(self, frames):
-        self.shapes.append(frames.shape)
-        position = np.zeros((len(frames), len(BODYPARTS), 2), np.float32)
-        position[..., 0] = np.arange(len(BODYPARTS))
-        position[..., 1] = 10 + np.arange(len(frames))[:, None]
-        return position, np.full(position.shape[:2], 0.5, np.float32)
-
-
-def test_positions_are_in_pixels_of_the_frame(model):
-    """At half size, network pixel n has its centre at frame pixel 2n + 0.5."""
-    runtime = FixedRuntime()
-    predictor = Predictor(load_predictor(model, "onnx", threads=1).card, runtime)
-    position, confidence = predictor.predict(list(make_frames(2, 100, 150)))
-    assert runtime.shapes == [(2, 64, 96, 3)]
-    assert position[1, :, :, 0].tolist() == [[0.5, 2.5, 4.5], [22.5, 22.5, 22.5]]
-    assert position[0, 1, :, 0].tolist() == [20.5, 20.5, 20.5]
-    assert confidence.shape == (2, 3, 1)
-
-
-@pytest.mark.parametrize("runtime", ["onnx", "torch"])
-@pytest.mark.parametrize("content", [None, b"", b"no network"])
-def test_a_model_that_cannot_be_loaded(model, tmp_path, runtime, content):
-    files = ModelFiles(tmp_path)
-    files.card.write_bytes(model.card.read_bytes())
-    if content is not None:
-        files.network.write_bytes(content)
-        files.weights.write_bytes(content)
-    with pytest.raises(ModelError, match=r"network\.(onnx|pt): .* cannot load it .*; run train"):
-        load_predictor(files, runtime)
-
-
-def test_no_model(tmp_path):
-    with pytest.raises(ModelError, match=r"model\.json: no model; run train"):
-        load_predictor(ModelFiles(tmp_path))
-
-
-def test_auto_is_by_the_hardware(monkeypatch):
-    monkeypatch.setattr("pipeline_lib.models.prediction.count_gpus", lambda: 0)
-    assert choose_runtime("auto") == "onnx"
-    monkeypatch.setattr("pipeline_lib.models.prediction.count_gpus", lambda: 2)
-    assert choose_runtime("auto") == "torch"
-    assert choose_runtime("onnx") == "onnx"
-
-
-@pytest.mark.parametrize("visible", ["", "-1", " "])
-def test_hidden_gpus_do_not_count(monkeypatch, visible):
-    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/nvidia-smi")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert count_gpus() == 0
+@pytest.mark.parametrize("kernel", [2, 3, (3, 5), 7])
+@pytest.mark.parametrize("stride", [1, 2, (2, 1)])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_constant_padding_gives_what_same_padding_gives(kernel, stride, dilation):
+    torch.manual_seed(0)
+    layer = Conv2dSame(4, 6, kernel, stride, dilation=dilation, groups=2, bias=True)
+    image = torch.rand(2, 4, 12, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(_pad_by_constant(layer)(image), layer(image), rtol=0, atol=0)

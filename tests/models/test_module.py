@@ -92,7 +92,7 @@ def test_every_point_weighs_the_same():
 
 def test_decay_spares_biases_and_norms(monkeypatch):
     module = make_module(weight_decay=0.3, learning_rate=0.01)
-    trainer = SimpleNamespace(estimated_stepping_batches=10)
+    trainer = SimpleNamespace(max_epochs=5, datamodule=SimpleNamespace(steps_per_epoch=2))
     monkeypatch.setattr(PoseTraining, "trainer", trainer)
     optimizer = module.configure_optimizers()["optimizer"]
     decay = {

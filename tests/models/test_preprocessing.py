@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.models.preprocessing import FrameFit, lay_frame
+from pipeline_lib.models.preprocessing import FrameFit, lay_frame, lay_frames
 
 NAN = np.nan
 
@@ -100,3 +100,24 @@ def test_padding_is_black_and_at_the_right_and_bottom():
 def test_a_frame_that_fits_is_not_touched():
     frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     np.testing.assert_array_equal(lay_frame(frame, FrameFit.of(64, 96, 1.0)), frame)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_batch_is_filled_up_with_black(scale):
+    frames = np.random.default_rng(0).integers(1, 256, (2, 40, 50, 3), dtype=np.uint8)
+    fit = FrameFit.of(40, 50, scale)
+    batch = lay_frames(list(frames), fit, 3)
+    assert batch.shape == (3, *fit.padded_size, 3)
+    for row, frame in zip(batch, frames, strict=False):
+        np.testing.assert_array_equal(row, lay_frame(frame, fit))
+    assert not batch[2].any()
+
+
+def test_one_frame_that_fits_is_not_copied():
+    """A flipped or cropped view is: runtimes take contiguous memory."""
+    frame = np.zeros((64, 96, 3), np.uint8)
+    fit = FrameFit.of(64, 96, 1.0)
+    assert np.shares_memory(lay_frames([frame], fit, 1), frame)
+    flipped = lay_frames([frame[::-1]], fit, 1)
+    assert flipped.flags.c_contiguous
+    assert flipped.shape == (1, 64, 96, 3)

@@ -139,3 +139,19 @@ def test_a_file_of_weights(project, sheet, tmp_path):
     assert problem == f"`training.weights`: {weights}: no such file (or: package, timm, none)"
     weights.touch()
     assert check_run(values)[0].training.weights == str(weights)
+
+
+def test_the_settings_of_locating_count_where_it_is_wanted(project, sheet, tmp_path):
+    weights = tmp_path / "w.pth"
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "targets": {"scale": 0.25},
+        "locating": {"weights": str(weights)},
+    }
+    assert check_run(values)[0].locating.scale == 0.25
+    values["locating"]["enabled"] = True
+    assert list(problems_of(values)) == [
+        f"`locating.weights`: {weights}: no such file (or: package, timm, none)",
+        "`locating.scale`: 0.25 must be below `targets.scale`, 0.25",
+    ]

@@ -15,7 +15,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels_deeplabcut import read_deeplabcut
-from pipeline_lib.io.poses import write_poses
+from pipeline_lib.io.pose_writing import write_poses
 from pipeline_lib.io.video import VideoReader, probe_video
 from pipeline_lib.kernels.rendering_animal import BODYPARTS
 from pipeline_lib.steps.demo import DemoSettings, write_demo

@@ -119,7 +119,7 @@ def results(tmp_path, monkeypatch):
         name="pose", scale=1.0, stride=8, skeleton=Skeleton(bodyparts=BODYPARTS)
     )
     predictor = Predictor(card, ReadsTheRed())
-    monkeypatch.setattr(subject, "load_predictor", lambda *_, **__: predictor)
+    monkeypatch.setattr(subject, "load_pose_predictor", lambda *_, **__: predictor)
     return results
 
 
@@ -154,7 +154,7 @@ def test_evaluating_twice_gives_the_same_files(results):
 def test_a_model_of_other_bodyparts_is_refused(results, monkeypatch):
     card = ModelCard.model_construct(name="pose", skeleton=Skeleton(bodyparts=("nose",)))
     predictor = Predictor(card, ReadsTheRed())
-    monkeypatch.setattr(subject, "load_predictor", lambda *_, **__: predictor)
+    monkeypatch.setattr(subject, "load_pose_predictor", lambda *_, **__: predictor)
     with pytest.raises(ModelError, match="locates nose; the labels have red, green, blue: run tr"):
         run_evaluate(tiny_config(), results)
 

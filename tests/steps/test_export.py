@@ -11,7 +11,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.tables import STAGE_COLUMNS
 from pipeline_lib.io.exports_deeplabcut import read_deeplabcut_predictions
-from pipeline_lib.io.poses import write_poses
+from pipeline_lib.io.pose_writing import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.export import EXPORT_COLUMNS, run_export
 

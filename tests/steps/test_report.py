@@ -23,10 +23,11 @@ from pipeline_lib.core.tables import (
     PROBE_COLUMNS,
     STAGE_COLUMNS,
 )
-from pipeline_lib.io.poses import write_poses
+from pipeline_lib.io.pose_writing import write_poses
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps import report_videos
 from pipeline_lib.steps.report import embed_json, flatten_record, write_report
+from pipeline_lib.steps.report_work import InferenceWork
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 EVIL = "<script>document.title='broken'</script>"
@@ -78,7 +79,7 @@ def run(tmp_path):
     probe = [{"video": video, "seconds": 1.0, **facts} for video in names[:2]]
     probe.append({"video": "broken", "status": "quarantined", "reason": f"no stream {EVIL}"})
     write_table(shard.probe, PROBE_COLUMNS, probe)
-    done = [{"video": video, "status": "done", "seconds": 2.0, "key": "k"} for video in names[:2]]
+    done = [{"video": video, "status": "done", "seconds": 2.0, "key": video} for video in names[:2]]
     for path in (shard.infer("pose"), shard.filter("pose"), shard.export("pose")):
         write_table(path, STAGE_COLUMNS, done)
     make_poses(results, "good", 0.9)
@@ -315,12 +316,73 @@ def test_ten_thousand_videos_stay_below_six_megabytes():
     summary = report_videos.VideoSummary(123456, 12, values, values)
     row = {
         "video": "session-2025-06-01-mouse-000", "status": "done", "stage": "export",
-        "reason": "", "frames": 123456, "fps": 29.97, "width": 1920, "height": 1080,
-        "seconds": 1234.5, "key": "0123456789abcdef", "group": "control", "dose": "10 mg/kg",
+        "reason": "", "frames": 123456, "undecodable": 12, "fps": 29.97,
+        "width": 1920, "height": 1080, "seconds": 1234.5, "key": "0123456789abcdef",
+        "group": "control", "dose": "10 mg/kg",
     }  # fmt: skip
-    table = report_videos.tabulate_videos([row] * 10_000, {row["video"]: summary}, parts)
+    works = {row["video"]: InferenceWork(1, 123456, 6789.0, 0.31, 0.92, 0.05)}
+    table = report_videos.tabulate_videos([row] * 10_000, {row["video"]: summary}, parts, works)
     assert len(table["rows"]) == 10_000
     assert len(embed_json(table)) < 5_000_000
+
+
+def time_inference(results, **rows):
+    """Rewrite how inference ended, with what it took."""
+    path = results.shard("s0").infer("pose")
+    figures = ("frames", "decode_share", "network_share", "wait_share")
+    table = [{"video": video, "status": "done", **row} for video, row in rows.items()]
+    write_table(path, (*STAGE_COLUMNS, *figures), table)
+
+
+def took(key, frames, seconds, shares):
+    names = ("decode_share", "network_share", "wait_share")
+    shares = dict(zip(names, shares, strict=True))
+    return {"key": key, "frames": frames, "seconds": seconds, **shares}
+
+
+def read_work_cells(page):
+    data = json.loads(page.all("script", type="application/json")[0]["text"])
+    at = [column["label"] for column in data["columns"]].index("Inference")
+    return [row[at] for row in data["rows"]]
+
+
+def test_what_inference_took_is_in_the_table_and_added_up(run):
+    time_inference(
+        run[1],
+        good=took("k1", 600, 20.0, (0.25, 0.9, 0.08)),
+        weak=took("k2", 3000, 60.0, (0.45, 0.5, 0.48)),
+    )
+    page = read_page(*run)
+    assert read_work_cells(page) == [[30.0, 25, 90, 8], [50.0, 45, 50, 48], None]
+    (panel,) = page.all("div", class_="panel work-total")
+    text = " ".join(panel["text"].split())
+    assert "3 600frames of 2 of 3 videos" in text
+    assert "1:20 minof worker time" in text
+    assert "45frames/s of a worker" in text
+    # A quarter of the time was that of "good".
+    assert "network 60 %" in text
+    assert "waiting for frames 38 %" in text
+    assert "decoding in parallel 40 %" in text
+    (lanes,) = page.all("span", class_="lanes")
+    assert lanes["style"] == "--n:60.0%;--w:38.0%;--d:40.0%"
+
+
+def test_where_nothing_is_known_of_inference_nothing_is_said(run):
+    time_inference(run[1], good={"key": "a"}, weak={"key": "b"})
+    page = read_page(*run)
+    assert read_work_cells(page) == [None, None, None]
+    assert page.all("div", class_="panel work-total") == []
+    assert "same file" not in page.all("ul", class_="panel attention")[0]["text"]
+
+
+def test_a_copied_result_says_whose_it_is(run):
+    time_inference(run[1], good={"key": "k"}, weak=took("k", 600, 20.0, (0.25, 0.9, 0.08)))
+    page = read_page(*run)
+    assert read_work_cells(page) == ["weak", [30.0, 25, 90, 8], None]
+    (attention,) = page.all("ul", class_="panel attention")
+    text = " ".join(attention["text"].split())
+    assert "1 video of the sheet is byte for byte the same file as another" in text
+    assert "good = weak" in text
 
 
 # ---- pieces
@@ -423,6 +485,24 @@ def test_a_browser_shows_the_cohort_without_complaint(run, tmp_path):
 
 
 @needs_browser
+def test_a_browser_shows_what_inference_took(run, tmp_path):
+    time_inference(run[1], good={"key": "k"}, weak=took("k", 600, 20.0, (0.25, 0.9, 0.08)))
+    page, complaints = browse(write_report(*run), tmp_path)
+    assert complaints == []
+    said = (
+        "30.0 frames/s of a worker: network 90 %, waiting for frames 8 %; decoding in parallel 25 %"
+    )
+    (pace,) = page.all("span", class_="pace")
+    assert pace["data-tip"] == said
+    assert pace["text"] == f"30.0/s{said}"
+    _, small = page.all("span", class_="lanes")
+    assert re.sub(r"\s", "", small["style"]) == "--n:90%;--w:8%;--d:25%;"
+    (copy,) = page.all("span", class_="copy")
+    assert copy["text"] == "= weak"
+    assert copy["data-tip"] == "The same file as weak: analysed once"
+
+
+@needs_browser
 def test_thousands_of_videos_are_paged(tmp_path):
     names = [f"video{index:05d}" for index in range(3000)]
     config, results = make_cohort(tmp_path, names)
@@ -438,6 +518,8 @@ def test_thousands_of_videos_are_paged(tmp_path):
     [
         ("sort('Detected')", ["weak", "good", "broken"]),
         ("sort('Detected'); sort('Detected')", ["good", "weak", "broken"]),
+        ("sort('Inference')", ["weak", "good", "broken"]),
+        ("sort('Inference'); sort('Inference')", ["good", "weak", "broken"]),
         ("sort('dose'); sort('dose')", ["broken", "weak", "good"]),
         ("search('no stream')", ["broken"]),
         ("document.querySelector('[data-status=quarantined]').click()", ["broken"]),
@@ -445,6 +527,11 @@ def test_thousands_of_videos_are_paged(tmp_path):
     ],
 )
 def test_the_table_sorts_and_filters(run, tmp_path, action, expected):
+    time_inference(
+        run[1],
+        good=took("k1", 1000, 2.0, (0.2, 0.9, 0.0)),
+        weak=took("k2", 90, 1.0, (0.2, 0.9, 0.0)),
+    )
     text = write_report(*run).read_text(encoding="utf-8")
     # The page's policy lets no other script run: the copy that is driven has none.
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)

@@ -3,6 +3,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,14 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.status import format_status, show_status
+
+INFER_COLUMNS = (*STAGE_COLUMNS, "undecodable")
+CONFIG = Path("my runs/config.yaml")
+LIST = "why:       cohortpose status --failed --config 'my runs/config.yaml'"
+TRY_AGAIN = (
+    "try again: cohortpose infer --retry-failed --config 'my runs/config.yaml', "
+    "then snakemake as before"
+)
 
 
 @pytest.fixture
@@ -29,10 +38,10 @@ def run(tmp_path):
     probe.append({"video": "empty", "status": "quarantined", "reason": "0 bytes [red]x[/red]"})
     write_table(shard.probe, PROBE_COLUMNS, probe)
     infer = [
-        {"video": "good", "status": "done", "key": "k"},
+        {"video": "good", "status": "done", "key": "k", "undecodable": 0},
         {"video": "lost", "status": "failed", "reason": "worker lost"},
     ]
-    write_table(shard.infer("pose"), STAGE_COLUMNS, infer)
+    write_table(shard.infer("pose"), INFER_COLUMNS, infer)
     for path in (shard.filter("pose"), shard.export("pose")):
         write_table(path, STAGE_COLUMNS, [{"video": "good", "status": "done"}])
     return parse_config({"cohort": str(sheet)}), results
@@ -40,8 +49,12 @@ def run(tmp_path):
 
 def show(run, **options):
     console = Console(file=io.StringIO(), width=120)
-    show_status(*run, console=console, **options)
+    show_status(*run, console=console, config_path=CONFIG, **options)
     return console.file.getvalue()
+
+
+def last_lines(text, number):
+    return [line.rstrip() for line in text.splitlines()[-number:]]
 
 
 def test_people_see_counts_and_what_is_not_done(run):
@@ -52,6 +65,74 @@ def test_people_see_counts_and_what_is_not_done(run):
     assert ["lost", "failed", "infer", "worker", "lost"] in lines
     assert ["later", "pending", "probe", "waiting", "for", "infer"] in lines
     assert not any(line[:1] == ["good"] for line in lines)
+
+
+def test_the_last_lines_count_and_say_what_to_do(run):
+    text = show(run, failed=False)
+    counts = "1 done   1 pending   1 failed   1 quarantined"
+    assert last_lines(text, 3) == [counts, LIST, TRY_AGAIN]
+    assert text.count("quarantined   ") == text.count("4 videos") == 1
+    # Who has just listed them knows how to.
+    assert last_lines(show(run, failed=True), 2) == [counts, TRY_AGAIN]
+
+
+def test_a_good_end_is_counted_too(run):
+    write_table(Path(run[0].cohort), ("video", "path"), [{"video": "good", "path": "good.mp4"}])
+    text = show(run, failed=False)
+    assert last_lines(text, 1) == ["1 done   0 pending   0 failed   0 quarantined"]
+    # Nothing else but the sheet and the bar.
+    assert len(text.splitlines()) == 3
+
+
+def test_inference_is_not_proposed_for_what_failed_after_it(run):
+    config, results = run
+    bad = [{"video": "good", "status": "failed", "reason": "no space"}]
+    write_table(results.shard("s0").export("pose"), STAGE_COLUMNS, bad)
+    sheet = Path(config.cohort)
+    write_table(sheet, ("video", "path"), [{"video": "good", "path": "good.mp4"}])
+    assert last_lines(show(run, failed=False), 2) == [
+        "0 done   0 pending   1 failed   0 quarantined",
+        LIST,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        ((0, 0, 0, 0, 0), None),
+        (
+            (0, 0, 0, 1, 0),
+            "1 video with 1 undecodable frame, kept as rows without a pose: v3 (1)",
+        ),
+        (
+            (4, 0, 9, 1, 2),
+            (
+                "4 videos with 16 undecodable frames, kept as rows without a pose: "
+                "v2 (9), v0 (4), v4 (2), ..."
+            ),
+        ),
+    ],
+)
+def test_undecodable_frames_are_said_the_worst_video_first(tmp_path, frames, said):
+    results = Results(tmp_path / "results")
+    names = [f"v{index}" for index in range(len(frames))]
+    sheet = tmp_path / "cohort.tsv"
+    write_table(sheet, ("video", "path"), [{"video": v, "path": f"{v}.mp4"} for v in names])
+    plan = [{"video": video, "shard": "s0", "state": "planned"} for video in names]
+    write_table(results.plan, ("video", "shard", "state"), plan)
+    shard = results.shard("s0")
+    done = [
+        {"video": video, "status": "done", "undecodable": number}
+        for video, number in zip(names, frames, strict=True)
+    ]
+    plain = [{"video": video, "status": "done"} for video in names]
+    write_table(shard.probe, PROBE_COLUMNS, plain)
+    write_table(shard.infer("pose"), INFER_COLUMNS, done)
+    for path in (shard.filter("pose"), shard.export("pose")):
+        write_table(path, STAGE_COLUMNS, plain)
+    lines = show((parse_config({"cohort": str(sheet)}), results), failed=False).splitlines()
+    assert lines[2].startswith("5 done")
+    assert lines[3:] == ([said] if said else [])
 
 
 def test_markup_in_a_reason_is_text(run):
@@ -89,6 +170,7 @@ def test_scripts_get_json(run):
     assert record["counts"] == {"pending": 1, "done": 1, "failed": 1, "quarantined": 1}
     assert [row["video"] for row in record["videos"]] == ["good", "later", "lost", "empty"]
     assert record["videos"][0]["frames"] == 10
+    assert [row["undecodable"] for row in record["videos"]] == [0, None, None, None]
     assert record["videos"][3]["frames"] is None
 
 

@@ -15,10 +15,12 @@ import torch
 from pipeline_lib.core.config import hash_settings, write_resolved_config
 from pipeline_lib.core.errors import ModelError, StoreError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings import LocatingSettings
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
+from pipeline_lib.models.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.history import HistoryWriter
-from pipeline_lib.models.prediction import load_predictor
+from pipeline_lib.models.prediction import RuntimeOptions, load_predictor
 from pipeline_lib.steps.make_targets import run_make_targets
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.synthetic import BODYPARTS, draw_discs, tiny_config, write_tiny_labels
@@ -169,6 +171,7 @@ import os, signal, sys
 from pathlib import Path
 from pipeline_lib.core.config import read_config
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings import LocatingSettings
 from pipeline_lib.models.history import HistoryWriter
 from pipeline_lib.steps.train import run_train
 
@@ -337,9 +340,39 @@ def test_it_learns(tmp_path):
     loss = history.loc[history["metric"] == "train_loss", "value"].to_numpy()
     assert loss[-3:].mean() < 0.5 * loss[:3].mean()
     points = np.array([[20.0, 40.0], [44.0, 20.0], [30.0, 12.0]])
-    predictor = load_predictor(results.model("pose"), "onnx", threads=1)
+    predictor = load_predictor(results.model("pose"), RuntimeOptions("onnx", threads=1))
     position, _ = predictor.predict([draw_discs(points, (64, 64))])
     assert np.linalg.norm(position[0, :, :, 0].T - points, axis=1).max() < 8.0
+
+
+def test_the_locator_is_trained_on_small_whole_frames_beside_the_network(tmp_path):
+    """And leaves the network, its targets and its checkpoints alone."""
+    results = Results(tmp_path / "results")
+    write_tiny_labels(results)
+    base = tiny_config(epochs=2, crop=32)
+    config = base.model_copy(update={"locating": LocatingSettings(scale=0.5, epochs=1)})
+    run_make_targets(config, results, locator=True)
+    run_train(config, results, locator=True)
+    assert not results.targets.exists()
+    assert not results.model("pose").card.exists()
+    store, locator = TargetStore(results.locator_targets), results.model("pose").locator
+    assert (store.layout.height, store.layout.width, store.layout.scale) == (32, 32, 0.5)
+    card = read_card(locator.card)
+    assert (card.scale, card.training.epochs, card.training.settings["crop"]) == (0.5, 1, None)
+    assert card.key == training_key(config.for_locator(), store)
+    before = locator.card.read_bytes(), store.key
+
+    run_make_targets(config, results)
+    run_train(config, results)
+    card = read_card(results.model("pose").card)
+    assert (card.scale, card.training.epochs, card.training.settings["crop"]) == (1.0, 2, 32)
+    assert (locator.card.read_bytes(), TargetStore(results.locator_targets).key) == before
+    options = RuntimeOptions("onnx", threads=1)
+    settings = config.locating.model_copy(update={"enabled": True, "window": 32, "pcutoff": 1.0})
+    predictor = load_pose_predictor(results.model("pose"), options, settings)
+    frames = [draw_discs(np.full((3, 2), 30.0), (64, 64))]
+    whole = load_predictor(results.model("pose"), options).predict(frames)
+    np.testing.assert_array_equal(predictor.predict(frames)[0], whole[0])
 
 
 def test_without_targets_it_says_what_to_run(tmp_path):

@@ -77,6 +77,26 @@ class Run:
         )
         return Ended(done.returncode, done.stdout)
 
+    def watch(self, command: list[str], act: Callable[[], object], cwd: Path = REPOSITORY) -> Ended:
+        """Run a command and do something now and then until it has ended."""
+        said = self.folder / "watched.log"
+        with said.open("w") as log:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).parent / command[0]), *command[1:]],
+                cwd=cwd,
+                env=_environment(),
+                stdout=log,
+                stderr=log,
+            )
+            try:
+                while process.poll() is None:
+                    act()
+                    time.sleep(0.05)
+            finally:
+                process.kill()
+                process.wait()
+        return Ended(process.returncode, said.read_text())
+
     def kill_when(self, condition: Callable[[], bool], cwd: Path = REPOSITORY) -> None:
         """Start Snakemake; once the condition holds, kill it and all that it started."""
         said = self.folder / "killed.log"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline_lib.io.poses import read_poses
-from tests.workflow.running import identify
+from tests.workflow.running import REPOSITORY, identify
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -41,8 +41,21 @@ def test_a_killed_run_goes_on(finished, again, tmp_path):
     complete = {path: facts for folder in there for path, facts in identify(folder).items()}
 
     assert again.snakemake("--unlock", cwd=tmp_path).code == 0
-    ended = again.snakemake(cwd=tmp_path)
+    others = []
+
+    def start_another():
+        if not others and any((again.folder / ".snakemake" / "locks").glob("*")):
+            others.append(again.snakemake(cwd=tmp_path))
+
+    command = ["snakemake", "--cores", "2", "--directory", str(again.folder)]
+    command += ["--configfile", str(again.folder / "config.yaml")]
+    command += ["--snakefile", str(REPOSITORY / "Snakefile")]
+    ended = again.watch(command, start_another, cwd=tmp_path)
     assert ended.code == 0, ended.output
+    # Two at once on one folder: Snakemake refuses the second, which says why.
+    (refused,) = others
+    assert refused.code != 0
+    assert "LockException" in refused.output
     assert "train" not in ended.jobs
     assert "make_targets" not in ended.jobs
     assert "infer 00001" in ended.jobs
@@ -56,9 +69,15 @@ def test_a_killed_run_goes_on(finished, again, tmp_path):
         found = read_poses(results.poses("pose", video))
         np.testing.assert_array_equal(found.position, expected.position)
         np.testing.assert_array_equal(found.confidence, expected.confidence)
+        assert read_bytes(results, video) == read_bytes(finished.results, video)
     curves = [pd.read_csv(run.results.model("pose").history, sep="\t") for run in (finished, again)]
     pd.testing.assert_frame_equal(*curves)
     status = {video: row["status"] for video, row in again.read_ledger().items()}
     assert status == {**dict.fromkeys(GOOD, "done"), "mouse-04-damaged": "quarantined"}
-    left = list(results.root.rglob(".part-*"))
-    assert left == []
+    assert [*results.root.rglob(".part-*"), *results.root.rglob(".segments")] == []
+
+
+def read_bytes(results, video):
+    folder = results.poses("pose", video)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in files}

@@ -151,7 +151,11 @@ def test_a_cohort_that_changes(again, media, tmp_path):
         refused = again.snakemake()
         assert refused.code != 0
         assert refused.jobs == {"accept"}
-        assert "5 of 7 videos ended badly (0 failed, 5 quarantined)" in refused.output
+        verdict = "5 of 7 videos ended badly (0 failed, 5 quarantined)"
+        counts = "2 done   0 pending   0 failed   5 quarantined"
+        # Once each, though Snakemake shows the log of a failed job.
+        assert [refused.output.count(line) for line in (verdict, counts)] == [1, 1]
+        assert "cohortpose infer --retry-failed --config" in refused.output
         assert "inference.max_failed_fraction allows 0.1" in refused.output
         assert again.read_ledger() == ledger
 

@@ -1,4 +1,5 @@
 # Settings, plan and names that the rules share.
+import os
 import sys
 from pathlib import Path
 
@@ -8,11 +9,29 @@ from pipeline_lib.core.config import hash_settings, parse_config
 from pipeline_lib.core.layout import Results
 from pipeline_lib.io.label_sources import label_inputs
 from pipeline_lib.steps.check import check_run
+from pipeline_lib.steps.crate import write_crate
 from pipeline_lib.steps.plan import plan_shards, read_shards
-from pipeline_lib.steps.provenance import write_provenance
+from pipeline_lib.steps.provenance import complete_provenance, write_provenance
 
 # Where no environment brings `cohortpose`, the one beside this Snakemake is taken.
 shell.prefix(f'set -euo pipefail; export PATH="$PATH:{Path(sys.executable).parent}"; ')
+
+# What the description of the run says that ran.
+SNAKEFILES = {
+    name: Path(workflow.source_path(f"../{name}"))
+    for name in (
+        "Snakefile",
+        "rules/common.smk",
+        "rules/labels.smk",
+        "rules/people.smk",
+        "rules/summary.smk",
+        "rules/videos.smk",
+    )
+}
+# A script of the conda environment installs the package from there.
+CHECKOUT = SNAKEFILES["Snakefile"].parents[1]
+if (CHECKOUT / "pyproject.toml").is_file():
+    os.environ.setdefault("COHORTPOSE_SOURCE", str(CHECKOUT.resolve()))
 
 
 def prepare_run():
@@ -37,13 +56,54 @@ except Exception as error:
     raise WorkflowError(str(error)) from None
 
 
-onstart:
-    # Not above, where a dry run, or a run that finds the folder locked, would change the settings
-    # that jobs at work are about to read.
+def record_start():
+    """Write the settings that jobs read, and what makes the results.
+
+    Not in `prepare_run`, where a dry run, or a run that finds the folder locked, would change the
+    settings that jobs at work are about to read.
+    """
     write_provenance(SETTINGS, RESULTS)
 
 
+def record_end(succeeded):
+    """Write what the run made and took."""
+    complete_provenance(SETTINGS, RESULTS)
+    write_crate(SETTINGS, RESULTS, SNAKEFILES, succeeded=succeeded)
+
+
+onstart:
+    record_start()
+
+
+onsuccess:
+    record_end(True)
+
+
+onerror:
+    record_end(False)
+
+
+def chain_handlers():
+    """Record also where another workflow uses this one as a module.
+
+    Snakemake runs the handlers of the outermost workflow only; one that has its own writes them
+    above its `module` statement, and both run.
+    """
+
+    def chain(outer, record):
+        return lambda log: (record(), outer(log))
+
+    workflow._onstart = chain(workflow._onstart, record_start)
+    workflow._onsuccess = chain(workflow._onsuccess, lambda: record_end(True))
+    workflow._onerror = chain(workflow._onerror, lambda: record_end(False))
+
+
+if not workflow.modifier.is_main_snakefile():
+    chain_handlers()
+
+
 MODEL = SETTINGS.training.name
+LOCATOR = SETTINGS.for_locator()
 # What a step must be told; not an input, since it changes with every setting.
 CONFIG = str(RESULTS.config)
 LOGS = str(RESULTS.root / "logs")
@@ -76,10 +136,23 @@ def export_source():
     return shard_file(stage, MODEL)
 
 
-def pretrained_files():
+def pretrained_files(settings):
     """Return the file of pretrained weights, where the settings name a file."""
-    weights = Path(SETTINGS.training.weights)
+    weights = Path(settings.training.weights)
     return [str(weights)] if weights.is_file() else []
+
+
+def network_files():
+    """Return what predicting poses needs: network and card, those of the locator with them."""
+    files = [RESULTS.model(MODEL)]
+    if SETTINGS.locating.enabled:
+        files.append(RESULTS.model(MODEL).locator)
+    return [str(path) for one in files for path in (one.network, one.card)]
+
+
+def locating_settings():
+    """Return what poses depend on of `locating`, besides its network."""
+    return SETTINGS.locating.what_matters() if SETTINGS.locating.enabled else {}
 
 
 def wanted_files():

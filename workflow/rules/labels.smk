@@ -49,7 +49,7 @@ rule make_targets:
 rule train:
     input:
         str(RESULTS.targets),
-        pretrained_files(),
+        pretrained_files(SETTINGS),
     output:
         network=str(RESULTS.model(MODEL).network),
         weights=str(RESULTS.model(MODEL).weights),
@@ -73,11 +73,56 @@ rule train:
         "cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"
 
 
+rule make_locator_targets:
+    input:
+        str(RESULTS.labels),
+    output:
+        directory(str(RESULTS.locator_targets)),
+    log:
+        f"{LOGS}/make-locator-targets.log",
+    benchmark:
+        f"{BENCHMARKS}/make-locator-targets.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    threads: 4
+    params:
+        config=CONFIG,
+        depends=depends_on(versions.MAKE_TARGETS, LOCATOR.targets, LOCATOR.individuals),
+    shell:
+        "cohortpose make-targets --locator --config {params.config:q} 2>&1 | tee {log:q}"
+
+
+rule train_locator:
+    input:
+        str(RESULTS.locator_targets),
+        pretrained_files(LOCATOR),
+    output:
+        network=str(RESULTS.model(MODEL).locator.network),
+        weights=str(RESULTS.model(MODEL).locator.weights),
+        card=str(RESULTS.model(MODEL).locator.card),
+        history=str(RESULTS.model(MODEL).locator.history),
+    log:
+        f"{LOGS}/train-locator-{MODEL}.log",
+    benchmark:
+        f"{BENCHMARKS}/train-locator-{MODEL}.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    threads: 64
+    params:
+        config=CONFIG,
+        depends=depends_on(
+            versions.TRAIN,
+            LOCATOR.training.without_placement(),
+            {"symmetries": LOCATOR.skeleton.symmetries},
+        ),
+    shell:
+        "cohortpose train --locator --config {params.config:q} 2>&1 | tee {log:q}"
+
+
 rule evaluate:
     input:
         str(RESULTS.labels),
-        rules.train.output.network,
-        rules.train.output.card,
+        network_files(),
     output:
         metrics=str(RESULTS.metrics(MODEL)),
         predictions=str(RESULTS.predictions(MODEL)),
@@ -90,7 +135,10 @@ rule evaluate:
     params:
         config=CONFIG,
         depends=depends_on(
-            versions.EVALUATE, SETTINGS.evaluation, SETTINGS.inference.runtime
+            versions.EVALUATE,
+            SETTINGS.evaluation,
+            SETTINGS.inference.runtime,
+            locating_settings(),
         ),
     shell:
         "cohortpose evaluate --config {params.config:q} 2>&1 | tee {log:q}"

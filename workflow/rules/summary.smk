@@ -39,7 +39,6 @@ rule report:
 
 
 rule accept:
-    # Apart from `status` and last: what a failing job wrote is removed, and the ledger must stay.
     input:
         str(RESULTS.ledger),
         str(RESULTS.report),
@@ -49,10 +48,14 @@ rule accept:
         f"{LOGS}/accept.log",
     benchmark:
         f"{BENCHMARKS}/accept.tsv"
+    # Apart from `status` and last: what a failing job wrote is removed, and the ledger must stay.
+    # Here, not on a cluster: its lines are what a run ends with. Only the verdict goes to the log,
+    # which Snakemake shows when a job fails: nothing is said twice.
+    localrule: True
     conda:
         "../envs/cohortpose.yaml"
     params:
         config=CONFIG,
         depends=depends_on(str(SETTINGS.inference.max_failed_fraction)),
     shell:
-        "cohortpose status --config {params.config:q} --check 2>&1 | tee {log:q}"
+        "cohortpose status --config {params.config:q} --check 2> {log:q}"

@@ -41,8 +41,7 @@ rule select_frames:
 rule infer:
     input:
         shard_file("probe"),
-        rules.train.output.network,
-        rules.train.output.card,
+        network_files(),
     output:
         # Not the poses: Snakemake would delete them before a retry.
         shard_file("infer", MODEL),
@@ -55,7 +54,9 @@ rule infer:
     threads: 64
     params:
         config=CONFIG,
-        depends=depends_on(versions.INFER, SETTINGS.inference.runtime),
+        depends=depends_on(
+            versions.INFER, SETTINGS.inference.what_matters(), locating_settings()
+        ),
     shell:
         "cohortpose infer --config {params.config:q} --shard {wildcards.shard} --cores {threads}"
         " 2>&1 | tee {log:q}"

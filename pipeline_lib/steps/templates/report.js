@@ -47,6 +47,24 @@
     return strip;
   }
 
+  // Frames per second and shares of decoding, network, waiting; or the video this is a copy of.
+  function drawWork(value) {
+    if (typeof value === "string") {
+      const copy = make("span", "copy", "= " + value);
+      copy.dataset.tip = `The same file as ${value}: analysed once`;
+      return copy;
+    }
+    const [rate, decode, network, wait] = value;
+    const cell = make("span", "pace");
+    const lanes = make("span", "lanes");
+    for (const [name, share] of [["--n", network], ["--w", wait], ["--d", decode]]) lanes.style.setProperty(name, share + "%");
+    lanes.append(make("i"), make("i"));
+    const number = rate < 100 ? rate.toPrecision(3) : grouped(Math.round(rate));
+    cell.dataset.tip = `${number} frames/s of a worker: network ${network} %, waiting for frames ${wait} %; decoding in parallel ${decode} %`;
+    cell.append(make("b", "", number), make("small", "", "/s"), lanes, make("span", "hidden", cell.dataset.tip));
+    return cell;
+  }
+
   const NUMERIC = new Set(["count", "duration", "number", "share", "problems"]);
   const draw = {
     name: (value) => value,
@@ -59,6 +77,7 @@
     share: drawShare,
     parts: drawParts,
     problems: (value) => (value ? make("span", "problem", grouped(value)) : "0"),
+    work: drawWork,
     stage: (value) => value,
     reason: (value) => value,
   };
@@ -70,7 +89,11 @@
   const state = { sort: -1, down: false, page: 0, size: 50, query: "", chosen: new Map() };
   let view = [];
 
-  const sortValue = (value, kind) => (kind === "parts" ? (value ? Math.min(...value.map((v) => v ?? -1)) : null) : value);
+  function sortValue(value, kind) {
+    if (kind === "parts") return value ? Math.min(...value.map((v) => v ?? -1)) : null;
+    if (kind === "work") return Array.isArray(value) ? value[0] : null;
+    return value;
+  }
   const collator = new Intl.Collator(undefined, { numeric: true });
 
   function compare(a, b) {
@@ -198,7 +221,10 @@
 
   function saveTable() {
     const clean = (value) => (value === null ? "" : Array.isArray(value) ? value.join(",") : String(value).replace(/\s+/g, " "));
-    const lines = [columns.map((column) => column.label), ...view.map((index) => rows[index])];
+    const unknown = ["", "", "", ""];
+    const spread = (line, work) => line.flatMap((value, index) => (columns[index].kind === "work" ? work(value) : [value]));
+    const labels = spread(columns.map((column) => column.label), () => ["Frames/s of a worker", "Decoding %", "Network %", "Waiting %"]);
+    const lines = [labels, ...view.map((index) => spread(rows[index], (value) => (Array.isArray(value) ? value : unknown)))];
     const text = lines.map((line) => line.map(clean).join("\t")).join("\n") + "\n";
     const link = make("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/tab-separated-values" }));

@@ -1,0 +1,219 @@
+"""Cohorts of any size without a video: the results of one that was run, over and over.
+
+A demo video goes through the whole workflow once. Its poses and exports are then copied under
+every other name, with the keys that the steps look for, so that each job finds everything in the
+store. The videos are files of a few bytes that nothing ever opens.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import yaml
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.config import hash_settings, read_config, write_resolved_config
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS
+from pipeline_lib.io.pose_writing import copy_poses
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.demo import DemoSettings, write_demo
+from pipeline_lib.steps.export import run_export
+from pipeline_lib.steps.filter import run_filter
+from pipeline_lib.steps.infer import run_infer
+from pipeline_lib.steps.infer_planning import list_tasks
+from pipeline_lib.steps.plan import plan_shards
+from pipeline_lib.steps.probe_record import ProbeRecord
+from pipeline_lib.steps.report import write_report
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TEMPLATE = "mouse-01"
+_DEMO = DemoSettings(videos=1, frames=24, width=96, height=96, labelled_frames=8)
+_PER_VIDEO = ("shards", "poses", "filtered", "exports", ".snakemake", "logs", "jobs.jsonl")
+# The smallest network there is; it learns nothing, which is not the matter here.
+_SETTINGS = {
+    "targets": {"stride": 8},
+    "training": {
+        "backbone": "mobilenetv3_small_050",
+        "weights": "none",
+        "head_channels": 8,
+        "epochs": 1,
+        "validate_every": 1,
+        "batch_size": 4,
+    },
+    "report": {"sample_frames": 1},
+}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A working directory with a config, a sheet, and results."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return read_config(self.folder / "config.yaml")
+
+    @property
+    def results(self) -> Results:
+        """The results folder."""
+        return Results(self.folder / "results")
+
+    def snakemake(self, *arguments: str, cores: int = 2) -> list[str]:
+        """Return the command line of the workflow on this cohort."""
+        program = str(Path(sys.executable).parent / "snakemake")
+        own = ["--cores", str(cores), "--directory", str(self.folder)]
+        own += ["--snakefile", str(CHECKOUT / "Snakefile")]
+        own += ["--workflow-profile", str(CHECKOUT / "workflow/profiles/default")]
+        return [program, *arguments, *own, "--configfile", str(self.folder / "config.yaml")]
+
+
+def write_template(folder: Path) -> Cohort:
+    """Run the whole workflow on a cohort of one demo video; return it as it was left."""
+    cohort = Cohort(folder)
+    if cohort.results.accepted.exists():
+        return cohort
+    write_demo(folder, _DEMO)
+    path = folder / "config.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    publish_text(path, yaml.safe_dump(settings | _SETTINGS, sort_keys=False))
+    keep_rows(folder / "cohort.tsv", {TEMPLATE})
+    subprocess.run(cohort.snakemake(), check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    return cohort
+
+
+def write_cohort(folder: Path, template: Cohort, videos: int) -> Cohort:
+    """Lay out a cohort of so many videos, planned, of which nothing has been computed yet.
+
+    The network, its evaluation and the targets are those of the template.
+    """
+    shutil.copytree(template.folder, folder, ignore=shutil.ignore_patterns(*_PER_VIDEO))
+    cohort = Cohort(folder)
+    add_videos(cohort, videos)
+    return cohort
+
+
+def add_videos(cohort: Cohort, total: int) -> None:
+    """Append videos to the sheet up to a number: files of a few bytes, no two of them alike."""
+    sheet = cohort.folder / "cohort.tsv"
+    lines = sheet.read_text(encoding="utf-8").splitlines()
+    there = len(lines) - 1
+    names = [f"video-{number:06d}" for number in range(there, total)]
+    # Folders of a thousand: some file systems are slow with larger ones.
+    paths = [f"videos/{name[:9]}/{name}.mp4" for name in names]
+    for path in paths:
+        file = cohort.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(path, encoding="utf-8")
+    metadata = "\t" * (lines[0].count("\t") - 1)
+    rows = [f"{name}\t{path}{metadata}\n" for name, path in zip(names, paths, strict=True)]
+    with sheet.open("a", encoding="utf-8") as table:
+        table.writelines(rows)
+
+
+def fill_store(cohort: Cohort, template: Cohort) -> None:
+    """Fabricate the results of every video: of all stages, under the keys of this cohort."""
+    source = template.results.root.resolve()
+    with working_in(cohort.folder), mock.patch("os.fsync"):
+        config = cohort.config
+        results = Results(Path(config.results))
+        videos = read_cohort(Path(config.cohort))
+        publish_text(results.config, write_resolved_config(config))
+        for shard in plan_shards(videos, results, config.inference):
+            _fill_shard(config, results, shard, Results(source))
+        # It summarises the poses of each video, once.
+        write_report(config, results)
+
+
+def forget_ends(cohort: Cohort) -> None:
+    """Remove the tables that say how each stage ended, as Snakemake does before it runs a job."""
+    for path in cohort.results.shards.glob("*/[!.]*.tsv"):
+        if path.name != "manifest.tsv" and not path.name.startswith("contents-"):
+            path.unlink()
+    for path in (cohort.results.accepted, cohort.results.ledger, cohort.results.report):
+        path.unlink(missing_ok=True)
+
+
+def keep_rows(sheet: Path, names: set[str]) -> None:
+    """Leave only these videos in a sheet."""
+    rows = [row for row in read_table(sheet, ("video",)) if row["video"] in names]
+    write_table(sheet, tuple(rows[0]), rows)
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Work in a folder: the paths of a config are relative to it."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _fill_shard(config: Config, results: Results, shard: str, source: Results) -> None:
+    """Copy what the steps would compute; the steps, which find it there, write their tables."""
+    model, files = config.training.name, results.shard(shard)
+    manifest = read_table(files.manifest, MANIFEST_COLUMNS)
+    (facts,) = read_table(source.shard("00001").probe, PROBE_COLUMNS)
+    rows = [facts | _identify(row["video"], row["path"]) for row in manifest]
+    write_table(files.probe, PROBE_COLUMNS, rows)
+    record = ProbeRecord(files.probe_record)
+    for row, found in zip(manifest, rows, strict=True):
+        record.add(row, found)
+    record.write()
+    tasks = list_tasks(config, results, shard, rows)
+    for task in tasks:
+        own = {"video": task.video, "key": task.key, "fingerprint": task.fingerprint}
+        copy_poses(source.poses(model, TEMPLATE), results.poses(model, task.video), own)
+    run_infer(config, results, shard)
+    exported = []
+    for task in tasks:
+        filtered = hash_settings(task.key, config.filtering, versions.FILTER)
+        own = {"video": task.video, "key": filtered, "source_key": task.key}
+        _copy_packed(source.filtered(model, TEMPLATE), results.filtered(model, task.video), own)
+        sizes = []
+        for suffix in config.exports.formats:
+            path = results.exported(model, task.video, suffix)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.exported(model, TEMPLATE, suffix), path)
+            sizes.append(f"{suffix}:{path.stat().st_size}")
+        key = hash_settings(filtered, config.exports, versions.EXPORT)
+        exported.append({"video": task.video, "key": key, "files": " ".join(sizes)})
+    run_filter(config, results, shard)
+    write_table(files.export_record(model), tuple(exported[0]), exported)
+    run_export(config, results, shard)
+
+
+def _copy_packed(source: Path, target: Path, attributes: Mapping[str, str]) -> None:
+    """Copy a pose file that is one ZIP file, with some other attributes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(source) as there, zipfile.ZipFile(target, "w") as here:
+        for name in there.namelist():
+            content = there.read(name)
+            if name == "zarr.json":
+                metadata = json.loads(content)
+                metadata["attributes"] |= attributes
+                content = json.dumps(metadata).encode()
+            here.writestr(name, content)
+
+
+def _identify(video: str, path: str) -> dict[str, str]:
+    """Return what a video's row of the probe has of its own."""
+    fingerprint = hashlib.sha256(path.encode()).hexdigest()
+    key = hash_settings(fingerprint, versions.PROBE)
+    return {"video": video, "path": path, "fingerprint": fingerprint, "key": key}

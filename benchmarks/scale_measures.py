@@ -1,0 +1,148 @@
+"""Measuring the workflow on fabricated cohorts: seconds, memory, jobs, files."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference_figures import Figure
+from scale_cohort import Cohort, add_videos, fill_store, forget_ends, write_cohort, write_template
+
+from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.steps.ledger import read_plan
+
+_KIBIBYTES_PER_MEGABYTE = 1000 / 1.024
+_RULE = re.compile(r"^(\w+) +(\d+)$", flags=re.MULTILINE)
+_SHARD_RULES = ("probe", "infer", "filter_poses", "export")
+_AGGREGATES = ("status", "report", "accept")
+_LARGE = 100_000
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a command took.
+
+    Attributes
+    ----------
+    seconds
+        From start to end.
+    cpu_seconds
+        Processor time of it and all that it started.
+    megabytes
+        Largest resident set of any one of these processes.
+    output
+        What it said.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    megabytes: float
+    output: str
+
+
+def measure_command(command: Sequence[str], folder: Path) -> Measure:
+    """Run a command to its end and measure it.
+
+    Raises
+    ------
+    CohortposeError
+        If it fails.
+    """
+    log = folder / "measured.log"
+    begin = time.perf_counter()
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begin
+    # It is waited for already.
+    process.returncode = os.waitstatus_to_exitcode(status)
+    output = log.read_text(encoding="utf-8")
+    if process.returncode:
+        raise CohortposeError(f"{' '.join(command)}: failed\n{output[-2000:]}")
+    memory = usage.ru_maxrss / _KIBIBYTES_PER_MEGABYTE
+    return Measure(seconds, usage.ru_utime + usage.ru_stime, memory, output)
+
+
+def measure_cohort(folder: Path, videos: int) -> list[Figure]:
+    """Measure plan, dry run, a run that finds everything in the store, and one with no job."""
+    template = write_template(folder / "template")
+    cohort = write_cohort(folder / f"videos-{videos}", template, videos)
+    large = videos >= _LARGE
+    plan = measure_command(_plan(cohort), cohort.folder)
+    dry = measure_command(cohort.snakemake("--dry-run", "--quiet"), cohort.folder)
+    figures = [
+        _seconds(f"plan of {videos} videos", plan, 20 * videos / 10_000 if large else 20),
+        _seconds("dry run before anything is computed", dry, 60 if large else 5),
+    ]
+    measured = {"plan": plan, "dry run": dry}
+    if not large:
+        fill_store(cohort, template)
+        forget_ends(cohort)
+        full = measure_command(cohort.snakemake("--quiet", "all"), cohort.folder)
+        idle = measure_command(cohort.snakemake("--quiet", "all"), cohort.folder)
+        again = measure_command(cohort.snakemake("--dry-run", "--quiet"), cohort.folder)
+        measured |= {"full run": full, "no-op rerun": idle}
+        figures += [
+            _seconds("full run, everything in the store", full, 60),
+            _seconds("rerun, nothing to do", idle, 5),
+            _seconds("dry run, nothing to do", again, 5),
+            Figure("files per video", count_files(cohort), 12, at_most=True),
+        ]
+    return figures + [
+        Figure(f"peak memory of the {name} (MB)", measure.megabytes, 300, at_most=True)
+        for name, measure in measured.items()
+        # The target is for ten thousand videos.
+        if not large
+    ]
+
+
+def measure_growth(folder: Path, videos: int, more: int) -> list[Figure]:
+    """Count the jobs of each rule that new videos cause in a cohort that is done."""
+    template = write_template(folder / "template")
+    cohort = write_cohort(folder / "growth", template, videos)
+    fill_store(cohort, template)
+    measure_command(cohort.snakemake("--quiet", "all"), cohort.folder)
+    add_videos(cohort, videos + more)
+    dry = measure_command(cohort.snakemake("--dry-run"), cohort.folder)
+    jobs = count_jobs(dry.output)
+    known = {*_SHARD_RULES, *_AGGREGATES}
+    others = sum(count for rule, count in jobs.items() if rule not in known)
+    return [
+        *(Figure(f"{rule} jobs", jobs[rule], 1, at_most=True) for rule in _SHARD_RULES),
+        Figure("jobs of aggregates", sum(jobs[rule] for rule in _AGGREGATES), 3, at_most=True),
+        Figure("other jobs", others, 0, at_most=True),
+    ]
+
+
+def count_jobs(output: str) -> Counter[str]:
+    """Return the jobs of each rule that a dry run announces; targets without work left out."""
+    counts = Counter({rule: int(count) for rule, count in _RULE.findall(output)})
+    for rule in ("total", "all", "everything"):
+        del counts[rule]
+    return counts
+
+
+def count_files(cohort: Cohort) -> float:
+    """Return the files below the results per video: its own, and its part of those of shards.
+
+    Snakemake's own records and what there is once per cohort count, too.
+    """
+    folders = (cohort.results.root, cohort.folder / ".snakemake")
+    files = sum(len(names) for folder in folders for _, _, names in os.walk(folder))
+    return files / len(read_plan(cohort.results.plan))
+
+
+def _plan(cohort: Cohort) -> list[str]:
+    """Return a command that checks and plans as the Snakefile does, and does nothing else."""
+    script = Path(__file__).with_name("scale_plan.py")
+    return [sys.executable, str(script), str(cohort.folder)]
+
+
+def _seconds(name: str, measure: Measure, target: float) -> Figure:
+    label = f"{name} (s; CPU {measure.cpu_seconds:.1f})"
+    return Figure(label, measure.seconds, target, at_most=True)

@@ -1,0 +1,110 @@
+"""What Snakemake and Dask cost beside the work: a shard of real videos, timed as a user would."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from inference_figures import NETWORKS, Figure
+from inference_networks import call_apart, write_model
+from inference_videos import copy_video
+from scale_cohort import Cohort, keep_rows, write_template
+from scale_measures import measure_command
+
+from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.demo import DemoSettings, write_demo
+from pipeline_lib.steps.infer_workers import count_workers
+
+_TARGET = 0.03
+_SIZE = (640, 480)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What is inferred.
+
+    Attributes
+    ----------
+    videos, frames
+        Number of videos, and of frames in each.
+    backbone
+        Of the untrained network that works on them.
+    """
+
+    videos: int = 64
+    frames: int = 300
+    backbone: str = "tf_efficientnet_lite0"
+
+
+def measure_overhead(folder: Path, shard: Shard) -> list[Figure]:
+    """Time the inference of a shard through Snakemake; tell what no worker was busy in.
+
+    Snakemake's start and planning, Python, Dask, loading the network, and workers that wait at
+    the end: all that is not a worker at a segment counts as overhead.
+    """
+    cohort = _lay_out(folder, shard)
+    files = cohort.results.shard("00001")
+    model = cohort.config.training.name
+    probe, infer = (
+        str(path.relative_to(cohort.folder)) for path in (files.probe, files.infer(model))
+    )
+    measure_command(cohort.snakemake(probe, "--quiet", "all"), cohort.folder)
+    taken = measure_command(cohort.snakemake(infer, "--quiet", "all"), cohort.folder)
+    rows = read_table(files.infer(model), (*STAGE_COLUMNS, "frames"))
+    bad = [row for row in rows if row["status"] != VideoStatus.DONE]
+    if bad or len(rows) != shard.videos:
+        raise CohortposeError(f"{files.infer(model)}: {len(rows)} rows, not done: {bad[:1]}")
+    workers = count_workers(cohort.config.inference)
+    overhead = compute_overhead(taken.seconds, [float(row["seconds"]) for row in rows], workers)
+    frames = sum(int(row["frames"]) for row in rows)
+    return [
+        Figure("overhead of the engine, share", overhead / taken.seconds, _TARGET, at_most=True),
+        Figure("overhead of the engine (s)", overhead, _TARGET * taken.seconds, at_most=True),
+        Figure(f"seconds of the run, {frames} frames", taken.seconds, 0.0),
+    ]
+
+
+def compute_overhead(seconds: float, busy: list[float], workers: int) -> float:
+    """Return the seconds of a run in which a worker, on average, was at no segment.
+
+    Parameters
+    ----------
+    seconds
+        Of the whole run.
+    busy
+        Of one worker at each video.
+    workers
+        Working at a time.
+    """
+    return seconds - sum(busy) / workers
+
+
+def _lay_out(folder: Path, shard: Shard) -> Cohort:
+    template = write_template(folder / "template")
+    cohort = Cohort(folder / "overhead")
+    if cohort.folder.exists():
+        shutil.rmtree(cohort.folder)
+    shutil.copytree(template.folder, cohort.folder)
+    shutil.rmtree(cohort.results.shards)
+    source = _render(folder / "source", shard.frames)
+    paths = copy_video(source, cohort.folder / "videos", shard.videos, shard.frames)
+    rows = [{"video": path.stem, "path": path} for path in paths]
+    write_table(cohort.folder / "cohort.tsv", ("video", "path"), rows)
+    weights = NETWORKS[shard.backbone]
+    files = cohort.results.model(cohort.config.training.name)
+    call_apart(write_model, files, shard.backbone, weights)
+    return cohort
+
+
+def _render(folder: Path, frames: int) -> Path:
+    """Return a rendered video of so many frames, at the size of most cameras."""
+    path = folder / "videos" / "mouse-01.mp4"
+    if not path.exists():
+        width, height = _SIZE
+        settings = DemoSettings(
+            videos=1, frames=frames, width=width, height=height, labelled_frames=1
+        )
+        write_demo(folder, settings)
+        keep_rows(folder / "cohort.tsv", {path.stem})
+    return path

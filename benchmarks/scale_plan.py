@@ -1,0 +1,23 @@
+"""What the main process does before Snakemake does anything: check a run and plan its shards."""
+
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from pipeline_lib.core.layout import Results
+from pipeline_lib.steps.check import check_run
+from pipeline_lib.steps.plan import plan_shards
+
+
+def main() -> None:
+    """Check and plan the run in the folder that the command line names."""
+    os.chdir(sys.argv[1])
+    values = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+    config, videos = check_run(values)
+    plan_shards(videos, Results(Path(config.results)), config.inference)
+
+
+if __name__ == "__main__":
+    main()

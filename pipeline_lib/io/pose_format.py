@@ -1,0 +1,253 @@
+"""The format of pose files: arrays, names and metadata of a Zarr group, and whether it is whole.
+
+Clusters count inodes. So an array is one file for hours of video, a shard of chunks of which a
+reader fetches only those that it needs; the metadata of all arrays lie in the group's
+``zarr.json`` alone; and an array that is its fill value throughout has no file, as Zarr has it.
+The metadata list the files there are: one that is missing is known. A folder named ``*.zarr``
+opens with ``xarray.open_zarr(path)``, the same files packed as ``*.zarr.zip`` with
+``xarray.open_zarr("zip::" + path)``.
+"""
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.tables import FrameStatus
+
+if TYPE_CHECKING:
+    import zarr
+
+# zarr is imported where it is used: keys are asked for whole cohorts, also by commands that
+# answer at once.
+
+FORMAT = "cohortpose poses"
+FORMAT_VERSION = 2
+
+# Attributes of the group that belong to the format, not to `Poses.attributes`.
+FORMAT_ATTRIBUTES = ("format", "format_version", "units", "files")
+
+# A chunk is what a reader decompresses at once, a shard what the writer holds in memory: with
+# 64 chunks of 1 MiB an hour of video is one shard for up to 50 points at 30 frames per second.
+_CHUNK_BYTES = 2**20
+_CHUNKS_PER_SHARD = 64
+
+SPACE = ("x", "y")
+DIMENSIONS = {
+    "position": ("time", "space", "keypoint", "individual"),
+    "confidence": ("time", "keypoint", "individual"),
+    "frame_status": ("time",),
+    "time": ("time",),
+    "space": ("space",),
+    "keypoint": ("keypoint",),
+    "individual": ("individual",),
+}
+DTYPES = {
+    "position": "float32",
+    "confidence": "float32",
+    "frame_status": "uint8",
+    "time": "float64",
+}
+_UNITS = {"position": "px", "time": "s"}
+# What a reader gets for a chunk that is not there: no point, and a frame that was not decoded.
+_FILL: dict[str, Any] = {
+    "position": "NaN",
+    "confidence": "NaN",
+    "frame_status": int(FrameStatus.UNDECODABLE),
+    "time": "NaN",
+}
+_METADATA = "zarr.json"
+
+Metadata = dict[str, Any]
+
+
+def choose_chunks(frames: int, points: int) -> tuple[int, int]:
+    """Return the frames in a chunk and in a shard; equal where one chunk is enough."""
+    point_bytes = 2 * np.dtype(DTYPES["position"]).itemsize
+    chunk = max(1, _CHUNK_BYTES // (max(1, points) * point_bytes))
+    if frames <= chunk:
+        return max(1, frames), max(1, frames)
+    # Readers that cut at round numbers of frames then meet whole chunks.
+    chunk = 2 ** (chunk.bit_length() - 1)
+    return chunk, min(math.ceil(frames / chunk), _CHUNKS_PER_SHARD) * chunk
+
+
+def describe_arrays(
+    frames: int, bodyparts: Sequence[str], individuals: Sequence[str]
+) -> dict[str, Metadata]:
+    """Return the Zarr metadata of each array of the poses of a video."""
+    keypoints, animals = len(bodyparts), len(individuals)
+    chunk, shard = choose_chunks(frames, keypoints * animals)
+    shapes = {
+        "position": (frames, 2, keypoints, animals),
+        "confidence": (frames, keypoints, animals),
+        "frame_status": (frames,),
+        "time": (frames,),
+    }
+    names = {"space": SPACE, "keypoint": bodyparts, "individual": individuals}
+    return {
+        **{name: _describe_values(name, shape, chunk, shard) for name, shape in shapes.items()},
+        **{name: _describe_names(name, values) for name, values in names.items()},
+    }
+
+
+def write_metadata(
+    folder: Path, arrays: Mapping[str, Metadata], attributes: Mapping[str, Any]
+) -> None:
+    """Write the metadata of the group and of its arrays, and which files there are.
+
+    Raises
+    ------
+    ValueError
+        If an attribute has a name that belongs to the format.
+    """
+    reserved = [name for name in FORMAT_ATTRIBUTES if name in attributes]
+    if reserved:
+        raise ValueError(f"attributes {', '.join(reserved)} are reserved for the pose format")
+    found = (file.relative_to(folder).as_posix() for file in folder.glob("*/*"))
+    own = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "units": _UNITS,
+        "files": sorted(found),
+    }
+    metadata = {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {**attributes, **own},
+        "consolidated_metadata": {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": arrays,
+        },
+    }
+    (folder / _METADATA).write_text(json.dumps(metadata, separators=(",", ":")), encoding="utf-8")
+
+
+def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
+    """Return the metadata of the arrays, and the attributes, of a pose file that has every part.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, incomplete, of another version, or not a pose file.
+    """
+    again = "delete it and run the step that writes it again"
+    if not path.exists():
+        raise StoreError(f"{path}: no such pose file; the step that writes it has not run")
+    try:
+        text, files = _read_text(path)
+        metadata = json.loads(text)
+        attributes: dict[str, Any] = metadata["attributes"]
+        name, version = attributes.get("format"), attributes.get("format_version")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
+        raise StoreError(f"{path}: not a Zarr version 3 group; expected a pose file") from None
+    if name != FORMAT:
+        raise StoreError(f"{path}: not a pose file (format {name!r}, expected {FORMAT!r})")
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: pose format version {version!r}, expected {FORMAT_VERSION}; {again}"
+        )
+    missing = [file for file in attributes["files"] if file not in files]
+    if missing:
+        raise StoreError(f"{path}: incomplete pose file, lacks {missing[0]}; {again}")
+    return metadata["consolidated_metadata"]["metadata"], attributes
+
+
+@contextmanager
+def open_group(path: Path) -> Iterator["zarr.Group"]:
+    """Yield the group of a pose file, a folder or packed, to read from."""
+    import zarr  # noqa: PLC0415
+
+    if not is_packed(path):
+        yield zarr.open_group(path, mode="r", zarr_format=3)
+        return
+    with zarr.storage.ZipStore(path, mode="r") as store:
+        yield zarr.open_group(store, mode="r", zarr_format=3)
+
+
+def is_packed(path: Path) -> bool:
+    """Tell whether a pose file of this name is one ZIP file, not a folder."""
+    return path.suffix == ".zip"
+
+
+def _read_text(path: Path) -> tuple[str, frozenset[str]]:
+    """Return the text of the metadata, and the names of the arrays' files."""
+    if is_packed(path):
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(_METADATA).decode(), frozenset(archive.namelist())
+    text = (path / _METADATA).read_text(encoding="utf-8")
+    # Not by pathlib, which takes most of the time of a job that only looks at what is there.
+    arrays = [entry for entry in os.scandir(path) if entry.is_dir()]
+    files = (f"{array.name}/{file.name}" for array in arrays for file in os.scandir(array))
+    return text, frozenset(files)
+
+
+def _describe_values(name: str, shape: tuple[int, ...], chunk: int, shard: int) -> Metadata:
+    rest = [max(1, size) for size in shape[1:]]
+    itemsize = np.dtype(DTYPES[name]).itemsize
+    packing = {"cname": "zstd", "clevel": 5, "shuffle": "shuffle", "blocksize": 0}
+    codecs = [
+        _name_codec("bytes", endian="little"),
+        _name_codec("blosc", typesize=itemsize, **packing),
+        # The checksum tells a damaged chunk from a good one.
+        _name_codec("crc32c"),
+    ]
+    if shard > chunk:
+        index = [_name_codec("bytes", endian="little"), _name_codec("crc32c")]
+        codecs = [
+            _name_codec(
+                "sharding_indexed",
+                chunk_shape=[chunk, *rest],
+                codecs=codecs,
+                index_codecs=index,
+                index_location="end",
+            )
+        ]
+    units = {"units": _UNITS[name]} if name in _UNITS else {}
+    return _describe_array(
+        name, shape, DTYPES[name], [shard, *rest], codecs, fill_value=_FILL[name], attributes=units
+    )
+
+
+def _describe_names(name: str, names: Sequence[str]) -> Metadata:
+    codecs = [_name_codec("vlen-utf8"), _name_codec("zstd", level=0, checksum=False)]
+    # A single one needs no file. Several must not, without theirs, all read as the first.
+    fill = names[0] if len(names) == 1 else ""
+    chunk = [max(1, len(names))]
+    return _describe_array(name, (len(names),), "string", chunk, codecs, fill_value=fill)
+
+
+def _describe_array(
+    name: str,
+    shape: Sequence[int],
+    data_type: str,
+    chunk: Sequence[int],
+    codecs: Sequence[Metadata],
+    **more: Any,  # noqa: ANN401 - JSON
+) -> Metadata:
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": data_type,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
+        # All chunks of an array lie in one folder.
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "codecs": list(codecs),
+        "attributes": {},
+        "dimension_names": list(DIMENSIONS[name]),
+        "storage_transformers": [],
+        **more,
+    }
+
+
+def _name_codec(name: str, **configuration: Any) -> Metadata:  # noqa: ANN401 - JSON
+    return {"name": name, "configuration": configuration} if configuration else {"name": name}

@@ -1,0 +1,267 @@
+"""Finished segments of videos that are being analysed: what a kill does not take away.
+
+A segment is one ``.npz`` file named by its range of frames, in a folder named by the key of
+the video's result. It is temporary: once a video is complete, its segments are joined into the
+pose file and removed.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import re
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.publish import publish_file
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"(\d{9,})-(\d{9,})\.npz")
+# What zipfile and NumPy make of bytes that are not what they were.
+_DAMAGE = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+@dataclass(frozen=True)
+class Work:
+    """How long frames took, in seconds of one worker.
+
+    Attributes
+    ----------
+    seconds
+        From begin to end.
+    decode
+        In which frames were decoded.
+    network
+        In which the network ran.
+    wait
+        In which the network waited for frames.
+    """
+
+    seconds: float = 0.0
+    decode: float = 0.0
+    network: float = 0.0
+    wait: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        """Return the work of both."""
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentPoses:
+    """Poses of consecutive frames; arrays as in `pipeline_lib.core.poses.Poses`.
+
+    Attributes
+    ----------
+    start
+        Index of the first frame.
+    position
+        Shape (frame, 2, keypoint, individual), float32, px.
+    confidence
+        Shape (frame, keypoint, individual), float32, 0..1.
+    frame_status
+        Shape (frame,), uint8.
+    work
+        What they took.
+    """
+
+    start: int
+    position: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    frame_status: NDArray[np.uint8]
+    work: Work
+
+    @property
+    def stop(self) -> int:
+        """One past the index of the last frame."""
+        return self.start + len(self.frame_status)
+
+
+class SegmentFolder:
+    """The finished segments of one video.
+
+    Parameters
+    ----------
+    path
+        The folder; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def index(self) -> Path:
+        """Where the video's index lies, which every worker on its segments needs."""
+        return self.path / "index.npz"
+
+    def list_finished(self) -> list[tuple[int, int]]:
+        """Return the ranges of the finished segments, ascending."""
+        try:
+            names = [_NAME.fullmatch(file.name) for file in self.path.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted((int(name[1]), int(name[2])) for name in names if name)
+
+    def write(self, segment: SegmentPoses) -> None:
+        """Publish a segment; it survives whatever comes after."""
+        with publish_file(self._file(segment.start, segment.stop)) as part, part.open("wb") as file:
+            np.savez(
+                file,
+                position=segment.position,
+                confidence=segment.confidence,
+                frame_status=segment.frame_status,
+                work=np.array(astuple(segment.work)),
+            )
+
+    def read(self, start: int, stop: int) -> SegmentPoses:
+        """Read a finished segment.
+
+        Raises
+        ------
+        StoreError
+            If the file is damaged; it is removed, so that the next run computes it again.
+        """
+        path = self._file(start, stop)
+        try:
+            with np.load(path) as arrays:
+                segment = SegmentPoses(
+                    start=start,
+                    position=arrays["position"],
+                    confidence=arrays["confidence"],
+                    frame_status=arrays["frame_status"],
+                    work=Work(*arrays["work"].tolist()),
+                )
+        except OSError as error:
+            # To seek where no file can be; other errors are those of the file system.
+            if error.errno != errno.EINVAL:
+                raise
+            raise self._discard(path, error) from None
+        except _DAMAGE as error:
+            raise self._discard(path, error) from None
+        if segment.stop != stop:
+            path.unlink(missing_ok=True)
+            raise StoreError(f"{path}: holds frames up to {segment.stop}, removed; run again")
+        return segment
+
+    def read_joined(self) -> Iterator[SegmentPoses]:
+        """Yield the segments in order, without the frames that an earlier one has.
+
+        Raises
+        ------
+        StoreError
+            If a segment is damaged, or missing between others.
+        """
+        done = 0
+        for start, stop in self.list_finished():
+            if stop <= done:
+                continue
+            if start > done:
+                raise StoreError(f"{self.path}: frames {done} to {start - 1} missing; run again")
+            segment, skipped = self.read(start, stop), max(0, done - start)
+            yield SegmentPoses(
+                start=start + skipped,
+                position=segment.position[skipped:],
+                confidence=segment.confidence[skipped:],
+                frame_status=segment.frame_status[skipped:],
+                work=segment.work,
+            )
+            done = stop
+
+    def _discard(self, path: Path, error: Exception) -> StoreError:
+        path.unlink(missing_ok=True)
+        reason = str(error) or type(error).__name__
+        return StoreError(f"{path}: damaged segment ({reason}), removed; run again")
+
+    def remove(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _file(self, start: int, stop: int) -> Path:
+        return self.path / f"{start:09d}-{stop:09d}.npz"
+
+
+class KeyLock:
+    """The right to compute one result; the operating system takes it back from the dead.
+
+    Parameters
+    ----------
+    path
+        File that is locked, made and removed with the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+
+    def try_acquire(self) -> bool:
+        """Take the lock unless another process has it."""
+        while True:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                file = self._path.open("a")
+            except FileNotFoundError:
+                # The last owner of another lock has removed the folder meanwhile.
+                continue
+            except FileExistsError:
+                if self._path.parent.exists():
+                    raise
+                continue
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    file.close()
+                    raise
+                logger.warning(
+                    "%s: the file system has no locks: see that no two runs share it", self._path
+                )
+            if _is_at(file, self._path):
+                self._file = file
+                return True
+            # Its last owner removed it between our opening and locking.
+            file.close()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._file is not None:
+            # A folder that became read-only keeps the file, which is no lock by itself.
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+                # Unless there are other locks or segments in it.
+                self._path.parent.rmdir()
+            self._file.close()
+            self._file = None
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False

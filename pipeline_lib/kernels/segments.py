@@ -1,0 +1,58 @@
+"""Cutting videos into segments: ranges of frames that are worked on one by one."""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+Range = tuple[int, int]  # first frame, one past the last
+
+
+def find_gaps(frames: int, finished: Iterable[Range]) -> list[Range]:
+    """Return what is missing of a video, in order.
+
+    Parameters
+    ----------
+    frames
+        Frames of the video.
+    finished
+        Ranges that are done, in any order; they may overlap, as after a rerun that cut the video
+        in other places.
+    """
+    gaps, done = [], 0
+    for start, stop in sorted(finished):
+        if start > done:
+            gaps.append((done, min(start, frames)))
+        done = max(done, stop)
+        if done >= frames:
+            return gaps
+    return [*gaps, (done, frames)]
+
+
+def cut_segments(gaps: Iterable[Range], longest: int) -> list[Range]:
+    """Cut ranges into the fewest segments of at most `longest` frames, about equally long."""
+    segments: list[Range] = []
+    for start, stop in gaps:
+        parts = math.ceil((stop - start) / longest)
+        bounds = [start + (stop - start) * part // parts for part in range(parts + 1)]
+        segments += itertools.pairwise(bounds)
+    return segments
+
+
+def choose_segment_length(frames: int, workers: int, longest: int, shortest: int) -> int:
+    """Return the length at which the last segments of a run keep no worker waiting for long.
+
+    Parameters
+    ----------
+    frames
+        All frames to work on.
+    workers
+        Segments worked on at a time.
+    longest, shortest
+        Bounds; the shortest gives way to the longest.
+    """
+    even = math.ceil(frames / (_SEGMENTS_PER_WORKER * workers))
+    return min(longest, max(shortest, even))
+
+
+# A worker that ends first idles for half a segment on average: 1/16 of its time at most.
+_SEGMENTS_PER_WORKER = 8

@@ -1,0 +1,114 @@
+"""Windows on frames: where to look closely at an animal that has been found."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """Frames of one size and the window that is laid on each.
+
+    Windows lie on a grid. A convolutional network sees the same in a window as in the whole
+    frame only where the two differ by a multiple of its deepest stride; elsewhere keypoints
+    would move by fractions of a pixel with the window.
+
+    Attributes
+    ----------
+    frame
+        Height and width of the frames, px.
+    window
+        Height and width of the window, px, multiples of the grid. It may extend beyond the
+        right and the bottom of a frame, not by as much as one step of the grid.
+    margin
+        What a keypoint needs between itself and a border of the window, px; none where the
+        frame ends.
+    grid
+        Step of the grid, px.
+    """
+
+    frame: tuple[int, int]
+    window: tuple[int, int]
+    margin: float
+    grid: int
+
+    @classmethod
+    def of(cls, frame: tuple[int, int], side: int, margin: float, grid: int) -> "WindowShape":
+        """Return square windows, or less where the frame is smaller."""
+        most = [math.ceil(length / grid) * grid for length in frame]
+        height, width = (min(side // grid * grid, length) for length in most)
+        return cls(frame, (height, width), margin, grid)
+
+    @property
+    def holds_frame(self) -> bool:
+        """Whether there is no need for a window: it is as large as the frame."""
+        return all(w >= f for w, f in zip(self.window, self.frame, strict=True))
+
+    @property
+    def _window(self) -> NDArray[np.int64]:
+        """Width and height."""
+        return np.array(self.window[::-1])
+
+    @property
+    def _last_corner(self) -> NDArray[np.int64]:
+        """Largest x and y of a window's top-left pixel."""
+        end = np.ceil(np.array(self.frame[::-1]) / self.grid).astype(np.int64) * self.grid
+        return np.asarray(end - self._window)
+
+    def place(
+        self, position: NDArray[np.floating], least: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Lay a window on each frame, its centre next to that of the box around the keypoints.
+
+        Parameters
+        ----------
+        position
+            Shape (frame, 2, keypoint), x and y in frame px; NaN for a keypoint that is not found.
+        least
+            A frame with fewer found keypoints has no window; at least 1.
+
+        Returns
+        -------
+        corner
+            Shape (frame, 2), int64: x and y of the window's top-left pixel. (0, 0) where there
+            is none.
+        placed
+            Shape (frame,), bool. False with too few keypoints, and with keypoints too far apart
+            for one window and its margins.
+        """
+        found = np.isfinite(position).all(axis=1)
+        low = np.where(found[:, None], position, np.inf).min(axis=2)
+        high = np.where(found[:, None], position, -np.inf).max(axis=2)
+        placed = found.sum(axis=1) >= max(1, least)
+        low, high = np.where(placed[:, None], (low, high), 0.0)
+        # The outermost pixel centres are window - 1 apart.
+        wanted = (low + high - (self._window - 1)) / 2
+        corner = np.rint(wanted / self.grid).astype(np.int64) * self.grid
+        corner = np.clip(corner, 0, self._last_corner)
+        placed &= ~self.find_cut(np.stack([low, high], axis=2), corner).any(axis=1)
+        return np.where(placed[:, None], corner, 0), placed
+
+    def find_cut(
+        self, position: NDArray[np.floating], corner: NDArray[np.integer]
+    ) -> NDArray[np.bool_]:
+        """Tell which keypoints lie beyond a window's border or nearer to it than the margin.
+
+        Parameters
+        ----------
+        position
+            Shape (frame, 2, keypoint), x and y in frame px.
+        corner
+            Shape (frame, 2), x and y of each window's top-left pixel.
+
+        Returns
+        -------
+        ndarray
+            Shape (frame, keypoint), bool; False for NaN.
+        """
+        least = np.where(corner > 0, corner + self.margin, -np.inf)
+        last = corner + self._window - 1
+        most = np.where(corner < self._last_corner, last - self.margin, np.inf)
+        outside = (position < least[..., None]) | (position > most[..., None])
+        return np.asarray(outside.any(axis=1))

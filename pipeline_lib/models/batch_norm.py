@@ -1,0 +1,138 @@
+"""Batch normalisation over the global batch, however many devices share it."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins import LayerSync
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class GlobalBatchNorm(LayerSync):
+    """Make the batch-norm layers of a model use the statistics of the global batch.
+
+    Lightning applies it where several devices train. torch's own `SyncBatchNorm` works on GPUs
+    only, so that its mathematics could not be tested without, and its conversion drops the
+    activations that timm's layers have inside.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """Change how the layers compute; parameters, statistics and their names stay."""
+        for layer in _batch_norms(model):
+            layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        """Let the layers compute as their class says."""
+        for layer in _batch_norms(model):
+            layer.__dict__.pop("forward", None)
+        return model
+
+
+def normalise_globally(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise channels by mean and variance over the batches of all processes.
+
+    Parameters
+    ----------
+    x
+        Shape (batch, channel, ...), this process's part of the batch; of the same shape in all.
+    weight, bias
+        Shape (channel,), or None.
+    eps
+        Added to the variance.
+
+    Returns
+    -------
+    normalised
+        Of the shape and type of `x`.
+    mean, variance
+        Shape (channel,); biased, and without gradient.
+    """
+    result: tuple[Tensor, Tensor, Tensor] = _Normalise.apply(x, weight, bias, eps)
+    return result
+
+
+class _Normalise(torch.autograd.Function):
+    """Batch normalisation whose gradient, too, runs through the statistics of all processes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch gives it no type
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        variance, mean = torch.var_mean(_widen(x), dim=_axes(x), correction=0)
+        own = torch.stack([mean, variance])
+        parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, own)
+        means, variances = torch.stack(parts, dim=1)
+        mean = means.mean(dim=0)
+        # Of parts of the same size. Sums of squares would lose digits.
+        variance = (variances + (means - mean) ** 2).mean(dim=0)
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps))
+        ctx.mark_non_differentiable(mean, variance)
+        return functional.batch_norm(x, mean, variance, weight, bias, eps=eps), mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None]:  # noqa: ANN401
+        x, weight, mean, scale = ctx.saved_tensors
+        gradient, axes = _widen(gradients[0]), _axes(x)
+        shape = (-1, *(1 for _ in axes[1:]))
+        scale = scale.view(shape)
+        normalised = (_widen(x) - mean.view(shape)) * scale
+        own = torch.stack([gradient.sum(axes), (gradient * normalised).sum(axes)])
+        # DDP averages these over the processes, as those of any other parameter.
+        to_bias, to_weight = own.unbind()
+        total = own.clone()
+        distributed.all_reduce(total)
+        count = x.numel() // x.shape[1] * distributed.get_world_size()
+        shared, along = (total / count).view(2, *shape).unbind()
+        if weight is not None:
+            scale = scale * weight.view(shape)
+        to_x = (gradient - shared - normalised * along) * scale
+        if weight is None:
+            return to_x.to(x.dtype), None, None, None
+        return to_x.to(x.dtype), to_weight.to(weight.dtype), to_bias.to(weight.dtype), None
+
+
+def _forward(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - timm's layers have more
+    if not layer.training:
+        evaluated: Tensor = type(layer).forward(layer, x)
+        return evaluated
+    x, mean, variance = normalise_globally(x, layer.weight, layer.bias, layer.eps)
+    if layer.track_running_stats:
+        _track(layer, mean, variance, x.numel() // x.shape[1] * distributed.get_world_size())
+    # What timm does inside of the layer.
+    for name in ("drop", "act"):
+        if hasattr(layer, name):
+            x = getattr(layer, name)(x)
+    return x
+
+
+@torch.no_grad()
+def _track(layer: Any, mean: Tensor, variance: Tensor, count: int) -> None:  # noqa: ANN401
+    layer.num_batches_tracked.add_(1)
+    share = layer.momentum
+    if share is None:
+        share = 1.0 / float(layer.num_batches_tracked)
+    unbiased = variance * (count / (count - 1))
+    layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), share)
+    layer.running_var.lerp_(unbiased.to(layer.running_var.dtype), share)
+
+
+def _batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+
+
+def _axes(x: Tensor) -> list[int]:
+    return [axis for axis in range(x.ndim) if axis != 1]
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,117 @@
+"""What inference took, for the report: per video and for the cohort."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.tables import STAGE_COLUMNS
+from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps.ledger import LedgerRow, read_plan
+
+_FIGURES = ("seconds", "frames", "decode_share", "network_share", "wait_share")
+
+
+@dataclass(frozen=True)
+class InferenceWork:
+    """What the frames of a video, or of several, took; times are those of one worker.
+
+    Attributes
+    ----------
+    videos, frames
+        Analysed in this time.
+    seconds
+        From begin to end, summed over the workers.
+    decode, network, wait
+        Shares of the seconds, 0..1, in which frames were decoded, the network ran, and it
+        waited for frames. Frames are decoded beside the network: decoding overlaps the others,
+        the network's share and the wait together are at most one.
+    """
+
+    videos: int
+    frames: int
+    seconds: float
+    decode: float
+    network: float
+    wait: float
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames that a worker analyses in a second."""
+        return self.frames / self.seconds
+
+
+def read_work(results: Results, model: str) -> dict[str, InferenceWork]:
+    """Read what inference took, by video.
+
+    Videos of which it is not known are left out: those that failed, and those whose result was
+    there before or was copied from a video of the same bytes.
+
+    Raises
+    ------
+    StoreError
+        If the plan or a table of the inference lacks a column.
+    """
+    shards = read_plan(results.plan)
+    known = {}
+    for shard in dict.fromkeys(shards.values()):
+        for row in _read_shard(results.shard(shard).infer(model)):
+            work = _parse_work(row)
+            if work is not None and shards.get(row["video"]) == shard:
+                known[row["video"]] = work
+    return known
+
+
+def total_work(works: Iterable[InferenceWork]) -> InferenceWork | None:
+    """Return what all took together, shares weighted by time; None if there are none."""
+    listed = list(works)
+    seconds = sum(work.seconds for work in listed)
+    if not seconds:
+        return None
+    return InferenceWork(
+        videos=sum(work.videos for work in listed),
+        frames=sum(work.frames for work in listed),
+        seconds=seconds,
+        decode=sum(work.decode * work.seconds for work in listed) / seconds,
+        network=sum(work.network * work.seconds for work in listed) / seconds,
+        wait=sum(work.wait * work.seconds for work in listed) / seconds,
+    )
+
+
+def find_copies(rows: Sequence[LedgerRow], works: Mapping[str, InferenceWork]) -> dict[str, str]:
+    """Return the video that each copied result was computed for.
+
+    Results of one key come from the same bytes: they were computed once, for the video of which
+    it is known what they took, otherwise for the first one of the sheet as far as we know.
+    """
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row["key"]:
+            groups.setdefault(row["key"], []).append(row["video"])
+    copies: dict[str, str] = {}
+    for videos in groups.values():
+        origin = next((video for video in videos if video in works), videos[0])
+        copies |= {video: origin for video in videos if video != origin and video not in works}
+    return copies
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as the page's table writes it: 4.2 s, 1:05 min, 2:00:09 h."""
+    if seconds < 60:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d} h" if hours else f"{minutes}:{rest:02d} min"
+
+
+def _read_shard(path: Path) -> list[dict[str, str]]:
+    return read_table(path, STAGE_COLUMNS) if path.exists() else []
+
+
+def _parse_work(row: Mapping[str, str]) -> InferenceWork | None:
+    # A table of an earlier version lacks these columns.
+    cells = [row.get(name) or "" for name in _FIGURES]
+    if not all(cells):
+        return None
+    seconds, frames, decode, network, wait = map(float, cells)
+    return InferenceWork(1, int(frames), seconds, decode, network, wait) if seconds > 0 else None

@@ -1,0 +1,18 @@
+"""A real SLURM for the tests of this folder."""
+
+import pytest
+
+from tests.slurm import cluster
+from tests.workflow.conftest import fresh, media
+
+__all__ = ["fresh", "media"]
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """One node with two cores and two pretend GPUs."""
+    obstacle = cluster.find_obstacle()
+    if obstacle:
+        pytest.skip(obstacle)
+    with cluster.start_cluster(tmp_path_factory.mktemp("slurm")):
+        yield cluster

@@ -1,0 +1,183 @@
+"""The workflow on a real SLURM: training, sharded inference, and everything that goes wrong there.
+
+The tests are stages of one cohort's life, in this order.
+"""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.io.poses import read_poses
+from tests.video_corpus import encode, x264
+from tests.workflow.running import REPOSITORY, Run, identify
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slurm, pytest.mark.xdist_group("workflow")]
+
+# What a site sets: here there is no accounting database and little memory.
+SITE = (
+    "--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm"),
+    "--slurm-status-command", "squeue",
+    "--slurm-init-seconds-before-status-checks", "1",
+    "--slurm-no-account",
+    "--latency-wait", "10",
+    "--default-resources", "slurm_partition=debug", "mem_mb=1500", "runtime=10",
+    "--set-threads", "probe=1", "make_targets=1", "train=1", "infer=2",
+)  # fmt: skip
+MEMORY = ("--set-resources", "infer:mem_mb=3000", "report:mem_mb=1500")
+# Not enough for PyTorch the first time.
+STARVED = (*MEMORY, "train:mem_mb=200+1500*(attempt-1)", "train:gpu=1")
+FRAMES = 40
+
+
+class SlurmRun(Run):
+    """A run whose jobs go to SLURM."""
+
+    def submit(self, *arguments):
+        """Call Snakemake with the profile, and wait."""
+        return self.snakemake(*arguments, *SITE)
+
+    def submit_while(self, act, *arguments):
+        """Do the same, and something now and then until it has ended."""
+        return self.watch(self._command(*arguments, *SITE, cwd=REPOSITORY), act)
+
+
+@pytest.fixture(scope="module")
+def run(slurm, fresh, tmp_path_factory):
+    assert slurm.list_jobs() == {}
+    copy = fresh.copy(tmp_path_factory.mktemp("slurm-run") / "a cohort")
+    return SlurmRun(copy.folder)
+
+
+def count_submitted(ended, rule):
+    """Return how often a rule's jobs were given to SLURM."""
+    said = re.findall(rf"Job \d+ has been submitted .*rule_{rule}\b", ended.output)
+    return len(said)
+
+
+def test_a_cohort_from_labels_to_the_report(run):
+    """Training is killed for its memory once and succeeds when tried again with more."""
+    ended = run.submit(*STARVED)
+    assert ended.code == 0, ended.output
+    status = {video: row["status"] for video, row in run.read_ledger().items()}
+    assert status == {"mouse-01": "done", "mouse-02": "done", "mouse-04-damaged": "quarantined"}
+    assert run.results.report.is_file()
+    for rule in ("probe", "import_labels", "make_targets", "evaluate", "infer", "filter_poses"):
+        assert count_submitted(ended, rule) == 1, (rule, ended.output)
+    assert count_submitted(ended, "train") == 2, ended.output
+    assert run.submit(*MEMORY).output.count("Nothing to be done") == 1
+
+
+def add_videos(run, folder, count, first):
+    folder.mkdir(exist_ok=True)
+    original = encode(folder / f"first-{first}.mp4", frames=FRAMES, options=x264())
+    rows = run.read_sheet()
+    for number in range(first, first + count):
+        path = folder / f"video-{number:03d}.mp4"
+        # Another content for each, else they would be inferred once.
+        shutil.copy(original, path)
+        with path.open("ab") as file:
+            file.write(b"\x00\x00\x00\x10free" + f"{number:08d}".encode())
+        rows.append({"video": f"new-{number:03d}", "path": str(path)})
+    run.write_sheet(rows)
+
+
+def read_infer(run, shard):
+    with run.results.shard(shard).infer("pose").open(newline="") as file:
+        return {row["video"]: row for row in csv.DictReader(file, delimiter="\t")}
+
+
+def find_workers(folder):
+    """Return the Dask workers of inferences in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            place = (process / "cwd").resolve()
+        except OSError:
+            continue
+        if b"spawn_main" in command and place == folder.resolve():
+            found.append(int(process.name))
+    return sorted(found)
+
+
+def test_more_videos_are_one_more_shard_whose_worker_may_die(run, tmp_path_factory):
+    run.edit_config(inference={"shard_videos": 64, "workers": 2, "segment_frames": 10})
+    # The settings of where and how changed, not the results: nothing of the old is computed.
+    add_videos(run, tmp_path_factory.mktemp("more"), count=50, first=0)
+    before = {path: identify(path) for path in run.results.root.glob("poses/pose/mouse-*.zarr")}
+    killed = []
+
+    def kill_a_worker():
+        if not killed and list(run.results.root.glob("poses/pose/new-*.zarr")):
+            workers = find_workers(run.folder)
+            if workers:
+                os.kill(workers[-1], signal.SIGKILL)
+                killed.append(workers[-1])
+
+    ended = run.submit_while(kill_a_worker, *MEMORY)
+    assert ended.code == 0, ended.output
+    assert killed
+    shards = {"probe 00002", "infer 00002", "filter_poses 00002", "export 00002"}
+    shards.add("select_frames 00002")
+    assert ended.jobs == shards | {"status", "report", "accept"}
+    rows = read_infer(run, "00002")
+    assert len(rows) == 50
+    assert {row["status"] for row in rows.values()} == {"done"}
+    assert {path: identify(path) for path in before} == before
+    first = read_poses(run.results.poses("pose", "new-000"))
+    assert first.position.shape[0] == FRAMES
+
+
+def test_what_was_cancelled_goes_on(run, slurm, tmp_path_factory):
+    add_videos(run, tmp_path_factory.mktemp("evenmore"), count=30, first=50)
+    poses = run.results.root / "poses" / "pose"
+    cancelled = []
+
+    def cancel():
+        if not cancelled and list(poses.glob("new-05*.zarr")):
+            slurm.cancel_jobs()
+            cancelled.append(time.monotonic())
+
+    ended = run.submit_while(cancel, "--retries", "0", *MEMORY)
+    assert cancelled
+    assert ended.code != 0
+    assert not run.results.shard("00003").infer("pose").exists()
+    there = {path: identify(path) for path in poses.glob("[!.]*.zarr")}
+    assert 53 <= len(there) < 82
+    ended = run.submit(*MEMORY)
+    assert ended.code == 0, ended.output
+    assert {row["status"] for row in read_infer(run, "00003").values()} == {"done"}
+    assert {path: identify(path) for path in there} == there
+    assert len(list(poses.glob("[!.]*.zarr"))) == 82
+
+
+def test_dask_workers_may_be_jobs_themselves(run, slurm):
+    """`inference.cluster: slurm`: the same bytes as from local workers."""
+    poses = run.results.root / "poses" / "pose"
+    expected = {
+        path.relative_to(poses): path.read_bytes()
+        for name in ("mouse-01", "mouse-02")
+        for path in (poses / f"{name}.zarr").rglob("*")
+        if path.is_file()
+    }
+    jobs = {"number": 2, "cores": 1, "gigabytes": 1.5, "minutes": 30, "partition": "debug"}
+    jobs["interface"] = "lo"
+    run.edit_config(inference={"cluster": "slurm", "cluster_jobs": jobs})
+    for name in ("mouse-01", "mouse-02"):
+        shutil.rmtree(poses / f"{name}.zarr")
+    run.results.shard("00001").infer("pose").unlink()
+    seen = set()
+    command = ["cohortpose", "infer", "--config", "config.yaml", "--shard", "00001"]
+    ended = run.watch(command, lambda: seen.update(slurm.list_jobs()), cwd=run.folder)
+    assert ended.code == 0, ended.output
+    assert len(seen) == 2
+    assert "2 jobs asked for" in ended.output
+    for path, content in expected.items():
+        assert (poses / path).read_bytes() == content, path
+    assert {row["status"] for row in read_infer(run, "00001").values()} == {"done", "quarantined"}

@@ -1,0 +1,63 @@
+"""What Snakemake's catalog asks of a workflow of standardized usage."""
+
+import re
+
+import pytest
+import yaml
+
+from tests.workflow.running import REPOSITORY
+
+RULE_FILES = sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))
+_RULE = re.compile(r"^rule (\w+):\n((?:(?: .*)?\n)+)", flags=re.MULTILINE)
+RULES = {name: body for path in RULE_FILES for name, body in _RULE.findall(path.read_text() + "\n")}
+
+
+def test_the_files_that_the_catalog_looks_for():
+    for name in (
+        "README.md",
+        "LICENSE",
+        "config/README.md",
+        "config/config.yaml",
+        "workflow/Snakefile",
+        "workflow/schemas/config.schema.yaml",
+        "workflow/report/report.rst",
+    ):
+        assert (REPOSITORY / name).read_text().strip(), name
+
+
+def test_how_it_is_used():
+    usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert set(usage["mandatory-flags"]) == {"desc", "flags"}
+    assert usage["software-stack-deployment"]["conda"] is True
+    assert usage["report"] is True
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_every_rule_has_a_log_and_an_environment(rule):
+    body = RULES[rule]
+    assert "\n    log:\n" in f"\n{body}"
+    assert '\n    conda:\n        "../envs/cohortpose.yaml"\n' in f"\n{body}"
+    # Logic lies where tests reach it.
+    assert "\n    shell:\n" in f"\n{body}"
+
+
+def test_rules_are_found_by_the_expression_above():
+    assert {"probe", "train", "infer", "accept", "demo", "init"} <= set(RULES)
+
+
+def test_the_config_names_nothing_of_a_site():
+    """Threads, memory and folders of a site are in profiles."""
+    config = (REPOSITORY / "config" / "config.yaml").read_text()
+    assert set(yaml.safe_load(config)) <= {"cohort", "labels", "skeleton"}
+
+
+def test_the_description_of_a_run_names_every_snakefile():
+    """A run's crate is of what ran; the list is in a file that cannot look into folders."""
+    listed = re.search(
+        r"^SNAKEFILES = \{.*? in \((.*?)\n    \)\n\}",
+        (REPOSITORY / "workflow" / "rules" / "common.smk").read_text(),
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    names = re.findall(r'"(.+?)"', listed[1])
+    assert names == ["Snakefile", *(f"rules/{path.name}" for path in RULE_FILES)]
