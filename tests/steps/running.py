@@ -1,5 +1,6 @@
 """Running `cohortpose` on a tiny cohort as a job does, and killing it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -62,6 +63,8 @@ class Cohort:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # A shell that starts the tests in the background has them ignore it.
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - it calls nothing that takes locks
         )
 
     def run(self, verb: str, *arguments: str, code: int = 0) -> str:
@@ -100,17 +103,11 @@ class Cohort:
 
     def identify_poses(self) -> dict[Path, Facts]:
         """Return what changes when a pose file is written again, by pose file."""
-        return {path: identify(path / "zarr.json") for path in self.poses.glob("[!.]*.zarr")}
+        return _identify_each(self.poses.glob("[!.]*.zarr"), "zarr.json")
 
     def identify_segments(self) -> dict[Path, Facts]:
         """Return what changes when a segment is written again, by segment."""
-        found = {}
-        for path in (self.poses / ".segments").glob("*/[0-9]*-*.npz"):
-            try:
-                found[path] = identify(path)
-            except FileNotFoundError:
-                continue
-        return found
+        return _identify_each((self.poses / ".segments").glob("*/[0-9]*-*.npz"))
 
     def list_leftovers(self) -> list[Path]:
         """Return what is only there while somebody works."""
@@ -122,6 +119,20 @@ def identify(path: Path) -> Facts:
     """Return inode and time of change of a file."""
     facts = path.stat()
     return facts.st_ino, facts.st_mtime_ns
+
+
+def _identify_each(paths: Iterator[Path], part: str = "") -> dict[Path, Facts]:
+    """Identify files, or one in each folder; those that vanish meanwhile are left out."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError):
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = identify(path / part)
+    return found
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
