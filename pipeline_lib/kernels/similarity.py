@@ -1,7 +1,7 @@
 """How near predicted keypoints are to labelled ones: the only distances of the project."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.floating]
 
@@ -78,3 +78,39 @@ def share_of_correct_keypoints(
     if found is not None:
         correct &= found
     return float(correct.sum() / labelled.sum())
+
+
+def object_keypoint_similarity(
+    predicted: FloatArray, truth: FloatArray, scale: ArrayLike, sigmas: ArrayLike
+) -> NDArray[np.float64]:
+    """Return how alike two poses are: OKS, 1 where they coincide, near 0 where they are far apart.
+
+    The mean over the keypoints that the truth has of ``exp(-d^2 / (2 * scale * (2 * sigma)^2))``,
+    d being a keypoint's distance, as COCO's keypoint evaluation defines it (its ``area`` is the
+    scale; Ronchi and Perona 2017, doi:10.1109/ICCV.2017.48). A keypoint that the prediction lacks
+    has the similarity 0, as in DeepLabCut; COCO has no missing predictions.
+
+    Parameters
+    ----------
+    predicted, truth
+        Shape (..., keypoint, 2), px, broadcast against each other; NaN where missing.
+    scale
+        Shape (...) or a number, px^2: area of the individual of the truth.
+    sigmas
+        Shape (keypoint,) or a number: how far apart labels of a keypoint lie, as a fraction of the
+        root of the scale.
+
+    Returns
+    -------
+    ndarray
+        Shape (...), float64 in 0..1; NaN where the truth has no keypoint.
+    """
+    distance = keypoint_distance(predicted, truth)
+    area = np.asarray(scale, np.float64)[..., None]
+    # pycocotools adds the same to an area, so that one of 0 gives 0 or 1.
+    spread = 2.0 * (area + np.spacing(1)) * (2.0 * np.asarray(sigmas, np.float64)) ** 2
+    visible = np.broadcast_to(np.isfinite(truth).all(-1), distance.shape)
+    near = np.where(np.isfinite(distance), np.exp(-(distance**2) / spread), 0.0)
+    total = np.where(visible, near, 0.0).sum(-1)
+    count = visible.sum(-1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

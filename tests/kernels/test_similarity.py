@@ -9,6 +9,7 @@ from pipeline_lib.kernels.similarity import (
     keypoint_distance,
     mean_error,
     median_error,
+    object_keypoint_similarity,
     root_mean_square_error,
     share_of_correct_keypoints,
 )
@@ -66,3 +67,45 @@ def test_pck_counts_rejected_predictions_as_wrong():
     found = np.array([True, False, True, True])
     assert share_of_correct_keypoints(distance, 2.0, found) == pytest.approx(1 / 3)
     assert share_of_correct_keypoints(distance, 2.0, np.zeros(4, bool)) == 0.0
+
+
+def test_oks_by_hand():
+    # Area 100, sigma 0.25: 2 * 100 * 0.5^2 = 50. Distances 5 and 0, one keypoint unlabelled.
+    truth = np.array([[0.0, 0.0], [10.0, 10.0], [NAN, NAN]])
+    predicted = np.array([[3.0, 4.0], [10.0, 10.0], [1.0, 1.0]])
+    similarity = object_keypoint_similarity(predicted, truth, 100.0, 0.25)
+    assert similarity == pytest.approx((math.exp(-0.5) + 1) / 2)
+    # Each keypoint has its own sigma: 2 * 100 * 1^2 = 200.
+    wider = object_keypoint_similarity(predicted, truth, 100.0, [0.5, 0.25, 0.1])
+    assert wider == pytest.approx((math.exp(-25 / 200) + 1) / 2)
+
+
+def test_oks_of_a_missing_prediction_is_zero():
+    truth = np.array([[0.0, 0.0], [10.0, 10.0]])
+    predicted = np.array([[0.0, 0.0], [NAN, NAN]])
+    assert object_keypoint_similarity(predicted, truth, 100.0, 0.1) == 0.5
+    assert object_keypoint_similarity(np.full((2, 2), NAN), truth, 100.0, 0.1) == 0.0
+
+
+def test_oks_without_a_truth_is_nan():
+    truth = np.full((2, 2), NAN)
+    assert math.isnan(object_keypoint_similarity(np.zeros((2, 2)), truth, 100.0, 0.1))
+
+
+def test_oks_of_all_pairs_is_broadcast():
+    truth = np.arange(12.0).reshape(3, 2, 2)
+    predicted = truth[:2] + 1.0
+    area = np.array([10.0, 20.0, 40.0])
+    pairs = object_keypoint_similarity(predicted[:, None], truth, area, 0.5)
+    assert pairs.shape == (2, 3)
+    for i in range(2):
+        for j in range(3):
+            single = object_keypoint_similarity(predicted[i], truth[j], area[j], 0.5)
+            assert pairs[i, j] == single
+    assert object_keypoint_similarity(np.zeros((0, 1, 2, 2)), truth, area, 0.5).shape == (0, 3)
+
+
+def test_oks_of_no_area_is_one_or_zero():
+    truth = np.zeros((1, 2))
+    assert object_keypoint_similarity(truth, truth, 0.0, 0.1) == 1.0
+    assert object_keypoint_similarity(truth + 1, truth, 0.0, 0.1) == 0.0
