@@ -113,4 +113,6 @@ def object_keypoint_similarity(
     near = np.where(np.isfinite(distance), np.exp(-(distance**2) / spread), 0.0)
     total = np.where(visible, near, 0.0).sum(-1)
     count = visible.sum(-1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    mean = np.full(total.shape, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
