@@ -26,6 +26,13 @@ class Poses:
         Names along the keypoint and individual axes.
     attributes
         JSON-like record: fps, video, key, versions and what else a later reader wants to know.
+    track_status
+        Shape (time, individual), uint8, values of `pipeline_lib.core.tables.TrackStatus`; None
+        where individuals were not tracked: then their places say nothing of who they are.
+    identity
+        Shape (time, individual, identity), float32 in 0..1, how much each individual looks like
+        each of the labelled ones (attribute ``identities``); NaN where it is not there. None
+        where the network did not learn it.
     """
 
     position: NDArray[np.float32]
@@ -35,15 +42,22 @@ class Poses:
     bodyparts: tuple[str, ...]
     individuals: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
+    track_status: NDArray[np.uint8] | None = None
+    identity: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         frames, keypoints = len(self.time), len(self.bodyparts)
         individuals = len(self.individuals)
-        expected = {
+        expected: dict[str, tuple[int, ...]] = {
             "position": (frames, 2, keypoints, individuals),
             "confidence": (frames, keypoints, individuals),
             "frame_status": (frames,),
         }
+        if self.track_status is not None:
+            expected["track_status"] = (frames, individuals)
+        if self.identity is not None:
+            identities = len(self.attributes.get("identities", ()))
+            expected["identity"] = (frames, individuals, identities)
         for name, shape in expected.items():
             found = getattr(self, name).shape
             if found != shape:

@@ -3,8 +3,9 @@
 Clusters count inodes. So an array is one file for hours of video, a shard of chunks of which a
 reader fetches only those that it needs; the metadata of all arrays lie in the group's
 ``zarr.json`` alone; and an array that is its fill value throughout has no file, as Zarr has it.
-The metadata list the files there are: one that is missing is known. A folder named ``*.zarr``
-opens with ``xarray.open_zarr(path)``, the same files packed as ``*.zarr.zip`` with
+The metadata list the files there are: one that is missing is known. What is known of tracks and
+identities is in files of several individuals only. A folder named ``*.zarr`` opens with
+``xarray.open_zarr(path)``, the same files packed as ``*.zarr.zip`` with
 ``xarray.open_zarr("zip::" + path)``.
 """
 
@@ -14,13 +15,14 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.tables import FrameStatus
+from pipeline_lib.core.tables import FrameStatus, TrackStatus
 
 if TYPE_CHECKING:
     import zarr
@@ -40,19 +42,27 @@ _CHUNK_BYTES = 2**20
 _CHUNKS_PER_SHARD = 64
 
 SPACE = ("x", "y")
+# `Poses.identity` is called `identity_confidence` on the disk: a Zarr group, and an xarray
+# dataset, has but one variable named `identity`, which are the names along that axis.
 DIMENSIONS = {
     "position": ("time", "space", "keypoint", "individual"),
     "confidence": ("time", "keypoint", "individual"),
     "frame_status": ("time",),
+    "track_status": ("time", "individual"),
+    "identity_confidence": ("time", "individual", "identity"),
     "time": ("time",),
     "space": ("space",),
     "keypoint": ("keypoint",),
     "individual": ("individual",),
+    "identity": ("identity",),
 }
+OPTIONAL = frozenset({"track_status", "identity_confidence", "identity"})
 DTYPES = {
     "position": "float32",
     "confidence": "float32",
     "frame_status": "uint8",
+    "track_status": "uint8",
+    "identity_confidence": "float32",
     "time": "float64",
 }
 _UNITS = {"position": "px", "time": "s"}
@@ -61,11 +71,63 @@ _FILL: dict[str, Any] = {
     "position": "NaN",
     "confidence": "NaN",
     "frame_status": int(FrameStatus.UNDECODABLE),
+    "track_status": int(TrackStatus.ABSENT),
+    "identity_confidence": "NaN",
     "time": "NaN",
 }
 _METADATA = "zarr.json"
 
 Metadata = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PoseAxes:
+    """How long the axes of a pose file are, what their places are called, and which there are.
+
+    Attributes
+    ----------
+    frames
+        Length of the time axis.
+    bodyparts, individuals
+        Names along the keypoint and individual axes.
+    tracked
+        Whether there is a ``track_status``.
+    identities
+        Names along the identity axis; empty: there is none.
+    """
+
+    frames: int
+    bodyparts: tuple[str, ...]
+    individuals: tuple[str, ...]
+    tracked: bool = False
+    identities: tuple[str, ...] = ()
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array of values there is."""
+        frames, keypoints, animals = self.frames, len(self.bodyparts), len(self.individuals)
+        shapes: dict[str, tuple[int, ...]] = {
+            "position": (frames, 2, keypoints, animals),
+            "confidence": (frames, keypoints, animals),
+            "frame_status": (frames,),
+            "time": (frames,),
+        }
+        if self.tracked:
+            shapes["track_status"] = (frames, animals)
+        if self.identities:
+            shapes["identity_confidence"] = (frames, animals, len(self.identities))
+        return shapes
+
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Names along each axis there is, but time's."""
+        names = {"space": SPACE, "keypoint": self.bodyparts, "individual": self.individuals}
+        return {**names, "identity": self.identities} if self.identities else names
+
+    @property
+    def shard(self) -> int:
+        """Frames that are one file."""
+        return choose_chunks(self.frames, len(self.bodyparts) * len(self.individuals))[1]
 
 
 def choose_chunks(frames: int, points: int) -> tuple[int, int]:
@@ -79,22 +141,15 @@ def choose_chunks(frames: int, points: int) -> tuple[int, int]:
     return chunk, min(math.ceil(frames / chunk), _CHUNKS_PER_SHARD) * chunk
 
 
-def describe_arrays(
-    frames: int, bodyparts: Sequence[str], individuals: Sequence[str]
-) -> dict[str, Metadata]:
+def describe_arrays(axes: PoseAxes) -> dict[str, Metadata]:
     """Return the Zarr metadata of each array of the poses of a video."""
-    keypoints, animals = len(bodyparts), len(individuals)
-    chunk, shard = choose_chunks(frames, keypoints * animals)
-    shapes = {
-        "position": (frames, 2, keypoints, animals),
-        "confidence": (frames, keypoints, animals),
-        "frame_status": (frames,),
-        "time": (frames,),
-    }
-    names = {"space": SPACE, "keypoint": bodyparts, "individual": individuals}
+    points = len(axes.bodyparts) * len(axes.individuals)
+    chunk, shard = choose_chunks(axes.frames, points)
     return {
-        **{name: _describe_values(name, shape, chunk, shard) for name, shape in shapes.items()},
-        **{name: _describe_names(name, values) for name, values in names.items()},
+        **{
+            name: _describe_values(name, shape, chunk, shard) for name, shape in axes.shapes.items()
+        },
+        **{name: _describe_names(name, values) for name, values in axes.names.items()},
     }
 
 

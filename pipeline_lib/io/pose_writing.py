@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.io.pose_format import (
     DTYPES,
     FORMAT_ATTRIBUTES,
-    SPACE,
-    choose_chunks,
+    PoseAxes,
     describe_arrays,
     is_packed,
     read_metadata,
@@ -25,16 +23,19 @@ from pipeline_lib.io.pose_format import (
 from pipeline_lib.io.publish import publish_folder, publish_packed
 
 # Written shard by shard; the other arrays are light enough to be held whole.
-_STREAMED = ("position", "confidence")
+_STREAMED = ("position", "confidence", "identity_confidence")
 
 
 @contextmanager
-def create_poses(
+def create_poses(  # noqa: PLR0913 - what a pose file holds
     path: Path,
     time: NDArray[np.float64],
     bodyparts: Sequence[str],
     individuals: Sequence[str],
     attributes: Mapping[str, Any],
+    *,
+    tracked: bool = False,
+    identities: Sequence[str] = (),
 ) -> Iterator["PoseWriter"]:
     """Publish a pose file block by block, in flat memory however long the video is.
 
@@ -52,6 +53,11 @@ def create_poses(
         Names along the keypoint and individual axes.
     attributes
         JSON-like record, as in `Poses.attributes`.
+    tracked
+        Whether each block comes with a ``track_status``.
+    identities
+        Names of those whom individuals are compared with; each block then comes with an
+        ``identity``. Empty: none. They become the attribute ``identities``, too.
 
     Yields
     ------
@@ -63,11 +69,12 @@ def create_poses(
     StoreError
         At the end, if frames are missing.
     ValueError
-        If an attribute has a name that belongs to the format.
+        If an attribute has a name that belongs to the format, or ``identities`` names others.
     """
+    axes = PoseAxes(len(time), tuple(bodyparts), tuple(individuals), tracked, tuple(identities))
     publish = publish_packed if is_packed(path) else publish_folder
     with publish(path) as folder:
-        writer = PoseWriter(folder, time, bodyparts, individuals, attributes)
+        writer = PoseWriter(folder, axes, time, _name_identities(attributes, axes.identities))
         yield writer
         if writer.written != len(time):
             raise StoreError(f"{path}: {writer.written} of {len(time)} frames; not published")
@@ -77,7 +84,8 @@ def create_poses(
 class PoseWriter:
     """Fills a folder with the poses of one video; made by `create_poses`.
 
-    It holds one shard of positions and confidences, 96 MiB at most, and 9 bytes a frame.
+    It holds one shard of positions, confidences and identities, 96 MiB at most besides the
+    identities, 9 bytes a frame, and one more for each individual that is tracked.
 
     Attributes
     ----------
@@ -86,42 +94,41 @@ class PoseWriter:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        time: NDArray[np.float64],
-        bodyparts: Sequence[str],
-        individuals: Sequence[str],
-        attributes: Mapping[str, Any],
+        self, folder: Path, axes: PoseAxes, time: NDArray[np.float64], attributes: Mapping[str, Any]
     ) -> None:
         import zarr  # noqa: PLC0415
 
         self.written = 0
         self._flushed = 0
         self._folder, self._attributes = folder, attributes
-        frames, points = len(time), (len(bodyparts), len(individuals))
-        self._arrays = describe_arrays(frames, bodyparts, individuals)
+        self._arrays = describe_arrays(axes)
         write_metadata(folder, self._arrays, attributes)
         self._group = zarr.open_group(folder, mode="r+", zarr_format=3)
-        self._whole: dict[str, NDArray[Any]] = {
-            "frame_status": np.empty(frames, DTYPES["frame_status"]),
-            "time": time,
-            "space": np.array(SPACE, dtype=object),
-            "keypoint": np.array(list(bodyparts), dtype=object),
-            "individual": np.array(list(individuals), dtype=object),
+        self._shard = axes.shard
+        shapes = axes.shapes
+        self._statuses = {
+            name: np.empty(shape, DTYPES[name])
+            for name, shape in shapes.items()
+            if name not in (*_STREAMED, "time")
         }
-        _, self._shard = choose_chunks(frames, points[0] * points[1])
-        shapes = {"position": (2, *points), "confidence": points}
+        self._coordinates: dict[str, NDArray[Any]] = {"time": time}
+        for name, values in axes.names.items():
+            self._coordinates[name] = np.array(list(values), dtype=object)
+        rows = min(self._shard, axes.frames)
         self._buffers = {
-            name: np.empty((min(self._shard, frames), *shapes[name]), DTYPES[name])
+            name: np.empty((rows, *shapes[name][1:]), DTYPES[name])
             for name in _STREAMED
+            if name in shapes
         }
 
-    def write(
+    def write(  # noqa: PLR0913, PLR0917 - the arrays of a pose file
         self,
         start: int,
         position: NDArray[np.float32],
         confidence: NDArray[np.float32],
         frame_status: NDArray[np.uint8],
+        track_status: NDArray[np.uint8] | None = None,
+        identity: NDArray[np.float32] | None = None,
     ) -> None:
         """Append a block of consecutive frames.
 
@@ -135,29 +142,37 @@ class PoseWriter:
             Shape (block, keypoint, individual), 0..1; NaN: the frame could not be decoded.
         frame_status
             Shape (block,), values of `pipeline_lib.core.tables.FrameStatus`.
+        track_status
+            Shape (block, individual), values of `pipeline_lib.core.tables.TrackStatus`; of a
+            file that was created as ``tracked``, and of no other.
+        identity
+            Shape (block, individual, identity), 0..1, NaN: not there; of a file that was created
+            with ``identities``, and of no other.
 
         Raises
         ------
         ValueError
-            If the block does not follow the last one, has another shape, or exceeds the video.
+            If the block does not follow the last one, exceeds the video, or has another shape or
+            other arrays than the file.
         """
-        block = {"position": position, "confidence": confidence}
-        status, count = self._whole["frame_status"], len(frame_status)
-        if start != self.written:
-            raise ValueError(f"block starts at frame {start}, expected {self.written}")
-        if start + count > len(status):
-            raise ValueError(f"block ends at frame {start + count} of a video of {len(status)}")
-        for name, values in block.items():
-            expected = (count, *self._buffers[name].shape[1:])
-            if values.shape != expected:
-                raise ValueError(f"{name} has shape {values.shape}, expected {expected}")
-        status[start : start + count] = frame_status
+        count = len(frame_status)
+        block = {
+            "position": position,
+            "confidence": confidence,
+            "frame_status": frame_status,
+            "track_status": track_status,
+            "identity_confidence": identity,
+        }
+        given = {name: values for name, values in block.items() if values is not None}
+        self._check(start, count, given)
+        for name, values in self._statuses.items():
+            values[start : start + count] = given[name]
         taken = 0
         while taken < count:
             filled = self.written - self._flushed
             part = min(count - taken, self._shard - filled)
-            for name, values in block.items():
-                self._buffers[name][filled : filled + part] = values[taken : taken + part]
+            for name, buffer in self._buffers.items():
+                buffer[filled : filled + part] = given[name][taken : taken + part]
             taken += part
             self.written += part
             if self.written - self._flushed == self._shard:
@@ -167,13 +182,31 @@ class PoseWriter:
         """Write what is still held in memory, and which files there are."""
         if self.written > self._flushed:
             self._flush()
-        if (self._whole["frame_status"] == FrameStatus.DECODED).all():
-            # What is the same throughout needs no file.
-            self._arrays["frame_status"]["fill_value"] = int(FrameStatus.DECODED)
-            del self._whole["frame_status"]
-        for name, values in self._whole.items():
-            self._group[name][:] = values
+        for name, values in self._statuses.items():
+            value = int(values.flat[0]) if values.size else 0
+            if (values == value).all():
+                # What is the same throughout needs no file.
+                self._arrays[name]["fill_value"] = value
+            else:
+                self._group[name][:] = values
+        for name, names in self._coordinates.items():
+            self._group[name][:] = names
         write_metadata(self._folder, self._arrays, self._attributes)
+
+    def _check(self, start: int, count: int, given: Mapping[str, NDArray[Any]]) -> None:
+        """Raise if a block does not fit the file."""
+        held = {**self._buffers, **self._statuses}
+        frames = len(self._statuses["frame_status"])
+        if start != self.written:
+            raise ValueError(f"block starts at frame {start}, expected {self.written}")
+        if start + count > frames:
+            raise ValueError(f"block ends at frame {start + count} of a video of {frames}")
+        if given.keys() != held.keys():
+            raise ValueError(f"block has {', '.join(given)}, expected {', '.join(held)}")
+        for name, values in given.items():
+            expected = (count, *held[name].shape[1:])
+            if values.shape != expected:
+                raise ValueError(f"{name} has shape {values.shape}, expected {expected}")
 
     def _flush(self) -> None:
         for name, buffer in self._buffers.items():
@@ -192,10 +225,24 @@ def write_poses(path: Path, poses: Poses) -> None:
     poses
         Poses of every true frame.
     """
+    identities = () if poses.identity is None else poses.attributes.get("identities", ())
     with create_poses(
-        path, poses.time, poses.bodyparts, poses.individuals, poses.attributes
+        path,
+        poses.time,
+        poses.bodyparts,
+        poses.individuals,
+        poses.attributes,
+        tracked=poses.track_status is not None,
+        identities=identities,
     ) as writer:
-        writer.write(0, poses.position, poses.confidence, poses.frame_status)
+        writer.write(
+            0,
+            poses.position,
+            poses.confidence,
+            poses.frame_status,
+            poses.track_status,
+            poses.identity,
+        )
 
 
 def copy_poses(source: Path, target: Path, attributes: Mapping[str, Any]) -> None:
@@ -220,3 +267,15 @@ def copy_poses(source: Path, target: Path, attributes: Mapping[str, Any]) -> Non
     with publish_folder(target) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
         write_metadata(folder, arrays, {**kept, **attributes})
+
+
+def _name_identities(
+    attributes: Mapping[str, Any], identities: tuple[str, ...]
+) -> Mapping[str, Any]:
+    """Return the attributes with the names along the identity axis, if there is one."""
+    if not identities:
+        return attributes
+    named = attributes.get("identities", identities)
+    if tuple(named) != identities:
+        raise ValueError(f"attribute `identities` is {named}, expected {list(identities)}")
+    return {**attributes, "identities": list(identities)}

@@ -2,7 +2,9 @@
 
 ``position`` (time, space, keypoint, individual) in px, ``confidence`` (time, keypoint,
 individual) and ``frame_status`` (time), with the coordinates ``time`` in seconds, ``space``,
-``keypoint`` and ``individual``. `pipeline_lib.io.pose_writing` writes them.
+``keypoint`` and ``individual``. Where individuals were tracked, ``track_status`` (time,
+individual); where the network tells them apart, ``identity_confidence`` (time, individual,
+identity) with the coordinate ``identity``. `pipeline_lib.io.pose_writing` writes them.
 """
 
 import zipfile
@@ -16,7 +18,13 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.tables import FrameStatus
-from pipeline_lib.io.pose_format import DIMENSIONS, FORMAT_ATTRIBUTES, open_group, read_metadata
+from pipeline_lib.io.pose_format import (
+    DIMENSIONS,
+    FORMAT_ATTRIBUTES,
+    OPTIONAL,
+    open_group,
+    read_metadata,
+)
 
 
 def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
@@ -34,7 +42,9 @@ def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
     StoreError
         If the file is missing, damaged, incomplete, of another version, or not a pose file.
     """
-    values, attributes = _read_arrays(path, tuple(DIMENSIONS), slice(start, stop))
+    there = read_metadata(path)[0].keys()
+    names = tuple(name for name in DIMENSIONS if name in there or name not in OPTIONAL)
+    values, attributes = _read_arrays(path, names, slice(start, stop))
     return Poses(
         position=values["position"],
         confidence=values["confidence"],
@@ -45,6 +55,8 @@ def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
         attributes={
             key: value for key, value in attributes.items() if key not in FORMAT_ATTRIBUTES
         },
+        track_status=values.get("track_status"),
+        identity=values.get("identity_confidence"),
     )
 
 

@@ -87,6 +87,8 @@ class SegmentPoses:
         Shape (frame,), uint8.
     work
         What they took.
+    identity
+        Shape (frame, individual, identity), float32, 0..1; None: the network did not learn it.
     """
 
     start: int
@@ -94,6 +96,7 @@ class SegmentPoses:
     confidence: NDArray[np.float32]
     frame_status: NDArray[np.uint8]
     work: Work
+    identity: NDArray[np.float32] | None = None
 
     @property
     def stop(self) -> int:
@@ -128,6 +131,7 @@ class SegmentFolder:
 
     def write(self, segment: SegmentPoses) -> None:
         """Publish a segment; it survives whatever comes after."""
+        identity = {} if segment.identity is None else {"identity": segment.identity}
         with publish_file(self._file(segment.start, segment.stop)) as part, part.open("wb") as file:
             np.savez(
                 file,
@@ -135,6 +139,7 @@ class SegmentFolder:
                 confidence=segment.confidence,
                 frame_status=segment.frame_status,
                 work=np.array(astuple(segment.work)),
+                **identity,
             )
 
     def read(self, start: int, stop: int) -> SegmentPoses:
@@ -154,6 +159,7 @@ class SegmentFolder:
                     confidence=arrays["confidence"],
                     frame_status=arrays["frame_status"],
                     work=Work(*arrays["work"].tolist()),
+                    identity=arrays.get("identity"),
                 )
         except OSError as error:
             # To seek where no file can be; other errors are those of the file system.
@@ -188,6 +194,7 @@ class SegmentFolder:
                 confidence=segment.confidence[skipped:],
                 frame_status=segment.frame_status[skipped:],
                 work=segment.work,
+                identity=None if segment.identity is None else segment.identity[skipped:],
             )
             done = stop
 

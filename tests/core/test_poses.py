@@ -19,7 +19,12 @@ def make_poses(**changes):
 
 
 def test_fitting_shapes_are_taken():
-    assert make_poses().position.shape == (4, 2, 3, 1)
+    poses = make_poses(
+        track_status=np.zeros((4, 1), np.uint8),
+        identity=np.zeros((4, 1, 2), np.float32),
+        attributes={"identities": ["ann", "bob"]},
+    )
+    assert poses.position.shape == (4, 2, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,8 @@ def test_fitting_shapes_are_taken():
         ({"position": np.zeros((4, 3, 2, 1))}, r"position has shape \(4, 3, 2, 1\)"),
         ({"confidence": np.zeros((4, 1, 3))}, r"confidence has shape \(4, 1, 3\)"),
         ({"frame_status": np.zeros(3)}, r"frame_status has shape \(3,\), expected \(4,\)"),
+        ({"track_status": np.zeros(4)}, r"track_status has shape \(4,\), expected \(4, 1\)"),
+        ({"identity": np.zeros((4, 1, 2))}, r"identity has shape .* expected \(4, 1, 0\)"),
     ],
 )
 def test_other_shapes_are_refused(changes, message):

@@ -1,5 +1,7 @@
 """Poses to write and to read."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipeline_lib.core.poses import Poses
@@ -23,8 +25,26 @@ def make_poses(frames=3, bodyparts=("nose", "tail"), individuals=("animal",), at
     )
 
 
+def make_tracked(frames=3, individuals=("a", "b"), identities=("ann", "bob", "cy"), **changes):
+    """Poses with a track status of 1, 2, 3, 0, 1, ... and identities of 0, 1/64, 2/64, ..."""
+    poses = make_poses(frames, individuals=individuals)
+    animals = len(individuals)
+    status = (np.arange(frames * animals).reshape(frames, animals) + 1) % 4
+    identity = np.arange(frames * animals * len(identities), dtype=np.float32) / 64
+    own = {
+        "attributes": {**ATTRIBUTES, "identities": list(identities)},
+        "track_status": status.astype(np.uint8),
+        "identity": identity.reshape(frames, animals, len(identities)),
+    }
+    return replace(poses, **{**own, **changes})
+
+
 def assert_same(found: Poses, expected: Poses) -> None:
-    for name in ("position", "confidence", "frame_status", "time"):
+    arrays = ["position", "confidence", "frame_status", "time"]
+    for name in ("track_status", "identity"):
+        assert (getattr(found, name) is None) == (getattr(expected, name) is None)
+        arrays += [name] * (getattr(found, name) is not None)
+    for name in arrays:
         left, right = getattr(found, name), getattr(expected, name)
         assert left.dtype == right.dtype
         np.testing.assert_array_equal(left, right)

@@ -1,5 +1,6 @@
 """Writing pose files: whole or not at all, the same bytes however it is done, few files."""
 
+import hashlib
 import tempfile
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 
 import pipeline_lib.io.pose_format as subject
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.tables import FrameStatus
+from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.io.pose_writing import copy_poses, create_poses, write_poses
 from pipeline_lib.io.poses import read_poses, read_times
-from tests.io.pose_examples import ATTRIBUTES, assert_same, make_poses
+from tests.io.pose_examples import ATTRIBUTES, assert_same, make_poses, make_tracked
 
 SUFFIXES = (".zarr", ".zarr.zip")
 
@@ -27,21 +28,26 @@ def list_files(folder):
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), frames=st.integers(1, 40), suffix=st.sampled_from(SUFFIXES))
 def test_blocks_of_any_length_make_the_same_file(data, frames, suffix):
-    poses = make_poses(frames)
+    poses = make_tracked(frames)
     cuts = data.draw(st.lists(st.integers(0, frames), max_size=5).map(sorted))
-    # Four frames a chunk and eight a shard, so that forty frames need several of both.
+    # Two frames a chunk and four a shard, so that forty frames need several of both.
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(subject, "_CHUNK_BYTES", 4 * 16)
         patch.setattr(subject, "_CHUNKS_PER_SHARD", 2)
         path = Path(folder, f"v{suffix}")
         with create_poses(
-            path, poses.time, poses.bodyparts, poses.individuals, poses.attributes
+            path,
+            poses.time,
+            poses.bodyparts,
+            poses.individuals,
+            poses.attributes,
+            tracked=True,
+            identities=poses.attributes["identities"],
         ) as writer:
+            arrays = (poses.position, poses.confidence, poses.frame_status, poses.track_status)
             for start, stop in zip([0, *cuts], [*cuts, frames], strict=True):
-                block = slice(start, stop)
-                writer.write(
-                    start, poses.position[block], poses.confidence[block], poses.frame_status[block]
-                )
+                blocks = (values[start:stop] for values in (*arrays, poses.identity))
+                writer.write(start, *blocks)
         assert_same(read_poses(path), poses)
         start, stop = sorted(data.draw(st.tuples(*[st.integers(0, frames)] * 2)))
         np.testing.assert_array_equal(
@@ -67,6 +73,85 @@ def test_what_is_the_same_throughout_has_no_file(tmp_path):
     assert_same(read_poses(tmp_path / "full.zarr"), full)
     write_poses(tmp_path / "full.zarr.zip", full)
     assert (tmp_path / "full.zarr.zip").is_file()
+
+
+def test_files_of_one_animal_are_what_they_were_before_there_were_several(tmp_path):
+    """Their bytes are on record: runs of before several animals are not done again."""
+    write_poses(tmp_path / "v.zarr", make_poses(30))
+    metadata = (tmp_path / "v.zarr" / "zarr.json").read_bytes()
+    assert hashlib.sha256(metadata).hexdigest() == (
+        "c9bc3dbfa2c2451580b9ba6abeb89f1987ab099e4501bab7e052e82465a4f457"
+    )
+
+
+def test_tracks_and_identities_add_three_files_at_most(tmp_path):
+    several = {"keypoint/c.0", "individual/c.0", "space/c.0", "time/c.0", "zarr.json"}
+    several |= {"position/c.0.0.0.0", "confidence/c.0.0.0"}
+    write_poses(tmp_path / "v.zarr", make_tracked(30))
+    assert set(list_files(tmp_path / "v.zarr")) - several == {
+        "track_status/c.0.0",
+        "identity_confidence/c.0.0.0",
+        "identity/c.0",
+    }
+    # Followed throughout, like nobody, who is compared with one.
+    same = make_tracked(
+        30,
+        identities=("ann",),
+        track_status=np.full((30, 2), TrackStatus.FOLLOWED, np.uint8),
+        identity=np.full((30, 2, 1), np.nan, np.float32),
+    )
+    write_poses(tmp_path / "same.zarr", same)
+    assert set(list_files(tmp_path / "same.zarr")) == several
+    assert_same(read_poses(tmp_path / "same.zarr"), same)
+
+
+def test_a_copy_has_tracks_and_identities(tmp_path):
+    write_poses(tmp_path / "v1.zarr", make_tracked())
+    copy_poses(tmp_path / "v1.zarr", tmp_path / "v2.zarr", {"video": "v2"})
+    expected = make_tracked()
+    expected.attributes["video"] = "v2"
+    assert_same(read_poses(tmp_path / "v2.zarr"), expected)
+
+
+def test_identities_name_themselves_in_the_attributes(tmp_path):
+    poses = make_tracked()
+    path, axes = tmp_path / "v.zarr", (poses.time, poses.bodyparts, poses.individuals)
+    with create_poses(path, *axes, {"fps": 5.0}, identities=("ann", "bob", "cy")) as writer:
+        arrays = (poses.position, poses.confidence, poses.frame_status)
+        writer.write(0, *arrays, identity=poses.identity)
+    found = read_poses(path)
+    assert found.attributes == {"fps": 5.0, "identities": ["ann", "bob", "cy"]}
+    assert found.track_status is None
+    np.testing.assert_array_equal(found.identity, poses.identity)
+    others = {"identities": ["dan"]}
+    with (
+        pytest.raises(ValueError, match=r"`identities` is \['dan'\], expected \['ann'\]"),
+        create_poses(path, *axes, others, identities=("ann",)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("tracked", "identities", "given"),
+    [
+        (True, (), {}),
+        (False, (), {"track_status": make_tracked(2).track_status}),
+        (False, ("ann",), {}),
+        (True, ("ann", "bob"), {"track_status": make_tracked(2).track_status}),
+    ],
+)
+def test_blocks_bring_what_the_file_was_created_for(tmp_path, tracked, identities, given):
+    poses = make_tracked(2)
+
+    def write_block():
+        axes = (poses.time, poses.bodyparts, poses.individuals)
+        named = {"tracked": tracked, "identities": identities}
+        with create_poses(tmp_path / "v.zarr", *axes, {}, **named) as writer:
+            writer.write(0, poses.position, poses.confidence, poses.frame_status, **given)
+
+    with pytest.raises(ValueError, match=r"block has position, confidence, frame_status.*expected"):
+        write_block()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_long_videos_are_cut_into_chunks_inside_of_shards():

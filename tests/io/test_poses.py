@@ -20,7 +20,7 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.io.pose_writing import write_poses
 from pipeline_lib.io.poses import read_pose_key, read_poses, require_pose_key
-from tests.io.pose_examples import assert_same, make_poses
+from tests.io.pose_examples import assert_same, make_poses, make_tracked
 
 names = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=3, unique=True).map(tuple)
 json_values = st.recursive(
@@ -36,7 +36,20 @@ def any_poses(draw):
     bodyparts, individuals = draw(names), draw(names)
     floats = st.floats(width=32, allow_infinity=False)
     points = (len(bodyparts), len(individuals))
-    reserved = set(subject.FORMAT_ATTRIBUTES)
+    reserved = {*subject.FORMAT_ATTRIBUTES, "identities"}
+    attributes = draw(
+        st.dictionaries(st.text(min_size=1, max_size=5), json_values, max_size=3).filter(
+            lambda attributes: not reserved & set(attributes)
+        )
+    )
+    track_status = identity = None
+    if draw(st.booleans()):
+        shape = (frames, len(individuals))
+        track_status = draw(npst.arrays(np.uint8, shape, elements=st.integers(0, 3)))
+    if draw(st.booleans()):
+        attributes["identities"] = list(draw(names))
+        shape = (frames, len(individuals), len(attributes["identities"]))
+        identity = draw(npst.arrays(np.float32, shape, elements=floats))
     return Poses(
         position=draw(npst.arrays(np.float32, (frames, 2, *points), elements=floats)),
         confidence=draw(npst.arrays(np.float32, (frames, *points), elements=floats)),
@@ -44,11 +57,9 @@ def any_poses(draw):
         time=draw(npst.arrays(np.float64, (frames,), elements=st.floats(0, 1e6))),
         bodyparts=bodyparts,
         individuals=individuals,
-        attributes=draw(
-            st.dictionaries(st.text(min_size=1, max_size=5), json_values, max_size=3).filter(
-                lambda attributes: not reserved & set(attributes)
-            )
-        ),
+        attributes=attributes,
+        track_status=track_status,
+        identity=identity,
     )
 
 
@@ -99,9 +110,33 @@ def test_zarr_opens_it_by_name(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         group = zarr.open_group(tmp_path / "v.zarr", mode="r")
-    assert sorted(group.array_keys()) == sorted(subject.DIMENSIONS)
+    assert sorted(group.array_keys()) == sorted(subject.DIMENSIONS.keys() - subject.OPTIONAL)
     assert group["keypoint"][:].tolist() == ["nose", "tail"]
     np.testing.assert_array_equal(group["confidence"][1:], make_poses(3).confidence[1:])
+
+
+def test_xarray_sees_tracks_and_identities(tmp_path):
+    poses = make_tracked(2)
+    write_poses(tmp_path / "v.zarr", poses)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = xarray.open_zarr(tmp_path / "v.zarr").load()
+    assert dataset.track_status.dims == ("time", "individual")
+    assert dataset.track_status.dtype == np.uint8
+    assert dataset.track_status.values.tolist() == [[1, 2], [3, 0]]
+    assert dataset.identity_confidence.dims == ("time", "individual", "identity")
+    # Frame 1, the second of two individuals, the last of three identities: 6 + 3 + 2.
+    cell = dataset.identity_confidence.isel(time=1).sel(individual="b", identity="cy")
+    assert cell.item() == 11 / 64
+    assert dataset.attrs["identities"] == ["ann", "bob", "cy"]
+
+
+def test_a_part_has_its_tracks_and_identities(tmp_path):
+    poses = make_tracked(9)
+    write_poses(tmp_path / "v.zarr.zip", poses)
+    part = read_poses(tmp_path / "v.zarr.zip", 4, 6)
+    np.testing.assert_array_equal(part.track_status, poses.track_status[4:6])
+    np.testing.assert_array_equal(part.identity, poses.identity[4:6])
 
 
 def test_a_part_is_read_without_the_rest(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,19 @@ def test_what_is_written_is_read(tmp_path):
     assert read.position.dtype == read.confidence.dtype == np.float32
     assert read.work == Work(2.0, 0.5, 1.25, 0.25)
     assert (read.start, read.stop) == (4, 9)
+
+
+def test_identities_are_kept_and_joined(tmp_path):
+    folder = SegmentFolder(tmp_path / "key")
+    identity = np.arange(6 * 2 * 3, dtype=np.float32).reshape(6, 2, 3)
+    for start, stop in ((0, 4), (2, 6)):
+        folder.write(replace(make_segment(start, stop), identity=identity[start:stop]))
+    np.testing.assert_array_equal(folder.read(2, 6).identity, identity[2:6])
+    joined = [one.identity for one in folder.read_joined()]
+    assert [len(one) for one in joined] == [4, 2]
+    np.testing.assert_array_equal(np.concatenate(joined), identity)
+    folder.write(make_segment(6, 8))
+    assert folder.read(6, 8).identity is None
 
 
 def test_the_list_knows_finished_segments_only(tmp_path):
