@@ -34,6 +34,10 @@ class ShardFiles:
         """How inference ended for each video."""
         return self.folder / f"infer-{model}.tsv"
 
+    def track(self, model: str) -> Path:
+        """How tracking ended for each video."""
+        return self.folder / f"track-{model}.tsv"
+
     def filter(self, model: str) -> Path:
         """How filtering ended for each video."""
         return self.folder / f"filter-{model}.tsv"
@@ -205,6 +209,10 @@ class Results:
     def segments(self, model: str, key: str) -> Path:
         """Return the folder of the finished segments of a video that is not complete yet."""
         return self.root / "poses" / model / ".segments" / key
+
+    def tracked(self, model: str, video: str) -> Path:
+        """Return the pose file of one video with an individual in each place, packed."""
+        return self.root / "tracked" / model / f"{video}.zarr.zip"
 
     def filtered(self, model: str, video: str) -> Path:
         """Return the pose file of one video after filtering, packed."""

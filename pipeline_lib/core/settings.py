@@ -6,21 +6,22 @@ file by ``make documents``; a test holds them to it.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipeline_lib.core.settings_base import (
+    Fraction,
+    Name,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    Settings,
+)
+from pipeline_lib.core.settings_individuals import (
+    AssemblySettings,
+    IndividualSettings,
+    TrackingSettings,
+)
 from pipeline_lib.core.skeleton import Skeleton
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
-Seed = Annotated[int, Field(ge=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
-
-
-class Settings(BaseModel):
-    """Frozen settings that reject unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _check_region(crop: tuple[int, int, int, int] | None) -> None:
@@ -28,14 +29,6 @@ def _check_region(crop: tuple[int, int, int, int] | None) -> None:
         x1, x2, y1, y2 = crop
         if min(x1, y1) < 0 or x1 >= x2 or y1 >= y2:
             raise ValueError(f"crop {list(crop)} must be x1 < x2, y1 < y2, none negative")
-
-
-class IndividualSettings(Settings):
-    """How many animals a video shows."""
-
-    max: Annotated[int, Field(ge=1, le=1)] = Field(
-        1, description="Most individuals in one frame. This version finds one."
-    )
 
 
 class FrameSettings(Settings):
@@ -91,6 +84,11 @@ class TargetSettings(Settings):
     )
     location_refinement_scale: PositiveFloat = Field(
         7.2801, description="Offsets are divided by this many px (DeepLabCut's `locref_stdev`)."
+    )
+    part_affinity_width: PositiveFloat = Field(
+        10.0,
+        description="Part affinity fields reach this far to either side of an edge, in network px "
+        "(several individuals).",
     )
     samples_per_shard: PositiveInt = Field(32, description="Labelled frames per Zarr shard.")
 
@@ -168,6 +166,12 @@ class TrainingSettings(Settings):
     warmup: Fraction = Field(0.05, description="Share of the steps that warm up.")
     location_refinement_weight: Annotated[float, Field(ge=0.0)] = Field(
         0.05, description="Weight of the location-refinement loss."
+    )
+    part_affinity_weight: Annotated[float, Field(ge=0.0)] = Field(
+        0.1, description="Weight of the part-affinity loss (several individuals)."
+    )
+    identity_weight: Annotated[float, Field(ge=0.0)] = Field(
+        0.1, description="Weight of the identity loss (`individuals.identity`)."
     )
     validation_fraction: Fraction = Field(
         0.0, description="Share of the training frames held out to watch the training."
@@ -394,6 +398,8 @@ class Config(Settings):
     locating: LocatingSettings = LocatingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     inference: InferenceSettings = InferenceSettings()
+    assembly: AssemblySettings = AssemblySettings()
+    tracking: TrackingSettings = TrackingSettings()
     filtering: FilteringSettings = FilteringSettings()
     exports: ExportSettings = ExportSettings()
     report: ReportSettings = ReportSettings()

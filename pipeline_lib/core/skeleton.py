@@ -1,6 +1,7 @@
 """The skeleton: named bodyparts, the edges that join them and their left-right pairs."""
 
 from collections import Counter
+from itertools import combinations
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,12 +17,20 @@ class Skeleton(BaseModel):
     symmetries: tuple[tuple[str, str], ...] = Field(
         (), description="Pairs of bodyparts that a mirror exchanges."
     )
+    unique_bodyparts: tuple[str, ...] = Field(
+        (),
+        description="Those of the bodyparts that a frame shows once however many animals there are, "
+        "such as a corner of the cage (DeepLabCut's `uniquebodyparts`).",
+    )
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         repeated = [name for name, count in Counter(self.bodyparts).items() if count > 1]
         if repeated:
             raise ValueError(f"bodyparts listed twice: {', '.join(repeated)}")
+        unknown = [name for name in self.unique_bodyparts if self.bodyparts and name not in self.bodyparts]
+        if unknown:
+            raise ValueError(f"unique_bodyparts name unknown bodyparts: {', '.join(unknown)}")
         for field in ("edges", "symmetries"):
             for pair in getattr(self, field):
                 unknown = [name for name in pair if self.bodyparts and name not in self.bodyparts]
@@ -29,6 +38,8 @@ class Skeleton(BaseModel):
                     raise ValueError(f"{field} name unknown bodyparts: {', '.join(unknown)}")
                 if pair[0] == pair[1]:
                     raise ValueError(f"{field} join {pair[0]} with itself")
+                if field == "edges" and set(pair) & set(self.unique_bodyparts):
+                    raise ValueError(f"edges join a unique bodypart: {' and '.join(pair)}")
         partners = Counter(name for pair in self.symmetries for name in pair)
         ambiguous = [name for name, count in partners.items() if count > 1]
         if ambiguous:
@@ -37,12 +48,28 @@ class Skeleton(BaseModel):
 
     def with_bodyparts(self, bodyparts: tuple[str, ...]) -> "Skeleton":
         """Return the skeleton completed with bodyparts taken from the labels."""
-        return Skeleton(bodyparts=bodyparts, edges=self.edges, symmetries=self.symmetries)
+        return self.model_copy(update={"bodyparts": bodyparts})
 
     @property
     def edge_indices(self) -> tuple[tuple[int, int], ...]:
         """Edges as pairs of positions on the keypoint axis."""
         return tuple((self.bodyparts.index(a), self.bodyparts.index(b)) for a, b in self.edges)
+
+    @property
+    def all_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Every pair of bodyparts of an animal, as positions on the keypoint axis."""
+        return tuple(combinations(self.animal_indices, 2))
+
+    @property
+    def unique_indices(self) -> tuple[int, ...]:
+        """Positions of the unique bodyparts on the keypoint axis."""
+        return tuple(self.bodyparts.index(name) for name in self.unique_bodyparts)
+
+    @property
+    def animal_indices(self) -> tuple[int, ...]:
+        """Positions on the keypoint axis of the bodyparts that every animal has."""
+        unique = set(self.unique_bodyparts)
+        return tuple(i for i, name in enumerate(self.bodyparts) if name not in unique)
 
     @property
     def mirrored_order(self) -> tuple[int, ...]:

@@ -19,6 +19,15 @@ class FrameStatus(IntEnum):
     UNDECODABLE = 1
 
 
+class TrackStatus(IntEnum):
+    """What is known of an individual in a frame (variable ``track_status``, uint8)."""
+
+    ABSENT = 0  # not seen, and not expected: before its first or after its last frame
+    FOLLOWED = 1
+    GAP = 2  # not found, between frames in which it was
+    UNCERTAIN = 3  # found, but it may have been exchanged for another one near here
+
+
 SHEET_REQUIRED = ("video", "path")
 SHEET_OPTIONAL = ("session", "camera", "calibration")
 
@@ -92,3 +101,6 @@ HISTORY_COLUMNS = ("epoch", "step", "metric", "value")
 
 # The only animal of a single-animal label table.
 SINGLE_INDIVIDUAL = "animal"
+
+# Has the unique bodyparts where there are several animals; DeepLabCut's name for it.
+UNIQUE_INDIVIDUAL = "single"

@@ -1,0 +1,82 @@
+"""Settings of several animals in one frame: how many, how they are put together and followed."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from pipeline_lib.core.settings_base import Fraction, Name, PositiveInt, Settings
+
+
+class IndividualSettings(Settings):
+    """How many animals a video shows, and how they are found."""
+
+    max: PositiveInt = Field(1, description="Most individuals in one frame.")
+    names: tuple[Name, ...] = Field(
+        (),
+        description="Names of the individuals; empty: those of the labels, else `individual1` and "
+        "so on.",
+    )
+    method: Literal["bottom-up", "top-down"] = Field(
+        "bottom-up",
+        description="With several individuals: `bottom-up` finds all bodyparts and joins those of "
+        "each animal; `top-down` finds the animals and looks at a window around each.",
+    )
+    identity: bool = Field(
+        default=False,
+        description="Learn to tell the labelled individuals apart by their looks (several "
+        "individuals, each with the same name in all labels).",
+    )
+
+    @field_validator("names")
+    @classmethod
+    def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("an individual is named twice")
+        return names
+
+
+class AssemblySettings(Settings):
+    """Joining located bodyparts into individuals (several individuals, bottom-up)."""
+
+    graph: Literal["skeleton", "complete"] = Field(
+        "skeleton",
+        description="Pairs of bodyparts whose part affinity fields are learned: the skeleton's "
+        "`edges`, or all pairs, of which those that tell animals apart best are then used.",
+    )
+    pcutoff: Fraction = Field(0.1, description="Score from which a peak of a map is a keypoint.")
+    min_affinity: Fraction = Field(
+        0.1, description="Affinity from which two keypoints may belong to one individual."
+    )
+    min_keypoints: PositiveInt = Field(
+        3, description="Individuals with fewer keypoints are left out (at most all bodyparts)."
+    )
+
+    def what_matters(self) -> dict[str, Any]:
+        """Return what poses depend on besides the network."""
+        return self.model_dump(mode="json", exclude={"graph"})
+
+
+class TrackingSettings(Settings):
+    """Following individuals from frame to frame (several individuals)."""
+
+    similarity: Literal["oks", "ellipse", "centroid"] = Field(
+        "oks", description="What is compared: keypoints, ellipses around them, or their centres."
+    )
+    motion: Literal["kalman", "none"] = Field(
+        "kalman", description="Where an individual is expected: by its velocity, or where it was."
+    )
+    min_similarity: Fraction = Field(
+        0.1, description="Similarity below which two poses are not joined into one tracklet."
+    )
+    max_gap: Annotated[int, Field(ge=0)] = Field(
+        5, description="Longest gap in frames within a tracklet."
+    )
+    min_length: PositiveInt = Field(
+        5, description="Tracklets of fewer frames are taken for false detections."
+    )
+    max_stitch_gap: PositiveInt = Field(
+        250, description="Longest gap in frames between tracklets that are joined to one track."
+    )
+    segment_frames: PositiveInt = Field(
+        2000, description="Frames whose tracklets are made at once; tracks do not depend on it."
+    )
