@@ -156,7 +156,7 @@ class PoseWriter:
             other arrays than the file.
         """
         count = len(frame_status)
-        block = {
+        block: dict[str, NDArray[Any] | None] = {
             "position": position,
             "confidence": confidence,
             "frame_status": frame_status,

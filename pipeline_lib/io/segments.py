@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,16 +131,16 @@ class SegmentFolder:
 
     def write(self, segment: SegmentPoses) -> None:
         """Publish a segment; it survives whatever comes after."""
-        identity = {} if segment.identity is None else {"identity": segment.identity}
+        arrays: dict[str, Any] = {
+            "position": segment.position,
+            "confidence": segment.confidence,
+            "frame_status": segment.frame_status,
+            "work": np.array(astuple(segment.work)),
+        }
+        if segment.identity is not None:
+            arrays["identity"] = segment.identity
         with publish_file(self._file(segment.start, segment.stop)) as part, part.open("wb") as file:
-            np.savez(
-                file,
-                position=segment.position,
-                confidence=segment.confidence,
-                frame_status=segment.frame_status,
-                work=np.array(astuple(segment.work)),
-                **identity,
-            )
+            np.savez(file, **arrays)
 
     def read(self, start: int, stop: int) -> SegmentPoses:
         """Read a finished segment.
