@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from pipeline_lib.kernels.similarity import (
+    compare_individuals,
+    find_individuals,
     keypoint_distance,
     mean_error,
+    measure_areas,
     median_error,
     object_keypoint_similarity,
     root_mean_square_error,
@@ -62,6 +65,11 @@ def test_pck_leaves_out_the_unlabelled():
     assert math.isnan(share_of_correct_keypoints(np.array([]), 2.0))
 
 
+def test_pck_counts_a_label_without_a_prediction_as_wrong():
+    assert share_of_correct_keypoints(np.array([1.0, np.inf, NAN]), 2.0) == 0.5
+    assert share_of_correct_keypoints(np.array([np.inf]), 2.0) == 0.0
+
+
 def test_pck_counts_rejected_predictions_as_wrong():
     distance = np.array([1.0, 1.0, 9.0, NAN])
     found = np.array([True, False, True, True])
@@ -109,3 +117,46 @@ def test_oks_of_no_area_is_one_or_zero():
     truth = np.zeros((1, 2))
     assert object_keypoint_similarity(truth, truth, 0.0, 0.1) == 1.0
     assert object_keypoint_similarity(truth + 1, truth, 0.0, 0.1) == 0.0
+
+
+def test_area_is_that_of_the_box_around_the_keypoints():
+    pose = np.array([[0.0, 0.0], [4.0, 1.0], [2.0, 5.0], [NAN, 99.0]])
+    assert measure_areas(pose) == 20.0
+    assert measure_areas(pose + 7.0) == 20.0
+
+
+def test_area_of_a_line_is_that_of_the_others():
+    box = np.array([[0.0, 0.0], [4.0, 5.0]])
+    poses = np.array([box, 2 * box, 3 * box, [[0.0, 0.0], [0.0, 9.0]], [[1.0, 1.0], [NAN, NAN]]])
+    assert measure_areas(poses).tolist() == [20.0, 80.0, 180.0, 80.0, 80.0]
+
+
+def test_no_area_without_a_keypoint_or_with_nothing_that_has_one():
+    assert math.isnan(measure_areas(np.full((3, 2), NAN)))
+    assert np.isnan(measure_areas(np.zeros((2, 1, 2)))).all()
+    assert measure_areas(np.zeros((0, 3, 2))).shape == (0,)
+    assert np.isnan(measure_areas(np.zeros((2, 0, 2)))).all()
+
+
+def test_individuals_are_compared_frame_by_frame():
+    # Boxes of 10 x 10: OKS of a shift by d is exp(-d^2 / (2 * 100 * 0.2^2)) = exp(-d^2 / 8).
+    truth = np.array([[[[0.0, 0.0], [10.0, 10.0]]], [[[5.0, 5.0], [15.0, 15.0]]]])
+    predicted = np.concatenate([truth + np.array([2.0, 0.0]), truth], axis=1)
+    predicted[1, 1] = NAN
+    expected = [[[math.exp(-0.5)], [1.0]], [[math.exp(-0.5)], [NAN]]]
+    np.testing.assert_allclose(compare_individuals(predicted, truth), expected)
+    near = compare_individuals(predicted, truth, max_distance=4.0)
+    np.testing.assert_allclose(near, [[[0.75], [1.0]], [[0.75], [NAN]]])
+    assert compare_individuals(predicted, truth, max_distance=0.5)[0, 0] == 0.0
+
+
+def test_long_videos_are_compared_in_parts():
+    truth = np.random.default_rng(0).uniform(0, 50, (2500, 1, 3, 2))
+    whole = compare_individuals(truth + 1.0, truth)
+    parts = [compare_individuals(truth[i : i + 1] + 1.0, truth[i : i + 1]) for i in (0, 1024, 2499)]
+    assert [float(part[0, 0, 0]) for part in parts] == whole[[0, 1024, 2499], 0, 0].tolist()
+
+
+def test_an_individual_is_there_with_one_whole_keypoint():
+    poses = np.array([[[1.0, NAN], [NAN, 2.0]], [[NAN, NAN], [0.0, 0.0]]])
+    assert find_individuals(poses).tolist() == [False, True]
