@@ -266,6 +266,22 @@ class ClusterJobSettings(Settings):
     number: PositiveInt = Field(4, description="Most jobs at a time, each with one worker.")
     cores: PositiveInt = Field(8, description="Cores of a job.")
     gigabytes: PositiveFloat = Field(16.0, description="Memory of a job.")
+    oks_sigma: PositiveFloat = Field(
+        0.1,
+        description="Spread of the object keypoint similarity (OKS) of all bodyparts, as a "
+        "fraction of the animal's size (DeepLabCut's `oks_sigma`; several individuals).",
+    )
+    oks_thresholds: tuple[Fraction, ...] = Field(
+        (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+        min_length=1,
+        description="OKS from which a predicted individual is right; the mean average precision "
+        "and recall are over these (several individuals).",
+    )
+    match_oks: Fraction = Field(
+        0.05,
+        description="OKS from which a predicted individual is matched with a labelled one, so that "
+        "its error is measured; below, one is missed and one is false (several individuals).",
+    )
     minutes: PositiveInt = Field(
         480, description="Time limit of a job; its worker leaves before, another one comes."
     )

@@ -20,10 +20,16 @@ from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels import similarity
 from pipeline_lib.models.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.prediction import PosePredictor, RuntimeOptions
+from pipeline_lib.steps.evaluate_individuals import (
+    LabelledIndividuals,
+    measure_individuals,
+    predict_individuals,
+)
 
 logger = logging.getLogger(__name__)
 
 ALL_BODYPARTS = "all"
+SPLITS = ("train", "validation", "test")
 
 
 def run_evaluate(config: Config, results: Results) -> None:
@@ -37,14 +43,20 @@ def run_evaluate(config: Config, results: Results) -> None:
     labels = read_labels(results.labels)
     # Labelled images may differ in size: they are predicted one by one.
     options = replace(RuntimeOptions.of(config.inference), batch_size=1)
-    predictor = load_pose_predictor(results.model(config.training.name), options, config.locating)
+    predictor = load_pose_predictor(
+        results.model(config.training.name), options, config.locating, config.assembly
+    )
     if predictor.card.skeleton.bodyparts != labels.bodyparts:
         raise ModelError(
             f"model {predictor.card.name} locates {', '.join(predictor.card.skeleton.bodyparts)}; "
             f"the labels have {', '.join(labels.bodyparts)}: run train again"
         )
     images, labelled = label_arrays(labels)
-    predictions = predict_images(predictor, images, labelled[:, 0])
+    if config.individuals.max > 1:
+        truth = LabelledIndividuals(images, labelled, labels.places)
+        predictions = predict_individuals(predictor, truth, config.evaluation)
+    else:
+        predictions = predict_images(predictor, images, labelled[:, 0])
     if isinstance(predictor, CoarseToFine):
         counts = predictor.counts
         logger.info(
@@ -56,6 +68,8 @@ def run_evaluate(config: Config, results: Results) -> None:
     with publish_file(results.predictions(config.training.name)) as part:
         predictions.to_parquet(part, index=False)
     rows = list(measure_predictions(predictions, labels.bodyparts, config.evaluation))
+    if config.individuals.max > 1:
+        rows += measure_splits(predictions, config.evaluation)
     write_table(results.metrics(config.training.name), METRIC_COLUMNS, rows)
     for row in rows:
         if row["bodypart"] == ALL_BODYPARTS and row["metric"] == "mean_error":
@@ -68,7 +82,7 @@ def measure_predictions(
     """Yield every metric of every bodypart and split.
 
     A metric named with ``(pcutoff)`` looks at keypoints of at least that confidence; in PCK
-    those below it count as wrong.
+    those below it count as wrong, as do labelled keypoints without a prediction.
 
     Parameters
     ----------
@@ -79,12 +93,12 @@ def measure_predictions(
     settings
         Thresholds.
     """
-    distance = similarity.keypoint_distance(
-        predictions[["x", "y"]].to_numpy(), predictions[["label_x", "label_y"]].to_numpy()
-    )
+    labelled = predictions[["label_x", "label_y"]].to_numpy()
+    distance = similarity.keypoint_distance(predictions[["x", "y"]].to_numpy(), labelled)
+    distance[np.isnan(distance) & np.isfinite(labelled).all(-1)] = np.inf
     found = predictions["confidence"].to_numpy() >= settings.pcutoff
     names, splits = predictions["bodypart"].to_numpy(), predictions["split"].to_numpy()
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         for bodypart in (ALL_BODYPARTS, *bodyparts):
             rows = (splits == split) & ((bodypart == ALL_BODYPARTS) | (names == bodypart))
             if rows.any():
@@ -92,10 +106,26 @@ def measure_predictions(
                     yield {"bodypart": bodypart, "split": split, "metric": metric, "value": value}
 
 
+def measure_splits(
+    predictions: pd.DataFrame, settings: EvaluationSettings
+) -> Iterator[dict[str, object]]:
+    """Yield, for every split, the metrics of whole animals; see `measure_individuals`."""
+    for split in SPLITS:
+        rows = predictions[predictions["split"] == split]
+        if len(rows):
+            for metric, value in measure_individuals(rows, settings).items():
+                yield {
+                    "bodypart": ALL_BODYPARTS,
+                    "split": split,
+                    "metric": metric,
+                    "value": value,
+                }
+
+
 def _measure(
     distance: NDArray[np.float64], found: NDArray[np.bool_], settings: EvaluationSettings
 ) -> dict[str, float]:
-    labelled = np.isfinite(distance)
+    labelled = ~np.isnan(distance)
     kept = distance[found]
     metrics = {
         "points": float(labelled.sum()),
@@ -138,7 +168,7 @@ def predict_images(
     bodyparts = predictor.card.skeleton.bodyparts
     rows = []
     for image, points in zip(images.to_dict("records"), labelled, strict=True):
-        position, confidence = predictor.predict([read_image(Path(image["image"]))])
+        position, confidence = predictor.predict([read_image(Path(image["image"]))])[:2]
         for number, bodypart in enumerate(bodyparts):
             rows.append(
                 (

@@ -17,6 +17,7 @@ from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels import write_labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.decoding import Located
 from pipeline_lib.models.prediction import Predictor
 from pipeline_lib.steps.evaluate import measure_predictions, run_evaluate
 from tests.models.synthetic import BODYPARTS, draw_points, label_images, tiny_config
@@ -101,8 +102,8 @@ class ReadsTheRed:
             red = (frame[..., 0] > 200) & (frame[..., 1] < 50)
             rows, columns = np.nonzero(red)
             position.append([[columns.mean(), rows.mean()]] * len(BODYPARTS))
-        shape = (len(frames), len(BODYPARTS))
-        return np.array(position, np.float32), np.full(shape, 0.75, np.float32)
+        shape = (len(frames), 1, len(BODYPARTS))
+        return Located(np.array(position, np.float32)[:, None], np.full(shape, 0.75, np.float32))
 
 
 @pytest.fixture

@@ -1,0 +1,199 @@
+"""evaluate, several animals: who of the predicted is who of the labelled, and who was not found."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.core.settings import EvaluationSettings
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import PREDICTION_COLUMNS, UNIQUE_INDIVIDUAL
+from pipeline_lib.io.images import read_image
+from pipeline_lib.kernels.average_precision import measure_average_precision
+from pipeline_lib.kernels.matching import UNMATCHED, match_individuals
+from pipeline_lib.kernels.similarity import find_individuals, measure_areas
+from pipeline_lib.models.prediction import PosePredictor
+
+# Predictions that are nobody are `false1` and so on in each image.
+FALSE_INDIVIDUAL = "false"
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class LabelledIndividuals:
+    """Labels of several animals.
+
+    Attributes
+    ----------
+    images
+        As `pipeline_lib.io.labels.label_arrays` gives them.
+    positions
+        Shape (image, individual, keypoint, 2), px; NaN where unlabelled.
+    individuals
+        Names along the individual axis; `UNIQUE_INDIVIDUAL` has the unique bodyparts.
+    """
+
+    images: pd.DataFrame
+    positions: NDArray[np.float64]
+    individuals: tuple[str, ...]
+
+
+def predict_individuals(
+    predictor: PosePredictor, labels: LabelledIndividuals, settings: EvaluationSettings
+) -> pd.DataFrame:
+    """Predict images one by one and match the animals found with the labelled ones.
+
+    Animals are matched so that the sum of their OKS is largest, of at least ``match_oks``.
+
+    Parameters
+    ----------
+    predictor
+        What predicts.
+    labels
+        Keypoints in the predictor's order.
+    settings
+        ``oks_sigma`` and ``match_oks`` are used.
+
+    Returns
+    -------
+    DataFrame
+        Columns `PREDICTION_COLUMNS`. Each image has a row for every labelled individual and
+        bodypart, with NaN in x, y and confidence where the individual was not found; then rows of
+        the predicted animals that nobody was matched with, named ``false1`` and so on, without
+        labels.
+    """
+    skeleton = predictor.card.skeleton
+    tables = []
+    for image, labelled in zip(labels.images.to_dict("records"), labels.positions, strict=True):
+        position, confidence = predictor.predict([read_image(Path(image["image"]))])[:2]
+        found = _Found(position[0].transpose(2, 1, 0), confidence[0].T)
+        truth = dict(zip(labels.individuals, labelled, strict=True))
+        individuals = _match(found, truth, skeleton, settings)
+        tables += [_tabulate(image, one, skeleton) for one in individuals]
+    if not tables:
+        return pd.DataFrame(columns=list(PREDICTION_COLUMNS))
+    return pd.concat(tables, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Predictions of one image: positions (individual, keypoint, 2), confidences without the 2."""
+
+    position: Floats
+    confidence: Floats
+
+
+@dataclass(frozen=True)
+class _Individual:
+    """One individual of an image: positions (keypoint, 2), confidence (keypoint,)."""
+
+    name: str
+    position: Floats
+    confidence: Floats
+    label: Floats
+
+
+def _match(
+    found: _Found,
+    truth: dict[str, NDArray[np.float64]],
+    skeleton: Skeleton,
+    settings: EvaluationSettings,
+) -> Iterator[_Individual]:
+    """Yield the labelled individuals of an image, then what was predicted beside them."""
+    keypoints = len(skeleton.bodyparts)
+    nowhere, unsure = np.full((keypoints, 2), np.nan), np.full(keypoints, np.nan)
+    # Unique bodyparts have the last place.
+    places = len(found.position) - bool(skeleton.unique_bodyparts)
+    names = [name for name in truth if name != UNIQUE_INDIVIDUAL]
+    animals = list(skeleton.animal_indices)
+    labelled = np.array([truth[name] for name in names]).reshape(len(names), keypoints, 2)
+    predicted = found.position[:places, animals]
+    (partners,) = match_individuals(
+        predicted[None],
+        labelled[None, :, animals],
+        sigmas=settings.oks_sigma,
+        min_similarity=settings.match_oks,
+    )
+    for name, place in zip(names, partners.tolist(), strict=True):
+        if place == UNMATCHED:
+            yield _Individual(name, nowhere, unsure, truth[name])
+        else:
+            yield _Individual(name, found.position[place], found.confidence[place], truth[name])
+    if skeleton.unique_bodyparts:
+        label = truth.get(UNIQUE_INDIVIDUAL, nowhere)
+        yield _Individual(UNIQUE_INDIVIDUAL, found.position[-1], found.confidence[-1], label)
+    false = np.setdiff1d(np.flatnonzero(find_individuals(predicted)), partners)
+    for number, place in enumerate(false.tolist(), 1):
+        name = f"{FALSE_INDIVIDUAL}{number}"
+        yield _Individual(name, found.position[place], found.confidence[place], nowhere)
+
+
+def _tabulate(image: Mapping[Hashable, Any], one: _Individual, skeleton: Skeleton) -> pd.DataFrame:
+    unique = one.name == UNIQUE_INDIVIDUAL
+    rows = list(skeleton.unique_indices if unique else skeleton.animal_indices)
+    values = {
+        **{name: image[name] for name in ("image", "video", "frame", "split")},
+        "individual": one.name,
+        "bodypart": [skeleton.bodyparts[row] for row in rows],
+        **dict(zip(("x", "y"), one.position[rows].T.astype(np.float64), strict=True)),
+        "confidence": one.confidence[rows].astype(np.float64),
+        **dict(zip(("label_x", "label_y"), one.label[rows].T, strict=True)),
+    }
+    return pd.DataFrame(values, columns=list(PREDICTION_COLUMNS))
+
+
+def measure_individuals(
+    predictions: pd.DataFrame, settings: EvaluationSettings
+) -> dict[str, float]:
+    """Measure how well whole animals are found.
+
+    Parameters
+    ----------
+    predictions
+        Columns `PREDICTION_COLUMNS`, as `predict_individuals` gives them, of one split. Unique
+        bodyparts do not count.
+    settings
+        ``oks_sigma`` and ``oks_thresholds`` are used.
+
+    Returns
+    -------
+    dict
+        ``oks_map`` and ``oks_mar``: mean average precision and recall as COCO's, the scale of an
+        animal being the area of the box around its labels, the score of a prediction the mean
+        confidence of its bodyparts, those that it lacks counting 0; NaN if nobody is labelled.
+        ``individuals_missed``: labelled animals that nothing was matched with;
+        ``individuals_false``: predicted ones that nobody was.
+    """
+    rows = predictions[predictions["individual"] != UNIQUE_INDIVIDUAL]
+    predicted = _arrange(rows, ("x", "y"))
+    truth = _arrange(rows, ("label_x", "label_y"))
+    confidence = np.nan_to_num(_arrange(rows, ("confidence",))[..., 0])
+    found = measure_average_precision(
+        predicted,
+        # All have the same number of bodyparts: the sum orders them as the mean.
+        np.where(np.isfinite(predicted).all(-1), confidence, 0.0).sum(-1),
+        truth,
+        measure_areas(truth),
+        settings.oks_sigma,
+        thresholds=settings.oks_thresholds,
+    )
+    there, labelled = find_individuals(predicted), find_individuals(truth)
+    return {
+        "oks_map": found.mean_precision,
+        "oks_mar": found.mean_recall,
+        "individuals_missed": float((labelled & ~there).sum()),
+        "individuals_false": float((there & ~labelled).sum()),
+    }
+
+
+def _arrange(rows: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
+    """Return columns as an array (image, individual, bodypart, column); NaN where no row is."""
+    axes = [pd.factorize(rows[name]) for name in ("image", "individual", "bodypart")]
+    arranged = np.full((*(len(names) for _, names in axes), len(columns)), np.nan)
+    arranged[tuple(codes for codes, _ in axes)] = rows[list(columns)].to_numpy(np.float64)
+    return arranged
