@@ -258,14 +258,6 @@ class EvaluationSettings(Settings):
     pck_thresholds: tuple[PositiveFloat, ...] = Field(
         (2.0, 5.0, 10.0), description="Distances in px for the share of correct keypoints."
     )
-
-
-class ClusterJobSettings(Settings):
-    """Dask workers that are jobs of a SLURM cluster."""
-
-    number: PositiveInt = Field(4, description="Most jobs at a time, each with one worker.")
-    cores: PositiveInt = Field(8, description="Cores of a job.")
-    gigabytes: PositiveFloat = Field(16.0, description="Memory of a job.")
     oks_sigma: PositiveFloat = Field(
         0.1,
         description="Spread of the object keypoint similarity (OKS) of all bodyparts, as a "
@@ -282,6 +274,14 @@ class ClusterJobSettings(Settings):
         description="OKS from which a predicted individual is matched with a labelled one, so that "
         "its error is measured; below, one is missed and one is false (several individuals).",
     )
+
+
+class ClusterJobSettings(Settings):
+    """Dask workers that are jobs of a SLURM cluster."""
+
+    number: PositiveInt = Field(4, description="Most jobs at a time, each with one worker.")
+    cores: PositiveInt = Field(8, description="Cores of a job.")
+    gigabytes: PositiveFloat = Field(16.0, description="Memory of a job.")
     minutes: PositiveInt = Field(
         480, description="Time limit of a job; its worker leaves before, another one comes."
     )
