@@ -3,6 +3,7 @@
 import motmetrics
 import numpy as np
 import pytest
+import sleap_io
 from trackeval.metrics import HOTA, Identity
 
 from pipeline_lib.kernels.similarity import compare_individuals, find_individuals
@@ -113,3 +114,23 @@ def test_agrees_with_trackeval_where_one_side_is_empty(side):
     hota = HOTA().eval_sequence(as_trackeval(predicted, truth, {"min_similarity": 0.5}))
     assert found.hota == hota["HOTA"].mean() == 0.0
     assert found.localisation_accuracy == hota["LocA"].mean() == 1.0
+
+
+@pytest.mark.real
+def test_agrees_on_real_flies(data_folder):
+    file = data_folder / "flies-dreem" / "three_flies.slp"
+    truth = sleap_io.load_slp(str(file), open_videos=False).numpy()
+    assert truth.shape == (128, 3, 13, 2)
+    exact = measure_tracks(truth, truth)
+    assert (exact.mota, exact.idf1, exact.hota, exact.identity_switches) == (1.0, 1.0, 1.0, 0)
+    predicted = truth + np.random.default_rng(0).normal(0, 4, truth.shape)
+    predicted[50:, :2] = predicted[50:, 1::-1]
+    predicted[90:100, 2] = np.nan
+    settings = {"sigmas": 0.1, "min_similarity": 0.5}
+    found = measure_tracks(predicted, truth)
+    expected = evaluate_with_motmetrics(predicted, truth, settings)
+    assert found.identity_switches == expected["num_switches"] == 2
+    assert found.mota == pytest.approx(expected["mota"], abs=1e-12)
+    assert found.idf1 == pytest.approx(expected["idf1"], abs=1e-12)
+    hota = HOTA().eval_sequence(as_trackeval(predicted, truth, settings))
+    assert found.hota == pytest.approx(hota["HOTA"].mean(), abs=1e-12)
