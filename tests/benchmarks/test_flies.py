@@ -1,0 +1,161 @@
+"""The benchmark on flies: what trains and what tests, and what is said of a finished run."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from pipeline_lib.core.config import parse_config, read_config
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.tables import METRIC_COLUMNS
+from pipeline_lib.io.label_sleap_file import open_sleap_file
+from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.steps.evaluate_tracks import TrueTracks
+from pipeline_lib.steps.import_labels import assign_splits
+
+
+@pytest.fixture
+def flies():
+    import flies  # noqa: PLC0415 - importable once the folder is on the path
+
+    return flies
+
+
+def test_config_is_valid_and_names_what_the_labels_have(flies):
+    config = parse_config(yaml.safe_load(flies.CONFIG))
+    assert config.individuals.max == 3
+    assert len(config.skeleton.bodyparts) == 13
+    assert len(config.skeleton.edges) == 12
+    assert set(flies.CLIPS) == {"single_fly", "two_flies", "three_flies"}
+
+
+@pytest.mark.parametrize("name", ["block", "clip"])
+def test_the_split_tests_exactly_the_frames_meant_to(flies, name):
+    division = flies.DIVISIONS[name]
+    rows = [
+        (f"{source}/{clip.name}", frame, frame in clip.test)
+        for source, clip in enumerate(division.clips)
+        for frame in sorted({*clip.train, *clip.test})
+    ]
+    assert all(not {*clip.train} & {*clip.test} for clip in division.clips)
+    assert {frame for _, frame, _ in rows} <= set(range(flies.FRAMES))
+    videos, frames, wanted = zip(*rows, strict=True)
+    split = division.find_split()
+    found = assign_splits(pd.Series(videos), np.array(frames), split, 0.0)
+    assert (found == "test").tolist() == list(wanted)
+    assert sum(wanted) in {32, 128}
+
+
+def test_training_frames_and_test_frames_of_one_clip_are_apart(flies):
+    (clip,) = [clip for clip in flies.DIVISIONS["block"].clips if clip.test]
+    assert min(clip.test) - max(clip.train) > 16
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["block", "clip"])
+def test_a_prepared_run_has_the_labels_that_it_names(flies, name, tmp_path, data_folder):
+    flies.prepare_run(tmp_path, name, epochs=2)
+    config = read_config(tmp_path / "config.yaml")
+    assert config.training.epochs == 2
+    sheet = pd.read_csv(tmp_path / "cohort.tsv", sep="\t")
+    assert [Path(path).is_file() for path in sheet["path"]] == [True] * 3
+    for source, clip in zip(config.labels, flies.DIVISIONS[name].clips, strict=True):
+        file = open_sleap_file(tmp_path / source.path)
+        frames = [frame.frame for frame in file.frames]
+        assert sorted(frames) == sorted({*clip.train, *clip.test})
+        assert [video.name for video in file.videos] == [clip.name]
+        assert file.videos[0].source == data_folder.absolute() / f"flies-dreem/{clip.name}.mp4"
+        assert file.skeleton.bodyparts == config.skeleton.bodyparts
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.slp")}
+    flies.prepare_run(tmp_path, name, epochs=2)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.real
+def test_true_tracks_are_those_of_the_labels(flies, data_folder):
+    truth = flies.read_true_tracks(data_folder / "flies-dreem", "three_flies")
+    assert truth.position.shape == (128, 3, 13, 2)
+    assert truth.bodyparts == parse_config(yaml.safe_load(flies.CONFIG)).skeleton.bodyparts
+
+
+def test_errors_of_test_frames_are_told(flies, tmp_path):
+    config = parse_config(yaml.safe_load(flies.CONFIG))
+    results = Results(tmp_path)
+    values = {
+        "oks_map": 0.81234,
+        "oks_mar": 0.9,
+        "individuals_missed": 2.0,
+        "individuals_false": 1.0,
+        "mean_error": 3.256,
+        "rmse": 4.5,
+        "median_error": 2.0,
+        "points": 1000.0,
+    }
+    rows = [("all", "test", metric, value) for metric, value in values.items()]
+    rows += [("all", "train", metric, 0.0) for metric in values]
+    rows += [(part, "test", "mean_error", 1.5) for part in config.skeleton.bodyparts]
+    table = [dict(zip(METRIC_COLUMNS, row, strict=True)) for row in rows]
+    write_table(results.metrics("pose"), METRIC_COLUMNS, table)
+    lines = list(flies.describe_errors(config, results))
+    assert lines[0] == "Test frames: OKS mAP 0.812, mAR 0.900"
+    assert "2 flies missed, 1 false" in lines[1]
+    assert "mean error 3.26 px, true RMSE 4.50 px, median 2.00 px, over 1000" in lines[2]
+    assert lines[3] == "  head: mean error 1.50 px"
+    assert len(lines) == 3 + 13
+
+
+def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, tmp_path, monkeypatch):
+    config = parse_config(yaml.safe_load(flies.CONFIG))
+    parts = config.skeleton.bodyparts
+    truth = np.random.default_rng(0).uniform(0, 80, (10, 2, 13, 2))
+    truth[:, 1] += 500
+    exchanged = truth.copy()
+    exchanged[4:] = truth[4:, ::-1]
+    poses = Poses(
+        position=exchanged.transpose(0, 3, 2, 1).astype(np.float32),
+        confidence=np.ones((10, 13, 2), np.float32),
+        frame_status=np.zeros(10, np.uint8),
+        time=np.arange(10.0),
+        bodyparts=parts,
+        individuals=("individual1", "individual2"),
+    )
+    images = pd.DataFrame(
+        {
+            "image": [str(frame) for frame in range(10)],
+            "video": "three_flies",
+            "frame": range(10),
+            "split": ["train"] * 6 + ["test"] * 4,
+        }
+    )
+    monkeypatch.setattr(flies, "locate_project", lambda _: tmp_path)
+    monkeypatch.setattr(flies, "read_labels", lambda _: SimpleNamespace(table=images))
+    monkeypatch.setattr(flies, "read_poses", lambda _: poses)
+    monkeypatch.setattr(
+        flies, "read_true_tracks", lambda *_: TrueTracks(np.arange(10), truth, parts)
+    )
+    lines = list(flies.describe_tracks(config, Results(tmp_path)))
+    assert [line.split(":")[0] for line in lines] == [
+        "Tracks of single_fly, all frames (10)",
+        "Tracks of two_flies, all frames (10)",
+        "Tracks of three_flies, all frames (10)",
+        "Tracks of three_flies, test frames (4)",
+    ]
+    assert "MOTA 0.900, IDF1 0.600, 2 switches" in lines[2]
+    assert "MOTA 1.000, IDF1 1.000, 0 switches, HOTA 1.000, 0 missed, 0 false" in lines[3]
+
+
+def test_command_line(flies):
+    given = flies.parse_arguments(["run", "DIR", "--test", "clip", "--epochs", "3"])
+    assert (given.command, given.folder, given.test, given.epochs) == (
+        "run",
+        Path("DIR"),
+        "clip",
+        3,
+    )
+    assert flies.parse_arguments(["prepare", "DIR"]).test == "block"
+    with pytest.raises(SystemExit):
+        flies.parse_arguments(["prepare", "DIR", "--test", "none"])
