@@ -93,8 +93,9 @@ def measure_predictions(
     settings
         Thresholds.
     """
-    labelled = predictions[["label_x", "label_y"]].to_numpy()
-    distance = similarity.keypoint_distance(predictions[["x", "y"]].to_numpy(), labelled)
+    predicted = predictions[["x", "y"]].to_numpy(np.float64)
+    labelled = predictions[["label_x", "label_y"]].to_numpy(np.float64)
+    distance = similarity.keypoint_distance(predicted, labelled)
     distance[np.isnan(distance) & np.isfinite(labelled).all(-1)] = np.inf
     found = predictions["confidence"].to_numpy() >= settings.pcutoff
     names, splits = predictions["bodypart"].to_numpy(), predictions["split"].to_numpy()

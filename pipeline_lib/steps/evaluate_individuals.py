@@ -1,6 +1,6 @@
 """evaluate, several animals: who of the predicted is who of the labelled, and who was not found."""
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,8 @@ def predict_individuals(
 ) -> pd.DataFrame:
     """Predict images one by one and match the animals found with the labelled ones.
 
-    Animals are matched so that the sum of their OKS is largest, of at least ``match_oks``.
+    Animals are matched so that the sum of their OKS is largest, of at least ``match_oks``; those
+    of a single bodypart, which have no OKS, by distance, up to the largest of ``pck_thresholds``.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def predict_individuals(
     labels
         Keypoints in the predictor's order.
     settings
-        ``oks_sigma`` and ``match_oks`` are used.
+        ``oks_sigma``, ``match_oks`` and ``pck_thresholds`` are used.
 
     Returns
     -------
@@ -68,24 +69,45 @@ def predict_individuals(
         labels.
     """
     skeleton = predictor.card.skeleton
-    tables = []
-    for image, labelled in zip(labels.images.to_dict("records"), labels.positions, strict=True):
-        position, confidence = predictor.predict([read_image(Path(image["image"]))])[:2]
-        found = _Found(position[0].transpose(2, 1, 0), confidence[0].T)
-        truth = dict(zip(labels.individuals, labelled, strict=True))
-        individuals = _match(found, truth, skeleton, settings)
-        tables += [_tabulate(image, one, skeleton) for one in individuals]
-    if not tables:
-        return pd.DataFrame(columns=list(PREDICTION_COLUMNS))
-    return pd.concat(tables, ignore_index=True)
+    position, confidence = _predict_all(predictor, labels.images["image"])
+    names = [name for name in labels.individuals if name != UNIQUE_INDIVIDUAL]
+    animals = [labels.individuals.index(name) for name in names]
+    partners = _match_animals(position, labels.positions[:, animals], skeleton, settings)
+    tables = [pd.DataFrame(columns=list(PREDICTION_COLUMNS))]
+    for row, image in enumerate(labels.images.to_dict("records")):
+        truth = dict(zip(labels.individuals, labels.positions[row], strict=True))
+        matched = dict(zip(names, partners[row].tolist(), strict=True))
+        named = _name_individuals(position[row], confidence[row], truth, matched, skeleton)
+        tables += [_tabulate(image, one, skeleton) for one in named]
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Predictions of one image: positions (individual, keypoint, 2), confidences without the 2."""
+def _predict_all(predictor: PosePredictor, images: Iterable[str]) -> tuple[Floats, Floats]:
+    """Return positions (image, individual, keypoint, 2) and confidences without the 2."""
+    keypoints = len(predictor.card.skeleton.bodyparts)
+    position, confidence = np.empty((0, 1, keypoints, 2)), np.empty((0, 1, keypoints))
+    found = [predictor.predict([read_image(Path(image))])[:2] for image in images]
+    if found:
+        position = np.concatenate([one.transpose(0, 3, 2, 1) for one, _ in found])
+        confidence = np.concatenate([one.transpose(0, 2, 1) for _, one in found])
+    return position, confidence
 
-    position: Floats
-    confidence: Floats
+
+def _match_animals(
+    position: Floats, labelled: Floats, skeleton: Skeleton, settings: EvaluationSettings
+) -> NDArray[np.int64]:
+    """Return the place of each labelled animal among the predicted ones; (image, animal)."""
+    animals = list(skeleton.animal_indices)
+    # Unique bodyparts have the last place.
+    places = position.shape[1] - bool(skeleton.unique_bodyparts)
+    predicted, truth = position[:, :places, animals], labelled[:, :, animals]
+    if np.isfinite(measure_areas(truth)).any():
+        return match_individuals(
+            predicted, truth, sigmas=settings.oks_sigma, min_similarity=settings.match_oks
+        )
+    # Animals of a single bodypart have no size that a distance could be compared with.
+    farthest = max(settings.pck_thresholds or EvaluationSettings().pck_thresholds)
+    return match_individuals(predicted, truth, max_distance=farthest, min_similarity=0.5)
 
 
 @dataclass(frozen=True)
@@ -98,39 +120,41 @@ class _Individual:
     label: Floats
 
 
-def _match(
-    found: _Found,
-    truth: dict[str, NDArray[np.float64]],
+def _name_individuals(
+    position: Floats,
+    confidence: Floats,
+    truth: Mapping[str, Floats],
+    matched: Mapping[str, int],
     skeleton: Skeleton,
-    settings: EvaluationSettings,
 ) -> Iterator[_Individual]:
-    """Yield the labelled individuals of an image, then what was predicted beside them."""
-    keypoints = len(skeleton.bodyparts)
-    nowhere, unsure = np.full((keypoints, 2), np.nan), np.full(keypoints, np.nan)
-    # Unique bodyparts have the last place.
-    places = len(found.position) - bool(skeleton.unique_bodyparts)
-    names = [name for name in truth if name != UNIQUE_INDIVIDUAL]
-    animals = list(skeleton.animal_indices)
-    labelled = np.array([truth[name] for name in names]).reshape(len(names), keypoints, 2)
-    predicted = found.position[:places, animals]
-    (partners,) = match_individuals(
-        predicted[None],
-        labelled[None, :, animals],
-        sigmas=settings.oks_sigma,
-        min_similarity=settings.match_oks,
-    )
-    for name, place in zip(names, partners.tolist(), strict=True):
+    """Yield the labelled individuals of an image, then what was predicted beside them.
+
+    Parameters
+    ----------
+    position, confidence
+        Shapes (individual, keypoint, 2) and (individual, keypoint).
+    truth
+        Labels by name, shape (keypoint, 2).
+    matched
+        Places of the labelled animals among the predicted ones, by name.
+    skeleton
+        Says whether the last place has unique bodyparts.
+    """
+    nowhere = np.full(position.shape[1:], np.nan)
+    for name, place in matched.items():
         if place == UNMATCHED:
-            yield _Individual(name, nowhere, unsure, truth[name])
+            yield _Individual(name, nowhere, nowhere[:, 0], truth[name])
         else:
-            yield _Individual(name, found.position[place], found.confidence[place], truth[name])
+            yield _Individual(name, position[place], confidence[place], truth[name])
+    places = list(range(len(position)))
     if skeleton.unique_bodyparts:
-        label = truth.get(UNIQUE_INDIVIDUAL, nowhere)
-        yield _Individual(UNIQUE_INDIVIDUAL, found.position[-1], found.confidence[-1], label)
-    false = np.setdiff1d(np.flatnonzero(find_individuals(predicted)), partners)
-    for number, place in enumerate(false.tolist(), 1):
+        last, label = places.pop(), truth.get(UNIQUE_INDIVIDUAL, nowhere)
+        yield _Individual(UNIQUE_INDIVIDUAL, position[last], confidence[last], label)
+    there = find_individuals(position[:, list(skeleton.animal_indices)])
+    false = [place for place in places if there[place] and place not in matched.values()]
+    for number, place in enumerate(false, 1):
         name = f"{FALSE_INDIVIDUAL}{number}"
-        yield _Individual(name, found.position[place], found.confidence[place], nowhere)
+        yield _Individual(name, position[place], confidence[place], nowhere)
 
 
 def _tabulate(image: Mapping[Hashable, Any], one: _Individual, skeleton: Skeleton) -> pd.DataFrame:

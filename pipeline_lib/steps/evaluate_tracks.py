@@ -71,7 +71,8 @@ def measure_video_tracks(
     truth: TrueTracks,
     settings: EvaluationSettings,
     *,
-    min_oks: float = 0.5,
+    min_similarity: float = 0.5,
+    max_distance: float | None = None,
 ) -> TrackMetrics:
     """Compare the tracks of a video with the labelled ones.
 
@@ -83,8 +84,12 @@ def measure_video_tracks(
         Labelled tracks; other frames do not count.
     settings
         ``oks_sigma`` is used.
-    min_oks
-        From which a track and a labelled animal may be the same.
+    min_similarity
+        OKS from which a track and a labelled animal may be the same.
+    max_distance
+        If given, px: they are compared by the mean distance of their keypoints instead, and may be
+        the same up to this one at a `min_similarity` of 0.5. For animals of a single bodypart,
+        which have no OKS.
 
     Raises
     ------
@@ -101,5 +106,9 @@ def measure_video_tracks(
     animals = [i for i, name in enumerate(poses.individuals) if name != UNIQUE_INDIVIDUAL]
     position = poses.position[truth.frames].transpose(0, 3, 2, 1)[:, animals][:, :, parts]
     return measure_tracks(
-        position, truth.position, sigmas=settings.oks_sigma, min_similarity=min_oks
+        position,
+        truth.position,
+        sigmas=settings.oks_sigma,
+        max_distance=max_distance,
+        min_similarity=min_similarity,
     )

@@ -125,6 +125,33 @@ def test_what_is_alike_enough_to_be_matched_is_a_setting(predict):
         assert position_of(table, name, "nose") == [[15.0, 20.0]]
 
 
+def test_an_animal_with_one_labelled_keypoint_is_matched_by_the_size_of_the_others(predict):
+    part = [[10.0, 20.0], NOWHERE, NOWHERE]
+    table = predict(
+        [[part, ABSENT, ABSENT], [animal(10), ABSENT, ABSENT]],
+        [[animal(12), ABSENT], [animal(10), ABSENT]],
+    )
+    assert position_of(table, "anna", "nose") == [[12.0, 20.0], [10.0, 20.0]]
+    assert "false1" not in set(table["individual"])
+    found = measure_individuals(table, SETTINGS)
+    assert found["oks_mar"] == pytest.approx((10 + 8) / 20)  # 0.88 as below
+
+
+def test_animals_of_one_bodypart_are_matched_by_distance(tmp_path):
+    path = tmp_path / "image.png"
+    write_png(path, np.zeros((8, 8, 3), np.uint8))
+    images = pd.DataFrame({"image": [str(path)], "video": "v", "frame": 0, "split": "test"})
+    labelled = np.array([[[[10.0, 10.0]], [[50.0, 50.0]]]])
+    skeleton = Skeleton(bodyparts=("centre",))
+    for away, found in ((10.0, ["anna", "ben"]), (10.1, ["anna", "ben", "false1"])):
+        says = Says([[[[50.0, 50.0]], [[10.0 + away, 10.0]]]], skeleton=skeleton)
+        labels = LabelledIndividuals(images, labelled, ("anna", "ben"))
+        table = predict_individuals(says, labels, SETTINGS)
+        assert table["individual"].tolist() == found
+        assert table.loc[1, ["x", "y"]].tolist() == [50.0, 50.0]
+    assert math.isnan(measure_individuals(table, SETTINGS)["oks_map"])
+
+
 def test_an_image_without_animals_keeps_its_rows(predict):
     table = predict([[ABSENT] * 3], [[ABSENT] * 3])
     assert table["individual"].tolist() == ["anna", "anna", "ben", "ben", "single"]
@@ -141,6 +168,7 @@ def test_no_images(predict):
     table = predict(np.empty((0, 3, 3, 2)), [])
     assert list(table) == list(PREDICTION_COLUMNS)
     assert table.empty
+    assert list(measure_predictions(table, SKELETON.bodyparts, SETTINGS)) == []
 
 
 def test_whole_animals_are_counted_and_measured_by_hand(predict):

@@ -100,7 +100,9 @@ def test_the_similarity_asked_for_is_a_parameter():
     truth = find_true_tracks(make_labels(range(4)), "v")
     # Boxes of 20 x 20 px: OKS = exp(-25 / (2 * 400 * 0.04)) = 0.458.
     assert measure_video_tracks(poses, truth, SETTINGS).matches == 0
-    assert measure_video_tracks(poses, truth, SETTINGS, min_oks=0.45).matches == 8
+    assert measure_video_tracks(poses, truth, SETTINGS, min_similarity=0.45).matches == 8
+    assert measure_video_tracks(poses, truth, SETTINGS, max_distance=5.0).matches == 8
+    assert measure_video_tracks(poses, truth, SETTINGS, max_distance=4.9).matches == 0
 
 
 def test_what_cannot_be_compared_is_refused():
