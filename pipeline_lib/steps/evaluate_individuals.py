@@ -16,6 +16,7 @@ from pipeline_lib.io.images import read_image
 from pipeline_lib.kernels.average_precision import measure_average_precision
 from pipeline_lib.kernels.matching import UNMATCHED, match_individuals
 from pipeline_lib.kernels.similarity import find_individuals, measure_areas
+from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.prediction import PosePredictor
 
 # Predictions that are nobody are `false1` and so on in each image.
@@ -72,12 +73,17 @@ def predict_individuals(
     position, confidence = _predict_all(predictor, labels.images["image"])
     names = [name for name in labels.individuals if name != UNIQUE_INDIVIDUAL]
     animals = [labels.individuals.index(name) for name in names]
-    partners = _match_animals(position, labels.positions[:, animals], skeleton, settings)
+    parts = list(skeleton.animal_indices)
+    partners = _match_animals(
+        position[:, : predictor.card.animals, parts],
+        labels.positions[:, animals][:, :, parts],
+        settings,
+    )
     tables = [pd.DataFrame(columns=list(PREDICTION_COLUMNS))]
     for row, image in enumerate(labels.images.to_dict("records")):
         truth = dict(zip(labels.individuals, labels.positions[row], strict=True))
         matched = dict(zip(names, partners[row].tolist(), strict=True))
-        named = _name_individuals(position[row], confidence[row], truth, matched, skeleton)
+        named = _name_individuals(position[row], confidence[row], truth, matched, predictor.card)
         tables += [_tabulate(image, one, skeleton) for one in named]
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
@@ -94,13 +100,9 @@ def _predict_all(predictor: PosePredictor, images: Iterable[str]) -> tuple[Float
 
 
 def _match_animals(
-    position: Floats, labelled: Floats, skeleton: Skeleton, settings: EvaluationSettings
+    predicted: Floats, truth: Floats, settings: EvaluationSettings
 ) -> NDArray[np.int64]:
     """Return the place of each labelled animal among the predicted ones; (image, animal)."""
-    animals = list(skeleton.animal_indices)
-    # Unique bodyparts have the last place.
-    places = position.shape[1] - bool(skeleton.unique_bodyparts)
-    predicted, truth = position[:, :places, animals], labelled[:, :, animals]
     if np.isfinite(measure_areas(truth)).any():
         return match_individuals(
             predicted, truth, sigmas=settings.oks_sigma, min_similarity=settings.match_oks
@@ -125,7 +127,7 @@ def _name_individuals(
     confidence: Floats,
     truth: Mapping[str, Floats],
     matched: Mapping[str, int],
-    skeleton: Skeleton,
+    card: ModelCard,
 ) -> Iterator[_Individual]:
     """Yield the labelled individuals of an image, then what was predicted beside them.
 
@@ -137,8 +139,8 @@ def _name_individuals(
         Labels by name, shape (keypoint, 2).
     matched
         Places of the labelled animals among the predicted ones, by name.
-    skeleton
-        Says whether the last place has unique bodyparts.
+    card
+        Says how many animals there are; unique bodyparts have the place after them.
     """
     nowhere = np.full(position.shape[1:], np.nan)
     for name, place in matched.items():
@@ -146,12 +148,11 @@ def _name_individuals(
             yield _Individual(name, nowhere, nowhere[:, 0], truth[name])
         else:
             yield _Individual(name, position[place], confidence[place], truth[name])
-    places = list(range(len(position)))
-    if skeleton.unique_bodyparts:
-        last, label = places.pop(), truth.get(UNIQUE_INDIVIDUAL, nowhere)
-        yield _Individual(UNIQUE_INDIVIDUAL, position[last], confidence[last], label)
-    there = find_individuals(position[:, list(skeleton.animal_indices)])
-    false = [place for place in places if there[place] and place not in matched.values()]
+    if card.skeleton.unique_bodyparts:
+        label = truth.get(UNIQUE_INDIVIDUAL, nowhere)
+        yield _Individual(UNIQUE_INDIVIDUAL, position[-1], confidence[-1], label)
+    there = find_individuals(position[: card.animals, list(card.skeleton.animal_indices)])
+    false = np.setdiff1d(np.flatnonzero(there), list(matched.values())).tolist()
     for number, place in enumerate(false, 1):
         name = f"{FALSE_INDIVIDUAL}{number}"
         yield _Individual(name, position[place], confidence[place], nowhere)

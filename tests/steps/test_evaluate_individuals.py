@@ -45,14 +45,19 @@ def cage(x, y):
 class Says:
     """Stands for a predictor: what it says of image after image."""
 
-    def __init__(self, poses, confidence=0.9, skeleton=SKELETON):
-        self.card = ModelCard.model_construct(name="pose", skeleton=skeleton)
-        self._poses, self._confidence = iter(poses), confidence
+    def __init__(self, poses, places=2, skeleton=SKELETON):
+        animals = ("individual1", "individual2", "individual3")
+        unique = ("single",) if skeleton.unique_bodyparts else ()
+        self.card = ModelCard.model_construct(
+            name="pose", skeleton=skeleton, individuals=animals[:places] + unique
+        )
+        self._poses = iter(poses)
 
     def predict(self, frames):
         assert len(frames) == 1
         position = np.array(next(self._poses), np.float32)  # (individual, keypoint, 2)
-        confidence = np.where(np.isfinite(position[..., 0]), self._confidence, 0.0)
+        assert len(position) == len(self.card.individuals)
+        confidence = np.where(np.isfinite(position[..., 0]), 0.9, 0.0)
         return position.transpose(2, 1, 0)[None], confidence.astype(np.float32).T[None], None
 
 
@@ -72,7 +77,8 @@ def predict(tmp_path):
             }
         )
         labels = LabelledIndividuals(images, np.array(labelled, float), names)
-        table = predict_individuals(Says(predicted), labels, EvaluationSettings(**settings))
+        says = Says(predicted, len(predicted[0]) - 1 if predicted else 2)
+        table = predict_individuals(says, labels, EvaluationSettings(**settings))
         # The images are told apart by their frames here.
         return table.assign(image=table["frame"].astype(str))
 
