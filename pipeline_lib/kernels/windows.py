@@ -112,3 +112,59 @@ class WindowShape:
         most = np.where(corner < self._last_corner, last - self.margin, np.inf)
         outside = (position < least[..., None]) | (position > most[..., None])
         return np.asarray(outside.any(axis=1))
+
+
+def centre_windows(centre: NDArray[np.floating], side: int, grid: int = 1) -> NDArray[np.int64]:
+    """Lay a square window around each animal, wherever the frame ends.
+
+    Unlike those of `WindowShape`, such windows may reach beyond every border: which animal is
+    meant is told by nothing but its place in the middle.
+
+    Parameters
+    ----------
+    centre
+        Shape (..., 2), x and y of the animals' centres in frame px.
+    side
+        Of a window, px.
+    grid
+        Windows lie on a grid of this step in px: what a still animal looks like must not change
+        with what its centre is taken for. It is off the middle by up to half a step, each way.
+
+    Returns
+    -------
+    ndarray
+        Shape (..., 2), int64: x and y of each window's top-left pixel, negative beyond the left
+        and the top border.
+    """
+    wanted = np.asarray(centre, np.float64) - (side - 1) / 2
+    return np.asarray(np.rint(wanted / grid).astype(np.int64) * grid)
+
+
+def cut_window(
+    frame: NDArray[np.uint8], corner: NDArray[np.integer], size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Return a window, black where it extends beyond the frame, as networks pad frames.
+
+    Parameters
+    ----------
+    frame
+        Shape (height, width, channel), uint8.
+    corner
+        Shape (2,), x and y of the window's top-left pixel; may lie beyond any border.
+    size
+        Height and width of the window, px.
+
+    Returns
+    -------
+    ndarray
+        Shape (*size, channel), uint8; a part of the frame itself where it lies inside.
+    """
+    x, y = (int(value) for value in corner)
+    height, width = size
+    inside = frame[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
+    if inside.shape[:2] == size:
+        return inside
+    window = np.zeros((height, width, frame.shape[2]), np.uint8)
+    top, left = max(-y, 0), max(-x, 0)
+    window[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return window

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.kernels.windows import WindowShape
+from pipeline_lib.kernels.windows import WindowShape, centre_windows, cut_window
 
 NAN = np.nan
 SHAPE = WindowShape(frame=(480, 640), window=(96, 128), margin=8.0, grid=1)
@@ -148,3 +148,50 @@ def test_frames_do_not_touch_each_other(frames):
         one, one_placed = SHAPE.place(position[number : number + 1], 1)
         np.testing.assert_array_equal(one[0], corner[number])
         assert one_placed[0] == placed[number]
+
+
+def test_windows_around_animals_go_beyond_the_frame():
+    """Of 8 px, the middle is 3.5 px from the first."""
+    centre = np.array([[[103.5, 53.5], [0.0, 2.0]], [[104.4, 54.6], [-20.0, 3.5]]], np.float32)
+    corner = centre_windows(centre, 8)
+    assert corner.dtype == np.int64
+    assert corner.tolist() == [[[100, 50], [-4, -2]], [[101, 51], [-24, 0]]]
+    # On a grid of 6: 100 / 6 is 16.7 and 50 / 6 is 8.3.
+    assert centre_windows(centre, 8, 6)[0].tolist() == [[102, 48], [-6, 0]]
+
+
+@given(st.floats(-50, 700), st.floats(-50, 700), st.integers(1, 300), st.integers(1, 40))
+def test_the_middle_of_a_window_is_half_a_step_from_the_animal_at_most(x, y, side, grid):
+    corner = centre_windows(np.array([x, y]), side, grid)
+    assert (corner % grid == 0).all()
+    assert (np.abs(corner + (side - 1) / 2 - (x, y)) <= grid / 2 + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("corner", "rows", "columns"),
+    [
+        ((2, 1), (1, 5), (2, 6)),  # inside
+        ((-3, -1), (0, 3), (0, 1)),
+        ((5, 4), (4, 6), (5, 8)),
+        ((-4, 2), (2, 6), (0, 0)),  # beside the frame
+        ((8, 90), (6, 6), (8, 8)),
+        ((-70, -90), (0, 0), (0, 0)),
+    ],
+)
+def test_what_is_cut_is_the_frame_and_black_beyond_it(corner, rows, columns):
+    frame = np.random.default_rng(0).integers(1, 255, (6, 8, 3), np.uint8)
+    window = cut_window(frame, np.array(corner), (4, 4))
+    assert (window.shape, window.dtype) == ((4, 4, 3), np.uint8)
+    x, y = corner
+    expected = np.zeros((4, 4, 3), np.uint8)
+    for row in range(*rows):
+        for column in range(*columns):
+            expected[row - y, column - x] = frame[row, column]
+    np.testing.assert_array_equal(window, expected)
+    assert np.shares_memory(window, frame) == (corner == (2, 1))
+
+
+def test_a_window_may_be_larger_than_the_frame():
+    frame = np.full((3, 2, 3), 7, np.uint8)
+    window = cut_window(frame, np.array([-1, -2]), (8, 6))
+    assert np.argwhere(window[..., 0]).tolist() == [[2, 1], [2, 2], [3, 1], [3, 2], [4, 1], [4, 2]]
