@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+# Formats of exports whose suffix is not their name.
+_SUFFIXES = {"analysis": "analysis.h5"}
+
 
 @dataclass(frozen=True)
 class ShardFiles:
@@ -181,6 +184,11 @@ class Results:
         return self.root / "labels" / "labels.parquet"
 
     @property
+    def label_images(self) -> Path:
+        """Folder of labelled frames that no image file held: SOURCE/VIDEO/frame-NNNNNNN.png."""
+        return self.root / "labels" / "images"
+
+    @property
     def targets(self) -> Path:
         """Zarr store of training targets."""
         return self.root / "targets" / "targets.zarr"
@@ -219,8 +227,8 @@ class Results:
         return self.root / "filtered" / model / f"{video}.zarr.zip"
 
     def exported(self, model: str, video: str, suffix: str) -> Path:
-        """Return the exported table of one video; suffix without the dot."""
-        return self.root / "exports" / model / f"{video}.{suffix}"
+        """Return the exported file of one video; its format or its suffix without the dot."""
+        return self.root / "exports" / model / f"{video}.{_SUFFIXES.get(suffix, suffix)}"
 
     @property
     def report(self) -> Path:

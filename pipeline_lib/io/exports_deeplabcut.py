@@ -1,10 +1,11 @@
 """DeepLabCut's tables of predictions, as its downstream tools read them.
 
 An HDF5 file (key ``df_with_missing``) or a CSV with one row per frame and the columns scorer,
-bodyparts, coords for one individual; scorer, individuals, bodyparts, coords for several.
+bodyparts, coords for one individual; scorer, individuals, bodyparts, coords for several. The
+individual ``single``, which has the unique bodyparts and nothing else, is the last.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.publish import publish_file
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class DeepLabCutPredictions:
     scorer: str
 
 
-def write_deeplabcut_predictions(path: Path, blocks: Iterable[Poses], scorer: str) -> None:
+def write_deeplabcut_predictions(
+    path: Path, blocks: Iterable[Poses], scorer: str, unique_bodyparts: Collection[str] = ()
+) -> None:
     """Publish the poses of one video as a DeepLabCut table.
 
     The name of a single individual is not part of DeepLabCut's layout and is not written.
@@ -78,6 +81,8 @@ def write_deeplabcut_predictions(path: Path, blocks: Iterable[Poses], scorer: st
         without a frame unless it is the only one.
     scorer
         First level of the columns.
+    unique_bodyparts
+        Bodyparts of the individual ``single`` alone.
 
     Raises
     ------
@@ -91,13 +96,16 @@ def write_deeplabcut_predictions(path: Path, blocks: Iterable[Poses], scorer: st
     with publish_file(path) as part:
         start = None
         for block in blocks:
-            append(part, tabulate_predictions(block, scorer, start or 0), first=start is None)
+            table = tabulate_predictions(block, scorer, start or 0, unique_bodyparts)
+            append(part, table, first=start is None)
             start = (start or 0) + len(block.time)
         if start is None:
             raise ValueError(f"{path}: no block of poses to write")
 
 
-def tabulate_predictions(poses: Poses, scorer: str, start: int = 0) -> "pd.DataFrame":
+def tabulate_predictions(
+    poses: Poses, scorer: str, start: int = 0, unique_bodyparts: Collection[str] = ()
+) -> "pd.DataFrame":
     """Arrange poses in DeepLabCut's columns.
 
     Parameters
@@ -108,6 +116,8 @@ def tabulate_predictions(poses: Poses, scorer: str, start: int = 0) -> "pd.DataF
         First level of the columns.
     start
         Frame of the first row.
+    unique_bodyparts
+        Bodyparts of the individual ``single`` alone.
 
     Returns
     -------
@@ -117,18 +127,25 @@ def tabulate_predictions(poses: Poses, scorer: str, start: int = 0) -> "pd.DataF
     """
     import pandas as pd  # noqa: PLC0415
 
-    animals = list(poses.individuals)
-    names = [[scorer], animals, list(poses.bodyparts), list(COORDS)]
-    levels = _MULTI_LEVELS
-    if len(animals) == 1:
-        names, levels = [names[0], *names[2:]], _SINGLE_LEVELS
-    columns = pd.MultiIndex.from_product(names, names=levels)
-    # From (time, space, keypoint, individual) to (time, individual, keypoint, coord).
-    position = poses.position.transpose(0, 3, 2, 1) + np.float32(PIXEL_OFFSET)
-    confidence = poses.confidence.transpose(0, 2, 1)[..., np.newaxis]
+    animal, bodypart = _list_points(poses, unique_bodyparts)
+    several = len(poses.individuals) > 1
+    names: list[tuple[str, ...]] = [
+        (scorer, *([poses.individuals[i]] if several else []), poses.bodyparts[k], coord)
+        for i, k in zip(animal, bodypart, strict=True)
+        for coord in COORDS
+    ]
+    levels = _MULTI_LEVELS if several else _SINGLE_LEVELS
+    columns = pd.MultiIndex.from_tuples(names, names=levels)
+    # Points are the last axis; coords are to be within them.
+    position = poses.position[:, :, bodypart, animal] + np.float32(PIXEL_OFFSET)
+    confidence = poses.confidence[:, np.newaxis, bodypart, animal]
     frames = len(poses.time)
-    values = np.concatenate([position, confidence], axis=-1).reshape(frames, len(columns))
-    return pd.DataFrame(values, index=np.arange(start, start + frames), columns=columns)
+    values = np.concatenate([position, confidence], axis=1).transpose(0, 2, 1)
+    return pd.DataFrame(
+        values.reshape(frames, len(columns)),
+        index=np.arange(start, start + frames),
+        columns=columns,
+    )
 
 
 def read_deeplabcut_predictions(path: Path) -> DeepLabCutPredictions:
@@ -146,6 +163,18 @@ def read_deeplabcut_predictions(path: Path) -> DeepLabCutPredictions:
         raise StoreError(f"{path}: no such file; expected a DeepLabCut table") from None
     except (ValueError, KeyError, IndexError, OSError, TypeError) as error:
         raise StoreError(f"{path}: not a DeepLabCut table of predictions ({error})") from error
+
+
+def _list_points(poses: Poses, unique_bodyparts: Collection[str]) -> tuple[list[int], list[int]]:
+    """Return individual and bodypart, as positions on their axes, of each point of the table."""
+    unique = set(unique_bodyparts) if UNIQUE_INDIVIDUAL in poses.individuals else set()
+    points = [
+        (i, k)
+        for i, individual in enumerate(poses.individuals)
+        for k, bodypart in enumerate(poses.bodyparts)
+        if not unique or (bodypart in unique) == (individual == UNIQUE_INDIVIDUAL)
+    ]
+    return [i for i, _ in points], [k for _, k in points]
 
 
 def _append_to_hdf(path: Path, table: "pd.DataFrame", *, first: bool) -> None:

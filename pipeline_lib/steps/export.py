@@ -2,37 +2,37 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core import versions
-from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings import Config
 from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
+from pipeline_lib.io.exports_analysis import write_sleap_analysis
 from pipeline_lib.io.exports_deeplabcut import write_deeplabcut_predictions
-from pipeline_lib.io.poses import read_poses, read_times, require_pose_key
+from pipeline_lib.io.exports_nwb import write_nwb
+from pipeline_lib.io.exports_sleap import write_sleap_predictions
+from pipeline_lib.io.exports_source import ExportSource
+from pipeline_lib.io.poses import require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.contents import Published, record_contents
+from pipeline_lib.steps.export_sources import ExportSources
 from pipeline_lib.steps.plan import keep_planned
 
 _log = logging.getLogger(__name__)
 
-# The files of a video as `suffix:bytes`, separated by blanks.
+# The files of a video as `format:bytes`, separated by blanks.
 EXPORT_COLUMNS = (*STAGE_COLUMNS, "files")
 _RECORD_COLUMNS = ("video", "key", "files")
-
-# Frames tabulated at a time, so that memory stays flat however long the video is.
-_BLOCK_FRAMES = 2**16
 
 
 def run_export(config: Config, results: Results, shard: str) -> None:
     """Export the poses of each video of a shard whose poses are there.
 
-    The poses are those of `exports.source`: as filtering or as inference left them. A video
+    The poses are those of `exports.source`: as filtering left them, or as they were before it, as
+    tracking left them where there may be several individuals, else as inference did. A video
     that fails is recorded with its reason and the others go on; one that ended badly before
     keeps its status and reason. Files are left alone when the shard's record of exports says
     that they hold these poses in this form, and they still have the size that it says.
@@ -52,16 +52,20 @@ def run_export(config: Config, results: Results, shard: str) -> None:
         If the table of the stage before is missing.
     """
     model, files = config.training.name, results.shard(shard)
-    filtered = config.exports.source == "filtered"
-    rows = read_table(files.filter(model) if filtered else files.infer(model), STAGE_COLUMNS)
-    rows = keep_planned(rows, results, shard)
+    sources = ExportSources(config, results, shard)
+    rows = keep_planned(read_table(sources.stage_table, STAGE_COLUMNS), results, shard)
     record = _ExportRecord(files.export_record(model))
-    ended = [_export_row(config, results, row, record) for row in rows]
+    ended = []
+    for row in rows:
+        paths: dict[str, Path] = {
+            name: results.exported(model, row["video"], name) for name in config.exports.formats
+        }
+        ended.append(_export_row(sources, row, paths, record))
     published = [
-        Published(suffix, results.exported(model, row["video"], suffix), row["video"], row["key"])
+        Published(name, results.exported(model, row["video"], name), row["video"], row["key"])
         for row in ended
         if row["status"] == VideoStatus.DONE
-        for suffix in config.exports.formats
+        for name in config.exports.formats
     ]
     record_contents(files.contents("export", model), results.root, published)
     write_table(files.export(model), EXPORT_COLUMNS, ended)
@@ -101,14 +105,17 @@ class _ExportRecord:
 
 
 def _export_row(
-    config: Config, results: Results, row: Mapping[str, str], record: _ExportRecord
+    sources: ExportSources,
+    row: Mapping[str, str],
+    paths: Mapping[str, Path],
+    record: _ExportRecord,
 ) -> dict[str, Any]:
     video = row["video"]
     if row["status"] != VideoStatus.DONE:
         return {"video": video, "status": row["status"], "reason": row["reason"]}
     began = time.perf_counter()
     try:
-        key, files = _export_video(config, results, video, record)
+        key, files = _export_video(sources, video, paths, record)
     # Other errors (memory, disk, a bug) fail the job, which may succeed elsewhere.
     except CohortposeError as error:
         _log.warning("export %s: %s", video, error)
@@ -119,32 +126,36 @@ def _export_row(
 
 
 def _export_video(
-    config: Config, results: Results, video: str, record: _ExportRecord
+    sources: ExportSources, video: str, paths: Mapping[str, Path], record: _ExportRecord
 ) -> tuple[str, str]:
     """Write the files of one video unless they are there; return their key and record."""
-    settings, model = config.exports, config.training.name
-    locate = results.filtered if settings.source == "filtered" else results.poses
-    source = locate(model, video)
-    key = hash_settings(require_pose_key(source), settings, versions.EXPORT)
-    paths = [results.exported(model, video, suffix) for suffix in settings.formats]
+    key = sources.make_key(video, require_pose_key(sources.locate(video)))
     there = _describe_files(paths)
     if record.holds(video, key, there):
         return key, there
     record.forget(video)
-    for path in paths:
-        write_deeplabcut_predictions(path, _read_blocks(source), settings.scorer)
+    source = sources.describe(video)
+    for name, path in paths.items():
+        _write(name, path, source)
     written = _describe_files(paths)
     record.add(video, key, written)
     return key, written
 
 
-def _read_blocks(source: Path) -> Iterator[Poses]:
-    frames = len(read_times(source))
-    # A video without a frame is still a table: one empty block.
-    for start in range(0, max(1, frames), _BLOCK_FRAMES):
-        yield read_poses(source, start, start + _BLOCK_FRAMES)
+def _write(name: str, path: Path, source: ExportSource) -> None:
+    """Write the poses of one video in a format of `exports.formats`."""
+    match name:
+        case "slp":
+            write_sleap_predictions(path, source)
+        case "analysis":
+            write_sleap_analysis(path, source)
+        case "nwb":
+            write_nwb(path, source)
+        case _:
+            unique = source.skeleton.unique_bodyparts
+            write_deeplabcut_predictions(path, source.read_blocks(), source.scorer, unique)
 
 
-def _describe_files(paths: list[Path]) -> str:
-    sizes = [(path.suffix[1:], path.stat().st_size) for path in paths if path.is_file()]
-    return " ".join(f"{suffix}:{size}" for suffix, size in sizes)
+def _describe_files(paths: Mapping[str, Path]) -> str:
+    sizes = [(name, path.stat().st_size) for name, path in paths.items() if path.is_file()]
+    return " ".join(f"{name}:{size}" for name, size in sizes)

@@ -8,10 +8,11 @@ from typing import Any
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
-from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings import Config, FilteringSettings
-from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
+from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL, VideoStatus
 from pipeline_lib.io.pose_writing import create_poses
 from pipeline_lib.io.poses import read_pose_key, read_poses, read_times, require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
@@ -26,11 +27,12 @@ _BLOCK_FRAMES = 2**16
 
 
 def run_filter(config: Config, results: Results, shard: str) -> None:
-    """Clean the poses of each video of a shard whose inference is done.
+    """Clean the poses of each video of a shard whose inference, or tracking, is done.
 
-    A video that fails is recorded with its reason and the others go on; one that ended badly
-    before keeps its status and reason. Poses that were already cleaned in the same way, told
-    by their key, are left alone.
+    Where there may be several individuals, tracked poses are cleaned: a place on the individual
+    axis must be the same one throughout. A video that fails is recorded with its reason and the
+    others go on; one that ended badly before keeps its status and reason. Poses that were already
+    cleaned in the same way, told by their key, are left alone.
 
     Parameters
     ----------
@@ -44,15 +46,16 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
     Raises
     ------
     StoreError
-        If the shard's table of inference is missing.
+        If the table of the stage before is missing.
     """
-    model = config.training.name
-    rows = read_table(results.shard(shard).infer(model), STAGE_COLUMNS)
+    model, files = config.training.name, results.shard(shard)
+    several = config.individuals.max > 1
+    rows = read_table(files.track(model) if several else files.infer(model), STAGE_COLUMNS)
     rows = keep_planned(rows, results, shard)
     ended = [_filter_row(config, results, row) for row in rows]
     # Before the table: a job killed in between is repeated.
-    _record_poses(results, shard, model, ended)
-    write_table(results.shard(shard).filter(model), STAGE_COLUMNS, ended)
+    _record_poses(config, results, shard, ended)
+    write_table(files.filter(model), STAGE_COLUMNS, ended)
     done = sum(row["status"] == VideoStatus.DONE for row in ended)
     _log.info("filter %s: %d of %d videos done", shard, done, len(ended))
 
@@ -60,13 +63,15 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
 def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
     """Clean one pose file unless that has been done.
 
-    Confidence and frame status stay as they are: a frame that could not be decoded is a gap
-    like others, and its status says so when the gap was interpolated.
+    Each place on the individual axis is cleaned by itself: one animal throughout, or the unique
+    bodyparts. Confidence, frame status, track status and identity stay as they are: a frame that
+    could not be decoded, or in which an individual was not found, is a gap like others, and its
+    status says so when the gap was interpolated.
 
     Parameters
     ----------
     source
-        The poses as the network gave them.
+        The poses as the network gave them, or tracked.
     target
         Receives the cleaned poses, with the settings among their attributes.
     settings
@@ -80,7 +85,8 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
     Raises
     ------
     StoreError
-        If the source is missing, damaged or has no key.
+        If the source is missing, damaged or has no key, or has several animals that were not
+        tracked.
     """
     source_key = require_pose_key(source)
     key = hash_settings(source_key, settings, versions.FILTER)
@@ -88,9 +94,18 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
         return key
     times = read_times(source)
     head = read_poses(source, 0, 0)
+    _require_places(source, head)
     attributes = _extend_attributes(head.attributes, settings, source_key=source_key, key=key)
     reach = measure_reach(settings.max_gap, settings.window)
-    with create_poses(target, times, head.bodyparts, head.individuals, attributes) as writer:
+    with create_poses(
+        target,
+        times,
+        head.bodyparts,
+        head.individuals,
+        attributes,
+        tracked=head.track_status is not None,
+        identities=() if head.identity is None else head.attributes["identities"],
+    ) as writer:
         for start in range(0, len(times), _BLOCK_FRAMES):
             first = max(0, start - reach)
             around = read_poses(source, first, start + _BLOCK_FRAMES + reach)
@@ -98,10 +113,32 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
                 around.position, around.confidence, **settings.model_dump(mode="python")
             )
             block = slice(start - first, start - first + _BLOCK_FRAMES)
+            track_status, identity = around.track_status, around.identity
             writer.write(
-                start, cleaned[block], around.confidence[block], around.frame_status[block]
+                start,
+                cleaned[block],
+                around.confidence[block],
+                around.frame_status[block],
+                None if track_status is None else track_status[block],
+                None if identity is None else identity[block],
             )
     return key
+
+
+def _require_places(source: Path, head: Poses) -> None:
+    """Raise if a place on the individual axis is not the same animal in all frames."""
+    animals = [name for name in head.individuals if name != UNIQUE_INDIVIDUAL]
+    if len(animals) > 1 and head.track_status is None:
+        raise StoreError(
+            f"{source}: {len(animals)} individuals that were not tracked, so that their places "
+            "change from frame to frame; run the verb `track` before"
+        )
+
+
+def locate_unfiltered(config: Config, results: Results, video: str) -> Path:
+    """Return the pose file of a video that is cleaned: tracked where there may be several."""
+    locate = results.tracked if config.individuals.max > 1 else results.poses
+    return locate(config.training.name, video)
 
 
 def _filter_row(config: Config, results: Results, row: Mapping[str, str]) -> dict[str, Any]:
@@ -110,9 +147,8 @@ def _filter_row(config: Config, results: Results, row: Mapping[str, str]) -> dic
         return {"video": video, "status": row["status"], "reason": row["reason"]}
     began = time.perf_counter()
     try:
-        key = filter_file(
-            results.poses(model, video), results.filtered(model, video), config.filtering
-        )
+        source = locate_unfiltered(config, results, video)
+        key = filter_file(source, results.filtered(model, video), config.filtering)
     # Other errors (memory, disk, a bug) fail the job, which may succeed elsewhere.
     except CohortposeError as error:
         _log.warning("filter %s: %s", video, error)
@@ -122,16 +158,17 @@ def _filter_row(config: Config, results: Results, row: Mapping[str, str]) -> dic
 
 
 def _record_poses(
-    results: Results, shard: str, model: str, ended: Iterable[Mapping[str, Any]]
+    config: Config, results: Results, shard: str, ended: Iterable[Mapping[str, Any]]
 ) -> None:
     """Record the hashes of the poses that filtering read and wrote."""
-    published = []
+    model, published = config.training.name, []
+    kind = "tracked" if config.individuals.max > 1 else "poses"
     for row in ended:
         if row["status"] == VideoStatus.DONE:
-            source = results.poses(model, row["video"])
+            source = locate_unfiltered(config, results, row["video"])
             target = results.filtered(model, row["video"])
             published += [
-                Published("poses", source, row["video"], require_pose_key(source)),
+                Published(kind, source, row["video"], require_pose_key(source)),
                 Published("filtered", target, row["video"], row["key"]),
             ]
     record_contents(results.shard(shard).contents("filter", model), results.root, published)

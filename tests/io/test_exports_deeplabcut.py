@@ -20,8 +20,10 @@ from pipeline_lib.io.exports_deeplabcut import (
     read_deeplabcut_predictions,
     write_deeplabcut_predictions,
 )
+from tests.io.export_examples import make_several
 
 NAN = np.nan
+POINTS = [("a", "nose"), ("a", "tail"), ("b", "nose"), ("b", "tail"), ("single", "corner")]
 both_formats = pytest.mark.parametrize("suffix", ["h5", "csv"])
 
 
@@ -78,6 +80,36 @@ def test_several_individuals_have_deeplabcuts_four_levels(tmp_path):
     assert table.columns[3] == ("net", "a", "tail", "x")
     row = [1, 5, 0.125, 3, 7, 0.375, 2, 6, 0.25, 4, 8, 0.5]
     assert table.iloc[0].tolist() == row
+
+
+@both_formats
+def test_single_is_last_and_has_the_unique_bodyparts_alone(tmp_path, suffix):
+    path, poses = tmp_path / f"v.{suffix}", make_several()
+    write_deeplabcut_predictions(path, [poses], "net", ("corner",))
+    table = pd.read_hdf(path) if suffix == "h5" else pd.read_csv(path, header=[0, 1, 2, 3])
+    points = [(*pair, coord) for pair in POINTS for coord in ("x", "y", "likelihood")]
+    assert list(table.columns[-15:]) == [("net", *point) for point in points]
+    first = [10, 20, 0.75, 30, 40, 0.25, 50.5, 60.25, 0.5, 70, 80, 1, 1, 2, 1]
+    second = [NAN, NAN, 0, NAN, NAN, 0, 51.5, 61.25, 0.5, NAN, NAN, 0.25, NAN, NAN, 0]
+    np.testing.assert_array_equal(table.to_numpy()[:, -15:], [first, second, [NAN] * 15])
+    found = read_deeplabcut_predictions(path)
+    assert found.individuals == ("a", "b", "single")
+    assert found.bodyparts == ("nose", "tail", "corner")
+    np.testing.assert_array_equal(found.position, poses.position)
+
+
+def test_deeplabcut_finds_animals_and_unique_bodyparts_in_it(tmp_path):
+    """By what its own functions ask of a table: names of a level, and one individual's columns."""
+    write_deeplabcut_predictions(tmp_path / "v.h5", [make_several()], "net", ("corner",))
+    table = pd.read_hdf(tmp_path / "v.h5")
+    animals = table.columns.get_level_values("individuals").unique().tolist()
+    assert animals == ["a", "b", "single"]
+    one = table.xs("b", axis=1, level="individuals")
+    assert one["net"].columns.get_level_values("bodyparts").unique().tolist() == ["nose", "tail"]
+    # Per animal, (frame, bodypart, coord), as its evaluation and its tracks are.
+    several = table.drop("single", axis=1, level="individuals")
+    values = several.to_numpy().reshape(len(table), 2, 2, 3)
+    assert values[0, 1, 0].tolist() == [50.5, 60.25, 0.5]
 
 
 def test_csv_is_deeplabcuts_to_the_letter(tmp_path):
@@ -181,6 +213,10 @@ def test_sleap_io_knows_the_csv_for_deeplabcuts(tmp_path):
     labels = sleap_io.load_file(str(path))
     assert labels.skeleton.node_names == ["nose", "tail"]
     assert [track.name for track in labels.tracks] == ["a", "b"]
+    write_deeplabcut_predictions(path, [make_several()], "net", ("corner",))
+    labels = sleap_io.load_file(str(path))
+    assert sorted(labels.skeleton.node_names) == ["corner", "nose", "tail"]
+    assert [track.name for track in labels.tracks] == ["a", "b", "single"]
 
 
 @both_formats

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ from pipeline_lib.core.config import hash_settings, parse_config
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import STAGE_COLUMNS, FrameStatus
+from pipeline_lib.core.tables import STAGE_COLUMNS, FrameStatus, TrackStatus
 from pipeline_lib.io.pose_writing import write_poses
 from pipeline_lib.io.poses import read_pose_key, read_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses
-from pipeline_lib.steps.filter import run_filter
+from pipeline_lib.steps.filter import filter_file, run_filter
 
 NAN = np.nan
 SHARD = "0001"
@@ -220,6 +221,86 @@ def test_blocks_do_not_show(results, monkeypatch, method):
     run_filter(config, results, SHARD)
     whole = filter_poses(position, np.ones((60, 1, 1)), **config.filtering.model_dump())
     np.testing.assert_array_equal(read_poses(results.filtered("pose", "v")).position, whole)
+
+
+def make_crossing():
+    """Animal a goes right at y 50, b left at y 60; they meet at frame 10, where both are unsure.
+
+    Of b nothing is found in frames 9 to 11, of a in frame 10 something else with little
+    confidence. A corner of the cage has y 5, and is not seen in frame 4.
+    """
+    frames = 21
+    time = np.arange(frames)
+    position = np.full((frames, 2, 2, 3), NAN, np.float32)
+    confidence = np.zeros((frames, 2, 3), np.float32)
+    position[:, :, 0, 0] = np.stack([10 * time, np.full(frames, 50)], axis=1)
+    position[:, :, 0, 1] = np.stack([200 - 10 * time, np.full(frames, 60)], axis=1)
+    position[:, :, 1, 2] = (3, 5)
+    confidence[:, 0, :2] = confidence[:, 1, 2] = 1
+    position[9:12, :, 0, 1], confidence[9:12, 0, 1] = NAN, 0
+    position[10, :, 0, 0], confidence[10, 0, 0] = (300, 300), 0.1
+    position[4, :, 1, 2], confidence[4, 1, 2] = (90, 90), 0.1
+    status = np.full((frames, 3), TrackStatus.FOLLOWED, np.uint8)
+    status[9:12, 1] = TrackStatus.GAP
+    status[8:13, 0] = TrackStatus.UNCERTAIN
+    identity = np.linspace(0, 1, frames * 6, dtype=np.float32).reshape(frames, 3, 2)
+    return Poses(
+        position=position,
+        confidence=confidence,
+        frame_status=np.zeros(frames, np.uint8),
+        time=time / 30,
+        bodyparts=("nose", "corner"),
+        individuals=("a", "b", "single"),
+        attributes={"key": "track-key", "identities": ["ann", "bob"]},
+        track_status=status,
+        identity=identity,
+    )
+
+
+@pytest.mark.parametrize("method", ["median", "savitzky-golay", "none"])
+@pytest.mark.parametrize("block", [6, 100])
+def test_animals_that_cross_do_not_mix(tmp_path, monkeypatch, method, block):
+    monkeypatch.setattr(subject, "_BLOCK_FRAMES", block)
+    source, target = tmp_path / "tracked.zarr.zip", tmp_path / "filtered.zarr.zip"
+    raw = make_crossing()
+    write_poses(source, raw)
+    settings = make_config(max_gap=3, window=3, order=1, method=method).filtering
+    filter_file(source, target, settings)
+    cleaned = read_poses(target)
+    # Lines pass all three methods unchanged but at their ends, where the median's window is short.
+    middle, time = slice(1, 20), np.arange(21)
+    expected = {"a": (10 * time, 50), "b": (200 - 10 * time, 60)}
+    for place, (x, y) in enumerate(expected.values()):
+        found = cleaned.position[middle, :, 0, place]
+        np.testing.assert_allclose(found[:, 0], x[middle], rtol=1e-5)
+        np.testing.assert_allclose(found[:, 1], y, rtol=1e-5)
+    np.testing.assert_allclose(cleaned.position[:, :, 1, 2], [[3, 5]] * 21, rtol=1e-5)
+    # No animal has a corner, and the corner has no nose.
+    assert np.isnan(cleaned.position[:, :, 1, :2]).all()
+    assert np.isnan(cleaned.position[:, :, 0, 2]).all()
+    # What was interpolated is still known to be a gap.
+    np.testing.assert_array_equal(cleaned.track_status, raw.track_status)
+    np.testing.assert_array_equal(cleaned.identity, raw.identity)
+    assert cleaned.individuals == raw.individuals
+    assert cleaned.attributes["identities"] == ["ann", "bob"]
+
+
+def test_a_gap_of_one_animal_is_as_long_as_its_own(tmp_path):
+    source, target = tmp_path / "tracked.zarr.zip", tmp_path / "filtered.zarr.zip"
+    write_poses(source, make_crossing())
+    filter_file(source, target, make_config(max_gap=2, method="none").filtering)
+    cleaned = read_poses(target).position[:, 0, 0]
+    # Three frames of b stay a gap, the one of a is bridged.
+    assert np.flatnonzero(np.isnan(cleaned[:, 1])).tolist() == [9, 10, 11]
+    assert cleaned[10, 0] == 100
+
+
+def test_animals_that_were_not_tracked_are_not_cleaned(tmp_path):
+    source, target = tmp_path / "raw.zarr", tmp_path / "filtered.zarr.zip"
+    write_poses(source, replace(make_crossing(), track_status=None))
+    with pytest.raises(StoreError, match="2 individuals that were not tracked"):
+        filter_file(source, target, make_config().filtering)
+    assert not target.exists()
 
 
 def test_a_video_without_detections_or_without_frames_is_a_result(results):
