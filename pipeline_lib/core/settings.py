@@ -59,9 +59,17 @@ class FrameSettings(Settings):
 class LabelSource(Settings):
     """One labelled project or table."""
 
-    path: str = Field(description="A DeepLabCut project folder, or a label table (CSV or HDF5).")
-    format: Literal["auto", "deeplabcut", "lightning-pose"] = Field(
+    path: str = Field(
+        description="A DeepLabCut project folder, a label table (CSV or HDF5), a Lightning Pose "
+        "data folder, or a SLEAP file (`.slp`, `.pkg.slp`)."
+    )
+    format: Literal["auto", "deeplabcut", "lightning-pose", "sleap"] = Field(
         "auto", description="What wrote it; `auto` tells by the files found."
+    )
+    predicted: bool = Field(
+        default=False,
+        description="Take predicted instances for labels where no user's instance corrects them "
+        "(SLEAP).",
     )
 
 

@@ -2,15 +2,18 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL
-from pipeline_lib.io.label_sources import LABELED_DATA
+from pipeline_lib.io.label_sources import LABELED_DATA, LabelFormat
 from pipeline_lib.io.label_tables import LabelTable
 
 # Hand-placed points at the very edge fall a little outside; farther out is a mistake.
@@ -18,7 +21,31 @@ _MARGIN = 1.0
 _LONGEST_NUMBER = 18  # decimal digits that always fit int64
 _TRAILING_DIGITS = re.compile(r"(\d+)$")
 
-POINT_COLUMNS = tuple(name for name in LABEL_COLUMNS if name != "split")
+# `named`, bool: the individual's name was given by who labelled, it is not a mere count.
+POINT_COLUMNS = (*(name for name in LABEL_COLUMNS if name != "split"), "named")
+
+
+@dataclass(frozen=True)
+class SourceLabels:
+    """The labels of one source.
+
+    Attributes
+    ----------
+    points
+        Columns `POINT_COLUMNS`, one row per point; bodyparts in the source's order.
+    skeleton
+        What the source tells of edges, symmetries and unique bodyparts; bodyparts may be empty.
+    kind
+        What wrote it.
+    origins
+        What an image shows, by its path, where that is not the image file itself: the same frame
+        of the same video has the same text whichever source labels it.
+    """
+
+    points: pd.DataFrame
+    skeleton: Skeleton
+    kind: LabelFormat
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 def frame_number(image: Path) -> int:
@@ -107,9 +134,7 @@ def check_points(table: LabelTable, images: list[Path]) -> list[str]:
             problems.append(f"{_short(image)}: not a readable image ({error})")
     missing = np.isnan(table.positions)
     incomplete: NDArray[np.bool_] = np.asarray(missing.any(axis=-1) & ~missing.all(axis=-1))
-    # The image covers -0.5 .. size - 0.5, pixel centres being at integers.
-    low, high = -0.5 - _MARGIN, sizes - 0.5 + _MARGIN
-    outside = np.any((table.positions < low) | (table.positions > high), axis=-1)
+    outside = is_outside(table.positions, sizes)
     for row, keypoint in np.argwhere(incomplete | outside):
         x, y = table.positions[row, keypoint]
         what = f"{_short(images[row])}, {_name(table.keypoints[keypoint])}: x {x:g}, y {y:g}"
@@ -119,6 +144,26 @@ def check_points(table: LabelTable, images: list[Path]) -> list[str]:
             width, height = sizes[row, 0]
             problems.append(f"{what} is outside its image of {width:g} x {height:g} px")
     return problems
+
+
+def is_outside(positions: NDArray[np.float64], sizes: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which points lie more than 1 px outside their image: that is a mistake.
+
+    Parameters
+    ----------
+    positions
+        Shape (..., 2), x and y in px, pixel centres being at integers. NaN is not outside.
+    sizes
+        Shape (..., 2) or what extends to it, width and height in px. NaN: unknown.
+
+    Returns
+    -------
+    ndarray
+        Shape (...), bool.
+    """
+    # The image covers -0.5 .. size - 0.5.
+    low, high = -0.5 - _MARGIN, np.asarray(sizes) - 0.5 + _MARGIN
+    return np.asarray(np.any((positions < low) | (positions > high), axis=-1))
 
 
 def image_size(image: Path) -> tuple[int, int]:
@@ -172,6 +217,7 @@ def build_points(table: LabelTable, images: list[Path], offset: float) -> pd.Dat
         "visible": labelled,
         "source": str(table.path.absolute()),
         "image": per_row([str(image) for image in images]),
+        "named": [individual != SINGLE_INDIVIDUAL for individual in per_keypoint(0)],
     }
     return pd.DataFrame(columns, columns=list(POINT_COLUMNS))
 

@@ -8,17 +8,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Literal
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.settings import Config
+from pipeline_lib.io.label_project import (
+    PROJECT_CONFIG,
+    find_project_config,
+    read_project_config,
+)
 
-LabelFormat = Literal["deeplabcut", "lightning-pose"]
+LabelFormat = Literal["deeplabcut", "lightning-pose", "sleap"]
 
 LABELED_DATA = "labeled-data"
-PROJECT_CONFIG = "config.yaml"
+SLEAP_SUFFIX = ".slp"  # of `.pkg.slp`, too
 
 _TABLE_NAME = re.compile(r"CollectedData(?:_(?P<scorer>.*))?\.(?P<suffix>csv|h5)")
 
@@ -53,7 +56,7 @@ def detect_format(path: Path) -> LabelFormat:
     Parameters
     ----------
     path
-        Project or data folder, its ``config.yaml``, or one label table.
+        Project or data folder, its ``config.yaml``, one label table, or a SLEAP file.
 
     Raises
     ------
@@ -72,14 +75,14 @@ def detect_format(path: Path) -> LabelFormat:
     elif path.suffix in {".csv", ".h5"} and path.is_file():
         beside = (path.parent / LABELED_DATA).is_dir()
         return "lightning-pose" if beside and path.suffix == ".csv" else "deeplabcut"
-    elif path.suffix == ".slp":
-        raise LabelError(str(path), ["SLEAP files cannot be read yet"])
+    elif path.suffix == SLEAP_SUFFIX and path.is_file():
+        return "sleap"
     if not path.exists():
         raise LabelError(str(path), ["no such file or folder"])
     problem = (
         "holds no labels that are known: expected a DeepLabCut project "
         f"({LABELED_DATA}/VIDEO/CollectedData_SCORER.csv or .h5), a Lightning Pose data "
-        f"folder (CollectedData.csv beside {LABELED_DATA}), or one such table"
+        f"folder (CollectedData.csv beside {LABELED_DATA}), one such table, or a SLEAP file (.slp)"
     )
     raise LabelError(str(path), [problem])
 
@@ -155,25 +158,6 @@ def find_lightning_pose_table(path: Path) -> Path:
     return chosen
 
 
-def read_project_config(path: Path) -> dict[str, Any]:
-    """Read a DeepLabCut project's ``config.yaml``, every value as the text that stands there.
-
-    Raises
-    ------
-    LabelError
-        If it is not YAML with ``key: value`` lines.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        # Text only: a bodypart `on` or a scorer `007` is a name, not a truth value or a number.
-        values = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - makes no objects
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabelError(str(path), [f"is not readable as YAML: {error}"]) from None
-    if not isinstance(values, dict):
-        raise LabelError(str(path), ["expected `key: value` lines, found none"])
-    return values
-
-
 def label_inputs(config: Config) -> list[Path]:
     """List the files that importing the labels reads, images left out.
 
@@ -192,11 +176,14 @@ def label_inputs(config: Config) -> list[Path]:
             kind = detect_format(path) if source.format == "auto" else source.format
             if kind == "deeplabcut":
                 files = [file for table in find_deeplabcut_tables(path) for file in table.files]
-                project = path if path.is_dir() else path.parent
-                if (project / PROJECT_CONFIG).is_file():
-                    files.append(project / PROJECT_CONFIG)
-            else:
+                project = find_project_config(path if path.is_dir() else path.parent)
+                # Not that of another tool, found above a project that has none.
+                if project and (project.parent / LABELED_DATA).is_dir():
+                    files.append(project)
+            elif kind == "lightning-pose":
                 files = [find_lightning_pose_table(path)]
+            else:
+                files = [path]
         except LabelError:
             files = [path]
         inputs |= dict.fromkeys(files)
@@ -238,12 +225,8 @@ def _pick_scorer(folder: Path, tables: list[TableFiles], scorer: str | None) -> 
 
 
 def _find_scorer(folder: Path) -> str | None:
-    """Return the scorer that the nearest project file at or above a folder names."""
-    # A folder of labelled images is at most two levels below its project.
-    for candidate in (folder, *folder.absolute().parents[:2]):
-        if (candidate / PROJECT_CONFIG).is_file():
-            return str(read_project_config(candidate / PROJECT_CONFIG).get("scorer", ""))
-    return None
+    file = find_project_config(folder)
+    return str(read_project_config(file).get("scorer", "")) if file else None
 
 
 def _video_folders(project: Path) -> Iterator[Path]:

@@ -10,7 +10,9 @@ from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.errors import ConfigError, ProblemsError
 from pipeline_lib.core.settings import Config
-from pipeline_lib.io.label_sources import label_inputs
+from pipeline_lib.io.label_project import read_project_skeleton
+from pipeline_lib.io.label_sources import SLEAP_SUFFIX, label_inputs
+from pipeline_lib.steps.label_skeleton import find_missing_edges
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
         except ProblemsError as error:
             problems += [f"{error.where}: {problem}" for problem in error.problems]
     problems += _check_labels(config)
+    problems += _check_edges(config)
     problems += _check_files(config)
     problems += _check_scales(config)
     missing = [video for video in videos if not video.path.exists()]
@@ -99,6 +102,18 @@ def _check_labels(config: Config) -> list[str]:
         for name in config.skeleton.bodyparts
         if name not in labelled
     ]
+
+
+def _check_edges(config: Config) -> list[str]:
+    """Find missing edges, where no source has to be opened to know that there are none."""
+    bodyparts = config.skeleton.bodyparts
+    paths = [Path(source.path) for source in config.labels]
+    if not bodyparts or not paths or any(path.suffix == SLEAP_SUFFIX for path in paths):
+        return []
+    if any(read_project_skeleton(path).edges for path in paths):
+        return []
+    problem = find_missing_edges(config.skeleton, config)
+    return [problem] if problem else []
 
 
 def _read_bodyparts(table: Path) -> set[str]:

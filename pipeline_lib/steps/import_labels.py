@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,17 @@ from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config, LabelSource, SplitSettings
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL
+from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
+from pipeline_lib.io.label_points import SourceLabels
 from pipeline_lib.io.labels import Labels, import_labels, write_labels
 from pipeline_lib.kernels.splits import folds_blocks, folds_random, split_blocks, split_random
+from pipeline_lib.steps.label_individuals import keep_single_individual, place_individuals
+from pipeline_lib.steps.label_skeleton import (
+    choose_bodyparts,
+    choose_unique,
+    find_missing_edges,
+    resolve_skeleton,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -23,11 +31,13 @@ _log = logging.getLogger(__name__)
 def run_import_labels(config: Config, results: Results) -> None:
     """Import every source of labels and publish ``labels/labels.parquet``.
 
+    Labelled frames of SLEAP files, which lie in videos, are written to ``labels/images`` first.
+
     Parameters
     ----------
     config
-        Its ``labels``, ``skeleton``, ``individuals`` and ``training`` are used; paths are
-        relative to the working directory.
+        Its ``labels``, ``skeleton``, ``individuals``, ``assembly.graph`` and ``training`` are
+        used; paths are relative to the working directory.
     results
         Receives the labels.
 
@@ -36,7 +46,7 @@ def run_import_labels(config: Config, results: Results) -> None:
     LabelError
         With everything that cannot be mapped.
     """
-    labels = collect_labels(config)
+    labels = collect_labels(config, results)
     write_labels(results.labels, labels)
     images = labels.table.drop_duplicates("image")
     parts = ", ".join(f"{n} {name}" for name, n in images["split"].value_counts().items())
@@ -46,7 +56,7 @@ def run_import_labels(config: Config, results: Results) -> None:
         _log.info("%d images have no labelled point", (points == 0).sum())
 
 
-def collect_labels(config: Config) -> Labels:
+def collect_labels(config: Config, results: Results) -> Labels:
     """Read, join, check and divide the labels that a config names.
 
     Returns
@@ -63,15 +73,15 @@ def collect_labels(config: Config) -> Labels:
     if not config.labels:
         problem = (
             "no labels: add under `labels:` an entry `- path: PROJECT`, a DeepLabCut project, "
-            "a Lightning Pose data folder or a label table"
+            "a SLEAP file, a Lightning Pose data folder or a label table"
         )
         raise LabelError("config", [problem])
-    points = _read_sources(config.labels)
-    _check_images_disjoint(points)
-    points = _keep_single_individual(points)
-    bodyparts = choose_bodyparts(config.skeleton, points["bodypart"].unique())
+    sources = _read_sources(config.labels, results.label_images)
+    points = _join_sources(sources)
+    _check_images_disjoint(points, sources)
     images = _sort_images(points)
-    if not points.loc[points["bodypart"].isin(bodyparts), "visible"].any():
+    points, skeleton, individuals = _settle_individuals(points, sources, config)
+    if not points.loc[points["bodypart"].isin(skeleton.bodyparts), "visible"].any():
         raise LabelError("labels", ["no bodypart is labelled in any image"])
     images["split"] = assign_splits(
         images["source_number"].astype(str) + "/" + images["video"],
@@ -79,43 +89,38 @@ def collect_labels(config: Config) -> Labels:
         config.training.split,
         config.training.validation_fraction,
     )
-    return Labels(_complete_rows(points, images, bodyparts), bodyparts)
+    table = _complete_rows(points, images, list_keypoints(skeleton, individuals))
+    return Labels(table, skeleton.bodyparts, individuals, skeleton)
 
 
-def choose_bodyparts(skeleton: Skeleton, labelled: Iterable[str]) -> tuple[str, ...]:
-    """Return the bodyparts to use: the skeleton's, else those of the labels.
+def list_keypoints(skeleton: Skeleton, individuals: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return individual and bodypart of the rows that every image has, in their order."""
+    unique = skeleton.unique_bodyparts
+    animal = [name for name in skeleton.bodyparts if name not in unique]
+    rows = [(individual, bodypart) for individual in individuals for bodypart in animal]
+    return rows + [(UNIQUE_INDIVIDUAL, bodypart) for bodypart in unique]
 
-    Parameters
-    ----------
-    skeleton
-        Of the config; bodyparts may be empty.
-    labelled
-        Bodyparts of the label tables in order of first appearance.
 
-    Raises
-    ------
-    LabelError
-        If the skeleton names bodyparts that no table has.
-    """
-    labelled = tuple(labelled)
-    has = f"the label tables have {', '.join(labelled)}"
-    wanted = {
-        "bodyparts": skeleton.bodyparts,
-        "edges": tuple(name for pair in skeleton.edges for name in pair),
-        "symmetries": tuple(name for pair in skeleton.symmetries for name in pair),
-    }
-    problems = [
-        f"skeleton.{key} names {name}, but {has}"
-        for key, names in wanted.items()
-        for name in dict.fromkeys(names)
-        if name not in labelled
-    ]
-    if problems:
-        raise LabelError("config", problems)
-    left_out = [name for name in labelled if skeleton.bodyparts and name not in skeleton.bodyparts]
-    if left_out:
-        _log.info("labelled but not in skeleton.bodyparts, so left out: %s", ", ".join(left_out))
-    return skeleton.bodyparts or labelled
+def _settle_individuals(
+    points: pd.DataFrame, sources: list[SourceLabels], config: Config
+) -> tuple[pd.DataFrame, Skeleton, tuple[str, ...]]:
+    """Return points under their final individuals, the skeleton in force, and the names."""
+    skeletons = [source.skeleton for source in sources]
+    single = set(points.loc[points["individual"] == UNIQUE_INDIVIDUAL, "bodypart"])
+    if config.individuals.max == 1:
+        # The one animal has all bodyparts, unique ones too.
+        points = keep_single_individual(points)
+        bodyparts = choose_bodyparts(config.skeleton, points["bodypart"].unique())
+        skeleton = resolve_skeleton(config.skeleton, bodyparts, (), skeletons)
+        return points, skeleton, (SINGLE_INDIVIDUAL,)
+    bodyparts = choose_bodyparts(config.skeleton, points["bodypart"].unique())
+    unique = choose_unique(config.skeleton, bodyparts, single)
+    skeleton = resolve_skeleton(config.skeleton, bodyparts, unique, skeletons)
+    problem = find_missing_edges(skeleton, config)
+    if problem:
+        raise LabelError("config", [problem])
+    points, individuals = place_individuals(points, config.individuals, bodyparts, unique)
+    return points, skeleton, individuals
 
 
 def assign_splits(
@@ -173,55 +178,58 @@ def _hold_out(
     return split_blocks(videos, frames, block_frames, fraction, seed)
 
 
-def _read_sources(sources: tuple[LabelSource, ...]) -> pd.DataFrame:
-    """Read every source, numbered in the config's order; report the problems of all together."""
-    tables, problems = [], []
-    for number, source in enumerate(sources):
+def _read_sources(sources: tuple[LabelSource, ...], images: Path) -> list[SourceLabels]:
+    """Read every source in the config's order; report the problems of all together."""
+    read, problems = [], []
+    folders = [_image_folder(images, number, source) for number, source in enumerate(sources)]
+    for source, folder in zip(sources, folders, strict=True):
         try:
-            table = import_labels(Path(source.path), source.format)
-            tables.append(table.assign(source_number=number))
+            read.append(import_labels(source, folder))
         except LabelError as error:
             if len(sources) == 1:
                 raise
             problems += [f"{error.where}: {problem}" for problem in error.problems]
     if problems:
         raise LabelError("labels", problems)
-    return pd.concat(tables, ignore_index=True)
+    _remove_others(images, folders)
+    return read
 
 
-def _check_images_disjoint(points: pd.DataFrame) -> None:
+def _image_folder(images: Path, number: int, source: LabelSource) -> Path:
+    """Return the folder of a source's images: numbered, as two files may share a name."""
+    return images / f"{number:02d}-{Path(source.path).name.removesuffix('.slp')}"
+
+
+def _remove_others(images: Path, folders: list[Path]) -> None:
+    """Remove the images of sources that the config no longer names."""
+    for folder in images.glob("*"):
+        if folder not in folders and folder.is_dir():
+            shutil.rmtree(folder)
+
+
+def _join_sources(sources: list[SourceLabels]) -> pd.DataFrame:
+    joined: pd.DataFrame = pd.concat(
+        [
+            source.points.assign(source_number=number, kind=source.kind)
+            for number, source in enumerate(sources)
+        ],
+        ignore_index=True,
+    )
+    return joined
+
+
+def _check_images_disjoint(points: pd.DataFrame, sources: list[SourceLabels]) -> None:
     images = points[["image", "source", "source_number"]].drop_duplicates()
+    origins = {image: origin for one in sources for image, origin in one.origins.items()}
     # Two paths may lead to one file through links.
-    real = images["image"].map(os.path.realpath)
+    real = images["image"].map(lambda image: origins.get(image) or os.path.realpath(image))
     problems = []
     for image, rows in images.groupby(real, sort=False):
         if len(set(rows["source_number"])) > 1:
-            sources = " and ".join(rows["source"])
-            problems.append(f"{image}: labelled in {sources}; leave one of them out of `labels`")
+            labelled = " and ".join(rows["source"])
+            problems.append(f"{image}: labelled in {labelled}; leave one of them out of `labels`")
     if problems:
         raise LabelError("labels", problems)
-
-
-def _keep_single_individual(points: pd.DataFrame) -> pd.DataFrame:
-    """Drop individuals that are nowhere labelled and give the one that is its common name."""
-    problems, kept = [], []
-    for _, rows in points.groupby("source_number", sort=True):
-        individuals = rows["individual"].unique()
-        labelled = rows.loc[rows["visible"], "individual"].unique()
-        if len(labelled) > 1:
-            problems.append(
-                f"{rows['source'].iloc[0]}: {len(labelled)} individuals are labelled "
-                f"({', '.join(labelled)}), but this version finds one"
-            )
-            continue
-        chosen = labelled[0] if len(labelled) else individuals[0]
-        if len(individuals) > 1:
-            _log.info("only individual %s is labelled: the others are left out", chosen)
-        kept.append(rows[rows["individual"] == chosen].assign(individual=SINGLE_INDIVIDUAL))
-    if problems:
-        raise LabelError("labels", problems)
-    joined: pd.DataFrame = pd.concat(kept, ignore_index=True)
-    return joined
 
 
 def _sort_images(points: pd.DataFrame) -> pd.DataFrame:
@@ -232,13 +240,18 @@ def _sort_images(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def _complete_rows(
-    points: pd.DataFrame, images: pd.DataFrame, bodyparts: tuple[str, ...]
+    points: pd.DataFrame, images: pd.DataFrame, keypoints: list[tuple[str, str]]
 ) -> pd.DataFrame:
-    """Give every image a row per bodypart: some sources may not have them all."""
-    wanted = pd.MultiIndex.from_product([images["image"], bodyparts], names=["image", "bodypart"])
-    found = points.set_index(["image", "bodypart"])[["x", "y"]].reindex(wanted).reset_index()
-    table = found.merge(images, on="image", how="left", validate="many_to_one").assign(
-        individual=SINGLE_INDIVIDUAL, visible=found["x"].notna()
+    """Give every image a row per individual and bodypart: some sources may not have them all."""
+    count = len(keypoints)
+    wanted = images.loc[images.index.repeat(count)].reset_index(drop=True)
+    for column, name in enumerate(("individual", "bodypart")):
+        wanted[name] = [keypoint[column] for keypoint in keypoints] * len(images)
+    key = ["image", "individual", "bodypart"]
+    # Without labelled points a row is only its name, which may be there twice.
+    found = points.loc[points["visible"], [*key, "x", "y"]]
+    table = wanted.merge(found, on=key, how="left", validate="one_to_one")
+    completed: pd.DataFrame = table.assign(visible=table["x"].notna()).reindex(
+        columns=list(LABEL_COLUMNS)
     )
-    completed: pd.DataFrame = table.reindex(columns=list(LABEL_COLUMNS))
     return completed

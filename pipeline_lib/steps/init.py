@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ import yaml
 from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.errors import ConfigError, LabelError, SheetError
 from pipeline_lib.core.tables import SHEET_REQUIRED
-from pipeline_lib.io.label_sources import (
-    LABELED_DATA,
-    PROJECT_CONFIG,
-    detect_format,
-    find_deeplabcut_tables,
-    read_project_config,
-)
+from pipeline_lib.io.label_sources import detect_format
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.steps.init_projects import (
+    Described,
+    describe_deeplabcut,
+    describe_lightning_pose,
+    describe_sleap,
+)
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv"}
@@ -37,9 +37,17 @@ _MOST_PARENTS = 2  # a relative path that climbs higher is harder to read than a
 
 _TITLES = {
     "cohort": "One row per video. Columns you add (group, sex, dose) travel to the outputs.",
+    "individuals": "Animals in one frame.",
+    "assembly": "The labels have no edges: all pairs of bodyparts are tried to join animals.",
     "skeleton": "Bodyparts in the order of every keypoint axis, and the edges that join them.",
     "labels": "Labelled frames to train on. Bodyparts come from them unless `skeleton` is given.",
     "frames": "No labels yet: write frames to label, then name the labelled project in `labels`.",
+}
+
+_DESCRIBE: dict[str, Callable[[Path], Described]] = {
+    "deeplabcut": describe_deeplabcut,
+    "lightning-pose": describe_lightning_pose,
+    "sleap": describe_sleap,
 }
 
 _log = logging.getLogger(__name__)
@@ -64,7 +72,7 @@ def init_project(source: Path, folder: Path) -> None:
     ----------
     source
         Folder of videos (searched with its subfolders), one video, a DeepLabCut project (or its
-        ``config.yaml``), or a Lightning Pose data folder.
+        ``config.yaml``), a SLEAP file, or a Lightning Pose data folder.
     folder
         Working directory of the run to be; made if missing. Paths in both files are relative to
         it where that is short, else absolute.
@@ -88,13 +96,12 @@ def init_project(source: Path, folder: Path) -> None:
         if not videos:
             known = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
             raise SheetError(str(source), [f"no videos found here ({known})"])
-    elif kind == "deeplabcut":
-        sections |= _describe_deeplabcut(source, folder)
-        videos = _find_deeplabcut_videos(source)
     else:
-        sections["labels"] = [{"path": shorten_path(source, folder), "format": kind}]
-        data = source if source.is_dir() else source.parent
-        videos = find_videos([data / "videos"])
+        described = _DESCRIBE[kind](source)
+        sections |= described.sections
+        videos = find_videos(described.videos)
+        if described.labelled:
+            sections["labels"] = [{"path": shorten_path(source, folder), "format": kind}]
     if "labels" not in sections:
         sections["frames"] = {"extract": True}
     if not videos:
@@ -209,60 +216,6 @@ def _clean_name(text: str) -> str:
     """Return text as a video id: letters, digits and ``. _ -``, accents removed."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "video"
-
-
-def _find_project(source: Path) -> Path:
-    if source.is_file():
-        inside = LABELED_DATA in source.absolute().parts[:-1]
-        return source.absolute().parents[2] if inside else source.parent
-    return source.parent if source.name == LABELED_DATA else source
-
-
-def _find_deeplabcut_videos(source: Path) -> list[Path]:
-    """Return the videos in the project's folder, then those that ``video_sets`` names."""
-    project = _find_project(source)
-    sets: Iterable[Any] = ()
-    if (project / PROJECT_CONFIG).is_file():
-        sets = read_project_config(project / PROJECT_CONFIG).get("video_sets") or ()
-    named = [project / str(path) for path in sets]
-    existing = [path for path in named if path.is_file()]
-    if len(existing) < len(named):
-        missing = len(named) - len(existing)
-        _log.info("%d entries of video_sets are not on this machine: left out", missing)
-    return find_videos([project / "videos", *existing])
-
-
-def _describe_deeplabcut(source: Path, folder: Path) -> dict[str, Any]:
-    sections: dict[str, Any] = {}
-    file = _find_project(source) / PROJECT_CONFIG
-    values = read_project_config(file) if file.is_file() else {}
-    bodyparts = values.get("bodyparts") or []
-    if str(values.get("multianimalproject")).lower() == "true":
-        _log.warning("%s: a multi-animal project; this version finds one animal", source)
-        bodyparts = values.get("multianimalbodyparts") or []
-    if isinstance(bodyparts, list) and bodyparts:
-        sections["skeleton"] = _describe_skeleton(
-            [str(name) for name in bodyparts], values.get("skeleton") or []
-        )
-    try:
-        find_deeplabcut_tables(source)
-    except LabelError as error:
-        _log.warning("no labels are named in the config: %s", error)
-    else:
-        sections["labels"] = [{"path": shorten_path(source, folder), "format": "deeplabcut"}]
-    return sections
-
-
-def _describe_skeleton(bodyparts: list[str], edges: Iterable[Any]) -> dict[str, Any]:
-    """Return the skeleton section; edges that name no bodypart are a template's leftovers."""
-    kept = []
-    for edge in edges:
-        pair = [str(name) for name in edge] if isinstance(edge, list) else []
-        if len(pair) == 2 and pair[0] != pair[1] and set(pair) <= set(bodyparts):
-            kept.append(pair)
-        else:
-            _log.info("skeleton edge %s does not join two bodyparts: left out", edge)
-    return {"bodyparts": bodyparts} | ({"edges": kept} if kept else {})
 
 
 def _write_config(sections: Mapping[str, Any], origin: str) -> str:

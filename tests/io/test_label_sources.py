@@ -37,6 +37,8 @@ def touch(folder, *names, text=""):
             "lightning-pose",
         ),
         (("CollectedData_ann.csv", "img1.png"), "", "deeplabcut"),
+        (("labels.v001.slp",), "labels.v001.slp", "sleap"),
+        (("labels.pkg.slp",), "labels.pkg.slp", "sleap"),
     ],
 )
 def test_format_by_the_files_found(tmp_path, files, path, expected):
@@ -56,12 +58,12 @@ def test_config_yaml_of_deeplabcut_is_told_from_others(tmp_path):
     ("name", "message"),
     [
         ("nothing", "no such file or folder"),
-        ("labels.slp", "SLEAP files cannot be read yet"),
+        ("gone.slp", "no such file or folder"),
         ("notes.txt", "holds no labels that are known"),
     ],
 )
 def test_what_is_no_label_source(tmp_path, name, message):
-    touch(tmp_path, "notes.txt", "labels.slp")
+    touch(tmp_path, "notes.txt")
     with pytest.raises(LabelError, match=message):
         detect_format(tmp_path / name)
 
@@ -77,9 +79,10 @@ def test_inputs_of_the_import(tmp_path, monkeypatch):
         "dlc/labeled-data/m3/CollectedData_ann.h5",
         "lp/CollectedData.csv",
         "lp/labeled-data/img1.png",
+        "labels.pkg.slp",
     )
     monkeypatch.chdir(tmp_path)
-    paths = ["dlc", "lp", str(tmp_path / "lp"), "missing"]
+    paths = ["dlc", "lp", str(tmp_path / "lp"), "missing", "labels.pkg.slp"]
     config = parse_config({"cohort": "c.tsv", "labels": [{"path": path} for path in paths]})
     assert [str(path) for path in label_inputs(config)] == [
         "dlc/labeled-data/m1/CollectedData_ann.csv",
@@ -89,6 +92,22 @@ def test_inputs_of_the_import(tmp_path, monkeypatch):
         "lp/CollectedData.csv",
         str(tmp_path / "lp" / "CollectedData.csv"),
         "missing",
+        "labels.pkg.slp",
+    ]
+
+
+def test_a_part_of_a_project_has_its_project_file_among_its_inputs(tmp_path):
+    touch(tmp_path, "config.yaml", text="cohort: c.tsv\n")
+    touch(tmp_path, "dlc/labeled-data/m1/CollectedData_ann.csv")
+    touch(tmp_path, "dlc/config.yaml", text="scorer: ann\n")
+    touch(tmp_path, "bare/labeled-data/m1/CollectedData_ann.csv")
+    paths = [str(tmp_path / "dlc/labeled-data/m1"), str(tmp_path / "bare")]
+    config = parse_config({"cohort": "c.tsv", "labels": [{"path": path} for path in paths]})
+    # A run's own config.yaml is none of a project that has none.
+    assert [str(path.relative_to(tmp_path)) for path in label_inputs(config)] == [
+        "dlc/labeled-data/m1/CollectedData_ann.csv",
+        "dlc/config.yaml",
+        "bare/labeled-data/m1/CollectedData_ann.csv",
     ]
 
 

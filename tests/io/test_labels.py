@@ -1,5 +1,7 @@
 """Labels as one Parquet table and as arrays."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -9,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS
 from pipeline_lib.io.labels import Labels, label_arrays, read_labels, write_labels
 
@@ -58,6 +61,57 @@ def test_arrays_hold_each_point_in_its_place():
     expected[0, 0] = [[3, 4], [1, 2]]
     expected[0, 1, 0] = [5, 6]
     np.testing.assert_array_equal(positions, expected)
+
+
+def test_named_individuals_have_fixed_places_and_unique_bodyparts_a_last_one():
+    points = [
+        (3, "b", "nose", 5.0, 6.0),
+        (3, "single", "corner", 7.0, 8.0),
+        (9, "a", "nose", 1.0, 2.0),
+    ]
+    skeleton = Skeleton(bodyparts=("corner", "nose"), unique_bodyparts=("corner",))
+    table = make_labels(points).table
+    labels = Labels(table, skeleton.bodyparts, ("a", "b", "individual3"), skeleton)
+    assert labels.places == ("a", "b", "individual3", "single")
+    _, positions = label_arrays(labels)
+    expected = np.full((2, 4, 2, 2), NAN)
+    expected[0, 1, 1] = [5, 6]
+    expected[0, 3, 0] = [7, 8]
+    expected[1, 0, 1] = [1, 2]
+    np.testing.assert_array_equal(positions, expected)
+
+
+def test_what_is_not_given_follows_from_the_table():
+    labels = make_labels(
+        [(3, "b", "nose", 1, 1), (3, "single", "tail", 1, 1), (4, "a", "nose", 1, 1)]
+    )
+    assert labels.individuals == ("b", "a")
+    assert labels.skeleton == Skeleton(bodyparts=("nose", "tail"))
+
+
+def test_parquet_keeps_names_and_skeleton(tmp_path):
+    skeleton = Skeleton(
+        bodyparts=("nose", "tail", "corner"),
+        edges=(("nose", "tail"),),
+        symmetries=(("nose", "tail"),),
+        unique_bodyparts=("corner",),
+    )
+    labels = Labels(LABELS.table, skeleton.bodyparts, ("a", "b", "c"), skeleton)
+    write_labels(tmp_path / "labels.parquet", labels)
+    found = read_labels(tmp_path / "labels.parquet")
+    assert (found.bodyparts, found.individuals) == (skeleton.bodyparts, ("a", "b", "c"))
+    assert found.skeleton == skeleton
+
+
+def test_tables_of_before_there_were_several_animals(tmp_path):
+    path = tmp_path / "labels.parquet"
+    write_labels(path, LABELS)
+    record = json.dumps({"version": 1, "bodyparts": ["nose", "tail"]}).encode()
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"cohortpose": record}), path)
+    found = read_labels(path)
+    assert found.individuals == ("a", "b")
+    assert found.skeleton == Skeleton(bodyparts=("nose", "tail"))
 
 
 coordinates = st.floats(allow_nan=True, allow_infinity=False, width=64)

@@ -155,3 +155,42 @@ def test_the_settings_of_locating_count_where_it_is_wanted(project, sheet, tmp_p
         f"`locating.weights`: {weights}: no such file (or: package, timm, none)",
         "`locating.scale`: 0.25 must be below `targets.scale`, 0.25",
     ]
+    # Top-down it is always wanted, and may see what the network does.
+    del values["locating"]["enabled"]
+    values["individuals"] = {"max": 2, "method": "top-down"}
+    assert list(problems_of(values)) == [
+        f"`locating.weights`: {weights}: no such file (or: package, timm, none)"
+    ]
+
+
+def test_sections_that_contradict_each_other_are_one_problem_among_others(project, sheet):
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "individuals": {"max": 2},
+        "assembly": {"graph": "complete"},
+        "locating": {"enabled": True},
+        "training": {"weights": "gone.pth"},
+    }
+    contradiction, file = problems_of(values)
+    assert contradiction.startswith("`locating.enabled`: a window shows one animal")
+    assert file.startswith("`training.weights`: gone.pth: no such file")
+
+
+def test_missing_edges_of_several_animals(project, sheet):
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "individuals": {"max": 2},
+        "skeleton": {"bodyparts": ["nose", "tail"]},
+    }
+    (problem,) = problems_of(values)
+    assert problem.startswith("neither `skeleton.edges` nor the labels have edges")
+    check_run(values | {"assembly": {"graph": "complete"}})
+    # They may come from the project, or from a file that is not opened here.
+    check_run(values | {"skeleton": {}})
+    (project / "config.yaml").write_text("bodyparts: [nose, tail]\nskeleton: [[nose, tail]]\n")
+    check_run(values)
+    (project / "config.yaml").unlink()
+    (project / "labels.slp").touch()
+    check_run(values | {"labels": [{"path": str(project / "labels.slp")}]})

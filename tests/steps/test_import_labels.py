@@ -13,7 +13,8 @@ from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.labels import label_arrays, read_labels
-from pipeline_lib.steps.import_labels import choose_bodyparts, run_import_labels
+from pipeline_lib.steps.import_labels import run_import_labels
+from pipeline_lib.steps.label_skeleton import choose_bodyparts
 
 SHARED = os.environ.get("COHORTPOSE_DATA")
 
@@ -239,6 +240,7 @@ def test_open_field(tmp_path):
 
 @pytest.mark.real
 @pytest.mark.skipif(not SHARED, reason="COHORTPOSE_DATA is not set")
-def test_multi_animal_project_is_refused_clearly(tmp_path):
-    with pytest.raises(LabelError, match=r"3 individuals are labelled \(fly1, fly2, fly3\)"):
+def test_several_animals_where_one_is_expected(tmp_path):
+    expected = r"3 individuals are labelled \(fly1, fly2, fly3\), but `individuals.max` is 1: set"
+    with pytest.raises(LabelError, match=expected):
         run(tmp_path, Path(SHARED, "flies-madlc-derived", "flies-dreem-2025-11-18"))

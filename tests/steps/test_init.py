@@ -216,7 +216,7 @@ def test_sources_that_cannot_be_used(tmp_path):
         init_project(tmp_path / "nothing", run)
     with pytest.raises(SheetError, match=r"no videos found here \(avi, m4v, mkv"):
         init_project(tmp_path / "empty", run)
-    with pytest.raises(LabelError, match="SLEAP files cannot be read yet"):
+    with pytest.raises(LabelError, match="is not readable as a SLEAP file"):
         init_project(tmp_path / "labels.slp", run)
     assert not run.exists()
 
