@@ -21,6 +21,8 @@ from pipeline_lib.io.label_sources import LABELED_DATA, find_deeplabcut_tables
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")  # what the config takes for a name
 
+_COUNTED = re.compile(r"(track_\d+)?")  # no track, or one that was named by no one
+
 _log = logging.getLogger(__name__)
 
 
@@ -80,7 +82,8 @@ def describe_sleap(source: Path) -> Described:
     """Describe a SLEAP file.
 
     Individuals are named after the tracks if these are as many as there are animals in the
-    fullest frame, and every instance has one: then a track is an animal, in all videos.
+    fullest frame, and every instance has one: then a track is an animal, in all videos. Names
+    that SLEAP counted (``track_0``) mean nobody, and are not taken.
 
     Raises
     ------
@@ -124,7 +127,7 @@ def _describe_individuals(most: int, names: Iterable[str], skeleton: Skeleton) -
 
 def _lasting_tracks(file: SleapFile, most: int) -> list[str]:
     tracks = {animal.track for frame in file.frames for animal in frame.animals}
-    lasting = len(tracks) == most and "" not in tracks
+    lasting = len(tracks) == most and not any(map(_COUNTED.fullmatch, tracks))
     return sorted(tracks, key=natural_order) if lasting else []
 
 

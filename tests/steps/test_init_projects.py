@@ -86,9 +86,15 @@ def test_sleap_file_of_one_animal_or_without_lasting_tracks(tmp_path):
     project.add("v.mp4", 1, [(3, 3), None], "track_0")
     config, _ = init(project.save(tmp_path / "one.slp"), tmp_path / "one")
     assert config.individuals.max == 1
-    project.add("v.mp4", 2, [(3, 3), None], "track_1")
+    project.add("v.mp4", 2, [(3, 3), None], "F")
+    project.add("v.mp4", 3, [(3, 3), None], "M")
     project.add("v.mp4", 2, [(9, 3), None])
     config, _ = init(project.save(tmp_path / "two.slp"), tmp_path / "two")
+    assert (config.individuals.max, config.individuals.names) == (2, ())
+    project = Project()
+    for number in range(2):
+        project.add("v.mp4", 2, [(3, 3), None], f"track_{number}")
+    config, _ = init(project.save(tmp_path / "three.slp"), tmp_path / "three")
     assert (config.individuals.max, config.individuals.names) == (2, ())
 
 
