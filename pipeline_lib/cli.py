@@ -370,6 +370,7 @@ def _run(path: Path, step: Callable[..., object]) -> None:
 def _run_shards(path: Path, shard: str | None, verb: str) -> None:
     """Run a step on one shard, or plan the cohort and run it on all."""
     from pipeline_lib.steps.job_records import record_job
+    from pipeline_lib.steps.remembering import remember_end
 
     with _report_errors():
         step = _import_step(verb)
@@ -378,6 +379,7 @@ def _run_shards(path: Path, shard: str | None, verb: str) -> None:
         for planned in shards:
             with record_job(config, results, verb, planned):
                 step(config, results, planned)
+            remember_end(verb, path, config, results, planned)
 
 
 def _import_step(verb: str) -> Callable[..., object]:

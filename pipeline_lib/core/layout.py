@@ -61,6 +61,10 @@ class ShardFiles:
         """Hashes of the files that a stage published or read; it survives jobs, too."""
         return self.folder / f"contents-{stage}-{model}.tsv"
 
+    def remembered(self, verb: str) -> Path:
+        """How a verb ended, with all that it depended on; it survives jobs, too."""
+        return self.folder / f".remembered-{verb}.json"
+
     @property
     def jobs(self) -> Path:
         """One JSON line per verb that worked on the shard: when, where, with what; append-only."""

@@ -11,11 +11,16 @@ import os
 import re
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+# ZIP files and threads are imported where they are used: a job that has nothing to do publishes
+# a table and ends.
 
 # Journals take what is asked for at once in one go: eight calls take as long as one or two.
 _SYNCING_THREADS = 8
@@ -64,6 +69,8 @@ def publish_packed(path: Path) -> Iterator[Path]:
     They are stored as they are, in the order of their names and without their times, so that
     the same files make the same bytes. There may be one writer at a time.
     """
+    import zipfile  # noqa: PLC0415
+
     with _make_part(path) as part:
         folder, packed = part / "folder", part / path.name
         folder.mkdir()
@@ -147,7 +154,9 @@ def _sync_one(path: Path) -> None:
 
 
 @functools.cache
-def _keep_threads() -> ThreadPoolExecutor:
+def _keep_threads() -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
     # Starting threads takes longer than what they do here.
     return ThreadPoolExecutor(_SYNCING_THREADS, thread_name_prefix="sync")
 

@@ -1,23 +1,14 @@
 """What published files hold: their hashes, recorded while the run knows that they are right."""
 
-import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.measures import hash_path, measure_path
 from pipeline_lib.io.stage_tables import read_table, write_table
 
 CONTENTS_COLUMNS = ("kind", "video", "path", "bytes", "modified_ns", "sha256", "key")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Size and newest time of change of a file, or of all files below a folder."""
-
-    bytes: int
-    modified_ns: int
 
 
 @dataclass(frozen=True)
@@ -40,45 +31,6 @@ class Published:
     path: Path
     video: str = ""
     key: str = ""
-
-
-def measure_path(path: Path) -> Measure:
-    """Measure a file, or all files below a folder, without reading them.
-
-    Raises
-    ------
-    OSError
-        If it is not there.
-    """
-    found = [file.stat() for file in _list_files(path)]
-    return Measure(
-        bytes=sum(facts.st_size for facts in found),
-        modified_ns=max((facts.st_mtime_ns for facts in found), default=0),
-    )
-
-
-def hash_path(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names, sizes and bytes of all files of a folder.
-
-    A copy of a folder has the same hash wherever it lies.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Raises
-    ------
-    OSError
-        If it is not there or cannot be read.
-    """
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for file in _list_files(path):
-            name = file.relative_to(path).as_posix()
-            digest.update(f"{name}\0{_hash_file(file)}\n".encode())
-        return digest.hexdigest()
-    return _hash_file(path)
 
 
 def record_contents(table: Path, root: Path, published: Iterable[Published]) -> None:
@@ -159,22 +111,3 @@ def compare_contents(row: Mapping[str, str], root: Path, *, quick: bool) -> str:
 
 def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-def _list_files(path: Path) -> list[Path]:
-    """Return the files below a folder in the order of their names, or the file itself.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is nothing.
-    """
-    if not path.is_dir():
-        path.stat()
-        return [path]
-    return sorted(Path(folder, file) for folder, _, files in os.walk(path) for file in files)
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,8 +14,9 @@ from pipeline_lib.core.config import hash_settings, write_resolved_config
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config
 from pipeline_lib.io.label_sources import label_inputs
+from pipeline_lib.io.measures import hash_path
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.steps.contents import Published, hash_path, record_contents
+from pipeline_lib.steps.contents import Published, record_contents
 from pipeline_lib.steps.job_records import read_all_jobs, summarise_jobs
 from pipeline_lib.steps.machine import describe_machine
 from pipeline_lib.steps.software import describe_software, write_environment

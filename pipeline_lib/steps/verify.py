@@ -11,10 +11,11 @@ from pipeline_lib.core.errors import CohortposeError, ModelError, StoreError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings import Config
 from pipeline_lib.core.tables import PLAN_COLUMNS
+from pipeline_lib.io.measures import hash_path
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
-from pipeline_lib.steps.contents import compare_contents, hash_path, read_contents
+from pipeline_lib.steps.contents import compare_contents, read_contents
 from pipeline_lib.steps.provenance import hash_inputs, list_outputs, read_provenance
 from pipeline_lib.steps.train import training_key
 from pipeline_lib.steps.verify_shard import Finding, Problem, read_plan, verify_shard

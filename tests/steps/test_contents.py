@@ -6,11 +6,10 @@ import shutil
 
 import pytest
 
+from pipeline_lib.io.measures import hash_path, measure_path
 from pipeline_lib.steps.contents import (
     Published,
     compare_contents,
-    hash_path,
-    measure_path,
     read_contents,
     record_contents,
 )

@@ -1,0 +1,75 @@
+"""What a file or folder is like: its size and time of change, or the hash of its contents.
+
+Little is imported, because a job that has nothing to do needs this only.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Size and newest time of change of a file, or of all files below a folder."""
+
+    bytes: int
+    modified_ns: int
+
+
+def measure_path(path: Path) -> Measure:
+    """Measure a file, or all files below a folder, without reading them.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    """
+    found = [file.stat() for file in _list_files(path)]
+    return Measure(
+        bytes=sum(facts.st_size for facts in found),
+        modified_ns=max((facts.st_mtime_ns for facts in found), default=0),
+    )
+
+
+def hash_path(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names, sizes and bytes of all files of a folder.
+
+    A copy of a folder has the same hash wherever it lies.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If it is not there or cannot be read.
+    """
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for file in _list_files(path):
+            name = file.relative_to(path).as_posix()
+            digest.update(f"{name}\0{_hash_file(file)}\n".encode())
+        return digest.hexdigest()
+    return _hash_file(path)
+
+
+def _list_files(path: Path) -> list[Path]:
+    """Return the files below a folder in the order of their names, or the file itself.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing.
+    """
+    if not path.is_dir():
+        path.stat()
+        return [path]
+    return sorted(Path(folder, file) for folder, _, files in os.walk(path) for file in files)
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
