@@ -9,10 +9,10 @@ __all__ = ["fresh", "media"]
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory):
+def slurm():
     """One node with two cores and two pretend GPUs."""
     obstacle = cluster.find_obstacle()
     if obstacle:
         pytest.skip(obstacle)
-    with cluster.start_cluster(tmp_path_factory.mktemp("slurm")):
+    with cluster.start_cluster():
         yield cluster

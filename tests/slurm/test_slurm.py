@@ -3,22 +3,26 @@
 The tests are stages of one cohort's life, in this order.
 """
 
-import csv
 import os
 import re
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline_lib.io.poses import read_poses
+from pipeline_lib.models.card import read_card
 from tests.video_corpus import encode, x264
-from tests.workflow.running import REPOSITORY, Run, identify
+from tests.workflow.running import REPOSITORY, Run, identify, read_tsv
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slurm, pytest.mark.xdist_group("workflow")]
+# On a worker of its own: most of the time it waits.
+pytestmark = [pytest.mark.workflow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
+SNAKEMAKE = [sys.executable, str(Path(__file__).with_name("impatient_snakemake.py"))]
 # What a site sets: here there is no accounting database and little memory.
 SITE = (
     "--workflow-profile", str(REPOSITORY / "workflow/profiles/slurm"),
@@ -29,10 +33,11 @@ SITE = (
     "--default-resources", "slurm_partition=debug", "mem_mb=1500", "runtime=10",
     "--set-threads", "probe=1", "make_targets=1", "train=1", "infer=2",
 )  # fmt: skip
-MEMORY = ("--set-resources", "infer:mem_mb=3000", "report:mem_mb=1500")
+MEMORY = ("--set-resources", "infer:mem_mb=3000", "report:mem_mb=1500", "train:mem_mb=3000")
 # Not enough for PyTorch the first time.
-STARVED = (*MEMORY, "train:mem_mb=200+1500*(attempt-1)", "train:gpu=1")
-FRAMES = 40
+STARVED = (*MEMORY[:-1], "train:mem_mb=200+1500*(attempt-1)", "train:gpu=1")
+SHARD_RULES = ("probe", "infer", "filter_poses", "export")
+SUMMARY = {"status", "report", "accept"}
 
 
 class SlurmRun(Run):
@@ -40,18 +45,21 @@ class SlurmRun(Run):
 
     def submit(self, *arguments):
         """Call Snakemake with the profile, and wait."""
-        return self.snakemake(*arguments, *SITE)
+        return self.submit_while(lambda: None, *arguments)
 
     def submit_while(self, act, *arguments):
         """Do the same, and something now and then until it has ended."""
-        return self.watch(self._command(*arguments, *SITE, cwd=REPOSITORY), act)
+        command = self._command(*arguments, *SITE, cwd=REPOSITORY)
+        return self.watch([*SNAKEMAKE, *command[1:]], act)
 
 
 @pytest.fixture(scope="module")
 def run(slurm, fresh, tmp_path_factory):
     assert slurm.list_jobs() == {}
     copy = fresh.copy(tmp_path_factory.mktemp("slurm-run") / "a cohort")
-    return SlurmRun(copy.folder)
+    run = SlurmRun(copy.folder)
+    run.edit_config(frames={"extract": False})
+    return run
 
 
 def count_submitted(ended, rule):
@@ -67,15 +75,20 @@ def test_a_cohort_from_labels_to_the_report(run):
     status = {video: row["status"] for video, row in run.read_ledger().items()}
     assert status == {"mouse-01": "done", "mouse-02": "done", "mouse-04-damaged": "quarantined"}
     assert run.results.report.is_file()
-    for rule in ("probe", "import_labels", "make_targets", "evaluate", "infer", "filter_poses"):
+    for rule in (*SHARD_RULES, "import_labels", "make_targets", "evaluate", "report"):
         assert count_submitted(ended, rule) == 1, (rule, ended.output)
     assert count_submitted(ended, "train") == 2, ended.output
+    logs = (run.folder / ".snakemake" / "slurm_logs" / "rule_train").glob("*.log")
+    assert any("exceeded memory limit" in log.read_text() for log in logs)
+    # Light ones run where Snakemake does.
+    assert count_submitted(ended, "status") == count_submitted(ended, "accept") == 0
     assert run.submit(*MEMORY).output.count("Nothing to be done") == 1
 
 
-def add_videos(run, folder, count, first):
+def add_videos(run, folder, count, first, frames):
+    """Add videos to the sheet."""
     folder.mkdir(exist_ok=True)
-    original = encode(folder / f"first-{first}.mp4", frames=FRAMES, options=x264())
+    original = encode(folder / f"first-{first}.mp4", frames=frames, options=x264())
     rows = run.read_sheet()
     for number in range(first, first + count):
         path = folder / f"video-{number:03d}.mp4"
@@ -88,8 +101,8 @@ def add_videos(run, folder, count, first):
 
 
 def read_infer(run, shard):
-    with run.results.shard(shard).infer("pose").open(newline="") as file:
-        return {row["video"]: row for row in csv.DictReader(file, delimiter="\t")}
+    """Return how the videos of a shard ended."""
+    return {row["video"]: row for row in read_tsv(run.results.shard(shard).infer("pose"))}
 
 
 def find_workers(folder):
@@ -109,7 +122,7 @@ def find_workers(folder):
 def test_more_videos_are_one_more_shard_whose_worker_may_die(run, tmp_path_factory):
     run.edit_config(inference={"shard_videos": 64, "workers": 2, "segment_frames": 10})
     # The settings of where and how changed, not the results: nothing of the old is computed.
-    add_videos(run, tmp_path_factory.mktemp("more"), count=50, first=0)
+    add_videos(run, tmp_path_factory.mktemp("more"), count=50, first=0, frames=80)
     before = {path: identify(path) for path in run.results.root.glob("poses/pose/mouse-*.zarr")}
     killed = []
 
@@ -123,24 +136,22 @@ def test_more_videos_are_one_more_shard_whose_worker_may_die(run, tmp_path_facto
     ended = run.submit_while(kill_a_worker, *MEMORY)
     assert ended.code == 0, ended.output
     assert killed
-    shards = {"probe 00002", "infer 00002", "filter_poses 00002", "export 00002"}
-    shards.add("select_frames 00002")
-    assert ended.jobs == shards | {"status", "report", "accept"}
+    assert ended.jobs == {f"{rule} 00002" for rule in SHARD_RULES} | SUMMARY
     rows = read_infer(run, "00002")
     assert len(rows) == 50
     assert {row["status"] for row in rows.values()} == {"done"}
     assert {path: identify(path) for path in before} == before
     first = read_poses(run.results.poses("pose", "new-000"))
-    assert first.position.shape[0] == FRAMES
+    assert first.position.shape[0] == 80
 
 
 def test_what_was_cancelled_goes_on(run, slurm, tmp_path_factory):
-    add_videos(run, tmp_path_factory.mktemp("evenmore"), count=30, first=50)
+    add_videos(run, tmp_path_factory.mktemp("evenmore"), count=30, first=50, frames=300)
     poses = run.results.root / "poses" / "pose"
     cancelled = []
 
     def cancel():
-        if not cancelled and list(poses.glob("new-05*.zarr")):
+        if not cancelled and list(poses.glob("new-0[5-7]*.zarr")):
             slurm.cancel_jobs()
             cancelled.append(time.monotonic())
 
@@ -181,3 +192,22 @@ def test_dask_workers_may_be_jobs_themselves(run, slurm):
     for path, content in expected.items():
         assert (poses / path).read_bytes() == content, path
     assert {row["status"] for row in read_infer(run, "00001").values()} == {"done", "quarantined"}
+
+
+def test_a_training_may_be_several_tasks(run):
+    """`srun` starts a process for each device; they train the same network as one does."""
+    run.edit_config(training={"name": "two", "devices": 2, "accelerator": "cpu"})
+    files = run.results.model("two")
+    target = str(files.network.relative_to(run.folder))
+    ended = run.submit(target, *MEMORY, "train:mpi=srun", "train:tasks_per_node=2")
+    assert ended.code == 0, ended.output
+    assert ended.jobs == {"train"}
+    one = run.results.model("pose")
+    assert read_card(files.card).key == read_card(one.card).key
+    curves = [read_tsv(each.history) for each in (one, files)]
+    steps = [[(row["epoch"], row["step"], row["metric"]) for row in curve] for curve in curves]
+    assert steps[0] == steps[1]
+    losses = [[float(row["value"]) for row in curve] for curve in curves]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
+    log = (run.results.root / "logs" / "train-two.log").read_text()
+    assert log.count("network of ") == 1, log

@@ -10,6 +10,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.io.label_sources import label_inputs
 from pipeline_lib.steps.check import check_run
 from pipeline_lib.steps.crate import write_crate
+from pipeline_lib.steps.launch import ask_for_tasks, write_launcher
 from pipeline_lib.steps.plan import plan_shards, read_shards
 from pipeline_lib.steps.provenance import complete_provenance, write_provenance
 
@@ -51,6 +52,8 @@ def prepare_run():
 
 try:
     SETTINGS, RESULTS, SHARDS = prepare_run()
+    # Of a training over several nodes.
+    TASKS = ask_for_tasks(SETTINGS.training)
 except Exception as error:
     # One readable message; Snakemake adds the place in this file.
     raise WorkflowError(str(error)) from None
@@ -128,6 +131,11 @@ def every_shard(path):
 def depends_on(version, *settings):
     """Return what is computed anew besides changed inputs: version of the step, settings."""
     return hash_settings(version, *settings)
+
+
+def launcher(wildcards, resources, threads):
+    """Return what comes before the command of a training of several tasks."""
+    return write_launcher(resources, threads)
 
 
 def export_source():

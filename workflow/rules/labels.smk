@@ -62,6 +62,8 @@ rule train:
     conda:
         "../envs/cohortpose.yaml"
     threads: 64
+    resources:
+        **TASKS,
     params:
         config=CONFIG,
         depends=depends_on(
@@ -69,8 +71,9 @@ rule train:
             SETTINGS.training.without_placement(),
             {"symmetries": SETTINGS.skeleton.symmetries},
         ),
+        launcher=launcher,
     shell:
-        "cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"
+        "{params.launcher}cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule make_locator_targets:
@@ -108,6 +111,8 @@ rule train_locator:
     conda:
         "../envs/cohortpose.yaml"
     threads: 64
+    resources:
+        **TASKS,
     params:
         config=CONFIG,
         depends=depends_on(
@@ -115,8 +120,9 @@ rule train_locator:
             LOCATOR.training.without_placement(),
             {"symmetries": LOCATOR.skeleton.symmetries},
         ),
+        launcher=launcher,
     shell:
-        "cohortpose train --locator --config {params.config:q} 2>&1 | tee {log:q}"
+        "{params.launcher}cohortpose train --locator --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate:

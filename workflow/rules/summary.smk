@@ -10,6 +10,8 @@ rule status:
         f"{LOGS}/status.log",
     benchmark:
         f"{BENCHMARKS}/status.tsv"
+    # Reading some tables takes less than waiting for a turn on a cluster.
+    localrule: True
     conda:
         "../envs/cohortpose.yaml"
     params:
