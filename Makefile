@@ -1,4 +1,5 @@
 # make demo       render a cohort and run everything on it
+# make demo-multi the same with three animals in each video
 # make openfield  the same on DeepLabCut's real open-field mouse
 # make test       the tests
 # make check      static checks: style, types, layers, workflow
@@ -10,7 +11,7 @@ BIN := .venv/bin
 CORES ?= $(shell nproc)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo openfield test check documents lock install
+.PHONY: demo demo-multi openfield test check documents lock install
 
 install: $(BIN)/.installed
 
@@ -24,6 +25,11 @@ demo: install
 	cohortpose demo demo
 	snakemake --cores $(CORES) --directory demo --configfile demo/config.yaml
 	cohortpose demo-error demo
+
+demo-multi: install
+	cohortpose demo demo-multi --individuals 3 --videos 5 --labelled-frames 90
+	snakemake --cores $(CORES) --directory demo-multi --configfile demo-multi/config.yaml
+	cohortpose demo-error demo-multi
 
 openfield: install
 	$(BIN)/python benchmarks/openfield.py prepare openfield

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 import cv2
 from pydantic import Field, model_validator
 
-from pipeline_lib.core.settings import PositiveInt, Settings
+from pipeline_lib.core.settings_base import PositiveInt, Settings
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.kernels.rendering_animal import BODYPARTS, EDGES, SYMMETRIES
 from pipeline_lib.kernels.rendering_camera import PinholeCamera
@@ -17,6 +17,9 @@ from pipeline_lib.steps.demo_project import PROJECT
 
 # Share of the recordings that have labels; the others test how a model generalises.
 _LABELLED_SHARE = 0.6
+
+# Epochs of the training: affinity fields take longer to learn than score maps.
+_EPOCHS, _EPOCHS_OF_SEVERAL = 32, 48
 
 _CONFIG = """\
 # The demo cohort, set for a short run on a laptop's CPU. Paths are relative to this folder.
@@ -37,9 +40,9 @@ targets:
   stride: 4
   sigma: 5.0
   pos_dist_thresh: 11.0
-
+{affinity}
 training:
-  epochs: 32
+  epochs: {epochs}
   batch_size: 8
   augmentation:
     rotation: 180
@@ -162,6 +165,8 @@ def describe_config(settings: DemoSettings) -> str:
         symmetries="\n".join(f"    - [{first}, {second}]" for first, second in SYMMETRIES),
         individuals=f"\nindividuals:\n  max: {settings.individuals}\n" if several else "",
         project=PROJECT,
+        affinity="  part_affinity_width: 6.0\n" if several else "",
+        epochs=_EPOCHS_OF_SEVERAL if several else _EPOCHS,
     )
 
 

@@ -124,6 +124,24 @@ def read_truth(path: Path) -> VideoTruth:
     )
 
 
+def list_truths(folder: Path) -> list[Path]:
+    """Return the files of the truth of each good video of a demo cohort.
+
+    Raises
+    ------
+    StoreError
+        If there is none.
+    """
+    files = [
+        path
+        for path in sorted((folder / TRUTH).glob("*.parquet"))
+        if not path.stem.endswith(_3D_SUFFIX)
+    ]
+    if not files:
+        raise StoreError(f"{folder / TRUTH}: no truth; is {folder} a folder of `cohortpose demo`?")
+    return files
+
+
 def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:
     """Compare the predicted poses of a demo cohort with its truth.
 
@@ -145,27 +163,33 @@ def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:
         If there is no truth, or a good video has no pose file, or one of other frames or
         bodyparts.
     """
-    files = [
-        path
-        for path in sorted((folder / TRUTH).glob("*.parquet"))
-        if not path.stem.endswith(_3D_SUFFIX)
-    ]
-    if not files:
-        raise StoreError(f"{folder / TRUTH}: no truth; is {folder} a folder of `cohortpose demo`?")
     labelled: list[NDArray[np.float64]] = []
     unlabelled: list[NDArray[np.float64]] = []
-    for path in files:
+    for path in list_truths(folder):
         poses_path = Results(results).poses(model, path.stem)
         distances = _measure_video(poses_path, read_poses(poses_path), read_truth(path))
         has_labels = (folder / PROJECT / "labeled-data" / path.stem).is_dir()
         (labelled if has_labels else unlabelled).append(distances)
     return DemoError(
-        _summarise(labelled + unlabelled), _summarise(labelled), _summarise(unlabelled)
+        summarise_distances(labelled + unlabelled),
+        summarise_distances(labelled),
+        summarise_distances(unlabelled),
     )
 
 
-def _measure_video(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.float64]:
-    """Return the distance of every visible bodypart, NaN where none was predicted."""
+def align_positions(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.float64]:
+    """Return predicted positions with the frames and bodyparts of the truth.
+
+    Returns
+    -------
+    ndarray
+        Shape (frame, individual, bodypart, 2), float64, px; the individuals are those predicted.
+
+    Raises
+    ------
+    StoreError
+        If the poses, of the file at this path, have other frames or lack a bodypart.
+    """
     if len(poses.time) != len(truth.position):
         raise StoreError(
             f"{path}: {len(poses.time)} frames, but the video has {len(truth.position)}; "
@@ -175,9 +199,19 @@ def _measure_video(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.fl
     if missing:
         raise StoreError(f"{path}: lacks the bodyparts {', '.join(missing)}")
     order = [poses.bodyparts.index(name) for name in truth.bodyparts]
-    # To (frame, individual, bodypart, 2), as the truth.
-    predicted = poses.position.astype(np.float64).transpose(0, 3, 2, 1)[:, :, order]
-    predicted = _match_individuals(predicted, truth)
+    return poses.position.astype(np.float64).transpose(0, 3, 2, 1)[:, :, order]
+
+
+def summarise_distances(distances: Sequence[NDArray[np.float64]]) -> ErrorSummary:
+    """Summarise the distances of visible bodyparts in px, NaN where one was not found."""
+    every = np.concatenate([np.empty(0), *distances])
+    missed = int(np.isnan(every).sum())
+    return ErrorSummary(median_error(every), mean_error(every), len(every), missed)
+
+
+def _measure_video(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.float64]:
+    """Return the distance of every visible bodypart, NaN where none was predicted."""
+    predicted = _match_individuals(align_positions(path, poses, truth), truth)
     return keypoint_distance(predicted, truth.position)[truth.visible]
 
 
@@ -193,12 +227,6 @@ def _match_individuals(predicted: NDArray[np.float64], truth: VideoTruth) -> NDA
         rows, columns = linear_sum_assignment(cost)
         matched[frame, columns] = predicted[frame, rows]
     return matched
-
-
-def _summarise(distances: Sequence[NDArray[np.float64]]) -> ErrorSummary:
-    every = np.concatenate([np.empty(0), *distances])
-    missed = int(np.isnan(every).sum())
-    return ErrorSummary(median_error(every), mean_error(every), len(every), missed)
 
 
 def _index_points(shape: Sequence[int], individuals: Sequence[str]) -> pd.DataFrame:

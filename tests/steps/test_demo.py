@@ -180,6 +180,17 @@ def test_several_individuals_are_labelled_in_four_levels(cameras):
     assert len(points) == 4 * 2 * len(BODYPARTS)
 
 
+def test_the_config_of_several_animals_joins_all_bodyparts(cameras, demo):
+    config = read_config(cameras / "config.yaml")
+    assert config.individuals.max == 2
+    assert config.targets.part_affinity_width == 6.0
+    reached = {BODYPARTS[0]}
+    for _ in BODYPARTS:
+        reached |= {name for edge in config.skeleton.edges if reached & set(edge) for name in edge}
+    assert reached == set(BODYPARTS)
+    assert read_config(demo / "config.yaml").individuals.max == 1
+
+
 def write_shifted(results, demo, video, shift, miss=False):
     truth = read_truth(demo / "truth" / f"{video}.parquet")
     position = (truth.position + shift).transpose(0, 3, 2, 1).astype(np.float32)

@@ -1,0 +1,122 @@
+"""Two animals in each video: from a fresh folder to tracks, exports and the report."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.kernels.rendering_animal import BODYPARTS
+from pipeline_lib.steps.demo import DemoSettings, write_demo
+from pipeline_lib.steps.demo_tracks import describe_demo_tracks, measure_demo_tracks
+from tests.workflow.running import Run, identify, read_tsv
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+DEMO = DemoSettings(
+    videos=2, frames=24, individuals=2, width=96, height=96, labelled_frames=8, damaged=False
+)
+# The smallest network there is learns nothing: whatever it finds is an animal.
+SETTINGS = {
+    "targets": {"stride": 8},
+    "training": {
+        "backbone": "mobilenetv3_small_050",
+        "weights": "none",
+        "head_channels": 8,
+        "epochs": 3,
+        "validate_every": 1,
+        "batch_size": 4,
+    },
+    "assembly": {"pcutoff": 0.0, "min_affinity": 0.0, "min_keypoints": 1},
+    "tracking": {"min_length": 1},
+    "report": {"sample_frames": 2},
+}
+VIDEOS = ("mouse-01", "mouse-02")
+STAGES = {f"{rule} 00001" for rule in ("probe", "infer", "track", "filter_poses", "export")}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """A finished run on two videos of two animals."""
+    run = Run(tmp_path_factory.mktemp("several") / "two animals")
+    write_demo(run.folder, DEMO)
+    run.edit_config(**SETTINGS)
+    run.first = run.snakemake()
+    assert run.first.code == 0, run.first.output
+    return run
+
+
+def test_every_stage_ran_tracking_among_them(pair):
+    assert pair.first.jobs >= STAGES | {"import_labels", "make_targets", "train", "evaluate"}
+    assert "Traceback" not in pair.first.output
+    assert {row["status"] for row in pair.read_ledger().values()} == {"done"}
+
+
+def test_labels_keep_the_individuals(pair):
+    labels = pd.read_parquet(pair.results.labels)
+    assert set(labels["individual"]) == {"mouse1", "mouse2"}
+    assert len(labels) == 8 * 2 * len(BODYPARTS)
+
+
+@pytest.mark.parametrize("video", VIDEOS)
+def test_a_place_in_the_tracks_is_an_animal(pair, video):
+    raw, tracked, filtered = (
+        kind("pose", video)
+        for kind in (pair.results.poses, pair.results.tracked, pair.results.filtered)
+    )
+    for store in (raw, f"zip::{tracked}", f"zip::{filtered}"):
+        with xr.open_zarr(store) as poses:
+            assert dict(poses.sizes)["individual"] == 2
+            assert poses.sizes["time"] == 24
+            assert poses["keypoint"].to_numpy().tolist() == list(BODYPARTS)
+    with xr.open_zarr(f"zip::{tracked}") as poses:
+        status = poses["track_status"].to_numpy()
+        located = np.isfinite(poses["position"].to_numpy()).all(axis=1).any(axis=1)
+    assert status.shape == (24, 2)
+    found = np.isin(status, (TrackStatus.FOLLOWED, TrackStatus.UNCERTAIN))
+    np.testing.assert_array_equal(located, found)
+
+
+@pytest.mark.parametrize("video", VIDEOS)
+def test_exports_have_a_level_of_individuals(pair, video):
+    table = pd.read_hdf(pair.results.exported("pose", video, "h5"), "df_with_missing")
+    assert table.columns.names == ["scorer", "individuals", "bodyparts", "coords"]
+    assert table.shape == (24, 2 * len(BODYPARTS) * 3)
+    assert table.columns.get_level_values("individuals").nunique() == 2
+
+
+def test_whole_animals_are_evaluated(pair):
+    rows = read_tsv(pair.results.metrics("pose"))
+    assert {row["metric"] for row in rows} >= {"oks_map", "oks_mar", "mean_error"}
+
+
+def test_the_report_shows_the_animals(pair):
+    page = pair.results.report.read_text()
+    assert '<section id="animals">' in page
+    assert page.count('<article class="panel animals">') == 2
+    assert "OKS mAP" in page
+
+
+def test_tracks_are_compared_with_the_truth(pair):
+    error = measure_demo_tracks(pair.folder, pair.results, "pose")
+    assert 0 < error.animals <= 2 * 2 * 24
+    assert error.mota <= 1.0
+    assert 0.0 <= error.idf1 <= 1.0
+    assert len(describe_demo_tracks(pair.folder, pair.results, "pose")) == 3
+
+
+def test_a_second_run_has_nothing_to_do(pair):
+    before = identify(pair.results.root)
+    planned = pair.snakemake("--dry-run")
+    assert planned.code == 0
+    assert "Nothing to be done" in planned.output
+    assert identify(pair.results.root) == before
+
+
+def test_another_setting_of_the_tracking_infers_nothing(pair, tmp_path):
+    run = pair.copy(tmp_path / "again")
+    run.edit_config(tracking={"min_length": 2})
+    ended = run.snakemake()
+    assert ended.code == 0, ended.output
+    assert {"track 00001", "filter_poses 00001", "report"} <= ended.jobs
+    assert not {"train", "infer 00001"} & ended.jobs
