@@ -2,13 +2,13 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import FrameStatus
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus
 
 
 class PoseSummary(TypedDict):
@@ -20,21 +20,28 @@ class PoseSummary(TypedDict):
         True frames, undecodable ones included.
     undecodable
         Frames that could not be decoded.
+    poses
+        Shape (keypoint,), int64: individuals that could show the bodypart, summed over decoded
+        frames. A single individual always could; of several, those that were found.
     confidence
-        Shape (keypoint,), float64 in 0..1: mean over decoded frames and individuals. NaN: no
-        frame could be decoded.
+        Shape (keypoint,), float64 in 0..1: mean over these poses. NaN: there are none.
     detection
-        Shape (keypoint,), float64 in 0..1: share of the decoded frames in which at least one
-        individual shows the bodypart at or above the cutoff. NaN: no frame could be decoded.
+        Shape (keypoint,), float64 in 0..1: share of these poses that show the bodypart at or
+        above the cutoff. NaN: there are none.
     path
         Shape (point, 2, keypoint, individual), float32 px: as `downsample_path`.
+    track_status
+        Shape (time, individual), uint8, as in `Poses`: a byte per frame, so kept whole. None:
+        not tracked.
     """
 
     frames: int
     undecodable: int
+    poses: NDArray[np.int64]
     confidence: NDArray[np.float64]
     detection: NDArray[np.float64]
     path: NDArray[np.float32]
+    track_status: NDArray[np.uint8] | None
 
 
 def summarise_poses(poses: Poses, pcutoff: float, points: int = 200) -> PoseSummary:
@@ -50,19 +57,19 @@ def summarise_poses(poses: Poses, pcutoff: float, points: int = 200) -> PoseSumm
         Most points of the path.
     """
     decoded = poses.frame_status == FrameStatus.DECODED
-    confidence = poses.confidence[decoded]
-    found = _find_keypoints(poses, pcutoff)[decoded]
-    missing = np.full(len(poses.bodyparts), np.nan)
-    valid = np.isfinite(confidence)
-    weight = valid.sum(axis=(0, 2))
-    total = np.where(valid, confidence, 0.0).sum(axis=(0, 2), dtype=np.float64)
-    mean = np.divide(total, weight, out=missing.copy(), where=weight > 0)
+    possible = _find_possible(poses)[decoded]
+    counts = possible.sum(axis=(0, 2))
+    # A bodypart that was not found has no confidence at all.
+    confidence = np.where(possible, np.nan_to_num(poses.confidence[decoded]), 0.0)
+    found = _find_keypoints(poses, pcutoff)[decoded] & possible
     return PoseSummary(
         frames=len(poses.time),
         undecodable=int(np.count_nonzero(~decoded)),
-        confidence=mean,
-        detection=found.any(axis=2).mean(axis=0) if decoded.any() else missing,
+        poses=counts,
+        confidence=_divide(confidence.sum(axis=(0, 2), dtype=np.float64), counts),
+        detection=_divide(found.sum(axis=(0, 2)), counts),
         path=downsample_path(poses, pcutoff, points),
+        track_status=poses.track_status,
     )
 
 
@@ -102,7 +109,7 @@ def downsample_path(poses: Poses, pcutoff: float, points: int) -> NDArray[np.flo
 def merge_summaries(parts: Sequence[PoseSummary], points: int = 200) -> PoseSummary:
     """Merge the summaries of consecutive stretches of one video into that of the whole.
 
-    Means are weighted by decoded frames, so that they equal those of the whole video. The
+    Means are weighted by poses, so that they equal those of the whole video. The
     paths are joined and thinned out to at most the given number of points.
 
     Parameters
@@ -119,27 +126,53 @@ def merge_summaries(parts: Sequence[PoseSummary], points: int = 200) -> PoseSumm
     """
     if not parts:
         raise ValueError("no summaries to merge")
-    weights = [part["frames"] - part["undecodable"] for part in parts]
+    counts = np.stack([part["poses"] for part in parts])
     path = np.concatenate([part["path"] for part in parts])
     if len(path) > points:
         path = path[np.linspace(0, len(path), points, endpoint=False).astype(int)]
+    statuses = [part["track_status"] for part in parts]
+    tracked = [status for status in statuses if status is not None]
     return PoseSummary(
         frames=sum(part["frames"] for part in parts),
         undecodable=sum(part["undecodable"] for part in parts),
-        confidence=_average([part["confidence"] for part in parts], weights),
-        detection=_average([part["detection"] for part in parts], weights),
+        poses=counts.sum(axis=0),
+        confidence=_average(np.stack([part["confidence"] for part in parts]), counts),
+        detection=_average(np.stack([part["detection"] for part in parts]), counts),
         path=path,
+        track_status=np.concatenate(tracked) if len(tracked) == len(parts) else None,
     )
 
 
-def _average(values: Sequence[NDArray[np.float64]], weights: Sequence[int]) -> NDArray[np.float64]:
-    """Return the weighted mean over stretches; those without a decoded frame do not count."""
-    counted = [(value, weight) for value, weight in zip(values, weights, strict=True) if weight]
-    if not counted:
-        return np.full_like(values[0], np.nan)
-    total = sum(weight for _, weight in counted)
-    mean: NDArray[np.float64] = np.sum([value * (weight / total) for value, weight in counted], 0)
+def _average(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the means of stretches, weighted; those without a pose do not count."""
+    total = np.where(counts > 0, np.nan_to_num(values) * counts, 0.0).sum(axis=0)
+    return _divide(total, counts.sum(axis=0))
+
+
+def _divide(total: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return total over counts, NaN where the count is zero."""
+    missing = np.full(counts.shape, np.nan)
+    mean: NDArray[np.float64] = np.divide(total, counts, out=missing, where=counts > 0)
     return mean
+
+
+def _find_possible(poses: Poses) -> NDArray[np.bool_]:
+    """Return which keypoints could be there; shape (time, keypoint, individual).
+
+    Of several individuals only those that were found count, with the bodyparts that they have:
+    unique ones are those of `UNIQUE_INDIVIDUAL`.
+    """
+    located = ~np.asarray(np.isnan(poses.position).any(axis=1))
+    if len(poses.individuals) == 1:
+        return np.ones_like(located)
+    possible = np.repeat(located.any(axis=1, keepdims=True), located.shape[1], axis=1)
+    if UNIQUE_INDIVIDUAL in poses.individuals:
+        place = poses.individuals.index(UNIQUE_INDIVIDUAL)
+        unique = located[:, :, place].any(axis=0)
+        possible[:, unique] = False
+        # They are to be seen in every frame.
+        possible[:, :, place] = unique
+    return possible
 
 
 def _find_keypoints(poses: Poses, pcutoff: float) -> NDArray[np.bool_]:

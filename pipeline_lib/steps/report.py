@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,34 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.steps.ledger import LedgerRow, count_statuses, derive_ledger
+from pipeline_lib.steps.ledger import count_statuses, derive_ledger
 from pipeline_lib.steps.report_accuracy import (
     chart_errors,
     chart_history,
     compare_bodyparts,
     order_splits,
     tabulate_metrics,
+    tabulate_similarity,
 )
 from pipeline_lib.steps.report_charts import (
     LEFT,
     TIME_COLOURS,
     TOP,
     colour_bodyparts,
+    colour_individuals,
     draw_bars,
     format_fixed,
     format_number,
 )
 from pipeline_lib.steps.report_inputs import ALL_BODYPARTS, ReportInputs, read_inputs
 from pipeline_lib.steps.report_samples import draw_samples, draw_trajectories
+from pipeline_lib.steps.report_summaries import VideoSummary, rank_videos, summarise_videos
+from pipeline_lib.steps.report_tiles import measure_animals, measure_tiles
+from pipeline_lib.steps.report_tracks import describe_animals
 from pipeline_lib.steps.report_videos import (
-    VideoSummary,
     find_doubtful,
     group_reasons,
     histogram_detection,
-    rank_videos,
-    summarise_videos,
     tabulate_videos,
 )
 from pipeline_lib.steps.report_work import find_copies, format_duration, read_work, total_work
@@ -78,7 +80,9 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
     rows = derive_ledger(config, results)
     inputs = read_inputs(config, results)
     pcutoff = config.evaluation.pcutoff
-    summaries = summarise_videos(results, config.training.name, rows, pcutoff)
+    several = config.individuals.max > 1
+    summaries = summarise_videos(results, config.training.name, rows, pcutoff, several=several)
+    animals = describe_animals(config, results, rows, summaries)
     bodyparts = inputs.bodyparts(config) or _find_bodyparts(summaries)
     counts = count_statuses(rows)
     works = read_work(results, config.training.name)
@@ -93,7 +97,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "pcutoff": pcutoff,
         "counts": {str(status): counts[status] for status in VideoStatus},
         "videos": len(rows),
-        "tiles": _measure_tiles(rows, summaries, inputs),
+        "tiles": measure_tiles(rows, summaries, inputs) + measure_animals(inputs, animals),
         "reasons": group_reasons(rows)[:_REASONS],
         "doubtful": find_doubtful(summaries),
         "copies": find_copies(rows, works),
@@ -101,6 +105,10 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "table": tabulate_videos(rows, summaries, bodyparts, works),
         "bodyparts": bodyparts,
         "colours": colour_bodyparts(bodyparts),
+        "several": several,
+        "animals": animals,
+        "individual_colours": colour_individuals(inputs.individuals),
+        "similarity": tabulate_similarity(inputs),
         "summaries": summaries,
         "heatmap": rank_videos(summaries, _HEATMAP_VIDEOS),
         "histograms": {part: draw_bars(bars) for part, bars in histograms.items()},
@@ -111,9 +119,10 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "error_charts": chart_errors(inputs, config),
         "history_charts": chart_history(inputs.history),
         "samples": draw_samples(inputs.predictions, config, inputs.edges(config)),
-        "trajectories": draw_trajectories(config, results, rows, summaries),
+        # Of several animals each video's card has its own.
+        "trajectories": [] if several else draw_trajectories(config, results, rows, summaries),
         "time_colours": TIME_COLOURS,
-        "methods": _describe_methods(config, inputs, summaries),
+        "methods": _describe_methods(config, inputs, summaries, animals),
         "card": flatten_record(inputs.card),
         "provenance": flatten_record(inputs.provenance),
         "settings": inputs.settings,
@@ -145,55 +154,11 @@ def _median_detection(summaries: Mapping[str, VideoSummary], bodypart: str) -> f
     return statistics.median(known) if known else math.nan
 
 
-def _measure_tiles(
-    rows: Sequence[LedgerRow], summaries: Mapping[str, VideoSummary], inputs: ReportInputs
-) -> list[dict[str, str]]:
-    """Return the figures at the top of the page; those that are unknown are left out."""
-    splits = order_splits({split for _, split, _ in inputs.metrics})
-    split = splits[0] if splits else ""
-
-    def metric(name: str) -> float:
-        return inputs.metrics.get((ALL_BODYPARTS, split, name), math.nan)
-
-    tiles = [
-        (f"Median {split} error", metric("median_error"), "px", "half of the keypoints are closer"),
-        (f"Mean {split} error", metric("mean_error"), "px", "mean Euclidean distance to the label"),
-    ]
-    thresholds = [
-        name
-        for part, found, name in inputs.metrics
-        if name.startswith("pck@") and "(" not in name and (part, found) == (ALL_BODYPARTS, split)
-    ]
-    if thresholds:
-        name = thresholds[len(thresholds) // 2]
-        within = name.removeprefix("pck@")
-        hint = f"{split} keypoints within {within} px of the label"
-        tiles.append((f"PCK {within} px", 100 * metric(name), "%", hint))
-    seconds = [
-        row["frames"] / row["fps"]
-        for row in rows
-        if row["video"] in summaries and row["frames"] and row["fps"]
-    ]
-    frames = sum(summary.frames for summary in summaries.values())
-    hours = f"{format_number(sum(seconds) / 3600)} h of video"
-    rates = [s.mean_detection for s in summaries.values() if math.isfinite(s.mean_detection)]
-    if summaries:
-        lost = sum(summary.undecodable for summary in summaries.values())
-        tiles.append(("Frames analysed", frames, "", hours))
-        tiles.append(("Undecodable", lost, "", "frames kept as rows without a pose"))
-    if rates:
-        typical = 100 * statistics.median(rates)
-        hint = "keypoints at or above the cutoff, median video"
-        tiles.append(("Detection rate", typical, "%", hint))
-    return [
-        {"label": label, "value": format_number(value), "unit": unit, "hint": hint}
-        for label, value, unit, hint in tiles
-        if math.isfinite(value)
-    ]
-
-
 def _describe_methods(
-    config: Config, inputs: ReportInputs, summaries: Mapping[str, VideoSummary]
+    config: Config,
+    inputs: ReportInputs,
+    summaries: Mapping[str, VideoSummary],
+    animals: Mapping[str, Any] | None,
 ) -> str:
     """Return sentences for a methods section, of what is known."""
     # The card says what was trained; the settings, what is to be.
@@ -225,18 +190,31 @@ def _describe_methods(
             f"{len(summaries)} videos were analysed; keypoints with a confidence of at least "
             f"{format_number(config.evaluation.pcutoff)} count as found."
         )
+    if animals is not None and math.isfinite(animals["followed"]):
+        parts.append(
+            f"Up to {config.individuals.max} animals were tracked: in "
+            f"{format_number(100 * animals['followed'])} % of the frames all animals of the video "
+            f"were followed without doubt."
+        )
     return " ".join(parts)
 
 
 def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
     """Return where things lie, relative to the page; only what is there has a link."""
     model = config.training.name
+    tracked = [
+        (
+            "Poses with an animal in each place, VIDEO.zarr.zip",
+            results.tracked(model, "VIDEO").parent,
+        )
+    ]
     entries = (
         ("Ledger: one row per video", results.ledger),
         ("Metrics on labelled frames", results.metrics(model)),
         ("Predictions on labelled frames", results.predictions(model)),
         ("The trained network", results.model(model).folder),
         ("Poses as the network gave them, VIDEO.zarr", results.poses(model, "VIDEO").parent),
+        *(tracked if config.individuals.max > 1 else ()),
         ("Poses after filtering, VIDEO.zarr.zip", results.filtered(model, "VIDEO").parent),
         ("Tables for other tools", results.exported(model, "VIDEO", "h5").parent),
         ("Every setting in force", results.config),

@@ -14,6 +14,9 @@ LEFT, RIGHT, TOP, BOTTOM = 54.0, 16.0, 28.0, 42.0
 # Bright enough on dark images, told apart by most colour-blind readers.
 _PALETTE = ("#ff5c5c", "#31b7ff", "#ffc02e", "#2fd488", "#c58bff", "#ff8ad0", "#ff8b3d", "#3fe0d8")
 
+# Seen on photographs and on both of the page's grounds.
+_ANIMALS = ("#f2545b", "#2f8fe8", "#12a672", "#d99100", "#a25ddc", "#0aa5b5", "#d9559f", "#8f7a3b")
+
 # Start to end of a trajectory.
 TIME_COLOURS = (
     "#4f63e0",
@@ -228,12 +231,12 @@ def format_fixed(value: float | None, digits: int = 1) -> str:
 
 def colour_bodyparts(bodyparts: Sequence[str]) -> dict[str, str]:
     """Return a colour per bodypart, the same wherever it is drawn."""
-    if len(bodyparts) <= len(_PALETTE):
-        return dict(zip(bodyparts, _PALETTE, strict=False))
-    return {
-        part: _to_hex(index / len(bodyparts), 0.82 if index % 2 else 0.62)
-        for index, part in enumerate(bodyparts)
-    }
+    return _colour_names(bodyparts, _PALETTE, (0.62, 0.82))
+
+
+def colour_individuals(individuals: Sequence[str]) -> dict[str, str]:
+    """Return a colour per animal, the same wherever it is drawn."""
+    return _colour_names(individuals, _ANIMALS, (0.42, 0.58))
 
 
 def draw_bars(counts: NDArray[np.int64]) -> list[tuple[float, float]]:
@@ -256,6 +259,16 @@ def join_points(points: Sequence[tuple[float, float]]) -> str:
         else:
             pen = "M"
     return "".join(parts)
+
+
+def _colour_names(
+    names: Sequence[str], palette: Sequence[str], lightness: tuple[float, float]
+) -> dict[str, str]:
+    if len(names) <= len(palette):
+        return dict(zip(names, palette, strict=False))
+    return {
+        name: _to_hex(index / len(names), lightness[index % 2]) for index, name in enumerate(names)
+    }
 
 
 def _keep_drawable(curve: Curve, *, logarithmic: bool) -> Curve:

@@ -64,6 +64,11 @@ class ReportInputs:
         return tuple(name for name in names if name != ALL_BODYPARTS)
 
     @property
+    def individuals(self) -> tuple[str, ...]:
+        """Return the individuals of the labelled images, in their order."""
+        return tuple(str(name) for name in self.predictions["individual"].drop_duplicates())
+
+    @property
     def _skeleton(self) -> dict[str, Any]:
         skeleton = self.card.get("skeleton")
         return skeleton if isinstance(skeleton, dict) else {}

@@ -19,7 +19,7 @@ from pipeline_lib.core.settings import Config
 from pipeline_lib.steps.ledger import LedgerRow
 from pipeline_lib.steps.report_accuracy import measure_errors, order_splits
 from pipeline_lib.steps.report_charts import TIME_COLOURS, join_points
-from pipeline_lib.steps.report_videos import VideoSummary, rank_videos, read_path_summary
+from pipeline_lib.steps.report_summaries import VideoSummary, rank_videos, read_path_summary
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Keypoint:
     label_y: float
     confidence: float
     error: float
+    individual: str = ""
 
     @property
     def predicted(self) -> bool:
@@ -83,8 +84,16 @@ class Sample:
     @property
     def mean_error(self) -> float:
         """Mean distance over the labelled bodyparts, in px."""
-        errors = [point.error for point in self.keypoints if math.isfinite(point.error)]
-        return float(np.mean(errors)) if errors else math.nan
+        return _mean_error(self.keypoints)
+
+    @property
+    def individuals(self) -> dict[str, float]:
+        """Mean distance of each labelled individual in px; NaN: it was not found."""
+        labelled = dict.fromkeys(point.individual for point in self.keypoints if point.labelled)
+        return {
+            name: _mean_error([point for point in self.keypoints if point.individual == name])
+            for name in labelled
+        }
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,9 @@ def _draw_trajectory(
 def _draw_sample(table: pd.DataFrame, edges: Sequence[tuple[str, str]], note: str) -> Sample:
     first = table.iloc[0]
     keypoints = [_parse_keypoint(row) for row in table.to_dict("records")]
-    by_name = {point.bodypart: point for point in keypoints if point.predicted}
+    found = {(point.individual, point.bodypart): point for point in keypoints if point.predicted}
+    animals = dict.fromkeys(point.individual for point in keypoints)
+    ends = (((animal, a), (animal, b)) for animal in animals for a, b in edges)
     image = cv2.imread(str(first["image"]), cv2.IMREAD_COLOR)
     if image is None:
         _log.warning("the report cannot read the labelled image %s", first["image"])
@@ -216,13 +227,19 @@ def _draw_sample(table: pd.DataFrame, edges: Sequence[tuple[str, str]], note: st
         box=box,
         data="" if image is None else _encode_region(image, box),
         keypoints=keypoints,
-        edges=[(by_name[a], by_name[b]) for a, b in edges if a in by_name and b in by_name],
+        edges=[(found[a], found[b]) for a, b in ends if a in found and b in found],
     )
 
 
 def _parse_keypoint(row: Mapping[Any, Any]) -> Keypoint:
     names = ("x", "y", "label_x", "label_y", "confidence", "error")
-    return Keypoint(str(row["bodypart"]), *(float(row[name]) for name in names))
+    values = {name: float(row[name]) for name in names}
+    return Keypoint(bodypart=str(row["bodypart"]), **values, individual=str(row["individual"]))
+
+
+def _mean_error(keypoints: Sequence[Keypoint]) -> float:
+    errors = [point.error for point in keypoints if math.isfinite(point.error)]
+    return float(np.mean(errors)) if errors else math.nan
 
 
 def crop_box(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,14 +34,12 @@ def random_poses(seed, frames, keypoints=3, individuals=1):
 
 
 def take(poses, start, stop):
-    return Poses(
-        position=poses.position[start:stop],
-        confidence=poses.confidence[start:stop],
-        frame_status=poses.frame_status[start:stop],
-        time=poses.time[start:stop],
-        bodyparts=poses.bodyparts,
-        individuals=poses.individuals,
-    )
+    arrays = {
+        name: getattr(poses, name)
+        for name in ("position", "confidence", "frame_status", "time", "track_status")
+    }
+    cut = {name: values[start:stop] for name, values in arrays.items() if values is not None}
+    return replace(poses, **cut)
 
 
 def test_undecodable_frames_count_but_do_not_dilute_the_means():
@@ -60,10 +60,32 @@ def test_a_confident_keypoint_without_a_position_is_not_found():
     assert summary["detection"].tolist() == [0.5]
 
 
-def test_one_of_several_individuals_is_enough_to_be_found():
-    confidence = np.array([[[0.9, 0.1]], [[0.1, 0.8]], [[0.1, 0.1]], [[0.9, 0.9]]])
-    summary = summarise_poses(make_poses(np.zeros((4, 2, 1, 2)), confidence), pcutoff=0.6)
-    assert summary["detection"].tolist() == [0.75]
+def test_of_several_individuals_those_that_are_there_count():
+    nan = np.nan
+    # Two bodyparts; the second animal is there in the first two frames, the third never.
+    position = np.ones((4, 2, 2, 3))
+    position[2:, :, :, 1] = position[..., 2] = nan
+    # Of the animal that is there, one bodypart is not found.
+    position[0, :, 1, 1] = nan
+    confidence = np.full((4, 2, 3), 0.8)
+    confidence[0, 1, 1] = nan
+    confidence[1, 0, 0] = 0.2
+    summary = summarise_poses(make_poses(position, confidence), pcutoff=0.6)
+    assert summary["poses"].tolist() == [6, 6]
+    np.testing.assert_allclose(summary["detection"], [5 / 6, 5 / 6])
+    np.testing.assert_allclose(summary["confidence"], [(5 * 0.8 + 0.2) / 6, 5 * 0.8 / 6])
+
+
+def test_unique_bodyparts_are_those_of_nobody_else():
+    nan = np.nan
+    # The last bodypart is a corner: of `single` alone, found in one of two frames.
+    position = np.ones((2, 2, 2, 2))
+    position[:, :, 1, 0] = position[:, :, 0, 1] = nan
+    position[1, :, 1, 1] = nan
+    poses = replace(make_poses(position, np.ones((2, 2, 2))), individuals=("mouse", "single"))
+    summary = summarise_poses(poses, pcutoff=0.6)
+    assert summary["poses"].tolist() == [2, 2]
+    assert summary["detection"].tolist() == [1.0, 0.5]
 
 
 @pytest.mark.parametrize("frames", [0, 3])
@@ -95,9 +117,15 @@ def test_the_path_holds_only_confident_positions_and_is_never_longer(seed, frame
         assert drawn <= known
 
 
-@given(seed=st.integers(0, 1000), frames=st.integers(1, 60), cut=st.integers(0, 60))
-def test_merged_stretches_equal_the_whole(seed, frames, cut):
-    poses = random_poses(seed, frames)
+@given(
+    seed=st.integers(0, 1000),
+    frames=st.integers(1, 60),
+    cut=st.integers(0, 60),
+    individuals=st.integers(1, 3),
+)
+def test_merged_stretches_equal_the_whole(seed, frames, cut, individuals):
+    status = np.random.default_rng(seed).integers(0, 4, (frames, individuals)).astype(np.uint8)
+    poses = replace(random_poses(seed, frames, individuals=individuals), track_status=status)
     whole = summarise_poses(poses, 0.5)
     cut = min(cut, frames)
     merged = merge_summaries(
@@ -107,6 +135,8 @@ def test_merged_stretches_equal_the_whole(seed, frames, cut):
     np.testing.assert_allclose(merged["confidence"], whole["confidence"], rtol=1e-6)
     np.testing.assert_allclose(merged["detection"], whole["detection"], rtol=1e-9)
     np.testing.assert_array_equal(merged["path"], whole["path"])
+    np.testing.assert_array_equal(merged["poses"], whole["poses"])
+    np.testing.assert_array_equal(merged["track_status"], status)
 
 
 def test_merging_nothing_is_refused():

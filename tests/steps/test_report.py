@@ -2,8 +2,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
@@ -25,26 +23,21 @@ from pipeline_lib.core.tables import (
 )
 from pipeline_lib.io.pose_writing import write_poses
 from pipeline_lib.io.stage_tables import write_table
-from pipeline_lib.steps import report_videos
+from pipeline_lib.steps import report_summaries, report_videos
 from pipeline_lib.steps.report import embed_json, flatten_record, write_report
 from pipeline_lib.steps.report_work import InferenceWork
+from tests.steps.report_pages import (
+    EVIL,
+    Page,
+    browse,
+    make_cohort,
+    needs_browser,
+    read_page,
+    section_ids,
+)
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-EVIL = "<script>document.title='broken'</script>"
 PARTS = ("snout", "tailbase")
 NAN = math.nan
-
-
-def make_cohort(folder, videos, **settings):
-    sheet = folder / "cohort.tsv"
-    rows = [
-        {"video": video, "path": f"{video}.mp4", "dose": str(index), "note": EVIL}
-        for index, video in enumerate(videos)
-    ]
-    write_table(sheet, ("video", "path", "dose", "note"), rows)
-    results = Results(folder / "results")
-    config = parse_config({"cohort": str(sheet), "results": str(results.root), **settings})
-    return config, results
 
 
 def make_poses(results, video, confidence, undecodable=0, key="key"):
@@ -121,48 +114,6 @@ def make_evaluation(folder, results):
     card = {"backbone": "some_net", "skeleton": skeleton, "training": {"epochs": 3}}
     results.model("pose").card.write_text(json.dumps(card), encoding="utf-8")
     results.provenance.write_text(json.dumps({"versions": {"torch": "9.9"}}), encoding="utf-8")
-
-
-class Page(HTMLParser):
-    """Elements of a page by tag, with their attributes and text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements = []
-        self.open = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        element = {"tag": tag, "text": "", **dict(attrs)}
-        self.elements.append(element)
-        if tag not in {"meta", "input", "br", "image", "line", "circle", "path", "rect", "option"}:
-            self.open.append(element)
-
-    def handle_endtag(self, tag):
-        while self.open and self.open[-1]["tag"] != tag:
-            self.open.pop()
-        if self.open:
-            self.open.pop()
-
-    def handle_data(self, data):
-        for element in self.open:
-            element["text"] += data
-
-    def all(self, tag, **attributes):
-        return [
-            element
-            for element in self.elements
-            if element["tag"] == tag
-            and all(element.get(key.strip("_")) == value for key, value in attributes.items())
-        ]
-
-
-def read_page(config, results):
-    return Page(write_report(config, results).read_text(encoding="utf-8"))
-
-
-def section_ids(page):
-    return [section["id"] for section in page.all("section") if "id" in section]
 
 
 # ---- the page as written
@@ -280,13 +231,13 @@ def test_poses_are_read_again_only_when_their_key_changes(run, monkeypatch):
     config, results = run
     write_report(config, results)
     read = []
-    original = report_videos.read_path_summary
+    original = report_summaries.read_path_summary
 
     def count(path, pcutoff, points):
         read.append(path.stem)
         return original(path, pcutoff, points)
 
-    monkeypatch.setattr(report_videos, "read_path_summary", count)
+    monkeypatch.setattr(report_summaries, "read_path_summary", count)
     write_report(config, results)
     assert read == []
     make_poses(results, "weak", 0.8, key="other")
@@ -301,9 +252,9 @@ def test_poses_are_read_again_only_when_their_key_changes(run, monkeypatch):
 
 def test_summaries_of_blocks_are_those_of_the_video(run, monkeypatch):
     _, results = run
-    whole = report_videos.read_path_summary(results.poses("pose", "weak"), 0.1, 10)
-    monkeypatch.setattr(report_videos, "_BLOCK_FRAMES", 2)
-    blocks = report_videos.read_path_summary(results.poses("pose", "weak"), 0.1, 10)
+    whole = report_summaries.read_path_summary(results.poses("pose", "weak"), 0.1, 10)
+    monkeypatch.setattr(report_summaries, "_BLOCK_FRAMES", 2)
+    blocks = report_summaries.read_path_summary(results.poses("pose", "weak"), 0.1, 10)
     assert whole["frames"] == blocks["frames"] == 4
     np.testing.assert_allclose(blocks["confidence"], [0.2, 0.1], rtol=1e-6)
     np.testing.assert_allclose(blocks["confidence"], whole["confidence"], rtol=1e-6)
@@ -313,7 +264,7 @@ def test_summaries_of_blocks_are_those_of_the_video(run, monkeypatch):
 def test_ten_thousand_videos_stay_below_six_megabytes():
     parts = [f"bodypart{index}" for index in range(20)]
     values = dict.fromkeys(parts, 0.987)
-    summary = report_videos.VideoSummary(123456, 12, values, values)
+    summary = report_summaries.VideoSummary(123456, 12, values, values)
     row = {
         "video": "session-2025-06-01-mouse-000", "status": "done", "stage": "export",
         "reason": "", "frames": 123456, "undecodable": 12, "fps": 29.97,
@@ -427,7 +378,7 @@ def test_reasons_that_differ_in_names_and_numbers_are_one_group():
 
 def summarise(**rates):
     return {
-        video: report_videos.VideoSummary(10, 0, {"snout": rate}, {"snout": rate})
+        video: report_summaries.VideoSummary(10, 0, {"snout": rate}, {"snout": rate})
         for video, rate in rates.items()
     }
 
@@ -445,30 +396,9 @@ def test_detection_rates_are_counted_in_twentieths():
 # ---- the page in a browser
 
 
-def browse(page, folder):
-    """Return the document after its script ran, and what the browser complained of."""
-    options = [
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--enable-logging=stderr", f"--user-data-dir={folder / 'browser'}",
-    ]  # fmt: skip
-    done = subprocess.run(
-        [CHROMIUM, *options, "--dump-dom", page.as_uri()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return Page(done.stdout), complaints
-
-
 def table_rows(page):
     cells = [element for element in page.elements if element["tag"] in {"th", "td", "tr"}]
     return [cell["text"] for cell in cells if cell.get("scope") == "row" and "title" in cell]
-
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
 @needs_browser

@@ -65,7 +65,7 @@
     return cell;
   }
 
-  const NUMERIC = new Set(["count", "duration", "number", "share", "problems"]);
+  const NUMERIC = new Set(["count", "duration", "number", "share", "problems", "flags"]);
   const draw = {
     name: (value) => value,
     status: (value) => make("span", "badge status-" + value, value),
@@ -77,6 +77,7 @@
     share: drawShare,
     parts: drawParts,
     problems: (value) => (value ? make("span", "problem", grouped(value)) : "0"),
+    flags: (value) => (value ? make("span", "flagged", grouped(value)) : "0"),
     work: drawWork,
     stage: (value) => value,
     reason: (value) => value,
