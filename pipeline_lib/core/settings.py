@@ -391,11 +391,26 @@ class FilteringSettings(Settings):
 class ExportSettings(Settings):
     """Files for other tools."""
 
-    formats: tuple[Literal["h5", "csv"], ...] = Field(
-        ("h5", "csv"), description="DeepLabCut's HDF5 and CSV tables."
+    formats: tuple[Literal["h5", "csv", "slp", "analysis", "nwb"], ...] = Field(
+        ("h5", "csv"),
+        description="`h5` and `csv`: DeepLabCut's tables; `slp`: SLEAP project; `analysis`: SLEAP "
+        "analysis file (`VIDEO.analysis.h5`); `nwb`: Neurodata Without Borders with ndx-pose.",
     )
-    source: Literal["filtered", "raw"] = Field("filtered", description="Which poses to export.")
-    scorer: Name = Field("cohortpose", description="First level of DeepLabCut's column header.")
+    source: Literal["filtered", "raw"] = Field(
+        "filtered",
+        description="Which poses to export: `filtered`, or `raw`, as they were before (several "
+        "individuals: as tracking left them).",
+    )
+    scorer: Name = Field(
+        "cohortpose",
+        description="Who found the poses, as the files name it: first level of DeepLabCut's "
+        "column header.",
+    )
+
+    @property
+    def linked(self) -> bool:
+        """Whether a format says where the video is and what joins bodyparts; poses do not."""
+        return not {"slp", "analysis", "nwb"}.isdisjoint(self.formats)
 
 
 class ReportSettings(Settings):

@@ -17,9 +17,6 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.filter import locate_unfiltered
 
-# They say where the video is and what joins its bodyparts, which poses do not.
-_LINKED_FORMATS = frozenset({"slp", "analysis", "nwb"})
-
 
 class ExportSources:
     """Poses to export of a shard's videos, as `exports.source` has it.
@@ -38,7 +35,7 @@ class ExportSources:
         self._config, self._results = config, results
         self._model, self._files = config.training.name, results.shard(shard)
         self._several = config.individuals.max > 1
-        self._linked = not _LINKED_FORMATS.isdisjoint(config.exports.formats)
+        self._linked = config.exports.linked
 
     @property
     def stage_table(self) -> Path:

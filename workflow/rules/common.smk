@@ -144,6 +144,13 @@ def export_source():
     return shard_file(stage, MODEL)
 
 
+def drawn_pairs():
+    """Return what exported files depend on of the skeleton; of DeepLabCut's tables, nothing."""
+    if not SETTINGS.exports.linked:
+        return []
+    return [SETTINGS.skeleton.model_dump(mode="json", include={"edges", "symmetries"})]
+
+
 def pretrained_files(settings):
     """Return the file of pretrained weights, where the settings name a file."""
     weights = Path(settings.training.weights)

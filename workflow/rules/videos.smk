@@ -93,6 +93,6 @@ rule export:
         "../envs/cohortpose.yaml"
     params:
         config=CONFIG,
-        depends=depends_on(versions.EXPORT, SETTINGS.exports),
+        depends=depends_on(versions.EXPORT, SETTINGS.exports, *drawn_pairs()),
     shell:
         "cohortpose export --config {params.config:q} --shard {wildcards.shard} > {log:q} 2>&1"
