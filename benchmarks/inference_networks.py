@@ -27,6 +27,7 @@ from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card, read_card
+from pipeline_lib.models.openvino_runtime import import_openvino
 from pipeline_lib.models.preprocessing import FrameFit, lay_frames
 
 MODEL = "pose"
@@ -200,9 +201,7 @@ def _open_onnx(network: Path, threads: int) -> Forward:
 
 
 def _open_openvino(network: Path, shape: tuple[int, ...], lanes: int) -> list[Forward]:
-    import openvino  # noqa: PLC0415 - only where it is measured
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     model = core.read_model(str(network))
     model.reshape(list(shape))
     options = {

@@ -6,6 +6,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# What the network that finds several animals calls the middle of one.
+CENTRE = "centre"
+
 
 class Skeleton(BaseModel):
     """Bodyparts in the order of every keypoint axis, with edges and symmetries by name."""

@@ -1,6 +1,7 @@
 """The store of training targets: one sharded Zarr v3 group, opened by name, read by sample."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.skeleton import Skeleton
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,21 @@ class TargetLayout:
         Of the stored images, network px.
     stride, scale, refinement_scale
         As in the config's `targets`.
-    bodyparts
-        Names along the keypoint axis.
+    skeleton
+        Its bodyparts are the names along the keypoint axis.
     individuals
         Most individuals in one image.
     samples_per_shard
         Samples that one writer writes at a time.
+    edges
+        Pairs of positions on the keypoint axis that have a part affinity field.
+    animals
+        Names of the animals, in the order of the individual axis.
+    identities
+        Whether these names tell the same animals apart in all images, to be learned.
+    window
+        Side in network px of what the network sees around the centre of each stored image, which
+        is that of an animal; None: it sees the whole image.
     """
 
     height: int
@@ -39,19 +50,55 @@ class TargetLayout:
     stride: int
     scale: float
     refinement_scale: float
-    bodyparts: tuple[str, ...]
+    skeleton: Skeleton
     individuals: int
     samples_per_shard: int
+    edges: tuple[tuple[int, int], ...] = ()
+    animals: tuple[str, ...] = ()
+    identities: bool = False
+    window: int | None = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> "TargetLayout":
+        """Return the layout that JSON holds."""
+        own = {
+            "skeleton": Skeleton.model_validate(values["skeleton"]),
+            "edges": tuple((int(a), int(b)) for a, b in values["edges"]),
+            "animals": tuple(values["animals"]),
+        }
+        return cls(**{**values, **own})
+
+    def describe(self) -> dict[str, Any]:
+        """Return the layout as JSON holds it."""
+        return {**vars(self), "skeleton": self.skeleton.model_dump(mode="json")}
+
+    @property
+    def bodyparts(self) -> tuple[str, ...]:
+        """Names along the keypoint axis."""
+        return self.skeleton.bodyparts
 
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """Where a sample comes from and what it is for."""
+    """Where a sample comes from and what it is for.
+
+    Attributes
+    ----------
+    image
+        Path of the labelled image.
+    split
+        ``train``, ``validation`` or ``test``.
+    height, width
+        Of the image, or of the window cut out of it, px.
+    individual
+        The animal that a window is around; empty where the sample is the whole image.
+    """
 
     image: str
     split: str
     height: int
     width: int
+    individual: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +110,9 @@ class TargetBlock:
     score_map: NDArray[np.floating]
     location_refinement: NDArray[np.floating]
     refinement_mask: NDArray[np.bool_]
+    part_affinity: NDArray[np.floating] | None = None
+    part_affinity_mask: NDArray[np.bool_] | None = None
+    identity: NDArray[np.bool_] | None = None
 
 
 def create_targets(
@@ -77,7 +127,12 @@ def create_targets(
     - ``score_map`` (sample, keypoint, map_row, map_column) float16, 0..1;
     - ``location_refinement`` (sample, keypoint, space, map_row, map_column) float16, in units of
       the refinement scale;
-    - ``refinement_mask`` (sample, keypoint, map_row, map_column) bool, where an offset was drawn.
+    - ``refinement_mask`` (sample, keypoint, map_row, map_column) bool, where an offset was drawn;
+    - ``part_affinity`` (sample, edge, space, map_row, map_column) float16, unit vectors along the
+      edge, 0 where none was drawn, and ``part_affinity_mask`` (sample, edge, map_row, map_column)
+      bool, where one was; if there are edges;
+    - ``identity`` (sample, identity, map_row, map_column) bool, whose bodypart a cell shows; if
+      identities are to be learned.
 
     Parameters
     ----------
@@ -95,7 +150,7 @@ def create_targets(
         {
             "format_version": FORMAT_VERSION,
             "key": key,
-            "layout": vars(layout),
+            "layout": layout.describe(),
             "samples": json.dumps([vars(sample) for sample in samples]),
         }
     )
@@ -115,6 +170,20 @@ def create_targets(
         ),
         "refinement_mask": (maps, "bool", ("keypoint", "map_row", "map_column")),
     }
+    if layout.edges:
+        fields = (len(layout.edges), *maps[1:])
+        arrays["part_affinity"] = (
+            (fields[0], 2, *maps[1:]),
+            "float16",
+            ("edge", "space", "map_row", "map_column"),
+        )
+        arrays["part_affinity_mask"] = (fields, "bool", ("edge", "map_row", "map_column"))
+    if layout.identities:
+        arrays["identity"] = (
+            (len(layout.animals), *maps[1:]),
+            "bool",
+            ("identity", "map_row", "map_column"),
+        )
     for name, (shape, dtype, dimensions) in arrays.items():
         group.create_array(
             name,
@@ -134,6 +203,8 @@ def write_block(group: zarr.Group, start: int, block: TargetBlock) -> None:
     if start % per_shard:
         raise ValueError(f"start ({start}) is not a multiple of {per_shard}")
     for name, values in vars(block).items():
+        if values is None:
+            continue
         array = group[name]
         array[start : start + len(values)] = values.astype(array.dtype, copy=False)
 
@@ -160,8 +231,7 @@ class TargetStore:
             )
         self.path = path
         self.key = str(attributes["key"])
-        layout = attributes["layout"]
-        self.layout = TargetLayout(**{**layout, "bodyparts": tuple(layout["bodyparts"])})
+        self.layout = TargetLayout.read(attributes["layout"])
         self.samples = [SampleRecord(**one) for one in json.loads(attributes["samples"])]
 
     def __len__(self) -> int:
@@ -170,6 +240,10 @@ class TargetStore:
     def of_split(self, split: str) -> list[int]:
         """Return the numbers of the samples of one split."""
         return [number for number, one in enumerate(self.samples) if one.split == split]
+
+    def has(self, name: str) -> bool:
+        """Tell whether the store has an array."""
+        return name in self._group
 
     def read(self, name: str, sample: int) -> NDArray[Any]:
         """Return one sample of one array."""

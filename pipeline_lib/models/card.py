@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 
 
 class TrainingRecord(BaseModel):
@@ -25,7 +26,23 @@ class TrainingRecord(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """``model.json``."""
+    """``model.json``.
+
+    Attributes
+    ----------
+    individuals
+        Names of the places along the individual axis of what the network finds; with unique
+        bodyparts `UNIQUE_INDIVIDUAL` is the last.
+    edges
+        Pairs of positions on the keypoint axis that have a part affinity field.
+    used_edges
+        Positions in `edges` of those that individuals are put together by.
+    identities
+        Names of the individuals that the network tells apart.
+    window
+        Side in network px of the windows around an animal that the network was trained for, and
+        sees nothing else than; None: whole frames.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,11 +56,21 @@ class ModelCard(BaseModel):
     scale: float
     refinement_scale: float
     skeleton: Skeleton
+    individuals: tuple[str, ...] = (SINGLE_INDIVIDUAL,)
+    edges: tuple[tuple[int, int], ...] = ()
+    used_edges: tuple[int, ...] = ()
+    identities: tuple[str, ...] = ()
+    window: int | None = None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     network_sha256: str
     training: TrainingRecord
     versions: dict[str, str]
+
+    @property
+    def animals(self) -> int:
+        """Most animals that are found in a frame."""
+        return sum(name != UNIQUE_INDIVIDUAL for name in self.individuals)
 
 
 def read_card(path: Path) -> ModelCard:

@@ -6,25 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings import LocatingSettings
-from pipeline_lib.kernels.windows import WindowShape
+from pipeline_lib.core.settings_individuals import AssemblySettings
+from pipeline_lib.core.skeleton import CENTRE
+from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.models.card import read_card
+from pipeline_lib.models.decoding import Located
 from pipeline_lib.models.prediction import (
     Image,
-    Located,
     PosePredictor,
     RuntimeOptions,
     load_predictor,
 )
 from pipeline_lib.models.preprocessing import PADDING_MULTIPLE
+from pipeline_lib.models.top_down import TopDown
 
 # A batch is filled up with black frames: one whole frame must not cost as much as 32 of them.
 _FEW = 4
+
+# What else can be done for want of a locator.
+_UNWANTED = "set locating.enabled to false"
+_NO_WINDOWS = "set individuals.method to bottom-up and train again"
 
 
 @dataclass(frozen=True)
@@ -99,15 +105,15 @@ class CoarseToFine:
         shape = self._shape_window(frames[0])
         if shape.holds_frame:
             return self._network.predict(frames)
-        coarse, coarse_confidence = self._locator.predict(frames)
+        coarse, coarse_confidence, _ = self._locator.predict(frames)
         found = coarse_confidence[..., 0] >= self._settings.pcutoff
         corner, placed = shape.place(np.where(found[:, None], coarse[..., 0], np.nan), self._least)
         position, confidence = np.empty_like(coarse), np.empty_like(coarse_confidence)
         whole = ~placed
         rows = np.flatnonzero(placed).tolist()
         if rows:
-            windows = [_cut_window(frames[row], corner[row], shape.window) for row in rows]
-            inside, confidence[rows] = self._network.predict(windows)
+            windows = [cut_window(frames[row], corner[row], shape.window) for row in rows]
+            inside, confidence[rows], _ = self._network.predict(windows)
             position[rows] = inside + corner[rows].astype(np.float32)[:, :, None, None]
             certain = confidence[rows, :, 0] >= self._settings.pcutoff
             border = shape.find_cut(position[rows, ..., 0], corner[rows]) & certain
@@ -115,11 +121,11 @@ class CoarseToFine:
         rows = np.flatnonzero(whole).tolist()
         if rows:
             seen = self._whole_network.predict([frames[row] for row in rows])
-            position[rows], confidence[rows] = seen
+            position[rows], confidence[rows], _ = seen
         not_found = len(frames) - int(placed.sum())
         with self._lock:
             self._counts += LookCounts(len(frames), not_found, len(rows) - not_found)
-        return position, confidence
+        return Located(position, confidence)
 
     def _shape_window(self, frame: Image) -> WindowShape:
         """Return the window in px of the frame; the network shrinks it as it does frames."""
@@ -132,9 +138,14 @@ class CoarseToFine:
 
 
 def load_pose_predictor(
-    files: ModelFiles, options: RuntimeOptions, locating: LocatingSettings
+    files: ModelFiles,
+    options: RuntimeOptions,
+    locating: LocatingSettings,
+    assembly: AssemblySettings | None = None,
 ) -> PosePredictor:
     """Load what predicts poses: the network, with its locator if the settings say so.
+
+    A network that was trained on windows around animals is never without.
 
     Parameters
     ----------
@@ -144,16 +155,20 @@ def load_pose_predictor(
         What runs its networks.
     locating
         Whether and how to look for the animal first.
+    assembly
+        How keypoints of several animals are joined.
 
     Raises
     ------
     ModelError
         As `load_predictor`, or if the two networks locate different bodyparts.
     """
-    network = load_predictor(files, options)
+    network = load_predictor(files, options, assembly)
+    if network.card.window is not None:
+        return _load_top_down(files, options, locating, network, assembly)
     if not locating.enabled:
         return network
-    _check_locator(files)
+    _check_locator(files, _UNWANTED)
     locator = load_predictor(files.locator, options)
     theirs, ours = (one.card.skeleton.bodyparts for one in (locator, network))
     if theirs != ours:
@@ -167,6 +182,26 @@ def load_pose_predictor(
     return CoarseToFine(locator, network, locating, few)
 
 
+def _load_top_down(
+    files: ModelFiles,
+    options: RuntimeOptions,
+    locating: LocatingSettings,
+    network: PosePredictor,
+    assembly: AssemblySettings | None,
+) -> TopDown:
+    _check_locator(files, _NO_WINDOWS)
+    # Every centre that is certain enough is an animal.
+    centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1)
+    locator = load_predictor(files.locator, options, centres)
+    found = locator.card.skeleton.bodyparts
+    if found != (CENTRE,):
+        raise ModelError(
+            f"{files.locator.folder}: locates {', '.join(found)}, not the centres of animals: run "
+            "`make-targets --locator` and `train --locator` again"
+        )
+    return TopDown(locator, network, locating, assembly or AssemblySettings())
+
+
 def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
     """Return the hash of what poses depend on besides the network itself; empty if nothing.
 
@@ -175,28 +210,17 @@ def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
     ModelError
         If the locator is wanted and missing.
     """
-    if not locating.enabled:
+    top_down = read_card(files.card).window is not None
+    if not (locating.enabled or top_down):
         return ""
-    _check_locator(files)
+    _check_locator(files, _NO_WINDOWS if top_down else _UNWANTED)
     card = read_card(files.locator.card)
-    return hash_settings(locating.what_matters(), card.key, card.network_sha256)
+    return hash_settings(locating.what_matters(top_down=top_down), card.key, card.network_sha256)
 
 
-def _check_locator(files: ModelFiles) -> None:
+def _check_locator(files: ModelFiles, instead: str) -> None:
     if not files.locator.card.exists():
         raise ModelError(
             f"{files.locator.folder}: no network that finds the animal; run `cohortpose "
-            "make-targets --locator` and `cohortpose train --locator`, or set locating.enabled "
-            "to false"
+            f"make-targets --locator` and `cohortpose train --locator`, or {instead}"
         )
-
-
-def _cut_window(frame: Image, corner: NDArray[np.int64], size: tuple[int, int]) -> Image:
-    """Return a window, black where it extends beyond the frame, as the network pads frames."""
-    (x, y), (height, width) = corner, size
-    inside = frame[y : y + height, x : x + width]
-    if inside.shape[:2] == size:
-        return inside
-    window = np.zeros((height, width, 3), np.uint8)
-    window[: inside.shape[0], : inside.shape[1]] = inside
-    return window

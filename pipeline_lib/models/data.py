@@ -26,7 +26,8 @@ class Batch(NamedTuple):
     keypoint
         Shape (batch, individual, keypoint, 2), float32, network px; NaN where unlabelled.
     sample
-        Shape (batch,), int64: number of each sample in the store.
+        Shape (batch,), int64: number of each sample in the store; `FILLER` for one that weighs
+        nothing.
     maps
         The stored maps of frames that are used as they are; None where they will be warped.
     """
@@ -40,7 +41,16 @@ class Batch(NamedTuple):
 # Index of a sample that weighs nothing, where a device has less to read than the others.
 FILLER = -1
 
-_MAPS = ("score_map", "location_refinement", "refinement_mask")
+# As the store calls the fields of `TargetMaps`.
+_MAPS = {
+    "score": "score_map",
+    "offset": "location_refinement",
+    "mask": "refinement_mask",
+    "affinity": "part_affinity",
+    "affinity_mask": "part_affinity_mask",
+    "identity": "identity",
+}
+_MASKS = ("mask", "affinity_mask")
 
 
 class StoredSamples(Dataset[Batch]):
@@ -72,16 +82,24 @@ class StoredSamples(Dataset[Batch]):
         if self._store is None:
             self._store = TargetStore(self.path)
         number = self.numbers[index]
-        names = ("image", "keypoint", *(_MAPS if self._with_maps else ()))
-        image, keypoint, *maps = (
-            torch.from_numpy(self._store.read(name, number)) for name in names
+        store = self._store
+        image, keypoint = (
+            torch.from_numpy(store.read(name, number)) for name in ("image", "keypoint")
         )
-        return Batch(
-            image,
-            keypoint,
-            torch.tensor(number),
-            TargetMaps(*(one.float() for one in maps)) if maps else None,
-        )
+        maps = None
+        if self._with_maps:
+            stored = {
+                field: torch.from_numpy(store.read(name, number))
+                for field, name in _MAPS.items()
+                if store.has(name)
+            }
+            maps = TargetMaps(
+                **{
+                    field: values if field in _MASKS else values.float()
+                    for field, values in stored.items()
+                }
+            )
+        return Batch(image, keypoint, torch.tensor(number), maps)
 
 
 class GlobalBatches(Sampler[list[int]]):
@@ -219,11 +237,35 @@ class PoseData(lightning.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
+def cut_centre(batch: Batch, window: int, stride: int) -> Batch:
+    """Return the window in the middle of each sample, with its part of the stored maps.
+
+    Parameters
+    ----------
+    batch
+        Samples whose images and maps are larger than the window, on each side by whole cells.
+    window
+        Side, network px.
+    stride
+        Network px per cell.
+    """
+    top, left = ((length - window) // 2 for length in batch.image.shape[1:3])
+    inner = (slice(top, top + window), slice(left, left + window))
+    row, column, cells = top // stride, left // stride, window // stride
+    part = (..., slice(row, row + cells), slice(column, column + cells))
+    return batch._replace(
+        image=batch.image[:, *inner],
+        keypoint=batch.keypoint - torch.tensor([left, top], device=batch.keypoint.device),
+        maps=batch.maps and TargetMaps(*(one if one is None else one[part] for one in batch.maps)),
+    )
+
+
 def _forget_labels(sample: Batch) -> Batch:
     maps = sample.maps
     return sample._replace(
         keypoint=torch.full_like(sample.keypoint, torch.nan),
-        maps=maps and maps._replace(mask=torch.zeros_like(maps.mask)),
+        sample=torch.tensor(FILLER),
+        maps=maps and TargetMaps(*(one if one is None else torch.zeros_like(one) for one in maps)),
     )
 
 
@@ -233,5 +275,10 @@ def _collate(items: list[Batch]) -> Batch:
         image=torch.stack([item.image for item in items]),
         keypoint=torch.stack([item.keypoint for item in items]),
         sample=torch.stack([item.sample for item in items]),
-        maps=TargetMaps(*(torch.stack(one) for one in zip(*maps, strict=True))) if maps else None,
+        maps=TargetMaps(*map(_stack, zip(*maps, strict=True))) if maps else None,
     )
+
+
+def _stack(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.stack(there) if there else None

@@ -13,7 +13,9 @@ from torch import nn
 
 from pipeline_lib.models.network import DeployedNetwork, PoseNetwork
 
-OUTPUTS = ("score", "offset")
+_PLANES = {0: "batch", 2: "rows", 3: "columns"}
+_VECTORS = {0: "batch", 3: "rows", 4: "columns"}
+_FREE_AXES = {"score": _PLANES, "offset": _VECTORS, "affinity": _VECTORS, "identity": _PLANES}
 _EXAMPLE_SIDE = 64  # any multiple of 32: batch, height and width are free in the exported graph
 
 
@@ -38,11 +40,10 @@ def export_onnx(network: PoseNetwork, refinement_scale: float, path: Path) -> No
                 (example,),
                 str(path),
                 input_names=["frames"],
-                output_names=list(OUTPUTS),
+                output_names=list(deployed.outputs),
                 dynamic_axes={
                     "frames": {0: "batch", 1: "height", 2: "width"},
-                    "score": {0: "batch", 2: "rows", 3: "columns"},
-                    "offset": {0: "batch", 3: "rows", 4: "columns"},
+                    **{name: _FREE_AXES[name] for name in deployed.outputs},
                 },
                 # The exporter by torch.export spends minutes in symbolic shape algebra when
                 # height and width are free (measured: over 9 minutes for EfficientNet-Lite0).

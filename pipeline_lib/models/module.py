@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline_lib.core.settings import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.kernels.peaks import find_peaks
 from pipeline_lib.kernels.score_maps import decode_peaks, find_present, map_shape
 from pipeline_lib.models.augmentation import (
     change_appearance,
@@ -18,12 +19,20 @@ from pipeline_lib.models.augmentation import (
     warp_images,
     warp_keypoints,
 )
-from pipeline_lib.models.data import Batch
-from pipeline_lib.models.losses import location_refinement_loss, score_map_loss
+from pipeline_lib.models.data import FILLER, Batch, cut_centre
+from pipeline_lib.models.losses import (
+    identity_loss,
+    location_refinement_loss,
+    part_affinity_loss,
+    score_map_loss,
+)
 from pipeline_lib.models.network import PoseNetwork
-from pipeline_lib.models.targets import TargetMaps, encode_targets
+from pipeline_lib.models.targets import ONE_ANIMAL, Drawn, TargetMaps, encode_targets
 
 LOSSES = ("score_map_loss", "location_refinement_loss")
+# Score of a peak that counts as found, where errors of several animals are measured.
+_FOUND = 0.1
+AFFINITY_LOSS, IDENTITY_LOSS = "part_affinity_loss", "identity_loss"
 
 
 class _Measured(NamedTuple):
@@ -32,16 +41,17 @@ class _Measured(NamedTuple):
     Attributes
     ----------
     loss
-        Shape (loss,), in the order of `LOSSES`: means over what was labelled.
+        Shape (loss,), in the order of `PoseTraining.losses`: means over what was labelled.
     weight
-        Shape (loss,), int64: how many points each is the mean of.
-    position
-        Shape (batch, keypoint, 2): decoded, network px.
+        Shape (loss,), int64: how many points or cells each is the mean of.
+    score, offset
+        The network's maps: probabilities, and offsets in network px.
     """
 
     loss: Tensor
     weight: Tensor
-    position: Tensor
+    score: Tensor
+    offset: Tensor
 
 
 class PoseTraining(lightning.LightningModule):
@@ -58,6 +68,13 @@ class PoseTraining(lightning.LightningModule):
         Settings of the run.
     skeleton
         Names the left-right partners for mirrored frames.
+    drawn
+        How many animals there are, the maps that several need, and the window that is looked at.
+
+    Attributes
+    ----------
+    losses
+        Names of the parts of the loss.
     """
 
     def __init__(
@@ -66,26 +83,35 @@ class PoseTraining(lightning.LightningModule):
         targets: TargetSettings,
         training: TrainingSettings,
         skeleton: Skeleton,
+        drawn: Drawn = ONE_ANIMAL,
     ) -> None:
         super().__init__()
         self.network = network
         self._targets, self._training = targets, training
         self._mirrored_order = skeleton.mirrored_order
-        # Sums and counts of `LOSSES` and of distances, over the validation samples.
-        self._validated = torch.zeros(2, 3, dtype=torch.float64)
+        self._drawn = drawn
+        weights = {LOSSES[0]: 1.0, LOSSES[1]: training.location_refinement_weight}
+        if drawn.edges:
+            weights[AFFINITY_LOSS] = training.part_affinity_weight
+        if drawn.identities:
+            weights[IDENTITY_LOSS] = training.identity_weight
+        self.losses, self._weights = tuple(weights), tuple(weights.values())
+        # Sums and counts of the losses and of distances, over the validation samples.
+        self._validated = torch.zeros(2, len(weights) + 1, dtype=torch.float64)
 
     def training_step(self, batch: Batch, _: int) -> dict[str, Any]:
         """Augment a batch, draw its targets, return the loss and what the history shows."""
         image, keypoint = self._augment(batch)
         shape = map_shape(image.shape[2], image.shape[3], self._targets.stride)
-        measured = self._measure(image, keypoint, encode_targets(keypoint, shape, self._targets))
+        maps = encode_targets(keypoint, shape, self._targets, self._drawn)
+        measured = self._measure(image, self._find_present(batch, keypoint), maps)
         parts = measured.loss * self._share(measured.weight)
         loss = self._weigh(parts)
         shown = torch.stack([loss, *parts]).detach()
         if self.trainer.world_size > 1:
             shown = self.trainer.strategy.reduce(shown, reduce_op="mean")
         self.log("loss", shown[0], prog_bar=True, logger=False)
-        names = ("train_loss", *(f"train_{name}" for name in LOSSES))
+        names = ("train_loss", *(f"train_{name}" for name in self.losses))
         return {"loss": loss, "metrics": dict(zip(names, shown.unbind(), strict=True))}
 
     def on_validation_epoch_start(self) -> None:
@@ -95,11 +121,13 @@ class PoseTraining(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Measure loss and error of frames as they are."""
         del batch_index
+        if self._drawn.window is not None:
+            batch = cut_centre(batch, self._drawn.window, self._targets.stride)
         if batch.maps is None:
             raise ValueError("validation reads stored maps")
-        measured = self._measure(self._to_image(batch.image), batch.keypoint, batch.maps)
-        # One individual: its row of the labels is the first.
-        distance = torch.linalg.vector_norm(measured.position - batch.keypoint[:, 0], dim=-1)
+        present = self._find_present(batch, batch.keypoint)
+        measured = self._measure(self._to_image(batch.image), present, batch.maps)
+        distance = self._measure_distance(measured, batch.keypoint)
         found = distance[torch.isfinite(distance)].cpu().double()
         loss, weight = measured.loss.cpu().double(), measured.weight.cpu()
         self._validated[0] += torch.cat([loss * weight, found.sum()[None]])
@@ -110,9 +138,9 @@ class PoseTraining(lightning.LightningModule):
         sums = self._validated
         if self.trainer.world_size > 1:
             sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
-        loss = self._weigh(sums[0, :2] / sums[1, :2].clamp(min=1.0))
+        loss = self._weigh(sums[0, :-1] / sums[1, :-1].clamp(min=1.0))
         # NaN, which is not the best of anything, if no point was labelled.
-        error = sums[0, 2] / sums[1, 2] / self._targets.scale
+        error = sums[0, -1] / sums[1, -1] / self._targets.scale
         self.log("validation_loss", loss.float().to(self.device), sync_dist=True)
         self.log("validation_error", error.float().to(self.device), sync_dist=True, prog_bar=True)
 
@@ -149,14 +177,17 @@ class PoseTraining(lightning.LightningModule):
 
     def _training_size(self, image: Tensor) -> tuple[int, int]:
         height, width = image.shape[1:3]
-        crop = self._training.crop
+        crop = self._drawn.window or self._training.crop
         return (height, width) if crop is None else (min(crop, height), min(crop, width))
 
     def _choose_anchors(self, batch: Batch, streams: list[np.random.Generator]) -> Any:  # noqa: ANN401
-        """Return the point to centre on: the image's centre, or a keypoint when cropping."""
+        """Return the point to centre on: the image's centre, or a keypoint when cropping.
+
+        The centre of an image that a window is cut from is that of an animal.
+        """
         height, width = batch.image.shape[1:3]
         anchors = np.tile(np.array([(width - 1) / 2, (height - 1) / 2]), (len(streams), 1))
-        if self._training.crop is None:
+        if self._training.crop is None or self._drawn.window is not None:
             return anchors
         for row, (points, stream) in enumerate(
             zip(batch.keypoint.cpu().numpy(), streams, strict=True)
@@ -166,21 +197,63 @@ class PoseTraining(lightning.LightningModule):
                 anchors[row] = present[stream.integers(len(present))]
         return anchors
 
-    def _measure(self, image: Tensor, keypoint: Tensor, maps: TargetMaps) -> _Measured:
-        score, offset = self.network(image.contiguous(memory_format=torch.channels_last))
-        score, offset = _widen(score), _widen(offset)
-        present = find_present(keypoint)
+    def _find_present(self, batch: Batch, keypoint: Tensor) -> Tensor:
+        """Tell which score maps of which samples weigh: (batch, keypoint), bool.
+
+        A bodypart without a label may be there all the same where there is one animal. Of
+        several, those that are to be seen are labelled: an image without one shows none, and
+        what a window shows of others is not to be found.
+        """
+        if self._drawn.animals == 1 and self._drawn.window is None:
+            return find_present(keypoint)
+        return (batch.sample != FILLER)[:, None].expand(-1, keypoint.shape[2])
+
+    def _measure(self, image: Tensor, present: Tensor, maps: TargetMaps) -> _Measured:
+        drawn = self.network(image.contiguous(memory_format=torch.channels_last))
+        found = dict(zip(self.network.outputs, map(_widen, drawn), strict=True))
+        score, offset = found["score"], found["offset"]
         loss = [
             score_map_loss(score, maps.score, present),
             location_refinement_loss(offset, maps.offset, maps.mask),
         ]
-        position, _ = decode_peaks(
-            score.detach(),
-            offset.detach() * self._targets.location_refinement_scale,
-            self._targets.stride,
+        weight = [present.sum(), maps.mask.sum()]
+        if maps.affinity is not None and maps.affinity_mask is not None:
+            loss.append(part_affinity_loss(found["affinity"], maps.affinity, maps.affinity_mask))
+            weight.append(maps.affinity_mask.sum())
+        if maps.identity is not None:
+            loss.append(identity_loss(found["identity"], maps.identity))
+            weight.append(maps.identity.sum().long())
+        refined = offset.detach() * self._targets.location_refinement_scale
+        score = torch.sigmoid(score.detach())
+        return _Measured(torch.stack(loss), torch.stack(weight), score, refined)
+
+    def _measure_distance(self, measured: _Measured, keypoint: Tensor) -> Tensor:
+        """Return how far each labelled keypoint is from the nearest place where it was found.
+
+        Parameters
+        ----------
+        measured
+            Maps of a batch.
+        keypoint
+            Shape (batch, individual, keypoint, 2), network px.
+
+        Returns
+        -------
+        Tensor
+            Shape (batch, individual, keypoint), network px; NaN where nothing is labelled, or
+            nothing was found of several animals.
+        """
+        stride = self._targets.stride
+        if self._drawn.animals == 1:
+            position, _ = decode_peaks(measured.score, measured.offset, stride)
+            return torch.linalg.vector_norm(position - keypoint[:, 0], dim=-1)[:, None]
+        position, _ = find_peaks(
+            measured.score, measured.offset, stride, threshold=_FOUND, most=self._drawn.animals
         )
-        weight = torch.stack([present.sum(), maps.mask.sum()])
-        return _Measured(torch.stack(loss), weight, position)
+        ways = position[:, None] - keypoint[:, :, :, None]
+        distance = torch.linalg.vector_norm(ways, dim=-1)
+        nearest = torch.where(torch.isfinite(distance), distance, torch.inf).amin(dim=-1)
+        return torch.where(torch.isfinite(nearest), nearest, torch.nan)
 
     def _share(self, weight: Tensor) -> Tensor | float:
         """Return what makes the average over devices, which DDP takes, that of the whole batch."""
@@ -192,7 +265,10 @@ class PoseTraining(lightning.LightningModule):
 
     def _weigh(self, parts: Tensor) -> Tensor:
         """Return the loss out of its parts."""
-        return parts[0] + self._training.location_refinement_weight * parts[1]
+        total = parts[0]
+        for part, weight in zip(parts[1:], self._weights[1:], strict=True):
+            total = total + weight * part
+        return total
 
     def _to_image(self, frames: Tensor) -> Tensor:
         """Convert frames (batch, height, width, 3) uint8 to (batch, 3, height, width) in 0..1."""

@@ -37,7 +37,7 @@ class PyramidHead(nn.Module):
 
 
 class PoseNetwork(nn.Module):
-    """Score maps and location refinement for RGB images.
+    """Score maps and location refinement for RGB images, and what several animals need.
 
     Parameters
     ----------
@@ -47,23 +47,48 @@ class PoseNetwork(nn.Module):
         Number of bodyparts.
     head_channels
         Channels of the head.
+    edges
+        Number of part affinity fields.
+    identities
+        Number of individuals to tell apart by their looks.
+
+    Attributes
+    ----------
+    outputs
+        Names of the maps that `forward` returns.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, keypoints: int, head_channels: int) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        keypoints: int,
+        head_channels: int,
+        *,
+        edges: int = 0,
+        identities: int = 0,
+    ) -> None:
         super().__init__()
+        self.outputs: tuple[str, ...] = ("score", "offset")
         self.backbone = backbone
         self.head = PyramidHead(backbone.channels, head_channels)
         self.score = nn.Conv2d(head_channels, keypoints, 1)
         self.offset = nn.Conv2d(head_channels, 2 * keypoints, 1)
         nn.init.constant_(self.score.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))  # type: ignore[arg-type]
         nn.init.normal_(self.offset.weight, std=0.001)
+        if edges:
+            self.outputs += ("affinity",)
+            self.affinity = nn.Conv2d(head_channels, 2 * edges, 1)
+            nn.init.normal_(self.affinity.weight, std=0.001)
+        if identities:
+            self.outputs += ("identity",)
+            self.identity = nn.Conv2d(head_channels, identities, 1)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Draw the maps.
 
         Parameters
@@ -77,10 +102,18 @@ class PoseNetwork(nn.Module):
             Logits, shape (batch, keypoint, rows, columns).
         offset
             Shape (batch, keypoint, 2, rows, columns), in units of the refinement scale.
+        affinity
+            Shape (batch, edge, 2, rows, columns), about unit vectors along the edge; only if the
+            network has edges.
+        identity
+            Logits, shape (batch, identity, rows, columns); only if it has identities.
         """
         features = self.head(self.backbone((image - self.mean) / self.std))
-        score = self.score(features)
-        return score, self.offset(features).unflatten(1, (-1, 2))
+        maps = [getattr(self, name)(features) for name in self.outputs]
+        return tuple(
+            values.unflatten(1, (-1, 2)) if name in ("offset", "affinity") else values
+            for name, values in zip(self.outputs, maps, strict=True)
+        )
 
 
 class DeployedNetwork(nn.Module):
@@ -91,7 +124,12 @@ class DeployedNetwork(nn.Module):
         self.network = network
         self.refinement_scale = refinement_scale
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the maps that `forward` returns."""
+        return self.network.outputs
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Draw the maps of frames.
 
         Parameters
@@ -105,10 +143,18 @@ class DeployedNetwork(nn.Module):
             Shape (batch, keypoint, rows, columns), 0..1.
         offset
             Shape (batch, keypoint, 2, rows, columns), network px.
+        affinity
+            Shape (batch, edge, 2, rows, columns), as `PoseNetwork` has it.
+        identity
+            Shape (batch, identity, rows, columns), 0..1, 1 in sum.
         """
         image = frames.permute(0, 3, 1, 2).to(self.network.mean.dtype) / 255.0
-        score, offset = self.network(image)
-        return torch.sigmoid(score), offset * self.refinement_scale
+        score, offset, *more = self.network(image)
+        others = [
+            torch.softmax(values, dim=1) if name == "identity" else values
+            for name, values in zip(self.outputs[2:], more, strict=True)
+        ]
+        return torch.sigmoid(score), offset * self.refinement_scale, *others
 
 
 def _separable(channels: int) -> nn.Sequential:

@@ -7,8 +7,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.kernels.score_maps import decode_peaks
-from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.decoding import Located, MapDecoder
 
 
 class OnnxRuntime:
@@ -20,8 +19,8 @@ class OnnxRuntime:
     ----------
     path
         The exported network.
-    card
-        Its model card.
+    decoder
+        Reads its maps.
 
     Raises
     ------
@@ -31,7 +30,7 @@ class OnnxRuntime:
 
     name = "onnx"
 
-    def __init__(self, path: Path, card: ModelCard) -> None:
+    def __init__(self, path: Path, decoder: MapDecoder) -> None:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         # One thread: no pool of ONNX Runtime's own, whose threads spin while they wait.
@@ -43,9 +42,10 @@ class OnnxRuntime:
             )
         except Exception as error:  # ONNX Runtime has no common base class
             raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); run train") from error
-        self._stride = card.stride
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._decoder = decoder
 
-    def locate(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def locate(self, frames: NDArray[np.uint8]) -> Located:
         """Locate keypoints in network frames; see `pipeline_lib.models.prediction.Runtime`."""
-        score, offset = self._session.run(["score", "offset"], {"frames": frames})
-        return decode_peaks(score, offset, self._stride)
+        maps = self._session.run(self._outputs, {"frames": frames})
+        return self._decoder.decode(dict(zip(self._outputs, maps, strict=True)))

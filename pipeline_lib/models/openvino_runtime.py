@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.kernels.score_maps import decode_peaks
-from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.decoding import MAPS, Located, MapDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +31,8 @@ class OpenVinoRuntime:
     ----------
     path
         The exported network.
-    card
-        Its model card.
+    decoder
+        Reads its maps.
     parallel
         Calls that run side by side; more wait.
     precision
@@ -48,7 +47,7 @@ class OpenVinoRuntime:
     name = "openvino"
 
     def __init__(
-        self, path: Path, card: ModelCard, parallel: int = 1, precision: str = "float32"
+        self, path: Path, decoder: MapDecoder, parallel: int = 1, precision: str = "float32"
     ) -> None:
         self._core = import_openvino().Core()
         try:
@@ -61,7 +60,7 @@ class OpenVinoRuntime:
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             logger.warning("this CPU has no bfloat16 arithmetic: float32 would be as fast")
-        self._stride = card.stride
+        self._decoder = decoder
         self._settings = {
             # By default OpenVINO computes in bfloat16 where the CPU can.
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -74,9 +73,9 @@ class OpenVinoRuntime:
         self._compiled: OrderedDict[tuple[int, ...], _CompiledNetwork] = OrderedDict()
         self._lock = threading.Lock()
 
-    def locate(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def locate(self, frames: NDArray[np.uint8]) -> Located:
         """Locate keypoints in network frames; see `pipeline_lib.models.prediction.Runtime`."""
-        return self._compile(frames.shape).locate(frames, self._stride)
+        return self._compile(frames.shape).locate(frames, self._decoder)
 
     def _compile(self, shape: tuple[int, ...]) -> "_CompiledNetwork":
         """Return the network for inputs of a shape, the latest ones kept."""
@@ -119,6 +118,9 @@ def import_openvino() -> Any:  # noqa: ANN401 - OpenVINO is not typed
     finally:
         if hidden:
             del sys.modules[reporter]
+    # The first array that it reads sets up its access to NumPy. Two threads that come to that at
+    # once wait for each other for ever (one has Python's lock, the other its own).
+    openvino.Tensor(np.zeros(1, np.uint8)).data[:] = 0
     return openvino
 
 
@@ -127,18 +129,18 @@ class _CompiledNetwork:
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - OpenVINO is not typed
         self._model = model
+        # An output may have further names: those of the operations that it went through.
+        names = [output.get_names() for output in model.outputs]
+        self._outputs = [one for one in MAPS if any(one in those for those in names)]
         self._idle: list[Any] = []
 
-    def locate(
-        self, frames: NDArray[np.uint8], stride: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def locate(self, frames: NDArray[np.uint8], decoder: MapDecoder) -> Located:
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._model.create_infer_request()
         # Arrays are shared, not copied; what comes out is overwritten by the next call.
         request.infer({"frames": np.ascontiguousarray(frames)}, share_inputs=True)
-        score, offset = (request.get_tensor(name).data for name in ("score", "offset"))
-        located = decode_peaks(score, offset, stride)
+        located = decoder.decode({name: request.get_tensor(name).data for name in self._outputs})
         self._idle.append(request)
         return located

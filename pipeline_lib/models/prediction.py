@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings import InferenceSettings
+from pipeline_lib.core.settings_individuals import AssemblySettings
 from pipeline_lib.models.card import ModelCard, read_card
+from pipeline_lib.models.decoding import Located, MapDecoder
 from pipeline_lib.models.preprocessing import FrameFit, lay_frames
 
 logger = logging.getLogger(__name__)
@@ -23,7 +25,6 @@ logger = logging.getLogger(__name__)
 RuntimeName = Literal["openvino", "onnx", "torch"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Image = NDArray[np.uint8]
-Located = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 _PRECISIONS: dict[RuntimeName, tuple[Precision, ...]] = {
     "openvino": ("float32", "bfloat16"),
@@ -117,10 +118,9 @@ class Runtime(Protocol):
 
         Returns
         -------
-        position
-            Shape (batch, keypoint, 2), x and y in network px.
-        confidence
-            Shape (batch, keypoint), 0..1.
+        Located
+            Positions (batch, individual, keypoint, 2), x and y in network px; confidences (batch,
+            individual, keypoint).
         """
         ...
 
@@ -169,10 +169,9 @@ class Predictor:
 
         Returns
         -------
-        position
-            Shape (frame, 2, keypoint, individual), float32, px of the frame as it is.
-        confidence
-            Shape (frame, keypoint, individual), float32, 0..1.
+        Located
+            Positions (frame, 2, keypoint, individual) in px of the frame as it is; confidences
+            (frame, keypoint, individual).
 
         Raises
         ------
@@ -182,27 +181,52 @@ class Predictor:
         sizes = {frame.shape for frame in frames}
         if len(sizes) > 1:
             raise ValueError(f"frames of one call must be of one size, not {sorted(sizes)}")
-        keypoints = len(self.card.skeleton.bodyparts)
-        position = np.empty((len(frames), 2, keypoints, 1), np.float32)
-        confidence = np.empty((len(frames), keypoints, 1), np.float32)
+        found = make_room(self.card, len(frames))
 
         def locate(first: int) -> None:
             rows = slice(first, first + self.batch_size)
-            position[rows, ..., 0], confidence[rows, ..., 0] = self._locate(frames[rows])
+            put_located(found, rows, self._locate(frames[rows]))
 
         list(self._threads.map(locate, range(0, len(frames), self.batch_size)))
-        return position, confidence
+        return found
 
     def _locate(self, frames: Sequence[Image]) -> Located:
-        """Return positions (frame, 2, keypoint) in px of the frame, and confidences."""
+        """Locate keypoints in the frames of one forward pass; axes as in `predict`."""
         height, width = frames[0].shape[:2]
         fit = FrameFit.of(height, width, self.card.scale)
-        position, confidence = self.runtime.locate(lay_frames(frames, fit, self.batch_size))
+        position, confidence, identity = self.runtime.locate(
+            lay_frames(frames, fit, self.batch_size)
+        )
         count = len(frames)
-        return fit.to_frame(position[:count]).transpose(0, 2, 1), confidence[:count]
+        return Located(
+            fit.to_frame(position[:count]).transpose(0, 3, 2, 1),
+            confidence[:count].transpose(0, 2, 1),
+            None if identity is None else identity[:count],
+        )
 
 
-def load_predictor(files: ModelFiles, options: RuntimeOptions) -> Predictor:
+def make_room(card: ModelCard, frames: int) -> Located:
+    """Return empty arrays for what a network finds in so many frames, axes as in `predict`."""
+    shape = (len(card.skeleton.bodyparts), len(card.individuals))
+    identities = (len(card.individuals), len(card.identities))
+    return Located(
+        np.full((frames, 2, *shape), np.nan, np.float32),
+        np.full((frames, *shape), np.nan, np.float32),
+        np.full((frames, *identities), np.nan, np.float32) if card.identities else None,
+    )
+
+
+def put_located(room: Located, rows: slice | list[int], found: Located) -> None:
+    """Copy what was found in some frames to their rows."""
+    room.position[rows] = found.position
+    room.confidence[rows] = found.confidence
+    if room.identity is not None and found.identity is not None:
+        room.identity[rows] = found.identity
+
+
+def load_predictor(
+    files: ModelFiles, options: RuntimeOptions, assembly: AssemblySettings | None = None
+) -> Predictor:
     """Load a trained network.
 
     On a CPU each forward pass has one core, and as many frames are worked on at a time as
@@ -215,6 +239,8 @@ def load_predictor(files: ModelFiles, options: RuntimeOptions) -> Predictor:
         The model.
     options
         What runs it.
+    assembly
+        How keypoints of several animals are joined; None: by the defaults.
 
     Raises
     ------
@@ -225,18 +251,19 @@ def load_predictor(files: ModelFiles, options: RuntimeOptions) -> Predictor:
     card = read_card(files.card)
     cores = options.threads or count_cores()
     size = options.batch_size or 1
+    decoder = MapDecoder(card, assembly)
     if options.runtime == "openvino":
         from pipeline_lib.models.openvino_runtime import OpenVinoRuntime  # noqa: PLC0415
 
-        network = OpenVinoRuntime(files.network, card, cores, options.precision)
+        network = OpenVinoRuntime(files.network, decoder, cores, options.precision)
         return Predictor(card, network, size, cores)
     if options.runtime == "onnx":
         from pipeline_lib.models.onnx_runtime import OnnxRuntime  # noqa: PLC0415
 
-        return Predictor(card, OnnxRuntime(files.network, card), size, cores)
+        return Predictor(card, OnnxRuntime(files.network, decoder), size, cores)
     from pipeline_lib.models.torch_runtime import TorchRuntime  # noqa: PLC0415 - seconds
 
-    runtime = TorchRuntime(files.weights, card, options.precision, options.compile)
+    runtime = TorchRuntime(files.weights, decoder, options.precision, options.compile)
     if runtime.on_gpu:
         return Predictor(card, runtime, options.batch_size or _GPU_BATCH, _BATCHES_ON_GPU)
     return Predictor(card, runtime, size, cores)

@@ -6,13 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline_lib.models.prediction import PosePredictor
-
-Image = NDArray[np.uint8]
-Located = tuple[NDArray[np.float32], NDArray[np.float32]]
+from pipeline_lib.models.decoding import Located
+from pipeline_lib.models.prediction import Image, PosePredictor
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +53,7 @@ class SharedPredictor:
             requests = self._collect()
             try:
                 frames = [frame for request in requests for frame in request.frames]
-                position, confidence = self._predictor.predict(frames)
+                found = self._predictor.predict(frames)
             except BaseException as error:  # noqa: BLE001 - it is the callers' to handle
                 for request in requests:
                     request.result.set_exception(error)
@@ -67,7 +62,9 @@ class SharedPredictor:
             for request in requests:
                 rows = slice(done, done + len(request.frames))
                 done = rows.stop
-                request.result.set_result((position[rows], confidence[rows]))
+                request.result.set_result(
+                    Located(*(None if part is None else part[rows] for part in found))
+                )
 
     def _collect(self) -> list[_Request]:
         """Return requests for one call: at least one, and those that wait with its size."""

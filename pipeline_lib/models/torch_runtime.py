@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.kernels.score_maps import decode_peaks
 from pipeline_lib.models.backbone import Backbone
 from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.decoding import Located, MapDecoder
 from pipeline_lib.models.network import DeployedNetwork, PoseNetwork
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -30,8 +31,8 @@ class TorchRuntime:
     ----------
     path
         State dict written by training.
-    card
-        Its model card.
+    decoder
+        Reads its maps; has the model card.
     precision
         ``float32`` (without TF32, which would round to 10 bits), ``bfloat16`` or ``float16``
         (GPUs only). Normalisation and the last layers are float32 in each.
@@ -51,7 +52,7 @@ class TorchRuntime:
     def __init__(
         self,
         path: Path,
-        card: ModelCard,
+        decoder: MapDecoder,
         precision: str = "float32",
         compile: bool = False,  # noqa: A002 - the setting's name
         device: str | None = None,
@@ -67,13 +68,16 @@ class TorchRuntime:
             )
         else:
             torch.set_num_threads(1)
-        network = DeployedNetwork(_load_network(path, card), card.refinement_scale).eval()
+        network = DeployedNetwork(
+            _load_network(path, decoder.card), decoder.card.refinement_scale
+        ).eval()
         if self._dtype != torch.float32:
             _lower_precision(network.network, self._dtype)
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # A compiled module is called like the module it was.
         self._network = cast("nn.Module", torch.compile(network)) if compile else network
-        self._stride = card.stride
+        self._decoder = decoder
+        self._outputs = network.outputs
         self._of_thread = threading.local()
 
     @property
@@ -82,17 +86,14 @@ class TorchRuntime:
         return self._device.type == "cuda"
 
     @torch.inference_mode()
-    def locate(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def locate(self, frames: NDArray[np.uint8]) -> Located:
         """Locate keypoints in network frames; see `pipeline_lib.models.prediction.Runtime`."""
         lowered = torch.autocast(
             self._device.type, self._dtype, enabled=self._dtype != torch.float32
         )
         with self._own_stream(), lowered:
-            score, offset = self._network(self._send(torch.from_numpy(frames)))
-            position, confidence = decode_peaks(score, offset, self._stride)
-            # One copy to wait for: points, not maps.
-            points = torch.cat([position, confidence[..., None]], -1).cpu().numpy()
-        return points[..., :2], points[..., 2]
+            maps = self._network(self._send(torch.from_numpy(frames)))
+            return self._decoder.decode(dict(zip(self._outputs, maps, strict=True)), _fetch)
 
     def _send(self, frames: Tensor) -> Tensor:
         """Return frames on the device, from where they lie now or through pinned memory."""
@@ -107,6 +108,16 @@ class TorchRuntime:
         if not hasattr(self._of_thread, "stream"):
             self._of_thread.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         return torch.cuda.stream(self._of_thread.stream)
+
+
+def _fetch(tensors: Iterable[Tensor]) -> list[NDArray[np.float32]]:
+    """Bring tensors into main memory with one copy to wait for."""
+    parts = [tensor.float() for tensor in tensors]
+    values = torch.cat([part.reshape(-1) for part in parts]).cpu().numpy()
+    ends = np.cumsum([part.numel() for part in parts])[:-1]
+    return [
+        piece.reshape(part.shape) for piece, part in zip(np.split(values, ends), parts, strict=True)
+    ]
 
 
 class _InFloat32(nn.Module):
@@ -126,7 +137,13 @@ class _InFloat32(nn.Module):
 
 def _load_network(path: Path, card: ModelCard) -> PoseNetwork:
     backbone = Backbone(card.backbone, "none", card.stride)
-    network = PoseNetwork(backbone, len(card.skeleton.bodyparts), card.head_channels)
+    network = PoseNetwork(
+        backbone,
+        len(card.skeleton.bodyparts),
+        card.head_channels,
+        edges=len(card.edges),
+        identities=len(card.identities),
+    )
     # Mean and standard deviation of the input are buffers, so they come with the weights.
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -143,8 +160,8 @@ def _lower_precision(network: PoseNetwork, dtype: torch.dtype) -> None:
         for layer in part.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.to(dtype)
-    network.score = _InFloat32(network.score)  # type: ignore[assignment]
-    network.offset = _InFloat32(network.offset)  # type: ignore[assignment]
+    for name in network.outputs:
+        setattr(network, name, _InFloat32(getattr(network, name)))
 
 
 def _switch_off_tf32() -> None:

@@ -21,6 +21,7 @@ from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.ranks import is_first_rank
 from pipeline_lib.core.settings import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.backbone import Backbone
 from pipeline_lib.models.batch_norm import GlobalBatchNorm
 from pipeline_lib.models.checkpoints import LastCheckpoint
@@ -29,6 +30,7 @@ from pipeline_lib.models.history import HistoryWriter
 from pipeline_lib.models.memory import keep_freed_memory
 from pipeline_lib.models.module import PoseTraining
 from pipeline_lib.models.network import PoseNetwork
+from pipeline_lib.models.targets import ONE_ANIMAL, Drawn
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +58,18 @@ class TrainedNetwork:
     checkpoint: str
 
 
-def build_network(settings: TrainingSettings, stride: int, keypoints: int) -> PoseNetwork:
+def build_network(
+    settings: TrainingSettings, stride: int, keypoints: int, drawn: Drawn = ONE_ANIMAL
+) -> PoseNetwork:
     """Build the network that the settings name, pretrained weights loaded."""
     backbone = Backbone(settings.backbone, settings.weights, stride)
-    return PoseNetwork(backbone, keypoints, settings.head_channels)
+    return PoseNetwork(
+        backbone,
+        keypoints,
+        settings.head_channels,
+        edges=len(drawn.edges),
+        identities=drawn.identities,
+    )
 
 
 def train_network(
@@ -92,10 +102,14 @@ def train_network(
     keep_freed_memory()
     # The head's weights are drawn under the seed; augmentation has streams of its own.
     lightning.seed_everything(training.seed, workers=True, verbose=False)
-    network = build_network(training, targets.stride, len(skeleton.bodyparts))
+    layout = TargetStore(targets_path).layout
+    animals = max(1, len(layout.animals))
+    identities = animals if layout.identities else 0
+    drawn = Drawn(animals, layout.edges, identities, layout.window)
+    network = build_network(training, targets.stride, len(skeleton.bodyparts), drawn)
     network = network.to(memory_format=torch.channels_last)
     data = PoseData(targets_path, training.batch_size, training.seed, training.loader_workers)
-    module = PoseTraining(network, targets, training, skeleton)
+    module = PoseTraining(network, targets, training, skeleton, drawn)
     if training.checkpoint == "best" and not len(data.validation):
         raise ModelError(
             f"{targets_path}: no frame to validate on, so none is best: raise "

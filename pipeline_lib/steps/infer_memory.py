@@ -106,7 +106,9 @@ def _index_once(path: str, size: int, modified: int, segments: str, share: bool)
 @functools.lru_cache(maxsize=1)
 def _load_once(task: NetworkTask, written: tuple[int, ...]) -> PosePredictor:
     del written  # part of the cache's key: a retrained network is another one
-    predictor = load_pose_predictor(ModelFiles(Path(task.folder)), task.options, task.locating)
+    predictor = load_pose_predictor(
+        ModelFiles(Path(task.folder)), task.options, task.locating, task.assembly
+    )
     if task.decoders == 1:
         return predictor
     return SharedPredictor(predictor, task.options.batch_size or SHARED_BATCH)

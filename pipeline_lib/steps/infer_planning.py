@@ -43,6 +43,7 @@ def describe_network(config: Config, results: Results) -> NetworkTask:
         folder=str(results.model(config.training.name).folder.resolve()),
         options=RuntimeOptions.of(config.inference, count_threads(config.inference)),
         locating=config.locating,
+        assembly=config.assembly,
         decoders=count_decoders(config.inference),
     )
 
@@ -105,12 +106,15 @@ def _hash_network(config: Config, results: Results) -> str:
     """Return the hash of all that a result depends on besides the video."""
     files = results.model(config.training.name)
     card = read_card(files.card)
+    top_down = card.window is not None
+    several = [config.assembly.what_matters(top_down=top_down)]
     return hash_settings(
         config.inference.what_matters(),
         locating_key(files, config.locating),
         card.key,
         card.network_sha256,
         versions.INFER,
+        *(several if card.animals > 1 or top_down else []),
     )
 
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import StoreError, VideoError
-from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, FrameStatus, VideoStatus
+from pipeline_lib.core.tables import FrameStatus, VideoStatus
 from pipeline_lib.io.pose_writing import create_poses
 from pipeline_lib.io.poses import read_frame_status, read_pose_key
 from pipeline_lib.io.segments import SegmentFolder, SegmentPoses, Work
 from pipeline_lib.io.video import VideoIndex, VideoReader
+from pipeline_lib.models.prediction import make_room, put_located
 from pipeline_lib.steps.infer_memory import (
     SHARED_BATCH,
     FileChangedError,
@@ -137,11 +138,19 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         "model_key": card.key,
         "versions": {"infer": versions.INFER, **card.versions},
     }
-    bodyparts, individuals = card.skeleton.bodyparts, (SINGLE_INDIVIDUAL,)
     undecodable, work = 0, Work()
-    with create_poses(Path(task.output), index.times, bodyparts, individuals, attributes) as writer:
+    with create_poses(
+        Path(task.output),
+        index.times,
+        card.skeleton.bodyparts,
+        card.individuals,
+        attributes,
+        identities=card.identities,
+    ) as writer:
         for one in segments:
-            writer.write(one.start, one.position, one.confidence, one.frame_status)
+            writer.write(
+                one.start, one.position, one.confidence, one.frame_status, identity=one.identity
+            )
             undecodable += int((one.frame_status != FrameStatus.DECODED).sum())
             work += one.work
     SegmentFolder(Path(task.segments)).remove()
@@ -164,9 +173,7 @@ def _predict_segment(
     note: Callable[[int, Work], None] | None,
 ) -> SegmentPoses:
     predictor = warm_predictor(task.network)
-    keypoints = len(predictor.card.skeleton.bodyparts)
-    position = np.full((stop - start, 2, keypoints, 1), np.nan, np.float32)
-    confidence = np.full((stop - start, keypoints, 1), np.nan, np.float32)
+    found = make_room(predictor.card, stop - start)
     status = np.full(stop - start, FrameStatus.UNDECODABLE, np.uint8)
     reader = VideoReader(Path(task.path), index=index)
     _check_frames(task, reader)
@@ -178,7 +185,7 @@ def _predict_segment(
             images = [_crop(image, task.crop) for _, image in group if image is not None]
             began = time.perf_counter()
             if images:
-                position[rows], confidence[rows] = predictor.predict(images)
+                put_located(found, rows, predictor.predict(images))
                 status[rows] = FrameStatus.DECODED
             network = time.perf_counter() - began
             decode, wait = ahead.take_times()
@@ -188,8 +195,8 @@ def _predict_segment(
                 note(len(group), work)
     if task.crop is not None:
         x1, _, y1, _ = task.crop
-        position += np.array([x1, y1], np.float32)[:, None, None]
-    return SegmentPoses(start, position, confidence, status, total)
+        found.position[:] += np.array([x1, y1], np.float32)[:, None, None]
+    return SegmentPoses(start, found.position, found.confidence, status, total, found.identity)
 
 
 def read_frames(

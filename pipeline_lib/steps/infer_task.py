@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline_lib.core.settings import LocatingSettings
+from pipeline_lib.core.settings_individuals import AssemblySettings
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.segments import Work
 from pipeline_lib.models.prediction import RuntimeOptions
@@ -17,6 +18,7 @@ class NetworkTask:
     folder: str
     options: RuntimeOptions
     locating: LocatingSettings
+    assembly: AssemblySettings
     decoders: int = 1
 
 

@@ -1,9 +1,7 @@
 """make-targets: from labels and images to the Zarr store that training reads."""
 
-import hashlib
 import logging
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, NamedTuple
 
 import dask
 import numpy as np
@@ -12,11 +10,12 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
-from pipeline_lib.core.errors import LabelError, StoreError
+from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config, TargetSettings
-from pipeline_lib.io.images import read_image
-from pipeline_lib.io.labels import Labels, label_arrays, read_labels
+from pipeline_lib.core.settings import Config, TargetSettings, describe_unique_problem
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.io.labels import Labels, read_labels
 from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.targets import (
     SampleRecord,
@@ -27,23 +26,40 @@ from pipeline_lib.io.targets import (
 )
 from pipeline_lib.kernels.score_maps import MapShape, map_shape
 from pipeline_lib.models.memory import keep_freed_memory
-from pipeline_lib.models.preprocessing import FrameFit, lay_frame
-from pipeline_lib.models.targets import TargetMaps, encode_targets
+from pipeline_lib.models.preprocessing import lay_frame
+from pipeline_lib.models.targets import Drawn, TargetMaps, encode_targets
+from pipeline_lib.steps.target_samples import (
+    Sample,
+    collect_images,
+    cut_windows,
+    find_centres,
+    hash_samples,
+)
 
 logger = logging.getLogger(__name__)
 
 DRAWN_AT_A_TIME = 8  # frames; more of them leave the processor's cache while they are drawn
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """One labelled image and its keypoints (individual, keypoint, 2) in image px."""
+class _Contents(NamedTuple):
+    """What a store is to hold.
 
-    image: Path
-    fingerprint: str
-    split: str
-    position: NDArray[np.float64]
-    fit: FrameFit
+    Attributes
+    ----------
+    samples
+        Images or windows.
+    skeleton
+        Names along their keypoint axis, edges and unique bodyparts.
+    animals
+        Names along their individual axis, without that of unique bodyparts.
+    window
+        Side of what the network sees of each sample, network px; None: all.
+    """
+
+    samples: list[Sample]
+    skeleton: Skeleton
+    animals: tuple[str, ...]
+    window: int | None = None
 
 
 def run_make_targets(config: Config, results: Results, *, locator: bool = False) -> None:
@@ -59,34 +75,34 @@ def run_make_targets(config: Config, results: Results, *, locator: bool = False)
     Raises
     ------
     LabelError
-        If images cannot be read.
+        If images cannot be read, or no animal is labelled that a window could be around.
+    ConfigError
+        If several animals have nothing to be put together by, or the labels have unique
+        bodyparts, which windows around animals do not show.
     """
     keep_freed_memory()
     path = results.targets
     if locator:
         config, path = config.for_locator(), results.locator_targets
     labels = read_labels(results.labels)
-    samples = _collect_samples(labels, config.targets.scale)
-    height = max(sample.fit.padded_size[0] for sample in samples)
-    width = max(sample.fit.padded_size[1] for sample in samples)
-    shape = map_shape(height, width, config.targets.stride)
-    layout = TargetLayout(
-        height=height,
-        width=width,
-        rows=shape.rows,
-        columns=shape.columns,
-        stride=config.targets.stride,
-        scale=config.targets.scale,
-        refinement_scale=config.targets.location_refinement_scale,
-        bodyparts=labels.bodyparts,
-        individuals=config.individuals.max,
-        samples_per_shard=min(config.targets.samples_per_shard, len(samples)),
-    )
+    contents = _choose_contents(config, labels, locator=locator)
+    samples, layout = contents.samples, _lay_out(config, contents)
     key = hash_settings(
-        config.targets, versions.MAKE_TARGETS, _hash_samples(samples), ",".join(labels.bodyparts)
+        config.targets,
+        versions.MAKE_TARGETS,
+        hash_samples(samples),
+        ",".join(layout.bodyparts),
+        {
+            "edges": layout.edges,
+            "unique": layout.skeleton.unique_bodyparts,
+            "animals": layout.animals,
+        },
+        {"identities": layout.identities},
+        *([{"window": layout.window}] if layout.window else []),
     )
     records = [
-        SampleRecord(str(one.image), one.split, one.fit.height, one.fit.width) for one in samples
+        SampleRecord(str(one.image), one.split, one.fit.height, one.fit.width, one.individual)
+        for one in samples
     ]
     with publish_folder(path) as part:
         group = create_targets(part, layout, records, key)
@@ -99,57 +115,101 @@ def run_make_targets(config: Config, results: Results, *, locator: bool = False)
         ]
         dask.compute(*tasks, scheduler="threads")
         zarr.consolidate_metadata(group.store)
-    logger.info("%d samples of %d x %d px in %s", len(samples), width, height, path)
+    size = (layout.width, layout.height)
+    logger.info("%d samples of %d x %d px in %s", len(samples), *size, path)
 
 
-def _collect_samples(labels: Labels, scale: float) -> list[_Sample]:
-    images, position = label_arrays(labels)
-    samples, problems = [], []
-    for name, split, keypoints in zip(images["image"], images["split"], position, strict=True):
-        path = Path(name)
-        try:
-            height, width = read_image(path).shape[:2]
-        except StoreError as error:
-            problems.append(str(error))
-            continue
-        fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
-        fit = FrameFit.of(height, width, scale)
-        samples.append(_Sample(path, fingerprint, split, keypoints, fit))
-    if problems:
-        raise LabelError("labelled images", problems)
-    return samples
+def _choose_contents(config: Config, labels: Labels, *, locator: bool) -> _Contents:
+    images = collect_images(labels, config.targets.scale)
+    if not config.top_down:
+        return _Contents(images, labels.skeleton, labels.individuals)
+    if labels.skeleton.unique_bodyparts:
+        raise ConfigError("config", [describe_unique_problem(labels.skeleton.unique_bodyparts)])
+    if locator:
+        return _Contents(find_centres(images), config.skeleton, labels.individuals)
+    window = config.locating.window
+    windows = cut_windows(images, labels.individuals, window, config.targets.scale)
+    return _Contents(windows, labels.skeleton, (SINGLE_INDIVIDUAL,), window)
+
+
+def _lay_out(config: Config, contents: _Contents) -> TargetLayout:
+    samples, skeleton, animals, window = contents
+    height = max(sample.fit.padded_size[0] for sample in samples)
+    width = max(sample.fit.padded_size[1] for sample in samples)
+    shape = map_shape(height, width, config.targets.stride)
+    several = config.individuals.max > 1
+    return TargetLayout(
+        height=height,
+        width=width,
+        rows=shape.rows,
+        columns=shape.columns,
+        stride=config.targets.stride,
+        scale=config.targets.scale,
+        refinement_scale=config.targets.location_refinement_scale,
+        skeleton=skeleton if several else skeleton.model_copy(update={"unique_bodyparts": ()}),
+        individuals=samples[0].position.shape[0],
+        samples_per_shard=min(config.targets.samples_per_shard, len(samples)),
+        edges=choose_fields(config, skeleton),
+        animals=animals,
+        identities=several and config.individuals.identity,
+        window=window,
+    )
 
 
 def _write_shard(
-    group: zarr.Group, start: int, samples: list[_Sample], settings: TargetSettings
+    group: zarr.Group, start: int, samples: list[Sample], settings: TargetSettings
 ) -> None:
     layout = group.attrs["layout"]
     size = (layout["height"], layout["width"])
     shape = MapShape(layout["rows"], layout["columns"], layout["stride"])
     keypoint = np.stack([one.fit.to_network(one.position) for one in samples])
+    more = Drawn(
+        len(layout["animals"]),
+        tuple((a, b) for a, b in layout["edges"]),
+        len(layout["animals"]) if layout["identities"] else 0,
+    )
     drawn = [
-        _to_stored(encode_targets(keypoint[first : first + DRAWN_AT_A_TIME], shape, settings))
+        encode_targets(keypoint[first : first + DRAWN_AT_A_TIME], shape, settings, more)
         for first in range(0, len(samples), DRAWN_AT_A_TIME)
     ]
+    maps = TargetMaps(*(_join(parts) for parts in zip(*drawn, strict=True)))
     block = TargetBlock(
-        image=np.stack([lay_frame(read_image(one.image), one.fit, size) for one in samples]),
+        image=np.stack([lay_frame(one.read(), one.fit, size) for one in samples]),
         keypoint=keypoint,
-        score_map=np.concatenate([maps.score for maps in drawn]),
-        location_refinement=np.concatenate([maps.offset for maps in drawn]),
-        refinement_mask=np.concatenate([maps.mask for maps in drawn]),
+        score_map=maps.score,
+        location_refinement=maps.offset,
+        refinement_mask=maps.mask,
+        part_affinity=maps.affinity,
+        part_affinity_mask=maps.affinity_mask,
+        identity=maps.identity,
     )
     write_block(group, start, block)
 
 
-def _to_stored(maps: TargetMaps) -> TargetMaps:
-    half = np.float16
-    return TargetMaps(maps.score.astype(half), maps.offset.astype(half), maps.mask)
+def choose_fields(config: Config, skeleton: Skeleton) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of bodyparts that get part affinity fields.
+
+    There are none for one animal, nor where each is looked at in a window of its own.
+
+    Raises
+    ------
+    ConfigError
+        If several animals have nothing to be put together by.
+    """
+    alone = config.individuals.max == 1 or config.top_down
+    if alone or len(skeleton.animal_indices) == 1:
+        return ()
+    if config.assembly.graph == "complete":
+        return skeleton.all_pairs
+    if not skeleton.edges:
+        problem = (
+            "`skeleton.edges`: several animals are put together along edges, and there are none: "
+            "list them, or set `assembly.graph: complete`"
+        )
+        raise ConfigError("config", [problem])
+    return skeleton.edge_indices
 
 
-def _hash_samples(samples: list[_Sample]) -> str:
-    return hash_settings(
-        {
-            str(number): [one.fingerprint, one.split, repr(one.position.tolist())]
-            for number, one in enumerate(samples)
-        }
-    )
+def _join(parts: tuple[NDArray[Any] | None, ...]) -> NDArray[Any] | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there) if there else None

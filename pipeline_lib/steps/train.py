@@ -14,8 +14,9 @@ from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.ranks import is_first_rank
 from pipeline_lib.core.settings import Config
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.publish import publish_file, publish_text
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets import TargetLayout, TargetStore
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         the first process; the others just end.
     """
     # Lightning and torch take seconds to import: only this verb pays.
+    from pipeline_lib.models.edge_choice import choose_used_edges  # noqa: PLC0415
     from pipeline_lib.models.export import export_onnx, save_weights  # noqa: PLC0415
     from pipeline_lib.models.training import TrainedNetwork, train_network  # noqa: PLC0415
 
@@ -55,7 +57,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     if locator:
         config, targets, files = config.for_locator(), results.locator_targets, files.locator
     store = TargetStore(targets)
-    skeleton = config.skeleton.with_bodyparts(store.layout.bodyparts)
+    layout = store.layout
     key = training_key(config, store)
     if is_first_rank():
         _claim_checkpoints(files, key)
@@ -63,7 +65,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         _await_claim(files, key)
     try:
         trained: TrainedNetwork = train_network(
-            targets, files, config.targets, config.training, skeleton
+            targets, files, config.targets, config.training, layout.skeleton
         )
     except PreemptedError:
         # One process reports: a launcher that sees another one fail may kill the first.
@@ -76,6 +78,9 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         save_weights(trained.network, part)
     with publish_file(files.network) as part:
         export_onnx(trained.network, config.targets.location_refinement_scale, part)
+    used_edges = tuple(range(len(layout.edges)))
+    if layout.edges and config.assembly.graph == "complete":
+        used_edges = choose_used_edges(trained.network, store)
     card = ModelCard(
         name=config.training.name,
         key=key,
@@ -85,7 +90,12 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         stride=config.targets.stride,
         scale=config.targets.scale,
         refinement_scale=config.targets.location_refinement_scale,
-        skeleton=skeleton,
+        skeleton=layout.skeleton,
+        individuals=name_places(layout),
+        edges=layout.edges,
+        used_edges=used_edges,
+        identities=layout.animals if layout.identities else (),
+        window=layout.window,
         mean=trained.network.backbone.mean,
         std=trained.network.backbone.std,
         network_sha256=hashlib.sha256(files.network.read_bytes()).hexdigest(),
@@ -107,6 +117,17 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     logger.info("network of %d steps in %s", trained.steps, files.folder)
 
 
+def name_places(layout: TargetLayout) -> tuple[str, ...]:
+    """Return the names of the places along the individual axis of what the network finds.
+
+    Which animal is in which place is not known before tracking, so places are numbered.
+    """
+    if len(layout.animals) <= 1:
+        return (SINGLE_INDIVIDUAL,)
+    animals = tuple(f"individual{number}" for number in range(1, len(layout.animals) + 1))
+    return (*animals, UNIQUE_INDIVIDUAL) if layout.skeleton.unique_bodyparts else animals
+
+
 def training_key(config: Config, store: TargetStore) -> str:
     """Return the hash of all that a trained network depends on."""
     training: dict[str, Any] = config.training.without_placement()
@@ -114,7 +135,7 @@ def training_key(config: Config, store: TargetStore) -> str:
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     # Edges are drawn, not learned; the bodyparts are in the store's key.
-    mirrored = {"symmetries": config.skeleton.symmetries}
+    mirrored = {"symmetries": store.layout.skeleton.symmetries}
     return hash_settings(training, mirrored, store.key, versions.TRAIN)
 
 

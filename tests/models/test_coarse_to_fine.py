@@ -19,6 +19,7 @@ from pipeline_lib.models.coarse_to_fine import (
     load_pose_predictor,
     locating_key,
 )
+from pipeline_lib.models.decoding import Located
 from pipeline_lib.models.prediction import Predictor, RuntimeOptions, load_predictor
 from tests.models.synthetic import write_tiny_model
 
@@ -48,7 +49,7 @@ class FindsLight:
                     weights = light[rows, columns]
                     position[number, channel] = np.average([columns, rows], 1, weights)
                     confidence[number, channel] = CERTAIN
-        return position, confidence
+        return Located(position[:, None], confidence[:, None])
 
 
 class Tells:
@@ -61,7 +62,7 @@ class Tells:
     def predict(self, frames):
         self.asked += len(frames)
         told = self.answers[[frame[0, 0, 0] for frame in frames]]
-        return told[:, :, :2].transpose(0, 2, 1)[..., None], told[:, :, 2:]
+        return Located(told[:, :, :2].transpose(0, 2, 1)[..., None], told[:, :, 2:])
 
 
 def make_card(scale=1.0):
@@ -103,7 +104,7 @@ def test_positions_do_not_depend_on_where_the_window_lies(x, y, points, off):
     if (0, 0) in animal:
         return
     predictor, _, runtime = build([near(*animal, off=off)])
-    position, confidence = predictor.predict([draw(*animal)])
+    position, confidence, _ = predictor.predict([draw(*animal)])
     assert position.dtype == confidence.dtype == np.float32
     assert position.shape == (1, 2, 3, 1)
     np.testing.assert_array_equal(position[0, :, :, 0].T, animal)
@@ -119,7 +120,7 @@ def test_windows_of_a_network_that_shrinks_frames(corner):
     animal = ((x + 40, y + 30), (x + 60, y + 55), (x + 50, y + 33))
     frame = draw(*animal, side=8, size=(400, 600))
     predictor, _, runtime = build([near(*animal)], scale=0.25)
-    position, _ = predictor.predict([frame])
+    position, *_ = predictor.predict([frame])
     # The middle of 8 px is 3.5 px from the first.
     np.testing.assert_allclose(position[0, :, :, 0].T, np.array(animal) + 3.5, atol=0.05)
     assert runtime.sizes == [(96, 96)]
@@ -145,7 +146,7 @@ def test_windows_of_a_network_that_shrinks_frames(corner):
 )
 def test_the_whole_frame_is_looked_at_when_in_doubt(told, counts):
     predictor, _, runtime = build([told])
-    position, confidence = predictor.predict([draw(*ANIMAL)])
+    position, confidence, _ = predictor.predict([draw(*ANIMAL)])
     np.testing.assert_array_equal(position[0, :, :, 0].T, ANIMAL)
     assert (confidence == CERTAIN).all()
     assert predictor.counts == counts
@@ -168,7 +169,7 @@ def test_a_bodypart_at_the_border_of_the_window_is_doubted():
 def test_a_bodypart_that_neither_sees_is_not_looked_for_again():
     """The blue one is hidden."""
     predictor, _, runtime = build([[*near(*ANIMAL[:2]), (5, 5, 0.2)]])
-    _, confidence = predictor.predict([draw(*ANIMAL[:2])])
+    _, confidence, _ = predictor.predict([draw(*ANIMAL[:2])])
     assert confidence[0, :, 0].tolist() == [CERTAIN, CERTAIN, UNCERTAIN]
     assert runtime.sizes == [(96, 96)]
 
@@ -187,7 +188,7 @@ def test_frames_of_every_kind_in_one_call():
         frame[0, 0] = 0
         frame[0, 0, 0] = number
     dark = build(answers)[0]
-    position, confidence = dark.predict(frames)
+    position, confidence, _ = dark.predict(frames)
     assert dark.counts == LookCounts(4, not_found=1, cut=1)
     for number, frame in enumerate(frames):
         alone = build(answers)[0].predict([frame])
@@ -199,20 +200,20 @@ def test_frames_of_every_kind_in_one_call():
 
 def test_small_frames_are_looked_at_as_they_are():
     predictor, locator, runtime = build([near(*ANIMAL)])
-    position, _ = predictor.predict([draw((10, 20), (30, 40), (50, 60), size=(90, 80))])
+    position, *_ = predictor.predict([draw((10, 20), (30, 40), (50, 60), size=(90, 80))])
     assert position[0, :, :, 0].T.tolist() == [[10, 20], [30, 40], [50, 60]]
     assert locator.asked == 0
     assert runtime.sizes == [(96, 96)]
     # Only one side is smaller than the window.
     wide = ((200, 20), (220, 40), (210, 30))
     predictor, locator, runtime = build([near(*wide)])
-    position, _ = predictor.predict([draw(*wide, size=(90, 400))])
+    position, *_ = predictor.predict([draw(*wide, size=(90, 400))])
     assert position[0, :, :, 0].T.tolist() == [list(point) for point in wide]
     assert (locator.asked, runtime.sizes) == (1, [(96, 96)])
 
 
 def test_no_frames_are_no_poses():
-    position, confidence = build([near(*ANIMAL)])[0].predict([])
+    position, confidence, _ = build([near(*ANIMAL)])[0].predict([])
     assert (position.shape, confidence.shape) == ((0, 2, 3, 1), (0, 3, 1))
 
 
@@ -221,7 +222,7 @@ def test_callers_in_several_threads_are_all_counted():
     frame = draw(*ANIMAL)
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(predictor.predict, [[frame] * 3] * 40))
-    for position, _ in results:
+    for position, *_ in results:
         np.testing.assert_array_equal(position[2, :, :, 0].T, ANIMAL)
     assert predictor.counts == LookCounts(120)
 
@@ -245,7 +246,7 @@ def test_what_is_loaded_follows_the_settings(files):
     frames = list(np.random.default_rng(0).integers(0, 255, (2, 128, 160, 3), np.uint8))
     sure = SETTINGS.model_copy(update={"pcutoff": 1.0})
     never = load_pose_predictor(files, ONNX, sure)
-    for ours, theirs in zip(never.predict(frames), plain.predict(frames), strict=True):
+    for ours, theirs in zip(never.predict(frames)[:2], plain.predict(frames)[:2], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert never.counts == LookCounts(2, not_found=2)
 
@@ -263,7 +264,7 @@ def test_few_whole_frames_do_not_fill_a_large_batch(files, monkeypatch, batch, s
     predictor = load_pose_predictor(files, replace(ONNX, batch_size=batch), sure)
     assert [one.batch_size for one in loaded] == sizes
     frames = list(np.random.default_rng(0).integers(0, 255, (2, 128, 160, 3), np.uint8))
-    position, _ = predictor.predict(frames)
+    position, *_ = predictor.predict(frames)
     # It is the network, not its locator.
     np.testing.assert_allclose(position, load_predictor(files, ONNX).predict(frames)[0], atol=1e-3)
 

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.io.targets import TargetStore
-from pipeline_lib.models.data import FILLER, GlobalBatches, PoseData, StoredSamples, share_samples
+from pipeline_lib.models.data import (
+    FILLER,
+    Batch,
+    GlobalBatches,
+    PoseData,
+    StoredSamples,
+    cut_centre,
+    share_samples,
+)
+from pipeline_lib.models.targets import TargetMaps
 from pipeline_lib.steps.make_targets import run_make_targets
 from tests.models.synthetic import tiny_config, write_tiny_labels
 
@@ -154,3 +163,21 @@ def test_no_frame_to_train_on(tmp_path):
     with pytest.raises(ModelError, match=r"no frame to train on; see training\.split"):
         PoseData(results.targets, 2, 0)
     assert len(StoredSamples(results.targets, "test", with_maps=True)) == 2
+
+
+def test_the_middle_of_a_sample_with_its_part_of_the_maps():
+    """64 x 96 px in cells of 8: 32 px in the middle begin at 16 and 32 px, 2 and 4 cells."""
+    image = torch.arange(2 * 64 * 96 * 3, dtype=torch.int32).reshape(2, 64, 96, 3)
+    keypoint = torch.tensor([[[[40.0, 20.0], [0.0, 70.0], [float("nan")] * 2]]] * 2)
+    maps = torch.arange(2 * 3 * 8 * 12).reshape(2, 3, 8, 12)
+    offset = torch.stack([maps, -maps], 2)
+    batch = Batch(image, keypoint, torch.arange(2), TargetMaps(maps, offset, maps > 9))
+    middle = cut_centre(batch, 32, 8)
+    assert torch.equal(middle.image, image[:, 16:48, 32:64])
+    assert middle.keypoint[0, 0, :2].tolist() == [[8.0, 4.0], [-32.0, 54.0]]
+    assert torch.isnan(middle.keypoint[:, :, 2]).all()
+    assert torch.equal(middle.maps.score, maps[:, :, 2:6, 4:8])
+    assert torch.equal(middle.maps.offset, offset[:, :, :, 2:6, 4:8])
+    assert torch.equal(middle.maps.mask, maps[:, :, 2:6, 4:8] > 9)
+    assert middle.maps.affinity is None
+    assert cut_centre(batch._replace(maps=None), 32, 8).maps is None

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from pipeline_lib.models.losses import location_refinement_loss, score_map_loss
+from pipeline_lib.models.losses import (
+    identity_loss,
+    location_refinement_loss,
+    part_affinity_loss,
+    score_map_loss,
+)
 
 
 def test_score_map_loss_by_hand():
@@ -80,3 +85,27 @@ def test_no_offset_drawn_costs_nothing():
     loss.backward()
     assert loss.item() == 0.0
     assert not offset.grad.any()
+
+
+def test_part_affinity_counts_cells_of_the_edge_and_little_elsewhere():
+    """One cell of two has an edge: Huber of 0.5 in x; elsewhere 1 in y, at a twentieth."""
+    field = torch.zeros(1, 1, 2, 1, 2)
+    field[0, 0, :, 0, 0] = torch.tensor([0.5, 0.0])
+    field[0, 0, :, 0, 1] = torch.tensor([0.0, 1.0])
+    target = torch.zeros(1, 1, 2, 1, 2)
+    target[0, 0, 0, 0, 0] = 1.0
+    mask = torch.tensor([[[[True, False]]]])
+    expected = (0.125 + 0.05 * 0.5) / 2
+    assert part_affinity_loss(field, target, mask).item() == pytest.approx(expected)
+    nothing = torch.zeros_like(mask)
+    assert part_affinity_loss(field, target, nothing).item() == 0.0
+
+
+def test_identity_is_asked_where_somebody_is():
+    """Logits 0, 0 are a half each: log 2 where somebody is, nothing elsewhere."""
+    logit = torch.zeros(1, 2, 1, 3)
+    logit[0, 0, 0, 2] = 100.0
+    target = torch.zeros(1, 2, 1, 3)
+    target[0, 1, 0, 0] = 1.0
+    assert identity_loss(logit, target).item() == pytest.approx(0.6931472)
+    assert identity_loss(logit, torch.zeros_like(target)).item() == 0.0

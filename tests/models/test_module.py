@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from pipeline_lib.core.settings import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.score_maps import map_shape
-from pipeline_lib.models.data import Batch
+from pipeline_lib.models.data import FILLER, Batch
 from pipeline_lib.models.module import PoseTraining, warm_up_then_cosine
-from pipeline_lib.models.targets import encode_targets
+from pipeline_lib.models.targets import Drawn, encode_targets
 
 NAN = float("nan")
 TARGETS = TargetSettings(scale=0.5, sigma=5.0)
@@ -40,6 +40,7 @@ class FixedNetwork(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.outputs = ("score", "offset")
         self.factor = nn.Parameter(torch.ones(2, 2))
         self.bias = nn.Parameter(torch.zeros(2))
 
@@ -117,3 +118,24 @@ def test_crops_are_taken_around_a_labelled_keypoint():
     assert whole._training_size(batch.image) == (64, 96)
     # A crop larger than the image is the image.
     assert make_module(crop=256)._training_size(batch.image) == (64, 96)
+
+
+def make_windows(window, **training):
+    settings = TrainingSettings(**training)
+    skeleton = Skeleton(bodyparts=("a", "b"))
+    return PoseTraining(FixedNetwork(), TARGETS, settings, skeleton, Drawn(window=window))
+
+
+def test_windows_are_taken_around_the_middle_of_the_sample():
+    """Which is the animal's, wherever its keypoints are; one that it lacks is nowhere."""
+    module = make_windows(32)
+    points = torch.tensor([[[[10.0, 20.0], [NAN, NAN]]]])
+    batch = Batch(torch.zeros(1, 64, 64, 3), points, torch.arange(1), None)
+    streams = [np.random.default_rng(0)]
+    assert module._choose_anchors(batch, streams).tolist() == [[31.5, 31.5]]
+    assert module._training_size(batch.image) == (32, 32)
+    assert module._find_present(batch, points).tolist() == [[True, True]]
+    filler = batch._replace(sample=torch.tensor([FILLER]))
+    assert module._find_present(filler, points).tolist() == [[False, False]]
+    # The one animal of a whole image may have bodyparts that nobody labelled.
+    assert make_module()._find_present(batch, points).tolist() == [[True, False]]

@@ -14,6 +14,7 @@ from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings import InferenceSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.decoding import Located
 from pipeline_lib.models.prediction import (
     Predictor,
     RuntimeOptions,
@@ -38,10 +39,10 @@ class FixedRuntime:
 
     def locate(self, frames):
         self.batches.append(frames.copy())
-        position = np.zeros((len(frames), len(BODYPARTS), 2), np.float32)
+        position = np.zeros((len(frames), 1, len(BODYPARTS), 2), np.float32)
         position[..., 0] = np.arange(len(BODYPARTS))
-        position[..., 1] = frames[:, :1, 0, 0]
-        return position, np.full(position.shape[:2], 0.5, np.float32)
+        position[..., 1] = frames[:, :1, :1, 0]
+        return Located(position, np.full(position.shape[:3], 0.5, np.float32))
 
 
 def make_frames(values, height=100, width=150):
@@ -51,7 +52,7 @@ def make_frames(values, height=100, width=150):
 def test_positions_are_in_pixels_of_the_frame():
     """At half size, network pixel n has its centre at frame pixel 2n + 0.5."""
     runtime = FixedRuntime()
-    position, confidence = Predictor(CARD, runtime).predict(make_frames([10, 11]))
+    position, confidence, _ = Predictor(CARD, runtime).predict(make_frames([10, 11]))
     assert [batch.shape for batch in runtime.batches] == [(1, 64, 96, 3)] * 2
     assert position[1, :, :, 0].tolist() == [[0.5, 2.5, 4.5], [22.5, 22.5, 22.5]]
     assert position[0, 1, :, 0].tolist() == [20.5, 20.5, 20.5]
@@ -61,7 +62,7 @@ def test_positions_are_in_pixels_of_the_frame():
 
 def test_every_pass_is_of_one_size():
     runtime = FixedRuntime()
-    position, _ = Predictor(CARD, runtime, batch_size=4).predict(make_frames([1, 2, 3, 4, 5, 6]))
+    position, *_ = Predictor(CARD, runtime, batch_size=4).predict(make_frames([1, 2, 3, 4, 5, 6]))
     assert [batch.shape[0] for batch in runtime.batches] == [4, 4]
     assert [batch[:, 0, 0, 0].tolist() for batch in runtime.batches] == [[1, 2, 3, 4], [5, 6, 0, 0]]
     assert position[:, 1, 0, 0].tolist() == [2.5, 4.5, 6.5, 8.5, 10.5, 12.5]
@@ -74,7 +75,7 @@ def test_every_pass_is_of_one_size():
 )
 def test_each_frame_has_its_own_result_in_any_batch_and_thread(values, batch_size, parallel):
     predictor = Predictor(CARD, FixedRuntime(), batch_size, parallel)
-    position, confidence = predictor.predict(make_frames(values, 8, 8))
+    position, confidence, _ = predictor.predict(make_frames(values, 8, 8))
     assert position.shape == (len(values), 2, 3, 1)
     assert confidence.shape == (len(values), 3, 1)
     assert position[:, 1, 2, 0].tolist() == [2 * value + 0.5 for value in values]

@@ -13,6 +13,7 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.models import torch_runtime
 from pipeline_lib.models.card import read_card
+from pipeline_lib.models.decoding import MapDecoder
 from pipeline_lib.models.openvino_runtime import OpenVinoRuntime
 from pipeline_lib.models.prediction import RuntimeOptions, load_predictor
 from pipeline_lib.models.torch_runtime import TorchRuntime
@@ -40,11 +41,13 @@ def make_frames(count, height=100, width=150):
 
 
 def join(parts):
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return tuple(
+        np.concatenate(arrays) for arrays in zip(*(part[:2] for part in parts), strict=True)
+    )
 
 
 def assert_same_bytes(found, wanted):
-    for a, b in zip(found, wanted, strict=True):
+    for a, b in zip(found[:2], wanted[:2], strict=True):
         assert a.dtype == b.dtype == np.float32
         np.testing.assert_array_equal(a, b)
 
@@ -53,8 +56,8 @@ def assert_same_bytes(found, wanted):
 def test_runtimes_agree(model, other):
     """In float32: in bfloat16 confidences are 1e-3 apart."""
     frames = make_frames(8)
-    wanted, confidence = load_predictor(model, RuntimeOptions("onnx")).predict(frames)
-    found, other_confidence = load_predictor(model, RuntimeOptions(other)).predict(frames)
+    wanted, confidence, _ = load_predictor(model, RuntimeOptions("onnx")).predict(frames)
+    found, other_confidence, _ = load_predictor(model, RuntimeOptions(other)).predict(frames)
     np.testing.assert_allclose(found, wanted, atol=1e-3)
     np.testing.assert_allclose(other_confidence, confidence, atol=1e-5)
     # A network that says the same of every frame would agree with anything.
@@ -76,9 +79,9 @@ def test_grouping_and_threads_change_no_byte(model, runtime):
 
 def test_the_batch_size_changes_no_position(model, runtime):
     frames = make_frames(7)
-    wanted, confidence = load_predictor(model, RuntimeOptions(runtime)).predict(frames)
+    wanted, confidence, _ = load_predictor(model, RuntimeOptions(runtime)).predict(frames)
     predictor = load_predictor(model, RuntimeOptions(runtime, batch_size=3, threads=1))
-    position, own_confidence = predictor.predict(frames)
+    position, own_confidence, _ = predictor.predict(frames)
     np.testing.assert_allclose(position, wanted, atol=1e-3)
     np.testing.assert_allclose(own_confidence, confidence, atol=1e-5)
     # The last batch is filled up, so its frame has company of another kind.
@@ -89,9 +92,9 @@ def test_the_batch_size_changes_no_position(model, runtime):
 def test_bfloat16_is_close(model, name):
     """The best of near ties may be another cell in an untrained network, its score may not."""
     frames = make_frames(8)
-    wanted, confidence = load_predictor(model, RuntimeOptions(name)).predict(frames)
+    wanted, confidence, _ = load_predictor(model, RuntimeOptions(name)).predict(frames)
     lower = load_predictor(model, RuntimeOptions(name, "bfloat16"))
-    position, own_confidence = lower.predict(frames)
+    position, own_confidence, _ = lower.predict(frames)
     np.testing.assert_allclose(own_confidence, confidence, atol=0.02)
     far = np.linalg.norm(position - wanted, axis=1)
     assert np.median(far) < 0.5
@@ -102,15 +105,15 @@ def test_bfloat16_is_close(model, name):
 
 def test_last_layers_stay_in_float32(model):
     """In bfloat16 a confidence near 1 would be a multiple of 1/256."""
-    _, confidence = TorchRuntime(model.weights, read_card(model.card), "bfloat16").locate(
-        np.stack(make_frames(4, 64, 96))
-    )
+    card = read_card(model.card)
+    runtime = TorchRuntime(model.weights, MapDecoder(card), "bfloat16")
+    _, confidence, _ = runtime.locate(np.stack(make_frames(4, 64, 96)))
     rounded = torch.from_numpy(confidence).bfloat16().float().numpy()
     assert (rounded != confidence).mean() > 0.5
 
 
 def test_videos_of_many_sizes_do_not_fill_the_memory(model):
-    runtime = OpenVinoRuntime(model.network, read_card(model.card))
+    runtime = OpenVinoRuntime(model.network, MapDecoder(read_card(model.card)))
     first = runtime.locate(np.stack(make_frames(1, 32, 32)))
     for width in (64, 96, 128, 160, 192):
         runtime.locate(np.stack(make_frames(1, 32, width)))
@@ -144,8 +147,9 @@ calls = []
 sys.addaudithook(lambda event, _: calls.append(event) if event.startswith("socket.") else None)
 from pathlib import Path
 from pipeline_lib.models.card import read_card
+from pipeline_lib.models.decoding import MapDecoder
 from pipeline_lib.models.openvino_runtime import OpenVinoRuntime
-OpenVinoRuntime(Path({str(model.network)!r}), read_card(Path({str(model.card)!r})))
+OpenVinoRuntime(Path({str(model.network)!r}), MapDecoder(read_card(Path({str(model.card)!r}))))
 import openvino
 assert "openvino_telemetry" not in sys.modules
 assert not calls, calls
@@ -157,8 +161,9 @@ assert not calls, calls
 
 
 def test_float16_needs_a_gpu(model):
+    decoder = MapDecoder(read_card(model.card))
     with pytest.raises(ModelError, match=r"float16 needs a GPU .* set bfloat16 or float32"):
-        TorchRuntime(model.weights, read_card(model.card), "float16", device="cpu")
+        TorchRuntime(model.weights, decoder, "float16", device="cpu")
 
 
 def test_compiling_is_pytorchs(model, monkeypatch):
@@ -170,9 +175,9 @@ def test_compiling_is_pytorchs(model, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compile_network)
     options = RuntimeOptions("torch", compile=True)
-    position, _ = load_predictor(model, options).predict(make_frames(1))
+    position, *_ = load_predictor(model, options).predict(make_frames(1))
     assert len(compiled) == 1
-    wanted, _ = load_predictor(model, dataclasses.replace(options, compile=False)).predict(
+    wanted, *_ = load_predictor(model, dataclasses.replace(options, compile=False)).predict(
         make_frames(1)
     )
     np.testing.assert_array_equal(position, wanted)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from pipeline_lib.models.decoding import Located
 from pipeline_lib.models.shared_prediction import SharedPredictor
 
 
@@ -28,7 +29,7 @@ class Echo:
         values = np.array([frame[0, 0, 0] for frame in frames], np.float32)
         if (values == 255).any():
             raise ValueError("a white frame")
-        return np.broadcast_to(values[:, None], (len(frames), 2)), values
+        return Located(np.broadcast_to(values[:, None], (len(frames), 2)), values)
 
 
 def make_frames(*values, side=4):
@@ -43,7 +44,7 @@ def test_each_caller_gets_its_own():
     ]
     with ThreadPoolExecutor(16) as pool:
         results = list(pool.map(shared.predict, groups))
-    for first, (position, confidence) in zip(range(0, 200, 5), results, strict=True):
+    for first, (position, confidence, _) in zip(range(0, 200, 5), results, strict=True):
         np.testing.assert_array_equal(confidence, np.arange(first, first + 5))
         np.testing.assert_array_equal(position[:, 1], np.arange(first, first + 5))
 

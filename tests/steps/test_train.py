@@ -341,7 +341,7 @@ def test_it_learns(tmp_path):
     assert loss[-3:].mean() < 0.5 * loss[:3].mean()
     points = np.array([[20.0, 40.0], [44.0, 20.0], [30.0, 12.0]])
     predictor = load_predictor(results.model("pose"), RuntimeOptions("onnx", threads=1))
-    position, _ = predictor.predict([draw_discs(points, (64, 64))])
+    position, *_ = predictor.predict([draw_discs(points, (64, 64))])
     assert np.linalg.norm(position[0, :, :, 0].T - points, axis=1).max() < 8.0
 
 
