@@ -3,7 +3,8 @@
 In the processing module ``behavior`` there is one ``PoseEstimation`` for each individual, named
 after it, with one ``PoseEstimationSeries`` for each bodypart. All series have every frame of the
 video, and link to the one array of timestamps, that of the video itself (acquisition
-``source_video``).
+``source_video``). sleap-io's own NWB files have frames without a point left out and rates rounded,
+and it reads no others: it is not used here.
 """
 
 import uuid
