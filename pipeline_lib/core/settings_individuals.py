@@ -19,7 +19,8 @@ class IndividualSettings(Settings):
     method: Literal["bottom-up", "top-down"] = Field(
         "bottom-up",
         description="With several individuals: `bottom-up` finds all bodyparts and joins those of "
-        "each animal; `top-down` finds the animals and looks at a window around each.",
+        "each animal along `skeleton.edges`; `top-down` finds the animals by a network of its own "
+        "and looks at a window around each (`locating`), and needs no edges.",
     )
     identity: bool = Field(
         default=False,
@@ -36,7 +37,10 @@ class IndividualSettings(Settings):
 
 
 class AssemblySettings(Settings):
-    """Joining located bodyparts into individuals (several individuals, bottom-up)."""
+    """Joining located bodyparts into individuals (several individuals).
+
+    Top-down, where a window shows whose they are, only `pcutoff` and `min_keypoints` are used.
+    """
 
     graph: Literal["skeleton", "complete"] = Field(
         "skeleton",
@@ -51,13 +55,18 @@ class AssemblySettings(Settings):
         3, description="Individuals with fewer keypoints are left out (at most all bodyparts)."
     )
 
-    def what_matters(self) -> dict[str, Any]:
+    def what_matters(self, *, top_down: bool = False) -> dict[str, Any]:
         """Return what poses depend on besides the network."""
-        return self.model_dump(mode="json", exclude={"graph"})
+        exclude = {"graph", "min_affinity"} if top_down else {"graph"}
+        return self.model_dump(mode="json", exclude=exclude)
 
 
 class TrackingSettings(Settings):
-    """Following individuals from frame to frame (several individuals)."""
+    """Following individuals from frame to frame (several individuals).
+
+    Poses that are one animal beyond doubt become tracklets; these are joined to tracks over the
+    whole video, at most `individuals.max` at a time.
+    """
 
     similarity: Literal["oks", "ellipse", "centroid"] = Field(
         "oks", description="What is compared: keypoints, ellipses around them, or their centres."
@@ -66,17 +75,30 @@ class TrackingSettings(Settings):
         "kalman", description="Where an individual is expected: by its velocity, or where it was."
     )
     min_similarity: Fraction = Field(
-        0.1, description="Similarity below which two poses are not joined into one tracklet."
+        0.5,
+        description="Poses that are less alike than this share of what is usual between frames are "
+        "not one tracklet.",
+    )
+    max_rival: Fraction = Field(
+        0.7,
+        description="A tracklet ends where another choice is more than this share as good as the "
+        "best one; tracks that go on nevertheless are flagged as uncertain there.",
     )
     max_gap: Annotated[int, Field(ge=0)] = Field(
         5, description="Longest gap in frames within a tracklet."
     )
     min_length: PositiveInt = Field(
-        5, description="Tracklets of fewer frames are taken for false detections."
+        5,
+        description="A track is made of tracklets of at least so many poses; shorter ones only "
+        "fill its gaps, and are taken for false detections elsewhere.",
     )
     max_stitch_gap: PositiveInt = Field(
-        250, description="Longest gap in frames between tracklets that are joined to one track."
+        250, description="Longest gap in frames across which tracklets are compared and joined."
     )
     segment_frames: PositiveInt = Field(
         2000, description="Frames whose tracklets are made at once; tracks do not depend on it."
     )
+
+    def what_matters(self) -> dict[str, Any]:
+        """Return what tracks depend on: not the parts in which they are made."""
+        return self.model_dump(mode="json", exclude={"segment_frames"})
