@@ -144,7 +144,7 @@ DIVISIONS = {
     "block": Division(
         (Clip("two_flies", range(FRAMES)), Clip("three_flies", range(80), range(96, FRAMES))),
         block_frames=16,
-        epochs=30,
+        epochs=24,
     ),
     # A single fly hardly moves.
     "clip": Division(
@@ -154,7 +154,7 @@ DIVISIONS = {
             Clip("three_flies", range(0), range(FRAMES)),
         ),
         block_frames=FRAMES,
-        epochs=40,
+        epochs=32,
     ),
 }
 
