@@ -1,0 +1,170 @@
+"""Pickles that others wrote, without running what they say: arrays, numbers, text, containers.
+
+A pickle is a program that may call anything. Here it gets only stand-ins of NumPy's rebuilding
+functions, which check what they are given, and Python's own containers.
+"""
+
+import math
+import pickle
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+
+_CONTAINERS = {
+    "set": set,
+    "frozenset": frozenset,
+    "bytes": bytes,
+    "bytearray": bytearray,
+}
+# NumPy 2 and older versions.
+_NUMPY = ("numpy", "numpy.core", "numpy._core")
+_KINDS = "biufUS"  # numbers and text, no objects
+
+
+class _ForbiddenError(Exception):
+    """A class that is not on the list."""
+
+
+class _Dtype:
+    """Data type: its code and, with its state, its byte order."""
+
+    def __init__(self, code: str | bytes, *_flags: object) -> None:
+        self.value = np.dtype(code.decode() if isinstance(code, bytes) else code)
+        if self.value.kind not in _KINDS or self.value.fields or self.value.subdtype:
+            raise _ForbiddenError(f"numpy.dtype({code!r})")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        if order == ">":
+            self.value = self.value.newbyteorder(">")
+        elif order == "<":
+            self.value = self.value.newbyteorder("<")
+
+
+class LoadedArray:
+    """An array that was pickled in NumPy's own way; `value` holds it.
+
+    Attributes
+    ----------
+    value
+        The array, read-only.
+    """
+
+    value: NDArray[Any]
+
+    def __init__(self, *_arguments: object) -> None:
+        self.value = np.empty(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shape, dtype, is_fortran, data = state[-4:]
+        if isinstance(data, str):
+            data = data.encode("latin1")
+        self.value = _read_buffer(data, dtype, shape, "F" if is_fortran else "C")
+
+
+def _read_buffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> NDArray[Any]:
+    if len(data) != math.prod(shape) * dtype.value.itemsize:
+        raise ValueError(f"{len(data)} bytes for an array {shape} of {dtype.value}")
+    if not dtype.value.itemsize:  # texts of no letter
+        return np.zeros(shape, dtype.value)
+    values = np.frombuffer(data, dtype.value)
+    return values.reshape(shape, order="F" if order == "F" else "C")
+
+
+def _read_scalar(dtype: _Dtype, data: bytes | str = b"") -> Any:  # noqa: ANN401
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return _read_buffer(raw, dtype, (1,), "C")[0]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Bytes of protocols 0 to 2, which know texts only."""
+    if encoding not in ("latin1", "latin-1"):
+        raise _ForbiddenError(f"_codecs.encode to {encoding}")
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds what is on the list, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+        """Return the stand-in of a class or function."""
+        if module in ("builtins", "__builtin__") and name in _CONTAINERS:
+            return _CONTAINERS[name]
+        known: dict[tuple[str, str], Any] = {
+            ("collections", "OrderedDict"): dict,
+            ("_codecs", "encode"): _encode,
+            ("numpy", "ndarray"): LoadedArray,
+            ("numpy", "dtype"): _Dtype,
+        }
+        for package in _NUMPY[1:]:
+            known[f"{package}.multiarray", "_reconstruct"] = LoadedArray
+            known[f"{package}.multiarray", "scalar"] = _read_scalar
+            known[f"{package}.numeric", "_frombuffer"] = _read_buffer
+        if (module, name) not in known:
+            raise _ForbiddenError(f"{module}.{name}")
+        return known[module, name]
+
+
+def load_pickle(path: Path) -> Any:  # noqa: ANN401
+    """Load a pickle of plain containers, numbers, texts and NumPy arrays.
+
+    Parameters
+    ----------
+    path
+        A pickle of any protocol.
+
+    Returns
+    -------
+    Any
+        What it holds; arrays are `LoadedArray` or NumPy arrays: see `as_array`.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read, is no pickle or a damaged one, or names any other class,
+        which is not loaded.
+    """
+    try:
+        with path.open("rb") as file:
+            return _load(file, path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _load(file: IO[bytes], path: Path) -> Any:  # noqa: ANN401
+    try:
+        return _Unpickler(file).load()
+    except _ForbiddenError as error:
+        raise StoreError(
+            f"{path}: names {error}, which is not loaded from a file, since it could run "
+            "anything; expected only arrays, numbers, texts and containers"
+        ) from None
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - damaged pickles raise nearly everything
+        raise StoreError(
+            f"{path}: expected a whole pickle, which this is not ({type(error).__name__}: "
+            f"{error}); write or copy it again"
+        ) from None
+
+
+def as_array(value: Any) -> NDArray[Any]:  # noqa: ANN401
+    """Return an array, pickled or made of numbers and lists of them.
+
+    Raises
+    ------
+    ValueError
+        If it is made of anything else, or of lists of different length.
+    """
+    if isinstance(value, LoadedArray):
+        return value.value
+    if isinstance(value, list | tuple):
+        value = [as_array(item) for item in value]
+    array = np.asarray(value)
+    if array.dtype.kind not in _KINDS:
+        raise ValueError(f"expected numbers, found {type(value).__name__}")
+    return array

@@ -1,0 +1,211 @@
+"""Assembly: which peaks of a frame belong to the same animal.
+
+All frames go through the same steps in lockstep:
+
+1. The most confident peaks of each bodypart, as many as there are animals, are linked along
+   each edge, one to one, with the greatest sum of affinities (`assembly_links`).
+2. Linked peaks are merged into clusters, those first that most speaks for; all edges between
+   two clusters count together, so that in a graph with many edges single wrong links are
+   outvoted (`assembly_merging`).
+3. Clusters that no edge joins, since the keypoints between them were not found, are merged with
+   the nearest, if no other is nearly as near (`assembly_gaps`).
+4. The clusters with the best scores are the animals (`assembly_selection`).
+5. Peaks that are left over, less confident ones too, fill gaps of the animals that they agree
+   with (`assembly_filling`).
+
+Steps 1 and 2 agree with DeepLabCut's assembler [1]_ where links do not contradict each other.
+
+References
+----------
+.. [1] Lauer et al., Nature Methods 19:496, 2022: data-driven assembly of animals.
+.. [2] Cao et al., CVPR 2017 (OpenPose): one-to-one links along each edge.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.kernels.assembly_filling import fill_gaps
+from pipeline_lib.kernels.assembly_gaps import merge_nearest
+from pipeline_lib.kernels.assembly_links import (
+    FloatArray,
+    Graph,
+    IntArray,
+    Peaks,
+    link_peaks,
+    make_graph,
+    sort_peaks,
+)
+from pipeline_lib.kernels.assembly_merging import merge_by_affinity
+from pipeline_lib.kernels.assembly_selection import Limits, select_individuals
+
+# Less confident peaks of each bodypart, besides one for each animal, that may fill a gap.
+SPARE_PEAKS = 8
+# Weights between all peaks of the frames that go in lockstep; some megabytes.
+_WEIGHTS_AT_A_TIME = 2**20
+_MOST_FRAMES = 512
+
+
+class Assemblies(NamedTuple):
+    """Individuals of each frame, best score first; their places say nothing of who they are.
+
+    Attributes
+    ----------
+    position
+        Shape (frame, individual, keypoint, 2), float32, px as the peaks; NaN where missing.
+    confidence
+        Shape (frame, individual, keypoint), float32: that of the peak; 0 where missing.
+    score
+        Shape (frame, individual), float32: mean affinity of the individual's links, times the
+        share of its bodyparts that were found before gaps were filled (step 5); of one without
+        links the mean confidence instead of the affinity. NaN where there is no individual.
+    """
+
+    position: FloatArray
+    confidence: FloatArray
+    score: FloatArray
+
+
+def assemble_individuals(  # noqa: PLR0913 - the settings of an assembly, by name
+    position: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    affinity: NDArray[np.floating],
+    edges: Sequence[tuple[int, int]],
+    *,
+    individuals: int,
+    min_affinity: float,
+    min_keypoints: int,
+    unique: Sequence[int] = (),
+    pcutoff: float = 0.0,
+    max_overlap: float = 1.0,
+) -> Assemblies:
+    """Put peaks together to individuals.
+
+    Every frame is treated by itself. The result does not depend on the order of peaks and edges;
+    of peaks of equal confidence those further left, then further up, are preferred.
+
+    Parameters
+    ----------
+    position
+        Shape (frame, keypoint, peak, 2), px of any scale; NaN where there is no peak.
+    confidence
+        Shape (frame, keypoint, peak); NaN where there is no peak.
+    affinity
+        Shape (frame, edge, peak of the first keypoint, peak of the second); NaN: not to be linked.
+        1 is full agreement; 0 and less speak against a link.
+    edges
+        Pairs of places on the keypoint axis, each pair once, none of a unique bodypart. Bodyparts
+        that no path of edges joins go to the nearest animal, if no other is nearly as near.
+    individuals
+        Most animals in a frame. With one, the most confident peak of each bodypart is taken,
+        whatever the affinities.
+    min_affinity
+        Pairs with a lower affinity are not linked.
+    min_keypoints
+        Clusters of fewer keypoints are no animals; at most the number of bodyparts is asked for.
+    unique
+        Places of unique bodyparts on the keypoint axis: they belong to no animal and are NaN.
+    pcutoff
+        Peaks of a lower confidence are left out.
+    max_overlap
+        Below 1: of two individuals that both have at least this share of their keypoints in the
+        rectangle that is common to both, only the better one is kept, as DeepLabCut does with 0.8;
+        animals that lie on each other may be lost.
+
+    Returns
+    -------
+    Assemblies
+        Of each bodypart the `individuals` most confident peaks are put together; so many and
+        `SPARE_PEAKS` more can fill gaps; others are not looked at. Two animals whose peaks all
+        coincide are one.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or edges or unique bodyparts are not as above.
+    """
+    _check_shapes(position, confidence, affinity, edges)
+    frames, keypoints, count, _ = position.shape
+    bodyparts = [place for place in range(keypoints) if place not in set(unique)]
+    if len(bodyparts) != keypoints - len(unique):
+        raise ValueError(f"unique bodyparts {list(unique)} are not places among {keypoints}")
+    graph = make_graph(edges, bodyparts)
+    limits = Limits(individuals, min_affinity, min(min_keypoints, len(bodyparts)), max_overlap)
+    found = Assemblies(
+        np.full((frames, individuals, keypoints, 2), np.nan, np.float32),
+        np.zeros((frames, individuals, keypoints), np.float32),
+        np.full((frames, individuals), np.nan, np.float32),
+    )
+    if not bodyparts or not count:
+        return found
+    nodes = len(bodyparts) * min(count, individuals)
+    step = min(max(_WEIGHTS_AT_A_TIME // nodes**2, 1), _MOST_FRAMES)
+    for start in range(0, frames, step):
+        part = slice(start, start + step)
+        points = np.asarray(position[part][:, bodyparts], np.float32)
+        values = np.asarray(confidence[part][:, bodyparts], np.float32)
+        there = np.isfinite(points).all(axis=-1) & (values >= pcutoff)
+        peaks = sort_peaks(
+            np.where(there[..., None], points, np.float32(np.nan)),
+            np.where(there, values, np.float32(-np.inf)),
+            np.asarray(affinity[part], np.float32),
+            graph,
+            individuals + SPARE_PEAKS,
+        )
+        some = _assemble(peaks, graph, limits)
+        found.position[part, :, bodyparts] = some.position
+        found.confidence[part, :, bodyparts] = some.confidence
+        found.score[part] = some.score
+    return found
+
+
+def _check_shapes(
+    position: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    affinity: NDArray[np.floating],
+    edges: Sequence[tuple[int, int]],
+) -> None:
+    frames, _, count, _ = position.shape
+    expected = {
+        "position": (position.shape, (*confidence.shape, 2)),
+        "affinity": (affinity.shape, (frames, len(edges), count, count)),
+    }
+    for name, (found, wanted) in expected.items():
+        if found != wanted:
+            raise ValueError(f"{name} has shape {found}, expected {wanted}")
+
+
+def _assemble(peaks: Peaks, graph: Graph, limits: Limits) -> Assemblies:
+    """Assemble frames with the bodyparts of animals only."""
+    present = np.isfinite(peaks.confidence[..., : limits.individuals])
+    links = link_peaks(peaks, limits.individuals, limits.min_affinity)
+    if limits.individuals == 1:
+        label = _take_all(present)
+    else:
+        label = merge_by_affinity(links, present, graph, limits.min_affinity)
+        label = merge_nearest(label, links, peaks, graph)
+    member, score = select_individuals(label, links, peaks, graph, limits)
+    member = fill_gaps(member, peaks, graph, limits.min_affinity)
+    return _gather(member, score, peaks)
+
+
+def _take_all(present: NDArray[np.bool_]) -> IntArray:
+    """Put all nodes (frame, bodypart, 1) of a frame into one cluster."""
+    there = present[..., 0]
+    own = np.arange(there.shape[1])
+    return np.where(there, there.argmax(axis=1)[:, None], own)
+
+
+def _gather(member: IntArray, score: FloatArray, peaks: Peaks) -> Assemblies:
+    """Look up the peaks (frame, individual, bodypart) that individuals are made of; -1: none."""
+    frame = np.arange(len(member))[:, None, None]
+    bodypart = np.arange(member.shape[2])
+    at = (frame, bodypart, np.maximum(member, 0))
+    is_there = member >= 0
+    return Assemblies(
+        np.where(is_there[..., None], peaks.position[at], np.float32(np.nan)),
+        np.where(is_there, peaks.confidence[at], np.float32(0)),
+        score,
+    )

@@ -1,0 +1,142 @@
+"""Which clusters of peaks are individuals: the best ones, of enough keypoints."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline_lib.kernels.assembly_links import BoolArray, FloatArray, Graph, IntArray, Peaks
+
+
+class Limits(NamedTuple):
+    """What individuals must keep to: see `assembly.assemble_individuals`."""
+
+    individuals: int
+    min_affinity: float
+    min_keypoints: int
+    max_overlap: float
+
+
+class _Clusters(NamedTuple):
+    """Clusters of each frame, best first.
+
+    Attributes
+    ----------
+    member
+        Shape (frame, cluster, bodypart), int64: the peak of each bodypart; -1: none.
+    score
+        Shape (frame, cluster), float32; NaN where there is no cluster.
+    """
+
+    member: IntArray
+    score: FloatArray
+
+
+def select_individuals(
+    label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, limits: Limits
+) -> tuple[IntArray, FloatArray]:
+    """Take the clusters of the best scores.
+
+    Parameters
+    ----------
+    label
+        Shape (frame, node), int64: cluster of each peak, see `assembly_merging`.
+    links
+        Shape (frame, edge, peak, peak), float32: affinities; 0 where not linked.
+    peaks, graph, limits
+        What the clusters are made of.
+
+    Returns
+    -------
+    member
+        Shape (frame, individual, bodypart), int64: which peak is the individual's; -1: none.
+    score
+        Shape (frame, individual), float32: see `assembly.Assemblies`; NaN where there is none.
+    """
+    frames, bodyparts = peaks.confidence.shape[:2]
+    present = np.isfinite(peaks.confidence[..., : links.shape[-1]])
+    keypoints = _sum_by_cluster(label, present.reshape(frames, -1))
+    score = _score(label, links, peaks, graph, keypoints)
+    score[keypoints < max(limits.min_keypoints, 1)] = -np.inf
+    # Of equal scores the lowest label comes first.
+    best = np.argsort(-score, axis=1, kind="stable")
+    wanted = limits.individuals * (2 if limits.max_overlap < 1 else 1)
+    best = best[:, : min(wanted, best.shape[1])]
+    clusters = _list_members(label.reshape(present.shape), present, best, score)
+    if limits.max_overlap < 1:
+        clusters = _leave_out_overlapping(clusters, peaks, limits.max_overlap)
+    member = np.full((frames, limits.individuals, bodyparts), -1)
+    result = np.full((frames, limits.individuals), np.nan, np.float32)
+    taken = min(limits.individuals, clusters.score.shape[1])
+    member[:, :taken] = clusters.member[:, :taken]
+    result[:, :taken] = clusters.score[:, :taken]
+    return member, result
+
+
+def _score(
+    label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, keypoints: FloatArray
+) -> FloatArray:
+    """Return the score (frame, label) of each cluster: see `assembly.Assemblies`."""
+    frames, bodyparts = peaks.confidence.shape[:2]
+    nodes = label.shape[1]
+    count = nodes // bodyparts
+    frame, edge, a, b = np.nonzero(links)
+    first = label[frame, graph.first[edge] * count + a]
+    inside = first == label[frame, graph.second[edge] * count + b]
+    where = (frame * nodes + first)[inside]
+    affinity = links[frame, edge, a, b][inside]
+    size = frames * nodes
+    total = np.bincount(where, affinity, size).reshape(frames, nodes)
+    number = np.bincount(where, minlength=size).reshape(frames, nodes)
+    confidence = peaks.confidence[..., :count].reshape(frames, nodes)
+    mean_confidence = _sum_by_cluster(label, np.where(np.isfinite(confidence), confidence, 0))
+    mean_confidence /= np.maximum(keypoints, 1)
+    mean = np.where(number > 0, total / np.maximum(number, 1), mean_confidence)
+    return np.asarray(mean * keypoints / bodyparts, np.float32)
+
+
+def _sum_by_cluster(label: IntArray, value: FloatArray | BoolArray) -> FloatArray:
+    """Add up values (frame, node) of the nodes of each cluster, at its label."""
+    frames, nodes = label.shape
+    where = np.arange(frames)[:, None] * nodes + label
+    total = np.bincount(where.ravel(), value.ravel(), frames * nodes).reshape(frames, nodes)
+    return total.astype(np.float32)
+
+
+def _list_members(
+    label: IntArray, present: BoolArray, best: IntArray, score: FloatArray
+) -> _Clusters:
+    """Say which peaks the best clusters, labels (frame, cluster), are made of."""
+    is_member = (label[:, None] == best[:, :, None, None]) & present[:, None]
+    found = np.where(is_member.any(axis=-1), is_member.argmax(axis=-1), -1)
+    value = np.take_along_axis(score, best, axis=1)
+    exists = np.isfinite(value)
+    return _Clusters(
+        np.where(exists[..., None], found, -1), np.where(exists, value, np.float32(np.nan))
+    )
+
+
+def _leave_out_overlapping(clusters: _Clusters, peaks: Peaks, max_overlap: float) -> _Clusters:
+    """Drop clusters that overlap too much with a better one; those kept move up."""
+    frame = np.arange(len(clusters.score))
+    number = clusters.score.shape[1]
+    at = (frame[:, None, None], np.arange(clusters.member.shape[2]), clusters.member)
+    point = np.where(clusters.member[..., None] >= 0, peaks.position[at], np.nan)
+    low = np.where(np.isnan(point), np.inf, point).min(axis=2)
+    high = np.where(np.isnan(point), -np.inf, point).max(axis=2)
+    # Share of the keypoints of the first of each pair in the rectangle common to both.
+    common_low = np.maximum(low[:, :, None], low[:, None])[:, :, :, None]
+    common_high = np.minimum(high[:, :, None], high[:, None])[:, :, :, None]
+    within = (point[:, :, None] >= common_low) & (point[:, :, None] <= common_high)
+    keypoints = np.maximum((clusters.member >= 0).sum(axis=2), 1)
+    share = within.all(axis=-1).sum(axis=-1) / keypoints[:, :, None]
+    overlaps = np.minimum(share, share.swapaxes(1, 2)) >= max_overlap
+    kept = np.isfinite(clusters.score)
+    for cluster in range(1, number):
+        kept[:, cluster] &= ~(overlaps[:, cluster, :cluster] & kept[:, :cluster]).any(axis=1)
+    order = np.argsort(~kept, axis=1, kind="stable")
+    score = np.where(kept, clusters.score, np.float32(np.nan))
+    member = np.where(kept[..., None], clusters.member, -1)
+    return _Clusters(
+        np.take_along_axis(member, order[..., None], axis=1),
+        np.take_along_axis(score, order, axis=1),
+    )
