@@ -35,10 +35,14 @@ def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
     # Snakemake hands over a section that is present but empty as None.
     given = {key: value for key, value in values.items() if value is not None}
     try:
-        return Config.model_validate(given)
+        config = Config.model_validate(given)
     except ValidationError as error:
         problems = [_describe_problem(dict(problem)) for problem in error.errors()]
         raise ConfigError(where, problems) from None
+    problems = config.list_contradictions()
+    if problems:
+        raise ConfigError(where, problems)
+    return config
 
 
 def read_config(path: Path) -> Config:

@@ -21,7 +21,10 @@ from pipeline_lib.core.settings_individuals import (
     IndividualSettings,
     TrackingSettings,
 )
-from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.skeleton import CENTRE, Skeleton
+
+# Smallest of `targets.stride`.
+_FINEST_STRIDE = 4
 
 
 def _check_region(crop: tuple[int, int, int, int] | None) -> None:
@@ -163,7 +166,7 @@ class TrainingSettings(Settings):
     crop: PositiveInt | None = Field(
         None,
         description="Train on square crops of this many network px around the animal; "
-        "null: whole frames. A multiple of 32.",
+        "null: whole frames. A multiple of 32. (Top-down, `locating.window` says it.)",
     )
     epochs: PositiveInt = Field(200, description="Passes over the training frames.")
     batch_size: PositiveInt = Field(
@@ -221,20 +224,24 @@ class LocatingSettings(Settings):
     """Doing less work: find the animal in small frames, look closely at a window around it.
 
     Finding is done by a network of its own, trained like the other one but on shrunken frames.
+    With several individuals and `method: top-down` it learns the centre of each, and the other
+    network sees nothing but windows around them.
     """
 
     enabled: bool = Field(
         default=False,
         description="Look at a window instead of the whole frame; the whole frame where no animal "
-        "is found, or the window cuts it.",
+        "is found, or the window cuts it. For one individual; several: `individuals.method`.",
     )
-    scale: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.25, description="Frames are shrunk by this factor to find the animal."
+    scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.25,
+        description="Frames are shrunk by this factor to find the animal. Several are told apart "
+        "where their centres are some 12 px apart in the small frames.",
     )
     window: PositiveInt = Field(
         224,
         description="Side of the window in network px, a multiple of 32. It must hold the animal "
-        "in every posture, with some space around it.",
+        "in every posture, with some space around it; more than that is of no use.",
     )
     pcutoff: Fraction = Field(
         0.1,
@@ -242,7 +249,9 @@ class LocatingSettings(Settings):
         "the bodyparts that are hard to see in small frames, too.",
     )
     least_found: Fraction = Field(
-        0.5, description="Share of the bodyparts that must be found for a window to be placed."
+        0.5,
+        description="Share of the bodyparts that must be found for a window to be placed (one "
+        "individual).",
     )
     backbone: str | None = Field(None, description="As in `training`; null: the same.")
     weights: str | None = Field(None, description="As in `training`; null: the same.")
@@ -254,9 +263,10 @@ class LocatingSettings(Settings):
             raise ValueError(f"window ({self.window}) must be a multiple of 32")
         return self
 
-    def what_matters(self) -> dict[str, Any]:
-        """Return what poses depend on besides the network that finds the animal."""
-        return self.model_dump(mode="json", include={"window", "pcutoff", "least_found"})
+    def what_matters(self, *, top_down: bool = False) -> dict[str, Any]:
+        """Return what poses depend on besides the two networks; top-down, they know the window."""
+        include = {"pcutoff"} if top_down else {"window", "pcutoff", "least_found"}
+        return self.model_dump(mode="json", include=include)
 
 
 class EvaluationSettings(Settings):
@@ -443,12 +453,69 @@ class Config(Settings):
     exports: ExportSettings = ExportSettings()
     report: ReportSettings = ReportSettings()
 
+    @property
+    def top_down(self) -> bool:
+        """Whether each of several animals is looked at in a window of its own."""
+        return self.individuals.max > 1 and self.individuals.method == "top-down"
+
+    @property
+    def uses_locator(self) -> bool:
+        """Whether there is a second network, which finds the animals."""
+        return self.locating.enabled or self.top_down
+
     def for_locator(self) -> Self:
-        """Return the settings of the network that finds the animal: whole frames, but small."""
+        """Return the settings of the network that finds the animal: whole frames, but small.
+
+        That of several animals knows their centres only. It draws them into cells as small as
+        there are, so that animals next to each other remain two.
+        """
         own = self.locating.model_dump(include={"backbone", "weights", "epochs"}, exclude_none=True)
+        targets: dict[str, Any] = {"scale": self.locating.scale}
+        if self.top_down:
+            finer = _FINEST_STRIDE / self.targets.stride
+            targets |= {
+                "stride": _FINEST_STRIDE,
+                "sigma": self.targets.sigma * finer,
+                "pos_dist_thresh": self.targets.pos_dist_thresh * finer,
+            }
         return self.model_copy(
             update={
-                "targets": self.targets.model_copy(update={"scale": self.locating.scale}),
+                "skeleton": Skeleton(bodyparts=(CENTRE,)) if self.top_down else self.skeleton,
+                "targets": self.targets.model_copy(update=targets),
                 "training": self.training.model_copy(update={"crop": None, **own}),
             }
         )
+
+    def list_contradictions(self) -> list[str]:
+        """Return what is wrong between sections that are right by themselves, one line each."""
+        problems = []
+        if self.locating.enabled and self.individuals.max > 1 and not self.top_down:
+            problems.append(
+                "`locating.enabled`: a window shows one animal, but `individuals.max` is "
+                f"{self.individuals.max}: set `individuals.method: top-down`, which looks at a "
+                "window around each"
+            )
+        if not self.top_down:
+            return problems
+        if self.skeleton.unique_bodyparts:
+            problems.append(describe_unique_problem(self.skeleton.unique_bodyparts))
+        if self.individuals.identity:
+            problems.append(
+                "`individuals.identity`: is learned bottom-up only: set `individuals.method: "
+                "bottom-up`, or `individuals.identity` to false"
+            )
+        if self.training.crop is not None:
+            problems.append(
+                f"`training.crop`: {self.training.crop}, but top-down the network is trained on "
+                f"windows of `locating.window` ({self.locating.window}): leave it out"
+            )
+        return problems
+
+
+def describe_unique_problem(names: tuple[str, ...]) -> str:
+    """Say that unique bodyparts, of the config or of the labels, are not found top-down."""
+    return (
+        f"unique bodyparts ({', '.join(names)}) are no animal's, so that windows around animals do "
+        "not show them: set `individuals.method: bottom-up`, or leave them out of "
+        "`skeleton.bodyparts`"
+    )

@@ -79,7 +79,8 @@ def _keep_good_sections(values: Mapping[str, Any]) -> Config:
         except ConfigError:
             continue
         good[section] = content
-    return parse_config(good)
+    # Not `parse_config`: sections that contradict each other have been reported.
+    return Config.model_validate({key: value for key, value in good.items() if value is not None})
 
 
 def _check_labels(config: Config) -> list[str]:
@@ -126,7 +127,7 @@ def _read_bodyparts(table: Path) -> set[str]:
 
 def _check_files(config: Config) -> list[str]:
     named = {"training": config.training.weights}
-    if config.locating.enabled and config.locating.weights is not None:
+    if config.uses_locator and config.locating.weights is not None:
         named["locating"] = config.locating.weights
     return [
         f"`{section}.weights`: {weights}: no such file (or: package, timm, none)"
@@ -137,6 +138,6 @@ def _check_files(config: Config) -> list[str]:
 
 def _check_scales(config: Config) -> list[str]:
     locating, scale = config.locating, config.targets.scale
-    if locating.enabled and locating.scale >= scale:
+    if locating.enabled and not config.top_down and locating.scale >= scale:
         return [f"`locating.scale`: {locating.scale} must be below `targets.scale`, {scale}"]
     return []

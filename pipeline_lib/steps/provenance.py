@@ -104,7 +104,7 @@ def hash_inputs(config: Config) -> dict[str, Any]:
 def list_networks(config: Config, results: Results) -> list[Path]:
     """Return where the networks of the run are: of the model, and of its locator if wanted."""
     model = results.model(config.training.name)
-    folders = [model, model.locator] if config.locating.enabled else [model]
+    folders = [model, model.locator] if config.uses_locator else [model]
     return [path for files in folders for path in (files.network, files.weights)]
 
 

@@ -13,6 +13,7 @@ from pipeline_lib.core.config import (
 )
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings import Config, SplitSettings, TargetSettings
+from pipeline_lib.core.skeleton import Skeleton
 
 
 def problems_of(**values):
@@ -70,7 +71,7 @@ def test_an_unknown_key_names_the_nearest_valid_one(values, problem):
         ({"targets": {"stride": 16}}, "`targets.stride`", "found 16"),
         ({"targets": {"scale": 0}}, "`targets.scale`", "found 0"),
         ({"targets": []}, "`targets`", "found []"),
-        ({"individuals": {"max": 2}}, "`individuals.max`", "found 2"),
+        ({"individuals": {"max": 0}}, "`individuals.max`", "found 0"),
         ({"labels": [{}]}, "missing key `labels.0.path`", ""),
         ({"labels": {"path": "p"}}, "`labels`", ""),
         ({"skeleton": {"edges": [["a", "b", "c"]]}}, "`skeleton.edges.0`", ""),
@@ -202,3 +203,63 @@ def test_the_locator_is_the_same_network_on_small_whole_frames():
         "epochs": 7,
         "seed": 3,
     }
+
+
+def test_the_locator_of_several_animals_knows_their_centres_in_fine_cells():
+    """Of a stride of 8, everything that is drawn into cells is halved with them."""
+    values = {
+        "cohort": "c",
+        "skeleton": {"bodyparts": ["l", "r"], "symmetries": [["l", "r"]]},
+        "individuals": {"max": 2, "method": "top-down"},
+        "targets": {"sigma": 6.0, "pos_dist_thresh": 17.0, "scale": 0.5},
+    }
+    config = parse_config(values)
+    assert config.top_down
+    assert config.uses_locator
+    locator = config.for_locator()
+    assert locator.skeleton == Skeleton(bodyparts=("centre",))
+    assert locator.targets == TargetSettings(sigma=3.0, pos_dist_thresh=8.5, stride=4, scale=0.25)
+    values["targets"]["stride"] = 4
+    targets = parse_config(values).for_locator().targets
+    assert (targets.sigma, targets.pos_dist_thresh, targets.stride) == (6.0, 17.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("individuals", "enabled", "top_down", "uses_locator"),
+    [
+        ({}, False, False, False),
+        ({}, True, False, True),
+        ({"method": "top-down"}, False, False, False),  # there is one animal
+        ({"max": 2}, False, False, False),
+        ({"max": 2, "method": "top-down"}, False, True, True),
+        ({"max": 2, "method": "top-down"}, True, True, True),
+    ],
+)
+def test_who_looks_for_animals_first(individuals, enabled, top_down, uses_locator):
+    config = parse_config(
+        {"cohort": "c", "individuals": individuals, "locating": {"enabled": enabled}}
+    )
+    assert (config.top_down, config.uses_locator) == (top_down, uses_locator)
+
+
+def test_sections_that_contradict_each_other():
+    (found,) = problems_of(individuals={"max": 3}, locating={"enabled": True})
+    assert "`individuals.max` is 3: set `individuals.method: top-down`" in found
+    unique, identity, crop = problems_of(
+        skeleton={"bodyparts": ["nose", "corner"], "unique_bodyparts": ["corner"]},
+        individuals={"max": 2, "method": "top-down", "identity": True},
+        training={"crop": 96},
+    )
+    assert unique.startswith("unique bodyparts (corner) are no animal's")
+    assert "set `individuals.method: bottom-up`" in unique
+    assert identity.startswith("`individuals.identity`: is learned bottom-up only")
+    assert crop.startswith("`training.crop`: 96, but top-down")
+    assert "`locating.window` (224)" in crop
+
+
+def test_what_poses_depend_on_top_down():
+    config = parse_config({"cohort": "c"})
+    assert config.locating.what_matters() == {"window": 224, "pcutoff": 0.1, "least_found": 0.5}
+    assert config.locating.what_matters(top_down=True) == {"pcutoff": 0.1}
+    assert config.assembly.what_matters(top_down=True) == {"pcutoff": 0.1, "min_keypoints": 3}
+    assert "min_affinity" in config.assembly.what_matters()
