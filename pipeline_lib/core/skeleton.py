@@ -22,8 +22,8 @@ class Skeleton(BaseModel):
     )
     unique_bodyparts: tuple[str, ...] = Field(
         (),
-        description="Those of the bodyparts that a frame shows once however many animals there are, "
-        "such as a corner of the cage (DeepLabCut's `uniquebodyparts`).",
+        description="Those of the bodyparts that a frame shows once however many animals there "
+        "are, such as a corner of the cage (DeepLabCut's `uniquebodyparts`).",
     )
 
     @model_validator(mode="after")
@@ -31,7 +31,9 @@ class Skeleton(BaseModel):
         repeated = [name for name, count in Counter(self.bodyparts).items() if count > 1]
         if repeated:
             raise ValueError(f"bodyparts listed twice: {', '.join(repeated)}")
-        unknown = [name for name in self.unique_bodyparts if self.bodyparts and name not in self.bodyparts]
+        unknown = [
+            name for name in self.unique_bodyparts if self.bodyparts and name not in self.bodyparts
+        ]
         if unknown:
             raise ValueError(f"unique_bodyparts name unknown bodyparts: {', '.join(unknown)}")
         for field in ("edges", "symmetries"):
