@@ -1,0 +1,238 @@
+"""Assembling individuals from peaks and affinities: frames per second on one core.
+
+Detections are made up: animals of known pose, peaks that are missing, false or moved, affinities
+with noise. What is assembled is compared with the animals. No frame may take long, also if every
+point of the maps is a peak, and twice the frames may take twice the time.
+"""
+
+import argparse
+import itertools
+import statistics
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.io.detections_deeplabcut import read_detections
+from pipeline_lib.kernels.assembly import Assemblies, assemble_individuals
+from pipeline_lib.kernels.peaks import find_peaks
+from pipeline_lib.kernels.score_maps import MapShape, encode_gaussian, encode_location_refinement
+
+Array = NDArray[Any]
+
+BODYPARTS = 12
+DROPOUT, FALSE_POINTS = 0.1, 0.05
+FIELD, BODY = 640.0, 60.0  # px
+TARGET_WORST = 0.050  # seconds, for any frame
+TARGET_LINEAR = 1.15  # time of twice the frames, over twice the time
+COMPLETE = list(itertools.combinations(range(BODYPARTS), 2))
+CHAIN = [(bodypart, bodypart + 1) for bodypart in range(BODYPARTS - 1)]
+
+
+class Case(NamedTuple):
+    """How many animals along which edges, and the frames per second to be reached."""
+
+    name: str
+    individuals: int
+    edges: list[tuple[int, int]]
+    target: float
+
+
+CASES = (
+    Case("3 animals x 12 points x 66 edges", 3, COMPLETE, 1000.0),
+    Case("10 animals x 12 points x 11 edges", 10, CHAIN, 500.0),
+)
+
+
+class Detections(NamedTuple):
+    """Peaks, affinities, and the animal that each peak is of (frame, bodypart, peak); -1: none."""
+
+    position: Array
+    confidence: Array
+    affinity: Array
+    owner: Array
+
+
+def make_detections(case: Case, frames: int, seed: int = 0) -> Detections:
+    """Make detections of animals that lie anywhere, also across each other."""
+    generator = np.random.default_rng(seed)
+    animals = case.individuals
+    body = generator.normal(0, 0.2, (BODYPARTS, 2))
+    body[:, 0] += np.linspace(-1, 1, BODYPARTS)
+    angle = generator.uniform(0, 2 * np.pi, (frames, animals))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    pose = np.einsum("ijfa,kj->fkai", turn, body * BODY)
+    pose += generator.uniform(0, FIELD, (frames, 1, animals, 2))
+    pose += generator.normal(0, 1.5, pose.shape)
+    false = generator.uniform(0, FIELD, pose.shape)
+    position = np.concatenate([pose, false], axis=2)
+    owner = np.concatenate([np.arange(animals), np.full(animals, -1)])
+    owner = np.tile(owner, (frames, BODYPARTS, 1))
+    confidence = np.where(
+        owner >= 0, generator.beta(8, 2, owner.shape), generator.beta(3, 3, owner.shape)
+    )
+    chance = generator.random(owner.shape)
+    missing = np.where(owner >= 0, chance < DROPOUT, chance >= FALSE_POINTS) | (confidence < 0.1)
+    position[missing], confidence[missing] = np.nan, np.nan
+    affinity = _make_affinities(owner, missing, case.edges, generator)
+    return Detections(position.astype(np.float32), confidence.astype(np.float32), affinity, owner)
+
+
+def _make_affinities(
+    owner: Array, missing: Array, edges: list[tuple[int, int]], generator: np.random.Generator
+) -> Array:
+    first, second = (np.array([edge[side] for edge in edges]) for side in (0, 1))
+    ends = owner[:, first, :, None], owner[:, second, None, :]
+    same = (ends[0] == ends[1]) & (ends[0] >= 0)
+    shape = same.shape
+    affinity = np.where(
+        same, generator.normal(0.7, 0.15, shape), np.abs(generator.normal(0, 0.15, shape))
+    ).astype(np.float32)
+    affinity[missing[:, first, :, None] | missing[:, second, None, :]] = np.nan
+    return affinity
+
+
+def make_worst(case: Case, peaks: int = 100, seed: int = 0) -> Detections:
+    """Make one frame with so many peaks of every bodypart, of no animal."""
+    generator = np.random.default_rng(seed)
+    shape = (1, BODYPARTS, peaks)
+    return Detections(
+        generator.uniform(0, FIELD, (*shape, 2)).astype(np.float32),
+        generator.uniform(0.1, 1, shape).astype(np.float32),
+        generator.uniform(0, 1, (1, len(case.edges), peaks, peaks)).astype(np.float32),
+        np.full(shape, -1),
+    )
+
+
+def assemble(found: Detections, case: Case) -> Assemblies:
+    """Assemble with the settings of the config's defaults."""
+    return assemble_individuals(
+        found.position,
+        found.confidence,
+        found.affinity,
+        case.edges,
+        individuals=case.individuals,
+        min_affinity=0.1,
+        min_keypoints=3,
+    )
+
+
+def measure_grouping(found: Detections, assembled: Assemblies) -> tuple[float, float]:
+    """Return how much of the animals' detected keypoints is in one individual, and what is wrong.
+
+    Both are shares of the detected keypoints of animals. An individual is of the animal that most
+    of its keypoints are of; an animal's is the one with most of its keypoints.
+    """
+    frame, individual, bodypart = np.nonzero(assembled.confidence > 0)
+    point = assembled.position[frame, individual, bodypart]
+    peak = (found.position[frame, bodypart] == point[:, None]).all(axis=-1).argmax(axis=-1)
+    owner = found.owner[frame, bodypart, peak]
+    animals = int(found.owner.max()) + 1
+    shape = (*assembled.score.shape, animals)
+    count = np.zeros(shape, np.int64)
+    of_animal = owner >= 0
+    np.add.at(count, (frame[of_animal], individual[of_animal], owner[of_animal]), 1)
+    is_best = count == count.max(axis=2, keepdims=True)
+    right = np.where(is_best, count, 0).max(axis=1).sum()
+    there = np.isfinite(found.confidence) & (found.owner >= 0)
+    return right / there.sum(), (len(owner) - right) / there.sum()
+
+
+def time_frames(found: Detections, case: Case, repeats: int) -> float:
+    """Return the median CPU seconds of an assembly of all frames."""
+    seconds = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        assemble(found, case)
+        seconds.append(time.process_time() - begin)
+    return statistics.median(seconds)
+
+
+def time_peaks(repeats: int) -> float:
+    """Return the median CPU seconds of finding peaks: 13 keypoints, maps of 256 x 256 cells."""
+    generator = np.random.default_rng(0)
+    shape = MapShape(256, 256, 4)
+    position = generator.uniform(0, 1024, (3, 13, 2)).astype(np.float32)
+    score = encode_gaussian(position, shape, 8.0)
+    score += generator.uniform(0, 0.05, score.shape).astype(np.float32)
+    offset, _ = encode_location_refinement(position, shape, 16.0)
+    seconds = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        find_peaks(score, offset, shape.stride, threshold=0.1, most=6)
+        seconds.append(time.process_time() - begin)
+    return statistics.median(seconds)
+
+
+def run_case(case: Case, frames: int, repeats: int) -> list[str]:
+    """Print the figures of a case; return what misses its target."""
+    found = make_detections(case, 2 * frames)
+    half = Detections(*(values[:frames] for values in found))
+    assemble(half, case)
+    seconds, twice = (time_frames(part, case, repeats) for part in (half, found))
+    worst = max(
+        time_frames(make_worst(case, seed=seed), case, repeats=3) for seed in range(repeats)
+    )
+    right, wrong = measure_grouping(half, assemble(half, case))
+    print(
+        f"{case.name}: {frames / seconds:.0f} frames/s; twice the frames in "
+        f"{twice / seconds:.2f} times the time; worst frame, 100 peaks of each bodypart, "
+        f"{worst * 1000:.1f} ms; {right:.1%} of the keypoints put together, {wrong:.1%} wrong"
+    )
+    missed = []
+    if frames / seconds < case.target:
+        missed.append(f"{case.name}: less than {case.target:g} frames/s")
+    if worst > TARGET_WORST:
+        missed.append(f"{case.name}: a frame of more than {TARGET_WORST * 1000:g} ms")
+    if twice / seconds > 2 * TARGET_LINEAR:
+        missed.append(f"{case.name}: not linear in frames")
+    return missed
+
+
+def run_file(path: Path, individuals: int, repeats: int) -> None:
+    """Print the frames per second of detections that DeepLabCut has written."""
+    found = read_detections(path)
+    case = Case(path.name, individuals, list(found.edges), 0.0)
+    seconds = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        assembled = assemble_individuals(
+            found.position,
+            found.confidence,
+            found.affinity,
+            case.edges,
+            individuals=individuals,
+            min_affinity=0.1,
+            min_keypoints=3,
+            unique=found.unique,
+            pcutoff=0.1,
+        )
+        seconds.append(time.process_time() - begin)
+    animals = int(np.isfinite(assembled.score).sum())
+    rate = len(found.frame) / statistics.median(seconds)
+    print(f"{path.name}: {len(found.frame)} frames, {animals} individuals, {rate:.0f} frames/s")
+
+
+def main() -> None:
+    """Print the figures; fail if a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--detections", type=Path, help="a *_full.pickle of DeepLabCut instead")
+    parser.add_argument("--individuals", type=int, default=3, help="with --detections")
+    given = parser.parse_args()
+    if given.detections:
+        run_file(given.detections, given.individuals, given.repeats)
+        return
+    missed = []
+    for case in CASES:
+        missed += run_case(case, given.frames, given.repeats)
+    print(f"peaks of 13 maps of 256 x 256 cells: {time_peaks(given.repeats) * 1000:.1f} ms")
+    if missed:
+        raise SystemExit("\n" + "\n".join(missed))
+
+
+if __name__ == "__main__":
+    main()

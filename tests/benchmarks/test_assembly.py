@@ -1,0 +1,56 @@
+"""The detections that assembly is timed with are of animals, and are put together."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def benchmark_module():
+    import assembly  # noqa: PLC0415 - importable once the folder is on the path
+
+    return assembly
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_detections_have_peaks_missing_and_false_ones(benchmark_module, number):
+    case = benchmark_module.CASES[number]
+    found = benchmark_module.make_detections(case, frames=40)
+    there = np.isfinite(found.confidence)
+    of_animal = found.owner >= 0
+    assert there[of_animal].mean() == pytest.approx(0.9, abs=0.03)
+    assert there[~of_animal].mean() == pytest.approx(0.05, abs=0.02)
+    assert found.affinity.shape[1] == len(case.edges)
+
+
+def test_a_perfect_assembly_is_all_right(benchmark_module):
+    case = benchmark_module.CASES[0]
+    found = benchmark_module.make_detections(case, frames=5)
+    shown = np.where(found.owner >= 0, np.nan_to_num(found.confidence), 0)[:, :, :3]
+    position = found.position[:, :, :3]
+    perfect = benchmark_module.Assemblies(
+        position.swapaxes(1, 2), shown.swapaxes(1, 2), np.ones((5, 3), np.float32)
+    )
+    assert benchmark_module.measure_grouping(found, perfect) == (1.0, 0.0)
+    # All bodyparts 0 of two animals exchanged.
+    wrong = np.array(perfect.position), np.array(perfect.confidence)
+    for values in wrong:
+        values[:, [0, 1], 0] = values[:, [1, 0], 0]
+    right, share = benchmark_module.measure_grouping(
+        found, benchmark_module.Assemblies(*wrong, perfect.score)
+    )
+    exchanged = (shown[:, 0, :2] > 0).sum() / (shown > 0).sum()
+    assert (right, share) == pytest.approx((1 - exchanged, exchanged))
+
+
+def test_animals_are_put_together(benchmark_module):
+    for case, least in zip(benchmark_module.CASES, (0.97, 0.6), strict=True):
+        found = benchmark_module.make_detections(case, frames=20)
+        right, _ = benchmark_module.measure_grouping(found, benchmark_module.assemble(found, case))
+        assert right > least
+
+
+def test_a_case_is_run_and_says_what_it_misses(benchmark_module, capsys):
+    case = benchmark_module.CASES[0]._replace(target=1e9)
+    missed = benchmark_module.run_case(case, frames=4, repeats=1)
+    assert "3 animals x 12 points x 66 edges: less than 1e+09 frames/s" in missed
+    assert "frames/s; twice the frames" in capsys.readouterr().out
