@@ -1,8 +1,8 @@
 """Settings of several animals in one frame: how many, how they are put together and followed."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline_lib.core.settings_base import Fraction, Name, PositiveInt, Settings
 
@@ -34,6 +34,12 @@ class IndividualSettings(Settings):
         if len(set(names)) < len(names):
             raise ValueError("an individual is named twice")
         return names
+
+    @model_validator(mode="after")
+    def _check_number(self) -> Self:
+        if len(self.names) > self.max:
+            raise ValueError(f"names lists {len(self.names)} individuals, but max is {self.max}")
+        return self
 
 
 class AssemblySettings(Settings):

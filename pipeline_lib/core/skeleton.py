@@ -53,7 +53,7 @@ class Skeleton(BaseModel):
 
     def with_bodyparts(self, bodyparts: tuple[str, ...]) -> "Skeleton":
         """Return the skeleton completed with bodyparts taken from the labels."""
-        return self.model_copy(update={"bodyparts": bodyparts})
+        return Skeleton(**{**self.model_dump(), "bodyparts": bodyparts})
 
     @property
     def edge_indices(self) -> tuple[tuple[int, int], ...]:

@@ -95,7 +95,7 @@ class MapDecoder:
             most=self.card.animals + _SPARE_PEAKS,
         )
         affinity = self._measure_affinity(maps, peaks[0])
-        unique = ()
+        unique: tuple[Array, ...] = ()
         if self._unique:
             unique = decode_peaks(_take(score, self._unique), _take(offset, self._unique), stride)
         identity = (maps["identity"],) if "identity" in maps else ()
@@ -164,7 +164,7 @@ def _read_identity(located: Located, maps: NDArray[np.float32], stride: int) -> 
     """Return the mean of the identity maps at an individual's keypoints, weighed by confidence."""
     frames, _, rows, columns = maps.shape
     cell = (located.position - (stride - 1) / 2) / stride
-    there = np.isfinite(cell).all(axis=-1)
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(cell).all(axis=-1))
     cell = np.where(there[..., None], cell, 0.0).round().astype(np.int64)
     row, column = cell[..., 1].clip(0, rows - 1), cell[..., 0].clip(0, columns - 1)
     seen = maps[np.arange(frames)[:, None, None], :, row, column]

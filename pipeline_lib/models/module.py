@@ -205,7 +205,8 @@ class PoseTraining(lightning.LightningModule):
         what a window shows of others is not to be found.
         """
         if self._drawn.animals == 1 and self._drawn.window is None:
-            return find_present(keypoint)
+            present: Tensor = find_present(keypoint)
+            return present
         return (batch.sample != FILLER)[:, None].expand(-1, keypoint.shape[2])
 
     def _measure(self, image: Tensor, present: Tensor, maps: TargetMaps) -> _Measured:
@@ -246,7 +247,8 @@ class PoseTraining(lightning.LightningModule):
         stride = self._targets.stride
         if self._drawn.animals == 1:
             position, _ = decode_peaks(measured.score, measured.offset, stride)
-            return torch.linalg.vector_norm(position - keypoint[:, 0], dim=-1)[:, None]
+            away: Tensor = torch.linalg.vector_norm(position - keypoint[:, 0], dim=-1)
+            return away[:, None]
         position, _ = find_peaks(
             measured.score, measured.offset, stride, threshold=_FOUND, most=self._drawn.animals
         )

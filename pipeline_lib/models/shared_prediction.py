@@ -62,8 +62,9 @@ class SharedPredictor:
             for request in requests:
                 rows = slice(done, done + len(request.frames))
                 done = rows.stop
+                identity = None if found.identity is None else found.identity[rows]
                 request.result.set_result(
-                    Located(*(None if part is None else part[rows] for part in found))
+                    Located(found.position[rows], found.confidence[rows], identity)
                 )
 
     def _collect(self) -> list[_Request]:

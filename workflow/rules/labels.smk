@@ -18,6 +18,8 @@ rule import_labels:
             versions.IMPORT_LABELS,
             SETTINGS.skeleton,
             SETTINGS.individuals,
+            SETTINGS.assembly.graph,
+            *SETTINGS.labels,
             SETTINGS.training.split,
             str(SETTINGS.training.validation_fraction),
         ),
@@ -40,7 +42,11 @@ rule make_targets:
     params:
         config=CONFIG,
         depends=depends_on(
-            versions.MAKE_TARGETS, SETTINGS.targets, SETTINGS.individuals
+            versions.MAKE_TARGETS,
+            SETTINGS.targets,
+            SETTINGS.individuals,
+            SETTINGS.assembly.graph,
+            window_settings(),
         ),
     shell:
         "cohortpose make-targets --config {params.config:q} 2>&1 | tee {log:q}"
@@ -145,6 +151,7 @@ rule evaluate:
             SETTINGS.evaluation,
             SETTINGS.inference.runtime,
             locating_settings(),
+            assembly_settings(),
         ),
     shell:
         "cohortpose evaluate --config {params.config:q} 2>&1 | tee {log:q}"
