@@ -10,10 +10,12 @@ All frames go through the same steps in lockstep:
 3. Clusters that no edge joins, since the keypoints between them were not found, are merged with
    the nearest, if no other is nearly as near (`assembly_gaps`).
 4. The clusters with the best scores are the animals (`assembly_selection`).
-5. Peaks that are left over, less confident ones too, fill gaps of the animals that they agree
+5. Where links contradict that, keypoints are given anew, bodypart by bodypart, to the animals that
+   they agree with best (`assembly_exchange`).
+6. Peaks that are left over, less confident ones too, fill gaps of the animals that they agree
    with (`assembly_filling`).
 
-Steps 1 and 2 agree with DeepLabCut's assembler [1]_ where links do not contradict each other.
+Where links do not contradict each other this is what DeepLabCut's assembler [1]_ finds.
 
 References
 ----------
@@ -27,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.kernels.assembly_exchange import exchange_keypoints
 from pipeline_lib.kernels.assembly_filling import fill_gaps
 from pipeline_lib.kernels.assembly_gaps import merge_nearest
 from pipeline_lib.kernels.assembly_links import (
@@ -39,7 +42,7 @@ from pipeline_lib.kernels.assembly_links import (
     sort_peaks,
 )
 from pipeline_lib.kernels.assembly_merging import merge_by_affinity
-from pipeline_lib.kernels.assembly_selection import Limits, select_individuals
+from pipeline_lib.kernels.assembly_selection import Limits, rank_individuals, select_individuals
 
 # Less confident peaks of each bodypart, besides one for each animal, that may fill a gap.
 SPARE_PEAKS = 8
@@ -58,9 +61,9 @@ class Assemblies(NamedTuple):
     confidence
         Shape (frame, individual, keypoint), float32: that of the peak; 0 where missing.
     score
-        Shape (frame, individual), float32: mean affinity of the individual's links, times the
-        share of its bodyparts that were found before gaps were filled (step 5); of one without
-        links the mean confidence instead of the affinity. NaN where there is no individual.
+        Shape (frame, individual), float32: mean affinity of the pairs of its keypoints that an
+        edge joins and whose affinity is enough, times the share of bodyparts that were found; if
+        there is no such pair, the mean confidence instead. NaN where there is no individual.
     """
 
     position: FloatArray
@@ -186,8 +189,10 @@ def _assemble(peaks: Peaks, graph: Graph, limits: Limits) -> Assemblies:
     else:
         label = merge_by_affinity(links, present, graph, limits.min_affinity)
         label = merge_nearest(label, links, peaks, graph)
-    member, score = select_individuals(label, links, peaks, graph, limits)
+    member = select_individuals(label, links, peaks, graph, limits)
+    member = exchange_keypoints(member, links, peaks, graph, limits.min_affinity)
     member = fill_gaps(member, peaks, graph, limits.min_affinity)
+    member, score = rank_individuals(member, peaks, graph, limits)
     return _gather(member, score, peaks)
 
 

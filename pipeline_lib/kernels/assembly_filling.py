@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline_lib.kernels.assembly_exchange import add_up_affinity
 from pipeline_lib.kernels.assembly_links import BoolArray, FloatArray, Graph, IntArray, Peaks
 
 
@@ -37,7 +38,9 @@ def fill_gaps(member: IntArray, peaks: Peaks, graph: Graph, min_affinity: float)
         return filled
     for bodypart in np.flatnonzero(open_.any(axis=0)):
         at = frame[open_[frame, bodypart]]
-        fit = _measure_fit(member[at], peaks.affinity[at], graph, int(bodypart))
+        support = add_up_affinity(member[at], peaks.affinity[at], graph, int(bodypart))
+        mean = support.total / np.maximum(support.edges, 1)
+        fit = np.where(support.edges > 0, mean, -np.inf)
         possible = missing[at, :, bodypart, None] & free[at, None, bodypart]
         fit = np.where(possible & (fit >= min_affinity), fit, -np.inf)
         filled[at, :, bodypart] = _give(fit, member[at, :, bodypart])
@@ -50,25 +53,6 @@ def _find_free(member: IntArray, peaks: Peaks) -> BoolArray:
     frame, individual, bodypart = np.nonzero(member >= 0)
     free[frame, bodypart, member[frame, individual, bodypart]] = False
     return free
-
-
-def _measure_fit(member: IntArray, affinity: FloatArray, graph: Graph, bodypart: int) -> FloatArray:
-    """Return the mean affinity (frame, individual, peak) of a bodypart's peaks to individuals.
-
-    -inf where an individual has no keypoint that an edge joins with the bodypart.
-    """
-    frames, individuals, _ = member.shape
-    total = np.zeros((frames, individuals, affinity.shape[2]), np.float32)
-    number = np.zeros((frames, individuals, 1), np.float32)
-    frame = np.arange(frames)[:, None]
-    for edge in np.flatnonzero((graph.first == bodypart) | (graph.second == bodypart)):
-        is_first = graph.first[edge] == bodypart
-        other = member[:, :, graph.second[edge] if is_first else graph.first[edge]]
-        values = affinity[:, edge].swapaxes(1, 2) if is_first else affinity[:, edge]
-        is_there = (other >= 0)[..., None]
-        total += np.where(is_there, values[frame, other], 0)
-        number += is_there
-    return np.where(number > 0, total / np.maximum(number, 1), -np.inf)
 
 
 def _give(fit: FloatArray, member: IntArray) -> IntArray:

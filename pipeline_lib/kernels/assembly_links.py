@@ -135,6 +135,22 @@ def link_peaks(peaks: Peaks, most: int, min_affinity: float) -> FloatArray:
     affinity = peaks.affinity[..., :most, :most]
     usable = np.where(affinity >= min_affinity, np.maximum(affinity, 0), 0)
     matrices = usable.reshape(-1, *usable.shape[2:])
+    return np.where(choose_pairs(matrices), matrices, 0).reshape(usable.shape)
+
+
+def choose_pairs(matrices: FloatArray) -> BoolArray:
+    """Choose at most one positive entry of each row and column, with the greatest sum.
+
+    Parameters
+    ----------
+    matrices
+        Shape (matrix, row, column), float32, as many rows as columns.
+
+    Returns
+    -------
+    ndarray
+        Shape (matrix, row, column), bool.
+    """
     chosen = _choose_best_of_rows(matrices)
     clash = np.flatnonzero(chosen.sum(axis=1).max(axis=1, initial=0) > 1)
     if clash.size:
@@ -142,7 +158,7 @@ def link_peaks(peaks: Peaks, most: int, min_affinity: float) -> FloatArray:
         chosen[clash] = turned
         clash = clash[turned.sum(axis=2).max(axis=1) > 1]
         chosen[clash] = _assign(matrices[clash])
-    return np.where(chosen, matrices, 0).reshape(usable.shape)
+    return chosen
 
 
 def _choose_best_of_rows(matrices: FloatArray) -> BoolArray:

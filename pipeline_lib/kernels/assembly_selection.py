@@ -33,7 +33,7 @@ class _Clusters(NamedTuple):
 
 def select_individuals(
     label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, limits: Limits
-) -> tuple[IntArray, FloatArray]:
+) -> IntArray:
     """Take the clusters of the best scores.
 
     Parameters
@@ -47,10 +47,8 @@ def select_individuals(
 
     Returns
     -------
-    member
+    ndarray
         Shape (frame, individual, bodypart), int64: which peak is the individual's; -1: none.
-    score
-        Shape (frame, individual), float32: see `assembly.Assemblies`; NaN where there is none.
     """
     frames, bodyparts = peaks.confidence.shape[:2]
     present = np.isfinite(peaks.confidence[..., : links.shape[-1]])
@@ -65,17 +63,57 @@ def select_individuals(
     if limits.max_overlap < 1:
         clusters = _leave_out_overlapping(clusters, peaks, limits.max_overlap)
     member = np.full((frames, limits.individuals, bodyparts), -1)
-    result = np.full((frames, limits.individuals), np.nan, np.float32)
     taken = min(limits.individuals, clusters.score.shape[1])
     member[:, :taken] = clusters.member[:, :taken]
-    result[:, :taken] = clusters.score[:, :taken]
-    return member, result
+    return member
+
+
+def rank_individuals(
+    member: IntArray, peaks: Peaks, graph: Graph, limits: Limits
+) -> tuple[IntArray, FloatArray]:
+    """Sort individuals by their score, and drop those that have lost too many keypoints.
+
+    Parameters
+    ----------
+    member
+        Shape (frame, individual, bodypart), int64: the peak of each; -1: none.
+    peaks, graph, limits
+        What the individuals are made of.
+
+    Returns
+    -------
+    member
+        As given, the best first; equal ones stay in their order.
+    score
+        Shape (frame, individual), float32: see `assembly.Assemblies`; NaN where there is none.
+    """
+    frame = np.arange(len(member))[:, None, None]
+    is_complete = (member >= 0).sum(axis=2, keepdims=True) >= limits.min_keypoints
+    member = np.where(is_complete, member, -1)
+    is_there = member >= 0
+    first, second = member[:, :, graph.first], member[:, :, graph.second]
+    affinity = peaks.affinity[frame, np.arange(graph.first.size), first, second]
+    linked = (first >= 0) & (second >= 0) & (affinity >= limits.min_affinity) & (affinity > 0)
+    confidence = peaks.confidence[frame, np.arange(member.shape[2]), member]
+    found = is_there.sum(axis=2)
+    number = linked.sum(axis=2)
+    mean = np.where(
+        number > 0,
+        np.where(linked, affinity, 0).sum(axis=2) / np.maximum(number, 1),
+        np.where(is_there, confidence, 0).sum(axis=2) / np.maximum(found, 1),
+    )
+    score = np.where(found > 0, mean * found / member.shape[2], np.nan).astype(np.float32)
+    order = np.argsort(-score, axis=1, kind="stable")
+    return (
+        np.take_along_axis(member, order[..., None], axis=1),
+        np.take_along_axis(score, order, axis=1),
+    )
 
 
 def _score(
     label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, keypoints: FloatArray
 ) -> FloatArray:
-    """Return the score (frame, label) of each cluster: see `assembly.Assemblies`."""
+    """Return the score (frame, label) of each cluster, as `rank_individuals` but for links only."""
     frames, bodyparts = peaks.confidence.shape[:2]
     nodes = label.shape[1]
     count = nodes // bodyparts

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_lib.kernels.assembly import Assemblies, assemble_individuals
+from pipeline_lib.kernels.assembly_exchange import exchange_keypoints
+from pipeline_lib.kernels.assembly_links import link_peaks, make_graph, sort_peaks
 from pipeline_lib.kernels.part_affinity import encode_part_affinity, measure_affinity
 from pipeline_lib.kernels.peaks import find_peaks
 from pipeline_lib.kernels.score_maps import (
@@ -55,11 +57,11 @@ def assert_equal(found: Assemblies, expected: Assemblies) -> None:
 
 @given(found=detections(), individuals=st.integers(1, 4))
 def test_individuals_are_made_of_peaks_each_used_once(found, individuals):
-    assembled = assemble(found, individuals=individuals)
+    assembled = assemble(found, individuals=individuals, min_keypoints=3)
     shown = np.isfinite(assembled.position).all(axis=-1)
     np.testing.assert_array_equal(assembled.confidence > 0, shown)
     np.testing.assert_array_equal(shown.any(axis=-1), np.isfinite(assembled.score))
-    assert (shown.sum(axis=-1)[shown.any(axis=-1)] >= 2).all()
+    assert (shown.sum(axis=-1)[shown.any(axis=-1)] >= 3).all()
     for frame, individual, keypoint in np.argwhere(shown):
         point = assembled.position[frame, individual, keypoint]
         (peak,) = np.flatnonzero((found.position[frame, keypoint] == point).all(axis=-1))
@@ -121,6 +123,34 @@ def test_moved_and_scaled_points_give_moved_and_scaled_animals(found, scale, shi
     moved = assemble(grid._replace(position=grid.position * np.float32(scale) + shift))
     np.testing.assert_array_equal(moved.position, expected.position * np.float32(scale) + shift)
     np.testing.assert_array_equal(moved.score, expected.score)
+
+
+def add_up(member, affinity, edges):
+    """Sum over the edges within individuals of one frame: affinities, or -0.1 below 0.1."""
+    total = 0.0
+    for peaks in member:
+        for edge, (a, b) in enumerate(edges):
+            if peaks[a] >= 0 and peaks[b] >= 0:
+                value = affinity[edge, peaks[a], peaks[b]]
+                total += value if value >= 0.1 else -0.1
+    return total
+
+
+@given(found=detections(), seed=st.integers(0, 2**32 - 1))
+def test_an_exchange_of_keypoints_is_never_for_the_worse(found, seed):
+    """From any individuals: peaks in any order, some of them given to none."""
+    count = found.confidence.shape[2]
+    graph = make_graph(found.edges, range(4))
+    confidence = np.where(np.isnan(found.confidence), -np.inf, found.confidence)
+    peaks = sort_peaks(found.position, confidence, found.affinity, graph, count)
+    generator = np.random.default_rng(seed)
+    member = generator.permuted(np.tile(np.arange(count), (3, 4, 1)), axis=2).swapaxes(1, 2)
+    there = np.isfinite(peaks.confidence)[np.arange(3)[:, None, None], np.arange(4), member]
+    member[~there | (generator.random(member.shape) < 0.2)] = -1
+    better = exchange_keypoints(member, link_peaks(peaks, count, 0.1), peaks, graph, 0.1)
+    edges = list(zip(graph.first, graph.second, strict=True))
+    for before, after, affinity in zip(member, better, peaks.affinity, strict=True):
+        assert add_up(after, affinity, edges) >= add_up(before, affinity, edges) - 1e-5
 
 
 def partitions(nodes):
