@@ -47,7 +47,10 @@ ShardOption = Annotated[
 ]
 LocatorOption = Annotated[
     bool,
-    typer.Option("--locator", help="For the network that finds the animal (`locating`)."),
+    typer.Option("--locator", help="For the network that finds the animals (`locating`)."),
+]
+CoresOption = Annotated[
+    int | None, typer.Option("--cores", min=1, help="Cores to use; without it, all there are.")
 ]
 DEFAULT_CONFIG = Path("config/config.yaml")
 
@@ -165,9 +168,7 @@ def evaluate(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def infer(
     config: ConfigOption = DEFAULT_CONFIG,
     shard: ShardOption = None,
-    cores: Annotated[
-        int | None, typer.Option(min=1, help="Cores to use; without it, all there are.")
-    ] = None,
+    cores: CoresOption = None,
     *,
     again: Annotated[
         bool,
@@ -182,10 +183,55 @@ def infer(
 
     A killed run goes on where it was; what is there is not computed again.
     """
-    if cores is not None:
-        # Dask, OpenMP and the rest count the cores this process may run on.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    _keep_cores(cores)
     _run_shards(config, shard, "retry-failed" if again else "infer")
+
+
+@app.command(rich_help_panel=VIDEOS)
+def track(  # noqa: PLR0913 - one option per setting
+    config: ConfigOption = DEFAULT_CONFIG,
+    shard: ShardOption = None,
+    cores: CoresOption = None,
+    *,
+    from_dlc_detections: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of a config's videos: assemble and track the detections of one video, "
+            "DeepLabCut's `*_full.pickle`.",
+        ),
+    ] = None,
+    individuals: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most animals at a time in these detections; without it, the most that half of "
+            "the bodyparts show at once in more than one of twenty frames.",
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-9, help="Frames per second; without it, times are the numbers of the frames."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Pose file to write; without it, FILE with the ending .zarr.zip."),
+    ] = None,
+) -> None:
+    """Follow several individuals: the same place throughout a video is the same animal.
+
+    With `--from-dlc-detections` no config is needed; the settings are the defaults.
+    """
+    _keep_cores(cores)
+    if from_dlc_detections is None:
+        _run_shards(config, shard, "track")
+        return
+    from pipeline_lib.steps.track_detections import track_detections
+
+    with _report_errors():
+        written = track_detections(from_dlc_detections, output, individuals=individuals, fps=fps)
+        typer.echo(written)
 
 
 @app.command("filter", rich_help_panel=VIDEOS)
@@ -324,6 +370,7 @@ def demo_error(
     folder: Annotated[Path, typer.Argument(help="A demo cohort that has been run.")],
 ) -> None:
     """Print where the demo's report is, and how far its poses are from the truth."""
+    from pipeline_lib.steps.demo_tracks import describe_demo_tracks
     from pipeline_lib.steps.demo_truth import measure_demo_error
 
     with _report_errors():
@@ -343,6 +390,9 @@ def demo_error(
                 f"mean {part.mean:.2f} px over {part.visible} visible keypoints",
                 soft_wrap=True,
             )
+        if settings.individuals.max > 1:
+            for line in describe_demo_tracks(folder, results, settings.training.name):
+                console.print(line, soft_wrap=True)
 
 
 def main() -> None:
@@ -382,6 +432,13 @@ def _run_shards(path: Path, shard: str | None, verb: str) -> None:
             remember_end(verb, path, config, results, planned)
 
 
+def _keep_cores(cores: int | None) -> None:
+    """Run on so many cores; on all there are if None."""
+    if cores is not None:
+        # Dask, OpenMP and the rest count the cores this process may run on.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
 def _import_step(verb: str) -> Callable[..., object]:
     """Return the function of a verb that works on shards."""
     module, name = {
@@ -389,6 +446,7 @@ def _import_step(verb: str) -> Callable[..., object]:
         "select-frames": ("select_frames", "run_select_frames"),
         "infer": ("infer", "run_infer"),
         "retry-failed": ("retry", "retry_failed"),
+        "track": ("track", "run_track"),
         "filter": ("filter", "run_filter"),
         "export": ("export", "run_export"),
     }[verb]

@@ -21,6 +21,7 @@ VERBS = {
     "train": "killed training",
     "evaluate": "error on labelled images",
     "infer": "poses of every good video",
+    "track": "the same place throughout",
     "filter": "interpolate short gaps",
     "export": "DeepLabCut",
     "report": "HTML page",

@@ -81,7 +81,7 @@ class TrackingSettings(Settings):
         "kalman", description="Where an individual is expected: by its velocity, or where it was."
     )
     min_similarity: Fraction = Field(
-        0.5,
+        0.6,
         description="Poses that are less alike than this share of what is usual between frames are "
         "not one tracklet.",
     )

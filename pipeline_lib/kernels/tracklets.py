@@ -46,7 +46,7 @@ class LinkRules:
     tolerance: float
     similarity: Measure = "oks"
     motion: Literal["kalman", "none"] = "kalman"
-    min_similarity: float = 0.5
+    min_similarity: float = 0.6
     max_rival: float = 0.7
     max_gap: int = 5
 

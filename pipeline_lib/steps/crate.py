@@ -22,7 +22,8 @@ _README = """\
 Made by the Snakemake workflow cohortpose. Look first at `report/index.html`; `ledger.tsv` says how
 each video ended, and why.
 
-- `poses/`: as the network gave them; `filtered/`: cleaned; `exports/`: for other tools
+- `poses/`: as the network gave them; `tracked/`: followed, where there are several animals;
+  `filtered/`: cleaned; `exports/`: for other tools
 - `config.resolved.yaml`: every setting; `provenance.json`: versions, hashes, time and energy
 - `shards/*/jobs.jsonl`: when and where the results of each group of videos were made
 - `ro-crate-metadata.json`: all of this for machines (https://w3id.org/ro/wfrun/workflow)

@@ -208,6 +208,7 @@ class _Description:
                 yield name, self._crate.add_file(path, name, properties=properties)
         folders = {
             "poses of every video, as the network gave them": results.poses(model, "x").parent,
+            "poses after tracking": results.tracked(model, "x").parent,
             "poses after filtering": results.filtered(model, "x").parent,
             "poses for other tools": results.exported(model, "x", "x").parent,
             "frames to label": results.frames("x").parent,
@@ -291,6 +292,7 @@ _RESULTS_OF = {
     "train": "models/",
     "evaluate": "evaluation/",
     "infer": "poses/",
+    "track": "tracked/",
     "filter": "filtered/",
     "export": "exports/",
     "report": "report/",

@@ -121,7 +121,8 @@ def check_ledger(config: Config, results: Results) -> LedgerSummary:
 
 def wanted_stages(config: Config) -> tuple[str, ...]:
     """Return the stages that a video must pass, in order."""
-    return ("probe", "infer", "filter", *(("export",) if config.exports.formats else ()))
+    track = ("track",) if config.individuals.max > 1 else ()
+    return ("probe", "infer", *track, "filter", *(("export",) if config.exports.formats else ()))
 
 
 def ledger_columns(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
@@ -154,6 +155,7 @@ def _read_shard(
     paths = {
         "probe": shard.probe,
         "infer": shard.infer(model),
+        "track": shard.track(model),
         "filter": shard.filter(model),
         "export": shard.export(model),
     }

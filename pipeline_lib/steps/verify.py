@@ -110,7 +110,7 @@ def _verify_networks(
         return
     model = results.model(config.training.name)
     yield from _verify_network(config, model, results.targets, checked)
-    if config.locating.enabled:
+    if config.uses_locator:
         locator = config.for_locator()
         yield from _verify_network(locator, model.locator, results.locator_targets, checked)
     for name, recorded in record["networks"].items():
@@ -174,16 +174,20 @@ def _find_strangers(config: Config, results: Results) -> Iterator[Finding]:
     videos = {row["video"] for row in read_table(results.plan, PLAN_COLUMNS)}
     places: dict[str, Callable[[str], Path]] = {
         "poses": partial(results.poses, model),
+        "tracked": partial(results.tracked, model),
         "filtered": partial(results.filtered, model),
         **{
             suffix: partial(results.exported, model, suffix=suffix)
             for suffix in config.exports.formats
         },
     }
+    # Also those of other kinds: VIDEO.analysis.h5 is one of the files that end in .h5.
+    known = {locate(video) for locate in places.values() for video in videos}
     for kind, locate in places.items():
-        known = {locate(video) for video in videos}
         pattern = locate("[!.]*").name
-        for path in sorted(set(locate("x").parent.glob(pattern)) - known):
+        strangers = set(locate("x").parent.glob(pattern)) - known
+        known |= strangers
+        for path in sorted(strangers):
             name = path.relative_to(results.root).as_posix()
             yield Finding(kind, name, Problem.UNEXPLAINED, "no video of that name was planned")
 

@@ -25,11 +25,16 @@ from pipeline_lib.io.poses import read_pose_key
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.video import fingerprint_file
 from pipeline_lib.steps.contents import compare_contents, read_contents
+from pipeline_lib.steps.export_sources import ExportSources
+from pipeline_lib.steps.filter import locate_unfiltered
 from pipeline_lib.steps.infer_planning import list_tasks
 from pipeline_lib.steps.plan import REMOVED
+from pipeline_lib.steps.track import tracking_key
 
 Row = dict[str, str]
 Difference = tuple["Problem", str]
+# Kind of a stage's results, its table, where a video's result lies, and its key.
+_Stage = tuple[str, Path, Callable[[str], Path], Callable[[str], str | None]]
 
 _MADE_OTHERWISE = "made with other settings, another network or another version of the step"
 
@@ -182,8 +187,10 @@ class _ShardResults:
     def __init__(self, config: Config, results: Results, shard: PlannedShard) -> None:
         self._config, self._results, self._shard = config, results, shard
         self._model = config.training.name
+        self._exports = ExportSources(config, results, shard.name)
         files = results.shard(shard.name)
         self._contents = {
+            **read_contents(files.contents("track", self._model)),
             **read_contents(files.contents("filter", self._model)),
             **read_contents(files.contents("export", self._model)),
         }
@@ -193,8 +200,13 @@ class _ShardResults:
         """Yield what differs, stage by stage."""
         files = self._results.shard(self._shard.name)
         model, formats = self._model, self._config.exports.formats
-        stages: list[tuple[str, Path, Callable[[str], Path], Callable[[str], str | None]]] = [
+        several = self._config.individuals.max > 1
+        tracking: list[_Stage] = (
+            [("tracked", files.track(model), self._tracked, self._tracked_key)] if several else []
+        )
+        stages: list[_Stage] = [
             ("poses", files.infer(model), self._poses, self._keys.__getitem__),
+            *tracking,
             ("filtered", files.filter(model), self._filtered, self._filtered_key),
             *(
                 (suffix, files.export(model), partial(self._exported, suffix), self._exported_key)
@@ -243,21 +255,30 @@ class _ShardResults:
     def _poses(self, video: str) -> Path:
         return self._results.poses(self._model, video)
 
+    def _tracked(self, video: str) -> Path:
+        return self._results.tracked(self._model, video)
+
     def _filtered(self, video: str) -> Path:
         return self._results.filtered(self._model, video)
 
     def _exported(self, suffix: str, video: str) -> Path:
         return self._results.exported(self._model, video, suffix)
 
-    def _filtered_key(self, video: str) -> str | None:
+    def _tracked_key(self, video: str) -> str | None:
         source = read_pose_key(self._poses(video))
+        return source and tracking_key(source, self._config.individuals, self._config.tracking)
+
+    def _filtered_key(self, video: str) -> str | None:
+        source = read_pose_key(locate_unfiltered(self._config, self._results, video))
         return source and hash_settings(source, self._config.filtering, versions.FILTER)
 
     def _exported_key(self, video: str) -> str | None:
-        settings = self._config.exports
-        locate = self._filtered if settings.source == "filtered" else self._poses
-        source = read_pose_key(locate(video))
-        return source and hash_settings(source, settings, versions.EXPORT)
+        source = read_pose_key(self._exports.locate(video))
+        try:
+            return source and self._exports.make_key(video, source)
+        except CohortposeError:
+            # No network card or no table of probing, which are findings of their own.
+            return None
 
 
 def _read_stage(table: Path, columns: Sequence[str]) -> list[Row]:

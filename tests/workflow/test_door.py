@@ -23,6 +23,7 @@ def test_every_verb_has_its_rule(finished):
         "train",
         "evaluate",
         "infer",
+        "track",
         "filter_poses",
         "export",
         "report",

@@ -133,6 +133,11 @@ def depends_on(version, *settings):
     return hash_settings(version, *settings)
 
 
+def pose_source():
+    """Return the table of the poses that are filtered: of one individual in each place."""
+    return shard_file("track" if SETTINGS.individuals.max > 1 else "infer", MODEL)
+
+
 def launcher(wildcards, resources, threads):
     """Return what comes before the command of a training of several tasks."""
     return write_launcher(resources, threads)
@@ -140,8 +145,8 @@ def launcher(wildcards, resources, threads):
 
 def export_source():
     """Return the table of the poses that are exported."""
-    stage = "filter" if SETTINGS.exports.source == "filtered" else "infer"
-    return shard_file(stage, MODEL)
+    filtered = SETTINGS.exports.source == "filtered"
+    return shard_file("filter", MODEL) if filtered else pose_source()
 
 
 def drawn_pairs():
@@ -160,14 +165,28 @@ def pretrained_files(settings):
 def network_files():
     """Return what predicting poses needs: network and card, those of the locator with them."""
     files = [RESULTS.model(MODEL)]
-    if SETTINGS.locating.enabled:
+    if SETTINGS.uses_locator:
         files.append(RESULTS.model(MODEL).locator)
     return [str(path) for one in files for path in (one.network, one.card)]
 
 
 def locating_settings():
     """Return what poses depend on of `locating`, besides its network."""
-    return SETTINGS.locating.what_matters() if SETTINGS.locating.enabled else {}
+    if not SETTINGS.uses_locator:
+        return {}
+    return SETTINGS.locating.what_matters(top_down=SETTINGS.top_down)
+
+
+def window_settings():
+    """Return what is cut out of labelled images."""
+    return {"window": SETTINGS.locating.window} if SETTINGS.top_down else {}
+
+
+def assembly_settings():
+    """Return what poses of several animals depend on besides the network."""
+    if SETTINGS.individuals.max == 1:
+        return {}
+    return SETTINGS.assembly.what_matters(top_down=SETTINGS.top_down)
 
 
 def wanted_files():
@@ -183,6 +202,8 @@ def summarised_files():
     files = [SETTINGS.cohort, *every_shard(shard_file("probe"))]
     if SETTINGS.labels:
         files += every_shard(shard_file("infer", MODEL))
+        if SETTINGS.individuals.max > 1:
+            files += every_shard(shard_file("track", MODEL))
         files += every_shard(shard_file("filter", MODEL))
         files += (
             every_shard(shard_file("export", MODEL)) if SETTINGS.exports.formats else []

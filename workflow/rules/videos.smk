@@ -55,16 +55,42 @@ rule infer:
     params:
         config=CONFIG,
         depends=depends_on(
-            versions.INFER, SETTINGS.inference.what_matters(), locating_settings()
+            versions.INFER,
+            SETTINGS.inference.what_matters(),
+            locating_settings(),
+            assembly_settings(),
         ),
     shell:
         "cohortpose infer --config {params.config:q} --shard {wildcards.shard} --cores {threads}"
         " 2>&1 | tee {log:q}"
 
 
-rule filter_poses:
+# Where there may be several individuals, `pose_source` asks for it.
+rule track:
     input:
         shard_file("infer", MODEL),
+    output:
+        shard_file("track", MODEL),
+    log:
+        f"{LOGS}/track-{MODEL}/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/track-{MODEL}/{{shard}}.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    threads: 4
+    params:
+        config=CONFIG,
+        depends=depends_on(
+            versions.TRACK, SETTINGS.tracking.what_matters(), SETTINGS.individuals
+        ),
+    shell:
+        "cohortpose track --config {params.config:q} --shard {wildcards.shard} --cores {threads}"
+        " > {log:q} 2>&1"
+
+
+rule filter_poses:
+    input:
+        pose_source(),
     output:
         shard_file("filter", MODEL),
     log:

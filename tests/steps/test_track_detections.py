@@ -1,0 +1,129 @@
+"""From DeepLabCut's detections of one video to tracks."""
+
+import pickle
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipeline_lib.cli import app
+from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.io.poses import read_poses
+from pipeline_lib.steps.track_detections import track_detections
+
+NAN = np.nan
+FRAMES = 60
+BODYPARTS = ["nose", "middle", "tail", "corner"]
+ABSENT, FOLLOWED, _, _ = TrackStatus
+
+
+def make_truth(animals=2):
+    """Animals that walk to the right, one above the other, the corner always at (7, 8)."""
+    x = 3.0 * np.arange(FRAMES)
+    position = np.zeros((FRAMES, animals, 4, 2))
+    position[..., 0] = x[:, None, None] + 20.0 * np.arange(4)
+    position[..., 1] = 100.0 * np.arange(animals)[:, None]
+    position[:, :, 3] = NAN
+    return position
+
+
+def write_detections(folder, truth, *, assembled=False):
+    """Write what DeepLabCut would: peaks in an order of their own in each frame."""
+    random = np.random.default_rng(0)
+    content = {
+        "metadata": {
+            "all_joints_names": BODYPARTS,
+            "PAFgraph": [[0, 1], [1, 2]],
+            "PAFinds": np.array([0, 1]),
+            "nframes": FRAMES,
+        }
+    }
+    animals = truth.shape[1]
+    for frame, poses in enumerate(truth):
+        order = [random.permutation(animals) for _ in range(3)]
+        if assembled:
+            order = [order[0]] * 3
+        peaks = [poses[places, part] for part, places in enumerate(order)]
+        costs = {
+            edge: {"m1": (order[edge][:, None] == order[edge + 1]).astype(np.float32)}
+            for edge in range(2)
+        }
+        content[f"frame{frame:02d}"] = {
+            "coordinates": ([*peaks, np.array([[7.0, 8.0]])],),
+            "confidence": [np.full((animals, 1), 0.9, np.float32)] * 3
+            + [np.array([[0.8]], np.float32)],
+            "costs": None if assembled else costs,
+        }
+    path = folder / "videoDLC_full.pickle"
+    path.write_bytes(pickle.dumps(content))
+    return path
+
+
+def check_tracks(poses, truth):
+    animals = truth.shape[1]
+    np.testing.assert_allclose(
+        poses.position[..., :animals], truth.transpose(0, 3, 2, 1), rtol=1e-6
+    )
+    assert (poses.track_status == FOLLOWED).all()
+    np.testing.assert_array_equal(poses.position[:, :, 3, animals], [[7, 8]] * FRAMES)
+    np.testing.assert_allclose(poses.confidence[:, 3, animals], 0.8)
+    assert poses.bodyparts == tuple(BODYPARTS)
+
+
+def test_detections_become_tracks_beside_them(tmp_path):
+    truth = make_truth()
+    written = track_detections(write_detections(tmp_path, truth))
+    assert written == tmp_path / "videoDLC.zarr.zip"
+    poses = read_poses(written)
+    # That there are two animals is what most frames show.
+    assert poses.individuals == ("individual1", "individual2", "single")
+    check_tracks(poses, truth)
+    # Nothing tells how fast the video is.
+    np.testing.assert_array_equal(poses.time, np.arange(FRAMES))
+    assert poses.attributes["fps"] is None
+    assert poses.attributes["video"] == "videoDLC"
+    assert poses.attributes["tracking"]["similarity"] == "oks"
+
+
+def test_individuals_that_were_assembled_are_tracked_as_they_are(tmp_path):
+    truth = make_truth()
+    source = write_detections(tmp_path, truth, assembled=True)
+    check_tracks(read_poses(track_detections(source)), truth)
+
+
+def test_the_same_detections_have_the_same_key(tmp_path):
+    source = write_detections(tmp_path, make_truth())
+    keys = [
+        read_poses(track_detections(source, individuals=count)).attributes["key"]
+        for count in (2, 2, 1)
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_command_writes_what_it_is_asked_for(tmp_path):
+    source = write_detections(tmp_path, make_truth())
+    output = tmp_path / "tracks.zarr.zip"
+    asked = ["--individuals", "3", "--fps", "20", "--output", str(output)]
+    result = CliRunner().invoke(app, ["track", "--from-dlc-detections", str(source), *asked])
+    assert result.exit_code == 0, result.output
+    assert str(output) in result.output.replace("\n", "")
+    poses = read_poses(output)
+    assert len(poses.individuals) == 4
+    assert (poses.track_status[:, 2] == ABSENT).all()
+    np.testing.assert_allclose(poses.time, np.arange(FRAMES) / 20)
+
+
+def test_a_file_that_is_none_is_named(tmp_path):
+    path = tmp_path / "other.pickle"
+    path.write_bytes(pickle.dumps([1, 2]))
+    result = CliRunner().invoke(app, ["track", "--from-dlc-detections", str(path)])
+    assert result.exit_code == 1
+    assert "other.pickle" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--individuals", "--fps"])
+def test_no_animal_and_no_time_are_refused(tmp_path, option):
+    result = CliRunner().invoke(
+        app, ["track", "--from-dlc-detections", str(tmp_path / "x"), option, "0"]
+    )
+    assert result.exit_code == 2
