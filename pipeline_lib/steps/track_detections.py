@@ -11,13 +11,13 @@ from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.settings_individuals import AssemblySettings, TrackingSettings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
 from pipeline_lib.io.detections_deeplabcut import DeepLabCutDetections, read_detections
+from pipeline_lib.io.measures import hash_path
 from pipeline_lib.io.pose_writing import create_poses
 from pipeline_lib.kernels.assembly import assemble_individuals
 from pipeline_lib.kernels.detections import Detections, count_individuals
 from pipeline_lib.kernels.following import TrackRules
 from pipeline_lib.kernels.pose_similarity import find_poses
 from pipeline_lib.kernels.tracks import Tracks, track_individuals
-from pipeline_lib.steps.contents import hash_path
 
 _log = logging.getLogger(__name__)
 
