@@ -14,8 +14,13 @@ from pipeline_lib.steps.report_charts import Axes, Chart, Curve, draw_chart
 from pipeline_lib.steps.report_inputs import ALL_BODYPARTS, ReportInputs
 
 GATED = " (pcutoff)"
-# Metrics of whole animals: these have no bodypart.
-_OKS = "oks_"
+# Metrics of whole animals, which have no bodypart, and their titles.
+_WHOLE = {
+    "oks_map": "OKS mAP",
+    "oks_mar": "OKS mAR",
+    "individuals_missed": "labelled animals not found",
+    "individuals_false": "animals found where none is labelled",
+}
 
 # The test split is what counts: it comes first wherever splits are listed.
 _SPLIT_ORDER = ("test", "validation", "train")
@@ -53,7 +58,7 @@ class MetricTable:
 
 def tabulate_metrics(inputs: ReportInputs, bodyparts: Sequence[str]) -> list[MetricTable]:
     """Return one table per split, the test split first and the mean over bodyparts on top."""
-    metrics = {key: value for key, value in inputs.metrics.items() if not key[2].startswith(_OKS)}
+    metrics = {key: value for key, value in inputs.metrics.items() if key[2] not in _WHOLE}
     listed = {name for name, _, _ in metrics}
     parts = [ALL_BODYPARTS, *bodyparts]
     parts = [part for part in dict.fromkeys([*parts, *sorted(listed)]) if part in listed]
@@ -76,18 +81,18 @@ def tabulate_metrics(inputs: ReportInputs, bodyparts: Sequence[str]) -> list[Met
     ]
 
 
-def tabulate_similarity(inputs: ReportInputs) -> list[tuple[str, list[tuple[str, float]]]]:
+def tabulate_similarity(inputs: ReportInputs) -> list[tuple[str, dict[str, float]]]:
     """Return per split, the test split first, how alike whole animals and their labels are.
 
     Returns
     -------
     list of tuple
-        Split, and (title, value) of each metric of object keypoint similarity, 0..1.
+        Split, and value by title: object keypoint similarity in 0..1, and counts.
     """
-    found: dict[str, list[tuple[str, float]]] = {}
+    found: dict[str, dict[str, float]] = {}
     for (part, split, metric), value in inputs.metrics.items():
-        if part == ALL_BODYPARTS and metric.startswith(_OKS) and np.isfinite(value):
-            found.setdefault(split, []).append((_describe_similarity(metric), value))
+        if part == ALL_BODYPARTS and metric in _WHOLE and np.isfinite(value):
+            found.setdefault(split, {})[_WHOLE[metric]] = value
     return [(split, found[split]) for split in order_splits(set(found))]
 
 
@@ -197,11 +202,6 @@ def _describe_metric(name: str) -> tuple[str, str]:
         return f"PCK {base.removeprefix('pck@')} px{suffix}", "%"
     unit = "px" if base in _PIXELS else "%" if base == "detected" else ""
     return _TITLES.get(base, base.replace("_", " ")) + suffix, unit
-
-
-def _describe_similarity(name: str) -> str:
-    known = {"oks_map": "OKS mAP", "oks_mar": "OKS mAR"}
-    return known.get(name, f"OKS {name.removeprefix(_OKS).replace('_', ' ')}")
 
 
 def _tone_of(name: str) -> int:

@@ -65,8 +65,9 @@ class ReportInputs:
 
     @property
     def individuals(self) -> tuple[str, ...]:
-        """Return the individuals of the labelled images, in their order."""
-        return tuple(str(name) for name in self.predictions["individual"].drop_duplicates())
+        """Return the labelled individuals, in the order of the predictions."""
+        labelled = self.predictions.dropna(subset=["label_x"])
+        return tuple(str(name) for name in labelled["individual"].drop_duplicates())
 
     @property
     def _skeleton(self) -> dict[str, Any]:

@@ -61,10 +61,8 @@ def measure_animals(inputs: ReportInputs, animals: Mapping[str, Any] | None) -> 
     """Return the figures of several animals; those that are unknown are left out."""
     tiles = []
     for split, values in tabulate_similarity(inputs)[:1]:
-        known = dict(values)
-        if "OKS mAP" in known:
-            hint = f"whole animals of the {split} frames, object keypoint similarity"
-            tiles.append(("OKS mAP", known["OKS mAP"], "", hint))
+        hint = f"whole animals of the {split} frames, object keypoint similarity"
+        tiles.append(("OKS mAP", values.get("OKS mAP", math.nan), "", hint))
     if animals is not None:
         tiles.append(
             (

@@ -255,6 +255,7 @@ def write_evaluation(results, folder):
     path.parent.mkdir(parents=True)
     pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS)).to_parquet(path)
     metrics = [("all", "oks_map", 0.9), ("all", "oks_mar", 0.95), ("all", "mean_error", 5.0)]
+    metrics += [("all", "individuals_missed", 1.0), ("all", "individuals_false", 0.0)]
     table = [
         {"bodypart": part, "split": "test", "metric": metric, "value": value}
         for part, metric, value in [*metrics, ("snout", "mean_error", 5.0)]
@@ -313,7 +314,10 @@ def test_the_table_has_columns_of_the_tracks(run):
 def test_whole_animals_are_apart_from_bodyparts(run):
     page = read_page(*run)
     (panel,) = page.all("div", class_="panel work-total similarity")
-    assert "".join(panel["text"].split()) == "test0.900OKSmAP0.950OKSmAR"
+    assert " ".join(panel["text"].split()) == (
+        "test 0.900OKS mAP0.950OKS mAR1labelled animals not found"
+        "0animals found where none is labelled"
+    )
     heads = [head["text"] for head in page.all("th", class_="number")]
     assert heads == ["Mean error px"]
 
