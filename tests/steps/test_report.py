@@ -261,10 +261,11 @@ def test_summaries_of_blocks_are_those_of_the_video(run, monkeypatch):
     np.testing.assert_array_equal(blocks["path"], whole["path"])
 
 
-def test_ten_thousand_videos_stay_below_six_megabytes():
+@pytest.mark.parametrize("tracks", [None, report_summaries.TrackFigures(3, 0.987654, 123, 456)])
+def test_ten_thousand_videos_stay_below_six_megabytes(tracks):
     parts = [f"bodypart{index}" for index in range(20)]
     values = dict.fromkeys(parts, 0.987)
-    summary = report_summaries.VideoSummary(123456, 12, values, values)
+    summary = report_summaries.VideoSummary(123456, 12, values, values, tracks)
     row = {
         "video": "session-2025-06-01-mouse-000", "status": "done", "stage": "export",
         "reason": "", "frames": 123456, "undecodable": 12, "fps": 29.97,
