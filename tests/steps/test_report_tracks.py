@@ -160,14 +160,14 @@ def test_a_cohort_without_tracks_has_no_animals(tmp_path, config):
 
 def test_half_of_the_cards_are_of_the_worst_videos(tmp_path, config):
     results = Results(tmp_path)
-    names = [f"v{index:02d}" for index in range(20)]
+    names = [f"v{index:02d}" for index in range(10)]
     for index, name in enumerate(names):
         bad = [[U, U], [F, F]] * index
         write_tracks(results, name, [*bad, *[[F, F]] * (40 - len(bad))])
     cards = describe_animals(config, results, make_rows(*names), summarise(results, *names))[
         "cards"
     ]
-    assert [card.video for card in cards][:4] == ["v19", "v18", "v17", "v16"]
+    assert [card.video for card in cards][:4] == ["v09", "v08", "v07", "v06"]
     assert len(cards) == 8
 
 
@@ -335,6 +335,20 @@ def test_every_animal_of_a_sample_has_its_colour(run):
     # A ring around each label.
     rings = [ring["stroke"] for ring in page.all("circle", fill="transparent")]
     assert rings.count(colours["mouse1"]) == rings.count(colours["mouse2"]) == 2
+
+
+def test_a_cohort_without_a_single_animal_is_a_page(run):
+    config, results = run
+    for video in ("good", "bad"):
+        write_tracks(results, video, [[A, A]] * 5, key="other")
+    page = read_page(config, results)
+    first, _ = page.all("article", class_="panel animals")
+    assert "0 animals" in " ".join(first["text"].split())
+    data = json.loads(page.all("script", type="application/json")[0]["text"])
+    at = [column["label"] for column in data["columns"]].index("All followed")
+    assert [row[at] for row in data["rows"]] == [None, None]
+    tiles = [" ".join(tile["text"].split()) for tile in page.all("div", class_="tile")]
+    assert not any(tile.startswith("All followed") for tile in tiles)
 
 
 @needs_browser
