@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.kernels.detections import Detections, order_poses, take_ordered
+from pipeline_lib.kernels.links import LinkRules, Links
 from pipeline_lib.kernels.pose_similarity import (
     Measure,
     Scale,
-    find_poses,
     measure_scale,
     measure_sizes,
     measure_usual_similarity,
 )
 from pipeline_lib.kernels.segments import cut_segments
+from pipeline_lib.kernels.similarity import find_individuals
 from pipeline_lib.kernels.stitching import JoinRules, choose_paths, propose_joins
 from pipeline_lib.kernels.track_gaps import fill_gaps
 from pipeline_lib.kernels.track_places import (
@@ -30,6 +31,7 @@ from pipeline_lib.kernels.track_places import (
     doubt_joins,
     give_places,
     list_stays,
+    sort_places,
 )
 from pipeline_lib.kernels.tracklet_ends import (
     EndPoses,
@@ -37,7 +39,7 @@ from pipeline_lib.kernels.tracklet_ends import (
     choose_end_poses,
     describe_tracklets,
 )
-from pipeline_lib.kernels.tracklets import LinkRules, Links, link_poses, number_tracklets
+from pipeline_lib.kernels.tracklets import link_poses, number_tracklets
 
 Floats = NDArray[np.floating[Any]]
 Read = Callable[[int, int], Detections]
@@ -213,7 +215,7 @@ def _link_segment(read: Read, segment: tuple[int, int], rules: LinkRules) -> _Li
     return _Linked(
         order[own].astype(np.int32),
         links,
-        find_poses(position),
+        find_individuals(position),
         quality.astype(np.float32),
         measure_sizes(position).astype(np.float32),
         None if identity is None else take_ordered(identity[own], order[own]).astype(np.float32),
@@ -273,19 +275,8 @@ def _find_places(
     fill_gaps(places, tracklets, fragments, join_rules, rules.max_rival)
     named = tracklets.identity is not None and tracklets.identity.shape[1] == individuals
     if not named:
-        _sort_places(places, tracklets)
+        sort_places(places, tracklets)
     return places
-
-
-def _sort_places(places: Places, tracklets: Tracklets) -> None:
-    """Bring the places into the order of their first poses."""
-    # Tracklets are in the order of their first frames, there from left to right.
-    first = [line[0] if line else len(tracklets.count) for line in places.lines]
-    order = np.argsort(first, kind="stable")
-    rank = np.empty(len(order) + 1, np.int64)
-    rank[order], rank[-1] = np.arange(len(order)), -1
-    places.of = rank[places.of]
-    places.lines = [places.lines[place] for place in order.tolist()]
 
 
 def _tell_status(place: NDArray[np.int32], places: Places, individuals: int) -> NDArray[np.uint8]:

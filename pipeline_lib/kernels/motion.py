@@ -4,6 +4,7 @@ What it says of a frame depends on that frame and the few before. So a video can
 and its parts be worked on at once, without a difference.
 """
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,9 +12,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
+Places = NDArray[np.integer[Any]]
 
 # Steps that the filter remembers.
 MEMORY = 4
+
+
+@dataclass(frozen=True)
+class Courses:
+    """Where animals are and how they move.
+
+    Attributes
+    ----------
+    position
+        Shape (frame, individual, keypoint, 2), float64, px; NaN where missing.
+    offset, velocity
+        Shape (frame, individual, 2), as `estimate_motion` returns them.
+    """
+
+    position: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+
+    def expect(self, frame: Places, place: Places | slice, step: Floats | int) -> Floats:
+        """Return poses as they are expected so many frames later: one for each index."""
+        way = self.offset[frame, place] + np.asarray(step)[..., None] * self.velocity[frame, place]
+        expected: Floats = self.position[frame, place] + way[..., None, :]
+        return expected
 
 
 @cache

@@ -44,22 +44,6 @@ class Scale:
         return float(np.hypot(_POSTURE * self.size, 2.0 * self.speed))
 
 
-def find_poses(position: Floats) -> NDArray[np.bool_]:
-    """Tell where there is a pose: one keypoint at least.
-
-    Parameters
-    ----------
-    position
-        Shape (..., keypoint, 2), px; NaN where missing.
-
-    Returns
-    -------
-    ndarray
-        Shape (...), bool.
-    """
-    return np.asarray(np.isfinite(position).all(-1).any(-1))
-
-
 def centre_poses(position: Floats) -> NDArray[np.float64]:
     """Return the mean of the keypoints of each pose.
 

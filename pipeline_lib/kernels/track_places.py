@@ -164,6 +164,17 @@ def doubt_joins(
                     _doubt_join(places, tracklets, one, other, rules.near)
 
 
+def sort_places(places: Places, tracklets: Tracklets) -> None:
+    """Bring the places into the order of their first poses, those without any last."""
+    # Tracklets are in the order of their first frames, there from left to right.
+    first = [line[0] if line else len(tracklets.count) for line in places.lines]
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(len(order) + 1, np.int64)
+    rank[order], rank[-1] = np.arange(len(order)), -1
+    places.of = rank[places.of]
+    places.lines = [places.lines[place] for place in order.tolist()]
+
+
 def _place_by_identity(stays: list[Stay], likely: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the places that make the stays most likely, no two at a time in one."""
     from scipy.optimize import LinearConstraint, milp  # noqa: PLC0415

@@ -5,15 +5,18 @@ to those who see the whole video. Whether two poses are linked depends on a few 
 them only. So parts of a video are linked apart from each other, and joined without a trace.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.kernels.motion import MEMORY, estimate_motion
+from pipeline_lib.kernels.link_review import cut_doubtful
+from pipeline_lib.kernels.links import LinkRules, Links, OpenEnds
+from pipeline_lib.kernels.motion import Courses, estimate_motion
 from pipeline_lib.kernels.pairing import measure_rivals, pair_frames
-from pipeline_lib.kernels.pose_similarity import Measure, compare_poses, find_poses
+from pipeline_lib.kernels.pose_similarity import compare_poses
+from pipeline_lib.kernels.similarity import find_individuals
 
 Floats = NDArray[np.floating[Any]]
 
@@ -23,66 +26,12 @@ _MOST_NUMBERS = 2**19
 _LEAST_SIMILARITY = 0.02
 
 
-@dataclass(frozen=True)
-class LinkRules:
-    """When two poses are one animal beyond doubt.
-
-    Attributes
-    ----------
-    tolerance
-        px; see `pipeline_lib.kernels.pose_similarity.compare_poses`.
-    similarity
-        What is compared.
-    motion
-        Where an animal is expected: ``kalman``, by its velocity, or ``none``, where it was.
-    min_similarity
-        Poses that are less alike are not linked.
-    max_rival
-        They are neither where another choice is more than this share as good.
-    max_gap
-        Frames between linked poses at most.
-    """
-
-    tolerance: float
-    similarity: Measure = "oks"
-    motion: Literal["kalman", "none"] = "kalman"
-    min_similarity: float = 0.6
-    max_rival: float = 0.7
-    max_gap: int = 5
-
-    @property
-    def reach(self) -> int:
-        """How many frames on either side decide on the links of a frame."""
-        # Each round of gaps looks as far as the rounds before it, and over its own gap.
-        return MEMORY + 2 + sum(range(1, self.max_gap + 2))
-
-
-@dataclass(frozen=True)
-class Links:
-    """For each pose the next one of its tracklet.
-
-    Attributes
-    ----------
-    step
-        Shape (frame, individual), int32, frames to the next pose; 0: the tracklet ends.
-    place
-        Shape (frame, individual), int32, its place on the individual axis; -1: none.
-    """
-
-    step: NDArray[np.int32]
-    place: NDArray[np.int32]
-
-    def cut(self, start: int, stop: int) -> "Links":
-        """Return the links of some frames."""
-        return Links(self.step[start:stop], self.place[start:stop])
-
-
 def link_poses(position: Floats, rules: LinkRules) -> Links:
     """Link the poses of consecutive frames that are one animal beyond doubt.
 
     Frame by frame the most similar poses are paired (Hungarian matching); first where they were,
     then, with the velocities that this gave, where they are expected, and then over gaps, short
-    ones first.
+    ones first. In the end links are cut for which an exchange would be nearly as good.
 
     Parameters
     ----------
@@ -98,37 +47,18 @@ def link_poses(position: Floats, rules: LinkRules) -> Links:
     """
     position = np.asarray(position, np.float64)
     frames, individuals = position.shape[:2]
-    ends = _Ends(frames, individuals)
+    there = find_individuals(position)
+    links = Links.none((frames, individuals))
     if frames < 2 or individuals == 0:
-        return ends.links
-    moved = position
-    if rules.motion == "kalman":
-        # A fast animal is not quite like itself where it was; what is found is only a direction.
-        lenient = replace(rules, min_similarity=_LEAST_SIMILARITY)
-        partner, sure = _pair_in_blocks(position[:-1], position[1:], rules.tolerance, lenient)
-        before = _look_back(np.where(sure, partner, -1))
-        offset, velocity = estimate_motion(position, before)
-        moved = position + (offset + velocity)[:, :, None]
-    partner, sure = _pair_in_blocks(moved[:-1], position[1:], rules.tolerance, rules)
-    ends.link(np.arange(frames - 1), 1, partner, sure)
-    there = find_poses(position)
-    for step in range(2, min(rules.max_gap + 1, frames - 1) + 1):
-        start, stop = there & ends.may_end, there & ends.may_start
-        waiting = np.flatnonzero(start[:-step].any(-1) & stop[step:].any(-1))
-        if not waiting.size:
-            continue
-        if rules.motion == "kalman":
-            moved = position[waiting] + (offset + step * velocity)[waiting, :, None]
-        else:
-            moved = position[waiting]
-        partner, sure = _pair_in_blocks(
-            np.where(start[waiting][..., None, None], moved, np.nan),
-            np.where(stop[waiting + step][..., None, None], position[waiting + step], np.nan),
-            rules.tolerance * step**0.5,
-            rules,
-        )
-        ends.link(waiting, step, partner, sure)
-    return ends.links
+        return links
+    courses = _estimate_courses(position, rules)
+    ends = OpenEnds(there.copy(), there.copy())
+    for step in range(1, min(rules.max_gap + 1, frames - 1) + 1):
+        waiting = np.flatnonzero(ends.may_end[:-step].any(-1) & ends.may_start[step:].any(-1))
+        if waiting.size:
+            _link_apart(step, waiting, courses, rules, (links, ends))
+    cut_doubtful(links, ends, courses, rules)
+    return links
 
 
 def number_tracklets(links: Links, there: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -181,35 +111,44 @@ def link_tracklets(position: Floats, rules: LinkRules) -> NDArray[np.int32]:
     ndarray
         Shape (frame, individual), int32; -1 where there is no pose.
     """
-    return number_tracklets(link_poses(position, rules), find_poses(position))
+    return number_tracklets(link_poses(position, rules), find_individuals(position))
 
 
-class _Ends:
-    """Links while they are made: which poses may still be linked."""
+def _link_apart(
+    step: int,
+    frame: NDArray[np.intp],
+    courses: Courses,
+    rules: LinkRules,
+    made: tuple[Links, OpenEnds],
+) -> None:
+    """Link poses of some frames with those so many frames later, where both still may be."""
+    links, ends = made
+    first = courses.expect(frame, slice(None), step)
+    first = np.where(ends.may_end[frame][..., None, None], first, np.nan)
+    second = courses.position[frame + step]
+    second = np.where(ends.may_start[frame + step][..., None, None], second, np.nan)
+    partner, sure = _pair_in_blocks(first, second, rules.tolerance * step**0.5, rules)
+    row, place = np.nonzero(partner >= 0)
+    found, other, kept = frame[row], partner[row, place], sure[row, place]
+    # One whose choice is in doubt is linked to none: a later choice would not be sure either.
+    ends.may_end[found, place] = False
+    ends.may_start[found + step, other] = False
+    links.step[found[kept], place[kept]] = step
+    links.place[found[kept], place[kept]] = other[kept]
 
-    def __init__(self, frames: int, individuals: int) -> None:
-        self.links = Links(
-            np.zeros((frames, individuals), np.int32), np.full((frames, individuals), -1, np.int32)
-        )
-        # A pose whose choice is in doubt is linked to none: a later one would not be sure either.
-        self.may_end = np.ones((frames, individuals), bool)
-        self.may_start = np.ones((frames, individuals), bool)
 
-    def link(
-        self,
-        frame: NDArray[np.intp],
-        step: int,
-        partner: NDArray[np.int64],
-        sure: NDArray[np.bool_],
-    ) -> None:
-        """Link the poses of some frames with their partners so many frames later."""
-        row, place = np.nonzero(partner >= 0)
-        found, other = frame[row], partner[row, place]
-        self.may_end[found, place] = False
-        self.may_start[found + step, other] = False
-        kept = sure[row, place]
-        self.links.step[found[kept], place[kept]] = step
-        self.links.place[found[kept], place[kept]] = other[kept]
+def _estimate_courses(position: NDArray[np.float64], rules: LinkRules) -> Courses:
+    """Estimate how animals move from the most similar poses of consecutive frames."""
+    if rules.motion == "none":
+        nothing = np.zeros((*position.shape[:2], 2))
+        return Courses(position, nothing, nothing)
+    # A fast animal is not quite like itself where it was; what is found is only a direction.
+    lenient = replace(rules, min_similarity=_LEAST_SIMILARITY)
+    partner, sure = _pair_in_blocks(position[:-1], position[1:], rules.tolerance, lenient)
+    before = np.full(position.shape[:2], -1)
+    frame, place = np.nonzero(sure)
+    before[frame + 1, partner[frame, place]] = place
+    return Courses(position, *estimate_motion(position, before))
 
 
 def _pair_in_blocks(
@@ -229,11 +168,3 @@ def _pair_in_blocks(
         rivals = measure_rivals(similarity, partner[block])
         sure[block] = (partner[block] >= 0) & (rivals <= rules.max_rival)
     return partner, sure
-
-
-def _look_back(partner: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Turn partners in the next frame into partners in the frame before."""
-    before = np.full((len(partner) + 1, partner.shape[1]), -1)
-    frame, place = np.nonzero(partner >= 0)
-    before[frame + 1, partner[frame, place]] = place
-    return before

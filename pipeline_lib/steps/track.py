@@ -23,7 +23,7 @@ from pipeline_lib.io.poses import read_pose_key, read_poses, read_times, require
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.detections import Detections
 from pipeline_lib.kernels.following import Followed, TrackRules, cut_video, follow_individuals
-from pipeline_lib.kernels.pose_similarity import find_poses
+from pipeline_lib.kernels.similarity import find_individuals
 from pipeline_lib.kernels.tracks import arrange_poses, arrange_values
 from pipeline_lib.steps.contents import Published, record_contents
 from pipeline_lib.steps.plan import keep_planned
@@ -187,7 +187,7 @@ def _write_tracks(
         identity = arrange_values(detections.identity, place, individuals, np.nan)
     if len(poses.individuals) > animals:
         # Unique bodyparts cannot be exchanged: they are found or not.
-        found = find_poses(poses.position[..., animals:].transpose(0, 3, 2, 1))
+        found = find_individuals(poses.position[..., animals:].transpose(0, 3, 2, 1))
         single = np.where(found, TrackStatus.FOLLOWED, TrackStatus.ABSENT).astype(np.uint8)
         status = np.concatenate([status, single], axis=1)
         if identity is not None:

@@ -16,7 +16,7 @@ from pipeline_lib.io.pose_writing import create_poses
 from pipeline_lib.kernels.assembly import assemble_individuals
 from pipeline_lib.kernels.detections import Detections, count_individuals
 from pipeline_lib.kernels.following import TrackRules
-from pipeline_lib.kernels.pose_similarity import find_poses
+from pipeline_lib.kernels.similarity import find_individuals
 from pipeline_lib.kernels.tracks import Tracks, track_individuals
 
 _log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def _add_unique(
         # Peaks are best first.
         position[:, 0, unique] = found.position[:, unique, 0]
         confidence[:, 0, unique] = np.nan_to_num(found.confidence[:, unique, 0], nan=0.0)
-    status = np.where(find_poses(position), TrackStatus.FOLLOWED, TrackStatus.ABSENT).astype(
+    status = np.where(find_individuals(position), TrackStatus.FOLLOWED, TrackStatus.ABSENT).astype(
         np.uint8
     )
     return (

@@ -8,6 +8,7 @@ import pytest
 from pipeline_lib.kernels.similarity import (
     compare_individuals,
     find_individuals,
+    gaussian_overlap,
     keypoint_distance,
     mean_error,
     measure_areas,
@@ -160,3 +161,21 @@ def test_long_videos_are_compared_in_parts():
 def test_an_individual_is_there_with_one_whole_keypoint():
     poses = np.array([[[1.0, NAN], [NAN, 2.0]], [[NAN, NAN], [0.0, 0.0]]])
     assert find_individuals(poses).tolist() == [False, True]
+
+
+def test_normal_distributions_overlap_by_the_bhattacharyya_coefficient():
+    round_one, mean = np.eye(2) * 4.0, np.array([1.0, 2.0])
+    assert gaussian_overlap(mean, round_one, mean, round_one) == pytest.approx(1.0)
+    # 4 px apart along x, of variance 4: exp(-16 / 4 / 8).
+    apart = gaussian_overlap(mean, round_one, mean + np.array([4.0, 0.0]), round_one)
+    assert apart == pytest.approx(math.exp(-0.5))
+    # Of a tilted one, whose inverse is [[5, -3], [-3, 5]] / 16, along and across.
+    tilted = np.array([[5.0, 3.0], [3.0, 5.0]])
+    along = gaussian_overlap(mean, tilted, mean + 2.0, tilted)
+    across = gaussian_overlap(mean, tilted, mean + np.array([2.0, -2.0]), tilted)
+    assert along == pytest.approx(math.exp(-(16.0 / 16.0) / 8.0))
+    assert across == pytest.approx(math.exp(-(64.0 / 16.0) / 8.0))
+    # Of variances 1 and 9: (1 * 81) ** (1/4) / sqrt(25).
+    wide = gaussian_overlap(mean, np.eye(2), mean, np.eye(2) * 9.0)
+    assert wide == pytest.approx(3.0 / 5.0)
+    assert np.isnan(gaussian_overlap(np.array([NAN, NAN]), round_one, mean, round_one))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.kernels.tracklets import LinkRules, Links, link_poses, link_tracklets
+from pipeline_lib.kernels.links import LinkRules, Links
+from pipeline_lib.kernels.tracklets import link_poses, link_tracklets
 from tests.kernels.tracking_scenes import BODY, NAN, drop, mislead, shuffle, slide
 
 # A pose moves by less than that per frame in these scenes.
