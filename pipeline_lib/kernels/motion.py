@@ -34,7 +34,7 @@ class Courses:
     offset: NDArray[np.float64]
     velocity: NDArray[np.float64]
 
-    def expect(self, frame: Places, place: Places | slice, step: Floats | int) -> Floats:
+    def expect(self, frame: Places, place: Places | slice, step: Places | int) -> Floats:
         """Return poses as they are expected so many frames later: one for each index."""
         way = self.offset[frame, place] + np.asarray(step)[..., None] * self.velocity[frame, place]
         expected: Floats = self.position[frame, place] + way[..., None, :]

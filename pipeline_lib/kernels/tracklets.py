@@ -45,13 +45,13 @@ def link_poses(position: Floats, rules: LinkRules) -> Links:
     Links
         Those of a frame are the same whatever is cut off beyond `LinkRules.reach` frames.
     """
-    position = np.asarray(position, np.float64)
-    frames, individuals = position.shape[:2]
-    there = find_individuals(position)
+    poses = np.asarray(position, np.float64)
+    frames, individuals = poses.shape[:2]
+    there = find_individuals(poses)
     links = Links.none((frames, individuals))
     if frames < 2 or individuals == 0:
         return links
-    courses = _estimate_courses(position, rules)
+    courses = _estimate_courses(poses, rules)
     ends = OpenEnds(there.copy(), there.copy())
     for step in range(1, min(rules.max_gap + 1, frames - 1) + 1):
         waiting = np.flatnonzero(ends.may_end[:-step].any(-1) & ends.may_start[step:].any(-1))
