@@ -225,6 +225,11 @@ def track(  # noqa: PLR0913 - one option per setting
     """
     _keep_cores(cores)
     if from_dlc_detections is None:
+        if individuals is not None or fps is not None or output is not None:
+            raise typer.BadParameter(
+                "--individuals, --fps and --output go with --from-dlc-detections; of a config's "
+                "videos its settings decide"
+            )
         _run_shards(config, shard, "track")
         return
     from pipeline_lib.steps.track_detections import track_detections

@@ -121,6 +121,12 @@ def test_a_file_that_is_none_is_named(tmp_path):
     assert "other.pickle" in result.stderr
 
 
+def test_options_of_detections_are_not_for_the_videos_of_a_config():
+    result = CliRunner().invoke(app, ["track", "--individuals", "3"])
+    assert result.exit_code == 2
+    assert "--from-dlc-detections" in result.stderr
+
+
 @pytest.mark.parametrize("option", ["--individuals", "--fps"])
 def test_no_animal_and_no_time_are_refused(tmp_path, option):
     result = CliRunner().invoke(
