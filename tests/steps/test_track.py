@@ -1,5 +1,7 @@
 """Tracking a shard: what each video becomes, what is not done twice, and what comes after."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,15 @@ from pipeline_lib.core.config import hash_settings, parse_config
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import STAGE_COLUMNS, FrameStatus, TrackStatus
+from pipeline_lib.core.settings import ExportSettings, LabelSource
+from pipeline_lib.core.settings_individuals import TrackingSettings
+from pipeline_lib.core.tables import (
+    MANIFEST_COLUMNS,
+    PROBE_COLUMNS,
+    STAGE_COLUMNS,
+    FrameStatus,
+    TrackStatus,
+)
 from pipeline_lib.io.pose_writing import write_poses
 from pipeline_lib.io.poses import read_pose_key, read_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
@@ -16,6 +26,7 @@ from pipeline_lib.steps.contents import read_contents
 from pipeline_lib.steps.filter import run_filter
 from pipeline_lib.steps.ledger import wanted_stages
 from pipeline_lib.steps.track import name_individuals, run_track, tracking_key
+from pipeline_lib.steps.verify_shard import PlannedShard, Problem, verify_shard
 
 NAN = np.nan
 SHARD = "0001"
@@ -280,3 +291,32 @@ def test_filtering_takes_the_tracks_and_keeps_what_is_known_of_them(results):
 def test_a_single_animal_is_not_tracked():
     assert "track" not in wanted_stages(parse_config({"cohort": "cohort.tsv"}))
     assert wanted_stages(make_config())[1:4] == ("infer", "track", "filter")
+
+
+def test_verifying_looks_at_tracks(results, tmp_path):
+    video = tmp_path / "v.mp4"
+    video.write_bytes(b"")
+    files = results.shard(SHARD)
+    facts = {"bytes": 0, "modified_ns": video.stat().st_mtime_ns}
+    write_table(files.manifest, MANIFEST_COLUMNS, [{"video": "v", "path": str(video), **facts}])
+    write_table(files.probe, PROBE_COLUMNS, [{"video": "v", "status": "done", "path": str(video)}])
+    config = make_config().model_copy(update={"labels": (LabelSource(path="labels"),)})
+    config = config.model_copy(update={"exports": ExportSettings(formats=())})
+
+    def verify(settings):
+        checked = Counter()
+        shard = PlannedShard(SHARD, frozenset())
+        found = verify_shard(settings, results, shard, checked, quick=True)
+        return checked["tracked"], {(finding.kind, finding.problem) for finding in found}
+
+    missing = {("tracked", Problem.MISSING), ("filtered", Problem.MISSING)}
+    # The stage after inference records what inference made.
+    assert verify(config) == (0, missing | {("poses", Problem.UNRECORDED)})
+    run_track(config, results, SHARD)
+    run_filter(config, results, SHARD)
+    assert verify(config) == (1, set())
+    # Tracked otherwise than is asked now, which leaves the filtered ones explained.
+    other = config.model_copy(update={"tracking": TrackingSettings(max_gap=1)})
+    assert verify(other) == (1, {("tracked", Problem.UNEXPLAINED)})
+    results.tracked("pose", "v").unlink()
+    assert ("tracked", Problem.MISSING) in verify(config)[1]
