@@ -181,8 +181,9 @@ def chart_history(history: Mapping[str, Sequence[tuple[float, float]]]) -> list[
     charts = []
     for title, word in families:
         chosen = {name: points for name, points in history.items() if word in name}
+        tones = _choose_tones(list(chosen))
         curves = [
-            Curve(name.replace("_", " "), points, _tone_of(name)) for name, points in chosen.items()
+            Curve(name.replace("_", " "), points, tones[name]) for name, points in chosen.items()
         ]
         values = [value for points in chosen.values() for _, value in points if value > 0]
         wide = bool(values) and max(values) / min(values) > _LOGARITHMIC_RATIO
@@ -204,8 +205,11 @@ def _describe_metric(name: str) -> tuple[str, str]:
     return _TITLES.get(base, base.replace("_", " ")) + suffix, unit
 
 
-def _tone_of(name: str) -> int:
-    return 2 if "train" in name else 1
+def _choose_tones(names: Sequence[str]) -> dict[str, int]:
+    """Give each curve a tone: those of the whole have their own, its parts the others in turn."""
+    parts = [name for name in names if name.startswith("train_") and name != "train_loss"]
+    tones = {name: 2 if "train" in name else 1 for name in names}
+    return tones | {name: 3 + index % 4 for index, name in enumerate(parts)}
 
 
 def _accumulate(errors: NDArray[np.float64], limit: float) -> list[tuple[float, float]]:

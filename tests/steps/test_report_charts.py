@@ -178,9 +178,16 @@ def test_learning_curves_are_drawn_by_family():
     charts = chart_history(history)
     assert [chart.title for chart in charts] == ["Loss", "Error", "Learning rate"]
     assert [drawing.name for drawing in charts[0].drawings] == ["train loss", "validation loss"]
+    assert [drawing.tone for drawing in charts[0].drawings] == [2, 1]
     # Two decades of loss are shown on a logarithmic axis, the schedule on a linear one.
     assert [tick.label for tick in charts[0].y_ticks][::3] == ["0.01", "0.1", "1"]
     assert charts[2].y_ticks[0].label == "0"
+
+
+def test_parts_of_a_loss_are_told_apart():
+    names = ("train_loss", "train_score_map_loss", "train_part_affinity_loss", "validation_loss")
+    (chart,) = chart_history({name: [(1.0, 1.0), (2.0, 0.5)] for name in names})
+    assert [drawing.tone for drawing in chart.drawings] == [2, 3, 4, 1]
 
 
 def test_the_choice_of_images_follows_the_seed_and_starts_with_the_worst():
