@@ -9,7 +9,6 @@ import hashlib
 import importlib.metadata
 import itertools
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,6 +21,7 @@ import numpy as np
 from inference_videos import Image, read_images
 from numpy.typing import NDArray
 
+from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings import TargetSettings, TrainingSettings
@@ -63,11 +63,6 @@ def call_apart(function: Callable[..., Result], *arguments: object) -> Result:
     """Call an importable function in a process of its own and return what it returns."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
-
-
-def count_cores() -> int:
-    """Return the cores this process may run on."""
-    return len(os.sched_getaffinity(0))
 
 
 def write_model(files: ModelFiles, backbone: str, weights: str) -> None:

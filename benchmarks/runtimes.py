@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.io.images import read_image
@@ -43,7 +44,6 @@ from pipeline_lib.models.network import DeployedNetwork, PoseNetwork
 from pipeline_lib.models.prediction import (
     Predictor,
     RuntimeOptions,
-    count_cores,
     count_gpus,
     load_predictor,
 )

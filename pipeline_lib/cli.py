@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline_lib import __version__
+from pipeline_lib.core.cores import limit_cores
 from pipeline_lib.core.errors import CohortposeError
 
 if TYPE_CHECKING:
@@ -440,8 +441,7 @@ def _run_shards(path: Path, shard: str | None, verb: str) -> None:
 def _keep_cores(cores: int | None) -> None:
     """Run on so many cores; on all there are if None."""
     if cores is not None:
-        # Dask, OpenMP and the rest count the cores this process may run on.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+        limit_cores(cores)
 
 
 def _import_step(verb: str) -> Callable[..., object]:

@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings import InferenceSettings
@@ -276,12 +277,6 @@ def choose_runtime(runtime: Literal["auto"] | RuntimeName) -> RuntimeName:
     if count_gpus():
         return "torch"
     return "onnx" if importlib.util.find_spec("openvino") is None else "openvino"
-
-
-def count_cores() -> int:
-    """Return the number of cores this process may run on."""
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def count_gpus() -> int:

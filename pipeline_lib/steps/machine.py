@@ -1,7 +1,6 @@
 """What a verb runs on: processor, accelerators, and the energy that their counters tell."""
 
 import ctypes
-import os
 import platform
 import socket
 from contextlib import suppress
@@ -9,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pipeline_lib.core.cores import count_cores
 
 # Linux counts the energy of Intel's and AMD's processor packages here, in microjoules.
 _POWER_COUNTERS = Path("/sys/class/powercap")
@@ -43,7 +44,7 @@ def describe_machine() -> dict[str, Any]:
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "processor": _name_processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": count_cores(),
         **_describe_devices(),
     }
 

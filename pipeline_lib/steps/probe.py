@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +11,7 @@ from typing import Any
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
+from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config
@@ -83,7 +83,7 @@ def examine_apart(paths: Sequence[str], examine: Callable[[str], Record]) -> Ite
         Record of each file in the order given; ``quarantined`` for one whose examination
         ends its process.
     """
-    processes = min(len(paths), _MOST_PROCESSES, len(os.sched_getaffinity(0)))
+    processes = min(len(paths), _MOST_PROCESSES, count_cores())
     if not paths:
         return
     with _start_pool(processes) as pool:

@@ -1,7 +1,6 @@
 """The verb `track`: follow the individuals of every video of a shard."""
 
 import logging
-import os
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import numpy as np
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
+from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
@@ -110,7 +110,7 @@ def track_file(
     def read(start: int, stop: int) -> Detections:
         return _detect(read_poses(source, start, stop))
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         followed = follow_individuals(read, segments, len(names), rules, pool.map)
     unique = head.individuals[_count_animals(head) :]
     with create_poses(

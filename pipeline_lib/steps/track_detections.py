@@ -23,6 +23,10 @@ _log = logging.getLogger(__name__)
 
 _ENDING = "_full.pickle"
 
+# As DeepLabCut's own Assembler has them by default: its detections are put together as it would.
+_MIN_AFFINITY = 0.05
+_MAX_OVERLAP = 0.8
+
 
 def track_detections(
     source: Path,
@@ -60,7 +64,7 @@ def track_detections(
     found = read_detections(source)
     video = source.name.removesuffix(_ENDING).removesuffix(source.suffix)
     target = target or source.with_name(f"{video}.zarr.zip")
-    assembly, tracking = AssemblySettings(), TrackingSettings()
+    assembly, tracking = AssemblySettings(min_affinity=_MIN_AFFINITY), TrackingSettings()
     animal = [place for place in range(len(found.bodyparts)) if place not in found.unique]
     if individuals is None:
         individuals = count_individuals(found.confidence[:, animal], assembly.pcutoff)
@@ -74,12 +78,13 @@ def track_detections(
     )
     fps = fps or found.fps
     names = [f"individual{number}" for number in range(1, individuals + 1)]
-    settings = (assembly.what_matters(), tracking.what_matters(), versions.TRACK)
+    put_together = {**assembly.what_matters(), "max_overlap": _MAX_OVERLAP}
+    settings = (put_together, tracking.what_matters(), versions.TRACK)
     attributes = {
         "video": video,
         "fps": fps,
         "key": hash_settings(hash_path(source), individuals, *settings),
-        "assembly": assembly.what_matters(),
+        "assembly": put_together,
         "tracking": tracking.what_matters(),
         "source": source.name,
         "versions": {"track": versions.TRACK},
@@ -123,6 +128,7 @@ def _assemble(
         min_keypoints=settings.min_keypoints,
         unique=found.unique,
         pcutoff=settings.pcutoff,
+        max_overlap=_MAX_OVERLAP,
     )
     return Detections(assemblies.position, np.nan_to_num(assemblies.confidence, nan=0.0))
 

@@ -1,6 +1,5 @@
 """Verifying the videos of a shard and what was made of them."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
+from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import CohortposeError, VideoError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config
@@ -144,7 +144,7 @@ def _verify_videos(
     pairs = [(row, probed[row["video"]]) for row in manifest if row["video"] in probed]
     checked["video"] += len(pairs)
     # Hashing runs without Python's lock.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         for (row, _), found in zip(pairs, pool.map(lambda p: compare(*p), pairs), strict=True):
             if found is not None:
                 yield Finding("video", row["video"], *found)
