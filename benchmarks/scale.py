@@ -28,6 +28,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
     cohort = commands.add_parser("cohort", parents=[common], help="plan, dry run, full run, rerun")
     cohort.add_argument("--videos", type=int, default=10_000, help="100000: plan and dry run only")
+    cohort.add_argument("--look", action="store_true", help="also with all ends forgotten")
     growth = commands.add_parser("growth", parents=[common], help="jobs that new videos cause")
     growth.add_argument("--videos", type=int, default=640)
     growth.add_argument("--more", type=int, default=50)
@@ -69,7 +70,7 @@ def main() -> None:
 def measure(folder: Path, given: argparse.Namespace) -> list[Figure]:
     """Return the figures of one command."""
     if given.command == "cohort":
-        return measure_cohort(folder, given.videos)
+        return measure_cohort(folder, given.videos, look=given.look)
     if given.command == "growth":
         return measure_growth(folder, given.videos, given.more)
     return measure_overhead(folder, Shard(given.videos, given.frames, given.backbone))

@@ -36,6 +36,7 @@ from pipeline_lib.steps.infer import run_infer
 from pipeline_lib.steps.infer_planning import list_tasks
 from pipeline_lib.steps.plan import plan_shards
 from pipeline_lib.steps.probe_record import ProbeRecord
+from pipeline_lib.steps.remembering import remember_end
 from pipeline_lib.steps.report import write_report
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -139,13 +140,19 @@ def fill_store(cohort: Cohort, template: Cohort) -> None:
         write_report(config, results)
 
 
-def forget_ends(cohort: Cohort) -> None:
+def remove_tables(cohort: Cohort) -> None:
     """Remove the tables that say how each stage ended, as Snakemake does before it runs a job."""
     for path in cohort.results.shards.glob("*/[!.]*.tsv"):
         if path.name != "manifest.tsv" and not path.name.startswith("contents-"):
             path.unlink()
     for path in (cohort.results.accepted, cohort.results.ledger, cohort.results.report):
         path.unlink(missing_ok=True)
+
+
+def forget_ends(cohort: Cohort) -> None:
+    """Remove what each stage remembers of its end, so that it looks at every result."""
+    for path in cohort.results.shards.glob("*/.remembered-*.json"):
+        path.unlink()
 
 
 def keep_rows(sheet: Path, names: set[str]) -> None:
@@ -168,6 +175,10 @@ def working_in(folder: Path) -> Iterator[None]:
 def _fill_shard(config: Config, results: Results, shard: str, source: Results) -> None:
     """Copy what the steps would compute; the steps, which find it there, write their tables."""
     model, files = config.training.name, results.shard(shard)
+
+    def remember(verb: str) -> None:
+        remember_end(verb, results.config, config, results, shard)
+
     manifest = read_table(files.manifest, MANIFEST_COLUMNS)
     (facts,) = read_table(source.shard("00001").probe, PROBE_COLUMNS)
     rows = [facts | _identify(row["video"], row["path"]) for row in manifest]
@@ -180,7 +191,9 @@ def _fill_shard(config: Config, results: Results, shard: str, source: Results) -
     for task in tasks:
         own = {"video": task.video, "key": task.key, "fingerprint": task.fingerprint}
         copy_poses(source.poses(model, TEMPLATE), results.poses(model, task.video), own)
+    remember("probe")
     run_infer(config, results, shard)
+    remember("infer")
     exported = []
     for task in tasks:
         filtered = hash_settings(task.key, config.filtering, versions.FILTER)
@@ -195,8 +208,10 @@ def _fill_shard(config: Config, results: Results, shard: str, source: Results) -
         key = hash_settings(filtered, config.exports, versions.EXPORT)
         exported.append({"video": task.video, "key": key, "files": " ".join(sizes)})
     run_filter(config, results, shard)
+    remember("filter")
     write_table(files.export_record(model), tuple(exported[0]), exported)
     run_export(config, results, shard)
+    remember("export")
 
 
 def _copy_packed(source: Path, target: Path, attributes: Mapping[str, str]) -> None:

@@ -1,26 +1,36 @@
 """Measuring the workflow on fabricated cohorts: seconds, memory, jobs, files."""
 
+import json
+import math
 import os
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from inference_figures import Figure
-from scale_cohort import Cohort, add_videos, fill_store, forget_ends, write_cohort, write_template
+from scale_cohort import (
+    Cohort,
+    add_videos,
+    fill_store,
+    forget_ends,
+    remove_tables,
+    write_cohort,
+    write_template,
+)
 
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.steps.ledger import read_plan
 
 _KIBIBYTES_PER_MEGABYTE = 1000 / 1.024
 _RULE = re.compile(r"^(\w+) +(\d+)$", flags=re.MULTILINE)
-_SHARD_RULES = ("probe", "infer", "filter_poses", "export")
+_SHARD_RULES = ("probe", "infer", "postprocess")
 _AGGREGATES = ("status", "report", "accept")
 _LARGE = 100_000
+_CHILD = Path(__file__).with_name("scale_child.py")
 
 
 @dataclass(frozen=True)
@@ -53,23 +63,29 @@ def measure_command(command: Sequence[str], folder: Path) -> Measure:
     CohortposeError
         If it fails.
     """
-    log = folder / "measured.log"
-    begin = time.perf_counter()
+    log, taken = folder / "measured.log", folder / "measured.json"
+    # The log lies in a file: a pipe would have to be emptied.
     with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    # It is waited for already.
-    process.returncode = os.waitstatus_to_exitcode(status)
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(_CHILD), str(taken), *command],
+            cwd=folder,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     output = log.read_text(encoding="utf-8")
-    if process.returncode:
+    if done.returncode:
         raise CohortposeError(f"{' '.join(command)}: failed\n{output[-2000:]}")
-    memory = usage.ru_maxrss / _KIBIBYTES_PER_MEGABYTE
-    return Measure(seconds, usage.ru_utime + usage.ru_stime, memory, output)
+    figures = json.loads(taken.read_text(encoding="utf-8"))
+    memory = figures["kibibytes"] / _KIBIBYTES_PER_MEGABYTE
+    return Measure(figures["seconds"], figures["cpu_seconds"], memory, output)
 
 
-def measure_cohort(folder: Path, videos: int) -> list[Figure]:
-    """Measure plan, dry run, a run that finds everything in the store, and one with no job."""
+def measure_cohort(folder: Path, videos: int, *, look: bool = False) -> list[Figure]:
+    """Measure plan, dry run, a run that finds everything in the store, and one with no job.
+
+    With `look` also a run that finds everything there and does not remember that it was.
+    """
     template = write_template(folder / "template")
     cohort = write_cohort(folder / f"videos-{videos}", template, videos)
     large = videos >= _LARGE
@@ -82,7 +98,7 @@ def measure_cohort(folder: Path, videos: int) -> list[Figure]:
     measured = {"plan": plan, "dry run": dry}
     if not large:
         fill_store(cohort, template)
-        forget_ends(cohort)
+        remove_tables(cohort)
         full = measure_command(cohort.snakemake("--quiet", "all"), cohort.folder)
         idle = measure_command(cohort.snakemake("--quiet", "all"), cohort.folder)
         again = measure_command(cohort.snakemake("--dry-run", "--quiet"), cohort.folder)
@@ -93,6 +109,12 @@ def measure_cohort(folder: Path, videos: int) -> list[Figure]:
             _seconds("dry run, nothing to do", again, 5),
             Figure("files per video", count_files(cohort), 12, at_most=True),
         ]
+        if look:
+            remove_tables(cohort)
+            forget_ends(cohort)
+            looking = measure_command(cohort.snakemake("--quiet", "all"), cohort.folder)
+            # It has no target.
+            figures.append(_seconds("full run that looks at every result", looking, math.inf))
     return figures + [
         Figure(f"peak memory of the {name} (MB)", measure.megabytes, 300, at_most=True)
         for name, measure in measured.items()

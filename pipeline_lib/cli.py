@@ -241,14 +241,20 @@ def track(  # noqa: PLR0913 - one option per setting
 
 
 @app.command("filter", rich_help_panel=VIDEOS)
-def filter_poses(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> None:
+def filter_poses(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
     """Clean trajectories: gate by confidence, interpolate short gaps, smooth."""
+    _keep_cores(cores)
     _run_shards(config, shard, "filter")
 
 
 @app.command(rich_help_panel=VIDEOS)
-def export(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> None:
+def export(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
     """Write poses as DeepLabCut's HDF5 and CSV tables."""
+    _keep_cores(cores)
     _run_shards(config, shard, "export")
 
 

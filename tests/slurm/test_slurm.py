@@ -36,7 +36,7 @@ SITE = (
 MEMORY = ("--set-resources", "infer:mem_mb=3000", "report:mem_mb=1500", "train:mem_mb=3000")
 # Not enough for PyTorch the first time.
 STARVED = (*MEMORY[:-1], "train:mem_mb=200+1500*(attempt-1)", "train:gpu=1")
-SHARD_RULES = ("probe", "infer", "filter_poses", "export")
+SHARD_RULES = ("probe", "infer", "postprocess")
 SUMMARY = {"status", "report", "accept"}
 
 

@@ -23,9 +23,7 @@ def test_every_verb_has_its_rule(finished):
         "train",
         "evaluate",
         "infer",
-        "track",
-        "filter_poses",
-        "export",
+        "postprocess",
         "report",
         "status",
         "demo",
@@ -53,8 +51,7 @@ def test_a_relative_config_file_and_a_setting_on_the_command_line(again):
     )
     assert planned.code == 0, planned.output
     assert planned.jobs == {
-        "filter_poses 00001",
-        "export 00001",
+        "postprocess 00001",
         "status",
         "report",
         "accept",

@@ -9,7 +9,7 @@ from tests.workflow.test_what_runs_again import SUMMARY
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
-POSES = {"evaluate", "infer 00001", "filter_poses 00001", "export 00001"} | SUMMARY
+POSES = {"evaluate", "infer 00001", "postprocess 00001"} | SUMMARY
 
 
 def test_locating_trains_its_network_and_predicts_anew(again):

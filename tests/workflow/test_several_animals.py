@@ -32,7 +32,7 @@ SETTINGS = {
     "report": {"sample_frames": 2},
 }
 VIDEOS = ("mouse-01", "mouse-02")
-STAGES = {f"{rule} 00001" for rule in ("probe", "infer", "track", "filter_poses", "export")}
+STAGES = {f"{rule} 00001" for rule in ("probe", "infer", "postprocess")}
 
 
 @pytest.fixture(scope="module")
@@ -118,5 +118,5 @@ def test_another_setting_of_the_tracking_infers_nothing(pair, tmp_path):
     run.edit_config(tracking={"min_length": 2})
     ended = run.snakemake()
     assert ended.code == 0, ended.output
-    assert {"track 00001", "filter_poses 00001", "report"} <= ended.jobs
+    assert {"postprocess 00001", "report"} <= ended.jobs
     assert not {"train", "infer 00001"} & ended.jobs

@@ -10,8 +10,9 @@ from tests.workflow.running import PROJECT, identify, read_tsv
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
+NAMES = ("pose", "second")
 SUMMARY = {"status", "report", "accept"}
-SHARD = ("probe", "select_frames", "infer", "filter_poses", "export")
+SHARD = ("probe", "select_frames", "infer", "postprocess")
 
 
 def change_nothing_that_counts(run, _media):
@@ -63,13 +64,13 @@ def change_frame_selection(run, _media):
         (change_metadata, SUMMARY),
         (remove_a_video, SUMMARY),
         (change_frame_selection, {"select_frames 00001"}),
-        (change_exports, {"export 00001"} | SUMMARY),
-        (change_filtering, {"filter_poses 00001", "export 00001"} | SUMMARY),
+        (change_exports, {"postprocess 00001"} | SUMMARY),
+        (change_filtering, {"postprocess 00001"} | SUMMARY),
         (add_a_video, {f"{rule} 00002" for rule in SHARD} | SUMMARY),
         (
             change_a_label,
             {"import_labels", "make_targets", "train", "evaluate"}
-            | {"infer 00001", "filter_poses 00001", "export 00001"}
+            | {"infer 00001", "postprocess 00001"}
             | SUMMARY,
         ),
     ],
@@ -114,9 +115,7 @@ def test_a_cohort_that_changes(again, media, tmp_path):
 
     ended = again.snakemake()
     assert ended.code == 0, ended.output
-    assert ended.jobs == (
-        {f"{rule} 00002" for rule in SHARD} | {"filter_poses 00001", "export 00001"} | SUMMARY
-    )
+    assert ended.jobs == {f"{rule} 00002" for rule in SHARD} | {"postprocess 00001"} | SUMMARY
     after = identify(poses)
     assert {path: after.get(path) for path in before} == before
     new = {path.relative_to(poses).parts[0] for path in set(after) - set(before)}
@@ -181,3 +180,36 @@ def test_a_removed_video_comes_back(again):
     x = read_poses(again.results.filtered("pose", "mouse-02"))
     assert x.attributes["filtering"]["window"] == 3
     assert np.isfinite(x.confidence).all()
+
+
+def test_jobs_that_find_everything_as_it_was_end_at_once(again):
+    """Snakemake removes their tables; they are written again without looking at any pose."""
+    files = again.results.shard("00001")
+    tables = [files.infer("pose"), files.filter("pose"), files.export("pose")]
+    before = [table.read_text() for table in tables]
+    lines = files.jobs.read_text()
+    ended = again.snakemake("--forcerun", "infer")
+    assert ended.code == 0, ended.output
+    assert ended.jobs == {"infer 00001", "postprocess 00001"} | SUMMARY
+    assert [table.read_text() for table in tables] == before
+    logs = again.results.root / "logs"
+    said = [(logs / f"{rule}-pose" / "00001.log").read_text() for rule in ("infer", "postprocess")]
+    verbs = ("infer", "filter", "export")
+    assert "".join(said) == "".join(f"{v} 00001: as it was, nothing has changed\n" for v in verbs)
+    # Nobody did anything.
+    assert files.jobs.read_text() == lines
+
+
+def test_a_network_of_another_name_leaves_the_results_of_the_first_alone(again):
+    root = again.results.root
+    before = identify(root)
+    again.edit_config(training={"name": "second", "epochs": 2})
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    assert ended.jobs == {"train", "evaluate", "infer 00001", "postprocess 00001"} | SUMMARY
+    after = identify(root)
+    of_the_first = {path: facts for path, facts in before.items() if "pose" in path.parts}
+    assert len(of_the_first) > 20
+    assert {path: after.get(path) for path in of_the_first} == of_the_first
+    keys = [read_poses(again.results.poses(name, "mouse-01")).attributes["key"] for name in NAMES]
+    assert len(set(keys)) == 2

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 GOOD = ("mouse-01", "mouse-02")
 DAMAGED = "mouse-04-damaged"
-SHARD = ("probe", "select_frames", "infer", "filter_poses", "export")
+SHARD = ("probe", "select_frames", "infer", "postprocess")
 ALL_JOBS = {f"{rule} 00001" for rule in SHARD} | {
     "import_labels",
     "make_targets",

@@ -133,20 +133,9 @@ def depends_on(version, *settings):
     return hash_settings(version, *settings)
 
 
-def pose_source():
-    """Return the table of the poses that are filtered: of one individual in each place."""
-    return shard_file("track" if SETTINGS.individuals.max > 1 else "infer", MODEL)
-
-
 def launcher(wildcards, resources, threads):
     """Return what comes before the command of a training of several tasks."""
     return write_launcher(resources, threads)
-
-
-def export_source():
-    """Return the table of the poses that are exported."""
-    filtered = SETTINGS.exports.source == "filtered"
-    return shard_file("filter", MODEL) if filtered else pose_source()
 
 
 def drawn_pairs():
@@ -154,6 +143,22 @@ def drawn_pairs():
     if not SETTINGS.exports.linked:
         return []
     return [SETTINGS.skeleton.model_dump(mode="json", include={"edges", "symmetries"})]
+
+
+def list_postprocessing():
+    """Return the verbs that come after inference, in order, with what each depends on."""
+    verbs = {}
+    if SETTINGS.individuals.max > 1:
+        verbs["track"] = depends_on(
+            versions.TRACK, SETTINGS.tracking.what_matters(), SETTINGS.individuals
+        )
+    verbs["filter"] = depends_on(versions.FILTER, SETTINGS.filtering)
+    if SETTINGS.exports.formats:
+        verbs["export"] = depends_on(versions.EXPORT, SETTINGS.exports, *drawn_pairs())
+    return verbs
+
+
+POSTPROCESSING = list_postprocessing()
 
 
 def pretrained_files(settings):
@@ -202,12 +207,8 @@ def summarised_files():
     files = [SETTINGS.cohort, *every_shard(shard_file("probe"))]
     if SETTINGS.labels:
         files += every_shard(shard_file("infer", MODEL))
-        if SETTINGS.individuals.max > 1:
-            files += every_shard(shard_file("track", MODEL))
-        files += every_shard(shard_file("filter", MODEL))
-        files += (
-            every_shard(shard_file("export", MODEL)) if SETTINGS.exports.formats else []
-        )
+        for verb in POSTPROCESSING:
+            files += every_shard(shard_file(verb, MODEL))
         files += [str(RESULTS.metrics(MODEL)), str(RESULTS.predictions(MODEL))]
     return files
 

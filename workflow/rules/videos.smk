@@ -65,60 +65,24 @@ rule infer:
         " 2>&1 | tee {log:q}"
 
 
-# Where there may be several individuals, `pose_source` asks for it.
-rule track:
+# One job and not one for each verb: on a cluster most of it would be the wait for its turn.
+rule postprocess:
     input:
         shard_file("infer", MODEL),
     output:
-        shard_file("track", MODEL),
+        [shard_file(verb, MODEL) for verb in POSTPROCESSING],
     log:
-        f"{LOGS}/track-{MODEL}/{{shard}}.log",
+        f"{LOGS}/postprocess-{MODEL}/{{shard}}.log",
     benchmark:
-        f"{BENCHMARKS}/track-{MODEL}/{{shard}}.tsv"
+        f"{BENCHMARKS}/postprocess-{MODEL}/{{shard}}.tsv"
     conda:
         "../envs/cohortpose.yaml"
-    threads: 4
+    # Only tracking makes use of several.
+    threads: 4 if "track" in POSTPROCESSING else 1
     params:
         config=CONFIG,
-        depends=depends_on(
-            versions.TRACK, SETTINGS.tracking.what_matters(), SETTINGS.individuals
-        ),
+        verbs=list(POSTPROCESSING),
+        depends=list(POSTPROCESSING.values()),
     shell:
-        "cohortpose track --config {params.config:q} --shard {wildcards.shard} --cores {threads}"
-        " > {log:q} 2>&1"
-
-
-rule filter_poses:
-    input:
-        pose_source(),
-    output:
-        shard_file("filter", MODEL),
-    log:
-        f"{LOGS}/filter-{MODEL}/{{shard}}.log",
-    benchmark:
-        f"{BENCHMARKS}/filter-{MODEL}/{{shard}}.tsv"
-    conda:
-        "../envs/cohortpose.yaml"
-    params:
-        config=CONFIG,
-        depends=depends_on(versions.FILTER, SETTINGS.filtering),
-    shell:
-        "cohortpose filter --config {params.config:q} --shard {wildcards.shard} > {log:q} 2>&1"
-
-
-rule export:
-    input:
-        export_source(),
-    output:
-        shard_file("export", MODEL),
-    log:
-        f"{LOGS}/export-{MODEL}/{{shard}}.log",
-    benchmark:
-        f"{BENCHMARKS}/export-{MODEL}/{{shard}}.tsv"
-    conda:
-        "../envs/cohortpose.yaml"
-    params:
-        config=CONFIG,
-        depends=depends_on(versions.EXPORT, SETTINGS.exports, *drawn_pairs()),
-    shell:
-        "cohortpose export --config {params.config:q} --shard {wildcards.shard} > {log:q} 2>&1"
+        "(for verb in {params.verbs}; do cohortpose $verb --config {params.config:q}"
+        " --shard {wildcards.shard} --cores {threads}; done) > {log:q} 2>&1"
