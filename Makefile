@@ -27,7 +27,7 @@ demo: install
 	cohortpose demo-error demo
 
 demo-multi: install
-	cohortpose demo demo-multi --individuals 3 --videos 5 --labelled-frames 90
+	cohortpose demo demo-multi --individuals 3 --videos 5 --labelled-frames 80
 	snakemake --cores $(CORES) --directory demo-multi --configfile demo-multi/config.yaml
 	cohortpose demo-error demo-multi
 

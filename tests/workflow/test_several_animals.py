@@ -1,5 +1,7 @@
 """Two animals in each video: from a fresh folder to tracks, exports and the report."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.kernels.rendering_animal import BODYPARTS
 from pipeline_lib.steps.demo import DemoSettings, write_demo
 from pipeline_lib.steps.demo_tracks import describe_demo_tracks, measure_demo_tracks
-from tests.workflow.running import Run, identify, read_tsv
+from tests.workflow.running import PROJECT, Run, identify, read_tsv
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -18,6 +20,7 @@ DEMO = DemoSettings(
 )
 # The smallest network there is learns nothing: whatever it finds is an animal.
 SETTINGS = {
+    "labels": [{"path": PROJECT}],
     "targets": {"stride": 8},
     "training": {
         "backbone": "mobilenetv3_small_050",
@@ -36,10 +39,23 @@ STAGES = {f"{rule} 00001" for rule in ("probe", "infer", "postprocess")}
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+def media(tmp_path_factory):
+    """Two videos of two animals, beside the run: a copy of the run has the same videos."""
+    folder = tmp_path_factory.mktemp("media") / "two animals"
+    write_demo(folder, DEMO)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(media, tmp_path_factory):
     """A finished run on two videos of two animals."""
     run = Run(tmp_path_factory.mktemp("several") / "two animals")
-    write_demo(run.folder, DEMO)
+    run.folder.mkdir()
+    for name in ("cohort.tsv", "config.yaml"):
+        shutil.copy(media / name, run.folder)
+    (project,) = media.glob("demo-*")
+    shutil.copytree(project, run.folder / PROJECT)
+    run.write_sheet([{**row, "path": str(media / row["path"])} for row in run.read_sheet()])
     run.edit_config(**SETTINGS)
     run.first = run.snakemake()
     assert run.first.code == 0, run.first.output
@@ -97,12 +113,12 @@ def test_the_report_shows_the_animals(pair):
     assert "OKS mAP" in page
 
 
-def test_tracks_are_compared_with_the_truth(pair):
-    error = measure_demo_tracks(pair.folder, pair.results, "pose")
+def test_tracks_are_compared_with_the_truth(pair, media):
+    error = measure_demo_tracks(media, pair.results, "pose")
     assert 0 < error.animals <= 2 * 2 * 24
     assert error.mota <= 1.0
     assert 0.0 <= error.idf1 <= 1.0
-    assert len(describe_demo_tracks(pair.folder, pair.results, "pose")) == 3
+    assert len(describe_demo_tracks(media, pair.results, "pose")) == 3
 
 
 def test_a_second_run_has_nothing_to_do(pair):
