@@ -240,10 +240,6 @@ def _check_names(
     if not known:
         return []
     problems = []
-    if len(known) > settings.max:
-        problems.append(
-            f"`individuals.names` has {len(known)} names, but `individuals.max` is {settings.max}"
-        )
     for name in names:
         if name in known:
             continue

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -565,7 +566,7 @@ def test_a_scheduler_that_goes_away_is_told(results, videos, monkeypatch):
 
     monkeypatch.setattr(infer_schedule, "run_segment", go_away)
     write_probe(results, simple=videos["simple"])
-    dask, file = shutil.which("dask"), results.root / "scheduler.json"
+    dask, file = Path(sys.executable).with_name("dask"), results.root / "scheduler.json"
     scheduler = subprocess.Popen(
         [dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
         stderr=subprocess.DEVNULL,

@@ -158,10 +158,6 @@ def test_individuals_that_the_config_does_not_know():
         "a: individual whit is labelled, but is not among `individuals.names`; did you mean white?",
         "b: individual zzz is labelled, but is not among `individuals.names`; it has black, white",
     )
-    points = make_points(("a", "white", {"nose": 1.0}))
-    assert problems_of(place, points, most=1, names=("black", "white")) == (
-        "`individuals.names` has 2 names, but `individuals.max` is 1",
-    )
 
 
 def test_identities_need_lasting_names():
