@@ -19,8 +19,7 @@ from pipeline_lib.models.card import read_card
 from tests.video_corpus import encode, x264
 from tests.workflow.running import REPOSITORY, Run, identify, read_tsv
 
-# On a worker of its own: most of the time it waits.
-pytestmark = [pytest.mark.workflow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.workflow, pytest.mark.slurm]
 
 SNAKEMAKE = [sys.executable, str(Path(__file__).with_name("impatient_snakemake.py"))]
 # What a site sets: here there is no accounting database and little memory.

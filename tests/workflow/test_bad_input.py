@@ -4,7 +4,7 @@ import pytest
 
 from tests.workflow.running import PROJECT, identify
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 
 @pytest.fixture

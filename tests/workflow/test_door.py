@@ -9,7 +9,7 @@ from pipeline_lib.steps.plan import read_shards
 from tests.workflow.running import REPOSITORY, identify
 from tests.workflow.test_whole_run import ALL_JOBS
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 
 def test_every_verb_has_its_rule(finished):

@@ -9,7 +9,7 @@ import pytest
 from pipeline_lib.io.poses import read_poses
 from tests.workflow.running import REPOSITORY, identify
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 GOOD = ("mouse-01", "mouse-02")
 

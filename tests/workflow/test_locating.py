@@ -7,7 +7,7 @@ from pipeline_lib.models.card import read_card
 from tests.workflow.running import identify
 from tests.workflow.test_what_runs_again import SUMMARY
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 POSES = {"evaluate", "infer 00001", "postprocess 00001"} | SUMMARY
 

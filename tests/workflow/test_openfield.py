@@ -10,7 +10,7 @@ import yaml
 from pipeline_lib.io.poses import read_poses
 from tests.workflow.running import Run
 
-pytestmark = [pytest.mark.workflow, pytest.mark.real, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow, pytest.mark.real]
 
 PROJECT = "openfield/openfield-Pranav-2018-10-30"
 TRUE_FRAMES = 2330

@@ -8,7 +8,7 @@ from rocrate.rocrate import ROCrate
 
 from tests.workflow.running import REPOSITORY
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 # As snakedeploy writes it, with another rule and names of its own.
 OUTER = f"""

@@ -13,7 +13,7 @@ from pipeline_lib.steps.demo import DemoSettings, write_demo
 from pipeline_lib.steps.demo_tracks import describe_demo_tracks, measure_demo_tracks
 from tests.workflow.running import PROJECT, Run, identify, read_tsv
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 DEMO = DemoSettings(
     videos=2, frames=24, individuals=2, width=96, height=96, labelled_frames=8, damaged=False

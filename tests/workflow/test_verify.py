@@ -19,7 +19,7 @@ from tests.workflow.test_what_runs_again import (
     remove_a_video,
 )
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 LAYOUT = Results(Path())
 POSES, STRANGER = (str(LAYOUT.poses("pose", video)) for video in ("mouse-01", "stranger"))

@@ -8,7 +8,7 @@ from pipeline_lib.steps.plan import read_shards
 from tests.video_corpus import write_audio
 from tests.workflow.running import PROJECT, identify, read_tsv
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 NAMES = ("pose", "second")
 SUMMARY = {"status", "report", "accept"}

@@ -8,7 +8,7 @@ import yaml
 from pipeline_lib.core.settings import Config
 from tests.workflow.running import identify, read_tsv
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow]
 
 GOOD = ("mouse-01", "mouse-02")
 DAMAGED = "mouse-04-damaged"
