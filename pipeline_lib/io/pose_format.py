@@ -36,8 +36,8 @@ FORMAT_VERSION = 2
 # Attributes of the group that belong to the format, not to `Poses.attributes`.
 FORMAT_ATTRIBUTES = ("format", "format_version", "units", "files")
 
-# A chunk is what a reader decompresses at once, a shard what the writer holds in memory: with
-# 64 chunks of 1 MiB an hour of video is one shard for up to 50 points at 30 frames per second.
+# A chunk is what a reader decompresses at once and what a writer holds in memory, a shard is a
+# file: with 64 chunks of 1 MiB, an hour of video for up to 50 points at 30 frames per second.
 _CHUNK_BYTES = 2**20
 _CHUNKS_PER_SHARD = 64
 
@@ -123,11 +123,6 @@ class PoseAxes:
         """Names along each axis there is, but time's."""
         names = {"space": SPACE, "keypoint": self.bodyparts, "individual": self.individuals}
         return {**names, "identity": self.identities} if self.identities else names
-
-    @property
-    def shard(self) -> int:
-        """Frames that are one file."""
-        return choose_chunks(self.frames, len(self.bodyparts) * len(self.individuals))[1]
 
 
 def choose_chunks(frames: int, points: int) -> tuple[int, int]:

@@ -20,9 +20,10 @@ from pipeline_lib.io.pose_format import (
     read_metadata,
     write_metadata,
 )
+from pipeline_lib.io.pose_shards import ShardWriter
 from pipeline_lib.io.publish import publish_folder, publish_packed
 
-# Written shard by shard; the other arrays are light enough to be held whole.
+# Written chunk by chunk; the other arrays are light enough to be held whole.
 _STREAMED = ("position", "confidence", "identity_confidence")
 
 
@@ -84,8 +85,9 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
 class PoseWriter:
     """Fills a folder with the poses of one video; made by `create_poses`.
 
-    It holds one shard of positions, confidences and identities, 96 MiB at most besides the
-    identities, 9 bytes a frame, and one more for each individual that is tracked.
+    It holds one chunk of positions, confidences and identities, 1.5 MiB at most besides the
+    identities, and of each frame a time and a status: 9 bytes, and one more for each individual
+    that is tracked.
 
     Attributes
     ----------
@@ -96,30 +98,18 @@ class PoseWriter:
     def __init__(
         self, folder: Path, axes: PoseAxes, time: NDArray[np.float64], attributes: Mapping[str, Any]
     ) -> None:
-        import zarr  # noqa: PLC0415
-
         self.written = 0
-        self._flushed = 0
+        self._axes, self._time = axes, time
         self._folder, self._attributes = folder, attributes
         self._arrays = describe_arrays(axes)
         write_metadata(folder, self._arrays, attributes)
-        self._group = zarr.open_group(folder, mode="r+", zarr_format=3)
-        self._shard = axes.shard
-        shapes = axes.shapes
-        self._statuses = {
-            name: np.empty(shape, DTYPES[name])
-            for name, shape in shapes.items()
-            if name not in (*_STREAMED, "time")
-        }
-        self._coordinates: dict[str, NDArray[Any]] = {"time": time}
-        for name, values in axes.names.items():
-            self._coordinates[name] = np.array(list(values), dtype=object)
-        rows = min(self._shard, axes.frames)
-        self._buffers = {
-            name: np.empty((rows, *shapes[name][1:]), DTYPES[name])
-            for name in _STREAMED
-            if name in shapes
-        }
+        self._streamed: dict[str, ShardWriter] = {}
+        self._statuses: dict[str, NDArray[Any]] = {}
+        for name, shape in axes.shapes.items():
+            if name in _STREAMED:
+                self._streamed[name] = ShardWriter(folder / name, self._arrays[name])
+            elif name != "time":
+                self._statuses[name] = np.empty(shape, DTYPES[name])
 
     def write(  # noqa: PLR0913, PLR0917 - the arrays of a pose file
         self,
@@ -165,54 +155,51 @@ class PoseWriter:
         }
         given = {name: values for name, values in block.items() if values is not None}
         self._check(start, count, given)
+        for name, writer in self._streamed.items():
+            writer.append(given[name])
         for name, values in self._statuses.items():
             values[start : start + count] = given[name]
-        taken = 0
-        while taken < count:
-            filled = self.written - self._flushed
-            part = min(count - taken, self._shard - filled)
-            for name, buffer in self._buffers.items():
-                buffer[filled : filled + part] = given[name][taken : taken + part]
-            taken += part
-            self.written += part
-            if self.written - self._flushed == self._shard:
-                self._flush()
+        self.written += count
 
     def close(self) -> None:
         """Write what is still held in memory, and which files there are."""
-        if self.written > self._flushed:
-            self._flush()
-        for name, values in self._statuses.items():
-            value = int(values.flat[0]) if values.size else 0
-            if (values == value).all():
-                # What is the same throughout needs no file.
-                self._arrays[name]["fill_value"] = value
-            else:
-                self._group[name][:] = values
-        for name, names in self._coordinates.items():
-            self._group[name][:] = names
+        for writer in self._streamed.values():
+            writer.close()
+        for name, values in {**self._statuses, "time": self._time}.items():
+            self._write_whole(name, values)
+        self._write_names()
         write_metadata(self._folder, self._arrays, self._attributes)
+
+    def _write_whole(self, name: str, values: NDArray[Any]) -> None:
+        if name in self._statuses and (not values.size or values.min() == values.max()):
+            # What is the same throughout needs no file.
+            self._arrays[name]["fill_value"] = int(values.flat[0]) if values.size else 0
+            return
+        writer = ShardWriter(self._folder / name, self._arrays[name])
+        writer.append(values)
+        writer.close()
+
+    def _write_names(self) -> None:
+        import zarr  # noqa: PLC0415
+
+        group = zarr.open_group(self._folder, mode="r+", zarr_format=3)
+        for name, names in self._axes.names.items():
+            group[name][:] = np.array(list(names), dtype=object)
 
     def _check(self, start: int, count: int, given: Mapping[str, NDArray[Any]]) -> None:
         """Raise if a block does not fit the file."""
-        held = {**self._buffers, **self._statuses}
-        frames = len(self._statuses["frame_status"])
+        shapes = {name: shape for name, shape in self._axes.shapes.items() if name != "time"}
+        frames = self._axes.frames
         if start != self.written:
             raise ValueError(f"block starts at frame {start}, expected {self.written}")
         if start + count > frames:
             raise ValueError(f"block ends at frame {start + count} of a video of {frames}")
-        if given.keys() != held.keys():
-            raise ValueError(f"block has {', '.join(given)}, expected {', '.join(held)}")
+        if given.keys() != shapes.keys():
+            raise ValueError(f"block has {', '.join(given)}, expected {', '.join(shapes)}")
         for name, values in given.items():
-            expected = (count, *held[name].shape[1:])
+            expected = (count, *shapes[name][1:])
             if values.shape != expected:
                 raise ValueError(f"{name} has shape {values.shape}, expected {expected}")
-
-    def _flush(self) -> None:
-        for name, buffer in self._buffers.items():
-            # Whole shards only: a part of one would be read, merged and written again.
-            self._group[name][self._flushed : self.written] = buffer[: self.written - self._flushed]
-        self._flushed = self.written
 
 
 def write_poses(path: Path, poses: Poses) -> None:
