@@ -135,27 +135,30 @@ def index_video(path: Path) -> VideoIndex:
         not give a picture. A container that is cut short is *not* an error here, but noted in
         `VideoIndex.damage`.
     """
-    packets = read_packets(path)
-    if not packets.pts:
-        raise VideoError(packets.damage or "no frames: its video stream is empty")
-    picture = decode_first_picture(path)
+    try:
+        # Before packets are held: to open a file, FFmpeg takes memory for each of its frames.
+        picture = decode_first_picture(path)
+    except VideoError:
+        # What is wrong with the container says more.
+        _read_frames(path)
+        raise
+    packets = _read_frames(path)
     pts = np.frombuffer(packets.pts, dtype=np.int64)
     keyframes = np.frombuffer(packets.keyframes, dtype=np.int32)
     hidden = np.frombuffer(packets.hidden, dtype=np.int8).astype(bool)
-    timed, failed = _tells_order(packets, pts[~hidden]), np.empty(0, np.int64)
+    timed, failed = _tells_order(packets, (pts == NO_PTS) & ~hidden), np.empty(0, np.int64)
     if timed:
         order = np.argsort(pts, kind="stable")
     elif packets.reorders:
         order, failed = decode_order(path, len(pts))
     else:
         order = np.arange(len(pts))
-    order = order[~hidden[order]].astype(np.int32)
+    order = order.astype(np.int32)
+    order = order[~hidden[order]]
     if not len(order):
         raise VideoError("no frames: an edit list hides every one")
     shown = np.full(len(pts), -1, np.int32)
     shown[order] = np.arange(len(order), dtype=np.int32)
-    group = np.searchsorted(keyframes, order, side="right")
-    misplaced = np.isin(group, np.searchsorted(keyframes, failed, side="right"))
     timing = _measure(packets, pts[order] if timed else None, len(order))
     facts = VideoFacts(
         frames=len(order),
@@ -176,19 +179,37 @@ def index_video(path: Path) -> VideoIndex:
         keyframes=keyframes,
         keyframe_pts=pts[keyframes],
         clean=np.frombuffer(packets.clean, dtype=np.int8).astype(bool),
-        misplaced=misplaced,
+        misplaced=_find_misplaced(order, keyframes, failed),
         damage=packets.damage,
     )
 
 
-def _tells_order(packets: Packets, pts: NDArray[np.int64]) -> bool:
+def _read_frames(path: Path) -> Packets:
+    """Read the packets of a video; raise if there are none."""
+    packets = read_packets(path)
+    if not packets.pts:
+        raise VideoError(packets.damage or "no frames: its video stream is empty")
+    return packets
+
+
+def _tells_order(packets: Packets, untimed: NDArray[np.bool_]) -> bool:
     """Tell whether timestamps give the order on the screen.
 
     AVI stores none. Those that FFmpeg makes up for it are wrong for reordered H.264, and for
     MPEG-4 next to a damaged packet.
     """
     made_up = packets.container == "avi" and packets.reorders
-    return not made_up and not (pts == NO_PTS).any()
+    return not made_up and not untimed.any()
+
+
+def _find_misplaced(
+    order: NDArray[np.int32], keyframes: NDArray[np.int32], failed: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell which frames lie between the same keyframes as a packet that failed."""
+    if not len(failed):
+        return np.zeros(len(order), bool)
+    group = np.searchsorted(keyframes, order, side="right")
+    return np.isin(group, np.searchsorted(keyframes, failed, side="right"))
 
 
 class _Timing(NamedTuple):
@@ -212,7 +233,8 @@ def _measure(packets: Packets, pts: NDArray[np.int64] | None, frames: int) -> _T
     median = float(np.median(intervals))
     # Containers round timestamps to their unit, Matroska to whole milliseconds.
     tolerance = max(1.5, _INTERVAL_TOLERANCE * median)
-    variable = bool((np.abs(intervals - median) > tolerance).any())
+    furthest = max(float(intervals.max()) - median, median - float(intervals.min()))
+    variable = furthest > tolerance
     measured = float((frames - 1) / times[-1])
     agrees = abs(rate - measured) <= _RATE_TOLERANCE * measured
     fps = rate if agrees and not variable else measured
