@@ -253,7 +253,7 @@ def filter_poses(
 def export(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
 ) -> None:
-    """Write poses as DeepLabCut's HDF5 and CSV tables."""
+    """Write poses for other tools: DeepLabCut, SLEAP, NWB (`exports.formats`)."""
     _keep_cores(cores)
     _run_shards(config, shard, "export")
 
@@ -338,7 +338,9 @@ def verify(
 def init(
     source: Annotated[
         Path,
-        typer.Argument(help="A folder of videos, or a DeepLabCut or Lightning Pose project."),
+        typer.Argument(
+            help="A folder of videos, a DeepLabCut or Lightning Pose project, or SLEAP's .slp."
+        ),
     ],
     folder: Annotated[
         Path, typer.Argument(help="Folder that receives config.yaml and cohort.tsv.")
