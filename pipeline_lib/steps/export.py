@@ -1,12 +1,10 @@
 """The verb `export`: write the poses of every video of a shard for other tools."""
 
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config
 from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
@@ -20,6 +18,7 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.contents import Published, record_contents
 from pipeline_lib.steps.export_sources import ExportSources
 from pipeline_lib.steps.plan import keep_planned
+from pipeline_lib.steps.shard_ends import end_videos
 
 _log = logging.getLogger(__name__)
 
@@ -55,22 +54,21 @@ def run_export(config: Config, results: Results, shard: str) -> None:
     sources = ExportSources(config, results, shard)
     rows = keep_planned(read_table(sources.stage_table, STAGE_COLUMNS), results, shard)
     record = _ExportRecord(files.export_record(model))
-    ended = []
-    for row in rows:
-        paths: dict[str, Path] = {
-            name: results.exported(model, row["video"], name) for name in config.exports.formats
-        }
-        ended.append(_export_row(sources, row, paths, record))
+
+    def locate(video: str) -> dict[str, Path]:
+        return {name: results.exported(model, video, name) for name in config.exports.formats}
+
+    ended = end_videos(
+        f"export {shard}", rows, lambda video: _export_video(sources, video, locate(video), record)
+    )
     published = [
-        Published(name, results.exported(model, row["video"], name), row["video"], row["key"])
+        Published(name, path, row["video"], row["key"])
         for row in ended
         if row["status"] == VideoStatus.DONE
-        for name in config.exports.formats
+        for name, path in locate(row["video"]).items()
     ]
     record_contents(files.contents("export", model), results.root, published)
     write_table(files.export(model), EXPORT_COLUMNS, ended)
-    done = sum(row["status"] == VideoStatus.DONE for row in ended)
-    _log.info("export %s: %d of %d videos done", shard, done, len(ended))
 
 
 class _ExportRecord:
@@ -104,42 +102,21 @@ class _ExportRecord:
         write_table(self._path, _RECORD_COLUMNS, self._rows.values())
 
 
-def _export_row(
-    sources: ExportSources,
-    row: Mapping[str, str],
-    paths: Mapping[str, Path],
-    record: _ExportRecord,
-) -> dict[str, Any]:
-    video = row["video"]
-    if row["status"] != VideoStatus.DONE:
-        return {"video": video, "status": row["status"], "reason": row["reason"]}
-    began = time.perf_counter()
-    try:
-        key, files = _export_video(sources, video, paths, record)
-    # Other errors (memory, disk, a bug) fail the job, which may succeed elsewhere.
-    except CohortposeError as error:
-        _log.warning("export %s: %s", video, error)
-        return {"video": video, "status": VideoStatus.FAILED, "reason": str(error)}
-    seconds = time.perf_counter() - began
-    done = {"video": video, "status": VideoStatus.DONE, "seconds": seconds}
-    return {**done, "key": key, "files": files}
-
-
 def _export_video(
     sources: ExportSources, video: str, paths: Mapping[str, Path], record: _ExportRecord
-) -> tuple[str, str]:
-    """Write the files of one video unless they are there; return their key and record."""
+) -> dict[str, str]:
+    """Write the files of one video unless they are there; return their key and what they are."""
     key = sources.make_key(video, require_pose_key(sources.locate(video)))
     there = _describe_files(paths)
     if record.holds(video, key, there):
-        return key, there
+        return {"key": key, "files": there}
     record.forget(video)
     source = sources.describe(video)
     for name, path in paths.items():
         _write(name, path, source)
     written = _describe_files(paths)
     record.add(video, key, written)
-    return key, written
+    return {"key": key, "files": written}
 
 
 def _write(name: str, path: Path, source: ExportSource) -> None:

@@ -1,26 +1,23 @@
 """The verb `filter`: clean the trajectories of every video of a shard."""
 
-import logging
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
-from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings import Config, FilteringSettings
-from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL, VideoStatus
+from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.pose_writing import create_poses
 from pipeline_lib.io.poses import read_pose_key, read_poses, read_times, require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses, measure_reach
-from pipeline_lib.steps.contents import Published, record_contents
 from pipeline_lib.steps.plan import keep_planned
-
-_log = logging.getLogger(__name__)
+from pipeline_lib.steps.shard_ends import end_videos, record_poses
 
 # Frames cleaned at a time, so that memory stays flat however long the video is.
 _BLOCK_FRAMES = 2**16
@@ -52,12 +49,17 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
     several = config.individuals.max > 1
     rows = read_table(files.track(model) if several else files.infer(model), STAGE_COLUMNS)
     rows = keep_planned(rows, results, shard)
-    ended = [_filter_row(config, results, row) for row in rows]
+    source, target = partial(locate_unfiltered, config, results), partial(results.filtered, model)
+    ended = end_videos(
+        f"filter {shard}",
+        rows,
+        lambda video: {"key": filter_file(source(video), target(video), config.filtering)},
+    )
     # Before the table: a job killed in between is repeated.
-    _record_poses(config, results, shard, ended)
+    record = files.contents("filter", model)
+    kind = "tracked" if several else "poses"
+    record_poses(record, results, ended, (kind, source), ("filtered", target))
     write_table(files.filter(model), STAGE_COLUMNS, ended)
-    done = sum(row["status"] == VideoStatus.DONE for row in ended)
-    _log.info("filter %s: %d of %d videos done", shard, done, len(ended))
 
 
 def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
@@ -139,39 +141,6 @@ def locate_unfiltered(config: Config, results: Results, video: str) -> Path:
     """Return the pose file of a video that is cleaned: tracked where there may be several."""
     locate = results.tracked if config.individuals.max > 1 else results.poses
     return locate(config.training.name, video)
-
-
-def _filter_row(config: Config, results: Results, row: Mapping[str, str]) -> dict[str, Any]:
-    video, model = row["video"], config.training.name
-    if row["status"] != VideoStatus.DONE:
-        return {"video": video, "status": row["status"], "reason": row["reason"]}
-    began = time.perf_counter()
-    try:
-        source = locate_unfiltered(config, results, video)
-        key = filter_file(source, results.filtered(model, video), config.filtering)
-    # Other errors (memory, disk, a bug) fail the job, which may succeed elsewhere.
-    except CohortposeError as error:
-        _log.warning("filter %s: %s", video, error)
-        return {"video": video, "status": VideoStatus.FAILED, "reason": str(error)}
-    seconds = time.perf_counter() - began
-    return {"video": video, "status": VideoStatus.DONE, "seconds": seconds, "key": key}
-
-
-def _record_poses(
-    config: Config, results: Results, shard: str, ended: Iterable[Mapping[str, Any]]
-) -> None:
-    """Record the hashes of the poses that filtering read and wrote."""
-    model, published = config.training.name, []
-    kind = "tracked" if config.individuals.max > 1 else "poses"
-    for row in ended:
-        if row["status"] == VideoStatus.DONE:
-            source = locate_unfiltered(config, results, row["video"])
-            target = results.filtered(model, row["video"])
-            published += [
-                Published(kind, source, row["video"], require_pose_key(source)),
-                Published("filtered", target, row["video"], row["key"]),
-            ]
-    record_contents(results.shard(shard).contents("filter", model), results.root, published)
 
 
 def _extend_attributes(

@@ -1,23 +1,20 @@
 """The verb `track`: follow the individuals of every video of a shard."""
 
-import logging
-import time
-from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.cores import count_cores
-from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings import Config
 from pipeline_lib.core.settings_individuals import IndividualSettings, TrackingSettings
-from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL, TrackStatus, VideoStatus
+from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL, TrackStatus
 from pipeline_lib.io.pose_writing import PoseWriter, create_poses
 from pipeline_lib.io.poses import read_pose_key, read_poses, read_times, require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
@@ -25,10 +22,8 @@ from pipeline_lib.kernels.detections import Detections
 from pipeline_lib.kernels.following import Followed, TrackRules, cut_video, follow_individuals
 from pipeline_lib.kernels.similarity import find_individuals
 from pipeline_lib.kernels.tracks import arrange_poses, arrange_values
-from pipeline_lib.steps.contents import Published, record_contents
 from pipeline_lib.steps.plan import keep_planned
-
-_log = logging.getLogger(__name__)
+from pipeline_lib.steps.shard_ends import end_videos, record_poses
 
 
 def run_track(config: Config, results: Results, shard: str) -> None:
@@ -52,15 +47,19 @@ def run_track(config: Config, results: Results, shard: str) -> None:
     StoreError
         If the shard's table of inference is missing.
     """
-    model = config.training.name
-    rows = read_table(results.shard(shard).infer(model), STAGE_COLUMNS)
-    rows = keep_planned(rows, results, shard)
-    ended = [_track_row(config, results, row) for row in rows]
+    model, files = config.training.name, results.shard(shard)
+    source, target = partial(results.poses, model), partial(results.tracked, model)
+
+    def track(video: str) -> dict[str, str]:
+        key = track_file(source(video), target(video), config.individuals, config.tracking)
+        return {"key": key}
+
+    rows = keep_planned(read_table(files.infer(model), STAGE_COLUMNS), results, shard)
+    ended = end_videos(f"track {shard}", rows, track)
     # Before the table: a job killed in between is repeated.
-    _record_poses(results, shard, model, ended)
-    write_table(results.shard(shard).track(model), STAGE_COLUMNS, ended)
-    done = sum(row["status"] == VideoStatus.DONE for row in ended)
-    _log.info("track %s: %d of %d videos done", shard, done, len(ended))
+    record = files.contents("track", model)
+    record_poses(record, results, ended, ("poses", source), ("tracked", target))
+    write_table(files.track(model), STAGE_COLUMNS, ended)
 
 
 def track_file(
@@ -201,39 +200,3 @@ def _write_tracks(
         track_status=status,
         identity=identity,
     )
-
-
-def _track_row(config: Config, results: Results, row: Mapping[str, str]) -> dict[str, Any]:
-    video, model = row["video"], config.training.name
-    if row["status"] != VideoStatus.DONE:
-        return {"video": video, "status": row["status"], "reason": row["reason"]}
-    began = time.perf_counter()
-    try:
-        key = track_file(
-            results.poses(model, video),
-            results.tracked(model, video),
-            config.individuals,
-            config.tracking,
-        )
-    # Other errors (memory, disk, a bug) fail the job, which may succeed elsewhere.
-    except CohortposeError as error:
-        _log.warning("track %s: %s", video, error)
-        return {"video": video, "status": VideoStatus.FAILED, "reason": str(error)}
-    seconds = time.perf_counter() - began
-    return {"video": video, "status": VideoStatus.DONE, "seconds": seconds, "key": key}
-
-
-def _record_poses(
-    results: Results, shard: str, model: str, ended: Iterable[Mapping[str, Any]]
-) -> None:
-    """Record the hashes of the poses that tracking read and wrote."""
-    published = []
-    for row in ended:
-        if row["status"] == VideoStatus.DONE:
-            source = results.poses(model, row["video"])
-            target = results.tracked(model, row["video"])
-            published += [
-                Published("poses", source, row["video"], require_pose_key(source)),
-                Published("tracked", target, row["video"], row["key"]),
-            ]
-    record_contents(results.shard(shard).contents("track", model), results.root, published)
