@@ -26,7 +26,7 @@ from projects import PROJECTS, exit_with, format_sheet, locate_project
 from pipeline_lib.core.config import read_config
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings import LocatingSettings
+from pipeline_lib.core.settings_network import LocatingSettings
 from pipeline_lib.io.labels import label_arrays, read_labels
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.models.coarse_to_fine import CoarseToFine, load_pose_predictor

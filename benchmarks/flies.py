@@ -21,7 +21,8 @@ from projects import Project, exit_with, format_config, locate_project
 from pipeline_lib.core.config import read_config
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config, SplitSettings
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings_network import SplitSettings
 from pipeline_lib.core.tables import METRIC_COLUMNS
 from pipeline_lib.io.labels import read_labels
 from pipeline_lib.io.poses import read_poses

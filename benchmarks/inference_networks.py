@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings import TargetSettings, TrainingSettings
+from pipeline_lib.core.settings_network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card, read_card
 from pipeline_lib.models.openvino_runtime import import_openvino

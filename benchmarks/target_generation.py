@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.settings import TargetSettings
+from pipeline_lib.core.settings_network import TargetSettings
 from pipeline_lib.kernels import score_maps
 from pipeline_lib.models.memory import keep_freed_memory
 from pipeline_lib.steps.make_targets import DRAWN_AT_A_TIME

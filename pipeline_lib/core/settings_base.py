@@ -15,3 +15,11 @@ class Settings(BaseModel):
     """Frozen settings that reject unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def check_region(crop: tuple[int, int, int, int] | None) -> None:
+    """Raise `ValueError` unless x1, x2, y1, y2 enclose a region; None is the whole frame."""
+    if crop is not None:
+        x1, x2, y1, y2 = crop
+        if min(x1, y1) < 0 or x1 >= x2 or y1 >= y2:
+            raise ValueError(f"crop {list(crop)} must be x1 < x2, y1 < y2, none negative")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.settings import LabelSource
+from pipeline_lib.core.settings_network import LabelSource
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.label_points import SourceLabels

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline_lib.core.settings import AugmentationSettings
+from pipeline_lib.core.settings_network import AugmentationSettings
 
 _BLUR_KERNEL = (0.25, 0.5, 0.25)
 

@@ -10,8 +10,8 @@ import numpy as np
 from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings import LocatingSettings
 from pipeline_lib.core.settings_individuals import AssemblySettings
+from pipeline_lib.core.settings_network import LocatingSettings
 from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.models.card import read_card

@@ -8,7 +8,7 @@ import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
-from pipeline_lib.core.settings import TargetSettings, TrainingSettings
+from pipeline_lib.core.settings_network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.peaks import find_peaks
 from pipeline_lib.kernels.score_maps import decode_peaks, find_present, map_shape

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings import InferenceSettings
 from pipeline_lib.core.settings_individuals import AssemblySettings
+from pipeline_lib.core.settings_videos import InferenceSettings
 from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.decoding import Located, MapDecoder
 from pipeline_lib.models.preprocessing import FrameFit, lay_frames

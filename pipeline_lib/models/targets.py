@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace
 
-from pipeline_lib.core.settings import TargetSettings
+from pipeline_lib.core.settings_network import TargetSettings
 from pipeline_lib.kernels.part_affinity import encode_part_affinity
 from pipeline_lib.kernels.score_maps import (
     MapShape,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.settings import LocatingSettings
 from pipeline_lib.core.settings_individuals import AssemblySettings
+from pipeline_lib.core.settings_network import LocatingSettings
 from pipeline_lib.kernels.window_poses import choose_poses
 from pipeline_lib.kernels.windows import centre_windows, cut_window
 from pipeline_lib.models.decoding import Located

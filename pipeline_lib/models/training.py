@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.ranks import is_first_rank
-from pipeline_lib.core.settings import TargetSettings, TrainingSettings
+from pipeline_lib.core.settings_network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.backbone import Backbone

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config, EvaluationSettings
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings_network import EvaluationSettings
 from pipeline_lib.core.tables import METRIC_COLUMNS, PREDICTION_COLUMNS, SINGLE_INDIVIDUAL
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels import label_arrays, read_labels

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.core.settings import EvaluationSettings
+from pipeline_lib.core.settings_network import EvaluationSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PREDICTION_COLUMNS, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.images import read_image

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.settings import EvaluationSettings
+from pipeline_lib.core.settings_network import EvaluationSettings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.io.labels import Labels, label_arrays
 from pipeline_lib.kernels.track_metrics import TrackMetrics, measure_tracks

@@ -10,7 +10,8 @@ from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.settings import Config, FilteringSettings
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings_videos import FilteringSettings
 from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.pose_writing import create_poses
 from pipeline_lib.io.poses import read_pose_key, read_poses, read_times, require_pose_key

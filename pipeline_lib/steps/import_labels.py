@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config, LabelSource, SplitSettings
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings_network import LabelSource, SplitSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.label_points import SourceLabels

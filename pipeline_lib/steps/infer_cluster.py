@@ -14,7 +14,7 @@ import distributed
 from distributed import Client, LocalCluster
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings import InferenceSettings
+from pipeline_lib.core.settings_videos import InferenceSettings
 from pipeline_lib.models.prediction import count_gpus
 from pipeline_lib.steps.infer_workers import count_decoders, count_workers, uses_gpus
 

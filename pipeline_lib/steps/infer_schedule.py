@@ -14,7 +14,7 @@ import distributed
 from distributed import Client, LocalCluster
 
 from pipeline_lib.core.errors import CohortposeError
-from pipeline_lib.core.settings import InferenceSettings
+from pipeline_lib.core.settings_videos import InferenceSettings
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.poses import read_pose_key
 from pipeline_lib.io.segments import SegmentFolder, Work

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from pipeline_lib.core.settings import LocatingSettings
 from pipeline_lib.core.settings_individuals import AssemblySettings
+from pipeline_lib.core.settings_network import LocatingSettings
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.segments import Work
 from pipeline_lib.models.prediction import RuntimeOptions

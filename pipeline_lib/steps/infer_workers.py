@@ -1,7 +1,7 @@
 """How many workers infer, and what each of them has."""
 
 from pipeline_lib.core.cores import count_cores
-from pipeline_lib.core.settings import InferenceSettings
+from pipeline_lib.core.settings_videos import InferenceSettings
 from pipeline_lib.models.prediction import choose_runtime, count_gpus
 
 _MOST_DECODERS = 8

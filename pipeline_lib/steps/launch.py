@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings import TrainingSettings
+from pipeline_lib.core.settings_network import TrainingSettings
 
 # One process that dies takes the others with it, which would wait for it for ever.
 _OPTIONS = "--kill-on-bad-exit=1"

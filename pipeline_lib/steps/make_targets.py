@@ -12,7 +12,8 @@ from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config, TargetSettings, describe_unique_problem
+from pipeline_lib.core.settings import Config, describe_unique_problem
+from pipeline_lib.core.settings_network import TargetSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.io.labels import Labels, read_labels

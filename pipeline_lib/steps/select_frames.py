@@ -16,7 +16,8 @@ from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import CohortposeError, StoreError, VideoError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config, FrameSettings
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings_network import FrameSettings
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.images import write_png
 from pipeline_lib.io.publish import publish_folder

@@ -12,7 +12,8 @@ from pipeline_lib.core.config import (
     write_resolved_config,
 )
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings import Config, SplitSettings, TargetSettings
+from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings_network import SplitSettings, TargetSettings
 from pipeline_lib.core.skeleton import Skeleton
 
 

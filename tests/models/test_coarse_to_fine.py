@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings import LocatingSettings
+from pipeline_lib.core.settings_network import LocatingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard, format_card, read_card
 from pipeline_lib.models.coarse_to_fine import (

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline_lib.core.settings import AssemblySettings, TargetSettings
+from pipeline_lib.core.settings_individuals import AssemblySettings
+from pipeline_lib.core.settings_network import TargetSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.score_maps import MapShape
 from pipeline_lib.models.card import ModelCard

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from pipeline_lib.core.settings import TargetSettings, TrainingSettings
+from pipeline_lib.core.settings_network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.score_maps import map_shape
 from pipeline_lib.models.data import FILLER, Batch

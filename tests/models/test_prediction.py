@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import ConfigError, ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings import InferenceSettings
+from pipeline_lib.core.settings_videos import InferenceSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.decoding import Located

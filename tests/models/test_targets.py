@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline_lib.core.settings import TargetSettings
+from pipeline_lib.core.settings_network import TargetSettings
 from pipeline_lib.kernels.score_maps import MapShape
 from pipeline_lib.models.targets import encode_targets
 

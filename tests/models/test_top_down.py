@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.core.settings import LocatingSettings
 from pipeline_lib.core.settings_individuals import AssemblySettings
+from pipeline_lib.core.settings_network import LocatingSettings
 from pipeline_lib.core.skeleton import CENTRE, Skeleton
 from pipeline_lib.kernels.score_maps import encode_gaussian, map_shape
 from pipeline_lib.models.card import ModelCard

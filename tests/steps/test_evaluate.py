@@ -10,7 +10,7 @@ import pytest
 import pipeline_lib.steps.evaluate as subject
 from pipeline_lib.core.errors import ModelError, StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import EvaluationSettings
+from pipeline_lib.core.settings_network import EvaluationSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import METRIC_COLUMNS, PREDICTION_COLUMNS
 from pipeline_lib.io.images import read_image

@@ -9,7 +9,7 @@ import pytest
 import pipeline_lib.steps.evaluate as subject
 from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import EvaluationSettings
+from pipeline_lib.core.settings_network import EvaluationSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, METRIC_COLUMNS, PREDICTION_COLUMNS
 from pipeline_lib.io.images import write_png

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.settings import EvaluationSettings
+from pipeline_lib.core.settings_network import EvaluationSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS
 from pipeline_lib.io.labels import Labels

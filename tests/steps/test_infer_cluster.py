@@ -6,7 +6,7 @@ import types
 import pytest
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings import ClusterJobSettings, InferenceSettings
+from pipeline_lib.core.settings_videos import ClusterJobSettings, InferenceSettings
 from pipeline_lib.steps import infer_cluster
 from pipeline_lib.steps.infer_cluster import connect_workers, describe_jobs
 from pipeline_lib.steps.infer_workers import count_decoders, count_threads, count_workers

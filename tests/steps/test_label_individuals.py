@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.settings import IndividualSettings
+from pipeline_lib.core.settings_individuals import IndividualSettings
 from pipeline_lib.steps.label_individuals import keep_single_individual, place_individuals
 
 PARTS = ("nose", "tail", "corner")

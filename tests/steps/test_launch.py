@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings import TrainingSettings
+from pipeline_lib.core.settings_network import TrainingSettings
 from pipeline_lib.steps.launch import ask_for_tasks, write_launcher
 
 

@@ -10,8 +10,9 @@ from pipeline_lib.core.config import hash_settings, parse_config
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.settings import ExportSettings, LabelSource
 from pipeline_lib.core.settings_individuals import TrackingSettings
+from pipeline_lib.core.settings_network import LabelSource
+from pipeline_lib.core.settings_videos import ExportSettings
 from pipeline_lib.core.tables import (
     MANIFEST_COLUMNS,
     PROBE_COLUMNS,

@@ -15,7 +15,7 @@ import torch
 from pipeline_lib.core.config import hash_settings, write_resolved_config
 from pipeline_lib.core.errors import ModelError, StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import LocatingSettings
+from pipeline_lib.core.settings_network import LocatingSettings
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.coarse_to_fine import load_pose_predictor
@@ -171,7 +171,7 @@ import os, signal, sys
 from pathlib import Path
 from pipeline_lib.core.config import read_config
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import LocatingSettings
+from pipeline_lib.core.settings_network import LocatingSettings
 from pipeline_lib.models.history import HistoryWriter
 from pipeline_lib.steps.train import run_train
 
