@@ -3,26 +3,23 @@
 Steps are imported when their verb runs, so that ``--help`` and ``status`` answer at once.
 """
 
-import logging
 import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from pipeline_lib import __version__
-from pipeline_lib.core.cores import limit_cores
-from pipeline_lib.core.errors import CohortposeError
-
-if TYPE_CHECKING:
-    from pipeline_lib.core.layout import Results
-    from pipeline_lib.core.settings import Config
+from pipeline_lib.cli_running import (
+    keep_cores,
+    keep_directory,
+    load,
+    log_for_people,
+    report_errors,
+    run,
+    run_shards,
+)
 
 app = typer.Typer(
     name="cohortpose",
@@ -81,56 +78,21 @@ def _start(
     if not directory.is_dir():
         raise typer.BadParameter(f"{directory}: no such folder", param_hint="--directory")
     if directory != Path():
-        _keep_directory(directory)
+        keep_directory(directory)
         os.chdir(directory)
-    interactive = sys.stderr.isatty()
-    handler: logging.Handler = _open_terminal() if interactive else logging.StreamHandler()
-    form = "%(message)s" if interactive else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler])
-    logging.getLogger("pipeline_lib").setLevel(logging.DEBUG if verbose else logging.INFO)
-    if not verbose:
-        # Lightning, Dask and zarr talk to developers, at levels they set when imported.
-        handler.addFilter(_is_for_people)
-        warnings.simplefilter("ignore")
-
-
-def _keep_directory(directory: Path) -> None:
-    """Make `--directory` absolute in this process's command line.
-
-    Lightning starts the same command line again, from inside of the folder, for each further
-    device.
-    """
-    for place, argument in enumerate(sys.argv):
-        if argument in ("-d", "--directory"):
-            sys.argv[place + 1] = str(directory.resolve())
-            return
-        if argument.startswith(("-d", "--directory=")):
-            sys.argv[place] = f"--directory={directory.resolve()}"
-            return
-
-
-def _open_terminal() -> logging.Handler:
-    # Imported where somebody looks on: of a job that finds nothing to do it would be a fifth.
-    from rich.console import Console
-    from rich.logging import RichHandler
-
-    return RichHandler(console=Console(stderr=True), show_path=False)
-
-
-def _is_for_people(record: logging.LogRecord) -> bool:
-    return record.name.startswith("pipeline_lib") or record.levelno >= logging.WARNING
+    log_for_people(verbose=verbose)
 
 
 @app.command(rich_help_panel=VIDEOS)
 def probe(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> None:
     """Open every video: frames, size, codec and fingerprint; quarantine what cannot be read."""
-    _run_shards(config, shard, "probe")
+    run_shards(config, shard, "probe")
 
 
 @app.command(rich_help_panel=LABELS)
 def select_frames(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None) -> None:
     """Choose frames to label, evenly or by k-means, and write them as PNG."""
-    _run_shards(config, shard, "select-frames")
+    run_shards(config, shard, "select-frames")
 
 
 @app.command(rich_help_panel=LABELS)
@@ -138,7 +100,7 @@ def import_labels(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Read labelled projects, check every point, divide images into train and test."""
     from pipeline_lib.steps.import_labels import run_import_labels
 
-    _run(config, run_import_labels)
+    run(config, run_import_labels)
 
 
 @app.command(rich_help_panel=LABELS)
@@ -146,7 +108,7 @@ def make_targets(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOptio
     """Draw score maps and location refinement of all labels into a Zarr store."""
     from pipeline_lib.steps.make_targets import run_make_targets
 
-    _run(config, partial(run_make_targets, locator=locator))
+    run(config, partial(run_make_targets, locator=locator))
 
 
 @app.command(rich_help_panel=LABELS)
@@ -154,7 +116,7 @@ def train(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOption = Fal
     """Train the network and export it; a killed training goes on where it was."""
     from pipeline_lib.steps.train import run_train
 
-    _run(config, partial(run_train, locator=locator))
+    run(config, partial(run_train, locator=locator))
 
 
 @app.command(rich_help_panel=LABELS)
@@ -162,7 +124,7 @@ def evaluate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Measure the error on labelled images, per bodypart and split."""
     from pipeline_lib.steps.evaluate import run_evaluate
 
-    _run(config, run_evaluate)
+    run(config, run_evaluate)
 
 
 @app.command(rich_help_panel=VIDEOS)
@@ -184,8 +146,8 @@ def infer(
 
     A killed run goes on where it was; what is there is not computed again.
     """
-    _keep_cores(cores)
-    _run_shards(config, shard, "retry-failed" if again else "infer")
+    keep_cores(cores)
+    run_shards(config, shard, "retry-failed" if again else "infer")
 
 
 @app.command(rich_help_panel=VIDEOS)
@@ -224,18 +186,18 @@ def track(  # noqa: PLR0913 - one option per setting
 
     With `--from-dlc-detections` no config is needed; the settings are the defaults.
     """
-    _keep_cores(cores)
+    keep_cores(cores)
     if from_dlc_detections is None:
         if individuals is not None or fps is not None or output is not None:
             raise typer.BadParameter(
                 "--individuals, --fps and --output go with --from-dlc-detections; of a config's "
                 "videos its settings decide"
             )
-        _run_shards(config, shard, "track")
+        run_shards(config, shard, "track")
         return
     from pipeline_lib.steps.track_detections import track_detections
 
-    with _report_errors():
+    with report_errors():
         written = track_detections(from_dlc_detections, output, individuals=individuals, fps=fps)
         typer.echo(written)
 
@@ -245,8 +207,8 @@ def filter_poses(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
 ) -> None:
     """Clean trajectories: gate by confidence, interpolate short gaps, smooth."""
-    _keep_cores(cores)
-    _run_shards(config, shard, "filter")
+    keep_cores(cores)
+    run_shards(config, shard, "filter")
 
 
 @app.command(rich_help_panel=VIDEOS)
@@ -254,8 +216,8 @@ def export(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
 ) -> None:
     """Write poses for other tools: DeepLabCut, SLEAP, NWB (`exports.formats`)."""
-    _keep_cores(cores)
-    _run_shards(config, shard, "export")
+    keep_cores(cores)
+    run_shards(config, shard, "export")
 
 
 @app.command(rich_help_panel=VIDEOS)
@@ -263,7 +225,7 @@ def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Write one HTML page on the whole cohort."""
     from pipeline_lib.steps.report import write_report
 
-    _run(config, write_report)
+    run(config, write_report)
 
 
 @app.command(rich_help_panel=PEOPLE)
@@ -289,8 +251,8 @@ def status(
     from pipeline_lib.steps.ledger import check_ledger, write_ledger
     from pipeline_lib.steps.status import format_status, show_status
 
-    with _report_errors():
-        settings, results = _load(config)
+    with report_errors():
+        settings, results = load(config)
         if style == "text":
             from rich.console import Console
 
@@ -322,8 +284,8 @@ def verify(
     from pipeline_lib.steps.verify import verify_results
     from pipeline_lib.steps.verify_show import format_verification, show_verification
 
-    with _report_errors():
-        found = verify_results(*_load(config), quick=quick)
+    with report_errors():
+        found = verify_results(*load(config), quick=quick)
     if style == "text":
         from rich.console import Console
 
@@ -349,7 +311,7 @@ def init(
     """Write a config and a cohort sheet for your own videos."""
     from pipeline_lib.steps.init import init_project
 
-    with _report_errors():
+    with report_errors():
         init_project(source, folder)
 
 
@@ -367,7 +329,7 @@ def demo(  # noqa: PLR0913 - one option per setting
     """Render a cohort with exact truth: videos, sheet, labelled project and config."""
     from pipeline_lib.steps.demo import DemoSettings, write_demo
 
-    with _report_errors():
+    with report_errors():
         settings = DemoSettings(
             videos=videos,
             frames=frames,
@@ -387,8 +349,8 @@ def demo_error(
     from pipeline_lib.steps.demo_tracks import describe_demo_tracks
     from pipeline_lib.steps.demo_truth import measure_demo_error
 
-    with _report_errors():
-        settings, results = _load(folder / "config.yaml", folder)
+    with report_errors():
+        settings, results = load(folder / "config.yaml", folder)
         error = measure_demo_error(folder, results.root, settings.training.name)
         from rich.console import Console
 
@@ -412,82 +374,6 @@ def demo_error(
 def main() -> None:
     """Run the command line."""
     app()
-
-
-def _load(path: Path, folder: Path = Path()) -> "tuple[Config, Results]":
-    from pipeline_lib.core.config import read_config
-    from pipeline_lib.core.layout import Results
-
-    config = read_config(path)
-    return config, Results(folder / config.results)
-
-
-def _run(path: Path, step: Callable[..., object]) -> None:
-    from pipeline_lib.steps.job_records import record_job
-
-    with _report_errors():
-        config, results = _load(path)
-        with record_job(config, results, _name_verb(step), None):
-            step(config, results)
-
-
-def _run_shards(path: Path, shard: str | None, verb: str) -> None:
-    """Run a step on one shard, or plan the cohort and run it on all."""
-    from pipeline_lib.steps.job_records import record_job
-    from pipeline_lib.steps.remembering import remember_end
-
-    with _report_errors():
-        step = _import_step(verb)
-        config, results = _load(path)
-        shards = (shard,) if shard is not None else _plan(config, results)
-        for planned in shards:
-            with record_job(config, results, verb, planned):
-                step(config, results, planned)
-            remember_end(verb, path, config, results, planned)
-
-
-def _keep_cores(cores: int | None) -> None:
-    """Run on so many cores; on all there are if None."""
-    if cores is not None:
-        limit_cores(cores)
-
-
-def _import_step(verb: str) -> Callable[..., object]:
-    """Return the function of a verb that works on shards."""
-    module, name = {
-        "probe": ("probe", "run_probe"),
-        "select-frames": ("select_frames", "run_select_frames"),
-        "infer": ("infer", "run_infer"),
-        "retry-failed": ("retry", "retry_failed"),
-        "track": ("track", "run_track"),
-        "filter": ("filter", "run_filter"),
-        "export": ("export", "run_export"),
-    }[verb]
-    step: Callable[..., object] = getattr(import_module(f"pipeline_lib.steps.{module}"), name)
-    return step
-
-
-def _plan(config: "Config", results: "Results") -> tuple[str, ...]:
-    from pipeline_lib.core.cohort import read_cohort
-    from pipeline_lib.steps.plan import plan_shards
-
-    return plan_shards(read_cohort(Path(config.cohort)), results, config.inference)
-
-
-def _name_verb(step: Callable[..., object]) -> str:
-    """Return the verb of a step's function, `run_make_targets` say."""
-    name: str = getattr(step, "func", step).__name__
-    return name.removeprefix("run_").removeprefix("write_").replace("_", "-")
-
-
-@contextmanager
-def _report_errors() -> Iterator[None]:
-    """Turn our own errors into a message and exit status; others keep their traceback."""
-    try:
-        yield
-    except CohortposeError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(error.exit_status) from None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,137 @@
+"""How a verb of the command line runs: its log, its settings, its record, its errors."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline_lib.core.cores import limit_cores
+from pipeline_lib.core.errors import CohortposeError
+
+if TYPE_CHECKING:
+    from pipeline_lib.core.layout import Results
+    from pipeline_lib.core.settings import Config
+
+
+def log_for_people(*, verbose: bool) -> None:
+    """Log to stderr: on a terminal for people, elsewhere with times; others only if verbose."""
+    interactive = sys.stderr.isatty()
+    handler: logging.Handler = _open_terminal() if interactive else logging.StreamHandler()
+    form = "%(message)s" if interactive else "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler])
+    logging.getLogger("pipeline_lib").setLevel(logging.DEBUG if verbose else logging.INFO)
+    if not verbose:
+        # Lightning, Dask and zarr talk to developers, at levels they set when imported.
+        handler.addFilter(_is_for_people)
+        warnings.simplefilter("ignore")
+
+
+def keep_directory(directory: Path) -> None:
+    """Make `--directory` absolute in this process's command line.
+
+    Lightning starts the same command line again, from inside of the folder, for each further
+    device.
+    """
+    for place, argument in enumerate(sys.argv):
+        if argument in ("-d", "--directory"):
+            sys.argv[place + 1] = str(directory.resolve())
+            return
+        if argument.startswith(("-d", "--directory=")):
+            sys.argv[place] = f"--directory={directory.resolve()}"
+            return
+
+
+def _open_terminal() -> logging.Handler:
+    # Imported where somebody looks on: of a job that finds nothing to do it would be a fifth.
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    return RichHandler(console=Console(stderr=True), show_path=False)
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    return record.name.startswith("pipeline_lib") or record.levelno >= logging.WARNING
+
+
+def load(path: Path, folder: Path = Path()) -> "tuple[Config, Results]":
+    """Read a config; its results folder is relative to `folder`."""
+    from pipeline_lib.core.config import read_config
+    from pipeline_lib.core.layout import Results
+
+    config = read_config(path)
+    return config, Results(folder / config.results)
+
+
+def run(path: Path, step: Callable[..., object]) -> None:
+    """Run a step on the whole cohort and record that it ran."""
+    from pipeline_lib.steps.job_records import record_job
+
+    with report_errors():
+        config, results = load(path)
+        with record_job(config, results, _name_verb(step), None):
+            step(config, results)
+
+
+def run_shards(path: Path, shard: str | None, verb: str) -> None:
+    """Run a step on one shard, or plan the cohort and run it on all."""
+    from pipeline_lib.steps.job_records import record_job
+    from pipeline_lib.steps.remembering import remember_end
+
+    with report_errors():
+        step = _import_step(verb)
+        config, results = load(path)
+        shards = (shard,) if shard is not None else _plan(config, results)
+        for planned in shards:
+            with record_job(config, results, verb, planned):
+                step(config, results, planned)
+            remember_end(verb, path, config, results, planned)
+
+
+def keep_cores(cores: int | None) -> None:
+    """Run on so many cores; on all there are if None."""
+    if cores is not None:
+        limit_cores(cores)
+
+
+def _import_step(verb: str) -> Callable[..., object]:
+    """Return the function of a verb that works on shards."""
+    module, name = {
+        "probe": ("probe", "run_probe"),
+        "select-frames": ("select_frames", "run_select_frames"),
+        "infer": ("infer", "run_infer"),
+        "retry-failed": ("retry", "retry_failed"),
+        "track": ("track", "run_track"),
+        "filter": ("filter", "run_filter"),
+        "export": ("export", "run_export"),
+    }[verb]
+    step: Callable[..., object] = getattr(import_module(f"pipeline_lib.steps.{module}"), name)
+    return step
+
+
+def _plan(config: "Config", results: "Results") -> tuple[str, ...]:
+    from pipeline_lib.core.cohort import read_cohort
+    from pipeline_lib.steps.plan import plan_shards
+
+    return plan_shards(read_cohort(Path(config.cohort)), results, config.inference)
+
+
+def _name_verb(step: Callable[..., object]) -> str:
+    """Return the verb of a step's function, `run_make_targets` say."""
+    name: str = getattr(step, "func", step).__name__
+    return name.removeprefix("run_").removeprefix("write_").replace("_", "-")
+
+
+@contextmanager
+def report_errors() -> Iterator[None]:
+    """Turn our own errors into a message and exit status; others keep their traceback."""
+    try:
+        yield
+    except CohortposeError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(error.exit_status) from None
