@@ -242,7 +242,8 @@ def describe_errors(config: Config, results: Results) -> Iterator[str]:
     )
     yield (
         f"  mean error {every['mean_error']:.2f} px, true RMSE {every['rmse']:.2f} px, median "
-        f"{every['median_error']:.2f} px, over {every['points']:.0f} labelled points"
+        f"{every['median_error']:.2f} px, over {every['points']:.0f} labelled points, of which "
+        f"{every['keypoints_missed']:.0f} were not found"
     )
     for part in config.skeleton.bodyparts:
         yield f"  {part}: mean error {found[part, 'mean_error']:.2f} px"

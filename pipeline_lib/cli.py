@@ -347,28 +347,15 @@ def demo_error(
 ) -> None:
     """Print where the demo's report is, and how far its poses are from the truth."""
     from pipeline_lib.steps.demo_tracks import describe_demo_tracks
-    from pipeline_lib.steps.demo_truth import measure_demo_error
+    from pipeline_lib.steps.demo_truth import describe_demo_error
 
     with report_errors():
         settings, results = load(folder / "config.yaml", folder)
-        error = measure_demo_error(folder, results.root, settings.training.name)
-        from rich.console import Console
-
-        console = Console()
-        console.print(f"Report: {results.report}", soft_wrap=True)
-        for name, part in (
-            ("all videos", error.all_videos),
-            ("videos with labels", error.labelled),
-            ("videos never labelled", error.unlabelled),
-        ):
-            console.print(
-                f"Error against the truth, {name}: median {part.median:.2f} px, "
-                f"mean {part.mean:.2f} px over {part.visible} visible keypoints",
-                soft_wrap=True,
-            )
+        lines = describe_demo_error(folder, results.root, settings.training.name)
         if settings.individuals.max > 1:
-            for line in describe_demo_tracks(folder, results, settings.training.name):
-                console.print(line, soft_wrap=True)
+            lines += describe_demo_tracks(folder, results, settings.training.name)
+        for line in (f"Report: {results.report}", *lines):
+            typer.echo(line)
 
 
 def main() -> None:

@@ -7,19 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.io.poses import read_poses
 from pipeline_lib.io.publish import publish_file
+from pipeline_lib.kernels.matching import UNMATCHED, match_individuals
 from pipeline_lib.kernels.rendering_animal import BODYPARTS
 from pipeline_lib.kernels.similarity import keypoint_distance, mean_error, median_error
 from pipeline_lib.steps.demo_project import PROJECT
 
 TRUTH = "truth"
 _3D_SUFFIX = "_3d"
+
+# px; further than any video is wide.
+_FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,23 @@ def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:
     )
 
 
+def describe_demo_error(folder: Path, results: Path, model: str) -> list[str]:
+    """Return what `measure_demo_error` finds, a line for each group of videos, for people."""
+    error = measure_demo_error(folder, results, model)
+    lines = []
+    for name, part in (
+        ("all videos", error.all_videos),
+        ("videos with labels", error.labelled),
+        ("videos never labelled", error.unlabelled),
+    ):
+        missed = f", {part.missed} not found" if part.missed else ""
+        lines.append(
+            f"Error against the truth, {name}: median {part.median:.2f} px, mean "
+            f"{part.mean:.2f} px over {part.visible} visible keypoints{missed}"
+        )
+    return lines
+
+
 def align_positions(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.float64]:
     """Return predicted positions with the frames and bodyparts of the truth.
 
@@ -216,16 +236,11 @@ def _measure_video(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.fl
 
 
 def _match_individuals(predicted: NDArray[np.float64], truth: VideoTruth) -> NDArray[np.float64]:
-    matched = np.full_like(truth.position, np.nan)
-    for frame, visible in enumerate(truth.visible):
-        gaps = keypoint_distance(predicted[frame][:, None], truth.position[frame][None])
-        gaps[:, ~visible] = np.nan
-        found = np.isfinite(gaps).sum(axis=-1)
-        mean = np.nansum(gaps, axis=-1) / np.maximum(found, 1)
-        # A pair without a common point is the last choice.
-        cost = np.where(found > 0, mean, 1e9)
-        rows, columns = linear_sum_assignment(cost)
-        matched[frame, columns] = predicted[frame, rows]
+    visible = np.where(truth.visible[..., None], truth.position, np.nan)
+    # However far: what is nowhere near is an error, too.
+    row = match_individuals(predicted, visible, max_distance=_FAR)
+    matched = np.take_along_axis(predicted, row.clip(min=0)[..., None, None], axis=1)
+    matched[row == UNMATCHED] = np.nan
     return matched
 
 

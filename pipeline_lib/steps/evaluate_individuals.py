@@ -192,7 +192,8 @@ def measure_individuals(
         animal being the area of the box around its labels, the score of a prediction the mean
         confidence of its bodyparts, those that it lacks counting 0; NaN if nobody is labelled.
         ``individuals_missed``: labelled animals that nothing was matched with;
-        ``individuals_false``: predicted ones that nobody was.
+        ``individuals_false``: predicted ones that nobody was. ``keypoints_missed``: labelled
+        keypoints without a prediction, of which errors, which are distances, do not tell.
     """
     rows = predictions[predictions["individual"] != UNIQUE_INDIVIDUAL]
     predicted = _arrange(rows, ("x", "y"))
@@ -208,11 +209,13 @@ def measure_individuals(
         thresholds=settings.oks_thresholds,
     )
     there, labelled = find_individuals(predicted), find_individuals(truth)
+    missed = np.isfinite(truth).all(-1) & ~np.isfinite(predicted).all(-1)
     return {
         "oks_map": found.mean_precision,
         "oks_mar": found.mean_recall,
         "individuals_missed": float((labelled & ~there).sum()),
         "individuals_false": float((there & ~labelled).sum()),
+        "keypoints_missed": float(missed.sum()),
     }
 
 

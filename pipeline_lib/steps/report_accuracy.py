@@ -20,6 +20,7 @@ _WHOLE = {
     "oks_mar": "OKS mAR",
     "individuals_missed": "labelled animals not found",
     "individuals_false": "animals found where none is labelled",
+    "keypoints_missed": "labelled keypoints not found, of which errors do not tell",
 }
 
 # The test split is what counts: it comes first wherever splits are listed.

@@ -188,6 +188,8 @@ def test_whole_animals_are_counted_and_measured_by_hand(predict):
     assert found["oks_mar"] == pytest.approx(2 / 3)
     assert found["oks_map"] == pytest.approx((34 * 1.0 + 33 * 2 / 3) / 101)
     assert (found["individuals_missed"], found["individuals_false"]) == (1.0, 1.0)
+    # Both bodyparts of the missed animal; the unique one does not count.
+    assert found["keypoints_missed"] == 2.0
 
 
 def test_a_prediction_with_fewer_bodyparts_is_less_certain(predict):
