@@ -30,8 +30,6 @@ from pipeline_lib.models.network import PoseNetwork
 from pipeline_lib.models.targets import ONE_ANIMAL, Drawn, TargetMaps, encode_targets
 
 LOSSES = ("score_map_loss", "location_refinement_loss")
-# Score of a peak that counts as found, where errors of several animals are measured.
-_FOUND = 0.1
 AFFINITY_LOSS, IDENTITY_LOSS = "part_affinity_loss", "identity_loss"
 
 
@@ -229,7 +227,10 @@ class PoseTraining(lightning.LightningModule):
         return _Measured(torch.stack(loss), torch.stack(weight), score, refined)
 
     def _measure_distance(self, measured: _Measured, keypoint: Tensor) -> Tensor:
-        """Return how far each labelled keypoint is from the nearest place where it was found.
+        """Return how far each labelled keypoint is from the nearest peak of its map.
+
+        Of several animals the best peaks count, however low: or a network that is sure of nothing
+        would have no error, and would be the best of all.
 
         Parameters
         ----------
@@ -241,8 +242,8 @@ class PoseTraining(lightning.LightningModule):
         Returns
         -------
         Tensor
-            Shape (batch, individual, keypoint), network px; NaN where nothing is labelled, or
-            nothing was found of several animals.
+            Shape (batch, individual, keypoint), network px; NaN where nothing is labelled, or the
+            map is the same everywhere.
         """
         stride = self._targets.stride
         if self._drawn.animals == 1:
@@ -250,7 +251,7 @@ class PoseTraining(lightning.LightningModule):
             away: Tensor = torch.linalg.vector_norm(position - keypoint[:, 0], dim=-1)
             return away[:, None]
         position, _ = find_peaks(
-            measured.score, measured.offset, stride, threshold=_FOUND, most=self._drawn.animals
+            measured.score, measured.offset, stride, threshold=0.0, most=self._drawn.animals
         )
         ways = position[:, None] - keypoint[:, :, :, None]
         distance = torch.linalg.vector_norm(ways, dim=-1)

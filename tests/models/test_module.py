@@ -15,7 +15,7 @@ from pipeline_lib.core.settings_network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.score_maps import map_shape
 from pipeline_lib.models.data import FILLER, Batch
-from pipeline_lib.models.module import PoseTraining, warm_up_then_cosine
+from pipeline_lib.models.module import PoseTraining, _Measured, warm_up_then_cosine
 from pipeline_lib.models.targets import Drawn, encode_targets
 
 NAN = float("nan")
@@ -38,8 +38,9 @@ def test_the_learning_rate_by_hand():
 class FixedNetwork(nn.Module):
     """Answers every image with one bodypart at (27.5, 11.5) network px."""
 
-    def __init__(self):
+    def __init__(self, certainty=9.0):
         super().__init__()
+        self.certainty = certainty
         self.outputs = ("score", "offset")
         self.factor = nn.Parameter(torch.ones(2, 2))
         self.bias = nn.Parameter(torch.zeros(2))
@@ -47,7 +48,7 @@ class FixedNetwork(nn.Module):
     def forward(self, image):
         rows, columns = image.shape[2] // 8, image.shape[3] // 8
         score = torch.full((len(image), 1, rows, columns), -9.0)
-        score[:, :, 1, 3] = 9.0
+        score[:, :, 1, 3] = self.certainty
         return score * self.factor[0, 0], torch.zeros(len(image), 1, 2, rows, columns)
 
 
@@ -89,6 +90,24 @@ def test_every_point_weighs_the_same():
         make_batch([(21.5, 3.5), (NAN, NAN)]),
     ]
     assert validate(batches)["validation_error"] == pytest.approx((3 * 10 + 20) / 4)
+
+
+@pytest.mark.parametrize("certainty", [9.0, -5.0])
+def test_of_several_animals_the_nearest_of_the_best_peaks_counts(certainty):
+    """Also where it is hardly one: or a network that finds nothing would have no error."""
+    module = PoseTraining(
+        FixedNetwork(certainty),
+        TARGETS,
+        TrainingSettings(),
+        Skeleton(bodyparts=("a",)),
+        Drawn(animals=2),
+    )
+    keypoint = torch.tensor([[[[27.5, 11.5]], [[27.5, 41.5]]], [[[24.5, 7.5]], [[NAN, NAN]]]])
+    score, offset = module.network(torch.zeros(2, 3, 32, 64))
+    nothing = torch.zeros(0)
+    measured = _Measured(nothing, nothing, torch.sigmoid(score), offset)
+    distance = module._measure_distance(measured, keypoint)
+    assert distance[:, :, 0].nan_to_num(-1.0).tolist() == [[0.0, 30.0], [5.0, -1.0]]
 
 
 def test_decay_spares_biases_and_norms(monkeypatch):
