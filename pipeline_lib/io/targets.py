@@ -246,5 +246,14 @@ class TargetStore:
         return name in self._group
 
     def read(self, name: str, sample: int) -> NDArray[Any]:
-        """Return one sample of one array."""
+        """Return one sample of one array.
+
+        Raises
+        ------
+        StoreError
+            If the store was removed since it was opened: Zarr would give black images.
+        """
+        shard = sample // self.layout.samples_per_shard
+        if name == "image" and not (self.path / name / "c" / str(shard)).exists():
+            raise StoreError(f"{self.path}: samples are gone since it was opened; run make-targets")
         return np.asarray(self._group[name][sample])

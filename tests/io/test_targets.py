@@ -1,6 +1,7 @@
 """The target store: what goes in comes out, by name, and only whole stores are read."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -129,3 +130,11 @@ def test_another_version(path):
     (path / "zarr.json").write_text(json.dumps(metadata))
     with pytest.raises(StoreError, match="format 99, this version reads 2; run make-targets"):
         TargetStore(path)
+
+
+def test_a_store_that_is_removed_while_it_is_read(path):
+    """Zarr takes missing chunks for black images, and a training would go on with them."""
+    store = TargetStore(path)
+    shutil.rmtree(path / "image")
+    with pytest.raises(StoreError, match="gone since it was opened; run make-targets"):
+        store.read("image", 4)
