@@ -42,7 +42,7 @@ class Located(NamedTuple):
     identity: NDArray[np.float32] | None = None
 
 
-def fetch_nothing(arrays: Iterable[Array]) -> list[NDArray[np.float32]]:
+def keep_arrays(arrays: Iterable[Array]) -> list[NDArray[np.float32]]:
     """Return arrays that lie in main memory as they are."""
     return list(arrays)
 
@@ -67,7 +67,7 @@ class MapDecoder:
         used = [card.edges[number] for number in card.used_edges]
         self._edges = [(place[a], place[b]) for a, b in used]
 
-    def decode(self, maps: Mapping[str, Array], fetch: Fetch = fetch_nothing) -> Located:
+    def decode(self, maps: Mapping[str, Array], fetch: Fetch = keep_arrays) -> Located:
         """Locate the keypoints of a batch.
 
         Parameters

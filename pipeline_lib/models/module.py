@@ -27,7 +27,7 @@ from pipeline_lib.models.losses import (
     score_map_loss,
 )
 from pipeline_lib.models.network import PoseNetwork
-from pipeline_lib.models.targets import ONE_ANIMAL, Drawn, TargetMaps, encode_targets
+from pipeline_lib.models.targets import ONE_ANIMAL, TargetPlan, TargetMaps, encode_targets
 
 LOSSES = ("score_map_loss", "location_refinement_loss")
 AFFINITY_LOSS, IDENTITY_LOSS = "part_affinity_loss", "identity_loss"
@@ -66,7 +66,7 @@ class PoseTraining(lightning.LightningModule):
         Settings of the run.
     skeleton
         Names the left-right partners for mirrored frames.
-    drawn
+    plan
         How many animals there are, the maps that several need, and the window that is looked at.
 
     Attributes
@@ -81,17 +81,17 @@ class PoseTraining(lightning.LightningModule):
         targets: TargetSettings,
         training: TrainingSettings,
         skeleton: Skeleton,
-        drawn: Drawn = ONE_ANIMAL,
+        plan: TargetPlan = ONE_ANIMAL,
     ) -> None:
         super().__init__()
         self.network = network
         self._targets, self._training = targets, training
         self._mirrored_order = skeleton.mirrored_order
-        self._drawn = drawn
+        self._plan = plan
         weights = {LOSSES[0]: 1.0, LOSSES[1]: training.location_refinement_weight}
-        if drawn.edges:
+        if plan.edges:
             weights[AFFINITY_LOSS] = training.part_affinity_weight
-        if drawn.identities:
+        if plan.identities:
             weights[IDENTITY_LOSS] = training.identity_weight
         self.losses, self._weights = tuple(weights), tuple(weights.values())
         # Sums and counts of the losses and of distances, over the validation samples.
@@ -101,7 +101,7 @@ class PoseTraining(lightning.LightningModule):
         """Augment a batch, draw its targets, return the loss and what the history shows."""
         image, keypoint = self._augment(batch)
         shape = map_shape(image.shape[2], image.shape[3], self._targets.stride)
-        maps = encode_targets(keypoint, shape, self._targets, self._drawn)
+        maps = encode_targets(keypoint, shape, self._targets, self._plan)
         measured = self._measure(image, self._find_present(batch, keypoint), maps)
         parts = measured.loss * self._share(measured.weight)
         loss = self._weigh(parts)
@@ -119,8 +119,8 @@ class PoseTraining(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Measure loss and error of frames as they are."""
         del batch_index
-        if self._drawn.window is not None:
-            batch = cut_centre(batch, self._drawn.window, self._targets.stride)
+        if self._plan.window is not None:
+            batch = cut_centre(batch, self._plan.window, self._targets.stride)
         if batch.maps is None:
             raise ValueError("validation reads stored maps")
         present = self._find_present(batch, batch.keypoint)
@@ -175,7 +175,7 @@ class PoseTraining(lightning.LightningModule):
 
     def _training_size(self, image: Tensor) -> tuple[int, int]:
         height, width = image.shape[1:3]
-        crop = self._drawn.window or self._training.crop
+        crop = self._plan.window or self._training.crop
         return (height, width) if crop is None else (min(crop, height), min(crop, width))
 
     def _choose_anchors(self, batch: Batch, streams: list[np.random.Generator]) -> Any:  # noqa: ANN401
@@ -185,7 +185,7 @@ class PoseTraining(lightning.LightningModule):
         """
         height, width = batch.image.shape[1:3]
         anchors = np.tile(np.array([(width - 1) / 2, (height - 1) / 2]), (len(streams), 1))
-        if self._training.crop is None or self._drawn.window is not None:
+        if self._training.crop is None or self._plan.window is not None:
             return anchors
         for row, (points, stream) in enumerate(
             zip(batch.keypoint.cpu().numpy(), streams, strict=True)
@@ -202,7 +202,7 @@ class PoseTraining(lightning.LightningModule):
         several, those that are to be seen are labelled: an image without one shows none, and
         what a window shows of others is not to be found.
         """
-        if self._drawn.animals == 1 and self._drawn.window is None:
+        if self._plan.animals == 1 and self._plan.window is None:
             present: Tensor = find_present(keypoint)
             return present
         return (batch.sample != FILLER)[:, None].expand(-1, keypoint.shape[2])
@@ -246,12 +246,12 @@ class PoseTraining(lightning.LightningModule):
             map is the same everywhere.
         """
         stride = self._targets.stride
-        if self._drawn.animals == 1:
+        if self._plan.animals == 1:
             position, _ = decode_peaks(measured.score, measured.offset, stride)
             away: Tensor = torch.linalg.vector_norm(position - keypoint[:, 0], dim=-1)
             return away[:, None]
         position, _ = find_peaks(
-            measured.score, measured.offset, stride, threshold=0.0, most=self._drawn.animals
+            measured.score, measured.offset, stride, threshold=0.0, most=self._plan.animals
         )
         ways = position[:, None] - keypoint[:, :, :, None]
         distance = torch.linalg.vector_norm(ways, dim=-1)

@@ -16,7 +16,7 @@ from pipeline_lib.kernels.score_maps import (
 Array = Any  # NumPy array or torch tensor
 
 
-class Drawn(NamedTuple):
+class TargetPlan(NamedTuple):
     """What a network is asked to draw besides the maps of the bodyparts.
 
     Attributes
@@ -66,11 +66,11 @@ class TargetMaps(NamedTuple):
     identity: Array | None = None
 
 
-ONE_ANIMAL = Drawn()
+ONE_ANIMAL = TargetPlan()
 
 
 def encode_targets(
-    position: Array, shape: MapShape, settings: TargetSettings, drawn: Drawn = ONE_ANIMAL
+    position: Array, shape: MapShape, settings: TargetSettings, plan: TargetPlan = ONE_ANIMAL
 ) -> TargetMaps:
     """Draw all maps of keypoints, as the settings say.
 
@@ -82,7 +82,7 @@ def encode_targets(
         The maps to draw.
     settings
         How to draw.
-    drawn
+    plan
         What to draw besides, for several animals.
     """
     if settings.score_map == "gaussian":
@@ -91,13 +91,13 @@ def encode_targets(
         score = encode_plateau(position, shape, settings.pos_dist_thresh)
     offset, mask = encode_location_refinement(position, shape, settings.pos_dist_thresh)
     maps = TargetMaps(score, offset / settings.location_refinement_scale, mask)
-    if drawn.edges:
+    if plan.edges:
         affinity, affinity_mask = encode_part_affinity(
-            position, drawn.edges, shape, settings.part_affinity_width
+            position, plan.edges, shape, settings.part_affinity_width
         )
         maps = maps._replace(affinity=affinity, affinity_mask=affinity_mask)
-    if drawn.identities:
-        named = position[..., : drawn.identities, :, :]
+    if plan.identities:
+        named = position[..., : plan.identities, :, :]
         maps = maps._replace(identity=_encode_identity(named, shape, settings.pos_dist_thresh))
     return maps
 

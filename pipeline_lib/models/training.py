@@ -30,7 +30,7 @@ from pipeline_lib.models.history import HistoryWriter
 from pipeline_lib.models.memory import keep_freed_memory
 from pipeline_lib.models.module import PoseTraining
 from pipeline_lib.models.network import PoseNetwork
-from pipeline_lib.models.targets import ONE_ANIMAL, Drawn
+from pipeline_lib.models.targets import ONE_ANIMAL, TargetPlan
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class TrainedNetwork:
 
 
 def build_network(
-    settings: TrainingSettings, stride: int, keypoints: int, drawn: Drawn = ONE_ANIMAL
+    settings: TrainingSettings, stride: int, keypoints: int, plan: TargetPlan = ONE_ANIMAL
 ) -> PoseNetwork:
     """Build the network that the settings name, pretrained weights loaded."""
     backbone = Backbone(settings.backbone, settings.weights, stride)
@@ -67,8 +67,8 @@ def build_network(
         backbone,
         keypoints,
         settings.head_channels,
-        edges=len(drawn.edges),
-        identities=drawn.identities,
+        edges=len(plan.edges),
+        identities=plan.identities,
     )
 
 
@@ -105,11 +105,11 @@ def train_network(
     layout = TargetStore(targets_path).layout
     animals = max(1, len(layout.animals))
     identities = animals if layout.identities else 0
-    drawn = Drawn(animals, layout.edges, identities, layout.window)
-    network = build_network(training, targets.stride, len(skeleton.bodyparts), drawn)
+    plan = TargetPlan(animals, layout.edges, identities, layout.window)
+    network = build_network(training, targets.stride, len(skeleton.bodyparts), plan)
     network = network.to(memory_format=torch.channels_last)
     data = PoseData(targets_path, training.batch_size, training.seed, training.loader_workers)
-    module = PoseTraining(network, targets, training, skeleton, drawn)
+    module = PoseTraining(network, targets, training, skeleton, plan)
     if training.checkpoint == "best" and not len(data.validation):
         raise ModelError(
             f"{targets_path}: no frame to validate on, so none is best: raise "

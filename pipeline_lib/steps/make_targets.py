@@ -28,7 +28,7 @@ from pipeline_lib.io.targets import (
 from pipeline_lib.kernels.score_maps import MapShape, map_shape
 from pipeline_lib.models.memory import keep_freed_memory
 from pipeline_lib.models.preprocessing import lay_frame
-from pipeline_lib.models.targets import Drawn, TargetMaps, encode_targets
+from pipeline_lib.models.targets import TargetPlan, TargetMaps, encode_targets
 from pipeline_lib.steps.target_samples import (
     Sample,
     collect_images,
@@ -164,13 +164,13 @@ def _write_shard(
     size = (layout["height"], layout["width"])
     shape = MapShape(layout["rows"], layout["columns"], layout["stride"])
     keypoint = np.stack([one.fit.to_network(one.position) for one in samples])
-    more = Drawn(
+    plan = TargetPlan(
         len(layout["animals"]),
         tuple((a, b) for a, b in layout["edges"]),
         len(layout["animals"]) if layout["identities"] else 0,
     )
     drawn = [
-        encode_targets(keypoint[first : first + DRAWN_AT_A_TIME], shape, settings, more)
+        encode_targets(keypoint[first : first + DRAWN_AT_A_TIME], shape, settings, plan)
         for first in range(0, len(samples), DRAWN_AT_A_TIME)
     ]
     maps = TargetMaps(*(_join(parts) for parts in zip(*drawn, strict=True)))

@@ -134,7 +134,7 @@ def training_key(config: Config, store: TargetStore) -> str:
     weights = Path(config.training.weights)
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    # Edges are drawn, not learned; the bodyparts are in the store's key.
+    # The bodyparts, and the edges where these are learned, are in the store's key.
     mirrored = {"symmetries": store.layout.skeleton.symmetries}
     return hash_settings(training, mirrored, store.key, versions.TRAIN)
 

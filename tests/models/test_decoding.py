@@ -10,7 +10,7 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.score_maps import MapShape
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.decoding import MapDecoder
-from pipeline_lib.models.targets import Drawn, encode_targets
+from pipeline_lib.models.targets import TargetPlan, encode_targets
 from pipeline_lib.models.torch_runtime import _fetch
 
 STRIDE = 4
@@ -43,7 +43,9 @@ def make_card(*, animals=2, unique=(), identities=(), edges=EDGES, used=(0, 1)):
 
 def draw(position, *, edges=EDGES, identities=0):
     """Return the maps that a perfect network would draw of frames (frame, individual, ...)."""
-    drawn = encode_targets(position, SHAPE, TARGETS, Drawn(len(position[0]), edges, identities))
+    drawn = encode_targets(
+        position, SHAPE, TARGETS, TargetPlan(len(position[0]), edges, identities)
+    )
     maps = {
         "score": drawn.score,
         "offset": drawn.offset * TARGETS.location_refinement_scale,

@@ -16,7 +16,7 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.score_maps import map_shape
 from pipeline_lib.models.data import FILLER, Batch
 from pipeline_lib.models.module import PoseTraining, _Measured, warm_up_then_cosine
-from pipeline_lib.models.targets import Drawn, encode_targets
+from pipeline_lib.models.targets import TargetPlan, encode_targets
 
 NAN = float("nan")
 TARGETS = TargetSettings(scale=0.5, sigma=5.0)
@@ -100,7 +100,7 @@ def test_of_several_animals_the_nearest_of_the_best_peaks_counts(certainty):
         TARGETS,
         TrainingSettings(),
         Skeleton(bodyparts=("a",)),
-        Drawn(animals=2),
+        TargetPlan(animals=2),
     )
     keypoint = torch.tensor([[[[27.5, 11.5]], [[27.5, 41.5]]], [[[24.5, 7.5]], [[NAN, NAN]]]])
     score, offset = module.network(torch.zeros(2, 3, 32, 64))
@@ -142,7 +142,7 @@ def test_crops_are_taken_around_a_labelled_keypoint():
 def make_windows(window, **training):
     settings = TrainingSettings(**training)
     skeleton = Skeleton(bodyparts=("a", "b"))
-    return PoseTraining(FixedNetwork(), TARGETS, settings, skeleton, Drawn(window=window))
+    return PoseTraining(FixedNetwork(), TARGETS, settings, skeleton, TargetPlan(window=window))
 
 
 def test_windows_are_taken_around_the_middle_of_the_sample():
