@@ -27,7 +27,7 @@ from pipeline_lib.models.losses import (
     score_map_loss,
 )
 from pipeline_lib.models.network import PoseNetwork
-from pipeline_lib.models.targets import ONE_ANIMAL, TargetPlan, TargetMaps, encode_targets
+from pipeline_lib.models.targets import ONE_ANIMAL, TargetMaps, TargetPlan, encode_targets
 
 LOSSES = ("score_map_loss", "location_refinement_loss")
 AFFINITY_LOSS, IDENTITY_LOSS = "part_affinity_loss", "identity_loss"

@@ -28,7 +28,7 @@ from pipeline_lib.io.targets import (
 from pipeline_lib.kernels.score_maps import MapShape, map_shape
 from pipeline_lib.models.memory import keep_freed_memory
 from pipeline_lib.models.preprocessing import lay_frame
-from pipeline_lib.models.targets import TargetPlan, TargetMaps, encode_targets
+from pipeline_lib.models.targets import TargetMaps, TargetPlan, encode_targets
 from pipeline_lib.steps.target_samples import (
     Sample,
     collect_images,
