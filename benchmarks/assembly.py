@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.io.detections_deeplabcut import read_detections
 from pipeline_lib.kernels.assembly import Assemblies, assemble_individuals
+from pipeline_lib.kernels.assembly_selection import AssemblyRules
 from pipeline_lib.kernels.peaks import find_peaks
 from pipeline_lib.kernels.score_maps import MapShape, encode_gaussian, encode_location_refinement
 
@@ -113,9 +114,7 @@ def assemble(found: Detections, case: Case) -> Assemblies:
         found.confidence,
         found.affinity,
         case.edges,
-        individuals=case.individuals,
-        min_affinity=0.1,
-        min_keypoints=3,
+        AssemblyRules(case.individuals, min_affinity=0.1, min_keypoints=3),
     )
 
 
@@ -203,11 +202,8 @@ def run_file(path: Path, individuals: int, repeats: int) -> None:
             found.confidence,
             found.affinity,
             case.edges,
-            individuals=individuals,
-            min_affinity=0.1,
-            min_keypoints=3,
+            AssemblyRules(individuals, min_affinity=0.1, min_keypoints=3, pcutoff=0.1),
             unique=found.unique,
-            pcutoff=0.1,
         )
         seconds.append(time.process_time() - begin)
     animals = int(np.isfinite(assembled.score).sum())

@@ -86,7 +86,8 @@ class Division:
     def plan_fold(self, folder: Path, number: int) -> Fold:
         """Describe a fold; its config changes with the settings and the steps' versions."""
         split = {"method": self.method, "folds": self.folds, "fold": number}
-        text = format_config(self.project, self.source, split, self.epochs)
+        epochs = {} if self.epochs is None else {"epochs": self.epochs}
+        text = format_config(self.project, self.source, {"training": {"split": split, **epochs}})
         steps = ", ".join(
             f"{verb} {getattr(versions, verb.replace('-', '_').upper())}" for verb in VERBS
         )

@@ -259,12 +259,7 @@ def download_files(
     return folder.absolute()
 
 
-def format_config(
-    project: Project,
-    source: Path,
-    split: Mapping[str, Any] | None = None,
-    epochs: int | None = None,
-) -> str:
+def format_config(project: Project, source: Path, changes: Mapping[str, Any] | None = None) -> str:
     """Return the YAML text of a run's config, checked.
 
     Parameters
@@ -273,8 +268,8 @@ def format_config(
         Its template is filled in.
     source
         The project's folder.
-    split, epochs
-        Take the place of the template's ``training.split`` and ``training.epochs`` if given.
+    changes
+        Settings that take the place of the template's, nested as there.
 
     Raises
     ------
@@ -284,13 +279,20 @@ def format_config(
     # A JSON string is a YAML string, whatever the path contains.
     text = Template(project.config).substitute(project=json.dumps(str(source)))
     values = yaml.safe_load(text)
-    if split is not None or epochs is not None:
-        training = values.setdefault("training", {})
-        training |= {"split": dict(split)} if split is not None else {}
-        training |= {"epochs": epochs} if epochs is not None else {}
+    if changes:
+        values = merge_settings(values, changes)
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     parse_config(values, where="config.yaml")
     return text
+
+
+def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with the changes in their place, section by section."""
+    merged = {**settings, **changes}
+    for key in settings.keys() & changes.keys():
+        if isinstance(settings[key], Mapping) and isinstance(changes[key], Mapping):
+            merged[key] = merge_settings(settings[key], changes[key])
+    return merged
 
 
 def format_sheet(project: Project, source: Path) -> str:

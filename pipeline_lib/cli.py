@@ -181,6 +181,17 @@ def track(  # noqa: PLR0913 - one option per setting
         Path | None,
         typer.Option(help="Pose file to write; without it, FILE with the ending .zarr.zip."),
     ] = None,
+    assemblies: Annotated[
+        Path | None,
+        typer.Option(help="Pose file to write, too: the animals of each frame, not yet followed."),
+    ] = None,
+    fill_gaps: Annotated[
+        bool,
+        typer.Option(
+            "--fill-gaps",
+            help="Add keypoints that no link reaches where they fit, which DeepLabCut does not.",
+        ),
+    ] = False,
 ) -> None:
     """Follow several individuals: the same place throughout a video is the same animal.
 
@@ -188,17 +199,24 @@ def track(  # noqa: PLR0913 - one option per setting
     """
     keep_cores(cores)
     if from_dlc_detections is None:
-        if individuals is not None or fps is not None or output is not None:
+        if fill_gaps or any(given is not None for given in (individuals, fps, output, assemblies)):
             raise typer.BadParameter(
-                "--individuals, --fps and --output go with --from-dlc-detections; of a config's "
-                "videos its settings decide"
+                "--individuals, --fps, --output, --assemblies and --fill-gaps go with "
+                "--from-dlc-detections; of a config's videos its settings decide"
             )
         run_shards(config, shard, "track")
         return
     from pipeline_lib.steps.track_detections import track_detections
 
     with report_errors():
-        written = track_detections(from_dlc_detections, output, individuals=individuals, fps=fps)
+        written = track_detections(
+            from_dlc_detections,
+            output,
+            individuals=individuals,
+            fps=fps,
+            assemblies=assemblies,
+            fill_gaps=fill_gaps,
+        )
         typer.echo(written)
 
 

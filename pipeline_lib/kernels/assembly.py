@@ -15,7 +15,8 @@ All frames go through the same steps in lockstep:
 6. Peaks that are left over, less confident ones too, fill gaps of the animals that they agree
    with (`assembly_filling`).
 
-Where links do not contradict each other this is what DeepLabCut's assembler [1]_ finds.
+Where links do not contradict each other, steps 1, 2 and 4 find what DeepLabCut's assembler [1]_
+finds.
 
 References
 ----------
@@ -24,6 +25,7 @@ References
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +44,11 @@ from pipeline_lib.kernels.assembly_links import (
     sort_peaks,
 )
 from pipeline_lib.kernels.assembly_merging import merge_by_affinity
-from pipeline_lib.kernels.assembly_selection import Limits, rank_individuals, select_individuals
+from pipeline_lib.kernels.assembly_selection import (
+    AssemblyRules,
+    rank_individuals,
+    select_individuals,
+)
 
 # Less confident peaks of each bodypart, besides one for each animal, that may fill a gap.
 SPARE_PEAKS = 8
@@ -71,18 +77,14 @@ class Assemblies(NamedTuple):
     score: FloatArray
 
 
-def assemble_individuals(  # noqa: PLR0913 - the settings of an assembly, by name
+def assemble_individuals(  # noqa: PLR0913 - what is known of peaks, and the rules
     position: NDArray[np.floating],
     confidence: NDArray[np.floating],
     affinity: NDArray[np.floating],
     edges: Sequence[tuple[int, int]],
+    rules: AssemblyRules,
     *,
-    individuals: int,
-    min_affinity: float,
-    min_keypoints: int,
     unique: Sequence[int] = (),
-    pcutoff: float = 0.0,
-    max_overlap: float = 1.0,
 ) -> Assemblies:
     """Put peaks together to individuals.
 
@@ -101,28 +103,17 @@ def assemble_individuals(  # noqa: PLR0913 - the settings of an assembly, by nam
     edges
         Pairs of places on the keypoint axis, each pair once, none of a unique bodypart. Bodyparts
         that no path of edges joins go to the nearest animal, if no other is nearly as near.
-    individuals
-        Most animals in a frame. With one, the most confident peak of each bodypart is taken,
-        whatever the affinities.
-    min_affinity
-        Pairs with a lower affinity are not linked.
-    min_keypoints
-        Clusters of fewer keypoints are no animals; at most the number of bodyparts is asked for.
+    rules
+        What individuals are made of.
     unique
         Places of unique bodyparts on the keypoint axis: they belong to no animal and are NaN.
-    pcutoff
-        Peaks of a lower confidence are left out.
-    max_overlap
-        Below 1: of two individuals that both have at least this share of their keypoints in the
-        rectangle that is common to both, only the better one is kept, as DeepLabCut does with 0.8;
-        animals that lie on each other may be lost.
 
     Returns
     -------
     Assemblies
-        Of each bodypart the `individuals` most confident peaks are put together; so many and
-        `SPARE_PEAKS` more can fill gaps; others are not looked at. Two animals whose peaks all
-        coincide are one.
+        Of each bodypart as many of the most confident peaks as there are individuals are put
+        together; `SPARE_PEAKS` more can fill gaps; others are not looked at. Two animals whose
+        peaks all coincide are one.
 
     Raises
     ------
@@ -135,7 +126,8 @@ def assemble_individuals(  # noqa: PLR0913 - the settings of an assembly, by nam
     if len(bodyparts) != keypoints - len(unique):
         raise ValueError(f"unique bodyparts {list(unique)} are not places among {keypoints}")
     graph = make_graph(edges, bodyparts)
-    limits = Limits(individuals, min_affinity, min(min_keypoints, len(bodyparts)), max_overlap)
+    rules = replace(rules, min_keypoints=min(rules.min_keypoints, len(bodyparts)))
+    individuals = rules.individuals
     found = Assemblies(
         np.full((frames, individuals, keypoints, 2), np.nan, np.float32),
         np.zeros((frames, individuals, keypoints), np.float32),
@@ -149,7 +141,7 @@ def assemble_individuals(  # noqa: PLR0913 - the settings of an assembly, by nam
         part = slice(start, start + step)
         points = np.asarray(position[part][:, bodyparts], np.float32)
         values = np.asarray(confidence[part][:, bodyparts], np.float32)
-        there = np.isfinite(points).all(axis=-1) & (values >= pcutoff)
+        there = np.isfinite(points).all(axis=-1) & (values >= rules.pcutoff)
         peaks = sort_peaks(
             np.where(there[..., None], points, np.float32(np.nan)),
             np.where(there, values, np.float32(-np.inf)),
@@ -157,7 +149,7 @@ def assemble_individuals(  # noqa: PLR0913 - the settings of an assembly, by nam
             graph,
             individuals + SPARE_PEAKS,
         )
-        some = _assemble(peaks, graph, limits)
+        some = _assemble(peaks, graph, rules)
         found.position[part, :, bodyparts] = some.position
         found.confidence[part, :, bodyparts] = some.confidence
         found.score[part] = some.score
@@ -180,19 +172,21 @@ def _check_shapes(
             raise ValueError(f"{name} has shape {found}, expected {wanted}")
 
 
-def _assemble(peaks: Peaks, graph: Graph, limits: Limits) -> Assemblies:
+def _assemble(peaks: Peaks, graph: Graph, rules: AssemblyRules) -> Assemblies:
     """Assemble frames with the bodyparts of animals only."""
-    present = np.isfinite(peaks.confidence[..., : limits.individuals])
-    links = link_peaks(peaks, limits.individuals, limits.min_affinity)
-    if limits.individuals == 1:
+    present = np.isfinite(peaks.confidence[..., : rules.individuals])
+    links = link_peaks(peaks, rules.individuals, rules.min_affinity)
+    if rules.individuals == 1:
         label = _take_all(present)
     else:
-        label = merge_by_affinity(links, present, graph, limits.min_affinity)
-        label = merge_nearest(label, links, peaks, graph)
-    member = select_individuals(label, links, peaks, graph, limits)
-    member = exchange_keypoints(member, links, peaks, graph, limits.min_affinity)
-    member = fill_gaps(member, peaks, graph, limits.min_affinity)
-    member, score = rank_individuals(member, peaks, graph, limits)
+        label = merge_by_affinity(links, present, graph, rules.min_affinity)
+        if not rules.links_only:
+            label = merge_nearest(label, links, peaks, graph)
+    member = select_individuals(label, links, peaks, graph, rules)
+    if not rules.links_only:
+        member = exchange_keypoints(member, links, peaks, graph, rules.min_affinity)
+        member = fill_gaps(member, peaks, graph, rules.min_affinity)
+    member, score = rank_individuals(member, peaks, graph, rules)
     return _gather(member, score, peaks)
 
 

@@ -1,5 +1,6 @@
 """Which clusters of peaks are individuals: the best ones, of enough keypoints."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -7,13 +8,36 @@ import numpy as np
 from pipeline_lib.kernels.assembly_links import BoolArray, FloatArray, Graph, IntArray, Peaks
 
 
-class Limits(NamedTuple):
-    """What individuals must keep to: see `assembly.assemble_individuals`."""
+@dataclass(frozen=True)
+class AssemblyRules:
+    """What individuals are made of.
+
+    Attributes
+    ----------
+    individuals
+        Most animals in a frame. With one, the most confident peak of each bodypart is taken,
+        whatever the affinities.
+    min_affinity
+        Pairs with a lower affinity are not linked.
+    min_keypoints
+        Clusters of fewer keypoints are no animals; at most the number of bodyparts is asked for.
+    pcutoff
+        Peaks of a lower confidence are left out.
+    max_overlap
+        Below 1: of two individuals that both have at least this share of their keypoints in the
+        rectangle that is common to both, only the better one is kept, as DeepLabCut does with 0.8;
+        animals that lie on each other may be lost.
+    links_only
+        An individual has no keypoints but those that links along edges bring together, as in
+        DeepLabCut; what could be added to it or exchanged afterwards is not looked for.
+    """
 
     individuals: int
-    min_affinity: float
-    min_keypoints: int
-    max_overlap: float
+    min_affinity: float = 0.1
+    min_keypoints: int = 3
+    pcutoff: float = 0.0
+    max_overlap: float = 1.0
+    links_only: bool = False
 
 
 class _Clusters(NamedTuple):
@@ -32,7 +56,7 @@ class _Clusters(NamedTuple):
 
 
 def select_individuals(
-    label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, limits: Limits
+    label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, rules: AssemblyRules
 ) -> IntArray:
     """Take the clusters of the best scores.
 
@@ -42,7 +66,7 @@ def select_individuals(
         Shape (frame, node), int64: cluster of each peak, see `assembly_merging`.
     links
         Shape (frame, edge, peak, peak), float32: affinities; 0 where not linked.
-    peaks, graph, limits
+    peaks, graph, rules
         What the clusters are made of.
 
     Returns
@@ -54,22 +78,22 @@ def select_individuals(
     present = np.isfinite(peaks.confidence[..., : links.shape[-1]])
     keypoints = _sum_by_cluster(label, present.reshape(frames, -1))
     score = _score(label, links, peaks, graph, keypoints)
-    score[keypoints < max(limits.min_keypoints, 1)] = -np.inf
+    score[keypoints < max(rules.min_keypoints, 1)] = -np.inf
     # Of equal scores the lowest label comes first.
     best = np.argsort(-score, axis=1, kind="stable")
-    wanted = limits.individuals * (2 if limits.max_overlap < 1 else 1)
+    wanted = rules.individuals * (2 if rules.max_overlap < 1 else 1)
     best = best[:, : min(wanted, best.shape[1])]
     clusters = _list_members(label.reshape(present.shape), present, best, score)
-    if limits.max_overlap < 1:
-        clusters = _leave_out_overlapping(clusters, peaks, limits.max_overlap)
-    member = np.full((frames, limits.individuals, bodyparts), -1)
-    taken = min(limits.individuals, clusters.score.shape[1])
+    if rules.max_overlap < 1:
+        clusters = _leave_out_overlapping(clusters, peaks, rules.max_overlap)
+    member = np.full((frames, rules.individuals, bodyparts), -1)
+    taken = min(rules.individuals, clusters.score.shape[1])
     member[:, :taken] = clusters.member[:, :taken]
     return member
 
 
 def rank_individuals(
-    member: IntArray, peaks: Peaks, graph: Graph, limits: Limits
+    member: IntArray, peaks: Peaks, graph: Graph, rules: AssemblyRules
 ) -> tuple[IntArray, FloatArray]:
     """Sort individuals by their score, and drop those that have lost too many keypoints.
 
@@ -77,7 +101,7 @@ def rank_individuals(
     ----------
     member
         Shape (frame, individual, bodypart), int64: the peak of each; -1: none.
-    peaks, graph, limits
+    peaks, graph, rules
         What the individuals are made of.
 
     Returns
@@ -88,12 +112,12 @@ def rank_individuals(
         Shape (frame, individual), float32: see `assembly.Assemblies`; NaN where there is none.
     """
     frame = np.arange(len(member))[:, None, None]
-    is_complete = (member >= 0).sum(axis=2, keepdims=True) >= limits.min_keypoints
+    is_complete = (member >= 0).sum(axis=2, keepdims=True) >= rules.min_keypoints
     member = np.where(is_complete, member, -1)
     is_there = member >= 0
     first, second = member[:, :, graph.first], member[:, :, graph.second]
     affinity = peaks.affinity[frame, np.arange(graph.first.size), first, second]
-    linked = (first >= 0) & (second >= 0) & (affinity >= limits.min_affinity) & (affinity > 0)
+    linked = (first >= 0) & (second >= 0) & (affinity >= rules.min_affinity) & (affinity > 0)
     confidence = peaks.confidence[frame, np.arange(member.shape[2]), member]
     found = is_there.sum(axis=2)
     number = linked.sum(axis=2)

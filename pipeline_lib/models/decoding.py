@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.settings_individuals import AssemblySettings
 from pipeline_lib.kernels.assembly import assemble_individuals
+from pipeline_lib.kernels.assembly_selection import AssemblyRules
 from pipeline_lib.kernels.part_affinity import measure_affinity
 from pipeline_lib.kernels.peaks import find_peaks
 from pipeline_lib.kernels.score_maps import decode_peaks
@@ -129,9 +130,9 @@ class MapDecoder:
             confidence,
             affinity,
             self._edges,
-            individuals=self.card.animals,
-            min_affinity=self._assembly.min_affinity,
-            min_keypoints=self._assembly.min_keypoints,
+            AssemblyRules(
+                self.card.animals, self._assembly.min_affinity, self._assembly.min_keypoints
+            ),
         )
         return found.position, found.confidence
 

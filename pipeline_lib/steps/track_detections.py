@@ -1,39 +1,46 @@
 """Assembling and tracking DeepLabCut's detections of one video, without a config."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings
-from pipeline_lib.core.settings_individuals import AssemblySettings, TrackingSettings
+from pipeline_lib.core.settings_individuals import TrackingSettings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
 from pipeline_lib.io.detections_deeplabcut import DeepLabCutDetections, read_detections
 from pipeline_lib.io.measures import hash_path
 from pipeline_lib.io.pose_writing import create_poses
 from pipeline_lib.kernels.assembly import assemble_individuals
+from pipeline_lib.kernels.assembly_selection import AssemblyRules
 from pipeline_lib.kernels.detections import Detections, count_individuals
 from pipeline_lib.kernels.following import TrackRules
 from pipeline_lib.kernels.similarity import find_individuals
-from pipeline_lib.kernels.tracks import Tracks, track_individuals
+from pipeline_lib.kernels.tracks import track_individuals
 
 _log = logging.getLogger(__name__)
 
 _ENDING = "_full.pickle"
 
 # As DeepLabCut's own Assembler has them by default: its detections are put together as it would.
+_PCUTOFF = 0.1
 _MIN_AFFINITY = 0.05
+_MIN_KEYPOINTS = 3
 _MAX_OVERLAP = 0.8
 
 
-def track_detections(
+def track_detections(  # noqa: PLR0913 - what can be asked for
     source: Path,
     target: Path | None = None,
     *,
     individuals: int | None = None,
     fps: float | None = None,
+    assemblies: Path | None = None,
+    fill_gaps: bool = False,
 ) -> Path:
     """Put the detections of one video together to individuals and follow these.
 
@@ -50,11 +57,16 @@ def track_detections(
     fps
         Frames per second; None: those that ``*_meta.pickle`` beside the source names, else the
         times are the numbers of the frames.
+    assemblies
+        Receives the individuals of each frame before they are followed, best first, a pose file,
+        too; None: they are not written.
+    fill_gaps
+        Whether keypoints that links do not reach are added where they fit; DeepLabCut does not.
 
     Returns
     -------
     Path
-        The pose file.
+        The tracks.
 
     Raises
     ------
@@ -64,12 +76,19 @@ def track_detections(
     found = read_detections(source)
     video = source.name.removesuffix(_ENDING).removesuffix(source.suffix)
     target = target or source.with_name(f"{video}.zarr.zip")
-    assembly, tracking = AssemblySettings(min_affinity=_MIN_AFFINITY), TrackingSettings()
-    animal = [place for place in range(len(found.bodyparts)) if place not in found.unique]
     if individuals is None:
-        individuals = count_individuals(found.confidence[:, animal], assembly.pcutoff)
+        individuals = _count_individuals(found)
         _log.info("%s: at most %d individuals at a time", source.name, individuals)
-    detections = _assemble(found, individuals, assembly)
+    rules = AssemblyRules(
+        individuals,
+        _MIN_AFFINITY,
+        _MIN_KEYPOINTS,
+        _PCUTOFF,
+        _MAX_OVERLAP,
+        links_only=not fill_gaps,
+    )
+    detections = _assemble(found, rules)
+    tracking = TrackingSettings()
     tracks = track_individuals(
         detections,
         individuals,
@@ -77,40 +96,32 @@ def track_detections(
         segment_frames=tracking.segment_frames,
     )
     fps = fps or found.fps
-    names = [f"individual{number}" for number in range(1, individuals + 1)]
-    put_together = {**assembly.what_matters(), "max_overlap": _MAX_OVERLAP}
-    settings = (put_together, tracking.what_matters(), versions.TRACK)
+    put_together, follow = asdict(rules), tracking.what_matters()
     attributes = {
         "video": video,
         "fps": fps,
-        "key": hash_settings(hash_path(source), individuals, *settings),
         "assembly": put_together,
-        "tracking": tracking.what_matters(),
         "source": source.name,
         "versions": {"track": versions.TRACK},
     }
-    position, confidence, status = _add_unique(tracks, found)
-    with create_poses(
-        target,
-        found.frame / (fps or 1.0),
-        found.bodyparts,
-        [*names, UNIQUE_INDIVIDUAL] if found.unique else names,
-        attributes,
-        tracked=True,
-    ) as writer:
-        writer.write(
-            0,
-            position.transpose(0, 3, 2, 1).astype(np.float32),
-            confidence.transpose(0, 2, 1).astype(np.float32),
-            np.full(len(found.frame), FrameStatus.DECODED, np.uint8),
-            track_status=status,
-        )
+    key = (hash_path(source), individuals, put_together, versions.TRACK)
+    if assemblies is not None:
+        of_frames = {**attributes, "key": hash_settings(*key)}
+        animals = _add_unique(found, detections.position, detections.confidence)
+        _write(assemblies, found, of_frames, animals)
+    attributes |= {"key": hash_settings(*key, follow), "tracking": follow}
+    followed = _add_unique(found, tracks.position, tracks.confidence, tracks.status)
+    _write(target, found, attributes, followed)
     return target
 
 
-def _assemble(
-    found: DeepLabCutDetections, individuals: int, settings: AssemblySettings
-) -> Detections:
+def _count_individuals(found: DeepLabCutDetections) -> int:
+    """Return how many animals most of the bodyparts show at a time."""
+    animal = [place for place in range(len(found.bodyparts)) if place not in found.unique]
+    return count_individuals(found.confidence[:, animal], _PCUTOFF)
+
+
+def _assemble(found: DeepLabCutDetections, rules: AssemblyRules) -> Detections:
     """Put peaks together, unless that has been done."""
     if found.assembled:
         position, confidence = found.position.copy(), found.confidence.copy()
@@ -123,35 +134,64 @@ def _assemble(
         found.confidence,
         found.affinity,
         found.edges,
-        individuals=individuals,
-        min_affinity=settings.min_affinity,
-        min_keypoints=settings.min_keypoints,
+        rules,
         unique=found.unique,
-        pcutoff=settings.pcutoff,
-        max_overlap=_MAX_OVERLAP,
     )
     return Detections(assemblies.position, np.nan_to_num(assemblies.confidence, nan=0.0))
 
 
+class _Animals(NamedTuple):
+    """Individuals of each frame, unique bodyparts last; without a status they are not tracks."""
+
+    position: NDArray[np.floating]
+    confidence: NDArray[np.floating]
+    status: NDArray[np.uint8] | None
+
+
 def _add_unique(
-    tracks: Tracks, found: DeepLabCutDetections
-) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.uint8]]:
-    """Return position, confidence and status, with the unique bodyparts as a last individual."""
+    found: DeepLabCutDetections,
+    position: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    status: NDArray[np.uint8] | None = None,
+) -> _Animals:
+    """Return animals (frame, individual, keypoint), with the unique bodyparts as a last one."""
     if not found.unique:
-        return tracks.position, tracks.confidence, tracks.status
+        return _Animals(position, confidence, status)
     frames, keypoints = found.confidence.shape[:2]
-    position = np.full((frames, 1, keypoints, 2), np.nan)
-    confidence = np.zeros((frames, 1, keypoints))
+    last, certainty = np.full((frames, 1, keypoints, 2), np.nan), np.zeros((frames, 1, keypoints))
     unique = list(found.unique)
     if found.confidence.shape[2]:
         # Peaks are best first.
-        position[:, 0, unique] = found.position[:, unique, 0]
-        confidence[:, 0, unique] = np.nan_to_num(found.confidence[:, unique, 0], nan=0.0)
-    status = np.where(find_individuals(position), TrackStatus.FOLLOWED, TrackStatus.ABSENT).astype(
-        np.uint8
+        last[:, 0, unique] = found.position[:, unique, 0]
+        certainty[:, 0, unique] = np.nan_to_num(found.confidence[:, unique, 0], nan=0.0)
+    if status is not None:
+        there = np.where(find_individuals(last), TrackStatus.FOLLOWED, TrackStatus.ABSENT)
+        status = np.concatenate([status, there.astype(np.uint8)], axis=1)
+    return _Animals(
+        np.concatenate([position, last], axis=1),
+        np.concatenate([confidence, certainty], axis=1),
+        status,
     )
-    return (
-        np.concatenate([tracks.position, position], axis=1),
-        np.concatenate([tracks.confidence, confidence], axis=1),
-        np.concatenate([tracks.status, status], axis=1),
-    )
+
+
+def _write(
+    target: Path, found: DeepLabCutDetections, attributes: dict[str, Any], animals: _Animals
+) -> None:
+    """Write a pose file, one of tracks where there is a status."""
+    count = animals.position.shape[1] - bool(found.unique)
+    names = [f"individual{number}" for number in range(1, count + 1)]
+    with create_poses(
+        target,
+        found.frame / (attributes["fps"] or 1.0),
+        found.bodyparts,
+        [*names, UNIQUE_INDIVIDUAL] if found.unique else names,
+        attributes,
+        tracked=animals.status is not None,
+    ) as writer:
+        writer.write(
+            0,
+            animals.position.transpose(0, 3, 2, 1).astype(np.float32),
+            animals.confidence.transpose(0, 2, 1).astype(np.float32),
+            np.full(len(found.frame), FrameStatus.DECODED, np.uint8),
+            track_status=animals.status,
+        )

@@ -1,5 +1,6 @@
 """The benchmark on flies: what trains and what tests, and what is said of a finished run."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,24 +26,30 @@ def flies():
     return flies
 
 
-def test_config_is_valid_and_names_what_the_labels_have(flies):
-    config = parse_config(yaml.safe_load(flies.CONFIG))
+@pytest.fixture
+def runs():
+    import flies_runs  # noqa: PLC0415 - importable once the folder is on the path
+
+    return flies_runs
+
+
+def test_config_is_valid_and_names_what_the_labels_have(runs):
+    config = parse_config(yaml.safe_load(runs.CONFIG))
     assert config.individuals.max == 3
     assert len(config.skeleton.bodyparts) == 13
     assert len(config.skeleton.edges) == 12
-    assert set(flies.CLIPS) == {"single_fly", "two_flies", "three_flies"}
 
 
-@pytest.mark.parametrize("name", ["block", "clip"])
-def test_the_split_tests_exactly_the_frames_meant_to(flies, name):
-    division = flies.DIVISIONS[name]
+@pytest.mark.parametrize("name", ["block", "clip", "sexes"])
+def test_the_split_tests_exactly_the_frames_meant_to(runs, name):
+    division = runs.DIVISIONS[name]
     rows = [
         (f"{source}/{clip.name}", frame, frame in clip.test)
         for source, clip in enumerate(division.clips)
         for frame in sorted({*clip.train, *clip.test})
     ]
     assert all(not {*clip.train} & {*clip.test} for clip in division.clips)
-    assert {frame for _, frame, _ in rows} <= set(range(flies.FRAMES))
+    assert {frame for _, frame, _ in rows} <= set(range(runs.FRAMES))
     videos, frames, wanted = zip(*rows, strict=True)
     split = division.find_split()
     found = assign_splits(pd.Series(videos), np.array(frames), split, 0.0)
@@ -50,20 +57,29 @@ def test_the_split_tests_exactly_the_frames_meant_to(flies, name):
     assert sum(wanted) in {32, 128}
 
 
-def test_training_frames_and_test_frames_of_one_clip_are_apart(flies):
-    (clip,) = [clip for clip in flies.DIVISIONS["block"].clips if clip.test]
+@pytest.mark.parametrize("name", ["block", "sexes"])
+def test_training_frames_and_test_frames_of_one_clip_are_apart(runs, name):
+    (clip,) = [clip for clip in runs.DIVISIONS[name].clips if clip.test]
     assert min(clip.test) - max(clip.train) > 16
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["block", "clip"])
-def test_a_prepared_run_has_the_labels_that_it_names(flies, name, tmp_path, data_folder):
-    flies.prepare_run(tmp_path, name, epochs=2)
+@pytest.mark.parametrize(
+    ("name", "way", "videos"),
+    [("block", "skeleton", 3), ("clip", "top-down", 3), ("sexes", "complete", 1)],
+)
+def test_a_prepared_run_has_the_labels_that_it_names(  # noqa: PLR0917 - cases
+    runs, name, way, videos, tmp_path, data_folder
+):
+    runs.prepare_run(tmp_path, name, way, epochs=2)
     config = read_config(tmp_path / "config.yaml")
     assert config.training.epochs == 2
+    assert (config.individuals.method == "top-down") is (way == "top-down")
+    assert config.assembly.graph == ("complete" if way == "complete" else "skeleton")
+    assert config.individuals.identity is (name == "sexes")
     sheet = pd.read_csv(tmp_path / "cohort.tsv", sep="\t")
-    assert [Path(path).is_file() for path in sheet["path"]] == [True] * 3
-    for source, clip in zip(config.labels, flies.DIVISIONS[name].clips, strict=True):
+    assert [Path(path).is_file() for path in sheet["path"]] == [True] * videos
+    for source, clip in zip(config.labels, runs.DIVISIONS[name].clips, strict=True):
         file = open_sleap_file(tmp_path / source.path)
         frames = [frame.frame for frame in file.frames]
         assert sorted(frames) == sorted({*clip.train, *clip.test})
@@ -71,19 +87,19 @@ def test_a_prepared_run_has_the_labels_that_it_names(flies, name, tmp_path, data
         assert file.videos[0].source == data_folder.absolute() / f"flies-dreem/{clip.name}.mp4"
         assert file.skeleton.bodyparts == config.skeleton.bodyparts
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.slp")}
-    flies.prepare_run(tmp_path, name, epochs=2)
+    runs.prepare_run(tmp_path, name, way, epochs=2)
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 @pytest.mark.real
-def test_true_tracks_are_those_of_the_labels(flies, data_folder):
+def test_true_tracks_are_those_of_the_labels(flies, runs, data_folder):
     truth = flies.read_true_tracks(data_folder / "flies-dreem", "three_flies")
     assert truth.position.shape == (128, 3, 13, 2)
-    assert truth.bodyparts == parse_config(yaml.safe_load(flies.CONFIG)).skeleton.bodyparts
+    assert truth.bodyparts == parse_config(yaml.safe_load(runs.CONFIG)).skeleton.bodyparts
 
 
-def test_errors_of_test_frames_are_told(flies, tmp_path):
-    config = parse_config(yaml.safe_load(flies.CONFIG))
+def test_errors_of_test_frames_are_told(flies, runs, tmp_path):
+    config = parse_config(yaml.safe_load(runs.CONFIG))
     results = Results(tmp_path)
     values = {
         "oks_map": 0.81234,
@@ -110,8 +126,8 @@ def test_errors_of_test_frames_are_told(flies, tmp_path):
     assert len(lines) == 3 + 13
 
 
-def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, tmp_path, monkeypatch):
-    config = parse_config(yaml.safe_load(flies.CONFIG))
+def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, runs, tmp_path, monkeypatch):
+    config = parse_config(yaml.safe_load(runs.CONFIG))
     parts = config.skeleton.bodyparts
     truth = np.random.default_rng(0).uniform(0, 80, (10, 2, 13, 2))
     truth[:, 1] += 500
@@ -139,7 +155,9 @@ def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, tmp_path,
     monkeypatch.setattr(
         flies, "read_true_tracks", lambda *_: TrueTracks(np.arange(10), truth, parts)
     )
-    lines = list(flies.describe_tracks(config, Results(tmp_path)))
+    lines = list(
+        flies.describe_tracks(config, Results(tmp_path), ["single_fly", "two_flies", "three_flies"])
+    )
     assert [line.split(":")[0] for line in lines] == [
         "Tracks of single_fly, all frames (10)",
         "Tracks of two_flies, all frames (10)",
@@ -150,6 +168,32 @@ def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, tmp_path,
     assert "MOTA 1.000, IDF1 1.000, 0 switches, HOTA 1.000, 0 missed, 0 false" in lines[3]
 
 
+def test_names_are_counted_in_frames_by_their_looks_and_in_tracks_by_their_places(flies):
+    """The first fly looks like the male that it is; the second one like a female in frame 0."""
+    position = np.zeros((2, 2, 13, 2))
+    position[...] = np.stack([10.0 * np.arange(13), 50.0 * (np.arange(13) % 2)], axis=-1)
+    position[:, 1, :, 1] += 500.0
+    parts = tuple(f"part{number}" for number in range(13))
+    poses = Poses(
+        position=position.transpose(0, 3, 2, 1).astype(np.float32),
+        confidence=np.ones((2, 13, 2), np.float32),
+        frame_status=np.zeros(2, np.uint8),
+        time=np.arange(2.0),
+        bodyparts=parts,
+        individuals=("F", "M"),
+        attributes={"identities": ["F", "M"]},
+        identity=np.array([[[0.1, 0.9], [0.8, 0.2]], [[0.4, 0.6], [0.3, 0.7]]], np.float32),
+    )
+    truth = TrueTracks(np.arange(2), position, parts)
+    assert flies.count_names(poses, truth, ["M", "F"]) == (3, 4)
+    assert flies.count_names(poses, truth.between(0, 1), ["M", "F"]) == (2, 2)
+    tracks = replace(poses, track_status=np.ones((2, 2), np.uint8))
+    assert flies.count_names(tracks, truth, ["F", "M"]) == (4, 4)
+    # One that is too far away to be the same is not counted.
+    truth.position[0, 1] += 300.0
+    assert flies.count_names(tracks, truth, ["M", "F"]) == (0, 3)
+
+
 def test_command_line(flies):
     given = flies.parse_arguments(["run", "DIR", "--test", "clip", "--epochs", "3"])
     assert (given.command, given.folder, given.test, given.epochs) == (
@@ -158,6 +202,7 @@ def test_command_line(flies):
         "clip",
         3,
     )
-    assert flies.parse_arguments(["prepare", "DIR"]).test == "block"
+    usual = flies.parse_arguments(["prepare", "DIR"])
+    assert (usual.test, usual.way) == ("block", "skeleton")
     with pytest.raises(SystemExit):
         flies.parse_arguments(["prepare", "DIR", "--test", "none"])

@@ -123,8 +123,9 @@ def test_config_names_the_project_and_replaces_only_what_is_asked(projects, name
     whole = yaml.safe_load(projects.format_config(project, source))
     assert whole["labels"][0]["path"] == str(source)
     split = {"method": "block", "folds": 5, "fold": 3}
-    fold = yaml.safe_load(projects.format_config(project, source, split, epochs=2))
-    assert fold["training"].pop("split") == split
+    changes = {"training": {"split": split, "epochs": 2}}
+    fold = yaml.safe_load(projects.format_config(project, source, changes))
+    assert fold["training"].pop("split") == {**whole["training"]["split"], **split}
     assert fold["training"].pop("epochs") == 2
     del whole["training"]["split"], whole["training"]["epochs"]
     assert fold == whole

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.kernels.assembly import SPARE_PEAKS, assemble_individuals
+from pipeline_lib.kernels.assembly_selection import AssemblyRules
 from tests.kernels.assembly_examples import SAME, as_set, detect, poses_as_set
 
 NAN = np.nan
@@ -17,17 +18,9 @@ ONE = [[0, 0], [10, 0], [20, 0]]
 TWO = [[0, 100], [10, 100], [20, 100]]
 
 
-def assemble(found, *, individuals=2, min_affinity=0.1, min_keypoints=2, **options):
-    return assemble_individuals(
-        found.position,
-        found.confidence,
-        found.affinity,
-        found.edges,
-        individuals=individuals,
-        min_affinity=min_affinity,
-        min_keypoints=min_keypoints,
-        **options,
-    )
+def assemble(found, *, individuals=2, min_keypoints=2, unique=(), **options):
+    rules = AssemblyRules(individuals, min_keypoints=min_keypoints, **options)
+    return assemble_individuals(*found, rules, unique=unique)
 
 
 @pytest.mark.parametrize("edges", [CHAIN, TRIANGLE])
@@ -57,9 +50,7 @@ def test_frames_without_peaks():
             np.full((frames, 3, peaks), NAN),
             np.full((frames, 2, peaks, peaks), NAN),
             CHAIN,
-            individuals=2,
-            min_affinity=0.1,
-            min_keypoints=2,
+            AssemblyRules(2),
         )
         assert found.position.shape == (frames, 2, 3, 2)
         assert np.isnan(found.position).all()
@@ -243,6 +234,18 @@ def test_parts_that_could_be_of_either_animal_stay_apart():
     assert as_set(assemble(detect(both, LONG), individuals=4)) == poses_as_set(both)
 
 
+def test_where_only_links_count_what_they_do_not_reach_is_left_out():
+    """Neither the half beyond a missing keypoint nor a peak that is not the most confident."""
+    half = [[*make_line(0, 2)[:3], *[GONE] * 3]]
+    found = assemble(detect([[make_line(0, 2)]], LONG), min_keypoints=2, links_only=True)
+    assert as_set(found)[0] >= poses_as_set([half])[0]
+    assert len(as_set(found)[0]) == 2
+    confidence = [[[0.6, 0.9, 0.9], [0.5, 0.9, 0.9], [0.99, NAN, NAN]]]
+    detections = detect([[ONE, TWO, [[50, 50], GONE, GONE]]], CHAIN, confidence=confidence)
+    found = assemble(detections, links_only=True)
+    assert as_set(found) == poses_as_set([[ONE, [GONE, *TWO[1:]]]])
+
+
 def test_an_edge_that_speaks_against_it_keeps_parts_apart():
     detections = detect([[ONE, [GONE] * 3]], CHAIN)
     detections.affinity[0, 1, 0, 0] = 0.0
@@ -295,9 +298,7 @@ def test_every_point_fires():
     position = generator.uniform(0, 100, (2, 4, count, 2))
     confidence = generator.uniform(0.1, 1, (2, 4, count))
     affinity = generator.uniform(-1, 1, (2, 6, count, count))
-    found = assemble_individuals(
-        position, confidence, affinity, edges, individuals=3, min_affinity=0.1, min_keypoints=3
-    )
+    found = assemble_individuals(position, confidence, affinity, edges, AssemblyRules(3))
     assert np.isfinite(found.score).all()
     # What is not among the most confident peaks is not looked at.
     least = -np.sort(-confidence, axis=2)[:, :, 3 + SPARE_PEAKS - 1]
@@ -319,6 +320,6 @@ def test_every_point_fires():
 )
 def test_what_does_not_fit(change, message):
     detections = detect([[ONE]], CHAIN)
-    given = detections._asdict() | {"individuals": 1, "min_affinity": 0, "min_keypoints": 1}
+    given = detections._asdict() | {"rules": AssemblyRules(1)}
     with pytest.raises(ValueError, match=message):
         assemble_individuals(**given | change)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipeline_lib.kernels.assembly import Assemblies, assemble_individuals
 from pipeline_lib.kernels.assembly_exchange import exchange_keypoints
 from pipeline_lib.kernels.assembly_links import link_peaks, make_graph, sort_peaks
+from pipeline_lib.kernels.assembly_selection import AssemblyRules
 from pipeline_lib.kernels.part_affinity import encode_part_affinity, measure_affinity
 from pipeline_lib.kernels.peaks import find_peaks
 from pipeline_lib.kernels.score_maps import (
@@ -46,8 +47,8 @@ def detections(draw):
 
 
 def assemble(found: Detections, **options) -> Assemblies:
-    settings = {"individuals": 3, "min_affinity": 0.1, "min_keypoints": 2} | options
-    return assemble_individuals(*found, **settings)
+    settings = {"individuals": 3, "min_keypoints": 2} | options
+    return assemble_individuals(*found, AssemblyRules(**settings))
 
 
 def assert_equal(found: Assemblies, expected: Assemblies) -> None:

@@ -85,6 +85,44 @@ def test_detections_become_tracks_beside_them(tmp_path):
     assert poses.attributes["tracking"]["similarity"] == "oks"
 
 
+def add_false_noses(source):
+    """Add a nose to each frame that is more certain than the true ones, and not linked."""
+    content = pickle.loads(source.read_bytes())  # noqa: S301 - written by this test
+    for frame in range(FRAMES):
+        shown = content[f"frame{frame:02d}"]
+        (coordinates,), confidence = shown["coordinates"], shown["confidence"]
+        coordinates[0] = np.vstack([coordinates[0], [[1000.0, 1000.0]]])
+        confidence[0] = np.vstack([confidence[0], np.array([[0.99]], np.float32)])
+        shown["costs"][0]["m1"] = np.vstack([shown["costs"][0]["m1"], np.zeros((1, 2))])
+    source.write_bytes(pickle.dumps(content))
+
+
+def test_keypoints_without_a_link_are_added_only_if_asked_for(tmp_path, monkeypatch):
+    """Two of three noses are put together; of the equally certain ones, the upper one."""
+    monkeypatch.setattr("pipeline_lib.steps.track_detections._MIN_KEYPOINTS", 2)
+    truth = make_truth()
+    source = write_detections(tmp_path, truth)
+    add_false_noses(source)
+    check_tracks(read_poses(track_detections(source, individuals=2, fill_gaps=True)), truth)
+    truth[:, 1, 0] = NAN
+    check_tracks(read_poses(track_detections(source, individuals=2)), truth)
+
+
+def test_individuals_of_each_frame_are_written_if_asked_for(tmp_path):
+    truth = make_truth()
+    source, path = write_detections(tmp_path, truth), tmp_path / "assemblies.zarr.zip"
+    tracks = read_poses(track_detections(source, assemblies=path))
+    poses = read_poses(path)
+    assert poses.track_status is None
+    assert poses.individuals == tracks.individuals == ("individual1", "individual2", "single")
+    # Which of them comes first says nothing.
+    rows = np.sort(poses.position[..., :2], axis=-1)
+    np.testing.assert_allclose(rows, np.sort(truth.transpose(0, 3, 2, 1), axis=-1))
+    np.testing.assert_array_equal(poses.position[..., 2], tracks.position[..., 2])
+    assert poses.attributes["key"] != tracks.attributes["key"]
+    assert "tracking" not in poses.attributes
+
+
 def test_individuals_that_were_assembled_are_tracked_as_they_are(tmp_path):
     truth = make_truth()
     source = write_detections(tmp_path, truth, assembled=True)
