@@ -9,6 +9,7 @@ from typing import Any
 from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.errors import ConfigError, ProblemsError
+from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings import Config
 from pipeline_lib.io.label_project import read_project_skeleton
 from pipeline_lib.io.label_sources import SLEAP_SUFFIX, label_inputs
@@ -56,6 +57,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_edges(config)
     problems += _check_files(config)
     problems += _check_scales(config)
+    problems += _check_exports(config, videos)
     missing = [video for video in videos if not video.path.exists()]
     # Without labels a run only probes, and the probe's table says the same of each video.
     if config.labels and videos and len(missing) == len(videos):
@@ -141,3 +143,19 @@ def _check_scales(config: Config) -> list[str]:
     if locating.enabled and not config.top_down and locating.scale >= scale:
         return [f"`locating.scale`: {locating.scale} must be below `targets.scale`, {scale}"]
     return []
+
+
+def _check_exports(config: Config, videos: tuple[Video, ...]) -> list[str]:
+    """Find videos of which two would write the same file, such as `a` and `a.analysis`."""
+    results, owner = Results(Path(config.results)), dict[Path, str]()
+    problems = []
+    for video in videos:
+        for kind in config.exports.formats:
+            path = results.exported(config.training.name, video.video, kind)
+            other = owner.setdefault(path, video.video)
+            if other != video.video:
+                problems.append(
+                    f"`cohort`: videos {other} and {video.video} would both be exported to "
+                    f"{path}: rename one of them, or leave a format out of `exports.formats`"
+                )
+    return problems

@@ -194,3 +194,14 @@ def test_missing_edges_of_several_animals(project, sheet):
     (project / "config.yaml").unlink()
     (project / "labels.slp").touch()
     check_run(values | {"labels": [{"path": str(project / "labels.slp")}]})
+
+
+def test_videos_that_would_be_exported_to_one_file(sheet):
+    values = {
+        "cohort": sheet(("a", "a.mp4"), ("a.analysis", "b.mp4"), ("b", "b.mp4")),
+        "exports": {"formats": ["csv", "h5", "analysis"]},
+    }
+    (problem,) = problems_of(values)
+    path = "results/exports/pose/a.analysis.h5"
+    assert problem.startswith(f"`cohort`: videos a and a.analysis would both be exported to {path}")
+    check_run(values | {"exports": {"formats": ["csv", "analysis"]}})
