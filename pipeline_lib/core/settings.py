@@ -16,6 +16,7 @@ from pipeline_lib.core.settings_individuals import (
     TrackingSettings,
 )
 from pipeline_lib.core.settings_network import (
+    PLACEMENT,
     EvaluationSettings,
     FrameSettings,
     LabelSource,
@@ -63,6 +64,25 @@ class Config(Settings):
     def uses_locator(self) -> bool:
         """Whether there is a second network, which finds the animals."""
         return self.locating.enabled or self.top_down
+
+    @property
+    def uses_affinity(self) -> bool:
+        """Whether keypoints are joined along part affinity fields."""
+        return self.individuals.max > 1 and not self.top_down
+
+    def what_targets_need(self) -> dict[str, Any]:
+        """Return the settings that targets depend on, those of `targets`."""
+        fields = set() if self.uses_affinity else {"part_affinity_width"}
+        return self.targets.model_dump(mode="json", exclude=fields)
+
+    def what_training_needs(self) -> dict[str, Any]:
+        """Return the settings that a network depends on: neither its name nor where it learns."""
+        weights = {
+            "part_affinity_weight": self.uses_affinity,
+            "identity_weight": self.individuals.identity,
+        }
+        unused = {name for name, used in weights.items() if not used}
+        return self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
 
     def for_locator(self) -> Self:
         """Return the settings of the network that finds the animal: whole frames, but small.

@@ -131,6 +131,10 @@ class AugmentationSettings(Settings):
     erase: Fraction = Field(0.2, description="Share of frames with a patch painted over.")
 
 
+# Settings of training that a trained network does not depend on.
+PLACEMENT = frozenset({"name", "accelerator", "devices", "num_nodes", "strategy", "loader_workers"})
+
+
 class TrainingSettings(Settings):
     """Training the network."""
 
@@ -194,11 +198,6 @@ class TrainingSettings(Settings):
         if self.crop is not None and self.crop % 32:
             raise ValueError(f"crop ({self.crop}) must be a multiple of 32")
         return self
-
-    def without_placement(self) -> dict[str, Any]:
-        """Return what a trained network depends on: not its name, nor where it is trained."""
-        placement = {"name", "accelerator", "devices", "num_nodes", "strategy", "loader_workers"}
-        return self.model_dump(mode="json", exclude=placement)
 
 
 class LocatingSettings(Settings):

@@ -130,7 +130,7 @@ def name_places(layout: TargetLayout) -> tuple[str, ...]:
 
 def training_key(config: Config, store: TargetStore) -> str:
     """Return the hash of all that a trained network depends on."""
-    training: dict[str, Any] = config.training.without_placement()
+    training: dict[str, Any] = config.what_training_needs()
     weights = Path(config.training.weights)
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -264,3 +264,37 @@ def test_what_poses_depend_on_top_down():
     assert config.locating.what_matters(top_down=True) == {"pcutoff": 0.1}
     assert config.assembly.what_matters(top_down=True) == {"pcutoff": 0.1, "min_keypoints": 3}
     assert "min_affinity" in config.assembly.what_matters()
+
+
+def test_what_one_animal_does_not_learn_does_not_matter():
+    """Neither the width of its affinity fields, nor what they and its identity weigh."""
+    several = {"individuals": {"max": 2}}
+    changes = {
+        "targets": {"part_affinity_width": 3.0},
+        "training": {"part_affinity_weight": 0.7, "identity_weight": 0.7},
+    }
+
+    def needs(*parts):
+        values = {"cohort": "c"}
+        for part in parts:
+            values |= part
+        config = parse_config(values)
+        return config.what_targets_need(), config.what_training_needs()
+
+    assert needs() == needs(changes)
+    targets, training = needs(several, changes)
+    assert targets["part_affinity_width"] == 3.0
+    assert training["part_affinity_weight"] == 0.7
+    assert "identity_weight" not in training
+    known = {"individuals": {"max": 2, "identity": True}}
+    assert needs(known, changes)[1]["identity_weight"] == 0.7
+    windows = {"individuals": {"max": 2, "method": "top-down"}}
+    assert needs(windows) == needs(windows, changes) == needs()
+
+
+def test_a_network_does_not_depend_on_its_name_nor_on_where_it_learns():
+    elsewhere = {"name": "other", "devices": 4, "num_nodes": 2, "strategy": "ddp"}
+    usual = parse_config({"cohort": "c"}).what_training_needs()
+    assert parse_config({"cohort": "c", "training": elsewhere}).what_training_needs() == usual
+    changed = parse_config({"cohort": "c", "training": {"epochs": 3}}).what_training_needs()
+    assert changed == usual | {"epochs": 3}

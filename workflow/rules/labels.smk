@@ -43,7 +43,7 @@ rule make_targets:
         config=CONFIG,
         depends=depends_on(
             versions.MAKE_TARGETS,
-            SETTINGS.targets,
+            SETTINGS.what_targets_need(),
             SETTINGS.individuals,
             SETTINGS.assembly.graph,
             window_settings(),
@@ -74,7 +74,7 @@ rule train:
         config=CONFIG,
         depends=depends_on(
             versions.TRAIN,
-            SETTINGS.training.without_placement(),
+            SETTINGS.what_training_needs(),
             {"symmetries": SETTINGS.skeleton.symmetries},
         ),
         launcher=launcher,
@@ -96,7 +96,9 @@ rule make_locator_targets:
     threads: 4
     params:
         config=CONFIG,
-        depends=depends_on(versions.MAKE_TARGETS, LOCATOR.targets, LOCATOR.individuals),
+        depends=depends_on(
+            versions.MAKE_TARGETS, LOCATOR.what_targets_need(), LOCATOR.individuals
+        ),
     shell:
         "cohortpose make-targets --locator --config {params.config:q} 2>&1 | tee {log:q}"
 
@@ -123,7 +125,7 @@ rule train_locator:
         config=CONFIG,
         depends=depends_on(
             versions.TRAIN,
-            LOCATOR.training.without_placement(),
+            LOCATOR.what_training_needs(),
             {"symmetries": LOCATOR.skeleton.symmetries},
         ),
         launcher=launcher,
