@@ -5,13 +5,14 @@ Poses are read again where they are needed.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.kernels.crowding import cut_crowded
 from pipeline_lib.kernels.detections import Detections, order_poses, take_ordered
 from pipeline_lib.kernels.links import LinkRules, Links
 from pipeline_lib.kernels.pose_similarity import (
@@ -154,12 +155,16 @@ def follow_individuals(
     parts = list(apply(lambda segment: _link_segment(read, segment, link_rules), segments))
     linked = _Linked.join(parts)
     number = number_tracklets(linked.links, linked.there)
+    # Of a video that is shorter, nothing could be long enough.
+    rules = replace(rules, min_length=min(rules.min_length, frames))
+    links = cut_crowded(linked.links, number, individuals, rules.min_length)
+    number = number_tracklets(links, linked.there)
     ends = choose_end_poses(number)
     poses = _collect_poses(read, segments, linked.order, ends, apply)
     tracklets = describe_tracklets(
         number, ends, poses, (linked.usual_quality(), linked.size, linked.identity)
     )
-    places = _find_places(tracklets, individuals, rules, scale, frames)
+    places = _find_places(tracklets, individuals, rules, scale)
     # The number -1, of no tracklet, finds the last one.
     place = np.append(places.of, -1).astype(np.int32)[number]
     unordered = np.empty_like(place)
@@ -258,12 +263,9 @@ def _collect_poses(
     return poses[0], poses[1]
 
 
-def _find_places(
-    tracklets: Tracklets, individuals: int, rules: TrackRules, scale: Scale, frames: int
-) -> Places:
+def _find_places(tracklets: Tracklets, individuals: int, rules: TrackRules, scale: Scale) -> Places:
     """Join tracklets, and give each a place."""
-    # Of a video that is shorter, nothing could be long enough.
-    shortest = min(rules.min_length, frames)
+    shortest = rules.min_length
     join_rules, doubt = rules.for_joins(scale), DoubtRules(rules.max_rival, rules.max_gap)
     solid = np.flatnonzero(tracklets.count >= shortest)
     joins = propose_joins(tracklets, solid, join_rules)
