@@ -6,20 +6,25 @@ point of the maps is a peak, and twice the frames may take twice the time.
 """
 
 import argparse
+import importlib.util
 import itertools
+import pickle
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from pipeline_lib.io.detections_deeplabcut import read_detections
 from pipeline_lib.kernels.assembly import Assemblies, assemble_individuals
 from pipeline_lib.kernels.assembly_selection import AssemblyRules
 from pipeline_lib.kernels.peaks import find_peaks
 from pipeline_lib.kernels.score_maps import MapShape, encode_gaussian, encode_location_refinement
+from pipeline_lib.steps.track_detections import deeplabcut_rules
 
 Array = NDArray[Any]
 
@@ -190,10 +195,13 @@ def run_case(case: Case, frames: int, repeats: int) -> list[str]:
     return missed
 
 
-def run_file(path: Path, individuals: int, repeats: int) -> None:
-    """Print the frames per second of detections that DeepLabCut has written."""
+def run_file(path: Path, individuals: int, repeats: int, peer: Path | None) -> None:
+    """Print the frames per second of detections that DeepLabCut has written.
+
+    With its own module that assembles, print also in how many frames the individuals are the same.
+    """
     found = read_detections(path)
-    case = Case(path.name, individuals, list(found.edges), 0.0)
+    rules = deeplabcut_rules(individuals)
     seconds = []
     for _ in range(repeats):
         begin = time.process_time()
@@ -201,14 +209,76 @@ def run_file(path: Path, individuals: int, repeats: int) -> None:
             found.position,
             found.confidence,
             found.affinity,
-            case.edges,
-            AssemblyRules(individuals, min_affinity=0.1, min_keypoints=3, pcutoff=0.1),
+            found.edges,
+            rules,
             unique=found.unique,
         )
         seconds.append(time.process_time() - begin)
     animals = int(np.isfinite(assembled.score).sum())
     rate = len(found.frame) / statistics.median(seconds)
     print(f"{path.name}: {len(found.frame)} frames, {animals} individuals, {rate:.0f} frames/s")
+    if peer is not None:
+        bodyparts = len(found.bodyparts) - len(found.unique)
+        theirs, taken = assemble_by_peer(peer, path, individuals, bodyparts)
+        rate = len(found.frame) / taken
+        same, keypoints, of = compare_assemblies(list_individuals(assembled.position), theirs)
+        print(
+            f"{peer.name}: {rate:.0f} frames/s; the same individuals in {same} "
+            f"of {len(theirs)} frames, {keypoints} of its {of} keypoints in the same individual"
+        )
+
+
+def assemble_by_peer(
+    module: Path, detections: Path, individuals: int, bodyparts: int
+) -> tuple[list[list[Array]], float]:
+    """Return for each frame what DeepLabCut's Assembler finds, and how many seconds it takes.
+
+    Individuals have the shape (bodypart, 2).
+    """
+    spec = importlib.util.spec_from_file_location(module.stem, module)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"error: {module}: no Python module")
+    code = importlib.util.module_from_spec(spec)
+    sys.modules[module.stem] = code
+    spec.loader.exec_module(code)
+    with detections.open("rb") as file:
+        content = pickle.load(file)  # noqa: S301 - as DeepLabCut reads it: of one's own files only
+    assembler = code.Assembler(content, max_n_individuals=individuals, n_multibodyparts=bodyparts)
+    frames = len(assembler.metadata["imnames"])
+    begin = time.process_time()
+    made = [assembler._assemble(assembler[frame], frame)[0] for frame in range(frames)]  # noqa: SLF001
+    seconds = time.process_time() - begin
+    return [[one.data[:, :2] for one in some or ()] for some in made], seconds
+
+
+def list_individuals(position: Array) -> list[list[Array]]:
+    """Return the individuals of each frame, without the places that nobody has."""
+    return [[pose for pose in frame if np.isfinite(pose).any()] for frame in position]
+
+
+def compare_assemblies(ours: list[list[Array]], theirs: list[list[Array]]) -> tuple[int, int, int]:
+    """Return how many frames have the same individuals, how many of their keypoints are together.
+
+    The third number is that of all of their keypoints.
+    """
+    same = keypoints = number = 0
+    for own, other in zip(ours, theirs, strict=True):
+        sets = [[_name_keypoints(pose) for pose in poses] for poses in (own, other)]
+        same += set(sets[0]) == set(sets[1])
+        number += sum(map(len, sets[1]))
+        common = np.array([[len(a & b) for b in sets[1]] for a in sets[0]])
+        if common.size:
+            keypoints += int(common[linear_sum_assignment(common, maximize=True)].sum())
+    return same, keypoints, number
+
+
+def _name_keypoints(pose: Array) -> frozenset[tuple[int, float, float]]:
+    """Return the keypoints of a pose: those of equal position are the same peak."""
+    return frozenset(
+        (bodypart, round(float(x), 2), round(float(y), 2))
+        for bodypart, (x, y) in enumerate(pose)
+        if np.isfinite(x)
+    )
 
 
 def main() -> None:
@@ -218,9 +288,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--detections", type=Path, help="a *_full.pickle of DeepLabCut instead")
     parser.add_argument("--individuals", type=int, default=3, help="with --detections")
+    parser.add_argument(
+        "--assembler", type=Path, help="DeepLabCut's inferenceutils.py, to be run beside"
+    )
     given = parser.parse_args()
     if given.detections:
-        run_file(given.detections, given.individuals, given.repeats)
+        run_file(given.detections, given.individuals, given.repeats, given.assembler)
         return
     missed = []
     for case in CASES:

@@ -189,7 +189,8 @@ def track(  # noqa: PLR0913 - one option per setting
         bool,
         typer.Option(
             "--fill-gaps",
-            help="Add keypoints that no link reaches where they fit, which DeepLabCut does not.",
+            help="Put animals together as with our own networks: all links count together, and "
+            "keypoints that no link reaches are added where they fit.",
         ),
     ] = False,
 ) -> None:

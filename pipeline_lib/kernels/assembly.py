@@ -15,8 +15,9 @@ All frames go through the same steps in lockstep:
 6. Peaks that are left over, less confident ones too, fill gaps of the animals that they agree
    with (`assembly_filling`).
 
-Where links do not contradict each other, steps 1, 2 and 4 find what DeepLabCut's assembler [1]_
-finds.
+Where links do not contradict each other and reach all keypoints, this is what DeepLabCut's
+assembler [1]_ finds. With ``AssemblyRules.links_only`` it is everywhere: individuals then grow by
+their strongest links (`assembly_growing`), and steps 3, 5 and 6 are left out.
 
 References
 ----------
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from pipeline_lib.kernels.assembly_exchange import exchange_keypoints
 from pipeline_lib.kernels.assembly_filling import fill_gaps
 from pipeline_lib.kernels.assembly_gaps import merge_nearest
+from pipeline_lib.kernels.assembly_growing import grow_by_links
 from pipeline_lib.kernels.assembly_links import (
     FloatArray,
     Graph,
@@ -174,20 +176,25 @@ def _check_shapes(
 
 def _assemble(peaks: Peaks, graph: Graph, rules: AssemblyRules) -> Assemblies:
     """Assemble frames with the bodyparts of animals only."""
-    present = np.isfinite(peaks.confidence[..., : rules.individuals])
     links = link_peaks(peaks, rules.individuals, rules.min_affinity)
-    if rules.individuals == 1:
-        label = _take_all(present)
-    else:
-        label = merge_by_affinity(links, present, graph, rules.min_affinity)
-        if not rules.links_only:
-            label = merge_nearest(label, links, peaks, graph)
+    label = _cluster(peaks, graph, links, rules)
     member = select_individuals(label, links, peaks, graph, rules)
     if not rules.links_only:
         member = exchange_keypoints(member, links, peaks, graph, rules.min_affinity)
         member = fill_gaps(member, peaks, graph, rules.min_affinity)
     member, score = rank_individuals(member, peaks, graph, rules)
     return _gather(member, score, peaks)
+
+
+def _cluster(peaks: Peaks, graph: Graph, links: FloatArray, rules: AssemblyRules) -> IntArray:
+    """Say to which cluster each of the most confident peaks (frame, node) belongs."""
+    present = np.isfinite(peaks.confidence[..., : rules.individuals])
+    if rules.individuals == 1:
+        return _take_all(present)
+    if rules.links_only:
+        return grow_by_links(links, present, graph)
+    label = merge_by_affinity(links, present, graph, rules.min_affinity)
+    return merge_nearest(label, links, peaks, graph)
 
 
 def _take_all(present: NDArray[np.bool_]) -> IntArray:

@@ -28,8 +28,8 @@ class AssemblyRules:
         rectangle that is common to both, only the better one is kept, as DeepLabCut does with 0.8;
         animals that lie on each other may be lost.
     links_only
-        An individual has no keypoints but those that links along edges bring together, as in
-        DeepLabCut; what could be added to it or exchanged afterwards is not looked for.
+        As DeepLabCut's assembler: individuals grow by their strongest links, and nothing is added
+        to them or exchanged afterwards.
     """
 
     individuals: int

@@ -79,14 +79,7 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     if individuals is None:
         individuals = _count_individuals(found)
         _log.info("%s: at most %d individuals at a time", source.name, individuals)
-    rules = AssemblyRules(
-        individuals,
-        _MIN_AFFINITY,
-        _MIN_KEYPOINTS,
-        _PCUTOFF,
-        _MAX_OVERLAP,
-        links_only=not fill_gaps,
-    )
+    rules = deeplabcut_rules(individuals, fill_gaps=fill_gaps)
     detections = _assemble(found, rules)
     tracking = TrackingSettings()
     tracks = track_individuals(
@@ -113,6 +106,18 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     followed = _add_unique(found, tracks.position, tracks.confidence, tracks.status)
     _write(target, found, attributes, followed)
     return target
+
+
+def deeplabcut_rules(individuals: int, *, fill_gaps: bool = False) -> AssemblyRules:
+    """Return the rules by which DeepLabCut puts so many animals together."""
+    return AssemblyRules(
+        individuals,
+        _MIN_AFFINITY,
+        _MIN_KEYPOINTS,
+        _PCUTOFF,
+        _MAX_OVERLAP,
+        links_only=not fill_gaps,
+    )
 
 
 def _count_individuals(found: DeepLabCutDetections) -> int:

@@ -1,5 +1,7 @@
 """The detections that assembly is timed with are of animals, and are put together."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -54,3 +56,45 @@ def test_a_case_is_run_and_says_what_it_misses(benchmark_module, capsys):
     missed = benchmark_module.run_case(case, frames=4, repeats=1)
     assert "3 animals x 12 points x 66 edges: less than 1e+09 frames/s" in missed
     assert "frames/s; twice the frames" in capsys.readouterr().out
+
+
+PEER = '''
+class Assembly:
+    def __init__(self, data):
+        self.data = data
+
+
+class Assembler:
+    """As DeepLabCut's is called: finds what the file says that it does."""
+
+    def __init__(self, data, *, max_n_individuals, n_multibodyparts):
+        self.metadata = {"imnames": ["frame0", "frame1"]}
+        self.data, self.asked = data, (max_n_individuals, n_multibodyparts)
+
+    def __getitem__(self, frame):
+        return self.data[frame]
+
+    def _assemble(self, found, frame):
+        assert self.asked == (2, 3)
+        return (found and [Assembly(one) for one in found]), None
+'''
+
+
+def test_deeplabcut_is_run_beside(benchmark_module, tmp_path):
+    pose = np.array([[1.0, 2.0, 0.9], [3.0, 4.0, 0.8], [np.nan] * 3])
+    (tmp_path / "peer.py").write_text(PEER)
+    detections = tmp_path / "found.pickle"
+    detections.write_bytes(pickle.dumps([[pose], None]))
+    found, seconds = benchmark_module.assemble_by_peer(tmp_path / "peer.py", detections, 2, 3)
+    np.testing.assert_array_equal(found[0][0], pose[:, :2])
+    assert found[1] == []
+    assert seconds >= 0
+
+
+def test_assemblies_are_the_same_whatever_their_order(benchmark_module):
+    one, other = np.array([[0.0, 0], [1, 1], [2, 2]]), np.array([[5.0, 5], [6, 6], [np.nan] * 2])
+    same = [[one, other], [other]]
+    assert benchmark_module.compare_assemblies([[other, one], [other]], same) == (2, 7, 7)
+    # A keypoint that has changed hands, and an individual that is not found at all.
+    ours = [[np.array([one[0], one[1], [7, 7]]), np.array([*other[:2], one[2]])], []]
+    assert benchmark_module.compare_assemblies(ours, same) == (0, 4, 7)
