@@ -56,6 +56,8 @@ targets:
   part_affinity_width: 4.0
 
 training:
+  # Few frames: small batches learn more in the same time.
+  batch_size: 4
   crop: 256
   augmentation:
     rotation: 180
@@ -133,7 +135,7 @@ DIVISIONS = {
     "block": Division(
         (Clip("two_flies", range(FRAMES)), Clip("three_flies", range(80), range(96, FRAMES))),
         block_frames=16,
-        epochs=30,
+        epochs=60,
     ),
     # A single fly hardly moves.
     "clip": Division(
@@ -143,7 +145,7 @@ DIVISIONS = {
             Clip("three_flies", range(0), range(FRAMES)),
         ),
         block_frames=FRAMES,
-        epochs=38,
+        epochs=75,
     ),
     # Only in this clip do the names of the tracks, F and M, mean somebody.
     "sexes": Division(
@@ -163,7 +165,8 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "top-down": {
         "individuals": {"method": "top-down"},
         "targets": {"scale": 1.0},
-        "training": {"crop": None},
+        # There are more windows than frames.
+        "training": {"crop": None, "epochs": 30},
         "locating": {"scale": 0.375, "window": 192, "epochs": 10},
     },
 }
@@ -196,9 +199,10 @@ def prepare_run(folder: Path, name: str, way: str, epochs: int | None = None) ->
             thin_labels(source, clip, folder / path)
         labels.append(path)
     split = division.find_split().model_dump(mode="json")
-    changes = merge_settings(division.settings, WAYS[way])
-    training = {"training": {"split": split, "epochs": epochs or division.epochs}}
-    text = format_config(PROJECT, source, merge_settings(changes, training))
+    changes = {"training": {"split": split, "epochs": division.epochs}}
+    for more in (division.settings, WAYS[way], {"training": {"epochs": epochs}} if epochs else {}):
+        changes = merge_settings(changes, more)
+    text = format_config(PROJECT, source, changes)
     text += "labels:\n" + "".join(f"- path: {path}\n  format: sleap\n" for path in labels)
     sheet = "".join(f"{clip}\t{source / clip}.mp4\n" for clip in division.videos)
     publish_text(folder / "cohort.tsv", f"video\tpath\n{sheet}")
