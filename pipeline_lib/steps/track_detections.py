@@ -167,8 +167,10 @@ def _add_unique(
     unique = list(found.unique)
     if found.confidence.shape[2]:
         # Peaks are best first.
-        last[:, 0, unique] = found.position[:, unique, 0]
-        certainty[:, 0, unique] = np.nan_to_num(found.confidence[:, unique, 0], nan=0.0)
+        best = np.nan_to_num(found.confidence[:, unique, 0], nan=0.0)
+        certain = best > _PCUTOFF
+        last[:, 0, unique] = np.where(certain[..., None], found.position[:, unique, 0], np.nan)
+        certainty[:, 0, unique] = np.where(certain, best, 0.0)
     if status is not None:
         there = np.where(find_individuals(last), TrackStatus.FOLLOWED, TrackStatus.ABSENT)
         status = np.concatenate([status, there.astype(np.uint8)], axis=1)

@@ -108,6 +108,18 @@ def test_keypoints_without_a_link_are_added_only_if_asked_for(tmp_path, monkeypa
     check_tracks(read_poses(track_detections(source, individuals=2)), truth)
 
 
+def test_unique_bodyparts_that_are_not_certain_are_not_there(tmp_path):
+    source = write_detections(tmp_path, make_truth())
+    content = pickle.loads(source.read_bytes())  # noqa: S301 - written by this test
+    content["frame07"]["confidence"][3] = np.array([[0.1]], np.float32)
+    source.write_bytes(pickle.dumps(content))
+    poses = read_poses(track_detections(source))
+    shown = np.isfinite(poses.position[:, 0, 3, 2])
+    assert np.flatnonzero(~shown).tolist() == [7]
+    assert poses.confidence[7, 3, 2] == 0
+    assert poses.track_status[7, 2] == ABSENT
+
+
 def test_individuals_of_each_frame_are_written_if_asked_for(tmp_path):
     truth = make_truth()
     source, path = write_detections(tmp_path, truth), tmp_path / "assemblies.zarr.zip"
