@@ -132,10 +132,11 @@ def link_peaks(peaks: Peaks, most: int, min_affinity: float) -> FloatArray:
         Shape (frame, edge, peak of the first, peak of the second), float32: affinity of those
         that are linked, 0 of all others. A peak has at most one link of an edge.
     """
-    affinity = peaks.affinity[..., :most, :most]
-    usable = np.where(affinity >= min_affinity, np.maximum(affinity, 0), 0)
-    matrices = usable.reshape(-1, *usable.shape[2:])
-    return np.where(choose_pairs(matrices), matrices, 0).reshape(usable.shape)
+    affinity = np.maximum(peaks.affinity[..., :most, :most], 0)
+    matrices = affinity.reshape(-1, *affinity.shape[2:])
+    # Too weak ones count in the sum, as in DeepLabCut, but make no link.
+    chosen = choose_pairs(matrices) & (matrices >= min_affinity)
+    return np.where(chosen, matrices, 0).reshape(affinity.shape)
 
 
 def choose_pairs(matrices: FloatArray) -> BoolArray:

@@ -77,15 +77,18 @@ def select_individuals(
     frames, bodyparts = peaks.confidence.shape[:2]
     present = np.isfinite(peaks.confidence[..., : links.shape[-1]])
     keypoints = _sum_by_cluster(label, present.reshape(frames, -1))
-    score = _score(label, links, peaks, graph, keypoints)
+    total, number = _sum_links(label, links, graph)
+    score = total if rules.links_only else _score(label, peaks, keypoints, (total, number))
     score[keypoints < max(rules.min_keypoints, 1)] = -np.inf
     # Of equal scores the lowest label comes first.
     best = np.argsort(-score, axis=1, kind="stable")
-    wanted = rules.individuals * (2 if rules.max_overlap < 1 else 1)
+    wanted = rules.individuals * (2 if rules.max_overlap < 1 or rules.links_only else 1)
     best = best[:, : min(wanted, best.shape[1])]
     clusters = _list_members(label.reshape(present.shape), present, best, score)
     if rules.max_overlap < 1:
         clusters = _leave_out_overlapping(clusters, peaks, rules.max_overlap)
+    if rules.links_only:
+        clusters = _sort_by_keypoints(clusters)
     member = np.full((frames, rules.individuals, bodyparts), -1)
     taken = min(rules.individuals, clusters.score.shape[1])
     member[:, :taken] = clusters.member[:, :taken]
@@ -134,22 +137,28 @@ def rank_individuals(
     )
 
 
-def _score(
-    label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, keypoints: FloatArray
-) -> FloatArray:
-    """Return the score (frame, label) of each cluster, as `rank_individuals` but for links only."""
-    frames, bodyparts = peaks.confidence.shape[:2]
-    nodes = label.shape[1]
-    count = nodes // bodyparts
+def _sum_links(label: IntArray, links: FloatArray, graph: Graph) -> tuple[FloatArray, FloatArray]:
+    """Return sum and number of the links within each cluster (frame, label)."""
+    frames, nodes = label.shape
+    count = links.shape[-1]
     frame, edge, a, b = np.nonzero(links)
     first = label[frame, graph.first[edge] * count + a]
     inside = first == label[frame, graph.second[edge] * count + b]
     where = (frame * nodes + first)[inside]
-    affinity = links[frame, edge, a, b][inside]
     size = frames * nodes
-    total = np.bincount(where, affinity, size).reshape(frames, nodes)
+    total = np.bincount(where, links[frame, edge, a, b][inside], size).reshape(frames, nodes)
     number = np.bincount(where, minlength=size).reshape(frames, nodes)
-    confidence = peaks.confidence[..., :count].reshape(frames, nodes)
+    return total.astype(np.float32), number.astype(np.float32)
+
+
+def _score(
+    label: IntArray, peaks: Peaks, keypoints: FloatArray, linked: tuple[FloatArray, FloatArray]
+) -> FloatArray:
+    """Return the score (frame, label) of each cluster, as `rank_individuals` but for links only."""
+    frames, bodyparts = peaks.confidence.shape[:2]
+    total, number = linked
+    count = label.shape[1] // bodyparts
+    confidence = peaks.confidence[..., :count].reshape(frames, label.shape[1])
     mean_confidence = _sum_by_cluster(label, np.where(np.isfinite(confidence), confidence, 0))
     mean_confidence /= np.maximum(keypoints, 1)
     mean = np.where(number > 0, total / np.maximum(number, 1), mean_confidence)
@@ -174,6 +183,15 @@ def _list_members(
     exists = np.isfinite(value)
     return _Clusters(
         np.where(exists[..., None], found, -1), np.where(exists, value, np.float32(np.nan))
+    )
+
+
+def _sort_by_keypoints(clusters: _Clusters) -> _Clusters:
+    """Put those of more keypoints first, as DeepLabCut does where there are too many."""
+    order = np.argsort(-(clusters.member >= 0).sum(axis=2), axis=1, kind="stable")
+    return _Clusters(
+        np.take_along_axis(clusters.member, order[..., None], axis=1),
+        np.take_along_axis(clusters.score, order, axis=1),
     )
 
 
