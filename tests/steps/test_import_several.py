@@ -270,3 +270,28 @@ def test_the_whole_project_of_the_flies(tmp_path):
     _, positions = label_arrays(labels)
     animals = (~np.isnan(positions[..., 0])).any(axis=2).sum(axis=1)
     assert sorted(animals) == [2] * 8 + [3] * 8
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not SHARED, reason="COHORTPOSE_DATA is not set")
+def test_frames_of_flies_that_are_embedded_need_no_video(tmp_path):
+    import sleap_io  # noqa: PLC0415
+
+    folder = Path(SHARED, "flies-dreem")
+    labels = sleap_io.load_slp(str(folder / "two_flies.slp"), open_videos=False)
+    for video in labels.videos:
+        video.replace_filename(str(folder / "two_flies.mp4"))
+    labels.labeled_frames = labels.labeled_frames[:100:33]
+    # SLEAP's own package writes the images into the file.
+    labels.save(str(tmp_path / "flies.pkg.slp"), embed="user", verbose=False)
+    embedded = run(tmp_path / "embedded", tmp_path / "flies.pkg.slp")
+    linked = run(tmp_path / "linked", folder / "two_flies.slp")
+    images, position = label_arrays(embedded)
+    known, expected = label_arrays(linked)
+    rows = [known.index[known["frame"] == frame][0] for frame in images["frame"]]
+    assert list(images["frame"]) == [0, 33, 66, 99]
+    assert embedded.individuals == ("F", "M")
+    np.testing.assert_array_equal(position, expected[rows])
+    frames = dict(VideoReader(folder / "two_flies.mp4").read(0, 100, step=33))
+    for frame, image in zip(images["frame"], images["image"], strict=True):
+        np.testing.assert_array_equal(read_image(Path(image)), frames[frame])
