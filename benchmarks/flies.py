@@ -58,14 +58,16 @@ def summarise_run(folder: Path) -> list[str]:
     """
     config = read_config(folder / "config.yaml")
     results = Results(folder / config.results)
-    training = read_card(results.model(config.training.name).card).training
+    model = results.model(config.training.name)
+    files = [model, model.locator] if config.uses_locator else [model]
+    trainings = [read_card(one.card).training for one in files]
     videos = read_cohort(folder / config.cohort)
     return [
         f"Report: {results.report}",
         *describe_errors(config, results),
         *describe_tracks(config, results, [video.video for video in videos]),
         *(describe_names(config, results) if config.individuals.identity else ()),
-        f"Training: {training.seconds:.0f} s for {training.steps} steps",
+        *(f"Training: {one.seconds:.0f} s for {one.steps} steps" for one in trainings),
     ]
 
 
