@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pipeline_lib.steps.track as subject
+from pipeline_lib.core import versions
 from pipeline_lib.core.config import hash_settings, parse_config
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
@@ -143,7 +144,7 @@ def test_attributes_and_table_say_how_it_was_made(results):
         "key": key,
         "source_key": "infer-key",
         "tracking": config.tracking.what_matters(),
-        "versions": {"infer": 1, "track": 1},
+        "versions": {"infer": 1, "track": versions.TRACK},
     }
     (row,) = read_rows(results)
     assert (row["video"], row["status"], row["reason"], row["key"]) == ("v", "done", "", key)
@@ -224,7 +225,7 @@ def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change):
     elif change == "poses":
         write_poses(results.poses("pose", "v"), make_poses(key="other"))
     else:
-        monkeypatch.setattr(subject.versions, "TRACK", 2)
+        monkeypatch.setattr(versions, "TRACK", versions.TRACK + 1)
     run_track(config, results, SHARD)
     assert read_pose_key(results.tracked("pose", "v")) != before
     assert [row["key"] for row in read_rows(results)] == [
