@@ -19,7 +19,7 @@ from pipeline_lib.steps.demo_project import PROJECT
 _LABELLED_SHARE = 0.6
 
 # Epochs of the training: affinity fields take longer to learn than score maps.
-_EPOCHS, _EPOCHS_OF_SEVERAL = 32, 36
+_EPOCHS, _EPOCHS_OF_SEVERAL = 32, 48
 
 _CONFIG = """\
 # The demo cohort, set for a short run on a laptop's CPU. Paths are relative to this folder.
@@ -43,7 +43,7 @@ targets:
 {affinity}
 training:
   epochs: {epochs}
-  batch_size: 8
+  batch_size: 4
   augmentation:
     rotation: 180
     mirror: true
