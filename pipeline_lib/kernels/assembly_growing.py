@@ -61,20 +61,18 @@ def _grow(
 ) -> BoolArray:
     """Return which nodes (frame, node) belong to the individual that grows from each seed."""
     inside = np.zeros(free.shape, bool)
-    open_ = free.copy()
+    wanted = free.copy()
     # Strongest link from the individual to each node.
     reach = np.zeros(free.shape, np.float32)
-    line = np.arange(len(free))
-    node = np.stack(seed)
-    going = line
-    for new in node:
-        _take_in(going, new, (inside, open_, reach), weight, bodypart)
+    going = np.arange(len(free))
+    for node in seed:
+        _take_in(going, node, (inside, wanted, reach), weight, bodypart)
     while going.size:
-        offer = np.where(open_[going], reach[going], 0)
+        offer = np.where(wanted[going], reach[going], 0)
         best = offer.argmax(axis=1)
         grows = offer[np.arange(going.size), best] > 0
         going, best = going[grows], best[grows]
-        _take_in(going, best, (inside, open_, reach), weight, bodypart)
+        _take_in(going, best, (inside, wanted, reach), weight, bodypart)
     return inside
 
 
@@ -86,7 +84,7 @@ def _take_in(
     bodypart: IntArray,
 ) -> None:
     """Take a node of each line in: its bodypart is there now, its links lead on."""
-    inside, open_, reach = state
+    inside, wanted, reach = state
     inside[line, node] = True
-    open_[line] &= bodypart != bodypart[node][:, None]
+    wanted[line] &= bodypart != bodypart[node][:, None]
     reach[line] = np.maximum(reach[line], weight[line, node])

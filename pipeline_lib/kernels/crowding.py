@@ -6,8 +6,6 @@ the gap and what lies behind it are tracklets of their own, and joined again, or
 see the whole video.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +38,7 @@ def cut_crowded(links: Links, number: NDArray[np.int32], individuals: int, short
     # The frames of the gap alone: neither of the two that are linked.
     inside = before[frame + links.step[frame, place]] - before[frame + 1]
     cut = frame[inside > 0], place[inside > 0]
-    kept = replace(links, step=links.step.copy(), place=links.place.copy())
+    kept = Links(links.step.copy(), links.place.copy())
     kept.step[cut] = 0
     kept.place[cut] = -1
     return kept

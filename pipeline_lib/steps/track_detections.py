@@ -89,7 +89,9 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
         segment_frames=tracking.segment_frames,
     )
     fps = fps or found.fps
-    put_together, follow = asdict(rules), tracking.what_matters()
+    # DeepLabCut 3 has put its own together: by none of our rules.
+    put_together = {} if found.assembled else asdict(rules)
+    follow = tracking.what_matters()
     attributes = {
         "video": video,
         "fps": fps,

@@ -83,6 +83,7 @@ def test_detections_become_tracks_beside_them(tmp_path):
     assert poses.attributes["fps"] is None
     assert poses.attributes["video"] == "videoDLC"
     assert poses.attributes["tracking"]["similarity"] == "oks"
+    assert poses.attributes["assembly"]["min_affinity"] == 0.05
 
 
 def add_false_noses(source):
@@ -138,7 +139,9 @@ def test_individuals_of_each_frame_are_written_if_asked_for(tmp_path):
 def test_individuals_that_were_assembled_are_tracked_as_they_are(tmp_path):
     truth = make_truth()
     source = write_detections(tmp_path, truth, assembled=True)
-    check_tracks(read_poses(track_detections(source)), truth)
+    poses = read_poses(track_detections(source))
+    check_tracks(poses, truth)
+    assert poses.attributes["assembly"] == {}
 
 
 def test_the_same_detections_have_the_same_key(tmp_path):

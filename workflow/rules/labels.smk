@@ -18,7 +18,7 @@ rule import_labels:
             versions.IMPORT_LABELS,
             SETTINGS.skeleton,
             SETTINGS.individuals,
-            SETTINGS.assembly.graph,
+            SETTINGS.assembly.graph if SETTINGS.uses_affinity else None,
             *SETTINGS.labels,
             SETTINGS.training.split,
             str(SETTINGS.training.validation_fraction),
@@ -45,7 +45,7 @@ rule make_targets:
             versions.MAKE_TARGETS,
             SETTINGS.what_targets_need(),
             SETTINGS.individuals,
-            SETTINGS.assembly.graph,
+            SETTINGS.assembly.graph if SETTINGS.uses_affinity else None,
             window_settings(),
         ),
     shell:
