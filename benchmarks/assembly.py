@@ -19,12 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipeline_lib.io.detections_deeplabcut import read_detections
-from pipeline_lib.kernels.assembly import Assemblies, assemble_individuals
-from pipeline_lib.kernels.assembly_selection import AssemblyRules
-from pipeline_lib.kernels.peaks import find_peaks
-from pipeline_lib.kernels.score_maps import MapShape, encode_gaussian, encode_location_refinement
-from pipeline_lib.steps.track_detections import deeplabcut_rules
+from pipeline_lib.io.detections.deeplabcut import read_detections
+from pipeline_lib.kernels.assembly.assemble import Assemblies, assemble_individuals
+from pipeline_lib.kernels.assembly.selection import AssemblyRules
+from pipeline_lib.kernels.maps.peaks import find_peaks
+from pipeline_lib.kernels.maps.score_maps import (
+    MapShape,
+    encode_gaussian,
+    encode_location_refinement,
+)
+from pipeline_lib.steps.track.deeplabcut_detections import deeplabcut_rules
 
 Array = NDArray[Any]
 

@@ -23,15 +23,15 @@ from inference_throughput import choose_best, list_ways
 from inference_videos import read_images
 from projects import PROJECTS, exit_with, format_sheet, locate_project
 
-from pipeline_lib.core.config import read_config
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings_network import LocatingSettings
-from pipeline_lib.io.labels import label_arrays, read_labels
+from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.reading import read_config
+from pipeline_lib.io.labels.table import label_arrays, read_labels
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.models.coarse_to_fine import CoarseToFine, load_pose_predictor
-from pipeline_lib.models.prediction import RuntimeOptions
-from pipeline_lib.steps.evaluate import predict_images
+from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
+from pipeline_lib.models.inference.predictor import RuntimeOptions
+from pipeline_lib.steps.evaluate.run import predict_images
 
 PROJECT = PROJECTS["openfield"]
 RUNTIMES: tuple[RuntimeName, ...] = ("onnx", "openvino")

@@ -23,12 +23,12 @@ from projects import (
 )
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.config import read_config
 from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import write_table
-from pipeline_lib.kernels import similarity
+from pipeline_lib.kernels.metrics import keypoints as similarity
 from pipeline_lib.models.card import read_card
 
 VERBS = ("import-labels", "make-targets", "train", "evaluate")

@@ -16,8 +16,8 @@ import av
 import cv2
 from projects import PROJECTS, locate_project
 
-from pipeline_lib.io.video import VideoIndex, VideoReader, index_video
-from pipeline_lib.io.video_index_file import read_index, write_index
+from pipeline_lib.io.video.index_file import read_index, write_index
+from pipeline_lib.io.video.reader import VideoIndex, VideoReader, index_video
 
 _SHORT = 60  # frames
 

@@ -21,18 +21,18 @@ from flies_runs import DIVISIONS, PROJECT, WAYS, prepare_run
 from projects import exit_with, locate_project
 
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.config import read_config
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings.reading import read_config
+from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import METRIC_COLUMNS
-from pipeline_lib.io.labels import read_labels
-from pipeline_lib.io.poses import read_poses
+from pipeline_lib.io.labels.table import read_labels
+from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.kernels.matching import match_individuals
+from pipeline_lib.kernels.metrics.matching import match_individuals
 from pipeline_lib.models.card import read_card
-from pipeline_lib.steps.evaluate_tracks import TrueTracks, measure_video_tracks
+from pipeline_lib.steps.evaluate.tracks import TrueTracks, measure_video_tracks
 
 
 def read_true_tracks(source: Path, clip: str) -> TrueTracks:

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings_network import TargetSettings, TrainingSettings
+from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card, read_card
-from pipeline_lib.models.openvino_runtime import import_openvino
-from pipeline_lib.models.preprocessing import FrameFit, lay_frames
+from pipeline_lib.models.inference.openvino_runtime import import_openvino
+from pipeline_lib.models.inference.preprocessing import FrameFit, lay_frames
 
 MODEL = "pose"
 BODYPARTS = ("snout", "leftear", "rightear", "tailbase")
@@ -77,9 +77,9 @@ def write_model(files: ModelFiles, backbone: str, weights: str) -> None:
     """
     import torch  # noqa: PLC0415 - seconds
 
-    from pipeline_lib.models.backbone import Backbone  # noqa: PLC0415
-    from pipeline_lib.models.export import export_onnx, save_weights  # noqa: PLC0415
-    from pipeline_lib.models.network import PoseNetwork  # noqa: PLC0415
+    from pipeline_lib.models.network.backbone import Backbone  # noqa: PLC0415
+    from pipeline_lib.models.network.network import PoseNetwork  # noqa: PLC0415
+    from pipeline_lib.models.training.export_onnx import export_onnx, save_weights  # noqa: PLC0415
 
     torch.manual_seed(0)
     targets, head = TargetSettings(), TrainingSettings().head_channels
@@ -266,8 +266,8 @@ def measure_plain_loop(folder: Path, video: Path, seconds: float, most_frames: i
 def _load_eager(files: ModelFiles) -> Any:  # noqa: ANN401 - torch is imported late
     import torch  # noqa: PLC0415 - seconds
 
-    from pipeline_lib.models.backbone import Backbone  # noqa: PLC0415
-    from pipeline_lib.models.network import DeployedNetwork, PoseNetwork  # noqa: PLC0415
+    from pipeline_lib.models.network.backbone import Backbone  # noqa: PLC0415
+    from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork  # noqa: PLC0415
 
     card = read_card(files.card)
     body = Backbone(card.backbone, "none", card.stride)

@@ -19,7 +19,7 @@ from inference_runs import Run, prepare_run
 from inference_videos import copy_video
 
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.io.video import probe_video
+from pipeline_lib.io.video.reader import probe_video
 
 RUNTIMES: tuple[RuntimeName, ...] = ("onnx", "openvino")
 BATCHES = (1, 2, 4, 8, 16)

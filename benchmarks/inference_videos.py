@@ -14,9 +14,9 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.demo.video import write_video
 from pipeline_lib.io.publish import publish_file
-from pipeline_lib.io.video import VideoReader
-from pipeline_lib.steps.demo_video import write_video
+from pipeline_lib.io.video.reader import VideoReader
 
 Image = NDArray[np.uint8]
 

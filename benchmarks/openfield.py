@@ -5,9 +5,9 @@ from pathlib import Path
 
 from projects import PROJECTS, exit_with, format_config, format_sheet, locate_project
 
-from pipeline_lib.core.config import read_config
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.core.tables import LEDGER_COLUMNS, METRIC_COLUMNS, VideoStatus
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import read_table

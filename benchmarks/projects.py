@@ -17,8 +17,8 @@ from typing import Any
 import pooch
 import yaml
 
-from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.settings.reading import parse_config
 
 DATA_VARIABLE = "COHORTPOSE_DATA"
 DOWNLOAD_ATTEMPTS = 3

@@ -30,24 +30,24 @@ from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.io.images import read_image
-from pipeline_lib.io.labels_deeplabcut import read_deeplabcut
-from pipeline_lib.kernels.score_maps import (
+from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
+from pipeline_lib.kernels.maps.score_maps import (
     encode_gaussian,
     encode_location_refinement,
     map_shape,
 )
-from pipeline_lib.kernels.similarity import keypoint_distance
-from pipeline_lib.models.backbone import Backbone
+from pipeline_lib.kernels.metrics.keypoints import keypoint_distance
 from pipeline_lib.models.card import ModelCard, read_card
-from pipeline_lib.models.export import export_onnx, save_weights
-from pipeline_lib.models.network import DeployedNetwork, PoseNetwork
-from pipeline_lib.models.prediction import (
+from pipeline_lib.models.inference.predictor import (
     Predictor,
     RuntimeOptions,
     count_gpus,
     load_predictor,
 )
-from pipeline_lib.models.torch_runtime import TorchRuntime
+from pipeline_lib.models.inference.torch_runtime import TorchRuntime
+from pipeline_lib.models.network.backbone import Backbone
+from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork
+from pipeline_lib.models.training.export_onnx import export_onnx, save_weights
 
 BACKBONES = {"tf_efficientnet_lite0": "package", "resnet50": "none"}
 SIZES = {"480x640": (480, 640), "240x320": (240, 320)}

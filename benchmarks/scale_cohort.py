@@ -22,22 +22,22 @@ import yaml
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.config import hash_settings, read_config, write_resolved_config
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings.reading import hash_settings, read_config, write_resolved_config
+from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS
-from pipeline_lib.io.pose_writing import copy_poses
+from pipeline_lib.demo.write import DemoSettings, write_demo
+from pipeline_lib.io.poses.write import copy_poses
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.steps.demo import DemoSettings, write_demo
-from pipeline_lib.steps.export import run_export
+from pipeline_lib.steps.export.run import run_export
 from pipeline_lib.steps.filter import run_filter
-from pipeline_lib.steps.infer import run_infer
-from pipeline_lib.steps.infer_planning import list_tasks
+from pipeline_lib.steps.infer.plan import list_tasks
+from pipeline_lib.steps.infer.run import run_infer
 from pipeline_lib.steps.plan import plan_shards
-from pipeline_lib.steps.probe_record import ProbeRecord
-from pipeline_lib.steps.remembering import remember_end
-from pipeline_lib.steps.report import write_report
+from pipeline_lib.steps.probe import ProbeRecord
+from pipeline_lib.steps.report.page import write_report
+from pipeline_lib.steps.stage_cache import remember_end
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "mouse-01"

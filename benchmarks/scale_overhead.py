@@ -12,9 +12,9 @@ from scale_measures import measure_command
 
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
+from pipeline_lib.demo.write import DemoSettings, write_demo
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.steps.demo import DemoSettings, write_demo
-from pipeline_lib.steps.infer_workers import count_workers
+from pipeline_lib.steps.infer.workers import count_workers
 
 _TARGET = 0.03
 _SIZE = (640, 480)

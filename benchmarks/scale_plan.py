@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 
 from pipeline_lib.core.layout import Results
-from pipeline_lib.steps.check import check_run
 from pipeline_lib.steps.plan import plan_shards
+from pipeline_lib.steps.preflight import check_run
 
 
 def main() -> None:

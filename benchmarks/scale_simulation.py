@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.settings_videos import InferenceSettings
+from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.kernels.segments import choose_segment_length, cut_segments
 
 SIMULATION_COLUMNS = (

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.settings_network import TargetSettings
-from pipeline_lib.kernels import score_maps
-from pipeline_lib.models.memory import keep_freed_memory
-from pipeline_lib.steps.make_targets import DRAWN_AT_A_TIME
+from pipeline_lib.core.settings.network import TargetSettings
+from pipeline_lib.kernels.maps import score_maps
+from pipeline_lib.models.training.memory import keep_freed_memory
+from pipeline_lib.steps.make_targets.run import DRAWN_AT_A_TIME
 
 WIDTH, HEIGHT, STRIDE = 640, 480, 8
 SHAPE = score_maps.map_shape(HEIGHT, WIDTH, STRIDE)

@@ -98,7 +98,7 @@ def select_frames(config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = No
 @app.command(rich_help_panel=LABELS)
 def import_labels(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Read labelled projects, check every point, divide images into train and test."""
-    from pipeline_lib.steps.import_labels import run_import_labels
+    from pipeline_lib.steps.import_labels.run import run_import_labels
 
     run(config, run_import_labels)
 
@@ -106,7 +106,7 @@ def import_labels(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command(rich_help_panel=LABELS)
 def make_targets(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOption = False) -> None:
     """Draw score maps and location refinement of all labels into a Zarr store."""
-    from pipeline_lib.steps.make_targets import run_make_targets
+    from pipeline_lib.steps.make_targets.run import run_make_targets
 
     run(config, partial(run_make_targets, locator=locator))
 
@@ -122,7 +122,7 @@ def train(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOption = Fal
 @app.command(rich_help_panel=LABELS)
 def evaluate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Measure the error on labelled images, per bodypart and split."""
-    from pipeline_lib.steps.evaluate import run_evaluate
+    from pipeline_lib.steps.evaluate.run import run_evaluate
 
     run(config, run_evaluate)
 
@@ -207,7 +207,7 @@ def track(  # noqa: PLR0913 - one option per setting
             )
         run_shards(config, shard, "track")
         return
-    from pipeline_lib.steps.track_detections import track_detections
+    from pipeline_lib.steps.track.deeplabcut_detections import track_detections
 
     with report_errors():
         written = track_detections(
@@ -242,7 +242,7 @@ def export(
 @app.command(rich_help_panel=VIDEOS)
 def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Write one HTML page on the whole cohort."""
-    from pipeline_lib.steps.report import write_report
+    from pipeline_lib.steps.report.page import write_report
 
     run(config, write_report)
 
@@ -300,8 +300,7 @@ def verify(
 
     Fails if anything was changed, is missing, or is not explained by the present settings.
     """
-    from pipeline_lib.steps.verify import verify_results
-    from pipeline_lib.steps.verify_show import format_verification, show_verification
+    from pipeline_lib.steps.verify.run import format_verification, show_verification, verify_results
 
     with report_errors():
         found = verify_results(*load(config), quick=quick)
@@ -328,7 +327,7 @@ def init(
     ] = Path(),
 ) -> None:
     """Write a config and a cohort sheet for your own videos."""
-    from pipeline_lib.steps.init import init_project
+    from pipeline_lib.steps.init.run import init_project
 
     with report_errors():
         init_project(source, folder)
@@ -346,7 +345,7 @@ def demo(  # noqa: PLR0913 - one option per setting
     seed: Annotated[int, typer.Option(min=0, help="Decides everything random.")] = 0,
 ) -> None:
     """Render a cohort with exact truth: videos, sheet, labelled project and config."""
-    from pipeline_lib.steps.demo import DemoSettings, write_demo
+    from pipeline_lib.demo.write import DemoSettings, write_demo
 
     with report_errors():
         settings = DemoSettings(
@@ -365,8 +364,8 @@ def demo_error(
     folder: Annotated[Path, typer.Argument(help="A demo cohort that has been run.")],
 ) -> None:
     """Print where the demo's report is, and how far its poses are from the truth."""
-    from pipeline_lib.steps.demo_tracks import describe_demo_tracks
-    from pipeline_lib.steps.demo_truth import describe_demo_error
+    from pipeline_lib.demo.tracks import describe_demo_tracks
+    from pipeline_lib.demo.truth import describe_demo_error
 
     with report_errors():
         settings, results = load(folder / "config.yaml", folder)

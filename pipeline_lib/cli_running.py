@@ -16,7 +16,7 @@ from pipeline_lib.core.errors import CohortposeError
 
 if TYPE_CHECKING:
     from pipeline_lib.core.layout import Results
-    from pipeline_lib.core.settings import Config
+    from pipeline_lib.core.settings.run import Config
 
 
 def log_for_people(*, verbose: bool) -> None:
@@ -61,8 +61,8 @@ def _is_for_people(record: logging.LogRecord) -> bool:
 
 def load(path: Path, folder: Path = Path()) -> "tuple[Config, Results]":
     """Read a config; its results folder is relative to `folder`."""
-    from pipeline_lib.core.config import read_config
     from pipeline_lib.core.layout import Results
+    from pipeline_lib.core.settings.reading import read_config
 
     config = read_config(path)
     return config, Results(folder / config.results)
@@ -70,7 +70,7 @@ def load(path: Path, folder: Path = Path()) -> "tuple[Config, Results]":
 
 def run(path: Path, step: Callable[..., object]) -> None:
     """Run a step on the whole cohort and record that it ran."""
-    from pipeline_lib.steps.job_records import record_job
+    from pipeline_lib.steps.provenance.jobs import record_job
 
     with report_errors():
         config, results = load(path)
@@ -80,8 +80,8 @@ def run(path: Path, step: Callable[..., object]) -> None:
 
 def run_shards(path: Path, shard: str | None, verb: str) -> None:
     """Run a step on one shard, or plan the cohort and run it on all."""
-    from pipeline_lib.steps.job_records import record_job
-    from pipeline_lib.steps.remembering import remember_end
+    from pipeline_lib.steps.provenance.jobs import record_job
+    from pipeline_lib.steps.stage_cache import remember_end
 
     with report_errors():
         step = _import_step(verb)
@@ -104,11 +104,11 @@ def _import_step(verb: str) -> Callable[..., object]:
     module, name = {
         "probe": ("probe", "run_probe"),
         "select-frames": ("select_frames", "run_select_frames"),
-        "infer": ("infer", "run_infer"),
-        "retry-failed": ("retry", "retry_failed"),
-        "track": ("track", "run_track"),
+        "infer": ("infer.run", "run_infer"),
+        "retry-failed": ("infer.run", "retry_failed"),
+        "track": ("track.run", "run_track"),
         "filter": ("filter", "run_filter"),
-        "export": ("export", "run_export"),
+        "export": ("export.run", "run_export"),
     }[verb]
     step: Callable[..., object] = getattr(import_module(f"pipeline_lib.steps.{module}"), name)
     return step

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline_lib.io.remembered_ends import recall_end
+from pipeline_lib.io.stage_cache import recall_end
 
 # What the rules of the workflow say, and no more: anything else is for the command line to judge.
 _OPTIONS = {"--config", "--shard", "--cores"}

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.settings import Config
-from pipeline_lib.core.settings_videos import FilteringSettings
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.settings.videos import FilteringSettings
 from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL
-from pipeline_lib.io.pose_writing import create_poses
-from pipeline_lib.io.poses import read_pose_key, read_poses, read_times, require_pose_key
+from pipeline_lib.io.poses.read import read_pose_key, read_poses, read_times, require_pose_key
+from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses, measure_reach
+from pipeline_lib.steps.outcomes import end_videos, record_poses
 from pipeline_lib.steps.plan import keep_planned
-from pipeline_lib.steps.shard_ends import end_videos, record_poses
 
 # Frames cleaned at a time, so that memory stays flat however long the video is.
 _BLOCK_FRAMES = 2**16

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results, ShardFiles
-from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
     PLAN_COLUMNS,

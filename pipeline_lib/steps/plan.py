@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline_lib.core.cohort import Video
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results, ShardFiles
-from pipeline_lib.core.settings_videos import InferenceSettings
+from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
 from pipeline_lib.io.stage_tables import read_table, write_table
 

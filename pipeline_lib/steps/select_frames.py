@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import CohortposeError, StoreError, VideoError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config
-from pipeline_lib.core.settings_network import FrameSettings
+from pipeline_lib.core.settings.network import FrameSettings
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.images import write_png
 from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.io.video import VideoReader
+from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.kernels.frame_selection import limit_range, select_kmeans, select_uniform
 from pipeline_lib.steps.plan import keep_planned
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.steps.ledger import (
     BAD_STATUSES,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.config import hash_settings
 from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.ranks import is_first_rank
-from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets import TargetLayout, TargetStore
@@ -49,9 +49,9 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         the first process; the others just end.
     """
     # Lightning and torch take seconds to import: only this verb pays.
-    from pipeline_lib.models.edge_choice import choose_used_edges  # noqa: PLC0415
-    from pipeline_lib.models.export import export_onnx, save_weights  # noqa: PLC0415
-    from pipeline_lib.models.training import TrainedNetwork, train_network  # noqa: PLC0415
+    from pipeline_lib.models.training.edge_choice import choose_used_edges  # noqa: PLC0415
+    from pipeline_lib.models.training.export_onnx import export_onnx, save_weights  # noqa: PLC0415
+    from pipeline_lib.models.training.run import TrainedNetwork, train_network  # noqa: PLC0415
 
     targets, files = results.targets, results.model(config.training.name)
     if locator:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from pipeline_lib.core.settings_network import LocatingSettings
+from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.tables import PREDICTION_COLUMNS
 
 

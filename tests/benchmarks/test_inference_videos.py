@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video import VideoReader, fingerprint_file, probe_video
+from pipeline_lib.io.video.reader import VideoReader, fingerprint_file, probe_video
 from tests.video_corpus import encode, read_number
 
 

@@ -8,8 +8,8 @@ import threading
 import pytest
 import yaml
 
-from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.settings.reading import parse_config
 
 FILES = {"config.yaml": b"Task: openfield\n", "labeled-data/m/img0.png": b"not really a PNG"}
 

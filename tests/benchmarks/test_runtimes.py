@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.models.prediction import RuntimeOptions, load_predictor
+from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from tests.models.synthetic import draw_discs, draw_points, write_tiny_model
 
 

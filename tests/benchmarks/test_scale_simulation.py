@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.core.settings_videos import InferenceSettings
+from pipeline_lib.core.settings.videos import InferenceSettings
 
 
 @pytest.fixture(scope="module")

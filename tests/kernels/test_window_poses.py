@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.kernels.window_poses import choose_poses, find_copies
+from pipeline_lib.kernels.windows import choose_poses, find_copies
 
 NAN = np.nan
 # Three keypoints 20 px from their centre: the size is 20 px, of which 0.3 are 6 px.

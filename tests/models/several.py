@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline_lib.core.tables import LABEL_COLUMNS
 from pipeline_lib.io.images import write_png
-from pipeline_lib.io.labels import Labels
+from pipeline_lib.io.labels.table import Labels
 from tests.models.synthetic import BODYPARTS
 
 ANIMALS = ("anna", "bert")

@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.layout import ModelFiles, Results
-from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL
 from pipeline_lib.io.images import write_png
-from pipeline_lib.io.labels import Labels, write_labels
-from pipeline_lib.models.backbone import Backbone
+from pipeline_lib.io.labels.table import Labels, write_labels
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
-from pipeline_lib.models.export import export_onnx, save_weights
-from pipeline_lib.models.network import PoseNetwork
+from pipeline_lib.models.network.backbone import Backbone
+from pipeline_lib.models.network.network import PoseNetwork
+from pipeline_lib.models.training.export_onnx import export_onnx, save_weights
 
 BODYPARTS = ("red", "green", "blue")
 TINY_BACKBONE = "mobilenetv3_small_050"

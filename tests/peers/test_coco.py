@@ -8,8 +8,11 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pipeline_lib.kernels.average_precision import COCO_THRESHOLDS, measure_average_precision
-from pipeline_lib.kernels.similarity import measure_areas
+from pipeline_lib.kernels.metrics.average_precision import (
+    COCO_THRESHOLDS,
+    measure_average_precision,
+)
+from pipeline_lib.kernels.metrics.keypoints import measure_areas
 
 KEYPOINTS = 5
 # COCO has no missing predictions: one that is far from everything.

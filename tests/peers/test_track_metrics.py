@@ -6,8 +6,8 @@ import pytest
 import sleap_io
 from trackeval.metrics import HOTA, Identity
 
-from pipeline_lib.kernels.similarity import compare_individuals, find_individuals
-from pipeline_lib.kernels.track_metrics import measure_tracks
+from pipeline_lib.kernels.metrics.keypoints import compare_individuals, find_individuals
+from pipeline_lib.kernels.metrics.tracks import measure_tracks
 
 SETTINGS = [
     {"sigmas": 0.1, "min_similarity": 0.5},

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline_lib.io.poses import read_poses
+from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.models.card import read_card
 from tests.video_corpus import encode, x264
 from tests.workflow.running import REPOSITORY, Run, identify, read_tsv

@@ -16,7 +16,7 @@ import yaml
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import PLAN_COLUMNS
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.steps.infer import INFER_COLUMNS
+from pipeline_lib.steps.infer.run import INFER_COLUMNS
 
 COMMAND = str(Path(sys.executable).parent / "cohortpose")
 # The same arithmetic in every run.

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import pipeline_lib.steps.filter as subject
-from pipeline_lib.core.config import hash_settings, parse_config
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.settings.reading import hash_settings, parse_config
 from pipeline_lib.core.tables import STAGE_COLUMNS, FrameStatus, TrackStatus
-from pipeline_lib.io.pose_writing import write_poses
-from pipeline_lib.io.poses import read_pose_key, read_poses
+from pipeline_lib.io.poses.read import read_pose_key, read_poses
+from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses
 from pipeline_lib.steps.filter import filter_file, run_filter

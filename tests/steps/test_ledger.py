@@ -1,8 +1,8 @@
 import pytest
 
-from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.errors import CohortposeError, SheetError, StoreError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import LEDGER_COLUMNS, PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.ledger import check_ledger, count_statuses, derive_ledger, write_ledger

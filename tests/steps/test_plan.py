@@ -12,7 +12,7 @@ import pipeline_lib.steps.plan as subject
 from pipeline_lib.core.cohort import Video
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings_videos import InferenceSettings
+from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.plan import keep_planned, plan_shards, read_shards
@@ -277,7 +277,7 @@ import sys
 from pathlib import Path
 from pipeline_lib.core.cohort import Video
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings_videos import InferenceSettings
+from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.steps.plan import plan_shards
 
 folder, side = Path(sys.argv[1]), sys.argv[2]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.io.video import fingerprint_file
+from pipeline_lib.io.video.reader import fingerprint_file
 from pipeline_lib.steps import probe
 from pipeline_lib.steps.probe import run_probe
 from tests.video_corpus import encode, x264

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import PROBE_COLUMNS
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.stage_tables import read_table, write_table

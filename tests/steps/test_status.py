@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.status import format_status, show_status

@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline_lib.core.config import hash_settings, write_resolved_config
 from pipeline_lib.core.errors import ModelError, StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings_network import LocatingSettings
+from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.coarse_to_fine import load_pose_predictor
-from pipeline_lib.models.history import HistoryWriter
-from pipeline_lib.models.prediction import RuntimeOptions, load_predictor
-from pipeline_lib.steps.make_targets import run_make_targets
+from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
+from pipeline_lib.models.training.history import HistoryWriter
+from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.synthetic import BODYPARTS, draw_discs, tiny_config, write_tiny_labels
 
@@ -169,10 +169,10 @@ def test_a_killed_training_ends_as_if_undisturbed(kind, undisturbed, targets, tm
 _TRAIN = """
 import os, signal, sys
 from pathlib import Path
-from pipeline_lib.core.config import read_config
+from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings_network import LocatingSettings
-from pipeline_lib.models.history import HistoryWriter
+from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.steps.train import run_train
 
 write, last = HistoryWriter.on_train_epoch_end, int(sys.argv[3])
@@ -279,7 +279,7 @@ def test_a_finished_training_is_not_repeated(undisturbed, targets, tmp_path, mon
     results = link_targets(tmp_path / "results", targets())
     run_train(tiny_config(), results)
     monkeypatch.setattr(
-        "pipeline_lib.models.module.PoseTraining.training_step",
+        "pipeline_lib.models.training.module.PoseTraining.training_step",
         lambda *_: pytest.fail("trained again"),
     )
     run_train(tiny_config(), results)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline_lib.core.layout import Results
-from pipeline_lib.steps.make_targets import run_make_targets
+from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train
 from tests.models.synthetic import tiny_config, write_tiny_labels
 

@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline_lib.core.config import write_resolved_config
 from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import write_resolved_config
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.history import HistoryWriter
+from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.steps import train
-from pipeline_lib.steps.job_records import read_all_jobs
-from pipeline_lib.steps.make_targets import run_make_targets
+from pipeline_lib.steps.make_targets.run import run_make_targets
+from pipeline_lib.steps.provenance.jobs import read_all_jobs
 from pipeline_lib.steps.train import run_train
 from tests.models.synthetic import tiny_config, write_tiny_labels
 
@@ -42,7 +42,7 @@ SETTINGS = {
 _DRIVER = """
 import os, signal
 from pipeline_lib.cli import main
-from pipeline_lib.models.history import HistoryWriter
+from pipeline_lib.models.training.history import HistoryWriter
 
 keep, told = HistoryWriter.on_train_batch_end, os.environ.get("TOLD", "").split()
 
@@ -249,7 +249,8 @@ def test_told_in_the_last_epoch_it_may_end(make_run, monkeypatch):
 def test_before_its_time_is_over_a_slurm_job_is_requeued(make_run, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "pipeline_lib.models.checkpoints.requeue_slurm_job", lambda: asked.append(1) or True
+        "pipeline_lib.models.training.checkpoints.requeue_slurm_job",
+        lambda: asked.append(1) or True,
     )
     with monkeypatch.context() as context:
         stop_here(context, 2, signal.SIGUSR1)

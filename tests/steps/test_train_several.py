@@ -5,17 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline_lib.core.config import parse_config
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS
 from pipeline_lib.io.images import write_png
-from pipeline_lib.io.labels import Labels, write_labels
+from pipeline_lib.io.labels.table import Labels, write_labels
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.prediction import RuntimeOptions, load_predictor
-from pipeline_lib.steps.make_targets import run_make_targets
+from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
+from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train
 from tests.models.synthetic import TINY_BACKBONE
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import yaml
 
-from pipeline_lib.steps.demo import DemoSettings, write_demo
+from pipeline_lib.demo.write import DemoSettings, write_demo
 from tests.workflow.running import PROJECT, Run
 
 DEMO = DemoSettings(videos=3, frames=24, width=96, height=96, labelled_frames=12)

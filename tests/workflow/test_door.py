@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from pipeline_lib.core.config import read_config
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.steps.plan import read_shards
 from tests.workflow.running import REPOSITORY, identify
 from tests.workflow.test_whole_run import ALL_JOBS

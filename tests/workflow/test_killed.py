@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline_lib.io.poses import read_poses
+from pipeline_lib.io.poses.read import read_poses
 from tests.workflow.running import REPOSITORY, identify
 
 pytestmark = [pytest.mark.workflow]

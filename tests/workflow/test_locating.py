@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline_lib.io.poses import read_poses
+from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.models.card import read_card
 from tests.workflow.running import identify
 from tests.workflow.test_what_runs_again import SUMMARY

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline_lib.io.poses import read_poses
+from pipeline_lib.io.poses.read import read_poses
 from tests.workflow.running import Run
 
 pytestmark = [pytest.mark.workflow, pytest.mark.real]

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 from pipeline_lib.core.tables import TrackStatus
-from pipeline_lib.kernels.rendering_animal import BODYPARTS
-from pipeline_lib.steps.demo import DemoSettings, write_demo
-from pipeline_lib.steps.demo_tracks import describe_demo_tracks, measure_demo_tracks
+from pipeline_lib.demo.render.animal import BODYPARTS
+from pipeline_lib.demo.tracks import describe_demo_tracks, measure_demo_tracks
+from pipeline_lib.demo.write import DemoSettings, write_demo
 from tests.workflow.running import PROJECT, Run, identify, read_tsv
 
 pytestmark = [pytest.mark.workflow]

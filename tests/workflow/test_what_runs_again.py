@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline_lib.io.poses import read_poses
+from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.steps.plan import read_shards
 from tests.video_corpus import write_audio
 from tests.workflow.running import PROJECT, identify, read_tsv

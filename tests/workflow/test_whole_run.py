@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 import yaml
 
-from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings.run import Config
 from tests.workflow.running import identify, read_tsv
 
 pytestmark = [pytest.mark.workflow]

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.config import hash_settings, parse_config
+from pipeline_lib.core.settings.reading import hash_settings, parse_config
 from pipeline_lib.core.layout import Results
-from pipeline_lib.io.label_sources import label_inputs
-from pipeline_lib.steps.check import check_run
-from pipeline_lib.steps.crate import write_crate
-from pipeline_lib.steps.launch import ask_for_tasks, write_launcher
+from pipeline_lib.io.labels.detect import label_inputs
+from pipeline_lib.steps.preflight import check_run
+from pipeline_lib.steps.provenance.crate import write_crate
+from pipeline_lib.steps.srun_launcher import ask_for_tasks, write_launcher
 from pipeline_lib.steps.plan import plan_shards, read_shards
-from pipeline_lib.steps.provenance import complete_provenance, write_provenance
+from pipeline_lib.steps.provenance.run import complete_provenance, write_provenance
 
 # Where no environment brings `cohortpose`, the one beside this Snakemake is taken.
 shell.prefix(f'set -euo pipefail; export PATH="$PATH:{Path(sys.executable).parent}"; ')

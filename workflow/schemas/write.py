@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline_lib.core.config import nested_model
-from pipeline_lib.core.settings import Config
+from pipeline_lib.core.settings.reading import nested_model
+from pipeline_lib.core.settings.run import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "config" / "README.md"
@@ -22,7 +22,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 HEAD = """\
 # Configuration
 
-<!-- Written by `make documents` from the settings in pipeline_lib/core: edit them there. -->
+<!-- Written by `make documents` from the settings in pipeline_lib/core/settings: edit them there. -->
 
 A run is described by one YAML file, named with `--configfile` (by default `config/config.yaml`).
 Only `cohort` is needed; every other key has the default given below, and all settings in force
@@ -58,7 +58,7 @@ def describe_schema() -> str:
     schema = Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     text: str = yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=100)
-    return "# Written by `make documents` from the settings in pipeline_lib/core.\n" + text
+    return "# Written by `make documents` from the settings in pipeline_lib/core/settings.\n" + text
 
 
 def _describe(model: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""The settings of a run: one module for each subject, read and checked in one place."""

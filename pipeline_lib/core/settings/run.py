@@ -1,0 +1,142 @@
+"""All settings of a run; the sections of each subject are in the `settings_*` modules beside.
+
+They are the only place for each key, its type, its default and its meaning: ``config/README.md``
+and ``workflow/schemas/config.schema.yaml`` are written from them by ``make documents``; a test
+holds them to it.
+"""
+
+from typing import Any, Self
+
+from pydantic import Field
+
+from pipeline_lib.core.settings.base import Settings
+from pipeline_lib.core.settings.individuals import (
+    AssemblySettings,
+    IndividualSettings,
+    TrackingSettings,
+)
+from pipeline_lib.core.settings.network import (
+    PLACEMENT,
+    EvaluationSettings,
+    FrameSettings,
+    LabelSource,
+    LocatingSettings,
+    TargetSettings,
+    TrainingSettings,
+)
+from pipeline_lib.core.settings.videos import (
+    ExportSettings,
+    FilteringSettings,
+    InferenceSettings,
+    ReportSettings,
+)
+from pipeline_lib.core.skeleton import CENTRE, Skeleton
+
+_FINEST_STRIDE = 4
+
+
+class Config(Settings):
+    """A whole run. Paths are relative to the working directory (Snakemake's `--directory`)."""
+
+    cohort: str = Field(description="The cohort sheet (TSV), one row per video.")
+    results: str = Field("results", description="Folder that receives everything.")
+    skeleton: Skeleton = Skeleton()
+    individuals: IndividualSettings = IndividualSettings()
+    frames: FrameSettings = FrameSettings()
+    labels: tuple[LabelSource, ...] = ()
+    targets: TargetSettings = TargetSettings()
+    training: TrainingSettings = TrainingSettings()
+    locating: LocatingSettings = LocatingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    inference: InferenceSettings = InferenceSettings()
+    assembly: AssemblySettings = AssemblySettings()
+    tracking: TrackingSettings = TrackingSettings()
+    filtering: FilteringSettings = FilteringSettings()
+    exports: ExportSettings = ExportSettings()
+    report: ReportSettings = ReportSettings()
+
+    @property
+    def top_down(self) -> bool:
+        """Whether each of several animals is looked at in a window of its own."""
+        return self.individuals.max > 1 and self.individuals.method == "top-down"
+
+    @property
+    def uses_locator(self) -> bool:
+        """Whether there is a second network, which finds the animals."""
+        return self.locating.enabled or self.top_down
+
+    @property
+    def uses_affinity(self) -> bool:
+        """Whether keypoints are joined along part affinity fields."""
+        return self.individuals.max > 1 and not self.top_down
+
+    def what_targets_need(self) -> dict[str, Any]:
+        """Return the settings that targets depend on, those of `targets`."""
+        fields = set() if self.uses_affinity else {"part_affinity_width"}
+        return self.targets.model_dump(mode="json", exclude=fields)
+
+    def what_training_needs(self) -> dict[str, Any]:
+        """Return the settings that a network depends on: neither its name nor where it learns."""
+        weights = {
+            "part_affinity_weight": self.uses_affinity,
+            "identity_weight": self.individuals.identity,
+        }
+        unused = {name for name, used in weights.items() if not used}
+        return self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
+
+    def for_locator(self) -> Self:
+        """Return the settings of the network that finds the animal: whole frames, but small.
+
+        That of several animals knows their centres only. It draws them into cells as small as
+        there are, so that animals next to each other remain two.
+        """
+        own = self.locating.model_dump(include={"backbone", "weights", "epochs"}, exclude_none=True)
+        targets: dict[str, Any] = {"scale": self.locating.scale}
+        if self.top_down:
+            finer = _FINEST_STRIDE / self.targets.stride
+            targets |= {
+                "stride": _FINEST_STRIDE,
+                "sigma": self.targets.sigma * finer,
+                "pos_dist_thresh": self.targets.pos_dist_thresh * finer,
+            }
+        return self.model_copy(
+            update={
+                "skeleton": Skeleton(bodyparts=(CENTRE,)) if self.top_down else self.skeleton,
+                "targets": self.targets.model_copy(update=targets),
+                "training": self.training.model_copy(update={"crop": None, **own}),
+            }
+        )
+
+    def list_contradictions(self) -> list[str]:
+        """Return what is wrong between sections that are right by themselves, one line each."""
+        problems = []
+        if self.locating.enabled and self.individuals.max > 1 and not self.top_down:
+            problems.append(
+                "`locating.enabled`: a window shows one animal, but `individuals.max` is "
+                f"{self.individuals.max}: set `individuals.method: top-down`, which looks at a "
+                "window around each"
+            )
+        if not self.top_down:
+            return problems
+        if self.skeleton.unique_bodyparts:
+            problems.append(describe_unique_problem(self.skeleton.unique_bodyparts))
+        if self.individuals.identity:
+            problems.append(
+                "`individuals.identity`: is learned bottom-up only: set `individuals.method: "
+                "bottom-up`, or `individuals.identity` to false"
+            )
+        if self.training.crop is not None:
+            problems.append(
+                f"`training.crop`: {self.training.crop}, but top-down the network is trained on "
+                f"windows of `locating.window` ({self.locating.window}): leave it out"
+            )
+        return problems
+
+
+def describe_unique_problem(names: tuple[str, ...]) -> str:
+    """Say that unique bodyparts, of the config or of the labels, are not found top-down."""
+    return (
+        f"unique bodyparts ({', '.join(names)}) are no animal's, so that windows around animals do "
+        "not show them: set `individuals.method: bottom-up`, or leave them out of "
+        "`skeleton.bodyparts`"
+    )

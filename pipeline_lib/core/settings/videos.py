@@ -1,0 +1,154 @@
+"""Settings of what becomes of every video: poses, trajectories, files, report."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline_lib.core.settings.base import (
+    Fraction,
+    Name,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    Settings,
+    check_region,
+)
+
+
+class ClusterJobSettings(Settings):
+    """Dask workers that are jobs of a SLURM cluster."""
+
+    number: PositiveInt = Field(4, description="Most jobs at a time, each with one worker.")
+    cores: PositiveInt = Field(8, description="Cores of a job.")
+    gigabytes: PositiveFloat = Field(16.0, description="Memory of a job.")
+    minutes: PositiveInt = Field(
+        480, description="Time limit of a job; its worker leaves before, another one comes."
+    )
+    gpus: Annotated[int, Field(ge=0)] = Field(0, description="GPUs of a job.")
+    partition: str | None = Field(None, description="Partition; null: the site's default.")
+    account: str | None = Field(None, description="Account; null: the user's default.")
+    interface: str | None = Field(
+        None, description="Network between the nodes, e.g. `ib0`; null: Dask's choice."
+    )
+    directives: tuple[str, ...] = Field((), description="More options of `sbatch`.")
+
+
+class InferenceSettings(Settings):
+    """Predicting the poses of every video."""
+
+    runtime: Literal["auto", "openvino", "onnx", "torch"] = Field(
+        "auto",
+        description="`torch` (GPU), `openvino` or `onnx` (ONNX Runtime) on CPUs; `auto`: by what "
+        "the machine has, in this order.",
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Arithmetic of the network. `bfloat16` (OpenVINO, PyTorch) and `float16` "
+        "(PyTorch on a GPU) are faster and move keypoints by fractions of a pixel.",
+    )
+    compile: bool = Field(default=False, description="Compile the network (PyTorch on a GPU).")
+    batch_size: PositiveInt | None = Field(
+        None, description="Frames per forward pass; null: 1 on CPUs, 32 on GPUs."
+    )
+    crop: tuple[int, int, int, int] | None = Field(
+        None,
+        description="Region of every video to look at: x1, x2, y1, y2 in px (x2, y2 excluded). "
+        "Coordinates stay those of the whole frame.",
+    )
+    segment_frames: PositiveInt = Field(
+        2000, description="Most frames in a segment, the part of a video that a kill repeats."
+    )
+    cluster: str = Field(
+        "local",
+        description="`local`; `dask-cuda` (a worker per GPU of this node, needs that package); "
+        "`slurm` (a worker per job, needs dask-jobqueue); or the address of a Dask scheduler.",
+    )
+    cluster_jobs: ClusterJobSettings = ClusterJobSettings()
+    workers: PositiveInt | None = Field(
+        None, description="Local Dask workers; null: one per GPU, else one per core."
+    )
+    threads_per_worker: PositiveInt | None = Field(
+        None, description="Threads of the network in a worker; null: cores over workers."
+    )
+    decoders: PositiveInt | None = Field(
+        None,
+        description="Segments that a worker decodes at once; null: 1 on CPUs, on a GPU its share "
+        "of the cores, at most 8.",
+    )
+    worker_gigabytes: PositiveFloat | None = Field(
+        None, description="A local worker that needs more memory is restarted; null: no limit."
+    )
+    attempts: PositiveInt = Field(
+        3, description="How often a segment is tried whose worker dies, before its video failed."
+    )
+    shard_videos: PositiveInt = Field(64, description="Most videos in one shard (one job).")
+    shard_gigabytes: PositiveFloat = Field(16.0, description="Most video data in one shard.")
+    max_failed_fraction: Fraction = Field(
+        0.5, description="The run fails when a larger share of the videos ended badly."
+    )
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        check_region(self.crop)
+        return self
+
+    def what_matters(self) -> dict[str, Any]:
+        """Return what poses depend on: not where, in what order or how fast they are made."""
+        return self.model_dump(mode="json", include={"crop", "precision"})
+
+
+class FilteringSettings(Settings):
+    """Cleaning trajectories, in this order: gate, interpolate, smooth."""
+
+    pcutoff: Fraction = Field(0.4, description="Keypoints below this confidence become gaps.")
+    max_gap: Annotated[int, Field(ge=0)] = Field(
+        5, description="Longest gap in frames that is interpolated; 0: none."
+    )
+    method: Literal["median", "savitzky-golay", "none"] = Field(
+        "median", description="Smoothing over time."
+    )
+    window: PositiveInt = Field(5, description="Frames in the smoothing window (odd).")
+    order: Annotated[int, Field(ge=0)] = Field(2, description="Savitzky-Golay polynomial order.")
+
+    @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        if self.window % 2 == 0:
+            raise ValueError(f"window ({self.window}) must be odd")
+        if self.method == "savitzky-golay" and self.order >= self.window:
+            raise ValueError(f"order ({self.order}) must be below window ({self.window})")
+        return self
+
+
+class ExportSettings(Settings):
+    """Files for other tools."""
+
+    formats: tuple[Literal["h5", "csv", "slp", "analysis", "nwb"], ...] = Field(
+        ("h5", "csv"),
+        description="`h5` and `csv`: DeepLabCut's tables; `slp`: SLEAP project; `analysis`: SLEAP "
+        "analysis file (`VIDEO.analysis.h5`); `nwb`: Neurodata Without Borders with ndx-pose.",
+    )
+    source: Literal["filtered", "raw"] = Field(
+        "filtered",
+        description="Which poses to export: `filtered`, or `raw`, as they were before (several "
+        "individuals: as tracking left them).",
+    )
+    scorer: Name = Field(
+        "cohortpose",
+        description="Who found the poses, as the files name it: first level of DeepLabCut's "
+        "column header.",
+    )
+
+    @property
+    def linked(self) -> bool:
+        """Whether a format says where the video is and what joins bodyparts; poses do not."""
+        return not {"slp", "analysis", "nwb"}.isdisjoint(self.formats)
+
+
+class ReportSettings(Settings):
+    """The page that people look at first."""
+
+    title: str = Field("cohortpose report", description="Heading of the page.")
+    sample_frames: Annotated[int, Field(ge=0)] = Field(
+        6, description="Labelled frames shown with predicted and labelled keypoints."
+    )
+    seed: Seed = Field(0, description="Seed of the choice of sample frames.")

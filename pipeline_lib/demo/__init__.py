@@ -1,0 +1,1 @@
+"""The rendered demo cohort, with exact truth."""

@@ -1,0 +1,196 @@
+"""What the demo cohort is made of, and the tables and settings that describe it."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import cv2
+from pydantic import Field, model_validator
+
+from pipeline_lib.core.settings.base import PositiveInt, Settings
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.demo.project import PROJECT
+from pipeline_lib.demo.render.animal import BODYPARTS, EDGES, SYMMETRIES
+from pipeline_lib.demo.render.camera import PinholeCamera
+
+# Share of the recordings that have labels; the others test how a model generalises.
+_LABELLED_SHARE = 0.6
+
+# Epochs of the training: affinity fields take longer to learn than score maps.
+_EPOCHS, _EPOCHS_OF_SEVERAL = 32, 48
+
+_CONFIG = """\
+# The demo cohort, set for a short run on a laptop's CPU. Paths are relative to this folder.
+cohort: cohort.tsv
+results: results
+
+skeleton:
+  bodyparts: [{bodyparts}]
+  edges:
+{edges}
+  symmetries:
+{symmetries}
+{individuals}
+labels:
+  - path: {project}
+
+targets:
+  stride: 4
+  sigma: 5.0
+  pos_dist_thresh: 11.0
+{affinity}
+training:
+  epochs: {epochs}
+  batch_size: 4
+  augmentation:
+    rotation: 180
+    mirror: true
+
+report:
+  title: Demo cohort
+"""
+
+
+class DemoSettings(Settings):
+    """What the demo cohort is made of. The same settings give the same pixels and truth."""
+
+    videos: PositiveInt = Field(8, description="Good recordings, each of another arena and animal.")
+    frames: PositiveInt = Field(150, description="Frames per video.")
+    individuals: PositiveInt = Field(1, description="Animals in each recording.")
+    cameras: PositiveInt = Field(1, description="Cameras that film each recording at once.")
+    width: Annotated[int, Field(ge=64, multiple_of=2)] = Field(256, description="In px.")
+    height: Annotated[int, Field(ge=64, multiple_of=2)] = Field(256, description="In px.")
+    fps: Annotated[int, Field(ge=10)] = Field(30, description="Frames per second.")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Decides everything random.")
+    labelled_frames: PositiveInt = Field(
+        70, description="Labelled frames, spread over three in five recordings and all cameras."
+    )
+    damaged: bool = Field(default=True, description="Add a video whose copy was interrupted.")
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        most = self.labelled_recordings * self.cameras * self.frames
+        if self.labelled_frames > most:
+            raise ValueError(
+                f"labelled_frames ({self.labelled_frames}) must be at most {most}: "
+                f"{self.labelled_recordings * self.cameras} labelled videos of {self.frames} frames"
+            )
+        return self
+
+    @property
+    def labelled_recordings(self) -> int:
+        """How many recordings have labels: the first ones."""
+        return max(1, round(self.videos * _LABELLED_SHARE))
+
+    @property
+    def individual_names(self) -> tuple[str, ...]:
+        """Names in labels and truth."""
+        if self.individuals == 1:
+            return (SINGLE_INDIVIDUAL,)
+        return tuple(f"mouse{number}" for number in range(1, self.individuals + 1))
+
+
+@dataclass(frozen=True)
+class DemoVideo:
+    """One video of the sheet.
+
+    Attributes
+    ----------
+    video, session
+        Names; the session is empty where there is one camera.
+    recording, camera
+        Numbers from 0.
+    """
+
+    video: str
+    recording: int
+    camera: int
+    session: str
+
+    @property
+    def path(self) -> str:
+        """Relative to the demo's folder."""
+        return f"videos/{self.video}.mp4"
+
+
+def list_videos(settings: DemoSettings) -> list[DemoVideo]:
+    """Return the rows of the sheet, a damaged video last."""
+    entries = []
+    for recording in range(settings.videos + settings.damaged):
+        bad = "-damaged" if recording == settings.videos else ""
+        if settings.cameras == 1:
+            entries.append(DemoVideo(f"mouse-{recording + 1:02d}{bad}", recording, 0, ""))
+            continue
+        session = f"session-{recording + 1:02d}{bad}"
+        entries += [
+            DemoVideo(f"{session}_camera-{camera}", recording, camera, session)
+            for camera in range(1 if bad else settings.cameras)
+        ]
+    return entries
+
+
+def describe_cohort(entries: Sequence[DemoVideo], settings: DemoSettings) -> str:
+    """Return the cohort sheet."""
+    columns = ["video", "path", "group", "sex", "dose"]
+    if settings.cameras > 1:
+        columns[2:2] = ["session", "camera", "calibration"]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, delimiter="\t", lineterminator="\n")
+    writer.writeheader()
+    for entry in entries:
+        treated = entry.recording % 2
+        row = {
+            "video": entry.video,
+            "path": entry.path,
+            "group": "treated" if treated else "control",
+            "sex": "female" if entry.recording // 2 % 2 else "male",
+            "dose": "10" if treated else "0",
+        }
+        if settings.cameras > 1:
+            good = entry.recording < settings.videos
+            row["session"], row["camera"] = entry.session, f"camera-{entry.camera}"
+            row["calibration"] = f"calibration/{entry.session}.toml" if good else ""
+        writer.writerow(row)
+    return buffer.getvalue()
+
+
+def describe_config(settings: DemoSettings) -> str:
+    """Return the config that runs the cohort."""
+    several = settings.individuals > 1
+    return _CONFIG.format(
+        bodyparts=", ".join(BODYPARTS),
+        edges="\n".join(f"    - [{first}, {second}]" for first, second in EDGES),
+        symmetries="\n".join(f"    - [{first}, {second}]" for first, second in SYMMETRIES),
+        individuals=f"\nindividuals:\n  max: {settings.individuals}\n" if several else "",
+        project=PROJECT,
+        affinity="  part_affinity_width: 6.0\n" if several else "",
+        epochs=_EPOCHS_OF_SEVERAL if several else _EPOCHS,
+    )
+
+
+def describe_calibration(cameras: Sequence[PinholeCamera]) -> str:
+    """Return the calibration of one session as TOML, in the layout of Anipose.
+
+    One table per camera, ``cam_0`` onwards: ``name`` as in the sheet's column ``camera``;
+    ``size`` (width, height); ``matrix``, the intrinsic matrix in px with (0, 0) the centre of the
+    top-left pixel; ``distortions`` (k1, k2, p1, p2, k3; zeros); ``rotation``, a Rodrigues vector,
+    and ``translation`` in mm, from the world to the camera's axes (x right, y down, z forward).
+    The world's origin is the middle of the arena's floor, z is up.
+    """
+    lines = []
+    for index, camera in enumerate(cameras):
+        rotation = cv2.Rodrigues(camera.rotation)[0].ravel()
+        lines += [
+            f"[cam_{index}]",
+            f'name = "camera-{index}"',
+            f"size = [{camera.width}, {camera.height}]",
+            f"matrix = {camera.matrix.tolist()}",
+            "distortions = [0.0, 0.0, 0.0, 0.0, 0.0]",
+            f"rotation = {rotation.tolist()}",
+            f"translation = {camera.translation.tolist()}",
+            "",
+        ]
+    lines += ["[metadata]", 'units = "mm"', "error = 0.0", ""]
+    return "\n".join(lines)

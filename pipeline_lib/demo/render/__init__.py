@@ -1,0 +1,1 @@
+"""Drawing of the demo's animals, arena and camera."""

@@ -1,0 +1,174 @@
+"""How well the animals of the demo were followed, and how hard they made it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from pipeline_lib.core.layout import Results
+from pipeline_lib.demo.encounters import Encounters, count_encounters
+from pipeline_lib.demo.truth import (
+    ErrorSummary,
+    VideoTruth,
+    align_positions,
+    list_truths,
+    read_truth,
+    summarise_distances,
+)
+from pipeline_lib.io.poses.read import read_poses
+from pipeline_lib.kernels.metrics.keypoints import keypoint_distance, median_error
+from pipeline_lib.kernels.metrics.tracks import TrackMetrics, measure_tracks
+
+_MIDLINE = ("snout", "neck", "back", "tail_base")
+# A track is an animal's where its visible bodyparts are nearer than this share of a body length.
+_NEAR = 0.25
+
+
+@dataclass(frozen=True)
+class TrackError:
+    """Agreement of the tracks of all good videos with the truth.
+
+    Attributes
+    ----------
+    animals
+        True animals with a visible bodypart, in all frames together.
+    identity_switches, mota, idf1
+        As `pipeline_lib.kernels.metrics.tracks.TrackMetrics`, over all videos.
+    error
+        Distances if each track stays with one animal throughout its video.
+    """
+
+    animals: int
+    identity_switches: int
+    mota: float
+    idf1: float
+    error: ErrorSummary
+
+
+@dataclass(frozen=True)
+class DemoEncounters:
+    """How the animals of a demo meet.
+
+    Attributes
+    ----------
+    encounters
+        Over all good videos.
+    hidden
+        Share of the bodyparts that are hidden, by another animal or else, or outside the image.
+    """
+
+    encounters: Encounters
+    hidden: float
+
+
+def measure_demo_tracks(folder: Path, results: Results, model: str) -> TrackError:
+    """Compare the tracks of a demo cohort with its truth.
+
+    Parameters
+    ----------
+    folder
+        Demo folder.
+    results
+        Results of a run on it.
+    model
+        Name of the model.
+
+    Raises
+    ------
+    StoreError
+        If there is no truth, or a good video has no tracks, or some of other frames or
+        bodyparts.
+    """
+    metrics: list[TrackMetrics] = []
+    distances: list[NDArray[np.float64]] = []
+    for path in list_truths(folder):
+        truth, tracked = read_truth(path), results.tracked(model, path.stem)
+        predicted = align_positions(tracked, read_poses(tracked), truth)
+        visible = np.where(truth.visible[..., None], truth.position, np.nan)
+        near = _NEAR * _measure_length(truth)
+        metrics.append(measure_tracks(predicted, visible, max_distance=near))
+        kept = _keep_identity(predicted, visible, near)
+        distances.append(keypoint_distance(kept, truth.position)[truth.visible])
+    return _add_up(metrics, summarise_distances(distances))
+
+
+def measure_encounters(folder: Path) -> DemoEncounters:
+    """Count how the animals of a demo cohort meet, in its truth.
+
+    Raises
+    ------
+    StoreError
+        If there is no truth.
+    """
+    encounters = Encounters(0, 0, 0)
+    hidden = total = 0
+    for path in list_truths(folder):
+        truth = read_truth(path)
+        encounters += count_encounters(_take_midlines(truth))
+        hidden += int((~truth.visible).sum())
+        total += truth.visible.size
+    return DemoEncounters(encounters, hidden / total)
+
+
+def describe_demo_tracks(folder: Path, results: Results, model: str) -> list[str]:
+    """Return what `measure_encounters` and `measure_demo_tracks` find, a line each, for people."""
+    met, tracks = measure_encounters(folder), measure_demo_tracks(folder, results, model)
+    error = tracks.error
+    truth = (
+        f"In the truth: two animals come within a body length {met.encounters.close} times, touch "
+        f"or cross {met.encounters.crossings} times ({met.encounters.crossing_frames} frames); "
+        f"{met.hidden:.1%} of the keypoints are hidden"
+    )
+    agreement = (
+        f"Tracks against the truth: {tracks.identity_switches} ID switches, IDF1 "
+        f"{tracks.idf1:.3f}, MOTA {tracks.mota:.3f} over {tracks.animals} animals in all frames"
+    )
+    kept = (
+        f"Error of the tracks, identity kept: median {error.median:.2f} px, mean "
+        f"{error.mean:.2f} px over {error.visible} visible keypoints, {error.missed} not found"
+    )
+    return [truth, agreement, kept]
+
+
+def _keep_identity(
+    predicted: NDArray[np.float64], visible: NDArray[np.float64], near: float
+) -> NDArray[np.float64]:
+    """Return for each true animal the track that is nearest to it over the whole video."""
+    kept = np.full_like(visible, np.nan)
+    wanted = np.isfinite(visible).all(axis=-1)
+    cost = np.zeros((predicted.shape[1], visible.shape[1]))
+    for track in range(len(cost)):
+        gaps = keypoint_distance(predicted[:, track, None], visible)
+        # What is missing, or at another animal, costs the same however far that is.
+        capped = np.where(np.isfinite(gaps), np.minimum(gaps, near), near)
+        cost[track] = np.where(wanted, capped, 0.0).sum(axis=(0, 2))
+    tracks, animals = linear_sum_assignment(cost)
+    kept[:, animals] = predicted[:, tracks]
+    return kept
+
+
+def _add_up(metrics: Sequence[TrackMetrics], error: ErrorSummary) -> TrackError:
+    animals = sum(video.truths for video in metrics)
+    predictions = sum(video.predictions for video in metrics)
+    switches = sum(video.identity_switches for video in metrics)
+    wrong = sum(video.misses + video.false_positives for video in metrics) + switches
+    right = sum(video.id_recall * video.truths for video in metrics if video.truths)
+    return TrackError(
+        animals=animals,
+        identity_switches=switches,
+        mota=1.0 - wrong / animals if animals else float("nan"),
+        idf1=2.0 * right / (animals + predictions) if animals + predictions else float("nan"),
+        error=error,
+    )
+
+
+def _measure_length(truth: VideoTruth) -> float:
+    pieces = np.diff(_take_midlines(truth), axis=2)
+    return median_error(np.linalg.norm(pieces, axis=-1).sum(axis=2))
+
+
+def _take_midlines(truth: VideoTruth) -> NDArray[np.float64]:
+    return truth.position[:, :, [truth.bodyparts.index(name) for name in _MIDLINE]]

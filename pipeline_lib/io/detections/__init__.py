@@ -1,0 +1,1 @@
+"""Readers of other tools' detections: keypoints before they are assembled into individuals."""

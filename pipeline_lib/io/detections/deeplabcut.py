@@ -1,0 +1,202 @@
+"""Detections of DeepLabCut with several animals: ``*_full.pickle`` of `analyze_videos`.
+
+The file is a dictionary: ``metadata``, and for each frame (``frame000`` and so on) the peaks of
+each bodypart, ``coordinates`` and ``confidence``, and ``costs``, the affinities of all pairs of
+peaks along each edge. DeepLabCut 3 writes ``costs: None`` and individuals that it has already
+assembled: peak n of every bodypart is then of individual n.
+
+The layout was learned from DeepLabCut's source (versions 2.2 to 3).
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.detections.deeplabcut_layout import (
+    Frame,
+    Layout,
+    LayoutError,
+    number_frames,
+    read_frame,
+    read_metadata,
+)
+from pipeline_lib.io.detections.restricted_pickle import load_pickle
+
+_METADATA = "metadata"
+# What reading something else as numbers, lists and dictionaries raises.
+_NOT_AS_EXPECTED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+_ENDING = "_full.pickle"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DeepLabCutDetections:
+    """Peaks of every frame and their affinities, padded to arrays.
+
+    Attributes
+    ----------
+    position
+        Shape (frame, keypoint, peak, 2), float32, x and y in px of the (cropped) video; NaN
+        where there is no peak.
+    confidence
+        Shape (frame, keypoint, peak), float32; NaN where there is no peak.
+    affinity
+        Shape (frame, edge, peak of the first, peak of the second), float32, DeepLabCut's ``m1``;
+        NaN where either peak is missing or the file has none.
+    edges
+        Pairs of places among the bodyparts, those that DeepLabCut assembles with.
+    bodyparts
+        Names along the keypoint axis.
+    unique
+        Places of unique bodyparts among them.
+    frame
+        Shape (frame,), int64: number of each frame, without gaps; frames that the file does not
+        have are empty.
+    images
+        Names of the frames where they are images; None for a video.
+    fps
+        Of the video, from ``*_meta.pickle`` beside the file; None if that is not known.
+    assembled
+        True if the peak axis is that of individuals already. Else it is best first.
+    """
+
+    position: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    affinity: NDArray[np.float32]
+    edges: tuple[tuple[int, int], ...]
+    bodyparts: tuple[str, ...]
+    unique: tuple[int, ...]
+    frame: NDArray[np.int64]
+    images: tuple[str, ...] | None
+    fps: float | None
+    assembled: bool
+
+
+def read_detections(path: Path, *, most_peaks: int = 16) -> DeepLabCutDetections:
+    """Read the detections of one video.
+
+    Nothing of the file is run: see `pipeline_lib.io.detections.restricted_pickle`.
+
+    Parameters
+    ----------
+    path
+        ``*_full.pickle`` of ``analyze_videos``.
+    most_peaks
+        How many peaks of a bodypart are kept in a frame, those of the highest confidence. Memory
+        grows with its square; frames rarely have so many.
+
+    Returns
+    -------
+    DeepLabCutDetections
+        Unique bodyparts are those that no edge of DeepLabCut's whole graph touches, if there is
+        a graph: it joins all bodyparts of animals.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, no such pickle or damaged, names any class but NumPy's arrays and
+        containers, or is laid out differently; a shelf (``use_shelve=True``) is not read.
+    """
+    _refuse_shelf(path)
+    content = load_pickle(path)
+    if not isinstance(content, dict) or not isinstance(content.get(_METADATA), dict):
+        raise StoreError(
+            f"{path}: expected a dictionary with `{_METADATA}` and one entry for each frame, as "
+            "DeepLabCut's analyze_videos writes; found another layout"
+        )
+    keys = [key for key in content if key != _METADATA]
+    where = f"`{_METADATA}`"
+    try:
+        layout = read_metadata(content[_METADATA])
+        number, images, count = number_frames(keys, layout.frames)
+        frames = {}
+        for key in keys:
+            where = f"`{key}`"
+            frames[number[key]] = read_frame(content[key], layout)
+    except LayoutError as error:
+        raise StoreError(f"{path}: {where} is not as DeepLabCut writes it: {error}") from None
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
+        raise StoreError(
+            f"{path}: {where} is not as DeepLabCut writes it ({type(error).__name__}: {error})"
+        ) from None
+    arrays = _pad(frames, count, layout, most_peaks)
+    return DeepLabCutDetections(
+        *arrays,
+        edges=tuple(layout.edges.values()),
+        bodyparts=layout.bodyparts,
+        unique=layout.unique,
+        frame=np.arange(count),
+        images=images,
+        fps=_read_fps(path),
+        assembled=any(frame.assembled for frame in frames.values()),
+    )
+
+
+def _refuse_shelf(path: Path) -> None:
+    shelf = [path.with_name(path.name + ending) for ending in (".db", ".dat", ".dir")]
+    if not path.is_file() and any(file.is_file() for file in shelf):
+        raise StoreError(
+            f"{path}: written as a shelf, which is not read; run analyze_videos with "
+            "use_shelve=False"
+        )
+
+
+def _pad(
+    frames: dict[int, Frame], count: int, layout: Layout, most: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Put the frames into arrays: position, confidence and affinity."""
+    longest = max(
+        (len(values) for frame in frames.values() for values in frame.confidence), default=0
+    )
+    peaks, keypoints = min(longest, most), len(layout.bodyparts)
+    position = np.full((count, keypoints, peaks, 2), np.nan, np.float32)
+    confidence = np.full((count, keypoints, peaks), np.nan, np.float32)
+    affinity = np.full((count, len(layout.edges), peaks, peaks), np.nan, np.float32)
+    for number, frame in frames.items():
+        order = []
+        for values in frame.confidence:
+            best = np.arange(len(values))
+            if not frame.assembled:
+                best = np.argsort(-values, kind="stable")  # NaN last
+            order.append(best[:peaks])
+        for keypoint, best in enumerate(order):
+            position[number, keypoint, : len(best)] = frame.position[keypoint][best]
+            confidence[number, keypoint, : len(best)] = frame.confidence[keypoint][best]
+        for edge, (place, (a, b)) in enumerate(layout.edges.items()):
+            if place in frame.affinity:
+                matrix = frame.affinity[place][np.ix_(order[a], order[b])]
+                affinity[number, edge, : len(order[a]), : len(order[b])] = matrix
+    return position, confidence, affinity
+
+
+def _read_fps(path: Path) -> float | None:
+    """Read the frames per second from the file that DeepLabCut writes beside the detections."""
+    if not path.name.endswith(_ENDING):
+        return None
+    beside = path.with_name(path.name.removesuffix(_ENDING) + "_meta.pickle")
+    if not beside.is_file():
+        return None
+    try:
+        fps = float(load_pickle(beside)["data"]["fps"])
+    except (StoreError, KeyError, TypeError, ValueError) as error:
+        _log.warning("%s: frames per second are not known: %s", beside, error)
+        return None
+    return fps if fps > 0 and np.isfinite(fps) else None

@@ -1,0 +1,179 @@
+"""SLEAP's project files (``.slp``) with predicted instances, as SLEAP and sleap-io open them.
+
+What describes the project is written by sleap-io. The rows of frames, instances and points are
+appended to sleap-io's own empty tables block by block, because its objects, one per animal and
+frame and one per point, would be larger than the poses a hundred times.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.io.exports.sleap_convention import PIXEL_OFFSET, find_instances
+from pipeline_lib.io.exports.source import ExportSource
+from pipeline_lib.io.publish import publish_file
+
+if TYPE_CHECKING:
+    import h5py
+    import sleap_io
+
+# sleap-io and h5py are imported where they are used: they take longer to load than all that an
+# export takes whose files are there already.
+
+# An instance that the network found, not a user.
+_PREDICTED = 1
+_TABLES = ("frames", "instances", "pred_points")
+_CHUNK_ROWS = 2**12
+
+
+def write_sleap_predictions(path: Path, source: ExportSource) -> None:
+    """Publish the poses of one video as a SLEAP project of predictions.
+
+    There is one predicted instance for each individual and frame with at least one keypoint, on
+    the track of the individual's name if it was tracked. A keypoint that was not found has no
+    coordinates and keeps its score. Unique bodyparts are nodes of the one skeleton, and those
+    that were found are an instance of their own. The same poses give the same bytes. Memory is
+    one block of frames, however long the video is.
+
+    Parameters
+    ----------
+    path
+        The project; its suffix is ``.slp``.
+    source
+        Poses of the video and what SLEAP asks for besides.
+
+    Raises
+    ------
+    StoreError
+        If the poses are missing or damaged.
+    """
+    import h5py  # noqa: PLC0415
+    import sleap_io  # noqa: PLC0415
+
+    with publish_file(path) as part:
+        sleap_io.save_slp(_describe_project(source), str(part), verbose=False)
+        with h5py.File(part, "r+") as file:
+            _order_symmetries(file, len(source.edges))
+            tables = {name: _open_table(file, name) for name in _TABLES}
+            start = 0
+            for block in source.read_blocks():
+                _append(tables, block, start, tracked=bool(source.tracks))
+                start += len(block.time)
+
+
+def describe_video(source: ExportSource) -> dict[str, Any]:
+    """Return what SLEAP records of a video file: how to open it, and its shape."""
+    return {
+        "type": "MediaVideo",
+        "filename": source.video.as_posix(),
+        "shape": [source.frames, source.height, source.width, 3],
+        "grayscale": False,
+        "bgr": True,
+        "dataset": "",
+        "input_format": "",
+        "fps": source.fps,
+    }
+
+
+def _describe_project(source: ExportSource) -> "sleap_io.Labels":
+    import sleap_io  # noqa: PLC0415
+
+    names = source.head.bodyparts
+    skeleton = sleap_io.Skeleton(nodes=list(names), edges=list(source.edges), name="skeleton")
+    for first, second in source.symmetries:
+        skeleton.add_symmetry(names[first], names[second])
+    video = sleap_io.Video(
+        filename=source.video.as_posix(),
+        backend_metadata=describe_video(source),
+        open_backend=False,
+    )
+    return sleap_io.Labels(
+        videos=[video],
+        skeletons=[skeleton],
+        tracks=[sleap_io.Track(name) for name in source.tracks],
+        provenance={"scorer": source.scorer, "key": source.key},
+    )
+
+
+def _order_symmetries(file: "h5py.File", edges: int) -> None:
+    """Name the lower of two symmetric nodes first; sleap-io holds both in a set, without order."""
+    attributes = file["metadata"].attrs
+    described = json.loads(attributes["json"])
+    for skeleton in described["skeletons"]:
+        # Edges come first.
+        for link in skeleton["links"][edges:]:
+            link["source"], link["target"] = sorted((link["source"], link["target"]))
+    attributes["json"] = np.bytes_(json.dumps(described, separators=(",", ":")))
+
+
+def _open_table(file: "h5py.File", name: str) -> "h5py.Dataset":
+    """Replace an empty table of sleap-io's by one that grows."""
+    columns = file[name].dtype
+    del file[name]
+    return file.create_dataset(
+        name,
+        shape=(0,),
+        maxshape=(None,),
+        dtype=columns,
+        chunks=(_CHUNK_ROWS,),
+        shuffle=True,
+        compression="gzip",
+        compression_opts=1,
+    )
+
+
+def _append(tables: dict[str, "h5py.Dataset"], poses: Poses, start: int, *, tracked: bool) -> None:
+    found = find_instances(poses)
+    time, animal = np.nonzero(found.present)
+    shown, first, count = np.unique(time, return_index=True, return_counts=True)
+    keypoints = len(poses.bodyparts)
+    frames, instances = (len(tables[name]) for name in ("frames", "instances"))
+    instance = instances + np.arange(len(time))
+    _extend(
+        tables["frames"],
+        frame_id=frames + np.arange(len(shown)),
+        video=0,
+        frame_idx=start + shown,
+        instance_id_start=instances + first,
+        instance_id_end=instances + first + count,
+    )
+    _extend(
+        tables["instances"],
+        instance_id=instance,
+        instance_type=_PREDICTED,
+        frame_id=frames + np.searchsorted(shown, time),
+        skeleton=0,
+        track=animal if tracked else np.full(len(time), -1),
+        from_predicted=-1,
+        score=found.score[time, animal],
+        point_id_start=instance * keypoints,
+        point_id_end=(instance + 1) * keypoints,
+        # SLEAP has no score that says that there is none.
+        tracking_score=np.nan_to_num(found.tracking_score[time, animal], nan=0.0),
+    )
+    # From (time, space, keypoint, individual) to (instance, space, keypoint).
+    position = poses.position.transpose(0, 3, 1, 2)[time, animal] - np.float32(PIXEL_OFFSET)
+    known = ~np.isnan(position).any(axis=1, keepdims=True)
+    position = np.where(known, position, np.float32(np.nan))
+    _extend(
+        tables["pred_points"],
+        x=position[:, 0].ravel(),
+        y=position[:, 1].ravel(),
+        visible=known.ravel(),
+        complete=False,
+        score=poses.confidence.transpose(0, 2, 1)[time, animal].ravel(),
+    )
+
+
+def _extend(table: "h5py.Dataset", **columns: NDArray[Any] | float) -> None:
+    """Append rows; a column that is a number is the same in all of them."""
+    count = max(len(values) for values in columns.values() if isinstance(values, np.ndarray))
+    rows = np.zeros(count, table.dtype)
+    for name, values in columns.items():
+        rows[name] = values
+    table.resize(len(table) + count, axis=0)
+    table[len(table) - count :] = rows

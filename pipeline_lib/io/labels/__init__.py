@@ -1,0 +1,1 @@
+"""Readers of labelled projects, and the table that labels are stored in."""

@@ -1,0 +1,162 @@
+"""Opening a SLEAP file (``.slp``, ``.pkg.slp``): its labelled animals and skeleton.
+
+Everything that knows sleap-io is here and in `label_sleap_videos`; what leaves them is ours.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.exports.sleap_convention import PIXEL_OFFSET
+from pipeline_lib.io.labels.sleap_videos import SleapVideo, find_corner, name_videos
+
+if TYPE_CHECKING:
+    import sleap_io
+
+
+@dataclass(frozen=True)
+class SleapAnimal:
+    """One instance.
+
+    Attributes
+    ----------
+    track
+        Name of its track; empty where it has none.
+    bodyparts
+        Names along the first axis of `position`.
+    position
+        Shape (bodypart, 2), float64, x and y in px, pixel centres at integers. NaN: not visible.
+    """
+
+    track: str
+    bodyparts: tuple[str, ...]
+    position: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SleapFrame:
+    """One labelled frame: number of its video in the file, frame (0-based), and its animals."""
+
+    video: int
+    frame: int
+    animals: tuple[SleapAnimal, ...]
+
+
+@dataclass(frozen=True)
+class SleapFile:
+    """What a SLEAP file says.
+
+    Attributes
+    ----------
+    path
+        The file.
+    skeleton
+        Nodes, edges and symmetries of all of its skeletons together.
+    frames
+        Labelled frames in the file's order; one without animals was marked as such by a user.
+    videos
+        All videos, labelled or not, as `SleapFrame.video` counts them.
+    unused
+        Predicted instances that were left out.
+    """
+
+    path: Path
+    skeleton: Skeleton
+    frames: tuple[SleapFrame, ...]
+    videos: tuple[SleapVideo, ...]
+    unused: int
+
+
+def open_sleap_file(path: Path, *, predicted: bool = False) -> SleapFile:
+    """Read a SLEAP file, but no frame of a video.
+
+    Parameters
+    ----------
+    path
+        ``.slp`` or ``.pkg.slp``.
+    predicted
+        Take predicted instances, too, where no user instance was made from them or has their
+        track.
+
+    Raises
+    ------
+    LabelError
+        If it cannot be read, or its skeletons contradict each other.
+    """
+    if not path.is_file():
+        raise LabelError(str(path), ["no such file"])
+    # Its imports take a second, which readers of other formats need not wait for.
+    import sleap_io  # noqa: PLC0415
+
+    try:
+        labels = sleap_io.load_slp(str(path), open_videos=False)
+    # Files that are none, or damaged, fail inside HDF5, JSON or NumPy in many ways.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise LabelError(str(path), [f"is not readable as a SLEAP file: {reason}"]) from error
+    numbers = {id(video): number for number, video in enumerate(labels.videos)}
+    frames, unused = [], 0
+    for one in labels.labeled_frames:
+        chosen = _choose_instances(one, predicted=predicted)
+        unused += len(one.predicted_instances) - sum(
+            isinstance(instance, sleap_io.PredictedInstance) for instance in chosen
+        )
+        animals = tuple(_read_animals(chosen, find_corner(path, one.video)))
+        if animals or one.is_negative:
+            frames.append(SleapFrame(numbers[id(one.video)], int(one.frame_idx), animals))
+    return SleapFile(
+        path=path,
+        skeleton=_read_skeleton(path, labels.skeletons),
+        frames=tuple(frames),
+        videos=tuple(name_videos(path, labels.videos)),
+        unused=unused,
+    )
+
+
+def _choose_instances(
+    frame: "sleap_io.LabeledFrame", *, predicted: bool
+) -> list["sleap_io.Instance"]:
+    """Return each animal of a frame once: as a user labelled it, else as it was predicted."""
+    users = list(frame.user_instances)
+    if not predicted:
+        return users
+    corrected = {id(one.from_predicted) for one in users if one.from_predicted is not None}
+    tracks = {id(one.track) for one in users if one.track is not None}
+    return users + [
+        one
+        for one in frame.predicted_instances
+        if id(one) not in corrected and (one.track is None or id(one.track) not in tracks)
+    ]
+
+
+def _read_animals(
+    instances: Sequence["sleap_io.Instance"], corner: tuple[int, int]
+) -> Iterator[SleapAnimal]:
+    for instance in instances:
+        position = np.asarray(instance.numpy(), dtype=np.float64) + PIXEL_OFFSET + corner
+        # An instance without a point is one that was begun, or emptied.
+        if not np.isnan(position).all():
+            track = instance.track.name if instance.track is not None else ""
+            yield SleapAnimal(str(track), tuple(instance.skeleton.node_names), position)
+
+
+def _read_skeleton(path: Path, skeletons: Sequence["sleap_io.Skeleton"]) -> Skeleton:
+    bodyparts = tuple(dict.fromkeys(name for one in skeletons for name in one.node_names))
+    edges = dict.fromkeys((str(a), str(b)) for one in skeletons for a, b in one.edge_names)
+    # A symmetry is a set, whose order varies, and older files have each one twice.
+    pairs = {
+        tuple(sorted(pair, key=bodyparts.index)) for one in skeletons for pair in one.symmetry_names
+    }
+    symmetries = sorted(pairs, key=lambda pair: bodyparts.index(pair[0]))
+    try:
+        return Skeleton(bodyparts=bodyparts, edges=tuple(edges), symmetries=tuple(symmetries))
+    except ValidationError as error:
+        problems = [one["msg"].removeprefix("Value error, ") for one in error.errors()]
+        raise LabelError(str(path), [f"skeleton: {problem}" for problem in problems]) from None

@@ -1,0 +1,165 @@
+"""Videos of a SLEAP file: where they are now, and how their frames are read."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.labels.images import (
+    FrameReader,
+    Image,
+    read_image_files,
+    read_video_frames,
+)
+
+if TYPE_CHECKING:
+    import sleap_io
+
+# Read by sleap-io, because they are no videos to a decoder.
+_OTHER_FILES = frozenset({".h5", ".hdf5", ".slp", ".tif", ".tiff", ".seq"})
+
+
+@dataclass(frozen=True)
+class SleapVideo:
+    """One video of a SLEAP file.
+
+    Attributes
+    ----------
+    name
+        File name without suffix; unique in the file.
+    files
+        The video, the images that it consists of, or the SLEAP file where that holds its frames;
+        empty where it was not found.
+    recorded
+        Its path as the file has it.
+    source
+        The recording: the video itself or, of embedded frames, the one they come from; None where
+        it was not found.
+    read
+        Reads its frames; None where it was not found.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    recorded: str
+    source: Path | None
+    read: FrameReader | None
+
+
+def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[SleapVideo]:
+    """Find the videos of a SLEAP file, and give each a name of its own.
+
+    Parameters
+    ----------
+    path
+        The SLEAP file.
+    videos
+        As it lists them; none has to be there.
+    """
+    taken: set[str] = set()
+    for number, video in enumerate(videos):
+        found = _find_video(path, video)
+        stem = PureWindowsPath(found.recorded).stem or f"video{number}"
+        name, count = stem, 1
+        # Names that differ in case only are the same folder on some systems.
+        while name.casefold() in taken:
+            count += 1
+            name = f"{stem}-{count}"
+        taken.add(name.casefold())
+        yield SleapVideo(name, found.files, found.recorded, found.source, found.read)
+
+
+def _find_video(path: Path, video: "sleap_io.Video") -> SleapVideo:
+    recorded = _recorded_path(video)
+    if _holds_frames(path, video):
+        original = video.original_video
+        recorded = _recorded_path(original) if original is not None else ""
+        source = _relink(recorded, path.parent) if recorded else None
+        return SleapVideo("", (path,), recorded, source, _read_by_library(video, path))
+    if isinstance(video.filename, list):
+        images = [_relink(str(file), path.parent) for file in video.filename]
+        found = tuple(file for file in images if file is not None)
+        if not found or len(found) < len(images):
+            return SleapVideo("", (), recorded, None, None)
+        return SleapVideo("", found, recorded, None, read_image_files(found))
+    file = _relink(recorded, path.parent)
+    if file is None:
+        return SleapVideo("", (), recorded, None, None)
+    if file.suffix.lower() in _OTHER_FILES:
+        return SleapVideo("", (file,), recorded, file, _read_by_library(video, file))
+    return SleapVideo("", (file,), recorded, file, read_video_frames(file, _find_size(video)))
+
+
+def _recorded_path(video: "sleap_io.Video") -> str:
+    """Return the path of a video as recorded; of images, that of their folder."""
+    if isinstance(video.filename, list):
+        return str(PureWindowsPath(str(video.filename[0])).parent)
+    return str(video.filename)
+
+
+def _holds_frames(path: Path, video: "sleap_io.Video") -> bool:
+    """Tell whether the SLEAP file itself holds the frames of a video."""
+    return isinstance(video.filename, str) and Path(video.filename) == path
+
+
+def _find_size(video: "sleap_io.Video") -> tuple[int, int] | None:
+    """Return the recorded width and height of a video; None where they are not recorded."""
+    shape = video.backend_metadata.get("source_shape") or video.backend_metadata.get("shape")
+    return (int(shape[2]), int(shape[1])) if shape and len(shape) == 4 else None
+
+
+def _relink(recorded: str, folder: Path) -> Path | None:
+    """Find a video where it was, else at the end of its path in the SLEAP file's folder.
+
+    Parameters
+    ----------
+    recorded
+        Path of any system: that of the machine where the labels were made.
+    folder
+        Of the SLEAP file.
+    """
+    # `Path.is_file` raises where a folder of another user happens to have the recorded name.
+    if Path(recorded).is_absolute() and os.path.isfile(recorded):  # noqa: PTH113
+        return Path(recorded)
+    parts = PureWindowsPath(recorded)
+    inside = parts.parts[1:] if parts.anchor else parts.parts
+    for start in range(len(inside)):
+        candidate = folder.joinpath(*inside[start:]).absolute()
+        if os.path.isfile(candidate):  # noqa: PTH113
+            return candidate
+    return None
+
+
+def _read_by_library(video: "sleap_io.Video", file: Path) -> FrameReader:
+    def read(frames: Sequence[int]) -> Iterator[tuple[int, Image]]:
+        try:
+            video.open(filename=str(file))
+            for frame in frames:
+                image = np.asarray(video[frame])
+                if image.dtype != np.uint8:
+                    raise VideoError(f"frame {frame} of {file} is {image.dtype}, expected uint8")
+                colours = image if image.ndim == 3 else image[..., None]
+                yield frame, np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)))
+        # Frames that are not there, or damaged, fail inside HDF5, OpenCV or NumPy in many ways.
+        except (OSError, ValueError, IndexError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise VideoError(f"{file}: frames cannot be read: {reason}") from error
+        finally:
+            video.close()
+
+    return read
+
+
+def find_corner(path: Path, video: "sleap_io.Video") -> tuple[int, int]:
+    """Return x, y in the frame of the pixel that points are counted from.
+
+    That is another one than the first where the labels are of a region of the video. Embedded
+    frames are cut to the region already.
+    """
+    region = video.backend_metadata.get("crop")
+    inside = _holds_frames(path, video)
+    return (int(region[0]), int(region[1])) if region and not inside else (0, 0)

@@ -1,0 +1,175 @@
+"""Labels in one form: read from any known format, stored as one Parquet table."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.settings.network import LabelSource
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import LABEL_COLUMNS, UNIQUE_INDIVIDUAL
+from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
+from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
+from pipeline_lib.io.labels.detect import detect_format
+from pipeline_lib.io.labels.lightning_pose import read_lightning_pose
+from pipeline_lib.io.labels.points import SourceLabels
+from pipeline_lib.io.labels.sleap import read_sleap
+from pipeline_lib.io.publish import publish_file
+
+_VERSION = 1
+_METADATA_KEY = b"cohortpose"
+_TYPES = {"frame": pa.int64(), "x": pa.float64(), "y": pa.float64(), "visible": pa.bool_()}
+_SCHEMA = pa.schema(
+    [pa.field(name, _TYPES.get(name, pa.string())) for name in LABEL_COLUMNS],
+)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Every labelled image, from every source.
+
+    Attributes
+    ----------
+    table
+        Columns `pipeline_lib.core.tables.LABEL_COLUMNS`, one row per image, individual and
+        bodypart; x, y float64 in px of the image, NaN where unlabelled; frame int64, -1 where
+        the image's name holds none. Unique bodyparts have rows of the individual ``single``
+        only, and that one has no others.
+    bodyparts
+        Names in the order of every keypoint axis.
+    individuals
+        Names of the animals in the order of every individual axis, without ``single``; where
+        none are given, those of the table in order of first appearance.
+    skeleton
+        The bodyparts with the edges, symmetries and unique bodyparts of the config or, where it
+        has none, of the labels.
+    """
+
+    table: pd.DataFrame
+    bodyparts: tuple[str, ...]
+    individuals: tuple[str, ...] = ()
+    skeleton: Skeleton = field(default_factory=Skeleton)
+
+    def __post_init__(self) -> None:
+        if not self.individuals:
+            found = tuple(dict.fromkeys(self.table["individual"]))
+            animals = tuple(name for name in found if name != UNIQUE_INDIVIDUAL)
+            object.__setattr__(self, "individuals", animals)
+        if not self.skeleton.bodyparts:
+            completed = self.skeleton.with_bodyparts(self.bodyparts)
+            object.__setattr__(self, "skeleton", completed)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Names along the individual axis: the animals, then ``single`` if there is one."""
+        unique = (UNIQUE_INDIVIDUAL,) if self.skeleton.unique_bodyparts else ()
+        return (*self.individuals, *unique)
+
+
+def import_labels(source: LabelSource, images: Path) -> SourceLabels:
+    """Read a labelled project or table in another tool's format.
+
+    Parameters
+    ----------
+    source
+        Project folder, project file or label table, and what wrote it.
+    images
+        Folder that receives the labelled frames as images where the source only names the frames
+        of videos, or holds them itself (SLEAP).
+
+    Returns
+    -------
+    SourceLabels
+        Bodyparts in the source's order.
+
+    Raises
+    ------
+    LabelError
+        With everything that cannot be mapped, one line each.
+    """
+    path = Path(source.path)
+    known = detect_format(path) if source.format == "auto" else source.format
+    if known == "sleap":
+        return read_sleap(path, images, predicted=source.predicted)
+    if known == "lightning-pose":
+        return SourceLabels(read_lightning_pose(path), Skeleton(), known)
+    return SourceLabels(read_deeplabcut(path), read_project_skeleton(path), known)
+
+
+def write_labels(path: Path, labels: Labels) -> None:
+    """Publish labels as Parquet, with names and skeleton in its metadata."""
+    record = json.dumps(
+        {
+            "version": _VERSION,
+            "bodyparts": list(labels.bodyparts),
+            "individuals": list(labels.individuals),
+            "skeleton": labels.skeleton.model_dump(mode="json"),
+        }
+    )
+    schema = _SCHEMA.with_metadata({_METADATA_KEY: record.encode()})
+    # By column, because from_pandas would make every NaN a null.
+    columns = [pa.array(labels.table[field.name].tolist(), field.type) for field in schema]
+    table = pa.Table.from_arrays(columns, schema=schema)
+    with publish_file(path) as part:
+        pq.write_table(table, part)
+
+
+def read_labels(path: Path) -> Labels:
+    """Read labels written by `write_labels`.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, is not such a table, or is of another version.
+    """
+    again = "run `cohortpose import-labels` again"
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file; run `cohortpose import-labels`")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException as error:
+        raise StoreError(f"{path}: is not Parquet ({error}); {again}") from None
+    if not table.schema.equals(_SCHEMA):
+        raise StoreError(f"{path}: has other columns than {', '.join(LABEL_COLUMNS)}; {again}")
+    record = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+    if record.get("version") != _VERSION:
+        found = record.get("version", "none")
+        raise StoreError(f"{path}: is of version {found}, expected {_VERSION}; {again}")
+    return Labels(
+        table.to_pandas(),
+        tuple(record["bodyparts"]),
+        # Tables of before there were several animals have neither.
+        tuple(record.get("individuals", ())),
+        Skeleton.model_validate(record.get("skeleton", {})),
+    )
+
+
+def label_arrays(labels: Labels) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Arrange labels as one array over images, individuals and keypoints.
+
+    Returns
+    -------
+    images
+        One row per image in the table's order: image, video, frame, split.
+    positions
+        Shape (image, individual, keypoint, 2), float64, x and y in px of the image; NaN where
+        unlabelled. Individuals are those of ``labels.places``: where the skeleton has unique
+        bodyparts, the last one is ``single``, which has these and no others. Keypoints are in
+        the order of ``labels.bodyparts``.
+    """
+    table = labels.table
+    images = table[["image", "video", "frame", "split"]].drop_duplicates("image", ignore_index=True)
+    shape = (len(images), len(labels.places), len(labels.bodyparts), 2)
+    positions = np.full(shape, np.nan)
+    positions[
+        pd.Index(images["image"]).get_indexer(pd.Index(table["image"])),
+        pd.Index(labels.places).get_indexer(pd.Index(table["individual"])),
+        pd.Index(labels.bodyparts).get_indexer(pd.Index(table["bodypart"])),
+    ] = table[["x", "y"]].to_numpy(dtype=np.float64)
+    return images, positions

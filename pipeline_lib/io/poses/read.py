@@ -1,0 +1,161 @@
+"""Reading pose files: one Zarr group per video that xarray opens as a dataset, too.
+
+``position`` (time, space, keypoint, individual) in px, ``confidence`` (time, keypoint,
+individual) and ``frame_status`` (time), with the coordinates ``time`` in seconds, ``space``,
+``keypoint`` and ``individual``. Where individuals were tracked, ``track_status`` (time,
+individual); where the network tells them apart, ``identity_confidence`` (time, individual,
+identity) with the coordinate ``identity``. `pipeline_lib.io.poses.write` writes them.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.tables import FrameStatus
+from pipeline_lib.io.poses.format import (
+    DIMENSIONS,
+    FORMAT_ATTRIBUTES,
+    OPTIONAL,
+    open_group,
+    read_metadata,
+)
+
+
+def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
+    """Read the poses of one video, or of some of its frames.
+
+    Parameters
+    ----------
+    path
+        A pose file.
+    start, stop
+        Frames to read, as in a slice; only the chunks that hold them are fetched.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, damaged, incomplete, of another version, or not a pose file.
+    """
+    there = read_metadata(path)[0].keys()
+    names = tuple(name for name in DIMENSIONS if name in there or name not in OPTIONAL)
+    values, attributes = _read_arrays(path, names, slice(start, stop))
+    return Poses(
+        position=values["position"],
+        confidence=values["confidence"],
+        frame_status=values["frame_status"],
+        time=values["time"],
+        bodyparts=tuple(str(name) for name in values["keypoint"]),
+        individuals=tuple(str(name) for name in values["individual"]),
+        attributes={
+            key: value for key, value in attributes.items() if key not in FORMAT_ATTRIBUTES
+        },
+        track_status=values.get("track_status"),
+        identity=values.get("identity_confidence"),
+    )
+
+
+def read_times(path: Path) -> NDArray[np.float64]:
+    """Read the presentation time of every frame of a pose file.
+
+    Returns
+    -------
+    Array of shape (time,), float64, seconds
+
+    Raises
+    ------
+    StoreError
+        As `read_poses`.
+    """
+    return _read_arrays(path, ("time",), slice(None))[0]["time"]
+
+
+def read_frame_status(path: Path) -> NDArray[np.uint8]:
+    """Read why each row of a pose file is what it is.
+
+    Returns
+    -------
+    Array of shape (time,), uint8, values of `pipeline_lib.core.tables.FrameStatus`
+
+    Raises
+    ------
+    StoreError
+        As `read_poses`.
+    """
+    return _read_arrays(path, ("frame_status",), slice(None))[0]["frame_status"]
+
+
+def count_frames(path: Path) -> tuple[int, int]:
+    """Return how many frames a pose file has, and how many of them could not be decoded.
+
+    Where no frame was lost, which is nearly always, the metadata tell it.
+
+    Raises
+    ------
+    StoreError
+        As `read_poses`.
+    """
+    arrays, attributes = read_metadata(path)
+    status = arrays["frame_status"]
+    frames = int(status["shape"][0])
+    if any(name.startswith("frame_status/") for name in attributes["files"]):
+        return frames, int((read_frame_status(path) != FrameStatus.DECODED).sum())
+    return frames, 0 if status["fill_value"] == FrameStatus.DECODED else frames
+
+
+def read_pose_key(path: Path) -> str | None:
+    """Return what the poses at a path depend on, without reading them.
+
+    Returns
+    -------
+    str or None
+        The attribute ``key``; None if there is no whole pose file of this version with a key.
+    """
+    try:
+        return require_pose_key(path)
+    except StoreError:
+        return None
+
+
+def require_pose_key(path: Path) -> str:
+    """Return what the poses at a path depend on, without reading them.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, incomplete, of another version, or has no key.
+    """
+    key = read_metadata(path)[1].get("key")
+    if not isinstance(key, str):
+        raise StoreError(f"{path}: has no attribute `key`; run the step that writes it again")
+    return key
+
+
+def _read_arrays(
+    path: Path, names: Sequence[str], frames: slice
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the named arrays, those over time cut to some frames, and the attributes."""
+    _, attributes = read_metadata(path)
+    try:
+        with open_group(path) as group:
+            values = {
+                name: group[name][frames if DIMENSIONS[name][0] == "time" else slice(None)]
+                for name in names
+            }
+    # zarr's codecs raise what their libraries raise, down to RuntimeError.
+    except (
+        ValueError,
+        KeyError,
+        OSError,
+        TypeError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise StoreError(f"{path}: damaged pose file ({error}); delete it and run again") from error
+    return values, attributes

@@ -1,0 +1,1 @@
+"""Frame-exact reading of videos."""

@@ -1,0 +1,195 @@
+"""Decoding packets such that every picture is known by the packet it came from."""
+
+import contextlib
+import itertools
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.container import check_system, open_video
+
+# A codec that gives no picture within so many packets is taken to be broken.
+_PACKETS_TO_FIRST_PICTURE = 300
+# The first one gives its picture when no more follow; else a decoder waits for frames in between.
+_TRIALS = (1, _PACKETS_TO_FIRST_PICTURE)
+
+
+class Picture(NamedTuple):
+    """What FFmpeg says of the first picture of a video.
+
+    ``turns`` are quarter turns counter-clockwise that show it upright; width and height, in
+    px, are those after turning.
+    """
+
+    width: int
+    height: int
+    pixel_format: str
+    turns: int
+
+
+class _Tag:
+    """A position as an object of its own.
+
+    PyAV keeps what is attached to packets under its address in one table for all readers, and
+    Python has every small number once only: two readers would remove each other's.
+    """
+
+    __slots__ = ("position",)
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+
+def decode_packets(
+    stream: Any,  # noqa: ANN401 - PyAV's
+    packets: Iterable[tuple[int, Any]],
+    threads: int = 1,
+    primer: Any = None,  # noqa: ANN401
+) -> Generator[tuple[int, Any], None, None]:
+    """Decode packets, each with its position; yield pictures with their packet's position.
+
+    FFmpeg carries a packet's position to its picture (``copy_opaque``), so that the pairing
+    holds where timestamps are missing, repeated or made up.
+
+    Parameters
+    ----------
+    stream
+        PyAV's.
+    packets
+        Positions and packets.
+    threads
+        Decoder threads.
+    primer
+        A packet to show the decoder before; see `pipeline_lib.io.video.seek.Opened`.
+
+    Yields
+    ------
+    tuple
+        Position and picture, in the decoder's order of output; None in place of a picture
+        where decoding failed. With several threads the position of a failure is that of a
+        packet sent somewhat later, and pictures may be lost besides.
+    """
+    context = stream.codec_context
+    context.copy_opaque = True
+    context.thread_type = "AUTO"
+    context.thread_count = threads
+    try:
+        if primer is not None:
+            with contextlib.suppress(av.error.FFmpegError):
+                primer.decode()
+            context.flush_buffers()
+        yield from _decode(context, packets)
+    finally:
+        # Ends the work of FFmpeg's threads while Python's lock is free: they need it to drop
+        # tags, and freeing the decoder would wait for them with the lock held.
+        context.flush_buffers()
+
+
+def _decode(
+    context: Any,  # noqa: ANN401 - PyAV's
+    packets: Iterable[tuple[int, Any]],
+) -> Iterator[tuple[int, Any]]:
+    position = -1
+    for position, packet in packets:
+        packet.opaque = _Tag(position)
+        try:
+            pictures = packet.decode()
+        except av.error.FFmpegError:
+            yield position, None
+            continue
+        for picture in pictures:
+            yield picture.opaque.position, picture
+    try:
+        pictures = context.decode(None)
+    except av.error.FFmpegError:
+        yield position, None
+        return
+    for picture in pictures:
+        yield picture.opaque.position, picture
+
+
+def number_packets(path: Path, packets: Iterable[Any], first: int = 0) -> Iterator[tuple[int, Any]]:
+    """Yield packets that hold data with their numbers, up to where the container is broken.
+
+    Raises
+    ------
+    OSError
+        If the file system fails, which says nothing about the video.
+    """
+    position = first
+    try:
+        for packet in packets:
+            if packet.size:
+                yield position, packet
+                position += 1
+    except av.error.FFmpegError as error:
+        check_system(path, error)
+    except IndexError:
+        # PyAV meets a packet of a stream that the container did not announce.
+        return
+
+
+def decode_first_picture(path: Path) -> Picture:
+    """Decode until there is a picture, which proves that the codec works.
+
+    Raises
+    ------
+    VideoError
+        If the file cannot be opened or gives no picture.
+    """
+    codec = ""
+    for packets in _TRIALS:
+        with open_video(path) as (container, stream):
+            codec = stream.codec_context.name
+            numbered = number_packets(path, container.demux(stream))
+            limited = itertools.islice(numbered, packets)
+            with closing(decode_packets(stream, limited)) as decoded:
+                for _, picture in decoded:
+                    if picture is not None:
+                        return _describe(picture)
+    raise VideoError(f"no frame can be decoded: its {codec} stream gives no picture")
+
+
+def _describe(picture: Any) -> Picture:  # noqa: ANN401 - PyAV's
+    turns = count_quarter_turns(picture)
+    size = (picture.width, picture.height)
+    width, height = size[::-1] if turns % 2 else size
+    return Picture(width, height, picture.format.name, turns)
+
+
+def count_quarter_turns(picture: Any) -> int:  # noqa: ANN401 - PyAV's
+    """Return the counter-clockwise quarter turns that show a picture upright."""
+    return round(float(picture.rotation) / 90) % 4
+
+
+def decode_order(path: Path, packets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Decode a whole video to learn in which order its packets are shown.
+
+    Returns
+    -------
+    order
+        Shape (packets,): positions in order of display. A packet that gives no picture takes
+        the place after the packet before it.
+    failed
+        Positions of packets that could not be decoded, whose place is thus a guess.
+    """
+    rank = np.full(packets, np.nan)
+    failed, seen = [], 0
+    with open_video(path) as (container, stream):
+        numbered = number_packets(path, container.demux(stream))
+        for position, picture in decode_packets(stream, numbered):
+            if picture is None:
+                failed.append(position)
+            elif np.isnan(rank[position]):
+                rank[position] = seen
+                seen += 1
+    known = np.where(np.isnan(rank), -1, np.arange(packets))
+    before = np.maximum.accumulate(known)
+    filled = np.where(before >= 0, rank[before], -1.0)
+    return np.lexsort((np.arange(packets), filled)), np.array(failed, np.int64)

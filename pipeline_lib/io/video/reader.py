@@ -1,0 +1,252 @@
+"""Videos, frame by frame: facts, fingerprints and exact reading."""
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, cast
+
+import av.error
+import cv2
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.container import check_readable, open_bytes
+from pipeline_lib.io.video.decode import count_quarter_turns, decode_packets
+from pipeline_lib.io.video.index import VideoFacts, VideoIndex, index_video
+from pipeline_lib.io.video.reorder import DamageError, FrameSequence
+from pipeline_lib.io.video.seek import PacketsDifferError, open_at
+
+__all__ = [
+    "VideoFacts",
+    "VideoIndex",
+    "VideoReader",
+    "fingerprint_file",
+    "index_video",
+    "probe_video",
+]
+
+Image = NDArray[np.uint8]
+
+
+def probe_video(path: Path) -> VideoFacts:
+    """Check that a video is whole and can be decoded, and count its true frames.
+
+    Raises
+    ------
+    VideoError
+        With the reason: missing, a folder, no permission, empty, not a video, no video stream,
+        truncated, damaged, no frames, or no picture from its codec.
+    """
+    index = index_video(path)
+    if index.damage:
+        raise VideoError(index.damage)
+    return index.facts
+
+
+def fingerprint_file(path: Path) -> str:
+    """Return the SHA-256 of all the bytes of a file, as 64 hexadecimal digits.
+
+    Raises
+    ------
+    VideoError
+        If the file is missing, a folder, empty, or not permitted.
+    """
+    check_readable(path)
+    with open_bytes(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class VideoReader:
+    """Reads the true frames of a video, from anywhere, exactly.
+
+    Parameters
+    ----------
+    path
+        The video.
+    index
+        Its index, if it is known already: indexing reads the whole file once.
+    threads
+        Decoder threads.
+
+    Attributes
+    ----------
+    index
+        Which packet shows when; hand it to other readers of the same file.
+
+    Raises
+    ------
+    VideoError
+        If the video cannot be read at all. A truncated one is read as far as it goes:
+        `probe_video` is what refuses it.
+    """
+
+    def __init__(self, path: Path, *, index: VideoIndex | None = None, threads: int = 1) -> None:
+        self.path = path
+        self.index = index_video(path) if index is None else index
+        self.threads = threads
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Each pass of `read` owns its container and closes it.
+        return
+
+    @property
+    def facts(self) -> VideoFacts:
+        """What the video is."""
+        return self.index.facts
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Seconds after the first frame; shape (frames,)."""
+        return self.index.times
+
+    def read(
+        self, start: int = 0, stop: int | None = None, *, step: int = 1, width: int | None = None
+    ) -> Iterator[tuple[int, Image | None]]:
+        """Yield frames start, start + step, ... below stop, each exactly once and in order.
+
+        Parameters
+        ----------
+        start, stop
+            Frame indices; None: to the end. Both are clipped to the video.
+        step
+            Frames between are decoded but not converted.
+        width
+            Shrink frames to this width in px, keeping their proportions; wider: as they are.
+
+        Yields
+        ------
+        tuple
+            Frame index and RGB image, shape (height, width, 3), uint8. None in place of an
+            image that cannot be decoded, and of those that depend on it: after damage, all
+            packets before the next keyframe.
+
+        Raises
+        ------
+        VideoError
+            If a frame has another size than the first one, or if the file has changed since
+            it was indexed.
+        """
+        frames = self.facts.frames
+        stop = frames if stop is None else min(stop, frames)
+        wanted = range(max(start, 0), stop, step)
+        if not wanted:
+            return
+        convert = _Converter(self.facts, _shrink(self.facts, width))
+        manner = _Manner(self.threads)
+        while wanted:
+            # What a decoder makes of damaged packets depends on what it was given before, also
+            # in other groups of pictures. So the rest of such a group is decoded anew from its
+            # keyframe, as a reader does that begins there; and by one thread, because among
+            # several a failure cannot be told to its packet.
+            part = wanted
+            if manner.damaged:
+                end = self.index.find_group_end(wanted.start)
+                part = range(wanted.start, min(stop, end), step)
+            try:
+                for index, image in self._read_once(part, convert, manner):
+                    wanted = wanted[1:]
+                    yield index, image
+            except DamageError:
+                manner = manner._replace(damaged=True)
+            except PacketsDifferError:
+                # A seek in a damaged container may find other packets than reading on does.
+                if manner.from_start:
+                    raise
+                manner = manner._replace(from_start=True)
+            else:
+                manner = manner._replace(damaged=False)
+
+    def _read_once(
+        self, wanted: range, convert: "_Converter", manner: "_Manner"
+    ) -> Iterator[tuple[int, Image | None]]:
+        index, threads = self.index, 1 if manner.damaged else manner.threads
+        span = slice(wanted[0], wanted[-1] + 1)
+        last = int(index.order[span].max())
+        entry = 0 if manner.from_start else index.find_entry(span.start, span.stop)
+        with ExitStack() as stack:
+            opened = stack.enter_context(open_at(self.path, index, entry))
+            strict = not manner.damaged and len(index.keyframes) < len(index.shown)
+            sequence = FrameSequence[Image](index, wanted, opened.first, strict=strict)
+            needed = itertools.takewhile(lambda item: item[0] <= last, opened.packets)
+            pictures = decode_packets(opened.stream, needed, threads, opened.primer)
+            decoded = stack.enter_context(closing(pictures))
+            for position, picture in decoded:
+                if picture is None and threads != 1:
+                    raise DamageError
+                if picture is None or picture.is_corrupt:
+                    sequence.fail(position)
+                else:
+                    frame = int(index.shown[position])
+                    sequence.add(position, convert(picture, frame) if frame in wanted else None)
+                yield from sequence.release()
+        yield from sequence.finish()
+
+
+class _Manner(NamedTuple):
+    """How packets are decoded: with so many threads; through damage; from the first one."""
+
+    threads: int
+    damaged: bool = False
+    from_start: bool = False
+
+
+class _Converter:
+    """Turns FFmpeg's pictures into upright RGB images of one size."""
+
+    def __init__(self, facts: VideoFacts, size: tuple[int, int]) -> None:
+        self._shown = (facts.width, facts.height)
+        self._size = size
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, picture: Any, frame: int) -> Image:  # noqa: ANN401 - PyAV's
+        """Return the image of a picture, shape (height, width, 3), uint8.
+
+        FFmpeg converts to planes: up to twice as fast as to pixels, and to the same values.
+        """
+        turns = count_quarter_turns(picture)
+        found, (width, height) = (picture.width, picture.height), self._size
+        if turns % 2:
+            found, width, height = found[::-1], height, width
+        if found != self._shown:
+            raise VideoError(
+                f"frame {frame} is {found[0]} x {found[1]} px, the first one "
+                f"{self._shown[0]} x {self._shown[1]} px: re-encode the video to one size"
+            )
+        try:
+            planar = self._reformatter.reformat(
+                picture,
+                width=width,
+                height=height,
+                format="gbrp",
+                interpolation=Interpolation.AREA,
+                threads=1,
+            )
+        except av.error.FFmpegError as error:
+            name = picture.format.name
+            raise VideoError(f"frame {frame}: no RGB from {name} ({error.strerror})") from None
+        green, blue, red = (_view(plane) for plane in planar.planes)
+        image = cast("Image", cv2.merge((red, green, blue)))
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _view(plane: Any) -> Image:  # noqa: ANN401 - PyAV's
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
+
+
+def _shrink(facts: VideoFacts, width: int | None) -> tuple[int, int]:
+    if width is None or width >= facts.width:
+        return facts.width, facts.height
+    return width, max(1, round(facts.height * width / facts.width))

@@ -1,0 +1,144 @@
+"""From pictures in a decoder's order to frames in the video's order, none skipped."""
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from pipeline_lib.io.video.index import VideoIndex
+
+Image = TypeVar("Image")
+
+# No codec holds back more pictures than this to put them in order.
+_MOST_REORDERED = 16
+# Codecs that encode a frame like the one before as a packet of which FFmpeg makes no picture.
+_REPEATING_CODECS = ("mpeg4",)
+
+
+class DamageError(Exception):
+    """A packet that others may refer to cannot be decoded."""
+
+
+class FrameSequence(Generic[Image]):
+    """Collects pictures by packet position, judges damage, and releases frames in order.
+
+    A packet that fails spoils every later packet up to the next keyframe, and also those that
+    follow this keyframe but are shown before it: they may refer to what was lost. FFmpeg
+    conceals such errors and gives pictures that look right; they are withheld. A frame is
+    therefore released only when all packets decoded before its own have been heard of.
+
+    A packet that gives neither a picture nor an error was meant so (a frame that repeats the
+    one before); it is None and spoils nothing.
+
+    Parameters
+    ----------
+    index
+        Of the video.
+    wanted
+        Frames to release.
+    first
+        Position of the first packet that is decoded.
+    strict
+        Raise `DamageError` at the first failure; what was released before is sure.
+    """
+
+    def __init__(
+        self, index: VideoIndex, wanted: range, first: int, *, strict: bool = False
+    ) -> None:
+        self._index = index
+        self._wanted = wanted
+        self._strict = strict
+        self._repeats = index.facts.codec in _REPEATING_CODECS
+        self._entry_shown = int(index.shown[first])
+        self._clean = _find_keyframes(
+            index, first, int(index.order[wanted.start : wanted[-1] + 1].max())
+        )
+        self._next_position = first
+        self._heard: dict[int, Image | None] = {}
+        self._failed: set[int] = set()
+        self._ready: dict[int, Image | None] = {}
+        self._released = 0
+        self._broken = False
+        self._recovering = False
+        # Frames shown before this one are spoilt although they follow a keyframe.
+        self._spoilt_before = -1
+
+    def add(self, position: int, image: Image | None) -> None:
+        """Take the picture of a packet; None if its frame is not wanted."""
+        # A damaged packet may give a picture more, when it has been judged already.
+        if position >= self._next_position:
+            self._heard[position] = image
+
+    def fail(self, position: int) -> None:
+        """Take note that a packet could not be decoded, or not without errors."""
+        if self._strict and self._is_needed(position):
+            raise DamageError
+        if position >= self._next_position:
+            self._heard[position] = None
+            self._failed.add(position)
+
+    def release(self) -> Iterator[tuple[int, Image | None]]:
+        """Yield the wanted frames that are certain by now."""
+        while self._heard:
+            position = self._next_position
+            known = position in self._heard or self._index.shown[position] < 0
+            if not known and len(self._heard) <= _MOST_REORDERED:
+                break
+            self._judge(position)
+        while self._released < len(self._wanted):
+            frame = self._wanted[self._released]
+            if frame not in self._ready:
+                return
+            self._released += 1
+            yield frame, self._ready.pop(frame)
+
+    def finish(self) -> Iterator[tuple[int, Image | None]]:
+        """Yield the rest of the wanted frames; no more pictures come."""
+        while self._heard:
+            self._judge(self._next_position)
+        rest = self._wanted[self._released :]
+        if self._strict and not self._repeats and any(frame not in self._ready for frame in rest):
+            raise DamageError
+        for frame in rest:
+            yield frame, self._ready.pop(frame, None)
+
+    def _judge(self, position: int) -> None:
+        self._next_position += 1
+        shown = int(self._index.shown[position])
+        silent = position not in self._heard and shown >= self._wanted.start
+        if silent and self._strict and not self._repeats:
+            raise DamageError
+        image = self._heard.pop(position, None)
+        if self._broken and position in self._clean:
+            self._recover(shown, clean=self._clean[position])
+        if position in self._failed:
+            self._failed.remove(position)
+            if self._is_needed(position):
+                self._broken, self._recovering = True, False
+            image = None
+        if shown in self._wanted:
+            spoilt = self._broken or shown < self._spoilt_before or self._index.misplaced[shown]
+            self._ready[shown] = None if spoilt else image
+
+    def _is_needed(self, position: int) -> bool:
+        """Tell whether frames from the entry on may refer to a packet.
+
+        They do not to those that are decoded after the keyframe but shown before it. Such
+        packets lack references where decoding begins at the keyframe, and fail without harm.
+        """
+        shown = int(self._index.shown[position])
+        return shown < 0 or shown >= self._entry_shown
+
+    def _recover(self, shown: int, *, clean: bool) -> None:
+        """Pass a keyframe after damage; by intra refresh it takes until the next to recover."""
+        if clean or self._recovering:
+            self._broken, self._recovering, self._spoilt_before = False, False, shown
+        else:
+            self._recovering = True
+
+
+def _find_keyframes(index: VideoIndex, first: int, last: int) -> dict[int, bool]:
+    """Map the keyframes at positions first to last to whether they are clean."""
+    start, stop = np.searchsorted(index.keyframes, (first, last + 1))
+    keyframes, clean = index.keyframes[start:stop], index.clean[start:stop]
+    return dict(zip(keyframes.tolist(), clean.tolist(), strict=True))

@@ -1,0 +1,215 @@
+"""Assembly: which peaks of a frame belong to the same animal.
+
+All frames go through the same steps in lockstep:
+
+1. The most confident peaks of each bodypart, as many as there are animals, are linked along
+   each edge, one to one, with the greatest sum of affinities (`assembly_links`).
+2. Linked peaks are merged into clusters, those first that most speaks for; all edges between
+   two clusters count together, so that in a graph with many edges single wrong links are
+   outvoted (`assembly_merging`).
+3. Clusters that no edge joins, since the keypoints between them were not found, are merged with
+   the nearest, if no other is nearly as near (`assembly_gaps`).
+4. The clusters with the best scores are the animals (`assembly_selection`).
+5. Where links contradict that, keypoints are given anew, bodypart by bodypart, to the animals that
+   they agree with best (`assembly_exchange`).
+6. Peaks that are left over, less confident ones too, fill gaps of the animals that they agree
+   with (`assembly_filling`).
+
+Where links do not contradict each other and reach all keypoints, this is what DeepLabCut's
+assembler [1]_ finds. With ``AssemblyRules.links_only`` it is everywhere: individuals then grow by
+their strongest links (`assembly_growing`), and steps 3, 5 and 6 are left out.
+
+References
+----------
+.. [1] Lauer et al., Nature Methods 19:496, 2022: data-driven assembly of animals.
+.. [2] Cao et al., CVPR 2017 (OpenPose): one-to-one links along each edge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.kernels.assembly.clusters import grow_by_links, merge_by_affinity
+from pipeline_lib.kernels.assembly.exchange import exchange_keypoints
+from pipeline_lib.kernels.assembly.gaps import fill_gaps, merge_nearest
+from pipeline_lib.kernels.assembly.links import (
+    FloatArray,
+    Graph,
+    IntArray,
+    Peaks,
+    link_peaks,
+    make_graph,
+    sort_peaks,
+)
+from pipeline_lib.kernels.assembly.selection import (
+    AssemblyRules,
+    rank_individuals,
+    select_individuals,
+)
+
+# Less confident peaks of each bodypart, besides one for each animal, that may fill a gap.
+SPARE_PEAKS = 8
+# Weights between all peaks of the frames that go in lockstep; some megabytes.
+_WEIGHTS_AT_A_TIME = 2**20
+_MOST_FRAMES = 512
+
+
+class Assemblies(NamedTuple):
+    """Individuals of each frame, best score first; their places say nothing of who they are.
+
+    Attributes
+    ----------
+    position
+        Shape (frame, individual, keypoint, 2), float32, px as the peaks; NaN where missing.
+    confidence
+        Shape (frame, individual, keypoint), float32: that of the peak; 0 where missing.
+    score
+        Shape (frame, individual), float32: mean affinity of the pairs of its keypoints that an
+        edge joins and whose affinity is enough, times the share of bodyparts that were found; if
+        there is no such pair, the mean confidence instead. NaN where there is no individual.
+    """
+
+    position: FloatArray
+    confidence: FloatArray
+    score: FloatArray
+
+
+def assemble_individuals(  # noqa: PLR0913 - what is known of peaks, and the rules
+    position: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    affinity: NDArray[np.floating],
+    edges: Sequence[tuple[int, int]],
+    rules: AssemblyRules,
+    *,
+    unique: Sequence[int] = (),
+) -> Assemblies:
+    """Put peaks together to individuals.
+
+    Every frame is treated by itself. The result does not depend on the order of peaks and edges;
+    of peaks of equal confidence those further left, then further up, are preferred.
+
+    Parameters
+    ----------
+    position
+        Shape (frame, keypoint, peak, 2), px of any scale; NaN where there is no peak.
+    confidence
+        Shape (frame, keypoint, peak); NaN where there is no peak.
+    affinity
+        Shape (frame, edge, peak of the first keypoint, peak of the second); NaN: not to be linked.
+        1 is full agreement; 0 and less speak against a link.
+    edges
+        Pairs of places on the keypoint axis, each pair once, none of a unique bodypart. Bodyparts
+        that no path of edges joins go to the nearest animal, if no other is nearly as near.
+    rules
+        What individuals are made of.
+    unique
+        Places of unique bodyparts on the keypoint axis: they belong to no animal and are NaN.
+
+    Returns
+    -------
+    Assemblies
+        Of each bodypart as many of the most confident peaks as there are individuals are put
+        together; `SPARE_PEAKS` more can fill gaps; others are not looked at. Two animals whose
+        peaks all coincide are one.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or edges or unique bodyparts are not as above.
+    """
+    _check_shapes(position, confidence, affinity, edges)
+    frames, keypoints, count, _ = position.shape
+    bodyparts = [place for place in range(keypoints) if place not in set(unique)]
+    if len(bodyparts) != keypoints - len(unique):
+        raise ValueError(f"unique bodyparts {list(unique)} are not places among {keypoints}")
+    graph = make_graph(edges, bodyparts)
+    rules = replace(rules, min_keypoints=min(rules.min_keypoints, len(bodyparts)))
+    individuals = rules.individuals
+    found = Assemblies(
+        np.full((frames, individuals, keypoints, 2), np.nan, np.float32),
+        np.zeros((frames, individuals, keypoints), np.float32),
+        np.full((frames, individuals), np.nan, np.float32),
+    )
+    if not bodyparts or not count:
+        return found
+    nodes = len(bodyparts) * min(count, individuals)
+    step = min(max(_WEIGHTS_AT_A_TIME // nodes**2, 1), _MOST_FRAMES)
+    for start in range(0, frames, step):
+        part = slice(start, start + step)
+        points = np.asarray(position[part][:, bodyparts], np.float32)
+        values = np.asarray(confidence[part][:, bodyparts], np.float32)
+        there = np.isfinite(points).all(axis=-1) & (values >= rules.pcutoff)
+        peaks = sort_peaks(
+            np.where(there[..., None], points, np.float32(np.nan)),
+            np.where(there, values, np.float32(-np.inf)),
+            np.asarray(affinity[part], np.float32),
+            graph,
+            individuals + SPARE_PEAKS,
+        )
+        some = _assemble(peaks, graph, rules)
+        found.position[part, :, bodyparts] = some.position
+        found.confidence[part, :, bodyparts] = some.confidence
+        found.score[part] = some.score
+    return found
+
+
+def _check_shapes(
+    position: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    affinity: NDArray[np.floating],
+    edges: Sequence[tuple[int, int]],
+) -> None:
+    frames, _, count, _ = position.shape
+    expected = {
+        "position": (position.shape, (*confidence.shape, 2)),
+        "affinity": (affinity.shape, (frames, len(edges), count, count)),
+    }
+    for name, (found, wanted) in expected.items():
+        if found != wanted:
+            raise ValueError(f"{name} has shape {found}, expected {wanted}")
+
+
+def _assemble(peaks: Peaks, graph: Graph, rules: AssemblyRules) -> Assemblies:
+    """Assemble frames with the bodyparts of animals only."""
+    links = link_peaks(peaks, rules.individuals, rules.min_affinity)
+    label = _cluster(peaks, graph, links, rules)
+    member = select_individuals(label, links, peaks, graph, rules)
+    if not rules.links_only:
+        member = exchange_keypoints(member, links, peaks, graph, rules.min_affinity)
+        member = fill_gaps(member, peaks, graph, rules.min_affinity)
+    member, score = rank_individuals(member, peaks, graph, rules)
+    return _gather(member, score, peaks)
+
+
+def _cluster(peaks: Peaks, graph: Graph, links: FloatArray, rules: AssemblyRules) -> IntArray:
+    """Say to which cluster each of the most confident peaks (frame, node) belongs."""
+    present = np.isfinite(peaks.confidence[..., : rules.individuals])
+    if rules.individuals == 1:
+        return _take_all(present)
+    if rules.links_only:
+        return grow_by_links(links, present, graph)
+    label = merge_by_affinity(links, present, graph, rules.min_affinity)
+    return merge_nearest(label, links, peaks, graph)
+
+
+def _take_all(present: NDArray[np.bool_]) -> IntArray:
+    """Put all nodes (frame, bodypart, 1) of a frame into one cluster."""
+    there = present[..., 0]
+    own = np.arange(there.shape[1])
+    return np.where(there, there.argmax(axis=1)[:, None], own)
+
+
+def _gather(member: IntArray, score: FloatArray, peaks: Peaks) -> Assemblies:
+    """Look up the peaks (frame, individual, bodypart) that individuals are made of; -1: none."""
+    frame = np.arange(len(member))[:, None, None]
+    bodypart = np.arange(member.shape[2])
+    at = (frame, bodypart, np.maximum(member, 0))
+    is_there = member >= 0
+    return Assemblies(
+        np.where(is_there[..., None], peaks.position[at], np.float32(np.nan)),
+        np.where(is_there, peaks.confidence[at], np.float32(0)),
+        score,
+    )

@@ -1,0 +1,1 @@
+"""Score maps, location refinement, part affinity fields and their peaks."""

@@ -1,0 +1,1 @@
+"""Errors of keypoints, individuals and tracks."""

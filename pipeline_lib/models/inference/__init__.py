@@ -1,0 +1,1 @@
+"""Prediction of poses: runtimes, preprocessing and decoding."""

@@ -1,0 +1,226 @@
+"""Doing less work: find the animal in a small frame, look closely at a window around it."""
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.settings.individuals import AssemblySettings
+from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.skeleton import CENTRE
+from pipeline_lib.kernels.windows import WindowShape, cut_window
+from pipeline_lib.models.card import read_card
+from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.models.inference.predictor import (
+    Image,
+    PosePredictor,
+    RuntimeOptions,
+    load_predictor,
+)
+from pipeline_lib.models.inference.preprocessing import PADDING_MULTIPLE
+from pipeline_lib.models.inference.top_down import TopDown
+
+# A batch is filled up with black frames: one whole frame must not cost as much as 32 of them.
+_FEW = 4
+
+# What else can be done for want of a locator.
+_UNWANTED = "set locating.enabled to false"
+_NO_WINDOWS = "set individuals.method to bottom-up and train again"
+
+
+@dataclass(frozen=True)
+class LookCounts:
+    """How frames were looked at.
+
+    Attributes
+    ----------
+    frames
+        All of them.
+    not_found
+        Those looked at as a whole because no animal was found that fits into the window.
+    cut
+        Those looked at as a whole after the window, since that seemed to cut the animal.
+    """
+
+    frames: int = 0
+    not_found: int = 0
+    cut: int = 0
+
+    def __add__(self, other: "LookCounts") -> "LookCounts":
+        return LookCounts(
+            self.frames + other.frames, self.not_found + other.not_found, self.cut + other.cut
+        )
+
+
+class CoarseToFine:
+    """Two networks in place of one on whole frames; see `predict`.
+
+    A frame's result depends on that frame alone. Several threads may ask at a time.
+
+    Parameters
+    ----------
+    locator
+        Finds the animal in frames that it shrinks.
+    network
+        Locates the keypoints in a window, or in a whole frame.
+    settings
+        Size of the window; when an animal is found.
+    whole_network
+        The same network for the few frames that it must see as a whole; None: `network`.
+    """
+
+    def __init__(
+        self,
+        locator: PosePredictor,
+        network: PosePredictor,
+        settings: LocatingSettings,
+        whole_network: PosePredictor | None = None,
+    ) -> None:
+        self.card = network.card
+        self._locator, self._network, self._settings = locator, network, settings
+        self._whole_network = whole_network or network
+        self._least = math.ceil(settings.least_found * len(self.card.skeleton.bodyparts))
+        self._counts, self._lock = LookCounts(), threading.Lock()
+
+    @property
+    def counts(self) -> LookCounts:
+        """How the frames so far were looked at."""
+        return self._counts
+
+    def predict(self, frames: Sequence[Image]) -> Located:
+        """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
+
+        The whole frame is looked at where the locator finds too little, or keypoints too far
+        apart for a window. It is looked at a second time where the window seems to cut the
+        animal: a keypoint lies in the outermost cells, or one that the locator found is not
+        found in the window.
+        """
+        if not frames:
+            return self._network.predict(frames)
+        shape = self._shape_window(frames[0])
+        if shape.holds_frame:
+            return self._network.predict(frames)
+        coarse, coarse_confidence, _ = self._locator.predict(frames)
+        found = coarse_confidence[..., 0] >= self._settings.pcutoff
+        corner, placed = shape.place(np.where(found[:, None], coarse[..., 0], np.nan), self._least)
+        position, confidence = np.empty_like(coarse), np.empty_like(coarse_confidence)
+        whole = ~placed
+        rows = np.flatnonzero(placed).tolist()
+        if rows:
+            windows = [cut_window(frames[row], corner[row], shape.window) for row in rows]
+            inside, confidence[rows], _ = self._network.predict(windows)
+            position[rows] = inside + corner[rows].astype(np.float32)[:, :, None, None]
+            certain = confidence[rows, :, 0] >= self._settings.pcutoff
+            border = shape.find_cut(position[rows, ..., 0], corner[rows]) & certain
+            whole[rows] = (border | (found[rows] & ~certain)).any(axis=1)
+        rows = np.flatnonzero(whole).tolist()
+        if rows:
+            seen = self._whole_network.predict([frames[row] for row in rows])
+            position[rows], confidence[rows], _ = seen
+        not_found = len(frames) - int(placed.sum())
+        with self._lock:
+            self._counts += LookCounts(len(frames), not_found, len(rows) - not_found)
+        return Located(position, confidence)
+
+    def _shape_window(self, frame: Image) -> WindowShape:
+        """Return the window in px of the frame; the network shrinks it as it does frames."""
+        height, width = frame.shape[:2]
+        scale = self.card.scale
+        # Rounded down, so that the shrunk window is no larger than it is meant to be.
+        grid = int(PADDING_MULTIPLE / scale)
+        side = self._settings.window // PADDING_MULTIPLE * grid
+        return WindowShape.of((height, width), side, self.card.stride / scale, grid)
+
+
+def load_pose_predictor(
+    files: ModelFiles,
+    options: RuntimeOptions,
+    locating: LocatingSettings,
+    assembly: AssemblySettings | None = None,
+) -> PosePredictor:
+    """Load what predicts poses: the network, with its locator if the settings say so.
+
+    A network that was trained on windows around animals is never without.
+
+    Parameters
+    ----------
+    files
+        The model.
+    options
+        What runs its networks.
+    locating
+        Whether and how to look for the animal first.
+    assembly
+        How keypoints of several animals are joined.
+
+    Raises
+    ------
+    ModelError
+        As `load_predictor`, or if the two networks locate different bodyparts.
+    """
+    network = load_predictor(files, options, assembly)
+    if network.card.window is not None:
+        return _load_top_down(files, options, locating, network, assembly)
+    if not locating.enabled:
+        return network
+    _check_locator(files, _UNWANTED)
+    locator = load_predictor(files.locator, options)
+    theirs, ours = (one.card.skeleton.bodyparts for one in (locator, network))
+    if theirs != ours:
+        raise ModelError(
+            f"{files.locator.folder}: locates {', '.join(theirs)}; {files.folder} locates "
+            f"{', '.join(ours)}: run `train --locator` again"
+        )
+    few = network
+    if network.batch_size > _FEW:
+        few = load_predictor(files, replace(options, batch_size=_FEW))
+    return CoarseToFine(locator, network, locating, few)
+
+
+def _load_top_down(
+    files: ModelFiles,
+    options: RuntimeOptions,
+    locating: LocatingSettings,
+    network: PosePredictor,
+    assembly: AssemblySettings | None,
+) -> TopDown:
+    _check_locator(files, _NO_WINDOWS)
+    # Every centre that is certain enough is an animal.
+    centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1)
+    locator = load_predictor(files.locator, options, centres)
+    found = locator.card.skeleton.bodyparts
+    if found != (CENTRE,):
+        raise ModelError(
+            f"{files.locator.folder}: locates {', '.join(found)}, not the centres of animals: run "
+            "`make-targets --locator` and `train --locator` again"
+        )
+    return TopDown(locator, network, locating, assembly or AssemblySettings())
+
+
+def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
+    """Return the hash of what poses depend on besides the network itself; empty if nothing.
+
+    Raises
+    ------
+    ModelError
+        If the locator is wanted and missing.
+    """
+    top_down = read_card(files.card).window is not None
+    if not (locating.enabled or top_down):
+        return ""
+    _check_locator(files, _NO_WINDOWS if top_down else _UNWANTED)
+    card = read_card(files.locator.card)
+    return hash_settings(locating.what_matters(top_down=top_down), card.key, card.network_sha256)
+
+
+def _check_locator(files: ModelFiles, instead: str) -> None:
+    if not files.locator.card.exists():
+        raise ModelError(
+            f"{files.locator.folder}: no network that finds the animal; run `cohortpose "
+            f"make-targets --locator` and `cohortpose train --locator`, or {instead}"
+        )

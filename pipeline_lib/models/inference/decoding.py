@@ -1,0 +1,175 @@
+"""From a network's maps to located keypoints, of one animal or of several."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.settings.individuals import AssemblySettings
+from pipeline_lib.kernels.assembly.assemble import assemble_individuals
+from pipeline_lib.kernels.assembly.selection import AssemblyRules
+from pipeline_lib.kernels.maps.part_affinity import measure_affinity
+from pipeline_lib.kernels.maps.peaks import find_peaks
+from pipeline_lib.kernels.maps.score_maps import decode_peaks
+from pipeline_lib.models.card import ModelCard
+
+Array = Any  # NumPy array or torch tensor
+Fetch = Callable[[Iterable[Array]], list[NDArray[np.float32]]]
+
+# What a network may draw, by the names of its outputs.
+MAPS = ("score", "offset", "affinity", "identity")
+
+# False peaks of a bodypart that may stand beside those of the animals.
+_SPARE_PEAKS = 3
+
+
+class Located(NamedTuple):
+    """Keypoints of frames. What finds them says in which order the axes are.
+
+    Attributes
+    ----------
+    position
+        x and y in px; NaN where an individual or a keypoint is not there.
+    confidence
+        0..1; 0 where it is not there.
+    identity
+        Shape (frame, individual, identity), 0..1; NaN where an individual is not there. None if
+        the network has not learned it.
+    """
+
+    position: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    identity: NDArray[np.float32] | None = None
+
+
+def keep_arrays(arrays: Iterable[Array]) -> list[NDArray[np.float32]]:
+    """Return arrays that lie in main memory as they are."""
+    return list(arrays)
+
+
+class MapDecoder:
+    """Reads the maps of one network.
+
+    Parameters
+    ----------
+    card
+        Its model card.
+    assembly
+        How keypoints are joined into individuals; None: by the defaults.
+    """
+
+    def __init__(self, card: ModelCard, assembly: AssemblySettings | None = None) -> None:
+        self.card, self._assembly = card, assembly or AssemblySettings()
+        skeleton = card.skeleton
+        self._keypoints = len(skeleton.bodyparts)
+        self._animal, self._unique = skeleton.animal_indices, skeleton.unique_indices
+        place = {keypoint: number for number, keypoint in enumerate(self._animal)}
+        used = [card.edges[number] for number in card.used_edges]
+        self._edges = [(place[a], place[b]) for a, b in used]
+
+    def decode(self, maps: Mapping[str, Array], fetch: Fetch = keep_arrays) -> Located:
+        """Locate the keypoints of a batch.
+
+        Parameters
+        ----------
+        maps
+            By name, as `pipeline_lib.models.network.network.DeployedNetwork` draws them.
+        fetch
+            Brings arrays from where the maps lie into main memory.
+
+        Returns
+        -------
+        Located
+            Positions (batch, individual, keypoint, 2) in network px, confidences (batch,
+            individual, keypoint). A single animal is always located.
+        """
+        score, offset, stride = maps["score"], maps["offset"], self.card.stride
+        if self.card.animals == 1:
+            position, confidence = fetch(decode_peaks(score, offset, stride))
+            return Located(position[:, None], confidence[:, None])
+        peaks = find_peaks(
+            _take(score, self._animal),
+            _take(offset, self._animal),
+            stride,
+            threshold=self._assembly.pcutoff,
+            most=self.card.animals + _SPARE_PEAKS,
+        )
+        affinity = self._measure_affinity(maps, peaks[0])
+        unique: tuple[Array, ...] = ()
+        if self._unique:
+            unique = decode_peaks(_take(score, self._unique), _take(offset, self._unique), stride)
+        identity = (maps["identity"],) if "identity" in maps else ()
+        position, confidence, *rest = fetch((*peaks, *affinity, *unique, *identity))
+        if not affinity:
+            frames, _, most = confidence.shape
+            rest.insert(0, np.empty((frames, 0, most, most), np.float32))
+        located = self._assemble(position, confidence, rest[0])
+        found = self._place(*located, *rest[1 : 1 + len(unique)])
+        if not identity:
+            return found
+        return found._replace(identity=_read_identity(found, rest[-1], stride))
+
+    def _measure_affinity(self, maps: Mapping[str, Array], position: Array) -> tuple[Array, ...]:
+        if not self._edges:
+            return ()
+        field = maps["affinity"]
+        if len(self.card.used_edges) < len(self.card.edges):
+            field = _take(field, self.card.used_edges)
+        return (measure_affinity(field, position, self._edges, self.card.stride),)
+
+    def _assemble(
+        self,
+        position: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        affinity: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return positions and confidences of the animals' own bodyparts."""
+        found = assemble_individuals(
+            position,
+            confidence,
+            affinity,
+            self._edges,
+            AssemblyRules(
+                self.card.animals, self._assembly.min_affinity, self._assembly.min_keypoints
+            ),
+        )
+        return found.position, found.confidence
+
+    def _place(
+        self,
+        position: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        unique_position: NDArray[np.float32] | None = None,
+        unique_confidence: NDArray[np.float32] | None = None,
+    ) -> Located:
+        """Lay animals and unique bodyparts into arrays of all individuals and keypoints."""
+        if unique_position is None or unique_confidence is None:
+            return Located(position, confidence)
+        frames, animals = position.shape[:2]
+        all_positions = np.full((frames, animals + 1, self._keypoints, 2), np.nan, np.float32)
+        all_confidences = np.zeros(all_positions.shape[:3], np.float32)
+        all_positions[:, :animals, list(self._animal)] = position
+        all_confidences[:, :animals, list(self._animal)] = confidence
+        all_positions[:, animals, list(self._unique)] = unique_position
+        all_confidences[:, animals, list(self._unique)] = unique_confidence
+        return Located(all_positions, all_confidences)
+
+
+def _take(maps: Array, numbers: tuple[int, ...]) -> Array:
+    """Return some maps of each frame, without a copy where it is all of them."""
+    return maps if len(numbers) == maps.shape[1] else maps[:, list(numbers)]
+
+
+def _read_identity(located: Located, maps: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """Return the mean of the identity maps at an individual's keypoints, weighed by confidence."""
+    frames, _, rows, columns = maps.shape
+    cell = (located.position - (stride - 1) / 2) / stride
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(cell).all(axis=-1))
+    cell = np.where(there[..., None], cell, 0.0).round().astype(np.int64)
+    row, column = cell[..., 1].clip(0, rows - 1), cell[..., 0].clip(0, columns - 1)
+    seen = maps[np.arange(frames)[:, None, None], :, row, column]
+    weight = np.where(there, located.confidence, 0.0)[..., None]
+    total = weight.sum(axis=2)
+    mean = (seen * weight).sum(axis=2) / np.where(total > 0, total, 1.0)
+    return np.where(total > 0, mean, np.nan).astype(np.float32)

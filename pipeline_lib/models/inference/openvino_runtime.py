@@ -1,0 +1,146 @@
+"""The exported network on OpenVINO: the fastest on CPUs here, and the one with bfloat16."""
+
+import logging
+import sys
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.models.inference.decoding import MAPS, Located, MapDecoder
+
+logger = logging.getLogger(__name__)
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# Each holds weights laid out for its shape of input; videos come in few sizes.
+_MOST_SHAPES = 4
+
+
+class OpenVinoRuntime:
+    """A network in memory, ready to locate keypoints.
+
+    Each call takes one core; calls from several threads run side by side. The network is
+    compiled for each shape of input, in a second or less: OpenVINO is slower with sides that it
+    learns with each frame.
+
+    Parameters
+    ----------
+    path
+        The exported network.
+    decoder
+        Reads its maps.
+    parallel
+        Calls that run side by side; more wait.
+    precision
+        ``float32`` or ``bfloat16``.
+
+    Raises
+    ------
+    ModelError
+        If OpenVINO is not installed or the file is no network.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self, path: Path, decoder: MapDecoder, parallel: int = 1, precision: str = "float32"
+    ) -> None:
+        self._core = import_openvino().Core()
+        try:
+            self._network = self._core.read_model(path.read_bytes())
+        except Exception as error:  # OpenVINO's are bare RuntimeErrors
+            # The last line: those before are places in OpenVINO's source.
+            reason = str(error).strip().rpartition("\n")[2]
+            raise ModelError(f"{path}: OpenVINO cannot load it ({reason}); run train") from error
+        if precision == "bfloat16" and "BF16" not in self._core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            logger.warning("this CPU has no bfloat16 arithmetic: float32 would be as fast")
+        self._decoder = decoder
+        self._settings = {
+            # By default OpenVINO computes in bfloat16 where the CPU can.
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": parallel,
+            "INFERENCE_NUM_THREADS": parallel,
+            # By default the workers of a machine would all bind themselves to its first cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._compiled: OrderedDict[tuple[int, ...], _CompiledNetwork] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def locate(self, frames: NDArray[np.uint8]) -> Located:
+        """Locate keypoints in frames; see `pipeline_lib.models.inference.predictor.Runtime`."""
+        return self._compile(frames.shape).locate(frames, self._decoder)
+
+    def _compile(self, shape: tuple[int, ...]) -> "_CompiledNetwork":
+        """Return the network for inputs of a shape, the latest ones kept."""
+        with self._lock:
+            compiled = self._compiled.pop(shape, None)
+            if compiled is None:
+                network = self._network.clone()
+                network.reshape(list(shape))
+                compiled = _CompiledNetwork(
+                    self._core.compile_model(network, "CPU", self._settings)
+                )
+            self._compiled[shape] = compiled
+            if len(self._compiled) > _MOST_SHAPES:
+                self._compiled.popitem(last=False)
+            return compiled
+
+
+def import_openvino() -> Any:  # noqa: ANN401 - OpenVINO is not typed
+    """Import OpenVINO without its telemetry.
+
+    Its import would report to Google Analytics and write an identity into the home folder. Where
+    the module that does so cannot be imported, OpenVINO goes on without.
+
+    Raises
+    ------
+    ModelError
+        If it is not installed.
+    """
+    reporter = "openvino_telemetry"
+    hidden = "openvino" not in sys.modules and reporter not in sys.modules
+    if hidden:
+        sys.modules[reporter] = None  # type: ignore[assignment]
+    try:
+        import openvino  # noqa: PLC0415 - there are platforms without it
+    except ImportError as error:
+        raise ModelError(
+            f"inference.runtime: openvino cannot be imported ({error}); run `pip install "
+            "openvino`, or set `onnx` or `auto`"
+        ) from error
+    finally:
+        if hidden:
+            del sys.modules[reporter]
+    # The first array that it reads sets up its access to NumPy. Two threads that come to that at
+    # once wait for each other for ever (one has Python's lock, the other its own).
+    openvino.Tensor(np.zeros(1, np.uint8)).data[:] = 0
+    return openvino
+
+
+class _CompiledNetwork:
+    """A network for inputs of one shape, and the idle ones of its requests."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - OpenVINO is not typed
+        self._model = model
+        # An output may have further names: those of the operations that it went through.
+        names = [output.get_names() for output in model.outputs]
+        self._outputs = [one for one in MAPS if any(one in those for those in names)]
+        self._idle: list[Any] = []
+
+    def locate(self, frames: NDArray[np.uint8], decoder: MapDecoder) -> Located:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._model.create_infer_request()
+        # Arrays are shared, not copied; what comes out is overwritten by the next call.
+        request.infer({"frames": np.ascontiguousarray(frames)}, share_inputs=True)
+        located = decoder.decode({name: request.get_tensor(name).data for name in self._outputs})
+        self._idle.append(request)
+        return located

@@ -1,0 +1,88 @@
+"""Several animals one by one: find the centre of each, look at a window around it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.settings.individuals import AssemblySettings
+from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.kernels.windows import centre_windows, choose_poses, cut_window
+from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.models.inference.predictor import Image, PosePredictor
+
+
+class TopDown:
+    """Two networks: one finds the animals, the other one the keypoints of each; see `predict`.
+
+    A frame's result depends on that frame alone. Several threads may ask at a time.
+
+    Parameters
+    ----------
+    locator
+        Finds the centres of animals in frames that it shrinks: as many as it has individuals.
+    network
+        Locates the keypoints of the animal in the middle of a window; its card says how large
+        that is.
+    settings
+        When an animal is found.
+    assembly
+        Which keypoints and which individuals count.
+
+    Attributes
+    ----------
+    card
+        The network's, with the individuals of the locator.
+    """
+
+    def __init__(
+        self,
+        locator: PosePredictor,
+        network: PosePredictor,
+        settings: LocatingSettings,
+        assembly: AssemblySettings,
+    ) -> None:
+        self.card = network.card.model_copy(update={"individuals": locator.card.individuals})
+        self._locator, self._network = locator, network
+        self._settings, self._assembly = settings, assembly
+        scale = network.card.scale
+        # So many px shrink to a window exactly.
+        self._side = round((network.card.window or settings.window) / scale)
+        self._cell = network.card.stride / scale
+
+    def predict(self, frames: Sequence[Image]) -> Located:
+        """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
+
+        The windows of all frames go through the network together. A keypoint that is not certain
+        is NaN with confidence 0; so is an individual that has too few, and one that a better
+        window has found already. Individuals are in the order of their confidence.
+        """
+        row, place, centre = self._find_centres(frames)
+        corner = centre_windows(centre, self._side, max(1, int(self._cell)))
+        size = (self._side, self._side)
+        windows = [cut_window(frames[r], one, size) for r, one in zip(row, corner, strict=True)]
+        inside, certainty, _ = self._network.predict(windows)
+        shape = (len(frames), len(self.card.individuals), len(self.card.skeleton.bodyparts))
+        position = np.full((*shape, 2), np.nan, np.float32)
+        confidence = np.zeros(shape, np.float32)
+        shift = corner[:, None].astype(np.float32)
+        position[row, place] = inside[..., 0].transpose(0, 2, 1) + shift
+        confidence[row, place] = certainty[..., 0]
+        position, confidence = choose_poses(
+            position,
+            confidence,
+            pcutoff=self._assembly.pcutoff,
+            min_keypoints=self._assembly.min_keypoints,
+            least_size=self._cell,
+        )
+        return Located(position.transpose(0, 3, 2, 1), confidence.transpose(0, 2, 1))
+
+    def _find_centres(
+        self, frames: Sequence[Image]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+        """Return frame, place on the individual axis and centre (x and y in px) of each animal."""
+        position, confidence, _ = self._locator.predict(frames)
+        centre = position[:, :, 0].transpose(0, 2, 1)
+        found = (confidence[:, 0] >= self._settings.pcutoff) & np.isfinite(centre).all(-1)
+        row, place = np.nonzero(found)
+        return row, place, centre[row, place]

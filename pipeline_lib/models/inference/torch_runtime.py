@@ -1,0 +1,169 @@
+"""The network on PyTorch: what infers on GPUs; peaks are decoded on the device."""
+
+import contextlib
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.inference.decoding import Located, MapDecoder
+from pipeline_lib.models.network.backbone import Backbone
+from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TorchRuntime:
+    """A network in the memory of a device, ready to locate keypoints.
+
+    Calls from several threads run side by side: on a GPU each thread has a stream of its own,
+    so that the frames of one travel while the network works on those of another; on a CPU each
+    takes one core, for which PyTorch's number of threads is set to 1 in the whole process.
+
+    Parameters
+    ----------
+    path
+        State dict written by training.
+    decoder
+        Reads its maps; has the model card.
+    precision
+        ``float32`` (without TF32, which would round to 10 bits), ``bfloat16`` or ``float16``
+        (GPUs only). Normalisation and the last layers are float32 in each.
+    compile
+        Compile the network for each shape of input, minutes for the first frames.
+    device
+        ``cuda``, ``cpu`` …; None: the first GPU if there is one.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or holds another network's weights, or for float16 on a CPU.
+    """
+
+    name = "torch"
+
+    def __init__(
+        self,
+        path: Path,
+        decoder: MapDecoder,
+        precision: str = "float32",
+        compile: bool = False,  # noqa: A002 - the setting's name
+        device: str | None = None,
+    ) -> None:
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._dtype = _DTYPES[precision]
+        if self.on_gpu:
+            _switch_off_tf32()
+        elif self._dtype == torch.float16:
+            raise ModelError(
+                "inference.precision: float16 needs a GPU and PyTorch sees none here; set "
+                "bfloat16 or float32"
+            )
+        else:
+            torch.set_num_threads(1)
+        network = DeployedNetwork(
+            _load_network(path, decoder.card), decoder.card.refinement_scale
+        ).eval()
+        if self._dtype != torch.float32:
+            _lower_precision(network.network, self._dtype)
+        network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # A compiled module is called like the module it was.
+        self._network = cast("nn.Module", torch.compile(network)) if compile else network
+        self._decoder = decoder
+        self._outputs = network.outputs
+        self._of_thread = threading.local()
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network is on a GPU."""
+        return self._device.type == "cuda"
+
+    @torch.inference_mode()
+    def locate(self, frames: NDArray[np.uint8]) -> Located:
+        """Locate keypoints in frames; see `pipeline_lib.models.inference.predictor.Runtime`."""
+        lowered = torch.autocast(
+            self._device.type, self._dtype, enabled=self._dtype != torch.float32
+        )
+        with self._own_stream(), lowered:
+            maps = self._network(self._send(torch.from_numpy(frames)))
+            return self._decoder.decode(dict(zip(self._outputs, maps, strict=True)), _fetch)
+
+    def _send(self, frames: Tensor) -> Tensor:
+        """Return frames on the device, from where they lie now or through pinned memory."""
+        if not self.on_gpu:
+            return frames
+        return frames.pin_memory().to(self._device, non_blocking=True)
+
+    def _own_stream(self) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which this thread queues its work on a stream of its own."""
+        if not self.on_gpu:
+            return contextlib.nullcontext()
+        if not hasattr(self._of_thread, "stream"):
+            self._of_thread.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        return torch.cuda.stream(self._of_thread.stream)
+
+
+def _fetch(tensors: Iterable[Tensor]) -> list[NDArray[np.float32]]:
+    """Bring tensors into main memory with one copy to wait for."""
+    parts = [tensor.float() for tensor in tensors]
+    values = torch.cat([part.reshape(-1) for part in parts]).cpu().numpy()
+    ends = np.cumsum([part.numel() for part in parts])[:-1]
+    return [
+        piece.reshape(part.shape) for piece, part in zip(np.split(values, ends), parts, strict=True)
+    ]
+
+
+class _InFloat32(nn.Module):
+    """A layer as it is where the others are of lower precision.
+
+    In bfloat16 all probabilities of 0.998 to 1 are one number, and so are neighbouring cells.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return cast("Tensor", self.layer(features.float()))
+
+
+def _load_network(path: Path, card: ModelCard) -> PoseNetwork:
+    backbone = Backbone(card.backbone, "none", card.stride)
+    network = PoseNetwork(
+        backbone,
+        len(card.skeleton.bodyparts),
+        card.head_channels,
+        edges=len(card.edges),
+        identities=len(card.identities),
+    )
+    # Mean and standard deviation of the input are buffers, so they come with the weights.
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch, pickle and zipfile have no common base class
+        # Its name only: PyTorch's message advises to load untrusted files.
+        name = type(error).__name__
+        raise ModelError(f"{path}: PyTorch cannot load it ({name}); run train") from error
+    return network
+
+
+def _lower_precision(network: PoseNetwork, dtype: torch.dtype) -> None:
+    """Convert the weights that autocast would convert anew in each call; the last layers stay."""
+    for part in (network.backbone, network.head):
+        for layer in part.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(dtype)
+    for name in network.outputs:
+        setattr(network, name, _InFloat32(getattr(network, name)))
+
+
+def _switch_off_tf32() -> None:
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,0 +1,168 @@
+"""The pose network: backbone, a feature pyramid, and one output per kind of map."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline_lib.models.network.backbone import Backbone
+
+PRIOR_SCORE = 0.01  # score of every cell before training: most cells show no bodypart
+
+
+class PyramidHead(nn.Module):
+    """Merge the feature maps of all strides into the finest one (a light feature pyramid).
+
+    References
+    ----------
+    .. [1] Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017.
+    """
+
+    def __init__(self, channels_in: tuple[int, ...], channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(count, channels, 1, bias=False), nn.BatchNorm2d(channels))
+            for count in channels_in
+        )
+        self.smooth = nn.ModuleList(_separable(channels) for _ in channels_in)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Return one map (batch, channels, rows, columns) of the finest stride."""
+        merged: Tensor = self.smooth[-1](self.lateral[-1](maps[-1]))
+        for level in range(len(maps) - 2, -1, -1):
+            up = functional.interpolate(merged, scale_factor=2.0, mode="nearest")
+            merged = self.smooth[level](up + self.lateral[level](maps[level]))
+        return merged
+
+
+class PoseNetwork(nn.Module):
+    """Score maps and location refinement for RGB images, and what several animals need.
+
+    Parameters
+    ----------
+    backbone
+        Gives feature maps.
+    keypoints
+        Number of bodyparts.
+    head_channels
+        Channels of the head.
+    edges
+        Number of part affinity fields.
+    identities
+        Number of individuals to tell apart by their looks.
+
+    Attributes
+    ----------
+    outputs
+        Names of the maps that `forward` returns.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        keypoints: int,
+        head_channels: int,
+        *,
+        edges: int = 0,
+        identities: int = 0,
+    ) -> None:
+        super().__init__()
+        self.outputs: tuple[str, ...] = ("score", "offset")
+        self.backbone = backbone
+        self.head = PyramidHead(backbone.channels, head_channels)
+        self.score = nn.Conv2d(head_channels, keypoints, 1)
+        self.offset = nn.Conv2d(head_channels, 2 * keypoints, 1)
+        nn.init.constant_(self.score.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))  # type: ignore[arg-type]
+        nn.init.normal_(self.offset.weight, std=0.001)
+        if edges:
+            self.outputs += ("affinity",)
+            self.affinity = nn.Conv2d(head_channels, 2 * edges, 1)
+            nn.init.normal_(self.affinity.weight, std=0.001)
+        if identities:
+            self.outputs += ("identity",)
+            self.identity = nn.Conv2d(head_channels, identities, 1)
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Draw the maps.
+
+        Parameters
+        ----------
+        image
+            Shape (batch, 3, height, width), RGB in 0..1, sides multiples of 32.
+
+        Returns
+        -------
+        score
+            Logits, shape (batch, keypoint, rows, columns).
+        offset
+            Shape (batch, keypoint, 2, rows, columns), in units of the refinement scale.
+        affinity
+            Shape (batch, edge, 2, rows, columns), about unit vectors along the edge; only if the
+            network has edges.
+        identity
+            Logits, shape (batch, identity, rows, columns); only if it has identities.
+        """
+        features = self.head(self.backbone((image - self.mean) / self.std))
+        maps = [getattr(self, name)(features) for name in self.outputs]
+        return tuple(
+            values.unflatten(1, (-1, 2)) if name in ("offset", "affinity") else values
+            for name, values in zip(self.outputs, maps, strict=True)
+        )
+
+
+class DeployedNetwork(nn.Module):
+    """The network as it is exported: frames as they come in, probabilities and pixels out."""
+
+    def __init__(self, network: PoseNetwork, refinement_scale: float) -> None:
+        super().__init__()
+        self.network = network
+        self.refinement_scale = refinement_scale
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the maps that `forward` returns."""
+        return self.network.outputs
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Draw the maps of frames.
+
+        Parameters
+        ----------
+        frames
+            Shape (batch, height, width, 3), uint8 RGB, sides multiples of 32.
+
+        Returns
+        -------
+        score
+            Shape (batch, keypoint, rows, columns), 0..1.
+        offset
+            Shape (batch, keypoint, 2, rows, columns), network px.
+        affinity
+            Shape (batch, edge, 2, rows, columns), as `PoseNetwork` has it.
+        identity
+            Shape (batch, identity, rows, columns), 0..1, 1 in sum.
+        """
+        image = frames.permute(0, 3, 1, 2).to(self.network.mean.dtype) / 255.0
+        score, offset, *more = self.network(image)
+        others = [
+            torch.softmax(values, dim=1) if name == "identity" else values
+            for name, values in zip(self.outputs[2:], more, strict=True)
+        ]
+        return torch.sigmoid(score), offset * self.refinement_scale, *others
+
+
+def _separable(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+    )

@@ -1,0 +1,169 @@
+"""Checkpoints from which a killed training goes on as if nothing had happened."""
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as lightning
+from pytorch_lightning.callbacks import Checkpoint
+
+from pipeline_lib.core.errors import ModelError, PreemptedError
+
+
+class LastCheckpoint(Checkpoint):
+    """Keep the state after the newest of some epochs, after the last one, and when told to stop.
+
+    Lightning's own checkpoint of the last state has gaps that matter here: with validation it is
+    taken inside the epoch, so that a resumed training lacks that epoch's metrics; and the last
+    epoch is left out where it is no multiple of the interval. Its own answer to signals talks to
+    the other devices from inside of the signal handler, where they may be amid something else,
+    and leaves a checkpoint that it prefers ever after, whatever the settings are by then.
+
+    Parameters
+    ----------
+    path
+        The file, replaced in one step: a job may be killed at any moment.
+    every
+        Epochs between two states.
+
+    Raises
+    ------
+    PreemptedError
+        From `fit`, on all devices, after the batch in which one of them got SIGTERM or SIGUSR1.
+    ModelError
+        If the devices do not agree whether there is a checkpoint.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path, self._every = path, every
+        self._signals = StopSignals()
+
+    def setup(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
+    ) -> None:
+        """Check that all devices begin at the same place."""
+        del pl_module, stage
+        found = trainer.ckpt_path is not None
+        agree = trainer.strategy.reduce_boolean_decision
+        if agree(found, all=False) != agree(found, all=True):
+            raise ModelError(
+                f"{self._path}: only some of the processes see this checkpoint; the results must "
+                "be on a file system that all nodes share"
+            )
+
+    def on_train_start(self, *_: Any) -> None:  # noqa: ANN401 - Lightning's
+        """Listen from here on: Lightning has set its own handlers by now."""
+        self._signals.listen()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Save and stop, if told to; the last batch's epoch is ended first."""
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if not last and self._must_stop(trainer):
+            self._save(trainer)
+            self._stop(trainer)
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Save, if it is this epoch's turn; other callbacks have seen the epoch by now."""
+        del pl_module
+        done = trainer.current_epoch + 1
+        stop = done != trainer.max_epochs and self._must_stop(trainer)
+        if stop or done % self._every == 0 or done == trainer.max_epochs:
+            self._save(trainer)
+        if stop:
+            self._stop(trainer)
+
+    def on_train_end(self, *_: Any) -> None:  # noqa: ANN401
+        """Listen no more."""
+        self._signals.stop_listening()
+
+    def on_exception(self, *_: Any) -> None:  # noqa: ANN401
+        """Listen no more."""
+        self._signals.stop_listening()
+
+    def _must_stop(self, trainer: lightning.Trainer) -> bool:
+        """Tell, and on all devices the same, whether one of them was told to stop."""
+        told = self._signals.received is not None
+        return trainer.strategy.reduce_boolean_decision(told, all=False)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        part = self._path.with_name(f".part-{self._path.name}")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            part.replace(self._path)
+        # No device may look for the file before it is there.
+        trainer.strategy.barrier("last checkpoint")
+
+    def _stop(self, trainer: lightning.Trainer) -> None:
+        wanted = trainer.strategy.reduce_boolean_decision(
+            self._signals.received is REQUEUE_SIGNAL, all=False
+        )
+        requeued = wanted and trainer.is_global_zero and requeue_slurm_job()
+        then = "SLURM will start it again" if requeued else "the same command goes on from there"
+        raise PreemptedError(
+            f"training was told to stop, and is saved after {trainer.global_step} steps in "
+            f"{self._path}; {then}"
+        )
+
+
+logger = logging.getLogger(__name__)
+
+# Of `sbatch --signal=USR1@120`, before the time is over.
+REQUEUE_SIGNAL = signal.SIGUSR1
+_SIGNALS = (signal.SIGTERM, REQUEUE_SIGNAL)
+
+
+class StopSignals:
+    """Remember SIGTERM and SIGUSR1 instead of dying of them.
+
+    Attributes
+    ----------
+    received
+        The first signal that came; None: none yet.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def listen(self) -> None:
+        """Take the signals; Python lets the main thread only."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+
+    def stop_listening(self) -> None:
+        """Let the signals do what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        # Nothing is logged here: the signal may have come amid a line of the log.
+        self.received = self.received or signal.Signals(number)
+
+
+def requeue_slurm_job() -> bool:
+    """Ask SLURM to start this job again; tell whether it will."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    if job is None:
+        return False
+    try:
+        subprocess.run(  # noqa: S603
+            ["scontrol", "requeue", job],  # noqa: S607 - where it is differs by cluster
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or error
+        logger.warning("SLURM job %s is not requeued: %s", job, reason)
+        return False
+    return True

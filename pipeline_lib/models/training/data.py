@@ -1,0 +1,284 @@
+"""Training data: batches of stored samples, the same whatever the number of devices."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.models.training.targets import TargetMaps
+
+
+class Batch(NamedTuple):
+    """Samples of one optimiser step on one device.
+
+    Attributes
+    ----------
+    image
+        Shape (batch, height, width, 3), uint8 RGB.
+    keypoint
+        Shape (batch, individual, keypoint, 2), float32, network px; NaN where unlabelled.
+    sample
+        Shape (batch,), int64: number of each sample in the store; `FILLER` for one that weighs
+        nothing.
+    maps
+        The stored maps of frames that are used as they are; None where they will be warped.
+    """
+
+    image: Tensor
+    keypoint: Tensor
+    sample: Tensor
+    maps: TargetMaps | None
+
+
+# Index of a sample that weighs nothing, where a device has less to read than the others.
+FILLER = -1
+
+# As the store calls the fields of `TargetMaps`.
+_MAPS = {
+    "score": "score_map",
+    "offset": "location_refinement",
+    "mask": "refinement_mask",
+    "affinity": "part_affinity",
+    "affinity_mask": "part_affinity_mask",
+    "identity": "identity",
+}
+_MASKS = ("mask", "affinity_mask")
+
+
+class StoredSamples(Dataset[Batch]):
+    """Samples of one split; opened in each process that reads, since a store is not copied.
+
+    Parameters
+    ----------
+    path
+        The target store.
+    split
+        ``train``, ``validation`` or ``test``.
+    with_maps
+        Read the stored maps as well.
+    """
+
+    def __init__(self, path: Path, split: str, *, with_maps: bool) -> None:
+        self.path = path
+        self._with_maps = with_maps
+        self.numbers = TargetStore(path).of_split(split)
+        self._store: TargetStore | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return one sample without the batch axis; for `FILLER`, one without a label."""
+        if index == FILLER:
+            return _forget_labels(self[0])
+        if self._store is None:
+            self._store = TargetStore(self.path)
+        number = self.numbers[index]
+        store = self._store
+        image, keypoint = (
+            torch.from_numpy(store.read(name, number)) for name in ("image", "keypoint")
+        )
+        maps = None
+        if self._with_maps:
+            stored = {
+                field: torch.from_numpy(store.read(name, number))
+                for field, name in _MAPS.items()
+                if store.has(name)
+            }
+            maps = TargetMaps(
+                **{
+                    field: values if field in _MASKS else values.float()
+                    for field, values in stored.items()
+                }
+            )
+        return Batch(image, keypoint, torch.tensor(number), maps)
+
+
+class GlobalBatches(Sampler[list[int]]):
+    """One device's part of batches whose global size and order do not depend on devices.
+
+    The samples of an epoch are shuffled by (seed, epoch) alone. The last batch is filled up from
+    the head of the shuffled order, so that every step weighs the same.
+
+    Parameters
+    ----------
+    count
+        Number of samples.
+    batch_size
+        Samples per step over all devices.
+    seed
+        Seed of the order.
+    rank, world_size
+        Which device this is, of how many.
+
+    Raises
+    ------
+    ModelError
+        If the batch cannot be shared equally among the devices.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if batch_size % world_size:
+            raise ModelError(
+                f"training.batch_size ({batch_size}) is shared by {world_size} devices: "
+                "choose a multiple"
+            )
+        self._count, self._batch_size, self._seed = count, batch_size, seed
+        self._rank, self._world_size = rank, world_size
+        self._epoch = 0
+        self._resumed = (0, 0)
+        self.sampler = self  # where Lightning looks for set_epoch
+
+    def resume(self, step: int) -> None:
+        """Go on after so many steps: at once in the right epoch, without the batches it has seen.
+
+        Processes that read ahead ask for batches before Lightning has told the epoch.
+        """
+        self._resumed = divmod(step, len(self))
+        self._epoch = self._resumed[0]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self._count / self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._count)
+        filled = np.resize(order, len(self) * self._batch_size)
+        epoch, seen = self._resumed
+        first = seen if self._epoch == epoch else 0
+        for batch in filled.reshape(len(self), self._batch_size)[first:]:
+            yield batch[self._rank :: self._world_size].tolist()
+
+
+def share_samples(
+    count: int, batch_size: int, rank: int = 0, world_size: int = 1
+) -> list[list[int]]:
+    """Return one device's batches of samples that are read once, in order.
+
+    All devices get as many batches of the same sizes; what is missing is filled up by `FILLER`.
+
+    Parameters
+    ----------
+    count
+        Number of samples.
+    batch_size
+        Samples per step over all devices.
+    rank, world_size
+        Which device this is, of how many.
+    """
+    missing = -count % world_size
+    own = [*range(count), *[FILLER] * missing][rank::world_size]
+    size = max(1, batch_size // world_size)
+    return [own[first : first + size] for first in range(0, len(own), size)]
+
+
+class PoseData(lightning.LightningDataModule):
+    """Batches for training and validation out of a target store.
+
+    Parameters
+    ----------
+    path
+        The target store.
+    batch_size
+        Samples per step over all devices.
+    seed
+        Seed of the order of samples.
+    loader_workers
+        Processes that read; 0: the training process itself.
+    """
+
+    def __init__(self, path: Path, batch_size: int, seed: int, loader_workers: int = 0) -> None:
+        super().__init__()
+        self.train = StoredSamples(path, "train", with_maps=False)
+        self.validation = StoredSamples(path, "validation", with_maps=True)
+        if not len(self.train):
+            raise ModelError(f"{path}: no frame to train on; see training.split")
+        self._batch_size, self._seed, self._workers = batch_size, seed, loader_workers
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of one pass over the training samples."""
+        return math.ceil(len(self.train) / self._batch_size)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return this device's part of the shuffled global batches."""
+        batches = GlobalBatches(len(self.train), self._batch_size, self._seed, *self._place())
+        batches.resume(self.trainer.global_step if self.trainer else 0)
+        return DataLoader(
+            self.train,
+            batch_sampler=batches,
+            collate_fn=_collate,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """Return this device's part of the validation samples; none if no frame was held out."""
+        if not len(self.validation):
+            return []
+        batches = share_samples(len(self.validation), self._batch_size, *self._place())
+        return DataLoader(self.validation, batch_sampler=batches, collate_fn=_collate)
+
+    def _place(self) -> tuple[int, int]:
+        """Return which device this is, of how many."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def cut_centre(batch: Batch, window: int, stride: int) -> Batch:
+    """Return the window in the middle of each sample, with its part of the stored maps.
+
+    Parameters
+    ----------
+    batch
+        Samples whose images and maps are larger than the window, on each side by whole cells.
+    window
+        Side, network px.
+    stride
+        Network px per cell.
+    """
+    top, left = ((length - window) // 2 for length in batch.image.shape[1:3])
+    inner = (slice(top, top + window), slice(left, left + window))
+    row, column, cells = top // stride, left // stride, window // stride
+    part = (..., slice(row, row + cells), slice(column, column + cells))
+    return batch._replace(
+        image=batch.image[:, *inner],
+        keypoint=batch.keypoint - torch.tensor([left, top], device=batch.keypoint.device),
+        maps=batch.maps and TargetMaps(*(one if one is None else one[part] for one in batch.maps)),
+    )
+
+
+def _forget_labels(sample: Batch) -> Batch:
+    maps = sample.maps
+    return sample._replace(
+        keypoint=torch.full_like(sample.keypoint, torch.nan),
+        sample=torch.tensor(FILLER),
+        maps=maps and TargetMaps(*(one if one is None else torch.zeros_like(one) for one in maps)),
+    )
+
+
+def _collate(items: list[Batch]) -> Batch:
+    maps = [item.maps for item in items if item.maps is not None]
+    return Batch(
+        image=torch.stack([item.image for item in items]),
+        keypoint=torch.stack([item.keypoint for item in items]),
+        sample=torch.stack([item.sample for item in items]),
+        maps=TargetMaps(*map(_stack, zip(*maps, strict=True))) if maps else None,
+    )
+
+
+def _stack(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    there = [part for part in parts if part is not None]
+    return torch.stack(there) if there else None

@@ -1,0 +1,292 @@
+"""Training the pose network with Lightning."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+
+from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.kernels.maps.peaks import find_peaks
+from pipeline_lib.kernels.maps.score_maps import decode_peaks, find_present, map_shape
+from pipeline_lib.models.network.losses import (
+    identity_loss,
+    location_refinement_loss,
+    part_affinity_loss,
+    score_map_loss,
+)
+from pipeline_lib.models.network.network import PoseNetwork
+from pipeline_lib.models.training.augmentation import (
+    change_appearance,
+    draw_warp,
+    random_streams,
+    warp_images,
+    warp_keypoints,
+)
+from pipeline_lib.models.training.data import FILLER, Batch, cut_centre
+from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetMaps, TargetPlan, encode_targets
+
+LOSSES = ("score_map_loss", "location_refinement_loss")
+AFFINITY_LOSS, IDENTITY_LOSS = "part_affinity_loss", "identity_loss"
+
+
+class _Measured(NamedTuple):
+    """Losses of one device's part of a batch.
+
+    Attributes
+    ----------
+    loss
+        Shape (loss,), in the order of `PoseTraining.losses`: means over what was labelled.
+    weight
+        Shape (loss,), int64: how many points or cells each is the mean of.
+    score, offset
+        The network's maps: probabilities, and offsets in network px.
+    """
+
+    loss: Tensor
+    weight: Tensor
+    score: Tensor
+    offset: Tensor
+
+
+class PoseTraining(lightning.LightningModule):
+    """Loss, augmentation on the device, and optimiser of a pose network.
+
+    Several devices compute what one would: the global batch alone decides. Losses are means over
+    the labelled keypoints of the global batch, which its parts share unequally.
+
+    Parameters
+    ----------
+    network
+        The network to train.
+    targets, training
+        Settings of the run.
+    skeleton
+        Names the left-right partners for mirrored frames.
+    plan
+        How many animals there are, the maps that several need, and the window that is looked at.
+
+    Attributes
+    ----------
+    losses
+        Names of the parts of the loss.
+    """
+
+    def __init__(
+        self,
+        network: PoseNetwork,
+        targets: TargetSettings,
+        training: TrainingSettings,
+        skeleton: Skeleton,
+        plan: TargetPlan = ONE_ANIMAL,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._targets, self._training = targets, training
+        self._mirrored_order = skeleton.mirrored_order
+        self._plan = plan
+        weights = {LOSSES[0]: 1.0, LOSSES[1]: training.location_refinement_weight}
+        if plan.edges:
+            weights[AFFINITY_LOSS] = training.part_affinity_weight
+        if plan.identities:
+            weights[IDENTITY_LOSS] = training.identity_weight
+        self.losses, self._weights = tuple(weights), tuple(weights.values())
+        # Sums and counts of the losses and of distances, over the validation samples.
+        self._validated = torch.zeros(2, len(weights) + 1, dtype=torch.float64)
+
+    def training_step(self, batch: Batch, _: int) -> dict[str, Any]:
+        """Augment a batch, draw its targets, return the loss and what the history shows."""
+        image, keypoint = self._augment(batch)
+        shape = map_shape(image.shape[2], image.shape[3], self._targets.stride)
+        maps = encode_targets(keypoint, shape, self._targets, self._plan)
+        measured = self._measure(image, self._find_present(batch, keypoint), maps)
+        parts = measured.loss * self._share(measured.weight)
+        loss = self._weigh(parts)
+        shown = torch.stack([loss, *parts]).detach()
+        if self.trainer.world_size > 1:
+            shown = self.trainer.strategy.reduce(shown, reduce_op="mean")
+        self.log("loss", shown[0], prog_bar=True, logger=False)
+        names = ("train_loss", *(f"train_{name}" for name in self.losses))
+        return {"loss": loss, "metrics": dict(zip(names, shown.unbind(), strict=True))}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self._validated.zero_()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Measure loss and error of frames as they are."""
+        del batch_index
+        if self._plan.window is not None:
+            batch = cut_centre(batch, self._plan.window, self._targets.stride)
+        if batch.maps is None:
+            raise ValueError("validation reads stored maps")
+        present = self._find_present(batch, batch.keypoint)
+        measured = self._measure(self._to_image(batch.image), present, batch.maps)
+        distance = self._measure_distance(measured, batch.keypoint)
+        found = distance[torch.isfinite(distance)].cpu().double()
+        loss, weight = measured.loss.cpu().double(), measured.weight.cpu()
+        self._validated[0] += torch.cat([loss * weight, found.sum()[None]])
+        self._validated[1] += torch.cat([weight, torch.tensor([len(found)])])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and mean error (in frame px); every labelled point weighs the same."""
+        sums = self._validated
+        if self.trainer.world_size > 1:
+            sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
+        loss = self._weigh(sums[0, :-1] / sums[1, :-1].clamp(min=1.0))
+        # NaN, which is not the best of anything, if no point was labelled.
+        error = sums[0, -1] / sums[1, -1] / self._targets.scale
+        self.log("validation_loss", loss.float().to(self.device), sync_dist=True)
+        self.log("validation_error", error.float().to(self.device), sync_dist=True, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's dictionary
+        """AdamW with linear warm-up and cosine decay to zero, step by step."""
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        kept = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": self._training.weight_decay},
+            {"params": kept, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self._training.learning_rate)
+        # Lightning's own estimate would make the loader before it knows where to resume.
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        total = data.steps_per_epoch * (self.trainer.max_epochs or 1)
+        warmup = max(1, round(total * self._training.warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warm_up_then_cosine(step, warmup, total)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
+        }
+
+    def _augment(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        settings = self._training.augmentation
+        streams = random_streams(self._training.seed, self.current_epoch, batch.sample.tolist())
+        size = self._training_size(batch.image)
+        anchor = self._choose_anchors(batch, streams)
+        warp = draw_warp(settings, streams, anchor, size)
+        image = warp_images(self._to_image(batch.image), warp, size)
+        keypoint = warp_keypoints(batch.keypoint, warp, self._mirrored_order)
+        return change_appearance(image, settings, streams), keypoint
+
+    def _training_size(self, image: Tensor) -> tuple[int, int]:
+        height, width = image.shape[1:3]
+        crop = self._plan.window or self._training.crop
+        return (height, width) if crop is None else (min(crop, height), min(crop, width))
+
+    def _choose_anchors(self, batch: Batch, streams: list[np.random.Generator]) -> Any:  # noqa: ANN401
+        """Return the point to centre on: the image's centre, or a keypoint when cropping.
+
+        The centre of an image that a window is cut from is that of an animal.
+        """
+        height, width = batch.image.shape[1:3]
+        anchors = np.tile(np.array([(width - 1) / 2, (height - 1) / 2]), (len(streams), 1))
+        if self._training.crop is None or self._plan.window is not None:
+            return anchors
+        for row, (points, stream) in enumerate(
+            zip(batch.keypoint.cpu().numpy(), streams, strict=True)
+        ):
+            present = points[np.isfinite(points).all(axis=-1)]
+            if len(present):
+                anchors[row] = present[stream.integers(len(present))]
+        return anchors
+
+    def _find_present(self, batch: Batch, keypoint: Tensor) -> Tensor:
+        """Tell which score maps of which samples weigh: (batch, keypoint), bool.
+
+        A bodypart without a label may be there all the same where there is one animal. Of
+        several, those that are to be seen are labelled: an image without one shows none, and
+        what a window shows of others is not to be found.
+        """
+        if self._plan.animals == 1 and self._plan.window is None:
+            present: Tensor = find_present(keypoint)
+            return present
+        return (batch.sample != FILLER)[:, None].expand(-1, keypoint.shape[2])
+
+    def _measure(self, image: Tensor, present: Tensor, maps: TargetMaps) -> _Measured:
+        drawn = self.network(image.contiguous(memory_format=torch.channels_last))
+        found = dict(zip(self.network.outputs, map(_widen, drawn), strict=True))
+        score, offset = found["score"], found["offset"]
+        loss = [
+            score_map_loss(score, maps.score, present),
+            location_refinement_loss(offset, maps.offset, maps.mask),
+        ]
+        weight = [present.sum(), maps.mask.sum()]
+        if maps.affinity is not None and maps.affinity_mask is not None:
+            loss.append(part_affinity_loss(found["affinity"], maps.affinity, maps.affinity_mask))
+            weight.append(maps.affinity_mask.sum())
+        if maps.identity is not None:
+            loss.append(identity_loss(found["identity"], maps.identity))
+            weight.append(maps.identity.sum().long())
+        refined = offset.detach() * self._targets.location_refinement_scale
+        score = torch.sigmoid(score.detach())
+        return _Measured(torch.stack(loss), torch.stack(weight), score, refined)
+
+    def _measure_distance(self, measured: _Measured, keypoint: Tensor) -> Tensor:
+        """Return how far each labelled keypoint is from the nearest peak of its map.
+
+        Of several animals the best peaks count, however low: or a network that is sure of nothing
+        would have no error, and would be the best of all.
+
+        Parameters
+        ----------
+        measured
+            Maps of a batch.
+        keypoint
+            Shape (batch, individual, keypoint, 2), network px.
+
+        Returns
+        -------
+        Tensor
+            Shape (batch, individual, keypoint), network px; NaN where nothing is labelled, or the
+            map is the same everywhere.
+        """
+        stride = self._targets.stride
+        if self._plan.animals == 1:
+            position, _ = decode_peaks(measured.score, measured.offset, stride)
+            away: Tensor = torch.linalg.vector_norm(position - keypoint[:, 0], dim=-1)
+            return away[:, None]
+        position, _ = find_peaks(
+            measured.score, measured.offset, stride, threshold=0.0, most=self._plan.animals
+        )
+        ways = position[:, None] - keypoint[:, :, :, None]
+        distance = torch.linalg.vector_norm(ways, dim=-1)
+        nearest = torch.where(torch.isfinite(distance), distance, torch.inf).amin(dim=-1)
+        return torch.where(torch.isfinite(nearest), nearest, torch.nan)
+
+    def _share(self, weight: Tensor) -> Tensor | float:
+        """Return what makes the average over devices, which DDP takes, that of the whole batch."""
+        devices = self.trainer.world_size
+        if devices == 1:
+            return 1.0
+        total = self.trainer.strategy.reduce(weight.clone(), reduce_op="sum")
+        return devices * weight / total.clamp(min=1)
+
+    def _weigh(self, parts: Tensor) -> Tensor:
+        """Return the loss out of its parts."""
+        total = parts[0]
+        for part, weight in zip(parts[1:], self._weights[1:], strict=True):
+            total = total + weight * part
+        return total
+
+    def _to_image(self, frames: Tensor) -> Tensor:
+        """Convert frames (batch, height, width, 3) uint8 to (batch, 3, height, width) in 0..1."""
+        weight = next(self.network.parameters())
+        return _widen(frames.permute(0, 3, 1, 2).to(weight.dtype)) / 255.0
+
+
+def warm_up_then_cosine(step: int, warmup: int, total: int) -> float:
+    """Return the factor on the learning rate: up linearly, then down along a half cosine."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _widen(values: Tensor) -> Tensor:
+    """Return half precision as single; single and double as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

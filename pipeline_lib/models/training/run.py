@@ -1,0 +1,216 @@
+"""Running a training: trainer, checkpoints, resuming; then the exported network."""
+
+import logging
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as lightning
+import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.ranks import is_first_rank
+from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.models.network.backbone import Backbone
+from pipeline_lib.models.network.batch_norm import GlobalBatchNorm
+from pipeline_lib.models.network.network import PoseNetwork
+from pipeline_lib.models.training.checkpoints import LastCheckpoint
+from pipeline_lib.models.training.data import PoseData
+from pipeline_lib.models.training.history import HistoryWriter
+from pipeline_lib.models.training.memory import keep_freed_memory
+from pipeline_lib.models.training.module import PoseTraining
+from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetPlan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network after training.
+
+    Attributes
+    ----------
+    network
+        With the weights of the chosen checkpoint, in single precision on the CPU.
+    epochs, steps
+        How long the chosen checkpoint had been trained.
+    seconds
+        Wall time of this process; less than the whole when it was resumed.
+    checkpoint
+        File name of the chosen checkpoint.
+    """
+
+    network: PoseNetwork
+    epochs: int
+    steps: int
+    seconds: float
+    checkpoint: str
+
+
+def build_network(
+    settings: TrainingSettings, stride: int, keypoints: int, plan: TargetPlan = ONE_ANIMAL
+) -> PoseNetwork:
+    """Build the network that the settings name, pretrained weights loaded."""
+    backbone = Backbone(settings.backbone, settings.weights, stride)
+    return PoseNetwork(
+        backbone,
+        keypoints,
+        settings.head_channels,
+        edges=len(plan.edges),
+        identities=plan.identities,
+    )
+
+
+def train_network(
+    targets_path: Path,
+    files: ModelFiles,
+    targets: TargetSettings,
+    training: TrainingSettings,
+    skeleton: Skeleton,
+) -> TrainedNetwork:
+    """Train, or resume from ``last.ckpt`` if it is there, and load the chosen checkpoint.
+
+    With several devices, each process of the training calls this, and gets the same network.
+
+    Parameters
+    ----------
+    targets_path
+        The target store.
+    files
+        Where checkpoints and history go.
+    targets, training, skeleton
+        What to train.
+
+    Raises
+    ------
+    ModelError
+        If the settings ask for what the machine or the network does not have.
+    PreemptedError
+        If it was told to stop by SIGTERM or SIGUSR1; ``last.ckpt`` is saved.
+    """
+    keep_freed_memory()
+    # The head's weights are drawn under the seed; augmentation has streams of its own.
+    lightning.seed_everything(training.seed, workers=True, verbose=False)
+    layout = TargetStore(targets_path).layout
+    animals = max(1, len(layout.animals))
+    identities = animals if layout.identities else 0
+    plan = TargetPlan(animals, layout.edges, identities, layout.window)
+    network = build_network(training, targets.stride, len(skeleton.bodyparts), plan)
+    network = network.to(memory_format=torch.channels_last)
+    data = PoseData(targets_path, training.batch_size, training.seed, training.loader_workers)
+    module = PoseTraining(network, targets, training, skeleton, plan)
+    if training.checkpoint == "best" and not len(data.validation):
+        raise ModelError(
+            f"{targets_path}: no frame to validate on, so none is best: raise "
+            "training.validation_fraction or set training.checkpoint to last"
+        )
+    trainer = _build_trainer(files, training, has_validation=len(data.validation) > 0)
+    # Or the digits of a checkpoint in double precision would be lost in a network in single.
+    trainer.precision_plugin.convert_module(network)
+    last = files.checkpoints / "last.ckpt"
+    if last.exists() and is_first_rank():
+        logger.info("resuming from %s", last)
+    begin = time.monotonic()
+    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=False)
+    seconds = time.monotonic() - begin
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    chosen = _choose_checkpoint(files, training)
+    state = torch.load(chosen, map_location="cpu", weights_only=False)
+    prefix = "network."
+    network.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)}
+    )
+    return TrainedNetwork(
+        network=network.float().cpu().eval(),
+        epochs=int(state["epoch"]) + 1,
+        steps=int(state["global_step"]),
+        seconds=seconds,
+        checkpoint=chosen.name,
+    )
+
+
+def _build_trainer(
+    files: ModelFiles, training: TrainingSettings, *, has_validation: bool
+) -> lightning.Trainer:
+    # Short trainings validate and save once, at their end.
+    every = min(training.validate_every, training.epochs)
+    callbacks: list[Callback] = [HistoryWriter(files.history)]
+    if has_validation:
+        callbacks.append(
+            ModelCheckpoint(
+                files.checkpoints,
+                filename="best",
+                monitor="validation_error",
+                enable_version_counter=False,
+                every_n_epochs=every,
+                # Not in the middle of the epoch, where validation is; its result is there still.
+                save_on_train_epoch_end=True,
+            )
+        )
+    callbacks.append(LastCheckpoint(files.checkpoints / "last.ckpt", every))
+    on_terminal = sys.stderr.isatty()
+    if on_terminal:
+        callbacks.append(RichProgressBar())
+    try:
+        environment = _choose_environment()
+        trainer = lightning.Trainer(
+            accelerator=training.accelerator,
+            devices=training.devices,
+            num_nodes=training.num_nodes,
+            strategy=training.strategy,
+            precision=training.precision,  # type: ignore[arg-type]
+            max_epochs=training.epochs,
+            check_val_every_n_epoch=every,
+            deterministic=training.deterministic,
+            callbacks=callbacks,
+            logger=False,
+            default_root_dir=files.folder,
+            use_distributed_sampler=False,
+            plugins=[GlobalBatchNorm(), environment],
+            num_sanity_val_steps=0,
+            enable_progress_bar=on_terminal,
+            enable_model_summary=False,
+        )
+        environment.validate_settings(trainer.num_devices, trainer.num_nodes)
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ModelError(f"training: Lightning refuses these settings: {error}") from error
+    return trainer
+
+
+def _choose_environment() -> ClusterEnvironment:
+    """Find out who starts the processes of the other devices.
+
+    A SLURM job of a single task, such as Snakemake's, may hold several devices: then Lightning
+    starts them, as on a workstation, instead of using one.
+    """
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] != "1":
+        if "SLURM_STEP_ID" not in os.environ:
+            # It would wait for the others for ever.
+            raise ModelError(
+                f"training: this SLURM job is of {os.environ['SLURM_NTASKS']} tasks, and this is "
+                "not one of them; put `srun` before the command"
+            )
+        # Requeueing is ours: see LastCheckpoint.
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()
+
+
+def _choose_checkpoint(files: ModelFiles, training: TrainingSettings) -> Path:
+    chosen = files.checkpoints / f"{training.checkpoint}.ckpt"
+    if not chosen.exists():
+        raise ModelError(f"{chosen}: training wrote no such checkpoint")
+    return chosen

@@ -1,0 +1,227 @@
+"""evaluate, several animals: who of the predicted is who of the labelled, and who was not found."""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.core.settings.network import EvaluationSettings
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import PREDICTION_COLUMNS, UNIQUE_INDIVIDUAL
+from pipeline_lib.io.images import read_image
+from pipeline_lib.kernels.metrics.average_precision import measure_average_precision
+from pipeline_lib.kernels.metrics.keypoints import find_individuals, measure_areas
+from pipeline_lib.kernels.metrics.matching import UNMATCHED, match_individuals
+from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.inference.predictor import PosePredictor
+
+# Predictions that are nobody are `false1` and so on in each image.
+FALSE_INDIVIDUAL = "false"
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class LabelledIndividuals:
+    """Labels of several animals.
+
+    Attributes
+    ----------
+    images
+        As `pipeline_lib.io.labels.table.label_arrays` gives them.
+    positions
+        Shape (image, individual, keypoint, 2), px; NaN where unlabelled.
+    individuals
+        Names along the individual axis; `UNIQUE_INDIVIDUAL` has the unique bodyparts.
+    """
+
+    images: pd.DataFrame
+    positions: NDArray[np.float64]
+    individuals: tuple[str, ...]
+
+
+def predict_individuals(
+    predictor: PosePredictor, labels: LabelledIndividuals, settings: EvaluationSettings
+) -> pd.DataFrame:
+    """Predict images one by one and match the animals found with the labelled ones.
+
+    Animals are matched so that the sum of their OKS is largest, of at least ``match_oks``; those
+    of a single bodypart, which have no OKS, by distance, up to the largest of ``pck_thresholds``.
+
+    Parameters
+    ----------
+    predictor
+        What predicts.
+    labels
+        Keypoints in the predictor's order.
+    settings
+        ``oks_sigma``, ``match_oks`` and ``pck_thresholds`` are used.
+
+    Returns
+    -------
+    DataFrame
+        Columns `PREDICTION_COLUMNS`. Each image has a row for every labelled individual and
+        bodypart, with NaN in x, y and confidence where the individual was not found; then rows of
+        the predicted animals that nobody was matched with, named ``false1`` and so on, without
+        labels.
+    """
+    skeleton = predictor.card.skeleton
+    position, confidence = _predict_all(predictor, labels.images["image"])
+    names = [name for name in labels.individuals if name != UNIQUE_INDIVIDUAL]
+    animals = [labels.individuals.index(name) for name in names]
+    parts = list(skeleton.animal_indices)
+    partners = _match_animals(
+        position[:, : predictor.card.animals, parts],
+        labels.positions[:, animals][:, :, parts],
+        settings,
+    )
+    tables = [pd.DataFrame(columns=list(PREDICTION_COLUMNS))]
+    for row, image in enumerate(labels.images.to_dict("records")):
+        truth = dict(zip(labels.individuals, labels.positions[row], strict=True))
+        matched = dict(zip(names, partners[row].tolist(), strict=True))
+        named = _name_individuals(position[row], confidence[row], truth, matched, predictor.card)
+        tables += [_tabulate(image, one, skeleton) for one in named]
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _predict_all(predictor: PosePredictor, images: Iterable[str]) -> tuple[Floats, Floats]:
+    """Return positions (image, individual, keypoint, 2) and confidences without the 2."""
+    keypoints = len(predictor.card.skeleton.bodyparts)
+    position, confidence = np.empty((0, 1, keypoints, 2)), np.empty((0, 1, keypoints))
+    found = [predictor.predict([read_image(Path(image))])[:2] for image in images]
+    if found:
+        position = np.concatenate([one.transpose(0, 3, 2, 1) for one, _ in found])
+        confidence = np.concatenate([one.transpose(0, 2, 1) for _, one in found])
+    return position, confidence
+
+
+def _match_animals(
+    predicted: Floats, truth: Floats, settings: EvaluationSettings
+) -> NDArray[np.int64]:
+    """Return the place of each labelled animal among the predicted ones; (image, animal)."""
+    if np.isfinite(measure_areas(truth)).any():
+        return match_individuals(
+            predicted, truth, sigmas=settings.oks_sigma, min_similarity=settings.match_oks
+        )
+    # Animals of a single bodypart have no size that a distance could be compared with.
+    farthest = max(settings.pck_thresholds or EvaluationSettings().pck_thresholds)
+    return match_individuals(predicted, truth, max_distance=farthest, min_similarity=0.5)
+
+
+@dataclass(frozen=True)
+class _Individual:
+    """One individual of an image: positions (keypoint, 2), confidence (keypoint,)."""
+
+    name: str
+    position: Floats
+    confidence: Floats
+    label: Floats
+
+
+def _name_individuals(
+    position: Floats,
+    confidence: Floats,
+    truth: Mapping[str, Floats],
+    matched: Mapping[str, int],
+    card: ModelCard,
+) -> Iterator[_Individual]:
+    """Yield the labelled individuals of an image, then what was predicted beside them.
+
+    Parameters
+    ----------
+    position, confidence
+        Shapes (individual, keypoint, 2) and (individual, keypoint).
+    truth
+        Labels by name, shape (keypoint, 2).
+    matched
+        Places of the labelled animals among the predicted ones, by name.
+    card
+        Says how many animals there are; unique bodyparts have the place after them.
+    """
+    nowhere = np.full(position.shape[1:], np.nan)
+    for name, place in matched.items():
+        if place == UNMATCHED:
+            yield _Individual(name, nowhere, nowhere[:, 0], truth[name])
+        else:
+            yield _Individual(name, position[place], confidence[place], truth[name])
+    if card.skeleton.unique_bodyparts:
+        label = truth.get(UNIQUE_INDIVIDUAL, nowhere)
+        yield _Individual(UNIQUE_INDIVIDUAL, position[-1], confidence[-1], label)
+    there = find_individuals(position[: card.animals, list(card.skeleton.animal_indices)])
+    false = np.setdiff1d(np.flatnonzero(there), list(matched.values())).tolist()
+    for number, place in enumerate(false, 1):
+        name = f"{FALSE_INDIVIDUAL}{number}"
+        yield _Individual(name, position[place], confidence[place], nowhere)
+
+
+def _tabulate(image: Mapping[Hashable, Any], one: _Individual, skeleton: Skeleton) -> pd.DataFrame:
+    unique = one.name == UNIQUE_INDIVIDUAL
+    rows = list(skeleton.unique_indices if unique else skeleton.animal_indices)
+    values = {
+        **{name: image[name] for name in ("image", "video", "frame", "split")},
+        "individual": one.name,
+        "bodypart": [skeleton.bodyparts[row] for row in rows],
+        **dict(zip(("x", "y"), one.position[rows].T.astype(np.float64), strict=True)),
+        "confidence": one.confidence[rows].astype(np.float64),
+        **dict(zip(("label_x", "label_y"), one.label[rows].T, strict=True)),
+    }
+    return pd.DataFrame(values, columns=list(PREDICTION_COLUMNS))
+
+
+def measure_individuals(
+    predictions: pd.DataFrame, settings: EvaluationSettings
+) -> dict[str, float]:
+    """Measure how well whole animals are found.
+
+    Parameters
+    ----------
+    predictions
+        Columns `PREDICTION_COLUMNS`, as `predict_individuals` gives them, of one split. Unique
+        bodyparts do not count.
+    settings
+        ``oks_sigma`` and ``oks_thresholds`` are used.
+
+    Returns
+    -------
+    dict
+        ``oks_map`` and ``oks_mar``: mean average precision and recall as COCO's, the scale of an
+        animal being the area of the box around its labels, the score of a prediction the mean
+        confidence of its bodyparts, those that it lacks counting 0; NaN if nobody is labelled.
+        ``individuals_missed``: labelled animals that nothing was matched with;
+        ``individuals_false``: predicted ones that nobody was. ``keypoints_missed``: labelled
+        keypoints without a prediction, of which errors, which are distances, do not tell.
+    """
+    rows = predictions[predictions["individual"] != UNIQUE_INDIVIDUAL]
+    predicted = _arrange(rows, ("x", "y"))
+    truth = _arrange(rows, ("label_x", "label_y"))
+    confidence = np.nan_to_num(_arrange(rows, ("confidence",))[..., 0])
+    found = measure_average_precision(
+        predicted,
+        # All have the same number of bodyparts: the sum orders them as the mean.
+        np.where(np.isfinite(predicted).all(-1), confidence, 0.0).sum(-1),
+        truth,
+        measure_areas(truth),
+        settings.oks_sigma,
+        thresholds=settings.oks_thresholds,
+    )
+    there, labelled = find_individuals(predicted), find_individuals(truth)
+    missed = np.isfinite(truth).all(-1) & ~np.isfinite(predicted).all(-1)
+    return {
+        "oks_map": found.mean_precision,
+        "oks_mar": found.mean_recall,
+        "individuals_missed": float((labelled & ~there).sum()),
+        "individuals_false": float((there & ~labelled).sum()),
+        "keypoints_missed": float(missed.sum()),
+    }
+
+
+def _arrange(rows: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float64]:
+    """Return columns as an array (image, individual, bodypart, column); NaN where no row is."""
+    axes = [pd.factorize(rows[name]) for name in ("image", "individual", "bodypart")]
+    arranged = np.full((*(len(names) for _, names in axes), len(columns)), np.nan)
+    arranged[tuple(codes for codes, _ in axes)] = rows[list(columns)].to_numpy(np.float64)
+    return arranged

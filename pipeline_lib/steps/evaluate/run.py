@@ -1,0 +1,188 @@
+"""evaluate: predict every labelled image and measure how far the labels are."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.network import EvaluationSettings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import METRIC_COLUMNS, PREDICTION_COLUMNS, SINGLE_INDIVIDUAL
+from pipeline_lib.io.images import read_image
+from pipeline_lib.io.labels.table import label_arrays, read_labels
+from pipeline_lib.io.publish import publish_file
+from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.kernels.metrics import keypoints as similarity
+from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
+from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
+from pipeline_lib.steps.evaluate.individuals import (
+    LabelledIndividuals,
+    measure_individuals,
+    predict_individuals,
+)
+
+logger = logging.getLogger(__name__)
+
+ALL_BODYPARTS = "all"
+SPLITS = ("train", "validation", "test")
+
+
+def run_evaluate(config: Config, results: Results) -> None:
+    """Publish predictions and metrics of the trained network on all labelled images.
+
+    Raises
+    ------
+    ModelError
+        If the network was trained for other bodyparts than the labels have.
+    """
+    labels = read_labels(results.labels)
+    # Labelled images may differ in size: they are predicted one by one.
+    options = replace(RuntimeOptions.of(config.inference), batch_size=1)
+    predictor = load_pose_predictor(
+        results.model(config.training.name), options, config.locating, config.assembly
+    )
+    if predictor.card.skeleton.bodyparts != labels.bodyparts:
+        raise ModelError(
+            f"model {predictor.card.name} locates {', '.join(predictor.card.skeleton.bodyparts)}; "
+            f"the labels have {', '.join(labels.bodyparts)}: run train again"
+        )
+    images, labelled = label_arrays(labels)
+    if config.individuals.max > 1:
+        truth = LabelledIndividuals(images, labelled, labels.places)
+        predictions = predict_individuals(predictor, truth, config.evaluation)
+    else:
+        predictions = predict_images(predictor, images, labelled[:, 0])
+    if isinstance(predictor, CoarseToFine):
+        counts = predictor.counts
+        logger.info(
+            "looked at whole images: %d of %d without an animal that fits a window, %d cut by it",
+            counts.not_found,
+            counts.frames,
+            counts.cut,
+        )
+    with publish_file(results.predictions(config.training.name)) as part:
+        predictions.to_parquet(part, index=False)
+    rows = list(measure_predictions(predictions, labels.bodyparts, config.evaluation))
+    if config.individuals.max > 1:
+        rows += measure_splits(predictions, config.evaluation)
+    write_table(results.metrics(config.training.name), METRIC_COLUMNS, rows)
+    for row in rows:
+        if row["bodypart"] == ALL_BODYPARTS and row["metric"] == "mean_error":
+            logger.info("%s: mean error %.2f px", row["split"], row["value"])
+
+
+def measure_predictions(
+    predictions: pd.DataFrame, bodyparts: tuple[str, ...], settings: EvaluationSettings
+) -> Iterator[dict[str, object]]:
+    """Yield every metric of every bodypart and split.
+
+    A metric named with ``(pcutoff)`` looks at keypoints of at least that confidence; in PCK
+    those below it count as wrong, as do labelled keypoints without a prediction.
+
+    Parameters
+    ----------
+    predictions
+        Columns `PREDICTION_COLUMNS`.
+    bodyparts
+        In the order of the rows to yield, after `ALL_BODYPARTS`.
+    settings
+        Thresholds.
+    """
+    predicted = predictions[["x", "y"]].to_numpy(np.float64)
+    labelled = predictions[["label_x", "label_y"]].to_numpy(np.float64)
+    distance = similarity.keypoint_distance(predicted, labelled)
+    distance[np.isnan(distance) & np.isfinite(labelled).all(-1)] = np.inf
+    found = predictions["confidence"].to_numpy() >= settings.pcutoff
+    names, splits = predictions["bodypart"].to_numpy(), predictions["split"].to_numpy()
+    for split in SPLITS:
+        for bodypart in (ALL_BODYPARTS, *bodyparts):
+            rows = (splits == split) & ((bodypart == ALL_BODYPARTS) | (names == bodypart))
+            if rows.any():
+                for metric, value in _measure(distance[rows], found[rows], settings).items():
+                    yield {"bodypart": bodypart, "split": split, "metric": metric, "value": value}
+
+
+def measure_splits(
+    predictions: pd.DataFrame, settings: EvaluationSettings
+) -> Iterator[dict[str, object]]:
+    """Yield, for every split, the metrics of whole animals; see `measure_individuals`."""
+    for split in SPLITS:
+        rows = predictions[predictions["split"] == split]
+        if len(rows):
+            for metric, value in measure_individuals(rows, settings).items():
+                yield {
+                    "bodypart": ALL_BODYPARTS,
+                    "split": split,
+                    "metric": metric,
+                    "value": value,
+                }
+
+
+def _measure(
+    distance: NDArray[np.float64], found: NDArray[np.bool_], settings: EvaluationSettings
+) -> dict[str, float]:
+    labelled = ~np.isnan(distance)
+    kept = distance[found]
+    metrics = {
+        "points": float(labelled.sum()),
+        "detected": float(found[labelled].mean()) if labelled.any() else float("nan"),
+        "mean_error": similarity.mean_error(distance),
+        "median_error": similarity.median_error(distance),
+        "rmse": similarity.root_mean_square_error(distance),
+        "mean_error (pcutoff)": similarity.mean_error(kept),
+        "median_error (pcutoff)": similarity.median_error(kept),
+        "rmse (pcutoff)": similarity.root_mean_square_error(kept),
+    }
+    for threshold in settings.pck_thresholds:
+        name = f"pck@{threshold:g}"
+        metrics[name] = similarity.share_of_correct_keypoints(distance, threshold)
+        metrics[f"{name} (pcutoff)"] = similarity.share_of_correct_keypoints(
+            distance, threshold, found
+        )
+    return metrics
+
+
+def predict_images(
+    predictor: PosePredictor, images: pd.DataFrame, labelled: NDArray[np.float64]
+) -> pd.DataFrame:
+    """Predict images one by one.
+
+    Parameters
+    ----------
+    predictor
+        What predicts.
+    images
+        As `pipeline_lib.io.labels.table.label_arrays` gives them.
+    labelled
+        Shape (image, keypoint, 2), px; NaN where unlabelled.
+
+    Returns
+    -------
+    DataFrame
+        Columns `PREDICTION_COLUMNS`, one row per image and bodypart.
+    """
+    bodyparts = predictor.card.skeleton.bodyparts
+    rows = []
+    for image, points in zip(images.to_dict("records"), labelled, strict=True):
+        position, confidence = predictor.predict([read_image(Path(image["image"]))])[:2]
+        for number, bodypart in enumerate(bodyparts):
+            rows.append(
+                (
+                    image["image"],
+                    image["video"],
+                    image["frame"],
+                    image["split"],
+                    SINGLE_INDIVIDUAL,
+                    bodypart,
+                    *position[0, :, number, 0].tolist(),
+                    float(confidence[0, number, 0]),
+                    *points[number].tolist(),
+                )
+            )
+    return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))

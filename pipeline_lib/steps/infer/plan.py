@@ -1,0 +1,241 @@
+"""Which videos of a shard are to be inferred, and which results are there already.
+
+A result belongs to its key, not to a video's name: the same bytes under another name, in this
+shard or another one, are not inferred again but copied.
+"""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import (
+    MANIFEST_COLUMNS,
+    PLAN_COLUMNS,
+    PROBE_COLUMNS,
+    VideoStatus,
+)
+from pipeline_lib.io.poses.read import count_frames, read_pose_key
+from pipeline_lib.io.poses.segments import KeyLock, SegmentFolder
+from pipeline_lib.io.poses.write import copy_poses
+from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.models.card import read_card
+from pipeline_lib.models.inference.coarse_to_fine import locating_key
+from pipeline_lib.models.inference.predictor import RuntimeOptions
+from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
+from pipeline_lib.steps.infer.workers import count_decoders, count_threads
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_TRIES = 1.0
+
+
+def describe_network(config: Config, results: Results) -> NetworkTask:
+    """Return what infers, as the settings and the machine have it."""
+    return NetworkTask(
+        folder=str(results.model(config.training.name).folder.resolve()),
+        options=RuntimeOptions.of(config.inference, count_threads(config.inference)),
+        locating=config.locating,
+        assembly=config.assembly,
+        decoders=count_decoders(config.inference),
+    )
+
+
+def list_tasks(
+    config: Config, results: Results, shard: str, rows: Iterable[dict[str, str]]
+) -> list[VideoTask]:
+    """Return a task for each good video of a shard.
+
+    Parameters
+    ----------
+    config, results, shard
+        The run.
+    rows
+        The shard's table of the probe.
+
+    Raises
+    ------
+    ModelError
+        If the model is missing.
+    StoreError
+        If the tables of the shard do not belong together.
+    """
+    network = describe_network(config, results)
+    manifest = {
+        row["video"]: row for row in read_table(results.shard(shard).manifest, MANIFEST_COLUMNS)
+    }
+    settings_key = _hash_network(config, results)
+    tasks = []
+    for row in rows:
+        if row["status"] != VideoStatus.DONE:
+            continue
+        video = row["video"]
+        if video not in manifest or not row["frames"].isdecimal():
+            raise StoreError(
+                f"{results.shard(shard).probe}: video {video} has no frame count or is not in the "
+                "manifest; run probe again"
+            )
+        key = hash_settings(row["fingerprint"], settings_key)
+        tasks.append(
+            VideoTask(
+                video=video,
+                path=row["path"],
+                frames=int(row["frames"]),
+                fps=float(row["fps"]),
+                fingerprint=row["fingerprint"],
+                size=int(manifest[video]["bytes"]),
+                modified=int(manifest[video]["modified_ns"]),
+                key=key,
+                output=str(results.poses(config.training.name, video).resolve()),
+                segments=str(results.segments(config.training.name, key).resolve()),
+                crop=config.inference.crop,
+                network=network,
+            )
+        )
+    return tasks
+
+
+def _hash_network(config: Config, results: Results) -> str:
+    """Return the hash of all that a result depends on besides the video."""
+    files = results.model(config.training.name)
+    card = read_card(files.card)
+    top_down = card.window is not None
+    several = [config.assembly.what_matters(top_down=top_down)]
+    return hash_settings(
+        config.inference.what_matters(),
+        locating_key(files, config.locating),
+        card.key,
+        card.network_sha256,
+        versions.INFER,
+        *(several if card.animals > 1 or top_down else []),
+    )
+
+
+def divide_tasks(tasks: Iterable[VideoTask]) -> tuple[list[VideoTask], list[VideoTask]]:
+    """Return the tasks of which exactly the pose file is there, and the others."""
+    finished: list[VideoTask] = []
+    missing: list[VideoTask] = []
+    for task in tasks:
+        there = read_pose_key(Path(task.output)) == task.key
+        (finished if there else missing).append(task)
+    return finished, missing
+
+
+def remove_leftovers(task: VideoTask) -> None:
+    """Remove what a killed run left of a finished video, or what came too late for it."""
+    if not (Path(task.segments).exists() or _find_lock(task).exists()):
+        return
+    lock = KeyLock(_find_lock(task))
+    if lock.try_acquire():
+        try:
+            SegmentFolder(Path(task.segments)).remove()
+        finally:
+            lock.release()
+
+
+def describe_finished(task: VideoTask) -> Outcome:
+    """Return the outcome of a video whose pose file is there; what it took is not known."""
+    frames, undecodable = count_frames(Path(task.output))
+    return Outcome(
+        video=task.video,
+        status=VideoStatus.DONE,
+        key=task.key,
+        frames=frames,
+        undecodable=undecodable,
+    )
+
+
+def copy_known(
+    tasks: Iterable[VideoTask], results: Results, model: str
+) -> tuple[list[VideoTask], list[Outcome]]:
+    """Copy the results that another video of the same bytes has, in whichever shard.
+
+    Returns
+    -------
+    missing
+        Tasks that no other video has the result of.
+    outcomes
+        Of the others.
+    """
+    waiting = list(tasks)
+    if not waiting:
+        return [], []
+    twins = _find_twins(results, {task.fingerprint for task in waiting})
+    missing, outcomes = [], []
+    for task in waiting:
+        names = (name for name in twins[task.fingerprint] if name != task.video)
+        paths = (results.poses(model, name) for name in names)
+        known = next((path for path in paths if read_pose_key(path) == task.key), None)
+        if known is None:
+            missing.append(task)
+            continue
+        outcomes.append(copy_outcome(task, known))
+    return missing, outcomes
+
+
+def copy_outcome(task: VideoTask, known: Path) -> Outcome:
+    """Copy the result of a video of the same bytes."""
+    logger.info("%s: the same video as %s, copied", task.video, known.stem)
+    copy_poses(known, Path(task.output), {"video": task.video})
+    return describe_finished(task)
+
+
+def _find_twins(results: Results, fingerprints: set[str]) -> dict[str, list[str]]:
+    """Return the videos with these fingerprints, by fingerprint, over all shards ever planned."""
+    twins: dict[str, list[str]] = defaultdict(list)
+    if not results.plan.exists():
+        return twins
+    shards = dict.fromkeys(row["shard"] for row in read_table(results.plan, PLAN_COLUMNS))
+    for shard in shards:
+        path = results.shard(shard).probe
+        for row in read_table(path, PROBE_COLUMNS) if path.exists() else ():
+            if row["fingerprint"] in fingerprints:
+                twins[row["fingerprint"]].append(row["video"])
+    return twins
+
+
+@contextmanager
+def claim_tasks(tasks: Iterable[VideoTask]) -> Iterator[tuple[list[VideoTask], list[VideoTask]]]:
+    """Yield the tasks that are ours now, and those that another run is at; give back in the end.
+
+    Tasks of one key are claimed together.
+    """
+    locks: dict[str, KeyLock] = {}
+    own, taken = [], []
+    try:
+        for task in tasks:
+            lock = locks.get(task.key) or KeyLock(_find_lock(task))
+            if task.key in locks or lock.try_acquire():
+                locks[task.key] = lock
+                own.append(task)
+            else:
+                taken.append(task)
+        if taken:
+            logger.info("another run is at %d of the videos: waiting for it after ours", len(taken))
+        yield own, taken
+    finally:
+        for lock in locks.values():
+            lock.release()
+
+
+def wait_for_any(tasks: Iterable[VideoTask]) -> None:
+    """Wait until another run has let go of one of these tasks, done or not."""
+    waiting = list(tasks)
+    while True:
+        for task in waiting:
+            lock = KeyLock(_find_lock(task))
+            if lock.try_acquire():
+                lock.release()
+                return
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def _find_lock(task: VideoTask) -> Path:
+    return Path(f"{task.segments}.lock")

@@ -1,0 +1,207 @@
+"""infer: the poses of every good video of a shard, segment by segment, on warm Dask workers."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.infer.plan import (
+    claim_tasks,
+    copy_known,
+    copy_outcome,
+    describe_finished,
+    divide_tasks,
+    list_tasks,
+    remove_leftovers,
+    wait_for_any,
+)
+from pipeline_lib.steps.infer.tasks import Outcome, VideoTask
+from pipeline_lib.steps.infer.timings import WorkRecord
+from pipeline_lib.steps.ledger import BAD_STATUSES
+from pipeline_lib.steps.plan import keep_planned
+from pipeline_lib.steps.probe import run_probe
+
+logger = logging.getLogger(__name__)
+
+# Frames per second of one worker, and the shares of its time in which frames were decoded, the
+# network ran, and the network waited for frames.
+INFER_COLUMNS = (
+    *STAGE_COLUMNS,
+    "frames",
+    "undecodable",
+    "frames_per_second",
+    "decode_share",
+    "network_share",
+    "wait_share",
+)
+
+
+def run_infer(config: Config, results: Results, shard: str) -> None:
+    """Publish the poses of a shard's good videos and one row on how each ended.
+
+    Results that are there are known by their keys and left alone; videos that ended badly
+    before are tried again.
+
+    Raises
+    ------
+    ModelError
+        If the model is missing or cannot be loaded.
+    StoreError
+        If the shard was not probed, or if the results folder cannot be written: no verdict on a
+        video, the job should be tried again.
+    CohortposeError
+        If the Dask cluster is lost: the same.
+    """
+    try:
+        outcomes = _infer(config, results, shard)
+    except OSError as error:
+        if error.errno is None:
+            # Of Dask's connections; those of file systems have a number.
+            raise CohortposeError(
+                f"lost the Dask cluster ({error}); run again: finished segments are kept"
+            ) from error
+        raise StoreError(
+            f"{error.filename or results.root.resolve()}: {error.strerror}; make room or the "
+            "folder writable and run again: finished segments are kept"
+        ) from error
+    _log_summary(shard, outcomes.values())
+
+
+def _infer(config: Config, results: Results, shard: str) -> dict[str, Outcome]:
+    model = config.training.name
+    rows = read_table(results.shard(shard).probe, PROBE_COLUMNS)
+    rows = keep_planned(rows, results, shard)
+    tasks = list_tasks(config, results, shard, rows)
+    outcomes = {
+        row["video"]: Outcome(row["video"], VideoStatus(row["status"]), row["reason"])
+        for row in rows
+        if row["status"] != VideoStatus.DONE
+    }
+    record = WorkRecord(results.shard(shard).infer_record(model))
+    for outcome in _infer_tasks(config, results, tasks):
+        outcomes[outcome.video] = record.complete(outcome)
+    ended = [outcomes[row["video"]] for row in rows]
+    write_table(results.shard(shard).infer(model), INFER_COLUMNS, map(_describe_row, ended))
+    return outcomes
+
+
+def _infer_tasks(config: Config, results: Results, tasks: Iterable[VideoTask]) -> Iterator[Outcome]:
+    """Yield the outcome of every task, whoever computes it."""
+    waiting = list(tasks)
+    while waiting:
+        finished, missing = divide_tasks(waiting)
+        for task in finished:
+            remove_leftovers(task)
+            yield describe_finished(task)
+        with claim_tasks(missing) as (own, taken):
+            yield from _infer_claimed(config, results, own)
+        if taken:
+            wait_for_any(taken)
+        waiting = taken
+
+
+def _infer_claimed(
+    config: Config, results: Results, tasks: Iterable[VideoTask]
+) -> Iterator[Outcome]:
+    """Yield the outcome of every task, which nobody else works on."""
+    # Another run may have ended between our look and our claim.
+    finished, missing = divide_tasks(tasks)
+    yield from map(describe_finished, finished)
+    missing, copied = copy_known(missing, results, config.training.name)
+    yield from copied
+    while missing:
+        # Of several videos with the same bytes the first one is inferred.
+        leaders = {task.key: task for task in reversed(missing)}
+        bad = set()
+        for outcome in _compute(config, list(leaders.values())):
+            yield outcome
+            if outcome.status != VideoStatus.DONE:
+                bad.add(outcome.video)
+        others = [task for task in missing if leaders[task.key] is not task]
+        missing = []
+        for task in others:
+            leader = leaders[task.key]
+            if leader.video in bad:
+                # Only that copy of the file may be.
+                missing.append(task)
+            else:
+                yield copy_outcome(task, Path(leader.output))
+
+
+def _compute(config: Config, tasks: list[VideoTask]) -> Iterator[Outcome]:
+    # Dask, FFmpeg and the runtimes take longer to load than a shard takes that is done already.
+    from pipeline_lib.steps.infer.cluster import connect_workers  # noqa: PLC0415
+    from pipeline_lib.steps.infer.progress import follow_progress  # noqa: PLC0415
+    from pipeline_lib.steps.infer.schedule import schedule_videos  # noqa: PLC0415
+
+    frames = sum(task.frames for task in tasks)
+    logger.info("%d videos to infer, %d frames", len(tasks), frames)
+    longest = config.inference.segment_frames
+    segments = sum(-(-task.frames // longest) for task in tasks)
+    # Long videos are cut into shorter segments where that keeps more workers busy.
+    with (
+        connect_workers(config.inference, max(segments, frames // longest + 1)) as client,
+        follow_progress(client, tasks) as progress,
+    ):
+        for outcome in schedule_videos(client, tasks, config.inference):
+            progress.note_video(outcome)
+            yield outcome
+
+
+def _describe_row(outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "video": outcome.video,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "key": outcome.key,
+        "frames": outcome.frames,
+        "undecodable": outcome.undecodable,
+    }
+    work = outcome.work
+    if work is None or outcome.frames is None or not work.seconds:
+        return row
+    return row | {
+        "seconds": round(work.seconds, 3),
+        "frames_per_second": round(outcome.frames / work.seconds, 2),
+        "decode_share": round(work.decode / work.seconds, 4),
+        "network_share": round(work.network / work.seconds, 4),
+        "wait_share": round(work.wait / work.seconds, 4),
+    }
+
+
+def _log_summary(shard: str, outcomes: Iterable[Outcome]) -> None:
+    counts = Counter(outcome.status for outcome in outcomes)
+    told = ", ".join(f"{counts[status]} {status}" for status in VideoStatus if counts[status])
+    logger.info("shard %s: %s", shard, told or "no videos")
+
+
+def retry_failed(config: Config, results: Results, shard: str) -> None:
+    """Probe and infer again what failed or was quarantined in a shard; leave the rest alone.
+
+    A shard that has not been inferred yet, or in which every video is done, is left as it is.
+
+    Raises
+    ------
+    ModelError, StoreError
+        As the steps that are run again.
+    """
+    table = results.shard(shard).infer(config.training.name)
+    if not table.exists():
+        logger.info("shard %s: not inferred yet, nothing to try again", shard)
+        return
+    rows = keep_planned(read_table(table, STAGE_COLUMNS), results, shard)
+    bad = [row["video"] for row in rows if row["status"] in BAD_STATUSES]
+    if not bad:
+        logger.info("shard %s: every video is done", shard)
+        return
+    logger.info("shard %s: trying again %s", shard, ", ".join(bad))
+    probed = read_table(results.shard(shard).probe, STAGE_COLUMNS)
+    if any(row["video"] in bad and row["status"] != VideoStatus.DONE for row in probed):
+        run_probe(config, results, shard)
+    run_infer(config, results, shard)

@@ -1,0 +1,297 @@
+"""Scheduling segments of videos onto Dask workers, and what becomes of those that fail."""
+
+import logging
+import queue
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import distributed
+from distributed import Client, LocalCluster
+
+from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.settings.videos import InferenceSettings
+from pipeline_lib.core.tables import VideoStatus
+from pipeline_lib.io.poses.read import read_pose_key
+from pipeline_lib.io.poses.segments import SegmentFolder, Work
+from pipeline_lib.kernels.segments import Range, choose_segment_length, cut_segments, find_gaps
+from pipeline_lib.steps.infer.segment import finish_video, infer_segment
+from pipeline_lib.steps.infer.tasks import Outcome, Totals, Verdict, VideoTask
+from pipeline_lib.steps.infer.worker_cache import warm_up
+
+logger = logging.getLogger(__name__)
+
+# A segment is worth the decoding that precedes its first frame, and its place in a queue.
+_SHORTEST_SEGMENT = 200
+# A finished video is published before further segments are begun.
+_FINISH_FIRST = 10
+
+PROGRESS_TOPIC = "cohortpose-progress"
+_SECONDS_BETWEEN_EVENTS = 1.0
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_ALONE = 60.0
+
+
+@dataclass(eq=False)
+class _Video:
+    task: VideoTask
+    waiting: deque[Range]
+    running: int = 0
+    tried: "Counter[Range]" = field(default_factory=Counter)
+    verdict: Verdict | None = None
+
+    @property
+    def frames_waiting(self) -> int:
+        return sum(stop - start for start, stop in self.waiting)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a future works on; a `segment` of None joins the finished ones."""
+
+    video: _Video
+    segment: Range | None
+
+
+def plan_segments(
+    tasks: Sequence[VideoTask], workers: int, settings: InferenceSettings
+) -> dict[str, list[Range]]:
+    """Return what is missing of each video, by its key, cut into segments."""
+    gaps = {
+        task.key: find_gaps(task.frames, SegmentFolder(Path(task.segments)).list_finished())
+        for task in tasks
+    }
+    missing = sum(stop - start for ranges in gaps.values() for start, stop in ranges)
+    shortest = min(_SHORTEST_SEGMENT, settings.segment_frames)
+    length = choose_segment_length(missing, workers, settings.segment_frames, shortest)
+    return {key: cut_segments(ranges, length) for key, ranges in gaps.items()}
+
+
+def schedule_videos(
+    client: Client, tasks: Sequence[VideoTask], settings: InferenceSettings
+) -> Iterator[Outcome]:
+    """Infer videos on the workers of a cluster; yield how each ended, as soon as it has.
+
+    A worker has as many segments as threads and never one in reserve: a worker that dies takes
+    nothing with it but what it was at. Such segments are tried again after all others, one at a
+    time on each worker, so that it is known which of them kills.
+
+    Parameters
+    ----------
+    client
+        Of a cluster with at least one worker.
+    tasks
+        Videos, of different keys.
+    settings
+        Length of the segments and number of attempts.
+
+    Raises
+    ------
+    OSError, CohortposeError
+        What is no fault of a video: the job should be tried again, and finds finished segments.
+    """
+    schedule = _Schedule(client, settings.attempts)
+    segments = plan_segments(tasks, schedule.count_slots(), settings)
+    # Longest first, so that no worker is left with a long video at the end.
+    for task in sorted(tasks, key=lambda task: -task.frames):
+        schedule.add(_Video(task, deque(segments[task.key])))
+    yield from schedule.run()
+
+
+class _Schedule:
+    def __init__(self, client: Client, attempts: int) -> None:
+        self._client, self._attempts = client, attempts
+        self._videos: deque[_Video] = deque()
+        self._suspects: deque[_Job] = deque()
+        self._jobs: dict[Any, _Job] = {}
+        self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._alone_since: float | None = None
+        self._network_tried = False
+
+    def add(self, video: _Video) -> None:
+        if video.waiting:
+            self._videos.append(video)
+        else:
+            self._submit(_Job(video, None))
+
+    def count_slots(self) -> int:
+        threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(threads.values()))
+
+    def run(self) -> Iterator[Outcome]:
+        self._fill()
+        while self._jobs:
+            try:
+                future = self._ended.get(timeout=_SECONDS_BETWEEN_LOOKS)
+            except queue.Empty:
+                self._see_workers()
+            else:
+                outcome = self._settle(self._jobs.pop(future), future)
+                future.release()
+                if outcome is not None:
+                    yield outcome
+            # Also without a result: workers may have come, or come back.
+            self._fill()
+
+    def _see_workers(self) -> None:
+        """Give up when all local workers are gone: Dask brings back those that ran, no others."""
+        if self._client.nthreads() or not isinstance(self._client.cluster, LocalCluster):
+            self._alone_since = None
+            return
+        self._alone_since = self._alone_since or time.monotonic()
+        if time.monotonic() - self._alone_since > _SECONDS_ALONE:
+            raise CohortposeError(
+                "every Dask worker died and none came back: see how much memory there is, then "
+                "run again; finished segments are kept"
+            )
+
+    def _fill(self) -> None:
+        """Give every free slot a segment; once there are no others, every worker a suspect."""
+        slots = self.count_slots() if self._videos else 0
+        while self._videos and len(self._jobs) < slots:
+            video = self._videos[0]
+            self._submit(_Job(video, video.waiting.popleft()))
+            if not video.waiting:
+                self._videos.popleft()
+        if self._videos or not self._suspects:
+            return
+        workers = max(1, len(self._client.nthreads()))
+        while self._suspects and len(self._jobs) < workers:
+            self._submit(self._suspects.popleft())
+
+    def _submit(self, job: _Job) -> None:
+        task = job.video.task
+        if job.segment is None:
+            future = self._client.submit(finish_video, task, pure=False, priority=_FINISH_FIRST)
+        else:
+            future = self._client.submit(run_segment, task, *job.segment, pure=False)
+        job.video.running += 1
+        self._jobs[future] = job
+        future.add_done_callback(self._ended.put)
+
+    def _settle(self, job: _Job, future: Any) -> Outcome | None:  # noqa: ANN401 - Dask's
+        """Take what a future brought; return the video's outcome if that ends it."""
+        video = job.video
+        video.running -= 1
+        try:
+            result = future.result()
+        except distributed.KilledWorker:
+            self._try_network(video.task)
+            return self._suspect(job)
+        except CancelledError:
+            raise CohortposeError(
+                "the Dask scheduler is gone: run again; finished segments are kept"
+            ) from None
+        if isinstance(result, Totals):
+            task = video.task
+            return Outcome(
+                task.video,
+                VideoStatus.DONE,
+                key=task.key,
+                frames=result.frames,
+                undecodable=result.undecodable,
+                work=result.work,
+            )
+        if isinstance(result, Verdict):
+            self._give_up(video, result)
+        return self._go_on(video)
+
+    def _try_network(self, task: VideoTask) -> None:
+        """See, when the first worker has died, that the network alone does not kill them."""
+        if self._network_tried:
+            return
+        self._network_tried = True
+        # What kills a worker may take this with it; by then it has killed all of them.
+        for _ in range(self.count_slots() + self._attempts):
+            future = self._client.submit(warm_up, task.network, pure=False, priority=_FINISH_FIRST)
+            try:
+                future.result()
+            except distributed.KilledWorker:
+                continue
+            return
+        raise CohortposeError(
+            "Dask workers die while they load the network: give them more memory "
+            "(`inference.worker_gigabytes`, or the machine's), or have fewer "
+            "(`inference.workers`)"
+        )
+
+    def _suspect(self, job: _Job) -> Outcome | None:
+        video, segment = job.video, job.segment or (0, job.video.task.frames)
+        if job.segment is not None and _is_published(video.task, job.segment):
+            # It died after its work, before it could tell.
+            return self._go_on(video)
+        video.tried[segment] += 1
+        times = video.tried[segment]
+        logger.warning(
+            "%s: the worker at frames %d to %d died (%d of %d attempts)",
+            video.task.video,
+            segment[0],
+            segment[1] - 1,
+            times,
+            self._attempts,
+        )
+        if video.verdict is None and times < self._attempts:
+            self._suspects.append(job)
+            return None
+        reason = (
+            f"its worker died {times} times at frames {segment[0]} to {segment[1] - 1}: out of "
+            "memory, or a crash of the decoder"
+        )
+        self._give_up(video, Verdict(VideoStatus.FAILED, reason, keep_segments=True))
+        return self._go_on(video)
+
+    def _give_up(self, video: _Video, verdict: Verdict) -> None:
+        video.verdict = video.verdict or verdict
+        if video.waiting:
+            video.waiting.clear()
+            self._videos.remove(video)
+        self._suspects = deque(job for job in self._suspects if job.video is not video)
+
+    def _go_on(self, video: _Video) -> Outcome | None:
+        """Join a video's segments if they are complete, or tell why they never will be."""
+        suspected = any(job.video is video for job in self._suspects)
+        if video.waiting or video.running or suspected:
+            return None
+        if video.verdict is None:
+            self._submit(_Job(video, None))
+            return None
+        if not video.verdict.keep_segments:
+            SegmentFolder(Path(video.task.segments)).remove()
+        return Outcome(video.task.video, video.verdict.status, video.verdict.reason)
+
+
+def _is_published(task: VideoTask, segment: Range) -> bool:
+    finished = SegmentFolder(Path(task.segments)).list_finished()
+    return segment in finished or read_pose_key(Path(task.output)) == task.key
+
+
+def run_segment(task: VideoTask, start: int, stop: int) -> Totals | Verdict | None:
+    """Infer a segment on a Dask worker and tell the client now and then how far it is."""
+    worker = distributed.get_worker()
+    told, frames, work = time.monotonic(), 0, Work()
+
+    def note(more: int, took: Work) -> None:
+        nonlocal told, frames, work
+        frames, work = frames + more, work + took
+        if time.monotonic() - told >= _SECONDS_BETWEEN_EVENTS:
+            tell()
+
+    def tell() -> None:
+        nonlocal told, frames, work
+        event = {
+            "frames": frames,
+            "decode": work.decode,
+            "network": work.network,
+            "wait": work.wait,
+        }
+        worker.log_event(PROGRESS_TOPIC, event)
+        told, frames, work = time.monotonic(), 0, Work()
+
+    ended = infer_segment(task, start, stop, note)
+    if frames:
+        tell()
+    return ended

@@ -1,0 +1,259 @@
+"""``init``: write a config and a cohort sheet from what a lab already has."""
+
+import csv
+import io
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline_lib.core.errors import ConfigError, LabelError, SheetError
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.tables import SHEET_REQUIRED
+from pipeline_lib.io.labels.detect import detect_format
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.steps.init.projects import (
+    Described,
+    describe_deeplabcut,
+    describe_lightning_pose,
+    describe_sleap,
+)
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv"}
+)
+CONFIG_NAME = "config.yaml"
+SHEET_NAME = "cohort.tsv"
+
+# What DeepLabCut draws for people to look at lies beside the recordings.
+_DRAWN_VIDEO = re.compile(r"DLC_.*_labeled$")
+_MOST_PARENTS = 2  # a relative path that climbs higher is harder to read than an absolute one
+
+_TITLES = {
+    "cohort": "One row per video. Columns you add (group, sex, dose) travel to the outputs.",
+    "individuals": "Animals in one frame.",
+    "assembly": "The labels have no edges: all pairs of bodyparts are tried to join animals.",
+    "skeleton": "Bodyparts in the order of every keypoint axis, and the edges that join them.",
+    "labels": "Labelled frames to train on. Bodyparts come from them unless `skeleton` is given.",
+    "frames": "No labels yet: write frames to label, then name the labelled project in `labels`.",
+}
+
+_DESCRIBE: dict[str, Callable[[Path], Described]] = {
+    "deeplabcut": describe_deeplabcut,
+    "lightning-pose": describe_lightning_pose,
+    "sleap": describe_sleap,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class _ConfigDumper(yaml.SafeDumper):
+    """YAML as people write it: a list of plain names on one line."""
+
+
+def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
+    plain = all(isinstance(item, str) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=plain)
+
+
+_ConfigDumper.add_representer(list, _represent_list)
+
+
+def init_project(source: Path, folder: Path) -> None:
+    """Write ``config.yaml`` and ``cohort.tsv`` for a folder of videos or a labelled project.
+
+    Parameters
+    ----------
+    source
+        Folder of videos (searched with its subfolders), one video, a DeepLabCut project (or its
+        ``config.yaml``), a SLEAP file, or a Lightning Pose data folder.
+    folder
+        Working directory of the run to be; made if missing. Paths in both files are relative to
+        it where that is short, else absolute.
+
+    Raises
+    ------
+    ConfigError
+        If one of the two files is already there: neither is ever overwritten.
+    SheetError
+        If the source is missing or has no videos.
+    LabelError
+        If the source is a format that cannot be read, or its project file is broken.
+    """
+    _check_untouched(folder)
+    if not source.exists():
+        raise SheetError(str(source), ["no such file or folder"])
+    kind = _detect_kind(source)
+    sections: dict[str, Any] = {"cohort": SHEET_NAME}
+    if kind == "videos":
+        videos = find_videos([source])
+        if not videos:
+            known = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
+            raise SheetError(str(source), [f"no videos found here ({known})"])
+    else:
+        described = _DESCRIBE[kind](source)
+        sections |= described.sections
+        videos = find_videos(described.videos)
+        if described.labelled:
+            sections["labels"] = [{"path": shorten_path(source, folder), "format": kind}]
+    if "labels" not in sections:
+        sections["frames"] = {"extract": True}
+    if not videos:
+        _log.warning("%s: no videos found; add rows to %s", source, folder / SHEET_NAME)
+    rows = [(name, shorten_path(path, folder)) for name, path in name_videos(videos).items()]
+    text = _write_config(sections, f"{source.absolute()} ({kind})")
+    publish_text(folder / SHEET_NAME, _write_sheet(rows))
+    publish_text(folder / CONFIG_NAME, text)
+    _log.info("%s: %d videos from %s (%s)", folder, len(rows), source, kind)
+
+
+def find_videos(places: Iterable[Path]) -> list[Path]:
+    """List the videos at and under some places, each file once, sorted within each place.
+
+    Hidden files are left out; so are, with a log entry, the labelled videos that DeepLabCut
+    draws. Linked folders are entered.
+    """
+    found: dict[str, Path] = {}
+    for place in places:
+        for path in sorted(_walk_files(place)):
+            if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith("."):
+                continue
+            if _DRAWN_VIDEO.search(path.stem):
+                _log.info("%s is drawn by DeepLabCut: left out", path)
+                continue
+            first = found.setdefault(os.path.realpath(path), path)
+            if first != path:
+                _log.info("%s is the same file as %s: left out", path, first)
+    return list(found.values())
+
+
+def name_videos(videos: Iterable[Path]) -> dict[str, Path]:
+    """Give each video a unique id from its file name.
+
+    Where two share a name, their folders' names are put before it; where that does not tell
+    them apart, a number is put after it. Names that differ in case only count as the same,
+    because some file systems take them so.
+
+    Returns
+    -------
+    dict
+        Path by id, in the given order.
+    """
+    videos = list(videos)
+    plain = [_clean_name(path.stem) for path in videos]
+    shared = Counter(name.casefold() for name in plain)
+    names: dict[str, Path] = {}
+    taken = {name.casefold() for name in plain if shared[name.casefold()] == 1}
+    for path, stem in zip(videos, plain, strict=True):
+        name = stem
+        if shared[stem.casefold()] > 1:
+            name = base = f"{_clean_name(path.absolute().parent.name)}-{stem}"
+            number = 1
+            while name.casefold() in taken:
+                number += 1
+                name = f"{base}-{number}"
+            taken.add(name.casefold())
+        names[name] = path
+    return names
+
+
+def shorten_path(path: Path, folder: Path) -> str:
+    """Return a path as best written in a file of `folder`: relative if near, else absolute."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - `..` removed, links kept
+    inside = Path(os.path.abspath(folder))  # noqa: PTH100
+    if absolute.is_relative_to(inside):
+        return absolute.relative_to(inside).as_posix()
+    # `..` climbs from where a link leads to, so both ends are resolved before counting.
+    target, base = absolute.parent.resolve() / absolute.name, folder.resolve()
+    relative = Path(os.path.relpath(target, base))
+    shared = Path(os.path.commonpath([target, base]))
+    if relative.parts.count("..") <= _MOST_PARENTS and shared != Path(shared.anchor):
+        return relative.as_posix()
+    return absolute.as_posix()
+
+
+def _check_untouched(folder: Path) -> None:
+    there = [name for name in (CONFIG_NAME, SHEET_NAME) if (folder / name).exists()]
+    if there:
+        problem = "is already there and is never overwritten: choose another folder or remove it"
+        raise ConfigError(str(folder), [f"{name} {problem}" for name in there])
+
+
+def _detect_kind(source: Path) -> str:
+    """Return the label format of a source, or ``videos``."""
+    if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
+        return "videos"
+    if source.is_file():
+        return detect_format(source)
+    try:
+        return detect_format(source)
+    except LabelError:
+        return "videos"
+
+
+def _walk_files(place: Path) -> Iterator[Path]:
+    if place.is_file():
+        yield place
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(place, followlinks=True):
+        # Links may lead in circles.
+        seen.add(os.path.realpath(folder))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(folder, name)) not in seen
+        ]
+        yield from (Path(folder, name) for name in files)
+
+
+def _clean_name(text: str) -> str:
+    """Return text as a video id: letters, digits and ``. _ -``, accents removed."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "video"
+
+
+def _write_config(sections: Mapping[str, Any], origin: str) -> str:
+    """Return the YAML text of the sections, each under a comment, after checking it."""
+    lines = [
+        f"# Written by `cohortpose init` from {' '.join(origin.split())}.",
+        "# Only what differs from the defaults; paths are relative to the working directory.",
+    ]
+    for key, value in sections.items():
+        dumped = yaml.dump(
+            {key: value}, Dumper=_ConfigDumper, sort_keys=False, allow_unicode=True, width=80
+        )
+        lines += ["", f"# {_TITLES[key]}", dumped.rstrip("\n")]
+    text = "\n".join(lines) + "\n"
+    parse_config(yaml.safe_load(text), where=CONFIG_NAME)
+    return text
+
+
+def _write_sheet(rows: Iterable[tuple[str, str]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
+    writer.writerow(SHEET_REQUIRED)
+    for name, path in rows:
+        writer.writerow((name, path))
+    text = buffer.getvalue()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        bad = [repr(path) for _, path in rows if not _is_text(path)]
+        raise SheetError(
+            SHEET_NAME, [f"{path}: rename it, it is not UTF-8" for path in bad]
+        ) from None
+    return text
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""What published files hold: their hashes, recorded while the run knows that they are right."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.checksums import hash_path, measure_path
+from pipeline_lib.io.stage_tables import read_table, write_table
+
+CONTENTS_COLUMNS = ("kind", "video", "path", "bytes", "modified_ns", "sha256", "key")
+
+
+@dataclass(frozen=True)
+class Published:
+    """One result to record.
+
+    Attributes
+    ----------
+    kind
+        What it is: ``poses``, ``filtered``, a suffix of an export …
+    path
+        File or folder.
+    video
+        The video it belongs to; empty for one of the whole cohort.
+    key
+        Hash of what it depends on; empty where it has none.
+    """
+
+    kind: str
+    path: Path
+    video: str = ""
+    key: str = ""
+
+
+def record_contents(table: Path, root: Path, published: Iterable[Published]) -> None:
+    """Record the hashes of results beside those that the table has already.
+
+    A result of the same key, size and time of change keeps the hash that it was recorded with,
+    so that a bit that flips on the disk is not taken for the truth by a later job.
+
+    Parameters
+    ----------
+    table
+        The record.
+    root
+        The results folder; recorded paths are relative to it.
+    published
+        Results that are there.
+    """
+    rows = read_contents(table)
+    for result in published:
+        name = _name(result.path, root)
+        measure = measure_path(result.path)
+        row = {
+            "kind": result.kind,
+            "video": result.video,
+            "path": name,
+            "bytes": str(measure.bytes),
+            "modified_ns": str(measure.modified_ns),
+            "key": result.key,
+        }
+        before = rows.get(name, {})
+        known = all(before.get(column) == value for column, value in row.items())
+        rows[name] = row | {"sha256": before["sha256"] if known else hash_path(result.path)}
+    write_table(table, CONTENTS_COLUMNS, rows.values())
+
+
+def read_contents(table: Path) -> dict[str, dict[str, str]]:
+    """Return the recorded results by their path below the results folder; none without a table."""
+    try:
+        return {row["path"]: row for row in read_table(table, CONTENTS_COLUMNS)}
+    except StoreError:
+        return {}
+
+
+def compare_contents(row: Mapping[str, str], root: Path, *, quick: bool) -> str:
+    """Tell how a result differs from its record.
+
+    Parameters
+    ----------
+    row
+        Its record.
+    root
+        The results folder.
+    quick
+        Compare size and time of change only.
+
+    Returns
+    -------
+    str
+        Empty if it is as it was recorded.
+
+    Raises
+    ------
+    OSError
+        If it is not there or cannot be read.
+    """
+    path = root / row["path"]
+    measure = measure_path(path)
+    if measure.bytes != int(row["bytes"]):
+        return f"{measure.bytes} bytes, recorded {row['bytes']}"
+    if quick:
+        changed = measure.modified_ns != int(row["modified_ns"])
+        return "written at another time than recorded" if changed else ""
+    found = hash_path(path)
+    if found != row["sha256"]:
+        return f"SHA-256 {found[:12]}…, recorded {row['sha256'][:12]}…, same size"
+    return ""
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()

@@ -1,0 +1,180 @@
+"""Who made a result, when, where, and what it took: one line per verb that worked.
+
+Pose files hold none of it, so that the same run gives the same bytes. A result's line is found
+by its shard; the line names the environment whose packages are in a file of their own.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.ranks import is_first_rank
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.steps.provenance.machine import describe_machine, measure_energy, read_energy
+from pipeline_lib.steps.provenance.software import write_environment
+
+_log = logging.getLogger(__name__)
+
+JobRecord = dict[str, Any]
+
+# How schedulers tell a job its number.
+_JOB_NUMBERS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID")
+
+
+@contextmanager
+def record_job(config: Config, results: Results, verb: str, shard: str | None) -> Iterator[None]:
+    """Append a line on what the ``with`` block took, also when it ends with an exception.
+
+    Of the processes of one distributed training the first one writes.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    verb
+        What works.
+    shard
+        On what; None: on the whole cohort.
+    """
+    meter = _Meter()
+    ended = "done"
+    try:
+        yield
+    except BaseException as error:
+        ended = type(error).__name__
+        raise
+    finally:
+        if is_first_rank():
+            facts = {"verb": verb, "shard": shard, "model": config.training.name, "ended": ended}
+            try:
+                _write_record(config, results, shard, {**facts, **meter.read()})
+            except OSError as error:
+                # The work itself has ended, well or badly; that is what the caller must hear.
+                _log.warning("%s is not recorded: %s", verb, error)
+
+
+def read_jobs(path: Path) -> list[JobRecord]:
+    """Return the lines of one file, oldest first; a line cut short by a full disk is left out."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def read_all_jobs(results: Results) -> list[JobRecord]:
+    """Return the lines of the cohort and of every shard."""
+    paths = [results.jobs, *sorted(results.shards.glob("*/jobs.jsonl"))]
+    return [record for path in paths for record in read_jobs(path)]
+
+
+def summarise_jobs(records: Iterable[JobRecord]) -> dict[str, dict[str, Any]]:
+    """Sum up what each verb took.
+
+    Returns
+    -------
+    dict
+        By verb, in the order of their first job: ``jobs``, ``failed``, ``seconds`` and
+        ``cpu_seconds`` (sums), ``joules`` (a sum over the jobs whose machine tells; None if none
+        does, ``energy_reason`` then says why), ``hosts``, ``environments``, and ``started``
+        (first) and ``ended`` (last) in UTC.
+    """
+    stages: dict[str, dict[str, Any]] = {}
+    for record in sorted(records, key=lambda record: str(record["started"])):
+        stage = stages.setdefault(record["verb"], _start_stage(record))
+        stage["jobs"] += 1
+        stage["failed"] += record["ended"] != "done"
+        stage["seconds"] = round(stage["seconds"] + record["seconds"], 3)
+        stage["cpu_seconds"] = round(stage["cpu_seconds"] + record["cpu_seconds"], 3)
+        joules = record["energy"]["joules"]
+        if joules is not None:
+            stage["joules"] = round((stage["joules"] or 0.0) + joules, 3)
+            stage["energy_reason"] = ""
+        stage["hosts"] = sorted({*stage["hosts"], record["machine"]["host"]})
+        stage["environments"] = sorted({*stage["environments"], record["environment"]})
+        stage["ended"] = max(stage["ended"], find_end(record))
+    return stages
+
+
+def find_end(record: JobRecord) -> str:
+    """Return when a job ended: UTC, ISO 8601, whole seconds."""
+    started = datetime.fromisoformat(record["started"]).timestamp()
+    ended = datetime.fromtimestamp(started + record["seconds"], UTC)
+    return ended.isoformat(timespec="seconds")
+
+
+def _start_stage(record: JobRecord) -> dict[str, Any]:
+    return {
+        "jobs": 0,
+        "failed": 0,
+        "seconds": 0.0,
+        "cpu_seconds": 0.0,
+        "joules": None,
+        "energy_reason": record["energy"].get("reason", ""),
+        "hosts": [],
+        "environments": [],
+        "started": record["started"],
+        "ended": record["started"],
+    }
+
+
+class _Meter:
+    """Measures from its making on."""
+
+    def __init__(self) -> None:
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._clock = time.perf_counter()
+        self._cpu = _read_cpu_seconds()
+        self._energy = read_energy()
+
+    def read(self) -> dict[str, Any]:
+        return {
+            "started": self._started,
+            "seconds": round(time.perf_counter() - self._clock, 3),
+            "cpu_seconds": round(_read_cpu_seconds() - self._cpu, 3),
+            "energy": measure_energy(self._energy, read_energy()),
+        }
+
+
+def _read_cpu_seconds() -> float:
+    """Return the processor time of this process and of those it has started and waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _write_record(
+    config: Config, results: Results, shard: str | None, facts: Mapping[str, Any]
+) -> None:
+    record = {
+        **facts,
+        "job": next((os.environ[name] for name in _JOB_NUMBERS if name in os.environ), None),
+        "machine": describe_machine(),
+        "settings": hash_settings(config),
+        "environment": write_environment(results),
+    }
+    _append(results.jobs if shard is None else results.shard(shard).jobs, record)
+
+
+def _append(path: Path, record: JobRecord) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        # Jobs of other stages of the shard may end at the same time; a line is short enough that
+        # a file system without locks keeps it whole nearly always.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(json.dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

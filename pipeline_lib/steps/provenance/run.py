@@ -1,0 +1,136 @@
+"""Provenance of a run: what made these results.
+
+Nothing in it changes by itself: a run that has nothing to do leaves the file as it is. When and
+where single results were made is in the job records (`pipeline_lib.steps.provenance.jobs`).
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.labels.detect import label_inputs
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.steps.provenance.checksums import Published, record_contents
+from pipeline_lib.steps.provenance.jobs import read_all_jobs, summarise_jobs
+from pipeline_lib.steps.provenance.machine import describe_machine
+from pipeline_lib.steps.provenance.software import describe_software, write_environment
+
+FORMAT_VERSION = 1
+
+
+def write_provenance(config: Config, results: Results) -> None:
+    """Publish the resolved config and ``provenance.json``, as a run starts.
+
+    Files that would not change stay. What is known of the stages of earlier runs is kept.
+    """
+    publish_text(results.config, write_resolved_config(config))
+    before = read_provenance(results)
+    record = {
+        "format_version": FORMAT_VERSION,
+        **describe_software(),
+        "environment": write_environment(results),
+        "machine": describe_machine(),
+        "steps": {name.lower(): value for name, value in vars(versions).items() if name.isupper()},
+        "seeds": {
+            "frames": config.frames.seed,
+            "split": config.training.split.seed,
+            "training": config.training.seed,
+            "report": config.report.seed,
+        },
+        "settings": config.model_dump(mode="json"),
+        "hashes": {"settings": hash_settings(config), **hash_inputs(config)},
+        "networks": before.get("networks", {}),
+        "stages": before.get("stages", {}),
+    }
+    _publish(results, record)
+
+
+def complete_provenance(config: Config, results: Results) -> None:
+    """Add what a run has made and taken, as it ends, well or badly.
+
+    Adds the hashes of the networks and the time, energy and hosts of each stage, and records
+    the hashes of the files of the whole cohort. Inputs are not read again: what counts is how
+    they were when the run started. Without a record of the start nothing is written.
+    """
+    record = read_provenance(results)
+    if not record:
+        return
+    record["networks"] = {
+        path.relative_to(results.root).as_posix(): hash_path(path)
+        for path in list_networks(config, results)
+        if path.is_file()
+    }
+    record["stages"] = summarise_jobs(read_all_jobs(results))
+    _publish(results, record)
+    published = (Published(kind, path) for kind, path in list_outputs(config, results))
+    there = [output for output in published if output.path.is_file()]
+    record_contents(results.contents, results.root, there)
+
+
+def read_provenance(results: Results) -> dict[str, Any]:
+    """Return the published record; empty if there is none, or none of this version."""
+    try:
+        record: dict[str, Any] = json.loads(results.provenance.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if record.get("format_version") == FORMAT_VERSION else {}
+
+
+def hash_inputs(config: Config) -> dict[str, Any]:
+    """Return the SHA-256 of the files that the user gave, videos and labelled images left out.
+
+    Videos have their fingerprints in the tables of the probe; the images that were trained on
+    are in the target store.
+
+    Returns
+    -------
+    dict
+        ``cohort``: a hash; ``labels`` and ``weights``: hash by path; None for a missing file.
+    """
+    weights = {config.training.weights, config.for_locator().training.weights}
+    return {
+        "cohort": _hash_if_there(Path(config.cohort)),
+        "labels": _hash_each(label_inputs(config)),
+        "weights": _hash_each(path for path in map(Path, sorted(weights)) if path.is_file()),
+    }
+
+
+def list_networks(config: Config, results: Results) -> list[Path]:
+    """Return where the networks of the run are: of the model, and of its locator if wanted."""
+    model = results.model(config.training.name)
+    folders = [model, model.locator] if config.uses_locator else [model]
+    return [path for files in folders for path in (files.network, files.weights)]
+
+
+def list_outputs(config: Config, results: Results) -> list[tuple[str, Path]]:
+    """Return kind and path of the files that stand for the whole cohort, there or not."""
+    model = config.training.name
+    files = results.model(model)
+    return [
+        ("ledger", results.ledger),
+        ("report", results.report),
+        ("labels", results.labels),
+        *(("network", path) for path in list_networks(config, results)),
+        ("model", files.card),
+        ("history", files.history),
+        ("metrics", results.metrics(model)),
+        ("predictions", results.predictions(model)),
+    ]
+
+
+def _hash_each(paths: Iterable[Path]) -> dict[str, str | None]:
+    return {str(path): _hash_if_there(path) for path in paths}
+
+
+def _hash_if_there(path: Path) -> str | None:
+    return hash_path(path) if path.exists() else None
+
+
+def _publish(results: Results, record: dict[str, Any]) -> None:
+    publish_text(results.provenance, json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,148 @@
+"""What the report is made of; a piece that is absent or damaged leaves a gap, not an error."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import write_resolved_config
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import HISTORY_COLUMNS, METRIC_COLUMNS, PREDICTION_COLUMNS
+from pipeline_lib.io.stage_tables import read_table
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ALL_BODYPARTS = "all"
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything but the videos.
+
+    Attributes
+    ----------
+    metrics
+        Value by (bodypart, split, metric); empty if the model was not evaluated.
+    history
+        Points (epoch, value) in the order of epochs, by metric.
+    predictions
+        One row per labelled image and bodypart, columns ``PREDICTION_COLUMNS``; may be empty.
+    card, provenance
+        The model's and the run's records; empty where absent.
+    settings
+        YAML text of every setting in force.
+    gaps
+        What could not be read, and why: shown on the page.
+    """
+
+    metrics: dict[tuple[str, str, str], float]
+    history: dict[str, list[tuple[float, float]]]
+    predictions: pd.DataFrame
+    card: dict[str, Any]
+    provenance: dict[str, Any]
+    settings: str
+    gaps: list[str] = field(default_factory=list)
+
+    def bodyparts(self, config: Config) -> tuple[str, ...]:
+        """Return the bodyparts in the model's order, from the first source that knows them."""
+        listed = self._skeleton.get("bodyparts")
+        if listed:
+            return tuple(str(name) for name in listed)
+        if config.skeleton.bodyparts:
+            return config.skeleton.bodyparts
+        if len(self.predictions):
+            return tuple(self.predictions["bodypart"].drop_duplicates())
+        names = dict.fromkeys(bodypart for bodypart, _, _ in self.metrics)
+        return tuple(name for name in names if name != ALL_BODYPARTS)
+
+    @property
+    def individuals(self) -> tuple[str, ...]:
+        """Return the labelled individuals, in the order of the predictions."""
+        labelled = self.predictions.dropna(subset=["label_x"])
+        return tuple(str(name) for name in labelled["individual"].drop_duplicates())
+
+    @property
+    def _skeleton(self) -> dict[str, Any]:
+        skeleton = self.card.get("skeleton")
+        return skeleton if isinstance(skeleton, dict) else {}
+
+    def edges(self, config: Config) -> tuple[tuple[str, str], ...]:
+        """Return the skeleton's edges by name."""
+        if config.skeleton.edges:
+            return config.skeleton.edges
+        return tuple((str(a), str(b)) for a, b in self._skeleton.get("edges") or ())
+
+
+def read_inputs(config: Config, results: Results) -> ReportInputs:
+    """Read the metrics, the model's records and the settings, as far as they are there."""
+    name = config.training.name
+    model = results.model(name)
+    gaps: list[str] = []
+    return ReportInputs(
+        metrics=_read(results.metrics(name), _read_metrics, {}, gaps),
+        history=_read(model.history, _read_history, {}, gaps),
+        predictions=_read(
+            results.predictions(name),
+            _read_predictions,
+            pd.DataFrame(columns=list(PREDICTION_COLUMNS)),
+            gaps,
+        ),
+        card=_read(model.card, _read_record, {}, gaps),
+        provenance=_read(results.provenance, _read_record, {}, gaps),
+        settings=_read(results.config, _read_text, write_resolved_config(config), gaps),
+        gaps=gaps,
+    )
+
+
+def _read(path: Path, reader: Callable[[Path], T], absent: T, gaps: list[str]) -> T:
+    if not path.exists():
+        return absent
+    try:
+        return reader(path)
+    except (CohortposeError, OSError, ValueError, KeyError) as error:
+        _log.warning("the report leaves out %s: %s", path, error)
+        gaps.append(f"{path} cannot be read: {error}")
+        return absent
+
+
+def _read_metrics(path: Path) -> dict[tuple[str, str, str], float]:
+    return {
+        (row["bodypart"], row["split"], row["metric"]): float(row["value"] or "nan")
+        for row in read_table(path, METRIC_COLUMNS)
+    }
+
+
+def _read_history(path: Path) -> dict[str, list[tuple[float, float]]]:
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in read_table(path, HISTORY_COLUMNS):
+        if row["epoch"] and row["value"]:
+            point = (float(row["epoch"]), float(row["value"]))
+            curves.setdefault(row["metric"], []).append(point)
+    return {metric: sorted(points) for metric, points in curves.items()}
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    table = pd.read_parquet(path)
+    missing = [name for name in PREDICTION_COLUMNS if name not in table.columns]
+    if missing:
+        raise StoreError(f"lacks the columns {', '.join(missing)}; evaluate again")
+    return table
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(record, dict):
+        raise StoreError(f"expected a JSON object, found {type(record).__name__}")
+    return record
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,158 @@
+"""The timeline of a video's animals: geometry of its lanes, in boxes of width and height 1."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.kernels.summaries.tracks import (
+    count_track_statuses,
+    thin_animal_counts,
+    thin_track_statuses,
+)
+from pipeline_lib.steps.report.charts import colour_individuals, join_points
+
+_STRETCHES = 300
+# A single bad frame of a long video is to be seen, too.
+_LEAST_SHARE = 0.2
+# A bodypart that is missed a few points in a row does not interrupt its trajectory.
+_BRIDGED = 6
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One animal in the timeline of a video; blocks are SVG paths in a box of width and height 1.
+
+    Attributes
+    ----------
+    trajectory
+        SVG path in px of the frame.
+    start
+        Where it begins; None if the animal is nowhere.
+    shares
+        Share of the frames by status.
+    """
+
+    name: str
+    colour: str
+    followed: str
+    uncertain: str
+    gap: str
+    trajectory: str
+    start: tuple[float, float] | None
+    shares: dict[str, float]
+
+
+def draw_lanes(
+    animals: Sequence[str], status: NDArray[np.uint8], way: NDArray[np.float32]
+) -> list[Lane]:
+    """Draw the timeline and the way of each animal.
+
+    Parameters
+    ----------
+    animals
+        Names along the individual axis.
+    status
+        Shape (time, individual), uint8, values of `TrackStatus`.
+    way
+        Shape (point, 2, individual), px of the frame; NaN: a gap.
+    """
+    colours = colour_individuals(animals)
+    shares = thin_track_statuses(status, _STRETCHES)
+    totals = count_track_statuses(status) / max(len(status), 1)
+    lanes = []
+    for index, name in enumerate(animals):
+        flagged = shares[:, index, [TrackStatus.UNCERTAIN, TrackStatus.GAP]]
+        flagged = np.where(flagged > 0, np.maximum(flagged, _LEAST_SHARE), 0.0)
+        uncertain, gap = flagged.T
+        room = 1.0 - uncertain - gap
+        followed = np.minimum(shares[:, index, TrackStatus.FOLLOWED], room)
+        points = _bridge(way[:, :, index])
+        lanes.append(
+            Lane(
+                name=name,
+                colour=colours[name],
+                followed=draw_blocks(np.zeros_like(followed), followed),
+                uncertain=draw_blocks(followed, followed + uncertain),
+                gap=draw_blocks(1.0 - gap, np.ones_like(gap)),
+                trajectory=join_points(points),
+                start=next((point for point in points if math.isfinite(sum(point))), None),
+                shares={
+                    status.name.lower(): float(totals[index, status]) for status in TrackStatus
+                },
+            )
+        )
+    return lanes
+
+
+def draw_counts(status: NDArray[np.uint8]) -> tuple[str, str]:
+    """Draw the number of animals over time, in a box as high as the individual axis is long.
+
+    Parameters
+    ----------
+    status
+        Shape (time, individual), uint8, values of `TrackStatus`.
+
+    Returns
+    -------
+    band, line : str
+        SVG paths: from the fewest to the most, and their mean.
+    """
+    counts = thin_animal_counts(status, _STRETCHES) / max(status.shape[1], 1)
+    return draw_blocks(counts[:, 0], counts[:, 2]), draw_steps(counts[:, 1])
+
+
+def draw_blocks(low: NDArray[np.float64], high: NDArray[np.float64]) -> str:
+    """Return the SVG path of a row of blocks in a box of width and height 1.
+
+    Parameters
+    ----------
+    low, high
+        Shape (block,), 0..1: bottom and top of each; where they are equal there is none.
+    """
+    bounds = np.round(np.stack([low, high], axis=-1), 3)
+    parts = []
+    for start, stop in _find_equal(bounds):
+        bottom, top = bounds[start]
+        if top > bottom:
+            left, right = start / len(bounds), stop / len(bounds)
+            corners = f"M{left:.5g} {1 - bottom:.4g}H{right:.5g}V{1 - top:.4g}H{left:.5g}z"
+            parts.append(corners)
+    return "".join(parts)
+
+
+def draw_steps(values: NDArray[np.float64]) -> str:
+    """Return the SVG path of a stepped line in a box of width and height 1.
+
+    Parameters
+    ----------
+    values
+        Shape (step,), 0..1: height of each.
+    """
+    heights = np.round(values, 3)[:, None]
+    parts = [
+        f"{'V' if start else 'M0 '}{1 - heights[start, 0]:.4g}H{stop / len(heights):.5g}"
+        for start, stop in _find_equal(heights)
+    ]
+    return "".join(parts)
+
+
+def _bridge(way: NDArray[np.float32]) -> list[tuple[float, float]]:
+    """Return the points of a trajectory without those missing in short runs; shape (point, 2)."""
+    missing = np.asarray(np.isnan(way).any(axis=1))
+    kept = np.ones(len(way), dtype=bool)
+    for start, stop in _find_equal(missing[:, None]):
+        kept[start:stop] = not missing[start] or stop - start > _BRIDGED
+    return [(float(x), float(y)) for x, y in way[kept]]
+
+
+def _find_equal(values: NDArray[Any]) -> list[tuple[int, int]]:
+    """Return start and stop of each run of equal rows; shape (row, column)."""
+    turns = np.flatnonzero((np.diff(values, axis=0) != 0).any(axis=1)) + 1
+    edges = [0, *turns.tolist(), len(values)]
+    return list(itertools.pairwise(edges)) if len(values) else []

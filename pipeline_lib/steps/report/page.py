@@ -1,0 +1,338 @@
+"""The report: one self-contained HTML page, the first thing that people look at."""
+
+import base64
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import pipeline_lib
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import VideoStatus
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.steps.ledger import LedgerRow, count_statuses, derive_ledger
+from pipeline_lib.steps.report.accuracy import (
+    chart_errors,
+    chart_history,
+    compare_bodyparts,
+    order_splits,
+    tabulate_metrics,
+    tabulate_similarity,
+)
+from pipeline_lib.steps.report.charts import (
+    LEFT,
+    TIME_COLOURS,
+    TOP,
+    colour_bodyparts,
+    colour_individuals,
+    draw_bars,
+    format_fixed,
+    format_number,
+)
+from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
+from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
+from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, summarise_videos
+from pipeline_lib.steps.report.tracks import describe_animals
+from pipeline_lib.steps.report.videos import (
+    find_doubtful,
+    group_reasons,
+    histogram_detection,
+    tabulate_videos,
+)
+from pipeline_lib.steps.report.work import find_copies, format_duration, read_work, total_work
+
+_HEATMAP_VIDEOS = 40
+_REASONS = 8
+# Fewer videos than this have no distribution worth a drawing.
+_HISTOGRAM_VIDEOS = 8
+
+
+def write_report(config: Config, results: Results) -> Path:
+    """Publish the report page.
+
+    The page is one file that needs no network: styles, script, charts and pictures are inside.
+    It says what there is: a cohort without a model, a model without an evaluation, or videos
+    without poses leave their section out.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    SheetError, StoreError
+        If the sheet or the plan, without which there is no cohort, cannot be read.
+    """
+    publish_text(results.report, _render_page(_collect_page(config, results)))
+    return results.report
+
+
+def _collect_page(config: Config, results: Results) -> dict[str, Any]:
+    rows = derive_ledger(config, results)
+    inputs = read_inputs(config, results)
+    pcutoff = config.evaluation.pcutoff
+    several = config.individuals.max > 1
+    summaries = summarise_videos(results, config.training.name, rows, pcutoff, several=several)
+    animals = describe_animals(config, results, rows, summaries)
+    bodyparts = inputs.bodyparts(config) or _find_bodyparts(summaries)
+    counts = count_statuses(rows)
+    works = read_work(results, config.training.name)
+    comparison = compare_bodyparts(inputs, bodyparts)
+    many = len(summaries) >= _HISTOGRAM_VIDEOS
+    histograms = histogram_detection(summaries, bodyparts) if many else {}
+    return {
+        "title": config.report.title,
+        "version": pipeline_lib.__version__,
+        "model": config.training.name,
+        "sheet": Path(config.cohort).name,
+        "pcutoff": pcutoff,
+        "counts": {str(status): counts[status] for status in VideoStatus},
+        "videos": len(rows),
+        "tiles": measure_tiles(rows, summaries, inputs) + measure_animals(inputs, animals),
+        "reasons": group_reasons(rows)[:_REASONS],
+        "doubtful": find_doubtful(summaries),
+        "copies": find_copies(rows, works),
+        "work": total_work(works[row["video"]] for row in rows if row["video"] in works),
+        "table": tabulate_videos(rows, summaries, bodyparts, works),
+        "bodyparts": bodyparts,
+        "colours": colour_bodyparts(bodyparts),
+        "several": several,
+        "animals": animals,
+        "individual_colours": colour_individuals(inputs.individuals),
+        "similarity": tabulate_similarity(inputs),
+        "summaries": summaries,
+        "heatmap": rank_videos(summaries, _HEATMAP_VIDEOS),
+        "histograms": {part: draw_bars(bars) for part, bars in histograms.items()},
+        "medians": {part: _median_detection(summaries, part) for part in histograms},
+        "metrics": tabulate_metrics(inputs, bodyparts),
+        "comparison": comparison,
+        "most_error": max((max(row["errors"].values()) for row in comparison), default=math.nan),
+        "error_charts": chart_errors(inputs, config),
+        "history_charts": chart_history(inputs.history),
+        "samples": draw_samples(inputs.predictions, config, inputs.edges(config)),
+        # Of several animals each video's card has its own.
+        "trajectories": [] if several else draw_trajectories(config, results, rows, summaries),
+        "time_colours": TIME_COLOURS,
+        "methods": _describe_methods(config, inputs, summaries, animals),
+        "card": flatten_record(inputs.card),
+        "provenance": flatten_record(inputs.provenance),
+        "settings": inputs.settings,
+        "gaps": inputs.gaps,
+        "files": _list_files(config, results),
+    }
+
+
+def flatten_record(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return a nested record as lines of a dotted key and a value."""
+    lines: list[tuple[str, str]] = []
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            lines += flatten_record(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            lines.append((f"{prefix}{key}", text))
+    return lines
+
+
+def _find_bodyparts(summaries: Mapping[str, VideoSummary]) -> tuple[str, ...]:
+    first = next(iter(summaries.values()), None)
+    return tuple(first.detection) if first else ()
+
+
+def _median_detection(summaries: Mapping[str, VideoSummary], bodypart: str) -> float:
+    rates = [summary.detection.get(bodypart, math.nan) for summary in summaries.values()]
+    known = [rate for rate in rates if math.isfinite(rate)]
+    return statistics.median(known) if known else math.nan
+
+
+def _describe_methods(
+    config: Config,
+    inputs: ReportInputs,
+    summaries: Mapping[str, VideoSummary],
+    animals: Mapping[str, Any] | None,
+) -> str:
+    """Return sentences for a methods section, of what is known."""
+    # The card says what was trained; the settings, what is to be.
+    record = inputs.card.get("training")
+    trained = record if isinstance(record, dict) else {}
+    backbone = inputs.card.get("backbone", config.training.backbone)
+    epochs = trained.get("epochs", config.training.epochs)
+    seed = trained.get("seed", config.training.seed)
+    stride = inputs.card.get("stride", config.targets.stride)
+    first = (
+        f"Poses were estimated with cohortpose {pipeline_lib.__version__} ({backbone} backbone, "
+        f"output stride {stride}, {epochs} epochs, seed {seed})."
+    )
+    parts = [first]
+    if len(inputs.predictions):
+        images = inputs.predictions.groupby("split")["image"].nunique()
+        numbers = ", ".join(f"{images[split]} {split}" for split in order_splits(set(images.index)))
+        parts.append(f"Labelled frames: {numbers}.")
+    for split in order_splits({split for _, split, _ in inputs.metrics})[:1]:
+        error = inputs.metrics.get((ALL_BODYPARTS, split, "mean_error"))
+        root = inputs.metrics.get((ALL_BODYPARTS, split, "rmse"))
+        if error is not None and root is not None:
+            parts.append(
+                f"On the {split} frames the mean Euclidean error was {format_number(error)} px "
+                f"and the root mean square error {format_number(root)} px."
+            )
+    if summaries:
+        parts.append(
+            f"{len(summaries)} videos were analysed; keypoints with a confidence of at least "
+            f"{format_number(config.evaluation.pcutoff)} count as found."
+        )
+    if animals is not None and math.isfinite(animals["followed"]):
+        parts.append(
+            f"Up to {config.individuals.max} animals were tracked: in "
+            f"{format_number(100 * animals['followed'])} % of the frames all animals of the video "
+            f"were followed without doubt."
+        )
+    return " ".join(parts)
+
+
+def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
+    """Return where things lie, relative to the page; only what is there has a link."""
+    model = config.training.name
+    tracked = [
+        (
+            "Poses with an animal in each place, VIDEO.zarr.zip",
+            results.tracked(model, "VIDEO").parent,
+        )
+    ]
+    entries = (
+        ("Ledger: one row per video", results.ledger),
+        ("Metrics on labelled frames", results.metrics(model)),
+        ("Predictions on labelled frames", results.predictions(model)),
+        ("The trained network", results.model(model).folder),
+        ("Poses as the network gave them, VIDEO.zarr", results.poses(model, "VIDEO").parent),
+        *(tracked if config.individuals.max > 1 else ()),
+        ("Poses after filtering, VIDEO.zarr.zip", results.filtered(model, "VIDEO").parent),
+        ("Tables for other tools", results.exported(model, "VIDEO", "h5").parent),
+        ("Every setting in force", results.config),
+        ("Versions, seeds and hashes", results.provenance),
+    )
+    return [
+        {
+            "label": label,
+            "path": str(path.relative_to(results.root)),
+            "link": f"../{path.relative_to(results.root)}" if path.exists() else "",
+        }
+        for label, path in entries
+    ]
+
+
+def _render_page(page: Mapping[str, Any]) -> str:
+    loader = PackageLoader("pipeline_lib.steps.report", "templates")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = format_number
+    environment.filters["fixed"] = format_fixed
+    environment.filters["duration"] = format_duration
+    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template("report.html.j2").render(
+        **page,
+        left=LEFT,
+        top=TOP,
+        # Our own files, and data in which nothing can end the script element.
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_digest=digest,
+        data=Markup(embed_json(page["table"])),  # noqa: S704
+    )
+
+
+def embed_json(value: object) -> str:
+    """Return JSON that stays data inside an HTML script element, whatever text it holds."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+Tile = dict[str, str]
+
+
+def measure_tiles(
+    rows: Sequence[LedgerRow], summaries: Mapping[str, VideoSummary], inputs: ReportInputs
+) -> list[Tile]:
+    """Return the figures at the top of the page; those that are unknown are left out."""
+    splits = order_splits({split for _, split, _ in inputs.metrics})
+    split = splits[0] if splits else ""
+
+    def metric(name: str) -> float:
+        return inputs.metrics.get((ALL_BODYPARTS, split, name), math.nan)
+
+    tiles = [
+        (f"Median {split} error", metric("median_error"), "px", "half of the keypoints are closer"),
+        (f"Mean {split} error", metric("mean_error"), "px", "mean Euclidean distance to the label"),
+    ]
+    thresholds = [
+        name
+        for part, found, name in inputs.metrics
+        if name.startswith("pck@") and "(" not in name and (part, found) == (ALL_BODYPARTS, split)
+    ]
+    if thresholds:
+        name = thresholds[len(thresholds) // 2]
+        within = name.removeprefix("pck@")
+        hint = f"{split} keypoints within {within} px of the label"
+        tiles.append((f"PCK {within} px", 100 * metric(name), "%", hint))
+    seconds = [
+        row["frames"] / row["fps"]
+        for row in rows
+        if row["video"] in summaries and row["frames"] and row["fps"]
+    ]
+    frames = sum(summary.frames for summary in summaries.values())
+    hours = f"{format_number(sum(seconds) / 3600)} h of video"
+    rates = [s.mean_detection for s in summaries.values() if math.isfinite(s.mean_detection)]
+    if summaries:
+        lost = sum(summary.undecodable for summary in summaries.values())
+        tiles.append(("Frames analysed", frames, "", hours))
+        tiles.append(("Undecodable", lost, "", "frames kept as rows without a pose"))
+    if rates:
+        typical = 100 * statistics.median(rates)
+        hint = "keypoints at or above the cutoff, median video"
+        tiles.append(("Detection rate", typical, "%", hint))
+    return _format_tiles(tiles)
+
+
+def measure_animals(inputs: ReportInputs, animals: Mapping[str, Any] | None) -> list[Tile]:
+    """Return the figures of several animals; those that are unknown are left out."""
+    tiles = []
+    for split, values in tabulate_similarity(inputs)[:1]:
+        hint = f"whole animals of the {split} frames, object keypoint similarity"
+        tiles.append(("OKS mAP", values.get("OKS mAP", math.nan), "", hint))
+    if animals is not None:
+        tiles.append(
+            (
+                "All followed",
+                100 * animals["followed"],
+                "%",
+                "frames in which every animal is followed",
+            )
+        )
+        videos = len(animals["swapped"])
+        hint = f"in {videos} of {animals['videos']} videos: exchanged animals?"
+        tiles.append(("Possible swaps", animals["swaps"], "", hint))
+    return _format_tiles(tiles)
+
+
+def _format_tiles(tiles: Sequence[tuple[str, float, str, str]]) -> list[Tile]:
+    return [
+        {"label": label, "value": format_number(value), "unit": unit, "hint": hint}
+        for label, value, unit, hint in tiles
+        if math.isfinite(value)
+    ]

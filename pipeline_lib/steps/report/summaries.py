@@ -1,0 +1,225 @@
+"""What the report keeps of every video's poses, so that it reads each pose file once."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, TrackStatus
+from pipeline_lib.io.poses.read import read_pose_key, read_poses
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.kernels.summaries.poses import PoseSummary, merge_summaries, summarise_poses
+from pipeline_lib.kernels.summaries.tracks import (
+    count_all_followed,
+    count_track_statuses,
+    find_flags,
+)
+from pipeline_lib.steps.ledger import LedgerRow
+
+_log = logging.getLogger(__name__)
+
+# Frames read at a time: memory stays flat however long the video is.
+_BLOCK_FRAMES = 2**16
+
+
+@dataclass(frozen=True)
+class TrackFigures:
+    """How well the animals of one video were followed.
+
+    Attributes
+    ----------
+    animals
+        Seen in any frame.
+    followed
+        Share of the decoded frames in which all of them are followed, 0..1; NaN: there is
+        neither a frame nor an animal.
+    swaps, gaps
+        How many times animals may have been exchanged, and how many times one was not found
+        between frames in which it was.
+    """
+
+    animals: int
+    followed: float
+    swaps: int
+    gaps: int
+
+
+@dataclass(frozen=True)
+class VideoSummary:
+    """What the report keeps of the poses of one video.
+
+    Attributes
+    ----------
+    frames, undecodable
+        True frames, and those of them that could not be decoded.
+    confidence, detection
+        Mean confidence and share of poses at or above the cutoff, by bodypart, as in
+        `PoseSummary`; NaN if there are none.
+    tracks
+        None where individuals were not tracked.
+    """
+
+    frames: int
+    undecodable: int
+    confidence: dict[str, float]
+    detection: dict[str, float]
+    tracks: TrackFigures | None = None
+
+    @property
+    def mean_confidence(self) -> float:
+        """Mean over bodyparts."""
+        return float(np.mean(list(self.confidence.values()))) if self.confidence else math.nan
+
+    @property
+    def mean_detection(self) -> float:
+        """Mean over bodyparts."""
+        return float(np.mean(list(self.detection.values()))) if self.detection else math.nan
+
+
+def find_poses(results: Results, model: str, video: str, *, several: bool) -> Path:
+    """Return the pose file that the report shows: of several animals the tracked one.
+
+    Where it is not there yet, that of the inference.
+    """
+    tracked = results.tracked(model, video)
+    return tracked if several and tracked.exists() else results.poses(model, video)
+
+
+def summarise_videos(
+    results: Results,
+    model: str,
+    rows: Sequence[LedgerRow],
+    pcutoff: float,
+    *,
+    several: bool = False,
+) -> dict[str, VideoSummary]:
+    """Summarise the pose file of every video that has one, one after the other.
+
+    Of several animals it is the tracked one, see `find_poses`.
+    Summaries are kept beside the report under the key of the pose file: a second report reads
+    only what changed. A pose file that cannot be read is logged and left out.
+    """
+    # The summaries also depend on the cutoff and on how they are computed.
+    basis = f"{pcutoff}/{versions.REPORT}"
+    kept = _read_cache(results.report_summaries, basis)
+    entries: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        video = row["video"]
+        path = find_poses(results, model, video, several=several)
+        key = read_pose_key(path)
+        if key is not None and kept.get(video, {}).get("key") == key:
+            entries[video] = kept[video]
+        elif path.exists():
+            entry = _summarise_video(path, pcutoff)
+            if entry is not None:
+                entries[video] = {"key": key, **entry}
+    text = json.dumps({"basis": basis, "videos": entries}, separators=(",", ":"))
+    publish_text(results.report_summaries, text)
+    return {video: _parse_entry(entry) for video, entry in entries.items()}
+
+
+def read_path_summary(path: Path, pcutoff: float, points: int) -> PoseSummary:
+    """Summarise one pose file block by block.
+
+    Raises
+    ------
+    StoreError
+        As `pipeline_lib.io.poses.read.read_poses`.
+    """
+    parts: list[PoseSummary] = []
+    while not parts or parts[-1]["frames"] == _BLOCK_FRAMES:
+        start = len(parts) * _BLOCK_FRAMES
+        block = read_poses(path, start, start + _BLOCK_FRAMES)
+        parts.append(summarise_poses(block, pcutoff, points))
+    return merge_summaries(parts, points)
+
+
+def rank_videos(summaries: Mapping[str, VideoSummary], most: int | None = None) -> list[str]:
+    """Return the videos with the lowest detection rate, the lowest first."""
+
+    def order(video: str) -> tuple[float, str]:
+        rate = summaries[video].mean_detection
+        return (-1.0 if math.isnan(rate) else rate, video)
+
+    return sorted(summaries, key=order)[:most]
+
+
+def _summarise_video(path: Path, pcutoff: float) -> dict[str, Any] | None:
+    try:
+        summary = read_path_summary(path, pcutoff, points=1)
+        names = read_poses(path, 0, 0)
+    except CohortposeError as error:
+        _log.warning("the report shows no poses of %s: %s", path.stem, error)
+        return None
+    return {
+        "frames": summary["frames"],
+        "undecodable": summary["undecodable"],
+        "bodyparts": list(names.bodyparts),
+        "confidence": [_to_json(value) for value in summary["confidence"]],
+        "detection": [_to_json(value) for value in summary["detection"]],
+        "tracks": _summarise_tracks(summary, names.individuals),
+    }
+
+
+def _summarise_tracks(
+    summary: PoseSummary, individuals: Sequence[str]
+) -> dict[str, float | None] | None:
+    if summary["track_status"] is None:
+        return None
+    status = summary["track_status"][:, [name != UNIQUE_INDIVIDUAL for name in individuals]]
+    counts = count_track_statuses(status)
+    animals = int((counts[:, [TrackStatus.FOLLOWED, TrackStatus.UNCERTAIN]].sum(axis=1) > 0).sum())
+    decoded = summary["frames"] - summary["undecodable"]
+    flags = find_flags(status)
+    swaps = sum(flag.status == TrackStatus.UNCERTAIN for flag in flags)
+    share = count_all_followed(status) / decoded if decoded and animals else math.nan
+    return {
+        "animals": animals,
+        "followed": _to_json(share),
+        "swaps": swaps,
+        "gaps": len(flags) - swaps,
+    }
+
+
+def _to_json(value: float) -> float | None:
+    # JSON has no NaN.
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _parse_entry(entry: Mapping[str, Any]) -> VideoSummary:
+    def by_part(name: str) -> dict[str, float]:
+        values = (math.nan if value is None else value for value in entry[name])
+        return dict(zip(entry["bodyparts"], values, strict=True))
+
+    return VideoSummary(
+        frames=entry["frames"],
+        undecodable=entry["undecodable"],
+        confidence=by_part("confidence"),
+        detection=by_part("detection"),
+        tracks=_parse_tracks(entry["tracks"]),
+    )
+
+
+def _parse_tracks(entry: Mapping[str, Any] | None) -> TrackFigures | None:
+    if entry is None:
+        return None
+    followed = math.nan if entry["followed"] is None else entry["followed"]
+    return TrackFigures(entry["animals"], followed, entry["swaps"], entry["gaps"])
+
+
+def _read_cache(path: Path, basis: str) -> dict[str, dict[str, Any]]:
+    """Return the kept summaries; none if they are absent, damaged or of another basis."""
+    try:
+        cache = json.loads(path.read_text(encoding="utf-8"))
+        videos: dict[str, dict[str, Any]] = cache["videos"] if cache["basis"] == basis else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return videos

@@ -1,0 +1,187 @@
+"""The videos of the report: the table, the heatmap and what needs a look."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.steps.ledger import BAD_STATUSES, LedgerRow, metadata_columns
+from pipeline_lib.steps.report.summaries import TrackFigures, VideoSummary, rank_videos
+from pipeline_lib.steps.report.work import InferenceWork, find_copies
+
+# Videos below this mean detection rate are worth a look even though they are done.
+_LOW_DETECTION = 0.5
+_HISTOGRAM_BINS = 20
+_NUMBER = re.compile(r"\d+")
+# Only where animals were tracked.
+_TRACK_COLUMNS: tuple[dict[str, str], ...] = (
+    {"label": "Animals", "kind": "count"},
+    {"label": "All followed", "kind": "share"},
+    {"label": "Possible swaps", "kind": "flags"},
+    {"label": "Gaps", "kind": "flags"},
+)
+
+
+def tabulate_videos(
+    rows: Sequence[LedgerRow],
+    summaries: Mapping[str, VideoSummary],
+    bodyparts: Sequence[str],
+    works: Mapping[str, InferenceWork],
+) -> dict[str, Any]:
+    """Return the cohort table as JSON-like data: columns, and rows in the order of columns.
+
+    Shares are rounded to three digits, those per bodypart to whole percent: with thousands of
+    videos the page stays light. What inference took is frames per second and the shares of
+    decoding, network and waiting in percent, or the name of the video whose result this is a
+    copy of. Unknown is None.
+    """
+    copies = find_copies(rows, works)
+    metadata = metadata_columns(rows)
+    tracked = any(summary.tracks is not None for summary in summaries.values())
+    columns: list[dict[str, Any]] = [
+        {"label": "Video", "kind": "name"},
+        {"label": "Status", "kind": "status"},
+        *({"label": name, "kind": "metadata"} for name in metadata),
+        {"label": "Detected", "kind": "share"},
+        {"label": "Confidence", "kind": "share"},
+        {"label": "By bodypart", "kind": "parts"},
+        *(_TRACK_COLUMNS if tracked else ()),
+        {"label": "Undecodable", "kind": "problems"},
+        {"label": "Frames", "kind": "count"},
+        {"label": "Duration", "kind": "duration"},
+        {"label": "fps", "kind": "number"},
+        {"label": "Size", "kind": "size"},
+        {"label": "Compute", "kind": "duration"},
+        {"label": "Inference", "kind": "work"},
+        {"label": "Stage", "kind": "stage"},
+        {"label": "Reason", "kind": "reason"},
+    ]
+    return {
+        "columns": columns,
+        "bodyparts": list(bodyparts),
+        "rows": [
+            _tabulate_video(
+                row,
+                metadata,
+                _tabulate_figures(summary, bodyparts, tracked=tracked),
+                summary.undecodable if summary else row["undecodable"],
+                _tabulate_work(works.get(row["video"])) or copies.get(row["video"]),
+            )
+            for row, summary in ((row, summaries.get(row["video"])) for row in rows)
+        ],
+    }
+
+
+def histogram_detection(
+    summaries: Mapping[str, VideoSummary], bodyparts: Sequence[str]
+) -> dict[str, NDArray[np.int64]]:
+    """Return how many videos have which detection rate; shape (20,) over 0..1 per bodypart."""
+    edges = np.linspace(0.0, 1.0, _HISTOGRAM_BINS + 1)
+    rates = {
+        part: [summary.detection.get(part, math.nan) for summary in summaries.values()]
+        for part in bodyparts
+    }
+    return {
+        part: np.histogram([rate for rate in values if math.isfinite(rate)], edges)[0]
+        for part, values in rates.items()
+    }
+
+
+def group_reasons(rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:
+    """Return the videos that ended badly by status, stage and reason, the largest group first.
+
+    Reasons that differ only in the name of their video or in numbers are the same; the first
+    one stands for its group.
+    """
+    groups: dict[tuple[str, str, str], list[LedgerRow]] = {}
+    for row in rows:
+        if row["status"] in BAD_STATUSES:
+            kind = _NUMBER.sub("#", row["reason"].replace(row["video"], "VIDEO"))
+            groups.setdefault((str(row["status"]), row["stage"], kind), []).append(row)
+    return [
+        {
+            "status": status,
+            "stage": stage,
+            "reason": members[0]["reason"],
+            "videos": [row["video"] for row in members],
+        }
+        for (status, stage, _), members in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def find_doubtful(summaries: Mapping[str, VideoSummary]) -> list[tuple[str, float]]:
+    """Return analysed videos in which less than half of the keypoints were found, worst first.
+
+    The rate is NaN where no frame could be decoded.
+    """
+    ranked = [(video, summaries[video].mean_detection) for video in rank_videos(summaries)]
+    return [(video, rate) for video, rate in ranked if not rate >= _LOW_DETECTION]
+
+
+def _tabulate_video(
+    row: LedgerRow,
+    metadata: Sequence[str],
+    figures: Sequence[Any],
+    undecodable: int | None,
+    work: list[float] | str | None,
+) -> list[Any]:
+    frames, fps = row["frames"], row["fps"]
+    size = (
+        f"{row['width']}\N{MULTIPLICATION SIGN}{row['height']}"
+        if row["width"] and row["height"]
+        else None
+    )
+    return [
+        row["video"],
+        str(row["status"]),
+        *(row[name] for name in metadata),
+        *figures,
+        undecodable,
+        frames,
+        round(frames / fps, 3) if frames and fps else None,
+        round(fps, 3) if fps else None,
+        size,
+        None if row["seconds"] is None else round(row["seconds"], 2),
+        work,
+        row["stage"],
+        row["reason"],
+    ]
+
+
+def _tabulate_figures(
+    summary: VideoSummary | None, bodyparts: Sequence[str], *, tracked: bool
+) -> list[Any]:
+    """Return what the poses of a video are like."""
+    tracks = [None] * len(_TRACK_COLUMNS) if tracked else []
+    if summary is None:
+        return [None, None, None, *tracks]
+    if tracked and summary.tracks is not None:
+        tracks = _tabulate_tracks(summary.tracks)
+    return [
+        _to_share(summary.mean_detection),
+        _to_share(summary.mean_confidence),
+        [_to_percent(summary.confidence.get(part, math.nan)) for part in bodyparts],
+        *tracks,
+    ]
+
+
+def _tabulate_tracks(tracks: TrackFigures) -> list[Any]:
+    return [tracks.animals, _to_share(tracks.followed), tracks.swaps, tracks.gaps]
+
+
+def _tabulate_work(work: InferenceWork | None) -> list[float] | None:
+    if work is None:
+        return None
+    shares = (round(100 * share) for share in (work.decode, work.network, work.wait))
+    return [float(f"{work.frames_per_second:.3g}"), *shares]
+
+
+def _to_share(value: float) -> float | None:
+    return round(value, 3) if math.isfinite(value) else None
+
+
+def _to_percent(value: float) -> int | None:
+    return round(100 * value) if math.isfinite(value) else None

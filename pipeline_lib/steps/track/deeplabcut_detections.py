@@ -1,0 +1,206 @@
+"""Assembling and tracking DeepLabCut's detections of one video, without a config."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.settings.individuals import TrackingSettings
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
+from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.detections.deeplabcut import DeepLabCutDetections, read_detections
+from pipeline_lib.io.poses.write import create_poses
+from pipeline_lib.kernels.assembly.assemble import assemble_individuals
+from pipeline_lib.kernels.assembly.selection import AssemblyRules
+from pipeline_lib.kernels.metrics.keypoints import find_individuals
+from pipeline_lib.kernels.tracking.detections import Detections, count_individuals
+from pipeline_lib.kernels.tracking.track import TrackRules
+from pipeline_lib.kernels.tracking.tracks import track_individuals
+
+_log = logging.getLogger(__name__)
+
+_ENDING = "_full.pickle"
+
+# As DeepLabCut's own Assembler has them by default: its detections are put together as it would.
+_PCUTOFF = 0.1
+_MIN_AFFINITY = 0.05
+_MIN_KEYPOINTS = 3
+_MAX_OVERLAP = 0.8
+
+
+def track_detections(  # noqa: PLR0913 - what can be asked for
+    source: Path,
+    target: Path | None = None,
+    *,
+    individuals: int | None = None,
+    fps: float | None = None,
+    assemblies: Path | None = None,
+    fill_gaps: bool = False,
+) -> Path:
+    """Put the detections of one video together to individuals and follow these.
+
+    Parameters
+    ----------
+    source
+        DeepLabCut's ``*_full.pickle``.
+    target
+        Receives the tracks, a pose file; None: beside the source, with the ending
+        ``.zarr.zip``.
+    individuals
+        Most individuals at a time; None: as many as
+        `pipeline_lib.kernels.tracking.detections.count_individuals` tells.
+    fps
+        Frames per second; None: those that ``*_meta.pickle`` beside the source names, else the
+        times are the numbers of the frames.
+    assemblies
+        Receives the individuals of each frame before they are followed, best first, a pose file,
+        too; None: they are not written.
+    fill_gaps
+        Whether keypoints that links do not reach are added where they fit; DeepLabCut does not.
+
+    Returns
+    -------
+    Path
+        The tracks.
+
+    Raises
+    ------
+    StoreError
+        If the source is missing or no such file.
+    """
+    found = read_detections(source)
+    video = source.name.removesuffix(_ENDING).removesuffix(source.suffix)
+    target = target or source.with_name(f"{video}.zarr.zip")
+    if individuals is None:
+        individuals = _count_individuals(found)
+        _log.info("%s: at most %d individuals at a time", source.name, individuals)
+    rules = deeplabcut_rules(individuals, fill_gaps=fill_gaps)
+    detections = _assemble(found, rules)
+    tracking = TrackingSettings()
+    tracks = track_individuals(
+        detections,
+        individuals,
+        TrackRules(**tracking.what_matters()),
+        segment_frames=tracking.segment_frames,
+    )
+    fps = fps or found.fps
+    # DeepLabCut 3 has put its own together: by none of our rules.
+    put_together = {} if found.assembled else asdict(rules)
+    follow = tracking.what_matters()
+    attributes = {
+        "video": video,
+        "fps": fps,
+        "assembly": put_together,
+        "source": source.name,
+        "versions": {"track": versions.TRACK},
+    }
+    key = (hash_path(source), individuals, put_together, versions.TRACK)
+    if assemblies is not None:
+        of_frames = {**attributes, "key": hash_settings(*key)}
+        animals = _add_unique(found, detections.position, detections.confidence)
+        _write(assemblies, found, of_frames, animals)
+    attributes |= {"key": hash_settings(*key, follow), "tracking": follow}
+    followed = _add_unique(found, tracks.position, tracks.confidence, tracks.status)
+    _write(target, found, attributes, followed)
+    return target
+
+
+def deeplabcut_rules(individuals: int, *, fill_gaps: bool = False) -> AssemblyRules:
+    """Return the rules by which DeepLabCut puts so many animals together."""
+    return AssemblyRules(
+        individuals,
+        _MIN_AFFINITY,
+        _MIN_KEYPOINTS,
+        _PCUTOFF,
+        _MAX_OVERLAP,
+        links_only=not fill_gaps,
+    )
+
+
+def _count_individuals(found: DeepLabCutDetections) -> int:
+    """Return how many animals most of the bodyparts show at a time."""
+    animal = [place for place in range(len(found.bodyparts)) if place not in found.unique]
+    return count_individuals(found.confidence[:, animal], _PCUTOFF)
+
+
+def _assemble(found: DeepLabCutDetections, rules: AssemblyRules) -> Detections:
+    """Put peaks together, unless that has been done."""
+    if found.assembled:
+        position, confidence = found.position.copy(), found.confidence.copy()
+        position[:, list(found.unique)] = np.nan
+        confidence[:, list(found.unique)] = np.nan
+        position, confidence = position.swapaxes(1, 2), confidence.swapaxes(1, 2)
+        return Detections(position, np.nan_to_num(confidence, nan=0.0))
+    assemblies = assemble_individuals(
+        found.position,
+        found.confidence,
+        found.affinity,
+        found.edges,
+        rules,
+        unique=found.unique,
+    )
+    return Detections(assemblies.position, np.nan_to_num(assemblies.confidence, nan=0.0))
+
+
+class _Animals(NamedTuple):
+    """Individuals of each frame, unique bodyparts last; without a status they are not tracks."""
+
+    position: NDArray[np.floating]
+    confidence: NDArray[np.floating]
+    status: NDArray[np.uint8] | None
+
+
+def _add_unique(
+    found: DeepLabCutDetections,
+    position: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    status: NDArray[np.uint8] | None = None,
+) -> _Animals:
+    """Return animals (frame, individual, keypoint), with the unique bodyparts as a last one."""
+    if not found.unique:
+        return _Animals(position, confidence, status)
+    frames, keypoints = found.confidence.shape[:2]
+    last, certainty = np.full((frames, 1, keypoints, 2), np.nan), np.zeros((frames, 1, keypoints))
+    unique = list(found.unique)
+    if found.confidence.shape[2]:
+        # Peaks are best first.
+        best = np.nan_to_num(found.confidence[:, unique, 0], nan=0.0)
+        certain = best > _PCUTOFF
+        last[:, 0, unique] = np.where(certain[..., None], found.position[:, unique, 0], np.nan)
+        certainty[:, 0, unique] = np.where(certain, best, 0.0)
+    if status is not None:
+        there = np.where(find_individuals(last), TrackStatus.FOLLOWED, TrackStatus.ABSENT)
+        status = np.concatenate([status, there.astype(np.uint8)], axis=1)
+    return _Animals(
+        np.concatenate([position, last], axis=1),
+        np.concatenate([confidence, certainty], axis=1),
+        status,
+    )
+
+
+def _write(
+    target: Path, found: DeepLabCutDetections, attributes: dict[str, Any], animals: _Animals
+) -> None:
+    """Write a pose file, one of tracks where there is a status."""
+    count = animals.position.shape[1] - bool(found.unique)
+    names = [f"individual{number}" for number in range(1, count + 1)]
+    with create_poses(
+        target,
+        found.frame / (attributes["fps"] or 1.0),
+        found.bodyparts,
+        [*names, UNIQUE_INDIVIDUAL] if found.unique else names,
+        attributes,
+        tracked=animals.status is not None,
+    ) as writer:
+        writer.write(
+            0,
+            animals.position.transpose(0, 3, 2, 1).astype(np.float32),
+            animals.confidence.transpose(0, 2, 1).astype(np.float32),
+            np.full(len(found.frame), FrameStatus.DECODED, np.uint8),
+            track_status=animals.status,
+        )

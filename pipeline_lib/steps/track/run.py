@@ -1,0 +1,202 @@
+"""The verb `track`: follow the individuals of every video of a shard."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.cores import count_cores
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL, TrackStatus
+from pipeline_lib.io.poses.read import read_pose_key, read_poses, read_times, require_pose_key
+from pipeline_lib.io.poses.write import PoseWriter, create_poses
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.kernels.metrics.keypoints import find_individuals
+from pipeline_lib.kernels.tracking.detections import Detections
+from pipeline_lib.kernels.tracking.track import Followed, TrackRules, cut_video, follow_individuals
+from pipeline_lib.kernels.tracking.tracks import arrange_poses, arrange_values
+from pipeline_lib.steps.outcomes import end_videos, record_poses
+from pipeline_lib.steps.plan import keep_planned
+
+
+def run_track(config: Config, results: Results, shard: str) -> None:
+    """Follow the individuals of each video of a shard whose inference is done.
+
+    A video that fails is recorded with its reason and the others go on; one that ended badly
+    before keeps its status and reason. Poses that were already tracked in the same way, told by
+    their key, are left alone.
+
+    Parameters
+    ----------
+    config
+        Settings of the run: `tracking`, `individuals`, and the model's name.
+    results
+        The results folder.
+    shard
+        Name of the shard.
+
+    Raises
+    ------
+    StoreError
+        If the shard's table of inference is missing.
+    """
+    model, files = config.training.name, results.shard(shard)
+    source, target = partial(results.poses, model), partial(results.tracked, model)
+
+    def track(video: str) -> dict[str, str]:
+        key = track_file(source(video), target(video), config.individuals, config.tracking)
+        return {"key": key}
+
+    rows = keep_planned(read_table(files.infer(model), STAGE_COLUMNS), results, shard)
+    ended = end_videos(f"track {shard}", rows, track)
+    # Before the table: a job killed in between is repeated.
+    record = files.contents("track", model)
+    record_poses(record, results, ended, ("poses", source), ("tracked", target))
+    write_table(files.track(model), STAGE_COLUMNS, ended)
+
+
+def track_file(
+    source: Path, target: Path, individuals: IndividualSettings, settings: TrackingSettings
+) -> str:
+    """Follow the individuals of one pose file unless that has been done.
+
+    Unique bodyparts, the last individual where there are some, are passed through.
+
+    Parameters
+    ----------
+    source
+        The poses as the network gave them.
+    target
+        Receives the tracks, with the settings among their attributes.
+    individuals, settings
+        How many there are, what they are called, and how they are followed.
+
+    Returns
+    -------
+    str
+        Key of the tracks.
+
+    Raises
+    ------
+    StoreError
+        If the source is missing, damaged or has no key, or has not as many individuals as names
+        are given.
+    """
+    source_key = require_pose_key(source)
+    key = tracking_key(source_key, individuals, settings)
+    if read_pose_key(target) == key:
+        return key
+    times = read_times(source)
+    head = read_poses(source, 0, 0)
+    attributes = {
+        **head.attributes,
+        "key": key,
+        "source_key": source_key,
+        "tracking": settings.what_matters(),
+        "versions": {**head.attributes.get("versions", {}), "track": versions.TRACK},
+    }
+    names = name_individuals(head, individuals)
+    segments = cut_video(len(times), settings.segment_frames)
+    rules = TrackRules(**settings.what_matters())
+
+    def read(start: int, stop: int) -> Detections:
+        return _detect(read_poses(source, start, stop))
+
+    with ThreadPoolExecutor(count_cores()) as pool:
+        followed = follow_individuals(read, segments, len(names), rules, pool.map)
+    unique = head.individuals[_count_animals(head) :]
+    with create_poses(
+        target,
+        times,
+        head.bodyparts,
+        (*names, *unique),
+        attributes,
+        tracked=True,
+        identities=attributes.get("identities", ()) if head.identity is not None else (),
+    ) as writer:
+        for start, stop in segments:
+            _write_tracks(writer, start, read_poses(source, start, stop), followed, len(names))
+    return key
+
+
+def tracking_key(
+    source_key: str, individuals: IndividualSettings, settings: TrackingSettings
+) -> str:
+    """Return the hash of all that the tracks of one video depend on."""
+    return hash_settings(source_key, settings.what_matters(), individuals, versions.TRACK)
+
+
+def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str, ...]:
+    """Return the names of the places of tracks.
+
+    They are those of the labelled individuals if the network tells them apart and they are as
+    many: then these are the places. Else they are those of the settings, else they are numbered.
+
+    Raises
+    ------
+    StoreError
+        If the settings name another number of individuals than the poses have.
+    """
+    count = _count_animals(poses)
+    identities = tuple(poses.attributes.get("identities", ()))
+    if poses.identity is not None and len(identities) == count:
+        return identities
+    if individuals.names:
+        if len(individuals.names) != count:
+            raise StoreError(
+                f"individuals.names has {len(individuals.names)} names, but the poses have places "
+                f"for {count} individuals: name as many as `individuals.max`"
+            )
+        return individuals.names
+    return tuple(f"individual{number}" for number in range(1, count + 1))
+
+
+def _count_animals(poses: Poses) -> int:
+    return sum(name != UNIQUE_INDIVIDUAL for name in poses.individuals)
+
+
+def _detect(poses: Poses) -> Detections:
+    """Return the animals in the order of axes that kernels have."""
+    animals = _count_animals(poses)
+    return Detections(
+        np.transpose(poses.position, (0, 3, 2, 1))[:, :animals],
+        np.transpose(poses.confidence, (0, 2, 1))[:, :animals],
+        None if poses.identity is None else poses.identity[:, :animals],
+    )
+
+
+def _write_tracks(
+    writer: PoseWriter, start: int, poses: Poses, followed: Followed, individuals: int
+) -> None:
+    """Write a block of frames, the individuals in their places."""
+    block = slice(start, start + len(poses.time))
+    place = followed.place[block]
+    detections = _detect(poses)
+    position, confidence = arrange_poses(detections, place, individuals)
+    animals = _count_animals(poses)
+    status, identity = followed.status[block], None
+    if detections.identity is not None:
+        identity = arrange_values(detections.identity, place, individuals, np.nan)
+    if len(poses.individuals) > animals:
+        # Unique bodyparts cannot be exchanged: they are found or not.
+        found = find_individuals(poses.position[..., animals:].transpose(0, 3, 2, 1))
+        single = np.where(found, TrackStatus.FOLLOWED, TrackStatus.ABSENT).astype(np.uint8)
+        status = np.concatenate([status, single], axis=1)
+        if identity is not None:
+            unknown = np.full_like(identity[:, :1], np.nan)
+            identity = np.concatenate([identity, unknown], axis=1)
+    writer.write(
+        start,
+        np.concatenate([position.transpose(0, 3, 2, 1), poses.position[..., animals:]], axis=-1),
+        np.concatenate([confidence.transpose(0, 2, 1), poses.confidence[..., animals:]], axis=-1),
+        poses.frame_status,
+        track_status=status,
+        identity=identity,
+    )

@@ -1,0 +1,286 @@
+"""Verifying the videos of a shard and what was made of them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.cores import count_cores
+from pipeline_lib.core.errors import CohortposeError, VideoError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import (
+    MANIFEST_COLUMNS,
+    PLAN_COLUMNS,
+    PROBE_COLUMNS,
+    STAGE_COLUMNS,
+    VideoStatus,
+)
+from pipeline_lib.io.poses.read import read_pose_key
+from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.io.video.reader import fingerprint_file
+from pipeline_lib.steps.export.sources import ExportSources
+from pipeline_lib.steps.filter import locate_unfiltered
+from pipeline_lib.steps.infer.plan import list_tasks
+from pipeline_lib.steps.plan import REMOVED
+from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
+from pipeline_lib.steps.track.run import tracking_key
+
+Row = dict[str, str]
+Difference = tuple["Problem", str]
+# Kind of a stage's results, its table, where a video's result lies, and its key.
+_Stage = tuple[str, Path, Callable[[str], Path], Callable[[str], str | None]]
+
+_MADE_OTHERWISE = "made with other settings, another network or another version of the step"
+
+
+class Problem(StrEnum):
+    """How something differs from what it should be."""
+
+    CHANGED = "changed"
+    MISSING = "missing"
+    UNEXPLAINED = "unexplained"
+    UNRECORDED = "unrecorded"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that differs.
+
+    Attributes
+    ----------
+    kind
+        What it is: ``sheet``, ``video``, ``poses`` …
+    name
+        Which one: a video, or a path.
+    problem
+        How it differs.
+    detail
+        What was found and expected.
+    """
+
+    kind: str
+    name: str
+    problem: Problem
+    detail: str
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """A shard and the videos that were removed from it.
+
+    Attributes
+    ----------
+    name
+        Of the shard.
+    removed
+        Videos that have tombstones: their results are kept, and nobody vouches for them.
+    """
+
+    name: str
+    removed: frozenset[str]
+
+    def keep(self, rows: Iterable[Row]) -> list[Row]:
+        """Leave out the rows of removed videos."""
+        return [row for row in rows if row["video"] not in self.removed]
+
+
+def read_plan(results: Results) -> list[PlannedShard]:
+    """Return the shards in the order of the plan.
+
+    Raises
+    ------
+    StoreError
+        If nothing was planned.
+    """
+    removed: dict[str, set[str]] = {}
+    for row in read_table(results.plan, PLAN_COLUMNS):
+        shard = removed.setdefault(row["shard"], set())
+        # Of several rows the last one holds.
+        (shard.add if row["state"] == REMOVED else shard.discard)(row["video"])
+    return [PlannedShard(name, frozenset(videos)) for name, videos in removed.items()]
+
+
+def verify_shard(
+    config: Config, results: Results, shard: PlannedShard, checked: Counter[str], *, quick: bool
+) -> list[Finding]:
+    """Compare the videos of a shard with its manifest and probe, and results with their records.
+
+    Parameters
+    ----------
+    config, results, shard
+        The run.
+    checked
+        Receives how many were looked at of each kind.
+    quick
+        Compare size and time of change only.
+
+    Raises
+    ------
+    StoreError
+        If the manifest is missing.
+    """
+    findings = list(_verify_videos(results, shard, checked, quick=quick))
+    if config.labels:
+        findings += _ShardResults(config, results, shard).verify(checked, quick=quick)
+    return findings
+
+
+def _verify_videos(
+    results: Results, shard: PlannedShard, checked: Counter[str], *, quick: bool
+) -> Iterator[Finding]:
+    files = results.shard(shard.name)
+    manifest = shard.keep(read_table(files.manifest, MANIFEST_COLUMNS))
+    probed = {row["video"]: row for row in _read_stage(files.probe, PROBE_COLUMNS)}
+    for row in manifest:
+        if row["video"] not in probed:
+            yield Finding("video", row["video"], Problem.MISSING, "not probed yet; run snakemake")
+    compare = _compare_file if quick else _compare_fingerprint
+    pairs = [(row, probed[row["video"]]) for row in manifest if row["video"] in probed]
+    checked["video"] += len(pairs)
+    # Hashing runs without Python's lock.
+    with ThreadPoolExecutor(count_cores()) as pool:
+        for (row, _), found in zip(pairs, pool.map(lambda p: compare(*p), pairs), strict=True):
+            if found is not None:
+                yield Finding("video", row["video"], *found)
+
+
+def _compare_file(manifest: Row, probe: Row) -> Difference | None:
+    path = Path(manifest["path"])
+    try:
+        facts = path.stat()
+    except OSError as error:
+        return _tell_unreadable(probe, f"{path}: {error.strerror}")
+    found = (str(facts.st_size), str(facts.st_mtime_ns))
+    if found != (manifest["bytes"], manifest["modified_ns"]):
+        return Problem.CHANGED, f"{path}: size or time of change are not those of the plan"
+    return None
+
+
+def _compare_fingerprint(manifest: Row, probe: Row) -> Difference | None:
+    # One that could not be read has no fingerprint.
+    if not probe["fingerprint"]:
+        return _compare_file(manifest, probe)
+    path = Path(manifest["path"])
+    try:
+        found = fingerprint_file(path)
+    except (VideoError, OSError) as error:
+        return _tell_unreadable(probe, f"{path}: {error}")
+    if found == probe["fingerprint"]:
+        return None
+    return Problem.CHANGED, f"{path}: SHA-256 {found[:12]}…, probed {probe['fingerprint'][:12]}…"
+
+
+def _tell_unreadable(probe: Row, reason: str) -> Difference | None:
+    """Return a finding, unless the file could not be read when it was probed either."""
+    return (Problem.MISSING, reason) if probe["fingerprint"] else None
+
+
+class _ShardResults:
+    """Results of one shard: what should be there, and what is."""
+
+    def __init__(self, config: Config, results: Results, shard: PlannedShard) -> None:
+        self._config, self._results, self._shard = config, results, shard
+        self._model = config.training.name
+        self._exports = ExportSources(config, results, shard.name)
+        files = results.shard(shard.name)
+        self._contents = {
+            **read_contents(files.contents("track", self._model)),
+            **read_contents(files.contents("filter", self._model)),
+            **read_contents(files.contents("export", self._model)),
+        }
+        self._keys = self._expect_keys()
+
+    def verify(self, checked: Counter[str], *, quick: bool) -> Iterator[Finding]:
+        """Yield what differs, stage by stage."""
+        files = self._results.shard(self._shard.name)
+        model, formats = self._model, self._config.exports.formats
+        several = self._config.individuals.max > 1
+        tracking: list[_Stage] = (
+            [("tracked", files.track(model), self._tracked, self._tracked_key)] if several else []
+        )
+        stages: list[_Stage] = [
+            ("poses", files.infer(model), self._poses, self._keys.__getitem__),
+            *tracking,
+            ("filtered", files.filter(model), self._filtered, self._filtered_key),
+            *(
+                (suffix, files.export(model), partial(self._exported, suffix), self._exported_key)
+                for suffix in formats
+            ),
+        ]
+        for kind, table, locate, expect in stages:
+            ended = {row["video"]: row["status"] for row in _read_stage(table, STAGE_COLUMNS)}
+            for video in self._keys:
+                path = locate(video)
+                name = path.relative_to(self._results.root).as_posix()
+                if video not in ended:
+                    yield Finding(kind, name, Problem.MISSING, "not made yet; run snakemake")
+                elif ended[video] == VideoStatus.DONE:
+                    checked[kind] += 1
+                    if found := self._compare(name, expect(video), quick=quick):
+                        yield Finding(kind, name, *found)
+
+    def _compare(self, name: str, expected: str | None, *, quick: bool) -> Difference | None:
+        path, row = self._results.root / name, self._contents.get(name)
+        if not path.exists():
+            return Problem.MISSING, "it was made; delete its stage's table and run snakemake"
+        if row is None:
+            return Problem.UNRECORDED, "no hash was recorded; delete its stage's table and run"
+        try:
+            difference = compare_contents(row, self._results.root, quick=quick)
+        except OSError as error:
+            difference = str(error)
+        if difference:
+            return Problem.CHANGED, difference
+        if expected is not None and row["key"] != expected:
+            return Problem.UNEXPLAINED, _MADE_OTHERWISE
+        return None
+
+    def _expect_keys(self) -> dict[str, str | None]:
+        """Return the key that each good video's poses should have; None where none can be told."""
+        probe = self._results.shard(self._shard.name).probe
+        rows = self._shard.keep(_read_stage(probe, PROBE_COLUMNS))
+        try:
+            tasks = list_tasks(self._config, self._results, self._shard.name, rows)
+        except CohortposeError:
+            # No network, which is a finding of its own.
+            return {row["video"]: None for row in rows if row["status"] == VideoStatus.DONE}
+        return {task.video: task.key for task in tasks}
+
+    def _poses(self, video: str) -> Path:
+        return self._results.poses(self._model, video)
+
+    def _tracked(self, video: str) -> Path:
+        return self._results.tracked(self._model, video)
+
+    def _filtered(self, video: str) -> Path:
+        return self._results.filtered(self._model, video)
+
+    def _exported(self, suffix: str, video: str) -> Path:
+        return self._results.exported(self._model, video, suffix)
+
+    def _tracked_key(self, video: str) -> str | None:
+        source = read_pose_key(self._poses(video))
+        return source and tracking_key(source, self._config.individuals, self._config.tracking)
+
+    def _filtered_key(self, video: str) -> str | None:
+        source = read_pose_key(locate_unfiltered(self._config, self._results, video))
+        return source and hash_settings(source, self._config.filtering, versions.FILTER)
+
+    def _exported_key(self, video: str) -> str | None:
+        source = read_pose_key(self._exports.locate(video))
+        try:
+            return source and self._exports.make_key(video, source)
+        except CohortposeError:
+            # No network card or no table of probing, which are findings of their own.
+            return None
+
+
+def _read_stage(table: Path, columns: Sequence[str]) -> list[Row]:
+    """Return the rows of a stage's table; none where the stage has not run."""
+    return read_table(table, columns) if table.exists() else []

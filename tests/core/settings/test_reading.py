@@ -1,0 +1,300 @@
+"""Configs: every problem with its key, the nearest valid name, and defaults that travel."""
+
+import hashlib
+
+import pytest
+import yaml
+
+from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.settings.network import SplitSettings, TargetSettings
+from pipeline_lib.core.settings.reading import (
+    hash_settings,
+    parse_config,
+    read_config,
+    write_resolved_config,
+)
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.skeleton import Skeleton
+
+
+def problems_of(**values):
+    with pytest.raises(ConfigError) as error:
+        parse_config({"cohort": "cohort.tsv", **values})
+    return error.value.problems
+
+
+def test_only_the_cohort_is_needed():
+    config = parse_config({"cohort": "cohort.tsv"})
+    assert config == Config(cohort="cohort.tsv")
+    assert config.targets.stride == 8
+    with pytest.raises(ConfigError, match="missing key `cohort`"):
+        parse_config({})
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"trainig": {}}, "unknown key `trainig`; did you mean `training`?"),
+        (
+            {"training": {"batchsize": 4}},
+            "unknown key `training.batchsize`; did you mean `training.batch_size`?",
+        ),
+        (
+            {"training": {"augmentation": {"blurr": 5}}},
+            "unknown key `training.augmentation.blurr`; did you mean `training.augmentation.blur`?",
+        ),
+        # A right name in the wrong section is found where it belongs.
+        (
+            {"training": {"pos_dist_thresh": 9}},
+            "unknown key `training.pos_dist_thresh`; did you mean `targets.pos_dist_thresh`?",
+        ),
+        (
+            {"labels": [{"path": "p"}, {"paht": "q", "path": "q"}]},
+            "unknown key `labels.1.paht`; did you mean `labels.path`?",
+        ),
+        ({"skeleton": {"body_parts": []}}, "did you mean `skeleton.bodyparts`?"),
+        ({"zzzzzz": 1}, "unknown key `zzzzzz`"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_valid_one(values, problem):
+    (found,) = problems_of(**values)
+    assert found.endswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "found"),
+    [
+        ({"training": {"epochs": "many"}}, "`training.epochs`", "found 'many'"),
+        ({"training": {"epochs": 0}}, "`training.epochs`", "found 0"),
+        ({"training": {"epochs": 1.5}}, "`training.epochs`", "found 1.5"),
+        ({"training": {"mirror": 1}}, "unknown key `training.mirror`", "augmentation.mirror"),
+        ({"training": {"name": "a/b"}}, "`training.name`", "found 'a/b'"),
+        ({"targets": {"stride": 16}}, "`targets.stride`", "found 16"),
+        ({"targets": {"scale": 0}}, "`targets.scale`", "found 0"),
+        ({"targets": []}, "`targets`", "found []"),
+        ({"individuals": {"max": 0}}, "`individuals.max`", "found 0"),
+        ({"labels": [{}]}, "missing key `labels.0.path`", ""),
+        ({"labels": {"path": "p"}}, "`labels`", ""),
+        ({"skeleton": {"edges": [["a", "b", "c"]]}}, "`skeleton.edges.0`", ""),
+    ],
+)
+def test_a_wrong_value_is_shown_with_its_key(values, key, found):
+    (problem,) = problems_of(**values)
+    assert key in problem
+    assert found in problem
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"frames": {"start": 0.5, "stop": 0.5}}, r"start \(0.5\) must be below stop \(0.5\)"),
+        ({"frames": {"crop": [5, 5, 0, 9]}}, r"crop \[5, 5, 0, 9\] must be x1 < x2"),
+        ({"training": {"split": {"folds": 3, "fold": 3}}}, r"fold \(3\) must be below folds"),
+        ({"training": {"checkpoint": "best"}}, "best needs validation_fraction above 0"),
+        ({"training": {"crop": 100}}, r"crop \(100\) must be a multiple of 32"),
+        ({"locating": {"window": 100}}, r"window \(100\) must be a multiple of 32"),
+        ({"filtering": {"window": 4}}, r"window \(4\) must be odd"),
+        (
+            {"filtering": {"method": "savitzky-golay", "window": 3, "order": 3}},
+            r"order \(3\) must be below window \(3\)",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other(values, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config({"cohort": "c", **values})
+
+
+def test_every_problem_in_one_message(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("cohrot: c\ntraining: {epochs: no, batchsize: 2}\n")
+    with pytest.raises(ConfigError) as error:
+        read_config(path)
+    text = str(error.value)
+    assert text.startswith(f"{path}: 4 problems\n")
+    for part in ("`cohrot`; did you mean `cohort`?", "missing key `cohort`"):
+        assert part in text
+    for part in ("`training.epochs`", "did you mean `training.batch_size`?"):
+        assert part in text
+
+
+def test_an_empty_section_has_its_defaults(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("cohort: c\nlabels:\ntraining:\ntargets: {}\n")
+    assert read_config(path) == Config(cohort="c")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected `key: value` lines"),
+        ("- a\n", "expected `key: value` lines"),
+        ("a: [", "is not YAML"),
+        (b"\xff\xfe\x00", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=message):
+        read_config(path)
+
+
+def test_a_missing_config_says_how_to_get_one(tmp_path):
+    with pytest.raises(ConfigError, match="no such file; `cohortpose init`"):
+        read_config(tmp_path / "config.yaml")
+
+
+def test_the_resolved_config_is_a_config(tmp_path):
+    config = parse_config(
+        {
+            "cohort": "Käfig/cohort.tsv",
+            "skeleton": {"bodyparts": ["a", "b"], "edges": [["a", "b"]]},
+            "labels": [{"path": "p"}],
+            "training": {"split": {"folds": 4}, "crop": 64, "devices": 2},
+            "frames": {"crop": [0, 10, 0, 20]},
+        }
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(write_resolved_config(config), encoding="utf-8")
+    assert read_config(path) == config
+    # Every setting is there, those not given as well.
+    resolved = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert resolved == config.model_dump(mode="json")
+    assert resolved["training"]["batch_size"] == 8
+
+
+def test_a_hash_is_that_of_the_canonical_json():
+    expected = hashlib.sha256(b'[{"a":[1,2],"b":null},"x",3]').hexdigest()[:16]
+    assert hash_settings({"b": None, "a": (1, 2)}, "x", 3) == expected
+    # Keys in files from earlier versions must stay valid.
+    assert hash_settings(SplitSettings()) == hash_settings(SplitSettings().model_dump())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (TargetSettings(sigma=8.5), "v"),
+        (TargetSettings(), "w"),
+        (TargetSettings(),),
+        ("v", TargetSettings()),
+    ],
+)
+def test_a_hash_changes_with_every_setting(other):
+    assert hash_settings(*other) != hash_settings(TargetSettings(), "v")
+    # As integers or decimals, equal settings are equal.
+    assert hash_settings(TargetSettings(sigma=8), "v") == hash_settings(TargetSettings(), "v")
+
+
+def test_the_locator_is_the_same_network_on_small_whole_frames():
+    training = {"crop": 288, "epochs": 50, "backbone": "resnet50", "seed": 3}
+    config = parse_config(
+        {"cohort": "c", "targets": {"sigma": 6.0, "stride": 4}, "training": training}
+    )
+    locator = config.for_locator()
+    assert locator.targets == TargetSettings(sigma=6.0, stride=4, scale=0.25)
+    assert locator.training == config.training.model_copy(update={"crop": None})
+    own = {"scale": 0.125, "backbone": "mobilenetv3_small_050", "weights": "none", "epochs": 7}
+    other = parse_config({"cohort": "c", "training": training, "locating": own}).for_locator()
+    assert other.targets.scale == 0.125
+    found = other.training.model_dump()
+    assert {key: found[key] for key in ("backbone", "weights", "epochs", "seed")} == {
+        "backbone": "mobilenetv3_small_050",
+        "weights": "none",
+        "epochs": 7,
+        "seed": 3,
+    }
+
+
+def test_the_locator_of_several_animals_knows_their_centres_in_fine_cells():
+    """Of a stride of 8, everything that is drawn into cells is halved with them."""
+    values = {
+        "cohort": "c",
+        "skeleton": {"bodyparts": ["l", "r"], "symmetries": [["l", "r"]]},
+        "individuals": {"max": 2, "method": "top-down"},
+        "targets": {"sigma": 6.0, "pos_dist_thresh": 17.0, "scale": 0.5},
+    }
+    config = parse_config(values)
+    assert config.top_down
+    assert config.uses_locator
+    locator = config.for_locator()
+    assert locator.skeleton == Skeleton(bodyparts=("centre",))
+    assert locator.targets == TargetSettings(sigma=3.0, pos_dist_thresh=8.5, stride=4, scale=0.25)
+    values["targets"]["stride"] = 4
+    targets = parse_config(values).for_locator().targets
+    assert (targets.sigma, targets.pos_dist_thresh, targets.stride) == (6.0, 17.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("individuals", "enabled", "top_down", "uses_locator"),
+    [
+        ({}, False, False, False),
+        ({}, True, False, True),
+        ({"method": "top-down"}, False, False, False),  # there is one animal
+        ({"max": 2}, False, False, False),
+        ({"max": 2, "method": "top-down"}, False, True, True),
+        ({"max": 2, "method": "top-down"}, True, True, True),
+    ],
+)
+def test_who_looks_for_animals_first(individuals, enabled, top_down, uses_locator):
+    config = parse_config(
+        {"cohort": "c", "individuals": individuals, "locating": {"enabled": enabled}}
+    )
+    assert (config.top_down, config.uses_locator) == (top_down, uses_locator)
+
+
+def test_sections_that_contradict_each_other():
+    (found,) = problems_of(individuals={"max": 3}, locating={"enabled": True})
+    assert "`individuals.max` is 3: set `individuals.method: top-down`" in found
+    unique, identity, crop = problems_of(
+        skeleton={"bodyparts": ["nose", "corner"], "unique_bodyparts": ["corner"]},
+        individuals={"max": 2, "method": "top-down", "identity": True},
+        training={"crop": 96},
+    )
+    assert unique.startswith("unique bodyparts (corner) are no animal's")
+    assert "set `individuals.method: bottom-up`" in unique
+    assert identity.startswith("`individuals.identity`: is learned bottom-up only")
+    assert crop.startswith("`training.crop`: 96, but top-down")
+    assert "`locating.window` (224)" in crop
+
+
+def test_what_poses_depend_on_top_down():
+    config = parse_config({"cohort": "c"})
+    assert config.locating.what_matters() == {"window": 224, "pcutoff": 0.1, "least_found": 0.5}
+    assert config.locating.what_matters(top_down=True) == {"pcutoff": 0.1}
+    assert config.assembly.what_matters(top_down=True) == {"pcutoff": 0.1, "min_keypoints": 3}
+    assert "min_affinity" in config.assembly.what_matters()
+
+
+def test_what_one_animal_does_not_learn_does_not_matter():
+    """Neither the width of its affinity fields, nor what they and its identity weigh."""
+    several = {"individuals": {"max": 2}}
+    changes = {
+        "targets": {"part_affinity_width": 3.0},
+        "training": {"part_affinity_weight": 0.7, "identity_weight": 0.7},
+    }
+
+    def needs(*parts):
+        values = {"cohort": "c"}
+        for part in parts:
+            values |= part
+        config = parse_config(values)
+        return config.what_targets_need(), config.what_training_needs()
+
+    assert needs() == needs(changes)
+    targets, training = needs(several, changes)
+    assert targets["part_affinity_width"] == 3.0
+    assert training["part_affinity_weight"] == 0.7
+    assert "identity_weight" not in training
+    known = {"individuals": {"max": 2, "identity": True}}
+    assert needs(known, changes)[1]["identity_weight"] == 0.7
+    windows = {"individuals": {"max": 2, "method": "top-down"}}
+    assert needs(windows) == needs(windows, changes) == needs()
+
+
+def test_a_network_does_not_depend_on_its_name_nor_on_where_it_learns():
+    elsewhere = {"name": "other", "devices": 4, "num_nodes": 2, "strategy": "ddp"}
+    usual = parse_config({"cohort": "c"}).what_training_needs()
+    assert parse_config({"cohort": "c", "training": elsewhere}).what_training_needs() == usual
+    changed = parse_config({"cohort": "c", "training": {"epochs": 3}}).what_training_needs()
+    assert changed == usual | {"epochs": 3}

@@ -1,0 +1,121 @@
+"""NWB files: valid to pynwb, which reads back what was found and when."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pynwb
+import pytest
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.exports import source as exports_source
+from pipeline_lib.io.exports.nwb import PIXEL_OFFSET, write_nwb
+from tests.io.exports.export_examples import NAN, make_several, make_source
+from tests.io.poses.pose_examples import make_poses
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Export poses, check the file, and open it."""
+    opened = []
+
+    def export_and_read(poses, **changes):
+        path = tmp_path / "v.nwb"
+        write_nwb(path, make_source(tmp_path, poses, **changes))
+        assert pynwb.validate(path=str(path)) == []
+        opened.append(pynwb.NWBHDF5IO(str(path), "r"))
+        return opened[-1].read()
+
+    yield export_and_read
+    for one in opened:
+        one.close()
+
+
+def test_each_animal_has_the_poses_of_every_frame(read):
+    poses = make_several()
+    behavior = read(poses).processing["behavior"]
+    assert set(behavior.data_interfaces) == {"Skeletons", "a", "b", "single"}
+    for animal, name in enumerate(poses.individuals):
+        for keypoint, bodypart in enumerate(poses.bodyparts):
+            series = behavior[name][bodypart]
+            np.testing.assert_array_equal(series.data[:], poses.position[:, :, keypoint, animal])
+            np.testing.assert_array_equal(
+                series.confidence[:], poses.confidence[:, keypoint, animal]
+            )
+            assert series.data.dtype == np.float32
+            # Of a video of a variable frame rate.
+            assert series.timestamps[:].tolist() == [0.0, 0.04, 0.1]
+
+
+def test_skeleton_scorer_and_video_are_linked(read):
+    session = read(make_several())
+    estimation = session.processing["behavior"]["b"]
+    assert estimation.scorer == "net"
+    assert estimation.source_software == "cohortpose"
+    assert estimation.skeleton.nodes[:].tolist() == ["nose", "tail", "corner"]
+    assert estimation.skeleton.edges[:].tolist() == [[0, 1]]
+    assert estimation.source_video.external_file[:].tolist() == ["/data/cage 1/v.mp4"]
+    assert estimation.source_video.dimension[:].tolist() == [640, 480]
+    assert session.identifier == "export-key"
+
+
+def test_pixel_centres_are_at_integers_and_the_file_says_so(read):
+    assert PIXEL_OFFSET == 0.0
+    poses = make_poses(1, ("nose",))
+    poses.position[:] = 0
+    series = read(poses).processing["behavior"]["animal"]["nose"]
+    assert series.data[:].tolist() == [[0, 0]]
+    assert "(0, 0) is the centre of the top-left pixel" in series.reference_frame
+    assert series.unit == "pixels"
+
+
+@pytest.mark.parametrize("frames", [0, 1, 3])
+def test_a_video_without_an_animal_is_all_nan(read, frames):
+    poses = make_poses(frames)
+    poses.position[:] = NAN
+    series = read(poses).processing["behavior"]["animal"]["tail"]
+    assert series.data.shape == (frames, 2)
+    assert np.isnan(series.data[:]).all()
+    np.testing.assert_array_equal(series.confidence[:], poses.confidence[:, 1, 0])
+
+
+def test_blocks_make_the_same_file(read, monkeypatch):
+    monkeypatch.setattr(exports_source, "BLOCK_FRAMES", 2)
+    poses = make_poses(5)
+    series = read(poses).processing["behavior"]["animal"]["tail"]
+    np.testing.assert_array_equal(series.data[:], poses.position[:, :, 1, 0])
+
+
+def test_names_that_nwb_cannot_hold_are_changed(read):
+    poses = make_poses(1, ("ear/left", "ear:left"))
+    with pytest.raises(StoreError, match=r"more than one of .* is 'ear_left' without"):
+        read(poses)
+    behavior = read(replace(poses, bodyparts=("ear/left", "tail"))).processing["behavior"]
+    assert behavior["animal"]["ear_left"].data[:].tolist() == [[0, 2]]
+    assert behavior["Skeletons"]["skeleton"].nodes[:].tolist() == ["ear/left", "tail"]
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.exports.nwb import write_nwb
+from pipeline_lib.io.exports.source import ExportSource
+write_nwb(Path(sys.argv[2]), ExportSource(Path(sys.argv[1]), "net", Skeleton(), "key"))
+"""
+
+
+def test_the_same_poses_give_the_same_bytes(tmp_path):
+    """Also in another process, where sets have another order, in another second."""
+    poses = make_source(tmp_path, make_several()).poses
+    files = [tmp_path / f"{name}.nwb" for name in ("one", "two")]
+    for seed, file in enumerate(files):
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM, str(poses), str(file)],
+            check=True,
+            cwd=Path(__file__).parents[3],
+            env={"PYTHONHASHSEED": str(seed)},
+        )
+    assert files[0].read_bytes() == files[1].read_bytes()

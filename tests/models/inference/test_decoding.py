@@ -1,0 +1,154 @@
+"""Maps of several animals become their keypoints; those that are drawn come back."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline_lib.core.settings.individuals import AssemblySettings
+from pipeline_lib.core.settings.network import TargetSettings
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.kernels.maps.score_maps import MapShape
+from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.inference.decoding import MapDecoder
+from pipeline_lib.models.inference.torch_runtime import _fetch
+from pipeline_lib.models.training.targets import TargetPlan, encode_targets
+
+STRIDE = 4
+SHAPE = MapShape(40, 60, STRIDE)
+TARGETS = TargetSettings(stride=4, sigma=5.0, pos_dist_thresh=11.0, part_affinity_width=6.0)
+EDGES = ((0, 1), (1, 2))
+# Two animals (individual, keypoint, 2), 40 px apart.
+ANIMALS = np.array(
+    [
+        [[30.0, 20.0], [50.0, 20.0], [70.0, 24.0]],
+        [[100.0, 90.0], [100.0, 70.0], [104.0, 50.0]],
+    ],
+    np.float32,
+)
+
+
+def make_card(*, animals=2, unique=(), identities=(), edges=EDGES, used=(0, 1)):
+    names = tuple(f"individual{number + 1}" for number in range(animals))
+    return ModelCard.model_construct(
+        stride=STRIDE,
+        skeleton=Skeleton(
+            bodyparts=("nose", "back", "tail", *unique), unique_bodyparts=tuple(unique)
+        ),
+        individuals=(*names, "single") if unique else names,
+        edges=edges,
+        used_edges=used,
+        identities=identities,
+    )
+
+
+def draw(position, *, edges=EDGES, identities=0):
+    """Return the maps that a perfect network would draw of frames (frame, individual, ...)."""
+    drawn = encode_targets(
+        position, SHAPE, TARGETS, TargetPlan(len(position[0]), edges, identities)
+    )
+    maps = {
+        "score": drawn.score,
+        "offset": drawn.offset * TARGETS.location_refinement_scale,
+    }
+    if drawn.affinity is not None:
+        maps["affinity"] = drawn.affinity
+    if drawn.identity is not None:
+        maps["identity"] = drawn.identity
+    return maps
+
+
+def sort_animals(position):
+    """Order the animals of each frame by where their first keypoint is."""
+    order = np.argsort(position[:, :, 0, 0], axis=1)
+    return np.take_along_axis(position, order[:, :, None, None], axis=1)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_what_is_drawn_comes_back(library):
+    truth = np.stack([ANIMALS, ANIMALS + np.array([10, -7])]).astype(np.float32)
+    maps, fetch = draw(truth), list
+    if library == "torch":
+        maps, fetch = {name: torch.from_numpy(array) for name, array in maps.items()}, _fetch
+    found = MapDecoder(make_card()).decode(maps, fetch)
+    assert found.position.shape == (2, 2, 3, 2)
+    np.testing.assert_allclose(sort_animals(found.position), truth, atol=0.01)
+    assert found.confidence.min() > 0.8
+    assert found.identity is None
+
+
+def test_one_animal_where_two_are_looked_for():
+    found = MapDecoder(make_card()).decode(draw(ANIMALS[None, :1]))
+    np.testing.assert_allclose(found.position[0, 0], ANIMALS[0], atol=0.01)
+    assert np.isnan(found.position[0, 1]).all()
+    assert (found.confidence[0, 1] == 0).all()
+
+
+def test_a_frame_without_animals_has_none():
+    found = MapDecoder(make_card()).decode(draw(np.full((1, 2, 3, 2), np.nan, np.float32)))
+    assert np.isnan(found.position).all()
+    assert (found.confidence == 0).all()
+
+
+def test_a_missing_keypoint_stays_missing():
+    truth = ANIMALS[None].copy()
+    truth[0, 0, 2] = np.nan
+    settings = AssemblySettings(min_keypoints=2)
+    found = MapDecoder(make_card(), settings).decode(draw(truth))
+    np.testing.assert_allclose(sort_animals(found.position), truth, atol=0.01)
+    assert (np.sort(found.confidence.ravel())[0]) == 0
+
+
+def test_frames_do_not_depend_on_each_other():
+    truth = np.stack([ANIMALS, ANIMALS[::-1] + np.array([3, 5]), ANIMALS - 4]).astype(np.float32)
+    decoder = MapDecoder(make_card())
+    together = decoder.decode(draw(truth))
+    for number in range(3):
+        alone = decoder.decode(draw(truth[number : number + 1]))
+        np.testing.assert_array_equal(alone.position[0], together.position[number])
+        np.testing.assert_array_equal(alone.confidence[0], together.confidence[number])
+
+
+def test_unique_bodyparts_belong_to_nobody():
+    """The last keypoint is unique: it is the last individual's, which has no other."""
+    truth = np.full((1, 3, 4, 2), np.nan, np.float32)
+    truth[0, :2, :3] = ANIMALS
+    truth[0, 2, 3] = 200.0, 30.0
+    found = MapDecoder(make_card(unique=("corner",))).decode(draw(truth))
+    assert found.position.shape == (1, 3, 4, 2)
+    np.testing.assert_allclose(sort_animals(found.position[:, :2]), truth[:, :2], atol=0.01)
+    np.testing.assert_allclose(found.position[0, 2, 3], [200.0, 30.0], atol=0.01)
+    assert np.isnan(found.position[0, 2, :3]).all()
+    assert (found.confidence[0, 2, :3] == 0).all()
+
+
+def test_a_skeleton_of_one_bodypart_needs_no_edges():
+    card = make_card(edges=(), used=())
+    card = card.model_copy(update={"skeleton": Skeleton(bodyparts=("centre",))})
+    truth = ANIMALS[None, :, :1]
+    found = MapDecoder(card).decode(draw(truth, edges=()))
+    np.testing.assert_allclose(sort_animals(found.position), truth, atol=0.01)
+
+
+def test_edges_that_are_not_used_do_not_matter():
+    card = make_card(edges=((0, 2), *EDGES), used=(1, 2))
+    maps = draw(ANIMALS[None], edges=((0, 2), *EDGES))
+    maps["affinity"][:, 0] = -1.0
+    found = MapDecoder(card).decode(maps)
+    np.testing.assert_allclose(sort_animals(found.position), ANIMALS[None], atol=0.01)
+
+
+def test_who_an_individual_looks_like():
+    card = make_card(identities=("anna", "bella"))
+    found = MapDecoder(card).decode(draw(ANIMALS[None], identities=2))
+    assert found.identity.shape == (1, 2, 2)
+    first_is_anna = found.position[0, 0, 0, 0] < 60
+    expected = np.eye(2) if first_is_anna else np.eye(2)[::-1]
+    np.testing.assert_allclose(found.identity[0], expected, atol=1e-6)
+
+
+def test_nobody_looks_like_anyone():
+    card = make_card(identities=("anna", "bella"))
+    found = MapDecoder(card).decode(
+        draw(ANIMALS[None, :1], identities=1) | {"identity": np.ones((1, 2, 40, 60), np.float32)}
+    )
+    assert np.isnan(found.identity[0, 1]).all()

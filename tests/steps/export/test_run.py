@@ -1,0 +1,343 @@
+"""Exporting a shard: which poses, in which files, and what is not done twice."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import sleap_io
+
+import pipeline_lib.steps.export.run as subject
+from pipeline_lib.core import versions
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
+from pipeline_lib.io.exports import source as exports_source
+from pipeline_lib.io.exports.deeplabcut import read_deeplabcut_predictions
+from pipeline_lib.io.poses.write import write_poses
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
+from pipeline_lib.steps.export.run import EXPORT_COLUMNS, run_export
+from pipeline_lib.steps.export.sources import ExportSources
+
+SHARD = "0001"
+
+
+def make_config(**exports):
+    return parse_config({"cohort": "cohort.tsv", "exports": exports})
+
+
+def make_poses(x, key="pose-key"):
+    frames = len(x)
+    return Poses(
+        position=np.stack([x, np.negative(x)], axis=1)[..., None, None].astype(np.float32),
+        confidence=np.ones((frames, 1, 1), np.float32),
+        frame_status=np.zeros(frames, np.uint8),
+        time=np.arange(frames) / 30,
+        bodyparts=("nose",),
+        individuals=("animal",),
+        attributes={"key": key},
+    )
+
+
+def done(video):
+    return {"video": video, "status": "done", "key": "pose-key", "seconds": 5.0}
+
+
+def read_rows(results):
+    return read_table(results.shard(SHARD).export("pose"), EXPORT_COLUMNS)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """One video, of which the raw poses say 1, 2 and the filtered ones 3, 4."""
+    results = Results(tmp_path / "results")
+    files = results.shard(SHARD)
+    write_table(files.infer("pose"), STAGE_COLUMNS, [done("v")])
+    write_table(files.filter("pose"), STAGE_COLUMNS, [done("v")])
+    write_poses(results.poses("pose", "v"), make_poses([1.0, 2.0]))
+    write_poses(results.filtered("pose", "v"), make_poses([3.0, 4.0]))
+    return results
+
+
+@pytest.mark.parametrize(("source", "x"), [("raw", [1, 2]), ("filtered", [3, 4])])
+def test_the_wanted_poses_are_exported_in_the_wanted_formats(results, source, x):
+    run_export(make_config(source=source, scorer="net"), results, SHARD)
+    for suffix in ("h5", "csv"):
+        found = read_deeplabcut_predictions(results.exported("pose", "v", suffix))
+        np.testing.assert_array_equal(found.position[:, 0, 0, 0], x)
+        np.testing.assert_array_equal(found.position[:, 1, 0, 0], np.negative(x))
+        assert found.scorer == "net"
+    (row,) = read_rows(results)
+    sizes = {
+        suffix: results.exported("pose", "v", suffix).stat().st_size for suffix in ("h5", "csv")
+    }
+    assert row["files"] == f"h5:{sizes['h5']} csv:{sizes['csv']}"
+    assert row["status"] == "done"
+
+
+def test_only_wanted_formats_are_written(results):
+    run_export(make_config(formats=["csv"]), results, SHARD)
+    assert [path.name for path in results.exported("pose", "v", "csv").parent.iterdir()] == [
+        "v.csv"
+    ]
+
+
+def test_work_is_not_done_twice(results, monkeypatch):
+    run_export(make_config(), results, SHARD)
+    first = read_rows(results)
+    # As Snakemake does before it runs a job again.
+    results.shard(SHARD).export("pose").unlink()
+
+    def refuse(*_args, **_kwargs):
+        pytest.fail("exported again")
+
+    monkeypatch.setattr(subject, "write_deeplabcut_predictions", refuse)
+    run_export(make_config(), results, SHARD)
+    again = read_rows(results)
+    assert [(row["key"], row["files"]) for row in again] == [
+        (row["key"], row["files"]) for row in first
+    ]
+
+
+def _change_scorer(_results, _monkeypatch):
+    return make_config(scorer="other")
+
+
+def _change_source(_results, _monkeypatch):
+    return make_config(source="raw")
+
+
+def _change_poses(results, _monkeypatch):
+    write_poses(results.filtered("pose", "v"), make_poses([5.0, 6.0], key="other"))
+    return make_config()
+
+
+def _raise_version(_results, monkeypatch):
+    monkeypatch.setattr(versions, "EXPORT", 2)
+    return make_config()
+
+
+def _remove_a_file(results, _monkeypatch):
+    results.exported("pose", "v", "h5").unlink()
+    return make_config()
+
+
+def _cut_a_file(results, _monkeypatch):
+    path = results.exported("pose", "v", "csv")
+    path.write_bytes(path.read_bytes()[:-1])
+    return make_config()
+
+
+def _lose_the_table(results, _monkeypatch):
+    results.shard(SHARD).export_record("pose").unlink()
+    results.exported("pose", "v", "csv").write_text("left by somebody")
+    return make_config()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _change_scorer,
+        _change_source,
+        _change_poses,
+        _raise_version,
+        _remove_a_file,
+        _cut_a_file,
+        _lose_the_table,
+    ],
+)
+def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change):
+    run_export(make_config(), results, SHARD)
+    config = change(results, monkeypatch)
+    written = []
+    original = subject.write_deeplabcut_predictions
+
+    def record(path, *arguments):
+        written.append(path.suffix)
+        original(path, *arguments)
+
+    monkeypatch.setattr(subject, "write_deeplabcut_predictions", record)
+    run_export(config, results, SHARD)
+    assert written == [".h5", ".csv"]
+    for suffix in ("h5", "csv"):
+        assert len(read_deeplabcut_predictions(results.exported("pose", "v", suffix)).frame) == 2
+
+
+def test_a_run_cut_short_leaves_no_table_to_trust(results, monkeypatch):
+    """Settings there and back again: the file of the run between has the size on record."""
+    run_export(make_config(formats=["csv"], scorer="one"), results, SHARD)
+
+    def write_then_die(path, *_arguments):
+        path.write_text(path.read_text().replace("one", "two"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subject, "write_deeplabcut_predictions", write_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            run_export(make_config(formats=["csv"], scorer="two"), results, SHARD)
+    run_export(make_config(formats=["csv"], scorer="one"), results, SHARD)
+    assert read_deeplabcut_predictions(results.exported("pose", "v", "csv")).scorer == "one"
+
+
+def test_one_bad_video_does_not_stop_the_others_and_reasons_are_kept(results):
+    write_table(
+        results.shard(SHARD).filter("pose"),
+        STAGE_COLUMNS,
+        [
+            {"video": "bad", "status": "quarantined", "reason": "no video stream"},
+            done("missing"),
+            done("v"),
+        ],
+    )
+    run_export(make_config(), results, SHARD)
+    rows = read_rows(results)
+    assert [row["status"] for row in rows] == ["quarantined", "failed", "done"]
+    assert rows[0]["reason"] == "no video stream"
+    assert "no such pose file" in rows[1]["reason"]
+    # What failed is tried again.
+    write_poses(results.filtered("pose", "missing"), make_poses([7.0]))
+    run_export(make_config(), results, SHARD)
+    assert [row["status"] for row in read_rows(results)] == ["quarantined", "done", "done"]
+
+
+def test_a_long_video_is_written_in_blocks(results, monkeypatch):
+    monkeypatch.setattr(exports_source, "BLOCK_FRAMES", 3)
+    write_poses(results.filtered("pose", "v"), make_poses(np.arange(8.0)))
+    run_export(make_config(), results, SHARD)
+    table = pd.read_hdf(results.exported("pose", "v", "h5"))
+    assert table.index.tolist() == list(range(8))
+    assert table["cohortpose", "nose", "x"].tolist() == list(range(8))
+    found = read_deeplabcut_predictions(results.exported("pose", "v", "csv"))
+    assert found.frame.tolist() == list(range(8))
+
+
+def test_a_video_without_frames_is_a_table_without_rows(results):
+    write_poses(results.filtered("pose", "v"), make_poses(np.empty(0)))
+    run_export(make_config(), results, SHARD)
+    for suffix in ("h5", "csv"):
+        found = read_deeplabcut_predictions(results.exported("pose", "v", suffix))
+        assert found.position.shape == (0, 2, 1, 1)
+
+
+def add_several(results):
+    """Two animals and a corner, tracked at 1, 2 and filtered to 3, 4; and what others ask for."""
+    for locate, x in ((results.tracked, 1.0), (results.filtered, 3.0)):
+        position = np.full((2, 2, 2, 3), np.nan, np.float32)
+        position[:, :, 0, :2] = np.array([x, x + 1])[:, None, None]
+        position[:, :, 1, 2] = 9
+        poses = Poses(
+            position=position,
+            confidence=np.ones((2, 2, 3), np.float32),
+            frame_status=np.zeros(2, np.uint8),
+            time=np.arange(2) / 30,
+            bodyparts=("nose", "corner"),
+            individuals=("a", "b", "single"),
+            attributes={"key": f"key-{x}", "fps": 30.0},
+            track_status=np.ones((2, 3), np.uint8),
+        )
+        write_poses(locate("pose", "v"), poses)
+    files = results.shard(SHARD)
+    write_table(files.track("pose"), STAGE_COLUMNS, [done("v")])
+    probed = {"video": "v", "path": "/videos/v.mp4", "width": 640, "height": 480}
+    write_table(files.probe, PROBE_COLUMNS, [probed])
+
+
+def make_several_config(edges=(("nose", "tail"),), **exports):
+    bodyparts = ["nose", "tail", "corner"]
+    skeleton = {"bodyparts": bodyparts, "edges": edges, "unique_bodyparts": ["corner"]}
+    sections = {"skeleton": skeleton, "individuals": {"max": 2}, "exports": exports}
+    return parse_config({"cohort": "cohort.tsv", **sections})
+
+
+EVERY_FORMAT = ["h5", "csv", "slp", "analysis", "nwb"]
+
+
+@pytest.mark.parametrize(("source", "x"), [("raw", [1, 2]), ("filtered", [3, 4])])
+def test_several_animals_are_exported_as_tracked_or_filtered(results, source, x):
+    add_several(results)
+    run_export(make_several_config(source=source, formats=EVERY_FORMAT), results, SHARD)
+    (row,) = read_rows(results)
+    assert row["status"] == "done", row["reason"]
+    names = {path.name for path in results.exported("pose", "v", "h5").parent.iterdir()}
+    assert names == {"v.h5", "v.csv", "v.slp", "v.analysis.h5", "v.nwb"}
+    sizes = [results.exported("pose", "v", name).stat().st_size for name in EVERY_FORMAT]
+    pairs = zip(EVERY_FORMAT, sizes, strict=True)
+    assert row["files"] == " ".join(f"{name}:{size}" for name, size in pairs)
+    table = pd.read_hdf(results.exported("pose", "v", "h5"))
+    assert table["cohortpose", "b", "nose", "x"].tolist() == x
+    points = table.columns.droplevel(["scorer", "coords"]).unique().tolist()
+    assert points == [("a", "nose"), ("b", "nose"), ("single", "corner")]
+    labels = sleap_io.load_slp(str(results.exported("pose", "v", "slp")), open_videos=False)
+    assert [track.name for track in labels.tracks] == ["a", "b", "single"]
+    assert [frame[1]["nose"]["xy"][0] for frame in labels] == x
+    with h5py.File(results.exported("pose", "v", "analysis")) as file:
+        assert file["tracks"][1, 0, 0].tolist() == x
+        assert file["video_path"][()] == b"/videos/v.mp4"
+    with h5py.File(results.exported("pose", "v", "nwb")) as file:
+        assert file["processing/behavior/b/nose/data"][:, 0].tolist() == x
+
+
+def test_what_linked_files_say_is_in_their_key(results):
+    """The video's place and the edges are in SLEAP's and NWB's files, not in DeepLabCut's."""
+    add_several(results)
+    write_poses(results.tracked("pose", "v"), make_poses([1.0]))
+    keys = {}
+    for formats in (["csv"], ["csv", "slp"]):
+        for edges in ((("nose", "tail"),), ()):
+            config = make_several_config(edges, source="raw", formats=formats)
+            run_export(config, results, SHARD)
+            keys[len(formats), len(edges)] = read_rows(results)[0]["key"]
+    assert keys[1, 0] == keys[1, 1]
+    assert len(set(keys.values())) == 3
+
+
+def test_linked_files_need_to_know_the_video(results):
+    write_table(results.shard(SHARD).probe, PROBE_COLUMNS, [])
+    run_export(make_config(formats=["slp"]), results, SHARD)
+    (row,) = read_rows(results)
+    assert row["status"] == "failed"
+    assert "no row of video v" in row["reason"]
+
+
+def test_edges_and_unique_bodyparts_are_the_networks_unless_the_config_has_some(results):
+    record = TrainingRecord(
+        epochs=1, steps=1, seconds=1.0, seed=0, frames={}, checkpoint="c", settings={}
+    )
+    card = ModelCard(
+        name="pose",
+        key="k",
+        backbone="b",
+        head_channels=8,
+        parameters=1,
+        stride=8,
+        scale=1.0,
+        refinement_scale=7.0,
+        skeleton=Skeleton(
+            bodyparts=("nose", "tail", "food"),
+            edges=(("nose", "tail"),),
+            unique_bodyparts=("food",),
+        ),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.1, 0.2, 0.3),
+        network_sha256="s",
+        training=record,
+        versions={},
+    )
+    results.model("pose").folder.mkdir(parents=True)
+    results.model("pose").card.write_text(format_card(card))
+    write_table(results.shard(SHARD).probe, PROBE_COLUMNS, [{"video": "v", "path": "/v.mp4"}])
+    sources = ExportSources(make_config(formats=["slp"]), results, SHARD)
+    assert sources.describe("v").skeleton.edges == (("nose", "tail"),)
+    sources = ExportSources(make_several_config((("tail", "nose"),)), results, SHARD)
+    described = sources.describe("v").skeleton
+    assert described.edges == (("tail", "nose"),)
+    assert described.unique_bodyparts == ("food",)
+
+
+def test_a_shard_without_the_stage_before_is_an_error(results):
+    results.shard(SHARD).filter("pose").unlink()
+    with pytest.raises(StoreError, match="the step that writes it has not run"):
+        run_export(make_config(), results, SHARD)

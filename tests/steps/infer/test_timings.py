@@ -1,0 +1,47 @@
+"""What inference took outlives the table of the stage, and no more is believed than was written."""
+
+import pytest
+
+from pipeline_lib.core.tables import VideoStatus
+from pipeline_lib.io.poses.segments import Work
+from pipeline_lib.steps.infer.tasks import Outcome
+from pipeline_lib.steps.infer.timings import WorkRecord
+
+TOOK = Work(2.5, 0.1, 1.25, 0.3)
+
+
+def make_outcome(video="v", key="k", work=None, status=VideoStatus.DONE):
+    return Outcome(video, status, key=key, work=work)
+
+
+def test_what_a_video_took_is_told_when_its_poses_are_found(tmp_path):
+    path = tmp_path / "shard" / "record"
+    outcome = make_outcome(work=TOOK)
+    assert WorkRecord(path).complete(outcome) == outcome
+    again = WorkRecord(path)
+    assert again.complete(make_outcome()).work == TOOK
+    # Of other poses, of a copy of these, and of one that ended badly, nothing is known.
+    assert again.complete(make_outcome(key="other")).work is None
+    assert again.complete(make_outcome(video="copy")).work is None
+    assert again.complete(make_outcome(status=VideoStatus.FAILED)).work is None
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_the_last_time_counts(tmp_path):
+    record = WorkRecord(tmp_path / "record")
+    for work in (TOOK, Work(9.0, 1.0, 1.0, 1.0)):
+        record.complete(make_outcome(work=work))
+    assert record.complete(make_outcome()).work == Work(9.0, 1.0, 1.0, 1.0)
+    assert WorkRecord(tmp_path / "record").complete(make_outcome()).work.seconds == 9.0
+
+
+@pytest.mark.parametrize("length", [3, 12])
+def test_a_line_cut_short_is_no_figure(tmp_path, length):
+    path = tmp_path / "record"
+    WorkRecord(path).complete(make_outcome(work=TOOK))
+    WorkRecord(path).complete(make_outcome("w", work=TOOK))
+    line = len(path.read_bytes()) // 2
+    path.write_bytes(path.read_bytes()[: line + length])
+    record = WorkRecord(path)
+    assert record.complete(make_outcome()).work == TOOK
+    assert record.complete(make_outcome("w")).work is None

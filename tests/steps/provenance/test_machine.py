@@ -1,0 +1,121 @@
+"""What a verb runs on, and what its counters say."""
+
+import os
+import platform
+
+import pytest
+
+from pipeline_lib.steps.provenance import machine
+from pipeline_lib.steps.provenance.machine import (
+    EnergyReading,
+    describe_machine,
+    measure_energy,
+    read_energy,
+)
+
+
+@pytest.fixture
+def counters(tmp_path, monkeypatch):
+    """Counters of two processor packages, one of which has a part, and no NVIDIA driver."""
+    monkeypatch.setattr(machine, "_POWER_COUNTERS", tmp_path)
+    monkeypatch.setattr(machine, "_load_nvml", lambda: None)
+
+    def write(name, microjoules):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "energy_uj").write_text(f"{microjoules}\n")
+        (folder / "max_energy_range_uj").write_text("262143000000\n")
+
+    write("intel-rapl:0", 5_000_000)
+    write("intel-rapl:1", 262_142_000_000)
+    write("intel-rapl:0:0", 1_000_000)
+    return write
+
+
+def test_packages_are_summed_and_their_parts_are_not(counters):
+    before = read_energy()
+    counters("intel-rapl:0", 7_500_000)
+    counters("intel-rapl:0:0", 2_000_000)
+    assert measure_energy(before, read_energy()) == {
+        "joules": 2.5,
+        "counters": ["intel-rapl:0", "intel-rapl:1"],
+    }
+
+
+def test_a_counter_that_starts_again_from_zero(counters):
+    before = read_energy()
+    counters("intel-rapl:1", 3_000_000)
+    # One joule to its end at 262,143 J, and three from zero.
+    assert measure_energy(before, read_energy())["joules"] == 4.0
+
+
+def test_why_there_is_no_energy(tmp_path, monkeypatch, counters):
+    del counters
+    for folder in tmp_path.glob("intel-rapl:?"):
+        (folder / "energy_uj").unlink()
+    unreadable = read_energy()
+    assert unreadable.joules == {}
+    assert "No such file" in unreadable.reason
+    monkeypatch.setattr(machine, "_POWER_COUNTERS", tmp_path / "nothing")
+    found = measure_energy(read_energy(), read_energy())
+    assert found == {"joules": None, "reason": "this machine has no energy counters"}
+    assert measure_energy(EnergyReading({"a": 1.0}, {}, ""), EnergyReading({"b": 1.0}, {}, "")) == {
+        "joules": None,
+        "reason": "counters came and went",
+    }
+
+
+class Driver:
+    """Two devices, the second of which cannot be reached; 1.5 kJ used by the first."""
+
+    def nvmlDeviceGetCount_v2(self, count):  # noqa: N802
+        count._obj.value = 2
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index, device):  # noqa: N802
+        device._obj.value = 100 + index
+        return 15 * index
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, device, energy):  # noqa: N802
+        assert device.value == 100
+        energy._obj.value = 1_500_000
+        return 0
+
+    def nvmlDeviceGetName(self, device, text, size):  # noqa: N802
+        assert (device.value, size) == (100, 96)
+        text.value = b"NVIDIA Abacus"
+        return 0
+
+    def nvmlSystemGetDriverVersion(self, text, _size):  # noqa: N802
+        text.value = b"580.1"
+        return 0
+
+    def nvmlSystemGetCudaDriverVersion_v2(self, number):  # noqa: N802
+        number._obj.value = 13020
+        return 0
+
+
+def test_devices_of_a_pretended_driver(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_POWER_COUNTERS", tmp_path)
+    monkeypatch.setattr(machine, "_load_nvml", Driver)
+    found = describe_machine()
+    assert (found["driver"], found["cuda"], found["devices"]) == (
+        "580.1",
+        "13.2",
+        ["NVIDIA Abacus"],
+    )
+    assert read_energy().joules == {"nvidia:0": 1500.0}
+
+
+def test_the_machine_is_described(tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Abacus 3000\nmodel name\t: Another\n")
+    monkeypatch.setattr(machine, "_PROCESSORS", cpuinfo)
+    found = describe_machine()
+    assert found["processor"] == "Abacus 3000"
+    assert found["cores"] == len(os.sched_getaffinity(0))
+    assert found["host"] == platform.node()
+    monkeypatch.setattr(machine, "_load_nvml", lambda: None)
+    assert [describe_machine()[name] for name in ("driver", "cuda", "devices")] == [None, None, []]
+    cpuinfo.unlink()
+    assert describe_machine()["processor"]

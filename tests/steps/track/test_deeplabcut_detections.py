@@ -1,0 +1,188 @@
+"""From DeepLabCut's detections of one video to tracks."""
+
+import pickle
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipeline_lib.cli import app
+from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.io.poses.read import read_poses
+from pipeline_lib.steps.track.deeplabcut_detections import track_detections
+
+NAN = np.nan
+FRAMES = 60
+BODYPARTS = ["nose", "middle", "tail", "corner"]
+ABSENT, FOLLOWED, _, _ = TrackStatus
+
+
+def make_truth(animals=2):
+    """Animals that walk to the right, one above the other, the corner always at (7, 8)."""
+    x = 3.0 * np.arange(FRAMES)
+    position = np.zeros((FRAMES, animals, 4, 2))
+    position[..., 0] = x[:, None, None] + 20.0 * np.arange(4)
+    position[..., 1] = 100.0 * np.arange(animals)[:, None]
+    position[:, :, 3] = NAN
+    return position
+
+
+def write_detections(folder, truth, *, assembled=False):
+    """Write what DeepLabCut would: peaks in an order of their own in each frame."""
+    random = np.random.default_rng(0)
+    content = {
+        "metadata": {
+            "all_joints_names": BODYPARTS,
+            "PAFgraph": [[0, 1], [1, 2]],
+            "PAFinds": np.array([0, 1]),
+            "nframes": FRAMES,
+        }
+    }
+    animals = truth.shape[1]
+    for frame, poses in enumerate(truth):
+        order = [random.permutation(animals) for _ in range(3)]
+        if assembled:
+            order = [order[0]] * 3
+        peaks = [poses[places, part] for part, places in enumerate(order)]
+        costs = {
+            edge: {"m1": (order[edge][:, None] == order[edge + 1]).astype(np.float32)}
+            for edge in range(2)
+        }
+        content[f"frame{frame:02d}"] = {
+            "coordinates": ([*peaks, np.array([[7.0, 8.0]])],),
+            "confidence": [np.full((animals, 1), 0.9, np.float32)] * 3
+            + [np.array([[0.8]], np.float32)],
+            "costs": None if assembled else costs,
+        }
+    path = folder / "videoDLC_full.pickle"
+    path.write_bytes(pickle.dumps(content))
+    return path
+
+
+def check_tracks(poses, truth):
+    animals = truth.shape[1]
+    np.testing.assert_allclose(
+        poses.position[..., :animals], truth.transpose(0, 3, 2, 1), rtol=1e-6
+    )
+    assert (poses.track_status == FOLLOWED).all()
+    np.testing.assert_array_equal(poses.position[:, :, 3, animals], [[7, 8]] * FRAMES)
+    np.testing.assert_allclose(poses.confidence[:, 3, animals], 0.8)
+    assert poses.bodyparts == tuple(BODYPARTS)
+
+
+def test_detections_become_tracks_beside_them(tmp_path):
+    truth = make_truth()
+    written = track_detections(write_detections(tmp_path, truth))
+    assert written == tmp_path / "videoDLC.zarr.zip"
+    poses = read_poses(written)
+    # That there are two animals is what most frames show.
+    assert poses.individuals == ("individual1", "individual2", "single")
+    check_tracks(poses, truth)
+    # Nothing tells how fast the video is.
+    np.testing.assert_array_equal(poses.time, np.arange(FRAMES))
+    assert poses.attributes["fps"] is None
+    assert poses.attributes["video"] == "videoDLC"
+    assert poses.attributes["tracking"]["similarity"] == "oks"
+    assert poses.attributes["assembly"]["min_affinity"] == 0.05
+
+
+def add_false_noses(source):
+    """Add a nose to each frame that is more certain than the true ones, and not linked."""
+    content = pickle.loads(source.read_bytes())  # noqa: S301 - written by this test
+    for frame in range(FRAMES):
+        shown = content[f"frame{frame:02d}"]
+        (coordinates,), confidence = shown["coordinates"], shown["confidence"]
+        coordinates[0] = np.vstack([coordinates[0], [[1000.0, 1000.0]]])
+        confidence[0] = np.vstack([confidence[0], np.array([[0.99]], np.float32)])
+        shown["costs"][0]["m1"] = np.vstack([shown["costs"][0]["m1"], np.zeros((1, 2))])
+    source.write_bytes(pickle.dumps(content))
+
+
+def test_keypoints_without_a_link_are_added_only_if_asked_for(tmp_path, monkeypatch):
+    """Two of three noses are put together; of the equally certain ones, the upper one."""
+    monkeypatch.setattr("pipeline_lib.steps.track.deeplabcut_detections._MIN_KEYPOINTS", 2)
+    truth = make_truth()
+    source = write_detections(tmp_path, truth)
+    add_false_noses(source)
+    check_tracks(read_poses(track_detections(source, individuals=2, fill_gaps=True)), truth)
+    truth[:, 1, 0] = NAN
+    check_tracks(read_poses(track_detections(source, individuals=2)), truth)
+
+
+def test_unique_bodyparts_that_are_not_certain_are_not_there(tmp_path):
+    source = write_detections(tmp_path, make_truth())
+    content = pickle.loads(source.read_bytes())  # noqa: S301 - written by this test
+    content["frame07"]["confidence"][3] = np.array([[0.1]], np.float32)
+    source.write_bytes(pickle.dumps(content))
+    poses = read_poses(track_detections(source))
+    shown = np.isfinite(poses.position[:, 0, 3, 2])
+    assert np.flatnonzero(~shown).tolist() == [7]
+    assert poses.confidence[7, 3, 2] == 0
+    assert poses.track_status[7, 2] == ABSENT
+
+
+def test_individuals_of_each_frame_are_written_if_asked_for(tmp_path):
+    truth = make_truth()
+    source, path = write_detections(tmp_path, truth), tmp_path / "assemblies.zarr.zip"
+    tracks = read_poses(track_detections(source, assemblies=path))
+    poses = read_poses(path)
+    assert poses.track_status is None
+    assert poses.individuals == tracks.individuals == ("individual1", "individual2", "single")
+    # Which of them comes first says nothing.
+    rows = np.sort(poses.position[..., :2], axis=-1)
+    np.testing.assert_allclose(rows, np.sort(truth.transpose(0, 3, 2, 1), axis=-1))
+    np.testing.assert_array_equal(poses.position[..., 2], tracks.position[..., 2])
+    assert poses.attributes["key"] != tracks.attributes["key"]
+    assert "tracking" not in poses.attributes
+
+
+def test_individuals_that_were_assembled_are_tracked_as_they_are(tmp_path):
+    truth = make_truth()
+    source = write_detections(tmp_path, truth, assembled=True)
+    poses = read_poses(track_detections(source))
+    check_tracks(poses, truth)
+    assert poses.attributes["assembly"] == {}
+
+
+def test_the_same_detections_have_the_same_key(tmp_path):
+    source = write_detections(tmp_path, make_truth())
+    keys = [
+        read_poses(track_detections(source, individuals=count)).attributes["key"]
+        for count in (2, 2, 1)
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_command_writes_what_it_is_asked_for(tmp_path):
+    source = write_detections(tmp_path, make_truth())
+    output = tmp_path / "tracks.zarr.zip"
+    asked = ["--individuals", "3", "--fps", "20", "--output", str(output)]
+    result = CliRunner().invoke(app, ["track", "--from-dlc-detections", str(source), *asked])
+    assert result.exit_code == 0, result.output
+    assert str(output) in result.output.replace("\n", "")
+    poses = read_poses(output)
+    assert len(poses.individuals) == 4
+    assert (poses.track_status[:, 2] == ABSENT).all()
+    np.testing.assert_allclose(poses.time, np.arange(FRAMES) / 20)
+
+
+def test_a_file_that_is_none_is_named(tmp_path):
+    path = tmp_path / "other.pickle"
+    path.write_bytes(pickle.dumps([1, 2]))
+    result = CliRunner().invoke(app, ["track", "--from-dlc-detections", str(path)])
+    assert result.exit_code == 1
+    assert "other.pickle" in result.stderr
+
+
+def test_options_of_detections_are_not_for_the_videos_of_a_config():
+    result = CliRunner().invoke(app, ["track", "--individuals", "3"])
+    assert result.exit_code == 2
+    assert "--from-dlc-detections" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--individuals", "--fps"])
+def test_no_animal_and_no_time_are_refused(tmp_path, option):
+    result = CliRunner().invoke(
+        app, ["track", "--from-dlc-detections", str(tmp_path / "x"), option, "0"]
+    )
+    assert result.exit_code == 2
