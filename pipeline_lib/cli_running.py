@@ -17,6 +17,7 @@ from pipeline_lib.core.errors import CohortposeError
 if TYPE_CHECKING:
     from pipeline_lib.core.layout import Results
     from pipeline_lib.core.settings.run import Config
+    from pipeline_lib.io.run_lock import RunLock
 
 
 def log_for_people(*, verbose: bool) -> None:
@@ -74,7 +75,10 @@ def run(path: Path, step: Callable[..., object]) -> None:
 
     with report_errors():
         config, results = load(path)
-        with record_job(config, results, _name_verb(step), None):
+        with (
+            _claim(config, results, _name_stage(step)),
+            record_job(config, results, _name_verb(step), None),
+        ):
             step(config, results)
 
 
@@ -86,11 +90,12 @@ def run_shards(path: Path, shard: str | None, verb: str) -> None:
     with report_errors():
         step = _import_step(verb)
         config, results = load(path)
-        shards = (shard,) if shard is not None else _plan(config, results)
-        for planned in shards:
-            with record_job(config, results, verb, planned):
-                step(config, results, planned)
-            remember_end(verb, path, config, results, planned)
+        with _claim(config, results, verb) as lock:
+            shards = (shard,) if shard is not None else _plan(config, results, lock)
+            for planned in shards:
+                with record_job(config, results, verb, planned):
+                    step(config, results, planned)
+                remember_end(verb, path, config, results, planned)
 
 
 def keep_cores(cores: int | None) -> None:
@@ -114,11 +119,34 @@ def _import_step(verb: str) -> Callable[..., object]:
     return step
 
 
-def _plan(config: "Config", results: "Results") -> tuple[str, ...]:
-    from pipeline_lib.core.cohort import read_cohort
-    from pipeline_lib.steps.plan import plan_shards
+@contextmanager
+def _claim(config: "Config", results: "Results", stage: str) -> "Iterator[RunLock]":
+    """Keep runs of other settings out while a verb works; record what its results are made from."""
+    from pipeline_lib.core.ranks import is_first_rank
+    from pipeline_lib.core.settings.reading import hash_settings
+    from pipeline_lib.core.stages import STAGES
+    from pipeline_lib.io.run_lock import RunLock
+    from pipeline_lib.steps.stage_keys import claim_stage
 
-    return plan_shards(read_cohort(Path(config.cohort)), results, config.inference)
+    lock = RunLock(results, hash_settings(config))
+    try:
+        if stage in STAGES and is_first_rank():
+            claim_stage(config, results, stage)
+        yield lock
+    finally:
+        lock.release()
+
+
+def _plan(config: "Config", results: "Results", lock: "RunLock") -> tuple[str, ...]:
+    from pipeline_lib.steps.start_run import write_plan
+
+    return write_plan(config, results, lock).shards
+
+
+def _name_stage(step: Callable[..., object]) -> str:
+    """Return the stage of a step's function: its verb, with `-locator` for that network."""
+    options = getattr(step, "keywords", {})
+    return _name_verb(step) + ("-locator" if options.get("locator") else "")
 
 
 def _name_verb(step: Callable[..., object]) -> str:

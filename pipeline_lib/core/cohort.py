@@ -1,6 +1,7 @@
 """The cohort sheet: which videos there are, and what the user says of them."""
 
 import csv
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ class Video:
     video
         Unique name.
     path
-        Absolute path of the file, which need not exist.
+        The file, which need not exist: relative to the working directory if both the sheet's path
+        and the cell are relative, so that a project that is moved with its videos stays as it is.
     session, camera, calibration
-        As in the sheet; empty where not given. Calibration is an absolute path.
+        As in the sheet; empty where not given. Calibration is a path like `path`.
     metadata
         Every other column, in the sheet's order.
     """
@@ -52,15 +54,19 @@ def read_cohort(sheet: Path) -> tuple[Video, ...]:
     """
     try:
         with sheet.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
+            # Strict: a quotation mark that is never closed would swallow the rows below it.
+            reader = csv.DictReader(file, delimiter="\t", strict=True)
             header = tuple(reader.fieldnames or ())
-            rows = list(reader)
+            rows = [(reader.line_num, row) for row in reader if not _is_blank(row)]
     except FileNotFoundError:
         raise SheetError(
             str(sheet), ["no such file; `cohortpose init` writes one for a folder of videos"]
         ) from None
+    except OSError as error:
+        raise SheetError(str(sheet), [f"cannot be read: {error.strerror}"]) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise SheetError(str(sheet), [f"is not a UTF-8 text table: {error}"]) from None
+        problem = f"is not a UTF-8 text table: {error} (a cell with a quotation mark is quoted)"
+        raise SheetError(str(sheet), [problem]) from None
     missing = [name for name in SHEET_REQUIRED if name not in header]
     if missing:
         found = ", ".join(header) or "nothing"
@@ -71,15 +77,23 @@ def read_cohort(sheet: Path) -> tuple[Video, ...]:
     problems = _find_problems(rows, header)
     if problems:
         raise SheetError(str(sheet), problems)
-    return tuple(_parse_row(row, sheet.parent.resolve()) for row in rows)
+    return tuple(_parse_row(row, sheet.parent) for _, row in rows)
 
 
-def _find_problems(rows: list[dict[str, str]], header: tuple[str, ...]) -> list[str]:
+def _is_blank(row: dict[str | None, str | list[str] | None]) -> bool:
+    """Tell whether a row has no text at all, as spreadsheets leave below a table."""
+    cells = [
+        cell for value in row.values() for cell in (value if isinstance(value, list) else [value])
+    ]
+    return not any(cell and cell.strip() for cell in cells)
+
+
+def _find_problems(rows: list[tuple[int, dict[str, str]]], header: tuple[str, ...]) -> list[str]:
     problems = [f"column `{name}` twice" for name, n in Counter(header).items() if n > 1]
     if not rows:
         problems.append("no videos: add one row per video")
     first_line: dict[str, int] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         video = row["video"] or ""
         if not _VIDEO_ID.fullmatch(video):
             problems.append(f"line {line}: video {video!r} must be letters, digits and . _ - only")
@@ -98,10 +112,15 @@ def _parse_row(row: dict[str, str], folder: Path) -> Video:
     calibration = row.get("calibration") or ""
     return Video(
         video=row["video"],
-        # Not resolved further: a link is a path the user chose.
-        path=folder / row["path"],
+        # Not resolved: a link is a path that the user chose.
+        path=folder / _expand_home(row["path"]),
         session=row.get("session") or "",
         camera=row.get("camera") or "",
-        calibration=str(folder / calibration) if calibration else "",
+        calibration=str(folder / _expand_home(calibration)) if calibration else "",
         metadata={key: value or "" for key, value in row.items() if key not in known},
     )
+
+
+def _expand_home(path: str) -> str:
+    # Path.expanduser raises where a container's user has no home.
+    return os.path.expanduser(path)  # noqa: PTH111

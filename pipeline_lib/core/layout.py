@@ -18,6 +18,10 @@ class ShardFiles:
         """Videos of the shard: the only video-side input of its jobs."""
         return self.folder / "manifest.tsv"
 
+    def manifest_key(self, digest: str) -> Path:
+        """Return the key file of a manifest: empty, named by the hash of the manifest's rows."""
+        return self.folder / f".manifest-{digest}"
+
     @property
     def probe(self) -> Path:
         """Container facts and fingerprint of each video."""
@@ -128,6 +132,34 @@ class Results:
     def config(self) -> Path:
         """Every setting in force."""
         return self.root / "config.resolved.yaml"
+
+    @property
+    def settings(self) -> Path:
+        """Folder of the settings of each run, one file each, named by its hash."""
+        return self.root / "settings"
+
+    def run_settings(self, digest: str) -> Path:
+        """Return the settings of the runs of one hash: what their jobs read; never changed."""
+        return self.settings / f"{digest}.yaml"
+
+    @property
+    def run_locks(self) -> Path:
+        """Folder of the locks of the runs at work, one file for each hash of settings."""
+        return self.root / ".runs"
+
+    def stage_key(self, stage: str, model: str, digest: str) -> Path:
+        """Return the key file of a stage: empty, named by the hash of all that it depends on.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        model
+            Name of the network whose results these are; empty for results of no network.
+        digest
+            The hash.
+        """
+        return self.root / "keys" / stage / model / f"key-{digest}"
 
     @property
     def provenance(self) -> Path:

@@ -17,6 +17,16 @@ class Measure:
     modified_ns: int
 
 
+def measure_file(path: Path) -> tuple[int, int]:
+    """Return size in bytes and time of change; zeros for a file that cannot be looked at."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        # ValueError: a path with a NUL character names no file.
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
+
+
 def measure_path(path: Path) -> Measure:
     """Measure a file, or all files below a folder, without reading them.
 

@@ -21,6 +21,7 @@ from pipeline_lib.core import versions
 from pipeline_lib.core.layout import Results
 from pipeline_lib.io.checksums import hash_path, measure_path
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.run_lock import is_locked_by_others
 
 _FORMAT_VERSION = 1
 
@@ -81,13 +82,17 @@ def recall_end(config: Path, verb: str, shard: str) -> bool:
     Parameters
     ----------
     config
-        The settings of the run; those that a run has resolved into its results, or nothing is
+        The settings of the run; those that it has written into its results, or nothing is
         remembered.
     verb, shard
         The stage.
     """
-    results = Results(config.parent)
+    results = Results(config.parent.parent)
+    if config.parent != results.settings:
+        return False
     try:
+        if is_locked_by_others(results, config.stem):
+            return False
         end = json.loads(results.shard(shard).remembered(verb).read_text(encoding="utf-8"))
         basis = Basis(_paths(end["read"]), _paths(end["kept"]))
         # Cheap ones first: most doubts are about settings.

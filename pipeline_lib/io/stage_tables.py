@@ -1,4 +1,8 @@
-"""Tab-separated tables of how a stage ended for each video of a shard."""
+"""Tab-separated tables: the plan, manifests, and how a stage ended for each video of a shard.
+
+Cells are data: what is read is, to the character, what was written. Only the column ``reason``,
+which people read, is made one line.
+"""
 
 import csv
 import io
@@ -8,21 +12,46 @@ from pathlib import Path
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.io.publish import publish_text
 
+# Columns of prose; every other column may hold a path.
+_PROSE = ("reason",)
+
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Publish rows as a TSV; None is written as an empty cell, line breaks as blanks.
+    """Publish rows as a TSV, as `format_table` gives it.
 
     Raises
     ------
     ValueError
         If a row has a column that is not listed.
     """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, delimiter="\t", lineterminator="\n")
-    writer.writeheader()
+    publish_text(path, format_table(columns, rows))
+
+
+def format_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return rows as the text of a TSV.
+
+    None is an empty cell. A cell with a tab, a line break or a quotation mark is quoted, as
+    spreadsheets do; in the column ``reason`` runs of white space become one blank.
+
+    Raises
+    ------
+    ValueError
+        If a row has a column that is not listed.
+    """
+    lines = [_format_row(columns)]
     for row in rows:
-        writer.writerow({key: _to_cell(value) for key, value in row.items()})
-    publish_text(path, buffer.getvalue())
+        unknown = row.keys() - set(columns)
+        if unknown:
+            raise ValueError(f"columns that are not listed: {', '.join(sorted(unknown))}")
+        lines.append(_format_row([_to_cell(name, row.get(name)) for name in columns]))
+    return "".join(lines)
+
+
+def _format_row(cells: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    # With this line end a carriage return in a cell is quoted as well.
+    csv.writer(buffer, delimiter="\t", lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -45,7 +74,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _to_cell(value: object) -> str:
+def _to_cell(column: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -53,4 +82,4 @@ def _to_cell(value: object) -> str:
     if isinstance(value, float):
         # Short for people; enough digits that a frame rate is right for days.
         return f"{value:.10g}"
-    return " ".join(str(value).split())
+    return " ".join(str(value).split()) if column in _PROSE else str(value)

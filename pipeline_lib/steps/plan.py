@@ -4,14 +4,16 @@ A shard is a group of videos that one job of each stage works on. A new video op
 shard and a removed one leaves a tombstone, in the plan and by its row in the manifest, so that
 neither growing nor shrinking a cohort touches the shards that are done; the next job of the
 shard, whatever it runs for, leaves the removed videos out. A video that comes back is taken
-as new where such a job ran without it. Planning is idempotent and done by the main process;
-jobs read what it wrote.
+as new where such a job ran without it. Planning is idempotent. It writes nothing until a run
+starts: a dry run only computes the plan.
 """
 
 import fcntl
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.core.cohort import Video
@@ -19,7 +21,8 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results, ShardFiles
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
-from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.io.stage_tables import format_table, read_table, write_table
 
 logger = logging.getLogger(__name__)
 
@@ -28,40 +31,136 @@ REMOVED = "removed"
 
 _BYTES_PER_GIGABYTE = 10**9
 
+Row = dict[str, str]
 
-def plan_shards(
-    videos: tuple[Video, ...], results: Results, settings: InferenceSettings
-) -> tuple[str, ...]:
-    """Assign new videos to new shards and write the manifests that changed.
+
+@dataclass(frozen=True)
+class Plan:
+    """Which video is in which shard.
+
+    Attributes
+    ----------
+    rows
+        Rows of ``plan.tsv``: video, shard, state; of several rows of a video the last one holds.
+    manifests
+        Rows of the manifest of each shard with at least one video of the cohort, in order.
+    new_videos
+        Number of videos that no plan had.
+    """
+
+    rows: tuple[Row, ...]
+    manifests: Mapping[str, tuple[Row, ...]]
+    new_videos: int = 0
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """Shards with at least one video of the cohort, in order."""
+        return tuple(self.manifests)
+
+    def hash_manifest(self, shard: str) -> str:
+        """Return the hash of a manifest: it changes when one of the shard's files does."""
+        text = format_table(MANIFEST_COLUMNS, self.manifests[shard])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def is_written(self, results: Results) -> bool:
+        """Tell whether the plan and its manifests are on the disk as they are here."""
+        if not results.plan.exists() or self.rows != _read_rows(results.plan, PLAN_COLUMNS):
+            return False
+        paths = {shard: results.shard(shard).manifest for shard in self.manifests}
+        return all(
+            path.exists() and self.manifests[shard] == _read_rows(path, MANIFEST_COLUMNS)
+            for shard, path in paths.items()
+        )
+
+
+def make_plan(videos: tuple[Video, ...], results: Results, settings: InferenceSettings) -> Plan:
+    """Assign new videos to new shards; write nothing.
 
     Parameters
     ----------
     videos
         The cohort.
     results
-        Receives ``shards/plan.tsv`` and a manifest per shard.
+        The plan, manifests and tables of earlier runs are read.
     settings
         Limits of a shard.
-
-    Returns
-    -------
-    tuple of str
-        Shards with at least one video of the cohort, in order.
 
     Raises
     ------
     StoreError
-        If the results folder cannot be written.
+        If an earlier plan or manifest is damaged.
+    """
+    present = {video.video: video for video in videos}
+    earlier = _read_rows(results.plan, PLAN_COLUMNS) if results.plan.exists() else ()
+    places = [(row["video"], row["shard"]) for row in earlier]
+    # Of several places of a video the last one holds.
+    home = dict(places)
+    absent = {row["video"] for row in earlier if row["state"] == REMOVED}
+    absent -= {row["video"] for row in earlier if row["state"] == ACTIVE}
+    new = [
+        video
+        for name, video in present.items()
+        if name not in home or (name in absent and _was_left_out(name, results.shard(home[name])))
+    ]
+    last = max((int(shard) for _, shard in places), default=0)
+    for number, group in enumerate(_group(new, settings), start=last + 1):
+        opened = {video.video: f"{number:05d}" for video in group}
+        places += opened.items()
+        home |= opened
+    manifests = {}
+    for shard in sorted({home[name] for name in present}):
+        members = dict.fromkeys(name for name, place in places if place == shard)
+        here = {name: video for name, video in present.items() if home[name] == shard}
+        manifests[shard] = _make_manifest(results.shard(shard), members, here)
+    active = {(name, home[name]) for name in present}
+    rows = tuple(
+        {"video": name, "shard": shard, "state": ACTIVE if (name, shard) in active else REMOVED}
+        for name, shard in places
+    )
+    return Plan(rows, manifests, len(new))
+
+
+def plan_shards(videos: tuple[Video, ...], results: Results, settings: InferenceSettings) -> Plan:
+    """Assign new videos to new shards and write the plan and the manifests that changed.
+
+    Raises
+    ------
+    StoreError
+        If the results folder cannot be written, or an earlier plan is damaged.
     """
     try:
         results.shards.mkdir(parents=True, exist_ok=True)
         with _lock(results.shards):
-            return _plan(videos, results, settings)
+            plan = make_plan(videos, results, settings)
+            # The manifests first: a plan never names a shard whose manifest is missing.
+            for shard, manifest in plan.manifests.items():
+                write_table(results.shard(shard).manifest, MANIFEST_COLUMNS, manifest)
+            write_table(results.plan, PLAN_COLUMNS, plan.rows)
     except OSError as error:
         raise StoreError(
             f"`results`: cannot write {error.filename or results.root} ({error.strerror}); set "
             "`results` in the config to a folder you may write, or ask its owner"
         ) from None
+    if plan.new_videos:
+        logger.info(
+            "%d new videos in the plan, %d shards in all", plan.new_videos, len(plan.shards)
+        )
+    return plan
+
+
+def read_plan(results: Results) -> Plan:
+    """Return the plan that the last run wrote.
+
+    Raises
+    ------
+    StoreError
+        If nothing was planned.
+    """
+    manifests = {
+        shard: _read_rows(results.shard(shard).manifest, MANIFEST_COLUMNS)
+        for shard in read_shards(results)
+    }
+    return Plan(_read_rows(results.plan, PLAN_COLUMNS), manifests)
 
 
 def read_shards(results: Results) -> tuple[str, ...]:
@@ -76,7 +175,7 @@ def read_shards(results: Results) -> tuple[str, ...]:
     return tuple(dict.fromkeys(row["shard"] for row in rows if row["state"] == ACTIVE))
 
 
-def keep_planned(rows: list[dict[str, str]], results: Results, shard: str) -> list[dict[str, str]]:
+def keep_planned(rows: list[Row], results: Results, shard: str) -> list[Row]:
     """Leave out the videos that are in a shard no more.
 
     Parameters
@@ -98,53 +197,9 @@ def keep_planned(rows: list[dict[str, str]], results: Results, shard: str) -> li
     return [row for row in rows if row["video"] not in removed]
 
 
-def measure_file(path: Path) -> tuple[int, int]:
-    """Return size in bytes and time of change; zeros for a missing file, which probe reports."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
-
-
-def _plan(
-    videos: tuple[Video, ...], results: Results, settings: InferenceSettings
-) -> tuple[str, ...]:
-    present = {video.video: video for video in videos}
-    earlier = read_table(results.plan, PLAN_COLUMNS) if results.plan.exists() else []
-    places = [(row["video"], row["shard"]) for row in earlier]
-    # Of several places of a video the last one holds.
-    home = dict(places)
-    absent = {row["video"] for row in earlier if row["state"] == REMOVED}
-    absent -= {row["video"] for row in earlier if row["state"] == ACTIVE}
-    new = [
-        video
-        for name, video in present.items()
-        if name not in home or (name in absent and _was_left_out(name, results.shard(home[name])))
-    ]
-    last = max((int(shard) for _, shard in places), default=0)
-    for number, group in enumerate(_group(new, settings), start=last + 1):
-        opened = {video.video: f"{number:05d}" for video in group}
-        places += opened.items()
-        home |= opened
-    # The manifests first: a plan never names a shard whose manifest is missing.
-    shards = sorted({home[name] for name in present})
-    for shard in shards:
-        members = dict.fromkeys(name for name, place in places if place == shard)
-        here = {name: video for name, video in present.items() if home[name] == shard}
-        _write_manifest(results.shard(shard), members, here)
-    active = {(name, home[name]) for name in present}
-    write_table(
-        results.plan,
-        PLAN_COLUMNS,
-        [
-            {"video": name, "shard": shard, "state": ACTIVE if (name, shard) in active else REMOVED}
-            for name, shard in places
-        ],
-    )
-    if new:
-        logger.info("%d new videos in the plan, %d shards in all", len(new), len(shards))
-    return tuple(shards)
+def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[Row, ...]:
+    rows = read_table(path, columns)
+    return tuple({name: row[name] for name in columns} for row in rows)
 
 
 def _was_left_out(video: str, shard: ShardFiles) -> bool:
@@ -156,19 +211,18 @@ def _was_left_out(video: str, shard: ShardFiles) -> bool:
     return any(video not in {row["video"] for row in read_table(path, ())} for path in tables)
 
 
-def _write_manifest(
+def _make_manifest(
     shard: ShardFiles, members: Iterable[str], present: Mapping[str, Video]
-) -> None:
+) -> tuple[Row, ...]:
     """Describe the videos of a shard; one that is out of the cohort keeps the row it had."""
-    kept: dict[str, dict[str, str]] = {}
+    kept: dict[str, Row] = {}
     if shard.manifest.exists():
-        kept = {row["video"]: row for row in read_table(shard.manifest, MANIFEST_COLUMNS)}
-    rows = [
+        kept = {row["video"]: row for row in _read_rows(shard.manifest, MANIFEST_COLUMNS)}
+    return tuple(
         _describe_video(present[name]) if name in present else kept[name]
         for name in members
         if name in present or name in kept
-    ]
-    write_table(shard.manifest, MANIFEST_COLUMNS, rows)
+    )
 
 
 def _group(videos: Iterable[Video], settings: InferenceSettings) -> Iterator[list[Video]]:
@@ -187,13 +241,13 @@ def _group(videos: Iterable[Video], settings: InferenceSettings) -> Iterator[lis
         yield group
 
 
-def _describe_video(video: Video) -> dict[str, object]:
+def _describe_video(video: Video) -> Row:
     size, modified = measure_file(video.path)
     return {
         "video": video.video,
-        "path": video.path,
-        "bytes": size,
-        "modified_ns": modified,
+        "path": str(video.path),
+        "bytes": str(size),
+        "modified_ns": str(modified),
     }
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pipeline_lib.core.errors import ConfigError, ProblemsError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
 from pipeline_lib.io.labels.detect import SLEAP_SUFFIX, label_inputs
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
@@ -49,6 +51,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
         config = _keep_good_sections(values)
     sheet = values.get("cohort")
     if isinstance(sheet, str):
+        sheet = os.path.expanduser(sheet)  # noqa: PTH111 - as in the settings
         try:
             videos = read_cohort(Path(sheet))
         except ProblemsError as error:
@@ -58,7 +61,8 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_files(config)
     problems += _check_scales(config)
     problems += _check_exports(config, videos)
-    missing = [video for video in videos if not video.path.exists()]
+    problems += _check_results(config)
+    missing = [video for video in videos if measure_file(video.path) == (0, 0)]
     # Without labels a run only probes, and the probe's table says the same of each video.
     if config.labels and videos and len(missing) == len(videos):
         problems.append(
@@ -125,6 +129,17 @@ def _read_bodyparts(table: Path) -> set[str]:
             if row and row[0] == "bodyparts":
                 return {name for name in row[1:] if name}
     return set()
+
+
+def _check_results(config: Config) -> list[str]:
+    """Find a results folder that Snakemake cannot name; only these paths are its own."""
+    if set(config.results).isdisjoint("{}"):
+        return []
+    problem = (
+        f"`results`: {config.results!r} has a brace, which Snakemake takes for a wildcard: choose "
+        "a folder without { and }, for example one relative to the working directory"
+    )
+    return [problem]
 
 
 def _check_files(config: Config) -> list[str]:

@@ -17,8 +17,9 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS, VideoStatus
+from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.steps.plan import keep_planned, measure_file
+from pipeline_lib.steps.plan import keep_planned
 
 _LOG = logging.getLogger(__name__)
 
@@ -187,7 +188,10 @@ class ProbeRecord:
             Its row of the manifest.
         """
         row = self._rows.get(planned["video"])
-        if row is None or any(row[name] != planned[name] for name in MANIFEST_COLUMNS):
+        if row is None or any(row[name] != planned[name] for name in _FILE_COLUMNS):
+            return None
+        # Of the same name, size and time of change, but another file.
+        if Path(row["path"]).absolute() != Path(planned["path"]).absolute():
             return None
         # The manifest says how the file was when the run was planned.
         now = measure_file(Path(planned["path"]))
@@ -196,7 +200,7 @@ class ProbeRecord:
         known = row["key"] == hash_settings(row["fingerprint"], versions.PROBE)
         if not known or row["status"] != VideoStatus.DONE:
             return None
-        return {name: row[name] for name in PROBE_COLUMNS}
+        return {name: row[name] for name in PROBE_COLUMNS} | {"path": planned["path"]}
 
     def add(self, planned: Mapping[str, str], found: Mapping[str, Any]) -> None:
         """Keep the row of a good video; written now and then, so that a kill costs little."""

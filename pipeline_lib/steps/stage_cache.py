@@ -53,8 +53,8 @@ def remember_end(verb: str, path: Path, config: Config, results: Results, shard:
     """Remember how a verb ended on a shard, for `pipeline_lib.io.stage_cache.recall_end`.
 
     Not if a video ended badly there: it is tried again. Not with settings other than those that
-    the run resolved into its results either, since only there `recall_end` finds what is
-    remembered without reading them.
+    a run wrote into its results either, since only there `recall_end` finds what is remembered
+    without reading them.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def remember_end(verb: str, path: Path, config: Config, results: Results, shard:
         The run.
     """
     describe = _STAGES.get(verb)
-    if describe is None or path != results.config:
+    if describe is None or path.parent != results.settings:
         return
     try:
         stage = describe(config, results, shard)

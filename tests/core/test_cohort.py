@@ -58,11 +58,52 @@ def test_a_link_is_a_path_that_the_user_chose(sheet, tmp_path):
     assert video.path == tmp_path / "link.mp4"
 
 
-def test_a_relative_sheet_gives_absolute_paths(sheet, tmp_path, monkeypatch):
-    path = sheet("video\tpath\na\ta.mp4\n")
+def test_a_relative_sheet_gives_relative_paths(sheet, tmp_path, monkeypatch):
+    """A project that is moved with its videos stays as it is."""
+    path = sheet("video\tpath\na\ta.mp4\nb\t../b.mp4\nc\t/c.mp4\n")
     monkeypatch.chdir(tmp_path)
-    (video,) = read_cohort(path.relative_to(tmp_path))
-    assert video.path == tmp_path / "a.mp4"
+    videos = read_cohort(path.relative_to(tmp_path))
+    assert [str(video.path) for video in videos] == ["a.mp4", "../b.mp4", "/c.mp4"]
+
+
+@pytest.mark.parametrize(
+    "path", ["two  blanks.avi", " leading.avi", "trailing.avi ", "no\u00a0break.avi", "a{1}.avi"]
+)
+def test_a_path_is_taken_to_the_character(sheet, tmp_path, path):
+    (video,) = read_cohort(sheet(f"video\tpath\na\t{path}\n"))
+    assert str(video.path) == f"{tmp_path}/{path}"
+
+
+def test_a_quoted_cell_may_hold_tabs_and_line_breaks(sheet, tmp_path):
+    first, second = read_cohort(sheet('video\tpath\na\t"tab\tand\nbreak.avi"\nb\tb.avi\n'))
+    assert (str(first.path), second.video) == (f"{tmp_path}/tab\tand\nbreak.avi", "b")
+
+
+def test_a_tilde_is_the_home_folder(sheet, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    path = sheet("video\tpath\tcalibration\na\t~/a.avi\t~/c.toml\n")
+    (video,) = read_cohort(path)
+    assert (str(video.path), video.calibration) == ("/home/somebody/a.avi", "/home/somebody/c.toml")
+
+
+@pytest.mark.parametrize("blank", ["\n", "\t\n", " \t \n", "\t\t\t\n", "\r\n"])
+def test_blank_rows_are_left_out(sheet, blank):
+    path = sheet(f"video\tpath\n{blank}a\ta.mp4\n{blank}{blank}b\tb.mp4\n{blank}")
+    assert [video.video for video in read_cohort(path)] == ["a", "b"]
+
+
+def test_lines_are_counted_with_blank_rows(sheet):
+    assert problems_of(sheet("video\tpath\n\n\t\na b\tx\n"))[0].startswith("line 4: video 'a b'")
+
+
+@pytest.mark.parametrize("path", ['"open.avi', '"open.avi\nb\t"x.avi'])
+def test_an_open_quotation_mark_swallows_no_rows(sheet, path):
+    (problem,) = problems_of(sheet(f"video\tpath\na\t{path}\nc\tc.avi\n"))
+    assert problem.startswith("is not a UTF-8 text table")
+
+
+def test_a_folder_is_no_sheet(tmp_path):
+    assert problems_of(tmp_path) == ("cannot be read: Is a directory",)
 
 
 @pytest.mark.parametrize(

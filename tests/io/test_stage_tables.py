@@ -42,6 +42,14 @@ def test_a_frame_rate_survives(tmp_path):
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5))
+def test_a_cell_is_read_as_it_was_written(tmp_path_factory, paths):
+    """What is made pretty for people is never data."""
+    path = tmp_path_factory.mktemp("t") / "t.tsv"
+    write_table(path, ("video", "path"), [{"video": "v", "path": one} for one in paths])
+    assert [row["path"] for row in read_table(path, ("path",))] == paths
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5))
 def test_any_reason_stays_in_its_cell(tmp_path_factory, reasons):
     path = tmp_path_factory.mktemp("t") / "t.tsv"
     rows = [{"video": f"v{n}", "reason": reason} for n, reason in enumerate(reasons)]

@@ -62,7 +62,7 @@ def identities(results):
 
 def test_shards_are_full_and_in_the_order_of_the_sheet(results, films):
     videos = films("e", "d", "c", "b", "a")
-    assert plan_shards(videos, results, two_per_shard()) == ("00001", "00002", "00003")
+    assert plan_shards(videos, results, two_per_shard()).shards == ("00001", "00002", "00003")
     assert members(results) == {"00001": ["e", "d"], "00002": ["c", "b"], "00003": ["a"]}
     assert read_shards(results) == ("00001", "00002", "00003")
     assert set(states(results).values()) == {"active"}
@@ -82,12 +82,12 @@ def test_a_manifest_says_which_file_it_was(results, films, tmp_path):
 
 def test_planning_again_changes_nothing(results, films):
     videos = films("a", "b", "c")
-    first = plan_shards(videos, results, two_per_shard())
+    first = plan_shards(videos, results, two_per_shard()).shards
     before = identities(results)
     assert len(before) == 3
-    assert plan_shards(videos, results, two_per_shard()) == first
+    assert plan_shards(videos, results, two_per_shard()).shards == first
     # Neither the order of the sheet nor other limits move a video that has its shard.
-    assert plan_shards(videos[::-1], results, InferenceSettings(shard_videos=50)) == first
+    assert plan_shards(videos[::-1], results, InferenceSettings(shard_videos=50)).shards == first
     assert identities(results) == before
 
 
@@ -96,7 +96,7 @@ def test_new_videos_open_new_shards(results, films):
     before = identities(results)
     del before[results.plan]
     # In the middle of the sheet, and though the last shard has room.
-    grown = plan_shards(films("n1", "a", "n2", "b", "n3", "c"), results, two_per_shard())
+    grown = plan_shards(films("n1", "a", "n2", "b", "n3", "c"), results, two_per_shard()).shards
     assert grown == ("00001", "00002", "00003", "00004")
     after = identities(results)
     assert {path: after[path] for path in before} == before
@@ -113,7 +113,7 @@ def test_a_removed_video_leaves_a_tombstone(results, films, tmp_path):
     before = identities(results)
     del before[results.plan]
     (tmp_path / "b.mp4").unlink()
-    assert plan_shards(films("a", "c"), results, two_per_shard()) == ("00001", "00002")
+    assert plan_shards(films("a", "c"), results, two_per_shard()).shards == ("00001", "00002")
     assert states(results) == {"a": "active", "b": "removed", "c": "active"}
     # No job has to run: the manifests are what they were.
     after = identities(results)
@@ -124,10 +124,10 @@ def test_a_removed_video_leaves_a_tombstone(results, films, tmp_path):
 
 def test_a_shard_without_videos_is_no_work(results, films):
     plan_shards(films("a", "b", "c"), results, two_per_shard())
-    assert plan_shards(films("c"), results, two_per_shard()) == ("00002",)
+    assert plan_shards(films("c"), results, two_per_shard()).shards == ("00002",)
     assert read_shards(results) == ("00002",)
     # Its number is not given to others.
-    assert plan_shards(films("c", "d"), results, two_per_shard()) == ("00002", "00003")
+    assert plan_shards(films("c", "d"), results, two_per_shard()).shards == ("00002", "00003")
 
 
 def test_a_video_that_comes_back_finds_its_shard(results, films):
@@ -146,7 +146,7 @@ def test_a_video_that_its_shard_went_on_without_is_taken_as_new(results, films):
     plan_shards(films("a", "c"), results, two_per_shard())
     before = identities(results)
     write_table(results.shard("00001").probe, ("video",), [{"video": "a"}])
-    again = plan_shards(films("a", "b", "c"), results, two_per_shard())
+    again = plan_shards(films("a", "b", "c"), results, two_per_shard()).shards
     assert again == ("00001", "00002", "00003")
     assert members(results) == {"00001": ["a", "b"], "00002": ["c"], "00003": ["b"]}
     rows = read_table(results.plan, PLAN_COLUMNS)
@@ -163,7 +163,7 @@ def test_a_video_that_its_shard_went_on_without_is_taken_as_new(results, films):
     assert keep_planned(rows, results, "00001") == [{"video": "a"}]
     assert keep_planned(rows[1:], results, "00003") == [{"video": "b"}]
     # From here on it stays there.
-    assert plan_shards(films("a", "b", "c"), results, two_per_shard()) == again
+    assert plan_shards(films("a", "b", "c"), results, two_per_shard()).shards == again
     assert identities(results) == after
 
 
@@ -195,7 +195,7 @@ def test_a_shard_is_limited_by_its_bytes(results, films):
 
 def test_a_missing_file_is_planned_for_the_probe_to_report(results, tmp_path):
     videos = (Video("gone", tmp_path / "gone.mp4"), Video("bad", tmp_path / ("x" * 400)))
-    assert plan_shards(videos, results, two_per_shard()) == ("00001",)
+    assert plan_shards(videos, results, two_per_shard()).shards == ("00001",)
     rows = read_table(results.shard("00001").manifest, MANIFEST_COLUMNS)
     assert [(row["video"], row["bytes"], row["modified_ns"]) for row in rows] == [
         ("gone", "0", "0"),
@@ -242,7 +242,7 @@ def test_a_plan_never_names_a_shard_without_a_manifest(results, films, monkeypat
         plan_shards(films("a", "b"), results, two_per_shard())
     assert not results.plan.exists()
     monkeypatch.undo()
-    assert plan_shards(films("a", "b"), results, two_per_shard()) == ("00001",)
+    assert plan_shards(films("a", "b"), results, two_per_shard()).shards == ("00001",)
 
 
 @given(
@@ -255,7 +255,7 @@ def test_through_any_history_a_video_stays_in_its_shard(tmp_path_factory, histor
     seen: dict[str, str] = {}
     for names in history:
         videos = tuple(Video(name, folder / name) for name in names)
-        shards = plan_shards(videos, results, two_per_shard())
+        shards = plan_shards(videos, results, two_per_shard()).shards
         planned = {row["video"]: row["shard"] for row in read_table(results.plan, PLAN_COLUMNS)}
         assert seen.items() <= planned.items()
         assert set(planned) == set(seen) | set(names)

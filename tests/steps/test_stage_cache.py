@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("ended")
 SHARD = "00001"
 RESULTS = Results(Path("results"))
 FILES = RESULTS.shard(SHARD)
+SETTINGS = RESULTS.run_settings("now")
 TABLES = {"filter": FILES.filter("pose"), "export": FILES.export("pose")}
 HEAVY = {"typer", "pydantic", "yaml", "numpy", "pandas", "zarr", "cv2", "av", "dask"}
 
@@ -48,7 +49,8 @@ def write_pose_file(video, key="infer-key", frames=5):
 
 def write_settings(**sections):
     config = parse_config({"cohort": "cohort.tsv", "filtering": {"window": 3}, **sections})
-    RESULTS.config.write_text(write_resolved_config(config))
+    SETTINGS.parent.mkdir(exist_ok=True)
+    SETTINGS.write_text(write_resolved_config(config))
 
 
 def write_plan(**states):
@@ -80,7 +82,7 @@ def ended(tmp_path, monkeypatch):
 
 
 def command(verb):
-    return [verb, "--config", str(RESULTS.config), "--shard", SHARD]
+    return [verb, "--config", str(SETTINGS), "--shard", SHARD]
 
 
 def run(verb):
@@ -236,13 +238,13 @@ def test_a_result_that_is_replaced_meanwhile_is_not_vouched_for(monkeypatch):
         [],
         ["filter"],
         ["filter", "--help"],
-        ["filter", "--config", str(RESULTS.config)],
-        ["filter", "--config", str(RESULTS.config), "--shard"],
-        ["filter", "--config", str(RESULTS.config), "--shard", SHARD, "--verbose", "1"],
-        ["filter", "--config", str(RESULTS.config), "--shard", "../shards/00001"],
-        ["filter", "--config", "./results/../results/config.resolved.yaml", "--shard", SHARD],
-        ["export", "--config", str(RESULTS.config), "--shard", "00002"],
-        ["-v", "filter", "--config", str(RESULTS.config), "--shard", SHARD],
+        ["filter", "--config", str(SETTINGS)],
+        ["filter", "--config", str(SETTINGS), "--shard"],
+        ["filter", "--config", str(SETTINGS), "--shard", SHARD, "--verbose", "1"],
+        ["filter", "--config", str(SETTINGS), "--shard", "../shards/00001"],
+        ["filter", "--config", "./results/../results/settings/now.yaml", "--shard", SHARD],
+        ["export", "--config", str(SETTINGS), "--shard", "00002"],
+        ["-v", "filter", "--config", str(SETTINGS), "--shard", SHARD],
     ],
 )
 def test_other_command_lines_are_for_the_command_line_to_judge(arguments):
@@ -250,7 +252,7 @@ def test_other_command_lines_are_for_the_command_line_to_judge(arguments):
 
 
 def test_only_the_settings_beside_the_results_are_known():
-    Path("config.yaml").write_text(RESULTS.config.read_text())
+    Path("config.yaml").write_text(SETTINGS.read_text())
     assert not answer_at_once(["filter", "--config", "config.yaml", "--shard", SHARD])
     FILES.remembered("filter").unlink()
     result = CliRunner().invoke(app, ["filter", "--config", "config.yaml", "--shard", SHARD])

@@ -24,7 +24,7 @@ PROJECT = "project"
 _JOB = re.compile(r"^(?:local)?rule (?P<rule>\w+):\n(?P<facts>(?:    .*\n)*)", flags=re.MULTILINE)
 _SHARD = re.compile(r"^    wildcards: shard=(\d+)$", flags=re.MULTILINE)
 # Targets without a command.
-_NO_WORK = {"everything", "all"}
+_NO_WORK = {"everything", "all", "record_keys"}
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,43 @@
 # Settings, plan and names that the rules share.
+import functools
 import os
+import shlex
 import sys
 from pathlib import Path
 
-from pipeline_lib.core import versions
-from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.settings.reading import hash_settings, parse_config
+from snakemake.settings.types import DeploymentMethod
+
 from pipeline_lib.core.layout import Results
-from pipeline_lib.io.labels.detect import label_inputs
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.stages import STAGES
+from pipeline_lib.steps.plan import make_plan, read_plan
 from pipeline_lib.steps.preflight import check_run
 from pipeline_lib.steps.provenance.crate import write_crate
+from pipeline_lib.steps.provenance.run import complete_provenance
 from pipeline_lib.steps.srun_launcher import ask_for_tasks, write_launcher
-from pipeline_lib.steps.plan import plan_shards, read_shards
-from pipeline_lib.steps.provenance.run import complete_provenance, write_provenance
+from pipeline_lib.steps.stage_keys import (
+    find_claimed_key,
+    find_stage_key,
+    list_outdated_keys,
+    list_wanted_keys,
+)
+from pipeline_lib.steps.start_run import find_run_settings, start_run
 
-# Where no environment brings `cohortpose`, the one beside this Snakemake is taken.
-shell.prefix(f'set -euo pipefail; export PATH="$PATH:{Path(sys.executable).parent}"; ')
+
+def choose_search_path():
+    """Return the PATH of jobs: the `cohortpose` beside this Snakemake, unless Snakemake deploys one.
+
+    Another one that a user has installed elsewhere must not run in its place.
+    """
+    own = shlex.quote(str(Path(sys.executable).parent))
+    deployed = workflow.deployment_settings.deployment_method & {
+        DeploymentMethod.CONDA,
+        DeploymentMethod.APPTAINER,
+    }
+    return f'"$PATH":{own}' if deployed else f'{own}:"$PATH"'
+
+
+shell.prefix(f"set -euo pipefail; export PATH={choose_search_path()}; ")
 
 # What the description of the run says that ran.
 SNAKEFILES = {
@@ -23,8 +45,8 @@ SNAKEFILES = {
     for name in (
         "Snakefile",
         "rules/common.smk",
+        "rules/keys.smk",
         "rules/labels.smk",
-        "rules/people.smk",
         "rules/summary.smk",
         "rules/videos.smk",
     )
@@ -36,42 +58,50 @@ if (CHECKOUT / "pyproject.toml").is_file():
 
 
 def prepare_run():
-    """Check and plan in the main process; jobs, here or elsewhere, read what it wrote."""
+    """Check and plan in the main process, and write nothing: this may be a dry run."""
     where = ", ".join(str(file) for file in workflow.configfiles) or "config"
     if not workflow.is_main_process:
         settings = parse_config(config, where)
         results = Results(Path(settings.results))
-        return settings, results, read_shards(results)
+        return settings, results, read_plan(results)
     settings, videos = check_run(config, where)
     results = Results(Path(settings.results))
-    shards = plan_shards(videos, results, settings.inference)
-    if getattr(workflow.execution_settings, "no_hooks", False):
-        write_provenance(settings, results)
-    return settings, results, shards
+    return settings, results, make_plan(videos, results, settings.inference)
 
 
 try:
-    SETTINGS, RESULTS, SHARDS = prepare_run()
+    SETTINGS, RESULTS, PLAN = prepare_run()
     # Of a training over several nodes.
     TASKS = ask_for_tasks(SETTINGS.training)
+    # Jobs find the key files of their run.
+    WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN) if workflow.is_main_process else []
 except Exception as error:
     # One readable message; Snakemake adds the place in this file.
     raise WorkflowError(str(error)) from None
 
+NEW_KEYS = [str(path) for path in WANTED_KEYS if not path.exists()]
+OUTDATED_KEYS = [str(path) for path in list_outdated_keys(WANTED_KEYS)]
+LOCKS = []
+
 
 def record_start():
-    """Write the settings that jobs read, and what makes the results.
-
-    Not in `prepare_run`, where a dry run, or a run that finds the folder locked, would change the
-    settings that jobs at work are about to read.
-    """
-    write_provenance(SETTINGS, RESULTS)
+    """Write settings and plan for the jobs, and keep runs of other settings out."""
+    try:
+        LOCKS.append(start_run(SETTINGS, RESULTS, PLAN))
+    except Exception as error:
+        raise WorkflowError(str(error)) from None
 
 
 def record_end(succeeded):
     """Write what the run made and took."""
     complete_provenance(SETTINGS, RESULTS)
     write_crate(SETTINGS, RESULTS, SNAKEFILES, succeeded=succeeded)
+    for lock in LOCKS:
+        lock.release()
+
+
+if workflow.is_main_process and getattr(workflow.execution_settings, "no_hooks", False):
+    record_start()
 
 
 onstart:
@@ -106,9 +136,9 @@ if not workflow.modifier.is_main_snakefile():
 
 
 MODEL = SETTINGS.training.name
-LOCATOR = SETTINGS.for_locator()
-# What a step must be told; not an input, since it changes with every setting.
-CONFIG = str(RESULTS.config)
+# Jobs read the settings of their run in a file that no other run changes. Not a parameter: a rule
+# would run again for every setting.
+CONFIG = str(find_run_settings(SETTINGS, RESULTS))
 LOGS = str(RESULTS.root / "logs")
 BENCHMARKS = str(RESULTS.root / "benchmarks")
 
@@ -125,12 +155,29 @@ def shard_file(stage, *arguments):
 
 def every_shard(path):
     """Return the paths of all shards."""
-    return expand(path, shard=SHARDS)
+    return expand(path, shard=PLAN.shards)
 
 
-def depends_on(version, *settings):
-    """Return what is computed anew besides changed inputs: version of the step, settings."""
-    return hash_settings(version, *settings)
+def key_file(stage):
+    """Return the file named by the hash of all that a stage depends on besides earlier stages."""
+    find = find_stage_key if workflow.is_main_process else find_claimed_key
+    found = functools.cache(lambda: str(find(SETTINGS, RESULTS, stage)))
+    return lambda wildcards: found()
+
+
+def manifest_key(wildcards):
+    """Return the file named by the hash of a shard's manifest."""
+    shard = RESULTS.shard(wildcards.shard)
+    return str(shard.manifest_key(PLAN.hash_manifest(wildcards.shard)))
+
+
+def list_settings(*stages):
+    """Return one parameter for each setting that stages depend on: the reasons of a rerun.
+
+    Functions, because Snakemake takes braces in texts for wildcards.
+    """
+    lines = [line for stage in stages for line in STAGES[stage].list_settings(SETTINGS)]
+    return [lambda wildcards, line=line: line for line in lines]
 
 
 def launcher(wildcards, resources, threads):
@@ -138,33 +185,10 @@ def launcher(wildcards, resources, threads):
     return write_launcher(resources, threads)
 
 
-def drawn_pairs():
-    """Return what exported files depend on of the skeleton; of DeepLabCut's tables, nothing."""
-    if not SETTINGS.exports.linked:
-        return []
-    return [SETTINGS.skeleton.model_dump(mode="json", include={"edges", "symmetries"})]
-
-
-def list_postprocessing():
-    """Return the verbs that come after inference, in order, with what each depends on."""
-    verbs = {}
-    if SETTINGS.individuals.max > 1:
-        verbs["track"] = depends_on(
-            versions.TRACK, SETTINGS.tracking.what_matters(), SETTINGS.individuals
-        )
-    verbs["filter"] = depends_on(versions.FILTER, SETTINGS.filtering)
-    if SETTINGS.exports.formats:
-        verbs["export"] = depends_on(versions.EXPORT, SETTINGS.exports, *drawn_pairs())
-    return verbs
-
-
-POSTPROCESSING = list_postprocessing()
-
-
-def pretrained_files(settings):
-    """Return the file of pretrained weights, where the settings name a file."""
-    weights = Path(settings.training.weights)
-    return [str(weights)] if weights.is_file() else []
+# The verbs that come after inference, in order.
+POSTPROCESSING = [
+    stage for stage in ("track", "filter", "export") if STAGES[stage].wanted(SETTINGS)
+]
 
 
 def network_files():
@@ -173,25 +197,6 @@ def network_files():
     if SETTINGS.uses_locator:
         files.append(RESULTS.model(MODEL).locator)
     return [str(path) for one in files for path in (one.network, one.card)]
-
-
-def locating_settings():
-    """Return what poses depend on of `locating`, besides its network."""
-    if not SETTINGS.uses_locator:
-        return {}
-    return SETTINGS.locating.what_matters(top_down=SETTINGS.top_down)
-
-
-def window_settings():
-    """Return what is cut out of labelled images."""
-    return {"window": SETTINGS.locating.window} if SETTINGS.top_down else {}
-
-
-def assembly_settings():
-    """Return what poses of several animals depend on besides the network."""
-    if SETTINGS.individuals.max == 1:
-        return {}
-    return SETTINGS.assembly.what_matters(top_down=SETTINGS.top_down)
 
 
 def wanted_files():
@@ -203,18 +208,11 @@ def wanted_files():
 
 
 def summarised_files():
-    """Return the sheet, the last tables of every shard and the metrics: what aggregates read."""
-    files = [SETTINGS.cohort, *every_shard(shard_file("probe"))]
+    """Return the last tables of every shard and the metrics: what aggregates read."""
+    files = every_shard(shard_file("probe"))
     if SETTINGS.labels:
         files += every_shard(shard_file("infer", MODEL))
         for verb in POSTPROCESSING:
             files += every_shard(shard_file(verb, MODEL))
         files += [str(RESULTS.metrics(MODEL)), str(RESULTS.predictions(MODEL))]
     return files
-
-
-def init_source():
-    """Return what `init` starts from: the first labels, else the folder of the first video."""
-    if SETTINGS.labels:
-        return SETTINGS.labels[0].path
-    return str(read_cohort(Path(SETTINGS.cohort))[0].path.parent)

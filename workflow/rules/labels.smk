@@ -3,7 +3,7 @@
 
 rule import_labels:
     input:
-        [str(path) for path in label_inputs(SETTINGS)],
+        key_file("import-labels"),
     output:
         str(RESULTS.labels),
     log:
@@ -13,23 +13,15 @@ rule import_labels:
     conda:
         "../envs/cohortpose.yaml"
     params:
-        config=CONFIG,
-        depends=depends_on(
-            versions.IMPORT_LABELS,
-            SETTINGS.skeleton,
-            SETTINGS.individuals,
-            SETTINGS.assembly.graph if SETTINGS.uses_affinity else None,
-            *SETTINGS.labels,
-            SETTINGS.training.split,
-            str(SETTINGS.training.validation_fraction),
-        ),
+        *list_settings("import-labels"),
     shell:
-        "cohortpose import-labels --config {params.config:q} 2>&1 | tee {log:q}"
+        "cohortpose import-labels --config {CONFIG:q} 2>&1 | tee {log:q}"
 
 
 rule make_targets:
     input:
         str(RESULTS.labels),
+        key_file("make-targets"),
     output:
         directory(str(RESULTS.targets)),
     log:
@@ -40,22 +32,15 @@ rule make_targets:
         "../envs/cohortpose.yaml"
     threads: 4
     params:
-        config=CONFIG,
-        depends=depends_on(
-            versions.MAKE_TARGETS,
-            SETTINGS.what_targets_need(),
-            SETTINGS.individuals,
-            SETTINGS.assembly.graph if SETTINGS.uses_affinity else None,
-            window_settings(),
-        ),
+        *list_settings("make-targets"),
     shell:
-        "cohortpose make-targets --config {params.config:q} 2>&1 | tee {log:q}"
+        "cohortpose make-targets --config {CONFIG:q} 2>&1 | tee {log:q}"
 
 
 rule train:
     input:
         str(RESULTS.targets),
-        pretrained_files(SETTINGS),
+        key_file("train"),
     output:
         network=str(RESULTS.model(MODEL).network),
         weights=str(RESULTS.model(MODEL).weights),
@@ -71,20 +56,16 @@ rule train:
     resources:
         **TASKS,
     params:
-        config=CONFIG,
-        depends=depends_on(
-            versions.TRAIN,
-            SETTINGS.what_training_needs(),
-            {"symmetries": SETTINGS.skeleton.symmetries},
-        ),
+        *list_settings("train"),
         launcher=launcher,
     shell:
-        "{params.launcher}cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"
+        "{params.launcher}cohortpose train --config {CONFIG:q} 2>&1 | tee {log:q}"
 
 
 rule make_locator_targets:
     input:
         str(RESULTS.labels),
+        key_file("make-targets-locator"),
     output:
         directory(str(RESULTS.locator_targets)),
     log:
@@ -95,18 +76,15 @@ rule make_locator_targets:
         "../envs/cohortpose.yaml"
     threads: 4
     params:
-        config=CONFIG,
-        depends=depends_on(
-            versions.MAKE_TARGETS, LOCATOR.what_targets_need(), LOCATOR.individuals
-        ),
+        *list_settings("make-targets-locator"),
     shell:
-        "cohortpose make-targets --locator --config {params.config:q} 2>&1 | tee {log:q}"
+        "cohortpose make-targets --locator --config {CONFIG:q} 2>&1 | tee {log:q}"
 
 
 rule train_locator:
     input:
         str(RESULTS.locator_targets),
-        pretrained_files(LOCATOR),
+        key_file("train-locator"),
     output:
         network=str(RESULTS.model(MODEL).locator.network),
         weights=str(RESULTS.model(MODEL).locator.weights),
@@ -122,21 +100,17 @@ rule train_locator:
     resources:
         **TASKS,
     params:
-        config=CONFIG,
-        depends=depends_on(
-            versions.TRAIN,
-            LOCATOR.what_training_needs(),
-            {"symmetries": LOCATOR.skeleton.symmetries},
-        ),
+        *list_settings("train-locator"),
         launcher=launcher,
     shell:
-        "{params.launcher}cohortpose train --locator --config {params.config:q} 2>&1 | tee {log:q}"
+        "{params.launcher}cohortpose train --locator --config {CONFIG:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate:
     input:
         str(RESULTS.labels),
         network_files(),
+        key_file("evaluate"),
     output:
         metrics=str(RESULTS.metrics(MODEL)),
         predictions=str(RESULTS.predictions(MODEL)),
@@ -147,13 +121,6 @@ rule evaluate:
     conda:
         "../envs/cohortpose.yaml"
     params:
-        config=CONFIG,
-        depends=depends_on(
-            versions.EVALUATE,
-            SETTINGS.evaluation,
-            SETTINGS.inference.runtime,
-            locating_settings(),
-            assembly_settings(),
-        ),
+        *list_settings("evaluate"),
     shell:
-        "cohortpose evaluate --config {params.config:q} 2>&1 | tee {log:q}"
+        "cohortpose evaluate --config {CONFIG:q} 2>&1 | tee {log:q}"

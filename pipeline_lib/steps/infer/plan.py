@@ -86,7 +86,8 @@ def list_tasks(
         tasks.append(
             VideoTask(
                 video=video,
-                path=row["path"],
+                # Workers may have another working directory.
+                path=str(Path(row["path"]).absolute()),
                 frames=int(row["frames"]),
                 fps=float(row["fps"]),
                 fingerprint=row["fingerprint"],

@@ -1,0 +1,32 @@
+"""Key files: empty files whose names tell from what the results beside them are made.
+
+A key file ``LABEL-HASH`` names the hash of everything that some results depend on. At most one
+key file of a label exists, so that its name and its time of change alone tell whether results are
+fresh, wherever they were copied to and whatever record a workflow engine has lost. Whoever makes
+results writes the key file first: results older than their key file are made again.
+"""
+
+from pathlib import Path
+
+
+def claim_key(path: Path) -> None:
+    """Write a key file unless it exists, and remove those of other hashes.
+
+    Parameters
+    ----------
+    path
+        The key file; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for other in list_other_keys(path):
+        other.unlink(missing_ok=True)
+    if not path.exists():
+        path.touch()
+
+
+def list_other_keys(path: Path) -> list[Path]:
+    """Return the key files beside one that have its label and another hash, sorted."""
+    label, _, _ = path.name.rpartition("-")
+    if not path.parent.is_dir():
+        return []
+    return sorted(other for other in path.parent.glob(f"{label}-*") if other != path)

@@ -1,0 +1,90 @@
+"""Keys of stages: hashes of all that the results of a stage depend on, besides earlier stages.
+
+They are the settings of the stage, the version of its step, and the contents of the files that the
+user gave to it. The key file in the results folder says from which key a stage's results were made;
+see `pipeline_lib.io.key_files`.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES, Stage
+from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.key_files import claim_key, list_other_keys
+from pipeline_lib.io.labels.detect import label_inputs
+from pipeline_lib.steps.plan import Plan
+
+
+def find_stage_key(config: Config, results: Results, name: str) -> Path:
+    """Return the key file that a stage has if its results are those of the present settings.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    name
+        Name of the stage in `pipeline_lib.core.stages.STAGES`.
+    """
+    stage = STAGES[name]
+    digest = hash_settings(
+        stage.hash_settings(config),
+        *(f"{path}: {_hash_file(path)}" for path in _list_given_files(config, stage)),
+    )
+    return results.stage_key(name, config.training.name if stage.per_model else "", digest)
+
+
+def find_claimed_key(config: Config, results: Results, name: str) -> Path:
+    """Return the key file that a stage has, whatever the files of the user are by now.
+
+    A file that the user changes while a run is at work concerns the next run.
+    """
+    model = config.training.name if STAGES[name].per_model else ""
+    path = results.stage_key(name, model, "none")
+    return next(iter(list_other_keys(path)), path)
+
+
+def claim_stage(config: Config, results: Results, name: str) -> None:
+    """Record that results of a stage are about to be made from the present settings."""
+    claim_key(find_stage_key(config, results, name))
+
+
+def list_wanted_keys(config: Config, results: Results, plan: Plan) -> list[Path]:
+    """Return the key files of all stages that a run wants, and of all manifests of its plan."""
+    stages = [
+        find_stage_key(config, results, stage.name)
+        for stage in STAGES.values()
+        if stage.wanted(config)
+    ]
+    return stages + [
+        results.shard(shard).manifest_key(plan.hash_manifest(shard)) for shard in plan.shards
+    ]
+
+
+def list_outdated_keys(wanted: Iterable[Path]) -> list[Path]:
+    """Return the key files of other settings that stand beside the wanted ones."""
+    return [other for path in wanted for other in list_other_keys(path)]
+
+
+def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
+    """Yield the files that the user gave to a stage."""
+    match stage.name:
+        case "import-labels":
+            yield from label_inputs(config)
+        case "train" | "train-locator":
+            one = config if stage.name == "train" else config.for_locator()
+            weights = Path(one.training.weights)
+            if weights.is_file():
+                yield weights
+        case "status" | "report":
+            yield Path(config.cohort)
+
+
+def _hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file; empty for one that cannot be read, which its step reports."""
+    try:
+        return hash_path(path)
+    except OSError:
+        return ""

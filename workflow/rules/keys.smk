@@ -1,0 +1,17 @@
+# What the results of each stage are made from.
+
+if NEW_KEYS:
+
+    rule record_keys:
+        output:
+            touch(NEW_KEYS),
+        log:
+            f"{LOGS}/record-keys.log",
+        # A stage has one key file: those of other settings go.
+        params:
+            outdated=lambda wildcards: OUTDATED_KEYS,
+        localrule: True
+        conda:
+            "../envs/cohortpose.yaml"
+        shell:
+            "rm -f {params.outdated:q} 2> {log:q}"
