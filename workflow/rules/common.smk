@@ -74,7 +74,9 @@ try:
     # Of a training over several nodes.
     TASKS = ask_for_tasks(SETTINGS.training)
     # Jobs find the key files of their run.
-    WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN) if workflow.is_main_process else []
+    WANTED_KEYS = (
+        list_wanted_keys(SETTINGS, RESULTS, PLAN) if workflow.is_main_process else []
+    )
 except Exception as error:
     # One readable message; Snakemake adds the place in this file.
     raise WorkflowError(str(error)) from None
@@ -136,9 +138,6 @@ if not workflow.modifier.is_main_snakefile():
 
 
 MODEL = SETTINGS.training.name
-# Jobs read the settings of their run in a file that no other run changes. Not a parameter: a rule
-# would run again for every setting.
-CONFIG = str(find_run_settings(SETTINGS, RESULTS))
 LOGS = str(RESULTS.root / "logs")
 BENCHMARKS = str(RESULTS.root / "benchmarks")
 
@@ -156,6 +155,14 @@ def shard_file(stage, *arguments):
 def every_shard(path):
     """Return the paths of all shards."""
     return expand(path, shard=PLAN.shards)
+
+
+def settings_file(wildcards, output):
+    """Return the file of this run's settings, which no other run changes.
+
+    A function of the output, because Snakemake takes that for no reason to run a rule again.
+    """
+    return str(find_run_settings(SETTINGS, RESULTS))
 
 
 def key_file(stage):

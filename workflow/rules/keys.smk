@@ -7,11 +7,11 @@ if NEW_KEYS:
             touch(NEW_KEYS),
         log:
             f"{LOGS}/record-keys.log",
-        # A stage has one key file: those of other settings go.
-        params:
-            outdated=lambda wildcards: OUTDATED_KEYS,
         localrule: True
         conda:
             "../envs/cohortpose.yaml"
+        # A stage has one key file: those of other settings go.
+        params:
+            outdated=lambda wildcards: OUTDATED_KEYS,
         shell:
             "rm -f {params.outdated:q} 2> {log:q}"

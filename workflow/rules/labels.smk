@@ -14,8 +14,9 @@ rule import_labels:
         "../envs/cohortpose.yaml"
     params:
         *list_settings("import-labels"),
+        config=settings_file,
     shell:
-        "cohortpose import-labels --config {CONFIG:q} 2>&1 | tee {log:q}"
+        "cohortpose import-labels --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule make_targets:
@@ -33,8 +34,9 @@ rule make_targets:
     threads: 4
     params:
         *list_settings("make-targets"),
+        config=settings_file,
     shell:
-        "cohortpose make-targets --config {CONFIG:q} 2>&1 | tee {log:q}"
+        "cohortpose make-targets --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule train:
@@ -57,9 +59,10 @@ rule train:
         **TASKS,
     params:
         *list_settings("train"),
+        config=settings_file,
         launcher=launcher,
     shell:
-        "{params.launcher}cohortpose train --config {CONFIG:q} 2>&1 | tee {log:q}"
+        "{params.launcher}cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule make_locator_targets:
@@ -77,8 +80,9 @@ rule make_locator_targets:
     threads: 4
     params:
         *list_settings("make-targets-locator"),
+        config=settings_file,
     shell:
-        "cohortpose make-targets --locator --config {CONFIG:q} 2>&1 | tee {log:q}"
+        "cohortpose make-targets --locator --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule train_locator:
@@ -101,9 +105,10 @@ rule train_locator:
         **TASKS,
     params:
         *list_settings("train-locator"),
+        config=settings_file,
         launcher=launcher,
     shell:
-        "{params.launcher}cohortpose train --locator --config {CONFIG:q} 2>&1 | tee {log:q}"
+        "{params.launcher}cohortpose train --locator --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule evaluate:
@@ -122,5 +127,6 @@ rule evaluate:
         "../envs/cohortpose.yaml"
     params:
         *list_settings("evaluate"),
+        config=settings_file,
     shell:
-        "cohortpose evaluate --config {CONFIG:q} 2>&1 | tee {log:q}"
+        "cohortpose evaluate --config {params.config:q} 2>&1 | tee {log:q}"

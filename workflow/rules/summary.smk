@@ -17,8 +17,9 @@ rule status:
         "../envs/cohortpose.yaml"
     params:
         *list_settings("status"),
+        config=settings_file,
     shell:
-        "cohortpose status --config {CONFIG:q} --write > {log:q} 2>&1"
+        "cohortpose status --config {params.config:q} --write > {log:q} 2>&1"
 
 
 rule report:
@@ -35,8 +36,9 @@ rule report:
         "../envs/cohortpose.yaml"
     params:
         *list_settings("report"),
+        config=settings_file,
     shell:
-        "cohortpose report --config {CONFIG:q} 2>&1 | tee {log:q}"
+        "cohortpose report --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule accept:
@@ -58,5 +60,6 @@ rule accept:
         "../envs/cohortpose.yaml"
     params:
         *list_settings("accept"),
+        config=settings_file,
     shell:
-        "cohortpose status --config {CONFIG:q} --check 2> {log:q}"
+        "cohortpose status --config {params.config:q} --check 2> {log:q}"

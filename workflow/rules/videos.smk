@@ -15,8 +15,9 @@ rule probe:
         "../envs/cohortpose.yaml"
     params:
         *list_settings("probe"),
+        config=settings_file,
     shell:
-        "cohortpose probe --config {CONFIG:q} --shard {wildcards.shard} > {log:q} 2>&1"
+        "cohortpose probe --config {params.config:q} --shard {wildcards.shard} > {log:q} 2>&1"
 
 
 rule select_frames:
@@ -33,8 +34,9 @@ rule select_frames:
         "../envs/cohortpose.yaml"
     params:
         *list_settings("select-frames"),
+        config=settings_file,
     shell:
-        "cohortpose select-frames --config {CONFIG:q} --shard {wildcards.shard}"
+        "cohortpose select-frames --config {params.config:q} --shard {wildcards.shard}"
         " > {log:q} 2>&1"
 
 
@@ -55,8 +57,9 @@ rule infer:
     threads: 64
     params:
         *list_settings("infer"),
+        config=settings_file,
     shell:
-        "cohortpose infer --config {CONFIG:q} --shard {wildcards.shard} --cores {threads}"
+        "cohortpose infer --config {params.config:q} --shard {wildcards.shard} --cores {threads}"
         " 2>&1 | tee {log:q}"
 
 
@@ -77,7 +80,8 @@ rule postprocess:
     threads: 4 if "track" in POSTPROCESSING else 1
     params:
         *list_settings(*POSTPROCESSING),
+        config=settings_file,
         verbs=POSTPROCESSING,
     shell:
-        "(for verb in {params.verbs}; do cohortpose $verb --config {CONFIG:q}"
+        "(for verb in {params.verbs}; do cohortpose $verb --config {params.config:q}"
         " --shard {wildcards.shard} --cores {threads}; done) > {log:q} 2>&1"
