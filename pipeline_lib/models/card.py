@@ -7,6 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 
@@ -94,3 +97,42 @@ def read_card(path: Path) -> ModelCard:
 def format_card(card: ModelCard) -> str:
     """Return the JSON text of a card."""
     return json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
+
+
+def check_locator(files: ModelFiles, *, top_down: bool) -> None:
+    """Raise `ModelError` if the network that finds the animal is missing.
+
+    Parameters
+    ----------
+    files
+        The network that looks at windows, with its locator.
+    top_down
+        Whether the windows are around each of several animals.
+    """
+    if files.locator.card.exists():
+        return
+    instead = (
+        "set individuals.method to bottom-up and train again"
+        if top_down
+        else "set locating.enabled to false"
+    )
+    raise ModelError(
+        f"{files.locator.folder}: no network that finds the animal; run `cohortpose "
+        f"make-targets --locator` and `cohortpose train --locator`, or {instead}"
+    )
+
+
+def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
+    """Return the hash of what poses depend on besides the network itself; empty if nothing.
+
+    Raises
+    ------
+    ModelError
+        If the locator is wanted and missing.
+    """
+    top_down = read_card(files.card).window is not None
+    if not (locating.enabled or top_down):
+        return ""
+    check_locator(files, top_down=top_down)
+    card = read_card(files.locator.card)
+    return hash_settings(locating.what_matters(top_down=top_down), card.key, card.network_sha256)

@@ -9,7 +9,6 @@ from pipeline_lib.core import versions
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.settings.videos import FilteringSettings
 from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL
@@ -19,6 +18,7 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses, measure_reach
 from pipeline_lib.steps.outcomes import end_videos, record_poses
 from pipeline_lib.steps.plan import keep_planned
+from pipeline_lib.steps.result_keys import filtering_key
 
 # Frames cleaned at a time, so that memory stays flat however long the video is.
 _BLOCK_FRAMES = 2**16
@@ -92,7 +92,7 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
         tracked.
     """
     source_key = require_pose_key(source)
-    key = hash_settings(source_key, settings, versions.FILTER)
+    key = filtering_key(source_key, settings)
     if read_pose_key(target) == key:
         return key
     times = read_times(source)

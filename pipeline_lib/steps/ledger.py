@@ -1,8 +1,9 @@
 """The ledger: how every video of the sheet stands, derived from the records of its stages."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline_lib.core.tables import (
     VideoStatus,
 )
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.freshness import Freshness
 
 BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)
 
@@ -54,8 +56,9 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
     """Derive how every video of the sheet stands from the plan and the stage tables.
 
     A video goes through the wanted stages in order and stops at the first one that has no
-    record of it (`pending`) or where it ended badly (`failed`, `quarantined`); it is `done`
-    once the last wanted stage is. Files that are not there yet are work to do, not errors.
+    record of it or whose result is not what the present settings and files give (`pending`), or
+    where it ended badly (`failed`, `quarantined`); it is `done` once the last wanted stage is.
+    Files that are not there yet are work to do, not errors.
 
     Parameters
     ----------
@@ -86,11 +89,15 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
         for shard in set(shards.values())
     }
     names = _metadata_names(videos)
-    return [
-        _derive_row(video, records.get(shards.get(video.video, ""), {}), wanted)
-        | _metadata_cells(video, names)
-        for video in videos
-    ]
+    freshness = Freshness(config, results)
+    rows = []
+    for video in videos:
+        shard = shards.get(video.video, "")
+        tables = records.get(shard, {})
+        own = {stage: table[video.video] for stage, table in tables.items() if video.video in table}
+        explain = partial(freshness.explain, video, shard, records=own)
+        rows.append(_derive_row(video, own, wanted, explain) | _metadata_cells(video, names))
+    return rows
 
 
 def write_ledger(config: Config, results: Results) -> LedgerSummary:
@@ -176,13 +183,19 @@ def _read_stage(path: Path, stage: str) -> dict[str, dict[str, str]]:
 
 
 def _derive_row(
-    video: Video, records: Mapping[str, Mapping[str, Mapping[str, str]]], wanted: Sequence[str]
+    video: Video,
+    records: Mapping[str, Mapping[str, str]],
+    wanted: Sequence[str],
+    explain: Callable[[str], str],
 ) -> LedgerRow:
     status, reached, reason, seconds = VideoStatus.PENDING, "", "", None
     for stage in wanted:
-        record = records.get(stage, {}).get(video.video)
+        record = records.get(stage)
         if record is None or record["status"] == VideoStatus.PENDING:
             status, reason = VideoStatus.PENDING, f"waiting for {stage}"
+            break
+        if why := explain(stage):
+            status, reason = VideoStatus.PENDING, f"waiting for {stage}: {why}"
             break
         reached, status, reason = stage, VideoStatus(record["status"]), record["reason"]
         if record["seconds"]:
@@ -190,8 +203,7 @@ def _derive_row(
         if status in BAD_STATUSES:
             reason = reason or "no reason recorded"
             break
-    facts = records.get("probe", {}).get(video.video, {})
-    inferred = records.get("infer", {}).get(video.video, {})
+    facts, inferred = records.get("probe", {}), records.get("infer", {})
     return {
         "video": video.video,
         "status": status,

@@ -10,16 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core import versions
 from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import StoreError, VideoError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS, VideoStatus
 from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.plan import keep_planned
+from pipeline_lib.steps.result_keys import probing_key
 
 _LOG = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ def _examine(path: str) -> Record:
     return {
         "status": VideoStatus.DONE,
         "reason": "",
-        "key": hash_settings(fingerprint, versions.PROBE),
+        "key": probing_key(fingerprint),
         "fingerprint": fingerprint,
         **asdict(facts),
     }
@@ -197,7 +196,7 @@ class ProbeRecord:
         now = measure_file(Path(planned["path"]))
         if now != (int(planned["bytes"]), int(planned["modified_ns"])):
             return None
-        known = row["key"] == hash_settings(row["fingerprint"], versions.PROBE)
+        known = row["key"] == probing_key(row["fingerprint"])
         if not known or row["status"] != VideoStatus.DONE:
             return None
         return {name: row[name] for name in PROBE_COLUMNS} | {"path": planned["path"]}

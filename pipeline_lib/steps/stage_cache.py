@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline_lib.core import versions
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.poses.read import read_pose_key
 from pipeline_lib.io.stage_cache import Basis, measure_basis, write_end
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps.result_keys import filtering_key, probing_key, tracking_key
 
 # Steps are imported where their stage is described: the probe does without most of them.
 
@@ -101,7 +100,7 @@ def _describe_probe(config: Config, results: Results, shard: str) -> _Stage:
         table=files.probe,
         read=(),
         kept=lambda row: [Path(row["path"])],
-        key=lambda row: hash_settings(row["fingerprint"], versions.PROBE),
+        key=lambda row: probing_key(row["fingerprint"]),
         records=(files.probe_record,),
     )
 
@@ -119,8 +118,6 @@ def _describe_infer(config: Config, results: Results, shard: str) -> _Stage:
 
 
 def _describe_track(config: Config, results: Results, shard: str) -> _Stage:
-    from pipeline_lib.steps.track.run import tracking_key  # noqa: PLC0415
-
     files, model = results.shard(shard), config.training.name
 
     def find_key(row: Row) -> str:
@@ -147,7 +144,7 @@ def _describe_filter(config: Config, results: Results, shard: str) -> _Stage:
 
     def find_key(row: Row) -> str:
         source = read_pose_key(locate(row["video"]))
-        return hash_settings(source or "", config.filtering, versions.FILTER)
+        return filtering_key(source or "", config.filtering)
 
     return _Stage(
         before=files.track(model) if config.individuals.max > 1 else files.infer(model),

@@ -6,6 +6,7 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import LEDGER_COLUMNS, PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.ledger import check_ledger, count_statuses, derive_ledger, write_ledger
+from pipeline_lib.steps.result_keys import filtering_key
 
 PROBED = {
     "status": "done",
@@ -83,7 +84,7 @@ def test_a_video_is_done_when_its_last_stage_is(tmp_path):
     run.plan(s0=["a"])
     run.stage("probe", a=probed(key="fingerprint"))
     run.stage("infer", a=done(10.0, key="inferred"))
-    run.stage("filter", a=done(2.0, key="filtered"))
+    run.stage("filter", a=done(2.0, key=filtering_key("inferred", run.config.filtering)))
     assert run.ledger()["a"]["status"] == "pending"
     assert run.ledger()["a"]["reason"] == "waiting for export"
     assert run.ledger()["a"]["stage"] == "filter"

@@ -209,6 +209,8 @@ def network_files():
 def wanted_files():
     """Return what a run is for, as far as the config goes."""
     files = [str(RESULTS.ledger), str(RESULTS.report), str(RESULTS.accepted)]
+    # Else Snakemake would not miss a key file between results that are there.
+    files += [str(path) for path in WANTED_KEYS]
     if SETTINGS.frames.extract:
         files += every_shard(shard_file("frames"))
     return files

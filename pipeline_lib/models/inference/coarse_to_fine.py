@@ -11,10 +11,9 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
-from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.kernels.windows import WindowShape, cut_window
-from pipeline_lib.models.card import read_card
+from pipeline_lib.models.card import check_locator
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.predictor import (
     Image,
@@ -27,10 +26,6 @@ from pipeline_lib.models.inference.top_down import TopDown
 
 # A batch is filled up with black frames: one whole frame must not cost as much as 32 of them.
 _FEW = 4
-
-# What else can be done for want of a locator.
-_UNWANTED = "set locating.enabled to false"
-_NO_WINDOWS = "set individuals.method to bottom-up and train again"
 
 
 @dataclass(frozen=True)
@@ -168,7 +163,7 @@ def load_pose_predictor(
         return _load_top_down(files, options, locating, network, assembly)
     if not locating.enabled:
         return network
-    _check_locator(files, _UNWANTED)
+    check_locator(files, top_down=False)
     locator = load_predictor(files.locator, options)
     theirs, ours = (one.card.skeleton.bodyparts for one in (locator, network))
     if theirs != ours:
@@ -189,7 +184,7 @@ def _load_top_down(
     network: PosePredictor,
     assembly: AssemblySettings | None,
 ) -> TopDown:
-    _check_locator(files, _NO_WINDOWS)
+    check_locator(files, top_down=True)
     # Every centre that is certain enough is an animal.
     centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1)
     locator = load_predictor(files.locator, options, centres)
@@ -200,27 +195,3 @@ def _load_top_down(
             "`make-targets --locator` and `train --locator` again"
         )
     return TopDown(locator, network, locating, assembly or AssemblySettings())
-
-
-def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
-    """Return the hash of what poses depend on besides the network itself; empty if nothing.
-
-    Raises
-    ------
-    ModelError
-        If the locator is wanted and missing.
-    """
-    top_down = read_card(files.card).window is not None
-    if not (locating.enabled or top_down):
-        return ""
-    _check_locator(files, _NO_WINDOWS if top_down else _UNWANTED)
-    card = read_card(files.locator.card)
-    return hash_settings(locating.what_matters(top_down=top_down), card.key, card.network_sha256)
-
-
-def _check_locator(files: ModelFiles, instead: str) -> None:
-    if not files.locator.card.exists():
-        raise ModelError(
-            f"{files.locator.folder}: no network that finds the animal; run `cohortpose "
-            f"make-targets --locator` and `cohortpose train --locator`, or {instead}"
-        )

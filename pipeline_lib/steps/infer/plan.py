@@ -11,10 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline_lib.core import versions
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import (
     MANIFEST_COLUMNS,
@@ -26,11 +24,10 @@ from pipeline_lib.io.poses.read import count_frames, read_pose_key
 from pipeline_lib.io.poses.segments import KeyLock, SegmentFolder
 from pipeline_lib.io.poses.write import copy_poses
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.models.card import read_card
-from pipeline_lib.models.inference.coarse_to_fine import locating_key
 from pipeline_lib.models.inference.predictor import RuntimeOptions
 from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads
+from pipeline_lib.steps.result_keys import network_key, pose_key
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +68,7 @@ def list_tasks(
     manifest = {
         row["video"]: row for row in read_table(results.shard(shard).manifest, MANIFEST_COLUMNS)
     }
-    settings_key = _hash_network(config, results)
+    network_hash = network_key(config, results)
     tasks = []
     for row in rows:
         if row["status"] != VideoStatus.DONE:
@@ -82,7 +79,7 @@ def list_tasks(
                 f"{results.shard(shard).probe}: video {video} has no frame count or is not in the "
                 "manifest; run probe again"
             )
-        key = hash_settings(row["fingerprint"], settings_key)
+        key = pose_key(row["fingerprint"], network_hash)
         tasks.append(
             VideoTask(
                 video=video,
@@ -101,22 +98,6 @@ def list_tasks(
             )
         )
     return tasks
-
-
-def _hash_network(config: Config, results: Results) -> str:
-    """Return the hash of all that a result depends on besides the video."""
-    files = results.model(config.training.name)
-    card = read_card(files.card)
-    top_down = card.window is not None
-    several = [config.assembly.what_matters(top_down=top_down)]
-    return hash_settings(
-        config.inference.what_matters(),
-        locating_key(files, config.locating),
-        card.key,
-        card.network_sha256,
-        versions.INFER,
-        *(several if card.animals > 1 or top_down else []),
-    )
 
 
 def divide_tasks(tasks: Iterable[VideoTask]) -> tuple[list[VideoTask], list[VideoTask]]:

@@ -12,7 +12,6 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
-from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL, TrackStatus
 from pipeline_lib.io.poses.read import read_pose_key, read_poses, read_times, require_pose_key
@@ -24,6 +23,7 @@ from pipeline_lib.kernels.tracking.track import Followed, TrackRules, cut_video,
 from pipeline_lib.kernels.tracking.tracks import arrange_poses, arrange_values
 from pipeline_lib.steps.outcomes import end_videos, record_poses
 from pipeline_lib.steps.plan import keep_planned
+from pipeline_lib.steps.result_keys import tracking_key
 
 
 def run_track(config: Config, results: Results, shard: str) -> None:
@@ -124,13 +124,6 @@ def track_file(
         for start, stop in segments:
             _write_tracks(writer, start, read_poses(source, start, stop), followed, len(names))
     return key
-
-
-def tracking_key(
-    source_key: str, individuals: IndividualSettings, settings: TrackingSettings
-) -> str:
-    """Return the hash of all that the tracks of one video depend on."""
-    return hash_settings(source_key, settings.what_matters(), individuals, versions.TRACK)
 
 
 def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str, ...]:

@@ -8,11 +8,9 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from pipeline_lib.core import versions
 from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import CohortposeError, VideoError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import (
     MANIFEST_COLUMNS,
@@ -29,7 +27,7 @@ from pipeline_lib.steps.filter import locate_unfiltered
 from pipeline_lib.steps.infer.plan import list_tasks
 from pipeline_lib.steps.plan import REMOVED
 from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
-from pipeline_lib.steps.track.run import tracking_key
+from pipeline_lib.steps.result_keys import filtering_key, tracking_key
 
 Row = dict[str, str]
 Difference = tuple["Problem", str]
@@ -270,7 +268,7 @@ class _ShardResults:
 
     def _filtered_key(self, video: str) -> str | None:
         source = read_pose_key(locate_unfiltered(self._config, self._results, video))
-        return source and hash_settings(source, self._config.filtering, versions.FILTER)
+        return source and filtering_key(source, self._config.filtering)
 
     def _exported_key(self, video: str) -> str | None:
         source = read_pose_key(self._exports.locate(video))

@@ -12,12 +12,11 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.models.card import ModelCard, format_card, read_card
+from pipeline_lib.models.card import ModelCard, format_card, locating_key, read_card
 from pipeline_lib.models.inference.coarse_to_fine import (
     CoarseToFine,
     LookCounts,
     load_pose_predictor,
-    locating_key,
 )
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.predictor import Predictor, RuntimeOptions, load_predictor

@@ -15,13 +15,13 @@ from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import write_labels
 from pipeline_lib.io.targets import TargetStore
-from pipeline_lib.models.card import format_card, read_card
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor, locating_key
+from pipeline_lib.models.card import format_card, locating_key, read_card
+from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions
 from pipeline_lib.models.inference.top_down import TopDown
 from pipeline_lib.steps.evaluate.run import run_evaluate
-from pipeline_lib.steps.infer.plan import _hash_network
 from pipeline_lib.steps.make_targets.run import run_make_targets
+from pipeline_lib.steps.result_keys import network_key
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.several import ANIMALS, draw_animals, draw_poses, label_animals
 from tests.models.synthetic import BODYPARTS, tiny_config
@@ -278,7 +278,7 @@ def test_the_config_says_it_by_the_network_that_it_trained(trained, tmp_path):
 
 def test_the_key_of_poses_is_of_what_they_depend_on(trained):
     def key(**sections):
-        return _hash_network(make_config(**sections), trained)
+        return network_key(make_config(**sections), trained)
 
     plain = key()
     changes = (

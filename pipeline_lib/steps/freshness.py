@@ -1,0 +1,129 @@
+"""Freshness: whether what a stage made of a video is what the present settings and files give.
+
+Results are known by their keys (`pipeline_lib.steps.result_keys`), stages by their key files
+(`pipeline_lib.steps.stage_keys`). Imports stay light, for `status`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline_lib.core.cohort import Video
+from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
+from pipeline_lib.core.tables import MANIFEST_COLUMNS
+from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps.result_keys import (
+    filtering_key,
+    network_key,
+    pose_key,
+    probing_key,
+    tracking_key,
+)
+from pipeline_lib.steps.stage_keys import find_stage_key
+
+Row = Mapping[str, str]
+
+_NETWORK_STAGES = (
+    "import-labels",
+    "make-targets",
+    "make-targets-locator",
+    "train",
+    "train-locator",
+)
+_CHANGED_FILE = "the file has changed, or the sheet names another one"
+_CHANGED_SETTINGS = "was made with other settings, another network or another version of the step"
+
+
+class Freshness:
+    """What the results of a cohort should be made from.
+
+    Parameters
+    ----------
+    config, results
+        The run. Results of a version that left no key files are judged by their keys alone.
+    """
+
+    def __init__(self, config: Config, results: Results) -> None:
+        self._config, self._results = config, results
+        self._outdated = [name for name in STAGES if self._is_outdated(name)]
+        self._network = self._find_network()
+        self._manifests: dict[str, dict[str, Row]] = {}
+
+    def explain(self, video: Video, shard: str, stage: str, records: Mapping[str, Row]) -> str:
+        """Return why the result of a stage must be made again; empty if it is fresh.
+
+        Parameters
+        ----------
+        video
+            The video, as the sheet has it.
+        shard
+            Its shard.
+        stage
+            One of `pipeline_lib.core.stages.VIDEO_STAGES`.
+        records
+            Its rows in the tables of the stages, by stage.
+        """
+        if stage == "probe":
+            return self._explain_probe(video, shard, records["probe"])
+        if stage == "infer":
+            missing = [name for name in self._outdated if name in _NETWORK_STAGES]
+            if missing:
+                return f"{missing[0]} has not run with the present settings and labels"
+        if stage in self._outdated:
+            return f"{stage} {_CHANGED_SETTINGS}"
+        found, expected = records[stage].get("key"), self._expect_key(stage, records)
+        if found and expected and found != expected:
+            return f"{stage} {_CHANGED_SETTINGS}"
+        return ""
+
+    def _explain_probe(self, video: Video, shard: str, record: Row) -> str:
+        planned = self._read_manifest(shard).get(video.video)
+        if planned is not None:
+            facts = (planned["bytes"], planned["modified_ns"])
+            same_path = Path(planned["path"]).absolute() == video.path.absolute()
+            if not same_path or facts != tuple(map(str, measure_file(video.path))):
+                return _CHANGED_FILE
+        key, fingerprint = record.get("key"), record.get("fingerprint")
+        if key and fingerprint and key != probing_key(fingerprint):
+            return f"probe {_CHANGED_SETTINGS}"
+        return ""
+
+    def _expect_key(self, stage: str, records: Mapping[str, Row]) -> str:
+        """Return the key that the result of a stage should have; empty where none can be told."""
+        config = self._config
+        match stage:
+            case "infer":
+                fingerprint = records["probe"].get("fingerprint")
+                return pose_key(fingerprint, self._network) if fingerprint and self._network else ""
+            case "track":
+                source = records["infer"].get("key")
+                return tracking_key(source, config.individuals, config.tracking) if source else ""
+            case "filter":
+                before = "track" if config.individuals.max > 1 else "infer"
+                source = records[before].get("key")
+                return filtering_key(source, config.filtering) if source else ""
+        return ""
+
+    def _is_outdated(self, name: str) -> bool:
+        """Tell whether a stage has run, but never with the present settings and files."""
+        if not STAGES[name].wanted(self._config):
+            return False
+        path = find_stage_key(self._config, self._results, name)
+        return path.parent.is_dir() and not path.exists()
+
+    def _find_network(self) -> str:
+        try:
+            return network_key(self._config, self._results)
+        except CohortposeError:
+            # No network: nothing can be said of the keys of poses.
+            return ""
+
+    def _read_manifest(self, shard: str) -> dict[str, Row]:
+        if shard not in self._manifests:
+            path = self._results.shard(shard).manifest
+            rows = read_table(path, MANIFEST_COLUMNS) if path.exists() else []
+            self._manifests[shard] = {row["video"]: row for row in rows}
+        return self._manifests[shard]

@@ -1,0 +1,57 @@
+"""Keys of the results of a video: hashes of all that each result depends on.
+
+A result belongs to its key, not to a video's name or to a time. The steps give these keys to what
+they make; `status`, `verify` and the cache of finished stages compare them.
+"""
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.settings.videos import FilteringSettings
+from pipeline_lib.models.card import locating_key, read_card
+
+
+def probing_key(fingerprint: str) -> str:
+    """Return the key of what is known of a video by its fingerprint."""
+    return hash_settings(fingerprint, versions.PROBE)
+
+
+def network_key(config: Config, results: Results) -> str:
+    """Return the hash of all that poses depend on besides the video.
+
+    Raises
+    ------
+    ModelError
+        If the network, or its locator, is missing.
+    """
+    files = results.model(config.training.name)
+    card = read_card(files.card)
+    top_down = card.window is not None
+    several = [config.assembly.what_matters(top_down=top_down)]
+    return hash_settings(
+        config.inference.what_matters(),
+        locating_key(files, config.locating),
+        card.key,
+        card.network_sha256,
+        versions.INFER,
+        *(several if card.animals > 1 or top_down else []),
+    )
+
+
+def pose_key(fingerprint: str, network: str) -> str:
+    """Return the key of the poses of a video, by its fingerprint and the `network_key`."""
+    return hash_settings(fingerprint, network)
+
+
+def tracking_key(
+    source_key: str, individuals: IndividualSettings, settings: TrackingSettings
+) -> str:
+    """Return the key of the tracks of poses with a key."""
+    return hash_settings(source_key, settings.what_matters(), individuals, versions.TRACK)
+
+
+def filtering_key(source_key: str, settings: FilteringSettings) -> str:
+    """Return the key of filtered poses, by the key of the poses that are filtered."""
+    return hash_settings(source_key, settings, versions.FILTER)
