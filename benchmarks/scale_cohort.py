@@ -38,6 +38,7 @@ from pipeline_lib.steps.plan import plan_shards
 from pipeline_lib.steps.probe import ProbeRecord
 from pipeline_lib.steps.report.page import write_report
 from pipeline_lib.steps.stage_cache import remember_end
+from pipeline_lib.steps.start_run import find_run_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "mouse-01"
@@ -133,8 +134,8 @@ def fill_store(cohort: Cohort, template: Cohort) -> None:
         config = cohort.config
         results = Results(Path(config.results))
         videos = read_cohort(Path(config.cohort))
-        publish_text(results.config, write_resolved_config(config))
-        for shard in plan_shards(videos, results, config.inference):
+        publish_text(find_run_settings(config, results), write_resolved_config(config))
+        for shard in plan_shards(videos, results, config.inference).shards:
             _fill_shard(config, results, shard, Results(source))
         # It summarises the poses of each video, once.
         write_report(config, results)
@@ -177,7 +178,7 @@ def _fill_shard(config: Config, results: Results, shard: str, source: Results) -
     model, files = config.training.name, results.shard(shard)
 
     def remember(verb: str) -> None:
-        remember_end(verb, results.config, config, results, shard)
+        remember_end(verb, find_run_settings(config, results), config, results, shard)
 
     manifest = read_table(files.manifest, MANIFEST_COLUMNS)
     (facts,) = read_table(source.shard("00001").probe, PROBE_COLUMNS)

@@ -23,7 +23,7 @@ from scale_cohort import (
 )
 
 from pipeline_lib.core.errors import CohortposeError
-from pipeline_lib.steps.ledger import read_plan
+from pipeline_lib.steps.plan import read_plan
 
 _KIBIBYTES_PER_MEGABYTE = 1000 / 1.024
 _RULE = re.compile(r"^(\w+) +(\d+)$", flags=re.MULTILINE)
@@ -156,7 +156,7 @@ def count_files(cohort: Cohort) -> float:
     """
     folders = (cohort.results.root, cohort.folder / ".snakemake")
     files = sum(len(names) for folder in folders for _, _, names in os.walk(folder))
-    return files / len(read_plan(cohort.results.plan))
+    return files / len(read_plan(cohort.results).homes)
 
 
 def _plan(cohort: Cohort) -> list[str]:

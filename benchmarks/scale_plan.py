@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from pipeline_lib.core.layout import Results
-from pipeline_lib.steps.plan import plan_shards
+from pipeline_lib.steps.plan import make_plan
 from pipeline_lib.steps.preflight import check_run
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     os.chdir(sys.argv[1])
     values = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     config, videos = check_run(values)
-    plan_shards(videos, Results(Path(config.results)), config.inference)
+    make_plan(videos, Results(Path(config.results)), config.inference)
 
 
 if __name__ == "__main__":

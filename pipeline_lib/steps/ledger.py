@@ -13,13 +13,13 @@ from pipeline_lib.core.layout import Results, ShardFiles
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
-    PLAN_COLUMNS,
     PROBE_COLUMNS,
     STAGE_COLUMNS,
     VideoStatus,
 )
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.freshness import Freshness
+from pipeline_lib.steps.plan import read_plan
 
 BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)
 
@@ -82,7 +82,7 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
         If the plan or a stage table lacks a column or holds an unknown status.
     """
     videos = read_cohort(Path(config.cohort))
-    shards = read_plan(results.plan)
+    shards = read_plan(results).homes if results.plan.exists() else {}
     wanted = wanted_stages(config)
     records = {
         shard: _read_shard(results.shard(shard), config.training.name, wanted)
@@ -140,13 +140,6 @@ def ledger_columns(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
 def metadata_columns(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
     """Return the columns that come from the user's sheet."""
     return ledger_columns(rows)[len(LEDGER_COLUMNS) :]
-
-
-def read_plan(path: Path) -> dict[str, str]:
-    """Return the shard of each planned video; of several rows the last holds (append-only)."""
-    if not path.exists():
-        return {}
-    return {row["video"]: row["shard"] for row in read_table(path, PLAN_COLUMNS)}
 
 
 def count_statuses(rows: Iterable[LedgerRow]) -> dict[VideoStatus, int]:

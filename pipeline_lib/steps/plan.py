@@ -13,7 +13,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_lib.core.cohort import Video
@@ -43,19 +43,35 @@ class Plan:
     rows
         Rows of ``plan.tsv``: video, shard, state; of several rows of a video the last one holds.
     manifests
-        Rows of the manifest of each shard with at least one video of the cohort, in order.
+        Rows of the manifest of each shard with at least one video of the cohort, in order; empty
+        for a plan that was read.
     new_videos
         Number of videos that no plan had.
     """
 
     rows: tuple[Row, ...]
-    manifests: Mapping[str, tuple[Row, ...]]
+    manifests: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
     new_videos: int = 0
 
     @property
     def shards(self) -> tuple[str, ...]:
         """Shards with at least one video of the cohort, in order."""
-        return tuple(self.manifests)
+        return tuple(dict.fromkeys(row["shard"] for row in self.rows if row["state"] == ACTIVE))
+
+    @property
+    def all_shards(self) -> tuple[str, ...]:
+        """Every shard there has been, in order."""
+        return tuple(dict.fromkeys(row["shard"] for row in self.rows))
+
+    @property
+    def homes(self) -> dict[str, str]:
+        """The shard of each video that was ever planned."""
+        return {row["video"]: row["shard"] for row in self.rows}
+
+    def list_removed(self, shard: str) -> frozenset[str]:
+        """Return the videos that have left a shard: nobody vouches for their results."""
+        states = {row["video"]: row["state"] for row in self.rows if row["shard"] == shard}
+        return frozenset(video for video, state in states.items() if state == REMOVED)
 
     def hash_manifest(self, shard: str) -> str:
         """Return the hash of a manifest: it changes when one of the shard's files does."""
@@ -91,7 +107,7 @@ def make_plan(videos: tuple[Video, ...], results: Results, settings: InferenceSe
         If an earlier plan or manifest is damaged.
     """
     present = {video.video: video for video in videos}
-    earlier = _read_rows(results.plan, PLAN_COLUMNS) if results.plan.exists() else ()
+    earlier = read_plan(results).rows if results.plan.exists() else ()
     places = [(row["video"], row["shard"]) for row in earlier]
     # Of several places of a video the last one holds.
     home = dict(places)
@@ -156,23 +172,7 @@ def read_plan(results: Results) -> Plan:
     StoreError
         If nothing was planned.
     """
-    manifests = {
-        shard: _read_rows(results.shard(shard).manifest, MANIFEST_COLUMNS)
-        for shard in read_shards(results)
-    }
-    return Plan(_read_rows(results.plan, PLAN_COLUMNS), manifests)
-
-
-def read_shards(results: Results) -> tuple[str, ...]:
-    """Return the shards with at least one video of the cohort, as they were planned.
-
-    Raises
-    ------
-    StoreError
-        If nothing was planned.
-    """
-    rows = read_table(results.plan, PLAN_COLUMNS)
-    return tuple(dict.fromkeys(row["shard"] for row in rows if row["state"] == ACTIVE))
+    return Plan(_read_rows(results.plan, PLAN_COLUMNS))
 
 
 def keep_planned(rows: list[Row], results: Results, shard: str) -> list[Row]:
@@ -189,11 +189,7 @@ def keep_planned(rows: list[Row], results: Results, shard: str) -> list[Row]:
     """
     if not results.plan.exists():
         return rows
-    removed = {
-        row["video"]
-        for row in read_table(results.plan, PLAN_COLUMNS)
-        if row["shard"] == shard and row["state"] == REMOVED
-    }
+    removed = read_plan(results).list_removed(shard)
     return [row for row in rows if row["video"] not in removed]
 
 

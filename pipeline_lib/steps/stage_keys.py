@@ -46,6 +46,12 @@ def find_claimed_key(config: Config, results: Results, name: str) -> Path:
     return next(iter(list_other_keys(path)), path)
 
 
+def find_claimed_manifest(results: Results, shard: str) -> Path:
+    """Return the key file that the manifest of a shard has."""
+    path = results.shard(shard).manifest_key("none")
+    return next(iter(list_other_keys(path)), path)
+
+
 def claim_stage(config: Config, results: Results, name: str) -> None:
     """Record that results of a stage are about to be made from the present settings."""
     claim_key(find_stage_key(config, results, name))

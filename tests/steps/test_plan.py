@@ -15,7 +15,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.steps.plan import keep_planned, plan_shards, read_shards
+from pipeline_lib.steps.plan import keep_planned, plan_shards, read_plan
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_shards_are_full_and_in_the_order_of_the_sheet(results, films):
     videos = films("e", "d", "c", "b", "a")
     assert plan_shards(videos, results, two_per_shard()).shards == ("00001", "00002", "00003")
     assert members(results) == {"00001": ["e", "d"], "00002": ["c", "b"], "00003": ["a"]}
-    assert read_shards(results) == ("00001", "00002", "00003")
+    assert read_plan(results).shards == ("00001", "00002", "00003")
     assert set(states(results).values()) == {"active"}
 
 
@@ -125,7 +125,7 @@ def test_a_removed_video_leaves_a_tombstone(results, films, tmp_path):
 def test_a_shard_without_videos_is_no_work(results, films):
     plan_shards(films("a", "b", "c"), results, two_per_shard())
     assert plan_shards(films("c"), results, two_per_shard()).shards == ("00002",)
-    assert read_shards(results) == ("00002",)
+    assert read_plan(results).shards == ("00002",)
     # Its number is not given to others.
     assert plan_shards(films("c", "d"), results, two_per_shard()).shards == ("00002", "00003")
 
@@ -205,7 +205,7 @@ def test_a_missing_file_is_planned_for_the_probe_to_report(results, tmp_path):
 
 def test_nothing_planned(results):
     with pytest.raises(StoreError, match=r"plan\.tsv: no such file"):
-        read_shards(results)
+        read_plan(results)
 
 
 def test_no_permission_says_what_to_do(results, films, monkeypatch):
@@ -267,7 +267,7 @@ def test_through_any_history_a_video_stays_in_its_shard(tmp_path_factory, histor
         ]
         assert sorted(found) == sorted(names)
         assert max(map(len, manifests.values())) <= 2
-        assert read_shards(results) == shards
+        assert read_plan(results).shards == shards
         seen = planned
 
 

@@ -3,9 +3,7 @@
 import pytest
 import yaml
 
-from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
-from pipeline_lib.steps.plan import read_shards
 from tests.workflow.running import REPOSITORY, identify
 from tests.workflow.test_whole_run import ALL_JOBS
 
@@ -26,8 +24,6 @@ def test_every_verb_has_its_rule(finished):
         "postprocess",
         "report",
         "status",
-        "demo",
-        "init",
     }
     assert rules - set(listed.output.split()) == set()
 
@@ -65,30 +61,7 @@ def test_another_results_folder_on_the_command_line(again):
     assert planned.code == 0, planned.output
     assert planned.jobs == ALL_JOBS
     assert identify(again.results.root) == before
-    assert read_shards(Results(again.folder / "elsewhere")) == ("00001",)
-
-
-def test_init_and_demo_by_name(again, monkeypatch):
-    """The demo takes long to render: another program of its name notes how it was called."""
-    ended = again.snakemake("init")
-    assert ended.code == 0, ended.output
-    config = read_config(again.folder / "init" / "config.yaml")
-    (labels,) = config.labels
-    assert (again.folder / "init" / labels.path).resolve() == again.folder / "project"
-    sheet = (again.folder / "init" / config.cohort).read_text().splitlines()
-    assert sheet[0] == "video\tpath"
-    assert len(sheet) == 1 + 2
-
-    programs = again.folder / "programs"
-    programs.mkdir()
-    program = programs / "cohortpose"
-    program.write_text('#!/bin/sh\necho "called: $@"\ntouch demo/cohort.tsv demo/config.yaml\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(programs), prepend=":")
-    ended = again.snakemake("demo")
-    assert ended.code == 0, ended.output
-    assert "called: demo demo\n" in ended.output
-    assert ended.jobs == {"demo"}
+    assert not (again.folder / "elsewhere").exists()
 
 
 def test_the_default_config_is_a_run():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.io.poses.read import read_poses
-from pipeline_lib.steps.plan import read_shards
+from pipeline_lib.steps.plan import read_plan
 from tests.video_corpus import write_audio
 from tests.workflow.running import PROJECT, identify, read_tsv
 
@@ -153,7 +153,7 @@ def test_a_cohort_that_changes(again, media, tmp_path):
     plan = {row["video"]: (row["shard"], row["state"]) for row in read_tsv(again.results.plan)}
     assert plan["mouse-02"] == ("00001", "removed")
     assert plan["mouse-03"] == ("00002", "active")
-    assert read_shards(again.results) == ("00001", "00002")
+    assert read_plan(again.results).shards == ("00001", "00002")
     # Its poses are kept: removing a row of a table is no order to destroy data.
     assert read_poses(again.results.poses("pose", "mouse-02")).position.shape[0] == 24
     assert again.snakemake("--dry-run").jobs == set()

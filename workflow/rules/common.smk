@@ -17,6 +17,7 @@ from pipeline_lib.steps.provenance.run import complete_provenance
 from pipeline_lib.steps.srun_launcher import ask_for_tasks, write_launcher
 from pipeline_lib.steps.stage_keys import (
     find_claimed_key,
+    find_claimed_manifest,
     find_stage_key,
     list_outdated_keys,
     list_wanted_keys,
@@ -174,8 +175,10 @@ def key_file(stage):
 
 def manifest_key(wildcards):
     """Return the file named by the hash of a shard's manifest."""
-    shard = RESULTS.shard(wildcards.shard)
-    return str(shard.manifest_key(PLAN.hash_manifest(wildcards.shard)))
+    shard = wildcards.shard
+    if workflow.is_main_process:
+        return str(RESULTS.shard(shard).manifest_key(PLAN.hash_manifest(shard)))
+    return str(find_claimed_manifest(RESULTS, shard))
 
 
 def list_settings(*stages):

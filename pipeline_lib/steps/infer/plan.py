@@ -16,7 +16,6 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import (
     MANIFEST_COLUMNS,
-    PLAN_COLUMNS,
     PROBE_COLUMNS,
     VideoStatus,
 )
@@ -27,6 +26,7 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.inference.predictor import RuntimeOptions
 from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads
+from pipeline_lib.steps.plan import read_plan
 from pipeline_lib.steps.result_keys import network_key, pose_key
 
 logger = logging.getLogger(__name__)
@@ -174,8 +174,7 @@ def _find_twins(results: Results, fingerprints: set[str]) -> dict[str, list[str]
     twins: dict[str, list[str]] = defaultdict(list)
     if not results.plan.exists():
         return twins
-    shards = dict.fromkeys(row["shard"] for row in read_table(results.plan, PLAN_COLUMNS))
-    for shard in shards:
+    for shard in read_plan(results).all_shards:
         path = results.shard(shard).probe
         for row in read_table(path, PROBE_COLUMNS) if path.exists() else ():
             if row["fingerprint"] in fingerprints:

@@ -7,7 +7,8 @@ from pathlib import Path
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import STAGE_COLUMNS
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.steps.ledger import LedgerRow, read_plan
+from pipeline_lib.steps.ledger import LedgerRow
+from pipeline_lib.steps.plan import read_plan
 
 _FIGURES = ("seconds", "frames", "decode_share", "network_share", "wait_share")
 
@@ -52,7 +53,7 @@ def read_work(results: Results, model: str) -> dict[str, InferenceWork]:
     StoreError
         If the plan or a table of the inference lacks a column.
     """
-    shards = read_plan(results.plan)
+    shards = read_plan(results).homes if results.plan.exists() else {}
     known = {}
     for shard in dict.fromkeys(shards.values()):
         for row in _read_shard(results.shard(shard).infer(model)):

@@ -17,15 +17,14 @@ from rich.text import Text
 from pipeline_lib.core.errors import CohortposeError, ModelError, StoreError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.tables import PLAN_COLUMNS
 from pipeline_lib.io.checksums import hash_path
-from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
+from pipeline_lib.steps.plan import read_plan
 from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
 from pipeline_lib.steps.provenance.run import hash_inputs, list_outputs, read_provenance
 from pipeline_lib.steps.train import training_key
-from pipeline_lib.steps.verify.shard import Finding, Problem, read_plan, verify_shard
+from pipeline_lib.steps.verify.shard import Finding, Problem, list_planned_shards, verify_shard
 
 __all__ = ["Finding", "Problem", "Verification", "verify_results"]
 
@@ -80,7 +79,7 @@ def verify_results(config: Config, results: Results, *, quick: bool = False) -> 
         *_verify_networks(config, results, record, checked),
         *_verify_outputs(config, results, checked, quick=quick),
     ]
-    for shard in read_plan(results):
+    for shard in list_planned_shards(results):
         findings += verify_shard(config, results, shard, checked, quick=quick)
     findings += _find_strangers(config, results)
     return Verification(
@@ -178,7 +177,7 @@ def _verify_outputs(
 def _find_strangers(config: Config, results: Results) -> Iterator[Finding]:
     """Find results of videos that no plan knows."""
     model = config.training.name
-    videos = {row["video"] for row in read_table(results.plan, PLAN_COLUMNS)}
+    videos = set(read_plan(results).homes)
     places: dict[str, Callable[[str], Path]] = {
         "poses": partial(results.poses, model),
         "tracked": partial(results.tracked, model),

@@ -14,7 +14,6 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import (
     MANIFEST_COLUMNS,
-    PLAN_COLUMNS,
     PROBE_COLUMNS,
     STAGE_COLUMNS,
     VideoStatus,
@@ -25,7 +24,7 @@ from pipeline_lib.io.video.reader import fingerprint_file
 from pipeline_lib.steps.export.sources import ExportSources
 from pipeline_lib.steps.filter import locate_unfiltered
 from pipeline_lib.steps.infer.plan import list_tasks
-from pipeline_lib.steps.plan import REMOVED
+from pipeline_lib.steps.plan import read_plan
 from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
 from pipeline_lib.steps.result_keys import filtering_key, tracking_key
 
@@ -88,7 +87,7 @@ class PlannedShard:
         return [row for row in rows if row["video"] not in self.removed]
 
 
-def read_plan(results: Results) -> list[PlannedShard]:
+def list_planned_shards(results: Results) -> list[PlannedShard]:
     """Return the shards in the order of the plan.
 
     Raises
@@ -96,12 +95,8 @@ def read_plan(results: Results) -> list[PlannedShard]:
     StoreError
         If nothing was planned.
     """
-    removed: dict[str, set[str]] = {}
-    for row in read_table(results.plan, PLAN_COLUMNS):
-        shard = removed.setdefault(row["shard"], set())
-        # Of several rows the last one holds.
-        (shard.add if row["state"] == REMOVED else shard.discard)(row["video"])
-    return [PlannedShard(name, frozenset(videos)) for name, videos in removed.items()]
+    plan = read_plan(results)
+    return [PlannedShard(name, plan.list_removed(name)) for name in plan.all_shards]
 
 
 def verify_shard(
