@@ -132,14 +132,22 @@ def _read_bodyparts(table: Path) -> set[str]:
 
 
 def _check_results(config: Config) -> list[str]:
-    """Find a results folder that Snakemake cannot name; only these paths are its own."""
-    if set(config.results).isdisjoint("{}"):
-        return []
-    problem = (
-        f"`results`: {config.results!r} has a brace, which Snakemake takes for a wildcard: choose "
-        "a folder without { and }, for example one relative to the working directory"
-    )
-    return [problem]
+    """Find a results folder that cannot be written, or that Snakemake cannot name."""
+    root = Path(config.results)
+    problems = []
+    if not set(config.results).isdisjoint("{}"):
+        problems.append(
+            f"`results`: {config.results!r} has a brace, which Snakemake takes for a wildcard: "
+            "choose a folder without { and }, for example one relative to the working directory"
+        )
+    there = next(path for path in (root, *root.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "no permission" if there.is_dir() else "not a folder"
+        problems.append(
+            f"`results`: cannot write {there} ({reason}); set `results` to a folder you may write, "
+            "or ask its owner"
+        )
+    return problems
 
 
 def _check_files(config: Config) -> list[str]:

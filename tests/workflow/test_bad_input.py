@@ -54,8 +54,8 @@ def test_a_results_folder_that_cannot_be_written(new):
     new.results.root.write_text("mine")
     ended = new.snakemake()
     assert ended.code != 0
-    assert "`results`: cannot write results/shards (Not a directory)" in ended.output
-    assert "set `results` in the config to a folder you may write" in ended.output
+    assert "`results`: cannot write results (not a folder)" in ended.output
+    assert "set `results` to a folder you may write" in ended.output
     assert "Traceback" not in ended.output
     assert ended.jobs == set()
     assert new.results.root.read_text() == "mine"

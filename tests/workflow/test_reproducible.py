@@ -79,7 +79,7 @@ def read_bytes(folder, pattern):
 
 def test_the_module_runs_within_the_outer_workflow(finished, outer):
     jobs = {f"cohortpose_{job}" for job in finished.first.jobs}
-    assert outer.first.jobs == jobs | {"count_videos"}
+    assert outer.first.jobs == jobs | {"count_videos", "cohortpose_record_keys"}
     assert (outer.folder / "videos.txt").read_text().strip() == "3"
     assert (outer.folder / "outer-started").exists()
     again = start(outer)

@@ -1,17 +1,16 @@
 # What the results of each stage are made from.
 
-if NEW_KEYS:
 
-    rule record_keys:
-        output:
-            touch(NEW_KEYS),
-        log:
-            f"{LOGS}/record-keys.log",
-        localrule: True
-        conda:
-            "../envs/cohortpose.yaml"
-        # A stage has one key file: those of other settings go.
-        params:
-            outdated=lambda wildcards: OUTDATED_KEYS,
-        shell:
-            "rm -f {params.outdated:q} 2> {log:q}"
+rule record_keys:
+    output:
+        touch(NEW_KEYS),
+    log:
+        f"{LOGS}/record-keys.log",
+    localrule: True
+    conda:
+        "../envs/cohortpose.yaml"
+    # A stage has one key file: those of other settings go.
+    params:
+        outdated=lambda wildcards: OUTDATED_KEYS,
+    shell:
+        "rm -f {params.outdated:q} 2> {log:q}"
