@@ -1,9 +1,11 @@
 """How a training over several nodes is started: as one task for each device, by ``srun``."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.settings.base import refuse_unprintable
 from pipeline_lib.core.settings.network import TrainingSettings
 
 # One process that dies takes the others with it, which would wait for it for ever.
@@ -47,6 +49,11 @@ def write_launcher(resources: Mapping[str, Any], threads: int) -> str:
         Of the job: those of `ask_for_tasks`, or of a user who sets them.
     threads
         Cores of each task.
+
+    Raises
+    ------
+    ConfigError
+        If the program is not one line.
     """
     program = resources.get("mpi")
     if not program:
@@ -54,4 +61,13 @@ def write_launcher(resources: Mapping[str, Any], threads: int) -> str:
     nodes = int(resources.get("nodes") or 1)
     tasks = int(resources.get("tasks_per_node") or -(-int(resources["tasks"]) // nodes))
     per_task = f"--ntasks-per-node={tasks} --cpus-per-task={threads}"
-    return f"{program} {_OPTIONS} --nodes={nodes} {per_task} "
+    return f"{_quote_words(str(program))} {_OPTIONS} --nodes={nodes} {per_task} "
+
+
+def _quote_words(program: str) -> str:
+    """Return a program with its options as the shell takes them for words, nothing else."""
+    try:
+        words = shlex.split(refuse_unprintable(program))
+    except ValueError as error:
+        raise ConfigError("resources", [f"`mpi`: {error}; expected e.g. srun"]) from None
+    return shlex.join(words)

@@ -1,7 +1,8 @@
 """What all settings have in common."""
 
 import os
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -26,3 +27,36 @@ def check_region(crop: tuple[int, int, int, int] | None) -> None:
         x1, x2, y1, y2 = crop
         if min(x1, y1) < 0 or x1 >= x2 or y1 >= y2:
             raise ValueError(f"crop {list(crop)} must be x1 < x2, y1 < y2, none negative")
+
+
+def refuse_unprintable(values: Any) -> Any:  # noqa: ANN401 - what YAML may hold
+    """Return settings unchanged whose texts are all of one line.
+
+    Raises
+    ------
+    ValueError
+        If a value, a key or an item, however deep, has a line break or another character that is
+        not printable: what becomes a line of a script must not become two.
+    """
+    for where, text in _list_texts(values, ""):
+        if not text.isprintable():
+            raise ValueError(
+                f"{f'`{where}`' if where else 'a key'} must be one line of printable characters, "
+                f"found {text!r}"
+            )
+    return values
+
+
+def _list_texts(values: Any, where: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401
+    """Yield every text in nested values with the key that leads to it; a key itself with none."""
+    if isinstance(values, str):
+        yield where, values
+    elif isinstance(values, bytes | bytearray):
+        yield where, values.decode("latin-1")
+    elif isinstance(values, Mapping):
+        for key, value in values.items():
+            yield "", str(key)
+            yield from _list_texts(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(values, list | tuple | set | frozenset):
+        for number, value in enumerate(values):
+            yield from _list_texts(value, f"{where}[{number}]")

@@ -1,18 +1,26 @@
 """Settings of what becomes of every video: poses, trajectories, files, report."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline_lib.core.settings.base import (
     Fraction,
     Name,
+    PathText,
     PositiveFloat,
     PositiveInt,
     Seed,
     Settings,
     check_region,
+    refuse_unprintable,
 )
+
+_ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+
+# What becomes a word of a batch script, without quotes.
+_Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$")]
 
 
 class ClusterJobSettings(Settings):
@@ -25,12 +33,49 @@ class ClusterJobSettings(Settings):
         480, description="Time limit of a job; its worker leaves before, another one comes."
     )
     gpus: Annotated[int, Field(ge=0)] = Field(0, description="GPUs of a job.")
-    partition: str | None = Field(None, description="Partition; null: the site's default.")
-    account: str | None = Field(None, description="Account; null: the user's default.")
-    interface: str | None = Field(
+    partition: _Word | None = Field(None, description="Partition; null: the site's default.")
+    account: _Word | None = Field(None, description="Account; null: the user's default.")
+    interface: _Word | None = Field(
         None, description="Network between the nodes, e.g. `ib0`; null: Dask's choice."
     )
-    directives: tuple[str, ...] = Field((), description="More options of `sbatch`.")
+    directives: tuple[Annotated[str, Field(pattern="^-")], ...] = Field(
+        (), description="More options of `sbatch`, one each, e.g. `--qos=long`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_lines(cls, values: Any) -> Any:  # noqa: ANN401 - what YAML may hold
+        return refuse_unprintable(values)
+
+
+class ClusterSecuritySettings(Settings):
+    """Credentials for a Dask scheduler that you started, where `cluster` is its address."""
+
+    ca_file: PathText | None = Field(
+        None,
+        description="Certificate (PEM) of the authority that signed those of scheduler and "
+        "workers, made for this cluster; null: Dask's own setting.",
+    )
+    cert: PathText | None = Field(
+        None, description="Certificate (PEM) that the client shows; null: Dask's own setting."
+    )
+    key: PathText | None = Field(
+        None, description="Its private key (PEM), which others must not read; null: in `cert`."
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Take a `tcp://` address, where anybody who reaches a port can run code as the "
+        "owner of the workers: only on a network that is yours alone.",
+    )
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        given = [name for name in ("ca_file", "cert", "key") if getattr(self, name) is not None]
+        if given and (self.ca_file is None or self.cert is None):
+            raise ValueError(f"needs `ca_file` and `cert`, found {' and '.join(given)} alone")
+        if given and self.insecure:
+            raise ValueError("takes either `insecure` or the files of credentials")
+        return self
 
 
 class InferenceSettings(Settings):
@@ -61,9 +106,16 @@ class InferenceSettings(Settings):
     cluster: str = Field(
         "local",
         description="`local`; `dask-cuda` (a worker per GPU of this node, needs that package); "
-        "`slurm` (a worker per job, needs dask-jobqueue); or the address of a Dask scheduler.",
+        "`slurm` (a worker per job, needs dask-jobqueue); or the address of a Dask scheduler, "
+        "`tls://host:port`, with `cluster_security`.",
     )
     cluster_jobs: ClusterJobSettings = ClusterJobSettings()
+    cluster_security: ClusterSecuritySettings = ClusterSecuritySettings()
+    dashboard: bool | Annotated[int, Field(ge=1, le=65535)] = Field(
+        default=False,
+        description="Dask's dashboard, for this node alone: true (any free port) or a port. Other "
+        "users of the node can look at it.",
+    )
     workers: PositiveInt | None = Field(
         None, description="Local Dask workers; null: one per GPU, else one per core."
     )
@@ -86,6 +138,33 @@ class InferenceSettings(Settings):
     max_failed_fraction: Fraction = Field(
         0.5, description="The run fails when a larger share of the videos ended badly."
     )
+
+    @field_validator("cluster")
+    @classmethod
+    def _check_kind(cls, cluster: str) -> str:
+        if cluster not in ("local", "dask-cuda", "slurm") and not _ADDRESS.fullmatch(cluster):
+            raise ValueError("expected `local`, `dask-cuda`, `slurm` or `tls://host:port`")
+        return cluster
+
+    @model_validator(mode="after")
+    def _check_cluster(self) -> Self:
+        security = self.cluster_security
+        if self.cluster.startswith("tcp://") and not security.insecure:
+            raise ValueError(
+                f"`cluster` {self.cluster}: anybody who reaches the ports of such a cluster can "
+                "run code as the owner of its workers; start scheduler and workers with "
+                "--tls-ca-file, --tls-cert and --tls-key, then set `cluster` to tls://... and "
+                "`cluster_security` to `ca_file`, `cert` and `key` (or, on a network that is "
+                "yours alone, `cluster_security: {insecure: true}`)"
+            )
+        if self.cluster.startswith("tls://") and security.insecure:
+            raise ValueError("`cluster_security.insecure` is for `cluster` tcp://..., found tls://")
+        if "://" not in self.cluster and security != ClusterSecuritySettings():
+            raise ValueError(
+                f"`cluster_security` is for `cluster` tls://...; `{self.cluster}` makes its own "
+                "credentials for each run"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_crop(self) -> Self:

@@ -1,21 +1,27 @@
-"""The Dask cluster that infers: which kind, and where its workers are."""
+"""The Dask cluster that infers: which kind, where its workers are, and who may talk to them."""
 
 import importlib
 import logging
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import dask
 import distributed
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Nanny, Security
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.models.inference.predictor import count_gpus
+from pipeline_lib.steps.infer.closed_servers import ClosedWorker, close_scheduler
+from pipeline_lib.steps.infer.credentials import create_security, read_security, share_security
 from pipeline_lib.steps.infer.workers import count_decoders, count_workers, uses_gpus
 
 logger = logging.getLogger(__name__)
@@ -36,8 +42,13 @@ _SECONDS_FOR_WORKERS = 24 * 3600
 
 
 @contextmanager
-def connect_workers(settings: InferenceSettings, segments: int) -> Iterator[Client]:
+def connect_workers(
+    settings: InferenceSettings, segments: int, shared: Path = Path()
+) -> Iterator[Client]:
     """Yield a client of the Dask cluster that the settings name, with at least one worker.
+
+    Every link of a cluster that is started here is encrypted, and both of its ends show the
+    credentials of this run.
 
     Parameters
     ----------
@@ -45,26 +56,34 @@ def connect_workers(settings: InferenceSettings, segments: int) -> Iterator[Clie
         ``cluster`` names the kind, or the address of a scheduler.
     segments
         Number of segments to infer: more workers would be idle.
+    shared
+        Folder that all nodes see; workers in jobs find their credentials in it.
 
     Raises
     ------
     ConfigError
-        If the kind of cluster needs a package that is not there.
+        If the kind of cluster needs a package that is not there, or if the credentials for the
+        scheduler at an address cannot be read.
+    StoreError
+        If others could read the credentials of the workers.
     """
     openers = {"local": _open_local, "slurm": _open_slurm, "dask-cuda": _open_cuda}
     opener = openers.get(settings.cluster)
     if opener is None:
-        with Client(settings.cluster, timeout="60s") as client:
-            logger.info("%s; dashboard at %s", settings.cluster, client.dashboard_link)
+        security = read_security(settings.cluster_security)
+        with Client(settings.cluster, timeout="60s", security=security) as client:
             client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
             yield client
         return
-    with (
-        dask.config.set(_DASK_SETTINGS),
-        opener(settings, segments) as cluster,
-        Client(cluster) as client,
-    ):
-        logger.info("dashboard at %s", cluster.dashboard_link)
+    with ExitStack() as stack:
+        security = create_security()
+        if settings.cluster == "slurm":
+            security = stack.enter_context(share_security(security, shared))
+        stack.enter_context(dask.config.set(_DASK_SETTINGS))
+        cluster = stack.enter_context(opener(settings, segments, security))
+        client = stack.enter_context(Client(cluster, security=security))
+        if settings.dashboard:
+            logger.info("dashboard at %s", cluster.dashboard_link)
         client.register_plugin(_DeafToInterrupts())
         if settings.cluster == "local" and uses_gpus(settings):
             client.register_plugin(_OwnGpu(count_gpus()))
@@ -72,35 +91,45 @@ def connect_workers(settings: InferenceSettings, segments: int) -> Iterator[Clie
         yield client
 
 
-def _open_local(settings: InferenceSettings, segments: int) -> LocalCluster:
+def _open_local(settings: InferenceSettings, segments: int, security: Security) -> LocalCluster:
     workers = max(1, min(count_workers(settings), segments))
     logger.info("%d local workers", workers)
-    return LocalCluster(
+    return _choose_scheduler(LocalCluster, settings)(
         n_workers=workers,
         threads_per_worker=count_decoders(settings),
         processes=True,
-        dashboard_address=":0",
+        worker_class=partial(Nanny, worker_class=ClosedWorker),
         memory_limit=_limit_memory(settings),
-        silence_logs=logging.ERROR,
+        **_keep_to_this_node(settings, security),
     )
 
 
-def _open_cuda(settings: InferenceSettings, segments: int) -> Any:  # noqa: ANN401 - dask-cuda's
+def _open_cuda(settings: InferenceSettings, segments: int, security: Security) -> Any:  # noqa: ANN401 - dask-cuda's
     """Start a worker per GPU of this node, each with the memory and the cores next to it."""
     package = _import("dask_cuda", "dask-cuda", settings)
-    return package.LocalCUDACluster(
+    return _choose_scheduler(package.LocalCUDACluster, settings)(
         n_workers=max(1, min(count_workers(settings), segments)),
         threads_per_worker=count_decoders(settings),
-        dashboard_address=":0",
+        # Which dask-cuda gives to a nanny.
+        worker_class=ClosedWorker,
         memory_limit=_limit_memory(settings),
-        silence_logs=logging.ERROR,
+        **_keep_to_this_node(settings, security),
     )
 
 
-def _open_slurm(settings: InferenceSettings, segments: int) -> Any:  # noqa: ANN401 - jobqueue's
+def _open_slurm(settings: InferenceSettings, segments: int, security: Security) -> Any:  # noqa: ANN401 - jobqueue's
     """Ask SLURM for jobs with a worker each, as many as there is work for."""
     package = _import("dask_jobqueue", "dask-jobqueue", settings)
-    cluster = package.SLURMCluster(**describe_jobs(settings))
+    kind = _choose_scheduler(package.SLURMCluster, settings)
+
+    class Job(package.slurm.SLURMJob):  # type: ignore[misc, name-defined]
+        """A job whose script has the files of the credentials as we quote them."""
+
+        def __init__(self, *arguments: Any, security: Any = None, **more: Any) -> None:  # noqa: ANN401
+            del security
+            super().__init__(*arguments, **more)
+
+    cluster = kind(job_cls=Job, **describe_jobs(settings, security))
     number = max(1, min(settings.cluster_jobs.number, segments))
     # Not `scale`, which would not replace a job that has come to its end.
     cluster.adapt(minimum_jobs=number, maximum_jobs=number)
@@ -108,11 +137,37 @@ def _open_slurm(settings: InferenceSettings, segments: int) -> Any:  # noqa: ANN
     return cluster
 
 
-def describe_jobs(settings: InferenceSettings) -> dict[str, Any]:
-    """Return what dask-jobqueue's ``SLURMCluster`` is told."""
+def describe_jobs(settings: InferenceSettings, security: Security) -> dict[str, Any]:
+    """Return what dask-jobqueue's ``SLURMCluster`` is told.
+
+    Parameters
+    ----------
+    settings
+        ``cluster_jobs`` describes the jobs.
+    security
+        Credentials in files, of `share_security`; the jobs' scripts hold their paths.
+
+    Raises
+    ------
+    ValueError
+        If the credentials are in memory: the scripts, which many can read, would hold the key.
+    """
+    files = (security.tls_ca_file, security.tls_worker_cert, security.tls_worker_key)
+    if any(file is None or "\n" in file for file in files):
+        raise ValueError("expected credentials in files")
     jobs = settings.cluster_jobs
     directives = [f"--gpus={jobs.gpus}"] if jobs.gpus else []
     end = max(1, jobs.minutes - _MINUTES_BEFORE_END)
+    arguments = {
+        # The job's cores are for the network: a worker has a thread per segment at a time.
+        "--nthreads": count_decoders(settings),
+        "--lifetime": f"{end}m",
+        "--lifetime-stagger": "2m",
+        "--worker-class": f"{ClosedWorker.__module__}.{ClosedWorker.__qualname__}",
+        "--dashboard-address": "127.0.0.1:0",
+        **dict(zip(("--tls-ca-file", "--tls-cert", "--tls-key"), files, strict=True)),
+    }
+    python = dask.config.get("jobqueue.slurm.python", None)
     return {
         "queue": jobs.partition,
         "account": jobs.account,
@@ -121,19 +176,41 @@ def describe_jobs(settings: InferenceSettings) -> dict[str, Any]:
         "memory": f"{jobs.gigabytes:g}GB",
         "walltime": str(jobs.minutes),
         "interface": jobs.interface,
-        "scheduler_options": {"dashboard_address": ":0"},
+        "protocol": "tls://",
+        "security": security,
+        "scheduler_options": {"dashboard_address": _place_dashboard(settings)},
+        # dask-jobqueue joins these by blanks to a line of the script.
+        "python": python or shlex.quote(sys.executable),
         "job_extra_directives": [*directives, *jobs.directives],
-        # The job's cores are for the network: a worker has a thread per segment at a time.
         "worker_extra_args": [
-            "--nthreads",
-            str(count_decoders(settings)),
-            "--lifetime",
-            f"{end}m",
-            "--lifetime-stagger",
-            "2m",
+            "--no-dashboard",
+            *(shlex.quote(str(word)) for pair in arguments.items() for word in pair),
         ],
         "silence_logs": logging.ERROR,
     }
+
+
+def _choose_scheduler(kind: type, settings: InferenceSettings) -> type:
+    return kind if settings.dashboard else close_scheduler(kind)
+
+
+def _keep_to_this_node(settings: InferenceSettings, security: Security) -> dict[str, Any]:
+    """Return what a cluster on this node alone is told of its links and pages."""
+    return {
+        "host": "127.0.0.1",
+        "protocol": "tls://",
+        "security": security,
+        "dashboard_address": _place_dashboard(settings),
+        "silence_logs": logging.ERROR,
+    }
+
+
+def _place_dashboard(settings: InferenceSettings) -> str | None:
+    """Return where this node alone finds the dashboard; None: there is none."""
+    if not settings.dashboard:
+        return None
+    # True is no port.
+    return f"127.0.0.1:{0 if settings.dashboard is True else settings.dashboard}"
 
 
 def _limit_memory(settings: InferenceSettings) -> int:

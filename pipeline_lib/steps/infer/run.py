@@ -119,7 +119,7 @@ def _infer_claimed(
         # Of several videos with the same bytes the first one is inferred.
         leaders = {task.key: task for task in reversed(missing)}
         bad = set()
-        for outcome in _compute(config, list(leaders.values())):
+        for outcome in _compute(config, results, list(leaders.values())):
             yield outcome
             if outcome.status != VideoStatus.DONE:
                 bad.add(outcome.video)
@@ -134,7 +134,7 @@ def _infer_claimed(
                 yield copy_outcome(task, Path(leader.output))
 
 
-def _compute(config: Config, tasks: list[VideoTask]) -> Iterator[Outcome]:
+def _compute(config: Config, results: Results, tasks: list[VideoTask]) -> Iterator[Outcome]:
     # Dask, FFmpeg and the runtimes take longer to load than a shard takes that is done already.
     from pipeline_lib.steps.infer.cluster import connect_workers  # noqa: PLC0415
     from pipeline_lib.steps.infer.progress import follow_progress  # noqa: PLC0415
@@ -145,8 +145,9 @@ def _compute(config: Config, tasks: list[VideoTask]) -> Iterator[Outcome]:
     longest = config.inference.segment_frames
     segments = sum(-(-task.frames // longest) for task in tasks)
     # Long videos are cut into shorter segments where that keeps more workers busy.
+    segments = max(segments, frames // longest + 1)
     with (
-        connect_workers(config.inference, max(segments, frames // longest + 1)) as client,
+        connect_workers(config.inference, segments, results.root) as client,
         follow_progress(client, tasks) as progress,
     ):
         for outcome in schedule_videos(client, tasks, config.inference):

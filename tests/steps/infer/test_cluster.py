@@ -4,12 +4,18 @@ import sys
 import types
 
 import pytest
+from distributed import Security
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.videos import ClusterJobSettings, InferenceSettings
 from pipeline_lib.steps.infer import cluster as infer_cluster
+from pipeline_lib.steps.infer.closed_servers import ClosedWorker
 from pipeline_lib.steps.infer.cluster import connect_workers, describe_jobs
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads, count_workers
+
+FILES = Security(
+    tls_ca_file="/a b/ca.pem", tls_worker_cert="/a b/certificate.pem", tls_worker_key="/a b/key.pem"
+)
 
 
 def test_a_job_is_described_as_slurm_wants_it():
@@ -25,7 +31,7 @@ def test_a_job_is_described_as_slurm_wants_it():
         directives=("--qos=long",),
     )
     settings = InferenceSettings(cluster="slurm", runtime="torch", cluster_jobs=jobs)
-    told = describe_jobs(settings)
+    told = describe_jobs(settings, FILES)
     assert (told["queue"], told["account"], told["interface"]) == ("gpu", "lab", "ib0")
     assert (told["cores"], told["memory"], told["walltime"]) == (6, "12.5GB", "90")
     assert told["job_extra_directives"] == ["--gpus=1", "--qos=long"]
@@ -40,7 +46,7 @@ def test_a_job_is_described_as_slurm_wants_it():
 def test_jobs_without_a_gpu_decode_one_segment_with_all_cores_for_the_network():
     settings = InferenceSettings(cluster="slurm", cluster_jobs=ClusterJobSettings(cores=4))
     assert (count_threads(settings), count_decoders(settings)) == (4, 1)
-    assert describe_jobs(settings)["job_extra_directives"] == []
+    assert describe_jobs(settings, FILES)["job_extra_directives"] == []
 
 
 @pytest.mark.parametrize(
@@ -66,10 +72,18 @@ def test_dask_cuda_is_told_what_it_understands(monkeypatch):
 
     class LocalCUDACluster:
         def __init__(
-            self, *, n_workers, threads_per_worker, dashboard_address, memory_limit, silence_logs
+            self,
+            *,
+            n_workers,
+            threads_per_worker,
+            memory_limit,
+            silence_logs,
+            worker_class,
+            **local_cluster,
         ):
             told.update(n=n_workers, threads=threads_per_worker, memory=memory_limit)
-            del dashboard_address, silence_logs
+            told.update(local_cluster, worker_class=worker_class)
+            del silence_logs
             raise RuntimeError("no GPU")
 
     package = types.SimpleNamespace(LocalCUDACluster=LocalCUDACluster)
@@ -79,7 +93,16 @@ def test_dask_cuda_is_told_what_it_understands(monkeypatch):
     settings = InferenceSettings(cluster="dask-cuda", runtime="torch", worker_gigabytes=2)
     with pytest.raises(RuntimeError, match="no GPU"), connect_workers(settings, 100):
         pass
-    assert told == {"n": 4, "threads": 4, "memory": 2 * 10**9}
+    assert told.pop("security").require_encryption
+    assert told == {
+        "n": 4,
+        "threads": 4,
+        "memory": 2 * 10**9,
+        "host": "127.0.0.1",
+        "protocol": "tls://",
+        "dashboard_address": None,
+        "worker_class": ClosedWorker,
+    }
 
 
 def test_workers_of_a_scheduler_are_used_as_they_are(monkeypatch):
@@ -88,12 +111,12 @@ def test_workers_of_a_scheduler_are_used_as_they_are(monkeypatch):
     class Stop(Exception):  # noqa: N818
         pass
 
-    def client(address, **_):
-        asked.append(address)
+    def client(address, *, security, timeout):
+        asked.append((address, security.require_encryption, timeout))
         raise Stop
 
     monkeypatch.setattr(infer_cluster, "Client", client)
-    settings = InferenceSettings(cluster="tcp://node:8786")
+    settings = InferenceSettings(cluster="tcp://node:8786", cluster_security={"insecure": True})
     with pytest.raises(Stop), connect_workers(settings, 1):
         pass
-    assert asked == ["tcp://node:8786"]
+    assert asked == [("tcp://node:8786", False, "60s")]

@@ -561,7 +561,7 @@ def test_a_cluster_that_has_lost_its_workers_is_given_up(results, videos, monkey
     config, rows = make_config(), read_table(results.shard(SHARD).probe, PROBE_COLUMNS)
     tasks = infer_step.list_tasks(config, results, SHARD, rows)
     with (
-        LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as empty,
+        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty,
         Client(empty) as client,
         pytest.raises(CohortposeError, match="every Dask worker died and none came back"),
     ):

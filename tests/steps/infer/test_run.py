@@ -9,6 +9,7 @@ from distributed import LocalCluster
 
 from pipeline_lib.core.errors import ModelError, StoreError, VideoError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.videos import ClusterSecuritySettings
 from pipeline_lib.core.tables import (
     MANIFEST_COLUMNS,
     PLAN_COLUMNS,
@@ -84,6 +85,8 @@ def make_config(cluster="local", **inference):
     config = tiny_config()
     address = cluster if isinstance(cluster, str) else cluster.scheduler_address
     settings = {"runtime": "onnx", "threads_per_worker": 1, "workers": 1, "cluster": address}
+    if "://" in address:
+        settings["cluster_security"] = ClusterSecuritySettings(insecure=True)
     changed = config.inference.model_copy(update=settings | inference)
     return config.model_copy(update={"inference": changed})
 

@@ -1,0 +1,194 @@
+"""Credentials of Dask's links: who may tell a scheduler, a nanny or a worker what to run.
+
+Whoever reaches an open Dask port can run code as its owner. So every link of a cluster that this
+run starts is TLS 1.3, and both ends show the run's own certificate, which is made anew each time.
+Its key stays in memory; workers in jobs of their own read it from a folder of the owner's.
+"""
+
+import datetime as dt
+import logging
+import os
+import shutil
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from distributed import Security
+
+from pipeline_lib.core.errors import ConfigError, StoreError
+from pipeline_lib.core.settings.videos import ClusterSecuritySettings
+
+logger = logging.getLogger(__name__)
+
+# Names of the files that workers in jobs read, by the field of `Security`.
+_FILES = {
+    "tls_ca_file": "ca.pem",
+    "tls_worker_cert": "certificate.pem",
+    "tls_worker_key": "key.pem",
+}
+_ROLES = ("client", "scheduler", "worker")
+# Clocks of nodes differ: a certificate of this moment may be one of the future elsewhere.
+_CLOCKS_DIFFER = dt.timedelta(days=1)
+_LONGEST_RUN = dt.timedelta(days=365)
+
+
+def create_security() -> Security:
+    """Make a certificate and its key, for all ends of one cluster; nothing is written.
+
+    Not by `Security.temporary`: a node with a slower clock would refuse its certificate.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _sign(key).public_bytes(serialization.Encoding.PEM).decode()
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    return _describe_security(certificate, certificate, private)
+
+
+def _sign(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """Return a certificate that vouches for itself and for no other."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cohortpose run")])
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCKS_DIFFER)
+        .not_valid_after(now + _LONGEST_RUN)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _describe_security(authority: str, certificate: str, key: str) -> Security:
+    """Return the same credentials for every role; each a PEM text or the path of one."""
+    pairs = {f"tls_{role}_cert": certificate for role in _ROLES}
+    pairs |= {f"tls_{role}_key": key for role in _ROLES}
+    # Given in full, so that a person's own Dask settings do not weaken any of it.
+    return Security(
+        require_encryption=True,
+        tls_ca_file=authority,
+        tls_min_version=ssl.TLSVersion.TLSv1_3,
+        tls_max_version=None,
+        tls_ciphers=None,
+        **pairs,
+    )
+
+
+@contextmanager
+def share_security(security: Security, parent: Path) -> Iterator[Security]:
+    """Yield the credentials as files that other nodes of the same owner read.
+
+    Parameters
+    ----------
+    security
+        Of `create_security`.
+    parent
+        Folder that all nodes see; the files lie in a new folder in it, removed at the end.
+
+    Raises
+    ------
+    StoreError
+        If the file system lets others read them, or gives them to somebody else.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".dask-", dir=parent.resolve()))
+    try:
+        _refuse_readers(folder)
+        for field, name in _FILES.items():
+            handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                _refuse_readers(folder / name)
+                file.write(getattr(security, field))
+        yield _describe_security(*(str(folder / name) for name in _FILES.values()))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            logger.warning("%s: cannot be removed; delete it: its key opens nothing more", folder)
+
+
+def _refuse_readers(path: Path) -> None:
+    facts = path.stat()
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        raise StoreError(
+            f"{path}: expected a file that only user {os.geteuid()} may read, found owner "
+            f"{facts.st_uid} and mode {facts.st_mode & 0o777:o}: this file system keeps no "
+            "secret; put the results on another one, or set `inference.cluster: local`"
+        )
+
+
+def read_security(settings: ClusterSecuritySettings) -> Security:
+    """Return the credentials for a scheduler that was started by somebody, as a client's.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing or unreadable, if others may read the key, if they do not belong
+        together, or if nothing is given here or in Dask's own settings.
+    """
+    if settings.insecure:
+        logger.warning(
+            "`inference.cluster_security.insecure`: anybody who reaches the ports of this Dask "
+            "cluster can run code as the owner of its workers"
+        )
+        return Security()
+    given = {
+        "tls_ca_file": settings.ca_file,
+        "tls_client_cert": settings.cert,
+        "tls_client_key": settings.key,
+    }
+    paths = {field: str(Path(path).expanduser()) for field, path in given.items() if path}
+    security = Security(require_encryption=True, **paths)
+    if security.tls_ca_file is None or security.tls_client_cert is None:
+        problem = (
+            "`cluster` tls:// needs credentials: expected `cluster_security` with `ca_file`, "
+            "`cert` and `key` (or Dask's own settings distributed.comm.tls), found none"
+        )
+        raise ConfigError("inference", [problem])
+    key = security.tls_client_key or security.tls_client_cert
+    problems = _list_readers(Path(key)) if "\n" not in key else []
+    if not problems:
+        try:
+            security.get_connection_args("client")
+        except OSError as error:  # `ssl.SSLError` is one, too.
+            named = ", ".join(paths.values()) or "Dask's own settings"
+            problems = [f"`cluster_security`: {named}: {error}; expected PEM files"]
+    if problems:
+        raise ConfigError("inference", problems)
+    return security
+
+
+def _list_readers(key: Path) -> list[str]:
+    """Return a problem if others than its owner may read a private key."""
+    try:
+        facts = key.stat()
+    except OSError as error:
+        return [f"`cluster_security`: {key}: {error.strerror}; expected a PEM file"]
+    # A key of somebody else's, such as root's, may be meant for a group.
+    others = 0o077 if facts.st_uid == os.geteuid() else 0o007
+    if facts.st_mode & others:
+        mode = facts.st_mode & 0o777
+        return [f"`cluster_security`: {key} has mode {mode:o}, others may read it: `chmod 600` it"]
+    return []
