@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.zarr_metadata import check_arrays
 
 FORMAT_VERSION = 2
 
@@ -215,20 +216,25 @@ class TargetStore:
     Raises
     ------
     StoreError
-        If there is none, or of another format version.
+        If there is none, or of another format version, or if reading it might run code: see
+        `pipeline_lib.io.zarr_metadata`.
     """
 
     def __init__(self, path: Path) -> None:
         try:
-            self._group = zarr.open_group(path, mode="r")
-            attributes: dict[str, Any] = dict(self._group.attrs)
+            metadata = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+            attributes: dict[str, Any] = metadata["attributes"]
             version = attributes["format_version"]
-        except (FileNotFoundError, KeyError) as error:
+            arrays = metadata["consolidated_metadata"]["metadata"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(f"{path}: no target store ({error}); run make-targets") from None
         if version != FORMAT_VERSION:
             raise StoreError(
                 f"{path}: format {version}, this version reads {FORMAT_VERSION}; run make-targets"
             )
+        check_arrays(path, arrays)
+        # The metadata that were looked at, not those that lie beside each array.
+        self._group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=True)
         self.path = path
         self.key = str(attributes["key"])
         self.layout = TargetLayout.read(attributes["layout"])

@@ -56,6 +56,7 @@ def path(tmp_path):
     # As writers in parallel do: in any order, the last shard half full.
     for start in (4, 0, 2):
         write_block(group, start, make_block(min(2, 5 - start), seed=start))
+    zarr.consolidate_metadata(group.store)
     return path
 
 

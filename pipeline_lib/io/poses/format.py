@@ -23,6 +23,7 @@ import numpy as np
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
+from pipeline_lib.io.zarr_metadata import check_arrays
 
 if TYPE_CHECKING:
     import zarr
@@ -187,7 +188,8 @@ def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
     Raises
     ------
     StoreError
-        If it is missing, incomplete, of another version, or not a pose file.
+        If it is missing, incomplete, of another version, not a pose file, or if reading it might
+        run code: see `pipeline_lib.io.zarr_metadata`.
     """
     again = "delete it and run the step that writes it again"
     if not path.exists():
@@ -197,7 +199,16 @@ def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
         metadata = json.loads(text)
         attributes: dict[str, Any] = metadata["attributes"]
         name, version = attributes.get("format"), attributes.get("format_version")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        # JSON that is nested too deep; a ZIP file with a password.
+        RuntimeError,
+        zipfile.BadZipFile,
+    ):
         raise StoreError(f"{path}: not a Zarr version 3 group; expected a pose file") from None
     if name != FORMAT:
         raise StoreError(f"{path}: not a pose file (format {name!r}, expected {FORMAT!r})")
@@ -205,22 +216,36 @@ def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
         raise StoreError(
             f"{path}: pose format version {version!r}, expected {FORMAT_VERSION}; {again}"
         )
-    missing = [file for file in attributes["files"] if file not in files]
+    try:
+        arrays: dict[str, Metadata] = metadata["consolidated_metadata"]["metadata"]
+        missing = [file for file in attributes["files"] if file not in files]
+    except (KeyError, TypeError):
+        raise StoreError(f"{path}: damaged metadata of a pose file; {again}") from None
     if missing:
         raise StoreError(f"{path}: incomplete pose file, lacks {missing[0]}; {again}")
-    return metadata["consolidated_metadata"]["metadata"], attributes
+    check_arrays(path, arrays)
+    return arrays, attributes
 
 
 @contextmanager
-def open_group(path: Path) -> Iterator["zarr.Group"]:
-    """Yield the group of a pose file, a folder or packed, to read from."""
+def open_group(path: Path) -> Iterator[tuple["zarr.Group", dict[str, Any]]]:
+    """Yield the group of a pose file, a folder or packed, to read from, and its attributes.
+
+    Raises
+    ------
+    StoreError
+        As `read_metadata`, which looks at the metadata first.
+    """
     import zarr  # noqa: PLC0415
 
+    _, attributes = read_metadata(path)
+    # The metadata that were looked at, not those that may lie beside each array.
+    how: dict[str, Any] = {"mode": "r", "zarr_format": 3, "use_consolidated": True}
     if not is_packed(path):
-        yield zarr.open_group(path, mode="r", zarr_format=3)
+        yield zarr.open_group(path, **how), attributes
         return
     with zarr.storage.ZipStore(path, mode="r") as store:
-        yield zarr.open_group(store, mode="r", zarr_format=3)
+        yield zarr.open_group(store, **how), attributes
 
 
 def is_packed(path: Path) -> bool:

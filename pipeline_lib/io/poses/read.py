@@ -140,9 +140,8 @@ def _read_arrays(
     path: Path, names: Sequence[str], frames: slice
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the named arrays, those over time cut to some frames, and the attributes."""
-    _, attributes = read_metadata(path)
     try:
-        with open_group(path) as group:
+        with open_group(path) as (group, attributes):
             values = {
                 name: group[name][frames if DIMENSIONS[name][0] == "time" else slice(None)]
                 for name in names
