@@ -30,6 +30,7 @@ from pipeline_lib.models.training.data import PoseData
 from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.models.training.memory import keep_freed_memory
 from pipeline_lib.models.training.module import PoseTraining
+from pipeline_lib.models.training.rendezvous import LoopbackEnvironment
 from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetPlan
 
 logger = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ def _build_trainer(
     if on_terminal:
         callbacks.append(RichProgressBar())
     try:
-        environment = _choose_environment()
+        environment = _choose_environment(training)
         trainer = lightning.Trainer(
             accelerator=training.accelerator,
             devices=training.devices,
@@ -189,7 +190,7 @@ def _build_trainer(
     return trainer
 
 
-def _choose_environment() -> ClusterEnvironment:
+def _choose_environment(training: TrainingSettings) -> ClusterEnvironment:
     """Find out who starts the processes of the other devices.
 
     A SLURM job of a single task, such as Snakemake's, may hold several devices: then Lightning
@@ -206,6 +207,10 @@ def _choose_environment() -> ClusterEnvironment:
             )
         # Requeueing is ours: see LastCheckpoint.
         return SLURMEnvironment(auto_requeue=False)
+    # Those of other strategies, such as `ddp_spawn`, are copies of this process.
+    starts_anew = not training.strategy.endswith(("_spawn", "_fork", "_notebook"))
+    if training.num_nodes == 1 and starts_anew:
+        return LoopbackEnvironment()
     return LightningEnvironment()
 
 

@@ -1,0 +1,64 @@
+"""Where the processes of a training on one node meet: on loopback, not on every network."""
+
+import os
+import socket
+
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+_LOOPBACK = "127.0.0.1"
+# Over which networks Gloo and NCCL talk; else they choose one that leads out of the node.
+_NETWORKS = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+
+
+class LoopbackEnvironment(LightningEnvironment):
+    """Processes that Lightning starts, all on this node.
+
+    PyTorch has its rendezvous listen on all addresses, and asks nobody who he is. The server that
+    is opened here, on loopback, is the one that PyTorch then finds in the process (several stores
+    of a process share the server of a port).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._server: TCPStore | None = None
+        self._set: list[str] = []
+
+    @property
+    def main_address(self) -> str:
+        """Address of the rendezvous."""
+        return _LOOPBACK
+
+    @property
+    def main_port(self) -> int:
+        """Port of the rendezvous; asked for by trainings of several processes only."""
+        # Who has a rank was started by somebody who knows the port.
+        if self._main_port == -1 and not self.creates_processes_externally:
+            self._open_server(int(os.environ.get("MASTER_PORT", "0")))
+        return super().main_port
+
+    def teardown(self) -> None:
+        """Close the server."""
+        super().teardown()
+        self._server = None
+        while self._set:
+            os.environ.pop(self._set.pop(), None)
+
+    def _open_server(self, port: int) -> None:
+        interfaces = {name for _, name in socket.if_nameindex()}
+        for network in _NETWORKS:
+            loopback = "lo" if "lo" in interfaces else "lo0"
+            if network not in os.environ and loopback in interfaces:
+                os.environ[network] = loopback
+                self._set.append(network)
+        listening = socket.create_server((_LOOPBACK, port))
+        self._main_port = listening.getsockname()[1]
+        self._server = TCPStore(
+            _LOOPBACK,
+            self._main_port,
+            is_master=True,
+            wait_for_workers=False,
+            multi_tenant=True,
+            # The store closes it.
+            master_listen_fd=listening.detach(),
+        )
