@@ -188,6 +188,8 @@ def test_dask_workers_may_be_jobs_themselves(run, slurm):
     assert ended.code == 0, ended.output
     assert len(seen) == 2
     assert "2 jobs asked for" in ended.output
+    # The folder is named "a cohort": the jobs found their credentials, which are gone now.
+    assert list(run.results.root.glob(".dask-*")) == []
     for path, content in expected.items():
         assert (poses / path).read_bytes() == content, path
     assert {row["status"] for row in read_infer(run, "00001").values()} == {"done", "quarantined"}
