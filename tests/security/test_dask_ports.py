@@ -20,7 +20,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from pipeline_lib.core.errors import ConfigError, StoreError
+from pipeline_lib.core.errors import CohortposeError, ConfigError, StoreError
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.steps.infer import cluster as infer_cluster
 from pipeline_lib.steps.infer import credentials
@@ -366,7 +366,7 @@ def test_a_scheduler_with_other_credentials_is_refused(foreign, tmp_path):
     address, _ = foreign
     with (
         share_security(create_security(), tmp_path) as other,
-        pytest.raises(OSError, match=r"(?i)certificate"),
+        pytest.raises(CohortposeError, match=r"(?i)cannot connect \(.*certificate.*security"),
         connect_workers(describe_foreign(address, other), 1),
     ):
         pass

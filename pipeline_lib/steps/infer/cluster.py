@@ -17,7 +17,7 @@ import dask
 import distributed
 from distributed import Client, LocalCluster, Nanny, Security
 
-from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.errors import CohortposeError, ConfigError
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.models.inference.predictor import count_gpus
 from pipeline_lib.steps.infer.closed_servers import ClosedWorker, close_scheduler
@@ -64,14 +64,15 @@ def connect_workers(
     ConfigError
         If the kind of cluster needs a package that is not there, or if the credentials for the
         scheduler at an address cannot be read.
+    CohortposeError
+        If there is no scheduler at the address that takes them.
     StoreError
         If others could read the credentials of the workers.
     """
     openers = {"local": _open_local, "slurm": _open_slurm, "dask-cuda": _open_cuda}
     opener = openers.get(settings.cluster)
     if opener is None:
-        security = read_security(settings.cluster_security)
-        with Client(settings.cluster, timeout="60s", security=security) as client:
+        with _connect_to(settings) as client:
             client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
             yield client
         return
@@ -89,6 +90,17 @@ def connect_workers(
             client.register_plugin(_OwnGpu(count_gpus()))
         client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
         yield client
+
+
+def _connect_to(settings: InferenceSettings) -> Client:
+    security = read_security(settings.cluster_security)
+    try:
+        return Client(settings.cluster, timeout="60s", security=security)
+    except OSError as error:
+        raise CohortposeError(
+            f"`inference.cluster` {settings.cluster}: cannot connect ({error}); see that a "
+            "scheduler runs there, and that `cluster_security` has the files it was started with"
+        ) from error
 
 
 def _open_local(settings: InferenceSettings, segments: int, security: Security) -> LocalCluster:

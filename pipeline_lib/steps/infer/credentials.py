@@ -2,7 +2,8 @@
 
 Whoever reaches an open Dask port can run code as its owner. So every link of a cluster that this
 run starts is TLS 1.3, and both ends show the run's own certificate, which is made anew each time.
-Its key stays in memory; workers in jobs of their own read it from a folder of the owner's.
+Its key is kept in memory (Python's TLS reads it through a temporary folder of the owner's, for a
+moment); workers in jobs of their own read it from a folder that only the owner can open.
 """
 
 import datetime as dt
@@ -38,7 +39,7 @@ _LONGEST_RUN = dt.timedelta(days=365)
 
 
 def create_security() -> Security:
-    """Make a certificate and its key, for all ends of one cluster; nothing is written.
+    """Make a certificate and its key, for all ends of one cluster, in memory.
 
     Not by `Security.temporary`: a node with a slower clock would refuse its certificate.
     """

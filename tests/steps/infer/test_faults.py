@@ -590,7 +590,7 @@ def test_a_scheduler_that_goes_away_is_told(results, videos, monkeypatch):
         )
         ends.start()
         with pytest.raises(
-            CohortposeError, match=r"(Dask scheduler is gone|lost the Dask cluster)"
+            CohortposeError, match=r"(Dask scheduler is gone|lost the Dask cluster|cannot connect)"
         ):
             run_infer(make_config(address[1]), results, SHARD)
     finally:
