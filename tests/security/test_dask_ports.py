@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import dask
 import dask_jobqueue
 import psutil
 import pytest
@@ -322,7 +324,7 @@ def test_slurm_s_scheduler_has_no_pages(jobs):
 def foreign(tmp_path_factory):
     """A TLS scheduler and a worker that somebody started; yields its address and credentials."""
     folder = tmp_path_factory.mktemp("foreign")
-    dask, about = str(Path(sys.executable).with_name("dask")), folder / "scheduler.json"
+    program, about = str(Path(sys.executable).with_name("dask")), folder / "scheduler.json"
     with share_security(create_security(), folder) as security:
         secure = ["--tls-ca-file", security.tls_ca_file, "--tls-cert", security.tls_worker_cert]
         secure += ["--tls-key", security.tls_worker_key, "--host", "127.0.0.1"]
@@ -330,7 +332,7 @@ def foreign(tmp_path_factory):
         options = {"stderr": subprocess.DEVNULL, "cwd": folder}
         started = [
             subprocess.Popen(
-                [dask, "scheduler", *secure, "--port", "0", "--scheduler-file", about], **options
+                [program, "scheduler", *secure, "--port", "0", "--scheduler-file", about], **options
             )
         ]
         try:
@@ -339,7 +341,7 @@ def foreign(tmp_path_factory):
                 time.sleep(0.05)
             address = json.loads(about.read_text())["address"]
             started.append(
-                subprocess.Popen([dask, "worker", address, *secure, "--no-nanny"], **options)
+                subprocess.Popen([program, "worker", address, *secure, "--no-nanny"], **options)
             )
             yield address, security
         finally:
@@ -360,6 +362,49 @@ def describe_foreign(address, security, **other):
 def test_a_scheduler_at_an_address_takes_the_credentials_of_the_settings(foreign):
     with connect_workers(describe_foreign(*foreign), 1) as client:
         assert client.submit(lambda: 6 * 7).result() == 42
+
+
+def test_the_key_may_be_in_the_file_of_the_certificate(foreign, tmp_path):
+    """Then that file must be the owner's alone."""
+    address, security = foreign
+    both = tmp_path / "both.pem"
+    both.write_text(
+        Path(security.tls_client_cert).read_text() + Path(security.tls_client_key).read_text()
+    )
+    settings = describe_foreign(address, security, cert=str(both), key=None)
+    both.chmod(0o600)
+    with connect_workers(settings, 1) as client:
+        assert client.submit(lambda: 6 * 7).result() == 42
+    both.chmod(0o604)
+    with pytest.raises(ConfigError, match=r"both\.pem has mode 604"), connect_workers(settings, 1):
+        pass
+
+
+def test_dask_s_own_settings_will_do(foreign):
+    address, security = foreign
+    own = {
+        "distributed.comm.tls.ca-file": security.tls_ca_file,
+        "distributed.comm.tls.client.cert": security.tls_client_cert,
+        "distributed.comm.tls.client.key": security.tls_client_key,
+    }
+    with dask.config.set(own), connect_workers(InferenceSettings(cluster=address), 1) as client:
+        assert client.submit(lambda: 6 * 7).result() == 42
+
+
+def test_dask_s_own_settings_do_not_weaken_a_run():
+    """Nor do they get mixed with its credentials."""
+    weak = {
+        "distributed.comm.require-encryption": False,
+        "distributed.comm.tls.max-version": 1.2,
+        "distributed.comm.tls.ciphers": "NULL",
+        "distributed.comm.tls.ca-file": "/no/such.pem",
+    }
+    with dask.config.set(weak):
+        security = create_security()
+    assert security.require_encryption is True
+    assert security.tls_min_version == ssl.TLSVersion.TLSv1_3
+    assert (security.tls_max_version, security.tls_ciphers) == (None, None)
+    assert "BEGIN CERTIFICATE" in security.tls_ca_file
 
 
 def test_a_scheduler_with_other_credentials_is_refused(foreign, tmp_path):

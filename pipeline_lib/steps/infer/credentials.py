@@ -160,8 +160,9 @@ def read_security(settings: ClusterSecuritySettings) -> Security:
         "tls_client_cert": settings.cert,
         "tls_client_key": settings.key,
     }
-    paths = {field: str(Path(path).expanduser()) for field, path in given.items() if path}
-    security = Security(require_encryption=True, **paths)
+    paths = [path for path in given.values() if path]
+    # All from here or all from Dask: a key of another certificate would not do.
+    security = Security(require_encryption=True, **(given if paths else {}))
     if security.tls_ca_file is None or security.tls_client_cert is None:
         problem = (
             "`cluster` tls:// needs credentials: expected `cluster_security` with `ca_file`, "
@@ -174,7 +175,7 @@ def read_security(settings: ClusterSecuritySettings) -> Security:
         try:
             security.get_connection_args("client")
         except OSError as error:  # `ssl.SSLError` is one, too.
-            named = ", ".join(paths.values()) or "Dask's own settings"
+            named = ", ".join(paths) or "Dask's own settings"
             problems = [f"`cluster_security`: {named}: {error}; expected PEM files"]
     if problems:
         raise ConfigError("inference", problems)
