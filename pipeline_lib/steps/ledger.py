@@ -182,12 +182,14 @@ def _derive_row(
     explain: Callable[[str], str],
 ) -> LedgerRow:
     status, reached, reason, seconds = VideoStatus.PENDING, "", "", None
+    # A bad end stands as it is until it is tried again.
+    bad = any(records[stage]["status"] in BAD_STATUSES for stage in wanted if stage in records)
     for stage in wanted:
         record = records.get(stage)
         if record is None or record["status"] == VideoStatus.PENDING:
             status, reason = VideoStatus.PENDING, f"waiting for {stage}"
             break
-        if why := explain(stage):
+        if why := "" if bad else explain(stage):
             status, reason = VideoStatus.PENDING, f"waiting for {stage}: {why}"
             break
         reached, status, reason = stage, VideoStatus(record["status"]), record["reason"]
