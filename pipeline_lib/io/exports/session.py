@@ -4,10 +4,13 @@ Columns are found whatever their case, and with blanks, hyphens or underscores b
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any
+
+from pipeline_lib.core.cohort import Video
+from pipeline_lib.core.settings.reading import hash_settings
 
 # What a sheet may call each fact; the first name that has a value counts.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -171,6 +174,19 @@ def read_session(metadata: Mapping[str, str], session_id: str = "") -> tuple[Ses
         keywords=read("keywords", _split, ()),
     )
     return session, [*_list_missing(session), *problems]
+
+
+def hash_sessions(videos: Iterable[Video]) -> str:
+    """Return the hash of what exported files tell of session and subject of some videos.
+
+    It changes when a cell of the sheet does that they depend on, and not with any other.
+    """
+    sessions = (read_session(video.metadata, video.session)[0] for video in videos)
+    return hash_settings(*(_list_facts(session) for session in sessions))
+
+
+def _list_facts(session: Session) -> dict[str, str]:
+    return {name: str(value) for name, value in asdict(session).items()}
 
 
 def _find_cells(metadata: Mapping[str, str]) -> dict[str, tuple[str, str]]:

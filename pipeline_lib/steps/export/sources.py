@@ -1,7 +1,6 @@
 """What is exported of the videos of a shard, and what the exported files depend on."""
 
 import logging
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS
-from pipeline_lib.io.exports.session import Session, read_session
+from pipeline_lib.io.exports.session import Session, hash_sessions, read_session
 from pipeline_lib.io.exports.source import ExportSource, name_video
 from pipeline_lib.io.poses.read import require_pose_key
 from pipeline_lib.io.stage_tables import read_table
@@ -76,8 +75,8 @@ class ExportSources:
             return hash_settings(pose_key, settings, versions.EXPORT)
         skeleton = self._skeleton.model_dump(mode="json", include={"edges", "symmetries"})
         facts = {name: str(value) for name, value in self._describe(video).items()}
-        session = asdict(self._read_session(video)[0]) if self._described else {}
-        told = {name: str(value) for name, value in session.items()}
+        row = self._sheet.get(video) if self._described else None
+        told = hash_sessions([row] if row else [])
         return hash_settings(pose_key, settings, versions.EXPORT, skeleton, facts, told)
 
     def describe(self, video: str) -> ExportSource:

@@ -1,10 +1,12 @@
 """Session and subject from a sheet's cells, under the names and in the forms that people use."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
-from pipeline_lib.io.exports.session import Session, Subject, read_session
+from pipeline_lib.core.cohort import Video
+from pipeline_lib.io.exports.session import Session, Subject, hash_sessions, read_session
 
 FULL = {
     "subject": "m1",
@@ -111,6 +113,23 @@ def test_what_is_not_understood_is_left_out_and_said(column, text, said):
     assert problem.startswith(f"column `{column}`: {text!r} {said}")
     cells = {name: cell for name, cell in FULL.items() if name != column}
     assert session == read_session(cells)[0]
+
+
+def test_the_hash_depends_on_what_files_tell_and_on_nothing_else():
+    def make(video="v", session="", **changes):
+        return Video(video, Path("v.mp4"), session=session, metadata={**FULL, **changes})
+
+    same = hash_sessions([make()])
+    assert hash_sessions([make(group="control")]) == same
+    assert hash_sessions([make(sex="female")]) == same
+    others = [
+        [make(sex="M")],
+        [make(session="day1")],
+        [make(start="2024-05-17T09:30:00Z")],
+        [make(), make()],
+        [],
+    ]
+    assert len({same, *map(hash_sessions, others)}) == 6
 
 
 def test_people_and_keywords_may_be_several():
