@@ -10,7 +10,7 @@ without a point left out and rates rounded, and it reads no others: it is not us
 """
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,12 +116,11 @@ def write_nwb(path: Path, source: ExportSource) -> None:
 
 def _describe_session(source: ExportSource) -> "pynwb.NWBFile":
     """Return the session with room for values."""
-    import ndx_pose  # noqa: PLC0415
     import pynwb  # noqa: PLC0415
 
     make, facts = _identify(source.key), source.session
     unknown = "" if facts.start else "; the time of the session is not known"
-    subject = _describe_subject(facts.subject, make)
+    subject = _describe_subject(source, make)
     session = make(
         pynwb.NWBFile,
         session_description=f"Poses found in a video{unknown}.",
@@ -142,51 +141,60 @@ def _describe_session(source: ExportSource) -> "pynwb.NWBFile":
         session.add_acquisition(video)
         if "timestamps" in times:
             times = {"timestamps": video}
-    behavior = make(pynwb.ProcessingModule, name=_MODULE, description="Poses found by cohortpose.")
-    session.add_processing_module(behavior)
-    single = len(source.head.individuals) == 1
-    skeleton = make(
-        ndx_pose.Skeleton,
-        name="skeleton",
-        nodes=list(source.head.bodyparts),
-        edges=_describe_edges(source),
-        subject=subject if single else None,
-    )
-    behavior.add(make(ndx_pose.Skeletons, name=_SKELETONS, skeletons=[skeleton]))
-    for animal, name in zip(source.head.individuals, _name_estimations(source), strict=True):
-        series = _describe_series(source, animal, times, make)
-        behavior.add(
-            make(
-                ndx_pose.PoseEstimation,
-                name=name,
-                # Where the video cannot be linked, its name is here.
-                description=f"Keypoints of {animal} in each frame of {source.video.name}.",
-                pose_estimation_series=series,
-                scorer=source.scorer,
-                source_software="cohortpose",
-                source_software_version=pipeline_lib.__version__,
-                skeleton=skeleton,
-                source_video=video,
-            )
-        )
-        if "timestamps" in times:
-            times = {"timestamps": video or series[0]}
+    module = make(pynwb.ProcessingModule, name=_MODULE, description="Poses found by cohortpose.")
+    session.add_processing_module(module)
+    for part in _describe_poses(source, subject, video, times, make):
+        module.add(part)
     return session
 
 
-def _identify_session(source: ExportSource) -> str:
-    """Return the name of the file, which movement takes for that of the animal."""
-    return "-".join(filter(None, (str(source.head.attributes.get("video") or ""), source.key))) or (
-        source.poses.name
+def _describe_poses(
+    source: ExportSource, subject: object, video: object, times: dict[str, Any], make: Maker
+) -> Iterator[Any]:
+    """Yield the skeleton, and the poses of each individual."""
+    import ndx_pose  # noqa: PLC0415
+
+    head = source.head
+    skeleton = make(
+        ndx_pose.Skeleton,
+        name="skeleton",
+        nodes=list(head.bodyparts),
+        edges=_describe_edges(source),
+        subject=subject if len(head.individuals) == 1 else None,
     )
+    yield make(ndx_pose.Skeletons, name=_SKELETONS, skeletons=[skeleton])
+    for animal, name in zip(head.individuals, _name_estimations(source), strict=True):
+        series = _describe_series(source, animal, times, make)
+        yield make(
+            ndx_pose.PoseEstimation,
+            name=name,
+            # Where the video cannot be linked, its name is here.
+            description=f"Keypoints of {animal} in each frame of {source.video.name}.",
+            pose_estimation_series=series,
+            scorer=source.scorer,
+            source_software="cohortpose",
+            source_software_version=pipeline_lib.__version__,
+            skeleton=skeleton,
+            source_video=video,
+        )
+        if isinstance(times.get("timestamps"), np.ndarray):
+            times = {"timestamps": series[0]}
 
 
-def _describe_subject(subject: Subject, make: Maker) -> "pynwb.file.Subject | None":
-    """Return the animal; None if the sheet says nothing of it."""
+def _identify_session(source: ExportSource) -> str:
+    """Return video and key, unique for a file; movement takes it for the name of the animal."""
+    video = source.poses.name.removesuffix(".zip").removesuffix(".zarr")
+    return f"{video}-{source.key}" if source.key else video
+
+
+def _describe_subject(source: ExportSource, make: Maker) -> Any:  # noqa: ANN401
+    """Return the animal or animals; None if the sheet says nothing of them."""
     from pynwb.file import Subject as NwbSubject  # noqa: PLC0415
 
+    subject = source.session.subject
     if subject == Subject():
         return None
+    animals = "animal" if len(source.head.individuals) == 1 else "animals"
     return make(
         NwbSubject,
         subject_id=subject.subject_id or None,
@@ -196,7 +204,7 @@ def _describe_subject(subject: Subject, make: Maker) -> "pynwb.file.Subject | No
         date_of_birth=subject.date_of_birth,
         genotype=subject.genotype or None,
         strain=subject.strain or None,
-        description="The animal of the video.",
+        description=f"The {animals} of the video.",
     )
 
 
