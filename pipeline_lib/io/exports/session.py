@@ -179,14 +179,11 @@ def read_session(metadata: Mapping[str, str], session_id: str = "") -> tuple[Ses
 def hash_sessions(videos: Iterable[Video]) -> str:
     """Return the hash of what exported files tell of session and subject of some videos.
 
-    It changes when a cell of the sheet does that they depend on, and not with any other.
+    It changes when a cell of the sheet does that they depend on, and neither with any other nor
+    with the order of rows.
     """
-    sessions = (read_session(video.metadata, video.session)[0] for video in videos)
-    return hash_settings(*(_list_facts(session) for session in sessions))
-
-
-def _list_facts(session: Session) -> dict[str, str]:
-    return {name: str(value) for name, value in asdict(session).items()}
+    sessions = {video.video: read_session(video.metadata, video.session)[0] for video in videos}
+    return hash_settings(*(f"{video}: {asdict(sessions[video])}" for video in sorted(sessions)))
 
 
 def _find_cells(metadata: Mapping[str, str]) -> dict[str, tuple[str, str]]:

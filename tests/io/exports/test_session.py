@@ -122,11 +122,12 @@ def test_the_hash_depends_on_what_files_tell_and_on_nothing_else():
     same = hash_sessions([make()])
     assert hash_sessions([make(group="control")]) == same
     assert hash_sessions([make(sex="female")]) == same
+    assert hash_sessions([make("w"), make()]) == hash_sessions([make(), make("w")])
     others = [
         [make(sex="M")],
         [make(session="day1")],
         [make(start="2024-05-17T09:30:00Z")],
-        [make(), make()],
+        [make(), make("w")],
         [],
     ]
     assert len({same, *map(hash_sessions, others)}) == 6

@@ -27,6 +27,7 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.steps.export.run import EXPORT_COLUMNS, run_export
 from pipeline_lib.steps.export.sources import ExportSources
+from pipeline_lib.steps.stage_keys import find_stage_key
 
 SHARD = "0001"
 
@@ -420,6 +421,29 @@ def test_a_changed_sheet_changes_the_key_of_what_it_describes(results):
             keys[sex, formats] = sources.make_key("v", "pose-key")
     assert keys["F", ("nwb",)] != keys["M", ("nwb",)]
     assert keys["F", ("slp",)] == keys["M", ("slp",)]
+
+
+def test_a_run_sees_that_the_sheet_describes_a_session_otherwise(results):
+    _, configure = prepare_linked(results, SHEET)
+    sheet = results.root.parent / "cohort.tsv"
+    text = sheet.read_text()
+    keys = {}
+    head, row = text.splitlines()
+    sheets = {
+        "none": text,
+        "sex": text.replace("\tF\t", "\tM\t"),
+        "other": f"{head}\tgroup\n{row}\tcontrol\n",
+    }
+    for change, changed in sheets.items():
+        sheet.write_text(changed)
+        for formats in (("nwb",), ("slp",)):
+            for stage in ("export", "filter"):
+                found = find_stage_key(configure(formats=formats), results, stage)
+                keys[change, formats[0], stage] = found.name
+    assert keys["sex", "nwb", "export"] != keys["none", "nwb", "export"]
+    assert keys["other", "nwb", "export"] == keys["none", "nwb", "export"]
+    assert keys["sex", "slp", "export"] == keys["none", "slp", "export"]
+    assert keys["sex", "nwb", "filter"] == keys["none", "nwb", "filter"]
 
 
 def test_linked_files_need_to_know_the_video(results):
