@@ -189,7 +189,8 @@ def hash_sessions(videos: Iterable[Video]) -> str:
 def _find_cells(metadata: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Return column and text of each fact that the cells give."""
     known = {
-        re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_"): text.strip()
+        # HDF5 holds no NUL in a text.
+        re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_"): text.replace("\0", "").strip()
         for name, text in metadata.items()
         if text.strip().lower() not in _EMPTY
     }
@@ -230,7 +231,10 @@ def _parse_start(text: str) -> datetime:
     except ValueError:
         raise ValueError("is not a time of ISO 8601, such as 2024-05-17T09:30+02:00") from None
     # A time that says no zone means the same on every machine.
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    # NWB's readers know no seconds of a zone, as there were before the zones of today.
+    shift = moment.utcoffset()
+    return moment.astimezone(UTC) if shift and shift.total_seconds() % 60 else moment
 
 
 def _parse_birth(text: str) -> datetime:

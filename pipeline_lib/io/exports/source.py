@@ -122,3 +122,8 @@ def name_video(video: Path, folder: Path) -> Path:
     if private or common == Path(common.anchor):
         return Path(there.name)
     return Path(os.path.relpath(there, here))
+
+
+def spell_path(path: Path) -> Path:
+    """Return a path as a text that every format holds: bytes that are no UTF-8 become U+FFFD."""
+    return Path(os.fsencode(path).decode("utf-8", "replace"))

@@ -14,7 +14,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS
 from pipeline_lib.io.exports.session import Session, hash_sessions, read_session
-from pipeline_lib.io.exports.source import ExportSource, name_video
+from pipeline_lib.io.exports.source import ExportSource, name_video, spell_path
 from pipeline_lib.io.poses.read import require_pose_key
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
@@ -112,7 +112,9 @@ class ExportSources:
         row = self._probed[video]
         path, folder = Path(row["path"]), self._results.exported(self._model, video, "h5").parent
         return {
-            "video": path if self._config.exports.absolute_paths else name_video(path, folder),
+            "video": spell_path(
+                path if self._config.exports.absolute_paths else name_video(path, folder)
+            ),
             "width": int(row["width"] or 0),
             "height": int(row["height"] or 0),
         }

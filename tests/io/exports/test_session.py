@@ -53,12 +53,15 @@ def test_subjects_have_several_names(column):
     [
         ("2024-05-17", datetime(2024, 5, 17, tzinfo=UTC)),
         ("2024-05-17 09:30", datetime(2024, 5, 17, 9, 30, tzinfo=UTC)),
+        ("2024-05-17T09:30:00+00:00:30", datetime(2024, 5, 17, 9, 29, 30, tzinfo=UTC)),
         ("20240517T093000Z", datetime(2024, 5, 17, 9, 30, tzinfo=UTC)),
         ("2024-05-17T09:30:00.25Z", datetime(2024, 5, 17, 9, 30, 0, 250000, tzinfo=UTC)),
     ],
 )
 def test_times_are_those_of_iso_8601_and_of_utc_if_they_name_no_zone(text, start):
-    assert read_session({"start": text})[0].start == start
+    found = read_session({"start": text})[0].start
+    assert found == start
+    assert found.utcoffset().total_seconds() % 60 == 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -355,6 +356,22 @@ def test_videos_are_named_absolutely_if_that_is_wanted(results):
     video, configure = prepare_linked(results)
     run_export(configure(absolute_paths=True), results, SHARD)
     assert set(list_names(results).values()) == {video.as_posix()}
+
+
+def test_names_that_are_no_text_cost_no_export(results):
+    """Linux allows any bytes in a name; HDF5, JSON and NWB hold text only."""
+    _, configure = prepare_linked(results, {"Subject": "m\0" + "1"})
+    odd = os.fsdecode(bytes(results.root.parent / "videos") + b"/v\xff 1.mp4")
+    probed = [{"video": "v", "path": odd}]
+    with pytest.MonkeyPatch.context() as patch:
+        # The table itself is text, too; what it holds is the probe's.
+        patch.setattr(ExportSources, "_probed", {"v": {**probed[0], "width": "", "height": ""}})
+        run_export(configure(), results, SHARD)
+    (row,) = read_rows(results)
+    assert row["status"] == "done", row["reason"]
+    assert set(list_names(results).values()) == {"../../../videos/v\N{REPLACEMENT CHARACTER} 1.mp4"}
+    with pynwb.NWBHDF5IO(str(results.exported("pose", "v", "nwb")), "r") as file:
+        assert file.read().subject.subject_id == "m1"
 
 
 def test_a_project_that_moved_needs_no_new_exports(results, tmp_path):
