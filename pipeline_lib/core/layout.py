@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-# Formats of exports whose suffix is not their name.
-_SUFFIXES = {"analysis": "analysis.h5"}
+from pipeline_lib.core.export_formats import find_format
 
 
 @dataclass(frozen=True)
@@ -263,8 +262,8 @@ class Results:
         return self.root / "filtered" / model / f"{video}.zarr.zip"
 
     def exported(self, model: str, video: str, suffix: str) -> Path:
-        """Return the exported file of one video; its format or its suffix without the dot."""
-        return self.root / "exports" / model / f"{video}.{_SUFFIXES.get(suffix, suffix)}"
+        """Return the exported file of one video in a format of `exports.formats`."""
+        return self.root / "exports" / model / f"{video}.{find_format(suffix).suffix}"
 
     @property
     def report(self) -> Path:

@@ -8,11 +8,14 @@ see `pipeline_lib.io.key_files`.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.errors import SheetError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, Stage
 from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.exports.session import hash_sessions
 from pipeline_lib.io.key_files import claim_key, list_other_keys
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.steps.plan import Plan
@@ -32,6 +35,7 @@ def find_stage_key(config: Config, results: Results, name: str) -> Path:
     digest = hash_settings(
         stage.hash_settings(config),
         *(f"{path}: {_hash_file(path)}" for path in _list_given_files(config, stage)),
+        *_list_sheet_facts(config, stage),
     )
     return results.stage_key(name, config.training.name if stage.per_model else "", digest)
 
@@ -86,6 +90,15 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
                 yield weights
         case "status" | "report":
             yield Path(config.cohort)
+
+
+def _list_sheet_facts(config: Config, stage: Stage) -> Iterator[str]:
+    """Yield what a stage tells of the sheet's cells, as a hash; other cells do not concern it."""
+    if stage.name == "export" and config.exports.described:
+        try:
+            yield f"sessions: {hash_sessions(read_cohort(Path(config.cohort)))}"
+        except SheetError:
+            yield "sessions: the sheet cannot be read"
 
 
 def _hash_file(path: Path) -> str:

@@ -3,8 +3,9 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from pipeline_lib.core.export_formats import FORMATS, find_format
 from pipeline_lib.core.settings.base import (
     Fraction,
     Name,
@@ -198,13 +199,24 @@ class FilteringSettings(Settings):
         return self
 
 
+def _check_format(name: str) -> str:
+    find_format(name)
+    return name
+
+
+FormatName = Annotated[
+    str,
+    AfterValidator(_check_format),
+    WithJsonSchema({"enum": list(FORMATS), "type": "string"}),
+]
+
+
 class ExportSettings(Settings):
     """Files for other tools."""
 
-    formats: tuple[Literal["h5", "csv", "slp", "analysis", "nwb"], ...] = Field(
+    formats: tuple[FormatName, ...] = Field(
         ("h5", "csv"),
-        description="`h5` and `csv`: DeepLabCut's tables; `slp`: SLEAP project; `analysis`: SLEAP "
-        "analysis file (`VIDEO.analysis.h5`); `nwb`: Neurodata Without Borders with ndx-pose.",
+        description="; ".join(f"`{name}`: {kind.about}" for name, kind in FORMATS.items()) + ".",
     )
     source: Literal["filtered", "raw"] = Field(
         "filtered",
@@ -216,11 +228,22 @@ class ExportSettings(Settings):
         description="Who found the poses, as the files name it: first level of DeepLabCut's "
         "column header.",
     )
+    absolute_paths: bool = Field(
+        default=False,
+        description="Name the video by its absolute path, where a format names it. False: relative "
+        "to the exported file; only the file's name where the way there leads through a folder of "
+        "all users, since it would tell who they are.",
+    )
 
     @property
     def linked(self) -> bool:
         """Whether a format says where the video is and what joins bodyparts; poses do not."""
-        return not {"slp", "analysis", "nwb"}.isdisjoint(self.formats)
+        return any(FORMATS[name].linked for name in self.formats)
+
+    @property
+    def described(self) -> bool:
+        """Whether a format describes session and subject, which the cohort sheet may tell."""
+        return any(FORMATS[name].described for name in self.formats)
 
 
 class ReportSettings(Settings):

@@ -195,6 +195,12 @@ def _append_to_hdf(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
 
 
 def _append_to_csv(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
+    lost = first and len(table) > 0 and bool(table.iloc[0].isna().all())
+    if lost:
+        # pandas takes a first row without any value for names of the index: the first frame would
+        # be missing, and all others shifted.
+        table.iloc[:1].to_csv(path, na_rep="NaN", lineterminator="\n")
+        table, first = table.iloc[1:], False
     # float32 is written with the fewest digits that read back as the same float32.
     table.to_csv(path, mode="w" if first else "a", header=first, lineterminator="\n")
 

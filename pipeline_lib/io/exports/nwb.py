@@ -1,14 +1,16 @@
 """Neurodata Without Borders files with the ndx-pose extension, as pynwb opens them.
 
-In the processing module ``behavior`` there is one ``PoseEstimation`` for each individual, named
-after it, with one ``PoseEstimationSeries`` for each bodypart. All series have every frame of the
-video, and link to the one array of timestamps, that of the video itself (acquisition
-``source_video``). sleap-io's own NWB files have frames without a point left out and rates rounded,
-and it reads no others: it is not used here.
+In the processing module ``behavior`` there is one ``PoseEstimation`` for each individual, with one
+``PoseEstimationSeries`` for each bodypart. That of a single individual has ndx-pose's default name,
+``PoseEstimation``, under which movement looks for it; several are named after their individuals,
+so that a reader of one of them has to say which. All series have every frame of the video. Their
+times are a rate where frames are equally spaced, else they link to the one array of timestamps,
+that of the video itself (acquisition ``source_video``). sleap-io's own NWB files have frames
+without a point left out and rates rounded, and it reads no others: it is not used here.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ import numpy as np
 
 import pipeline_lib
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.exports.session import Subject
 from pipeline_lib.io.exports.source import ExportSource
 from pipeline_lib.io.poses.read import read_times
 from pipeline_lib.io.publish import publish_file
@@ -37,9 +40,27 @@ _REFERENCE_FRAME = (
 _UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Names in NWB become parts of paths.
-_FORBIDDEN = str.maketrans("/:", "__")
+_FORBIDDEN = str.maketrans("/:\\", "___")
 _CHUNK_FRAMES = 2**14
 _MODULE = "behavior"
+_SKELETONS = "Skeletons"
+# What movement asks for by default, and what ndx-pose calls it if nobody does.
+_ESTIMATION = "PoseEstimation"
+# Lie beside the series of the bodyparts.
+_OF_ESTIMATION = {
+    "description",
+    "device",
+    "dimensions",
+    "labeled_video",
+    "labeled_videos",
+    "original_videos",
+    "scorer",
+    "skeleton",
+    "source_software",
+    "source_video",
+}
+# Seconds by which a frame may differ from its place at a constant rate.
+_REGULAR = 1e-7
 
 _NAMESPACE = uuid.UUID("5a3c1f0e-6f0c-4f5e-9a51-2b1d6c0e9b7d")
 
@@ -50,9 +71,10 @@ Maker = Callable[..., Any]
 def write_nwb(path: Path, source: ExportSource) -> None:
     """Publish the poses of one video as an NWB file.
 
-    The time of the session, which NWB demands, is not known and is given as the first second of
-    1970. The same poses give the same bytes: identifiers are made from the key. Memory is one
-    block of frames and 8 bytes for each frame of the video.
+    Session and subject are those of the cohort sheet; a session whose time is not known begins in
+    the first second of 1970, since NWB demands a time. The same poses give the same bytes:
+    identifiers are made from the key. Memory is one block of frames and 8 bytes for each frame of
+    the video.
 
     Parameters
     ----------
@@ -65,16 +87,16 @@ def write_nwb(path: Path, source: ExportSource) -> None:
     ------
     StoreError
         If the poses are missing or damaged, or two bodyparts or individuals have the same name
-        once ``/`` and ``:``, which NWB forbids, are underscores.
+        once slashes and colons, which NWB forbids, are underscores.
     """
     import h5py  # noqa: PLC0415
     import pynwb  # noqa: PLC0415
 
-    head, offset = source.head, np.float32(PIXEL_OFFSET)
+    offset = np.float32(PIXEL_OFFSET)
     places = [
         (animal, bodypart, f"/processing/{_MODULE}/{animal_name}/{bodypart_name}")
-        for animal, animal_name in enumerate(_rename(head.individuals, source))
-        for bodypart, bodypart_name in enumerate(_rename(head.bodyparts, source))
+        for animal, animal_name in enumerate(_name_estimations(source))
+        for bodypart, bodypart_name in enumerate(_name_series(source))
     ]
     # Before the writer is made: it knows of the extensions that have been imported by then.
     session = _describe_session(source)
@@ -94,47 +116,120 @@ def write_nwb(path: Path, source: ExportSource) -> None:
 
 def _describe_session(source: ExportSource) -> "pynwb.NWBFile":
     """Return the session with room for values."""
-    import ndx_pose  # noqa: PLC0415
     import pynwb  # noqa: PLC0415
 
-    make = _identify(source.key)
+    make, facts = _identify(source.key), source.session
+    unknown = "" if facts.start else "; the time of the session is not known"
+    subject = _describe_subject(source, make)
     session = make(
         pynwb.NWBFile,
-        session_description="Poses found in a video; the time of the session is not known.",
-        identifier=source.key or source.poses.name,
-        session_start_time=_UNKNOWN_TIME,
+        session_description=f"Poses found in a video{unknown}.",
+        identifier=_identify_session(source),
+        session_start_time=facts.start or _UNKNOWN_TIME,
         file_create_date=[_UNKNOWN_TIME],
+        session_id=facts.session_id or None,
+        subject=subject,
+        experimenter=list(facts.experimenter) or None,
+        institution=facts.institution or None,
+        lab=facts.lab or None,
+        experiment_description=facts.experiment_description or None,
+        keywords=list(facts.keywords) or None,
     )
-    video = _describe_video(source, make)
-    session.add_acquisition(video)
-    behavior = make(pynwb.ProcessingModule, name=_MODULE, description="Poses found by cohortpose.")
-    session.add_processing_module(behavior)
+    times, video = _describe_times(source), None
+    if not _is_lost(source):
+        video = _describe_video(source, times, make)
+        session.add_acquisition(video)
+        if "timestamps" in times:
+            times = {"timestamps": video}
+    module = make(pynwb.ProcessingModule, name=_MODULE, description="Poses found by cohortpose.")
+    session.add_processing_module(module)
+    for part in _describe_poses(source, subject, video, times, make):
+        module.add(part)
+    return session
+
+
+def _describe_poses(
+    source: ExportSource, subject: object, video: object, times: dict[str, Any], make: Maker
+) -> Iterator[Any]:
+    """Yield the skeleton, and the poses of each individual."""
+    import ndx_pose  # noqa: PLC0415
+
+    head = source.head
     skeleton = make(
         ndx_pose.Skeleton,
         name="skeleton",
-        nodes=list(source.head.bodyparts),
-        edges=np.array(source.edges, np.uint8).reshape(-1, 2),
+        nodes=list(head.bodyparts),
+        edges=_describe_edges(source),
+        subject=subject if len(head.individuals) == 1 else None,
     )
-    behavior.add(make(ndx_pose.Skeletons, name="Skeletons", skeletons=[skeleton]))
-    for animal, name in zip(
-        source.head.individuals, _rename(source.head.individuals, source), strict=True
-    ):
-        poses = make(
+    yield make(ndx_pose.Skeletons, name=_SKELETONS, skeletons=[skeleton])
+    for animal, name in zip(head.individuals, _name_estimations(source), strict=True):
+        series = _describe_series(source, animal, times, make)
+        yield make(
             ndx_pose.PoseEstimation,
             name=name,
-            description=f"Keypoints of {animal} in each frame.",
-            pose_estimation_series=_describe_series(source, animal, video, make),
+            # Where the video cannot be linked, its name is here.
+            description=f"Keypoints of {animal} in each frame of {source.video.name}.",
+            pose_estimation_series=series,
             scorer=source.scorer,
             source_software="cohortpose",
             source_software_version=pipeline_lib.__version__,
             skeleton=skeleton,
             source_video=video,
         )
-        behavior.add(poses)
-    return session
+        if isinstance(times.get("timestamps"), np.ndarray):
+            times = {"timestamps": series[0]}
 
 
-def _describe_video(source: ExportSource, make: Maker) -> "pynwb.image.ImageSeries":
+def _identify_session(source: ExportSource) -> str:
+    """Return video and key, unique for a file; movement takes it for the name of the animal."""
+    video = source.poses.name.removesuffix(".zip").removesuffix(".zarr")
+    return f"{video}-{source.key}" if source.key else video
+
+
+def _describe_subject(source: ExportSource, make: Maker) -> Any:  # noqa: ANN401
+    """Return the animal or animals; None if the sheet says nothing of them."""
+    from pynwb.file import Subject as NwbSubject  # noqa: PLC0415
+
+    subject = source.session.subject
+    if subject == Subject():
+        return None
+    animals = "animal" if len(source.head.individuals) == 1 else "animals"
+    return make(
+        NwbSubject,
+        subject_id=subject.subject_id or None,
+        species=subject.species or None,
+        sex=subject.sex or None,
+        age=subject.age or None,
+        date_of_birth=subject.date_of_birth,
+        genotype=subject.genotype or None,
+        strain=subject.strain or None,
+        description=f"The {animals} of the video.",
+    )
+
+
+def _describe_times(source: ExportSource) -> dict[str, Any]:
+    """Return when frames were taken: a rate if they are equally spaced, else each time."""
+    times = read_times(source.poses)
+    first = float(times[0]) if len(times) else 0.0
+    span = float(times[-1]) - first if len(times) else 0.0
+    rate = (len(times) - 1) / span if span > 0 else source.fps
+    if not rate > 0 or not np.isfinite(rate):
+        return {"timestamps": times}
+    expected = first + np.arange(len(times)) / rate
+    if len(times) and not np.abs(times - expected).max() <= _REGULAR:
+        return {"timestamps": times}
+    return {"rate": rate, "starting_time": first}
+
+
+def _is_lost(source: ExportSource) -> bool:
+    """Tell whether the video's name does not lead to it; see `name_video`."""
+    return source.video.parent == Path()
+
+
+def _describe_video(
+    source: ExportSource, times: dict[str, Any], make: Maker
+) -> "pynwb.image.ImageSeries":
     from pynwb.image import ImageSeries  # noqa: PLC0415
 
     size = [source.width, source.height] if source.width and source.height else None
@@ -147,31 +242,41 @@ def _describe_video(source: ExportSource, make: Maker) -> "pynwb.image.ImageSeri
         starting_frame=[0],
         dimension=size,
         unit="n.a.",
-        timestamps=read_times(source.poses),
+        num_samples=source.frames if "rate" in times else None,
+        **times,
     )
 
 
+def _describe_edges(source: ExportSource) -> Any:  # noqa: ANN401
+    kind = np.uint8 if len(source.head.bodyparts) <= 256 else np.uint16
+    return np.array(source.edges, kind).reshape(-1, 2)
+
+
 def _describe_series(
-    source: ExportSource, animal: str, video: "pynwb.image.ImageSeries", make: Maker
+    source: ExportSource, animal: str, times: dict[str, Any], make: Maker
 ) -> list[Any]:
+    """Return the series of the bodyparts of one animal; of timestamps, the first has them."""
     import ndx_pose  # noqa: PLC0415
 
-    names = _rename(source.head.bodyparts, source)
-    return [
-        make(
-            ndx_pose.PoseEstimationSeries,
-            owner=animal,
-            name=name,
-            description=f"Position of {bodypart} in each frame; NaN: not found, or the frame could "
-            "not be decoded.",
-            data=_reserve(source.frames, 2),
-            reference_frame=_REFERENCE_FRAME,
-            confidence=_reserve(source.frames),
-            confidence_definition="Height of the peak of the score map, 0 to 1.",
-            timestamps=video,
+    made: list[Any] = []
+    for bodypart, name in zip(source.head.bodyparts, _name_series(source), strict=True):
+        made.append(
+            make(
+                ndx_pose.PoseEstimationSeries,
+                owner=animal,
+                name=name,
+                description=f"Position of {bodypart} in each frame; NaN: not found, or the frame "
+                "could not be decoded.",
+                data=_reserve(source.frames, 2),
+                reference_frame=_REFERENCE_FRAME,
+                confidence=_reserve(source.frames),
+                confidence_definition="Height of the peak of the score map, 0 to 1.",
+                **times,
+            )
         )
-        for bodypart, name in zip(source.head.bodyparts, names, strict=True)
-    ]
+        if isinstance(times.get("timestamps"), np.ndarray):
+            times = {"timestamps": made[0]}
+    return made
 
 
 def _reserve(*shape: int) -> "pynwb.H5DataIO":
@@ -200,13 +305,28 @@ def _identify(key: str) -> Maker:
     return make
 
 
-def _rename(names: Sequence[str], source: ExportSource) -> list[str]:
-    """Return names that NWB can hold."""
+def _name_estimations(source: ExportSource) -> list[str]:
+    """Return the name of each individual's poses."""
+    individuals = source.head.individuals
+    if len(individuals) == 1:
+        return [_ESTIMATION]
+    return _rename(individuals, {_SKELETONS}, source)
+
+
+def _name_series(source: ExportSource) -> list[str]:
+    """Return the name of each bodypart's series."""
+    return _rename(source.head.bodyparts, _OF_ESTIMATION, source)
+
+
+def _rename(names: Sequence[str], taken: Collection[str], source: ExportSource) -> list[str]:
+    """Return names that NWB can hold beside those that are taken."""
     renamed = [name.translate(_FORBIDDEN) for name in names]
+    # A path that ends in a dot is that of the folder.
+    renamed = [f"{name}_" if name in taken or not name.strip(".") else name for name in renamed]
     twice = [name for name in renamed if renamed.count(name) > 1]
     if twice:
         raise StoreError(
-            f"{source.poses}: NWB takes no / or : in names, and more than one of {list(names)} is "
-            f"{twice[0]!r} without; rename one of them"
+            f"{source.poses}: NWB takes no slashes and colons in names, and more than one of "
+            f"{list(names)} is {twice[0]!r} without; rename one of them"
         )
     return renamed

@@ -33,11 +33,13 @@ _CHUNK_ROWS = 2**12
 def write_sleap_predictions(path: Path, source: ExportSource) -> None:
     """Publish the poses of one video as a SLEAP project of predictions.
 
-    There is one predicted instance for each individual and frame with at least one keypoint, on
-    the track of the individual's name if it was tracked. A keypoint that was not found has no
-    coordinates and keeps its score. Unique bodyparts are nodes of the one skeleton, and those
-    that were found are an instance of their own. The same poses give the same bytes. Memory is
-    one block of frames, however long the video is.
+    Every frame of the video is there, also one without an animal, as in what SLEAP itself
+    predicts: readers take the last frame for the end of the video. There is one predicted instance
+    for each individual and frame with at least one keypoint, on the track of the individual's name
+    if it was tracked. A keypoint that was not found has no coordinates and keeps its score. Unique
+    bodyparts are nodes of the one skeleton, and those that were found are an instance of their
+    own. The same poses give the same bytes. Memory is one block of frames, however long the video
+    is.
 
     Parameters
     ----------
@@ -129,7 +131,10 @@ def _open_table(file: "h5py.File", name: str) -> "h5py.Dataset":
 def _append(tables: dict[str, "h5py.Dataset"], poses: Poses, start: int, *, tracked: bool) -> None:
     found = find_instances(poses)
     time, animal = np.nonzero(found.present)
-    shown, first, count = np.unique(time, return_index=True, return_counts=True)
+    shown = np.arange(len(poses.time))
+    # Of each frame, the first of its instances and the one after its last; the same in a frame
+    # that shows none.
+    first, stop = (np.searchsorted(time, shown, side) for side in ("left", "right"))
     keypoints = len(poses.bodyparts)
     frames, instances = (len(tables[name]) for name in ("frames", "instances"))
     instance = instances + np.arange(len(time))
@@ -139,13 +144,13 @@ def _append(tables: dict[str, "h5py.Dataset"], poses: Poses, start: int, *, trac
         video=0,
         frame_idx=start + shown,
         instance_id_start=instances + first,
-        instance_id_end=instances + first + count,
+        instance_id_end=instances + stop,
     )
     _extend(
         tables["instances"],
         instance_id=instance,
         instance_type=_PREDICTED,
-        frame_id=frames + np.searchsorted(shown, time),
+        frame_id=frames + time,
         skeleton=0,
         track=animal if tracked else np.full(len(time), -1),
         from_predicted=-1,

@@ -1,7 +1,7 @@
 """What is worth knowing of the poses of one video, in a few numbers."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -24,15 +24,19 @@ class PoseSummary(TypedDict):
         Shape (keypoint,), int64: individuals that could show the bodypart, summed over decoded
         frames. A single individual always could; of several, those that were found.
     confidence
-        Shape (keypoint,), float64 in 0..1: mean over these poses. NaN: there are none.
+        Shape (keypoint,), float64 in 0..1: mean over these poses. NaN: there are none, since no
+        frame could be decoded or, of several individuals, none was found; `frames` and
+        `undecodable` tell which.
     detection
         Shape (keypoint,), float64 in 0..1: share of these poses that show the bodypart at or
-        above the cutoff. NaN: there are none.
+        above the cutoff. NaN: as for the confidence.
     path
         Shape (point, 2, keypoint, individual), float32 px: as `downsample_path`.
     track_status
         Shape (time, individual), uint8, as in `Poses`: a byte per frame, so kept whole. None:
         not tracked.
+    frame_status
+        Shape (time,), uint8, as in `Poses`.
     """
 
     frames: int
@@ -42,9 +46,12 @@ class PoseSummary(TypedDict):
     detection: NDArray[np.float64]
     path: NDArray[np.float32]
     track_status: NDArray[np.uint8] | None
+    frame_status: NDArray[np.uint8]
 
 
-def summarise_poses(poses: Poses, pcutoff: float, points: int = 200) -> PoseSummary:
+def summarise_poses(
+    poses: Poses, pcutoff: float, points: int = 200, unique: Collection[int] | None = None
+) -> PoseSummary:
     """Summarise the poses of one video.
 
     Parameters
@@ -55,9 +62,12 @@ def summarise_poses(poses: Poses, pcutoff: float, points: int = 200) -> PoseSumm
         Confidence from which a keypoint counts as found.
     points
         Most points of the path.
+    unique
+        Positions on the keypoint axis of the bodyparts of `UNIQUE_INDIVIDUAL`; None: those that it
+        has in these frames, see `find_unique`.
     """
     decoded = poses.frame_status == FrameStatus.DECODED
-    possible = _find_possible(poses)[decoded]
+    possible = _find_possible(poses, find_unique(poses) if unique is None else unique)[decoded]
     counts = possible.sum(axis=(0, 2))
     # A bodypart that was not found has no confidence at all.
     confidence = np.where(possible, np.nan_to_num(poses.confidence[decoded]), 0.0)
@@ -70,7 +80,17 @@ def summarise_poses(poses: Poses, pcutoff: float, points: int = 200) -> PoseSumm
         detection=_divide(found.sum(axis=(0, 2)), counts),
         path=downsample_path(poses, pcutoff, points),
         track_status=poses.track_status,
+        frame_status=poses.frame_status,
     )
+
+
+def find_unique(poses: Poses) -> frozenset[int]:
+    """Return which bodyparts `UNIQUE_INDIVIDUAL` has in some of the frames, by their positions."""
+    if UNIQUE_INDIVIDUAL not in poses.individuals or len(poses.individuals) == 1:
+        return frozenset()
+    place = poses.individuals.index(UNIQUE_INDIVIDUAL)
+    located = ~np.isnan(poses.position[..., place]).any(axis=1)
+    return frozenset(np.flatnonzero(located.any(axis=0)).tolist())
 
 
 def downsample_path(poses: Poses, pcutoff: float, points: int) -> NDArray[np.float32]:
@@ -140,6 +160,7 @@ def merge_summaries(parts: Sequence[PoseSummary], points: int = 200) -> PoseSumm
         detection=_average(np.stack([part["detection"] for part in parts]), counts),
         path=path,
         track_status=np.concatenate(tracked) if len(tracked) == len(parts) else None,
+        frame_status=np.concatenate([part["frame_status"] for part in parts]),
     )
 
 
@@ -156,7 +177,7 @@ def _divide(total: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float6
     return mean
 
 
-def _find_possible(poses: Poses) -> NDArray[np.bool_]:
+def _find_possible(poses: Poses, unique: Collection[int]) -> NDArray[np.bool_]:
     """Return which keypoints could be there; shape (time, keypoint, individual).
 
     Of several individuals only those that were found count, with the bodyparts that they have:
@@ -168,10 +189,10 @@ def _find_possible(poses: Poses) -> NDArray[np.bool_]:
     possible = np.repeat(located.any(axis=1, keepdims=True), located.shape[1], axis=1)
     if UNIQUE_INDIVIDUAL in poses.individuals:
         place = poses.individuals.index(UNIQUE_INDIVIDUAL)
-        unique = located[:, :, place].any(axis=0)
-        possible[:, unique] = False
+        theirs = np.isin(np.arange(located.shape[1]), list(unique))
+        possible[:, theirs] = False
         # They are to be seen in every frame.
-        possible[:, :, place] = unique
+        possible[:, :, place] = theirs
     return possible
 
 

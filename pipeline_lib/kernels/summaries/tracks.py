@@ -76,16 +76,19 @@ def count_all_followed(status: NDArray[np.uint8]) -> int:
     return int((status[:, seen] == TrackStatus.FOLLOWED).all(axis=1).sum())
 
 
-def find_flags(status: NDArray[np.uint8]) -> list[Flag]:
+def find_flags(status: NDArray[np.uint8], decoded: NDArray[np.bool_] | None = None) -> list[Flag]:
     """Find what should be looked at: possible swaps and gaps.
 
     Frames in which any individual is uncertain are one possible swap as long as they follow
-    each other, of all individuals that are uncertain in them. A gap is of one individual.
+    each other, of all individuals that are uncertain in them. A gap is of one individual, which
+    was looked for and not found in at least one of its frames.
 
     Parameters
     ----------
     status
         Shape (time, individual), uint8, values of `TrackStatus`.
+    decoded
+        Shape (time,), whether a frame could be decoded; None: all.
 
     Returns
     -------
@@ -106,6 +109,7 @@ def find_flags(status: NDArray[np.uint8]) -> list[Flag]:
         flags += [
             Flag(TrackStatus.GAP, start, stop - 1, (individual,))
             for start, stop in _find_runs(status[:, individual] == TrackStatus.GAP)
+            if decoded is None or decoded[start:stop].any()
         ]
     return sorted(flags, key=lambda flag: (flag.first, -flag.status, flag.individuals))
 
@@ -116,7 +120,8 @@ def thin_track_statuses(status: NDArray[np.uint8], stretches: int) -> NDArray[np
     Parameters
     ----------
     status
-        Shape (time, individual), uint8, values of `TrackStatus`.
+        Shape (time, individual), uint8, values of `TrackStatus`; frames of any other value count
+        for none of them.
     stretches
         Most stretches; a shorter video keeps every frame.
 
@@ -124,7 +129,7 @@ def thin_track_statuses(status: NDArray[np.uint8], stretches: int) -> NDArray[np
     -------
     ndarray
         Shape (stretch, individual, status), float64 in 0..1, statuses in the order of their
-        values; they add up to 1.
+        values; they add up to 1 where each frame has one.
     """
     edges = _cut_time(len(status), stretches)
     shares = np.zeros((len(edges) - 1, status.shape[1], len(TrackStatus)))
@@ -133,7 +138,9 @@ def thin_track_statuses(status: NDArray[np.uint8], stretches: int) -> NDArray[np
     return shares
 
 
-def thin_animal_counts(status: NDArray[np.uint8], stretches: int) -> NDArray[np.float64]:
+def thin_animal_counts(
+    status: NDArray[np.uint8], stretches: int, decoded: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Return how many animals are seen in equal stretches of time.
 
     Parameters
@@ -142,18 +149,23 @@ def thin_animal_counts(status: NDArray[np.uint8], stretches: int) -> NDArray[np.
         Shape (time, individual), uint8, values of `TrackStatus`.
     stretches
         Most stretches; a shorter video keeps every frame.
+    decoded
+        Shape (time,), whether a frame could be decoded; None: all.
 
     Returns
     -------
     ndarray
-        Shape (stretch, 3), float64: fewest, mean and most animals in a frame.
+        Shape (stretch, 3), float64: fewest, mean and most animals in a frame that could be
+        decoded. NaN: there is no such frame.
     """
     animals = np.isin(status, _FOUND).sum(axis=1)
+    known = np.ones(len(status), bool) if decoded is None else decoded
     edges = _cut_time(len(status), stretches)
-    counts = np.zeros((len(edges) - 1, 3))
+    counts = np.full((len(edges) - 1, 3), np.nan)
     for index, (start, stop) in enumerate(itertools.pairwise(edges)):
-        part = animals[start:stop]
-        counts[index] = part.min(), part.mean(), part.max()
+        part = animals[start:stop][known[start:stop]]
+        if len(part):
+            counts[index] = part.min(), part.mean(), part.max()
     return counts
 
 

@@ -1,18 +1,14 @@
 """The verb `export`: write the poses of every video of a shard for other tools."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
-from pipeline_lib.io.exports.deeplabcut import write_deeplabcut_predictions
-from pipeline_lib.io.exports.nwb import write_nwb
-from pipeline_lib.io.exports.sleap import write_sleap_predictions
-from pipeline_lib.io.exports.sleap_analysis import write_sleap_analysis
-from pipeline_lib.io.exports.source import ExportSource
+from pipeline_lib.io.exports.registry import write_export
 from pipeline_lib.io.poses.read import require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.export.sources import ExportSources
@@ -61,6 +57,8 @@ def run_export(config: Config, results: Results, shard: str) -> None:
     ended = end_videos(
         f"export {shard}", rows, lambda video: _export_video(sources, video, locate(video), record)
     )
+    for problem, videos in sources.problems.items():
+        _log.warning("export %s: %s: %s", shard, _list_some(videos), problem)
     published = [
         Published(name, path, row["video"], row["key"])
         for row in ended
@@ -113,24 +111,15 @@ def _export_video(
     record.forget(video)
     source = sources.describe(video)
     for name, path in paths.items():
-        _write(name, path, source)
+        write_export(name, path, source)
     written = _describe_files(paths)
     record.add(video, key, written)
     return {"key": key, "files": written}
 
 
-def _write(name: str, path: Path, source: ExportSource) -> None:
-    """Write the poses of one video in a format of `exports.formats`."""
-    match name:
-        case "slp":
-            write_sleap_predictions(path, source)
-        case "analysis":
-            write_sleap_analysis(path, source)
-        case "nwb":
-            write_nwb(path, source)
-        case _:
-            unique = source.skeleton.unique_bodyparts
-            write_deeplabcut_predictions(path, source.read_blocks(), source.scorer, unique)
+def _list_some(videos: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(videos) - most} more" if len(videos) > most else ""
+    return ", ".join(videos[:most]) + more
 
 
 def _describe_files(paths: Mapping[str, Path]) -> str:

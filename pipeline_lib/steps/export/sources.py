@@ -1,21 +1,26 @@
 """What is exported of the videos of a shard, and what the exported files depend on."""
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.cohort import Video, read_cohort
+from pipeline_lib.core.errors import SheetError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS
-from pipeline_lib.io.exports.source import ExportSource
+from pipeline_lib.io.exports.session import Session, hash_sessions, read_session
+from pipeline_lib.io.exports.source import ExportSource, name_video, spell_path
 from pipeline_lib.io.poses.read import require_pose_key
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.filter import locate_unfiltered
+
+_log = logging.getLogger(__name__)
 
 
 class ExportSources:
@@ -29,13 +34,20 @@ class ExportSources:
         The results folder.
     shard
         Name of the shard.
+
+    Attributes
+    ----------
+    problems
+        What the sheet does not tell of the videos that were described, or tells in a way that is
+        not understood: the videos by problem.
     """
 
     def __init__(self, config: Config, results: Results, shard: str) -> None:
         self._config, self._results = config, results
         self._model, self._files = config.training.name, results.shard(shard)
         self._several = config.individuals.max > 1
-        self._linked = config.exports.linked
+        self._linked, self._described = config.exports.linked, config.exports.described
+        self.problems: dict[str, list[str]] = {}
 
     @property
     def stage_table(self) -> Path:
@@ -63,7 +75,9 @@ class ExportSources:
             return hash_settings(pose_key, settings, versions.EXPORT)
         skeleton = self._skeleton.model_dump(mode="json", include={"edges", "symmetries"})
         facts = {name: str(value) for name, value in self._describe(video).items()}
-        return hash_settings(pose_key, settings, versions.EXPORT, skeleton, facts)
+        row = self._sheet.get(video) if self._described else None
+        told = hash_sessions([row] if row else [])
+        return hash_settings(pose_key, settings, versions.EXPORT, skeleton, facts, told)
 
     def describe(self, video: str) -> ExportSource:
         """Return the poses of a video and what other tools ask for besides.
@@ -74,27 +88,52 @@ class ExportSources:
             If the poses, the shard's table of probing or the model's card are missing or damaged.
         """
         poses = self.locate(video)
+        session = Session()
+        if self._described:
+            session, problems = self._read_session(video)
+            for problem in problems:
+                self.problems.setdefault(problem, []).append(video)
         needed = self._linked or self._several
         return ExportSource(
             poses=poses,
             scorer=self._config.exports.scorer,
             skeleton=self._skeleton if needed else Skeleton(),
             key=self.make_key(video, require_pose_key(poses)),
+            session=session,
             **(self._describe(video) if self._linked else {}),
         )
 
     def _describe(self, video: str) -> dict[str, Any]:
-        """Return where a video is, and the size of its frames."""
+        """Return how exported files name a video, and the size of its frames."""
         if video not in self._probed:
             raise StoreError(
                 f"{self._files.probe}: no row of video {video}; run the workflow again"
             )
         row = self._probed[video]
+        path, folder = Path(row["path"]), self._results.exported(self._model, video, "h5").parent
         return {
-            "video": Path(row["path"]),
+            "video": spell_path(
+                path if self._config.exports.absolute_paths else name_video(path, folder)
+            ),
             "width": int(row["width"] or 0),
             "height": int(row["height"] or 0),
         }
+
+    def _read_session(self, video: str) -> tuple[Session, list[str]]:
+        """Return what the sheet says of a video's session and subject, and what it does not."""
+        row = self._sheet.get(video)
+        if row is None:
+            return Session(), [f"not in the sheet {self._config.cohort}: no session or subject"]
+        return read_session(row.metadata, row.session)
+
+    @cached_property
+    def _sheet(self) -> dict[str, Video]:
+        """The rows of the sheet; none where it is gone since the run was planned."""
+        try:
+            return {row.video: row for row in read_cohort(Path(self._config.cohort))}
+        except SheetError as error:
+            _log.warning("NWB files are written without session and subject: %s", error)
+            return {}
 
     @cached_property
     def _probed(self) -> dict[str, dict[str, str]]:

@@ -265,7 +265,7 @@ class _Description:
             "poses of every video, as the network gave them": results.poses(model, "x").parent,
             "poses after tracking": results.tracked(model, "x").parent,
             "poses after filtering": results.filtered(model, "x").parent,
-            "poses for other tools": results.exported(model, "x", "x").parent,
+            "poses for other tools": results.exported(model, "x", "h5").parent,
             "frames to label": results.frames("x").parent,
             "training targets": results.targets.parent,
             "tables on how each stage ended for each video": results.shards,

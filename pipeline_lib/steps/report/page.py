@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import pipeline_lib
+from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import VideoStatus
@@ -37,6 +38,7 @@ from pipeline_lib.steps.report.charts import (
     format_number,
 )
 from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
+from pipeline_lib.steps.report.privacy import Redactor, list_strings
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
 from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, summarise_videos
 from pipeline_lib.steps.report.tracks import describe_animals
@@ -76,7 +78,7 @@ def write_report(config: Config, results: Results) -> Path:
 
 
 def _collect_page(config: Config, results: Results) -> dict[str, Any]:
-    rows = derive_ledger(config, results)
+    redactor, rows = _read_rows(config, results)
     inputs = read_inputs(config, results)
     pcutoff = config.evaluation.pcutoff
     several = config.individuals.max > 1
@@ -122,12 +124,20 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "trajectories": [] if several else draw_trajectories(config, results, rows, summaries),
         "time_colours": TIME_COLOURS,
         "methods": _describe_methods(config, inputs, summaries, animals),
-        "card": flatten_record(inputs.card),
-        "provenance": flatten_record(inputs.provenance),
-        "settings": inputs.settings,
-        "gaps": inputs.gaps,
+        "card": flatten_record(redactor.hide_record(inputs.card)),
+        "provenance": flatten_record(redactor.hide_record(inputs.provenance)),
+        "settings": redactor.hide_settings(inputs.settings),
+        "gaps": [redactor.hide(gap) for gap in inputs.gaps],
         "files": _list_files(config, results),
     }
+
+
+def _read_rows(config: Config, results: Results) -> tuple[Redactor, list[LedgerRow]]:
+    """Return the rows of the ledger, whose reasons tell no paths, and what hides them."""
+    videos = (video.path for video in read_cohort(Path(config.cohort)))
+    redactor = Redactor(results, [*videos, *list_strings(config.model_dump(mode="json"))])
+    rows = derive_ledger(config, results)
+    return redactor, [{**row, "reason": redactor.hide(row["reason"])} for row in rows]
 
 
 def flatten_record(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

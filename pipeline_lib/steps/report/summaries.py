@@ -13,10 +13,15 @@ import numpy as np
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, TrackStatus
-from pipeline_lib.io.poses.read import read_pose_key, read_poses
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
+from pipeline_lib.io.poses.read import count_frames, read_pose_key, read_poses
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.kernels.summaries.poses import PoseSummary, merge_summaries, summarise_poses
+from pipeline_lib.kernels.summaries.poses import (
+    PoseSummary,
+    find_unique,
+    merge_summaries,
+    summarise_poses,
+)
 from pipeline_lib.kernels.summaries.tracks import (
     count_all_followed,
     count_track_statuses,
@@ -37,16 +42,16 @@ class TrackFigures:
     Attributes
     ----------
     animals
-        Seen in any frame.
+        Seen in any frame; None: no frame could be decoded.
     followed
-        Share of the decoded frames in which all of them are followed, 0..1; NaN: there is
-        neither a frame nor an animal.
+        Share of the decoded frames in which all of them are followed, 0..1; NaN: no frame could be
+        decoded, or no animal was seen, which `animals` tells.
     swaps, gaps
         How many times animals may have been exchanged, and how many times one was not found
         between frames in which it was.
     """
 
-    animals: int
+    animals: int | None
     followed: float
     swaps: int
     gaps: int
@@ -62,7 +67,7 @@ class VideoSummary:
         True frames, and those of them that could not be decoded.
     confidence, detection
         Mean confidence and share of poses at or above the cutoff, by bodypart, as in
-        `PoseSummary`; NaN if there are none.
+        `PoseSummary`; NaN if there are none, for the reason that `absence` gives.
     tracks
         None where individuals were not tracked.
     """
@@ -82,6 +87,15 @@ class VideoSummary:
     def mean_detection(self) -> float:
         """Mean over bodyparts."""
         return float(np.mean(list(self.detection.values()))) if self.detection else math.nan
+
+    @property
+    def absence(self) -> str:
+        """Say why there is no detection rate; empty where there is one."""
+        if math.isfinite(self.mean_detection):
+            return ""
+        if not self.frames:
+            return "no frame"
+        return "no frame decoded" if self.undecodable == self.frames else "no animal found"
 
 
 def find_poses(results: Results, model: str, video: str, *, several: bool) -> Path:
@@ -134,11 +148,17 @@ def read_path_summary(path: Path, pcutoff: float, points: int) -> PoseSummary:
     StoreError
         As `pipeline_lib.io.poses.read.read_poses`.
     """
-    parts: list[PoseSummary] = []
-    while not parts or parts[-1]["frames"] == _BLOCK_FRAMES:
-        start = len(parts) * _BLOCK_FRAMES
-        block = read_poses(path, start, start + _BLOCK_FRAMES)
-        parts.append(summarise_poses(block, pcutoff, points))
+    frames, _ = count_frames(path)
+    blocks = range(0, max(frames, 1), _BLOCK_FRAMES)
+    unique: frozenset[int] = frozenset()
+    if UNIQUE_INDIVIDUAL in read_poses(path, 0, 0).individuals:
+        # Which bodyparts are unique is told by all frames together.
+        found = (find_unique(read_poses(path, start, start + _BLOCK_FRAMES)) for start in blocks)
+        unique = frozenset().union(*found)
+    parts = [
+        summarise_poses(read_poses(path, start, start + _BLOCK_FRAMES), pcutoff, points, unique)
+        for start in blocks
+    ]
     return merge_summaries(parts, points)
 
 
@@ -178,11 +198,11 @@ def _summarise_tracks(
     counts = count_track_statuses(status)
     animals = int((counts[:, [TrackStatus.FOLLOWED, TrackStatus.UNCERTAIN]].sum(axis=1) > 0).sum())
     decoded = summary["frames"] - summary["undecodable"]
-    flags = find_flags(status)
+    flags = find_flags(status, summary["frame_status"] == FrameStatus.DECODED)
     swaps = sum(flag.status == TrackStatus.UNCERTAIN for flag in flags)
     share = count_all_followed(status) / decoded if decoded and animals else math.nan
     return {
-        "animals": animals,
+        "animals": animals if decoded else None,
         "followed": _to_json(share),
         "swaps": swaps,
         "gaps": len(flags) - swaps,

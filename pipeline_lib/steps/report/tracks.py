@@ -11,7 +11,7 @@ import numpy as np
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, TrackStatus
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.kernels.summaries.tracks import Flag, find_flags
 from pipeline_lib.steps.ledger import LedgerRow
@@ -49,6 +49,8 @@ class TrackCard:
 
     Attributes
     ----------
+    absence
+        Why there are no figures, as in `VideoSummary`; empty where there are.
     band, line
         Fewest to most and mean number of animals over time, SVG paths in a box of width and
         height 1.
@@ -60,6 +62,7 @@ class TrackCard:
 
     video: str
     frames: int
+    absence: str
     seconds: float
     width: float
     height: float
@@ -87,7 +90,8 @@ def describe_animals(
         ``followed``: share of the decoded frames of the cohort in which all animals of their
         video are followed; ``videos``, ``swaps``, ``gaps``: counts; ``swapped``: videos with
         possible swaps; ``histogram``: of the videos' shares, bars or None; ``cards``: a few
-        videos, those with most to look at first.
+        videos, those with most to look at first; ``undecodable``: whether one of these has frames
+        that could not be decoded.
     """
     tracks = {video: summary.tracks for video, summary in summaries.items() if summary.tracks}
     if not tracks:
@@ -96,6 +100,7 @@ def describe_animals(
     known = [video for video, figures in tracks.items() if math.isfinite(figures.followed)]
     total = sum(decoded[video] for video in known)
     good = sum(decoded[video] * tracks[video].followed for video in known)
+    cards = _draw_cards(config, results, rows, summaries)
     counts, _ = np.histogram([tracks[video].followed for video in known], np.linspace(0, 1, 21))
     return {
         "followed": good / total if total else math.nan,
@@ -105,7 +110,8 @@ def describe_animals(
         "gaps": sum(figures.gaps for figures in tracks.values()),
         "swapped": [video for video in rank_tracks(tracks) if tracks[video].swaps],
         "histogram": draw_bars(counts) if len(tracks) >= _HISTOGRAM_VIDEOS else None,
-        "cards": _draw_cards(config, results, rows, summaries),
+        "cards": cards,
+        "undecodable": any(lane.undecodable for card in cards for lane in card.lanes),
     }
 
 
@@ -156,14 +162,16 @@ def _draw_card(
     if status is None or figures is None or not summary.detection:
         return None
     places = [i for i, name in enumerate(names.individuals) if name != UNIQUE_INDIVIDUAL]
+    decoded = poses["frame_status"] == FrameStatus.DECODED
     status, animals = status[:, places], [names.individuals[place] for place in places]
     bodypart = max(summary.detection, key=lambda part: _to_rank(summary.detection[part]))
     way = poses["path"][:, :, names.bodyparts.index(bodypart)][:, :, places]
-    band, line = draw_counts(status)
-    flags, left_out = _choose_flags(find_flags(status))
+    band, line = draw_counts(status, decoded)
+    flags, left_out = _choose_flags(find_flags(status, decoded))
     return TrackCard(
         video=video,
         frames=poses["frames"],
+        absence=summary.absence,
         seconds=poses["frames"] / row["fps"],
         width=row["width"],
         height=row["height"],
@@ -172,7 +180,7 @@ def _draw_card(
         most=len(animals),
         band=band,
         line=line,
-        lanes=draw_lanes(animals, status, way),
+        lanes=draw_lanes(animals, status, way, decoded),
         flags=[_describe_flag(flag, animals, row["fps"]) for flag in flags],
         left_out=left_out,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.steps.ledger import BAD_STATUSES, LedgerRow, metadata_columns
+from pipeline_lib.steps.report.charts import format_fixed
 from pipeline_lib.steps.report.summaries import TrackFigures, VideoSummary, rank_videos
 from pipeline_lib.steps.report.work import InferenceWork, find_copies
 
@@ -36,7 +37,8 @@ def tabulate_videos(
     Shares are rounded to three digits, those per bodypart to whole percent: with thousands of
     videos the page stays light. What inference took is frames per second and the shares of
     decoding, network and waiting in percent, or the name of the video whose result this is a
-    copy of. Unknown is None.
+    copy of. Unknown is None; in place of the share of keypoints detected there may be the reason
+    why there is none.
     """
     copies = find_copies(rows, works)
     metadata = metadata_columns(rows)
@@ -112,13 +114,17 @@ def group_reasons(rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:
     ]
 
 
-def find_doubtful(summaries: Mapping[str, VideoSummary]) -> list[tuple[str, float]]:
+def find_doubtful(summaries: Mapping[str, VideoSummary]) -> list[tuple[str, str]]:
     """Return analysed videos in which less than half of the keypoints were found, worst first.
 
-    The rate is NaN where no frame could be decoded.
+    With each the rate in percent, or why there is none.
     """
-    ranked = [(video, summaries[video].mean_detection) for video in rank_videos(summaries)]
-    return [(video, rate) for video, rate in ranked if not rate >= _LOW_DETECTION]
+    ranked = [(video, summaries[video]) for video in rank_videos(summaries)]
+    return [
+        (video, summary.absence or f"{format_fixed(100 * summary.mean_detection)} %")
+        for video, summary in ranked
+        if not summary.mean_detection >= _LOW_DETECTION
+    ]
 
 
 def _tabulate_video(
@@ -161,7 +167,7 @@ def _tabulate_figures(
     if tracked and summary.tracks is not None:
         tracks = _tabulate_tracks(summary.tracks)
     return [
-        _to_share(summary.mean_detection),
+        summary.absence or _to_share(summary.mean_detection),
         _to_share(summary.mean_confidence),
         [_to_percent(summary.confidence.get(part, math.nan)) for part in bodyparts],
         *tracks,

@@ -31,8 +31,10 @@ def export(folder, poses, **changes):
 def test_each_animal_of_a_frame_is_an_instance_on_its_track(tmp_path):
     labels = export(tmp_path, make_several())
     assert [track.name for track in labels.tracks] == ["a", "b", "single"]
-    assert [frame.frame_idx for frame in labels] == [0, 1]
-    first, second = labels
+    # Also the one that could not be decoded.
+    assert [frame.frame_idx for frame in labels] == [0, 1, 2]
+    first, second, third = labels
+    assert len(third) == 0
     assert [one.track.name for one in first] == ["a", "b", "single"]
     assert [one.track.name for one in second] == ["b"]
     assert all(type(one) is sleap_io.PredictedInstance for frame in labels for one in frame)
@@ -43,7 +45,7 @@ def test_each_animal_of_a_frame_is_an_instance_on_its_track(tmp_path):
 
 
 def test_scores_are_kept(tmp_path):
-    first, second = export(tmp_path, make_several())
+    first, second, _ = export(tmp_path, make_several())
     assert first[0].points["score"].tolist() == [0.75, 0.25, 0]
     # The tail was not found, and how sure that is stays.
     assert second[0].points["score"].tolist() == [0.5, 0.25, 0]
@@ -86,25 +88,27 @@ def test_a_single_animal_has_no_track(tmp_path):
     poses.position[2] = NAN
     labels = export(tmp_path, poses)
     assert labels.tracks == []
-    assert [frame.frame_idx for frame in labels] == [0, 1, 3]
-    found = np.stack([frame[0].numpy() for frame in labels])
+    assert [frame.frame_idx for frame in labels] == [0, 1, 2, 3]
+    assert [len(frame) for frame in labels] == [1, 1, 0, 1]
+    found = np.stack([frame[0].numpy() for frame in labels if frame])
     np.testing.assert_array_equal(found, poses.position[[0, 1, 3], :, :, 0].transpose(0, 2, 1))
-    assert all(frame[0].track is None for frame in labels)
+    assert all(one.track is None for frame in labels for one in frame)
 
 
 def test_animals_that_were_not_tracked_have_no_track(tmp_path):
     labels = export(tmp_path, replace(make_several(), track_status=None))
     assert labels.tracks == []
-    assert [[one.track for one in frame] for frame in labels] == [[None] * 3, [None]]
+    assert [[one.track for one in frame] for frame in labels] == [[None] * 3, [None], []]
     assert [one.tracking_score for one in labels[0]] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("frames", [0, 3])
-def test_a_video_without_an_animal_is_a_project_without_a_frame(tmp_path, frames):
+def test_a_video_without_an_animal_is_a_project_of_empty_frames(tmp_path, frames):
     poses = make_poses(frames)
     poses.position[:] = NAN
     labels = export(tmp_path, poses)
-    assert len(labels) == 0
+    assert [frame.frame_idx for frame in labels] == list(range(frames))
+    assert [len(frame) for frame in labels] == [0] * frames
     assert [Path(video.filename).name for video in labels.videos] == ["v.mp4"]
     assert labels.skeletons[0].node_names == ["nose", "tail"]
 
@@ -122,8 +126,8 @@ def test_an_animal_interpolated_over_a_lost_frame_has_no_score(tmp_path):
 def test_blocks_make_the_same_project(tmp_path, monkeypatch):
     monkeypatch.setattr(exports_source, "BLOCK_FRAMES", 1)
     labels = export(tmp_path, make_several())
-    assert [frame.frame_idx for frame in labels] == [0, 1]
-    assert [len(frame) for frame in labels] == [3, 1]
+    assert [frame.frame_idx for frame in labels] == [0, 1, 2]
+    assert [len(frame) for frame in labels] == [3, 1, 0]
     np.testing.assert_array_equal(labels[1][0].numpy()[0], [51.5, 61.25])
 
 

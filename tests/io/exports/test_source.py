@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.exports import source as exports_source
+from pipeline_lib.io.exports.source import name_video
 from tests.io.exports.export_examples import make_several, make_source
 from tests.io.poses.pose_examples import make_poses
 
@@ -54,3 +55,33 @@ def test_edges_of_other_bodyparts_are_left_out(tmp_path):
     source = make_source(tmp_path, make_poses(2), skeleton=skeleton)
     assert source.edges == ((0, 1),)
     assert source.symmetries == ((1, 0),)
+
+
+@pytest.mark.parametrize(
+    ("video", "folder", "name"),
+    [
+        ("/data/run/videos/v.mp4", "/data/run/results/exports/pose", "../../../videos/v.mp4"),
+        ("/data/videos/v.mp4", "/data/run/results/exports/pose", "../../../../videos/v.mp4"),
+        ("/home/ann/cage 1/v.mp4", "/home/ann/results/exports/pose", "../../../cage 1/v.mp4"),
+        # The way there is the absolute path, or tells whose the video is.
+        ("/data/ann/v.mp4", "/scratch/run/results/exports/pose", "v.mp4"),
+        ("/home/ann/v.mp4", "/home/bob/results/exports/pose", "v.mp4"),
+        ("/Users/ann/videos/v.mp4", "/Users/Shared/results/exports/pose", "v.mp4"),
+        ("/mnt/lab/home/ann/videos/v.mp4", "/mnt/lab/results/exports/pose", "v.mp4"),
+        ("/mnt/scratch/ann/v.mp4", "/mnt/scratch/bob/results/exports/pose", "v.mp4"),
+    ],
+)
+def test_a_video_is_named_on_the_way_from_the_file_unless_that_tells_whose_it_is(
+    video, folder, name
+):
+    assert name_video(Path(video), Path(folder)).as_posix() == name
+
+
+def test_the_way_starts_where_a_linked_folder_really_is(tmp_path):
+    real, video = tmp_path / "fast" / "disk" / "results", tmp_path / "project" / "v.mp4"
+    real.mkdir(parents=True)
+    video.parent.mkdir()
+    video.touch()
+    (tmp_path / "project" / "results").symlink_to(real)
+    folder = tmp_path / "project" / "results"
+    assert (folder / name_video(video, folder)).samefile(video)

@@ -1,12 +1,18 @@
 """Exporting a shard: which poses, in which files, and what is not done twice."""
 
+import getpass
+import json
+import os
+import socket
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pandas as pd
+import pynwb
 import pytest
 import sleap_io
 
-import pipeline_lib.steps.export.run as subject
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
@@ -14,6 +20,7 @@ from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
+from pipeline_lib.io.exports import registry
 from pipeline_lib.io.exports import source as exports_source
 from pipeline_lib.io.exports.deeplabcut import read_deeplabcut_predictions
 from pipeline_lib.io.poses.write import write_poses
@@ -21,6 +28,7 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.steps.export.run import EXPORT_COLUMNS, run_export
 from pipeline_lib.steps.export.sources import ExportSources
+from pipeline_lib.steps.stage_keys import find_stage_key
 
 SHARD = "0001"
 
@@ -94,7 +102,7 @@ def test_work_is_not_done_twice(results, monkeypatch):
     def refuse(*_args, **_kwargs):
         pytest.fail("exported again")
 
-    monkeypatch.setattr(subject, "write_deeplabcut_predictions", refuse)
+    monkeypatch.setattr(registry, "write_deeplabcut_predictions", refuse)
     run_export(make_config(), results, SHARD)
     again = read_rows(results)
     assert [(row["key"], row["files"]) for row in again] == [
@@ -116,7 +124,7 @@ def _change_poses(results, _monkeypatch):
 
 
 def _raise_version(_results, monkeypatch):
-    monkeypatch.setattr(versions, "EXPORT", 2)
+    monkeypatch.setattr(versions, "EXPORT", versions.EXPORT + 1)
     return make_config()
 
 
@@ -153,13 +161,13 @@ def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change):
     run_export(make_config(), results, SHARD)
     config = change(results, monkeypatch)
     written = []
-    original = subject.write_deeplabcut_predictions
+    original = registry.write_deeplabcut_predictions
 
     def record(path, *arguments):
         written.append(path.suffix)
         original(path, *arguments)
 
-    monkeypatch.setattr(subject, "write_deeplabcut_predictions", record)
+    monkeypatch.setattr(registry, "write_deeplabcut_predictions", record)
     run_export(config, results, SHARD)
     assert written == [".h5", ".csv"]
     for suffix in ("h5", "csv"):
@@ -175,7 +183,7 @@ def test_a_run_cut_short_leaves_no_table_to_trust(results, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(subject, "write_deeplabcut_predictions", write_then_die)
+        patch.setattr(registry, "write_deeplabcut_predictions", write_then_die)
         with pytest.raises(KeyboardInterrupt):
             run_export(make_config(formats=["csv"], scorer="two"), results, SHARD)
     run_export(make_config(formats=["csv"], scorer="one"), results, SHARD)
@@ -275,7 +283,8 @@ def test_several_animals_are_exported_as_tracked_or_filtered(results, source, x)
     assert [frame[1]["nose"]["xy"][0] for frame in labels] == x
     with h5py.File(results.exported("pose", "v", "analysis")) as file:
         assert file["tracks"][1, 0, 0].tolist() == x
-        assert file["video_path"][()] == b"/videos/v.mp4"
+        # Nobody is to learn from an export where its maker keeps his videos.
+        assert file["video_path"][()] == b"v.mp4"
     with h5py.File(results.exported("pose", "v", "nwb")) as file:
         assert file["processing/behavior/b/nose/data"][:, 0].tolist() == x
 
@@ -292,6 +301,166 @@ def test_what_linked_files_say_is_in_their_key(results):
             keys[len(formats), len(edges)] = read_rows(results)[0]["key"]
     assert keys[1, 0] == keys[1, 1]
     assert len(set(keys.values())) == 3
+
+
+def prepare_linked(results, sheet=None):
+    """Have a video that lies in the project, and a sheet; return the config of all formats."""
+    video = results.root.parent / "videos" / "v.mp4"
+    video.parent.mkdir()
+    video.write_bytes(b"of a video")
+    write_table(results.shard(SHARD).probe, PROBE_COLUMNS, [{"video": "v", "path": str(video)}])
+    cohort = results.root.parent / "cohort.tsv"
+    cells = {"video": "v", "path": "videos/v.mp4", **(sheet or {})}
+    cohort.write_text("\t".join(cells) + "\n" + "\t".join(cells.values()) + "\n")
+
+    def configure(**exports):
+        settings = {"formats": EVERY_FORMAT, **exports}
+        return parse_config({"cohort": str(cohort), "exports": settings})
+
+    return video, configure
+
+
+def list_names(results):
+    """Return how each linked export names its video."""
+    names = {}
+    with h5py.File(results.exported("pose", "v", "slp")) as file:
+        (described,) = file["videos_json"]
+        names["slp"] = json.loads(described)["backend"]["filename"]
+    with h5py.File(results.exported("pose", "v", "analysis")) as file:
+        names["analysis"] = file["video_path"][()].decode()
+        backend = json.loads(file.attrs["video_backend_metadata"])
+        assert backend["filename"] == names["analysis"]
+    with h5py.File(results.exported("pose", "v", "nwb")) as file:
+        (name,) = file["acquisition/source_video/external_file"]
+        names["nwb"] = name.decode()
+    return names
+
+
+def test_videos_are_named_on_the_way_from_the_export(results):
+    video, configure = prepare_linked(results)
+    run_export(configure(), results, SHARD)
+    names = list_names(results)
+    folder = results.exported("pose", "v", "slp").parent
+    assert set(names.values()) == {"../../../videos/v.mp4"}
+    assert (folder / names["nwb"]).samefile(video)
+    # Neither does any other byte tell where the project is, or who and where we are.
+    private = [str(results.root.parent), str(Path.home()), getpass.getuser() + "/"]
+    private += [socket.gethostname()]
+    for name in EVERY_FORMAT:
+        held = results.exported("pose", "v", name).read_bytes()
+        for text in private:
+            assert text.encode() not in held or len(text) < 5, (name, text)
+
+
+def test_videos_are_named_absolutely_if_that_is_wanted(results):
+    video, configure = prepare_linked(results)
+    run_export(configure(absolute_paths=True), results, SHARD)
+    assert set(list_names(results).values()) == {video.as_posix()}
+
+
+def test_names_that_are_no_text_cost_no_export(results):
+    """Linux allows any bytes in a name; HDF5, JSON and NWB hold text only."""
+    _, configure = prepare_linked(results, {"Subject": "m\0" + "1"})
+    odd = os.fsdecode(bytes(results.root.parent / "videos") + b"/v\xff 1.mp4")
+    probed = [{"video": "v", "path": odd}]
+    with pytest.MonkeyPatch.context() as patch:
+        # The table itself is text, too; what it holds is the probe's.
+        patch.setattr(ExportSources, "_probed", {"v": {**probed[0], "width": "", "height": ""}})
+        run_export(configure(), results, SHARD)
+    (row,) = read_rows(results)
+    assert row["status"] == "done", row["reason"]
+    assert set(list_names(results).values()) == {"../../../videos/v\N{REPLACEMENT CHARACTER} 1.mp4"}
+    with pynwb.NWBHDF5IO(str(results.exported("pose", "v", "nwb")), "r") as file:
+        assert file.read().subject.subject_id == "m1"
+
+
+def test_a_project_that_moved_needs_no_new_exports(results, tmp_path):
+    _, configure = prepare_linked(results)
+    run_export(configure(), results, SHARD)
+    (row,) = read_rows(results)
+    moved = tmp_path / "moved"
+    (tmp_path / "moved").mkdir()
+    for name in ("results", "videos", "cohort.tsv"):
+        (tmp_path / name).rename(moved / name)
+    there = Results(moved / "results")
+    probed = {"video": "v", "path": str(moved / "videos" / "v.mp4")}
+    write_table(there.shard(SHARD).probe, PROBE_COLUMNS, [probed])
+    config = parse_config(
+        {"cohort": str(moved / "cohort.tsv"), "exports": {"formats": EVERY_FORMAT}}
+    )
+    assert ExportSources(config, there, SHARD).make_key("v", "pose-key") == row["key"]
+
+
+SHEET = {
+    "Subject": "m1",
+    "species": "Mus musculus",
+    "sex": "F",
+    "age": "P90D",
+    "start": "2024-05-17T09:30+02:00",
+    "session": "day1",
+}
+
+
+def test_the_sheet_describes_session_and_subject(results, caplog):
+    _, configure = prepare_linked(results, SHEET)
+    run_export(configure(), results, SHARD)
+    with pynwb.NWBHDF5IO(str(results.exported("pose", "v", "nwb")), "r") as file:
+        session = file.read()
+        assert session.session_start_time.isoformat() == "2024-05-17T09:30:00+02:00"
+        assert session.session_id == "day1"
+        assert (session.subject.subject_id, session.subject.sex) == ("m1", "F")
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
+
+
+def test_what_the_sheet_does_not_say_is_said_once(results, caplog):
+    _, configure = prepare_linked(results, {"sex": "banana"})
+    run_export(configure(), results, SHARD)
+    said = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert len(said) == 3
+    assert "export 0001: v: no time of the recording: the NWB file gives 1970-01-01" in said[0]
+    assert "no `subject`, `species`, `sex`, `age`" in said[1]
+    assert "column `sex`: 'banana' is none of M, F" in said[2]
+    # Who exports tables only is not told.
+    caplog.clear()
+    run_export(configure(formats=["csv", "slp"]), results, SHARD)
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
+
+
+def test_a_changed_sheet_changes_the_key_of_what_it_describes(results):
+    keys = {}
+    for sex in ("F", "M"):
+        (results.root.parent / "videos" / "v.mp4").unlink(missing_ok=True)
+        if (results.root.parent / "videos").exists():
+            (results.root.parent / "videos").rmdir()
+        _, configure = prepare_linked(results, {**SHEET, "sex": sex, "group": sex})
+        for formats in (("nwb",), ("slp",)):
+            sources = ExportSources(configure(formats=formats), results, SHARD)
+            keys[sex, formats] = sources.make_key("v", "pose-key")
+    assert keys["F", ("nwb",)] != keys["M", ("nwb",)]
+    assert keys["F", ("slp",)] == keys["M", ("slp",)]
+
+
+def test_a_run_sees_that_the_sheet_describes_a_session_otherwise(results):
+    _, configure = prepare_linked(results, SHEET)
+    sheet = results.root.parent / "cohort.tsv"
+    text = sheet.read_text()
+    keys = {}
+    head, row = text.splitlines()
+    sheets = {
+        "none": text,
+        "sex": text.replace("\tF\t", "\tM\t"),
+        "other": f"{head}\tgroup\n{row}\tcontrol\n",
+    }
+    for change, changed in sheets.items():
+        sheet.write_text(changed)
+        for formats in (("nwb",), ("slp",)):
+            for stage in ("export", "filter"):
+                found = find_stage_key(configure(formats=formats), results, stage)
+                keys[change, formats[0], stage] = found.name
+    assert keys["sex", "nwb", "export"] != keys["none", "nwb", "export"]
+    assert keys["other", "nwb", "export"] == keys["none", "nwb", "export"]
+    assert keys["sex", "slp", "export"] == keys["none", "slp", "export"]
+    assert keys["sex", "nwb", "filter"] == keys["none", "nwb", "filter"]
 
 
 def test_linked_files_need_to_know_the_video(results):

@@ -15,8 +15,10 @@ from pipeline_lib.core.tables import (
     METRIC_COLUMNS,
     PREDICTION_COLUMNS,
     PROBE_COLUMNS,
+    FrameStatus,
     TrackStatus,
 )
+from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels.summaries.tracks import Flag
@@ -49,7 +51,7 @@ def config():
     return parse_config({"cohort": "cohort.tsv", "individuals": {"max": 2}})
 
 
-def write_tracks(results, video, status, key="key"):
+def write_tracks(results, video, status, key="key", undecodable=()):
     """Write tracks of two animals, 100 px apart, that walk 1 px a frame along x."""
     status = np.array(status, np.uint8)
     frames, individuals = status.shape
@@ -60,10 +62,14 @@ def write_tracks(results, video, status, key="key"):
     position[np.broadcast_to(lost[:, None, None], position.shape)] = np.nan
     confidence = np.where(np.isfinite(position[:, 0]), 0.9, 0.0).astype(np.float32)
     names = (*ANIMALS, "single")[:individuals]
+    frame_status = np.full(frames, FrameStatus.DECODED, np.uint8)
+    for frame in undecodable:
+        position[frame], confidence[frame] = np.nan, np.nan
+        frame_status[frame] = FrameStatus.UNDECODABLE
     poses = Poses(
         position=position,
         confidence=confidence,
-        frame_status=np.zeros(frames, np.uint8),
+        frame_status=frame_status,
         time=np.arange(frames) / 10.0,
         bodyparts=PARTS,
         individuals=names,
@@ -107,6 +113,72 @@ def test_a_video_without_an_animal_has_no_share(tmp_path):
     tracks = summarise(results, "v")["v"].tracks
     assert (tracks.animals, tracks.swaps, tracks.gaps) == (0, 0, 0)
     assert math.isnan(tracks.followed)
+
+
+def test_no_animal_found_is_not_no_frame_decoded(tmp_path, config):
+    results = Results(tmp_path)
+    write_tracks(results, "empty", [[A, A]] * 3)
+    write_tracks(results, "broken", [[A, A]] * 3, undecodable=range(3))
+    write_tracks(results, "short", np.zeros((0, 2)))
+    found = summarise(results, "empty", "broken", "short")
+    assert {video: one.absence for video, one in found.items()} == {
+        "empty": "no animal found",
+        "broken": "no frame decoded",
+        "short": "no frame",
+    }
+    # That no animal was seen is known where frames could be decoded only.
+    assert {video: one.tracks.animals for video, one in found.items()} == {
+        "empty": 0,
+        "broken": None,
+        "short": None,
+    }
+    cards = describe_animals(config, results, make_rows("empty", "broken"), found)["cards"]
+    empty, broken = sorted(cards, key=lambda card: card.video != "empty")
+    assert [lane.shares["absent"] for lane in empty.lanes] == [1.0, 1.0]
+    assert [lane.shares["absent"] for lane in broken.lanes] == [0.0, 0.0]
+    assert [lane.shares["undecodable"] for lane in broken.lanes] == [1.0, 1.0]
+    assert [lane.undecodable for lane in broken.lanes] == ["M0 1H1V0H0z"] * 2
+    assert [lane.undecodable for lane in empty.lanes] == ["", ""]
+    # No animal in three frames, and nothing known of three.
+    assert (empty.line, broken.line) == ("M0 1H1", "")
+
+
+def test_a_gap_of_frames_that_could_not_be_decoded_is_not_one_to_look_at(tmp_path, config):
+    results = Results(tmp_path)
+    status = [[F, F], [G, F], [G, G], [F, G], [F, F]]
+    write_tracks(results, "v", status, undecodable=[2])
+    write_tracks(results, "lost", [[F, F], [G, G], [F, F]], undecodable=[1])
+    found = summarise(results, "v", "lost")
+    # Each is not found in a frame that could be decoded, too.
+    assert (found["v"].tracks.gaps, found["lost"].tracks.gaps) == (2, 0)
+    animals = describe_animals(config, results, make_rows("v", "lost"), found)
+    assert animals["undecodable"]
+    (lost,) = [card for card in animals["cards"] if card.video == "lost"]
+    assert lost.flags == []
+    # Frames 0 and 2 of three are followed by both; of frame 1 nothing is known.
+    assert lost.line == "M0 0H0.33333M0.66667 0H1"
+    assert {lane.undecodable for lane in lost.lanes} == {"M0.33333 1H0.66667V0H0.33333z"}
+    assert {lane.gap for lane in lost.lanes} == {""}
+
+
+def test_unique_bodyparts_are_those_of_the_whole_video(tmp_path, monkeypatch):
+    """A corner that is hidden in the first frames is no bodypart of the animals there."""
+    results = Results(tmp_path)
+    write_tracks(results, "v", [[F, F, A], [F, F, A], [F, F, F], [F, F, F]])
+    path = results.tracked("pose", "v")
+    poses = read_poses(path)
+    poses.position[:, :, 1, :2], poses.confidence[:, 1, :2] = np.nan, 0
+    poses.position[:, :, 0, 2], poses.confidence[:, 0, 2] = np.nan, 0
+    write_poses(path, poses)
+    whole = read_path_summary(path, 0.6, 10)
+    # The corner (`tailbase`) is seen in two of four frames.
+    assert whole["detection"].tolist() == [1.0, 0.5]
+    assert whole["poses"].tolist() == [8, 4]
+    for frames in (1, 2, 3):
+        monkeypatch.setattr("pipeline_lib.steps.report.summaries._BLOCK_FRAMES", frames)
+        blocks = read_path_summary(path, 0.6, 10)
+        assert blocks["detection"].tolist() == [1.0, 0.5]
+        assert blocks["poses"].tolist() == [8, 4]
 
 
 def test_of_one_animal_tracks_are_not_looked_at(tmp_path):
@@ -306,6 +378,31 @@ def test_the_page_has_animals_in_place_of_trajectories(run):
     assert "Nothing to look at" in second["text"]
     (attention,) = page.all("ul", class_="panel attention")
     assert "1 video in which animals may have been exchanged" in attention["text"]
+
+
+def test_the_page_tells_no_animal_from_no_frame(run):
+    config, results = run
+    write_tracks(results, "bad", [[A, A]] * 5, key="broken", undecodable=range(5))
+    write_tracks(results, "good", [[A, A]] * 5, key="empty")
+    page = read_page(config, results)
+    (attention,) = page.all("ul", class_="panel attention")
+    assert "bad (no frame decoded), good (no animal found)" in " ".join(attention["text"].split())
+    texts = [" ".join(one["text"].split()) for one in page.all("article", class_="panel animals")]
+    assert sorted(text[: text.index(" snout")] for text in texts) == [
+        "bad no frame decoded in 5 frames",
+        "good 0 animals · no animal found in 5 frames",
+    ]
+    assert not any("Nothing to look at" in text for text in texts)
+    data = json.loads(page.all("script", type="application/json")[0]["text"])
+    labels = [column["label"] for column in data["columns"]]
+    at = [labels.index(name) for name in ("Detected", "Animals", "All followed", "Undecodable")]
+    assert {row[0]: [row[index] for index in at] for row in data["rows"]} == {
+        "good": ["no animal found", 0, None, 0],
+        "bad": ["no frame decoded", None, None, 5],
+    }
+    rows = [" ".join(cell["text"].split()) for cell in page.all("td", class_="number")]
+    assert "no animal found" in rows
+    assert "no frame decoded" in rows
 
 
 def test_the_table_has_columns_of_the_tracks(run):

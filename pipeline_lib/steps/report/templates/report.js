@@ -74,7 +74,7 @@
     duration: formatDuration,
     number: (value) => String(value),
     size: (value) => value,
-    share: drawShare,
+    share: (value) => (typeof value === "string" ? make("span", "muted", value) : drawShare(value)),
     parts: drawParts,
     problems: (value) => (value ? make("span", "problem", grouped(value)) : "0"),
     flags: (value) => (value ? make("span", "flagged", grouped(value)) : "0"),
@@ -91,6 +91,8 @@
   let view = [];
 
   function sortValue(value, kind) {
+    // A reason why there is no share is no share.
+    if (kind === "share") return typeof value === "string" ? null : value;
     if (kind === "parts") return value ? Math.min(...value.map((v) => v ?? -1)) : null;
     if (kind === "work") return Array.isArray(value) ? value[0] : null;
     return value;
