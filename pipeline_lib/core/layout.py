@@ -21,6 +21,10 @@ class ShardFiles:
         """Return the key file of a manifest: empty, named by the hash of the manifest's rows."""
         return self.folder / f".manifest-{digest}"
 
+    def session_key(self, digest: str) -> Path:
+        """Return the key file of what exports tell of a shard's sessions, as the sheet has them."""
+        return self.folder / f".sessions-{digest}"
+
     @property
     def probe(self) -> Path:
         """Container facts and fingerprint of each video."""

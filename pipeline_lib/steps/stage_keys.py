@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.errors import SheetError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -35,7 +34,6 @@ def find_stage_key(config: Config, results: Results, name: str) -> Path:
     digest = hash_settings(
         stage.hash_settings(config),
         *(f"{path}: {_hash_file(path)}" for path in _list_given_files(config, stage)),
-        *_list_sheet_facts(config, stage),
     )
     return results.stage_key(name, config.training.name if stage.per_model else "", digest)
 
@@ -56,6 +54,12 @@ def find_claimed_manifest(results: Results, shard: str) -> Path:
     return next(iter(list_other_keys(path)), path)
 
 
+def find_claimed_sessions(results: Results, shard: str) -> Path:
+    """Return the key file that the sessions of a shard have."""
+    path = results.shard(shard).session_key("none")
+    return next(iter(list_other_keys(path)), path)
+
+
 def claim_stage(config: Config, results: Results, name: str) -> None:
     """Record that results of a stage are about to be made from the present settings."""
     claim_key(find_stage_key(config, results, name))
@@ -68,9 +72,23 @@ def list_wanted_keys(config: Config, results: Results, plan: Plan) -> list[Path]
         for stage in STAGES.values()
         if stage.wanted(config)
     ]
-    return stages + [
+    manifests = [
         results.shard(shard).manifest_key(plan.hash_manifest(shard)) for shard in plan.shards
     ]
+    return [*stages, *manifests, *find_session_keys(config, results, plan).values()]
+
+
+def find_session_keys(config: Config, results: Results, plan: Plan) -> dict[str, Path]:
+    """Return the key file of the sessions of each shard, if exports describe sessions."""
+    if not (STAGES["export"].wanted(config) and config.exports.described):
+        return {}
+    videos = read_cohort(Path(config.cohort))
+    return {
+        shard: results.shard(shard).session_key(
+            hash_sessions(video for video in videos if plan.homes[video.video] == shard)
+        )
+        for shard in plan.shards
+    }
 
 
 def list_outdated_keys(wanted: Iterable[Path]) -> list[Path]:
@@ -90,15 +108,6 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
                 yield weights
         case "status" | "report":
             yield Path(config.cohort)
-
-
-def _list_sheet_facts(config: Config, stage: Stage) -> Iterator[str]:
-    """Yield what a stage tells of the sheet's cells, as a hash; other cells do not concern it."""
-    if stage.name == "export" and config.exports.described:
-        try:
-            yield f"sessions: {hash_sessions(read_cohort(Path(config.cohort)))}"
-        except SheetError:
-            yield "sessions: the sheet cannot be read"
 
 
 def _hash_file(path: Path) -> str:

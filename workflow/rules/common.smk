@@ -18,6 +18,8 @@ from pipeline_lib.steps.srun_launcher import ask_for_tasks, write_launcher
 from pipeline_lib.steps.stage_keys import (
     find_claimed_key,
     find_claimed_manifest,
+    find_claimed_sessions,
+    find_session_keys,
     find_stage_key,
     list_outdated_keys,
     list_wanted_keys,
@@ -75,9 +77,10 @@ try:
     # Of a training over several nodes.
     TASKS = ask_for_tasks(SETTINGS.training)
     # Jobs find the key files of their run.
-    WANTED_KEYS = (
-        list_wanted_keys(SETTINGS, RESULTS, PLAN) if workflow.is_main_process else []
-    )
+    SESSION_KEYS = WANTED_KEYS = ()
+    if workflow.is_main_process:
+        SESSION_KEYS = find_session_keys(SETTINGS, RESULTS, PLAN)
+        WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN)
 except Exception as error:
     # One readable message; Snakemake adds the place in this file.
     raise WorkflowError(str(error)) from None
@@ -179,6 +182,15 @@ def manifest_key(wildcards):
     if workflow.is_main_process:
         return str(RESULTS.shard(shard).manifest_key(PLAN.hash_manifest(shard)))
     return str(find_claimed_manifest(RESULTS, shard))
+
+
+def session_key(wildcards):
+    """Return the file named by the hash of what exports tell of a shard's sessions."""
+    if not SETTINGS.exports.described:
+        return []
+    if workflow.is_main_process:
+        return str(SESSION_KEYS[wildcards.shard])
+    return str(find_claimed_sessions(RESULTS, wildcards.shard))
 
 
 def list_settings(*stages):

@@ -68,6 +68,7 @@ rule postprocess:
     input:
         shard_file("infer", MODEL),
         *[key_file(verb) for verb in POSTPROCESSING],
+        session_key,
     output:
         [shard_file(verb, MODEL) for verb in POSTPROCESSING],
     log:
