@@ -39,9 +39,25 @@ VIDEOS = "From videos to poses"
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The run's config file.", show_default=True)
 ]
+
+
+def _check_shard(shard: str | None) -> str | None:
+    from pipeline_lib.core.names import find_name_problem
+
+    problem = find_name_problem(shard) if shard is not None else None
+    if problem:
+        raise typer.BadParameter(f"{shard!r} {problem}; shards are those of shards/plan.tsv")
+    return shard
+
+
 ShardOption = Annotated[
     str | None,
-    typer.Option("--shard", "-s", help="One shard of the plan; without it, all of them in turn."),
+    typer.Option(
+        "--shard",
+        "-s",
+        help="One shard of the plan; without it, all of them in turn.",
+        callback=_check_shard,
+    ),
 ]
 LocatorOption = Annotated[
     bool,

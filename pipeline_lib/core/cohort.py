@@ -2,16 +2,13 @@
 
 import csv
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_lib.core.errors import SheetError
+from pipeline_lib.core.names import find_name_problem
 from pipeline_lib.core.tables import SHEET_OPTIONAL, SHEET_REQUIRED
-
-# Not dots alone: names become folders, and `..` is one that is there already.
-_VIDEO_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,8 @@ def _find_problems(rows: list[tuple[int, dict[str, str]]], header: tuple[str, ..
     first_line: dict[str, int] = {}
     for line, row in rows:
         video = row["video"] or ""
-        if not _VIDEO_ID.fullmatch(video):
-            problems.append(f"line {line}: video {video!r} must be letters, digits and . _ - only")
+        if problem := find_name_problem(video):
+            problems.append(f"line {line}: video {video!r} {problem}")
         elif video in first_line:
             problems.append(f"line {line}: video {video} already on line {first_line[video]}")
         first_line.setdefault(video, line)

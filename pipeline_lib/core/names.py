@@ -1,9 +1,112 @@
-"""Names of animals and files, as people order them."""
+"""Names: how people order them, and which of them may become part of a path.
+
+There is one rule for every name that becomes a file or folder: `find_part_problem`. Ids that
+people type (of videos, models, individuals in the config, shards) are ASCII besides
+(`find_name_problem`). Names that are only shown (bodyparts, individuals of labels) follow
+`find_text_problem`.
+"""
 
 import re
+import unicodedata
+
+# Ours are longer: `.part-NAME.xxxxxxxx.zarr.zip`; file systems take 255 bytes.
+LONGEST_NAME = 200
+# The form of an id. It can be neither hidden, as all of our unfinished files are, nor an option.
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
+
+_NAME = re.compile(NAME_PATTERN)
+# `a.analysis` in one format of exports is `a` in another; the others are unfinished files of
+# many tools.
+_RESERVED_ENDINGS = (".analysis", ".part", ".tmp")
+# What lies beside folders that are named by others.
+_RESERVED = frozenset({"images.json", "plan.tsv"})
 
 
 def natural_order(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key that takes digits for numbers: fly2 before fly10."""
     parts = re.split(r"(\d+)", name)
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
+
+
+def find_text_problem(name: str) -> str | None:
+    """Say why a name cannot be shown and stored in tables; None if it can.
+
+    It may hold blanks and letters of any alphabet, but neither begin nor end with blanks, and
+    hold no character that is not seen: tabs and line ends would divide it in two.
+    """
+    if not name.strip():
+        return "is empty"
+    if name != name.strip():
+        return "begins or ends with a blank"
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        return "holds a tab, a line end or another character that is not seen"
+    if len(name.encode("utf-8")) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} bytes"
+    return None
+
+
+def find_part_problem(name: str) -> str | None:
+    """Say why a name cannot be that of a file or folder of ours; None if it can.
+
+    What holds for `find_text_problem`, and besides: no separator of any system, nothing hidden
+    (so neither ``..`` nor our own unfinished files, ``.part-…``), no name or ending that the
+    results folder uses itself.
+    """
+    problem = find_text_problem(name)
+    if problem:
+        return problem
+    if any(letter in '/\\:*?"<>|' for letter in name):
+        return "holds a character that paths cannot hold"
+    if name.startswith((".", "-")):
+        return f"begins with {name[0]!r}"
+    folded = name.casefold()
+    if folded in _RESERVED:
+        return "is a name that the results folder uses itself"
+    ending = next((one for one in _RESERVED_ENDINGS if folded.endswith(one)), None)
+    return f"ends with {ending}, which the results folder uses itself" if ending else None
+
+
+def find_name_problem(name: str) -> str | None:
+    """Say why a text cannot be an id, which becomes part of paths; None if it can.
+
+    What holds for `find_part_problem`, and besides: only letters and digits of ASCII and ``. _ -``.
+    """
+    if not _NAME.fullmatch(name):
+        return "must be letters, digits and . _ - only, and begin with neither . nor -"
+    return find_part_problem(name)
+
+
+def check_name(name: str) -> str:
+    """Return an id as it is.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be one: see `find_name_problem`.
+    """
+    problem = find_name_problem(name)
+    if problem:
+        raise ValueError(f"a name {problem}")
+    return name
+
+
+def clean_part(text: str, default: str) -> str:
+    """Return a text as a name for a folder of ours: as it is, or the nearest that is allowed.
+
+    Parameters
+    ----------
+    text
+        What others named: part of a path that stands in their file.
+    default
+        Taken where nothing of it is left.
+    """
+    if find_part_problem(text) is None:
+        return text
+    shown = "".join(
+        "-" if letter in '/\\:*?"<>|' or unicodedata.category(letter)[0] in "CZ" else letter
+        for letter in text
+    )
+    shown = shown.encode("utf-8")[:LONGEST_NAME].decode("utf-8", "ignore").strip("-. ")
+    if find_part_problem(shown or default) is None:
+        return shown or default
+    return f"{shown.replace('.', '-')}"[:LONGEST_NAME].strip("-") or default

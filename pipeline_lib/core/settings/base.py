@@ -6,13 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pipeline_lib.core.names import LONGEST_NAME, NAME_PATTERN, check_name
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0)]
 # A path; a leading ~ is the home folder.
 PathText = Annotated[str, AfterValidator(os.path.expanduser)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+Name = Annotated[
+    str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME), AfterValidator(check_name)
+]
 
 
 class Settings(BaseModel):

@@ -12,9 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.run import Config
-
-# The same language; where libyaml is there, ten times as fast.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from pipeline_lib.core.yaml_files import YamlError, check_size, read_yaml
 
 
 def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
@@ -32,6 +30,10 @@ def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
     ConfigError
         With one line per problem.
     """
+    try:
+        check_size(values)
+    except YamlError as error:
+        raise ConfigError(where, [str(error)]) from None
     # Snakemake hands over a section that is present but empty as None.
     given = {key: value for key, value in values.items() if value is not None}
     try:
@@ -54,13 +56,13 @@ def read_config(path: Path) -> Config:
         If the file is missing, is not YAML, or has wrong settings.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - safe
+        values = read_yaml(path)
     except FileNotFoundError:
         raise ConfigError(
             str(path), ["no such file; `cohortpose init` writes one for a folder of videos"]
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [f"is not YAML: {error}"]) from None
+    except YamlError as error:
+        raise ConfigError(str(path), [str(error)]) from None
     if not isinstance(values, dict):
         raise ConfigError(str(path), ["expected `key: value` lines, found none"])
     return parse_config(values, where=str(path))

@@ -24,7 +24,7 @@ from pipeline_lib.io.detections.deeplabcut_layout import (
     read_frame,
     read_metadata,
 )
-from pipeline_lib.io.detections.restricted_pickle import load_pickle
+from pipeline_lib.io.restricted_pickle import load_pickle
 
 _METADATA = "metadata"
 # What reading something else as numbers, lists and dictionaries raises.
@@ -86,7 +86,7 @@ class DeepLabCutDetections:
 def read_detections(path: Path, *, most_peaks: int = 16) -> DeepLabCutDetections:
     """Read the detections of one video.
 
-    Nothing of the file is run: see `pipeline_lib.io.detections.restricted_pickle`.
+    Nothing of the file is run: see `pipeline_lib.io.restricted_pickle`.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.io.detections.restricted_pickle import as_array
+from pipeline_lib.io.restricted_pickle import as_array
 
 # Positions are in pixels of the video as labels are: (0, 0) is the centre of the top-left pixel.
 PIXEL_OFFSET = 0.0

@@ -156,11 +156,16 @@ def read_deeplabcut_predictions(path: Path) -> DeepLabCutPredictions:
     StoreError
         If the file is missing or is not such a table.
     """
+    from pipeline_lib.io.pandas_hdf5 import read_pandas_table  # noqa: PLC0415 - loads pandas
+
     try:
-        table = _read_csv(path) if path.suffix == ".csv" else _read_hdf(path)
+        table = _read_csv(path) if path.suffix == ".csv" else read_pandas_table(path, HDF_KEY)
         return _parse_table(table)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; expected a DeepLabCut table") from None
+    except StoreError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise StoreError(f"{path}: not a DeepLabCut table of predictions: {reason}") from None
     except (ValueError, KeyError, IndexError, OSError, TypeError) as error:
         raise StoreError(f"{path}: not a DeepLabCut table of predictions ({error})") from error
 
@@ -203,18 +208,6 @@ def _append_to_csv(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
         table, first = table.iloc[1:], False
     # float32 is written with the fewest digits that read back as the same float32.
     table.to_csv(path, mode="w" if first else "a", header=first, lineterminator="\n")
-
-
-def _read_hdf(path: Path) -> "pd.DataFrame":
-    import pandas as pd  # noqa: PLC0415
-
-    try:
-        table = pd.read_hdf(path)
-    except RuntimeError:  # PyTables' with a page of HDF5's call stack.
-        raise ValueError("HDF5 cannot open it") from None
-    if not isinstance(table, pd.DataFrame):
-        raise TypeError("holds no table")
-    return table
 
 
 def _read_csv(path: Path) -> "pd.DataFrame":

@@ -39,10 +39,6 @@ def read_deeplabcut(path: Path) -> pd.DataFrame:
     ------
     LabelError
         With everything that cannot be mapped: see `label_points.check_points`.
-
-    Notes
-    -----
-    HDF5 tables may hold pickled objects: open only projects you trust.
     """
     frames: list[pd.DataFrame] = []
     problems: list[str] = []

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.yaml_files import YamlError, read_yaml
 
 PROJECT_CONFIG = "config.yaml"
 
@@ -37,11 +37,12 @@ def read_project_config(path: Path) -> dict[str, Any]:
         If it is not YAML with ``key: value`` lines.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        # Text only: a bodypart `on` or a scorer `007` is a name, not a truth value or a number.
-        values = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - makes no objects
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabelError(str(path), [f"is not readable as YAML: {error}"]) from None
+        # Texts: a bodypart `on` or a scorer `007` is a name, not a truth value or a number.
+        values = read_yaml(path, texts=True)
+    except FileNotFoundError:
+        raise LabelError(str(path), ["no such file"]) from None
+    except YamlError as error:
+        raise LabelError(str(path), [str(error)]) from None
     if not isinstance(values, dict):
         raise LabelError(str(path), ["expected `key: value` lines, found none"])
     return values

@@ -6,21 +6,31 @@ image).
 """
 
 import csv
+import io
+import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.errors import LabelError, StoreError
+from pipeline_lib.core.names import find_text_problem
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.io.pandas_hdf5 import read_pandas_table
 
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
+_REQUIRED = ("bodyparts", "coords")
 _HDF5_KEY = "df_with_missing"
 _MISSING = frozenset({"", "nan", "na", "n/a", "none", "null"})
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# What pandas writes where a header cell is empty.
+_UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
+_MOST_BYTES = 256 * 2**20
+_HOW_TO_SAVE = "save it as CSV in UTF-8, with commas between cells"
 
 
 @dataclass(frozen=True)
@@ -48,15 +58,14 @@ class LabelTable:
 def read_table(path: Path) -> LabelTable:
     """Read a label table from CSV or HDF5, by its suffix.
 
-    Notes
-    -----
-    HDF5 written by pandas may hold pickled objects, which run code when they are read: open
-    only tables you trust.
+    Of HDF5 nothing but numbers and texts is read: see `pipeline_lib.io.pandas_hdf5`. Columns
+    that are empty from the header down are left out: spreadsheets write them.
 
     Raises
     ------
     LabelError
-        If the file cannot be read as a label table.
+        If the file cannot be read as a label table, with one line per problem; where the header
+        is wrong, with those of the header alone, since they are the cause of others.
     """
     return _read_hdf5(path) if path.suffix in {".h5", ".hdf5", ".hdf"} else _read_csv(path)
 
@@ -83,34 +92,80 @@ def _sort_order(images: Sequence[tuple[str, ...]]) -> list[int]:
 def _read_csv(path: Path) -> LabelTable:
     lines = _read_lines(path)
     header: dict[str, list[str]] = {}
-    while lines and lines[0][1][0] in _LEVELS:
+    repeated = []
+    while lines and (level := lines[0][1][0].strip()) in _LEVELS:
         _, row = lines.pop(0)
-        header[row[0]] = row
-    coords = header.get("coords", [])
-    index_columns = next((n for n, cell in enumerate(coords) if n and cell), 0)
-    if not index_columns:
-        raise LabelError(
-            str(path),
-            ["expected header rows `scorer`, `bodyparts` and `coords` (comma-separated)"],
-        )
-    levels = {name: row[index_columns:] for name, row in header.items()}
+        if level in header:
+            repeated.append(level)
+        header[level] = [cell.strip() for cell in row]
+    _check_header_rows(path, header, repeated)
+    starts = [n for row in header.values() for n, cell in enumerate(row) if n and cell]
+    if not starts:
+        raise LabelError(str(path), ["header without a column: expected x and y of each bodypart"])
+    # Not of one row alone, which may have a gap there.
+    index_columns = min(starts)
+    # Cells after the last name are no columns; rows of the header end where theirs do.
+    width = max(n + 1 for row in header.values() for n, cell in enumerate(row) if cell)
+    levels = {name: (row + [""] * width)[index_columns:width] for name, row in header.items()}
     if lines and _names_index(lines[0][1], index_columns):
         lines.pop(0)
-    values = _parse_cells(path, lines, index_columns, len(levels["coords"]))
+    values = _parse_cells(path, lines, index_columns, width - index_columns)
     images = [row[:index_columns] for _, row in lines]
-    return _build_table(path, images, levels, values)
+    return _build_table(path, images, levels, values, index_columns)
+
+
+def _check_header_rows(
+    path: Path, header: Mapping[str, Sequence[str]], repeated: Sequence[str]
+) -> None:
+    expected = "expected header rows `scorer`, `bodyparts` and `coords`, each once, at the top"
+    problems = [f"no row `{name}`: {expected}" for name in _REQUIRED if name not in header]
+    problems += [f"row `{name}` twice: {expected}" for name in dict.fromkeys(repeated)]
+    if len(problems) == len(_REQUIRED) and not header:
+        problems = [f"no header: {expected} (is it a table of labels?)"]
+    if problems:
+        raise LabelError(str(path), problems)
 
 
 def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
     """Return the cells of every line that is not blank, with its number (from 1)."""
+    text = _read_text(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if "," not in first:
+        for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+            if mark in first:
+                problem = f"its cells are divided by {name}, expected commas: {_HOW_TO_SAVE}"
+                raise LabelError(str(path), [problem])
     # Not pandas: it takes a first row without any label for the names of the index, and drops it.
+    reader = csv.reader(io.StringIO(text, newline=""))
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [(n, row) for n, row in enumerate(csv.reader(file), start=1) if any(row)]
-    except FileNotFoundError:
-        raise LabelError(str(path), ["no such file"]) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(str(path), [f"is not a UTF-8 text table: {error}"]) from None
+        lines = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise LabelError(str(path), [f"line {reader.line_num}: {error}"]) from None
+    return [(n, row) for n, row in lines if any(cell.strip() for cell in row)]
+
+
+def _read_text(path: Path) -> str:
+    # Not `Path.is_file`, which raises for names that no file can have.
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise LabelError(str(path), ["no such file"])
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            problem = f"is larger than {_MOST_BYTES // 2**20} MiB: is it a table of labels?"
+            raise LabelError(str(path), [problem])
+        data = path.read_bytes()
+    except OSError as error:
+        raise LabelError(str(path), [f"cannot be read: {error.strerror}"]) from None
+    if not data.strip():
+        raise LabelError(str(path), ["is empty: expected a label table"])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found = f"byte {data[error.start]:#04x} in line {line}"
+        raise LabelError(str(path), [f"is not UTF-8 text ({found}): {_HOW_TO_SAVE}"]) from None
+    if "\0" in text:
+        raise LabelError(str(path), [f"is no text, it holds zero bytes: {_HOW_TO_SAVE}"])
+    return text
 
 
 def _parse_cells(
@@ -120,15 +175,15 @@ def _parse_cells(
     width = index_columns + columns
     values = np.full((len(lines), columns), np.nan)
     for n, (line, row) in enumerate(lines):
-        if len(row) != width:
-            problems.append(f"line {line}: {len(row)} cells, expected {width}")
+        if len(row) < width or any(cell.strip() for cell in row[width:]):
+            problems.append(f"line {line}: {len(row)} cells, expected {width} as in the header")
             continue
-        for column, cell in enumerate(row[index_columns:]):
+        for column, cell in enumerate(row[index_columns:width]):
             try:
                 values[n, column] = _to_number(cell)
             except ValueError:
                 where = f"line {line}, column {column + index_columns + 1}"
-                problems.append(f"{where}: {cell!r} is not a number")
+                problems.append(f"{where}: {cell!r} is not a number; leave unlabelled ones empty")
     if problems:
         raise LabelError(str(path), problems)
     return values
@@ -137,42 +192,41 @@ def _parse_cells(
 def _names_index(row: Sequence[str], index_columns: int) -> bool:
     """Tell whether a row holds the names of the index columns, as pandas writes them."""
     named_image = Path(row[:index_columns][-1]).suffix
-    return not named_image and not any(row[index_columns:])
+    return not named_image and not any(cell.strip() for cell in row[index_columns:])
 
 
 def _to_number(cell: str) -> float:
     text = cell.strip()
-    return np.nan if text.lower() in _MISSING else float(text)
+    if text.lower() in _MISSING:
+        return np.nan
+    # Python takes more for a number: inf, 1_000, digits of other alphabets.
+    number = float(text) if _NUMBER.fullmatch(text) else np.inf
+    if not np.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _read_hdf5(path: Path) -> LabelTable:
-    if not path.is_file():
-        raise LabelError(str(path), ["no such file"])
     try:
-        with pd.HDFStore(str(path), mode="r") as store:
-            keys = [key.lstrip("/") for key in store.keys()]  # noqa: SIM118 - a store, no dict
-            key = _HDF5_KEY if _HDF5_KEY in keys else keys[0]
-            frame = store.get(key)
-        values = frame.to_numpy(dtype=np.float64)
-        names = [str(name or "") for name in frame.columns.names]
-    # Old or foreign files fail inside PyTables, pickle or NumPy in many ways.
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise LabelError(str(path), [f"is not readable as a table in HDF5: {reason}"]) from error
-    if not set(names) >= {"bodyparts", "coords"}:
+        frame = read_pandas_table(path, _HDF5_KEY)
+    except StoreError as error:
+        problem = str(error).removeprefix(f"{path}: ")
+        raise LabelError(str(path), [problem]) from None
+    names = [str(name) for name in frame.columns.names]
+    if not set(names) >= set(_REQUIRED):
         # Level names are lost by some tools; their number is not.
         names = {3: [*_LEVELS[:1], *_LEVELS[2:]], 4: list(_LEVELS)}.get(len(names), [])
     if not names:
         raise LabelError(str(path), ["expected columns of levels scorer, bodyparts and coords"])
-    levels = {
-        name: [str(value) for value in frame.columns.get_level_values(n)]
-        for n, name in enumerate(names)
-    }
-    images = [
-        [str(part) for part in (index if isinstance(index, tuple) else (index,))]
-        for index in frame.index
-    ]
-    return _build_table(path, images, levels, values)
+    levels = {name: list(frame.columns.get_level_values(n)) for n, name in enumerate(names)}
+    images = [index if isinstance(index, tuple) else (index,) for index in frame.index]
+    values = frame.to_numpy()
+    infinite = np.argwhere(np.isinf(values))
+    if len(infinite):
+        row, column = infinite[0]
+        problem = f"row {row + 1}, column {column + 1}: {values[row, column]} is not a position"
+        raise LabelError(str(path), [problem])
+    return _build_table(path, images, levels, values, 0)
 
 
 def _build_table(
@@ -180,33 +234,24 @@ def _build_table(
     images: Sequence[Sequence[str]],
     levels: dict[str, list[str]],
     values: NDArray[np.float64],
+    index_columns: int,
 ) -> LabelTable:
     """Pair the x and y columns of each keypoint."""
-    problems = []
-    scorers = dict.fromkeys(levels.get("scorer", []))
-    if len(scorers) > 1:
-        problems.append(f"labels of several scorers in one table: {', '.join(scorers)}")
+    levels, values = _drop_empty_columns(levels, values)
     coords = levels["coords"]
     individuals = levels.get("individuals", [SINGLE_INDIVIDUAL] * len(coords))
     pairs = list(zip(individuals, levels["bodyparts"], strict=True))
+    problems = list(_check_names(levels, index_columns)) or list(_check_columns(pairs, levels))
+    if problems:
+        raise LabelError(str(path), problems)
+    if not images:
+        raise LabelError(
+            str(path), ["no row below its header: expected one row per labelled image"]
+        )
     keypoints = list(dict.fromkeys(pairs))
     columns = {key: n for n, key in enumerate(zip(pairs, coords, strict=True))}
-    for (pair, coord), count in Counter(zip(pairs, coords, strict=True)).items():
-        if count > 1:
-            problems.append(f"column {_name_keypoint(pair)} {coord} twice")
-        if coord not in ("x", "y"):
-            problems.append(
-                f"column {_name_keypoint(pair)} {coord}: labels have x and y only "
-                "(is this a table of predictions?)"
-            )
-    problems += [
-        f"bodypart {_name_keypoint(pair)} has no column {coord}"
-        for pair in keypoints
-        for coord in ("x", "y")
-        if (pair, coord) not in columns
-    ]
     names = [_split_image(parts) for parts in images]
-    problems += [f"row {n} names no image" for n, parts in enumerate(names, start=1) if not parts]
+    problems = [f"row {n} names no image" for n, parts in enumerate(names, start=1) if not parts]
     if problems:
         raise LabelError(str(path), problems)
     order = [[columns[pair, coord] for coord in ("x", "y")] for pair in keypoints]
@@ -216,6 +261,66 @@ def _build_table(
         keypoints=tuple(keypoints),
         positions=values[:, np.asarray(order, dtype=np.intp)],
     )
+
+
+def _drop_empty_columns(
+    levels: dict[str, list[str]], values: NDArray[np.float64]
+) -> tuple[dict[str, list[str]], NDArray[np.float64]]:
+    """Leave out columns without a name in any row of the header, and without a value."""
+    levels = {
+        name: ["" if _UNNAMED.fullmatch(cell) else cell for cell in cells]
+        for name, cells in levels.items()
+    }
+    named = np.array([any(cells) for cells in zip(*levels.values(), strict=True)], dtype=bool)
+    kept = named | ~np.isnan(values).all(axis=0)
+    return (
+        {
+            name: [cell for cell, keep in zip(cells, kept, strict=True) if keep]
+            for name, cells in levels.items()
+        },
+        values[:, kept],
+    )
+
+
+def _check_names(levels: Mapping[str, Sequence[str]], index_columns: int) -> Iterator[str]:
+    """Yield what is wrong with the names of the header, in words of its rows and columns."""
+    scorers = dict.fromkeys(levels.get("scorer", []))
+    if len(scorers) > 1:
+        names = ", ".join(name or "(none)" for name in scorers)
+        yield f"labels of several scorers in one table: {names}"
+    for level in ("individuals", "bodyparts", "coords"):
+        wrong: dict[str, list[int]] = {}
+        for n, name in enumerate(levels.get(level, ()), start=index_columns + 1):
+            wrong.setdefault(name, []).append(n)
+        for name, columns in wrong.items():
+            problem = find_text_problem(name)
+            if problem:
+                several = "s" if len(columns) > 1 else ""
+                where = ", ".join(map(str, columns[:6])) + (", ..." if len(columns) > 6 else "")
+                what = "is empty" if not name else f"has {name!r}, which {problem}"
+                yield f"row `{level}` {what} in column{several} {where}: write a name there"
+
+
+def _check_columns(
+    pairs: Sequence[tuple[str, str]], levels: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Yield which columns are there twice, not at all, or are none of labels."""
+    coords = levels["coords"]
+    counts = Counter(zip(pairs, coords, strict=True))
+    if not counts:
+        yield "no bodypart: expected columns x and y of each"
+    for (pair, coord), count in counts.items():
+        if count > 1:
+            yield f"column {_name_keypoint(pair)} {coord} twice"
+        if coord not in ("x", "y"):
+            yield (
+                f"column {_name_keypoint(pair)} {coord}: labels have x and y only "
+                "(is this a table of predictions?)"
+            )
+    for pair in dict.fromkeys(pairs):
+        for coord in ("x", "y"):
+            if (pair, coord) not in counts:
+                yield f"bodypart {_name_keypoint(pair)} has no column {coord}"
 
 
 def _split_image(parts: Sequence[str]) -> tuple[str, ...]:

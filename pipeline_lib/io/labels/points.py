@@ -1,18 +1,20 @@
 """From a label table to rows of points: where each image lies, and whether its points are on it."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, UnidentifiedImageError
 
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL
+from pipeline_lib.io.image_header import ImageHeader, read_header
 from pipeline_lib.io.labels.deeplabcut_table import LabelTable
 from pipeline_lib.io.labels.detect import LABELED_DATA, LabelFormat
 
@@ -67,6 +69,11 @@ def locate_images(table: LabelTable, root: Path) -> tuple[list[Path], list[str]]
     machine that wrote the table. A table that lies in its own images' folder still finds them
     after that folder was renamed.
 
+    A path with ``..`` is refused: a table of strangers could lead anywhere by it. Links on disk,
+    of images or of their folder, are followed: to link images is common practice, and only a
+    file that is an image is ever read. So a project from somebody whom you do not trust can show
+    you, in your own results, an image that you could open anyway; it cannot read anything else.
+
     Parameters
     ----------
     table
@@ -88,15 +95,27 @@ def locate_images(table: LabelTable, root: Path) -> tuple[list[Path], list[str]]
     renamed = len(videos) == 1 and not (root / LABELED_DATA / next(iter(videos))).is_dir()
     images, problems = [], []
     for parts in table.images:
+        if ".." in parts:
+            images.append(root / LABELED_DATA)
+            problems.append(
+                f"{'/'.join(parts)}: leads out of the project by `..`: name images below "
+                f"{LABELED_DATA}"
+            )
+            continue
         image = root.joinpath(*_relative_parts(parts)).absolute()
         beside = (folder / parts[-1]).absolute()
         among = renamed or len(parts) == 1 or parts[-2] == folder.name
-        if among and not image.is_file() and beside.is_file():
+        if among and not _is_file(image) and _is_file(beside):
             image = beside
         images.append(image)
-        if not image.is_file():
+        if not _is_file(image):
             problems.append(f"{'/'.join(parts)}: no such image (expected at {image})")
     return images, problems
+
+
+def _is_file(path: Path) -> bool:
+    # Not `Path.is_file`, which raises for names that no file can have.
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _relative_parts(parts: tuple[str, ...]) -> tuple[str, ...]:
@@ -121,29 +140,72 @@ def check_points(table: LabelTable, images: list[Path]) -> list[str]:
     list of str
         Duplicate rows, unreadable images, points with one coordinate only, and points more than
         1 px outside their image.
+
+    Notes
+    -----
+    Labels refer to upright images, as people and labelling tools see them: turned by the EXIF
+    orientation. Where points lie outside of the upright image, but inside of the stored one, the
+    problem says so. Orientations that keep the size (2, 3, 4) cannot be told by it.
     """
     counts = Counter(images)
-    problems = [f"{_short(image)}: {n} rows" for image, n in counts.items() if n > 1]
+    problems = [
+        f"{_short(image)}: {n} rows, expected one per image: remove the others"
+        for image, n in counts.items()
+        if n > 1 and _is_file(image)
+    ]
     sizes = np.full((len(images), 1, 2), np.nan)
-    for row, image in enumerate(images):
-        try:
-            sizes[row, 0] = image_size(image)
-        except FileNotFoundError:
+    headers: dict[Path, ImageHeader] = {}
+    for image in counts:
+        if not _is_file(image):
             continue
-        except (OSError, UnidentifiedImageError) as error:
-            problems.append(f"{_short(image)}: not a readable image ({error})")
+        try:
+            headers[image] = read_header(image)
+        except StoreError as error:
+            problems.append(str(error))
+    for row, image in enumerate(images):
+        if image in headers:
+            sizes[row, 0] = headers[image].upright
+    turned = set(_find_stored(table, images, headers))
+    for row in sorted(turned):
+        header = headers[images[row]]
+        problems.append(f"{_short(images[row])}: {describe_stored(header)}")
     missing = np.isnan(table.positions)
     incomplete: NDArray[np.bool_] = np.asarray(missing.any(axis=-1) & ~missing.all(axis=-1))
     outside = is_outside(table.positions, sizes)
     for row, keypoint in np.argwhere(incomplete | outside):
+        if row in turned and not incomplete[row, keypoint]:
+            continue  # said of the whole image
         x, y = table.positions[row, keypoint]
         what = f"{_short(images[row])}, {_name(table.keypoints[keypoint])}: x {x:g}, y {y:g}"
         if incomplete[row, keypoint]:
-            problems.append(f"{what}: one coordinate is missing")
+            problems.append(f"{what}: one coordinate is missing; write both or none")
         else:
             width, height = sizes[row, 0]
             problems.append(f"{what} is outside its image of {width:g} x {height:g} px")
     return problems
+
+
+def _find_stored(
+    table: LabelTable, images: list[Path], headers: Mapping[Path, ImageHeader]
+) -> Iterator[int]:
+    """Yield the rows whose points are of the stored image, which is another than the upright."""
+    for row, image in enumerate(images):
+        header = headers.get(image)
+        if header is None or header.stored == header.upright:
+            continue
+        points = table.positions[row]
+        if is_outside(points, header.upright).any() and not is_outside(points, header.stored).any():
+            yield row
+
+
+def describe_stored(header: ImageHeader) -> str:
+    """Say that labels are of the stored image, and what to do."""
+    stored, upright = (f"{width} x {height}" for width, height in (header.stored, header.upright))
+    return (
+        f"its labels are on the stored image of {stored} px, but its EXIF orientation "
+        f"({header.orientation}) turns it to {upright} px, which people see and labels must refer "
+        "to: write the image anew without the orientation, or label it turned"
+    )
 
 
 def is_outside(positions: NDArray[np.float64], sizes: ArrayLike) -> NDArray[np.bool_]:
@@ -164,18 +226,6 @@ def is_outside(positions: NDArray[np.float64], sizes: ArrayLike) -> NDArray[np.b
     # The image covers -0.5 .. size - 0.5.
     low, high = -0.5 - _MARGIN, np.asarray(sizes) - 0.5 + _MARGIN
     return np.asarray(np.any((positions < low) | (positions > high), axis=-1))
-
-
-def image_size(image: Path) -> tuple[int, int]:
-    """Return width and height in px, from the file's header alone.
-
-    Raises
-    ------
-    OSError
-        If the file is missing or not an image that Pillow knows.
-    """
-    with Image.open(image) as opened:
-        return opened.size
 
 
 def build_points(table: LabelTable, images: list[Path], offset: float) -> pd.DataFrame:

@@ -10,8 +10,9 @@ import pandas as pd
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
+from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.labels.images import LabelledVideo, image_path, write_label_images
-from pipeline_lib.io.labels.points import POINT_COLUMNS, SourceLabels, image_size, is_outside
+from pipeline_lib.io.labels.points import POINT_COLUMNS, SourceLabels, is_outside
 from pipeline_lib.io.labels.sleap_file import (
     SleapAnimal,
     SleapFile,
@@ -118,7 +119,7 @@ def describe_missing(file: SleapFile, video: SleapVideo) -> str:
 def _check_inside(file: SleapFile, folder: Path) -> Iterator[str]:
     for one in file.frames:
         name = file.videos[one.video].name
-        size = image_size(image_path(folder, name, one.frame))
+        size = read_header(image_path(folder, name, one.frame)).upright
         for animal in one.animals:
             for node in np.flatnonzero(is_outside(animal.position, size)):
                 x, y = animal.position[node]

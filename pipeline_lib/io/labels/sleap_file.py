@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.exports.sleap_convention import PIXEL_OFFSET
+from pipeline_lib.io.hdf5 import open_hdf5
 from pipeline_lib.io.labels.sleap_videos import SleapVideo, find_corner, name_videos
 
 if TYPE_CHECKING:
@@ -90,8 +91,13 @@ def open_sleap_file(path: Path, *, predicted: bool = False) -> SleapFile:
     LabelError
         If it cannot be read, or its skeletons contradict each other.
     """
-    if not path.is_file():
-        raise LabelError(str(path), ["no such file"])
+    try:
+        # It is opened again below: the library runs nothing of it, but would read other files.
+        with open_hdf5(path):
+            pass
+    except StoreError as error:
+        problem = str(error).removeprefix(f"{path}: ")
+        raise LabelError(str(path), [problem]) from None
     # Its imports take a second, which readers of other formats need not wait for.
     import sleap_io  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.hdf5 import open_hdf5
 from pipeline_lib.io.labels.images import (
     FrameReader,
     Image,
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     import sleap_io
 
 # Read by sleap-io, because they are no videos to a decoder.
-_OTHER_FILES = frozenset({".h5", ".hdf5", ".slp", ".tif", ".tiff", ".seq"})
+_HDF5_FILES = frozenset({".h5", ".hdf5", ".slp"})
+_OTHER_FILES = _HDF5_FILES | {".tif", ".tiff", ".seq"}
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,9 @@ def _relink(recorded: str, folder: Path) -> Path | None:
 
 def _read_by_library(video: "sleap_io.Video", file: Path) -> FrameReader:
     def read(frames: Sequence[int]) -> Iterator[tuple[int, Image]]:
+        if file.suffix.lower() in _HDF5_FILES:
+            with open_hdf5(file):
+                pass
         try:
             video.open(filename=str(file))
             for frame in frames:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.names import natural_order
+from pipeline_lib.core.names import find_name_problem, natural_order
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.labels.deeplabcut_project import (
     PROJECT_CONFIG,
@@ -18,8 +18,6 @@ from pipeline_lib.io.labels.deeplabcut_project import (
 )
 from pipeline_lib.io.labels.detect import LABELED_DATA, find_deeplabcut_tables
 from pipeline_lib.io.labels.sleap_file import SleapFile, open_sleap_file
-
-_NAME = re.compile(r"[A-Za-z0-9._-]+")  # what the config takes for a name
 
 _COUNTED = re.compile(r"(track_\d+)?")  # no track, or one that was named by no one
 
@@ -117,7 +115,7 @@ def _describe_skeleton(skeleton: Skeleton) -> dict[str, Any]:
 def _describe_individuals(most: int, names: Iterable[str], skeleton: Skeleton) -> dict[str, Any]:
     individuals: dict[str, Any] = {"max": most}
     names = list(names)
-    if names and all(_NAME.fullmatch(name) for name in names):
+    if names and not any(map(find_name_problem, names)):
         individuals["names"] = names
     sections: dict[str, Any] = {"individuals": individuals}
     if not skeleton.edges and len(skeleton.animal_indices) > 1:

@@ -14,8 +14,10 @@ from typing import Any
 import yaml
 
 from pipeline_lib.core.errors import ConfigError, LabelError, SheetError
+from pipeline_lib.core.names import find_name_problem
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import SHEET_REQUIRED
+from pipeline_lib.core.yaml_files import load_yaml
 from pipeline_lib.io.labels.detect import detect_format
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.steps.init.projects import (
@@ -33,6 +35,7 @@ SHEET_NAME = "cohort.tsv"
 
 # What DeepLabCut draws for people to look at lies beside the recordings.
 _DRAWN_VIDEO = re.compile(r"DLC_.*_labeled$")
+_LONGEST_ID = 100  # of a video; folder and number may be put to it
 _MOST_PARENTS = 2  # a relative path that climbs higher is harder to read than an absolute one
 
 _TITLES = {
@@ -215,7 +218,9 @@ def _walk_files(place: Path) -> Iterator[Path]:
 def _clean_name(text: str) -> str:
     """Return text as a video id: letters, digits and ``. _ -``, accents removed."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "video"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:_LONGEST_ID].strip("-.") or "video"
+    # An ending that the results folder uses is one no more.
+    return name if find_name_problem(name) is None else name.replace(".", "-")
 
 
 def _write_config(sections: Mapping[str, Any], origin: str) -> str:
@@ -230,7 +235,7 @@ def _write_config(sections: Mapping[str, Any], origin: str) -> str:
         )
         lines += ["", f"# {_TITLES[key]}", dumped.rstrip("\n")]
     text = "\n".join(lines) + "\n"
-    parse_config(yaml.safe_load(text), where=CONFIG_NAME)
+    parse_config(load_yaml(text), where=CONFIG_NAME)
     return text
 
 

@@ -293,7 +293,7 @@ def test_points_outside_the_image(folder):
 def test_files_that_are_none(tmp_path):
     (tmp_path / "text.slp").write_text("no HDF5")
     (problem,) = problems_of(tmp_path / "text.slp")
-    assert problem.startswith("is not readable as a SLEAP file: ")
+    assert problem.startswith("is not readable as HDF5: ")
     assert problems_of(tmp_path / "gone.slp") == ("no such file",)
 
 

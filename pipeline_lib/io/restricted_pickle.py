@@ -4,8 +4,10 @@ A pickle is a program that may call anything. Here it gets only stand-ins of Num
 functions, which check what they are given, and Python's own containers.
 """
 
+import io
 import math
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,15 +16,11 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 
-_CONTAINERS = {
-    "set": set,
-    "frozenset": frozenset,
-    "bytes": bytes,
-    "bytearray": bytearray,
-}
 # NumPy 2 and older versions.
 _NUMPY = ("numpy", "numpy.core", "numpy._core")
-_KINDS = "biufUS"  # numbers and text, no objects
+# Where pandas has had the list that it keeps names in.
+_FROZEN_LISTS = ("pandas.core.indexes.frozen", "pandas.indexes.frozen", "pandas.core.base")
+_KINDS = "biufUS"  # numbers and text
 
 
 class _ForbiddenError(Exception):
@@ -34,7 +32,7 @@ class _Dtype:
 
     def __init__(self, code: str | bytes, *_flags: object) -> None:
         self.value = np.dtype(code.decode() if isinstance(code, bytes) else code)
-        if self.value.kind not in _KINDS or self.value.fields or self.value.subdtype:
+        if self.value.kind not in _KINDS + "O" or self.value.fields or self.value.subdtype:
             raise _ForbiddenError(f"numpy.dtype({code!r})")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -61,12 +59,29 @@ class LoadedArray:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         shape, dtype, is_fortran, data = state[-4:]
+        order = "F" if is_fortran else "C"
+        if dtype.value.kind == "O":
+            self.value = _read_objects(data, shape)
+            return
         if isinstance(data, str):
             data = data.encode("latin1")
-        self.value = _read_buffer(data, dtype, shape, "F" if is_fortran else "C")
+        self.value = _read_buffer(data, dtype, shape, order)
+
+
+def _read_objects(items: Iterable[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array of objects that are numbers, texts or None: a list, in C order always."""
+    plain = (bool, int, float, str, bytes, np.generic, type(None))
+    values = np.empty(math.prod(shape), dtype=object)
+    items = list(items)
+    if len(items) != len(values) or not all(isinstance(item, plain) for item in items):
+        raise _ForbiddenError("numpy.dtype('O') of other objects than numbers and texts")
+    values[:] = items
+    return values.reshape(shape)
 
 
 def _read_buffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> NDArray[Any]:
+    if dtype.value.kind == "O":
+        raise _ForbiddenError("numpy.dtype('O') of raw memory")
     if len(data) != math.prod(shape) * dtype.value.itemsize:
         raise ValueError(f"{len(data)} bytes for an array {shape} of {dtype.value}")
     if not dtype.value.itemsize:  # texts of no letter
@@ -78,6 +93,21 @@ def _read_buffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str)
 def _read_scalar(dtype: _Dtype, data: bytes | str = b"") -> Any:  # noqa: ANN401
     raw = data.encode("latin1") if isinstance(data, str) else data
     return _read_buffer(raw, dtype, (1,), "C")[0]
+
+
+def _make_bytes(value: Any = b"", encoding: str = "latin1") -> bytes:  # noqa: ANN401
+    """Bytes of bytes, or of text; not of a number, which asks for so much memory."""
+    return _encode(value, encoding) if isinstance(value, str) else b"".join([value])
+
+
+_CONTAINERS = {
+    "set": set,
+    "frozenset": frozenset,
+    "bytes": _make_bytes,
+    "bytearray": _make_bytes,
+    "list": list,
+    "tuple": tuple,
+}
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -104,6 +134,7 @@ class _Unpickler(pickle.Unpickler):
             known[f"{package}.multiarray", "_reconstruct"] = LoadedArray
             known[f"{package}.multiarray", "scalar"] = _read_scalar
             known[f"{package}.numeric", "_frombuffer"] = _read_buffer
+        known |= dict.fromkeys(((module, "FrozenList") for module in _FROZEN_LISTS), list)
         if (module, name) not in known:
             raise _ForbiddenError(f"{module}.{name}")
         return known[module, name]
@@ -135,7 +166,20 @@ def load_pickle(path: Path) -> Any:  # noqa: ANN401
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _load(file: IO[bytes], path: Path) -> Any:  # noqa: ANN401
+def load_pickled_bytes(data: bytes, where: str) -> Any:  # noqa: ANN401
+    """Load a pickle that stands inside a file; see `load_pickle`.
+
+    Parameters
+    ----------
+    data
+        The pickle.
+    where
+        File and place in it, for messages.
+    """
+    return _load(io.BytesIO(data), where)
+
+
+def _load(file: IO[bytes], path: Path | str) -> Any:  # noqa: ANN401
     try:
         return _Unpickler(file).load()
     except _ForbiddenError as error:
