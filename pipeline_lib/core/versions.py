@@ -6,10 +6,10 @@ parameters of each rule and in the key of each result, so that raising one rerun
 
 PROBE = 1
 SELECT_FRAMES = 1
-IMPORT_LABELS = 1
-MAKE_TARGETS = 1
+IMPORT_LABELS = 2
+MAKE_TARGETS = 2
 TRAIN = 1
-EVALUATE = 2
+EVALUATE = 3
 INFER = 2
 TRACK = 2
 FILTER = 1

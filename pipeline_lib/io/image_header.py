@@ -66,6 +66,16 @@ class ImageHeader:
         return (height, width) if self.orientation in _TURNED else (width, height)
 
 
+def describe_stored(header: ImageHeader) -> str:
+    """Say that labels are of the stored image, and what to do."""
+    stored, upright = (f"{width} x {height}" for width, height in (header.stored, header.upright))
+    return (
+        f"its labels are on the stored image of {stored} px, but its EXIF orientation "
+        f"({header.orientation}) turns it to {upright} px, which people see and labels must refer "
+        "to: write the image anew without the orientation, or label it turned"
+    )
+
+
 class _UnusableError(Exception):
     """Why an image is not used."""
 

@@ -86,7 +86,7 @@ class SampleRecord:
     Attributes
     ----------
     image
-        Path of the labelled image.
+        Path of the labelled image, relative to the project or the results where it lies there.
     split
         ``train``, ``validation`` or ``test``.
     height, width

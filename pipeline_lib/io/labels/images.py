@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError, StoreError, VideoError
+from pipeline_lib.io.image_header import describe_stored, read_header
 from pipeline_lib.io.images import read_image, write_png
 from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.video.reader import VideoReader
@@ -123,13 +124,25 @@ def read_video_frames(path: Path, size: tuple[int, int] | None = None) -> FrameR
     return read
 
 
-def read_image_files(files: Sequence[Path]) -> FrameReader:
-    """Return the reader of frames that are an image file each."""
+def read_image_files(files: Sequence[Path], size: tuple[int, int] | None = None) -> FrameReader:
+    """Return the reader of frames that are an image file each, upright.
+
+    Parameters
+    ----------
+    files
+        One for each frame.
+    size
+        Width and height in px of what was labelled, if that is known: an image that has this
+        size only as it is stored, not upright, is refused.
+    """
 
     def read(frames: Sequence[int]) -> Iterator[tuple[int, Image]]:
         for frame in frames:
             if frame >= len(files):
                 raise VideoError(f"frame {frame} is labelled, but there are {len(files)} images")
+            header = read_header(files[frame])
+            if header.stored == size != header.upright:
+                raise VideoError(f"{files[frame]}: {describe_stored(header)}")
             yield frame, read_image(files[frame])
 
     return read

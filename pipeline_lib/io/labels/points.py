@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL
-from pipeline_lib.io.image_header import ImageHeader, read_header
+from pipeline_lib.io.image_header import ImageHeader, describe_stored, read_header
 from pipeline_lib.io.labels.deeplabcut_table import LabelTable
 from pipeline_lib.io.labels.detect import LABELED_DATA, LabelFormat
 
@@ -196,16 +196,6 @@ def _find_stored(
         points = table.positions[row]
         if is_outside(points, header.upright).any() and not is_outside(points, header.stored).any():
             yield row
-
-
-def describe_stored(header: ImageHeader) -> str:
-    """Say that labels are of the stored image, and what to do."""
-    stored, upright = (f"{width} x {height}" for width, height in (header.stored, header.upright))
-    return (
-        f"its labels are on the stored image of {stored} px, but its EXIF orientation "
-        f"({header.orientation}) turns it to {upright} px, which people see and labels must refer "
-        "to: write the image anew without the orientation, or label it turned"
-    )
 
 
 def is_outside(positions: NDArray[np.float64], sizes: ArrayLike) -> NDArray[np.bool_]:

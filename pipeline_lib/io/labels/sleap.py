@@ -101,10 +101,10 @@ def _check_frames(file: SleapFile) -> Iterator[str]:
 
 def _check_videos(file: SleapFile, found: list[LabelledVideo]) -> Iterator[str]:
     names = {video.name for video in found}
-    for number in sorted({one.video for one in file.frames}):
-        video = file.videos[number]
-        if video.name not in names:
-            yield describe_missing(file, video)
+    missing = [file.videos[number] for number in sorted({one.video for one in file.frames})]
+    missing = [video for video in missing if video.name not in names]
+    # What two videos have in common is said once.
+    yield from dict.fromkeys(video.problem or describe_missing(file, video) for video in missing)
 
 
 def describe_missing(file: SleapFile, video: SleapVideo) -> str:

@@ -97,7 +97,9 @@ def open_sleap_file(path: Path, *, predicted: bool = False) -> SleapFile:
             pass
     except StoreError as error:
         problem = str(error).removeprefix(f"{path}: ")
-        raise LabelError(str(path), [problem]) from None
+        missing = not path.exists()
+        shown = problem if missing else f"is not readable as a SLEAP file: {problem}"
+        raise LabelError(str(path), [shown]) from None
     # Its imports take a second, which readers of other formats need not wait for.
     import sleap_io  # noqa: PLC0415
 

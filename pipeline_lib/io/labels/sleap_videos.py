@@ -1,14 +1,15 @@
 """Videos of a SLEAP file: where they are now, and how their frames are read."""
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.core.names import clean_part
 from pipeline_lib.io.hdf5 import open_hdf5
 from pipeline_lib.io.labels.images import (
     FrameReader,
@@ -16,13 +17,10 @@ from pipeline_lib.io.labels.images import (
     read_image_files,
     read_video_frames,
 )
+from pipeline_lib.io.labels.sleap_links import HDF5_FILES, OTHER_FILES, FileLink, link_files
 
 if TYPE_CHECKING:
     import sleap_io
-
-# Read by sleap-io, because they are no videos to a decoder.
-_HDF5_FILES = frozenset({".h5", ".hdf5", ".slp"})
-_OTHER_FILES = _HDF5_FILES | {".tif", ".tiff", ".seq"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class SleapVideo:
         it was not found.
     read
         Reads its frames; None where it was not found.
+    problem
+        Why it was not taken though there is a file for it; empty where there is none.
     """
 
     name: str
@@ -50,10 +50,14 @@ class SleapVideo:
     recorded: str
     source: Path | None
     read: FrameReader | None
+    problem: str = ""
 
 
 def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[SleapVideo]:
     """Find the videos of a SLEAP file, and give each a name of its own.
+
+    A file is that of one video only, and an image of one place in one list: see
+    `pipeline_lib.io.labels.sleap_links.link_files`.
 
     Parameters
     ----------
@@ -62,38 +66,50 @@ def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[Slea
     videos
         As it lists them; none has to be there.
     """
+    videos = list(videos)
+    recorded = [_recorded_files(path, video) for video in videos]
+    linked = iter(link_files([file for files in recorded for file in files], path.parent))
     taken: set[str] = set()
-    for number, video in enumerate(videos):
-        found = _find_video(path, video)
-        stem = PureWindowsPath(found.recorded).stem or f"video{number}"
+    for number, (video, files) in enumerate(zip(videos, recorded, strict=True)):
+        found = _find_video(path, video, list(islice(linked, len(files))))
+        stem = clean_part(PureWindowsPath(found.recorded).stem, f"video{number}")
         name, count = stem, 1
         # Names that differ in case only are the same folder on some systems.
         while name.casefold() in taken:
             count += 1
             name = f"{stem}-{count}"
         taken.add(name.casefold())
-        yield SleapVideo(name, found.files, found.recorded, found.source, found.read)
+        yield replace(found, name=name)
 
 
-def _find_video(path: Path, video: "sleap_io.Video") -> SleapVideo:
+def _recorded_files(path: Path, video: "sleap_io.Video") -> list[str]:
+    """Return the files that a video was when the labels were made: one, or those of its images."""
+    if _holds_frames(path, video):
+        original = video.original_video
+        return [_recorded_path(original)] if original is not None else []
+    if isinstance(video.filename, list):
+        return [str(file) for file in video.filename]
+    return [str(video.filename)]
+
+
+def _find_video(path: Path, video: "sleap_io.Video", links: Sequence[FileLink]) -> SleapVideo:
     recorded = _recorded_path(video)
     if _holds_frames(path, video):
         original = video.original_video
         recorded = _recorded_path(original) if original is not None else ""
-        source = _relink(recorded, path.parent) if recorded else None
+        source = links[0].path if links else None
         return SleapVideo("", (path,), recorded, source, _read_by_library(video, path))
+    found = tuple(link.path for link in links if link.path is not None)
+    if not found or len(found) < len(links):
+        problem = next((link.problem for link in links if link.problem), "")
+        return SleapVideo("", (), recorded, None, None, problem)
+    size = _find_size(video)
     if isinstance(video.filename, list):
-        images = [_relink(str(file), path.parent) for file in video.filename]
-        found = tuple(file for file in images if file is not None)
-        if not found or len(found) < len(images):
-            return SleapVideo("", (), recorded, None, None)
-        return SleapVideo("", found, recorded, None, read_image_files(found))
-    file = _relink(recorded, path.parent)
-    if file is None:
-        return SleapVideo("", (), recorded, None, None)
-    if file.suffix.lower() in _OTHER_FILES:
+        return SleapVideo("", found, recorded, None, read_image_files(found, size))
+    file = found[0]
+    if file.suffix.lower() in OTHER_FILES:
         return SleapVideo("", (file,), recorded, file, _read_by_library(video, file))
-    return SleapVideo("", (file,), recorded, file, read_video_frames(file, _find_size(video)))
+    return SleapVideo("", (file,), recorded, file, read_video_frames(file, size))
 
 
 def _recorded_path(video: "sleap_io.Video") -> str:
@@ -114,31 +130,9 @@ def _find_size(video: "sleap_io.Video") -> tuple[int, int] | None:
     return (int(shape[2]), int(shape[1])) if shape and len(shape) == 4 else None
 
 
-def _relink(recorded: str, folder: Path) -> Path | None:
-    """Find a video where it was, else at the end of its path in the SLEAP file's folder.
-
-    Parameters
-    ----------
-    recorded
-        Path of any system: that of the machine where the labels were made.
-    folder
-        Of the SLEAP file.
-    """
-    # `Path.is_file` raises where a folder of another user happens to have the recorded name.
-    if Path(recorded).is_absolute() and os.path.isfile(recorded):  # noqa: PTH113
-        return Path(recorded)
-    parts = PureWindowsPath(recorded)
-    inside = parts.parts[1:] if parts.anchor else parts.parts
-    for start in range(len(inside)):
-        candidate = folder.joinpath(*inside[start:]).absolute()
-        if os.path.isfile(candidate):  # noqa: PTH113
-            return candidate
-    return None
-
-
 def _read_by_library(video: "sleap_io.Video", file: Path) -> FrameReader:
     def read(frames: Sequence[int]) -> Iterator[tuple[int, Image]]:
-        if file.suffix.lower() in _HDF5_FILES:
+        if file.suffix.lower() in HDF5_FILES:
             with open_hdf5(file):
                 pass
         try:

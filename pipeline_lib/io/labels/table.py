@@ -1,4 +1,9 @@
-"""Labels in one form: read from any known format, stored as one Parquet table."""
+"""Labels in one form: read from any known format, stored as one Parquet table.
+
+Stored images are relative to the project or to the results: see
+`pipeline_lib.io.labels.image_paths`. They are resolved here, so that whoever reads has absolute
+paths.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -17,16 +22,22 @@ from pipeline_lib.core.tables import LABEL_COLUMNS, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
 from pipeline_lib.io.labels.detect import detect_format
+from pipeline_lib.io.labels.image_paths import (
+    BASE_COLUMN,
+    resolve_images,
+    shorten_images,
+    shorten_path,
+)
 from pipeline_lib.io.labels.lightning_pose import read_lightning_pose
 from pipeline_lib.io.labels.points import SourceLabels
 from pipeline_lib.io.labels.sleap import read_sleap
 from pipeline_lib.io.publish import publish_file
 
-_VERSION = 1
+_VERSION = 2
 _METADATA_KEY = b"cohortpose"
 _TYPES = {"frame": pa.int64(), "x": pa.float64(), "y": pa.float64(), "visible": pa.bool_()}
 _SCHEMA = pa.schema(
-    [pa.field(name, _TYPES.get(name, pa.string())) for name in LABEL_COLUMNS],
+    [pa.field(name, _TYPES.get(name, pa.string())) for name in (*LABEL_COLUMNS, BASE_COLUMN)],
 )
 
 
@@ -103,7 +114,15 @@ def import_labels(source: LabelSource, images: Path) -> SourceLabels:
 
 
 def write_labels(path: Path, labels: Labels) -> None:
-    """Publish labels as Parquet, with names and skeleton in its metadata."""
+    """Publish labels as Parquet, with names and skeleton in its metadata.
+
+    Parameters
+    ----------
+    path
+        ``labels/labels.parquet`` in the results folder.
+    labels
+        With absolute paths of images; sources are stored relative to the project, too.
+    """
     record = json.dumps(
         {
             "version": _VERSION,
@@ -113,15 +132,24 @@ def write_labels(path: Path, labels: Labels) -> None:
         }
     )
     schema = _SCHEMA.with_metadata({_METADATA_KEY: record.encode()})
+    results = _find_results(path)
+    stored = shorten_images(labels.table, results)
+    sources = {name: shorten_path(name, results)[1] for name in stored["source"].unique()}
+    stored = stored.assign(source=stored["source"].map(sources))
     # By column, because from_pandas would make every NaN a null.
-    columns = [pa.array(labels.table[field.name].tolist(), field.type) for field in schema]
+    columns = [pa.array(stored[field.name].tolist(), field.type) for field in schema]
     table = pa.Table.from_arrays(columns, schema=schema)
     with publish_file(path) as part:
         pq.write_table(table, part)
 
 
 def read_labels(path: Path) -> Labels:
-    """Read labels written by `write_labels`.
+    """Read labels written by `write_labels`, wherever their results folder is now.
+
+    Returns
+    -------
+    Labels
+        Images by absolute path; their sources as stored, relative where they are in the project.
 
     Raises
     ------
@@ -135,19 +163,25 @@ def read_labels(path: Path) -> Labels:
         table = pq.read_table(path)
     except pa.ArrowException as error:
         raise StoreError(f"{path}: is not Parquet ({error}); {again}") from None
-    if not table.schema.equals(_SCHEMA):
-        raise StoreError(f"{path}: has other columns than {', '.join(LABEL_COLUMNS)}; {again}")
     record = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
-    if record.get("version") != _VERSION:
-        found = record.get("version", "none")
+    found = record.get("version", "none")
+    if record and found != _VERSION:
+        raise StoreError(f"{path}: is of version {found}, expected {_VERSION}; {again}")
+    if not table.schema.equals(_SCHEMA):
+        raise StoreError(f"{path}: has other columns than {', '.join(_SCHEMA.names)}; {again}")
+    if not record:
         raise StoreError(f"{path}: is of version {found}, expected {_VERSION}; {again}")
     return Labels(
-        table.to_pandas(),
+        resolve_images(table.to_pandas(), _find_results(path)),
         tuple(record["bodyparts"]),
-        # Tables of before there were several animals have neither.
-        tuple(record.get("individuals", ())),
-        Skeleton.model_validate(record.get("skeleton", {})),
+        tuple(record["individuals"]),
+        Skeleton.model_validate(record["skeleton"]),
     )
+
+
+def _find_results(path: Path) -> Path:
+    """Return the results folder of ``labels/labels.parquet``."""
+    return path.absolute().parent.parent
 
 
 def label_arrays(labels: Labels) -> tuple[pd.DataFrame, NDArray[np.float64]]:

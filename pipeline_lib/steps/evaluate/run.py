@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.errors import LabelError, ModelError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import EvaluationSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import METRIC_COLUMNS, PREDICTION_COLUMNS, SINGLE_INDIVIDUAL
+from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.images import read_image
-from pipeline_lib.io.labels.table import label_arrays, read_labels
+from pipeline_lib.io.labels.image_paths import shorten_images
+from pipeline_lib.io.labels.table import Labels, label_arrays, read_labels
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels.metrics import keypoints as similarity
@@ -38,10 +40,14 @@ def run_evaluate(config: Config, results: Results) -> None:
 
     Raises
     ------
+    LabelError
+        If an image cannot be read; nothing is replaced then.
     ModelError
         If the network was trained for other bodyparts than the labels have.
     """
     labels = read_labels(results.labels)
+    # Before anything is loaded or replaced.
+    check_images(labels)
     # Labelled images may differ in size: they are predicted one by one.
     options = replace(RuntimeOptions.of(config.inference), batch_size=1)
     predictor = load_pose_predictor(
@@ -66,15 +72,27 @@ def run_evaluate(config: Config, results: Results) -> None:
             counts.frames,
             counts.cut,
         )
-    with publish_file(results.predictions(config.training.name)) as part:
-        predictions.to_parquet(part, index=False)
     rows = list(measure_predictions(predictions, labels.bodyparts, config.evaluation))
     if config.individuals.max > 1:
         rows += measure_splits(predictions, config.evaluation)
+    with publish_file(results.predictions(config.training.name)) as part:
+        shorten_images(predictions, results.root).to_parquet(part, index=False)
     write_table(results.metrics(config.training.name), METRIC_COLUMNS, rows)
     for row in rows:
         if row["bodypart"] == ALL_BODYPARTS and row["metric"] == "mean_error":
             logger.info("%s: mean error %.2f px", row["split"], row["value"])
+
+
+def check_images(labels: Labels) -> None:
+    """Raise `LabelError` with every labelled image that cannot be read, by its header."""
+    problems = []
+    for image in labels.table["image"].unique():
+        try:
+            read_header(Path(image))
+        except StoreError as error:
+            problems.append(str(error))
+    if problems:
+        raise LabelError("labelled images", problems)
 
 
 def measure_predictions(

@@ -97,7 +97,8 @@ def describe_sleap(source: Path) -> Described:
         _log.warning("%s: no frame has a user's instance; no labels are named", source)
     for video in file.videos:
         if video.source is None:
-            _log.warning("%s: video %s is not here: left out", source, video.recorded or video.name)
+            missing = video.problem or f"video {video.recorded or video.name} is not here"
+            _log.warning("%s: %s: left out", source, missing)
     videos = [video.source for video in file.videos if video.source is not None]
     return Described(videos, bool(file.frames), sections)
 

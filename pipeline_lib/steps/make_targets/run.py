@@ -16,6 +16,7 @@ from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config, describe_unique_problem
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.io.labels.image_paths import shorten_path
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.targets import (
@@ -102,7 +103,13 @@ def run_make_targets(config: Config, results: Results, *, locator: bool = False)
         *([{"window": layout.window}] if layout.window else []),
     )
     records = [
-        SampleRecord(str(one.image), one.split, one.fit.height, one.fit.width, one.individual)
+        SampleRecord(
+            shorten_path(str(one.image), results.root)[1],
+            one.split,
+            one.fit.height,
+            one.fit.width,
+            one.individual,
+        )
         for one in samples
     ]
     with publish_folder(path) as part:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import write_resolved_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import HISTORY_COLUMNS, METRIC_COLUMNS, PREDICTION_COLUMNS
+from pipeline_lib.io.labels.image_paths import BASE_COLUMN, resolve_images
 from pipeline_lib.io.stage_tables import read_table
 
 _log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ def read_inputs(config: Config, results: Results) -> ReportInputs:
         history=_read(model.history, _read_history, {}, gaps),
         predictions=_read(
             results.predictions(name),
-            _read_predictions,
+            partial(_read_predictions, results=results.root),
             pd.DataFrame(columns=list(PREDICTION_COLUMNS)),
             gaps,
         ),
@@ -129,12 +131,13 @@ def _read_history(path: Path) -> dict[str, list[tuple[float, float]]]:
     return {metric: sorted(points) for metric, points in curves.items()}
 
 
-def _read_predictions(path: Path) -> pd.DataFrame:
+def _read_predictions(path: Path, results: Path) -> pd.DataFrame:
     table = pd.read_parquet(path)
     missing = [name for name in PREDICTION_COLUMNS if name not in table.columns]
     if missing:
         raise StoreError(f"lacks the columns {', '.join(missing)}; evaluate again")
-    return table
+    # Tables of before have absolute paths.
+    return resolve_images(table, results) if BASE_COLUMN in table.columns else table
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.io.images import read_image
 from pipeline_lib.steps.ledger import LedgerRow
 from pipeline_lib.steps.report.accuracy import measure_errors, order_splits
 from pipeline_lib.steps.report.charts import TIME_COLOURS, join_points
@@ -214,9 +215,7 @@ def _draw_sample(table: pd.DataFrame, edges: Sequence[tuple[str, str]], note: st
     found = {(point.individual, point.bodypart): point for point in keypoints if point.predicted}
     animals = dict.fromkeys(point.individual for point in keypoints)
     ends = (((animal, a), (animal, b)) for animal in animals for a, b in edges)
-    image = cv2.imread(str(first["image"]), cv2.IMREAD_COLOR)
-    if image is None:
-        _log.warning("the report cannot read the labelled image %s", first["image"])
+    image = _read_labelled(Path(str(first["image"])))
     box = crop_box(keypoints, None if image is None else image.shape[:2])
     return Sample(
         image=Path(str(first["image"])).name,
@@ -229,6 +228,16 @@ def _draw_sample(table: pd.DataFrame, edges: Sequence[tuple[str, str]], note: st
         keypoints=keypoints,
         edges=[(found[a], found[b]) for a, b in ends if a in found and b in found],
     )
+
+
+def _read_labelled(path: Path) -> NDArray[np.uint8] | None:
+    """Return an image as OpenCV writes it, BGR; None, with a log entry, where it is unreadable."""
+    try:
+        image = read_image(path)
+    except StoreError as error:
+        _log.warning("the report cannot show a labelled image: %s", error)
+        return None
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _parse_keypoint(row: Mapping[Any, Any]) -> Keypoint:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.names import find_part_problem
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.points import POINT_COLUMNS
 from pipeline_lib.io.labels.sleap import read_sleap
@@ -293,7 +294,7 @@ def test_points_outside_the_image(folder):
 def test_files_that_are_none(tmp_path):
     (tmp_path / "text.slp").write_text("no HDF5")
     (problem,) = problems_of(tmp_path / "text.slp")
-    assert problem.startswith("is not readable as HDF5: ")
+    assert problem.startswith("is not readable as a SLEAP file: ")
     assert problems_of(tmp_path / "gone.slp") == ("no such file",)
 
 
@@ -321,3 +322,88 @@ def test_real_file_with_the_path_of_another_machine(tmp_path):
     for frame, image in frames.items():
         written = read_image(tmp_path / "images" / "two_flies" / f"frame-{frame:07d}.png")
         np.testing.assert_array_equal(written, image)
+
+
+def test_two_videos_of_one_name_and_one_file(folder, recording):
+    """Labels of day1/cam.mp4 and day2/cam.mp4, of which one is here: whose, nobody can tell."""
+    (folder / "cam.mp4").symlink_to(recording)
+    project = Project()
+    project.add("/old/day1/cam.mp4", 1, [(1, 1), (2, 2)])
+    project.add("/old/day2/cam.mp4", 1, [(3, 3), (4, 4)])
+    path = project.save(folder / "a.slp")
+    (problem,) = problems_of(path)
+    assert problem.startswith("/old/day1/cam.mp4 and /old/day2/cam.mp4: ")
+    # Told apart by their folders, each has its own.
+    (folder / "day1").mkdir()
+    (folder / "cam.mp4").rename(folder / "day1" / "cam.mp4")
+    (problem,) = problems_of(path)
+    assert problem.startswith("video /old/day2/cam.mp4: not found")
+    (folder / "day2").mkdir()
+    encode(folder / "day2" / "cam.mp4", frames=3)
+    assert read(path).points["video"].unique().tolist() == ["cam", "cam-2"]
+
+
+def test_an_unlabelled_video_of_the_same_name_counts_too(folder, recording):
+    (folder / "cam.mp4").symlink_to(recording)
+    project = Project()
+    project.add("/old/day1/cam.mp4", 1, [(1, 1), (2, 2)])
+    project.video("/old/day2/cam.mp4")
+    (problem,) = problems_of(project.save(folder / "a.slp"))
+    assert problem.startswith("/old/day1/cam.mp4 and /old/day2/cam.mp4: ")
+
+
+def test_two_lists_and_one_image(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for one in ("a", "b"):
+        Image.new("L", (20, 10)).save(tmp_path / one / "1.png")
+    project = Project()
+    for n, one in enumerate(("a", "b")):
+        project.add([str(tmp_path / one / "1.png")], 0, [(n, 1), (2, 2)])
+    (tmp_path / "labels").mkdir()
+    path = project.save(tmp_path / "labels" / "a.slp")
+    (tmp_path / "a" / "1.png").rename(tmp_path / "labels" / "1.png")
+    (tmp_path / "b" / "1.png").unlink()
+    (problem,) = problems_of(path)
+    assert f"{tmp_path}/a/1.png and {tmp_path}/b/1.png" in problem
+
+
+@pytest.mark.parametrize("name", ["..", "...", "images.json", ".part-x", "a\tb", "CON:x"])
+def test_names_of_videos_become_folders_of_their_own(tmp_path, name):
+    """Names of strangers neither leave the folder of images nor hit what lies in it."""
+    Image.new("L", (20, 10)).save(tmp_path / "0.png")
+    project = Project()
+    project.add([str(tmp_path / "0.png")], 0, [(1, 1), (2, 2)])
+    path = project.save(tmp_path / "a.slp")
+    with h5py.File(path, "a") as file:
+        record = json.loads(file["videos_json"][0])
+        record["backend"]["filenames"] = [f"/old/{name}/0.png"]
+        record["backend"]["filename"] = f"/old/{name}/0.png"
+        file["videos_json"][0] = json.dumps(record)
+    points = read(path).points
+    (folder,) = [one for one in (tmp_path / "images").iterdir() if one.is_dir()]
+    assert folder.parent == tmp_path / "images"
+    assert find_part_problem(folder.name) is None
+    assert points["video"].unique().tolist() == [folder.name]
+    assert (tmp_path / "images" / "images.json").is_file()
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+@pytest.mark.parametrize(("shape", "good"), [([1, 10, 20, 1], False), ([1, 20, 10, 1], True)])
+def test_images_that_were_labelled_as_stored(tmp_path, orientation, shape, good):
+    """SLEAP's size of the images tells: 20 x 10 px, which EXIF turns to 10 x 20 px."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("L", (20, 10)).save(tmp_path / "0.png", exif=exif)
+    project = Project()
+    project.add([str(tmp_path / "0.png")], 0, [(1, 1), (2, 2)])
+    path = project.save(tmp_path / "a.slp")
+    with h5py.File(path, "a") as file:
+        record = json.loads(file["videos_json"][0])
+        record["backend"]["shape"] = shape
+        file["videos_json"][0] = json.dumps(record)
+    if good:
+        assert read_image(Path(read(path).points["image"][0])).shape == (20, 10, 3)
+    else:
+        (problem,) = problems_of(path)
+        assert f"EXIF orientation ({orientation}) turns it to 10 x 20 px" in problem

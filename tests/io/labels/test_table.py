@@ -103,15 +103,14 @@ def test_parquet_keeps_names_and_skeleton(tmp_path):
     assert found.skeleton == skeleton
 
 
-def test_tables_of_before_there_were_several_animals(tmp_path):
+def test_tables_of_before_images_were_relative(tmp_path):
     path = tmp_path / "labels.parquet"
     write_labels(path, LABELS)
     record = json.dumps({"version": 1, "bodyparts": ["nose", "tail"]}).encode()
-    table = pq.read_table(path)
+    table = pq.read_table(path).drop_columns("image_base")
     pq.write_table(table.replace_schema_metadata({b"cohortpose": record}), path)
-    found = read_labels(path)
-    assert found.individuals == ("a", "b")
-    assert found.skeleton == Skeleton(bodyparts=("nose", "tail"))
+    with pytest.raises(StoreError, match=r"is of version 1, expected 2; run .*import-labels"):
+        read_labels(path)
 
 
 coordinates = st.floats(allow_nan=True, allow_infinity=False, width=64)
@@ -142,7 +141,7 @@ def test_schema_on_disk(tmp_path):
         "y": "double",
         "visible": "bool",
     }
-    assert tuple(types) == LABEL_COLUMNS
+    assert tuple(types) == (*LABEL_COLUMNS, "image_base")
     # Unlabelled is NaN, which readers of other languages see as such, never null.
     assert pq.read_table(path)["x"].null_count == 0
 
@@ -159,5 +158,5 @@ def test_stores_that_are_not_labels(tmp_path):
         read_labels(path)
     write_labels(path, LABELS)
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
-    with pytest.raises(StoreError, match="is of version none, expected 1"):
+    with pytest.raises(StoreError, match="is of version none, expected 2"):
         read_labels(path)

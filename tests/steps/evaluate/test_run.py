@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 import pipeline_lib.steps.evaluate.run as subject
-from pipeline_lib.core.errors import ModelError, StoreError
+from pipeline_lib.core.errors import LabelError, ModelError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import EvaluationSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import METRIC_COLUMNS, PREDICTION_COLUMNS
 from pipeline_lib.io.images import read_image
+from pipeline_lib.io.labels.image_paths import resolve_images
 from pipeline_lib.io.labels.table import write_labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import ModelCard
@@ -126,8 +127,11 @@ def results(tmp_path, monkeypatch):
 
 def test_images_of_every_size_are_predicted(results):
     run_evaluate(tiny_config(), results)
-    table = pd.read_parquet(results.predictions("pose"))
-    assert list(table) == list(PREDICTION_COLUMNS)
+    stored = pd.read_parquet(results.predictions("pose"))
+    assert list(stored) == [*PREDICTION_COLUMNS, "image_base"]
+    assert set(stored["image_base"]) == {"."}
+    assert not any(Path(image).is_absolute() for image in stored["image"])
+    table = resolve_images(stored, results.root)
     assert len(table) == 3 * len(BODYPARTS)
     red = table[table["bodypart"] == "red"]
     np.testing.assert_allclose(red[["x", "y"]], red[["label_x", "label_y"]], atol=1e-3)
@@ -150,6 +154,22 @@ def test_evaluating_twice_gives_the_same_files(results):
     first = results.predictions("pose").read_bytes(), results.metrics("pose").read_bytes()
     run_evaluate(tiny_config(), results)
     assert (results.predictions("pose").read_bytes(), results.metrics("pose").read_bytes()) == first
+
+
+def test_an_image_that_cannot_be_read_costs_no_earlier_result(results, monkeypatch):
+    run_evaluate(tiny_config(), results)
+    files = results.predictions("pose"), results.metrics("pose")
+    first = [file.read_bytes() for file in files]
+    images = sorted((results.root / "images").glob("*.png"))
+    images[0].unlink()
+    images[2].write_bytes(images[2].read_bytes()[:-20])
+    monkeypatch.setattr(subject, "load_pose_predictor", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises(LabelError) as error:
+        run_evaluate(tiny_config(), results)
+    gone, cut = error.value.problems
+    assert gone == f"{images[0]}: no such image"
+    assert cut == f"{images[2]}: is cut short: its end is missing; copy or write it again"
+    assert [file.read_bytes() for file in files] == first
 
 
 def test_a_model_of_other_bodyparts_is_refused(results, monkeypatch):

@@ -51,7 +51,7 @@ def test_images_of_all_sizes_share_one_layout(results, labels):
     assert [one.split for one in store.samples] == ["train", "test", "train"]
     for sample, (height, width) in enumerate(SIZES):
         image = store.read("image", sample)
-        expected = read_image(Path(store.samples[sample].image))
+        expected = read_image(results.root / store.samples[sample].image)
         np.testing.assert_array_equal(image[:height, :width], expected)
         assert not image[height:].any()
         assert not image[:, width:].any()

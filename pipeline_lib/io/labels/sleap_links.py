@@ -1,0 +1,118 @@
+"""Files that a SLEAP file names: where each is now. No two of them are ever the same file."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+HDF5_FILES = frozenset({".h5", ".hdf5", ".slp"})
+# Read by sleap-io, because they are no videos to a decoder.
+OTHER_FILES = HDF5_FILES | {".tif", ".tiff", ".seq"}
+_IMAGES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".jp2"}
+)
+_VIDEOS = frozenset(
+    {".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".asf"}
+    | {".3gp", ".ts", ".mts", ".m2ts", ".h264", ".ogv", ".mj2", ".vob"}
+)
+_MEDIA = OTHER_FILES | _IMAGES | _VIDEOS
+
+# A file where it was is a better match than any at the end of its path.
+_WHERE_IT_WAS = 1_000_000
+_MOST_NAMED = 4  # in a message
+
+
+@dataclass(frozen=True)
+class FileLink:
+    """Where a file is now.
+
+    Attributes
+    ----------
+    path
+        None where it was not found.
+    problem
+        Why none was taken though there is one; empty where there is none.
+    """
+
+    path: Path | None
+    problem: str = ""
+
+
+def link_files(recorded: Sequence[str], folder: Path) -> list[FileLink]:
+    """Find each file where it was, else by the longest end of its path in a folder.
+
+    The better match comes first: who has a file where it was, or by a longer end of its path,
+    keeps it, and others do not get it. Where a file matches two equally well, neither gets it:
+    which one it is cannot be told, and one of them would have frames of the other. Files count as
+    one also through links.
+
+    Only names of videos and images are looked for. Where a file was is an absolute path of the
+    machine that labelled: it may be anywhere, as SLEAP writes it, and only pixels of images and
+    videos are read of it. Relative paths lead into the folder, not out of it: an end with ``..``
+    is passed over.
+
+    Parameters
+    ----------
+    recorded
+        Paths of any system.
+    folder
+        Of the SLEAP file.
+
+    Returns
+    -------
+    list of FileLink
+        One for each.
+    """
+    links: dict[int, FileLink] = {}
+    matches: dict[int, list[tuple[int, Path]]] = {}
+    for number, text in enumerate(recorded):
+        if PureWindowsPath(text).suffix.lower() not in _MEDIA:
+            links[number] = FileLink(None, f"{text}: is no name of a video or an image")
+            continue
+        for strength, path in _find_matches(text, folder):
+            matches.setdefault(strength, []).append((number, path))
+    taken: set[tuple[int, int]] = set()
+    for strength in sorted(matches, reverse=True):
+        found: dict[tuple[int, int], list[tuple[int, Path]]] = {}
+        for number, path in matches[strength]:
+            stat = path.stat()
+            file = (stat.st_dev, stat.st_ino)
+            if number not in links and file not in taken:
+                found.setdefault(file, []).append((number, path))
+        for claims in found.values():
+            problem = _describe_conflict(claims, recorded) if len(claims) > 1 else ""
+            for number, path in claims:
+                links[number] = FileLink(None if problem else path, problem)
+        taken |= found.keys()
+    return [links.get(number, FileLink(None)) for number in range(len(recorded))]
+
+
+def _find_matches(recorded: str, folder: Path) -> Iterator[tuple[int, Path]]:
+    """Yield the files that may be the recorded one, and how many parts of its path say so."""
+    # `Path.is_file` raises where a folder of another user happens to have the recorded name.
+    if Path(recorded).is_absolute() and os.path.isfile(recorded):  # noqa: PTH113
+        yield _WHERE_IT_WAS, Path(recorded)
+    parts = PureWindowsPath(recorded)
+    inside = parts.parts[1:] if parts.anchor else parts.parts
+    for start in range(len(inside)):
+        end = inside[start:]
+        candidate = folder.joinpath(*end).absolute()
+        if ".." not in end and os.path.isfile(candidate):  # noqa: PTH113
+            yield len(end), candidate
+
+
+def _describe_conflict(claims: Sequence[tuple[int, Path]], recorded: Sequence[str]) -> str:
+    names = list(dict.fromkeys(recorded[number] for number, _ in claims))
+    file = claims[0][1]
+    if len(names) == 1:
+        return (
+            f"{names[0]} stands {len(claims)} times in the SLEAP file, but is one file ({file}): "
+            "merge these videos in SLEAP"
+        )
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    ends = " and ".join("/".join(PureWindowsPath(name).parts[-2:]) for name in names[:2])
+    return (
+        f"{' and '.join(names[:_MOST_NAMED])}{more}: {file} may be either of them, and cannot be "
+        f"both; put each beside the SLEAP file under the end of its own path ({ends}), or save "
+        "the labels with their images (.pkg.slp)"
+    )
