@@ -31,13 +31,11 @@ def natural_order(name: str) -> tuple[tuple[int, str], ...]:
 def find_text_problem(name: str) -> str | None:
     """Say why a name cannot be shown and stored in tables; None if it can.
 
-    It may hold blanks and letters of any alphabet, but neither begin nor end with blanks, and
-    hold no character that is not seen: tabs and line ends would divide it in two.
+    It may hold blanks and letters of any alphabet, but no character that is not seen: tabs and
+    line ends would divide it in two.
     """
     if not name.strip():
         return "is empty"
-    if name != name.strip():
-        return "begins or ends with a blank"
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
         return "holds a tab, a line end or another character that is not seen"
     if len(name.encode("utf-8")) > LONGEST_NAME:
@@ -55,6 +53,8 @@ def find_part_problem(name: str) -> str | None:
     problem = find_text_problem(name)
     if problem:
         return problem
+    if name != name.strip():
+        return "begins or ends with a blank"
     if any(letter in '/\\:*?"<>|' for letter in name):
         return "holds a character that paths cannot hold"
     if name.startswith((".", "-")):

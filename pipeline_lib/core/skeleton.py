@@ -4,7 +4,9 @@ from collections import Counter
 from itertools import combinations
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pipeline_lib.core.names import find_text_problem
 
 # What the network that finds several animals calls the middle of one.
 CENTRE = "centre"
@@ -25,6 +27,14 @@ class Skeleton(BaseModel):
         description="Those of the bodyparts that a frame shows once however many animals there "
         "are, such as a corner of the cage (DeepLabCut's `uniquebodyparts`).",
     )
+
+    @field_validator("bodyparts")
+    @classmethod
+    def _check_texts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if problem := find_text_problem(name):
+                raise ValueError(f"a bodypart's name {problem}: {name!r}")
+        return names
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

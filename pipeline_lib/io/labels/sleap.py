@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.names import find_text_problem
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.labels.images import LabelledVideo, image_path, write_label_images
@@ -91,9 +92,13 @@ def _check_frames(file: SleapFile) -> Iterator[str]:
     for (video, frame), count in counts.items():
         if count > 1:
             yield f"{file.videos[video].name}, frame {frame}: labelled {count} times"
+    tracks = {animal.track for one in file.frames for animal in one.animals if animal.track}
+    for name in sorted(tracks):
+        if problem := find_text_problem(name):
+            yield f"track {name!r}: its name {problem}; rename it in SLEAP"
     for one in file.frames:
-        tracks = Counter(animal.track for animal in one.animals if animal.track)
-        for track, count in tracks.items():
+        counts_of_tracks = Counter(animal.track for animal in one.animals if animal.track)
+        for track, count in counts_of_tracks.items():
             if count > 1:
                 where = f"{file.videos[one.video].name}, frame {one.frame}"
                 yield f"{where}: {count} instances have the track {track}"

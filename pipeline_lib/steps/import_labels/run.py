@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.names import clean_part
 from pipeline_lib.core.settings.network import LabelSource, SplitSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
@@ -198,7 +199,8 @@ def _read_sources(sources: tuple[LabelSource, ...], images: Path) -> list[Source
 
 def _image_folder(images: Path, number: int, source: LabelSource) -> Path:
     """Return the folder of a source's images: numbered, as two files may share a name."""
-    return images / f"{number:02d}-{Path(source.path).name.removesuffix('.slp')}"
+    name = f"{number:02d}-{Path(source.path).name.removesuffix('.slp')}"
+    return images / clean_part(name, f"{number:02d}")
 
 
 def _remove_others(images: Path, folders: list[Path]) -> None:
@@ -222,15 +224,25 @@ def _join_sources(sources: list[SourceLabels]) -> pd.DataFrame:
 def _check_images_disjoint(points: pd.DataFrame, sources: list[SourceLabels]) -> None:
     images = points[["image", "source", "source_number"]].drop_duplicates()
     origins = {image: origin for one in sources for image, origin in one.origins.items()}
-    # Two paths may lead to one file through links.
-    real = images["image"].map(lambda image: origins.get(image) or os.path.realpath(image))
+    shown = images["image"].map(lambda image: origins.get(image) or os.path.realpath(image))
+    # Two paths may lead to one file, through links of either kind.
+    real = images["image"].map(lambda image: origins.get(image) or _identify(image))
     problems = []
-    for image, rows in images.groupby(real, sort=False):
+    for _, rows in images.groupby(real, sort=False):
+        image = shown[rows.index[0]]
         if len(set(rows["source_number"])) > 1:
             labelled = " and ".join(rows["source"])
             problems.append(f"{image}: labelled in {labelled}; leave one of them out of `labels`")
+        elif len(rows) > 1:
+            names = " and ".join(rows["image"])
+            problems.append(f"{names} are one image, through links: keep the labels of one")
     if problems:
         raise LabelError("labels", problems)
+
+
+def _identify(image: str) -> str:
+    stat = os.stat(image)  # noqa: PTH116
+    return f"{stat.st_dev}:{stat.st_ino}"
 
 
 def _sort_images(points: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """What ``init`` takes over from a labelled project: videos, skeleton and individuals."""
 
 import logging
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -139,9 +140,16 @@ def _find_project(source: Path) -> Path:
 
 def _find_deeplabcut_videos(project: Path, sets: Iterable[Any]) -> list[Path]:
     """Return the folder of the project's videos, then the videos that ``video_sets`` names."""
-    named = [project / str(path) for path in sets]
-    existing = [path for path in named if path.is_file()]
+    # Absolute as DeepLabCut writes them: wherever the videos are. Others are in the project.
+    named = [Path(str(path)) for path in sets]
+    named = [
+        project / path if path.is_absolute() or ".." not in path.parts else None for path in named
+    ]
+    existing = [path for path in named if path is not None and os.path.isfile(path)]  # noqa: PTH113
     if len(existing) < len(named):
         missing = len(named) - len(existing)
-        _log.info("%d entries of video_sets are not on this machine: left out", missing)
+        _log.info(
+            "%d entries of video_sets are not here, or lead out of the project: left out",
+            missing,
+        )
     return [project / "videos", *existing]

@@ -1,6 +1,7 @@
 """What becomes the samples of a target store: labelled images, or windows cut out of them."""
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline_lib.io.labels.table import Labels, label_arrays
 from pipeline_lib.kernels.tracking.similarity import centre_poses
 from pipeline_lib.kernels.windows import centre_windows, cut_window
 from pipeline_lib.models.inference.preprocessing import FrameFit
+
+_log = logging.getLogger(__name__)
 
 # An augmented window is cut out of a larger one: turned and zoomed out, it still shows what was
 # beside the animal, as an image would.
@@ -88,7 +91,27 @@ def collect_images(labels: Labels, scale: float) -> list[Sample]:
         samples.append(Sample(path, fingerprint, split, keypoints, fit))
     if problems:
         raise LabelError("labelled images", problems)
+    _warn_of_copies(samples)
     return samples
+
+
+def _warn_of_copies(samples: Iterable[Sample]) -> None:
+    """Log that images are the same to the byte: their labels may be both trained and tested on."""
+    first: dict[str, Sample] = {}
+    copies = [
+        (known, one)
+        for one in samples
+        if (known := first.setdefault(one.fingerprint, one)) is not one
+    ]
+    if copies:
+        known, one = copies[0]
+        _log.warning(
+            "%d labelled images are the same as another one (%s and %s, say): a copy that tests "
+            "what was trained on makes the error too small; leave copies out",
+            len(copies),
+            known.image,
+            one.image,
+        )
 
 
 def find_centres(images: Iterable[Sample]) -> list[Sample]:
