@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Journals take what is asked for at once in one go: eight calls take as long as one or two.
 _SYNCING_THREADS = 8
+# A longer one is part of a name, which would not fit twice.
+_LONGEST_SUFFIX = 16
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def publish_file(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept because many writers choose their format by it.
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=_suffix(path), dir=path.parent)
     os.close(handle)
     part = Path(name)
     try:
@@ -106,11 +108,16 @@ def _make_part(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     prefix = f".part-{path.name}."
-    part = Path(tempfile.mkdtemp(prefix=prefix, suffix=path.suffix, dir=path.parent))
+    part = Path(tempfile.mkdtemp(prefix=prefix, suffix=_suffix(path), dir=path.parent))
     try:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _suffix(path: Path) -> str:
+    """Return the suffix of a name; of a long name with a dot somewhere, none."""
+    return path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
 
 
 def _replace_folder(part: Path, path: Path) -> None:
@@ -129,7 +136,7 @@ def _replace_folder(part: Path, path: Path) -> None:
 def _remove_leftovers(path: Path) -> None:
     # Eight characters without a dot, as tempfile draws them: no other folder's names fit.
     name, drawn = re.escape(path.name), "[a-z0-9_]{8}"
-    pattern = re.compile(rf"\.part-{name}\.{drawn}{re.escape(path.suffix)}|\.old-{name}\.{drawn}")
+    pattern = re.compile(rf"\.part-{name}\.{drawn}{re.escape(_suffix(path))}|\.old-{name}\.{drawn}")
     # Names without their facts: a folder of thousands of results is listed for each of them.
     for beside in os.listdir(path.parent):  # noqa: PTH208
         if pattern.fullmatch(beside):

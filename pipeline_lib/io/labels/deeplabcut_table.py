@@ -29,6 +29,7 @@ _MISSING = frozenset({"", "nan", "na", "n/a", "none", "null"})
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 # What pandas writes where a header cell is empty.
 _UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
+_MOST_NAMED = 6  # in a message
 _MOST_BYTES = 256 * 2**20
 _HOW_TO_SAVE = "save it as CSV in UTF-8, with commas between cells"
 
@@ -119,7 +120,9 @@ def _check_header_rows(
 ) -> None:
     expected = "expected header rows `scorer`, `bodyparts` and `coords`, each once, at the top"
     problems = [f"no row `{name}`: {expected}" for name in _REQUIRED if name not in header]
-    problems += [f"row `{name}` twice: {expected}" for name in dict.fromkeys(repeated)]
+    if repeated:
+        rows = ", ".join(f"`{name}`" for name in dict.fromkeys(repeated))
+        problems.append(f"header rows more than once ({rows}): {expected}")
     if len(problems) == len(_REQUIRED) and not header:
         problems = [f"no header: {expected} (is it a table of labels?)"]
     if problems:
@@ -175,7 +178,7 @@ def _parse_cells(
     width = index_columns + columns
     values = np.full((len(lines), columns), np.nan)
     for n, (line, row) in enumerate(lines):
-        if len(row) < width or any(cell.strip() for cell in row[width:]):
+        if len(row) < width or any(_is_given(cell) for cell in row[width:]):
             problems.append(f"line {line}: {len(row)} cells, expected {width} as in the header")
             continue
         for column, cell in enumerate(row[index_columns:width]):
@@ -195,9 +198,13 @@ def _names_index(row: Sequence[str], index_columns: int) -> bool:
     return not named_image and not any(cell.strip() for cell in row[index_columns:])
 
 
+def _is_given(cell: str) -> bool:
+    return cell.strip().lower() not in _MISSING
+
+
 def _to_number(cell: str) -> float:
     text = cell.strip()
-    if text.lower() in _MISSING:
+    if not _is_given(text):
         return np.nan
     # Python takes more for a number: inf, 1_000, digits of other alphabets.
     number = float(text) if _NUMBER.fullmatch(text) else np.inf
@@ -296,7 +303,7 @@ def _check_names(levels: Mapping[str, Sequence[str]], index_columns: int) -> Ite
             problem = find_text_problem(name)
             if problem:
                 several = "s" if len(columns) > 1 else ""
-                where = ", ".join(map(str, columns[:6])) + (", ..." if len(columns) > 6 else "")
+                where = _join(list(map(str, columns)))
                 what = "is empty" if not name else f"has {name!r}, which {problem}"
                 yield f"row `{level}` {what} in column{several} {where}: write a name there"
 
@@ -304,23 +311,28 @@ def _check_names(levels: Mapping[str, Sequence[str]], index_columns: int) -> Ite
 def _check_columns(
     pairs: Sequence[tuple[str, str]], levels: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
-    """Yield which columns are there twice, not at all, or are none of labels."""
-    coords = levels["coords"]
-    counts = Counter(zip(pairs, coords, strict=True))
+    """Yield which columns are there twice, are none of labels, or are missing: the first of these.
+
+    What follows from one of them is not said.
+    """
+    counts = Counter(zip(pairs, levels["coords"], strict=True))
+    named = {key: f"{_name_keypoint(key[0])} {key[1]}" for key in counts}
     if not counts:
         yield "no bodypart: expected columns x and y of each"
-    for (pair, coord), count in counts.items():
-        if count > 1:
-            yield f"column {_name_keypoint(pair)} {coord} twice"
-        if coord not in ("x", "y"):
-            yield (
-                f"column {_name_keypoint(pair)} {coord}: labels have x and y only "
-                "(is this a table of predictions?)"
-            )
-    for pair in dict.fromkeys(pairs):
-        for coord in ("x", "y"):
-            if (pair, coord) not in counts:
-                yield f"bodypart {_name_keypoint(pair)} has no column {coord}"
+    if twice := [named[key] for key, count in counts.items() if count > 1]:
+        yield f"columns more than once: {_join(twice)}; remove or rename the others"
+    elif foreign := [named[key] for key in counts if key[1] not in ("x", "y")]:
+        yield f"columns {_join(foreign)}: labels have x and y only (is it a table of predictions?)"
+    else:
+        for pair in dict.fromkeys(pairs):
+            for coord in ("x", "y"):
+                if (pair, coord) not in counts:
+                    yield f"bodypart {_name_keypoint(pair)} has no column {coord}"
+
+
+def _join(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _split_image(parts: Sequence[str]) -> tuple[str, ...]:

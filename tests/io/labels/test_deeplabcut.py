@@ -335,9 +335,9 @@ def test_several_individuals_keep_their_names(project, table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("coords,x,y,x,y", "coords,x,y,x,likelihood"), "tail has no column y"),
-        (("coords,x,y,x,y", "coords,x,y,x,likelihood"), "is this a table of predictions"),
-        (("nose,nose,tail,tail", "nose,nose,nose,tail"), "column nose x twice"),
+        (("nose,nose,tail,tail", "nose,nose,tail,eye"), "tail has no column y"),
+        (("coords,x,y,x,y", "coords,x,y,x,likelihood"), "is it a table of predictions"),
+        (("nose,nose,tail,tail", "nose,nose,nose,tail"), "columns more than once: nose x"),
         (("ann,ann,ann,ann", "ann,ann,bob,bob"), "several scorers in one table: ann, bob"),
         (("1.0,2.0", "one,2.0"), "line 4, column 2: 'one' is not a number"),
         (("1.0,2.0,", "1.0,"), "line 4: 4 cells, expected 5"),
