@@ -140,12 +140,11 @@ def _find_project(source: Path) -> Path:
 
 def _find_deeplabcut_videos(project: Path, sets: Iterable[Any]) -> list[Path]:
     """Return the folder of the project's videos, then the videos that ``video_sets`` names."""
-    # Absolute as DeepLabCut writes them: wherever the videos are. Others are in the project.
     named = [Path(str(path)) for path in sets]
-    named = [
-        project / path if path.is_absolute() or ".." not in path.parts else None for path in named
-    ]
-    existing = [path for path in named if path is not None and os.path.isfile(path)]  # noqa: PTH113
+    # Absolute as DeepLabCut writes them: wherever the videos are. Others are in the project.
+    inside = [project / path for path in named if path.is_absolute() or ".." not in path.parts]
+    # Not `Path.is_file`, which raises for names that no file can have.
+    existing = [path for path in inside if os.path.isfile(path)]  # noqa: PTH113
     if len(existing) < len(named):
         missing = len(named) - len(existing)
         _log.info(
