@@ -19,7 +19,10 @@ from pipeline_lib.core.errors import StoreError
 # NumPy 2 and older versions.
 _NUMPY = ("numpy", "numpy.core", "numpy._core")
 # Where pandas has had the list that it keeps names in.
-_FROZEN_LISTS = ("pandas.core.indexes.frozen", "pandas.indexes.frozen", "pandas.core.base")
+_FROZEN_LISTS = tuple(
+    f"pandas.{name}"
+    for name in ("core.indexes.frozen", "indexes.frozen", "core.base", "api.typing")
+)
 _KINDS = "biufUS"  # numbers and text
 
 

@@ -42,7 +42,11 @@ class FrameSettings(Settings):
 
 
 class LabelSource(Settings):
-    """One labelled project or table."""
+    """One labelled project or table.
+
+    Labels refer to upright images, as people and labelling tools see them: turned by their EXIF
+    orientation.
+    """
 
     path: PathText = Field(
         description="A DeepLabCut project folder, a label table (CSV or HDF5), a Lightning Pose "

@@ -184,7 +184,7 @@ def label_inputs(config: Config) -> list[Path]:
                 files = [find_lightning_pose_table(path)]
             else:
                 files = [path]
-        except LabelError:
+        except (LabelError, OSError):
             files = [path]
         inputs |= dict.fromkeys(files)
     return list(inputs)

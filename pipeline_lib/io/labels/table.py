@@ -5,6 +5,7 @@ Stored images are relative to the project or to the results: see
 paths.
 """
 
+import errno
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, UNIQUE_INDIVIDUAL
@@ -34,6 +35,8 @@ from pipeline_lib.io.labels.sleap import read_sleap
 from pipeline_lib.io.publish import publish_file
 
 _VERSION = 2
+# What a path leads to that one may not read, or that is no path.
+_UNREADABLE = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP})
 _METADATA_KEY = b"cohortpose"
 _TYPES = {"frame": pa.int64(), "x": pa.float64(), "y": pa.float64(), "visible": pa.bool_()}
 _SCHEMA = pa.schema(
@@ -105,6 +108,17 @@ def import_labels(source: LabelSource, images: Path) -> SourceLabels:
         With everything that cannot be mapped, one line each.
     """
     path = Path(source.path)
+    try:
+        return _import_by_format(source, path, images)
+    except OSError as error:
+        # Others are those of the file system that images are written to.
+        if error.errno not in _UNREADABLE:
+            raise
+        where = error.filename or path
+        raise LabelError(str(path), [f"{where}: cannot be read: {error.strerror}"]) from None
+
+
+def _import_by_format(source: LabelSource, path: Path, images: Path) -> SourceLabels:
     known = detect_format(path) if source.format == "auto" else source.format
     if known == "sleap":
         return read_sleap(path, images, predicted=source.predicted)

@@ -244,3 +244,42 @@ def test_several_animals_where_one_is_expected(tmp_path):
     expected = r"3 individuals are labelled \(fly1, fly2, fly3\), but `individuals.max` is 1: set"
     with pytest.raises(LabelError, match=expected):
         run(tmp_path, Path(SHARED, "flies-madlc-derived", "flies-dreem-2025-11-18"))
+
+
+def test_one_image_under_two_names(tmp_path):
+    project = make_project(tmp_path / "p", [1, 2])
+    images = project / "labeled-data" / "mouse"
+    for make in (os.symlink, os.link):
+        (images / "img0002.png").unlink()
+        make(images / "img0001.png", images / "img0002.png")
+        with pytest.raises(LabelError, match="are one image, through links") as error:
+            run(tmp_path, project)
+        assert len(error.value.problems) == 1
+
+
+def test_two_projects_that_share_an_image_by_a_hard_link(tmp_path):
+    one, two = (make_project(tmp_path / name, [1]) for name in ("one", "two"))
+    image = "labeled-data/mouse/img0001.png"
+    (two / image).unlink()
+    os.link(one / image, two / image)
+    with pytest.raises(LabelError, match="leave one of them out of `labels`"):
+        run(tmp_path, one, two)
+
+
+def test_two_projects_with_folders_of_one_name(tmp_path):
+    """They are two videos: nothing is taken for the other."""
+    one, two = (make_project(tmp_path / name, [1, 2]) for name in ("one", "two"))
+    table = run(tmp_path, one, two).table
+    images = table["image"].unique().tolist()
+    assert images == [
+        str(tmp_path / name / "labeled-data" / "mouse" / f"img{frame:04d}.png")
+        for name in ("one", "two")
+        for frame in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "y" * 5000, "a\0b"])
+def test_paths_of_labels_that_are_none(tmp_path, name):
+    with pytest.raises(LabelError) as error:
+        run(tmp_path, tmp_path / name)
+    assert len(error.value.problems) == 1

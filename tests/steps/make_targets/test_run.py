@@ -149,3 +149,14 @@ def test_images_that_cannot_be_read_are_all_named(results, labels):
 def test_without_labels_it_says_what_to_run(results):
     with pytest.raises(StoreError, match="run `cohortpose import-labels`"):
         run_make_targets(make_config(), results)
+
+
+def test_copies_of_an_image_are_told(results, labels, caplog):
+    run_make_targets(make_config(), results)
+    assert "are the same" not in caplog.text
+    first, second, _ = labels.table["image"].unique()
+    Path(second).write_bytes(Path(first).read_bytes())
+    run_make_targets(make_config(), results)
+    assert f"1 labelled images are the same as another one ({first} and {second}, say)" in (
+        caplog.text
+    )
