@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 # A sheet of thousands of rows can be wrong in each of them.
 _MOST_SHOWN = 20
+# Names of files and bodyparts stand in messages: they neither end a line nor steer a terminal.
+_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 class CohortposeError(Exception):
@@ -33,7 +35,8 @@ class ProblemsError(CohortposeError):
         self.where = where
         self.problems = tuple(problems)
         count = len(self.problems)
-        lines = "\n".join(f"  - {problem}" for problem in self.problems[:_MOST_SHOWN])
+        shown = [problem.translate(_UNSEEN) for problem in self.problems[:_MOST_SHOWN]]
+        lines = "\n".join(f"  - {problem}" for problem in shown)
         if count > _MOST_SHOWN:
             lines += f"\n  ... and {count - _MOST_SHOWN} more"
         super().__init__(f"{where}: {count} problem{'s' if count != 1 else ''}\n{lines}")

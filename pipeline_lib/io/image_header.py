@@ -20,7 +20,9 @@ from pipeline_lib.core.errors import StoreError
 # Where Pillow, too, takes an image for an attack.
 MOST_PIXELS = 178_956_970
 _MOST_BYTES = 2 * 2**30
-_MOST_PAGES = 10_000
+# More pages and chunks than these are no photograph's; looking at each takes its time.
+_MOST_PAGES = 20
+_MOST_CHUNKS = 1_000_000
 
 _ORIENTATION = 0x0112
 _TURNED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange width and height
@@ -146,8 +148,8 @@ def _read_png(file: IO[bytes]) -> ImageHeader:
             stored = (int.from_bytes(data[:4], "big"), int.from_bytes(data[4:8], "big"))
         elif name == b"eXIf":
             orientation = _parse_orientation(read())
-        elif name == b"acTL" and (frames := int.from_bytes(read()[:4], "big")) > 1:
-            raise _UnusableError(_describe_several(frames))
+        elif name == b"acTL" and int.from_bytes(read()[:4], "big") > 1:
+            raise _UnusableError(_describe_several())
         elif name == b"IEND":
             return ImageHeader("PNG", stored, orientation)
     raise _UnusableError(_describe_cut())
@@ -157,7 +159,9 @@ def _png_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, Callable[[], bytes]]]:
     """Yield name and reader of each whole chunk."""
     end = file.seek(0, os.SEEK_END)
     place = len(_PNG)
-    while place + 12 <= end:
+    for _ in range(_MOST_CHUNKS):
+        if place + 12 > end:
+            return
         file.seek(place)
         head = file.read(8)
         length = int.from_bytes(head[:4], "big")
@@ -180,9 +184,8 @@ def _read_by_pillow(file: IO[bytes], formats: tuple[str, ...]) -> ImageHeader:
     except UnidentifiedImageError:
         raise _UnusableError(_describe_none(file.seek(0, os.SEEK_END))) from None
     # JPEGs of phones may have a preview or another exposure behind the image.
-    frames = 1 if "JPEG" in formats else getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise _UnusableError(_describe_several(frames))
+    if "JPEG" not in formats and getattr(image, "is_animated", False):
+        raise _UnusableError(_describe_several())
     orientation = _parse_orientation(image.info.get("exif", b""))
     kind = "JPEG" if "JPEG" in formats else str(image.format)
     return ImageHeader(kind, image.size, orientation)
@@ -211,12 +214,13 @@ def _clean_orientation(value: Any) -> int:  # noqa: ANN401
 
 
 def _read_tiff(file: IO[bytes], size: int) -> ImageHeader:
-    pages = [page for page in _tiff_pages(file) if not int(page.get(_SUBFILE, 0)) & 1]
-    if not pages:
+    # Small copies of an image may follow it.
+    pages = (page for page in _tiff_pages(file) if not int(page.get(_SUBFILE, 0)) & 1)
+    page = next(pages, None)
+    if page is None:
         raise _UnusableError(_describe_cut())
-    if len(pages) > 1:
-        raise _UnusableError(_describe_several(len(pages)))
-    page = pages[0]
+    if next(pages, None) is not None:
+        raise _UnusableError(_describe_several())
     _check_tiff_values(page)
     for offsets, lengths in _PLACES:
         starts, counts = _as_tuple(page.get(offsets)), _as_tuple(page.get(lengths))
@@ -271,9 +275,9 @@ def _describe_none(size: int) -> str:
     return f"expected an image ({_KNOWN}), found {size} bytes that are none; write it again"
 
 
-def _describe_several(images: int) -> str:
+def _describe_several() -> str:
     return (
-        f"holds {images} images (pages or frames of an animation), expected one: which one is "
+        "holds several images (pages or frames of an animation), expected one: which one is "
         "labelled is not known; save that one as a file of its own"
     )
 

@@ -1,6 +1,6 @@
 """Errors that people read."""
 
-from pipeline_lib.core.errors import CohortposeError, ConfigError, VideoError
+from pipeline_lib.core.errors import CohortposeError, ConfigError, LabelError, VideoError
 
 
 def test_one_problem_is_singular_and_all_are_kept():
@@ -14,3 +14,8 @@ def test_one_problem_is_singular_and_all_are_kept():
 def test_the_command_line_catches_them_all():
     assert issubclass(ConfigError, CohortposeError)
     assert issubclass(VideoError, CohortposeError)
+
+
+def test_names_in_messages_neither_end_a_line_nor_steer_a_terminal():
+    error = LabelError("config", ["a\nb: \x1b[2Jgone", "\x9b31m\tc"])
+    assert str(error) == ("config: 2 problems\n  - a\\x0ab: \\x1b[2Jgone\n  - \\x9b31m\\x09c")
