@@ -15,9 +15,8 @@ LONGEST_NAME = 200
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 
 _NAME = re.compile(NAME_PATTERN)
-# `a.analysis` in one format of exports is `a` in another; the others are unfinished files of
-# many tools.
-_RESERVED_ENDINGS = (".analysis", ".part", ".tmp")
+# Unfinished files of many tools, which people and their scripts remove.
+_RESERVED_ENDINGS = (".part", ".tmp")
 # What lies beside folders that are named by others.
 _RESERVED = frozenset({"images.json", "plan.tsv"})
 
@@ -47,8 +46,8 @@ def find_part_problem(name: str) -> str | None:
     """Say why a name cannot be that of a file or folder of ours; None if it can.
 
     What holds for `find_text_problem`, and besides: no separator of any system, nothing hidden
-    (so neither ``..`` nor our own unfinished files, ``.part-…``), no name or ending that the
-    results folder uses itself.
+    (so neither ``..`` nor our own unfinished files, ``.part-…``), no name that the results folder
+    uses itself, no ending of unfinished files.
     """
     problem = find_text_problem(name)
     if problem:
@@ -63,7 +62,7 @@ def find_part_problem(name: str) -> str | None:
     if folded in _RESERVED:
         return "is a name that the results folder uses itself"
     ending = next((one for one in _RESERVED_ENDINGS if folded.endswith(one)), None)
-    return f"ends with {ending}, which the results folder uses itself" if ending else None
+    return f"ends with {ending}, as unfinished files do" if ending else None
 
 
 def find_name_problem(name: str) -> str | None:

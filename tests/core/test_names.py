@@ -22,10 +22,10 @@ from pipeline_lib.core.settings.base import Name
 NO_NAMES = [
     "", " ", ".", "..", "...", ".hidden", ".part-x", ".old-x.abcdefgh", "-rf", "--shard", "a/b",
     "../a", "a\\b", "a b", "a\n", "\na", "a\tb", "a\0b", "ä", "a:b", "a*", "x.part", "x.TMP",
-    "x.analysis", "x.Analysis", "plan.tsv", "images.json", "IMAGES.JSON", "x" * (LONGEST_NAME + 1),
+    "plan.tsv", "images.json", "IMAGES.JSON", "x" * (LONGEST_NAME + 1),
     "a\u202eb", "a\u2028b",
 ]  # fmt: skip
-NAMES = ["a", "A.b-c_1", "_a", "2024-01-01", "x.partial", "analysis", "a..b", "x" * LONGEST_NAME]
+NAMES = ["a", "A.b-c_1", "_a", "2024-01-01", "x.partial", "x.analysis", "a..b", "x" * LONGEST_NAME]
 # Not ids, but fine as a folder's name, or at least as one that is shown.
 PARTS = ["mouse 1", "Mäuse", "视频", "a,b", "(1)"]
 TEXTS = [" a", "a ", "L/R ear", "tail: tip", ".hidden", "-x", "<eye>"]
@@ -87,7 +87,7 @@ def test_any_text_becomes_a_part(text, ending):
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("..", "v"), ("a/b", "a-b"), (".part-x", "part-x"), ("x.analysis", "x-analysis"),
+        ("..", "v"), ("a/b", "a-b"), (".part-x", "part-x"), ("x.part", "x-part"),
         ("images.json", "images-json"), ("C:\\x", "C--x"), ("é" * 150, "é" * 100),
     ],
 )  # fmt: skip

@@ -194,9 +194,7 @@ def test_shards_on_the_command_line(tmp_path, monkeypatch, verb, shard):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml"]
 
 
-@pytest.mark.parametrize(
-    "name", [".part-x", ".old-x.abcdefgh", ".segments", "x.analysis", "..", "-x"]
-)
+@pytest.mark.parametrize("name", [".part-x", ".old-x.abcdefgh", ".segments", "x.part", "..", "-x"])
 def test_videos_named_like_our_own_files(tmp_path, name):
     from pipeline_lib.core.cohort import read_cohort  # noqa: PLC0415
 
