@@ -17,7 +17,7 @@ from pipeline_lib.io.video.reader import VideoReader
 Image = NDArray[np.uint8]
 FrameReader = Callable[[Sequence[int]], Iterator[tuple[int, Image]]]
 
-_VERSION = 1
+_VERSION = 2  # 16 bits are scaled by what is in use
 _RECORD = "images.json"
 # Frames that are nearer to each other than this are read in one go: a seek costs about as much.
 _NEAR = 16
