@@ -21,6 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pipeline_lib.io.detections.deeplabcut import read_detections
 from pipeline_lib.kernels.assembly.assemble import Assemblies, assemble_individuals
+from pipeline_lib.kernels.assembly.deeplabcut import DeepLabCutRules, assemble_as_deeplabcut
 from pipeline_lib.kernels.assembly.selection import AssemblyRules
 from pipeline_lib.kernels.maps.peaks import find_peaks
 from pipeline_lib.kernels.maps.score_maps import (
@@ -116,14 +117,27 @@ def make_worst(case: Case, peaks: int = 100, seed: int = 0) -> Detections:
     )
 
 
-def assemble(found: Detections, case: Case, *, links_only: bool = False) -> Assemblies:
-    """Assemble with the settings of the config's defaults, or as DeepLabCut does."""
+def assemble(found: Detections, case: Case) -> Assemblies:
+    """Assemble with the settings of the config's defaults."""
     return assemble_individuals(
         found.position,
         found.confidence,
         found.affinity,
         case.edges,
-        AssemblyRules(case.individuals, min_affinity=0.1, min_keypoints=3, links_only=links_only),
+        AssemblyRules(case.individuals, min_affinity=0.1, min_keypoints=3),
+    )
+
+
+def assemble_by_links(found: Detections, case: Case) -> Assemblies:
+    """Assemble as DeepLabCut does, with the same least affinity."""
+    return assemble_as_deeplabcut(
+        found.position,
+        found.confidence,
+        found.affinity,
+        case.edges,
+        DeepLabCutRules(
+            case.individuals, pcutoff=0.0, min_affinity=0.1, min_links=2, max_overlap=1.0
+        ),
     )
 
 
@@ -184,7 +198,7 @@ def run_case(case: Case, frames: int, repeats: int) -> list[str]:
         time_frames(make_worst(case, seed=seed), case, repeats=3) for seed in range(repeats)
     )
     right, wrong = measure_grouping(half, assemble(half, case))
-    by_links = measure_grouping(half, assemble(half, case, links_only=True))
+    by_links = measure_grouping(half, assemble_by_links(half, case))
     print(
         f"{case.name}: {frames / seconds:.0f} frames/s; twice the frames in "
         f"{twice / seconds:.2f} times the time; worst frame, 100 peaks of each bodypart, "
@@ -206,18 +220,19 @@ def run_file(path: Path, individuals: int, repeats: int, peer: Path | None) -> N
 
     With its own module that assembles, print also in how many frames the individuals are the same.
     """
-    found = read_detections(path)
+    found = read_detections(path, most_peaks=max(16, individuals))
     rules = deeplabcut_rules(individuals)
     seconds = []
     for _ in range(repeats):
         begin = time.process_time()
-        assembled = assemble_individuals(
+        assembled = assemble_as_deeplabcut(
             found.position,
             found.confidence,
             found.affinity,
             found.edges,
             rules,
             unique=found.unique,
+            number=found.number,
         )
         seconds.append(time.process_time() - begin)
     animals = int(np.isfinite(assembled.score).sum())
@@ -234,6 +249,17 @@ def run_file(path: Path, individuals: int, repeats: int, peer: Path | None) -> N
         )
 
 
+def load_peer(module: Path) -> Any:  # noqa: ANN401
+    """Load DeepLabCut's module that assembles, by itself."""
+    spec = importlib.util.spec_from_file_location(module.stem, module)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"error: {module}: no Python module")
+    code = importlib.util.module_from_spec(spec)
+    sys.modules[module.stem] = code
+    spec.loader.exec_module(code)
+    return code
+
+
 def assemble_by_peer(
     module: Path, detections: Path, individuals: int, bodyparts: int
 ) -> tuple[list[list[Array]], float]:
@@ -241,12 +267,7 @@ def assemble_by_peer(
 
     Individuals have the shape (bodypart, 2).
     """
-    spec = importlib.util.spec_from_file_location(module.stem, module)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"error: {module}: no Python module")
-    code = importlib.util.module_from_spec(spec)
-    sys.modules[module.stem] = code
-    spec.loader.exec_module(code)
+    code = load_peer(module)
     with detections.open("rb") as file:
         content = pickle.load(file)  # noqa: S301 - as DeepLabCut reads it: of one's own files only
     assembler = code.Assembler(content, max_n_individuals=individuals, n_multibodyparts=bodyparts)
@@ -282,7 +303,7 @@ def _name_keypoints(pose: Array) -> frozenset[tuple[int, float, float]]:
     """Return the keypoints of a pose: those of equal position are the same peak."""
     return frozenset(
         (bodypart, round(float(x), 2), round(float(y), 2))
-        for bodypart, (x, y) in enumerate(pose)
+        for bodypart, (x, y) in enumerate(np.asarray(pose, np.float32))
         if np.isfinite(x)
     )
 

@@ -209,6 +209,19 @@ def track(  # noqa: PLR0913 - one option per setting
             "keypoints that no link reaches are added where they fit.",
         ),
     ] = False,
+    pcutoff: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Peaks of a lower affinity are not linked; DeepLabCut's 0.05 if unset."
+        ),
+    ] = None,
+    min_affinity: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Peaks of a lower affinity are not linked (pafthreshold); DeepLabCut's 0.05 if unset.",
+        ),
+    ] = None,
 ) -> None:
     """Follow several individuals: the same place throughout a video is the same animal.
 
@@ -216,14 +229,20 @@ def track(  # noqa: PLR0913 - one option per setting
     """
     keep_cores(cores)
     if from_dlc_detections is None:
-        if fill_gaps or any(given is not None for given in (individuals, fps, output, assemblies)):
+        others = (individuals, fps, output, assemblies, pcutoff, min_affinity)
+        if fill_gaps or any(given is not None for given in others):
             raise typer.BadParameter(
-                "--individuals, --fps, --output, --assemblies and --fill-gaps go with "
-                "--from-dlc-detections; of a config's videos its settings decide"
+                "--individuals, --fps, --output, --assemblies, --fill-gaps, --pcutoff and "
+                "--min-affinity go with --from-dlc-detections; of a config's videos its settings "
+                "decide"
             )
         run_shards(config, shard, "track")
         return
-    from pipeline_lib.steps.track.deeplabcut_detections import track_detections
+    from pipeline_lib.steps.track.deeplabcut_detections import (
+        MIN_AFFINITY,
+        PCUTOFF,
+        track_detections,
+    )
 
     with report_errors():
         written = track_detections(
@@ -233,6 +252,8 @@ def track(  # noqa: PLR0913 - one option per setting
             fps=fps,
             assemblies=assemblies,
             fill_gaps=fill_gaps,
+            pcutoff=PCUTOFF if pcutoff is None else pcutoff,
+            min_affinity=MIN_AFFINITY if min_affinity is None else min_affinity,
         )
         typer.echo(written)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.yaml_values import find_yaml_class
 
 # NumPy 2 and older versions.
 _NUMPY = ("numpy", "numpy.core", "numpy._core")
@@ -138,9 +139,10 @@ class _Unpickler(pickle.Unpickler):
             known[f"{package}.multiarray", "scalar"] = _read_scalar
             known[f"{package}.numeric", "_frombuffer"] = _read_buffer
         known |= dict.fromkeys(((module, "FrozenList") for module in _FROZEN_LISTS), list)
-        if (module, name) not in known:
+        found = known.get((module, name)) or find_yaml_class(module, name)
+        if found is None:
             raise _ForbiddenError(f"{module}.{name}")
-        return known[module, name]
+        return found
 
 
 def load_pickle(path: Path) -> Any:  # noqa: ANN401

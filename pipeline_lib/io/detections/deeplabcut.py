@@ -50,10 +50,14 @@ class DeepLabCutDetections:
         Shape (frame, keypoint, peak, 2), float32, x and y in px of the (cropped) video; NaN
         where there is no peak.
     confidence
-        Shape (frame, keypoint, peak), float32; NaN where there is no peak.
+        Shape (frame, keypoint, peak), float64, so that it is compared with a limit as DeepLabCut
+        compares it; NaN where there is no peak.
+    number
+        Shape (frame, keypoint, peak), int64: DeepLabCut's number of each peak in its frame, in the
+        order of the file; -1 where there is no peak.
     affinity
-        Shape (frame, edge, peak of the first, peak of the second), float32, DeepLabCut's ``m1``;
-        NaN where either peak is missing or the file has none.
+        Shape (frame, edge, peak of the first, peak of the second), DeepLabCut's ``m1``, float32,
+        or float64 if the file has it so; NaN where either peak is missing or the file has none.
     edges
         Pairs of places among the bodyparts, those that DeepLabCut assembles with.
     bodyparts
@@ -72,8 +76,9 @@ class DeepLabCutDetections:
     """
 
     position: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    affinity: NDArray[np.float32]
+    confidence: NDArray[np.float64]
+    number: NDArray[np.int64]
+    affinity: NDArray[np.floating]
     edges: tuple[tuple[int, int], ...]
     bodyparts: tuple[str, ...]
     unique: tuple[int, ...]
@@ -161,15 +166,18 @@ def _refuse_shelf(path: Path) -> None:
 
 def _pad(
     frames: dict[int, Frame], count: int, layout: Layout, most: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Put the frames into arrays: position, confidence and affinity."""
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64], NDArray[np.floating]]:
+    """Put the frames into arrays: position, confidence, number and affinity."""
     longest = max(
         (len(values) for frame in frames.values() for values in frame.confidence), default=0
     )
     peaks, keypoints = min(longest, most), len(layout.bodyparts)
     position = np.full((count, keypoints, peaks, 2), np.nan, np.float32)
-    confidence = np.full((count, keypoints, peaks), np.nan, np.float32)
-    affinity = np.full((count, len(layout.edges), peaks, peaks), np.nan, np.float32)
+    confidence = np.full((count, keypoints, peaks), np.nan)
+    numbers = np.full((count, keypoints, peaks), -1)
+    kinds = {matrix.dtype for frame in frames.values() for matrix in frame.affinity.values()}
+    kind = np.result_type(np.float32, *kinds)
+    affinity = np.full((count, len(layout.edges), peaks, peaks), np.nan, kind)
     for number, frame in frames.items():
         order = []
         for values in frame.confidence:
@@ -177,14 +185,16 @@ def _pad(
             if not frame.assembled:
                 best = np.argsort(-values, kind="stable")  # NaN last
             order.append(best[:peaks])
+        first = np.cumsum([0, *map(len, frame.confidence)])
         for keypoint, best in enumerate(order):
+            numbers[number, keypoint, : len(best)] = first[keypoint] + best
             position[number, keypoint, : len(best)] = frame.position[keypoint][best]
             confidence[number, keypoint, : len(best)] = frame.confidence[keypoint][best]
         for edge, (place, (a, b)) in enumerate(layout.edges.items()):
             if place in frame.affinity:
                 matrix = frame.affinity[place][np.ix_(order[a], order[b])]
                 affinity[number, edge, : len(order[a]), : len(order[b])] = matrix
-    return position, confidence, affinity
+    return position, confidence, numbers, affinity
 
 
 def _read_fps(path: Path) -> float | None:

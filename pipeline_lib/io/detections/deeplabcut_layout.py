@@ -36,8 +36,8 @@ class Frame:
     """Peaks of one frame: for each bodypart (peak, 2) and (peak,), for each edge a matrix."""
 
     position: list[NDArray[np.float32]]
-    confidence: list[NDArray[np.float32]]
-    affinity: dict[int, NDArray[np.float32]]
+    confidence: list[NDArray[np.float64]]
+    affinity: dict[int, NDArray[np.floating]]
     assembled: bool
 
 
@@ -124,30 +124,32 @@ def read_frame(record: Any, layout: Layout) -> Frame:  # noqa: ANN401
 
 def _read_peaks(
     name: str, point: object, value: object
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Read places (peak, 2) and confidence (peak,) of one bodypart; NaN: not there."""
     with np.errstate(over="ignore"):  # to infinity, which is then missing
-        place, score = (as_array(item).astype(np.float32) for item in (point, value))
+        place, score = as_array(point).astype(np.float32), as_array(value).astype(np.float64)
     if not place.size:
-        return np.empty((0, 2), np.float32), np.empty(0, np.float32)
+        return np.empty((0, 2), np.float32), np.empty(0)
     if place.ndim != 2 or place.shape[1] != 2 or score.shape[:1] != place.shape[:1]:
         raise LayoutError(
             f"{name} has coordinates of shape {place.shape}, confidence {score.shape}"
         )
     score = score.reshape(len(place), -1)[:, 0]
     # DeepLabCut 3 writes -1 for what is not there.
-    score = np.where(np.isfinite(place).all(axis=1) & (score >= 0), score, np.float32(np.nan))
+    score = np.where(np.isfinite(place).all(axis=1) & (score >= 0), score, np.nan)
     return np.where(np.isnan(score)[:, None], np.float32(np.nan), place + PIXEL_OFFSET), score
 
 
 def _read_costs(
-    costs: Mapping[int, Any], confidence: list[NDArray[np.float32]], layout: Layout
-) -> dict[int, NDArray[np.float32]]:
+    costs: Mapping[int, Any], confidence: list[NDArray[np.float64]], layout: Layout
+) -> dict[int, NDArray[np.floating]]:
     found = {}
     for place, (a, b) in layout.edges.items():
         if place not in costs:
             continue
-        matrix = as_array(costs[place]["m1"]).astype(np.float32)
+        matrix = as_array(costs[place]["m1"])
+        # As exact as the file has them: sums of affinities decide who is kept.
+        matrix = matrix.astype(np.float32 if matrix.dtype == np.float32 else np.float64)
         expected = len(confidence[a]), len(confidence[b])
         if matrix.size and matrix.shape != expected:
             raise LayoutError(

@@ -16,8 +16,7 @@ All frames go through the same steps in lockstep:
    with (`assembly_filling`).
 
 Where links do not contradict each other and reach all keypoints, this is what DeepLabCut's
-assembler [1]_ finds. With ``AssemblyRules.links_only`` it is everywhere: individuals then grow by
-their strongest links (`assembly_growing`), and steps 3, 5 and 6 are left out.
+assembler [1]_ finds; `pipeline_lib.kernels.assembly.deeplabcut` finds the same everywhere.
 
 References
 ----------
@@ -32,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.kernels.assembly.clusters import grow_by_links, merge_by_affinity
+from pipeline_lib.kernels.assembly.clusters import merge_by_affinity
 from pipeline_lib.kernels.assembly.exchange import exchange_keypoints
 from pipeline_lib.kernels.assembly.gaps import fill_gaps, merge_nearest
 from pipeline_lib.kernels.assembly.links import (
@@ -177,9 +176,8 @@ def _assemble(peaks: Peaks, graph: Graph, rules: AssemblyRules) -> Assemblies:
     links = link_peaks(peaks, rules.individuals, rules.min_affinity)
     label = _cluster(peaks, graph, links, rules)
     member = select_individuals(label, links, peaks, graph, rules)
-    if not rules.links_only:
-        member = exchange_keypoints(member, links, peaks, graph, rules.min_affinity)
-        member = fill_gaps(member, peaks, graph, rules.min_affinity)
+    member = exchange_keypoints(member, links, peaks, graph, rules.min_affinity)
+    member = fill_gaps(member, peaks, graph, rules.min_affinity)
     member, score = rank_individuals(member, peaks, graph, rules)
     return _gather(member, score, peaks)
 
@@ -189,8 +187,6 @@ def _cluster(peaks: Peaks, graph: Graph, links: FloatArray, rules: AssemblyRules
     present = np.isfinite(peaks.confidence[..., : rules.individuals])
     if rules.individuals == 1:
         return _take_all(present)
-    if rules.links_only:
-        return grow_by_links(links, present, graph)
     label = merge_by_affinity(links, present, graph, rules.min_affinity)
     return merge_nearest(label, links, peaks, graph)
 

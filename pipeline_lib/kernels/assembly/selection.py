@@ -27,9 +27,6 @@ class AssemblyRules:
         Below 1: of two individuals that both have at least this share of their keypoints in the
         rectangle that is common to both, only the better one is kept, as DeepLabCut does with 0.8;
         animals that lie on each other may be lost.
-    links_only
-        As DeepLabCut's assembler: individuals grow by their strongest links, and nothing is added
-        to them or exchanged afterwards.
     """
 
     individuals: int
@@ -37,7 +34,6 @@ class AssemblyRules:
     min_keypoints: int = 3
     pcutoff: float = 0.0
     max_overlap: float = 1.0
-    links_only: bool = False
 
 
 class _Clusters(NamedTuple):
@@ -77,18 +73,15 @@ def select_individuals(
     frames, bodyparts = peaks.confidence.shape[:2]
     present = np.isfinite(peaks.confidence[..., : links.shape[-1]])
     keypoints = _sum_by_cluster(label, present.reshape(frames, -1))
-    total, number = _sum_links(label, links, graph)
-    score = total if rules.links_only else _score(label, peaks, keypoints, (total, number))
+    score = _score(label, peaks, keypoints, _sum_links(label, links, graph))
     score[keypoints < max(rules.min_keypoints, 1)] = -np.inf
     # Of equal scores the lowest label comes first.
     best = np.argsort(-score, axis=1, kind="stable")
-    wanted = rules.individuals * (2 if rules.max_overlap < 1 or rules.links_only else 1)
+    wanted = rules.individuals * (2 if rules.max_overlap < 1 else 1)
     best = best[:, : min(wanted, best.shape[1])]
     clusters = _list_members(label.reshape(present.shape), present, best, score)
     if rules.max_overlap < 1:
         clusters = _leave_out_overlapping(clusters, peaks, rules.max_overlap)
-    if rules.links_only:
-        clusters = _sort_by_keypoints(clusters)
     member = np.full((frames, rules.individuals, bodyparts), -1)
     taken = min(rules.individuals, clusters.score.shape[1])
     member[:, :taken] = clusters.member[:, :taken]
@@ -154,7 +147,7 @@ def _sum_links(label: IntArray, links: FloatArray, graph: Graph) -> tuple[FloatA
 def _score(
     label: IntArray, peaks: Peaks, keypoints: FloatArray, linked: tuple[FloatArray, FloatArray]
 ) -> FloatArray:
-    """Return the score (frame, label) of each cluster, as `rank_individuals` but for links only."""
+    """Return the score (frame, label) of each cluster, counting linked pairs only."""
     frames, bodyparts = peaks.confidence.shape[:2]
     total, number = linked
     count = label.shape[1] // bodyparts
@@ -183,15 +176,6 @@ def _list_members(
     exists = np.isfinite(value)
     return _Clusters(
         np.where(exists[..., None], found, -1), np.where(exists, value, np.float32(np.nan))
-    )
-
-
-def _sort_by_keypoints(clusters: _Clusters) -> _Clusters:
-    """Put those of more keypoints first, as DeepLabCut does where there are too many."""
-    order = np.argsort(-(clusters.member >= 0).sum(axis=2), axis=1, kind="stable")
-    return _Clusters(
-        np.take_along_axis(clusters.member, order[..., None], axis=1),
-        np.take_along_axis(clusters.score, order, axis=1),
     )
 
 

@@ -65,8 +65,9 @@ def take_ordered(values: NDArray[Any], order: NDArray[np.integer[Any]]) -> NDArr
 def count_individuals(confidence: Floats, pcutoff: float) -> int:
     """Tell from peaks how many animals a video shows at most.
 
-    A frame shows as many as at least half of the bodyparts have peaks; the video as many as more
-    than one in twenty of its frames show, so that a few false peaks are no animal.
+    A frame shows as many as at least half of the bodyparts have peaks. The video shows as many as
+    more than one in twenty of those frames show that show any, so that a few false peaks are no
+    animal, and frames in which no animal is there do not count.
 
     Parameters
     ----------
@@ -84,4 +85,5 @@ def count_individuals(confidence: Floats, pcutoff: float) -> int:
         return 1
     peaks = np.sort((confidence >= pcutoff).sum(-1), axis=1)
     shown = np.sort(peaks[:, peaks.shape[1] // 2])
-    return max(1, int(shown[len(shown) - 1 - len(shown) // 20]))
+    shown = shown[shown > 0]
+    return int(shown[len(shown) - 1 - len(shown) // 20]) if shown.size else 1

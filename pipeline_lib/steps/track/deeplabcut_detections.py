@@ -16,6 +16,7 @@ from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.detections.deeplabcut import DeepLabCutDetections, read_detections
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.kernels.assembly.assemble import assemble_individuals
+from pipeline_lib.kernels.assembly.deeplabcut import DeepLabCutRules, assemble_as_deeplabcut
 from pipeline_lib.kernels.assembly.selection import AssemblyRules
 from pipeline_lib.kernels.metrics.keypoints import find_individuals
 from pipeline_lib.kernels.tracking.detections import Detections, count_individuals
@@ -27,10 +28,14 @@ _log = logging.getLogger(__name__)
 _ENDING = "_full.pickle"
 
 # As DeepLabCut's own Assembler has them by default: its detections are put together as it would.
-_PCUTOFF = 0.1
-_MIN_AFFINITY = 0.05
+# Neither of its two files says with which values they were put together before.
+PCUTOFF = 0.1
+MIN_AFFINITY = 0.05
+_MIN_LINKS = 2
 _MIN_KEYPOINTS = 3
 _MAX_OVERLAP = 0.8
+# Peaks of a bodypart that are read, at least; memory grows with its square.
+_PEAKS = 16
 
 
 def track_detections(  # noqa: PLR0913 - what can be asked for
@@ -41,6 +46,8 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     fps: float | None = None,
     assemblies: Path | None = None,
     fill_gaps: bool = False,
+    pcutoff: float = PCUTOFF,
+    min_affinity: float = MIN_AFFINITY,
 ) -> Path:
     """Put the detections of one video together to individuals and follow these.
 
@@ -62,6 +69,10 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
         too; None: they are not written.
     fill_gaps
         Whether keypoints that links do not reach are added where they fit; DeepLabCut does not.
+    pcutoff
+        Peaks of a lower confidence, 0..1, are not linked.
+    min_affinity
+        Pairs of peaks of a lower affinity are not linked: DeepLabCut's ``pafthreshold``.
 
     Returns
     -------
@@ -73,13 +84,17 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     StoreError
         If the source is missing or no such file.
     """
-    found = read_detections(source)
+    found = read_detections(source, most_peaks=max(_PEAKS, individuals or 0))
     video = source.name.removesuffix(_ENDING).removesuffix(source.suffix)
     target = target or source.with_name(f"{video}.zarr.zip")
     if individuals is None:
-        individuals = _count_individuals(found)
+        individuals = _count_individuals(found, pcutoff)
         _log.info("%s: at most %d individuals at a time", source.name, individuals)
-    rules = deeplabcut_rules(individuals, fill_gaps=fill_gaps)
+    rules = (
+        filling_rules(individuals, pcutoff=pcutoff, min_affinity=min_affinity)
+        if fill_gaps
+        else deeplabcut_rules(individuals, pcutoff=pcutoff, min_affinity=min_affinity)
+    )
     detections = _assemble(found, rules)
     tracking = TrackingSettings()
     tracks = track_individuals(
@@ -102,33 +117,35 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     key = (hash_path(source), individuals, put_together, versions.TRACK)
     if assemblies is not None:
         of_frames = {**attributes, "key": hash_settings(*key)}
-        animals = _add_unique(found, detections.position, detections.confidence)
+        animals = _add_unique(found, pcutoff, detections.position, detections.confidence)
         _write(assemblies, found, of_frames, animals)
     attributes |= {"key": hash_settings(*key, follow), "tracking": follow}
-    followed = _add_unique(found, tracks.position, tracks.confidence, tracks.status)
+    followed = _add_unique(found, pcutoff, tracks.position, tracks.confidence, tracks.status)
     _write(target, found, attributes, followed)
     return target
 
 
-def deeplabcut_rules(individuals: int, *, fill_gaps: bool = False) -> AssemblyRules:
+def deeplabcut_rules(
+    individuals: int, *, pcutoff: float = PCUTOFF, min_affinity: float = MIN_AFFINITY
+) -> DeepLabCutRules:
     """Return the rules by which DeepLabCut puts so many animals together."""
-    return AssemblyRules(
-        individuals,
-        _MIN_AFFINITY,
-        _MIN_KEYPOINTS,
-        _PCUTOFF,
-        _MAX_OVERLAP,
-        links_only=not fill_gaps,
-    )
+    return DeepLabCutRules(individuals, pcutoff, min_affinity, _MIN_LINKS, _MAX_OVERLAP)
 
 
-def _count_individuals(found: DeepLabCutDetections) -> int:
+def filling_rules(
+    individuals: int, *, pcutoff: float = PCUTOFF, min_affinity: float = MIN_AFFINITY
+) -> AssemblyRules:
+    """Return rules by which keypoints that no link reaches are added where they fit."""
+    return AssemblyRules(individuals, min_affinity, _MIN_KEYPOINTS, pcutoff, _MAX_OVERLAP)
+
+
+def _count_individuals(found: DeepLabCutDetections, pcutoff: float) -> int:
     """Return how many animals most of the bodyparts show at a time."""
     animal = [place for place in range(len(found.bodyparts)) if place not in found.unique]
-    return count_individuals(found.confidence[:, animal], _PCUTOFF)
+    return count_individuals(found.confidence[:, animal], pcutoff)
 
 
-def _assemble(found: DeepLabCutDetections, rules: AssemblyRules) -> Detections:
+def _assemble(found: DeepLabCutDetections, rules: DeepLabCutRules | AssemblyRules) -> Detections:
     """Put peaks together, unless that has been done."""
     if found.assembled:
         position, confidence = found.position.copy(), found.confidence.copy()
@@ -136,14 +153,11 @@ def _assemble(found: DeepLabCutDetections, rules: AssemblyRules) -> Detections:
         confidence[:, list(found.unique)] = np.nan
         position, confidence = position.swapaxes(1, 2), confidence.swapaxes(1, 2)
         return Detections(position, np.nan_to_num(confidence, nan=0.0))
-    assemblies = assemble_individuals(
-        found.position,
-        found.confidence,
-        found.affinity,
-        found.edges,
-        rules,
-        unique=found.unique,
-    )
+    peaks = found.position, found.confidence, found.affinity, found.edges
+    if isinstance(rules, DeepLabCutRules):
+        assemblies = assemble_as_deeplabcut(*peaks, rules, unique=found.unique, number=found.number)
+    else:
+        assemblies = assemble_individuals(*peaks, rules, unique=found.unique)
     return Detections(assemblies.position, np.nan_to_num(assemblies.confidence, nan=0.0))
 
 
@@ -157,6 +171,7 @@ class _Animals(NamedTuple):
 
 def _add_unique(
     found: DeepLabCutDetections,
+    pcutoff: float,
     position: NDArray[np.floating],
     confidence: NDArray[np.floating],
     status: NDArray[np.uint8] | None = None,
@@ -170,7 +185,7 @@ def _add_unique(
     if found.confidence.shape[2]:
         # Peaks are best first.
         best = np.nan_to_num(found.confidence[:, unique, 0], nan=0.0)
-        certain = best > _PCUTOFF
+        certain = best > pcutoff  # DeepLabCut asks for more, not for as much
         last[:, 0, unique] = np.where(certain[..., None], found.position[:, unique, 0], np.nan)
         certainty[:, 0, unique] = np.where(certain, best, 0.0)
     if status is not None:

@@ -1,12 +1,17 @@
 """DeepLabCut's detections, from files laid out as its versions write them."""
 
+import datetime as dt
 import pickle
+import sys
+import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.io.detections.deeplabcut import read_detections
+from pipeline_lib.io.detections.restricted_pickle import load_pickle
 
 NAN = np.nan
 BODYPARTS = ["nose", "tail", "ear", "corner"]
@@ -82,9 +87,19 @@ def check_content(found):
     np.testing.assert_array_equal(
         found.affinity[0], np.float32([[[0.9, NAN], [0.1, NAN]], [[NAN, NAN], [NAN, NAN]]])
     )
-    for values in (found.position, found.confidence, found.affinity):
-        assert values.dtype == np.float32
+    # Numbers go by the order of the file: two noses, a tail, a corner.
+    assert found.number[0].tolist() == [[1, 0], [2, -1], [-1, -1], [3, -1]]
+    kinds = (np.float32, np.float64, np.float32)
+    for values, kind in zip((found.position, found.confidence, found.affinity), kinds, strict=True):
+        assert values.dtype == kind
         assert np.isnan(values[1:]).all()
+
+
+def test_affinities_in_double_precision_stay_so(tmp_path):
+    frame = make_frame()
+    frame["costs"][np.int64(0)]["m1"] = np.array([[0.1], [0.9]])
+    found = read_detections(make_file(tmp_path, {"frame0": frame, "metadata": make_metadata()}))
+    assert found.affinity[0, 0].T.tolist()[0] == [0.9, 0.1]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -157,6 +172,102 @@ def test_frames_per_second_from_the_file_beside(tmp_path):
     assert read_detections(path).fps == 29.97
     beside.write_bytes(b"nothing")
     assert read_detections(path).fps is None
+
+
+def make_yaml_class(monkeypatch, module, name, base):
+    """Make a class that is pickled as one of ruamel.yaml, which remembers how it was written."""
+    made = type(name, (base,), {"__module__": f"ruamel.yaml.{module}", "__qualname__": name})
+    others = sys.modules.get(made.__module__)
+    others = vars(others) if isinstance(others, SimpleNamespace) else {}
+    monkeypatch.setitem(sys.modules, made.__module__, SimpleNamespace(**others, **{name: made}))
+    return made
+
+
+def test_values_of_ruamel_are_numbers_and_texts(tmp_path, monkeypatch):
+    """As a config read with ruamel.yaml has them; they remember quotes, comments and digits."""
+    comment = make_yaml_class(monkeypatch, "comments", "Comment", object)()
+    comment.comment = ["# a note"]
+    values = {
+        "fps": make_yaml_class(monkeypatch, "scalarfloat", "ScalarFloat", float)(29.97),
+        "nframes": make_yaml_class(monkeypatch, "scalarint", "HexInt", int)(31),
+        "cropping": make_yaml_class(monkeypatch, "scalarbool", "ScalarBoolean", int)(1),
+        "Scorer": make_yaml_class(monkeypatch, "scalarstring", "DoubleQuotedScalarString", str)(
+            "x"
+        ),
+        "box": make_yaml_class(monkeypatch, "comments", "CommentedSeq", list)([1, 2.5]),
+        "model": make_yaml_class(monkeypatch, "comments", "CommentedMap", dict)(stride=8.0),
+        "day": dt.date(2026, 1, 1),
+    }
+    for value in list(values.values())[:-1]:
+        value._yaml_format, value._yaml_comment = "0x", comment
+    pickled = pickle.dumps({"data": values})
+    for name in [name for name in sys.modules if name.startswith("ruamel.yaml.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ruamel.yaml", None)
+    path = make_file(tmp_path)
+    beside = tmp_path / "videoDLC_scorer_meta.pickle"
+    beside.write_bytes(pickled)
+    assert read_detections(path).fps == 29.97
+    found = load_pickle(beside)["data"]
+    del found["day"]
+    assert found == {
+        "fps": 29.97,
+        "nframes": 31,
+        "cropping": 1,
+        "Scorer": "x",
+        "box": [1, 2.5],
+        "model": {"stride": 8.0},
+    }
+    assert not any("ruamel" in type(value).__module__ for value in found.values())
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_config_that_ruamel_has_read(tmp_path, protocol):
+    """The real thing, where it is installed."""
+    yaml = pytest.importorskip("ruamel.yaml")
+    text = """
+    fps: 29.970  # frames per second
+    slow: 1.5e-3
+    crop: &crop [0, 0x1F]
+    same: *crop
+    name: "quoted"
+    notes: |
+      long
+    inner:
+      <<: {x: 1}
+      day: 2026-01-01T10:00:00Z
+    """
+    config = yaml.YAML().load(textwrap.dedent(text))
+    path = make_file(tmp_path)
+    beside = tmp_path / "videoDLC_scorer_meta.pickle"
+    content = {"data": {"fps": config["fps"], "DLC-model-config file": config}}
+    beside.write_bytes(pickle.dumps(content, protocol))
+    assert read_detections(path).fps == 29.97
+    found = load_pickle(beside)["data"]["DLC-model-config file"]
+    assert found["crop"] == found["same"] == [0, 31]
+    assert (found["slow"], found["name"], found["notes"]) == (0.0015, "quoted", "long\n")
+    assert found["inner"]["x"] == 1
+
+
+@pytest.mark.parametrize(
+    "rest", [b"cos\nsystem\n", b"cruamelx.yaml.main\nload\n", b"cbuiltins\neval\n"]
+)
+def test_values_of_ruamel_open_no_door(tmp_path, rest):
+    """A value of a class that is replaced, then one of a class that is not."""
+    path = tmp_path / "beside.pickle"
+    path.write_bytes(b"(cruamel.yaml.main\nYAML\n(S'x'\ntR" + rest + b"(S'true'\ntRl.")
+    with pytest.raises(StoreError, match="not loaded"):
+        load_pickle(path)
+
+
+def test_a_text_of_ruamel_is_not_decoded(tmp_path):
+    """Naming a codec would import it."""
+    path = tmp_path / "beside.pickle"
+    path.write_bytes(
+        b"\x80\x02cruamel.yaml.scalarstring\nScalarString\n(C\x01xX\x05\x00\x00\x00rot13tR."
+    )
+    with pytest.raises(StoreError, match="whole pickle"):
+        load_pickle(path)
 
 
 class _Hostile:

@@ -234,18 +234,6 @@ def test_parts_that_could_be_of_either_animal_stay_apart():
     assert as_set(assemble(detect(both, LONG), individuals=4)) == poses_as_set(both)
 
 
-def test_where_only_links_count_what_they_do_not_reach_is_left_out():
-    """Neither the half beyond a missing keypoint nor a peak that is not the most confident."""
-    half = [[*make_line(0, 2)[:3], *[GONE] * 3]]
-    found = assemble(detect([[make_line(0, 2)]], LONG), min_keypoints=2, links_only=True)
-    assert as_set(found)[0] >= poses_as_set([half])[0]
-    assert len(as_set(found)[0]) == 2
-    confidence = [[[0.6, 0.9, 0.9], [0.5, 0.9, 0.9], [0.99, NAN, NAN]]]
-    detections = detect([[ONE, TWO, [[50, 50], GONE, GONE]]], CHAIN, confidence=confidence)
-    found = assemble(detections, links_only=True)
-    assert as_set(found) == poses_as_set([[ONE, [GONE, *TWO[1:]]]])
-
-
 def test_an_edge_that_speaks_against_it_keeps_parts_apart():
     detections = detect([[ONE, [GONE] * 3]], CHAIN)
     detections.affinity[0, 1, 0, 0] = 0.0

@@ -39,6 +39,13 @@ def test_from_left_to_right_and_the_missing_last():
         ([[3, 3, 3]] + [[2, 2, 2]] * 19, 2),
         ([[3, 3, 3]] * 2 + [[2, 2, 2]] * 18, 3),
         ([[0, 0, 0]] * 4, 1),
+        # However many frames show nothing.
+        ([[0, 0, 0]] * 980 + [[3, 3, 3]] * 20, 3),
+        # One bodypart of three is no animal, so these frames show nothing either.
+        ([[4, 0, 0]] * 980 + [[3, 3, 3]] * 20, 3),
+        # Of 40 frames with animals two are a mistake, three are not.
+        ([[0, 0, 0]] * 60 + [[2, 2, 2]] * 38 + [[3, 3, 3]] * 2, 2),
+        ([[0, 0, 0]] * 60 + [[2, 2, 2]] * 37 + [[3, 3, 3]] * 3, 3),
     ],
 )
 def test_animals_are_counted_by_their_peaks(peaks, animals):

@@ -99,20 +99,28 @@ def add_false_noses(source):
 
 
 def test_keypoints_without_a_link_are_added_only_if_asked_for(tmp_path, monkeypatch):
-    """Two of three noses are put together; of the equally certain ones, the upper one."""
-    monkeypatch.setattr("pipeline_lib.steps.track.deeplabcut_detections._MIN_KEYPOINTS", 2)
+    """Two of three noses are put together; of the equally certain ones the file's first one."""
+    for name, least in (("_MIN_KEYPOINTS", 2), ("_MIN_LINKS", 1)):
+        monkeypatch.setattr(f"pipeline_lib.steps.track.deeplabcut_detections.{name}", least)
     truth = make_truth()
     source = write_detections(tmp_path, truth)
+    content = pickle.loads(source.read_bytes())  # noqa: S301 - written by this test
+    later = [
+        int(content[f"frame{frame:02d}"]["coordinates"][0][0][1, 1]) // 100
+        for frame in range(FRAMES)
+    ]
     add_false_noses(source)
     check_tracks(read_poses(track_detections(source, individuals=2, fill_gaps=True)), truth)
-    truth[:, 1, 0] = NAN
+    truth[np.arange(FRAMES), later, 0] = NAN
     check_tracks(read_poses(track_detections(source, individuals=2)), truth)
 
 
 def test_unique_bodyparts_that_are_not_certain_are_not_there(tmp_path):
     source = write_detections(tmp_path, make_truth())
     content = pickle.loads(source.read_bytes())  # noqa: S301 - written by this test
-    content["frame07"]["confidence"][3] = np.array([[0.1]], np.float32)
+    content["frame07"]["confidence"][3] = np.array([[0.1]])
+    # Single precision's 0.1 is a little more, and so it is for DeepLabCut.
+    content["frame08"]["confidence"][3] = np.array([[0.1]], np.float32)
     source.write_bytes(pickle.dumps(content))
     poses = read_poses(track_detections(source))
     shown = np.isfinite(poses.position[:, 0, 3, 2])
@@ -164,6 +172,55 @@ def test_the_command_writes_what_it_is_asked_for(tmp_path):
     assert len(poses.individuals) == 4
     assert (poses.track_status[:, 2] == ABSENT).all()
     np.testing.assert_allclose(poses.time, np.arange(FRAMES) / 20)
+
+
+def test_limits_are_those_that_are_asked_for(tmp_path):
+    """Affinities of animals are 1, those of others 0; confidences 0.9, the corner's 0.8."""
+    source, output = write_detections(tmp_path, make_truth()), tmp_path / "tracks.zarr.zip"
+
+    def track(*options):
+        asked = ["track", "--from-dlc-detections", str(source), "--output", str(output), *options]
+        result = CliRunner().invoke(app, [*asked, "--individuals", "2"])
+        assert result.exit_code == 0, result.output
+        poses = read_poses(output)
+        found = np.isfinite(poses.position[:, 0]).any(axis=1)
+        return found.mean(axis=0).tolist(), poses.attributes["assembly"]
+
+    everything, rules = track()
+    assert everything == [1, 1, 1]
+    assert (rules["pcutoff"], rules["min_affinity"]) == (0.1, 0.05)
+    without_corner, rules = track("--pcutoff", "0.85", "--min-affinity", "0.5")
+    assert without_corner == [1, 1, 0]
+    assert (rules["pcutoff"], rules["min_affinity"]) == (0.85, 0.5)
+    assert track("--pcutoff", "0.95")[0] == [0, 0, 0]
+    assert track("--min-affinity", "1")[0] == [1, 1, 1]
+    assert track("--min-affinity", "1.01")[0] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("option", [("--pcutoff", "1.5"), ("--min-affinity", "-1")])
+def test_limits_out_of_range_are_refused(tmp_path, option):
+    asked = ["track", "--from-dlc-detections", str(write_detections(tmp_path, make_truth()))]
+    assert CliRunner().invoke(app, [*asked, *option]).exit_code == 2
+
+
+@pytest.mark.parametrize("option", [("--pcutoff", "0.5"), ("--min-affinity", "0.5")])
+def test_limits_are_not_for_the_videos_of_a_config(option):
+    result = CliRunner().invoke(app, ["track", *option])
+    assert result.exit_code == 2
+    assert "--from-dlc-detections" in result.stderr
+
+
+def test_a_video_with_animals_in_few_of_its_frames_has_them_all(tmp_path):
+    """Three animals in 20 of 1,000 frames."""
+    source = write_detections(tmp_path, make_truth(animals=3))
+    content = pickle.loads(source.read_bytes())  # noqa: S301 - written by this test
+    content["metadata"]["nframes"] = 1000
+    few = {key: content[key] for key in ["metadata", *(f"frame{n:02d}" for n in range(40, 60))]}
+    source.write_bytes(pickle.dumps(few))
+    poses = read_poses(track_detections(source))
+    assert poses.individuals == ("individual1", "individual2", "individual3", "single")
+    shown = np.isfinite(poses.position[:, 0, 0, :3]).all(axis=1)
+    assert np.flatnonzero(shown).tolist() == list(range(40, 60))
 
 
 def test_a_file_that_is_none_is_named(tmp_path):
