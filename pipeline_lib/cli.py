@@ -211,13 +211,17 @@ def track(  # noqa: PLR0913 - one option per setting
     ] = False,
     pcutoff: Annotated[
         float | None,
-        typer.Option(min=0, help="Weaker pairs are not linked; DeepLabCut's 0.05 if unset."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Peaks of a lower confidence are left out; DeepLabCut's 0.1 if unset.",
+        ),
     ] = None,
     min_affinity: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="Peaks of a lower affinity are not linked; DeepLabCut's 0.05 if unset.",
+            help="Pairs of peaks of a lower affinity are not linked; DeepLabCut's 0.05 if unset.",
         ),
     ] = None,
 ) -> None:

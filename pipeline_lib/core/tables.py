@@ -34,6 +34,10 @@ SHEET_OPTIONAL = ("session", "camera", "calibration")
 # A table of how a stage ended for each video of a shard begins with these columns.
 STAGE_COLUMNS = ("video", "status", "reason", "seconds", "key")
 
+# What tracking tells of each video, in its table and among the attributes of the tracks: most
+# animals in a frame, and frames with more animals than are kept.
+MOST_ANIMALS, SURPLUS_FRAMES = "most_animals", "surplus_frames"
+
 PLAN_COLUMNS = ("video", "shard", "state")
 
 MANIFEST_COLUMNS = ("video", "path", "bytes", "modified_ns")

@@ -45,7 +45,8 @@ class IndividualSettings(Settings):
 class AssemblySettings(Settings):
     """Joining located bodyparts into individuals (several individuals).
 
-    Top-down, where a window shows whose they are, only `pcutoff` and `min_keypoints` are used.
+    Top-down, where a window shows whose they are, only `pcutoff`, `min_keypoints` and `surplus`
+    are used.
     """
 
     graph: Literal["skeleton", "complete"] = Field(
@@ -59,6 +60,12 @@ class AssemblySettings(Settings):
     )
     min_keypoints: PositiveInt = Field(
         3, description="Individuals with fewer keypoints are left out (at most all bodyparts)."
+    )
+    surplus: Annotated[int, Field(ge=0)] = Field(
+        4,
+        description="So many individuals more than `individuals.max` are located in frames that "
+        "show more; tracking then keeps those that are best over the whole video. 0: the best ones "
+        "of each frame are kept, and who is kept may change from frame to frame.",
     )
 
     def what_matters(self, *, top_down: bool = False) -> dict[str, Any]:

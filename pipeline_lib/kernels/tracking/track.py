@@ -34,6 +34,12 @@ from pipeline_lib.kernels.tracking.similarity import (
     measure_usual_similarity,
 )
 from pipeline_lib.kernels.tracking.stitching import JoinRules, choose_paths, propose_joins
+from pipeline_lib.kernels.tracking.surplus import (
+    choose_stays,
+    count_animals,
+    count_usual,
+    list_strangers,
+)
 from pipeline_lib.kernels.tracking.tracklet_ends import (
     EndPoses,
     Tracklets,
@@ -105,10 +111,14 @@ class Followed:
         pose; -1: it belongs to no animal, or there is none.
     status
         Shape (frame, place), uint8, values of `pipeline_lib.core.tables.TrackStatus`.
+    animals
+        Shape (frame,), int64: how many animals were found, those beyond the places too, without
+        what is too short to be one.
     """
 
     place: NDArray[np.int32]
     status: NDArray[np.uint8]
+    animals: NDArray[np.int64]
 
 
 def cut_video(frames: int, longest: int) -> list[tuple[int, int]]:
@@ -133,7 +143,8 @@ def follow_individuals(
         Consecutive ranges of frames, the whole video together; the result does not depend on
         where they are cut.
     individuals
-        Most individuals at a time.
+        Most individuals at a time. Where the video shows more, those are kept that are best over
+        the whole video, see `pipeline_lib.kernels.tracking.surplus`.
     rules
         How individuals are followed.
     apply
@@ -149,27 +160,42 @@ def follow_individuals(
         return Followed(
             np.zeros((0, read(0, 0).position.shape[1]), np.int32),
             np.zeros((0, individuals), np.uint8),
+            np.zeros(0, np.int64),
         )
-    scale, usual = _measure_scale(read, frames, rules)
-    link_rules = rules.for_links(scale, usual)
+    scale, alike = _measure_scale(read, frames, rules)
+    link_rules = rules.for_links(scale, alike)
     parts = list(apply(lambda segment: _link_segment(read, segment, link_rules), segments))
     linked = _Linked.join(parts)
     number = number_tracklets(linked.links, linked.there)
     # Of a video that is shorter, nothing could be long enough.
     rules = replace(rules, min_length=min(rules.min_length, frames))
-    links = cut_crowded(linked.links, number, individuals, rules.min_length)
+    usual = max(individuals, count_usual(count_animals(number, rules.min_length)))
+    links = cut_crowded(linked.links, number, usual, rules.min_length)
     number = number_tracklets(links, linked.there)
+    found = count_animals(number, rules.min_length)
+    animals = int(found.max())
     ends = choose_end_poses(number)
     poses = _collect_poses(read, segments, linked.order, ends, apply)
     tracklets = describe_tracklets(
         number, ends, poses, (linked.usual_quality(), linked.size, linked.identity)
     )
-    places = _find_places(tracklets, individuals, rules, scale)
+    if animals > individuals:
+        places, kept = _choose_places(tracklets, individuals, animals, rules, scale)
+    else:
+        places = _find_places(tracklets, individuals, rules, scale)
+        kept = (tracklets.head.frame, tracklets.tail.frame)
     # The number -1, of no tracklet, finds the last one.
     place = np.append(places.of, -1).astype(np.int32)[number]
+    first, last = (np.append(frame, -1)[number] for frame in kept)
+    frame = np.arange(frames)[:, None]
+    place[(frame < first) | (frame > last)] = -1
     unordered = np.empty_like(place)
     np.put_along_axis(unordered, linked.order.astype(np.intp), place, axis=1)
-    return Followed(unordered, _tell_status(place, places, individuals))
+    return Followed(
+        unordered,
+        _tell_status(place, places, individuals),
+        found,
+    )
 
 
 @dataclass(frozen=True)
@@ -275,10 +301,50 @@ def _find_places(tracklets: Tracklets, individuals: int, rules: TrackRules, scal
     doubt_joins(places, tracklets, following, joins, doubt)
     fragments = np.flatnonzero(tracklets.count < shortest)
     fill_gaps(places, tracklets, fragments, join_rules, rules.max_rival)
-    named = tracklets.identity is not None and tracklets.identity.shape[1] == individuals
-    if not named:
-        sort_places(places, tracklets)
+    _name_places(places, tracklets, individuals)
     return places
+
+
+def _choose_places(
+    tracklets: Tracklets, individuals: int, animals: int, rules: TrackRules, scale: Scale
+) -> tuple[Places, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Follow all animals, keep the best ones, and give each tracklet of theirs a place.
+
+    Returns
+    -------
+    places
+        Of those kept.
+    kept
+        First and last frame of each tracklet that are kept.
+    """
+    shortest = rules.min_length
+    join_rules, doubt = rules.for_joins(scale), DoubtRules(rules.max_rival, rules.max_gap)
+    solid = np.flatnonzero(tracklets.count >= shortest)
+    fragments = np.flatnonzero(tracklets.count < shortest)
+    joins = propose_joins(tracklets, solid, join_rules)
+    following = choose_paths(tracklets, solid, joins, animals, price=shortest / 2.0)
+    stays = list_stays(tracklets, following)
+    everyone = give_places(tracklets, stays, animals, doubt)
+    fill_gaps(everyone, tracklets, fragments, join_rules, rules.max_rival)
+    chosen = choose_stays(stays, tracklets, individuals, rules.max_stitch_gap)
+    places = give_places(tracklets, chosen, individuals, doubt)
+    doubt_joins(places, tracklets, following, joins, doubt)
+    strangers = list_strangers(fragments, everyone, chosen, tracklets)
+    own = np.setdiff1d(fragments, strangers)
+    fill_gaps(places, tracklets, own, join_rules, rules.max_rival)
+    _name_places(places, tracklets, individuals)
+    first, last = tracklets.head.frame.copy(), tracklets.tail.frame.copy()
+    for stay in chosen:
+        inside = list(stay.tracklets)
+        first[inside] = np.maximum(first[inside], stay.first)
+        last[inside] = np.minimum(last[inside], stay.last)
+    return places, (first, last)
+
+
+def _name_places(places: Places, tracklets: Tracklets, individuals: int) -> None:
+    """Sort the places, unless known identities are the places."""
+    if tracklets.identity is None or tracklets.identity.shape[1] != individuals:
+        sort_places(places, tracklets)
 
 
 def _tell_status(place: NDArray[np.int32], places: Places, individuals: int) -> NDArray[np.uint8]:
@@ -292,5 +358,7 @@ def _tell_status(place: NDArray[np.int32], places: Places, individuals: int) -> 
     status[found] = TrackStatus.FOLLOWED
     for tracklet, first, last in places.doubts:
         home, frames = places.of[tracklet], slice(max(0, first), last + 1)
+        if home < 0:  # of an animal that is not kept
+            continue
         status[frames, home][found[frames, home]] = TrackStatus.UNCERTAIN
     return status

@@ -76,7 +76,7 @@ class CoarseToFine:
         settings: LocatingSettings,
         whole_network: PosePredictor | None = None,
     ) -> None:
-        self.card = network.card
+        self.card, self.surplus = network.card, network.surplus
         self._locator, self._network, self._settings = locator, network, settings
         self._whole_network = whole_network or network
         self._least = math.ceil(settings.least_found * len(self.card.skeleton.bodyparts))
@@ -185,8 +185,9 @@ def _load_top_down(
     assembly: AssemblySettings | None,
 ) -> TopDown:
     check_locator(files, top_down=True)
+    assembly = assembly or AssemblySettings(surplus=0)
     # Every centre that is certain enough is an animal.
-    centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1)
+    centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1, surplus=assembly.surplus)
     locator = load_predictor(files.locator, options, centres)
     found = locator.card.skeleton.bodyparts
     if found != (CENTRE,):
@@ -194,4 +195,4 @@ def _load_top_down(
             f"{files.locator.folder}: locates {', '.join(found)}, not the centres of animals: run "
             "`make-targets --locator` and `train --locator` again"
         )
-    return TopDown(locator, network, locating, assembly or AssemblySettings())
+    return TopDown(locator, network, locating, assembly)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.settings.individuals import AssemblySettings
-from pipeline_lib.kernels.assembly.assemble import assemble_individuals
+from pipeline_lib.kernels.assembly.crowds import assemble_crowds
 from pipeline_lib.kernels.assembly.selection import AssemblyRules
 from pipeline_lib.kernels.maps.part_affinity import measure_affinity
 from pipeline_lib.kernels.maps.peaks import find_peaks
@@ -43,6 +43,21 @@ class Located(NamedTuple):
     identity: NDArray[np.float32] | None = None
 
 
+def name_places(card: ModelCard, surplus: int) -> tuple[str, ...]:
+    """Return the names of the individuals of a network's results.
+
+    Parameters
+    ----------
+    card
+        Its model card.
+    surplus
+        How many places there are beyond the card's individuals; they come before unique
+        bodyparts.
+    """
+    more = tuple(f"surplus{number}" for number in range(1, surplus + 1))
+    return (*card.individuals[: card.animals], *more, *card.individuals[card.animals :])
+
+
 def keep_arrays(arrays: Iterable[Array]) -> list[NDArray[np.float32]]:
     """Return arrays that lie in main memory as they are."""
     return list(arrays)
@@ -56,11 +71,17 @@ class MapDecoder:
     card
         Its model card.
     assembly
-        How keypoints are joined into individuals; None: by the defaults.
+        How keypoints are joined into individuals; None: by the defaults, without surplus.
+
+    Attributes
+    ----------
+    surplus
+        Individuals beyond those of the card that have a place in the results.
     """
 
     def __init__(self, card: ModelCard, assembly: AssemblySettings | None = None) -> None:
-        self.card, self._assembly = card, assembly or AssemblySettings()
+        self.card, self._assembly = card, assembly or AssemblySettings(surplus=0)
+        self.surplus = self._assembly.surplus if card.animals > 1 else 0
         skeleton = card.skeleton
         self._keypoints = len(skeleton.bodyparts)
         self._animal, self._unique = skeleton.animal_indices, skeleton.unique_indices
@@ -93,7 +114,7 @@ class MapDecoder:
             _take(offset, self._animal),
             stride,
             threshold=self._assembly.pcutoff,
-            most=self.card.animals + _SPARE_PEAKS,
+            most=self.card.animals + self.surplus + _SPARE_PEAKS,
         )
         affinity = self._measure_affinity(maps, peaks[0])
         unique: tuple[Array, ...] = ()
@@ -125,7 +146,7 @@ class MapDecoder:
         affinity: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return positions and confidences of the animals' own bodyparts."""
-        found = assemble_individuals(
+        found = assemble_crowds(
             position,
             confidence,
             affinity,
@@ -133,6 +154,8 @@ class MapDecoder:
             AssemblyRules(
                 self.card.animals, self._assembly.min_affinity, self._assembly.min_keypoints
             ),
+            surplus=self.surplus,
+            spare=_SPARE_PEAKS,
         )
         return found.position, found.confidence
 

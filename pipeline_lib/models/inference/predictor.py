@@ -127,9 +127,18 @@ class Runtime(Protocol):
 
 
 class PosePredictor(Protocol):
-    """What gives poses of frames: a network, or several that work together."""
+    """What gives poses of frames: a network, or several that work together.
+
+    Attributes
+    ----------
+    card
+        Of the network that locates keypoints.
+    surplus
+        Individuals beyond the card's that have a place in what is predicted.
+    """
 
     card: ModelCard
+    surplus: int
 
     def predict(self, frames: Sequence[Image]) -> Located:
         """Locate keypoints; see `Predictor.predict`."""
@@ -152,12 +161,21 @@ class Predictor:
         Frames per forward pass.
     parallel
         Forward passes at a time, each in a thread of its own, whoever asks for them.
+    surplus
+        Individuals beyond the card's that the runtime has places for.
     """
 
     def __init__(
-        self, card: ModelCard, runtime: Runtime, batch_size: int = 1, parallel: int = 1
+        self,
+        card: ModelCard,
+        runtime: Runtime,
+        batch_size: int = 1,
+        parallel: int = 1,
+        *,
+        surplus: int = 0,
     ) -> None:
         self.card, self.runtime, self.batch_size = card, runtime, batch_size
+        self.surplus = surplus
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix=runtime.name)
 
     def predict(self, frames: Sequence[Image]) -> Located:
@@ -182,7 +200,7 @@ class Predictor:
         sizes = {frame.shape for frame in frames}
         if len(sizes) > 1:
             raise ValueError(f"frames of one call must be of one size, not {sorted(sizes)}")
-        found = make_room(self.card, len(frames))
+        found = make_room(self.card, len(frames), self.surplus)
 
         def locate(first: int) -> None:
             rows = slice(first, first + self.batch_size)
@@ -206,10 +224,11 @@ class Predictor:
         )
 
 
-def make_room(card: ModelCard, frames: int) -> Located:
+def make_room(card: ModelCard, frames: int, surplus: int = 0) -> Located:
     """Return empty arrays for what a network finds in so many frames, axes as in `predict`."""
-    shape = (len(card.skeleton.bodyparts), len(card.individuals))
-    identities = (len(card.individuals), len(card.identities))
+    places = len(card.individuals) + surplus
+    shape = (len(card.skeleton.bodyparts), places)
+    identities = (places, len(card.identities))
     return Located(
         np.full((frames, 2, *shape), np.nan, np.float32),
         np.full((frames, *shape), np.nan, np.float32),
@@ -241,7 +260,7 @@ def load_predictor(
     options
         What runs it.
     assembly
-        How keypoints of several animals are joined; None: by the defaults.
+        How keypoints of several animals are joined; None: by the defaults, without surplus.
 
     Raises
     ------
@@ -257,17 +276,19 @@ def load_predictor(
         from pipeline_lib.models.inference.openvino_runtime import OpenVinoRuntime  # noqa: PLC0415
 
         network = OpenVinoRuntime(files.network, decoder, cores, options.precision)
-        return Predictor(card, network, size, cores)
+        return Predictor(card, network, size, cores, surplus=decoder.surplus)
     if options.runtime == "onnx":
         from pipeline_lib.models.inference.onnx_runtime import OnnxRuntime  # noqa: PLC0415
 
-        return Predictor(card, OnnxRuntime(files.network, decoder), size, cores)
+        return Predictor(
+            card, OnnxRuntime(files.network, decoder), size, cores, surplus=decoder.surplus
+        )
     from pipeline_lib.models.inference.torch_runtime import TorchRuntime  # noqa: PLC0415 - seconds
 
     runtime = TorchRuntime(files.weights, decoder, options.precision, options.compile)
     if runtime.on_gpu:
-        return Predictor(card, runtime, options.batch_size or _GPU_BATCH, _BATCHES_ON_GPU)
-    return Predictor(card, runtime, size, cores)
+        size, cores = options.batch_size or _GPU_BATCH, _BATCHES_ON_GPU
+    return Predictor(card, runtime, size, cores, surplus=decoder.surplus)
 
 
 def choose_runtime(runtime: Literal["auto"] | RuntimeName) -> RuntimeName:

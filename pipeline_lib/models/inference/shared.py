@@ -33,7 +33,7 @@ class SharedPredictor:
     """
 
     def __init__(self, predictor: PosePredictor, batch_size: int, threads: int = 2) -> None:
-        self.card = predictor.card
+        self.card, self.surplus = predictor.card, predictor.surplus
         self._predictor, self._batch_size = predictor, batch_size
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._lock = threading.Lock()

@@ -20,7 +20,8 @@ class TopDown:
     Parameters
     ----------
     locator
-        Finds the centres of animals in frames that it shrinks: as many as it has individuals.
+        Finds the centres of animals in frames that it shrinks: as many as it has individuals, and
+        its surplus.
     network
         Locates the keypoints of the animal in the middle of a window; its card says how large
         that is.
@@ -33,6 +34,8 @@ class TopDown:
     ----------
     card
         The network's, with the individuals of the locator.
+    surplus
+        The locator's: individuals beyond the card's.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class TopDown:
         assembly: AssemblySettings,
     ) -> None:
         self.card = network.card.model_copy(update={"individuals": locator.card.individuals})
+        self.surplus = locator.surplus
         self._locator, self._network = locator, network
         self._settings, self._assembly = settings, assembly
         scale = network.card.scale
@@ -62,7 +66,8 @@ class TopDown:
         size = (self._side, self._side)
         windows = [cut_window(frames[r], one, size) for r, one in zip(row, corner, strict=True)]
         inside, certainty, _ = self._network.predict(windows)
-        shape = (len(frames), len(self.card.individuals), len(self.card.skeleton.bodyparts))
+        places = len(self.card.individuals) + self.surplus
+        shape = (len(frames), places, len(self.card.skeleton.bodyparts))
         position = np.full((*shape, 2), np.nan, np.float32)
         confidence = np.zeros(shape, np.float32)
         shift = corner[:, None].astype(np.float32)

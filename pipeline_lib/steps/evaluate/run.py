@@ -50,8 +50,10 @@ def run_evaluate(config: Config, results: Results) -> None:
     check_images(labels)
     # Labelled images may differ in size: they are predicted one by one.
     options = replace(RuntimeOptions.of(config.inference), batch_size=1)
+    # Each image is judged by itself: there is no video over which to choose.
+    assembly = config.assembly.model_copy(update={"surplus": 0})
     predictor = load_pose_predictor(
-        results.model(config.training.name), options, config.locating, config.assembly
+        results.model(config.training.name), options, config.locating, assembly
     )
     if predictor.card.skeleton.bodyparts != labels.bodyparts:
         raise ModelError(

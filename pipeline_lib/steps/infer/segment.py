@@ -18,6 +18,7 @@ from pipeline_lib.io.poses.read import read_frame_status, read_pose_key
 from pipeline_lib.io.poses.segments import SegmentFolder, SegmentPoses, Work
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.video.reader import VideoIndex, VideoReader
+from pipeline_lib.models.inference.decoding import name_places
 from pipeline_lib.models.inference.predictor import make_room, put_located
 from pipeline_lib.steps.infer.read_ahead import ReadAhead
 from pipeline_lib.steps.infer.tasks import Crop, Totals, Verdict, VideoTask
@@ -128,7 +129,8 @@ def _recall_totals(task: VideoTask) -> Totals | None:
 
 def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[SegmentPoses]) -> Totals:
     """Publish the pose file of a video from all of its segments, in order; remove their files."""
-    card = warm_predictor(task.network).card
+    predictor = warm_predictor(task.network)
+    card = predictor.card
     attributes: dict[str, Any] = {
         "video": task.video,
         "fps": task.fps,
@@ -137,13 +139,15 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         "model": card.name,
         "model_key": card.key,
         "versions": {"infer": versions.INFER, **card.versions},
+        # Individuals beyond `individuals.max`, which tracking chooses from.
+        **({"surplus": predictor.surplus} if predictor.surplus else {}),
     }
     undecodable, work = 0, Work()
     with create_poses(
         Path(task.output),
         index.times,
         card.skeleton.bodyparts,
-        card.individuals,
+        name_places(card, predictor.surplus),
         attributes,
         identities=card.identities,
     ) as writer:
@@ -173,7 +177,7 @@ def _predict_segment(
     note: Callable[[int, Work], None] | None,
 ) -> SegmentPoses:
     predictor = warm_predictor(task.network)
-    found = make_room(predictor.card, stop - start)
+    found = make_room(predictor.card, stop - start, predictor.surplus)
     status = np.full(stop - start, FrameStatus.UNDECODABLE, np.uint8)
     reader = VideoReader(Path(task.path), index=index)
     _check_frames(task, reader)

@@ -13,7 +13,14 @@ import numpy as np
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.tables import (
+    MOST_ANIMALS,
+    SURPLUS_FRAMES,
+    UNIQUE_INDIVIDUAL,
+    FrameStatus,
+    TrackStatus,
+)
 from pipeline_lib.io.poses.read import count_frames, read_pose_key, read_poses
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.kernels.summaries.poses import (
@@ -49,12 +56,18 @@ class TrackFigures:
     swaps, gaps
         How many times animals may have been exchanged, and how many times one was not found
         between frames in which it was.
+    most
+        Animals that a frame shows at most, those that are not kept too.
+    surplus
+        Frames that show more animals than are kept.
     """
 
     animals: int | None
     followed: float
     swaps: int
     gaps: int
+    most: int = 0
+    surplus: int = 0
 
 
 @dataclass(frozen=True)
@@ -185,16 +198,15 @@ def _summarise_video(path: Path, pcutoff: float) -> dict[str, Any] | None:
         "bodyparts": list(names.bodyparts),
         "confidence": [_to_json(value) for value in summary["confidence"]],
         "detection": [_to_json(value) for value in summary["detection"]],
-        "tracks": _summarise_tracks(summary, names.individuals),
+        "tracks": _summarise_tracks(summary, names),
     }
 
 
-def _summarise_tracks(
-    summary: PoseSummary, individuals: Sequence[str]
-) -> dict[str, float | None] | None:
+def _summarise_tracks(summary: PoseSummary, head: Poses) -> dict[str, float | None] | None:
+    """Return the figures of tracks, whose names and attributes the head has."""
     if summary["track_status"] is None:
         return None
-    status = summary["track_status"][:, [name != UNIQUE_INDIVIDUAL for name in individuals]]
+    status = summary["track_status"][:, [name != UNIQUE_INDIVIDUAL for name in head.individuals]]
     counts = count_track_statuses(status)
     animals = int((counts[:, [TrackStatus.FOLLOWED, TrackStatus.UNCERTAIN]].sum(axis=1) > 0).sum())
     decoded = summary["frames"] - summary["undecodable"]
@@ -206,6 +218,8 @@ def _summarise_tracks(
         "followed": _to_json(share),
         "swaps": swaps,
         "gaps": len(flags) - swaps,
+        "most": head.attributes.get(MOST_ANIMALS, 0),
+        "surplus": head.attributes.get(SURPLUS_FRAMES, 0),
     }
 
 
@@ -232,7 +246,8 @@ def _parse_tracks(entry: Mapping[str, Any] | None) -> TrackFigures | None:
     if entry is None:
         return None
     followed = math.nan if entry["followed"] is None else entry["followed"]
-    return TrackFigures(entry["animals"], followed, entry["swaps"], entry["gaps"])
+    counts = (entry[name] for name in ("swaps", "gaps", "most", "surplus"))
+    return TrackFigures(entry["animals"], followed, *counts)
 
 
 def _read_cache(path: Path, basis: str) -> dict[str, dict[str, Any]]:

@@ -89,7 +89,9 @@ def describe_animals(
     dict or None
         ``followed``: share of the decoded frames of the cohort in which all animals of their
         video are followed; ``videos``, ``swaps``, ``gaps``: counts; ``swapped``: videos with
-        possible swaps; ``histogram``: of the videos' shares, bars or None; ``cards``: a few
+        possible swaps; ``crowded``: videos with frames that show more animals than are kept,
+        most such frames first, ``surplus``: these frames, ``most``: animals in one of them at
+        most; ``histogram``: of the videos' shares, bars or None; ``cards``: a few
         videos, those with most to look at first; ``undecodable``: whether one of these has frames
         that could not be decoded.
     """
@@ -108,6 +110,13 @@ def describe_animals(
         "videos": len(tracks),
         "swaps": sum(figures.swaps for figures in tracks.values()),
         "gaps": sum(figures.gaps for figures in tracks.values()),
+        "crowded": sorted(
+            (video for video in tracks if tracks[video].surplus),
+            key=lambda video: (-tracks[video].surplus, video),
+        ),
+        "surplus": sum(figures.surplus for figures in tracks.values()),
+        "most": max(figures.most for figures in tracks.values()),
+        "kept": config.individuals.max,
         "swapped": [video for video in rank_tracks(tracks) if tracks[video].swaps],
         "histogram": draw_bars(counts) if len(tracks) >= _HISTOGRAM_VIDEOS else None,
         "cards": cards,

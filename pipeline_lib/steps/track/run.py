@@ -1,5 +1,6 @@
 """The verb `track`: follow the individuals of every video of a shard."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,13 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL, TrackStatus
+from pipeline_lib.core.tables import (
+    MOST_ANIMALS,
+    STAGE_COLUMNS,
+    SURPLUS_FRAMES,
+    UNIQUE_INDIVIDUAL,
+    TrackStatus,
+)
 from pipeline_lib.io.poses.read import read_pose_key, read_poses, read_times, require_pose_key
 from pipeline_lib.io.poses.write import PoseWriter, create_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
@@ -24,6 +31,12 @@ from pipeline_lib.kernels.tracking.tracks import arrange_poses, arrange_values
 from pipeline_lib.steps.outcomes import end_videos, record_poses
 from pipeline_lib.steps.plan import keep_planned
 from pipeline_lib.steps.result_keys import tracking_key
+
+TRACK_COLUMNS = (*STAGE_COLUMNS, MOST_ANIMALS, SURPLUS_FRAMES)
+# Attribute of poses: places beyond the animals that are kept.
+_SURPLUS = "surplus"
+
+_log = logging.getLogger(__name__)
 
 
 def run_track(config: Config, results: Results, shard: str) -> None:
@@ -52,14 +65,30 @@ def run_track(config: Config, results: Results, shard: str) -> None:
 
     def track(video: str) -> dict[str, str]:
         key = track_file(source(video), target(video), config.individuals, config.tracking)
-        return {"key": key}
+        return {"key": key, **_describe_surplus(video, target(video))}
 
     rows = keep_planned(read_table(files.infer(model), STAGE_COLUMNS), results, shard)
     ended = end_videos(f"track {shard}", rows, track)
     # Before the table: a job killed in between is repeated.
     record = files.contents("track", model)
     record_poses(record, results, ended, ("poses", source), ("tracked", target))
-    write_table(files.track(model), STAGE_COLUMNS, ended)
+    write_table(files.track(model), TRACK_COLUMNS, ended)
+
+
+def _describe_surplus(video: str, target: Path) -> dict[str, str]:
+    """Return the cells that say how many animals there were; warn where they were too many."""
+    found = read_poses(target, 0, 0)
+    most, frames = (found.attributes[name] for name in (MOST_ANIMALS, SURPLUS_FRAMES))
+    if frames:
+        _log.warning(
+            "%s: %d frames show more animals than %d (up to %d); those are kept that are best over "
+            "the whole video: set individuals.max higher to keep them all",
+            video,
+            frames,
+            sum(name != UNIQUE_INDIVIDUAL for name in found.individuals),
+            most,
+        )
+    return {MOST_ANIMALS: str(most), SURPLUS_FRAMES: str(frames)}
 
 
 def track_file(
@@ -67,7 +96,9 @@ def track_file(
 ) -> str:
     """Follow the individuals of one pose file unless that has been done.
 
-    Unique bodyparts, the last individual where there are some, are passed through.
+    Unique bodyparts, the last individual where there are some, are passed through. The attributes
+    of the tracks say how many animals a frame shows at most (`MOST_ANIMALS`), and how many frames
+    show more than are kept (`SURPLUS_FRAMES`).
 
     Parameters
     ----------
@@ -96,7 +127,7 @@ def track_file(
     times = read_times(source)
     head = read_poses(source, 0, 0)
     attributes = {
-        **head.attributes,
+        **{name: value for name, value in head.attributes.items() if name != _SURPLUS},
         "key": key,
         "source_key": source_key,
         "tracking": settings.what_matters(),
@@ -111,7 +142,9 @@ def track_file(
 
     with ThreadPoolExecutor(count_cores()) as pool:
         followed = follow_individuals(read, segments, len(names), rules, pool.map)
-    unique = head.individuals[_count_animals(head) :]
+    attributes[MOST_ANIMALS] = int(followed.animals.max(initial=0))
+    attributes[SURPLUS_FRAMES] = int((followed.animals > len(names)).sum())
+    unique = head.individuals[_count_places(head) :]
     with create_poses(
         target,
         times,
@@ -137,7 +170,7 @@ def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str
     StoreError
         If the settings name another number of individuals than the poses have.
     """
-    count = _count_animals(poses)
+    count = _count_places(poses) - poses.attributes.get(_SURPLUS, 0)
     identities = tuple(poses.attributes.get("identities", ()))
     if poses.identity is not None and len(identities) == count:
         return identities
@@ -151,13 +184,14 @@ def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str
     return tuple(f"individual{number}" for number in range(1, count + 1))
 
 
-def _count_animals(poses: Poses) -> int:
+def _count_places(poses: Poses) -> int:
+    """Count the places of animals, those beyond the ones that are kept too."""
     return sum(name != UNIQUE_INDIVIDUAL for name in poses.individuals)
 
 
 def _detect(poses: Poses) -> Detections:
     """Return the animals in the order of axes that kernels have."""
-    animals = _count_animals(poses)
+    animals = _count_places(poses)
     return Detections(
         np.transpose(poses.position, (0, 3, 2, 1))[:, :animals],
         np.transpose(poses.confidence, (0, 2, 1))[:, :animals],
@@ -173,7 +207,7 @@ def _write_tracks(
     place = followed.place[block]
     detections = _detect(poses)
     position, confidence = arrange_poses(detections, place, individuals)
-    animals = _count_animals(poses)
+    animals = _count_places(poses)
     status, identity = followed.status[block], None
     if detections.identity is not None:
         identity = arrange_values(detections.identity, place, individuals, np.nan)

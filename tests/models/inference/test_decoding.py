@@ -9,7 +9,7 @@ from pipeline_lib.core.settings.network import TargetSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.maps.score_maps import MapShape
 from pipeline_lib.models.card import ModelCard
-from pipeline_lib.models.inference.decoding import MapDecoder
+from pipeline_lib.models.inference.decoding import MapDecoder, name_places
 from pipeline_lib.models.inference.torch_runtime import _fetch
 from pipeline_lib.models.training.targets import TargetPlan, encode_targets
 
@@ -92,7 +92,7 @@ def test_a_frame_without_animals_has_none():
 def test_a_missing_keypoint_stays_missing():
     truth = ANIMALS[None].copy()
     truth[0, 0, 2] = np.nan
-    settings = AssemblySettings(min_keypoints=2)
+    settings = AssemblySettings(min_keypoints=2, surplus=0)
     found = MapDecoder(make_card(), settings).decode(draw(truth))
     np.testing.assert_allclose(sort_animals(found.position), truth, atol=0.01)
     assert (np.sort(found.confidence.ravel())[0]) == 0
@@ -152,3 +152,35 @@ def test_nobody_looks_like_anyone():
         draw(ANIMALS[None, :1], identities=1) | {"identity": np.ones((1, 2, 40, 60), np.float32)}
     )
     assert np.isnan(found.identity[0, 1]).all()
+
+
+def test_a_crowd_has_more_places_and_other_frames_are_as_without():
+    """Three animals where two may be kept, then two; the corner stays the last individual."""
+    third = ANIMALS[0] + np.array([120.0, 100.0], np.float32)
+    crowd = np.stack([*ANIMALS, third])
+    two = np.stack([*ANIMALS, np.full_like(third, np.nan)])
+    corner = np.full((2, 3, 1, 2), np.nan, np.float32)
+    corner[:, 0, 0] = (200.0, 10.0)
+    maps = draw(np.concatenate([np.stack([crowd, two]), corner], axis=2))
+    maps = {name: array.astype(np.float32) for name, array in maps.items()}
+    card = make_card(unique=("corner",))
+    found = MapDecoder(card, AssemblySettings(surplus=2)).decode(maps)
+    without = MapDecoder(card, AssemblySettings(surplus=0)).decode(maps)
+    assert found.position.shape == (2, 5, 4, 2)
+    assert without.position.shape == (2, 3, 4, 2)
+    np.testing.assert_allclose(
+        sort_animals(found.position[:1, :3, :3])[0], sort_animals(crowd[None])[0], atol=0.5
+    )
+    for values, others in zip(found[:2], without[:2], strict=True):
+        np.testing.assert_array_equal(values[1, [0, 1, 4]], others[1])
+        np.testing.assert_array_equal(values[:, 4], others[:, 2])
+    assert np.isnan(found.position[1, 2:4]).all()
+    assert (found.confidence[1, 2:4] == 0).all()
+    assert np.isfinite(found.position[:, 4, 3]).all()
+    names = ("individual1", "individual2", "surplus1", "surplus2", "single")
+    assert name_places(card, 2) == names
+    assert name_places(card, 0) == card.individuals
+
+
+def test_a_single_animal_has_no_surplus():
+    assert MapDecoder(make_card(animals=1), AssemblySettings(surplus=4)).surplus == 0

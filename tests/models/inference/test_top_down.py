@@ -18,7 +18,7 @@ from pipeline_lib.models.inference.top_down import TopDown
 SIZE = (200, 300)
 PLACES = ("individual1", "individual2", "individual3")
 LOCATING = LocatingSettings(window=64, pcutoff=0.4)
-ASSEMBLY = AssemblySettings(pcutoff=0.2, min_keypoints=2)
+ASSEMBLY = AssemblySettings(pcutoff=0.2, min_keypoints=2, surplus=0)
 # Relative to the centre, in the order red, green, blue.
 ANIMAL = np.array([(-12, -6), (12, -3), (0, 9)])
 
@@ -55,6 +55,7 @@ class FindsMiddle:
 class Tells:
     """Stands for a locator: what it says of each frame is given, by the frame's last pixel."""
 
+    surplus = 0
     card = ModelCard.model_construct(
         name="pose", individuals=PLACES, skeleton=Skeleton(bodyparts=(CENTRE,))
     )
@@ -140,7 +141,7 @@ def test_animals_at_a_border_are_in_the_middle_of_their_window(x, y, off):
     """A window is black beyond the frame; positions are those of the frame all the same."""
     frame = draw((x, y))
     frame[-1, -1] = 0
-    assembly = AssemblySettings(pcutoff=0.2, min_keypoints=1)
+    assembly = AssemblySettings(pcutoff=0.2, min_keypoints=1, surplus=0)
     predictor, runtime = build([(x + off, y - off)], assembly=assembly)
     located = predictor.predict([frame])
     expected = (at(x, y)).astype(float)
@@ -270,9 +271,11 @@ class DrawsCentres:
     name = "centres"
     card = Tells.card.model_copy(update={"scale": 0.5, "stride": 4})
 
-    def __init__(self, *peaks):
+    def __init__(self, *peaks, surplus=0):
         self.peaks = peaks
-        self.decoder = MapDecoder(self.card, AssemblySettings(pcutoff=0.4, min_keypoints=1))
+        self.decoder = MapDecoder(
+            self.card, AssemblySettings(pcutoff=0.4, min_keypoints=1, surplus=surplus)
+        )
 
     def locate(self, frames):
         count, height, width = frames.shape[:3]
@@ -294,6 +297,22 @@ def test_of_more_peaks_than_animals_the_best_are_looked_at():
     found = poses_of(predictor.predict([frame]))
     np.testing.assert_array_equal(found, [at(40, 40), at(200, 40), at(40, 120)])
     assert len(runtime.asked) == 3
+
+
+def test_of_more_animals_than_are_kept_some_more_are_looked_at():
+    """Five centres for three animals: one is not certain, so one more has a place."""
+    peaks = [(40, 40, 0.7), (120, 40, 0.6), (200, 40, 0.9), (40, 120, 0.95), (120, 120, 0.35)]
+    locator = Predictor(DrawsCentres.card, DrawsCentres(*peaks, surplus=4), surplus=4)
+    runtime = FindsMiddle()
+    predictor = TopDown(locator, Predictor(make_card(), runtime), LOCATING, ASSEMBLY)
+    assert predictor.surplus == 4
+    assert len(predictor.card.individuals) == 3
+    located = predictor.predict([draw((40, 40), (200, 40), (40, 120), (120, 40))])
+    assert located.position.shape == (1, 2, 3, 7)
+    np.testing.assert_array_equal(
+        poses_of(located), [at(40, 40), at(200, 40), at(40, 120), at(120, 40)]
+    )
+    assert len(runtime.asked) == 4
 
 
 def test_neighbours_are_two_from_three_cells_of_the_locator_on():

@@ -241,7 +241,8 @@ def test_a_frame_is_predicted_as_if_alone(trained, batch_size):
     frames = [draw_animals(pose, SIZE) for pose in draw_poses(5, SIZE, seed=1)]
     frames[3][:] = 0
     located = predictor.predict(frames)
-    assert located.position.shape == (5, 2, 3, 2)
+    # Two animals, and room for four more.
+    assert located.position.shape == (5, 2, 3, 6)
     assert np.isfinite(located.position).any()
     for order in ([4, 2, 0, 1, 3], [1], [3]):
         other = predictor.predict([frames[number] for number in order])

@@ -51,7 +51,7 @@ def config():
     return parse_config({"cohort": "cohort.tsv", "individuals": {"max": 2}})
 
 
-def write_tracks(results, video, status, key="key", undecodable=()):
+def write_tracks(results, video, status, key="key", undecodable=(), **attributes):
     """Write tracks of two animals, 100 px apart, that walk 1 px a frame along x."""
     status = np.array(status, np.uint8)
     frames, individuals = status.shape
@@ -73,7 +73,7 @@ def write_tracks(results, video, status, key="key", undecodable=()):
         time=np.arange(frames) / 10.0,
         bodyparts=PARTS,
         individuals=names,
-        attributes={"key": key},
+        attributes={"key": key, **attributes},
         track_status=status,
     )
     write_poses(results.tracked("pose", video), poses)
@@ -209,6 +209,7 @@ def test_the_cohort_counts_frames_and_lists_who_was_exchanged(tmp_path, config):
     assert animals["followed"] == pytest.approx(17 / 20)
     assert (animals["videos"], animals["swaps"], animals["gaps"]) == (2, 1, 1)
     assert animals["swapped"] == ["bad"]
+    assert (animals["crowded"], animals["surplus"]) == ([], 0)
     bad, good = animals["cards"]
     assert (bad.video, good.video) == ("bad", "good")
     assert [(flag.kind, flag.first, flag.last, flag.animals) for flag in bad.flags] == [
@@ -217,6 +218,19 @@ def test_the_cohort_counts_frames_and_lists_who_was_exchanged(tmp_path, config):
     ]
     assert bad.flags[1].seconds == pytest.approx(0.3)
     assert good.flags == []
+
+
+def test_videos_with_most_animals_to_spare_come_first(tmp_path, config):
+    results = Results(tmp_path)
+    write_tracks(results, "few", [[F, F]] * 3, most_animals=3, surplus_frames=1)
+    write_tracks(results, "none", [[F, F]] * 3, most_animals=2, surplus_frames=0)
+    write_tracks(results, "many", [[F, F]] * 3, most_animals=5, surplus_frames=2)
+    videos = ("few", "none", "many")
+    summaries = summarise(results, *videos)
+    assert summaries["many"].tracks == TrackFigures(2, 1.0, 0, 0, most=5, surplus=2)
+    animals = describe_animals(config, results, make_rows(*videos), summaries)
+    assert animals["crowded"] == ["many", "few"]
+    assert (animals["surplus"], animals["most"], animals["kept"]) == (3, 5, 2)
 
 
 def test_the_longest_flags_are_listed_and_the_others_counted(tmp_path, config):
@@ -358,6 +372,20 @@ def run(tmp_path):
     write_tracks(results, "good", [[F, F]] * 5)
     write_evaluation(results, tmp_path)
     return config, results
+
+
+def test_videos_with_more_animals_than_are_kept_are_worth_a_look(run):
+    config, results = run
+    write_tracks(results, "good", [[F, F]] * 5, "other", most_animals=4, surplus_frames=3)
+    page = read_page(config, results)
+    (attention,) = page.all("ul", class_="panel attention")
+    text = " ".join(attention["text"].split())
+    assert "1 video with more animals than individuals.max (2): up to 4 at a time" in text
+    assert "good (3 frames)" in text
+    cards = page.all("article", class_="panel animals")
+    first, second = (" ".join(card["text"].split()) for card in cards)
+    assert "up to 4 animals, more than are kept in 3 frames" in second
+    assert "more than are kept" not in first
 
 
 def test_the_page_has_animals_in_place_of_trajectories(run):

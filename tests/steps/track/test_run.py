@@ -1,6 +1,7 @@
 """Tracking a shard: what each video becomes, what is not done twice, and what comes after."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,8 @@ def test_attributes_and_table_say_how_it_was_made(results):
         "source_key": "infer-key",
         "tracking": config.tracking.what_matters(),
         "versions": {"infer": 1, "track": versions.TRACK},
+        "most_animals": 2,
+        "surplus_frames": 0,
     }
     (row,) = read_rows(results)
     assert (row["video"], row["status"], row["reason"], row["key"]) == ("v", "done", "", key)
@@ -323,3 +326,73 @@ def test_verifying_looks_at_tracks(results, tmp_path):
     assert verify(other) == (1, {("tracked", Problem.UNEXPLAINED)})
     results.tracked("pose", "v").unlink()
     assert ("tracked", Problem.MISSING) in verify(config)[1]
+
+
+def make_crowd(*, unique=False):
+    """Return poses with room for two animals more, in which a third one walks between the two.
+
+    It is found best in every third frame, else worst.
+    """
+    poses = make_poses(unique=unique)
+    animals, rest = slice(0, 2), slice(2, None)
+    third = make_truth()[..., :1].copy()
+    third[:, 1] += 50.0
+    third[1] = NAN
+    empty = np.full_like(third, NAN)
+    sure = np.full((FRAMES, 3, 1), 0.3, np.float32)
+    sure[::3] = 0.95
+    sure[:, 2] = 0.0
+    sure[1] = NAN
+    # Best first, as inference leaves them: in every third frame the third animal is.
+    position = np.concatenate([poses.position[..., animals], third, empty], axis=-1)
+    confidence = np.concatenate(
+        [poses.confidence[..., animals], sure, np.where(np.isnan(sure), NAN, 0.0)], axis=-1
+    )
+    order = np.argsort(-np.nan_to_num(confidence[:, 0]), axis=-1, kind="stable")
+    position = np.take_along_axis(position, order[:, None, None], axis=-1)
+    confidence = np.take_along_axis(confidence, order[:, None], axis=-1)
+    return replace(
+        poses,
+        position=np.concatenate([position, poses.position[..., rest]], axis=-1),
+        confidence=np.concatenate([confidence, poses.confidence[..., rest]], axis=-1).astype(
+            np.float32
+        ),
+        individuals=("individual1", "individual2", "surplus1", "surplus2", *poses.individuals[2:]),
+        attributes=poses.attributes | {"surplus": 2},
+    )
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_of_more_animals_the_same_ones_are_kept_and_it_is_told(results, caplog, unique):
+    write_poses(results.poses("pose", "v"), make_crowd(unique=unique))
+    run_track(make_config(), results, SHARD)
+    tracks = read_poses(results.tracked("pose", "v"))
+    assert tracks.individuals == ("individual1", "individual2") + ("single",) * unique
+    expected = make_truth()
+    expected[1] = NAN
+    np.testing.assert_array_equal(tracks.position[..., :2], expected)
+    if unique:
+        np.testing.assert_array_equal(tracks.position[3, :, 2, 2], [7.0, 7.0])
+    assert "surplus" not in tracks.attributes
+    assert tracks.attributes["most_animals"] == 3
+    # All but the frame that was not decoded.
+    assert tracks.attributes["surplus_frames"] == FRAMES - 1
+    (row,) = read_table(results.shard(SHARD).track("pose"), subject.TRACK_COLUMNS)
+    assert (row["most_animals"], row["surplus_frames"]) == ("3", str(FRAMES - 1))
+    assert "v: 39 frames show more animals than 2 (up to 3)" in caplog.text
+    # A second time it is told from the file.
+    run_track(make_config(), results, SHARD)
+    (again,) = read_table(results.shard(SHARD).track("pose"), subject.TRACK_COLUMNS)
+    assert {**again, "seconds": ""} == {**row, "seconds": ""}
+
+
+def test_as_many_animals_as_meant_are_no_surplus(results, caplog):
+    run_track(make_config(), results, SHARD)
+    (row,) = read_table(results.shard(SHARD).track("pose"), subject.TRACK_COLUMNS)
+    assert (row["most_animals"], row["surplus_frames"]) == ("2", "0")
+    assert "more animals" not in caplog.text
+
+
+def test_names_are_those_of_the_animals_that_are_kept():
+    config = make_config({"names": ["red", "blue"]})
+    assert name_individuals(make_crowd(), config.individuals) == ("red", "blue")
