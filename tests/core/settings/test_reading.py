@@ -262,7 +262,8 @@ def test_what_poses_depend_on_top_down():
     config = parse_config({"cohort": "c"})
     assert config.locating.what_matters() == {"window": 224, "pcutoff": 0.1, "least_found": 0.5}
     assert config.locating.what_matters(top_down=True) == {"pcutoff": 0.1}
-    assert config.assembly.what_matters(top_down=True) == {"pcutoff": 0.1, "min_keypoints": 3}
+    kept = {"pcutoff": 0.1, "min_keypoints": 3, "surplus": 4}
+    assert config.assembly.what_matters(top_down=True) == kept
     assert "min_affinity" in config.assembly.what_matters()
 
 

@@ -30,7 +30,7 @@ def truth():
 
 
 def decode(truth, surplus):
-    """Return what is found in maps whose heights change from animal to animal and frame to frame."""
+    """Return what is found in maps whose heights change from animal to animal and over time."""
     keypoints = truth.shape[2]
     edges = tuple(
         pair for pair in itertools.combinations(range(keypoints), 2) if pair[1] - pair[0] < 4
