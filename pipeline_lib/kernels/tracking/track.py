@@ -182,13 +182,13 @@ def follow_individuals(
     if animals > individuals:
         places, kept = _choose_places(tracklets, individuals, animals, rules, scale)
     else:
-        places = _find_places(tracklets, individuals, rules, scale)
-        kept = (tracklets.head.frame, tracklets.tail.frame)
+        places, kept = _find_places(tracklets, individuals, rules, scale), None
     # The number -1, of no tracklet, finds the last one.
     place = np.append(places.of, -1).astype(np.int32)[number]
-    first, last = (np.append(frame, -1)[number] for frame in kept)
-    frame = np.arange(frames)[:, None]
-    place[(frame < first) | (frame > last)] = -1
+    if kept is not None:
+        first, last = (np.append(frame, -1).astype(np.int32)[number] for frame in kept)
+        frame = np.arange(frames, dtype=np.int32)[:, None]
+        place[(frame < first) | (frame > last)] = -1
     unordered = np.empty_like(place)
     np.put_along_axis(unordered, linked.order.astype(np.intp), place, axis=1)
     return Followed(
