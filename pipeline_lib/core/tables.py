@@ -63,6 +63,7 @@ LEDGER_COLUMNS = (
     "reason",
     "frames",
     "undecodable",
+    SURPLUS_FRAMES,
     "fps",
     "width",
     "height",

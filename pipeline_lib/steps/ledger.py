@@ -15,6 +15,7 @@ from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
     PROBE_COLUMNS,
     STAGE_COLUMNS,
+    SURPLUS_FRAMES,
     VideoStatus,
 )
 from pipeline_lib.io.stage_tables import read_table, write_table
@@ -71,8 +72,8 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
     -------
     list of dict
         One row per video in the sheet's order, with the keys of `ledger_columns`: text,
-        `VideoStatus` for ``status``, int for ``frames``, ``undecodable``, ``width``,
-        ``height``, float for ``fps``, ``seconds``; None where unknown.
+        `VideoStatus` for ``status``, int for ``frames``, ``undecodable``,
+        ``surplus_frames`` (with more animals than `individuals.max`), ``width``, ``height``, float for ``fps``, ``seconds``; None where unknown.
 
     Raises
     ------
@@ -206,6 +207,7 @@ def _derive_row(
         "reason": reason,
         "frames": _to_int(facts.get("frames")),
         "undecodable": _to_int(inferred.get("undecodable")),
+        SURPLUS_FRAMES: _to_int(records.get("track", {}).get(SURPLUS_FRAMES)),
         "fps": float(facts["fps"]) if facts.get("fps") else None,
         "width": _to_int(facts.get("width")),
         "height": _to_int(facts.get("height")),

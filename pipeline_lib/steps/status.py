@@ -19,7 +19,7 @@ from rich.text import Text
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.tables import VideoStatus
+from pipeline_lib.core.tables import SURPLUS_FRAMES, VideoStatus
 from pipeline_lib.steps.ledger import (
     BAD_STATUSES,
     LedgerRow,
@@ -75,7 +75,8 @@ def show_status(
     elif failed:
         console.print("No video failed or is quarantined.", style="green")
     console.print(_summarise(count_statuses(rows), len(rows), config.cohort))
-    for line in (_tell_undecodable(rows), *_propose_commands(rows, config_path, listed=failed)):
+    notes = (_tell_undecodable(rows), _tell_surplus(rows, config.individuals.max))
+    for line in (*notes, *_propose_commands(rows, config_path, listed=failed)):
         if line:
             # Commands are copied: the terminal may wrap them, we do not.
             console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -143,6 +144,21 @@ def _tell_undecodable(rows: Sequence[LedgerRow]) -> str:
     return (
         f"{_count(len(damaged), 'video')} with {_count(frames, 'undecodable frame')}, kept as rows "
         f"without a pose: {named}{more}"
+    )
+
+
+def _tell_surplus(rows: Sequence[LedgerRow], most: int) -> str:
+    """Return a line on the videos with too many animals, the worst named; empty if none."""
+    crowded = sorted(
+        (row for row in rows if row[SURPLUS_FRAMES]), key=lambda row: -int(row[SURPLUS_FRAMES])
+    )
+    if not crowded:
+        return ""
+    named = ", ".join(f"{row['video']} ({row[SURPLUS_FRAMES]})" for row in crowded[:_VIDEOS_NAMED])
+    more = ", ..." if len(crowded) > _VIDEOS_NAMED else ""
+    return (
+        f"{_count(len(crowded), 'video')} with frames that show more than {most} animals "
+        f"(`individuals.max`); tracks are of the animals seen longest and most surely: {named}{more}"
     )
 
 

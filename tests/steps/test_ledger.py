@@ -96,6 +96,7 @@ def test_a_video_is_done_when_its_last_stage_is(tmp_path):
         "reason": "",
         "frames": 2330,
         "undecodable": None,
+        "surplus_frames": None,
         "fps": 29.97,
         "width": 640,
         "height": 480,
@@ -153,7 +154,7 @@ def test_undecodable_frames_are_those_that_inference_met(tmp_path):
     write_ledger(run.config, run.results)
     written = read_table(run.results.ledger, LEDGER_COLUMNS)
     assert [row["undecodable"] for row in written] == ["17", "0", "", ""]
-    assert tuple(written[0])[4:6] == ("frames", "undecodable")
+    assert tuple(written[0])[4:7] == ("frames", "undecodable", "surplus_frames")
 
 
 def test_other_models_do_not_count(tmp_path):

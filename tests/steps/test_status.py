@@ -135,6 +135,28 @@ def test_undecodable_frames_are_said_the_worst_video_first(tmp_path, frames, sai
     assert lines[3:] == ([said] if said else [])
 
 
+def test_videos_with_too_many_animals_are_said(tmp_path):
+    results = Results(tmp_path / "results")
+    sheet = tmp_path / "cohort.tsv"
+    frames = {"a": "3", "b": "0", "c": "17"}
+    write_table(sheet, ("video", "path"), [{"video": v, "path": f"{v}.mp4"} for v in frames])
+    plan = [{"video": video, "shard": "s0", "state": "active"} for video in frames]
+    write_table(results.plan, ("video", "shard", "state"), plan)
+    shard = results.shard("s0")
+    plain = [{"video": video, "status": "done"} for video in frames]
+    write_table(shard.probe, PROBE_COLUMNS, plain)
+    for path in (shard.infer("pose"), shard.filter("pose"), shard.export("pose")):
+        write_table(path, STAGE_COLUMNS, plain)
+    tracked = [{**row, "surplus_frames": frames[row["video"]]} for row in plain]
+    write_table(shard.track("pose"), (*STAGE_COLUMNS, "surplus_frames"), tracked)
+    config = parse_config({"cohort": str(sheet), "individuals": {"max": 3}})
+    lines = show((config, results), failed=False).splitlines()
+    assert lines[3:] == [
+        "2 videos with frames that show more than 3 animals (`individuals.max`); tracks are of the "
+        "animals seen longest and most surely: c (17), a (3)"
+    ]
+
+
 def test_markup_in_a_reason_is_text(run):
     assert "0 bytes [red]x[/red]" in show(run, failed=True)
 

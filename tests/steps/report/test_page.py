@@ -269,7 +269,7 @@ def test_ten_thousand_videos_stay_below_six_megabytes(tracks):
     summary = report_summaries.VideoSummary(123456, 12, values, values, tracks)
     row = {
         "video": "session-2025-06-01-mouse-000", "status": "done", "stage": "export",
-        "reason": "", "frames": 123456, "undecodable": 12, "fps": 29.97,
+        "reason": "", "frames": 123456, "undecodable": 12, "surplus_frames": None, "fps": 29.97,
         "width": 1920, "height": 1080, "seconds": 1234.5, "key": "0123456789abcdef",
         "group": "control", "dose": "10 mg/kg",
     }  # fmt: skip
