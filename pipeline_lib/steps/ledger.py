@@ -72,8 +72,9 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
     -------
     list of dict
         One row per video in the sheet's order, with the keys of `ledger_columns`: text,
-        `VideoStatus` for ``status``, int for ``frames``, ``undecodable``,
-        ``surplus_frames`` (with more animals than `individuals.max`), ``width``, ``height``, float for ``fps``, ``seconds``; None where unknown.
+        `VideoStatus` for ``status``; int for ``frames``, ``undecodable``, ``surplus_frames`` (that
+        show more animals than `individuals.max`), ``width`` and ``height``; float for ``fps`` and
+        ``seconds``; None where unknown.
 
     Raises
     ------

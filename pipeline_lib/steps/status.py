@@ -158,7 +158,8 @@ def _tell_surplus(rows: Sequence[LedgerRow], most: int) -> str:
     more = ", ..." if len(crowded) > _VIDEOS_NAMED else ""
     return (
         f"{_count(len(crowded), 'video')} with frames that show more than {most} animals "
-        f"(`individuals.max`); tracks are of the animals seen longest and most surely: {named}{more}"
+        "(`individuals.max`); tracks are of the animals seen longest and most surely: "
+        f"{named}{more}"
     )
 
 

@@ -151,10 +151,11 @@ def test_videos_with_too_many_animals_are_said(tmp_path):
     write_table(shard.track("pose"), (*STAGE_COLUMNS, "surplus_frames"), tracked)
     config = parse_config({"cohort": str(sheet), "individuals": {"max": 3}})
     lines = show((config, results), failed=False).splitlines()
-    assert lines[3:] == [
+    said = (
         "2 videos with frames that show more than 3 animals (`individuals.max`); tracks are of the "
         "animals seen longest and most surely: c (17), a (3)"
-    ]
+    )
+    assert lines[3:] == [said]
 
 
 def test_markup_in_a_reason_is_text(run):
