@@ -4,12 +4,11 @@ Only containers are looked at here: nothing is decoded.
 """
 
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import av.error
@@ -19,10 +18,6 @@ from pipeline_lib.core.errors import VideoError
 # FFmpeg opens these as if they were videos.
 _NOT_VIDEO_FORMATS = ("tty", "image2")
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-_MATROSKA_SEGMENT = 0x18538067
-_EBML_HEADER = 0x1A45DFA3
-# A header may round its duration, or count a subtitle; a broken recording lacks more.
-_DURATION_TOLERANCE = 0.5
 _READ_BYTES = 2**20
 
 
@@ -109,49 +104,6 @@ def check_system(path: Path, error: av.error.FFmpegError) -> None:
                 pass
 
 
-def find_size_mismatch(path: Path, format_name: str) -> str:
-    """Compare the sizes written in an AVI or Matroska file with the size it has.
-
-    Recorders that were killed leave these sizes blank; such files announce nothing and pass.
-
-    Parameters
-    ----------
-    path
-        The file.
-    format_name
-        FFmpeg's name of the container format.
-
-    Returns
-    -------
-    str
-        What is wrong; empty if nothing is.
-    """
-    with open_bytes(path) as file:
-        if format_name == "avi":
-            end = _announced_riff_end(file)
-        elif "matroska" in format_name:
-            end = _announced_matroska_end(file)
-        else:
-            return ""
-        size = os.fstat(file.fileno()).st_size
-    if end <= size:
-        return ""
-    return f"truncated: the container announces {end} bytes, {size} are there"
-
-
-def find_duration_mismatch(announced: float, there: float) -> str:
-    """Compare the duration in a header with the end of the last packet, both in seconds.
-
-    Returns
-    -------
-    str
-        What is wrong; empty if nothing is, or if the header announces nothing (0).
-    """
-    if announced <= there + _DURATION_TOLERANCE:
-        return ""
-    return f"truncated: the container announces {announced:.2f} s, {there:.2f} s are there"
-
-
 def _explain_unopened(path: Path, error: av.error.FFmpegError) -> str:
     with open_bytes(path) as file:
         head = file.read(8)
@@ -178,41 +130,3 @@ def _find_stream(container: Any) -> Any:  # noqa: ANN401 - PyAV is not typed her
             return stream
     found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
     raise VideoError(f"no video stream: the file holds {found} only")
-
-
-def _announced_riff_end(file: BinaryIO) -> int:
-    """Return the end of the last RIFF chunk; OpenDML files have several in a row."""
-    end = 0
-    while True:
-        file.seek(end)
-        head = file.read(8)
-        if len(head) < 8 or head[:4] != b"RIFF":
-            return end
-        (size,) = struct.unpack("<I", head[4:])
-        if size in (0, 0xFFFFFFFF):
-            return end
-        end += 8 + size
-
-
-def _announced_matroska_end(file: BinaryIO) -> int:
-    """Return the end of the first Segment; 0 where its size is unknown (a live recording)."""
-    for _ in range(8):
-        element, _ = _read_vint(file, keep_marker=True)
-        size, known = _read_vint(file, keep_marker=False)
-        if element == _MATROSKA_SEGMENT:
-            return file.tell() + size if known else 0
-        if not known or (element != _EBML_HEADER and size == 0):
-            break
-        file.seek(size, os.SEEK_CUR)
-    return 0
-
-
-def _read_vint(file: BinaryIO, *, keep_marker: bool) -> tuple[int, bool]:
-    """Read an EBML variable-length integer (RFC 8794, section 4) and whether it is known."""
-    first = file.read(1)
-    if not first or not first[0]:
-        return 0, False
-    length = 9 - first[0].bit_length()
-    value = int.from_bytes(first + file.read(length - 1), "big")
-    bits = (1 << 7 * length) - 1
-    return (value if keep_marker else value & bits), value & bits != bits

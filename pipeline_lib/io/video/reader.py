@@ -173,15 +173,21 @@ class VideoReader:
         self, wanted: range, convert: "_Converter", manner: "_Manner"
     ) -> Iterator[tuple[int, Image | None]]:
         index, threads = self.index, 1 if manner.damaged else manner.threads
-        span = slice(wanted[0], wanted[-1] + 1)
-        last = int(index.order[span].max())
-        entry = 0 if manner.from_start else index.find_entry(span.start, span.stop)
+        span = (wanted[0], wanted[-1] + 1)
+        there = index.find_packets(*span)
+        if not len(there):
+            yield from ((frame, None) for frame in wanted)
+            return
+        last = int(there.max())
+        entry = 0 if manner.from_start else index.find_entry(*span)
         with ExitStack() as stack:
             opened = stack.enter_context(open_at(self.path, index, entry))
             strict = not manner.damaged and len(index.keyframes) < len(index.shown)
             sequence = FrameSequence[Image](index, wanted, opened.first, strict=strict)
             needed = itertools.takewhile(lambda item: item[0] <= last, opened.packets)
-            pictures = decode_packets(opened.stream, needed, threads, opened.primer)
+            pictures = decode_packets(
+                opened.stream, needed, threads, opened.primer, strict=index.strict
+            )
             decoded = stack.enter_context(closing(pictures))
             for position, picture in decoded:
                 if picture is None and threads != 1:

@@ -33,6 +33,8 @@ def make_index(shown: list[int] = SHOWN, *, clean: bool = True) -> VideoIndex:
         clean=np.array([True, clean, True]),
         keyframe_pts=np.array([shown[k] for k in KEYFRAMES], np.int64),
         misplaced=np.zeros(frames, bool),
+        breaks=np.empty(0, np.int32),
+        corrupt=np.empty(0, np.int32),
     )
 
 

@@ -1,0 +1,125 @@
+"""Frames that a video lacks, told by its timestamps.
+
+A video of a constant frame rate has a timestamp for every period. A step of n periods then
+means that n - 1 frames are missing: their packets were lost, or the recorder dropped them.
+They become rows of their own, so that the rows after them stay at their true place.
+
+The rule
+--------
+The period is the mean of the steps near the median step. A step is *regular* if it is one
+period, within the rounding of the container's time unit or a tenth of the period. The frame
+rate is *constant* if at least 80 % of the steps are regular (AVI, which counts frames: if half
+of them are). Then a step within the same tolerance of n >= 2 periods lacks n - 1 frames. Any
+other step (a recorder that paused, a late frame) lacks none, and the frame rate counts as
+variable. Where the frame rate is variable altogether (screen recordings, phones, webcams whose
+steps vary), no step says anything: rows are the frames that are there, with their times.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# An interval this much longer or shorter than the period is not one period.
+_TOLERANCE = 0.1
+_REGULAR_SHARE = 0.8
+_REGULAR_SHARE_OF_COUNTED = 0.5
+# Containers round a timestamp, and how it differs from the time of decoding, to their unit.
+_ROUNDING = 1.5
+# Where a period has few units, one unit more is a frame more.
+_FEW_UNITS = 4.0
+# No codec shows a frame so many frames before one that was decoded earlier.
+_MOST_REORDERED = 16
+
+
+class Steps(NamedTuple):
+    """Steps between the timestamps of frames that follow each other on the screen.
+
+    Attributes
+    ----------
+    period
+        One frame, in units of the timestamps.
+    constant
+        Whether the frame rate is constant, but for missing frames.
+    variable
+        Whether any step is neither one period nor, at a constant rate, several.
+    missing
+        Shape (frames - 1,), int64: frames missing between each frame and the next.
+    """
+
+    period: float
+    constant: bool
+    variable: bool
+    missing: NDArray[np.int64]
+
+
+def judge_steps(pts: NDArray[np.int64], *, counted: bool = False) -> Steps:
+    """Find the missing frames of a video by the rule of this module.
+
+    Parameters
+    ----------
+    pts
+        Shape (frames,): ascending timestamps of at least two frames, not all alike.
+    counted
+        Whether the container counts frames, as AVI does, instead of storing times.
+    """
+    steps = np.diff(pts)
+    period = _find_period(steps)
+    rounding = _ROUNDING if period >= _FEW_UNITS else 0.999
+    tolerance = max(rounding, _TOLERANCE * period)
+    periods = np.maximum(np.rint(steps / period), 1).astype(np.int64)
+    fits = np.abs(steps - periods * period) <= tolerance
+    share = float(np.mean(fits & (periods == 1)))
+    constant = share >= (_REGULAR_SHARE_OF_COUNTED if counted else _REGULAR_SHARE)
+    missing = np.where(fits, periods - 1, 0) if constant else np.zeros_like(periods)
+    variable = not (fits.all() and (constant or (periods == 1).all()))
+    return Steps(period, constant, variable, missing)
+
+
+def _find_period(steps: NDArray[np.int64]) -> float:
+    median = float(np.median(steps))
+    if np.mean(steps == median) >= _REGULAR_SHARE or median < 1:
+        return max(median, 1.0)
+    near = steps[np.abs(steps - median) <= max(_ROUNDING, _TOLERANCE * median)]
+    return float(near.mean()) if len(near) else max(median, 1.0)
+
+
+def find_breaks(
+    position: NDArray[np.int32],
+    frame: NDArray[np.int64],
+    keyframes: NDArray[np.int32],
+    *,
+    reorders: bool,
+) -> NDArray[np.int64]:
+    """Find, for each gap, the first packet that may refer to what is missing.
+
+    Where packets are reordered, it is not known where the missing ones were decoded. Frames
+    that are shown up to 16 frames before the gap may refer to them, but no packet up to the
+    last keyframe that is shown before the gap does.
+
+    Parameters
+    ----------
+    position
+        Shape (frames there,): packet of each frame that is there, in order of display.
+    frame
+        Shape (frames there,): its index, missing frames counted.
+    keyframes
+        Ascending positions of keyframes.
+    reorders
+        Whether packets are shown in another order than they are decoded in.
+
+    Returns
+    -------
+    Array of shape (gaps,): a position for each gap, in order of the gaps.
+    """
+    before = np.flatnonzero(np.diff(frame) > 1)
+    starts = position[before + 1].astype(np.int64)
+    if not reorders:
+        return starts
+    is_keyframe = np.isin(position, keyframes)
+    keyframe_before = np.maximum.accumulate(np.where(is_keyframe, position, -1))
+    nearest = np.searchsorted(frame, frame[before] + 1 - _MOST_REORDERED)
+    for gap, (first, last) in enumerate(zip(nearest.tolist(), before.tolist(), strict=True)):
+        start = min(int(starts[gap]), int(position[first : last + 1].min()))
+        starts[gap] = max(start, int(keyframe_before[last]) + 1)
+    return starts
