@@ -1,9 +1,13 @@
-"""Damaged copies of videos: is a row ever a frame other than the one it names?
+"""Damaged copies of videos: no row may be another frame than the one it names.
 
 Copies of videos in several containers are damaged (bits flipped, bytes overwritten, cut out or
 cut off, packets lost), probed, and read as a run reads them. Every frame shows its number with a
 checksum, so that damaged pixels are not taken for another number. Prints how the copies ended;
 the exit status is 1 if one hung, crashed, or gave a frame under another one's number.
+
+Counted apart, as *stale*: a single row whose own packet was changed in place and decodes without
+any error to a picture that repeats what a frame it refers to shows. Its row is right, its
+pixels are damaged, and no decoder tells.
 
 Example: ``python benchmarks/mutated_videos.py --copies 300``
 """
@@ -29,6 +33,8 @@ from pipeline_lib.steps.apart import Limits, Lost, examine_apart
 FRAMES = 96
 _WIDTH, _HEIGHT, _SQUARE = 128, 96, 16
 _BITS = 16
+# Frames from one keyframe to the next.
+_GROUP = 12
 _HANG_SECONDS = 10.0
 _DARK, _BRIGHT = 80, 175
 UNREADABLE = -1
@@ -126,15 +132,13 @@ def write_source(source: Source, path: Path, lost: frozenset[int] = frozenset())
     with av.open(path, "w", format=source.file_format, options=options) as container:
         stream = container.add_stream(source.codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, source.pixel_format
-        stream.codec_context.gop_size = 12
+        stream.codec_context.gop_size = _GROUP
         stream.codec_context.max_b_frames = source.b_frames
         stream.codec_context.thread_count = 1
         stream.options = dict(source.options)
-        written = 0
-        for packet in _encode(stream):
-            if written not in lost:
+        for number, packet in enumerate(_encode(stream)):
+            if number not in lost:
                 container.mux(packet)
-            written += 1
 
 
 def _encode(stream: av.VideoStream) -> Iterator[av.Packet]:
@@ -146,14 +150,16 @@ def _encode(stream: av.VideoStream) -> Iterator[av.Packet]:
 def lose_packets(draw: np.random.Generator, source: Source) -> frozenset[int]:
     """Draw which packets are lost: some runs, anywhere, also at the start and at the end.
 
-    Not at the start of an AVI: FFmpeg writes the first packet it is given as frame 0.
+    Not at the start of an AVI: FFmpeg writes the first packet it is given as frame 0. Nor at the
+    end of an AVI with B-frames, which has no timestamps (ADR 11).
     """
     first = int(source.suffix == ".avi")
+    last = FRAMES - _GROUP * (source.suffix == ".avi" and source.b_frames > 0)
     lost: set[int] = set()
     for _ in range(int(draw.integers(1, 4))):
         length = int(draw.choice([1, 1, 2, 3, 5, 12, 13]))
-        places = draw.integers(first, FRAMES - length, 6)
-        start = int(draw.choice([first, FRAMES - length, *places]))
+        places = draw.integers(first, last - length, 6)
+        start = int(draw.choice([first, last - length, *places]))
         lost |= set(range(start, start + length))
     return frozenset(lost)
 
@@ -205,6 +211,7 @@ class Copy:
     path: Path
     source: str
     damage: str
+    in_place: bool
 
 
 def write_copies(folder: Path, copies: int, seed: int) -> list[Copy]:
@@ -227,7 +234,8 @@ def write_copies(folder: Path, copies: int, seed: int) -> list[Copy]:
             data = bytearray(originals[source].read_bytes())
             damage = _DAMAGES[int(draw.integers(len(_DAMAGES)))](data, draw)
             path.write_bytes(data)
-        written.append(Copy(path, source.name, damage))
+        in_place = "flipped" in damage or "overwritten" in damage
+        written.append(Copy(path, source.name, damage, in_place))
     return written
 
 
@@ -247,7 +255,7 @@ def read_copy(path: str) -> Ending:
     try:
         index = index_video(Path(path))
         if index.damage:
-            raise VideoError(index.damage)
+            return Ending("quarantined", index.damage, seconds=time.perf_counter() - began)
         reader = VideoReader(Path(path), index=index)
         numbers = tuple(None if image is None else read_number(image) for _, image in reader.read())
     except VideoError as error:
@@ -266,6 +274,14 @@ def find_wrong(numbers: tuple[int | None, ...]) -> list[tuple[int, int]]:
     return [(row, number) for row, number in known if number != row + max(offset, 0)]
 
 
+def is_stale(numbers: tuple[int | None, ...], row: int) -> bool:
+    """Tell whether a wrong row lies alone between right ones and repeats one shown near it."""
+    wrong = {one for one, _ in find_wrong(numbers)}
+    near = range(max(0, row - _GROUP), min(len(numbers), row + _GROUP + 1))
+    around = [one for one in near if numbers[one] not in (None, UNREADABLE) and one not in wrong]
+    return bool(around) and min(around) < row and numbers[row] in (numbers[one] for one in around)
+
+
 def judge(copy: Copy, ending: Ending | Lost) -> str:
     """Return how a copy ended in one word."""
     if isinstance(ending, Lost):
@@ -274,14 +290,15 @@ def judge(copy: Copy, ending: Ending | Lost) -> str:
         return "hung"
     if ending.status != "done":
         return ending.status
-    if find_wrong(ending.numbers):
-        return "wrong"
+    if wrong := find_wrong(ending.numbers):
+        stale = copy.in_place and all(is_stale(ending.numbers, row) for row, _ in wrong)
+        return "stale" if stale else "wrong"
     return "done, some rows empty" if None in ending.numbers else "done, every row"
 
 
 def run(copies: list[Copy], processes: int) -> Iterator[tuple[Copy, Ending | Lost]]:
     """Read copies in processes of their own."""
-    paths = [str(copy.path) for copy in copies]
+    paths = [str(one.path) for one in copies]
     limits = Limits(seconds=_HANG_SECONDS + 5, gigabytes=2.0)
     endings = examine_apart(paths, read_copy, processes=processes, limits=limits)
     yield from zip(copies, endings, strict=True)
@@ -302,10 +319,10 @@ def main() -> int:
         for copy, ending in run(copies, arguments.processes):
             word = judge(copy, ending)
             counts[word] += 1
-            if arguments.verbose or word in ("hung", "crashed", "wrong"):
+            if arguments.verbose or word in ("hung", "crashed", "wrong", "stale"):
                 tell(f"{copy.path.name} {copy.source}: {word}: {ending.reason} ({copy.damage})")
             if word == "wrong" and isinstance(ending, Ending):
-                tell("   ", find_wrong(ending.numbers)[:20], ending.numbers)
+                tell("    rows and what they show:", find_wrong(ending.numbers)[:20])
     for word, count in sorted(counts.items()):
         tell(f"{count:5d}  {word}")
     return int(any(counts[word] for word in ("hung", "crashed", "wrong")))

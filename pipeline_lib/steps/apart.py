@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 Found = TypeVar("Found")
 
@@ -95,7 +97,9 @@ def examine_apart(
     limits = limits or Limits()
     found: dict[int, Found | Lost] = {}
     waiting = list(range(len(paths)))[::-1]
-    workers = [_Worker(examine, limits, prepare) for _ in range(min(processes, len(paths)))]
+    workers: list[_Worker[Found]] = [
+        _Worker(examine, limits, prepare) for _ in range(min(processes, len(paths)))
+    ]
     try:
         for number in range(len(paths)):
             while number not in found:
@@ -103,7 +107,8 @@ def examine_apart(
                     if worker.idle and waiting:
                         following = waiting.pop()
                         worker.start(following, paths[following])
-                found |= _collect(workers)
+                ended = _collect(workers)
+                found |= ended
             yield found.pop(number)
     finally:
         for worker in workers:
@@ -230,6 +235,7 @@ def _examine_all(
         while True:
             path, seconds = connection.recv()
             signal.setitimer(signal.ITIMER_REAL, seconds)
+            answer: tuple[Any, Exception | None]
             try:
                 answer = (examine(path), None)
             except Exception as error:  # noqa: BLE001 - it is the caller's to handle

@@ -20,9 +20,11 @@ _PACKETS_TO_FIRST_PICTURE = 300
 _TRIALS = (1, _PACKETS_TO_FIRST_PICTURE)
 
 
+# Nobody films larger frames; a decoder would take memory for them on the word of a header.
+_OPTIONS = {"max_pixels": str(2**28)}
 # Of these, FFmpeg gives damaged pictures without a word: in place of what it cannot decode they
 # show an earlier frame, since memory is used again.
-_SILENT_CODECS = frozenset({"mjpeg", "mjpegb", "ljpeg", "ffv1", "huffyuv", "ffvhuff"})
+_SILENT_CODECS = frozenset({"hevc", "mjpeg", "mjpegb", "ljpeg", "ffv1", "huffyuv", "ffvhuff"})
 
 
 class Picture(NamedTuple):
@@ -90,8 +92,7 @@ def decode_packets(
     context.copy_opaque = True
     context.thread_type = "AUTO"
     context.thread_count = threads
-    if strict:
-        context.options = {**context.options, "err_detect": "explode"}
+    context.options = _OPTIONS | ({"err_detect": "explode"} if strict else {})
     try:
         if primer is not None:
             with contextlib.suppress(av.error.FFmpegError):

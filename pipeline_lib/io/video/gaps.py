@@ -45,12 +45,16 @@ class Steps(NamedTuple):
         Whether any step is neither one period nor, at a constant rate, several.
     missing
         Shape (frames - 1,), int64: frames missing between each frame and the next.
+    doubtful
+        Whether a frame comes less than half a period after another one, near a gap: one of
+        them may belong into the gap.
     """
 
     period: float
     constant: bool
     variable: bool
     missing: NDArray[np.int64]
+    doubtful: bool
 
 
 def judge_steps(pts: NDArray[np.int64], *, counted: bool = False) -> Steps:
@@ -73,7 +77,18 @@ def judge_steps(pts: NDArray[np.int64], *, counted: bool = False) -> Steps:
     constant = share >= (_REGULAR_SHARE_OF_COUNTED if counted else _REGULAR_SHARE)
     missing = np.where(fits, periods - 1, 0) if constant else np.zeros_like(periods)
     variable = not (fits.all() and (constant or (periods == 1).all()))
-    return Steps(period, constant, variable, missing)
+    return Steps(period, constant, variable, missing, _is_doubtful(steps, period, missing))
+
+
+def _is_doubtful(steps: NDArray[np.int64], period: float, missing: NDArray[np.int64]) -> bool:
+    short, gaps = np.flatnonzero(steps < period / 2), np.flatnonzero(missing)
+    if not len(short) or not len(gaps):
+        return False
+    following = np.searchsorted(gaps, short)
+    after = gaps[np.minimum(following, len(gaps) - 1)]
+    before = gaps[np.maximum(following - 1, 0)]
+    nearest = np.minimum(np.abs(after - short), np.abs(short - before))
+    return bool((nearest <= _MOST_REORDERED).any())
 
 
 def _find_period(steps: NDArray[np.int64]) -> float:

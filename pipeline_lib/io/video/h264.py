@@ -126,16 +126,19 @@ class PictureNumbers:
         """How many different frame numbers there are; 0 if the numbers cannot be read."""
         return 1 << self._header.frame_num_bits if self._header is not None else 0
 
-    def describe_loss(self, lost: Mapping[int, int], *, regular: bool) -> str:
-        """Say what shows that pictures are missing in a stream without timestamps.
+    def describe_loss(self, lost: Mapping[int, int], *, timed: bool, regular: bool) -> str:
+        """Say what shows that pictures are missing where timestamps do not show it.
 
-        Looks for jumps in the numbers of references, for holes in the order on the screen, and
-        for two IDR pictures of one number after each other (7.4.3: they differ).
+        Looks for jumps in the numbers of references; in a stream without timestamps also for
+        holes in the order on the screen, and for two IDR pictures of one number after each
+        other (7.4.3: they differ).
 
         Parameters
         ----------
         lost
             How many pictures are known to be missing before which packets.
+        timed
+            Whether there are timestamps: encoders may count the order on the screen by time.
         regular
             Look also for groups of pictures that are shorter than all the others of a regular
             stream: their ends may be missing.
@@ -152,7 +155,7 @@ class PictureNumbers:
         if len(jumps):
             return f"the numbers of its pictures jump at {len(jumps)} places"
         idr = np.flatnonzero(np.frombuffer(self._kinds, np.int8) & 2)
-        if not len(idr):
+        if timed or not len(idr):
             return ""
         holes = self._count_holes(idr)
         for position, number in lost.items():
@@ -183,7 +186,7 @@ class PictureNumbers:
         every = np.concatenate(steps)
         step = max(1, int(np.median(every))) if len(every) else 1
         holes[:] = [int((np.rint(one / step) - 1).clip(min=0).sum()) for one in steps]
-        return holes * (holes.sum() <= _MOST_JUMPS * len(lsb))
+        return holes if holes.sum() <= _MOST_JUMPS * len(lsb) else np.zeros_like(holes)
 
 
 def _find_short_group(lengths: NDArray[np.int64]) -> str:

@@ -22,7 +22,7 @@ from pipeline_lib.io.video.packets import NO_PTS, Packets, read_packets
 # AVI counts the frames of a video, those included that its recorder dropped.
 _COUNTING_CONTAINER = "avi"
 # Streams without a container: nothing but the pictures themselves tells of a loss.
-_BARE_CONTAINERS = ("h264", "hevc")
+_BARE_CONTAINERS = ("h264",)
 _LEAST_MISSING = 1000
 _NEVER = 2**31 - 1
 _COPY = "`ffmpeg -i VIDEO -c copy NEW`"
@@ -371,20 +371,37 @@ def _find_loss(
         )
     if pts is not None and not _is_ascending(pts, keyframes, reorders=packets.reorders):
         return "damaged: its timestamps go backwards, so that no frame is sure of its place"
-    if steps is not None and steps.missing.sum() > _most_missing(len(places.frame)):
+    if steps is not None and steps.constant:
+        return _find_doubt(steps, len(places.frame))
+    return _find_untold_loss(packets, places, timed=pts is not None)
+
+
+def _find_doubt(steps: Steps, frames: int) -> str:
+    """Say why the timestamps of a constant frame rate cannot be right; empty if they can."""
+    if steps.doubtful:
         return (
-            f"damaged: its timestamps leave room for {steps.missing.sum()} frames more than the "
-            f"{len(places.frame)} that are there"
+            "damaged: next to missing frames there are two at one time, so that no frame is sure "
+            "of its place"
         )
-    unsure = pts is None or (steps is not None and not steps.constant)
-    if unsure and len(packets.corrupt):
+    missing = int(steps.missing.sum())
+    if missing > _most_missing(frames):
+        return (
+            f"damaged: its timestamps leave room for {missing} frames more than the {frames} that "
+            "are there"
+        )
+    return ""
+
+
+def _find_untold_loss(packets: Packets, places: _Places, *, timed: bool) -> str:
+    """Say what shows a loss where no timestamps tell how many frames are lost; empty if none."""
+    if len(packets.corrupt):
         return (
             f"damaged: data are lost at {len(packets.corrupt)} places, and nothing tells how many "
             f"frames: {_CONVERT}"
         )
-    if unsure and packets.numbers is not None:
+    if packets.numbers is not None:
         bare = packets.container in _BARE_CONTAINERS
-        if loss := packets.numbers.describe_loss(places.lost, regular=bare):
+        if loss := packets.numbers.describe_loss(places.lost, timed=timed, regular=bare):
             return f"damaged: frames are lost ({loss}), and nothing tells where: {_CONVERT}"
     return ""
 

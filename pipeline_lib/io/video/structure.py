@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline_lib.io.video.container import open_bytes
+from pipeline_lib.io.video.files import open_bytes
 
 _MATROSKA_SEGMENT = 0x18538067
 _EBML_HEADER = 0x1A45DFA3

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.formats import FORMATS
 from pipeline_lib.io.video.reader import VideoFacts, VideoReader, probe_video
 from pipeline_lib.io.video.structure import find_duration_mismatch
 from tests.video_corpus import RECIPES, encode, miscount, write_audio, x264
@@ -64,14 +65,15 @@ def test_milliseconds_of_matroska_are_not_a_variable_rate(tmp_path):
 def test_missing_empty_and_wrong_files_are_told_apart(tmp_path):
     assert reason(tmp_path / "gone.mp4").startswith("no such file")
     assert reason(tmp_path).startswith("a folder, not a file")
+    known = ", ".join(one.name for one in FORMATS)
     for name, content, expected in [
         ("empty.mp4", b"", "empty: the file has 0 bytes"),
-        ("text.mp4", b"frame\tx\ty\n" * 50, "not a video: FFmpeg finds no format that it knows"),
-        ("zeros.mp4", bytes(5000), "not a video: FFmpeg finds no format that it knows"),
+        ("text.mp4", b"frame\tx\ty\n" * 50, "not a video: it holds text"),
+        ("zeros.mp4", bytes(5000), f"not a video: none of the containers that are read ({known})"),
         ("notes.txt", b"We saw a mouse.\n" * 50, "not a video: it holds text"),
     ]:
         (tmp_path / name).write_bytes(content)
-        assert reason(tmp_path / name) == expected
+        assert reason(tmp_path / name).startswith(expected)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

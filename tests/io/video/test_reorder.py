@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import av.error
@@ -242,7 +241,7 @@ def test_a_failing_file_system_is_no_damage(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr("os.open", fail)
     error = av.error.OSError(errno.EIO, "Input/output error")
     with pytest.raises(OSError, match="Stale file handle"):
         list(number_packets(path, fail_with(error)))
