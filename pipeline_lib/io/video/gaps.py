@@ -6,7 +6,7 @@ They become rows of their own, so that the rows after them stay at their true pl
 
 The rule
 --------
-The period is the mean of the steps near the median step. A step is *regular* if it is one
+The period is the mean of the steps near the median one. A step is *regular* if it is one
 period, within the rounding of the container's time unit or a tenth of the period. The frame
 rate is *constant* if at least 80 % of the steps are regular (AVI, which counts frames: if half
 of them are). Then a step within the same tolerance of n >= 2 periods lacks n - 1 frames. Any
@@ -68,7 +68,7 @@ def judge_steps(pts: NDArray[np.int64], *, counted: bool = False) -> Steps:
         Whether the container counts frames, as AVI does, instead of storing times.
     """
     steps = np.diff(pts)
-    period = _find_period(steps)
+    period = 1.0 if counted and np.median(steps) == 1 else _find_period(steps)
     rounding = _ROUNDING if period >= _FEW_UNITS else 0.999
     tolerance = max(rounding, _TOLERANCE * period)
     periods = np.maximum(np.rint(steps / period), 1).astype(np.int64)
@@ -92,11 +92,20 @@ def _is_doubtful(steps: NDArray[np.int64], period: float, missing: NDArray[np.in
 
 
 def _find_period(steps: NDArray[np.int64]) -> float:
+    """Return the mean length of a period: first of steps near the median, then of small gaps too.
+
+    Where a period has few units, a step of two periods is near the median as well.
+    """
     median = float(np.median(steps))
-    if np.mean(steps == median) >= _REGULAR_SHARE or median < 1:
-        return max(median, 1.0)
-    near = steps[np.abs(steps - median) <= max(_ROUNDING, _TOLERANCE * median)]
-    return float(near.mean()) if len(near) else max(median, 1.0)
+    reach = max(_ROUNDING if median >= _FEW_UNITS else 1.0, _TOLERANCE * median)
+    near = steps[np.abs(steps - median) <= reach]
+    period = max(float(near.mean()), 0.5)
+    for most in (3, _MOST_REORDERED):
+        periods = np.rint(steps / period)
+        known = (periods >= 1) & (periods <= most) & (np.abs(steps - periods * period) <= reach)
+        if known.any():
+            period = float(steps[known].sum() / periods[known].sum())
+    return period
 
 
 def find_breaks(

@@ -68,27 +68,18 @@ class FrameSequence(Generic[Image]):
         # Frames shown before this one are spoilt although they follow a keyframe: at the start of
         # a video, too, where it was cut out of a longer one.
         self._spoilt_before = self._entry_shown if first == 0 else -1
-        self._latest = -1
+        # When the decoder put each picture out, and when the last one that was released.
+        self._output: dict[int, int] = {}
+        self._outputs = self._latest = 0
 
     def add(self, position: int, image: Image | None) -> None:
-        """Take the picture of a packet; None if its frame is not wanted.
-
-        Raises
-        ------
-        VideoError
-            If the decoder shows pictures in another order than the timestamps say.
-        """
+        """Take the picture of a packet; None if its frame is not wanted."""
         # A damaged packet may give a picture more, when it has been judged already.
-        if position < self._next_position or position in self._heard:
-            return
-        shown = int(self._index.shown[position])
-        if 0 <= shown < self._latest:
-            raise VideoError(
-                f"damaged: its timestamps put frame {shown} before frame {self._latest}, but its "
-                "decoder shows it after that"
-            )
-        self._latest = max(self._latest, shown)
-        self._heard[position] = image
+        if position >= self._next_position and position not in self._heard:
+            self._heard[position] = image
+            self._outputs += 1
+            if image is not None:
+                self._output[position] = self._outputs
 
     def fail(self, position: int) -> None:
         """Take note that a packet could not be decoded, or not without errors."""
@@ -99,7 +90,13 @@ class FrameSequence(Generic[Image]):
             self._failed.add(position)
 
     def release(self) -> Iterator[tuple[int, Image | None]]:
-        """Yield the wanted frames that are certain by now."""
+        """Yield the wanted frames that are certain by now.
+
+        Raises
+        ------
+        VideoError
+            If timestamps contradict the order in which the decoder shows frames.
+        """
         while self._heard:
             position = self._next_position
             known = position in self._heard or self._index.shown[position] < 0
@@ -111,7 +108,7 @@ class FrameSequence(Generic[Image]):
             if frame not in self._ready and not self._index.missing[frame]:
                 return
             self._released += 1
-            yield frame, self._ready.pop(frame, None)
+            yield frame, self._take(frame)
 
     def finish(self) -> Iterator[tuple[int, Image | None]]:
         """Yield the rest of the wanted frames; no more pictures come."""
@@ -122,7 +119,27 @@ class FrameSequence(Generic[Image]):
         if self._strict and not self._repeats and any(one not in self._ready for one in there):
             raise DamageError
         for frame in rest:
-            yield frame, self._ready.pop(frame, None)
+            yield frame, self._take(frame)
+
+    def _take(self, frame: int) -> Image | None:
+        """Return the image of the next frame.
+
+        Raises
+        ------
+        VideoError
+            If the decoder showed an earlier frame after it: the timestamps are wrong.
+        """
+        image = self._ready.pop(frame, None)
+        output = self._output.pop(int(self._index.order[frame]), 0)
+        if image is None:
+            return None
+        if output < self._latest:
+            raise VideoError(
+                f"damaged: by its timestamps frame {frame} comes after another one, but its "
+                "decoder shows it before that"
+            )
+        self._latest = output
+        return image
 
     def _judge(self, position: int) -> None:
         self._next_position += 1
