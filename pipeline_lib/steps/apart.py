@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pipeline_lib.core.errors import CohortposeError
+
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
@@ -91,6 +93,8 @@ def examine_apart(
 
     Raises
     ------
+    CohortposeError
+        If processes cannot be started.
     Exception
         What `examine` raises.
     """
@@ -131,6 +135,7 @@ class _Worker(Generic[Found]):
         self.number = -1
         self.deadline = math.inf
         self._seconds = 0.0
+        self._spawn()
 
     @property
     def idle(self) -> bool:
@@ -140,20 +145,17 @@ class _Worker(Generic[Found]):
     def start(self, number: int, path: str) -> None:
         """Begin to examine a file."""
         self.number, self._seconds = number, self._limits.allow(path)
-        for _ in range(2):
-            connection = self._connect()
-            with contextlib.suppress(BrokenPipeError):
-                connection.send((path, self._seconds))
-                break
-            # It ended while it had nothing to do.
-            self.end()
+        if self.connection is None:
+            self._spawn()
+        self._wait_until_ready()
+        self._get_connection().send((path, self._seconds))
         self.deadline = time.monotonic() + self._seconds + _GRACE_SECONDS
 
     def finish(self) -> Found | Lost:
         """Return what came of the file, now that there is an answer, or the process has ended."""
         self.number, self.deadline = -1, math.inf
         try:
-            result, error = self._connect().recv()
+            result, error = self._get_connection().recv()
         except (EOFError, ConnectionError):
             return self._explain_end()
         if error is not None:
@@ -174,16 +176,31 @@ class _Worker(Generic[Found]):
             self._process.join(timeout=_GRACE_SECONDS)
         self._process = self.connection = None
 
-    def _connect(self) -> Connection:
+    def _spawn(self) -> None:
+        # A forked process would share locks with threads that it does not have.
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self._process = context.Process(target=_examine_all, args=(other, *self._task), daemon=True)
+        self._process.start()
+        other.close()
+        self._ready = False
+
+    def _wait_until_ready(self) -> None:
+        """Wait until the process has loaded what it needs; that it cannot is no file's fault."""
+        if self._ready:
+            return
+        try:
+            self._get_connection().recv()
+        except (EOFError, ConnectionError):
+            raise CohortposeError(
+                "a process that examines videos ended before it had a video: see above; is there "
+                "memory for it?"
+            ) from None
+        self._ready = True
+
+    def _get_connection(self) -> Connection:
         if self.connection is None:
-            # A forked process would share locks with threads that it does not have.
-            context = multiprocessing.get_context("spawn")
-            self.connection, other = context.Pipe()
-            self._process = context.Process(
-                target=_examine_all, args=(other, *self._task), daemon=True
-            )
-            self._process.start()
-            other.close()
+            raise AssertionError("the process has been ended")
         return self.connection
 
     def _explain_end(self) -> Lost:
@@ -228,6 +245,7 @@ def _examine_all(
     """Examine files as they come, in a process of its own, until nobody asks any more."""
     if prepare is not None:
         prepare()
+    connection.send(None)
     _limit_memory(gigabytes)
     # Ends the process, also in the midst of a decoder's loop.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -143,8 +143,16 @@ def test_a_good_video_is_told_by_its_bytes_whatever_its_name(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("suffix", "codec"),
-    [(".flv", "flv"), (".wmv", "wmv2"), (".mpg", "mpeg2video"), (".3gp", "mpeg4")]
-    + [(".m2ts", "mpeg2video"), (".asf", "mpeg4"), (".mts", "mpeg2video"), (".vob", "mpeg2video")],
+    [
+        (".flv", "flv"),
+        (".wmv", "wmv2"),
+        (".asf", "mpeg4"),
+        (".3gp", "mpeg4"),
+        (".mpg", "mpeg2video"),
+        (".vob", "mpeg2video"),
+        (".mts", "mpeg2video"),
+        (".m2ts", "mpeg2video"),
+    ],
 )
 def test_every_container_of_the_list_is_read(tmp_path, suffix, codec):
     assert suffix in {ending for one in FORMATS for ending in one.suffixes}
