@@ -57,8 +57,8 @@ def identify_content(probed: Mapping[str, str]) -> str:
         The fingerprint. For a video whose rows or pixels earlier versions got wrong, another
         one: their results are not taken for ours.
     """
-    fingerprint, width, known = probed["fingerprint"], probed["width"], []
-    if probed["reason"]:
+    fingerprint, width, known = probed["fingerprint"], probed.get("width", ""), []
+    if probed.get("reason"):
         known.append(f"{probed['frames']} rows, missing ones included")
     if width.isdecimal() and leaves_edge_unwritten(probed["pixel_format"], int(width)):
         known.append("right edge")
