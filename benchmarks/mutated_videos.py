@@ -258,7 +258,8 @@ def read_copy(path: str) -> Ending:
             return Ending("quarantined", index.damage, seconds=time.perf_counter() - began)
         reader = VideoReader(Path(path), index=index)
         numbers = tuple(None if image is None else read_number(image) for _, image in reader.read())
-    except VideoError as error:
+    except (VideoError, MemoryError) as error:
+        # As a probe takes it, which runs within the same limits.
         return Ending("quarantined", str(error), seconds=time.perf_counter() - began)
     return Ending("done", index.describe_gaps(), numbers, time.perf_counter() - began)
 

@@ -204,3 +204,26 @@ def test_packets_of_a_transport_stream_that_are_lost(tmp_path, first, count):
     # What is lost may be a table of the stream.
     lost = {data[at + 1] & 0x1F for at in range(first * 188, (first + count) * 188, 188)}
     assert (None in found.values()) == (_TS_VIDEO in lost)
+
+
+def test_display_times_that_no_codec_has_are_told(tmp_path):
+    path = encode(tmp_path / "a.mp4", frames=FRAMES, options=x264())
+    data = bytearray(path.read_bytes())
+    # Entries of the table of display times: how many samples, and their offset from decoding.
+    at = data.index(b"ctts") + 12 + 8 * 20 + 4
+    struct.pack_into(">I", data, at, 1_000_000)
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="far from where they are decoded|go backwards"):
+        probe_video(path)
+
+
+def test_frames_that_an_mp4_lists_and_that_cannot_be_read_are_told(tmp_path):
+    # Frames of which the index says that they lie beyond the end of the file.
+    path = encode(tmp_path / "a.mp4", frames=FRAMES, options=x264())
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stsz") + 16
+    sizes = struct.unpack_from(f">{FRAMES}I", data, at)
+    struct.pack_into(">I", data, at + 4 * 40, sizes[40] + len(data))
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"^(truncated|damaged): "):
+        probe_video(path)

@@ -8,8 +8,8 @@ The rule
 --------
 The period is the mean of the steps near the median one. A step is *regular* if it is one
 period, within the rounding of the container's time unit or a tenth of the period. The frame
-rate is *constant* if at least 80 % of the steps are regular (AVI, which counts frames: if half
-of them are). Then a step within the same tolerance of n >= 2 periods lacks n - 1 frames. Any
+rate is *constant* if at least 80 % of the steps are regular (half of them in AVI, which counts
+frames, and in clips of up to 16 frames whose steps are all whole periods). Then a step within the same tolerance of n >= 2 periods lacks n - 1 frames. Any
 other step (a recorder that paused, a late frame) lacks none, and the frame rate counts as
 variable. Where the frame rate is variable altogether (screen recordings, phones, webcams whose
 steps vary), no step says anything: rows are the frames that are there, with their times.
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 # An interval this much longer or shorter than the period is not one period.
 _TOLERANCE = 0.1
 _REGULAR_SHARE = 0.8
-_REGULAR_SHARE_OF_COUNTED = 0.5
+_LENIENT_SHARE = 0.5
+_FEW_STEPS = 16
 # Containers round a timestamp, and how it differs from the time of decoding, to their unit.
 _ROUNDING = 1.5
 # Where a period has few units, one unit more is a frame more.
@@ -74,7 +75,8 @@ def judge_steps(pts: NDArray[np.int64], *, counted: bool = False) -> Steps:
     periods = np.maximum(np.rint(steps / period), 1).astype(np.int64)
     fits = np.abs(steps - periods * period) <= tolerance
     share = float(np.mean(fits & (periods == 1)))
-    constant = share >= (_REGULAR_SHARE_OF_COUNTED if counted else _REGULAR_SHARE)
+    lenient = counted or (len(steps) < _FEW_STEPS and fits.all())
+    constant = share >= (_LENIENT_SHARE if lenient else _REGULAR_SHARE)
     missing = np.where(fits, periods - 1, 0) if constant else np.zeros_like(periods)
     variable = not (fits.all() and (constant or (periods == 1).all()))
     return Steps(period, constant, variable, missing, _is_doubtful(steps, period, missing))
@@ -96,7 +98,8 @@ def _find_period(steps: NDArray[np.int64]) -> float:
 
     Where a period has few units, a step of two periods is near the median as well.
     """
-    median = float(np.median(steps))
+    # One of the steps, not the mean of two.
+    median = float(np.percentile(steps, 50, method="lower"))
     reach = max(_ROUNDING if median >= _FEW_UNITS else 1.0, _TOLERANCE * median)
     near = steps[np.abs(steps - median) <= reach]
     period = max(float(near.mean()), 0.5)

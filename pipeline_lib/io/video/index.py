@@ -24,6 +24,10 @@ _COUNTING_CONTAINER = "avi"
 # Streams without a container: nothing but the pictures themselves tells of a loss.
 _BARE_CONTAINERS = ("h264",)
 _LEAST_MISSING = 1000
+# Others say only when a frame is shown.
+_CONTAINERS_WITH_DTS = ("mov", "mpegts", "flv")
+# No codec shows a frame more than 16 frames after it was decoded.
+_MOST_REORDERED = 16
 _NEVER = 2**31 - 1
 _COPY = "`ffmpeg -i VIDEO -c copy NEW`"
 _CONVERT = (
@@ -371,6 +375,8 @@ def _find_loss(
         )
     if pts is not None and not _is_ascending(pts, keyframes, reorders=packets.reorders):
         return "damaged: its timestamps go backwards, so that no frame is sure of its place"
+    if pts is not None and _wait_too_long(packets, pts):
+        return "damaged: its timestamps put frames far from where they are decoded"
     if steps is not None and steps.constant:
         return _find_doubt(steps, len(places.frame))
     return _find_untold_loss(packets, places, timed=pts is not None)
@@ -404,6 +410,17 @@ def _find_untold_loss(packets: Packets, places: _Places, *, timed: bool) -> str:
         if loss := packets.numbers.describe_loss(places.lost, timed=timed, regular=bare):
             return f"damaged: frames are lost ({loss}), and nothing tells where: {_CONVERT}"
     return ""
+
+
+def _wait_too_long(packets: Packets, pts: NDArray[np.int64]) -> bool:
+    """Tell whether frames wait longer from decoding to display than any codec lets them."""
+    if not any(name in packets.container for name in _CONTAINERS_WITH_DTS):
+        return False
+    dts = np.frombuffer(packets.dts, np.int64)
+    if len(dts) < 2 or (dts == NO_PTS).any() or (pts == NO_PTS).any():
+        return False
+    waits, steps = pts - dts, np.diff(dts)
+    return bool(waits.max() - waits.min() > (_MOST_REORDERED + 1) * int(steps.max()) + 1)
 
 
 def _is_ascending(pts: NDArray[np.int64], keyframes: NDArray[np.int32], *, reorders: bool) -> bool:

@@ -171,7 +171,7 @@ def _find_damage(path: Path, packets: Packets, announced: _Announced, seconds: f
             )
         return short or "truncated: the last frame is cut off"
     # Other containers list keyframes only, or nothing.
-    complete = packets.container == "avi" or "mp4" in packets.container
+    complete = packets.container == "avi" or "mov" in packets.container
     if complete and there < announced.listed:
         return f"damaged: its index lists {announced.listed} frames, {there} can be read"
     if "matroska" in packets.container:
