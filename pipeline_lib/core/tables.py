@@ -17,6 +17,7 @@ class FrameStatus(IntEnum):
 
     DECODED = 0
     UNDECODABLE = 1
+    MISSING = 2  # the file lacks the frame: its packet was lost, or its recorder dropped it
 
 
 class TrackStatus(IntEnum):

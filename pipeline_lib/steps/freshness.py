@@ -17,6 +17,7 @@ from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.result_keys import (
     filtering_key,
+    identify_content,
     network_key,
     pose_key,
     probing_key,
@@ -96,8 +97,9 @@ class Freshness:
         config = self._config
         match stage:
             case "infer":
-                fingerprint = records["probe"].get("fingerprint")
-                return pose_key(fingerprint, self._network) if fingerprint and self._network else ""
+                probed = records["probe"]
+                known = probed.get("fingerprint") and self._network
+                return pose_key(identify_content(probed), self._network) if known else ""
             case "track":
                 source = records["infer"].get("key")
                 return tracking_key(source, config.individuals, config.tracking) if source else ""

@@ -201,6 +201,9 @@ def _derive_row(
             reason = reason or "no reason recorded"
             break
     facts, inferred = records.get("probe", {}), records.get("infer", {})
+    if status == VideoStatus.DONE:
+        # Frames that the file lacks are told to the end.
+        reason = reason or facts.get("reason", "")
     return {
         "video": video.video,
         "status": status,

@@ -1,11 +1,8 @@
 """The verb ``probe``: whether each video of a shard is whole, and what it is."""
 
 import logging
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,11 @@ from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import StoreError, VideoError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.settings.videos import ReadingSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS, VideoStatus
 from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.apart import Limits, Lost, examine_apart
 from pipeline_lib.steps.plan import keep_planned
 from pipeline_lib.steps.result_keys import probing_key
 
@@ -28,17 +27,18 @@ _MOST_PROCESSES = 4
 Record = dict[str, Any]
 
 
-def run_probe(config: Config, results: Results, shard: str) -> None:  # noqa: ARG001 - as each step
+def run_probe(config: Config, results: Results, shard: str) -> None:
     """Probe and fingerprint the videos of a shard and publish one row for each.
 
-    A video that cannot be used is a row ``quarantined`` with the reason. ``seconds`` stays
+    A video that cannot be used is a row ``quarantined`` with the reason; one that is used, but
+    lacks frames, has a reason too. ``seconds`` stays
     empty, so that the table is the same to the byte when no video has changed. A good video
     whose file has not changed since an earlier job probed it is not read again.
 
     Parameters
     ----------
     config
-        The run; probing has no settings.
+        The run; ``config.reading`` limits what one video may take.
     results
         Where the shard's manifest lies and the table goes.
     shard
@@ -56,8 +56,15 @@ def run_probe(config: Config, results: Results, shard: str) -> None:  # noqa: AR
     record = ProbeRecord(files.probe_record)
     found: dict[str, Record] = {row["video"]: record.find(row) or {} for row in manifest}
     unknown = [row for row in manifest if not found[row["video"]]]
-    examined = examine_apart([row["path"] for row in unknown], _examine)
-    for row, facts in zip(unknown, examined, strict=True):
+    examined = examine_apart(
+        [row["path"] for row in unknown],
+        _examine,
+        processes=min(_MOST_PROCESSES, count_cores()),
+        limits=limit_reading(config.reading),
+        prepare=_prepare,
+    )
+    for row, known in zip(unknown, examined, strict=True):
+        facts = _quarantine(known.reason) if isinstance(known, Lost) else known
         found[row["video"]] = {"video": row["video"], "path": row["path"], **facts}
         if facts["status"] == VideoStatus.DONE:
             record.add(row, found[row["video"]])
@@ -67,57 +74,13 @@ def run_probe(config: Config, results: Results, shard: str) -> None:  # noqa: AR
     write_table(files.probe, PROBE_COLUMNS, [found[row["video"]] for row in manifest])
 
 
-def examine_apart(paths: Sequence[str], examine: Callable[[str], Record]) -> Iterator[Record]:
-    """Examine files in a few processes of their own; a crash costs only the file that crashes.
-
-    Parameters
-    ----------
-    paths
-        Files.
-    examine
-        Importable function of one path.
-
-    Yields
-    ------
-    dict
-        Record of each file in the order given; ``quarantined`` for one whose examination
-        ends its process.
-    """
-    processes = min(len(paths), _MOST_PROCESSES, count_cores())
-    if not paths:
-        return
-    with _start_pool(processes) as pool:
-        futures = [_submit(pool, examine, path) for path in paths]
-        for path, future in zip(paths, futures, strict=True):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                # Which of the files in progress crashed is not known: each gets its own process.
-                yield _examine_alone(path, examine)
+def limit_reading(settings: ReadingSettings) -> Limits:
+    """Return what the examination of one video may take."""
+    return Limits(settings.seconds, settings.seconds_per_gigabyte, settings.gigabytes)
 
 
-def _start_pool(processes: int) -> ProcessPoolExecutor:
-    # A forked process would share locks with threads that it does not have.
-    return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
-
-
-def _submit(
-    pool: ProcessPoolExecutor, examine: Callable[[str], Record], path: str
-) -> Future[Record]:
-    try:
-        return pool.submit(examine, path)
-    except BrokenProcessPool as error:
-        broken: Future[Record] = Future()
-        broken.set_exception(error)
-        return broken
-
-
-def _examine_alone(path: str, examine: Callable[[str], Record]) -> Record:
-    try:
-        with _start_pool(1) as pool:
-            return pool.submit(examine, path).result()
-    except BrokenProcessPool:
-        return _quarantine("FFmpeg crashed while it read the file")
+def _prepare() -> None:
+    import pipeline_lib.io.video.reader  # noqa: F401, PLC0415 - as in `_examine`
 
 
 def _examine(path: str) -> Record:
@@ -126,24 +89,26 @@ def _examine(path: str) -> Record:
     Python reads it first, so that a failing disk is an `OSError` and not a verdict on the video.
     """
     # Here, in the processes that need it: OpenCV and FFmpeg take as long to load as all the rest.
-    from pipeline_lib.io.video.reader import fingerprint_file, probe_video  # noqa: PLC0415
+    from pipeline_lib.io.video.reader import check_video, fingerprint_file  # noqa: PLC0415
 
     try:
         fingerprint = fingerprint_file(Path(path))
-        facts = probe_video(Path(path))
+        index = check_video(Path(path))
     except VideoError as error:
         return _quarantine(str(error))
-    except (OSError, MemoryError):
+    except MemoryError:
+        return _quarantine("reading it takes more memory than `reading.gigabytes` allows")
+    except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - one odd file must not end the others
         _LOG.exception("%s: probing failed", path)
         return _quarantine(f"unexpected {type(error).__name__}: {error}")
     return {
         "status": VideoStatus.DONE,
-        "reason": "",
+        "reason": index.describe_gaps(),
         "key": probing_key(fingerprint),
         "fingerprint": fingerprint,
-        **asdict(facts),
+        **asdict(index.facts),
     }
 
 

@@ -4,12 +4,15 @@ A result belongs to its key, not to a video's name or to a time. The steps give 
 they make; `status`, `verify` and the cache of finished stages compare them.
 """
 
+from collections.abc import Mapping
+
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.settings.videos import FilteringSettings
+from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.models.card import locating_key, read_card
 
 
@@ -40,9 +43,31 @@ def network_key(config: Config, results: Results) -> str:
     )
 
 
-def pose_key(fingerprint: str, network: str) -> str:
-    """Return the key of the poses of a video, by its fingerprint and the `network_key`."""
-    return hash_settings(fingerprint, network)
+def identify_content(probed: Mapping[str, str]) -> str:
+    """Return what results depend on of a good video: its bytes, and how its rows are counted.
+
+    Parameters
+    ----------
+    probed
+        Its row of the probe's table.
+
+    Returns
+    -------
+    str
+        The fingerprint. For a video whose rows or pixels earlier versions got wrong, another
+        one: their results are not taken for ours.
+    """
+    fingerprint, width, known = probed["fingerprint"], probed.get("width", ""), []
+    if probed.get("reason"):
+        known.append(f"{probed['frames']} rows, missing ones included")
+    if width.isdecimal() and leaves_edge_unwritten(probed["pixel_format"], int(width)):
+        known.append("right edge")
+    return hash_settings(fingerprint, *known) if known else fingerprint
+
+
+def pose_key(content: str, network: str) -> str:
+    """Return the key of the poses of a video, by `identify_content` and the `network_key`."""
+    return hash_settings(content, network)
 
 
 def tracking_key(

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.kernels.frame_selection import limit_range, select_kmeans, select_uniform
+from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
 from pipeline_lib.steps.plan import keep_planned
+from pipeline_lib.steps.result_keys import identify_content
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,29 +64,28 @@ def run_select_frames(config: Config, results: Results, shard: str) -> None:
     files = results.shard(shard)
     rows = []
     for probe in keep_planned(read_table(files.probe, PROBE_COLUMNS), results, shard):
-        row = {"video": probe["video"], **_process(probe, config.frames, results)}
+        row = {"video": probe["video"], **_process(probe, config, results)}
         if row["status"] != VideoStatus.DONE:
             _LOG.warning("%s: %s: %s", row["video"], row["status"], row["reason"])
         rows.append(row)
     write_table(files.frames, SELECTION_COLUMNS, rows)
 
 
-def _process(
-    probe: Mapping[str, str], settings: FrameSettings, results: Results
-) -> dict[str, object]:
+def _process(probe: Mapping[str, str], config: Config, results: Results) -> dict[str, object]:
     if probe["status"] != VideoStatus.DONE:
         return {"status": probe["status"], "reason": probe["reason"]}
     # Whether frames are extracted at all does not change which ones.
-    chosen = settings.model_dump(mode="json", exclude={"extract"})
-    key = hash_settings(chosen, probe["fingerprint"], versions.SELECT_FRAMES)
-    folder = results.frames(probe["video"])
+    chosen = config.frames.model_dump(mode="json", exclude={"extract"})
+    key = hash_settings(chosen, identify_content(probe), versions.SELECT_FRAMES)
+    folder, patience = results.frames(probe["video"]), config.reading.seconds_per_frame
     record = _read_record(folder / _RECORD)
     if record.get("key") != key:
         began = time.monotonic()
         try:
             _check_own(folder)
             with publish_folder(folder) as part:
-                number = _write_frames(Path(probe["path"]), settings, part)
+                with explain_stall(patience):
+                    number = _write_frames(Path(probe["path"]), config.frames, part, patience)
                 record = {"key": key, "number": number, "seconds": time.monotonic() - began}
                 (part / _RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
         except CohortposeError as error:
@@ -110,9 +112,9 @@ def _check_own(folder: Path) -> None:
         )
 
 
-def _write_frames(path: Path, settings: FrameSettings, folder: Path) -> int:
+def _write_frames(path: Path, settings: FrameSettings, folder: Path, patience: float) -> int:
     """Write the selected frames into a folder and return how many there are."""
-    with VideoReader(path) as reader:
+    with _PatientReader(path, patience) as reader:
         region = _limit_region(settings.crop, reader.facts.width, reader.facts.height)
         if settings.method == "uniform":
             selected = select_uniform(
@@ -147,8 +149,27 @@ def _limit_region(
     return slice(y1, min(y2, height)), slice(x1, min(x2, width))
 
 
+class _PatientReader(VideoReader):
+    """A reader that gives a video up whose decoder hangs."""
+
+    def __init__(self, path: Path, patience: float) -> None:
+        super().__init__(path)
+        self._patience = patience
+
+    def read(
+        self, start: int = 0, stop: int | None = None, *, step: int = 1, width: int | None = None
+    ) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+        """Yield frames as `VideoReader.read` does; raise `StalledError` if none comes."""
+        frames = super().read(start, stop, step=step, width=width)
+        ahead = ReadAhead(
+            frames, depth=2, patience=self._patience, progress=lambda: self.packets_read
+        )
+        with closing(ahead):
+            yield from ahead
+
+
 def _select_by_kmeans(
-    reader: VideoReader, settings: FrameSettings, region: tuple[slice, slice]
+    reader: _PatientReader, settings: FrameSettings, region: tuple[slice, slice]
 ) -> NDArray[np.int64]:
     span = limit_range(reader.facts.frames, settings.start, settings.stop)
     step = max(settings.step, math.ceil(len(span) / _MOST_THUMBNAILS))
@@ -179,7 +200,7 @@ def _shrink_span(span: slice, scale: float) -> slice:
 
 
 def _read_selected(
-    reader: VideoReader, selected: NDArray[np.int64], stop: int
+    reader: _PatientReader, selected: NDArray[np.int64], stop: int
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Read frames; one that cannot be decoded gives way to the next one that can."""
     limits = np.append(selected[1:], stop)

@@ -28,6 +28,7 @@ from pipeline_lib.core.settings.videos import (
     ExportSettings,
     FilteringSettings,
     InferenceSettings,
+    ReadingSettings,
     ReportSettings,
 )
 from pipeline_lib.core.skeleton import CENTRE, Skeleton
@@ -42,6 +43,7 @@ class Config(Settings):
     results: PathText = Field("results", description="Folder that receives everything.")
     skeleton: Skeleton = Skeleton()
     individuals: IndividualSettings = IndividualSettings()
+    reading: ReadingSettings = ReadingSettings()
     frames: FrameSettings = FrameSettings()
     labels: tuple[LabelSource, ...] = ()
     targets: TargetSettings = TargetSettings()

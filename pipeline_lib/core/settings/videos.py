@@ -24,6 +24,23 @@ _ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1
 _Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$")]
 
 
+class ReadingSettings(Settings):
+    """Limits of reading one video. One that passes them is quarantined, the others go on."""
+
+    seconds: PositiveFloat = Field(
+        300.0, description="Longest time to probe a video, whatever its size."
+    )
+    seconds_per_gigabyte: PositiveFloat = Field(
+        300.0, description="Time that is added for each gigabyte of it."
+    )
+    gigabytes: PositiveFloat = Field(
+        4.0, description="Most memory to probe a video, besides the program's own (Linux)."
+    )
+    seconds_per_frame: PositiveFloat = Field(
+        300.0, description="Longest time in which decoding gives no new frame."
+    )
+
+
 class ClusterJobSettings(Settings):
     """Dask workers that are jobs of a SLURM cluster."""
 

@@ -3,27 +3,25 @@
 Only containers are looked at here: nothing is decoded.
 """
 
-import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import av.error
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.files import check_readable, open_bytes
+from pipeline_lib.io.video.formats import HEAD_BYTES, MP4_DEMUXER, detect_format
+from pipeline_lib.io.video.mp4 import check_mp4
 
-# FFmpeg opens these as if they were videos.
-_NOT_VIDEO_FORMATS = ("tty", "image2")
-_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-_MATROSKA_SEGMENT = 0x18538067
-_EBML_HEADER = 0x1A45DFA3
-# A header may round its duration, or count a subtitle; a broken recording lacks more.
-_DURATION_TOLERANCE = 0.5
 _READ_BYTES = 2**20
+# FFmpeg reads the one file that it is given, as the one format that its bytes are of. What is
+# embedded in it (as subtitles in an AVI are) is not opened as anything else, and no reference in
+# it is followed.
+_OPTIONS = {"protocol_whitelist": "file"}
+_MP4_OPTIONS = {"enable_drefs": "0", "use_absolute_path": "0"}
 
 
 @contextmanager
@@ -38,61 +36,43 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     Raises
     ------
     VideoError
-        If the file cannot be opened or holds no video stream.
+        If the file cannot be opened, is of no format that is read (`formats.FORMATS`), or holds
+        no video stream.
+    MemoryError
+        If FFmpeg is not given the memory that it asks for.
     """
-    check_readable(path)
+    demuxer = _detect_demuxer(path)
+    options = {**_OPTIONS, "format_whitelist": demuxer}
+    if demuxer == MP4_DEMUXER:
+        options |= _MP4_OPTIONS
     try:
         # "file:" keeps a colon in a name from being read as a protocol.
         container = av.open(
-            f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+            f"file:{path}",
+            format=demuxer,
+            options=options,
+            metadata_errors="replace",
         )
+    except MemoryError:
+        raise
     except av.error.FFmpegError as error:
         check_system(path, error)
-        raise VideoError(_explain_unopened(path, error)) from None
+        raise VideoError(_explain_unopened(demuxer, error)) from None
     with container:
-        name = container.format.name
-        if name in _NOT_VIDEO_FORMATS or name.endswith("_pipe"):
-            raise VideoError(f"not a video: it holds {_describe_format(name)}")
         yield container, _find_stream(container)
 
 
-def check_readable(path: Path) -> None:
-    """Check what Python can tell of a file before FFmpeg sees it.
-
-    Raises
-    ------
-    VideoError
-        If it is missing, a folder, empty, or not permitted.
-    """
+def _detect_demuxer(path: Path) -> str:
+    check_readable(path)
     with open_bytes(path) as file:
-        size = os.fstat(file.fileno()).st_size
-    if size == 0:
-        raise VideoError("empty: the file has 0 bytes")
-
-
-@contextmanager
-def open_bytes(path: Path) -> Iterator[BufferedReader]:
-    """Open the bytes of a video, which may disappear or be replaced at any moment.
-
-    Raises
-    ------
-    VideoError
-        If it is missing, a folder, or not permitted.
-    """
-    try:
-        file = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
-        raise VideoError(f"no such file: {path}") from None
-    except IsADirectoryError:
-        raise VideoError(f"a folder, not a file: {path}") from None
-    except PermissionError:
-        raise VideoError(f"no permission to read it: {path}") from None
-    with file:
-        yield file
+        demuxer = detect_format(file.read(HEAD_BYTES)).demuxer
+    if demuxer == MP4_DEMUXER:
+        check_mp4(path)
+    return demuxer
 
 
 def check_system(path: Path, error: av.error.FFmpegError) -> None:
-    """See whether an error of FFmpeg is the file system's, which says nothing about the video.
+    """See whether an error of FFmpeg is the machine's, which says nothing about the video.
 
     FFmpeg calls some damage an input error too, so the file is read once more.
 
@@ -100,73 +80,26 @@ def check_system(path: Path, error: av.error.FFmpegError) -> None:
     ------
     OSError
         If the file system fails: its disk is broken, or its share is gone.
+    MemoryError
+        If FFmpeg was not given memory.
     VideoError
         If the file is missing by now, a folder, or not permitted.
     """
+    if isinstance(error, MemoryError):
+        raise error
     if isinstance(error, OSError):
         with open_bytes(path) as file:
             while file.read(_READ_BYTES):
                 pass
 
 
-def find_size_mismatch(path: Path, format_name: str) -> str:
-    """Compare the sizes written in an AVI or Matroska file with the size it has.
-
-    Recorders that were killed leave these sizes blank; such files announce nothing and pass.
-
-    Parameters
-    ----------
-    path
-        The file.
-    format_name
-        FFmpeg's name of the container format.
-
-    Returns
-    -------
-    str
-        What is wrong; empty if nothing is.
-    """
-    with open_bytes(path) as file:
-        if format_name == "avi":
-            end = _announced_riff_end(file)
-        elif "matroska" in format_name:
-            end = _announced_matroska_end(file)
-        else:
-            return ""
-        size = os.fstat(file.fileno()).st_size
-    if end <= size:
-        return ""
-    return f"truncated: the container announces {end} bytes, {size} are there"
-
-
-def find_duration_mismatch(announced: float, there: float) -> str:
-    """Compare the duration in a header with the end of the last packet, both in seconds.
-
-    Returns
-    -------
-    str
-        What is wrong; empty if nothing is, or if the header announces nothing (0).
-    """
-    if announced <= there + _DURATION_TOLERANCE:
-        return ""
-    return f"truncated: the container announces {announced:.2f} s, {there:.2f} s are there"
-
-
-def _explain_unopened(path: Path, error: av.error.FFmpegError) -> str:
-    with open_bytes(path) as file:
-        head = file.read(8)
-    if head[4:8] in _MP4_BOXES:
+def _explain_unopened(demuxer: str, error: av.error.FFmpegError) -> str:
+    if demuxer == MP4_DEMUXER:
         return (
             "truncated: an MP4 or MOV file without a whole index (moov), which recorders write "
             "last; the recording or its copy broke off"
         )
-    if isinstance(error, av.error.InvalidDataError):
-        return "not a video: FFmpeg finds no format that it knows"
     return f"FFmpeg cannot open it: {error.strerror or error}"
-
-
-def _describe_format(name: str) -> str:
-    return "text" if name == "tty" else f"a still image ({name.removesuffix('_pipe')})"
 
 
 def _find_stream(container: Any) -> Any:  # noqa: ANN401 - PyAV is not typed here
@@ -178,41 +111,3 @@ def _find_stream(container: Any) -> Any:  # noqa: ANN401 - PyAV is not typed her
             return stream
     found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
     raise VideoError(f"no video stream: the file holds {found} only")
-
-
-def _announced_riff_end(file: BinaryIO) -> int:
-    """Return the end of the last RIFF chunk; OpenDML files have several in a row."""
-    end = 0
-    while True:
-        file.seek(end)
-        head = file.read(8)
-        if len(head) < 8 or head[:4] != b"RIFF":
-            return end
-        (size,) = struct.unpack("<I", head[4:])
-        if size in (0, 0xFFFFFFFF):
-            return end
-        end += 8 + size
-
-
-def _announced_matroska_end(file: BinaryIO) -> int:
-    """Return the end of the first Segment; 0 where its size is unknown (a live recording)."""
-    for _ in range(8):
-        element, _ = _read_vint(file, keep_marker=True)
-        size, known = _read_vint(file, keep_marker=False)
-        if element == _MATROSKA_SEGMENT:
-            return file.tell() + size if known else 0
-        if not known or (element != _EBML_HEADER and size == 0):
-            break
-        file.seek(size, os.SEEK_CUR)
-    return 0
-
-
-def _read_vint(file: BinaryIO, *, keep_marker: bool) -> tuple[int, bool]:
-    """Read an EBML variable-length integer (RFC 8794, section 4) and whether it is known."""
-    first = file.read(1)
-    if not first or not first[0]:
-        return 0, False
-    length = 9 - first[0].bit_length()
-    value = int.from_bytes(first + file.read(length - 1), "big")
-    bits = (1 << 7 * length) - 1
-    return (value if keep_marker else value & bits), value & bits != bits

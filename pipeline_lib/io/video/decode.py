@@ -20,17 +20,26 @@ _PACKETS_TO_FIRST_PICTURE = 300
 _TRIALS = (1, _PACKETS_TO_FIRST_PICTURE)
 
 
+# Nobody films larger frames; a decoder would take memory for them on the word of a header.
+_OPTIONS = {"max_pixels": str(2**28)}
+# Of these, FFmpeg gives damaged pictures without a word: in place of what it cannot decode they
+# show an earlier frame, since memory is used again.
+_SILENT_CODECS = frozenset({"hevc", "mjpeg", "mjpegb", "ljpeg", "ffv1", "huffyuv", "ffvhuff"})
+
+
 class Picture(NamedTuple):
     """What FFmpeg says of the first picture of a video.
 
     ``turns`` are quarter turns counter-clockwise that show it upright; width and height, in
-    px, are those after turning.
+    px, are those after turning. ``strict`` says whether it was decoded without any error, of a
+    codec whose damaged pictures are not told.
     """
 
     width: int
     height: int
     pixel_format: str
     turns: int
+    strict: bool
 
 
 class _Tag:
@@ -51,6 +60,8 @@ def decode_packets(
     packets: Iterable[tuple[int, Any]],
     threads: int = 1,
     primer: Any = None,  # noqa: ANN401
+    *,
+    strict: bool = False,
 ) -> Generator[tuple[int, Any], None, None]:
     """Decode packets, each with its position; yield pictures with their packet's position.
 
@@ -67,6 +78,8 @@ def decode_packets(
         Decoder threads.
     primer
         A packet to show the decoder before; see `pipeline_lib.io.video.seek.Opened`.
+    strict
+        Take a picture with any error for one that cannot be decoded.
 
     Yields
     ------
@@ -79,6 +92,7 @@ def decode_packets(
     context.copy_opaque = True
     context.thread_type = "AUTO"
     context.thread_count = threads
+    context.options = _OPTIONS | ({"err_detect": "explode"} if strict else {})
     try:
         if primer is not None:
             with contextlib.suppress(av.error.FFmpegError):
@@ -103,15 +117,20 @@ def _decode(
         except av.error.FFmpegError:
             yield position, None
             continue
-        for picture in pictures:
-            yield picture.opaque.position, picture
+        yield from _name(pictures)
     try:
         pictures = context.decode(None)
     except av.error.FFmpegError:
         yield position, None
         return
+    yield from _name(pictures)
+
+
+def _name(pictures: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     for picture in pictures:
-        yield picture.opaque.position, picture
+        # A picture that a decoder made up for one that is missing has no packet.
+        if picture.opaque is not None:
+            yield picture.opaque.position, picture
 
 
 def number_packets(path: Path, packets: Iterable[Any], first: int = 0) -> Iterator[tuple[int, Any]]:
@@ -144,23 +163,25 @@ def decode_first_picture(path: Path) -> Picture:
         If the file cannot be opened or gives no picture.
     """
     codec = ""
-    for packets in _TRIALS:
+    for strict, packets in itertools.product((True, False), _TRIALS):
         with open_video(path) as (container, stream):
             codec = stream.codec_context.name
+            if strict and codec not in _SILENT_CODECS:
+                continue
             numbered = number_packets(path, container.demux(stream))
             limited = itertools.islice(numbered, packets)
-            with closing(decode_packets(stream, limited)) as decoded:
+            with closing(decode_packets(stream, limited, strict=strict)) as decoded:
                 for _, picture in decoded:
                     if picture is not None:
-                        return _describe(picture)
+                        return _describe(picture, strict=strict)
     raise VideoError(f"no frame can be decoded: its {codec} stream gives no picture")
 
 
-def _describe(picture: Any) -> Picture:  # noqa: ANN401 - PyAV's
+def _describe(picture: Any, *, strict: bool) -> Picture:  # noqa: ANN401 - PyAV's
     turns = count_quarter_turns(picture)
     size = (picture.width, picture.height)
     width, height = size[::-1] if turns % 2 else size
-    return Picture(width, height, picture.format.name, turns)
+    return Picture(width, height, picture.format.name, turns, strict)
 
 
 def count_quarter_turns(picture: Any) -> int:  # noqa: ANN401 - PyAV's

@@ -1,7 +1,7 @@
 """One pass over the packets of a video: timestamps, keyframes, and whether all are there."""
 
+import contextlib
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -9,18 +9,16 @@ from typing import Any, NamedTuple, Self
 import av.error
 import numpy as np
 
-from pipeline_lib.io.video.container import (
-    check_system,
+from pipeline_lib.io.video.container import check_system, open_video
+from pipeline_lib.io.video.h264 import PictureNumbers, is_entry
+from pipeline_lib.io.video.structure import (
+    begins_within_stream,
+    count_avi_frames,
     find_duration_mismatch,
     find_size_mismatch,
-    open_video,
 )
 
 NO_PTS = int(np.iinfo(np.int64).min)
-_H264_SLICES = range(1, 6)
-_H264_IDR_SLICE = 5
-_H264_SEI = 6
-_SEI_RECOVERY_POINT = 6
 
 
 @dataclass
@@ -33,16 +31,22 @@ class Packets:
         FFmpeg's names.
     time_base
         Seconds per unit of `pts`.
-    rate
-        Frames per second that the header announces; NaN if it does not.
+    frames, rate
+        How many frames the header announces (0: it does not), and how many in
+        a second; NaN if it does not.
     reorders
         Whether frames may be shown in another order than they are decoded.
-    pts, offsets
-        Timestamp (`NO_PTS` if none) and byte offset (-1 if unknown) of each packet.
+    pts, dts, offsets
+        Timestamp, time of decoding (`NO_PTS` if none) and byte offset (-1 if unknown) of each
+        packet.
     hidden
         1 for a packet that is decoded but not shown.
     keyframes, clean
         Position of each keyframe, and 1 if nothing shown after it refers to what was before.
+    corrupt
+        Positions of packets that the container gives as damaged: bytes of them were lost.
+    numbers
+        Of the pictures, if the codec is H.264.
     last_duration
         Duration of the last packet in units of `pts`; 0 if unknown.
     damage
@@ -52,15 +56,18 @@ class Packets:
     codec: str
     container: str
     time_base: float
+    frames: int
     rate: float
     reorders: bool
     pts: "array[int]" = field(default_factory=lambda: array("q"))
+    dts: "array[int]" = field(default_factory=lambda: array("q"))
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
     hidden: "array[int]" = field(default_factory=lambda: array("b"))
     keyframes: "array[int]" = field(default_factory=lambda: array("i"))
     clean: "array[int]" = field(default_factory=lambda: array("b"))
+    corrupt: "array[int]" = field(default_factory=lambda: array("i"))
+    numbers: PictureNumbers | None = None
     last_duration: int = 0
-    last_corrupt: bool = False
     damage: str = ""
 
 
@@ -80,18 +87,20 @@ def read_packets(path: Path) -> Packets:
             codec=context.name,
             container=container.format.name,
             time_base=float(stream.time_base),
+            frames=stream.frames,
             rate=float(stream.average_rate or stream.guessed_rate or "nan"),
             reorders=bool(context.has_b_frames),
         )
         announced = _Announced.read(container, stream)
-        length_size = _find_length_size(context.extradata)
+        if packets.codec == "h264":
+            packets.numbers = PictureNumbers(context.extradata)
         stopped, ends = "", dict.fromkeys(range(len(container.streams)), 0)
         # A Matroska header gives the length of the longest stream.
         streams = () if "matroska" in packets.container else (stream,)
         try:
             for packet in container.demux(*streams):
                 if packet.size and packet.stream_index == stream.index:
-                    _add(packets, packet, length_size)
+                    _add(packets, packet)
                 if packet.pts is not None:
                     end = packet.pts + (packet.duration or 0)
                     ends[packet.stream_index] = max(end, ends[packet.stream_index])
@@ -101,8 +110,14 @@ def read_packets(path: Path) -> Packets:
         except IndexError:
             # PyAV's, of a packet in a stream that the container did not announce.
             stopped = f"damaged: reading stops after {len(packets.pts)} frames (an unknown stream)"
+        first_listed = _find_first_listed(container, stream)
+        number = stream.index
         seconds = max(float(ends[each.index] * (each.time_base or 0)) for each in container.streams)
-    packets.damage = stopped or _find_damage(path, packets, announced, seconds)
+    packets.damage = (
+        stopped
+        or _find_damage(path, packets, announced, seconds)
+        or _find_loss(path, packets, number, first_listed)
+    )
     return packets
 
 
@@ -126,31 +141,37 @@ class _Announced(NamedTuple):
         return cls(max(stream.frames, listed), listed, listed_end, seconds)
 
 
-def _add(packets: Packets, packet: Any, length_size: int) -> None:  # noqa: ANN401 - PyAV's
+def _add(packets: Packets, packet: Any) -> None:  # noqa: ANN401 - PyAV's
+    position, numbers = len(packets.pts), packets.numbers
     if packet.is_keyframe:
-        packets.keyframes.append(len(packets.pts))
-        packets.clean.append(packets.codec != "h264" or _is_entry(bytes(packet), length_size))
+        packets.keyframes.append(position)
+        packets.clean.append(numbers is None or is_entry(bytes(packet), numbers.length_size))
+    if numbers is not None:
+        numbers.add(memoryview(packet))
+    if packet.is_corrupt:
+        packets.corrupt.append(position)
     packets.pts.append(NO_PTS if packet.pts is None else packet.pts)
+    packets.dts.append(NO_PTS if packet.dts is None else packet.dts)
     packets.offsets.append(-1 if packet.pos is None else packet.pos)
     # VP8 keeps pictures that are only referred to in packets of their own.
     unseen = packets.codec == "vp8" and not bytes(packet)[0] & 0x10
     packets.hidden.append(packet.is_discard or unseen)
     packets.last_duration = packet.duration or 0
-    packets.last_corrupt = packet.is_corrupt
 
 
 def _find_damage(path: Path, packets: Packets, announced: _Announced, seconds: float) -> str:
     """Compare what was announced with the packets, which end at `seconds`; empty if all agrees."""
-    there = len(packets.pts) - packets.last_corrupt
+    last_corrupt = bool(packets.corrupt) and packets.corrupt[-1] == len(packets.pts) - 1
+    there = len(packets.pts) - last_corrupt
     short = find_size_mismatch(path, packets.container)
-    if packets.last_corrupt or short or announced.listed_end > path.stat().st_size:
+    if last_corrupt or short or announced.listed_end > path.stat().st_size:
         if announced.frames > there:
             return (
                 f"truncated: the container announces {announced.frames} frames, {there} are there"
             )
         return short or "truncated: the last frame is cut off"
     # Other containers list keyframes only, or nothing.
-    complete = packets.container == "avi" or "mp4" in packets.container
+    complete = packets.container == "avi" or "mov" in packets.container
     if complete and there < announced.listed:
         return f"damaged: its index lists {announced.listed} frames, {there} can be read"
     if "matroska" in packets.container:
@@ -158,65 +179,34 @@ def _find_damage(path: Path, packets: Packets, announced: _Announced, seconds: f
     return ""
 
 
-def _find_length_size(extradata: bytes | None) -> int:
-    """Return the bytes of a NAL unit's length in MP4 and Matroska; 0: start codes."""
-    if extradata and len(extradata) > 4 and extradata[0] == 1:
-        return (extradata[4] & 3) + 1
-    return 0
+def _find_first_listed(container: Any, stream: Any) -> int:  # noqa: ANN401 - PyAV's
+    """Return the timestamp of the first keyframe that a Matroska file lists; `NO_PTS` if none."""
+    if "matroska" not in container.format.name:
+        return NO_PTS
+    # FFmpeg reads the list when it is asked to seek.
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(0)
+    listed = [entry.timestamp for entry in stream.index_entries if entry.timestamp != NO_PTS]
+    return min(listed, default=NO_PTS)
 
 
-def _is_entry(data: bytes, length_size: int) -> bool:
-    """Tell whether an H.264 picture is complete without what was decoded before.
-
-    True for an IDR picture and for a recovery point that needs no more pictures to recover
-    (ITU-T H.264, 7.4.1.2.4 and D.2.8); false where the picture builds up by intra refresh.
-    """
-    for head in _find_units(data, length_size):
-        kind = data[head] & 0x1F
-        if kind == _H264_SEI and _recovers_at_once(data[head + 1 : head + 1024]):
-            return True
-        if kind in _H264_SLICES:
-            return kind == _H264_IDR_SLICE
-    return False
-
-
-def _find_units(data: bytes, length_size: int) -> Iterator[int]:
-    """Yield where the header of each NAL unit lies."""
-    head = 0
-    while True:
-        if length_size:
-            start = head
-            head = start + length_size
-            following = head + int.from_bytes(data[start:head], "big")
-        else:
-            head = following = data.find(b"\x00\x00\x01", head) + 3
-            if head < len(b"\x00\x00\x01"):
-                return
-        if head >= len(data):
-            return
-        yield head
-        head = following
-
-
-def _recovers_at_once(messages: bytes) -> bool:
-    """Look for a recovery point with ``recovery_frame_cnt`` 0 among SEI messages."""
-    at = 0
-    while at + 2 < len(messages):
-        kind, at = _read_sum(messages, at)
-        size, at = _read_sum(messages, at)
-        if kind == _SEI_RECOVERY_POINT:
-            # An Exp-Golomb code that begins with a set bit is 0.
-            return bool(messages[at : at + 1] >= b"\x80")
-        at += size
-    return False
-
-
-def _read_sum(data: bytes, at: int) -> tuple[int, int]:
-    """Read bytes that are added up to and with the first one below 255."""
-    total = 0
-    while at < len(data):
-        total += data[at]
-        at += 1
-        if data[at - 1] != 255:
-            break
-    return total, at
+def _find_loss(path: Path, packets: Packets, number: int, first_listed: int) -> str:
+    """Say which frames of a stream are there and cannot be read; empty if none are known."""
+    read = len(packets.pts)
+    if packets.container == "avi":
+        held = count_avi_frames(path, number)
+        # The count in the header is often wrong, but agrees with other damage.
+        if held is None and packets.frames > read:
+            return f"damaged: the container announces {packets.frames} frames, {read} can be read"
+        if held is not None and held > read:
+            return f"damaged: it holds {held} frames, {read} can be read"
+    if not read:
+        return ""
+    if NO_PTS < first_listed < min(packets.pts):
+        return "damaged: its first frames cannot be read, though its index lists them"
+    if packets.container == "mpegts" and begins_within_stream(path, packets.offsets[0]):
+        return (
+            "damaged: its first frames cannot be read; keep what follows with "
+            "`ffmpeg -i VIDEO -c copy NEW`"
+        )
+    return ""

@@ -15,8 +15,9 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.container import check_readable, open_bytes
 from pipeline_lib.io.video.decode import count_quarter_turns, decode_packets
+from pipeline_lib.io.video.edges import leaves_edge_unwritten
+from pipeline_lib.io.video.files import check_readable, open_bytes
 from pipeline_lib.io.video.index import VideoFacts, VideoIndex, index_video
 from pipeline_lib.io.video.reorder import DamageError, FrameSequence
 from pipeline_lib.io.video.seek import PacketsDifferError, open_at
@@ -25,6 +26,7 @@ __all__ = [
     "VideoFacts",
     "VideoIndex",
     "VideoReader",
+    "check_video",
     "fingerprint_file",
     "index_video",
     "probe_video",
@@ -39,13 +41,24 @@ def probe_video(path: Path) -> VideoFacts:
     Raises
     ------
     VideoError
-        With the reason: missing, a folder, no permission, empty, not a video, no video stream,
-        truncated, damaged, no frames, or no picture from its codec.
+        As `check_video`.
+    """
+    return check_video(path).facts
+
+
+def check_video(path: Path) -> VideoIndex:
+    """Index a video, and check that it is whole and can be decoded.
+
+    Raises
+    ------
+    VideoError
+        With the reason: missing, not a regular file, no permission, empty, no container that is
+        read, no video stream, truncated, damaged, no frames, or no picture from its codec.
     """
     index = index_video(path)
     if index.damage:
         raise VideoError(index.damage)
-    return index.facts
+    return index
 
 
 def fingerprint_file(path: Path) -> str:
@@ -77,6 +90,9 @@ class VideoReader:
     ----------
     index
         Which packet shows when; hand it to other readers of the same file.
+    packets_read
+        How many packets have been given to the decoder: whoever waits for a frame sees that
+        something goes on.
 
     Raises
     ------
@@ -89,6 +105,7 @@ class VideoReader:
         self.path = path
         self.index = index_video(path) if index is None else index
         self.threads = threads
+        self.packets_read = 0
 
     def __enter__(self) -> Self:
         return self
@@ -173,15 +190,21 @@ class VideoReader:
         self, wanted: range, convert: "_Converter", manner: "_Manner"
     ) -> Iterator[tuple[int, Image | None]]:
         index, threads = self.index, 1 if manner.damaged else manner.threads
-        span = slice(wanted[0], wanted[-1] + 1)
-        last = int(index.order[span].max())
-        entry = 0 if manner.from_start else index.find_entry(span.start, span.stop)
+        span = (wanted[0], wanted[-1] + 1)
+        there = index.find_packets(*span)
+        if not len(there):
+            yield from ((frame, None) for frame in wanted)
+            return
+        last = int(there.max())
+        entry = 0 if manner.from_start else index.find_entry(*span)
         with ExitStack() as stack:
             opened = stack.enter_context(open_at(self.path, index, entry))
             strict = not manner.damaged and len(index.keyframes) < len(index.shown)
             sequence = FrameSequence[Image](index, wanted, opened.first, strict=strict)
-            needed = itertools.takewhile(lambda item: item[0] <= last, opened.packets)
-            pictures = decode_packets(opened.stream, needed, threads, opened.primer)
+            needed = self._count(itertools.takewhile(lambda one: one[0] <= last, opened.packets))
+            pictures = decode_packets(
+                opened.stream, needed, threads, opened.primer, strict=index.strict
+            )
             decoded = stack.enter_context(closing(pictures))
             for position, picture in decoded:
                 if picture is None and threads != 1:
@@ -193,6 +216,11 @@ class VideoReader:
                     sequence.add(position, convert(picture, frame) if frame in wanted else None)
                 yield from sequence.release()
         yield from sequence.finish()
+
+    def _count(self, packets: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        for item in packets:
+            self.packets_read += 1
+            yield item
 
 
 class _Manner(NamedTuple):
@@ -225,25 +253,34 @@ class _Converter:
                 f"frame {frame} is {found[0]} x {found[1]} px, the first one "
                 f"{self._shown[0]} x {self._shown[1]} px: re-encode the video to one size"
             )
+        unscaled = (width, height) == (picture.width, picture.height)
+        packed = unscaled and leaves_edge_unwritten(picture.format.name, width)
         try:
-            planar = self._reformatter.reformat(
+            converted = self._reformatter.reformat(
                 picture,
                 width=width,
                 height=height,
-                format="gbrp",
+                format="rgb24" if packed else "gbrp",
                 interpolation=Interpolation.AREA,
                 threads=1,
             )
         except av.error.FFmpegError as error:
             name = picture.format.name
             raise VideoError(f"frame {frame}: no RGB from {name} ({error.strerror})") from None
-        green, blue, red = (_view(plane) for plane in planar.planes)
-        image = cast("Image", cv2.merge((red, green, blue)))
+        image = _join_planes(converted, packed=packed)
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
-def _view(plane: Any) -> Image:  # noqa: ANN401 - PyAV's
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
+def _join_planes(converted: Any, *, packed: bool) -> Image:  # noqa: ANN401 - PyAV's
+    if packed:
+        (plane,) = converted.planes
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        return rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3).copy()
+    green, blue, red = (
+        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
+        for plane in converted.planes
+    )
+    return cast("Image", cv2.merge((red, green, blue)))
 
 
 def _shrink(facts: VideoFacts, width: int | None) -> tuple[int, int]:

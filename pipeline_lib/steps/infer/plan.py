@@ -27,7 +27,7 @@ from pipeline_lib.models.inference.predictor import RuntimeOptions
 from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads
 from pipeline_lib.steps.plan import read_plan
-from pipeline_lib.steps.result_keys import network_key, pose_key
+from pipeline_lib.steps.result_keys import identify_content, network_key, pose_key
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def list_tasks(
                 f"{results.shard(shard).probe}: video {video} has no frame count or is not in the "
                 "manifest; run probe again"
             )
-        key = pose_key(row["fingerprint"], network_hash)
+        key = pose_key(identify_content(row), network_hash)
         tasks.append(
             VideoTask(
                 video=video,
@@ -95,6 +95,7 @@ def list_tasks(
                 segments=str(results.segments(config.training.name, key).resolve()),
                 crop=config.inference.crop,
                 network=network,
+                patience=config.reading.seconds_per_frame,
             )
         )
     return tasks

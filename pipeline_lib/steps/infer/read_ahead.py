@@ -1,11 +1,14 @@
 """Reading ahead: a thread that prepares the next items while the last ones are worked on."""
 
 import contextlib
+import math
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
+
+from pipeline_lib.core.errors import VideoError
 
 Item = TypeVar("Item")
 
@@ -17,6 +20,27 @@ class _End:
         self.error = error
 
 
+class StalledError(Exception):
+    """No item came for too long, and nothing shows that one will."""
+
+
+@contextlib.contextmanager
+def explain_stall(patience: float) -> Iterator[None]:
+    """Make a video's fate of the stall of its decoder.
+
+    Raises
+    ------
+    VideoError
+        In place of a `StalledError`.
+    """
+    try:
+        yield
+    except StalledError:
+        raise VideoError(
+            f"decoding gave no frame in {patience:.0f} s (`reading.seconds_per_frame`): given up"
+        ) from None
+
+
 class ReadAhead(Generic[Item]):
     """An iterator whose items are made in a thread of their own, a few in advance.
 
@@ -26,10 +50,25 @@ class ReadAhead(Generic[Item]):
         What is iterated over; an exception it raises reaches the reader in its place.
     depth
         Items that may wait: memory stays bounded.
+    patience
+        Longest time in s to wait for an item while there is no progress. Then `StalledError` is
+        raised, and the thread, which nobody can end, is left behind.
+    progress
+        Counts something that goes on before an item is made, such as packets.
     """
 
-    def __init__(self, items: Iterator[Item], depth: int) -> None:
+    def __init__(
+        self,
+        items: Iterator[Item],
+        depth: int,
+        *,
+        patience: float = math.inf,
+        progress: Callable[[], int] = int,
+    ) -> None:
         self._items = items
+        self._patience = min(patience, threading.TIMEOUT_MAX)
+        self._progress = progress
+        self._stalled = False
         self._queue: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
         self._stopped = threading.Event()
         # Each sum is written by one thread only.
@@ -42,7 +81,7 @@ class ReadAhead(Generic[Item]):
         """Yield the items in order."""
         while True:
             began = time.perf_counter()
-            item = self._queue.get()
+            item = self._take()
             self._waited += time.perf_counter() - began
             if isinstance(item, _End):
                 if item.error is not None:
@@ -60,11 +99,21 @@ class ReadAhead(Generic[Item]):
     def close(self) -> None:
         """Stop making items and wait for the thread; call it in any case."""
         self._stopped.set()
-        while self._thread.is_alive():
+        while self._thread.is_alive() and not self._stalled:
             # Makes room for a thread that waits to put an item down.
             with contextlib.suppress(queue.Empty):
                 self._queue.get_nowait()
             self._thread.join(timeout=0.05)
+
+    def _take(self) -> "Item | _End":
+        while True:
+            before = self._progress()
+            try:
+                return self._queue.get(timeout=self._patience)
+            except queue.Empty:
+                if self._progress() == before:
+                    self._stalled = True
+                    raise StalledError from None
 
     def _make(self) -> None:
         error: BaseException | None = None

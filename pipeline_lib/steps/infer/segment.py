@@ -20,7 +20,7 @@ from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.video.reader import VideoIndex, VideoReader
 from pipeline_lib.models.inference.decoding import name_places
 from pipeline_lib.models.inference.predictor import make_room, put_located
-from pipeline_lib.steps.infer.read_ahead import ReadAhead
+from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
 from pipeline_lib.steps.infer.tasks import Crop, Totals, Verdict, VideoTask
 from pipeline_lib.steps.infer.worker_cache import (
     SHARED_BATCH,
@@ -178,12 +178,14 @@ def _predict_segment(
 ) -> SegmentPoses:
     predictor = warm_predictor(task.network)
     found = make_room(predictor.card, stop - start, predictor.surplus)
-    status = np.full(stop - start, FrameStatus.UNDECODABLE, np.uint8)
+    missing = index.missing[start:stop]
+    status = np.where(missing, FrameStatus.MISSING, FrameStatus.UNDECODABLE).astype(np.uint8)
     reader = VideoReader(Path(task.path), index=index)
     _check_frames(task, reader)
     total = Work()
     groups = _group(read_frames(reader, start, stop), _count_group(reader, task))
-    with closing(ReadAhead(groups, depth=2)) as ahead:
+    ahead = ReadAhead(groups, depth=2, patience=task.patience, progress=lambda: reader.packets_read)
+    with closing(ahead), explain_stall(task.patience):
         for group in ahead:
             rows = [frame - start for frame, image in group if image is not None]
             images = [_crop(image, task.crop) for _, image in group if image is not None]

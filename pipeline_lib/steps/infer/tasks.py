@@ -1,5 +1,6 @@
 """What travels between the scheduler and the workers of an inference."""
 
+import math
 from dataclasses import dataclass
 
 from pipeline_lib.core.settings.individuals import AssemblySettings
@@ -40,6 +41,8 @@ class VideoTask:
         Region of the frames to look at.
     network
         What infers.
+    patience
+        Longest time in s in which decoding gives no new frame.
     """
 
     video: str
@@ -54,6 +57,7 @@ class VideoTask:
     segments: str
     crop: Crop | None
     network: NetworkTask
+    patience: float = math.inf
 
 
 @dataclass(frozen=True)

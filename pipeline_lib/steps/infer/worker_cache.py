@@ -84,6 +84,10 @@ def check_unchanged(path: str, size: int, modified: int) -> None:
         now = Path(path).stat()
     except FileNotFoundError:
         raise FileGoneError("the file has disappeared since it was probed") from None
+    except (NotADirectoryError, PermissionError) as error:
+        raise FileGoneError(
+            f"the file cannot be reached any more: {error.strerror or error}"
+        ) from None
     if (now.st_size, now.st_mtime_ns) != (size, modified):
         raise FileChangedError("the file has changed since it was probed: run again")
 

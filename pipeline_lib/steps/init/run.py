@@ -20,6 +20,7 @@ from pipeline_lib.core.tables import SHEET_REQUIRED
 from pipeline_lib.core.yaml_files import load_yaml
 from pipeline_lib.io.labels.detect import detect_format
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.video.formats import VIDEO_SUFFIXES
 from pipeline_lib.steps.init.projects import (
     Described,
     describe_deeplabcut,
@@ -27,14 +28,20 @@ from pipeline_lib.steps.init.projects import (
     describe_sleap,
 )
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv"}
-)
 CONFIG_NAME = "config.yaml"
 SHEET_NAME = "cohort.tsv"
 
-# What DeepLabCut draws for people to look at lies beside the recordings.
-_DRAWN_VIDEO = re.compile(r"DLC_.*_labeled$")
+# What other tools draw for people to look at lies beside the recordings: DeepLabCut's and
+# Lightning Pose's `..._labeled` (`_filtered`, `_bp`, `_id` come before it), DeepLabCut's `..._full`
+# of all detections, SLEAP's `labels.slp.avi`.
+_DRAWN_VIDEO = re.compile(
+    r"_labell?ed(_(before|after)_adapt)?$"
+    r"|(DLC|DeepCut)_.*_(full|labell?ed)(_|$)"
+    r"|_filtered_.*labell?ed"
+    r"|\.slp$",
+    re.IGNORECASE,
+)
+_MOST_NAMED = 3
 _LONGEST_ID = 100  # of a video; folder and number may be put to it
 _MOST_PARENTS = 2  # a relative path that climbs higher is harder to read than an absolute one
 
@@ -119,20 +126,29 @@ def init_project(source: Path, folder: Path) -> None:
 def find_videos(places: Iterable[Path]) -> list[Path]:
     """List the videos at and under some places, each file once, sorted within each place.
 
-    Hidden files are left out; so are, with a log entry, the labelled videos that DeepLabCut
-    draws. Linked folders are entered.
+    Hidden files are left out; so are, with a log entry, videos that DeepLabCut, Lightning Pose
+    or SLEAP have drawn keypoints on. Linked folders are entered.
     """
     found: dict[str, Path] = {}
+    drawn: list[Path] = []
     for place in places:
         for path in sorted(_walk_files(place)):
             if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith("."):
                 continue
             if _DRAWN_VIDEO.search(path.stem):
-                _log.info("%s is drawn by DeepLabCut: left out", path)
+                drawn.append(path)
                 continue
             first = found.setdefault(os.path.realpath(path), path)
             if first != path:
                 _log.info("%s is the same file as %s: left out", path, first)
+    if drawn:
+        named = ", ".join(path.name for path in drawn[:_MOST_NAMED])
+        _log.info(
+            "%d videos have keypoints drawn on them, by their names: left out (%s%s)",
+            len(drawn),
+            named,
+            ", ..." if len(drawn) > _MOST_NAMED else "",
+        )
     return list(found.values())
 
 

@@ -14,16 +14,17 @@ from pipeline_lib.io.video.index_file import read_index, write_index
 from pipeline_lib.io.video.reader import VideoFacts, VideoIndex, VideoReader
 from tests.video_corpus import RECIPES, damage_packet
 
-_ARRAYS = [field.name for field in dataclasses.fields(VideoIndex)][1:-1]
+_ARRAYS = [field.name for field in dataclasses.fields(VideoIndex)][1:-2]
 _IN_ONE_FOLDER = [HealthCheck.function_scoped_fixture]
 
 
 @st.composite
 def make_index(draw):
-    frames, hidden, keyframes = (draw(st.integers(0, 6)) for _ in range(3))
+    frames, hidden, keyframes, breaks = (draw(st.integers(0, 6)) for _ in range(4))
     lengths = {"shown": frames + hidden, "offsets": frames + hidden}
     lengths |= dict.fromkeys(("times", "order", "misplaced"), frames)
     lengths |= dict.fromkeys(("keyframes", "keyframe_pts", "clean"), keyframes)
+    lengths |= {"breaks": breaks, "corrupt": breaks + 1}
     types = {"times": np.float64, "offsets": np.int64, "keyframe_pts": np.int64}
     types |= {"clean": np.bool_, "misplaced": np.bool_}
     facts = VideoFacts(
@@ -39,13 +40,13 @@ def make_index(draw):
     contents = {
         name: draw(arrays(types.get(name, np.int32), length)) for name, length in lengths.items()
     }
-    return VideoIndex(facts, **contents, damage=draw(st.text()))
+    return VideoIndex(facts, **contents, strict=draw(st.booleans()), damage=draw(st.text()))
 
 
 def assert_same(found: VideoIndex, expected: VideoIndex) -> None:
     # NaN is no frame rate, and unequal to itself.
     assert repr(found.facts) == repr(expected.facts)
-    assert found.damage == expected.damage
+    assert (found.strict, found.damage) == (expected.strict, expected.damage)
     for name in _ARRAYS:
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert ours.dtype == theirs.dtype, name
@@ -127,5 +128,5 @@ def test_another_version_is_refused(tmp_path, stored):
     path = tmp_path / "index.npz"
     described = {"version": 99, "facts": dataclasses.asdict(stored[1].facts), "damage": ""}
     np.savez(path, description=np.frombuffer(json.dumps(described).encode(), np.uint8))
-    with pytest.raises(StoreError, match="an index of version 99, expected 1: remove it"):
+    with pytest.raises(StoreError, match="an index of version 99, expected 2: remove it"):
         read_index(path)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.container import find_duration_mismatch
+from pipeline_lib.io.video.formats import FORMATS
 from pipeline_lib.io.video.reader import VideoFacts, VideoReader, probe_video
+from pipeline_lib.io.video.structure import find_duration_mismatch
 from tests.video_corpus import RECIPES, encode, miscount, write_audio, x264
 
 
@@ -64,14 +65,15 @@ def test_milliseconds_of_matroska_are_not_a_variable_rate(tmp_path):
 def test_missing_empty_and_wrong_files_are_told_apart(tmp_path):
     assert reason(tmp_path / "gone.mp4").startswith("no such file")
     assert reason(tmp_path).startswith("a folder, not a file")
+    known = ", ".join(one.name for one in FORMATS)
     for name, content, expected in [
         ("empty.mp4", b"", "empty: the file has 0 bytes"),
-        ("text.mp4", b"frame\tx\ty\n" * 50, "not a video: FFmpeg finds no format that it knows"),
-        ("zeros.mp4", bytes(5000), "not a video: FFmpeg finds no format that it knows"),
+        ("text.mp4", b"frame\tx\ty\n" * 50, "not a video: it holds text"),
+        ("zeros.mp4", bytes(5000), f"not a video: none of the containers that are read ({known})"),
         ("notes.txt", b"We saw a mouse.\n" * 50, "not a video: it holds text"),
     ]:
         (tmp_path / name).write_bytes(content)
-        assert reason(tmp_path / name) == expected
+        assert reason(tmp_path / name).startswith(expected)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -89,8 +91,8 @@ def test_audio_is_not_a_video(tmp_path):
 def test_truncated_mp4_with_its_index_first_counts_the_frames(tmp_path):
     path = tmp_path / "a.mp4"
     encode(path, options=x264(), container_options={"movflags": "faststart"})
-    frames = list(VideoReader(cut(path, 0.7)).read())
-    there = len(frames) - 1  # the last one is there in part
+    packets = len(VideoReader(cut(path, 0.7)).index.shown)
+    there = packets - 1  # the last one is there in part
     assert 0 < there < 59
     assert reason(path) == f"truncated: the container announces 60 frames, {there} are there"
 

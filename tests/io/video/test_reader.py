@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -147,6 +148,23 @@ def test_shrinking_keeps_proportions_and_content(corpus):
     assert next(reader.read(20, 21, width=1000))[1].shape == (HEIGHT, WIDTH, 3)
 
 
+@pytest.mark.parametrize("width", [*range(18, 52, 2), 33, 41])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p", "yuv444p"])
+def test_every_column_of_an_image_is_written(tmp_path, width, pixel_format):
+    # FFmpeg's conversion to planes leaves up to 8 columns at the right edge as they were.
+    path = tmp_path / "a.mkv"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, 16, pixel_format
+        for _ in range(3):
+            gray = np.full((16, width, 3), 120, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(gray)))
+        container.mux(stream.encode(None))
+    for _, image in VideoReader(path).read():
+        assert image.shape == (16, width, 3)
+        assert np.abs(image.astype(int) - 120).max() <= 2
+
+
 def test_rotation_is_applied_as_players_do(tmp_path):
     path = encode(tmp_path / "turned.mp4", frames=3, options=x264())
     upright = next(VideoReader(path).read())[1]
@@ -205,8 +223,6 @@ def test_change_of_size_is_an_error_that_names_the_frame(tmp_path):
     path = tmp_path / "joined.h264"
     small = encode(tmp_path / "a.h264", frames=5, options=x264(), file_format="h264")
     data = small.read_bytes()
-    import av  # noqa: PLC0415 - only here
-
     with av.open(tmp_path / "b.h264", "w", format="h264") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 2 * WIDTH, HEIGHT, "yuv420p"

@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import av.error
@@ -33,6 +32,8 @@ def make_index(shown: list[int] = SHOWN, *, clean: bool = True) -> VideoIndex:
         clean=np.array([True, clean, True]),
         keyframe_pts=np.array([shown[k] for k in KEYFRAMES], np.int64),
         misplaced=np.zeros(frames, bool),
+        breaks=np.empty(0, np.int32),
+        corrupt=np.empty(0, np.int32),
     )
 
 
@@ -240,7 +241,7 @@ def test_a_failing_file_system_is_no_damage(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr("os.open", fail)
     error = av.error.OSError(errno.EIO, "Input/output error")
     with pytest.raises(OSError, match="Stale file handle"):
         list(number_packets(path, fail_with(error)))

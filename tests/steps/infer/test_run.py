@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from distributed import LocalCluster
@@ -184,6 +185,26 @@ def test_undecodable_frames_are_rows_without_a_point(results, videos, cluster):
     assert np.isnan(poses.confidence[lost]).all()
     assert np.isfinite(poses.position[~lost]).all()
     assert ((poses.confidence[~lost] >= 0) & (poses.confidence[~lost] <= 1)).all()
+
+
+def test_frames_that_the_file_lacks_are_rows_without_a_point(results, tmp_path, cluster):
+    whole = encode(tmp_path / "whole.mkv", "mjpeg", frames=40, pixel_format="yuvj420p")
+    lossy = tmp_path / "lossy.mkv"
+    with av.open(lossy, "w") as container, av.open(whole) as source:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for packet in (*packets[:10], *packets[13:]):
+            packet.stream = stream
+            container.mux(packet)
+    write_probe(results, whole=whole, lossy=lossy)
+    run_infer(make_config(cluster, segment_frames=7), results, SHARD)
+    expected, found = read(results, "whole"), read(results, "lossy")
+    lost = np.zeros(40, bool)
+    lost[10:13] = True
+    np.testing.assert_array_equal(found.frame_status == FrameStatus.MISSING, lost)
+    np.testing.assert_array_equal(found.frame_status == FrameStatus.DECODED, ~lost)
+    assert np.isnan(found.position[lost]).all()
+    np.testing.assert_array_equal(found.position[~lost], expected.position[~lost])
 
 
 def test_poses_do_not_depend_on_the_batch(results, videos, cluster):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ConfigError, LabelError, SheetError
 from pipeline_lib.core.settings.reading import read_config
+from pipeline_lib.io.video.formats import VIDEO_SUFFIXES
 from pipeline_lib.steps.init.run import find_videos, init_project, name_videos, shorten_path
 
 SHARED = os.environ.get("COHORTPOSE_DATA")
@@ -79,11 +80,33 @@ def test_linked_folders_are_entered_once_and_files_listed_once(tmp_path, caplog)
     assert "c.mp4 is the same file as" in caplog.text
 
 
-def test_videos_drawn_by_deeplabcut_are_left_out(tmp_path, caplog):
-    source = touch(tmp_path, "a.mp4", "aDLC_resnet50_taskMay1shuffle1_100_labeled.mp4")
-    with caplog.at_level(logging.INFO):
-        assert find_videos([source]) == [source / "a.mp4"]
-    assert "is drawn by DeepLabCut: left out" in caplog.text
+DRAWN = [
+    "aDLC_resnet50_taskMay1shuffle1_100_labeled.mp4",
+    "aDLC_resnet50_taskMay1shuffle1_100_filtered_labeled.mp4",
+    "aDLC_dlcrnetms5_taskMay1shuffle1_100_el_filtered_id_labeled.mp4",
+    "aDLC_dlcrnetms5_taskMay1shuffle1_100_bp_labeled.mp4",
+    "aDLC_dlcrnetms5_taskMay1shuffle1_100_full.mp4",
+    "aDeepCut_resnet50_taskMay1shuffle1_100_labeled.mp4",
+    "a_superanimal_quadruped_hrnetw32_labeled_after_adapt.mp4",
+    "test_vid_labeled.mp4",
+    "predictions.slp.avi",
+]
+
+
+def test_videos_that_are_drawn_on_are_left_out(tmp_path, caplog):
+    kept = ["a.mp4", "mouse_unlabeled.mp4", "labeled.mp4", "a_full.mp4", "b_filtered.mp4"]
+    source = touch(tmp_path, *kept, *DRAWN)
+    with caplog.at_level("INFO"):
+        assert {path.name for path in find_videos([source])} == set(kept)
+    assert f"{len(DRAWN)} videos have keypoints drawn on them, by their names" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [*sorted(VIDEO_SUFFIXES), ".MTS", ".Mp4"])
+def test_every_container_that_is_read_is_found(tmp_path, suffix):
+    named = {".mts", ".ts", ".m2ts", ".flv", ".asf", ".3gp", ".h264", ".wmv", ".mpg", ".webm"}
+    assert named <= VIDEO_SUFFIXES
+    source = touch(tmp_path, f"a{suffix}", "a.m3u8", "a.ffconcat", "a.png", "a.txt", "a.wav")
+    assert [path.name for path in find_videos([source])] == [f"a{suffix}"]
 
 
 def test_names_are_valid_and_tell_videos_apart():
@@ -214,7 +237,7 @@ def test_sources_that_cannot_be_used(tmp_path):
     run = tmp_path / "run"
     with pytest.raises(SheetError, match="no such file or folder"):
         init_project(tmp_path / "nothing", run)
-    with pytest.raises(SheetError, match=r"no videos found here \(avi, m4v, mkv"):
+    with pytest.raises(SheetError, match=r"no videos found here \(264, 3g2, 3gp, asf, avi"):
         init_project(tmp_path / "empty", run)
     with pytest.raises(LabelError, match="is not readable as a SLEAP file"):
         init_project(tmp_path / "labels.slp", run)

@@ -1,0 +1,57 @@
+"""Damaged copies of videos: none hangs or crashes, and no row is another frame than it names.
+
+The whole of it, with more copies, is ``benchmarks/mutated_videos.py``.
+"""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+_BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def mutated(monkeypatch):
+    monkeypatch.syspath_prepend(_BENCHMARKS)
+    import mutated_videos  # noqa: PLC0415 - importable once the folder is on the path
+
+    yield mutated_videos
+    del sys.modules["mutated_videos"]
+
+
+def test_damaged_copies(tmp_path, mutated):
+    copies = mutated.write_copies(tmp_path, copies=36, seed=20)
+    counts: Counter[str] = Counter()
+    for copy in copies:
+        ending = mutated.read_copy(str(copy.path))
+        word = mutated.judge(copy, ending)
+        counts[word] += 1
+        assert word not in ("hung", "crashed", "wrong"), f"{copy}: {ending}"
+    assert counts["quarantined"] >= 5
+    assert counts["done, some rows empty"] >= 5
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_whole_videos_show_every_number(tmp_path, mutated, number):
+    source = mutated.SOURCES[number]
+    mutated.write_source(source, tmp_path / f"a{source.suffix}")
+    ending = mutated.read_copy(str(tmp_path / f"a{source.suffix}"))
+    assert ending.numbers == tuple(range(mutated.FRAMES))
+
+
+def test_a_shift_and_a_stale_picture_are_told_apart(mutated):
+    right = tuple(range(30))
+    assert mutated.find_wrong(right) == []
+    shifted = (*right[:10], *right[11:])
+    assert len(mutated.find_wrong(shifted)) == 19
+    stale = (*right[:10], 9, *right[11:])
+    assert mutated.find_wrong(stale) == [(10, 9)]
+    damaged = mutated.Copy(Path("a"), "a", "3 bits flipped", in_place=True)
+    lost = mutated.Copy(Path("a"), "a", "packets lost: [3]", in_place=False)
+    judged = [
+        mutated.judge(copy, mutated.Ending("done", "", numbers))
+        for copy, numbers in ((damaged, right), (damaged, stale), (lost, stale), (damaged, shifted))
+    ]
+    assert judged == ["done, every row", "stale", "wrong", "wrong"]
