@@ -213,7 +213,7 @@ def test_display_times_that_no_codec_has_are_told(tmp_path):
     at = data.index(b"ctts") + 12 + 8 * 20 + 4
     struct.pack_into(">I", data, at, 1_000_000)
     path.write_bytes(data)
-    with pytest.raises(VideoError, match="far from where they are decoded|go backwards"):
+    with pytest.raises(VideoError, match=r"far from where they are decoded|go backwards"):
         probe_video(path)
 
 

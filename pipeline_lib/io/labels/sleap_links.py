@@ -5,17 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
+from pipeline_lib.io.video.formats import VIDEO_SUFFIXES
+
 HDF5_FILES = frozenset({".h5", ".hdf5", ".slp"})
 # Read by sleap-io, because they are no videos to a decoder.
 OTHER_FILES = HDF5_FILES | {".tif", ".tiff", ".seq"}
 _IMAGES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".jp2"}
 )
-_VIDEOS = frozenset(
-    {".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".asf"}
-    | {".3gp", ".ts", ".mts", ".m2ts", ".h264", ".ogv", ".mj2", ".vob"}
-)
-_MEDIA = OTHER_FILES | _IMAGES | _VIDEOS
+_MEDIA = OTHER_FILES | _IMAGES | VIDEO_SUFFIXES
 
 # A file where it was is a better match than any at the end of its path.
 _WHERE_IT_WAS = 1_000_000
