@@ -11,8 +11,9 @@ period, within the rounding of the container's time unit or a tenth of the perio
 rate is *constant* if at least 80 % of the steps are regular (half of them in AVI, which counts
 frames, and in clips of up to 16 frames whose steps are all whole periods). Then a step within
 the same tolerance of n >= 2 periods lacks n - 1 frames. Any other step (a recorder that paused,
-a late frame) lacks none, and the frame rate counts as variable. Where the frame rate is variable altogether (screen recordings, phones, webcams whose
-steps vary), no step says anything: rows are the frames that are there, with their times.
+a late frame) lacks none, and the frame rate counts as variable. Where the frame rate is variable
+altogether (screen recordings, phones, webcams whose steps vary), no step says anything: rows are
+the frames that are there, with their times.
 """
 
 from typing import NamedTuple
