@@ -65,7 +65,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         _await_claim(files, key)
     try:
         trained: TrainedNetwork = train_network(
-            targets, files, config.targets, config.training, layout.skeleton
+            targets, files, config.targets, config.training, layout.skeleton, key=key
         )
     except PreemptedError:
         # One process reports: a launcher that sees another one fail may kill the first.

@@ -118,7 +118,7 @@ def stop_here(monkeypatch, step: int, number: signal.Signals = signal.SIGTERM) -
 
 
 def read_state(results: Results, name: str = "last.ckpt") -> dict:
-    return torch.load(results.model("pose").checkpoints / name, weights_only=False)
+    return torch.load(results.model("pose").checkpoints / name, weights_only=True)
 
 
 def read_history(results: Results) -> pd.DataFrame:
