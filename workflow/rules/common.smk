@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
+from pipeline_lib.core.environment import name_user
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import STAGES
@@ -25,6 +26,9 @@ from pipeline_lib.steps.stage_keys import (
     list_wanted_keys,
 )
 from pipeline_lib.steps.start_run import find_run_settings, start_run
+
+# Snakemake writes down who runs it; in a container that may be a user without a name.
+name_user()
 
 
 def choose_search_path():
