@@ -9,6 +9,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from pipeline_lib.core.environment import name_user
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.ranks import forget_launchers
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.steps.plan import make_plan, read_plan
@@ -29,6 +30,8 @@ from pipeline_lib.steps.start_run import find_run_settings, start_run
 
 # Snakemake writes down who runs it; in a container that may be a user without a name.
 name_user()
+# Nor is a training one of the tasks that Snakemake itself was started as: see `write_launcher`.
+forget_launchers()
 
 
 def choose_search_path():

@@ -19,7 +19,7 @@ from pytorch_lightning.strategies import Strategy
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.ranks import is_first_rank
+from pipeline_lib.core.ranks import Launcher, find_launcher, is_first_rank, mark_children
 from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.targets import TargetStore
@@ -135,8 +135,9 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     if last is not None and is_first_rank():
         logger.info("resuming from %s", last)
     begin = time.monotonic()
-    # What a checkpoint may hold is decided by `CheckpointFiles`.
-    trainer.fit(module, data, ckpt_path=None if last is None else str(last))
+    with mark_children():
+        # What a checkpoint may hold is decided by `CheckpointFiles`.
+        trainer.fit(module, data, ckpt_path=None if last is None else str(last))
     seconds = time.monotonic() - begin
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -211,22 +212,24 @@ def refuse_own_checkpoints(strategy: Strategy) -> None:
 
 
 def _choose_environment(training: TrainingSettings) -> ClusterEnvironment:
-    """Find out who starts the processes of the other devices.
+    """Return who starts the processes of the other devices.
 
-    A SLURM job of a single task, such as Snakemake's, may hold several devices: then Lightning
-    starts them, as on a workstation, instead of using one.
+    In a SLURM job that did not start this process as one of several tasks, such as Snakemake's or
+    a shell's, Lightning starts them, as on a workstation.
     """
-    if TorchElasticEnvironment.detect():
+    launcher = find_launcher()
+    if launcher is Launcher.TORCHRUN:
         return TorchElasticEnvironment()
-    if SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] != "1":
-        if "SLURM_STEP_ID" not in os.environ:
-            # It would wait for the others for ever.
-            raise ModelError(
-                f"training: this SLURM job is of {os.environ['SLURM_NTASKS']} tasks, and this is "
-                "not one of them; put `srun` before the command"
-            )
+    if launcher is Launcher.SRUN:
         # Requeueing is ours: see LastCheckpoint.
         return SLURMEnvironment(auto_requeue=False)
+    if launcher is Launcher.NOBODY and training.num_nodes > 1:
+        # It would wait for the others for ever.
+        raise ModelError(
+            f"training.num_nodes: a training on {training.num_nodes} nodes is started as one task "
+            "for each device, and this is a single process; put `srun` before the command, or set "
+            "NODE_RANK, MASTER_ADDR and MASTER_PORT on each node"
+        )
     # Those of other strategies, such as `ddp_spawn`, are copies of this process.
     starts_anew = not training.strategy.endswith(("_spawn", "_fork", "_notebook"))
     if training.num_nodes == 1 and starts_anew:
