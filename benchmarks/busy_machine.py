@@ -110,15 +110,17 @@ def measure(config: Path, way: str, cores: int) -> float:
     )
     ends: list[datetime] = []
     said: list[str] = []
-    for line in process.stderr or ():
-        said.append(line)
-        found = _LINE.match(line)
-        if found:
-            ends.append(datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f"))  # noqa: DTZ007
-        if len(ends) > EPOCHS:
-            break
-    process.kill()
-    process.wait()
+    try:
+        for line in process.stderr or ():
+            said.append(line)
+            found = _LINE.match(line)
+            if found:
+                ends.append(datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f"))  # noqa: DTZ007
+            if len(ends) > EPOCHS:
+                break
+    finally:
+        process.kill()
+        process.wait()
     if len(ends) <= EPOCHS:
         raise SystemExit("".join(said))
     spans = [(b - a).total_seconds() for a, b in itertools.pairwise(ends)]
