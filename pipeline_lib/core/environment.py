@@ -8,6 +8,8 @@ import pwd
 import sys
 from pathlib import Path
 
+from pipeline_lib.core.errors import CohortposeError
+
 # How threads that have nothing to do wait is read when the runtime of OpenMP is loaded.
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 _WAITING_BY_USER = {*_WAITING, "GOMP_SPINCOUNT", "KMP_LIBRARY"}
@@ -28,12 +30,31 @@ def use_utf8() -> None:
     Names of files are bytes; sheets and configs, in UTF-8, say which. In another encoding the same
     name would be other bytes, or could not be said at all.
     """
-    if sys.flags.utf8_mode or sys.getfilesystemencoding().lower() == "utf-8" or not sys.executable:
+    if _names_are_utf8() or not sys.executable:
         return
     # The variable is for processes that this one starts.
     os.environ["PYTHONUTF8"] = "1"
     # By an option as well, which holds where variables are ignored: it starts again only once.
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+
+
+def require_utf8() -> None:
+    """Refuse to go on where names of files are not UTF-8: of a process that is not ours to restart.
+
+    Raises
+    ------
+    CohortposeError
+        If the locale has another encoding and Python is not in its UTF-8 mode.
+    """
+    if not _names_are_utf8():
+        raise CohortposeError(
+            f"the encoding of this locale is {sys.getfilesystemencoding()}, in which the names of "
+            "files would be others than in the sheet: set PYTHONUTF8=1 before the command"
+        )
+
+
+def _names_are_utf8() -> bool:
+    return bool(sys.flags.utf8_mode) or sys.getfilesystemencoding().lower() == "utf-8"
 
 
 def print_anything() -> None:

@@ -53,6 +53,22 @@ def test_names_of_files_are_utf8(environment, options):
     assert text == UTF8_TEXT
 
 
+def test_a_process_that_cannot_be_started_again_says_what_to_set():
+    script = """
+import sys
+from pipeline_lib.core.environment import require_utf8
+from pipeline_lib.core.errors import CohortposeError
+try:
+    print(require_utf8())
+except CohortposeError as error:
+    print(error)
+"""
+    assert b"is ascii, in which" in run(script, **ASCII)
+    assert run(script, **ASCII).rstrip().endswith(b"set PYTHONUTF8=1 before the command")
+    assert run(script, **{**ASCII, "PYTHONUTF8": "1"}) == b"None\n"
+    assert run(script, LC_ALL="C.UTF-8") == b"None\n"
+
+
 def test_child_processes_are_in_utf8_mode_too():
     assert run(**ASCII).split()[2] == b"1"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
-from pipeline_lib.core.environment import name_user
+from pipeline_lib.core.environment import name_user, require_utf8
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.ranks import forget_launchers
 from pipeline_lib.core.settings.reading import parse_config
@@ -69,6 +69,7 @@ if (CHECKOUT / "pyproject.toml").is_file():
 
 def prepare_run():
     """Check and plan in the main process, and write nothing: this may be a dry run."""
+    require_utf8()
     where = ", ".join(str(file) for file in workflow.configfiles) or "config"
     if not workflow.is_main_process:
         settings = parse_config(config, where)
