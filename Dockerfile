@@ -23,10 +23,11 @@ COPY Snakefile /opt/cohortpose/Snakefile
 COPY workflow /opt/cohortpose/workflow
 COPY config /opt/cohortpose/config
 ARG COMMIT=""
-# Snakemake and libraries keep caches at home, which an unknown user does not have.
+# Snakemake and libraries keep caches at home and ask for the user's name; an unknown user has none.
 ENV PATH=/opt/environment/bin:$PATH \
     COHORTPOSE_COMMIT=$COMMIT \
-    HOME=/tmp
+    HOME=/tmp \
+    USER=cohortpose
 WORKDIR /data
 USER 65534
 CMD ["cohortpose", "--help"]

@@ -20,6 +20,7 @@ from pipeline_lib.cli_running import (
     run,
     run_shards,
 )
+from pipeline_lib.core.environment import prepare_process
 
 app = typer.Typer(
     name="cohortpose",
@@ -311,6 +312,9 @@ def status(
 
     with report_errors():
         settings, results = load(config)
+        # Before anything is said: a terminal that is gone must not cost the ledger.
+        if write:
+            write_ledger(settings, results)
         if style == "text":
             from rich.console import Console
 
@@ -318,8 +322,6 @@ def status(
             show_status(settings, results, failed=failed, console=console, config_path=config)
         else:
             typer.echo(format_status(settings, results, failed=failed, style=style), nl=False)
-        if write:
-            write_ledger(settings, results)
         if check:
             check_ledger(settings, results)
 
@@ -417,6 +419,7 @@ def demo_error(
 
 def main() -> None:
     """Run the command line."""
+    prepare_process()
     app()
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline_lib.core.environment import prepare_process
 from pipeline_lib.io.stage_cache import recall_end
 
 # What the rules of the workflow say, and no more: anything else is for the command line to judge.
@@ -12,6 +13,7 @@ _OPTIONS = {"--config", "--shard", "--cores"}
 
 def main() -> None:
     """Run the command line, unless its only verb has ended before and nothing has changed since."""
+    prepare_process()
     if answer_at_once(sys.argv[1:]):
         return
     # Typer, the settings and all the rest.

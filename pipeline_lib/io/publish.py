@@ -4,14 +4,18 @@ What is published was written beside its target under another name, is on the di
 takes the target's name in one step. So a kill or a power cut leaves what stood there before, or
 the new one, whole; what a cut can take is the last rename, and then the work is done again. A
 folder that stood there has to be moved aside first: a cut in between leaves none.
+
+Files and folders are made by plain calls in the target's folder, never elsewhere and never with a
+mode of their own. So umask, default ACL and setgid bit decide who may read and go on with them, as
+for any file that a user makes there.
 """
 
 import functools
 import os
 import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +40,7 @@ def publish_file(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept because many writers choose their format by it.
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=_suffix(path), dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = _make_beside(path, ".part-", _suffix(path), lambda new: new.touch(exist_ok=False))
     try:
         yield part
         _publish_part(part, path)
@@ -55,7 +57,6 @@ def publish_folder(path: Path) -> Iterator[Path]:
     """
     with _make_part(path) as part:
         yield part
-        part.chmod(0o777 & ~_current_umask())
         _sync(Path(folder, name) for folder, _, files in os.walk(part) for name in (*files, ""))
         if path.exists():
             _replace_folder(part, path)
@@ -96,7 +97,6 @@ def publish_text(path: Path, text: str) -> None:
 
 
 def _publish_part(part: Path, path: Path) -> None:
-    part.chmod(0o666 & ~_current_umask())
     _sync([part])
     part.replace(path)
     _sync([path.parent])
@@ -107,8 +107,7 @@ def _make_part(path: Path) -> Iterator[Path]:
     """Yield a folder beside a target, and remove it and what the killed left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    prefix = f".part-{path.name}."
-    part = Path(tempfile.mkdtemp(prefix=prefix, suffix=_suffix(path), dir=path.parent))
+    part = _make_beside(path, f".part-{path.name}.", _suffix(path), Path.mkdir)
     try:
         yield part
     finally:
@@ -120,8 +119,19 @@ def _suffix(path: Path) -> str:
     return path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
 
 
+def _make_beside(path: Path, prefix: str, suffix: str, make: Callable[[Path], None]) -> Path:
+    """Make a file or folder of a new name in the folder of a target."""
+    while True:
+        new = path.with_name(f"{prefix}{secrets.token_hex(4)}{suffix}")
+        try:
+            make(new)
+        except FileExistsError:
+            continue
+        return new
+
+
 def _replace_folder(part: Path, path: Path) -> None:
-    old = Path(tempfile.mkdtemp(prefix=f".old-{path.name}.", dir=path.parent))
+    old = _make_beside(path, f".old-{path.name}.", "", Path.mkdir)
     aside = path.replace(old / path.name)
     try:
         part.replace(path)
@@ -134,7 +144,7 @@ def _replace_folder(part: Path, path: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    # Eight characters without a dot, as tempfile draws them: no other folder's names fit.
+    # Eight characters without a dot, as drawn above: no other folder's names fit.
     name, drawn = re.escape(path.name), "[a-z0-9_]{8}"
     pattern = re.compile(rf"\.part-{name}\.{drawn}{re.escape(_suffix(path))}|\.old-{name}\.{drawn}")
     # Names without their facts: a folder of thousands of results is listed for each of them.
@@ -170,9 +180,3 @@ def _keep_threads() -> "ThreadPoolExecutor":
 
 # A forked process has none of them.
 os.register_at_fork(after_in_child=_keep_threads.cache_clear)
-
-
-def _current_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -74,7 +74,8 @@ def show_status(
             console.print(f"... and {more} more; --format tsv lists all of them")
     elif failed:
         console.print("No video failed or is quarantined.", style="green")
-    console.print(_summarise(count_statuses(rows), len(rows), config.cohort))
+    bar = "#" if console.options.ascii_only else "█"
+    console.print(_summarise(count_statuses(rows), len(rows), config.cohort, bar))
     notes = (_tell_undecodable(rows), _tell_surplus(rows, config.individuals.max))
     for line in (*notes, *_propose_commands(rows, config_path, listed=failed)):
         if line:
@@ -112,10 +113,10 @@ def select_rows(rows: Sequence[LedgerRow], *, failed: bool) -> list[LedgerRow]:
     return bad + [row for row in rows if row["status"] == VideoStatus.PENDING]
 
 
-def _summarise(counts: dict[VideoStatus, int], videos: int, sheet: str) -> Text:
+def _summarise(counts: dict[VideoStatus, int], videos: int, sheet: str, bar: str) -> Text:
     text = Text(f"{sheet}: {_count(videos, 'video')}\n", style="bold")
     for status, width in _share_bar(counts, videos).items():
-        text.append("█" * width, style=_STYLES[status])
+        text.append(bar * width, style=_STYLES[status])
     text.append("\n")
     for status, style in _STYLES.items():
         text.append(f"{counts[status]} {status}   ", style=style if counts[status] else "dim")

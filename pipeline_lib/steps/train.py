@@ -11,7 +11,12 @@ from typing import Any
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import ModelFiles, Results
-from pipeline_lib.core.ranks import is_first_rank
+from pipeline_lib.core.ranks import (
+    Launcher,
+    find_launcher,
+    forget_launchers,
+    is_first_rank,
+)
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
@@ -48,6 +53,9 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         If the training was told to stop by SIGTERM or SIGUSR1; the next call goes on. Raised in
         the first process; the others just end.
     """
+    if find_launcher() is Launcher.NOBODY:
+        # Lightning looks at the variables as soon as it is imported.
+        forget_launchers()
     # Lightning and torch take seconds to import: only this verb pays.
     from pipeline_lib.models.training.edge_choice import choose_used_edges  # noqa: PLC0415
     from pipeline_lib.models.training.export_onnx import export_onnx, save_weights  # noqa: PLC0415
@@ -65,7 +73,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         _await_claim(files, key)
     try:
         trained: TrainedNetwork = train_network(
-            targets, files, config.targets, config.training, layout.skeleton
+            targets, files, config.targets, config.training, layout.skeleton, key=key
         )
     except PreemptedError:
         # One process reports: a launcher that sees another one fail may kill the first.

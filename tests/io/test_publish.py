@@ -78,18 +78,39 @@ def test_a_block_that_raises_makes_no_file(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_others_may_read_what_is_published(tmp_path):
-    """Temporary files are private; results follow the umask like any file."""
-    old = os.umask(0o027)
+@pytest.mark.parametrize("umask", [0o002, 0o027, 0o077])
+def test_modes_and_group_are_those_of_plain_files(tmp_path, umask):
+    """In a folder whose setgid bit hands its group on."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        os.chown(folder, -1, 12345)
+    folder.chmod(0o2770)
+    old = os.umask(umask)
     try:
-        with publish_file(tmp_path / "a.txt") as part:
+        (folder / "plain").mkdir()
+        (folder / "plain" / "file").touch()
+        with publish_file(folder / "file") as part:
             part.write_text("x")
-        with publish_folder(tmp_path / "b") as folder:
-            (folder / "c").touch()
+        for _ in range(2):  # made, then replaced
+            with publish_folder(folder / "made") as part:
+                (part / "file").touch()
+        with publish_packed(folder / "packed.zip") as part:
+            (part / "file").touch()
+        publish_text(folder / "new" / "text", "x")
+        assert os.umask(umask) == umask
     finally:
         os.umask(old)
-    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
-    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o750
+
+    def facts(path):
+        return stat.S_IMODE(path.stat().st_mode), path.stat().st_gid
+
+    plain_folder, plain_file = facts(folder / "plain"), facts(folder / "plain" / "file")
+    assert plain_folder == (0o2777 & ~umask, folder.stat().st_gid)
+    assert plain_file == (0o666 & ~umask, folder.stat().st_gid)
+    assert [facts(folder / name) for name in ("made", "new")] == [plain_folder] * 2
+    files = ("file", "made/file", "packed.zip", "new/text")
+    assert [facts(folder / name) for name in files] == [plain_file] * 4
 
 
 def test_a_folder_appears_when_the_block_ends(tmp_path):

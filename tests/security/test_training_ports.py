@@ -113,5 +113,9 @@ def test_a_process_with_a_rank_opens_nothing(alone):
 def test_only_processes_on_this_node_meet_there(alone, settings, kind):
     for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
         alone.delenv(name, raising=False)
+    if settings.get("num_nodes"):
+        # Started by hand on each: nobody else starts processes on several nodes without `srun`.
+        alone.setenv("NODE_RANK", "0")
+        alone.setenv("MASTER_ADDR", "127.0.0.1")
     assert torch.distributed.is_available()
     assert type(_choose_environment(TrainingSettings(**settings))) is kind

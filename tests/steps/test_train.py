@@ -83,7 +83,7 @@ def assert_same_training(one: Results, other: Results) -> None:
     histories = [one.model("pose").history, other.model("pose").history]
     assert histories[0].read_text() == histories[1].read_text()
     states = [
-        torch.load(results.model("pose").checkpoints / "last.ckpt", weights_only=False)
+        torch.load(results.model("pose").checkpoints / "last.ckpt", weights_only=True)
         for results in (one, other)
     ]
     assert states[0]["epoch"] == states[1]["epoch"]
@@ -199,7 +199,7 @@ def test_a_training_killed_for_good_resumes_in_another_process(undisturbed, resu
         capture_output=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    last = torch.load(results.model("pose").checkpoints / "last.ckpt", weights_only=False)
+    last = torch.load(results.model("pose").checkpoints / "last.ckpt", weights_only=True)
     assert last["epoch"] == 0
     run_train(config, results)
     assert_same_training(undisturbed(), results)
@@ -229,7 +229,7 @@ def test_the_best_checkpoint_is_the_one_of_the_least_error(undisturbed):
     record = read_card(results.model("pose").card).training
     assert record.checkpoint == "best.ckpt"
     assert record.epochs == error.idxmin() + 1
-    best = torch.load(results.model("pose").checkpoints / "best.ckpt", weights_only=False)
+    best = torch.load(results.model("pose").checkpoints / "best.ckpt", weights_only=True)
     weights = read_weights(results)
     assert all(torch.equal(best["state_dict"][f"network.{k}"], v) for k, v in weights.items())
 

@@ -26,6 +26,7 @@ from pipeline_lib.steps import train
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.provenance.jobs import read_all_jobs
 from pipeline_lib.steps.train import run_train
+from tests.core.test_ranks import LEFTOVERS
 from tests.models.synthetic import tiny_config, write_tiny_labels
 
 EPOCHS = 7
@@ -118,7 +119,7 @@ def stop_here(monkeypatch, step: int, number: signal.Signals = signal.SIGTERM) -
 
 
 def read_state(results: Results, name: str = "last.ckpt") -> dict:
-    return torch.load(results.model("pose").checkpoints / name, weights_only=False)
+    return torch.load(results.model("pose").checkpoints / name, weights_only=True)
 
 
 def read_history(results: Results) -> pd.DataFrame:
@@ -266,6 +267,7 @@ def test_before_its_time_is_over_a_slurm_job_is_requeued(make_run, monkeypatch):
 
 
 def test_who_is_not_first_waits_until_the_checkpoints_are_sorted_out(make_run, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(train, "_PATIENCE", 0.2)
     results = make_run()
@@ -280,7 +282,6 @@ def test_who_is_not_first_waits_until_the_checkpoints_are_sorted_out(make_run, m
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"SLURM_NTASKS": "2"}, "of 2 tasks, and this is not one of them; put `srun`"),
         (
             {"SLURM_NTASKS": "2", "SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "2"},
             r"`devices=1` in Lightning, but the number of tasks per node",
@@ -298,9 +299,24 @@ def test_launchers_and_settings_that_disagree(environment, message, make_run, mo
         run_train(tiny_config(), make_run())
 
 
-def test_a_slurm_job_of_one_task_trains_like_a_workstation(make_run, monkeypatch):
-    """Snakemake's jobs are such; Lightning starts the other processes where there are more."""
-    monkeypatch.setenv("SLURM_NTASKS", "1")
+def test_several_nodes_without_a_launcher_are_refused_at_once(make_run, monkeypatch):
+    """Each process would wait for the others for ever."""
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    with pytest.raises(ModelError, match=r"on 2 nodes is started as one task.*put `srun` before"):
+        run_train(tiny_config(num_nodes=2), make_run())
+
+
+@pytest.mark.parametrize("place", ["an interactive step", "a pod", "LSF"])
+def test_where_nobody_launched_it_trains_like_a_workstation(place, make_run):
+    """Snakemake's jobs, shells in allocations, pods: whatever variables are around."""
     results = make_run()
-    run_train(tiny_config(epochs=1), results)
-    assert read_card(results.model("pose").card).training.epochs == 1
+    end(train_on(1, results, launcher=LEFTOVERS[place]))
+    assert read_card(results.model("pose").card).training.epochs == EPOCHS
+    assert [job["ended"] for job in read_all_jobs(results)] == ["done"]
+
+
+def test_devices_of_an_allocation_are_lightnings_to_start(alone, make_run):
+    results = make_run()
+    said = end(train_on(2, results, launcher=LEFTOVERS["a batch script"]))
+    assert said.count("network of") == 1
+    assert_same_numbers(alone, results)

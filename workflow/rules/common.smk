@@ -7,7 +7,9 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
+from pipeline_lib.core.environment import name_user, require_utf8
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.ranks import forget_launchers
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.steps.plan import make_plan, read_plan
@@ -25,6 +27,11 @@ from pipeline_lib.steps.stage_keys import (
     list_wanted_keys,
 )
 from pipeline_lib.steps.start_run import find_run_settings, start_run
+
+# Snakemake writes down who runs it; in a container that may be a user without a name.
+name_user()
+# Nor is a training one of the tasks that Snakemake itself was started as: see `write_launcher`.
+forget_launchers()
 
 
 def choose_search_path():
@@ -62,6 +69,7 @@ if (CHECKOUT / "pyproject.toml").is_file():
 
 def prepare_run():
     """Check and plan in the main process, and write nothing: this may be a dry run."""
+    require_utf8()
     where = ", ".join(str(file) for file in workflow.configfiles) or "config"
     if not workflow.is_main_process:
         settings = parse_config(config, where)

@@ -152,7 +152,7 @@ class SegmentFolder:
         """
         path = self._file(start, stop)
         try:
-            with np.load(path) as arrays:
+            with np.load(path, allow_pickle=False) as arrays:
                 segment = SegmentPoses(
                     start=start,
                     position=arrays["position"],

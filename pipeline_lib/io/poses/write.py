@@ -252,8 +252,18 @@ def copy_poses(source: Path, target: Path, attributes: Mapping[str, Any]) -> Non
     arrays, kept = read_metadata(source)
     kept = {name: value for name, value in kept.items() if name not in FORMAT_ATTRIBUTES}
     with publish_folder(target) as folder:
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        _copy_contents(source, folder)
         write_metadata(folder, arrays, {**kept, **attributes})
+
+
+def _copy_contents(source: Path, target: Path) -> None:
+    """Copy files, not their modes and times, which are those of the source's owner."""
+    for file in sorted(source.rglob("*")):
+        copy = target / file.relative_to(source)
+        if file.is_dir():
+            copy.mkdir()
+        else:
+            shutil.copyfile(file, copy)
 
 
 def _name_identities(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
+from pipeline_lib.models.inference.onnx_file import read_onnx
 
 
 class OnnxRuntime:
@@ -25,7 +26,7 @@ class OnnxRuntime:
     Raises
     ------
     ModelError
-        If the file is no network.
+        If the file is no network, or names other files.
     """
 
     name = "onnx"
@@ -36,9 +37,10 @@ class OnnxRuntime:
         # One thread: no pool of ONNX Runtime's own, whose threads spin while they wait.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        content = read_onnx(path)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                content, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime has no common base class
             raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); run train") from error

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.inference.decoding import MAPS, Located, MapDecoder
+from pipeline_lib.models.inference.onnx_file import read_onnx
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class OpenVinoRuntime:
     Raises
     ------
     ModelError
-        If OpenVINO is not installed or the file is no network.
+        If OpenVINO is not installed, or the file is no network or names other files.
     """
 
     name = "openvino"
@@ -50,8 +51,9 @@ class OpenVinoRuntime:
         self, path: Path, decoder: MapDecoder, parallel: int = 1, precision: str = "float32"
     ) -> None:
         self._core = import_openvino().Core()
+        content = read_onnx(path)
         try:
-            self._network = self._core.read_model(path.read_bytes())
+            self._network = self._core.read_model(content)
         except Exception as error:  # OpenVINO's are bare RuntimeErrors
             # The last line: those before are places in OpenVINO's source.
             reason = str(error).strip().rpartition("\n")[2]

@@ -66,6 +66,9 @@ class Backbone(nn.Module):
 
 
 def _create_network(name: str, weights: str) -> nn.Module:
+    if ":" in name:
+        # Such names are places on the net or on the disk, which timm would read.
+        raise ModelError(f"training.backbone: expected the name of a timm model, found {name!r}")
     try:
         network: nn.Module = timm.create_model(
             name, pretrained=weights == "timm", features_only=True

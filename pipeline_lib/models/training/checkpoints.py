@@ -1,6 +1,7 @@
 """Checkpoints from which a killed training goes on as if nothing had happened."""
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -93,12 +94,8 @@ class LastCheckpoint(Checkpoint):
         return trainer.strategy.reduce_boolean_decision(told, all=False)
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        part = self._path.with_name(f".part-{self._path.name}")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            part.replace(self._path)
-        # No device may look for the file before it is there.
-        trainer.strategy.barrier("last checkpoint")
+        # Whole or not at all: see `CheckpointFiles`. All devices wait until it is there.
+        trainer.save_checkpoint(self._path)
 
     def _stop(self, trainer: lightning.Trainer) -> None:
         wanted = trainer.strategy.reduce_boolean_decision(
@@ -110,6 +107,51 @@ class LastCheckpoint(Checkpoint):
             f"training was told to stop, and is saved after {trainer.global_step} steps in "
             f"{self._path}; {then}"
         )
+
+
+class BestCheckpoint(Checkpoint):
+    """Keep the state after the epoch of the least validation error.
+
+    Lightning's own remembers absolute paths in each checkpoint: it forgets the least error when
+    the results have been moved, and removes whatever file a checkpoint names.
+
+    Parameters
+    ----------
+    path
+        The file, replaced in one step.
+    every
+        Epochs between two validations.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path, self._every = path, every
+        # None: nothing is saved yet.
+        self._least: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the least error so far."""
+        return {"least": self._least}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the least error of a checkpoint."""
+        least = state_dict["least"]
+        self._least = None if least is None else float(least)
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Save, if this epoch was validated and no epoch before had as small an error.
+
+        Not in the middle of the epoch, where validation is: its result is there still.
+        """
+        del pl_module
+        if (trainer.current_epoch + 1) % self._every:
+            return
+        error = float(trainer.callback_metrics["validation_error"])
+        error = math.inf if math.isnan(error) else error
+        if self._least is None or error < self._least:
+            self._least = error
+            trainer.save_checkpoint(self._path)
 
 
 logger = logging.getLogger(__name__)

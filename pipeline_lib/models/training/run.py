@@ -14,18 +14,26 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.strategies import Strategy
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.ranks import is_first_rank
+from pipeline_lib.core.ranks import Launcher, find_launcher, is_first_rank, mark_children
 from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.batch_norm import GlobalBatchNorm
 from pipeline_lib.models.network.network import PoseNetwork
-from pipeline_lib.models.training.checkpoints import LastCheckpoint
+from pipeline_lib.models.training.checkpoint_files import (
+    BEST,
+    LAST,
+    CheckpointFiles,
+    find_resumable,
+    read_checkpoint,
+)
+from pipeline_lib.models.training.checkpoints import BestCheckpoint, LastCheckpoint
 from pipeline_lib.models.training.data import PoseData
 from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.models.training.memory import keep_freed_memory
@@ -73,14 +81,16 @@ def build_network(
     )
 
 
-def train_network(
+def train_network(  # noqa: PLR0913 - the sections of the config
     targets_path: Path,
     files: ModelFiles,
     targets: TargetSettings,
     training: TrainingSettings,
     skeleton: Skeleton,
+    *,
+    key: str,
 ) -> TrainedNetwork:
-    """Train, or resume from ``last.ckpt`` if it is there, and load the chosen checkpoint.
+    """Train, or resume from ``last.ckpt`` of this training, and load the chosen checkpoint.
 
     With several devices, each process of the training calls this, and gets the same network.
 
@@ -92,6 +102,8 @@ def train_network(
         Where checkpoints and history go.
     targets, training, skeleton
         What to train.
+    key
+        Hash of all that the network depends on; checkpoints of other trainings are set aside.
 
     Raises
     ------
@@ -116,19 +128,21 @@ def train_network(
             f"{targets_path}: no frame to validate on, so none is best: raise "
             "training.validation_fraction or set training.checkpoint to last"
         )
-    trainer = _build_trainer(files, training, has_validation=len(data.validation) > 0)
+    trainer = _build_trainer(files, training, key, has_validation=len(data.validation) > 0)
     # Or the digits of a checkpoint in double precision would be lost in a network in single.
     trainer.precision_plugin.convert_module(network)
-    last = files.checkpoints / "last.ckpt"
-    if last.exists() and is_first_rank():
+    last = find_resumable(files.checkpoints, key)
+    if last is not None and is_first_rank():
         logger.info("resuming from %s", last)
     begin = time.monotonic()
-    trainer.fit(module, data, ckpt_path=str(last) if last.exists() else None, weights_only=False)
+    with mark_children():
+        # What a checkpoint may hold is decided by `CheckpointFiles`.
+        trainer.fit(module, data, ckpt_path=None if last is None else str(last))
     seconds = time.monotonic() - begin
     if trainer.interrupted:
         raise KeyboardInterrupt
     chosen = _choose_checkpoint(files, training)
-    state = torch.load(chosen, map_location="cpu", weights_only=False)
+    state = read_checkpoint(chosen, key)
     prefix = "network."
     network.load_state_dict(
         {k.removeprefix(prefix): v for k, v in state["state_dict"].items() if k.startswith(prefix)}
@@ -143,24 +157,14 @@ def train_network(
 
 
 def _build_trainer(
-    files: ModelFiles, training: TrainingSettings, *, has_validation: bool
+    files: ModelFiles, training: TrainingSettings, key: str, *, has_validation: bool
 ) -> lightning.Trainer:
     # Short trainings validate and save once, at their end.
     every = min(training.validate_every, training.epochs)
     callbacks: list[Callback] = [HistoryWriter(files.history)]
     if has_validation:
-        callbacks.append(
-            ModelCheckpoint(
-                files.checkpoints,
-                filename="best",
-                monitor="validation_error",
-                enable_version_counter=False,
-                every_n_epochs=every,
-                # Not in the middle of the epoch, where validation is; its result is there still.
-                save_on_train_epoch_end=True,
-            )
-        )
-    callbacks.append(LastCheckpoint(files.checkpoints / "last.ckpt", every))
+        callbacks.append(BestCheckpoint(files.checkpoints / BEST, every))
+    callbacks.append(LastCheckpoint(files.checkpoints / LAST, every))
     on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(RichProgressBar())
@@ -177,9 +181,10 @@ def _build_trainer(
             deterministic=training.deterministic,
             callbacks=callbacks,
             logger=False,
-            default_root_dir=files.folder,
+            # Checkpoints of certain names there would be preferred to ours.
+            default_root_dir=os.devnull,
             use_distributed_sampler=False,
-            plugins=[GlobalBatchNorm(), environment],
+            plugins=[GlobalBatchNorm(), environment, CheckpointFiles(key)],
             num_sanity_val_steps=0,
             enable_progress_bar=on_terminal,
             enable_model_summary=False,
@@ -187,26 +192,44 @@ def _build_trainer(
         environment.validate_settings(trainer.num_devices, trainer.num_nodes)
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ModelError(f"training: Lightning refuses these settings: {error}") from error
+    refuse_own_checkpoints(trainer.strategy)
     return trainer
 
 
-def _choose_environment(training: TrainingSettings) -> ClusterEnvironment:
-    """Find out who starts the processes of the other devices.
+def refuse_own_checkpoints(strategy: Strategy) -> None:
+    """Refuse strategies that load checkpoints of a form of their own, which may hold code.
 
-    A SLURM job of a single task, such as Snakemake's, may hold several devices: then Lightning
-    starts them, as on a workstation, instead of using one.
+    Raises
+    ------
+    ModelError
+        For such a strategy.
     """
-    if TorchElasticEnvironment.detect():
+    if type(strategy).load_checkpoint is not Strategy.load_checkpoint:
+        raise ModelError(
+            f"training.strategy: {type(strategy).__name__} has checkpoints of its own form, which "
+            "may hold code; use auto or ddp"
+        )
+
+
+def _choose_environment(training: TrainingSettings) -> ClusterEnvironment:
+    """Return who starts the processes of the other devices.
+
+    In a SLURM job that did not start this process as one of several tasks, such as Snakemake's or
+    a shell's, Lightning starts them, as on a workstation.
+    """
+    launcher = find_launcher()
+    if launcher is Launcher.TORCHRUN:
         return TorchElasticEnvironment()
-    if SLURMEnvironment.detect() and os.environ["SLURM_NTASKS"] != "1":
-        if "SLURM_STEP_ID" not in os.environ:
-            # It would wait for the others for ever.
-            raise ModelError(
-                f"training: this SLURM job is of {os.environ['SLURM_NTASKS']} tasks, and this is "
-                "not one of them; put `srun` before the command"
-            )
+    if launcher is Launcher.SRUN:
         # Requeueing is ours: see LastCheckpoint.
         return SLURMEnvironment(auto_requeue=False)
+    if launcher is Launcher.NOBODY and training.num_nodes > 1:
+        # It would wait for the others for ever.
+        raise ModelError(
+            f"training.num_nodes: a training on {training.num_nodes} nodes is started as one task "
+            "for each device, and this is a single process; put `srun` before the command, or set "
+            "NODE_RANK, MASTER_ADDR and MASTER_PORT on each node"
+        )
     # Those of other strategies, such as `ddp_spawn`, are copies of this process.
     starts_anew = not training.strategy.endswith(("_spawn", "_fork", "_notebook"))
     if training.num_nodes == 1 and starts_anew:

@@ -64,9 +64,18 @@ def test_a_verb_that_fails_has_a_line_too(run):
     assert [job["ended"] for job in read_jobs(results.jobs)] == ["ZeroDivisionError"]
 
 
-@pytest.mark.parametrize("name", ["RANK", "SLURM_PROCID", "LOCAL_RANK"])
-def test_of_several_processes_of_a_training_the_first_writes(run, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("launcher", "name"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "a"}, "RANK"),
+        ({"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}, "SLURM_PROCID"),
+        ({"COHORTPOSE_LAUNCHER": "lightning"}, "LOCAL_RANK"),
+    ],
+)
+def test_of_several_processes_of_a_training_the_first_writes(run, monkeypatch, launcher, name):
     config, results = run
+    for variable, value in launcher.items():
+        monkeypatch.setenv(variable, value)
     for rank in ("1", "0"):
         monkeypatch.setenv(name, rank)
         with record_job(config, results, "train", None):

@@ -1,0 +1,112 @@
+"""What a process needs of its surroundings, whatever terminal, user or machine it runs on.
+
+Nothing heavy is imported here: it is called before anything else is.
+"""
+
+import os
+import pwd
+import sys
+from pathlib import Path
+
+from pipeline_lib.core.errors import CohortposeError
+
+# How threads that have nothing to do wait is read when the runtime of OpenMP is loaded.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+_WAITING_BY_USER = {*_WAITING, "GOMP_SPINCOUNT", "KMP_LIBRARY"}
+
+
+def prepare_process() -> None:
+    """Prepare a process of the command line, and all that it starts."""
+    use_utf8()
+    print_anything()
+    name_user()
+    find_home()
+    wait_passively()
+
+
+def use_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode, if the locale has another encoding.
+
+    Names of files are bytes; sheets and configs, in UTF-8, say which. In another encoding the same
+    name would be other bytes, or could not be said at all.
+    """
+    if _names_are_utf8() or not sys.executable:
+        return
+    # The variable is for processes that this one starts.
+    os.environ["PYTHONUTF8"] = "1"
+    # By an option as well, which holds where variables are ignored: it starts again only once.
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+
+
+def require_utf8() -> None:
+    """Refuse to go on where names of files are not UTF-8: of a process that is not ours to restart.
+
+    Raises
+    ------
+    CohortposeError
+        If the locale has another encoding and Python is not in its UTF-8 mode.
+    """
+    if not _names_are_utf8():
+        raise CohortposeError(
+            f"the encoding of this locale is {sys.getfilesystemencoding()}, in which the names of "
+            "files would be others than in the sheet: set PYTHONUTF8=1 before the command"
+        )
+
+
+def _names_are_utf8() -> bool:
+    return bool(sys.flags.utf8_mode) or sys.getfilesystemencoding().lower() == "utf-8"
+
+
+def print_anything() -> None:
+    """Let no text fail to be printed: escape what the terminal has no character for."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is None:
+            continue
+        # Names of files that are not UTF-8 are printed as the bytes they are.
+        utf8 = str(stream.encoding).lower().replace("-", "") == "utf8"
+        reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+
+def name_user() -> None:
+    """Give a user without an entry in the list of users a name, which some libraries ask for."""
+    if any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        return
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ["LOGNAME"] = f"uid{os.getuid()}"
+
+
+def find_home() -> None:
+    """Let libraries keep their caches in a folder of this process where the user has no home.
+
+    Some of them fail otherwise. The folder is private, since caches hold code, and goes with the
+    process. A home that may not be written to stays where configuration is read from.
+    """
+    home = Path(os.environ.get("HOME") or "/")
+    if home != Path("/") and os.access(home, os.W_OK | os.X_OK):
+        return
+    known = home != Path("/") and home.is_dir()
+    wanted = ("XDG_CACHE_HOME", "MPLCONFIGDIR") if known else ("HOME",)
+    missing = [name for name in wanted if name == "HOME" or not os.environ.get(name)]
+    if not missing:
+        return
+    # Imported where it is needed: of a job that finds nothing to do it would be a part.
+    import atexit  # noqa: PLC0415
+    import shutil  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+
+    folder = tempfile.mkdtemp(prefix="cohortpose-home-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ.update(dict.fromkeys(missing, folder))
+
+
+def wait_passively() -> None:
+    """Let threads of OpenMP sleep while they wait for each other, unless the user says otherwise.
+
+    By default they spin: on a machine with other busy processes they keep those cores from doing
+    what they wait for (`benchmarks/busy_machine.py`).
+    """
+    if _WAITING_BY_USER.isdisjoint(os.environ):
+        os.environ.update(_WAITING)

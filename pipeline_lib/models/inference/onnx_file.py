@@ -1,0 +1,66 @@
+"""The exported network as bytes that name no other file.
+
+An ONNX file may keep its tensors elsewhere ("external data"): in any file of the machine, which
+the runtimes then read. Ours hold everything themselves.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core.errors import ModelError
+
+# The first field of an ONNX model, the version of its format.
+_ONNX = b"\x08"
+_ORT = b"ORTM"  # a format of ONNX Runtime's own, of which we write none
+# What says where external data is; without this word there is none.
+_WORD = b"location"
+
+
+def read_onnx(path: Path) -> bytes:
+    """Read an exported network.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, no ONNX model, or its tensors are in other files.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: ONNX runtimes cannot load it (no such file); run train")
+    content = path.read_bytes()
+    if not content.startswith(_ONNX) or content[4:8] == _ORT:
+        raise ModelError(f"{path}: ONNX runtimes cannot load it (no ONNX model); run train")
+    if _WORD in content:
+        _refuse_external_data(path, content)
+    return content
+
+
+def _refuse_external_data(path: Path, content: bytes) -> None:
+    import onnx  # noqa: PLC0415 - no worker needs it otherwise
+
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf has errors of its own
+        raise ModelError(
+            f"{path}: ONNX runtimes cannot load it (no ONNX model: {error}); run train"
+        ) from error
+    for message in _walk(model):
+        if isinstance(message, onnx.TensorProto) and (
+            message.external_data or message.data_location == onnx.TensorProto.EXTERNAL
+        ):
+            where = {entry.key: entry.value for entry in message.external_data}
+            raise ModelError(
+                f"{path}: expected a network whose tensors are all inside, found that of "
+                f"{message.name!r} is in {where.get('location')!r}; run train"
+            )
+
+
+def _walk(message: Any) -> Iterator[Any]:  # noqa: ANN401 - protobuf is not typed
+    yield message
+    for _, value in message.ListFields():
+        several = [value] if hasattr(value, "ListFields") else value
+        if isinstance(several, str | bytes | int | float):
+            continue
+        for one in several:
+            if hasattr(one, "ListFields"):
+                yield from _walk(one)
