@@ -17,7 +17,7 @@ from pipeline_lib.io.video.reader import VideoReader
 Image = NDArray[np.uint8]
 FrameReader = Callable[[Sequence[int]], Iterator[tuple[int, Image]]]
 
-_VERSION = 2  # 16 bits are scaled by what is in use
+_VERSION = 3  # every column of frames 1,080 px wide is written
 _RECORD = "images.json"
 # Frames that are nearer to each other than this are read in one go: a seek costs about as much.
 _NEAR = 16
@@ -109,6 +109,7 @@ def read_video_frames(path: Path, size: tuple[int, int] | None = None) -> FrameR
                 f"frame {frames[-1]} is labelled, but {path} has {facts.frames} frames: it is "
                 "another video, or was cut"
             )
+        _refuse_beyond_gap(path, reader.index.missing, frames[-1])
         for run in _split_runs(frames):
             wanted = set(run)
             for frame, image in reader.read(run[0], run[-1] + 1):
@@ -122,6 +123,21 @@ def read_video_frames(path: Path, size: tuple[int, int] | None = None) -> FrameR
                 yield frame, image
 
     return read
+
+
+def _refuse_beyond_gap(path: Path, missing: NDArray[np.bool_], last: int) -> None:
+    """Raise `VideoError` if a frame behind a gap is labelled.
+
+    Other tools number the frames that are there; our rows have a place for those that are missing.
+    Which picture such a label is of depends on the tool that showed it.
+    """
+    gaps = np.flatnonzero(missing[: last + 1])
+    if len(gaps):
+        raise VideoError(
+            f"{path}: frame {last} is labelled, but the file lacks {len(gaps)} frames before it "
+            f"(frame {gaps[0]} first), and tools do not number frames alike behind a gap: save the "
+            "labels with their images (SLEAP: a `.pkg.slp` file), or remove those behind the gap"
+        )
 
 
 def read_image_files(files: Sequence[Path], size: tuple[int, int] | None = None) -> FrameReader:

@@ -1,5 +1,6 @@
 """Labelled frames as images: written once, whole, and frame-exact."""
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,3 +96,22 @@ def test_frames_that_are_image_files(tmp_path):
     assert (found[1] == 20).all()
     with pytest.raises(VideoError, match="frame 3 is labelled, but there are 3 images"):
         list(read_image_files(files)([3]))
+
+
+def test_labels_behind_a_gap_are_refused(tmp_path):
+    """Tools that count packets name other frames there than rows with places for lost ones."""
+    whole, lossy = encode(tmp_path / "whole.mkv", frames=40), tmp_path / "lossy.mkv"
+    with av.open(whole) as source, av.open(lossy, "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(source.streams.video[0])):
+            if packet.dts is not None and number not in (20, 21, 22):
+                packet.stream = stream
+                target.mux(packet)
+    write_label_images(tmp_path / "before", [labelled(lossy, (0, 5))])
+    assert read_number(read_image(image_path(tmp_path / "before", "v", 5))) == 5
+    with pytest.raises(LabelError) as error:
+        write_label_images(tmp_path / "behind", [labelled(lossy, (0, 30))])
+    assert "frame 30 is labelled, but the file lacks 3 frames before it (frame 20 first)" in str(
+        error.value
+    )
+    assert not (tmp_path / "behind").exists()
