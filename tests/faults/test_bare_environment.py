@@ -125,6 +125,6 @@ def test_status_in_each_encoding(cohort, style, encoding):
 
 def test_errors_are_said(cohort):
     folder, _, _ = cohort
-    said = run_verb(folder, "infer", "--shard", WORD, environment=ASCII, code=1)
-    assert b"no such file" in said
-    assert b"Traceback" not in said
+    said = run_verb(folder, "infer", "--shard", WORD, environment=ASCII, code=2)
+    assert said.isascii()
+    assert rb"Invalid value for '--shard' / '-s': 'gr\xf6\xdfe \u2013 \u2265 3'" in said
