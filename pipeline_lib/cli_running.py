@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline_lib.core.cores import limit_cores
-from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.errors import CohortposeError, StoreError
 
 if TYPE_CHECKING:
     from pipeline_lib.core.layout import Results
@@ -125,13 +125,16 @@ def _claim(config: "Config", results: "Results", stage: str) -> "Iterator[RunLoc
     from pipeline_lib.core.ranks import is_first_rank
     from pipeline_lib.core.settings.reading import hash_settings
     from pipeline_lib.core.stages import STAGES
-    from pipeline_lib.io.run_lock import RunLock
+    from pipeline_lib.io.run_lock import RunLock, explain_write_error
     from pipeline_lib.steps.stage_keys import claim_stage
 
     lock = RunLock(results, hash_settings(config))
     try:
         if stage in STAGES and is_first_rank():
-            claim_stage(config, results, stage)
+            try:
+                claim_stage(config, results, stage)
+            except OSError as error:
+                raise StoreError(explain_write_error(results, error)) from None
         yield lock
     finally:
         lock.release()

@@ -53,10 +53,7 @@ class RunLock:
                 self._share()
         except OSError as error:
             self.release()
-            raise StoreError(
-                f"`results`: cannot write {error.filename or results.root} ({error.strerror}); set "
-                "`results` in the config to a folder you may write, or ask its owner"
-            ) from None
+            raise StoreError(explain_write_error(results, error)) from None
 
     @contextmanager
     def work_alone(self) -> Iterator[bool]:
@@ -100,9 +97,19 @@ class RunLock:
             file.close()
             return
         self._file = file
-        file.truncate(0)
-        file.write(json.dumps(_describe_process()))
-        file.flush()
+        # On a full disk the lock holds all the same.
+        with suppress(OSError):
+            os.truncate(self._path, 0)
+            os.write(file.fileno(), json.dumps(_describe_process()).encode())
+
+
+def explain_write_error(results: Results, error: OSError) -> str:
+    """Say that the results folder cannot be written, and what to do."""
+    path = Path(error.filename or results.root).absolute()
+    return (
+        f"{path}: {error.strerror}; make room or the folder writable and run again, or set "
+        "`results` in the config to a folder you may write"
+    )
 
 
 def is_locked_by_others(results: Results, digest: str) -> bool:

@@ -22,6 +22,7 @@ from pipeline_lib.core.layout import Results, ShardFiles
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
 from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.io.run_lock import explain_write_error
 from pipeline_lib.io.stage_tables import format_table, read_table, write_table
 
 logger = logging.getLogger(__name__)
@@ -153,10 +154,7 @@ def plan_shards(videos: tuple[Video, ...], results: Results, settings: Inference
                 write_table(results.shard(shard).manifest, MANIFEST_COLUMNS, manifest)
             write_table(results.plan, PLAN_COLUMNS, plan.rows)
     except OSError as error:
-        raise StoreError(
-            f"`results`: cannot write {error.filename or results.root} ({error.strerror}); set "
-            "`results` in the config to a folder you may write, or ask its owner"
-        ) from None
+        raise StoreError(explain_write_error(results, error)) from None
     if plan.new_videos:
         logger.info(
             "%d new videos in the plan, %d shards in all", plan.new_videos, len(plan.shards)

@@ -95,5 +95,8 @@ def test_without_locks_of_the_file_system_a_warning_says_so(results, monkeypatch
 
 def test_a_folder_that_cannot_be_written(results):
     results.root.write_text("a file")
-    with pytest.raises(StoreError, match="set `results` in the config to a folder you may write"):
+    with pytest.raises(
+        StoreError,
+        match=r"Not a directory; make room or the folder writable and run again, or set `results`",
+    ):
         RunLock(results, "a")

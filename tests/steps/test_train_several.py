@@ -11,7 +11,7 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS
 from pipeline_lib.io.images import write_png
-from pipeline_lib.io.labels.table import Labels, write_labels
+from pipeline_lib.io.labels.table import Labels, read_labels, write_labels
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
@@ -196,7 +196,7 @@ def test_of_a_complete_graph_the_edges_that_connect_are_used(tmp_path):
 def test_without_edges_it_says_what_to_set(tmp_path):
     results = Results(tmp_path / "results")
     write_images(results, 2, ["train"])
-    labels = pd.read_parquet(results.labels)
+    labels = read_labels(results.labels).table
     write_labels(results.labels, Labels(labels, BODYPARTS, ("animal0", "animal1"), Skeleton()))
     with pytest.raises(ConfigError, match=r"skeleton.edges.*assembly.graph: complete"):
         run_make_targets(make_config(), results)

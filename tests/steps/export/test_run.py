@@ -17,6 +17,7 @@ from pipeline_lib.core import versions
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
@@ -28,7 +29,8 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.steps.export.run import EXPORT_COLUMNS, run_export
 from pipeline_lib.steps.export.sources import ExportSources
-from pipeline_lib.steps.stage_keys import find_stage_key
+from pipeline_lib.steps.plan import Plan
+from pipeline_lib.steps.stage_keys import find_session_keys
 
 SHARD = "0001"
 
@@ -444,23 +446,21 @@ def test_a_run_sees_that_the_sheet_describes_a_session_otherwise(results):
     _, configure = prepare_linked(results, SHEET)
     sheet = results.root.parent / "cohort.tsv"
     text = sheet.read_text()
-    keys = {}
     head, row = text.splitlines()
-    sheets = {
-        "none": text,
-        "sex": text.replace("\tF\t", "\tM\t"),
-        "other": f"{head}\tgroup\n{row}\tcontrol\n",
-    }
-    for change, changed in sheets.items():
+    video = row.split("\t")[0]
+    plan = Plan(({"video": video, "shard": SHARD, "state": "active"},))
+
+    def find(changed, *formats):
         sheet.write_text(changed)
-        for formats in (("nwb",), ("slp",)):
-            for stage in ("export", "filter"):
-                found = find_stage_key(configure(formats=formats), results, stage)
-                keys[change, formats[0], stage] = found.name
-    assert keys["sex", "nwb", "export"] != keys["none", "nwb", "export"]
-    assert keys["other", "nwb", "export"] == keys["none", "nwb", "export"]
-    assert keys["sex", "slp", "export"] == keys["none", "slp", "export"]
-    assert keys["sex", "nwb", "filter"] == keys["none", "nwb", "filter"]
+        config = configure(formats=formats)
+        config = config.model_copy(update={"labels": (LabelSource(path="p"),)})
+        return find_session_keys(config, results, plan)
+
+    before = find(text, "nwb")
+    assert list(before) == [SHARD]
+    assert find(text.replace("\tF\t", "\tM\t"), "nwb") != before
+    assert find(f"{head}\tgroup\n{row}\tcontrol\n", "nwb") == before
+    assert find(text, "slp") == {}
 
 
 def test_linked_files_need_to_know_the_video(results):

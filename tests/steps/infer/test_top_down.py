@@ -101,7 +101,7 @@ def test_windows_have_the_animal_in_the_middle_and_its_keypoints_alone(results):
         found = store.read("keypoint", sample)
         assert found.shape == (1, 3, 2)
         np.testing.assert_array_equal(found[0], keypoints - corner)
-        image = read_image(Path(store.samples[sample].image))
+        image = read_image(results.root / store.samples[sample].image)
         x, y = corner
         padded = np.pad(image, ((64, 64), (64, 64), (0, 0)))
         expected = padded[y + 64 : y + 128, x + 64 : x + 128]
