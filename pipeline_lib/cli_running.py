@@ -75,8 +75,10 @@ def run(path: Path, step: Callable[..., object]) -> None:
 
     with report_errors():
         config, results = load(path)
+        # The jobs of a run find the key files that it has written.
+        stage = "" if path.parent == results.settings else _name_stage(step)
         with (
-            _claim(config, results, _name_stage(step)),
+            _claim(config, results, stage),
             record_job(config, results, _name_verb(step), None),
         ):
             step(config, results)
@@ -90,7 +92,7 @@ def run_shards(path: Path, shard: str | None, verb: str) -> None:
     with report_errors():
         step = _import_step(verb)
         config, results = load(path)
-        with _claim(config, results, verb) as lock:
+        with _claim(config, results, "" if path.parent == results.settings else verb) as lock:
             shards = (shard,) if shard is not None else _plan(config, results, lock)
             for planned in shards:
                 with record_job(config, results, verb, planned):
@@ -166,3 +168,11 @@ def report_errors() -> Iterator[None]:
     except CohortposeError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(error.exit_status) from None
+    except OSError as error:
+        # Of a file; other system errors keep their traceback.
+        if error.filename is None or error.strerror is None:
+            raise
+        path = Path(str(error.filename)).absolute()
+        message = f"error: {path}: {error.strerror}; make it accessible and run again"
+        typer.secho(message, fg="red", err=True)
+        raise typer.Exit(1) from None

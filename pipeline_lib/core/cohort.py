@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline_lib.core.errors import SheetError
 from pipeline_lib.core.names import find_name_problem
+from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.core.tables import SHEET_OPTIONAL, SHEET_REQUIRED
 
 
@@ -50,6 +51,7 @@ def read_cohort(sheet: Path) -> tuple[Video, ...]:
         With one line per problem: missing file or columns, bad or duplicate names, empty paths.
     """
     try:
+        require_regular_file(sheet)
         with sheet.open(encoding="utf-8-sig", newline="") as file:
             # Strict: a quotation mark that is never closed would swallow the rows below it.
             reader = csv.DictReader(file, delimiter="\t", strict=True)

@@ -164,6 +164,10 @@ class Results:
         """
         return self.root / "keys" / stage / model / f"key-{digest}"
 
+    def result_key(self, rule: str, model: str, shard: str, number: int) -> Path:
+        """Return the key file of a shard's results: its number is raised when one is missing."""
+        return self.root / "keys" / f"{rule}-results" / model / f"{shard}-{number}"
+
     @property
     def provenance(self) -> Path:
         """Versions, git commit, seeds, hashes."""

@@ -16,7 +16,7 @@ MOST_BYTES = 16 * 2**20
 MOST_VALUES = 1_000_000
 MOST_LEVELS = 50
 # Unquoted, it may be a number of so many digits, which Python does not even write out.
-_LONGEST_PLAIN = 2048
+_LONGEST_SAFE = 2048
 
 # The same language; where libyaml is there, ten times as fast.
 _SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -25,6 +25,22 @@ _TEXTS = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 class YamlError(ValueError):
     """A text is not YAML, or is beyond the bounds: one line."""
+
+
+class _StrictLoader(_SAFE):  # type: ignore[misc, valid-type]
+    """Refuses a key that stands twice in a mapping: one of its values would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                name, line = (key.tag, key.value), key.start_mark.line + 1
+                if name in lines:
+                    raise YamlError(
+                        f"has the key `{key.value}` twice: lines {lines[name]} and {line}"
+                    )
+                lines[name] = line
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
 
 
 def read_yaml(path: Path, *, texts: bool = False) -> Any:  # noqa: ANN401 - whatever stands there
@@ -67,7 +83,7 @@ def load_yaml(text: str, *, texts: bool = False) -> Any:  # noqa: ANN401
     """
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise YamlError(f"is larger than {MOST_BYTES // 2**20} MiB")
-    loader = _TEXTS if texts else _SAFE
+    loader = _TEXTS if texts else _StrictLoader
     try:
         _check_events(yaml.parse(text, Loader=loader))
         return yaml.load(text, Loader=loader)  # noqa: S506 - makes no objects
@@ -120,9 +136,9 @@ def _check_events(events: Iterator[yaml.Event]) -> None:
         elif isinstance(event, yaml.AliasEvent):
             counter.repeat(event.anchor)
         elif isinstance(event, yaml.ScalarEvent):
-            if event.implicit[0] and len(event.value) > _LONGEST_PLAIN:
+            if event.implicit[0] and len(event.value) > _LONGEST_SAFE:
                 raise YamlError(
-                    f"has a value of more than {_LONGEST_PLAIN} characters: put texts in quotes"
+                    f"has a value of more than {_LONGEST_SAFE} characters: put texts in quotes"
                 )
             counter.add(event.anchor, 1)
 

@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline_lib.core.regular_files import require_regular_file
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -81,5 +83,6 @@ def _list_files(path: Path) -> list[Path]:
 
 
 def _hash_file(path: Path) -> str:
+    require_regular_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.io.yaml_values import find_yaml_class
 
 # NumPy 2 and older versions.
@@ -165,6 +166,7 @@ def load_pickle(path: Path) -> Any:  # noqa: ANN401
         which is not loaded.
     """
     try:
+        require_regular_file(path)
         with path.open("rb") as file:
             return _load(file, path)
     except OSError as error:

@@ -70,7 +70,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; the step that writes it has not run") from None
     if missing:
-        raise StoreError(f"{path}: lacks the columns {', '.join(missing)}; run its step again")
+        raise StoreError(f"{path}: lacks the columns {', '.join(missing)}; delete it and run again")
     return rows
 
 

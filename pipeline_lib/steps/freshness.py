@@ -18,6 +18,7 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.result_keys import (
     filtering_key,
     identify_content,
+    locate_results,
     network_key,
     pose_key,
     probing_key,
@@ -69,16 +70,23 @@ class Freshness:
         """
         if stage == "probe":
             return self._explain_probe(video, shard, records["probe"])
-        if stage == "infer":
-            missing = [name for name in self._outdated if name in _NETWORK_STAGES]
-            if missing:
-                return f"{missing[0]} has not run with the present settings and labels"
-        if stage in self._outdated:
+        missing = [name for name in self._outdated if name in _NETWORK_STAGES]
+        if stage == "infer" and missing:
+            return f"{missing[0]} has not run with the present settings and labels"
+        if stage in self._outdated or not self._has_key(stage, records):
             return f"{stage} {_CHANGED_SETTINGS}"
-        found, expected = records[stage].get("key"), self._expect_key(stage, records)
-        if found and expected and found != expected:
-            return f"{stage} {_CHANGED_SETTINGS}"
+        if records[stage].get("key"):
+            paths = locate_results(self._config, self._results, stage, video.video)
+            lost = [path for path in paths if not path.exists()]
+            return f"{lost[0]} is missing" if lost else ""
         return ""
+
+    def _has_key(self, stage: str, records: Mapping[str, Row]) -> bool:
+        """Tell whether a result has the key that it should have, as far as one can be told."""
+        if stage == "export":
+            return self._exports_current_poses(records)
+        found, expected = records[stage].get("key"), self._expect_key(stage, records)
+        return not found or not expected or found == expected
 
     def _explain_probe(self, video: Video, shard: str, record: Row) -> str:
         planned = self._read_manifest(shard).get(video.video)
@@ -108,6 +116,14 @@ class Freshness:
                 source = records[before].get("key")
                 return filtering_key(source, config.filtering) if source else ""
         return ""
+
+    def _exports_current_poses(self, records: Mapping[str, Row]) -> bool:
+        """Tell whether the exported files are of the poses that are there now."""
+        several = self._config.individuals.max > 1
+        raw = "track" if several else "infer"
+        source = "filter" if self._config.exports.source == "filtered" else raw
+        exported, now = records["export"].get("source_key"), records.get(source, {}).get("key")
+        return not exported or not now or exported == now
 
     def _is_outdated(self, name: str) -> bool:
         """Tell whether a stage has run, but never with the present settings and files."""

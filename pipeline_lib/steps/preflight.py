@@ -3,15 +3,17 @@
 import csv
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import ConfigError, ProblemsError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.yaml_files import YamlError, read_yaml
 from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
 from pipeline_lib.io.labels.detect import SLEAP_SUFFIX, label_inputs
@@ -76,6 +78,21 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     return config, videos
 
 
+def check_config_files(paths: Iterable[Path]) -> None:
+    """Read config files as strictly as ours: Snakemake takes the last of a key that stands twice.
+
+    Raises
+    ------
+    ConfigError
+        If a file is not YAML, has a key twice, or is beyond the bounds.
+    """
+    for path in paths:
+        try:
+            read_yaml(path)
+        except YamlError as error:
+            raise ConfigError(str(path), [str(error)]) from None
+
+
 def _keep_good_sections(values: Mapping[str, Any]) -> Config:
     """Return the sections that are right, so that what they name is checked all the same."""
     good: dict[str, Any] = {"cohort": ""}
@@ -124,6 +141,7 @@ def _check_edges(config: Config) -> list[str]:
 
 
 def _read_bodyparts(table: Path) -> set[str]:
+    require_regular_file(table)
     with table.open(encoding="utf-8-sig", newline="") as file:
         for _, row in zip(range(4), csv.reader(file), strict=False):
             if row and row[0] == "bodyparts":
@@ -141,11 +159,11 @@ def _check_results(config: Config) -> list[str]:
             "choose a folder without { and }, for example one relative to the working directory"
         )
     there = next(path for path in (root, *root.absolute().parents) if os.path.lexists(path))
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        reason = "no permission" if there.is_dir() else "not a folder"
+    # Whether it may be written is found when a run starts: a dry run need not.
+    if not there.is_dir():
         problems.append(
-            f"`results`: cannot write {there} ({reason}); set `results` to a folder you may write, "
-            "or ask its owner"
+            f"`results`: cannot write {there} (not a folder); set `results` to a folder you may "
+            "write, or ask its owner"
         )
     return problems
 

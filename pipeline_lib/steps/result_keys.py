@@ -5,6 +5,7 @@ they make; `status`, `verify` and the cache of finished stages compare them.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import Results
@@ -80,3 +81,18 @@ def tracking_key(
 def filtering_key(source_key: str, settings: FilteringSettings) -> str:
     """Return the key of filtered poses, by the key of the poses that are filtered."""
     return hash_settings(source_key, settings, versions.FILTER)
+
+
+def locate_results(config: Config, results: Results, stage: str, video: str) -> list[Path]:
+    """Return where the results of a stage of one video lie; none for the probe."""
+    model = config.training.name
+    match stage:
+        case "infer":
+            return [results.poses(model, video)]
+        case "track":
+            return [results.tracked(model, video)]
+        case "filter":
+            return [results.filtered(model, video)]
+        case "export":
+            return [results.exported(model, video, name) for name in config.exports.formats]
+    return []

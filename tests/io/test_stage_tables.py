@@ -83,7 +83,9 @@ def test_a_missing_table_or_column(tmp_path):
     with pytest.raises(StoreError, match="no such file; the step that writes it has not run"):
         read_table(path, COLUMNS)
     path.write_text("video\tstatus\n")
-    with pytest.raises(StoreError, match="lacks the columns reason, seconds, key; run its step"):
+    with pytest.raises(
+        StoreError, match="lacks the columns reason, seconds, key; delete it and run"
+    ):
         read_table(path, COLUMNS)
     path.write_text("")
     with pytest.raises(StoreError, match="lacks the columns video, status"):

@@ -11,7 +11,12 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import MANIFEST_COLUMNS
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.freshness import Freshness
-from pipeline_lib.steps.result_keys import filtering_key, probing_key, tracking_key
+from pipeline_lib.steps.result_keys import (
+    filtering_key,
+    locate_results,
+    probing_key,
+    tracking_key,
+)
 from pipeline_lib.steps.stage_keys import claim_stage, find_stage_key
 
 SHARD = "00001"
@@ -22,7 +27,12 @@ def results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a.mp4").write_bytes(b"video")
     Path("cohort.tsv").write_text("video\tpath\na\ta.mp4\n")
-    return Results(Path("results"))
+    results = Results(Path("results"))
+    for stage in ("infer", "track", "filter", "export"):
+        for path in locate_results(parse(), results, stage, "a"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return results
 
 
 def parse(**sections):
@@ -113,3 +123,27 @@ def test_files_of_the_user_are_part_of_a_key(results):
     before = find_stage_key(config, results, "train")
     Path("w.pt").write_bytes(b"Weights")
     assert find_stage_key(config, results, "train") != before
+
+
+@pytest.mark.parametrize("stage", ["infer", "track", "filter", "export"])
+def test_a_result_that_is_missing_is_made_again(results, stage):
+    config = parse(individuals={"max": 2})
+    track = tracking_key("k", config.individuals, config.tracking)
+    keys = {"infer": "k", "track": track, "filter": filtering_key(track, config.filtering)}
+    keys["export"] = "e"
+    assert explain(results, config, stage, probe="", **keys) == ""
+    lost = locate_results(config, results, stage, "a")[-1]
+    lost.unlink()
+    assert explain(results, config, stage, probe="", **keys) == f"{lost} is missing"
+
+
+def test_exports_of_other_poses_are_not_fresh(results):
+    config = parse()
+    records = {
+        "filter": {"key": "filtered now"},
+        "export": {"key": "e", "source_key": "filtered now"},
+    }
+    freshness, video = Freshness(config, results), Video("a", Path("a.mp4"))
+    assert freshness.explain(video, SHARD, "export", records) == ""
+    records["export"]["source_key"] = "filtered before"
+    assert "other settings" in freshness.explain(video, SHARD, "export", records)

@@ -42,6 +42,7 @@ def run(tmp_path):
         {"video": "lost", "status": "failed", "reason": "worker lost"},
     ]
     write_table(shard.infer("pose"), INFER_COLUMNS, infer)
+    results.poses("pose", "good").mkdir(parents=True)
     for path in (shard.filter("pose"), shard.export("pose")):
         write_table(path, STAGE_COLUMNS, [{"video": "good", "status": "done"}])
     return parse_config({"cohort": str(sheet)}), results

@@ -86,3 +86,39 @@ def test_the_command_beside_this_snakemake_runs(again, tmp_path, monkeypatch):
     ended = again.snakemake("--forcerun", "status")
     assert ended.code == 0, ended.output
     assert "the wrong cohortpose" not in ended.output
+
+
+def test_results_that_are_lost_are_made_again(again):
+    """Poses are no outputs of rules; files between results that are there are missed as well."""
+    poses = again.results.poses("pose", "mouse-01")
+    before = {path.name: path.read_bytes() for path in poses.rglob("*") if path.is_file()}
+    shutil.rmtree(poses)
+    again.results.exported("pose", "mouse-02", "csv").unlink()
+    planned = again.snakemake("--dry-run")
+    assert planned.jobs == {"infer 00001", "postprocess 00001", "status", "report", "accept"}
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    assert {path.name: path.read_bytes() for path in poses.rglob("*") if path.is_file()} == before
+    assert again.results.exported("pose", "mouse-02", "csv").exists()
+    assert again.snakemake("--dry-run").jobs == set()
+    for path in (again.results.model("pose").card, again.results.shard("00001").infer("pose")):
+        kept = path.read_bytes()
+        path.unlink()
+        assert again.snakemake("--dry-run").jobs >= {"infer 00001", "status"}
+        path.write_bytes(kept)
+
+
+def test_a_sheet_that_is_edited_meanwhile_concerns_the_next_run(again):
+    again.edit_config(report={"title": "another"})
+    rows = again.read_sheet()
+
+    def edit():
+        if again.results.run_locks.exists() and len(again.read_sheet()) == len(rows):
+            again.write_sheet(rows[:-1])
+
+    command = ["snakemake", "--cores", "2", "--directory", str(again.folder)]
+    shutil.rmtree(again.results.run_locks)
+    ended = again.watch([*command, "--configfile", str(again.folder / "config.yaml")], edit)
+    assert ended.code == 0, ended.output
+    assert "was changed while the run was at work: run the same command again" in ended.output
+    assert "status" in again.snakemake("--dry-run").jobs

@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from pipeline_lib.core.environment import name_user, require_utf8
@@ -13,14 +14,16 @@ from pipeline_lib.core.ranks import forget_launchers
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.steps.plan import make_plan, read_plan
-from pipeline_lib.steps.preflight import check_run
+from pipeline_lib.steps.preflight import check_config_files, check_run
 from pipeline_lib.steps.provenance.crate import write_crate
 from pipeline_lib.steps.provenance.run import complete_provenance
 from pipeline_lib.steps.srun_launcher import ask_for_tasks, write_launcher
 from pipeline_lib.steps.stage_keys import (
     find_claimed_key,
     find_claimed_manifest,
+    find_claimed_result,
     find_claimed_sessions,
+    find_result_keys,
     find_session_keys,
     find_stage_key,
     list_outdated_keys,
@@ -75,6 +78,7 @@ def prepare_run():
         settings = parse_config(config, where)
         results = Results(Path(settings.results))
         return settings, results, read_plan(results)
+    check_config_files(map(Path, workflow.configfiles))
     settings, videos = check_run(config, where)
     results = Results(Path(settings.results))
     return settings, results, make_plan(videos, results, settings.inference)
@@ -85,9 +89,13 @@ try:
     # Of a training over several nodes.
     TASKS = ask_for_tasks(SETTINGS.training)
     # Jobs find the key files of their run.
-    SESSION_KEYS = WANTED_KEYS = ()
+    SESSION_KEYS = RESULT_KEYS = WANTED_KEYS = ()
     if workflow.is_main_process:
         SESSION_KEYS = find_session_keys(SETTINGS, RESULTS, PLAN)
+        RESULT_KEYS = {
+            name: find_result_keys(SETTINGS, RESULTS, PLAN, name)
+            for name in ("infer", "postprocess")
+        }
         WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN)
 except Exception as error:
     # One readable message; Snakemake adds the place in this file.
@@ -109,6 +117,10 @@ def record_start():
 def record_end(succeeded):
     """Write what the run made and took."""
     complete_provenance(SETTINGS, RESULTS)
+    if find_stage_key(SETTINGS, RESULTS, "status") not in WANTED_KEYS:
+        logger.warning(
+            f"{SETTINGS.cohort} was changed while the run was at work: run the same command again"
+        )
     write_crate(SETTINGS, RESULTS, SNAKEFILES, succeeded=succeeded)
     for lock in LOCKS:
         lock.release()
@@ -201,6 +213,17 @@ def session_key(wildcards):
     return str(find_claimed_sessions(RESULTS, wildcards.shard))
 
 
+def result_key(name):
+    """Return the file whose number is raised where results of a shard are missing."""
+
+    def find(wildcards):
+        if workflow.is_main_process:
+            return str(RESULT_KEYS[name][wildcards.shard])
+        return str(find_claimed_result(SETTINGS, RESULTS, wildcards.shard, name))
+
+    return find
+
+
 def list_settings(*stages):
     """Return one parameter for each setting that stages depend on: the reasons of a rerun.
 
@@ -234,6 +257,14 @@ def wanted_files():
     files = [str(RESULTS.ledger), str(RESULTS.report), str(RESULTS.accepted)]
     # Else Snakemake would not miss a key file between results that are there.
     files += [str(path) for path in WANTED_KEYS]
+    # Nor any other file that stands between results that are there.
+    files += summarised_files()
+    if SETTINGS.labels:
+        files += [
+            str(RESULTS.labels),
+            *network_files(),
+            str(RESULTS.model(MODEL).weights),
+        ]
     if SETTINGS.frames.extract:
         files += every_shard(shard_file("frames"))
     return files

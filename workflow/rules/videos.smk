@@ -45,6 +45,7 @@ rule infer:
         shard_file("probe"),
         network_files(),
         key_file("infer"),
+        result_key("infer"),
     output:
         # Not the poses: Snakemake would delete them before a retry.
         shard_file("infer", MODEL),
@@ -69,6 +70,7 @@ rule postprocess:
         shard_file("infer", MODEL),
         *[key_file(verb) for verb in POSTPROCESSING],
         session_key,
+        result_key("postprocess"),
     output:
         [shard_file(verb, MODEL) for verb in POSTPROCESSING],
     log:

@@ -12,11 +12,20 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 Seed = Annotated[int, Field(ge=0)]
-# A path; a leading ~ is the home folder.
-PathText = Annotated[str, AfterValidator(os.path.expanduser)]
 Name = Annotated[
     str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME), AfterValidator(check_name)
 ]
+
+
+def _expand_home(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a path has no NUL character")
+    # Path.expanduser raises where a container's user has no home.
+    return os.path.expanduser(text)  # noqa: PTH111
+
+
+# A path; a leading ~ is the home folder.
+PathText = Annotated[str, AfterValidator(_expand_home)]
 
 
 class Settings(BaseModel):

@@ -206,7 +206,7 @@ def _read_fps(path: Path) -> float | None:
         return None
     try:
         fps = float(load_pickle(beside)["data"]["fps"])
-    except (StoreError, KeyError, TypeError, ValueError) as error:
+    except (StoreError, KeyError, TypeError, ValueError, OverflowError) as error:
         _log.warning("%s: frames per second are not known: %s", beside, error)
         return None
     return fps if fps > 0 and np.isfinite(fps) else None

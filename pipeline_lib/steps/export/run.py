@@ -19,7 +19,7 @@ from pipeline_lib.steps.provenance.checksums import Published, record_contents
 _log = logging.getLogger(__name__)
 
 # The files of a video as `format:bytes`, separated by blanks.
-EXPORT_COLUMNS = (*STAGE_COLUMNS, "files")
+EXPORT_COLUMNS = (*STAGE_COLUMNS, "files", "source_key")
 _RECORD_COLUMNS = ("video", "key", "files")
 
 
@@ -104,17 +104,18 @@ def _export_video(
     sources: ExportSources, video: str, paths: Mapping[str, Path], record: _ExportRecord
 ) -> dict[str, str]:
     """Write the files of one video unless they are there; return their key and what they are."""
-    key = sources.make_key(video, require_pose_key(sources.locate(video)))
+    source_key = require_pose_key(sources.locate(video))
+    key = sources.make_key(video, source_key)
     there = _describe_files(paths)
     if record.holds(video, key, there):
-        return {"key": key, "files": there}
+        return {"key": key, "files": there, "source_key": source_key}
     record.forget(video)
     source = sources.describe(video)
     for name, path in paths.items():
         write_export(name, path, source)
     written = _describe_files(paths)
     record.add(video, key, written)
-    return {"key": key, "files": written}
+    return {"key": key, "files": written, "source_key": source_key}
 
 
 def _list_some(videos: Sequence[str], most: int = 3) -> str:

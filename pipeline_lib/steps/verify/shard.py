@@ -221,7 +221,7 @@ class _ShardResults:
     def _compare(self, name: str, expected: str | None, *, quick: bool) -> Difference | None:
         path, row = self._results.root / name, self._contents.get(name)
         if not path.exists():
-            return Problem.MISSING, "it was made; delete its stage's table and run snakemake"
+            return Problem.MISSING, "it was made, and is gone; run snakemake, which makes it again"
         if row is None:
             return Problem.UNRECORDED, "no hash was recorded; delete its stage's table and run"
         try:
