@@ -89,11 +89,16 @@ def _examine(path: str) -> Record:
     Python reads it first, so that a failing disk is an `OSError` and not a verdict on the video.
     """
     # Here, in the processes that need it: OpenCV and FFmpeg take as long to load as all the rest.
-    from pipeline_lib.io.video.reader import check_video, fingerprint_file  # noqa: PLC0415
+    from pipeline_lib.io.video.reader import (  # noqa: PLC0415
+        check_video,
+        describe_oddities,
+        fingerprint_file,
+    )
 
     try:
         fingerprint = fingerprint_file(Path(path))
         index = check_video(Path(path))
+        reason = describe_oddities(Path(path), index)
     except VideoError as error:
         return _quarantine(str(error))
     except MemoryError:
@@ -105,7 +110,7 @@ def _examine(path: str) -> Record:
         return _quarantine(f"unexpected {type(error).__name__}: {error}")
     return {
         "status": VideoStatus.DONE,
-        "reason": index.describe_gaps(),
+        "reason": reason,
         "key": probing_key(fingerprint),
         "fingerprint": fingerprint,
         **asdict(index.facts),

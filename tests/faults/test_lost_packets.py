@@ -10,7 +10,12 @@ import pytest
 
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.io.video.index_file import read_index, write_index
-from pipeline_lib.io.video.reader import VideoReader, check_video, probe_video
+from pipeline_lib.io.video.reader import (
+    VideoReader,
+    check_video,
+    describe_oddities,
+    probe_video,
+)
 from tests.video_corpus import draw_frame, encode, read_number, vary_times, x264
 
 FRAMES = 72
@@ -227,3 +232,17 @@ def test_frames_that_an_mp4_lists_and_that_cannot_be_read_are_told(tmp_path):
     path.write_bytes(data)
     with pytest.raises(VideoError, match=r"^(truncated|damaged): "):
         probe_video(path)
+
+
+@pytest.mark.parametrize(("box", "offset", "number"), [(b"mdhd", 16, 1), (b"elst", 12, 100)])
+def test_frames_that_an_mp4_hides_are_told(tmp_path, box, offset, number):
+    """A timescale of one unit, and an edit list that ends early: players show few frames."""
+    path = encode(tmp_path / "v.mp4", frames=30)
+    assert describe_oddities(path, check_video(path)) == ""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">I", data, data.rindex(box) + offset, number)
+    path.write_bytes(data)
+    index = check_video(path)
+    assert index.facts.frames < 10
+    said = f"the file holds 30 frames and shows {index.facts.frames}: its edit list or its times"
+    assert said in describe_oddities(path, index)

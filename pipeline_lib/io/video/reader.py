@@ -15,6 +15,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.container import open_video
 from pipeline_lib.io.video.decode import count_quarter_turns, decode_packets
 from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.io.video.files import check_readable, open_bytes
@@ -27,12 +28,16 @@ __all__ = [
     "VideoIndex",
     "VideoReader",
     "check_video",
+    "describe_oddities",
     "fingerprint_file",
     "index_video",
     "probe_video",
 ]
 
 Image = NDArray[np.uint8]
+
+# Recorders hide some frames before the first one on purpose.
+_MOST_HIDDEN = 0.1
 
 
 def probe_video(path: Path) -> VideoFacts:
@@ -59,6 +64,31 @@ def check_video(path: Path) -> VideoIndex:
     if index.damage:
         raise VideoError(index.damage)
     return index
+
+
+def describe_oddities(path: Path, index: VideoIndex) -> str:
+    """Say what of a usable video is not as its maker may believe; empty if nothing.
+
+    Gaps, and frames that the file holds and does not show: an edit list, or times that are
+    damaged, hide them from every player.
+
+    Parameters
+    ----------
+    path
+        The video.
+    index
+        Its index.
+    """
+    with open_video(path) as (_, stream):
+        held = int(stream.frames)
+    shown = index.facts.frames - int(index.missing.sum())
+    said = [index.describe_gaps()]
+    if held - shown > _MOST_HIDDEN * held:
+        said.append(
+            f"the file holds {held} frames and shows {shown}: its edit list or its times hide the "
+            "others, which are no rows"
+        )
+    return "; ".join(filter(None, said))
 
 
 def fingerprint_file(path: Path) -> str:
