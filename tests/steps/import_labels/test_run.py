@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.errors import ConfigError, LabelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
@@ -278,8 +278,13 @@ def test_two_projects_with_folders_of_one_name(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "y" * 5000, "a\0b"])
-def test_paths_of_labels_that_are_none(tmp_path, name):
+@pytest.mark.parametrize("name", ["x" * 300, "y" * 5000])
+def test_paths_that_are_too_long_for_labels(tmp_path, name):
     with pytest.raises(LabelError) as error:
         run(tmp_path, tmp_path / name)
     assert len(error.value.problems) == 1
+
+
+def test_a_path_of_labels_with_a_nul_character(tmp_path):
+    with pytest.raises(ConfigError, match=r"labels\.0\.path.*no NUL character"):
+        run(tmp_path, tmp_path / "a\0b")
