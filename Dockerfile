@@ -1,4 +1,4 @@
-# cohortpose with the versions of constraints.txt. Not built where it was written: linted only.
+# cohortpose with the versions of locks/. Not built where it was written: linted only.
 #
 #   docker build --build-arg COMMIT="$(git rev-parse HEAD)" -t cohortpose .
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" cohortpose \
@@ -7,10 +7,12 @@
 # With GPUs add `--gpus all`; PyTorch's wheels bring CUDA, the host brings the driver.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY locks locks
+COPY pyproject.toml README.md LICENSE ./
 COPY pipeline_lib pipeline_lib
 RUN python -m venv /opt/environment \
-    && /opt/environment/bin/pip install --no-cache-dir --constraint constraints.txt .
+    && /opt/environment/bin/pip install --no-cache-dir --no-deps -r locks/torch.txt -r locks/run.txt \
+    && /opt/environment/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.11-slim-bookworm
 # opencv-python looks for libGL; opencv-python-headless, the same module without windows, would not.

@@ -3,41 +3,65 @@
 # make openfield  the same on DeepLabCut's real open-field mouse
 # make test       the tests
 # make check      static checks: style, types, layers, workflow
-# make lock       constraints.txt: the pinned versions, for every platform
+# make lock       locks/: the pinned versions, for every platform and Python
 # make documents  config/README.md and the schema, from the settings' own descriptions
+#
+# They install what they need into .venv. To choose:
+#   TORCH=cpu      PyTorch without CUDA, some gigabytes less
+#   TORCH=own      PyTorch as it is in .venv already (another CUDA build)
+#   PYTHON=...     the Python that .venv is made with: 3.11 to 3.13
+#   VENV=...       another folder than .venv
 SHELL := /bin/bash
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH ?= pypi
 CORES ?= $(shell nproc)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-multi openfield test check documents lock install
+LOCKS_pypi := locks/torch.txt locks/run.txt
+LOCKS_cpu := locks/torch-cpu.txt locks/run.txt
+LOCKS_own := locks/run.txt
+LOCKS := $(or $(LOCKS_$(TORCH)),$(error TORCH is pypi, cpu or own, not $(TORCH)))
 
-install: $(BIN)/.installed
+.PHONY: demo demo-multi openfield test quick check documents lock run install
 
-# The constraints pin what the figures in the README were measured with.
-$(BIN)/.installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+# What running needs, in the versions that the figures were measured with.
+run: $(BIN)/.run
+
+$(BIN)/.run: pyproject.toml $(LOCKS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	locks/install.sh $(BIN)/python $(LOCKS)
 	touch $@
 
-demo: install
+# What tests and checks need besides.
+install: $(BIN)/.installed
+
+$(BIN)/.installed: $(BIN)/.run locks/develop.txt
+	locks/install.sh $(BIN)/python locks/develop.txt
+	touch $@
+
+demo: run
 	cohortpose demo demo
 	snakemake --cores $(CORES) --directory demo --configfile demo/config.yaml
 	cohortpose demo-error demo
 
-demo-multi: install
+demo-multi: run
 	cohortpose demo demo-multi --individuals 3 --videos 5 --labelled-frames 80
 	snakemake --cores $(CORES) --directory demo-multi --configfile demo-multi/config.yaml
 	cohortpose demo-error demo-multi
 
-openfield: install
+openfield: run
 	$(BIN)/python benchmarks/openfield.py prepare openfield
 	snakemake --cores $(CORES) --directory openfield --configfile openfield/config.yaml
 	$(BIN)/python benchmarks/openfield.py summarise openfield
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+# What needs neither Snakemake nor a trained network: for other versions of Python.
+quick: install
+	$(BIN)/python -m pytest --quiet tests/api tests/core tests/kernels tests/io
 
 check: install
 	ruff check .
@@ -51,9 +75,5 @@ check: install
 documents: install
 	$(BIN)/python workflow/schemas/write.py
 
-# Versions that are pinned already stay as they are.
 lock: install
-	head -n 2 constraints.txt > build-constraints.txt
-	uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate \
-		--constraint constraints.txt pyproject.toml >> build-constraints.txt
-	mv build-constraints.txt constraints.txt
+	$(BIN)/python locks/write.py

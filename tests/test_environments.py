@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = REPOSITORY / "workflow" / "envs"
+LOCKS = REPOSITORY / "locks"
 POST_DEPLOY = ENVIRONMENTS / "cohortpose.post-deploy.sh"
 
 HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -35,9 +37,12 @@ def read_project():
     return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
 
-def read_constraints():
-    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
-    return [Requirement(line) for line in lines if not line.startswith("#")]
+def read_pins(*names):
+    """Return the pins of lock files, without their hashes."""
+    names = names or ("torch.txt", "run.txt", "develop.txt", "uv.txt")
+    lines = [line for name in names for line in (LOCKS / name).read_text().splitlines()]
+    pins = [line.removesuffix(" \\") for line in lines if line[:1] not in {"#", " ", "-"}]
+    return [Requirement(pin) for pin in pins]
 
 
 def read_definition():
@@ -63,9 +68,9 @@ def test_conda_gets_what_the_package_asks_for():
     assert found == wanted | {"python": "=3.11"}
 
 
-def test_constraints_fit_what_the_package_asks_for():
+def test_locks_fit_what_the_package_asks_for():
     project = read_project()
-    pinned = {canonicalize_name(one.name): one for one in read_constraints()}
+    pinned = {canonicalize_name(one.name): one for one in read_pins()}
     asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     for requirement in map(Requirement, asked):
         pin = pinned.get(canonicalize_name(requirement.name))
@@ -74,12 +79,12 @@ def test_constraints_fit_what_the_package_asks_for():
         assert requirement.specifier.contains(version), f"{requirement}: pinned {version}"
 
 
-def test_constraints_are_for_every_platform():
-    constraints = read_constraints()
-    assert all(one.operator == "==" for pin in constraints for one in pin.specifier)
-    names = [canonicalize_name(pin.name) for pin in constraints]
+def test_locks_are_for_every_platform():
+    pins = read_pins()
+    assert all(one.operator == "==" for pin in pins for one in pin.specifier)
+    names = [canonicalize_name(pin.name) for pin in pins]
     assert len(names) == len(set(names))
-    cuda = [pin for pin in constraints if pin.name.startswith("nvidia-")]
+    cuda = [pin for pin in pins if pin.name.startswith("nvidia-")]
     mac = {"sys_platform": "darwin", "platform_machine": "arm64", "platform_system": "Darwin"}
     linux = {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux"}
     assert cuda
@@ -87,9 +92,86 @@ def test_constraints_are_for_every_platform():
     assert all(pin.marker.evaluate(linux) for pin in cuda)
 
 
+def test_every_pin_has_hashes():
+    for name in ("torch.txt", "run.txt", "develop.txt", "uv.txt"):
+        text = (LOCKS / name).read_text()
+        pins = re.split(r"\n(?=\S)", text.split("\n", 1)[1].strip())
+        assert [pin for pin in pins if "--hash=sha256:" not in pin] == []
+
+
+def test_a_machine_without_a_gpu_gets_no_cuda():
+    """PyTorch for CPUs is of the same versions, and nothing else brings CUDA's libraries."""
+    cpu, usual = (
+        {str(pin.specifier) for pin in read_pins(f)} for f in ("torch-cpu.txt", "torch.txt")
+    )
+    assert cpu <= usual
+    assert [pin.name for pin in read_pins("torch-cpu.txt")] == ["torch", "torchvision"]
+    other = [pin.name for pin in read_pins("run.txt", "develop.txt", "uv.txt")]
+    assert [
+        name for name in other if re.match(r"nvidia|cuda|triton|torch$|torchvision", name)
+    ] == []
+    assert (
+        "--index-url https://download.pytorch.org/whl/cpu\n"
+        in (LOCKS / "torch-cpu.txt").read_text()
+    )
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("choice", ["pypi", "cpu"])
+def test_locks_hold_all_that_running_needs(python, choice, tmp_path):
+    """Resolved from stubs of exactly the pinned versions, PyTorch's being that of the choice."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    files = {"pypi": ("torch.txt", "run.txt"), "cpu": ("torch-cpu.txt", "run.txt")}[choice]
+    marker = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "platform_machine": "x86_64",
+        "platform_system": "Linux",
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+        "extra": "",
+    }
+    pins = [pin for pin in read_pins(*files) if not pin.marker or pin.marker.evaluate(marker)]
+    build = "+cpu" if choice == "cpu" else ""
+    for pin in pins:
+        (version,) = (one.version for one in pin.specifier)
+        local = build if pin.name in {"torch", "torchvision"} else ""
+        write_stub(wheels, pin.name, f"{version}{local}", choice)
+    done = subprocess.run(
+        ["uv", "pip", "compile", "--no-index", "--find-links", wheels, "--python-version", python,
+         "--python-platform", "x86_64-unknown-linux-gnu", "--no-header", "--no-annotate",
+         "--offline", "--no-cache", "pyproject.toml"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = {Requirement(line).name for line in done.stdout.splitlines()}
+    assert found <= {canonicalize_name(pin.name) for pin in pins}
+    torch = [line for line in done.stdout.splitlines() if line.startswith("torch==")]
+    assert [line.endswith("+cpu") for line in torch] == [choice == "cpu"]
+
+
+def write_stub(folder, name, version, choice):
+    """Write a wheel that holds metadata only, those of the installed package."""
+    try:
+        needs = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        needs = []
+    if choice == "cpu" and name == "torch":
+        needs = [need for need in needs if not re.match(r"nvidia|cuda|triton", need)]
+    stem = f"{canonicalize_name(name).replace('-', '_')}-{version}"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {need}" for need in needs]
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{stem}.dist-info/METADATA", "\n".join([*lines, ""]))
+        wheel.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{stem}.dist-info/RECORD", "")
+
+
 def test_what_runs_the_tests_is_what_is_pinned():
     differ = {}
-    for pin in read_constraints():
+    for pin in read_pins():
         if pin.marker is None or pin.marker.evaluate():
             try:
                 version = metadata.version(pin.name)

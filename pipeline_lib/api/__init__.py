@@ -1,0 +1,1 @@
+"""Functions of the public API: `pipeline_lib` offers them under its own name."""

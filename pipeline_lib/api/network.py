@@ -1,0 +1,146 @@
+"""Load a trained network and predict frames with it."""
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import read_config
+from pipeline_lib.io.poses.format import SPACE
+from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.decoding import name_places
+from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Network:
+    """A trained network that predicts poses of frames; `load_network` makes it.
+
+    Attributes
+    ----------
+    name
+        Name of the network.
+    keypoints, individuals
+        Names along the axes of what it predicts.
+    """
+
+    def __init__(self, predictor: PosePredictor) -> None:
+        self._predictor = predictor
+        card = predictor.card
+        self.name = card.name
+        self.keypoints = tuple(card.skeleton.bodyparts)
+        self.individuals = tuple(name_places(card, predictor.surplus))
+
+    def predict(self, frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> "xr.Dataset":
+        """Predict the poses in frames of one size.
+
+        What is predicted of a frame does not depend on the frames beside it.
+
+        Parameters
+        ----------
+        frames
+            Shape (frame, height, width, 3), uint8, RGB.
+
+        Returns
+        -------
+        Dataset
+            ``position`` (frame, space, keypoint, individual), float32, px of the frame, NaN where
+            a keypoint was not found; ``confidence`` (frame, keypoint, individual), float32 in
+            0..1. Individuals are not tracked: their order in a frame says nothing of who they
+            are.
+
+        Raises
+        ------
+        ValueError
+            If the frames are no such images, or differ in size.
+        """
+        import xarray as xr  # noqa: PLC0415 - seconds
+
+        for frame in frames:
+            if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
+                raise ValueError(
+                    "expected frames of shape (height, width, 3), uint8, found "
+                    f"{frame.shape}, {frame.dtype}"
+                )
+        found = self._predictor.predict(list(frames))
+        return xr.Dataset(
+            {
+                "position": (
+                    ("frame", "space", "keypoint", "individual"),
+                    found.position,
+                    {"units": "px"},
+                ),
+                "confidence": (("frame", "keypoint", "individual"), found.confidence),
+            },
+            coords={
+                "frame": np.arange(len(frames)),
+                "space": list(SPACE),
+                "keypoint": list(self.keypoints),
+                "individual": list(self.individuals),
+            },
+        )
+
+
+def load_network(
+    results: str | PathLike[str],
+    *,
+    model: str | None = None,
+    runtime: Literal["auto", "openvino", "onnx", "torch"] | None = None,
+) -> Network:
+    """Load a trained network from a results folder, with the settings of its run.
+
+    Parameters
+    ----------
+    results
+        The results folder.
+    model
+        Name of the network; None: the one of the run that ended last.
+    runtime
+        What runs the network; None: as the run's config says.
+
+    Returns
+    -------
+    Network
+        It predicts what the stage `infer` of the run predicts.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds no settings of a run, or the runtime lacks their precision.
+    ModelError
+        If there is no such network, it cannot be loaded, or the runtime is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pipeline_lib
+    >>> network = pipeline_lib.load_network("results")
+    >>> poses = network.predict(np.zeros((2, 96, 96, 3), np.uint8))
+    >>> poses.position.dims
+    ('frame', 'space', 'keypoint', 'individual')
+    >>> poses.position.shape == (2, 2, len(network.keypoints), 1)
+    True
+    """
+    folder = Results(Path(results))
+    config = read_config(folder.config)
+    name = config.training.name if model is None else model
+    if not folder.model(name).card.is_file():
+        known = folder.model(name).folder.parent
+        names = sorted(entry.name for entry in known.iterdir()) if known.is_dir() else []
+        raise ModelError(
+            f"{known}: no network {name!r}, found {', '.join(names) or 'none'}; run Snakemake first"
+        )
+    inference = config.inference
+    if runtime is not None:
+        inference = inference.model_copy(update={"runtime": runtime})
+    options = RuntimeOptions.of(inference)
+    return Network(
+        load_pose_predictor(folder.model(name), options, config.locating, config.assembly)
+    )

@@ -1,0 +1,273 @@
+"""Open poses as xarray datasets: those of one video, or lazily those of a whole cohort."""
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.tables import LEDGER_COLUMNS, FrameStatus, TrackStatus, VideoStatus
+from pipeline_lib.io.poses.format import DIMENSIONS, DTYPES, is_packed, open_group, read_metadata
+from pipeline_lib.io.stage_tables import read_table
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Stage = Literal["infer", "track", "filter"]
+
+# Frames in a chunk of the arrays of a cohort.
+_CHUNK_FRAMES = 2**14
+# Variables of a cohort; the two statuses are numbers whose meaning is told by CF's attributes.
+_STATUSES = {"frame_status": FrameStatus, "track_status": TrackStatus}
+# Rows after the end of a video that is shorter than the longest of the cohort.
+_PADDING = {"frame_status": FrameStatus.MISSING, "track_status": TrackStatus.ABSENT}
+
+
+def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
+    """Open the poses of one video as an xarray dataset that reads when values are asked for.
+
+    Parameters
+    ----------
+    path
+        A pose file: a folder ``VIDEO.zarr`` or a file ``VIDEO.zarr.zip``.
+
+    Returns
+    -------
+    Dataset
+        ``position`` (time, space, keypoint, individual), float32, px, NaN where a keypoint was
+        not found or the frame could not be decoded; ``confidence`` (time, keypoint, individual),
+        float32 in 0..1, NaN where the frame could not be decoded; ``frame_status`` (time),
+        uint8, values of `FrameStatus`; where individuals were tracked, ``track_status`` (time,
+        individual), uint8, values of `TrackStatus`. The coordinate ``time`` is in seconds. The
+        pixel centre at the top left is (0, 0).
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, damaged, of another version, or not a pose file.
+
+    Examples
+    --------
+    >>> import pipeline_lib
+    >>> results = pipeline_lib.Results("results")
+    >>> poses = pipeline_lib.open_poses(results.filtered("pose", "mouse-01"))
+    >>> poses.position.dims
+    ('time', 'space', 'keypoint', 'individual')
+    >>> snout = poses.position.sel(keypoint="snout").isel(individual=0)
+    >>> snout.shape
+    (24, 2)
+    """
+    import xarray as xr  # noqa: PLC0415 - seconds
+    import zarr  # noqa: PLC0415
+
+    path = Path(path)
+    read_metadata(path)
+    packed = is_packed(path)
+    store: Any = (
+        zarr.storage.ZipStore(path, mode="r")
+        if packed
+        else zarr.storage.LocalStore(path, read_only=True)
+    )
+    dataset = xr.open_zarr(store, consolidated=True, mask_and_scale=False)
+    return _describe_statuses(dataset)
+
+
+def open_cohort(
+    results: str | PathLike[str], *, stage: Stage = "filter", model: str | None = None
+) -> "xr.Dataset":
+    """Open the poses of all videos of a run as one xarray dataset that reads with Dask.
+
+    Nothing but metadata is read before values are asked for, and then only the chunks that hold
+    them: the poses of a cohort may be larger than the memory.
+
+    Parameters
+    ----------
+    results
+        The results folder.
+    stage
+        Whose poses: those of the network (``infer``), tracked (``track``), or filtered.
+    model
+        Name of the network; needed where the folder holds poses of several.
+
+    Returns
+    -------
+    Dataset
+        As `open_poses` describes them, ``position`` (video, frame, space, keypoint, individual),
+        ``confidence`` and the statuses; ``time`` (video, frame), float64, in seconds. Videos are
+        those that the ledger calls done, in its order. A video that is shorter than the longest
+        one is filled up: NaN, and ``frame_status`` is `FrameStatus.MISSING`. ``frames`` (video)
+        is the true number of frames; further coordinates along ``video`` are the columns of the
+        user's sheet.
+
+    Raises
+    ------
+    StoreError
+        If there is no ledger or no video that is done, if a pose file is missing or damaged, or
+        if videos differ in their bodyparts or individuals.
+    ValueError
+        If `model` has to be given, or there is no such stage.
+
+    Examples
+    --------
+    Tell how many frames each video has, and how often the snout is certain:
+
+    >>> import pipeline_lib
+    >>> cohort = pipeline_lib.open_cohort("results")
+    >>> dict(zip(cohort.video.values.tolist(), cohort.frames.values.tolist()))
+    {'mouse-01': 24, 'mouse-02': 24}
+    >>> certain = cohort.confidence.sel(keypoint="snout") > 0.6
+    >>> share = (certain.sum("frame") / cohort.frames).compute()
+    >>> share.dims
+    ('video', 'individual')
+    """
+    import xarray as xr  # noqa: PLC0415 - seconds
+
+    folder = Results(Path(results))
+    rows = read_table(folder.ledger, LEDGER_COLUMNS)
+    rows = [row for row in rows if row["status"] == VideoStatus.DONE]
+    if not rows:
+        raise StoreError(f"{folder.ledger}: no video is done")
+    locate = _find_locator(folder, stage, model)
+    paths = [locate(row["video"]) for row in rows]
+    arrays = [read_metadata(path)[0] for path in paths]
+    names = [name for name in DTYPES if name in arrays[0]]
+    _require_equal_axes(paths, arrays, names)
+    frames = np.array([array["time"]["shape"][0] for array in arrays])
+    variables = {
+        name: (
+            ("video", "frame", *DIMENSIONS[name][1:]),
+            _join_lazily(name, paths, frames, arrays[0][name]["shape"][1:]),
+        )
+        for name in names
+    }
+    time = variables.pop("time")
+    dataset = xr.Dataset(
+        variables,
+        coords={
+            "video": [row["video"] for row in rows],
+            "frame": np.arange(frames.max()),
+            **_read_names(paths[0], names),
+            "time": (*time, {"units": "s"}),
+            "frames": ("video", frames),
+            **_read_sheet(rows),
+        },
+    )
+    dataset["position"].attrs["units"] = "px"
+    return _describe_statuses(dataset)
+
+
+def _find_locator(results: Results, stage: Stage, model: str | None) -> Callable[[str], Path]:
+    """Return what locates the pose file of a video."""
+    locators: dict[str, Callable[[str, str], Path]] = {
+        "infer": results.poses,
+        "track": results.tracked,
+        "filter": results.filtered,
+    }
+    if stage not in locators:
+        raise ValueError(f"stage {stage!r} is none of {', '.join(locators)}")
+    locate = locators[stage]
+    if model is None:
+        folder = locate("model", "video").parents[1]
+        found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        if not found:
+            raise StoreError(f"{folder}: no such folder; the stage `{stage}` has not run")
+        if len(found) > 1:
+            raise ValueError(f"{folder}: holds poses of {', '.join(found)}; choose one by `model`")
+        model = found[0]
+    chosen = model
+    return lambda video: locate(chosen, video)
+
+
+def _require_equal_axes(
+    paths: Sequence[Path], arrays: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> None:
+    """Raise `StoreError` where a video has other variables, bodyparts or individuals."""
+    axes = _read_names(paths[0], names)
+    for path, array in zip(paths, arrays, strict=True):
+        same = all(
+            name in array and array[name]["shape"][1:] == arrays[0][name]["shape"][1:]
+            for name in names
+        )
+        if not same or _read_names(path, names) != axes:
+            raise StoreError(
+                f"{path}: has other bodyparts, individuals or variables than {paths[0]}; "
+                "one of them is of an older run: run Snakemake again"
+            )
+
+
+def _read_names(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names along the axes of a pose file but time's."""
+    axes = {axis for name in names for axis in DIMENSIONS[name]} - {"time"}
+    with open_group(path) as (group, _):
+        return {axis: [str(name) for name in group[axis][:]] for axis in sorted(axes)}
+
+
+def _read_sheet(rows: Sequence[Mapping[str, str]]) -> dict[Hashable, tuple[str, list[str]]]:
+    """Return the columns of the user's sheet as coordinates of videos."""
+    taken = {"frame", "frames", *DIMENSIONS}
+    columns = [name for name in rows[0] if name not in LEDGER_COLUMNS]
+    return {
+        f"sheet_{name}" if name in taken else name: ("video", [row[name] for row in rows])
+        for name in columns
+    }
+
+
+def _join_lazily(
+    name: str, paths: Sequence[Path], frames: NDArray[np.int64], rest: Sequence[int]
+) -> Any:  # noqa: ANN401 - Dask is not typed
+    """Return a Dask array (video, frame, ...) of one variable of all videos."""
+    import dask.array as da  # noqa: PLC0415 - seconds
+
+    longest = int(frames.max())
+    length = min(_CHUNK_FRAMES, max(longest, 1))
+    lengths = [length] * (longest // length)
+    lengths += [longest % length] if longest % length else []
+    chunks = ((1,) * len(paths), tuple(lengths), *((size,) for size in rest))
+    return da.map_blocks(
+        _read_block,
+        name=None,
+        token=f"{name}-{paths[0]}",
+        chunks=chunks,
+        dtype=DTYPES[name],
+        meta=np.empty((0,) * len(chunks), DTYPES[name]),
+        variable=name,
+        paths=list(paths),
+        length=length,
+        shape=(longest, *rest),
+    )
+
+
+def _read_block(
+    *,
+    variable: str,
+    paths: Sequence[Path],
+    length: int,
+    shape: Sequence[int],
+    block_id: Sequence[int],
+) -> NDArray[Any]:
+    """Read one chunk of a video and fill it up to the end of the longest video."""
+    video, number = block_id[:2]
+    start = number * length
+    stop = min(start + length, shape[0])
+    with open_group(paths[video]) as (group, _):
+        values = np.asarray(group[variable][start:stop])
+    fill = _PADDING.get(variable, math.nan)
+    block = np.full((1, stop - start, *shape[1:]), fill, DTYPES[variable])
+    block[0, : len(values)] = values
+    return block
+
+
+def _describe_statuses(dataset: "xr.Dataset") -> "xr.Dataset":
+    """Tell what the numbers of statuses mean, by the CF conventions' attributes."""
+    for name, meanings in _STATUSES.items():
+        if name in dataset:
+            dataset[name].attrs["flag_values"] = [int(status) for status in meanings]
+            dataset[name].attrs["flag_meanings"] = " ".join(
+                status.name.lower() for status in meanings
+            )
+    return dataset
