@@ -25,7 +25,7 @@ _CHUNK_FRAMES = 2**14
 # Variables of a cohort; the two statuses are numbers whose meaning is told by CF's attributes.
 _STATUSES = {"frame_status": FrameStatus, "track_status": TrackStatus}
 # Rows after the end of a video that is shorter than the longest of the cohort.
-_PADDING = {"frame_status": FrameStatus.MISSING, "track_status": TrackStatus.ABSENT}
+_PADDING: dict[str, int] = {"frame_status": FrameStatus.MISSING, "track_status": TrackStatus.ABSENT}
 
 
 def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
@@ -53,8 +53,9 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> import pipeline_lib
-    >>> results = pipeline_lib.Results("results")
+    >>> results = pipeline_lib.Results(Path("results"))
     >>> poses = pipeline_lib.open_poses(results.filtered("pose", "mouse-01"))
     >>> poses.position.dims
     ('time', 'space', 'keypoint', 'individual')
@@ -146,17 +147,15 @@ def open_cohort(
         for name in names
     }
     time = variables.pop("time")
-    dataset = xr.Dataset(
-        variables,
-        coords={
-            "video": [row["video"] for row in rows],
-            "frame": np.arange(frames.max()),
-            **_read_names(paths[0], names),
-            "time": (*time, {"units": "s"}),
-            "frames": ("video", frames),
-            **_read_sheet(rows),
-        },
-    )
+    coordinates: dict[Hashable, Any] = {
+        "video": [row["video"] for row in rows],
+        "frame": np.arange(frames.max()),
+        "time": (*time, {"units": "s"}),
+        "frames": ("video", frames),
+    }
+    coordinates.update(_read_names(paths[0], names))
+    coordinates.update(_read_sheet(rows))
+    dataset = xr.Dataset(variables, coords=coordinates)
     dataset["position"].attrs["units"] = "px"
     return _describe_statuses(dataset)
 
