@@ -1,4 +1,4 @@
-"""Damaged copies of videos: no row may be another frame than the one it names.
+"""Read damaged copies of videos: no row may be another frame than the one it names.
 
 Copies of videos in several containers are damaged (bits flipped, bytes overwritten, cut out or
 cut off, packets lost), probed, and read as a run reads them. Every frame shows its number with a
@@ -7,7 +7,8 @@ the exit status is 1 if one hung, crashed, or gave a frame under another one's n
 
 Counted apart, as *stale*: a single row whose own packet was changed in place and decodes without
 any error to a picture that repeats what a frame it refers to shows. Its row is right, its
-pixels are damaged, and no decoder tells.
+pixels are damaged, and no decoder tells. So are videos of which the ledger says that frames may be
+missing in a regular pattern, so that rows count those that are there.
 
 Example: ``python benchmarks/mutated_videos.py --copies 300``
 """
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.reader import VideoReader, index_video
+from pipeline_lib.io.video.reader import VideoReader, describe_oddities, index_video
 from pipeline_lib.steps.apart import Limits, Lost, examine_apart
 
 FRAMES = 96
@@ -37,6 +38,10 @@ _BITS = 16
 _GROUP = 12
 _HANG_SECONDS = 10.0
 _DARK, _BRIGHT = 80, 175
+# Of the copies that lose packets, those that lose them in a regular pattern.
+_REGULAR_SHARE = 0.25
+# Said of a video whose times alone do not tell whether frames are lost.
+_SAID = "rows count those that are there"
 UNREADABLE = -1
 
 Mutation = Callable[[Path, Path, np.random.Generator], str]
@@ -81,7 +86,7 @@ def read_number(image: NDArray[np.uint8]) -> int:
 
 @dataclass(frozen=True)
 class Source:
-    """A video to damage: container and codec, and how to encode."""
+    """Describe a video to damage: container, codec, and how to encode it."""
 
     suffix: str
     codec: str
@@ -150,12 +155,19 @@ def _encode(stream: av.VideoStream) -> Iterator[av.Packet]:
 def lose_packets(draw: np.random.Generator, source: Source) -> frozenset[int]:
     """Draw which packets are lost: some runs, anywhere, also at the start and at the end.
 
+    Or a regular pattern: every second, third or fourth packet, or all but these.
+
     Not at the start of an AVI: FFmpeg writes the first packet it is given as frame 0. Nor at the
     end of an AVI with B-frames, which has no timestamps (ADR 11).
     """
     first = int(source.suffix == ".avi")
     last = FRAMES - _GROUP * (source.suffix == ".avi" and source.b_frames > 0)
     lost: set[int] = set()
+    if draw.random() < _REGULAR_SHARE:
+        # As a recorder or a network that is too slow all the time.
+        every = int(draw.integers(2, 5))
+        lost = set(range(first + int(draw.integers(every)), last, every))
+        return frozenset(lost if draw.random() < 0.5 else set(range(first, last)) - lost)
     for _ in range(int(draw.integers(1, 4))):
         length = int(draw.choice([1, 1, 2, 3, 5, 12, 13]))
         places = draw.integers(first, last - length, 6)
@@ -206,7 +218,7 @@ _DAMAGES = (flip_bits, overwrite_bytes, cut_out_bytes, cut_off)
 
 @dataclass(frozen=True)
 class Copy:
-    """A damaged copy and what was done to it."""
+    """Describe a damaged copy and what was done to it."""
 
     path: Path
     source: str
@@ -241,7 +253,7 @@ def write_copies(folder: Path, copies: int, seed: int) -> list[Copy]:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a copy ended: what was said of it, and the number on each row (None: no image)."""
+    """Describe how a copy ended: what was said of it, and the number on each row (None: none)."""
 
     status: str
     reason: str
@@ -261,7 +273,9 @@ def read_copy(path: str) -> Ending:
     except (VideoError, MemoryError) as error:
         # As a probe takes it, which runs within the same limits.
         return Ending("quarantined", str(error), seconds=time.perf_counter() - began)
-    return Ending("done", index.describe_gaps(), numbers, time.perf_counter() - began)
+    return Ending(
+        "done", describe_oddities(Path(path), index), numbers, time.perf_counter() - began
+    )
 
 
 def find_wrong(numbers: tuple[int | None, ...]) -> list[tuple[int, int]]:
@@ -293,6 +307,8 @@ def judge(copy: Copy, ending: Ending | Lost) -> str:
         return ending.status
     if wrong := find_wrong(ending.numbers):
         stale = copy.in_place and all(is_stale(ending.numbers, row) for row, _ in wrong)
+        if _SAID in ending.reason and not copy.in_place:
+            return "done, a loss suspected and said"
         return "stale" if stale else "wrong"
     return "done, some rows empty" if None in ending.numbers else "done, every row"
 

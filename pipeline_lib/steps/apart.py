@@ -1,4 +1,4 @@
-"""Examining files in processes of their own, each with a limit of time and memory.
+"""Examine files in processes of their own, each with a limit of time and memory.
 
 A file can make a decoder crash, hang, or ask for more memory than there is. A process reads one
 file at a time and many in turn; when a file ends it, the next file gets a new process.
@@ -30,7 +30,7 @@ _PAGES = Path("/proc/self/statm")
 
 @dataclass(frozen=True)
 class Limits:
-    """What the examination of one file may take.
+    """Limit the time and memory that the examination of one file may take.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Lost:
-    """Why the examination of a file gave nothing."""
+    """Explain why the examination of a file gave nothing."""
 
     reason: str
 
@@ -120,7 +120,7 @@ def examine_apart(
 
 
 class _Worker(Generic[Found]):
-    """A process that examines one file after the other, and is replaced when it ends."""
+    """Run a process that examines one file after the other, and replace it when it ends."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class _Worker(Generic[Found]):
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for a file."""
+        """Tell whether it waits for a file."""
         return self.number < 0
 
     def start(self, number: int, path: str) -> None:

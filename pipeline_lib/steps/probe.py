@@ -1,4 +1,4 @@
-"""The verb ``probe``: whether each video of a shard is whole, and what it is."""
+"""Run the verb ``probe``: check and describe each video of a shard."""
 
 import logging
 import time
@@ -30,8 +30,8 @@ Record = dict[str, Any]
 def run_probe(config: Config, results: Results, shard: str) -> None:
     """Probe and fingerprint the videos of a shard and publish one row for each.
 
-    A video that cannot be used is a row ``quarantined`` with the reason; one that is used, but
-    lacks frames, has a reason too. ``seconds`` stays
+    A video that cannot be used is a row ``quarantined`` with the reason. One that is used, but
+    lacks frames or whose times are doubtful, has a reason too. ``seconds`` stays
     empty, so that the table is the same to the byte when no video has changed. A good video
     whose file has not changed since an earlier job probed it is not read again.
 
@@ -129,7 +129,7 @@ _SECONDS_BETWEEN_WRITES = 10.0
 
 
 class ProbeRecord:
-    """Good rows of the probe of a shard, with the size and time of change of their files.
+    """Keep the good rows of the probe of a shard, with the size and time of change of their files.
 
     The shard's table of the probe has them, too, but Snakemake removes it before a job.
 

@@ -1,5 +1,6 @@
 """One file that is no video, or asks for too much, costs itself alone and the shard goes on."""
 
+import multiprocessing
 import os
 import socket
 import struct
@@ -15,20 +16,30 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video.reader import VideoReader, probe_video
+from pipeline_lib.steps import apart
 from pipeline_lib.steps.apart import Limits, Lost, examine_apart
 from pipeline_lib.steps.probe import run_probe
 from tests.video_corpus import encode, x264
+from tests.without_root import run_without_root
 
 
-def run(folder: Path, paths: dict[str, Path], **reading: float) -> dict[str, dict[str, str]]:
+def write_manifest(folder: Path, paths: dict[str, Path]) -> Results:
     results = Results(folder / "results")
     rows = [
         {"video": name, "path": path, "bytes": 0, "modified_ns": 0} for name, path in paths.items()
     ]
     write_table(results.shard("s0").manifest, MANIFEST_COLUMNS, rows)
-    config = parse_config({"cohort": "cohort.tsv", "reading": reading})
-    run_probe(config, results, "s0")
+    return results
+
+
+def read_probe(results: Results) -> dict[str, dict[str, str]]:
     return {row["video"]: row for row in read_table(results.shard("s0").probe, PROBE_COLUMNS)}
+
+
+def run(folder: Path, paths: dict[str, Path], **reading: float) -> dict[str, dict[str, str]]:
+    results = write_manifest(folder, paths)
+    run_probe(parse_config({"cohort": "cohort.tsv", "reading": reading}), results, "s0")
+    return read_probe(results)
 
 
 def announce_samples(path: Path, samples: int, size: int) -> Path:
@@ -86,14 +97,28 @@ def test_odd_paths_are_refused_with_a_reason_on_one_line(path):
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter everything")
-def test_a_folder_without_permission(tmp_path, good):
-    closed = tmp_path / "closed"
-    closed.mkdir()
-    path = encode(closed / "a.mp4", frames=3, options=x264())
-    closed.chmod(0)
-    rows = run(tmp_path, {"closed": path, "good": good})
-    assert rows["closed"]["reason"].startswith("no permission to read it")
+_PROBE = """
+import sys
+from pathlib import Path
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.steps.probe import run_probe
+if __name__ == "__main__":
+    run_probe(parse_config({"cohort": "cohort.tsv"}), Results(Path(sys.argv[1])), "s0")
+"""
+
+
+@pytest.mark.parametrize("closed", ["file", "folder"])
+def test_a_folder_without_permission(tmp_path, good, closed):
+    (tmp_path / "folder").mkdir()
+    path = encode(tmp_path / "folder" / "a.mp4", frames=3, options=x264())
+    results = write_manifest(tmp_path, {"closed": path, "good": good})
+    (path if closed == "file" else path.parent).chmod(0)
+    run_without_root(_PROBE, results.root)
+    path.parent.chmod(0o700)
+    rows = read_probe(results)
+    assert rows["closed"]["status"] == "quarantined"
+    assert rows["closed"]["reason"] == f"no permission to read it: {path}"
     assert rows["good"]["status"] == "done"
 
 
@@ -118,6 +143,8 @@ def test_a_fragment_that_announces_too_many_samples_is_refused(tmp_path):
 # Written as a module of its own, because processes import what they run.
 _EXAMINATIONS = """
 import os
+import signal
+import time
 
 def take_memory(path):
     return len(bytearray(int(float(path) * 1e9)))
@@ -131,6 +158,13 @@ def hang(path):
 def end_process(path):
     if path.isdecimal():
         os.kill(os.getpid(), int(path))
+    return path
+
+def refuse_to_end(path):
+    if path == "hang":
+        # As in a read that its file server never answers: no signal but the last ends it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        time.sleep(600)
     return path
 
 def fail():
@@ -161,6 +195,16 @@ def test_time_has_a_limit_and_others_go_on(examinations):
     paths = ["a", "hang", "b", "c"]
     found = list(examine_apart(paths, examinations.hang, processes=2, limits=limits))
     assert found == ["a", Lost("reading it took more than 1 s: given up"), "b", "c"]
+
+
+def test_a_process_that_does_not_end_itself_is_killed_and_replaced(examinations, monkeypatch):
+    monkeypatch.setattr(apart, "_GRACE_SECONDS", 0.5)
+    limits = Limits(seconds=0.5, seconds_per_gigabyte=0.0)
+    paths = ["a", "hang", "b", "hang", "c"]
+    found = list(examine_apart(paths, examinations.refuse_to_end, processes=1, limits=limits))
+    given_up = Lost("reading it took more than 0 s: given up")
+    assert found == ["a", given_up, "b", given_up, "c"]
+    assert multiprocessing.active_children() == []
 
 
 def test_a_process_that_ends_costs_one_file_and_is_replaced(examinations):
@@ -209,3 +253,17 @@ def test_lost_frames_are_told_in_the_table(tmp_path, good):
     row = run(tmp_path, {"a": path})["a"]
     assert (row["status"], row["frames"]) == ("done", "20")
     assert row["reason"].startswith("the file lacks 2 frames at ")
+
+
+def test_a_doubt_is_told_in_the_table(tmp_path, good):
+    path = tmp_path / "a.mkv"
+    whole = encode(tmp_path / "b.mkv", "mpeg4", frames=20)
+    with av.open(path, "w") as container, av.open(whole) as source:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in [one for one in source.demux(video=0) if one.size][::2]:
+            packet.stream = stream
+            container.mux(packet)
+    rows = run(tmp_path, {"a": path, "good": good})
+    assert (rows["a"]["status"], rows["a"]["frames"]) == ("done", "10")
+    assert "its header states 25 frames per second, its times say 12.5" in rows["a"]["reason"]
+    assert rows["good"]["reason"] == ""

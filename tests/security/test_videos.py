@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.formats import FORMATS
+from pipeline_lib.io.video.containers.formats import FORMATS
 from pipeline_lib.io.video.reader import VideoReader, fingerprint_file, probe_video
-from tests.video_corpus import MORE_RECIPES, RECIPES, encode, x264
+from tests.video_corpus import MORE_RECIPES, RECIPES, encode, read_number, x264
 
 # Each names {other}, which must not be opened.
 PLAYLISTS = {
@@ -165,3 +165,46 @@ def test_the_fingerprint_is_the_files_own(tmp_path):
     other = tmp_path / "b.mp4"
     other.symlink_to(path)
     assert fingerprint_file(other) == fingerprint_file(path)
+
+
+# Elements of Matroska that name the segment which is to be played before or after this one, by the
+# number or the name of its file.
+_SEGMENT_UID = b"\x73\xa4"
+_LINKS = {
+    "next": b"\x3e\xb9\x23",
+    "previous": b"\x3c\xb9\x23",
+    "next name": b"\x3e\x83\xbb",
+    "previous name": b"\x3c\x83\xab",
+}
+
+
+def link_segment(path: Path, element: bytes, other: bytes) -> None:
+    """Name another Matroska file in one, in place of the names of the programs that wrote it."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x4d\x80")
+    length = 3 + (data[at + 2] & 0x7F)
+    assert data[at + length : at + length + 2] == b"\x57\x41"
+    length += 3 + (data[at + length + 2] & 0x7F)
+    link = element + bytes([0x80 | len(other)]) + other
+    rest = length - len(link) - 2
+    data[at : at + length] = link + b"\xec" + bytes([0x80 | rest]) + bytes(rest)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("link", _LINKS)
+def test_matroska_that_names_other_segments_is_read_alone(tmp_path, monkeypatch, link):
+    monkeypatch.chdir(tmp_path)
+    other = encode(tmp_path / "b.mkv", "mjpeg", 30, pixel_format="yuvj420p")
+    path = encode(tmp_path / "a.mkv", "mjpeg", 20, pixel_format="yuvj420p")
+    named = b"bait.mkv"
+    if "name" not in link:
+        data = other.read_bytes()
+        at = data.index(_SEGMENT_UID) + 3
+        named = data[at : at + 16]
+    link_segment(path, _LINKS[link], named)
+    bait = Bait(tmp_path / "bait.mkv")
+    with VideoReader(path) as reader:
+        found = [read_number(image) for _, image in reader.read()]
+    assert found == list(range(20))
+    assert not bait.was_opened()
+    assert probe_video(path).frames == 20

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from pipeline_lib.io.video.formats import VIDEO_SUFFIXES
+from pipeline_lib.io.video.containers.formats import VIDEO_SUFFIXES
 
 HDF5_FILES = frozenset({".h5", ".hdf5", ".slp"})
 # Read by sleap-io, because they are no videos to a decoder.

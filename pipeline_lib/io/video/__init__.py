@@ -1,1 +1,1 @@
-"""Frame-exact reading of videos."""
+"""Read videos frame by frame, exactly."""

@@ -1,4 +1,4 @@
-"""Decoding packets such that every picture is known by the packet it came from."""
+"""Decode packets, and tell which packet each picture came from."""
 
 import contextlib
 import itertools
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import av.error
 import numpy as np
+from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.container import check_system, open_video
+from pipeline_lib.io.video.containers.opening import check_system, open_video
 
 # A codec that gives no picture within so many packets is taken to be broken.
 _PACKETS_TO_FIRST_PICTURE = 300
@@ -24,15 +25,23 @@ _TRIALS = (1, _PACKETS_TO_FIRST_PICTURE)
 _OPTIONS = {"max_pixels": str(2**28)}
 # Of these, FFmpeg gives damaged pictures without a word: in place of what it cannot decode they
 # show an earlier frame, since memory is used again.
+_REFERRING = (PictureType.P, PictureType.B, PictureType.S)
 _SILENT_CODECS = frozenset({"hevc", "mjpeg", "mjpegb", "ljpeg", "ffv1", "huffyuv", "ffvhuff"})
 
 
+# Start of scan (ITU-T T.81, B.2.3). FFmpeg takes an image without one for a whole one, and shows
+# what its memory held before.
+_JPEG_SCAN = b"\xff\xda"
+
+
 class Picture(NamedTuple):
-    """What FFmpeg says of the first picture of a video.
+    """Describe the first picture of a video, as FFmpeg decodes it.
 
     ``turns`` are quarter turns counter-clockwise that show it upright; width and height, in
     px, are those after turning. ``strict`` says whether it was decoded without any error, of a
-    codec whose damaged pictures are not told.
+    codec whose damaged pictures are not told; ``intra`` whether it refers to no other
+    picture, None if that is unknown;
+    ``position`` is that of its packet.
     """
 
     width: int
@@ -40,10 +49,12 @@ class Picture(NamedTuple):
     pixel_format: str
     turns: int
     strict: bool
+    intra: bool | None
+    position: int
 
 
 class _Tag:
-    """A position as an object of its own.
+    """Wrap a position in an object of its own.
 
     PyAV keeps what is attached to packets under its address in one table for all readers, and
     Python has every small number once only: two readers would remove each other's.
@@ -109,8 +120,11 @@ def _decode(
     context: Any,  # noqa: ANN401 - PyAV's
     packets: Iterable[tuple[int, Any]],
 ) -> Iterator[tuple[int, Any]]:
-    position = -1
+    position, is_jpeg = -1, context.name == "mjpeg"
     for position, packet in packets:
+        if is_jpeg and _JPEG_SCAN not in memoryview(packet).tobytes():
+            yield position, None
+            continue
         packet.opaque = _Tag(position)
         try:
             pictures = packet.decode()
@@ -171,17 +185,19 @@ def decode_first_picture(path: Path) -> Picture:
             numbered = number_packets(path, container.demux(stream))
             limited = itertools.islice(numbered, packets)
             with closing(decode_packets(stream, limited, strict=strict)) as decoded:
-                for _, picture in decoded:
+                for position, picture in decoded:
                     if picture is not None:
-                        return _describe(picture, strict=strict)
+                        return _describe(picture, position, strict=strict)
     raise VideoError(f"no frame can be decoded: its {codec} stream gives no picture")
 
 
-def _describe(picture: Any, *, strict: bool) -> Picture:  # noqa: ANN401 - PyAV's
+def _describe(picture: Any, position: int, *, strict: bool) -> Picture:  # noqa: ANN401 - PyAV's
     turns = count_quarter_turns(picture)
     size = (picture.width, picture.height)
     width, height = size[::-1] if turns % 2 else size
-    return Picture(width, height, picture.format.name, turns, strict)
+    intra = None if picture.pict_type == PictureType.NONE else picture.pict_type not in _REFERRING
+    intra = picture.key_frame or intra
+    return Picture(width, height, picture.format.name, turns, strict, intra, position)
 
 
 def count_quarter_turns(picture: Any) -> int:  # noqa: ANN401 - PyAV's

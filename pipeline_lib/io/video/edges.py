@@ -1,7 +1,7 @@
-"""Which images FFmpeg's conversion to colour planes does not write to their right edge.
+"""Tell the images whose right edge FFmpeg's conversion to colour planes leaves unwritten.
 
-FFmpeg 8 converts some pixel formats 16 columns at a time, and leaves a rest of up to 8 columns as
-it finds the memory: the right edge shows what was there before, another one each time.
+FFmpeg 8 converts some pixel formats 16 columns at a time and skips a rest of up to 8 columns. The
+right edge then shows old memory, which differs from read to read.
 """
 
 _BLOCK_COLUMNS, _MOST_LEFT_COLUMNS = 16, 8

@@ -1,4 +1,4 @@
-"""Frames that a video lacks, told by its timestamps.
+"""Find the frames that a video lacks by its timestamps.
 
 A video of a constant frame rate has a timestamp for every period. A step of n periods then
 means that n - 1 frames are missing: their packets were lost, or the recorder dropped them.
@@ -13,9 +13,11 @@ frames, and in clips of up to 16 frames whose steps are all whole periods). Then
 the same tolerance of n >= 2 periods lacks n - 1 frames. Any other step (a recorder that paused,
 a late frame) lacks none, and the frame rate counts as variable. Where the frame rate is variable
 altogether (screen recordings, phones, webcams whose steps vary), no step says anything: rows are
-the frames that are there, with their times.
+the frames that are there, with their times. In a container
+that counts frames, each count is a frame if at least a quarter of the counts hold data.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +28,8 @@ _TOLERANCE = 0.1
 _REGULAR_SHARE = 0.8
 _LENIENT_SHARE = 0.5
 _FEW_STEPS = 16
+# Of a container that counts frames, at least one in so many is there.
+_MOST_EMPTY = 4.0
 # Containers round a timestamp, and how it differs from the time of decoding, to their unit.
 _ROUNDING = 1.5
 # Where a period has few units, one unit more is a frame more.
@@ -35,7 +39,7 @@ _MOST_REORDERED = 16
 
 
 class Steps(NamedTuple):
-    """Steps between the timestamps of frames that follow each other on the screen.
+    """Describe the steps between the timestamps of successive frames on the screen.
 
     Attributes
     ----------
@@ -50,6 +54,8 @@ class Steps(NamedTuple):
     doubtful
         Whether a frame comes less than half a period after another one, near a gap: one of
         them may belong into the gap.
+    lengths
+        Shape (frames - 1,), int64: the steps, in units of the timestamps.
     """
 
     period: float
@@ -57,9 +63,12 @@ class Steps(NamedTuple):
     variable: bool
     missing: NDArray[np.int64]
     doubtful: bool
+    lengths: NDArray[np.int64]
 
 
-def judge_steps(pts: NDArray[np.int64], *, counted: bool = False) -> Steps:
+def judge_steps(
+    pts: NDArray[np.int64], *, counted: bool = False, stated: Sequence[float] = ()
+) -> Steps:
     """Find the missing frames of a video by the rule of this module.
 
     Parameters
@@ -68,19 +77,46 @@ def judge_steps(pts: NDArray[np.int64], *, counted: bool = False) -> Steps:
         Shape (frames,): ascending timestamps of at least two frames, not all alike.
     counted
         Whether the container counts frames, as AVI does, instead of storing times.
+    stated
+        Periods that headers state, in units of `pts`.
     """
     steps = np.diff(pts)
-    period = 1.0 if counted and np.median(steps) == 1 else _find_period(steps)
+    frames_counted = counted and _counts_frames(steps, stated)
+    period = 1.0 if frames_counted else _find_period(steps)
     rounding = _ROUNDING if period >= _FEW_UNITS else 0.999
     tolerance = max(rounding, _TOLERANCE * period)
     periods = np.maximum(np.rint(steps / period), 1).astype(np.int64)
     fits = np.abs(steps - periods * period) <= tolerance
     share = float(np.mean(fits & (periods == 1)))
     lenient = counted or (len(steps) < _FEW_STEPS and fits.all())
-    constant = share >= (_LENIENT_SHARE if lenient else _REGULAR_SHARE)
+    constant = frames_counted or share >= (_LENIENT_SHARE if lenient else _REGULAR_SHARE)
     missing = np.where(fits, periods - 1, 0) if constant else np.zeros_like(periods)
     variable = not (fits.all() and (constant or (periods == 1).all()))
-    return Steps(period, constant, variable, missing, _is_doubtful(steps, period, missing))
+    doubtful = _is_doubtful(steps, period, missing)
+    return Steps(period, constant, variable, missing, doubtful, steps)
+
+
+def _counts_frames(steps: NDArray[np.int64], stated: Sequence[float]) -> bool:
+    """Tell whether the unit of a container that counts is one frame.
+
+    It is not where most of what is counted is empty, nor where the codec states a period of
+    several units, as frames in fact come.
+    """
+    typical = float(np.median(steps))
+    if typical == 1:
+        return True
+    slower = any(abs(period - typical) <= _TOLERANCE for period in stated)
+    return not slower and float(np.mean(steps)) <= _MOST_EMPTY
+
+
+def fit_periods(steps: NDArray[np.int64], period: float) -> NDArray[np.int64] | None:
+    """Return how many periods each step is; None if one is no whole number of them."""
+    if period < _FEW_UNITS:
+        return None
+    periods = np.rint(steps / period).astype(np.int64)
+    tolerance = max(_ROUNDING, _TOLERANCE * period)
+    fits = (periods >= 1) & (np.abs(steps - periods * period) <= tolerance)
+    return periods if fits.all() else None
 
 
 def _is_doubtful(steps: NDArray[np.int64], period: float, missing: NDArray[np.int64]) -> bool:

@@ -1,16 +1,10 @@
-"""Headers of H.264 pictures: where decoding may begin, and whether pictures are missing.
+"""Parse headers of H.264 pictures, and find where decoding may begin.
 
 Sections are those of ITU-T H.264 (08/2021).
 """
 
-import contextlib
-import itertools
-from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple, Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 _SLICES = (1, 5)  # partitioned slices (2 to 4) are of no use to anybody
 _IDR_SLICE = 5
@@ -21,15 +15,10 @@ _RECOVERY_POINT = 6
 _SLICE_BYTES = 24
 _HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 _MOST_BEFORE_SLICE = 4096
-# Encoders that number pictures in their own way jump everywhere; a loss is rare.
-_MOST_JUMPS = 0.2
-# Groups of pictures that say how long a group is, and how many of them must agree.
-_LEAST_GROUPS = 4
-_REGULAR = 0.8
 
 
 class SequenceHeader(NamedTuple):
-    """What a sequence parameter set says of the numbers of pictures (7.3.2.1.1)."""
+    """Hold the fields of a sequence parameter set that concern picture numbers (7.3.2.1.1)."""
 
     frame_num_bits: int
     order_type: int
@@ -72,134 +61,6 @@ class SequenceHeader(NamedTuple):
         )
 
 
-class PictureNumbers:
-    """Numbers of the pictures of one stream, packet by packet, in decoding order.
-
-    Parameters
-    ----------
-    extradata
-        Of the codec; None if there is none.
-    """
-
-    def __init__(self, extradata: bytes | None) -> None:
-        self.length_size = find_length_size(extradata)
-        self._header = _find_sequence_header(extradata, self.length_size)
-        self._readable = self._header is not None and not self._header.gaps_allowed
-        self._kinds = array("b")
-        self._numbers = array("i")
-        self._orders = array("i")
-        self._idr_numbers = array("i")
-
-    def add(self, data: "memoryview[int]") -> None:
-        """Take note of the next packet."""
-        picture = _UNKNOWN_PICTURE
-        if self._readable and self._header is not None:
-            with contextlib.suppress(ValueError):
-                picture = _read_slice(data, self.length_size, self._header)
-        self._kinds.append(picture.reference | picture.idr << 1)
-        self._numbers.append(picture.number)
-        self._orders.append(picture.order)
-        if picture.idr:
-            self._idr_numbers.append(picture.idr_number)
-
-    def find_jumps(self) -> NDArray[np.int64] | None:
-        """Find packets before which a picture is missing that others refer to (7.4.3).
-
-        Returns
-        -------
-        Array of shape (jumps,): ascending positions; None if the numbers say nothing. A loss of
-        as many pictures as there are between two keyframes, or different numbers, is not seen.
-        """
-        kinds = np.frombuffer(self._kinds, np.int8)
-        numbers = np.frombuffer(self._numbers, np.int32).astype(np.int64)
-        if self._header is None or len(numbers) < 2 or (numbers < 0).any():
-            return None
-        reference, idr = (kinds & 1).astype(bool), (kinds & 2).astype(bool)
-        expected = np.zeros(len(numbers), np.int64)
-        expected[1:] = (numbers[:-1] + reference[:-1]) % (1 << self._header.frame_num_bits)
-        expected[idr] = 0
-        jumps = np.flatnonzero((numbers != expected)[1:]) + 1
-        return None if len(jumps) > _MOST_JUMPS * len(numbers) else jumps
-
-    @property
-    def numbers_in_use(self) -> int:
-        """How many different frame numbers there are; 0 if the numbers cannot be read."""
-        return 1 << self._header.frame_num_bits if self._header is not None else 0
-
-    def describe_loss(self, lost: Mapping[int, int], *, timed: bool, regular: bool) -> str:
-        """Say what shows that pictures are missing where timestamps do not show it.
-
-        Looks for jumps in the numbers of references; in a stream without timestamps also for
-        holes in the order on the screen, and for two IDR pictures of one number after each
-        other (7.4.3: they differ).
-
-        Parameters
-        ----------
-        lost
-            How many pictures are known to be missing before which packets.
-        timed
-            Whether there are timestamps: encoders may count the order on the screen by time.
-        regular
-            Look also for groups of pictures that are shorter than all the others of a regular
-            stream: their ends may be missing.
-
-        Returns
-        -------
-        str
-            What is wrong; empty if nothing is.
-        """
-        jumps = self.find_jumps()
-        if jumps is None:
-            return ""
-        jumps = np.setdiff1d(jumps, list(lost))
-        if len(jumps):
-            return f"the numbers of its pictures jump at {len(jumps)} places"
-        idr = np.flatnonzero(np.frombuffer(self._kinds, np.int8) & 2)
-        if timed or not len(idr):
-            return ""
-        holes = self._count_holes(idr)
-        for position, number in lost.items():
-            holes[max(0, int(np.searchsorted(idr, position)) - 1)] -= number
-        if (holes > 0).any():
-            return f"{holes.clip(min=0).sum()} pictures are missing in the order on the screen"
-        ids = np.frombuffer(self._idr_numbers, np.int32)
-        same = int(np.count_nonzero(np.diff(ids) == 0))
-        if not lost and 0 < same <= _MOST_JUMPS * len(ids):
-            return f"whole groups of pictures are missing at {same} places"
-        return _find_short_group(np.diff(idr)) if regular else ""
-
-    def _count_holes(self, idr: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Count the holes in the order counts after each IDR picture (8.2.1.1)."""
-        header, holes = self._header, np.zeros(len(idr), np.int64)
-        if header is None or header.order_type != 0:
-            return holes
-        lsb = np.frombuffer(self._orders, np.int32).astype(np.int64)
-        if (lsb < 0).any():
-            return holes
-        # Pictures that follow each other are near in order, so that their counts unwrap.
-        most, bounds = 1 << header.order_bits, [*idr, len(lsb)]
-        steps = [
-            np.diff(np.sort(np.unwrap(lsb[start:stop], period=most)))
-            for start, stop in itertools.pairwise(bounds)
-        ]
-        # Two per frame, since a frame has two fields; some encoders count one.
-        every = np.concatenate(steps)
-        step = max(1, int(np.median(every))) if len(every) else 1
-        holes[:] = [int((np.rint(one / step) - 1).clip(min=0).sum()) for one in steps]
-        return holes if holes.sum() <= _MOST_JUMPS * len(lsb) else np.zeros_like(holes)
-
-
-def _find_short_group(lengths: NDArray[np.int64]) -> str:
-    if len(lengths) < _LEAST_GROUPS:
-        return ""
-    usual = int(np.median(lengths))
-    different = lengths[lengths != usual]
-    regular = len(different) <= (1 - _REGULAR) * len(lengths)
-    if not regular or not len(different) or int(different.max()) > usual:
-        return ""
-    return f"{len(different)} groups of pictures are shorter than the others of {usual} frames"
-
-
 def find_length_size(extradata: bytes | None) -> int:
     """Return the bytes of a NAL unit's length in MP4 and Matroska; 0: start codes."""
     if extradata and len(extradata) > 4 and extradata[0] == 1:
@@ -222,7 +83,8 @@ def is_entry(data: bytes, length_size: int) -> bool:
     return False
 
 
-def _find_sequence_header(extradata: bytes | None, length_size: int) -> SequenceHeader | None:
+def find_sequence_header(extradata: bytes | None, length_size: int) -> SequenceHeader | None:
+    """Return the first sequence parameter set in a codec's extradata; None if there is none."""
     if not extradata:
         return None
     try:
@@ -238,8 +100,8 @@ def _find_sequence_header(extradata: bytes | None, length_size: int) -> Sequence
     return None
 
 
-class _Picture(NamedTuple):
-    """Numbers in the header of a picture's first slice; -1: unknown."""
+class Picture(NamedTuple):
+    """Hold the numbers in the header of a picture's first slice; -1: unknown."""
 
     reference: bool
     idr: bool
@@ -248,10 +110,10 @@ class _Picture(NamedTuple):
     idr_number: int
 
 
-_UNKNOWN_PICTURE = _Picture(reference=False, idr=False, number=-1, order=-1, idr_number=-1)
+UNKNOWN_PICTURE = Picture(reference=False, idr=False, number=-1, order=-1, idr_number=-1)
 
 
-def _read_slice(data: "memoryview[int]", length_size: int, header: SequenceHeader) -> _Picture:
+def read_slice(data: "memoryview[int]", length_size: int, header: SequenceHeader) -> Picture:
     """Read the header of a picture's first slice (7.3.3).
 
     Raises
@@ -277,12 +139,12 @@ def _read_slice(data: "memoryview[int]", length_size: int, header: SequenceHeade
         idr = unit == _IDR_SLICE
         idr_number = bits.take_ue() if idr else -1
         order = bits.take(header.order_bits) if header.order_type == 0 else -1
-        return _Picture(bool(content[head] & 0x60), idr, number, order, idr_number)
+        return Picture(bool(content[head] & 0x60), idr, number, order, idr_number)
     raise ValueError("no slice")
 
 
 class _Bits:
-    """Bits of a NAL unit in order, without the bytes that prevent start codes (7.4.1)."""
+    """Read the bits of a NAL unit, without the bytes that prevent start codes (7.4.1)."""
 
     def __init__(self, data: bytes) -> None:
         data = data.replace(b"\0\0\3", b"\0\0")

@@ -1,4 +1,4 @@
-"""Indexes of videos as files: who reads a part of a long video need not read the whole of it."""
+"""Store indexes of videos, so that a reader of a part need not read the whole file."""
 
 import dataclasses
 import errno
@@ -62,6 +62,7 @@ def write_index(path: Path, index: VideoIndex) -> None:
         "facts": dataclasses.asdict(index.facts),
         "strict": index.strict,
         "damage": index.damage,
+        "doubt": index.doubt,
     }
     # Bytes, because of texts NumPy drops zeros at their end.
     description = np.frombuffer(json.dumps(described).encode(), np.uint8)
@@ -93,7 +94,8 @@ def read_index(path: Path) -> VideoIndex:
             found = {name: arrays[name] for name in _TYPES}
         facts = VideoFacts(**described["facts"])
         rest = {name: described[name] for name in ("strict", "damage")}
-        index = VideoIndex(facts, **found, **rest)
+        # An index written before there were doubts is still right.
+        index = VideoIndex(facts, **found, **rest, doubt=described.get("doubt", ""))
         _check(index)
     return index
 

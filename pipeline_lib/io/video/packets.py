@@ -1,4 +1,4 @@
-"""One pass over the packets of a video: timestamps, keyframes, and whether all are there."""
+"""Read the packets of a video once: timestamps, keyframes, and signs of loss."""
 
 import contextlib
 from array import array
@@ -9,14 +9,15 @@ from typing import Any, NamedTuple, Self
 import av.error
 import numpy as np
 
-from pipeline_lib.io.video.container import check_system, open_video
-from pipeline_lib.io.video.h264 import PictureNumbers, is_entry
-from pipeline_lib.io.video.structure import (
+from pipeline_lib.io.video.containers.opening import check_system, open_video
+from pipeline_lib.io.video.containers.structure import (
     begins_within_stream,
     count_avi_frames,
     find_duration_mismatch,
     find_size_mismatch,
 )
+from pipeline_lib.io.video.h264 import is_entry
+from pipeline_lib.io.video.picture_numbers import PictureNumbers
 
 NO_PTS = int(np.iinfo(np.int64).min)
 
@@ -34,6 +35,8 @@ class Packets:
     frames, rate
         How many frames the header announces (0: it does not), and how many in
         a second; NaN if it does not.
+    stated
+        Frames per second by the container and by the codec, those that are known.
     reorders
         Whether frames may be shown in another order than they are decoded.
     pts, dts, offsets
@@ -59,6 +62,7 @@ class Packets:
     frames: int
     rate: float
     reorders: bool
+    stated: tuple[float, ...] = ()
     pts: "array[int]" = field(default_factory=lambda: array("q"))
     dts: "array[int]" = field(default_factory=lambda: array("q"))
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
@@ -90,6 +94,7 @@ def read_packets(path: Path) -> Packets:
             frames=stream.frames,
             rate=float(stream.average_rate or stream.guessed_rate or "nan"),
             reorders=bool(context.has_b_frames),
+            stated=tuple(float(one) for one in (stream.average_rate, context.framerate) if one),
         )
         announced = _Announced.read(container, stream)
         if packets.codec == "h264":
@@ -122,7 +127,7 @@ def read_packets(path: Path) -> Packets:
 
 
 class _Announced(NamedTuple):
-    """What a container says of itself before its packets are read."""
+    """Hold what a container announces before its packets are read."""
 
     frames: int
     listed: int

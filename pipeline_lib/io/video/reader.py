@@ -1,4 +1,4 @@
-"""Videos, frame by frame: facts, fingerprints and exact reading."""
+"""Read videos frame by frame, exactly; check and fingerprint them."""
 
 import hashlib
 import itertools
@@ -15,10 +15,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.container import open_video
-from pipeline_lib.io.video.decode import count_quarter_turns, decode_packets
+from pipeline_lib.io.video.containers.files import check_readable, open_bytes
+from pipeline_lib.io.video.containers.opening import open_video
+from pipeline_lib.io.video.decode import count_quarter_turns, decode_packets, number_packets
 from pipeline_lib.io.video.edges import leaves_edge_unwritten
-from pipeline_lib.io.video.files import check_readable, open_bytes
 from pipeline_lib.io.video.index import VideoFacts, VideoIndex, index_video
 from pipeline_lib.io.video.reorder import DamageError, FrameSequence
 from pipeline_lib.io.video.seek import PacketsDifferError, open_at
@@ -38,6 +38,8 @@ Image = NDArray[np.uint8]
 
 # Recorders hide some frames before the first one on purpose.
 _MOST_HIDDEN = 0.1
+# Seconds.
+_SAME_TIME = 1e-4
 
 
 def probe_video(path: Path) -> VideoFacts:
@@ -67,10 +69,10 @@ def check_video(path: Path) -> VideoIndex:
 
 
 def describe_oddities(path: Path, index: VideoIndex) -> str:
-    """Say what of a usable video is not as its maker may believe; empty if nothing.
+    """Report oddities of a usable video that its maker may not know of; empty if none.
 
-    Gaps, and frames that the file holds and does not show: an edit list, or times that are
-    damaged, hide them from every player.
+    It tells of gaps, of doubts about rows and times, and of frames that the file holds and does
+    not show: an edit list, or damaged times, hide them from every player.
 
     Parameters
     ----------
@@ -82,13 +84,24 @@ def describe_oddities(path: Path, index: VideoIndex) -> str:
     with open_video(path) as (_, stream):
         held = int(stream.frames)
     shown = index.facts.frames - int(index.missing.sum())
-    said = [index.describe_gaps()]
-    if held - shown > _MOST_HIDDEN * held:
+    said = [index.describe_gaps(), index.doubt]
+    if held > shown and not (held - shown <= _MOST_HIDDEN * held and _hides_start(path, index)):
         said.append(
             f"the file holds {held} frames and shows {shown}: its edit list or its times hide the "
             "others, which are no rows"
         )
     return "; ".join(filter(None, said))
+
+
+def _hides_start(path: Path, index: VideoIndex) -> bool:
+    """Tell whether all frames that an MP4 hides come before those that it shows."""
+    with open_video(path, hide=False) as (container, stream):
+        packets = (packet for _, packet in number_packets(path, container.demux(stream)))
+        times = np.sort([packet.pts for packet in packets if packet.pts is not None])
+        times = times * float(stream.time_base)
+    shown = index.times[~index.missing]
+    times = times[-len(shown) :]
+    return len(times) == len(shown) and np.allclose(times - times[0], shown, atol=_SAME_TIME)
 
 
 def fingerprint_file(path: Path) -> str:
@@ -105,7 +118,7 @@ def fingerprint_file(path: Path) -> str:
 
 
 class VideoReader:
-    """Reads the true frames of a video, from anywhere, exactly.
+    """Read the true frames of a video exactly, from any frame on.
 
     Parameters
     ----------
@@ -151,12 +164,12 @@ class VideoReader:
 
     @property
     def facts(self) -> VideoFacts:
-        """What the video is."""
+        """Return the facts of the video."""
         return self.index.facts
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """Seconds after the first frame; shape (frames,)."""
+        """Return seconds after the first frame; shape (frames,)."""
         return self.index.times
 
     def read(
@@ -254,7 +267,7 @@ class VideoReader:
 
 
 class _Manner(NamedTuple):
-    """How packets are decoded: with so many threads; through damage; from the first one."""
+    """Hold how packets are decoded: number of threads, through damage, from the first packet."""
 
     threads: int
     damaged: bool = False
@@ -262,7 +275,7 @@ class _Manner(NamedTuple):
 
 
 class _Converter:
-    """Turns FFmpeg's pictures into upright RGB images of one size."""
+    """Turn FFmpeg's pictures into upright RGB images of one size."""
 
     def __init__(self, facts: VideoFacts, size: tuple[int, int]) -> None:
         self._shown = (facts.width, facts.height)

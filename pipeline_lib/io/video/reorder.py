@@ -1,4 +1,4 @@
-"""From pictures in a decoder's order to frames in the video's order, none skipped."""
+"""Put pictures from a decoder into the order of the video's frames, skipping none."""
 
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -18,11 +18,11 @@ _REPEATING_CODECS = ("mpeg4",)
 
 
 class DamageError(Exception):
-    """A packet that others may refer to cannot be decoded."""
+    """Report that a packet that others may refer to cannot be decoded."""
 
 
 class FrameSequence(Generic[Image]):
-    """Collects pictures by packet position, judges damage, and releases frames in order.
+    """Collect pictures by packet position, judge damage, and release frames in order.
 
     A packet that fails spoils every later packet up to the next keyframe, and also those that
     follow this keyframe but are shown before it: they may refer to what was lost. FFmpeg

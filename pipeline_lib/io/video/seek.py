@@ -1,4 +1,4 @@
-"""Beginning to read packets in the middle of a video, knowing which packet is the first."""
+"""Seek in a video, and identify the packet at which reading begins."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import av.error
 import numpy as np
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.container import open_video
+from pipeline_lib.io.video.containers.opening import open_video
 from pipeline_lib.io.video.decode import number_packets
 from pipeline_lib.io.video.index import VideoIndex
 from pipeline_lib.io.video.packets import NO_PTS
@@ -20,11 +20,11 @@ _SEEKS = 3
 
 
 class PacketsDifferError(VideoError):
-    """The packets of a file are not those that were indexed: it is another file by now."""
+    """Report that packets differ from the index: the file has changed since."""
 
 
 class Opened(NamedTuple):
-    """A video that is about to be decoded.
+    """Hold a video that is about to be decoded.
 
     Attributes
     ----------

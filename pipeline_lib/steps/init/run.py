@@ -20,7 +20,7 @@ from pipeline_lib.core.tables import SHEET_REQUIRED
 from pipeline_lib.core.yaml_files import load_yaml
 from pipeline_lib.io.labels.detect import detect_format
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.io.video.formats import VIDEO_SUFFIXES
+from pipeline_lib.io.video.containers.formats import VIDEO_SUFFIXES
 from pipeline_lib.steps.init.projects import (
     Described,
     describe_deeplabcut,

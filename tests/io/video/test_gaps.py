@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline_lib.io.video.gaps import find_breaks, judge_steps
+from pipeline_lib.io.video.gaps import find_breaks, fit_periods, judge_steps
 
 
 def missing(pts, **options):
@@ -92,3 +92,22 @@ def test_frames_that_may_refer_to_what_is_missing():
     assert find_breaks(position, frame, keyframes, reorders=True).tolist() == [1]
     in_order = np.arange(7, dtype=np.int32)
     assert find_breaks(in_order, frame, keyframes, reorders=False).tolist() == [4]
+
+
+def test_what_a_container_counts_is_a_frame_if_a_quarter_is_there():
+    every = np.arange(0, 200, 2)
+    assert len(missing(every, counted=True)) == 99
+    assert not missing(every)
+    sparse = np.arange(0, 2000, 40)
+    assert not missing(sparse, counted=True)
+    # Its codec says that a frame lasts two units.
+    assert not missing(every, counted=True, stated=(1.0, 2.0))
+
+
+def test_whole_periods():
+    steps = np.array([512, 1024, 513, 2047])
+    assert fit_periods(steps, 512).tolist() == [1, 2, 1, 4]
+    assert fit_periods(np.array([512, 800]), 512) is None
+    assert fit_periods(np.array([0, 512]), 512) is None
+    # Of so few units, anything is a whole number of periods.
+    assert fit_periods(np.array([2, 4]), 2) is None

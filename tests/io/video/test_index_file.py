@@ -14,7 +14,9 @@ from pipeline_lib.io.video.index_file import read_index, write_index
 from pipeline_lib.io.video.reader import VideoFacts, VideoIndex, VideoReader
 from tests.video_corpus import RECIPES, damage_packet
 
-_ARRAYS = [field.name for field in dataclasses.fields(VideoIndex)][1:-2]
+_FIELDS = [field.name for field in dataclasses.fields(VideoIndex)]
+_OTHERS = ("strict", "damage", "doubt")
+_ARRAYS = [name for name in _FIELDS[1:] if name not in _OTHERS]
 _IN_ONE_FOLDER = [HealthCheck.function_scoped_fixture]
 
 
@@ -40,13 +42,15 @@ def make_index(draw):
     contents = {
         name: draw(arrays(types.get(name, np.int32), length)) for name, length in lengths.items()
     }
-    return VideoIndex(facts, **contents, strict=draw(st.booleans()), damage=draw(st.text()))
+    said = {"damage": draw(st.text()), "doubt": draw(st.text())}
+    return VideoIndex(facts, **contents, strict=draw(st.booleans()), **said)
 
 
 def assert_same(found: VideoIndex, expected: VideoIndex) -> None:
     # NaN is no frame rate, and unequal to itself.
     assert repr(found.facts) == repr(expected.facts)
-    assert (found.strict, found.damage) == (expected.strict, expected.damage)
+    for name in _OTHERS:
+        assert getattr(found, name) == getattr(expected, name), name
     for name in _ARRAYS:
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert ours.dtype == theirs.dtype, name

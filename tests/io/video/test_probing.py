@@ -1,16 +1,16 @@
 """What a probe says of good videos, and why it refuses bad ones."""
 
-import os
 import struct
 from pathlib import Path
 
 import pytest
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.formats import FORMATS
+from pipeline_lib.io.video.containers.formats import FORMATS
+from pipeline_lib.io.video.containers.structure import find_duration_mismatch
 from pipeline_lib.io.video.reader import VideoFacts, VideoReader, probe_video
-from pipeline_lib.io.video.structure import find_duration_mismatch
 from tests.video_corpus import RECIPES, encode, miscount, write_audio, x264
+from tests.without_root import run_without_root
 
 
 def cut(path: Path, share: float) -> Path:
@@ -76,11 +76,27 @@ def test_missing_empty_and_wrong_files_are_told_apart(tmp_path):
         assert reason(tmp_path / name).startswith(expected)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_forbidden_file(tmp_path):
-    path = encode(tmp_path / "a.mp4", frames=3, options=x264())
-    path.chmod(0)
-    assert reason(path).startswith("no permission to read it")
+_PROBE = """
+import sys
+from pathlib import Path
+from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.reader import VideoReader, fingerprint_file, probe_video
+for read in (probe_video, fingerprint_file, VideoReader):
+    try:
+        read(Path(sys.argv[1]))
+    except VideoError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("closed", ["file", "folder"])
+def test_forbidden_file(tmp_path, closed):
+    (tmp_path / "folder").mkdir()
+    path = encode(tmp_path / "folder" / "a.mp4", frames=3, options=x264())
+    (path if closed == "file" else path.parent).chmod(0)
+    said = run_without_root(_PROBE, path)
+    path.parent.chmod(0o700)
+    assert said.splitlines() == [f"no permission to read it: {path}"] * 3
 
 
 def test_audio_is_not_a_video(tmp_path):

@@ -1,4 +1,4 @@
-"""Files that are to be videos, as the file system gives them."""
+"""Open files that should be videos, and explain paths that cannot be opened."""
 
 import errno
 import os

@@ -1,7 +1,7 @@
-"""The containers that are read, and how their first bytes tell them apart.
+"""List the containers that are read, and detect them by their first bytes.
 
 FFmpeg opens much else as if it were a video: playlists that name other files, patterns of image
-names, texts. A file is opened as what its bytes say, never as what its name says or FFmpeg
+names, texts. A file is opened as the format of its bytes, whatever its name is or FFmpeg
 guesses.
 """
 
@@ -44,7 +44,7 @@ _PLAYLISTS = (
 
 
 class Format(NamedTuple):
-    """A container that is read.
+    """Describe a container that is read.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
-"""What the bytes of a container say of themselves, and whether it agrees with what is read.
+"""Compare the sizes and counts that a container announces with what is read.
 
-FFmpeg passes over what it does not understand without a word.
+FFmpeg skips what it does not understand and reports nothing.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline_lib.io.video.files import open_bytes
+from pipeline_lib.io.video.containers.files import open_bytes
 
 _MATROSKA_SEGMENT = 0x18538067
 _EBML_HEADER = 0x1A45DFA3

@@ -1,4 +1,4 @@
-"""What an MP4 announces, looked at before FFmpeg takes memory for it.
+"""Check the sample tables of an MP4 before FFmpeg allocates memory for them.
 
 FFmpeg makes a table of all samples when it opens a file, however small the file is. Boxes are
 those of ISO/IEC 14496-12.
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.files import open_bytes
+from pipeline_lib.io.video.containers.files import open_bytes
 
 _CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", b"moof", b"traf", b"mvex")
 _SELF_CONTAINED = 1

@@ -1,6 +1,6 @@
-"""Opening video files, and telling a file that was cut short from one that is whole.
+"""Open video files with FFmpeg, and explain why one cannot be opened.
 
-Only containers are looked at here: nothing is decoded.
+Nothing is decoded here.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ import av
 import av.error
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.files import check_readable, open_bytes
-from pipeline_lib.io.video.formats import HEAD_BYTES, MP4_DEMUXER, detect_format
-from pipeline_lib.io.video.mp4 import check_mp4
+from pipeline_lib.io.video.containers.files import check_readable, open_bytes
+from pipeline_lib.io.video.containers.formats import HEAD_BYTES, MP4_DEMUXER, detect_format
+from pipeline_lib.io.video.containers.mp4 import check_mp4
 
 _READ_BYTES = 2**20
 # FFmpeg reads the one file that it is given, as the one format that its bytes are of. What is
@@ -25,8 +25,15 @@ _MP4_OPTIONS = {"enable_drefs": "0", "use_absolute_path": "0"}
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
+def open_video(path: Path, *, hide: bool = True) -> Iterator[tuple[Any, Any]]:
     """Open a file and its first true video stream (covers of songs are none).
+
+    Parameters
+    ----------
+    path
+        The file.
+    hide
+        Leave out frames that an MP4's edit list hides, as players do.
 
     Yields
     ------
@@ -44,7 +51,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     demuxer = _detect_demuxer(path)
     options = {**_OPTIONS, "format_whitelist": demuxer}
     if demuxer == MP4_DEMUXER:
-        options |= _MP4_OPTIONS
+        options |= _MP4_OPTIONS | ({} if hide else {"ignore_editlist": "1"})
     try:
         # "file:" keeps a colon in a name from being read as a protocol.
         container = av.open(

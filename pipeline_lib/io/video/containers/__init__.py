@@ -1,0 +1,1 @@
+"""Detect, check and open the containers of videos; nothing is decoded."""
