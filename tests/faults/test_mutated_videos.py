@@ -55,3 +55,19 @@ def test_a_shift_and_a_stale_picture_are_told_apart(mutated):
         for copy, numbers in ((damaged, right), (damaged, stale), (lost, stale), (damaged, shifted))
     ]
     assert judged == ["done, every row", "stale", "wrong", "wrong"]
+
+
+@pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
+def test_a_frame_of_a_transport_stream_that_is_read_as_two(tmp_path, mutated, codec):
+    """A frame that lost its middle may be read as two, of which the second has no place."""
+    (source,) = [one for one in mutated.SOURCES if (one.suffix, one.codec) == (".ts", codec)]
+    path = tmp_path / "a.ts"
+    mutated.write_source(source, path)
+    data, reasons = path.read_bytes(), []
+    for first in range(3, 40):
+        path.write_bytes(data[: first * 188] + data[(first + 1) * 188 :])
+        ending = mutated.read_copy(str(path))
+        reasons.append(ending.reason)
+        assert mutated.find_wrong(ending.numbers) == [], first
+    read_as_two = any("a frame may have been read as two" in reason for reason in reasons)
+    assert read_as_two == (codec == "mpeg2video")

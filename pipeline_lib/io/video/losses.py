@@ -73,12 +73,17 @@ def find_loss(
     if pts is not None and _wait_too_long(packets, pts):
         return "damaged: its timestamps put frames far from where they are decoded"
     if steps is not None and steps.constant:
-        return _find_doubt(steps, len(places.frame))
+        return _find_doubt(packets, steps, len(places.frame))
     return _find_untold_loss(packets, places, timed=pts is not None)
 
 
-def _find_doubt(steps: Steps, frames: int) -> str:
+def _find_doubt(packets: Packets, steps: Steps, frames: int) -> str:
     """Say why the timestamps of a constant frame rate cannot be right; empty if they can."""
+    if len(packets.corrupt) and (steps.lengths < steps.period / 2).any():
+        return (
+            f"damaged: data are lost at {len(packets.corrupt)} places, and two frames come at one "
+            "time: a frame may have been read as two"
+        )
     if steps.doubtful:
         return (
             "damaged: next to missing frames there are two at one time, so that no frame is sure "
