@@ -24,7 +24,9 @@ def require_regular_file(path: Path) -> None:
         raise OSError(errno.EINVAL, "is no regular file", str(path))
 
 
-def describe_encoding(data: bytes, error: UnicodeDecodeError) -> str:
+def describe_encoding(
+    data: bytes, error: UnicodeDecodeError, *, how: str = "save it as UTF-8"
+) -> str:
     """Say why bytes are no text in UTF-8, and what to do.
 
     Parameters
@@ -33,17 +35,19 @@ def describe_encoding(data: bytes, error: UnicodeDecodeError) -> str:
         The file's bytes.
     error
         Of decoding them.
+    how
+        What to do.
     """
     for marks, name in (
         ((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32"),
         ((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16"),
     ):
         if data.startswith(marks):
-            return f"is saved as {name}: save it as UTF-8"
+            return f"is saved as {name}: {how}"
     if guess_utf16(data):
-        return "is saved as UTF-16: save it as UTF-8"
+        return f"is saved as UTF-16: {how}"
     line = data.count(b"\n", 0, error.start) + 1
-    return f"is not UTF-8 text (byte {data[error.start]:#04x} in line {line}): save it as UTF-8"
+    return f"is not UTF-8 text (byte {data[error.start]:#04x} in line {line}): {how}"
 
 
 def guess_utf16(data: bytes) -> bool:

@@ -71,8 +71,8 @@ class AssemblySettings(Settings):
     surplus: NotNegativeInt = Field(
         4,
         description="Number of individuals beyond `individuals.max` that are located in frames "
-        "that show more; tracking then keeps those that are best over the whole video. 0: the best ones "
-        "of each frame are kept, and who is kept may change from frame to frame.",
+        "that show more; tracking then keeps those that are best over the whole video. 0: the best "
+        "ones of each frame are kept, and who is kept may change from frame to frame.",
     )
 
     def what_matters(self, *, top_down: bool = False) -> dict[str, Any]:

@@ -32,8 +32,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?")
 _MOST_NAMED = 6  # in a message
 _MOST_BYTES = 256 * 2**20
-_AS_CSV = "as CSV with commas between cells"
-_HOW_TO_SAVE = f"save it as UTF-8, {_AS_CSV}"
+_HOW_TO_SAVE = "save it as CSV in UTF-8, with commas between cells"
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def _read_text(path: Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        problem = f"{describe_encoding(data, error)}, {_AS_CSV}"
+        problem = describe_encoding(data, error, how=_HOW_TO_SAVE)
         raise LabelError(str(path), [problem]) from None
     if "\0" in text:
         if guess_utf16(data):

@@ -364,7 +364,7 @@ def test_binary_file_as_a_table(project, table):
 def test_a_table_in_utf16(project, table, encoding):
     write_csv(table, ROWS)
     table.write_text(table.read_text(), encoding=encoding)
-    with pytest.raises(LabelError, match="is saved as UTF-16: save it as UTF-8, as CSV with comm"):
+    with pytest.raises(LabelError, match="is saved as UTF-16: save it as CSV in UTF-8"):
         read_deeplabcut(project)
 
 

@@ -436,6 +436,16 @@ def write(name, field, value):
     return change
 
 
+def rename(name):
+    def change(file):
+        video = json.loads(file["videos_json"][0])
+        video["filename"] = video["backend"]["filename"] = name
+        del file["videos_json"]
+        file["videos_json"] = np.array([json.dumps(video)], h5py.string_dtype())
+
+    return change
+
+
 def describe(**changes):
     def change(file):
         metadata = json.loads(file["metadata"].attrs["json"]) | changes
@@ -504,8 +514,9 @@ def test_a_file_without_a_labelled_frame(folder):
 def test_a_name_of_a_video_that_is_too_long(folder, monkeypatch, name):
     """Its parts are not looked for one by one, and a message has its end alone."""
     project = Project()
-    project.add(name, 3, [(1, 2), (3, 4)])
+    project.add("/x/a.mp4", 3, [(1, 2), (3, 4)])
     path = project.save(folder / "labels.slp")
+    damage(path, rename(name))
     looked_for, is_file = [], os.path.isfile
 
     def look_for(path):
