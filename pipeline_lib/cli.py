@@ -386,10 +386,10 @@ def demo(  # noqa: PLR0913 - one option per setting
     seed: Annotated[int, typer.Option(min=0, help="Decides everything random.")] = 0,
 ) -> None:
     """Render a cohort with exact truth: videos, sheet, labelled project and config."""
-    from pipeline_lib.demo.write import DemoSettings, write_demo
+    from pipeline_lib.demo.write import make_settings, write_demo
 
     with report_errors():
-        settings = DemoSettings(
+        settings = make_settings(
             videos=videos,
             frames=frames,
             individuals=individuals,

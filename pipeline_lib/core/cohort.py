@@ -1,14 +1,15 @@
-"""The cohort sheet: which videos there are, and what the user says of them."""
+"""Read the cohort sheet: which videos there are, and what the user says of them."""
 
 import csv
+import io
 import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_lib.core.errors import SheetError
-from pipeline_lib.core.names import find_name_problem
-from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.names import find_name_problem, fold_name
+from pipeline_lib.core.regular_files import describe_encoding, guess_utf16, require_regular_file
 from pipeline_lib.core.tables import SHEET_OPTIONAL, SHEET_REQUIRED
 
 
@@ -48,23 +49,17 @@ def read_cohort(sheet: Path) -> tuple[Video, ...]:
     Raises
     ------
     SheetError
-        With one line per problem: missing file or columns, bad or duplicate names, empty paths.
+        With one line per problem: missing file or columns, bad or duplicate names (also those
+        that differ in case only), empty paths.
     """
+    text = _read_text(sheet)
     try:
-        require_regular_file(sheet)
-        with sheet.open(encoding="utf-8-sig", newline="") as file:
-            # Strict: a quotation mark that is never closed would swallow the rows below it.
-            reader = csv.DictReader(file, delimiter="\t", strict=True)
-            header = tuple(reader.fieldnames or ())
-            rows = [(reader.line_num, row) for row in reader if not _is_blank(row)]
-    except FileNotFoundError:
-        raise SheetError(
-            str(sheet), ["no such file; `cohortpose init` writes one for a folder of videos"]
-        ) from None
-    except OSError as error:
-        raise SheetError(str(sheet), [f"cannot be read: {error.strerror}"]) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        problem = f"is not a UTF-8 text table: {error} (a cell with a quotation mark is quoted)"
+        # Strict: a quotation mark that is never closed would swallow the rows below it.
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
+        header = tuple(reader.fieldnames or ())
+        rows = [(reader.line_num, row) for row in reader if not _is_blank(row)]
+    except csv.Error as error:
+        problem = f"is not a table of text: {error} (a cell with a quotation mark is quoted)"
         raise SheetError(str(sheet), [problem]) from None
     missing = [name for name in SHEET_REQUIRED if name not in header]
     if missing:
@@ -79,6 +74,25 @@ def read_cohort(sheet: Path) -> tuple[Video, ...]:
     return tuple(_parse_row(row, sheet.parent) for _, row in rows)
 
 
+def _read_text(sheet: Path) -> str:
+    try:
+        require_regular_file(sheet)
+        data = sheet.read_bytes()
+    except FileNotFoundError:
+        raise SheetError(
+            str(sheet), ["no such file; `cohortpose init` writes one for a folder of videos"]
+        ) from None
+    except OSError as error:
+        raise SheetError(str(sheet), [f"cannot be read: {error.strerror}"]) from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SheetError(str(sheet), [describe_encoding(data, error)]) from None
+    if guess_utf16(data):
+        raise SheetError(str(sheet), ["is saved as UTF-16: save it as UTF-8"])
+    return text
+
+
 def _is_blank(row: dict[str | None, str | list[str] | None]) -> bool:
     """Tell whether a row has no text at all, as spreadsheets leave below a table."""
     cells = [
@@ -91,14 +105,20 @@ def _find_problems(rows: list[tuple[int, dict[str, str]]], header: tuple[str, ..
     problems = [f"column `{name}` twice" for name, n in Counter(header).items() if n > 1]
     if not rows:
         problems.append("no videos: add one row per video")
-    first_line: dict[str, int] = {}
+    first: dict[str, tuple[int, str]] = {}
     for line, row in rows:
         video = row["video"] or ""
+        earlier, name = first.setdefault(fold_name(video), (line, video))
         if problem := find_name_problem(video):
             problems.append(f"line {line}: video {video!r} {problem}")
-        elif video in first_line:
-            problems.append(f"line {line}: video {video} already on line {first_line[video]}")
-        first_line.setdefault(video, line)
+        elif earlier != line and name == video:
+            problems.append(f"line {line}: video {video} already on line {earlier}")
+        elif earlier != line:
+            problems.append(
+                f"line {line}: video {video} differs from {name} on line {earlier} in case only: "
+                "some file systems (macOS, Windows, shares) would write both to the same files; "
+                "rename one of them"
+            )
         if not row["path"]:
             problems.append(f"line {line}: no path")
         if None in row:

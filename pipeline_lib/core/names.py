@@ -1,4 +1,4 @@
-"""Names: how people order them, and which of them may become part of a path.
+"""Check and order names: which of them may become part of a path.
 
 There is one rule for every name that becomes a file or folder: `find_part_problem`. Ids that
 people type (of videos, models, individuals in the config, shards) are ASCII besides
@@ -27,11 +27,20 @@ def natural_order(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
+def fold_name(name: str) -> str:
+    """Return the same text for names that are one file on some system.
+
+    Those of macOS and Windows, and shares of these, take no notice of case, nor of how an accent
+    is encoded (Unicode normalisation).
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
 def find_text_problem(name: str) -> str | None:
     """Say why a name cannot be shown and stored in tables; None if it can.
 
     It may hold blanks and letters of any alphabet, but no character that is not seen: tabs and
-    line ends would divide it in two.
+    line ends would divide it in two. ``..`` is no name: some tool would make a path of it.
     """
     if not name.strip():
         return "is empty"
@@ -39,6 +48,8 @@ def find_text_problem(name: str) -> str | None:
         return "holds a tab, a line end or another character that is not seen"
     if len(name.encode("utf-8")) > LONGEST_NAME:
         return f"is longer than {LONGEST_NAME} bytes"
+    if any(part.strip() in (".", "..") for part in re.split(r"[/\\]", name)):
+        return "is a path to another folder"
     return None
 
 

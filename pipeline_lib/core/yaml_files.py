@@ -1,4 +1,4 @@
-"""Reading YAML that others wrote: no objects, and no more than a file of settings holds.
+"""Read YAML that others wrote: no objects, and no more than a file of settings holds.
 
 A few lines of YAML can stand for billions of values (aliases of aliases), or nest so deeply that
 readers fail. So the events of a text are counted first, each alias as long as what it repeats;
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from pipeline_lib.core.regular_files import describe_encoding
 
 # Projects that name thousands of videos have a megabyte.
 MOST_BYTES = 16 * 2**20
@@ -121,9 +123,7 @@ def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise YamlError(
-            f"is not YAML: no UTF-8 text ({error.reason} at byte {error.start})"
-        ) from None
+        raise YamlError(f"is not YAML: {describe_encoding(data, error)}") from None
 
 
 def _check_events(events: Iterator[yaml.Event]) -> None:

@@ -4,12 +4,19 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import cv2
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from pipeline_lib.core.settings.base import PositiveInt, Settings
+from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.settings.base import (
+    WHOLE,
+    Flag,
+    NotNegativeInt,
+    PositiveInt,
+    Settings,
+)
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.demo.project import PROJECT
 from pipeline_lib.demo.render.animal import BODYPARTS, EDGES, SYMMETRIES
@@ -60,28 +67,30 @@ class DemoSettings(Settings):
     frames: PositiveInt = Field(150, description="Frames per video.")
     individuals: PositiveInt = Field(1, description="Animals in each recording.")
     cameras: PositiveInt = Field(1, description="Cameras that film each recording at once.")
-    width: Annotated[int, Field(ge=64, multiple_of=2)] = Field(256, description="In px.")
-    height: Annotated[int, Field(ge=64, multiple_of=2)] = Field(256, description="In px.")
-    fps: Annotated[int, Field(ge=10)] = Field(30, description="Frames per second.")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Decides everything random.")
+    width: Annotated[int, Field(ge=64, multiple_of=2), WHOLE] = Field(256, description="In px.")
+    height: Annotated[int, Field(ge=64, multiple_of=2), WHOLE] = Field(256, description="In px.")
+    fps: Annotated[int, Field(ge=10), WHOLE] = Field(30, description="Frames per second.")
+    seed: NotNegativeInt = Field(0, description="Decides everything random.")
     labelled_frames: PositiveInt = Field(
         70, description="Labelled frames, spread over three in five recordings and all cameras."
     )
-    damaged: bool = Field(default=True, description="Add a video whose copy was interrupted.")
+    damaged: Flag = Field(default=True, description="Add a video whose copy was interrupted.")
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
         most = self.labelled_recordings * self.cameras * self.frames
         if self.labelled_frames > most:
             raise ValueError(
-                f"labelled_frames ({self.labelled_frames}) must be at most {most}: "
-                f"{self.labelled_recordings * self.cameras} labelled videos of {self.frames} frames"
+                f"--labelled-frames {self.labelled_frames} is more than the {most} frames of the "
+                f"labelled videos ({self.labelled_recordings * self.cameras} of "
+                f"{self.frames} frames each): give --labelled-frames {most} or less, or more "
+                "--frames, --videos or --cameras"
             )
         return self
 
     @property
     def labelled_recordings(self) -> int:
-        """How many recordings have labels: the first ones."""
+        """Number of recordings that have labels: the first ones."""
         return max(1, round(self.videos * _LABELLED_SHARE))
 
     @property
@@ -90,6 +99,26 @@ class DemoSettings(Settings):
         if self.individuals == 1:
             return (SINGLE_INDIVIDUAL,)
         return tuple(f"mouse{number}" for number in range(1, self.individuals + 1))
+
+
+def make_settings(**values: Any) -> DemoSettings:  # noqa: ANN401 - what the command line has
+    """Return settings of the demo.
+
+    Raises
+    ------
+    CohortposeError
+        If they contradict each other, in words of the command line's options.
+    """
+    try:
+        return DemoSettings(**values)
+    except ValidationError as error:
+        problems = [
+            f"--{'-'.join(map(str, one['loc'])).replace('_', '-')}: {one['msg']}"
+            if one["loc"]
+            else one["msg"].removeprefix("Value error, ")
+            for one in error.errors()
+        ]
+        raise CohortposeError("; ".join(problems)) from None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pipeline_lib.demo.cohort import (
     describe_cohort,
     describe_config,
     list_videos,
+    make_settings,
 )
 from pipeline_lib.demo.project import (
     PROJECT,
@@ -32,7 +33,7 @@ from pipeline_lib.demo.truth import VideoTruth, write_truth, write_truth_3d
 from pipeline_lib.demo.video import cut_video, write_video
 from pipeline_lib.io.publish import publish_text
 
-__all__ = ["DemoSettings", "write_demo"]
+__all__ = ["DemoSettings", "make_settings", "write_demo"]
 
 # Raise it when the same settings give other videos.
 VERSION = 1

@@ -16,7 +16,8 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.yaml_files import YamlError, read_yaml
 from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
-from pipeline_lib.io.labels.detect import SLEAP_SUFFIX, label_inputs
+from pipeline_lib.io.labels.detect import label_inputs
+from pipeline_lib.io.labels.formats.sleap import SUFFIX as SLEAP_SUFFIX
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
 
 logger = logging.getLogger(__name__)

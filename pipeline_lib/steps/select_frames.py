@@ -1,4 +1,4 @@
-"""The verb ``select-frames``: write the frames of each video that are worth labelling."""
+"""Select and write the frames of each video that are worth labelling (``select-frames``)."""
 
 import json
 import logging

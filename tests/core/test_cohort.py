@@ -99,7 +99,7 @@ def test_lines_are_counted_with_blank_rows(sheet):
 @pytest.mark.parametrize("path", ['"open.avi', '"open.avi\nb\t"x.avi'])
 def test_an_open_quotation_mark_swallows_no_rows(sheet, path):
     (problem,) = problems_of(sheet(f"video\tpath\na\t{path}\nc\tc.avi\n"))
-    assert problem.startswith("is not a UTF-8 text table")
+    assert problem.startswith("is not a table of text")
 
 
 def test_a_folder_is_no_sheet(tmp_path):
@@ -153,5 +153,23 @@ def test_a_missing_sheet_says_how_to_get_one(tmp_path):
 def test_a_sheet_that_is_no_text(tmp_path):
     path = tmp_path / "cohort.tsv"
     path.write_bytes(b"PK\x03\x04\xff\xfe\x00 a spreadsheet")
-    with pytest.raises(SheetError, match="is not a UTF-8 text table"):
+    with pytest.raises(
+        SheetError, match=r"is not UTF-8 text \(byte 0xff in line 1\): save it as UTF-8"
+    ):
         read_cohort(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_sheet_in_another_unicode_encoding(sheet, encoding):
+    """As Windows' programs save "Unicode text", with a mark at the start or without."""
+    (problem,) = problems_of(sheet("video\tpath\na\ta.mp4\n", encoding=encoding))
+    name = "UTF-32" if encoding == "utf-32" else "UTF-16"
+    assert problem == f"is saved as {name}: save it as UTF-8"
+
+
+@pytest.mark.parametrize(("first", "second"), [("Mouse1", "mouse1"), ("a", "A"), ("x.Y", "X.y")])
+def test_ids_that_differ_in_case_only(sheet, first, second):
+    """Some file systems would give both the same files."""
+    (problem,) = problems_of(sheet(f"video\tpath\n{first}\ta.mp4\nb\tb.mp4\n{second}\tc.mp4\n"))
+    assert problem.startswith(f"line 4: video {second} differs from {first} on line 2 in case only")
+    assert "rename one of them" in problem

@@ -14,6 +14,7 @@ from pipeline_lib.core.names import (
     find_name_problem,
     find_part_problem,
     find_text_problem,
+    fold_name,
     natural_order,
 )
 from pipeline_lib.core.settings.base import Name
@@ -29,7 +30,21 @@ NAMES = ["a", "A.b-c_1", "_a", "2024-01-01", "x.partial", "x.analysis", "a..b", 
 # Not ids, but fine as a folder's name, or at least as one that is shown.
 PARTS = ["mouse 1", "Mäuse", "视频", "a,b", "(1)"]
 TEXTS = [" a", "a ", "L/R ear", "tail: tip", ".hidden", "-x", "<eye>"]
-NO_TEXTS = ["", "  ", "a\tb", "a\nb", "a\r\nb", "a\0b", "a\u2028b", "\ud800"]
+NO_TEXTS = [
+    "..",
+    ".",
+    "../a",
+    "a/..",
+    "a\\..\\b",
+    "",
+    "  ",
+    "a\tb",
+    "a\nb",
+    "a\r\nb",
+    "a\0b",
+    "a\u2028b",
+    "\ud800",
+]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +54,20 @@ NO_TEXTS = ["", "  ", "a\tb", "a\nb", "a\r\nb", "a\0b", "a\u2028b", "\ud800"]
 def test_numbers_are_ordered_as_numbers(names):
     turned = names[::-1]
     assert sorted(turned, key=natural_order) == names
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Mouse1", "mouse1"),
+        ("M\u00e4use", "Ma\u0308use"),
+        ("\u00c4", "a\u0308"),
+        ("stra\u00dfe", "STRASSE"),
+    ],
+)
+def test_names_that_are_one_file_on_some_system(first, second):
+    assert fold_name(first) == fold_name(second)
+    assert fold_name(first) != fold_name(second + "2")
 
 
 @pytest.mark.parametrize("name", NO_NAMES)

@@ -17,7 +17,7 @@ from pipeline_lib.demo.project import PROJECT
 from pipeline_lib.demo.render.animal import BODYPARTS
 from pipeline_lib.demo.truth import measure_demo_error, read_truth
 from pipeline_lib.demo.video import cut_video, write_video
-from pipeline_lib.demo.write import DemoSettings, write_demo
+from pipeline_lib.demo.write import DemoSettings, make_settings, write_demo
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
 from pipeline_lib.io.poses.write import write_poses
@@ -141,8 +141,13 @@ def test_other_settings_and_other_folders_are_refused(demo, tmp_path):
 
 
 def test_more_labels_than_frames_is_an_error():
-    with pytest.raises(ValidationError, match=r"labelled_frames \(70\) must be at most 10"):
-        DemoSettings(videos=1, frames=10)
+    message = (
+        r"^--labelled-frames 70 is more than the 10 frames .*: give --labelled-frames 10 or less"
+    )
+    with pytest.raises(CohortposeError, match=message):
+        make_settings(videos=1, frames=10)
+    with pytest.raises(CohortposeError, match=r"^--width: .*; --seed: .*expected a whole"):
+        make_settings(width=97, seed=True)
     with pytest.raises(ValidationError):
         DemoSettings(width=97)
 

@@ -125,8 +125,9 @@ def test_unlabelled(folder, empty):
         ((HEADER + ROW).replace(",", "\t"), "divided by tabs, expected commas: save it as CSV"),
         ((HEADER.replace("nose", "né") + ROW).encode("cp1252"),
          "is not UTF-8 text (byte 0xe9 in line 2): save it as CSV in UTF-8"),
-        ((HEADER + ROW).encode("utf-16"), "is not UTF-8 text (byte 0xff in line 1)"),
-        ((HEADER + ROW).encode("utf-16-le"), "is no text, it holds zero bytes"),
+        ((HEADER + ROW).encode("utf-16"), "is saved as UTF-16: save it as CSV in UTF-8"),
+        ((HEADER + ROW).encode("utf-16-le"), "is saved as UTF-16: save it as CSV in UTF-8"),
+        ((HEADER + ROW + "\0").encode(), "is no text, it holds zero bytes"),
         (HEADER + '"' + ROW + "x" * 200_000, "field larger than field limit"),
     ],
 )  # fmt: skip

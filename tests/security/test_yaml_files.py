@@ -129,7 +129,7 @@ def test_files_that_are_no_yaml(tmp_path):
     for name, message in [
         ("folder", "no regular file"),
         ("loop", "cannot be read"),
-        ("bytes", "no UTF-8 text"),
+        ("bytes", "saved as UTF-16"),
     ]:
         with pytest.raises(YamlError, match=message):
             read_yaml(tmp_path / name)

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from pathlib import Path
 
 import numcodecs.pickles
 import numpy as np
@@ -339,3 +340,126 @@ def test_whatever_stands_there_is_judged(codecs, kind, shape):
         assert "pickle" not in names
         assert isinstance(kind, str)
         assert isinstance(shape, list)
+
+
+def change_shapes(path, **shapes):
+    """Declare other lengths of axes, in the metadata alone; chunks are as long."""
+    file = path / "zarr.json"
+    metadata = json.loads(file.read_text())
+    arrays = metadata["consolidated_metadata"]["metadata"]
+    for array in arrays.values():
+        for place, axis in enumerate(array["dimension_names"]):
+            if axis in shapes:
+                array["shape"][place] = shapes[axis]
+                if place:
+                    array["chunk_grid"]["configuration"]["chunk_shape"][place] = shapes[axis]
+    file.write_text(json.dumps(metadata))
+
+
+def change_chunks(path, names, chunk):
+    file = path / "zarr.json"
+    metadata = json.loads(file.read_text())
+    for name in names:
+        array = metadata["consolidated_metadata"]["metadata"][name]
+        array["chunk_grid"]["configuration"]["chunk_shape"][0] = chunk
+    file.write_text(json.dumps(metadata))
+
+
+OVER_TIME = ("position", "confidence", "frame_status", "time")
+
+
+@pytest.fixture
+def little_memory():
+    """Fail what asks for gigabytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells sizes there")
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"time": 10**12}, "declares 1000000000000 frames, expected at most 5 by the stored times"),
+        ({"time": 2**63}, "declares 9223372036854775808 frames"),
+        ({"time": 6}, "declares 6 frames, expected at most 5"),
+        ({"keypoint": 10**9}, "declares 1000000000 names along keypoint|is cut into chunks"),
+        ({"individual": 10**9}, "declares 1000000000 names along individual|is cut into chunks"),
+        ({"space": 10**9}, "declares 1000000000 names along space|is cut into chunks"),
+        ({"keypoint": 10**4, "individual": 10**4}, "points in a frame|is cut into chunks"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.usefixtures("little_memory")
+def test_lengths_that_nothing_stored_accounts_for(poses, shapes, message, packed):
+    change_shapes(poses, **shapes)
+    path = pack(poses) if packed else poses
+    for read in (read_poses, read_times, read_frame_status, count_frames):
+        with pytest.raises(StoreError, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+        assert "is not read" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "chunk", "message"),
+    [
+        (OVER_TIME, 10**12, "is cut into chunks of .* expected at most"),
+        (("time",), 10**7, "array 'position' is cut at every 5 frames, expected 10000000"),
+        (("position",), 1, "array 'position' is cut at every 1 frames, expected 5"),
+        (("time",), 0, "is cut into chunks of .*, expected sizes"),
+        (("time",), True, "is cut into chunks of .*, expected sizes"),
+    ],
+)
+def test_chunks_that_are_none_of_ours(poses, names, chunk, message):
+    change_chunks(poses, names, chunk)
+    with pytest.raises(StoreError, match=message):
+        read_poses(poses)
+
+
+def test_arrays_of_different_lengths(poses):
+    file = poses / "zarr.json"
+    metadata = json.loads(file.read_text())
+    metadata["consolidated_metadata"]["metadata"]["confidence"]["shape"][0] = 4
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(StoreError, match="'confidence' has 4 along time, and another array 5"):
+        read_poses(poses)
+
+
+@pytest.mark.parametrize("name", ["position", "time", "keypoint"])
+def test_an_array_that_is_not_there(poses, name):
+    file = poses / "zarr.json"
+    metadata = json.loads(file.read_text())
+    del metadata["consolidated_metadata"]["metadata"][name]
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(StoreError, match=f"lacks {name}"):
+        count_frames(poses)
+
+
+def test_shards_of_countless_chunks(tmp_path):
+    path = tmp_path / "video.zarr"
+    write_poses(path, make_poses(frames=SHARDED))
+    assert read_times(path).shape == (SHARDED,)
+    file = path / "zarr.json"
+    metadata = json.loads(file.read_text())
+    codec = metadata["consolidated_metadata"]["metadata"]["time"]["codecs"][0]
+    codec["configuration"]["chunk_shape"] = [1]
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(StoreError, match="chunks in a shard, expected at most 1024"):
+        read_times(path)
+
+
+def test_metadata_of_gigabytes_are_not_read(poses, tmp_path):
+    (tmp_path / "bomb").write_bytes(b" " * (65 * 2**20))
+    path = tmp_path / "bomb.zarr.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "bomb", "zarr.json")
+    assert path.stat().st_size < 100_000
+    with pytest.raises(StoreError, match="not a Zarr version 3 group"):
+        read_poses(path)
+    os.truncate(poses / "zarr.json", 65 * 2**20)
+    with pytest.raises(StoreError, match="not a Zarr version 3 group"):
+        read_poses(poses)

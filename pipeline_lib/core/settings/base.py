@@ -1,17 +1,57 @@
 """What all settings have in common."""
 
+import math
+import numbers
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline_lib.core.names import LONGEST_NAME, NAME_PATTERN, check_name
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-PositiveFloat = Annotated[float, Field(gt=0.0)]
-Seed = Annotated[int, Field(ge=0)]
+# YAML takes `1e-3` for a text.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def _require_integer(value: object) -> int:
+    """Return an integer; neither `true` nor `3.0` nor a text is one."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError("expected a whole number")  # noqa: TRY004 - pydantic reports it
+    return int(value)
+
+
+def _require_number(value: object) -> float:
+    """Return a finite number; a text may write it, as YAML takes `1e-3` for one."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError("expected a number")  # noqa: TRY004
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    return number
+
+
+# Every number and truth value among the settings is a type below or has one of these validators,
+# after its limits: a bare `int`, `float` or `bool` takes values of the others, and texts. A test
+# looks at all of them.
+WHOLE = BeforeValidator(_require_integer)
+FINITE = BeforeValidator(_require_number)
+
+Flag = Annotated[bool, Field(strict=True)]
+Integer = Annotated[int, WHOLE]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0), FINITE]
+PositiveInt = Annotated[int, Field(ge=1), WHOLE]
+NotNegativeInt = Annotated[int, Field(ge=0), WHOLE]
+PositiveFloat = Annotated[float, Field(gt=0.0), FINITE]
+NotNegativeFloat = Annotated[float, Field(ge=0.0), FINITE]
+Seed = NotNegativeInt
+Region = tuple[Integer, Integer, Integer, Integer]  # x1, x2, y1, y2 in px
 Name = Annotated[
     str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME), AfterValidator(check_name)
 ]
@@ -24,8 +64,33 @@ def _expand_home(text: str) -> str:
     return os.path.expanduser(text)  # noqa: PTH111
 
 
+def _check_results(text: str) -> str:
+    """Refuse folders that hold more than results, or whose loss would be one of more than these."""
+    if not text.strip():
+        raise ValueError("names no folder: expected one for the results alone, such as `results`")
+    folder = os.path.realpath(text)
+    home = os.path.expanduser("~")  # noqa: PTH111 - a container's user may have no home
+    for place, what in (
+        (os.path.realpath(home), "your home folder"),
+        (os.path.realpath("."), "the working directory"),
+    ):
+        if folder == place:
+            raise ValueError(f"is {what}: expected a folder for the results alone: {_NAME_ONE}")
+        if _is_above(folder, place):
+            raise ValueError(f"holds {what}: expected a folder for the results alone: {_NAME_ONE}")
+    return text
+
+
+def _is_above(folder: str, place: str) -> bool:
+    return os.path.commonpath([folder, place]) == folder
+
+
+_NAME_ONE = "name one below, such as `results`"
+
 # A path; a leading ~ is the home folder.
 PathText = Annotated[str, AfterValidator(_expand_home)]
+# A folder that the workflow fills and prunes.
+ResultsText = Annotated[PathText, AfterValidator(_check_results)]
 
 
 class Settings(BaseModel):
@@ -34,7 +99,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def check_region(crop: tuple[int, int, int, int] | None) -> None:
+def check_region(crop: Region | None) -> None:
     """Raise `ValueError` unless x1, x2, y1, y2 enclose a region; None is the whole frame."""
     if crop is not None:
         x1, x2, y1, y2 = crop

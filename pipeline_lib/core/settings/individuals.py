@@ -1,10 +1,17 @@
 """Settings of several animals in one frame: how many, how they are put together and followed."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline_lib.core.settings.base import Fraction, Name, PositiveInt, Settings
+from pipeline_lib.core.settings.base import (
+    Flag,
+    Fraction,
+    Name,
+    NotNegativeInt,
+    PositiveInt,
+    Settings,
+)
 
 
 class IndividualSettings(Settings):
@@ -22,7 +29,7 @@ class IndividualSettings(Settings):
         "each animal along `skeleton.edges`; `top-down` finds the animals by a network of its own "
         "and looks at a window around each (`locating`), and needs no edges.",
     )
-    identity: bool = Field(
+    identity: Flag = Field(
         default=False,
         description="Learn to tell the labelled individuals apart by their looks (several "
         "individuals, each with the same name in all labels).",
@@ -61,11 +68,11 @@ class AssemblySettings(Settings):
     min_keypoints: PositiveInt = Field(
         3, description="Individuals with fewer keypoints are left out (at most all bodyparts)."
     )
-    surplus: Annotated[int, Field(ge=0)] = Field(
+    surplus: NotNegativeInt = Field(
         4,
-        description="So many individuals more than `individuals.max` are located in frames that "
-        "show more; tracking then keeps those that are best over the whole video. 0: the best ones "
-        "of each frame are kept, and who is kept may change from frame to frame.",
+        description="Number of individuals beyond `individuals.max` that are located in frames "
+        "that show more; tracking then keeps those that are best over the whole video. 0: the best "
+        "ones of each frame are kept, and who is kept may change from frame to frame.",
     )
 
     def what_matters(self, *, top_down: bool = False) -> dict[str, Any]:
@@ -97,9 +104,7 @@ class TrackingSettings(Settings):
         description="A tracklet ends where another choice is more than this share as good as the "
         "best one; tracks that go on nevertheless are flagged as uncertain there.",
     )
-    max_gap: Annotated[int, Field(ge=0)] = Field(
-        5, description="Longest gap in frames within a tracklet."
-    )
+    max_gap: NotNegativeInt = Field(5, description="Longest gap in frames within a tracklet.")
     min_length: PositiveInt = Field(
         5,
         description="A track is made of tracklets of at least so many poses; shorter ones only "

@@ -2,14 +2,21 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from pipeline_lib.core.label_formats import AUTO, FORMATS, find_format
 from pipeline_lib.core.settings.base import (
+    FINITE,
+    WHOLE,
+    Flag,
     Fraction,
     Name,
+    NotNegativeFloat,
+    NotNegativeInt,
     PathText,
     PositiveFloat,
     PositiveInt,
+    Region,
     Seed,
     Settings,
     check_region,
@@ -19,14 +26,14 @@ from pipeline_lib.core.settings.base import (
 class FrameSettings(Settings):
     """Choosing frames to label."""
 
-    extract: bool = Field(default=False, description="Write frames to label for every good video.")
+    extract: Flag = Field(default=False, description="Write frames to label for every good video.")
     method: Literal["uniform", "kmeans"] = Field(
         "kmeans", description="Evenly spread, or one frame per cluster of similar frames."
     )
     number: PositiveInt = Field(20, description="Frames per video.")
     start: Fraction = Field(0.0, description="Where to start, as a fraction of the video.")
     stop: Fraction = Field(1.0, description="Where to stop, as a fraction of the video.")
-    crop: tuple[int, int, int, int] | None = Field(
+    crop: Region | None = Field(
         None, description="Region to look at and to write: x1, x2, y1, y2 in px (x2, y2 excluded)."
     )
     step: PositiveInt = Field(1, description="k-means looks at every step-th frame.")
@@ -41,6 +48,19 @@ class FrameSettings(Settings):
         return self
 
 
+def _check_format(name: str) -> str:
+    if name != AUTO:
+        find_format(name)
+    return name
+
+
+LabelFormatName = Annotated[
+    str,
+    AfterValidator(_check_format),
+    WithJsonSchema({"enum": [AUTO, *FORMATS], "type": "string"}),
+]
+
+
 class LabelSource(Settings):
     """One labelled project or table.
 
@@ -52,10 +72,10 @@ class LabelSource(Settings):
         description="A DeepLabCut project folder, a label table (CSV or HDF5), a Lightning Pose "
         "data folder, or a SLEAP file (`.slp`, `.pkg.slp`)."
     )
-    format: Literal["auto", "deeplabcut", "lightning-pose", "sleap"] = Field(
-        "auto", description="What wrote it; `auto` tells by the files found."
+    format: LabelFormatName = Field(
+        AUTO, description="What wrote it; `auto` tells by the files found."
     )
-    predicted: bool = Field(
+    predicted: Flag = Field(
         default=False,
         description="Take predicted instances for labels where no user's instance corrects them "
         "(SLEAP).",
@@ -63,9 +83,9 @@ class LabelSource(Settings):
 
 
 class TargetSettings(Settings):
-    """What the network is asked to draw."""
+    """Targets that the network learns to draw."""
 
-    scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+    scale: Annotated[float, Field(gt=0.0, le=1.0), FINITE] = Field(
         1.0, description="Frames are shrunk by this factor before the network sees them."
     )
     stride: Literal[4, 8] = Field(8, description="Network pixels per score-map cell.")
@@ -91,7 +111,7 @@ class TargetSettings(Settings):
 
 
 class SplitSettings(Settings):
-    """Which labelled frames train and which test."""
+    """Dividing labelled frames into those that train and those that test."""
 
     method: Literal["random", "block"] = Field(
         "random",
@@ -99,10 +119,10 @@ class SplitSettings(Settings):
         "of one video, which neighbours cannot leak across.",
     )
     test_fraction: Fraction = Field(0.05, description="Share of frames to test on.")
-    folds: Annotated[int, Field(ge=2)] | None = Field(
+    folds: Annotated[int, Field(ge=2), WHOLE] | None = Field(
         None, description="Cross-validation: this many parts, of which `fold` is the test part."
     )
-    fold: Annotated[int, Field(ge=0)] = Field(0, description="The test part when `folds` is set.")
+    fold: NotNegativeInt = Field(0, description="The test part when `folds` is set.")
     block_frames: PositiveInt = Field(10, description="Labelled frames in a block.")
     seed: Seed = Field(0, description="Seed of the split.")
 
@@ -116,7 +136,7 @@ class SplitSettings(Settings):
 class AugmentationSettings(Settings):
     """Random changes of training frames; keypoints follow, targets are drawn anew."""
 
-    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(
+    rotation: Annotated[float, Field(ge=0.0, le=180.0), FINITE] = Field(
         180.0, description="Largest rotation in degrees, either way."
     )
     scale: tuple[PositiveFloat, PositiveFloat] = Field(
@@ -125,7 +145,7 @@ class AugmentationSettings(Settings):
     translation: Fraction = Field(
         0.1, description="Largest shift, as a fraction of the training image."
     )
-    mirror: bool = Field(
+    mirror: Flag = Field(
         default=False,
         description="Mirror half of the frames, swapping the skeleton's `symmetries`.",
     )
@@ -163,15 +183,15 @@ class TrainingSettings(Settings):
         8, description="Frames per optimiser step over all devices together."
     )
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(1e-2, description="Of AdamW.")
+    weight_decay: NotNegativeFloat = Field(1e-2, description="Of AdamW.")
     warmup: Fraction = Field(0.05, description="Share of the steps that warm up.")
-    location_refinement_weight: Annotated[float, Field(ge=0.0)] = Field(
+    location_refinement_weight: NotNegativeFloat = Field(
         0.05, description="Weight of the location-refinement loss."
     )
-    part_affinity_weight: Annotated[float, Field(ge=0.0)] = Field(
+    part_affinity_weight: NotNegativeFloat = Field(
         0.1, description="Weight of the part-affinity loss (several individuals)."
     )
-    identity_weight: Annotated[float, Field(ge=0.0)] = Field(
+    identity_weight: NotNegativeFloat = Field(
         0.1, description="Weight of the identity loss (`individuals.identity`)."
     )
     validation_fraction: Fraction = Field(
@@ -181,10 +201,8 @@ class TrainingSettings(Settings):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
     )
-    seed: Annotated[int, Field(ge=0)] = Field(
-        0, description="Seed of everything random in training."
-    )
-    deterministic: bool = Field(
+    seed: NotNegativeInt = Field(0, description="Seed of everything random in training.")
+    deterministic: Flag = Field(
         default=False, description="Refuse operations that vary between runs."
     )
     accelerator: str = Field("auto", description="Lightning's accelerator.")
@@ -192,9 +210,7 @@ class TrainingSettings(Settings):
     num_nodes: PositiveInt = Field(1, description="Nodes.")
     strategy: str = Field("auto", description="Lightning's strategy.")
     precision: str = Field("32-true", description="Lightning's precision, e.g. `16-mixed`.")
-    loader_workers: Annotated[int, Field(ge=0)] = Field(
-        0, description="Processes that read the target store."
-    )
+    loader_workers: NotNegativeInt = Field(0, description="Processes that read the target store.")
 
     @model_validator(mode="after")
     def _check_checkpoint(self) -> Self:
@@ -213,12 +229,12 @@ class LocatingSettings(Settings):
     network sees nothing but windows around them.
     """
 
-    enabled: bool = Field(
+    enabled: Flag = Field(
         default=False,
         description="Look at a window instead of the whole frame; the whole frame where no animal "
         "is found, or the window cuts it. For one individual; several: `individuals.method`.",
     )
-    scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+    scale: Annotated[float, Field(gt=0.0, le=1.0), FINITE] = Field(
         0.25,
         description="Frames are shrunk by this factor to find the animal. Several are told apart "
         "where their centres are some 12 px apart in the small frames.",

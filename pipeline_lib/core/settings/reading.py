@@ -1,8 +1,9 @@
-"""Reading a config: all of its problems at once, unknown keys with the nearest valid one."""
+"""Read a config: report all of its problems at once, unknown keys with the nearest valid one."""
 
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def read_config(path: Path) -> Config:
     Raises
     ------
     ConfigError
-        If the file is missing, is not YAML, or has wrong settings.
+        If the file is missing, is not YAML, or has wrong settings; if it lies in the folder that
+        it names for the results.
     """
     try:
         values = read_yaml(path)
@@ -65,7 +67,14 @@ def read_config(path: Path) -> Config:
         raise ConfigError(str(path), [str(error)]) from None
     if not isinstance(values, dict):
         raise ConfigError(str(path), ["expected `key: value` lines, found none"])
-    return parse_config(values, where=str(path))
+    config = parse_config(values, where=str(path))
+    if os.path.realpath(config.results) == os.path.realpath(path.parent):
+        problem = (
+            f"`results`: is the folder of the config, {path.absolute().parent}: expected a folder "
+            "for the results alone: name one below, such as `results`"
+        )
+        raise ConfigError(str(path), [problem])
+    return config
 
 
 def write_resolved_config(config: Config) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from pipeline_lib.core.settings.base import PathText, Settings
+from pipeline_lib.core.settings.base import PathText, ResultsText, Settings
 from pipeline_lib.core.settings.individuals import (
     AssemblySettings,
     IndividualSettings,
@@ -40,7 +40,9 @@ class Config(Settings):
     """A whole run. Paths are relative to the working directory (Snakemake's `--directory`)."""
 
     cohort: PathText = Field(description="The cohort sheet (TSV), one row per video.")
-    results: PathText = Field("results", description="Folder that receives everything.")
+    results: ResultsText = Field(
+        "results", description="Folder that receives everything, and holds nothing else."
+    )
     skeleton: Skeleton = Skeleton()
     individuals: IndividualSettings = IndividualSettings()
     reading: ReadingSettings = ReadingSettings()

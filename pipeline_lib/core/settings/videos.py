@@ -7,11 +7,15 @@ from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, mod
 
 from pipeline_lib.core.export_formats import FORMATS, find_format
 from pipeline_lib.core.settings.base import (
+    WHOLE,
+    Flag,
     Fraction,
     Name,
+    NotNegativeInt,
     PathText,
     PositiveFloat,
     PositiveInt,
+    Region,
     Seed,
     Settings,
     check_region,
@@ -50,7 +54,7 @@ class ClusterJobSettings(Settings):
     minutes: PositiveInt = Field(
         480, description="Time limit of a job; its worker leaves before, another one comes."
     )
-    gpus: Annotated[int, Field(ge=0)] = Field(0, description="GPUs of a job.")
+    gpus: NotNegativeInt = Field(0, description="GPUs of a job.")
     partition: _Word | None = Field(None, description="Partition; null: the site's default.")
     account: _Word | None = Field(None, description="Account; null: the user's default.")
     interface: _Word | None = Field(
@@ -80,7 +84,7 @@ class ClusterSecuritySettings(Settings):
     key: PathText | None = Field(
         None, description="Its private key (PEM), which others must not read; null: in `cert`."
     )
-    insecure: bool = Field(
+    insecure: Flag = Field(
         default=False,
         description="Take a `tcp://` address, where anybody who reaches a port can run code as the "
         "owner of the workers: only on a network that is yours alone.",
@@ -109,11 +113,11 @@ class InferenceSettings(Settings):
         description="Arithmetic of the network. `bfloat16` (OpenVINO, PyTorch) and `float16` "
         "(PyTorch on a GPU) are faster and move keypoints by fractions of a pixel.",
     )
-    compile: bool = Field(default=False, description="Compile the network (PyTorch on a GPU).")
+    compile: Flag = Field(default=False, description="Compile the network (PyTorch on a GPU).")
     batch_size: PositiveInt | None = Field(
         None, description="Frames per forward pass; null: 1 on CPUs, 32 on GPUs."
     )
-    crop: tuple[int, int, int, int] | None = Field(
+    crop: Region | None = Field(
         None,
         description="Region of every video to look at: x1, x2, y1, y2 in px (x2, y2 excluded). "
         "Coordinates stay those of the whole frame.",
@@ -129,7 +133,7 @@ class InferenceSettings(Settings):
     )
     cluster_jobs: ClusterJobSettings = ClusterJobSettings()
     cluster_security: ClusterSecuritySettings = ClusterSecuritySettings()
-    dashboard: bool | Annotated[int, Field(ge=1, le=65535)] = Field(
+    dashboard: Flag | Annotated[int, Field(ge=1, le=65535), WHOLE] = Field(
         default=False,
         description="Dask's dashboard, for this node alone: true (any free port) or a port. Other "
         "users of the node can look at it.",
@@ -198,14 +202,14 @@ class FilteringSettings(Settings):
     """Cleaning trajectories, in this order: gate, interpolate, smooth."""
 
     pcutoff: Fraction = Field(0.4, description="Keypoints below this confidence become gaps.")
-    max_gap: Annotated[int, Field(ge=0)] = Field(
+    max_gap: NotNegativeInt = Field(
         5, description="Longest gap in frames that is interpolated; 0: none."
     )
     method: Literal["median", "savitzky-golay", "none"] = Field(
         "median", description="Smoothing over time."
     )
     window: PositiveInt = Field(5, description="Frames in the smoothing window (odd).")
-    order: Annotated[int, Field(ge=0)] = Field(2, description="Savitzky-Golay polynomial order.")
+    order: NotNegativeInt = Field(2, description="Savitzky-Golay polynomial order.")
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:
@@ -245,7 +249,7 @@ class ExportSettings(Settings):
         description="Who found the poses, as the files name it: first level of DeepLabCut's "
         "column header.",
     )
-    absolute_paths: bool = Field(
+    absolute_paths: Flag = Field(
         default=False,
         description="Name the video by its absolute path, where a format names it. False: relative "
         "to the exported file; only the file's name where the way there leads through a folder of "
@@ -267,7 +271,7 @@ class ReportSettings(Settings):
     """The page that people look at first."""
 
     title: str = Field("cohortpose report", description="Heading of the page.")
-    sample_frames: Annotated[int, Field(ge=0)] = Field(
+    sample_frames: NotNegativeInt = Field(
         6, description="Labelled frames shown with predicted and labelled keypoints."
     )
     seed: Seed = Field(0, description="Seed of the choice of sample frames.")

@@ -1,4 +1,4 @@
-"""Detections of DeepLabCut with several animals: ``*_full.pickle`` of `analyze_videos`.
+"""Read DeepLabCut's detections of several animals: ``*_full.pickle`` of `analyze_videos`.
 
 The file is a dictionary: ``metadata``, and for each frame (``frame000`` and so on) the peaks of
 each bodypart, ``coordinates`` and ``confidence``, and ``costs``, the affinities of all pairs of
@@ -9,6 +9,7 @@ The layout was learned from DeepLabCut's source (versions 2.2 to 3).
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,9 @@ _NOT_AS_EXPECTED = (
     RecursionError,
 )
 _ENDING = "_full.pickle"
+# Frames per second: from one in eleven days to a million.
+_LEAST_FPS, _MOST_FPS = 1e-6, 1e6
+_AGAIN = "write the file again with DeepLabCut's analyze_videos"
 _log = logging.getLogger(__name__)
 
 
@@ -59,14 +63,15 @@ class DeepLabCutDetections:
         Shape (frame, edge, peak of the first, peak of the second), DeepLabCut's ``m1``, float32,
         or float64 if the file has it so; NaN where either peak is missing or the file has none.
     edges
-        Pairs of places among the bodyparts, those that DeepLabCut assembles with.
+        Pairs of positions among the bodyparts, those that DeepLabCut assembles with.
     bodyparts
         Names along the keypoint axis.
     unique
-        Places of unique bodyparts among them.
+        Positions of unique bodyparts among them.
     frame
-        Shape (frame,), int64: number of each frame, without gaps; frames that the file does not
-        have are empty.
+        Shape (frame,), int64: number of each frame, without gaps.
+    present
+        Shape (frame,), bool: whether the file has the frame; one that it lacks has no peak.
     images
         Names of the frames where they are images; None for a video.
     fps
@@ -83,23 +88,29 @@ class DeepLabCutDetections:
     bodyparts: tuple[str, ...]
     unique: tuple[int, ...]
     frame: NDArray[np.int64]
+    present: NDArray[np.bool_]
     images: tuple[str, ...] | None
     fps: float | None
     assembled: bool
 
 
-def read_detections(path: Path, *, most_peaks: int = 16) -> DeepLabCutDetections:
+def read_detections(
+    path: Path, *, most_peaks: int = 16, read_fps: bool = True
+) -> DeepLabCutDetections:
     """Read the detections of one video.
 
-    Nothing of the file is run: see `pipeline_lib.io.restricted_pickle`.
+    Nothing of the file is run: see `pipeline_lib.io.restricted_pickle`. A warning is logged where
+    the file lacks frames, or a frame has more peaks than are kept.
 
     Parameters
     ----------
     path
         ``*_full.pickle`` of ``analyze_videos``.
     most_peaks
-        How many peaks of a bodypart are kept in a frame, those of the highest confidence. Memory
-        grows with its square; frames rarely have so many.
+        Number of peaks of a bodypart that are kept in a frame, those of the highest confidence.
+        Memory grows with its square; frames rarely have so many.
+    read_fps
+        Whether to read the frames per second from ``*_meta.pickle`` beside the file.
 
     Returns
     -------
@@ -111,7 +122,9 @@ def read_detections(path: Path, *, most_peaks: int = 16) -> DeepLabCutDetections
     ------
     StoreError
         If the file is missing, no such pickle or damaged, names any class but NumPy's arrays and
-        containers, or is laid out differently; a shelf (``use_shelve=True``) is not read.
+        containers, or is laid out differently: a frame that stands twice, a name that stands
+        twice or is empty, a confidence that is none, affinities of another shape; a shelf
+        (``use_shelve=True``) is not read. If ``*_meta.pickle`` has no possible frames per second.
     """
     _refuse_shelf(path)
     content = load_pickle(path)
@@ -130,29 +143,54 @@ def read_detections(path: Path, *, most_peaks: int = 16) -> DeepLabCutDetections
             where = f"`{key}`"
             frames[number[key]] = read_frame(content[key], layout)
     except LayoutError as error:
-        raise StoreError(f"{path}: {where} is not as DeepLabCut writes it: {error}") from None
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
         raise StoreError(
-            f"{path}: {where} is not as DeepLabCut writes it ({type(error).__name__}: {error})"
+            f"{path}: {where} is not as DeepLabCut writes it: {error}; {_AGAIN}"
         ) from None
-    arrays = _pad(frames, count, layout, most_peaks)
+    except _NOT_AS_EXPECTED as error:
+        raise StoreError(
+            f"{path}: {where} is not as DeepLabCut writes it ({type(error).__name__}: {error}); "
+            f"{_AGAIN}"
+        ) from None
+    present = np.zeros(count, np.bool_)
+    present[list(frames)] = True
+    _tell_missing(path, present)
     return DeepLabCutDetections(
-        *arrays,
+        *_pad(path, frames, count, layout, most_peaks),
         edges=tuple(layout.edges.values()),
         bodyparts=layout.bodyparts,
         unique=layout.unique,
         frame=np.arange(count),
+        present=present,
         images=images,
-        fps=_read_fps(path),
-        assembled=any(frame.assembled for frame in frames.values()),
+        fps=_read_fps(path) if read_fps else None,
+        assembled=_are_assembled(path, frames),
     )
+
+
+def _tell_missing(path: Path, present: NDArray[np.bool_]) -> None:
+    missing = np.flatnonzero(~present)
+    if len(missing):
+        _log.warning(
+            "%s: lacks %d of %d frames (frame %d first): they have no detection",
+            path,
+            len(missing),
+            len(present),
+            missing[0],
+        )
+
+
+def _are_assembled(path: Path, frames: Mapping[int, Frame]) -> bool:
+    """Tell whether frames hold individuals; those without a peak may say either."""
+    kinds: dict[bool, int] = {}
+    for number, frame in frames.items():
+        if any(map(len, frame.confidence)):
+            kinds.setdefault(frame.assembled, number)
+    if len(kinds) > 1:
+        raise StoreError(
+            f"{path}: frame {kinds[True]} is assembled (`costs: None`) and frame {kinds[False]} is "
+            f"not, expected the same of all; {_AGAIN}"
+        )
+    return next(iter(kinds), any(frame.assembled for frame in frames.values()))
 
 
 def _refuse_shelf(path: Path) -> None:
@@ -165,12 +203,19 @@ def _refuse_shelf(path: Path) -> None:
 
 
 def _pad(
-    frames: dict[int, Frame], count: int, layout: Layout, most: int
+    path: Path, frames: Mapping[int, Frame], count: int, layout: Layout, most: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64], NDArray[np.floating]]:
     """Put the frames into arrays: position, confidence, number and affinity."""
     longest = max(
         (len(values) for frame in frames.values() for values in frame.confidence), default=0
     )
+    if longest > most:
+        _log.warning(
+            "%s: a frame has %d peaks of one bodypart, of which the best %d are read",
+            path,
+            longest,
+            most,
+        )
     peaks, keypoints = min(longest, most), len(layout.bodyparts)
     position = np.full((count, keypoints, peaks, 2), np.nan, np.float32)
     confidence = np.full((count, keypoints, peaks), np.nan)
@@ -205,8 +250,32 @@ def _read_fps(path: Path) -> float | None:
     if not beside.is_file():
         return None
     try:
-        fps = float(load_pickle(beside)["data"]["fps"])
-    except (StoreError, KeyError, TypeError, ValueError, OverflowError) as error:
+        content = load_pickle(beside)
+    except StoreError as error:
         _log.warning("%s: frames per second are not known: %s", beside, error)
         return None
-    return fps if fps > 0 and np.isfinite(fps) else None
+    data = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(data, dict) or "fps" not in data:
+        _log.warning("%s: frames per second are not known: no `data: fps` in it", beside)
+        return None
+    check_fps(data["fps"], f"{beside}: `data: fps`")
+    return float(data["fps"])
+
+
+def check_fps(fps: object, where: str) -> None:
+    """Raise `StoreError` unless a value can be the frames per second of a recording.
+
+    Parameters
+    ----------
+    fps
+        The value.
+    where
+        Its place, for the message.
+    """
+    number = isinstance(fps, int | float | np.integer | np.floating) and not isinstance(fps, bool)
+    # Not a number (NaN) fails the comparison.
+    if not number or not _LEAST_FPS <= float(fps) <= _MOST_FPS:  # type: ignore[arg-type]
+        raise StoreError(
+            f"{where} is {fps!r}, expected frames per second of {_LEAST_FPS:g} to {_MOST_FPS:g}; "
+            "give the right ones with --fps"
+        )

@@ -1,4 +1,4 @@
-"""Labels of DeepLabCut projects: ``labeled-data/VIDEO/CollectedData_SCORER.{h5,csv}``."""
+"""Read labels of DeepLabCut projects: ``labeled-data/VIDEO/CollectedData_SCORER.{h5,csv}``."""
 
 import logging
 from pathlib import Path
@@ -7,8 +7,8 @@ import pandas as pd
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.io.labels.deeplabcut_table import LabelTable, read_table, tables_agree
-from pipeline_lib.io.labels.detect import LABELED_DATA, TableFiles, find_deeplabcut_tables
 from pipeline_lib.io.labels.points import build_points, check_points, locate_images
+from pipeline_lib.io.labels.tables import LABELED_DATA, TableFiles, find_deeplabcut_tables
 
 # Points are placed in napari (formerly matplotlib), which draw the centre of the top-left pixel
 # at (0, 0), as this project counts.

@@ -1,4 +1,4 @@
-"""The ``config.yaml`` of a DeepLabCut project: bodyparts, skeleton and individuals."""
+"""Read the ``config.yaml`` of a DeepLabCut project: bodyparts, skeleton and individuals."""
 
 import logging
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Reading one label table: DeepLabCut's layout, which Lightning Pose shares.
+"""Read one label table: DeepLabCut's layout, which Lightning Pose shares.
 
 The columns have three levels (scorer, bodyparts, coords) or four (individuals before
 bodyparts); the index is an image's path, as one text or as three (``labeled-data``, video,
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.names import find_text_problem
+from pipeline_lib.core.regular_files import describe_encoding, guess_utf16
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.io.pandas_hdf5 import read_pandas_table
 
@@ -163,10 +164,11 @@ def _read_text(path: Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found = f"byte {data[error.start]:#04x} in line {line}"
-        raise LabelError(str(path), [f"is not UTF-8 text ({found}): {_HOW_TO_SAVE}"]) from None
+        problem = describe_encoding(data, error, how=_HOW_TO_SAVE)
+        raise LabelError(str(path), [problem]) from None
     if "\0" in text:
+        if guess_utf16(data):
+            raise LabelError(str(path), [f"is saved as UTF-16: {_HOW_TO_SAVE}"])
         raise LabelError(str(path), [f"is no text, it holds zero bytes: {_HOW_TO_SAVE}"])
     return text
 

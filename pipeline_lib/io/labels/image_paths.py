@@ -1,4 +1,4 @@
-"""Paths of labelled images in tables: relative, so that a copied or moved project has its own.
+"""Store paths of labelled images relative, so that a copied or moved project has its own.
 
 A table holds a path, and where it starts (column `BASE_COLUMN`):
 

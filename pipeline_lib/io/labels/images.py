@@ -1,4 +1,4 @@
-"""Labelled frames that lie in videos, or inside a label file, written once as images."""
+"""Write labelled frames of videos, or of a label file that holds them, once as images."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence

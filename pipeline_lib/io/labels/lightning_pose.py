@@ -1,4 +1,4 @@
-"""Labels of Lightning Pose data folders: ``CollectedData.csv`` beside ``labeled-data``."""
+"""Read labels of Lightning Pose data folders: ``CollectedData.csv`` beside ``labeled-data``."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import pandas as pd
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.io.labels.deeplabcut_table import read_table
-from pipeline_lib.io.labels.detect import find_lightning_pose_table
 from pipeline_lib.io.labels.points import build_points, check_points, locate_images
+from pipeline_lib.io.labels.tables import find_lightning_pose_table
 
 # Lightning Pose took its tables, and with them integer pixel centres, from DeepLabCut.
 PIXEL_OFFSET = 0.0

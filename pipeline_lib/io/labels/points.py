@@ -1,4 +1,4 @@
-"""From a label table to rows of points: where each image lies, and whether its points are on it."""
+"""Make rows of points of a label table: find each image, check that its points are on it."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL
 from pipeline_lib.io.image_header import ImageHeader, describe_stored, read_header
 from pipeline_lib.io.labels.deeplabcut_table import LabelTable
-from pipeline_lib.io.labels.detect import LABELED_DATA, LabelFormat
+from pipeline_lib.io.labels.tables import LABELED_DATA
 
 # Hand-placed points at the very edge fall a little outside; farther out is a mistake.
 _MARGIN = 1.0
@@ -38,7 +38,7 @@ class SourceLabels:
     skeleton
         What the source tells of edges, symmetries and unique bodyparts; bodyparts may be empty.
     kind
-        What wrote it.
+        What wrote it: a name of `pipeline_lib.core.label_formats.FORMATS`.
     origins
         What an image shows, by its path, where that is not the image file itself: the same frame
         of the same video has the same text whichever source labels it.
@@ -46,7 +46,7 @@ class SourceLabels:
 
     points: pd.DataFrame
     skeleton: Skeleton
-    kind: LabelFormat
+    kind: str
     origins: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""Labels of SLEAP files: points of their instances, and labelled frames as images."""
+"""Read labels of SLEAP files: points of their instances, and labelled frames as images."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from pipeline_lib.io.labels.sleap_file import (
     SleapFrame,
     open_sleap_file,
 )
+from pipeline_lib.io.labels.sleap_links import shorten
 from pipeline_lib.io.labels.sleap_videos import SleapVideo
 
 
@@ -115,9 +116,9 @@ def _check_videos(file: SleapFile, found: list[LabelledVideo]) -> Iterator[str]:
 def describe_missing(file: SleapFile, video: SleapVideo) -> str:
     """Say that a video was not found, and what to do."""
     return (
-        f"video {video.recorded}: not found there, nor in {file.path.absolute().parent}; put it "
-        "(or a link to it) beside the SLEAP file under its own name, or save the labels with "
-        "their images (.pkg.slp)"
+        f"video {shorten(video.recorded)}: not found there, nor in "
+        f"{file.path.absolute().parent}; put it (or a link to it) beside the SLEAP file "
+        "under its own name, or save the labels with their images (.pkg.slp)"
     )
 
 

@@ -1,6 +1,6 @@
-"""Opening a SLEAP file (``.slp``, ``.pkg.slp``): its labelled animals and skeleton.
+"""Open a SLEAP file (``.slp``, ``.pkg.slp``): its labelled animals and skeleton.
 
-Everything that knows sleap-io is here and in `label_sleap_videos`; what leaves them is ours.
+Everything that knows sleap-io is here and in `sleap_videos`; what leaves them is ours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,13 @@ from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.exports.sleap_convention import PIXEL_OFFSET
 from pipeline_lib.io.hdf5 import open_hdf5
+from pipeline_lib.io.labels.sleap_layout import list_layout_problems
 from pipeline_lib.io.labels.sleap_videos import SleapVideo, find_corner, name_videos
 
 if TYPE_CHECKING:
     import sleap_io
+
+_AGAIN = "save the labels again in SLEAP, or copy the file again"
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,19 @@ def open_sleap_file(path: Path, *, predicted: bool = False) -> SleapFile:
     """
     try:
         # It is opened again below: the library runs nothing of it, but would read other files.
-        with open_hdf5(path):
-            pass
+        with open_hdf5(path) as file:
+            problems = list_layout_problems(file)
     except StoreError as error:
         problem = str(error).removeprefix(f"{path}: ")
         missing = not path.exists()
         shown = problem if missing else f"is not readable as a SLEAP file: {problem}"
         raise LabelError(str(path), [shown]) from None
+    # Files that are none, or damaged, fail inside HDF5, JSON or NumPy in many ways.
+    except Exception as error:
+        raise LabelError(str(path), [_describe_damage(error)]) from error
+    if problems:
+        shown = "; ".join(problems)
+        raise LabelError(str(path), [f"is not readable as a SLEAP file: {shown}; {_AGAIN}"])
     # Its imports take a second, which readers of other formats need not wait for.
     import sleap_io  # noqa: PLC0415
 
@@ -107,8 +116,7 @@ def open_sleap_file(path: Path, *, predicted: bool = False) -> SleapFile:
         labels = sleap_io.load_slp(str(path), open_videos=False)
     # Files that are none, or damaged, fail inside HDF5, JSON or NumPy in many ways.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise LabelError(str(path), [f"is not readable as a SLEAP file: {reason}"]) from error
+        raise LabelError(str(path), [_describe_damage(error)]) from error
     numbers = {id(video): number for number, video in enumerate(labels.videos)}
     frames, unused = [], 0
     for one in labels.labeled_frames:
@@ -126,6 +134,11 @@ def open_sleap_file(path: Path, *, predicted: bool = False) -> SleapFile:
         videos=tuple(name_videos(path, labels.videos)),
         unused=unused,
     )
+
+
+def _describe_damage(error: Exception) -> str:
+    reason = " ".join(str(error).split()) or "no reason is given"
+    return f"is not readable as a SLEAP file ({type(error).__name__}: {reason}); {_AGAIN}"
 
 
 def _choose_instances(

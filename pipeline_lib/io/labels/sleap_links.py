@@ -1,4 +1,4 @@
-"""Files that a SLEAP file names: where each is now. No two of them are ever the same file."""
+"""Find the files that a SLEAP file names. No two of them are ever the same file."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,10 @@ _MEDIA = OTHER_FILES | _IMAGES | VIDEO_SUFFIXES
 # A file where it was is a better match than any at the end of its path.
 _WHERE_IT_WAS = 1_000_000
 _MOST_NAMED = 4  # in a message
+# Of the systems' own limits the longest: Linux' and macOS' are shorter.
+_LONGEST_PATH = 32_767
+_MOST_PARTS = 200
+_LONGEST_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,12 @@ def link_files(recorded: Sequence[str], folder: Path) -> list[FileLink]:
     links: dict[int, FileLink] = {}
     matches: dict[int, list[tuple[int, Path]]] = {}
     for number, text in enumerate(recorded):
+        if len(text) > _LONGEST_PATH:
+            problem = f"{shorten(text)}: is longer than a path can be ({len(text)} characters)"
+            links[number] = FileLink(None, problem)
+            continue
         if PureWindowsPath(text).suffix.lower() not in _MEDIA:
-            links[number] = FileLink(None, f"{text}: is no name of a video or an image")
+            links[number] = FileLink(None, f"{shorten(text)}: is no name of a video or an image")
             continue
         for strength, path in _find_matches(text, folder):
             matches.setdefault(strength, []).append((number, path))
@@ -85,6 +93,11 @@ def link_files(recorded: Sequence[str], folder: Path) -> list[FileLink]:
     return [links.get(number, FileLink(None)) for number in range(len(recorded))]
 
 
+def shorten(path: str) -> str:
+    """Return a path for a message: of one that is too long to read, its end."""
+    return path if len(path) <= _LONGEST_SHOWN else f"...{path[-_LONGEST_SHOWN:]}"
+
+
 def _find_matches(recorded: str, folder: Path) -> Iterator[tuple[int, Path]]:
     """Yield the files that may be the recorded one, and how many parts of its path say so."""
     # `Path.is_file` raises where a folder of another user happens to have the recorded name.
@@ -92,7 +105,7 @@ def _find_matches(recorded: str, folder: Path) -> Iterator[tuple[int, Path]]:
         yield _WHERE_IT_WAS, Path(recorded)
     parts = PureWindowsPath(recorded)
     inside = parts.parts[1:] if parts.anchor else parts.parts
-    for start in range(len(inside)):
+    for start in range(max(0, len(inside) - _MOST_PARTS), len(inside)):
         end = inside[start:]
         candidate = folder.joinpath(*end).absolute()
         if ".." not in end and os.path.isfile(candidate):  # noqa: PTH113
@@ -100,7 +113,7 @@ def _find_matches(recorded: str, folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _describe_conflict(claims: Sequence[tuple[int, Path]], recorded: Sequence[str]) -> str:
-    names = list(dict.fromkeys(recorded[number] for number, _ in claims))
+    names = list(dict.fromkeys(shorten(recorded[number]) for number, _ in claims))
     file = claims[0][1]
     if len(names) == 1:
         return (

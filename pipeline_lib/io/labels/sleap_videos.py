@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.core.names import clean_part
+from pipeline_lib.core.names import clean_part, fold_name
 from pipeline_lib.io.hdf5 import open_hdf5
 from pipeline_lib.io.labels.images import (
     FrameReader,
@@ -74,11 +74,11 @@ def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[Slea
         found = _find_video(path, video, list(islice(linked, len(files))))
         stem = clean_part(PureWindowsPath(found.recorded).stem, f"video{number}")
         name, count = stem, 1
-        # Names that differ in case only are the same folder on some systems.
-        while name.casefold() in taken:
+        # Names that differ in case or encoding only are the same folder on some systems.
+        while fold_name(name) in taken:
             count += 1
             name = f"{stem}-{count}"
-        taken.add(name.casefold())
+        taken.add(fold_name(name))
         yield replace(found, name=name)
 
 

@@ -1,4 +1,4 @@
-"""Labels in one form: read from any known format, stored as one Parquet table.
+"""Read labels of any known format, and store them in one form, a Parquet table.
 
 Stored images are relative to the project or to the results: see
 `pipeline_lib.io.labels.image_paths`. They are resolved here, so that whoever reads has absolute
@@ -20,18 +20,14 @@ from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, UNIQUE_INDIVIDUAL
-from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
-from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
-from pipeline_lib.io.labels.detect import detect_format
+from pipeline_lib.io.labels.detect import load_reader, name_format
 from pipeline_lib.io.labels.image_paths import (
     BASE_COLUMN,
     resolve_images,
     shorten_images,
     shorten_path,
 )
-from pipeline_lib.io.labels.lightning_pose import read_lightning_pose
 from pipeline_lib.io.labels.points import SourceLabels
-from pipeline_lib.io.labels.sleap import read_sleap
 from pipeline_lib.io.publish import publish_file
 
 _VERSION = 2
@@ -109,22 +105,14 @@ def import_labels(source: LabelSource, images: Path) -> SourceLabels:
     """
     path = Path(source.path)
     try:
-        return _import_by_format(source, path, images)
+        reader = load_reader(name_format(source))
+        return reader.read(path, images, predicted=source.predicted)
     except OSError as error:
         # Others are those of the file system that images are written to.
         if error.errno not in _UNREADABLE:
             raise
         where = error.filename or path
         raise LabelError(str(path), [f"{where}: cannot be read: {error.strerror}"]) from None
-
-
-def _import_by_format(source: LabelSource, path: Path, images: Path) -> SourceLabels:
-    known = detect_format(path) if source.format == "auto" else source.format
-    if known == "sleap":
-        return read_sleap(path, images, predicted=source.predicted)
-    if known == "lightning-pose":
-        return SourceLabels(read_lightning_pose(path), Skeleton(), known)
-    return SourceLabels(read_deeplabcut(path), read_project_skeleton(path), known)
 
 
 def write_labels(path: Path, labels: Labels) -> None:

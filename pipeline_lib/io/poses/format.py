@@ -23,6 +23,7 @@ import numpy as np
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
+from pipeline_lib.io.poses.bounds import check_bounds
 from pipeline_lib.io.zarr_metadata import check_arrays
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ _FILL: dict[str, Any] = {
     "time": "NaN",
 }
 _METADATA = "zarr.json"
+_MOST_METADATA = 64 * 2**20
 
 Metadata = dict[str, Any]
 
@@ -189,7 +191,8 @@ def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
     ------
     StoreError
         If it is missing, incomplete, of another version, not a pose file, or if reading it might
-        run code: see `pipeline_lib.io.zarr_metadata`.
+        run code or take more memory than what it stores: see `pipeline_lib.io.zarr_metadata` and
+        `pipeline_lib.io.poses.bounds`.
     """
     again = "delete it and run the step that writes it again"
     if not path.exists():
@@ -224,6 +227,10 @@ def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
     if missing:
         raise StoreError(f"{path}: incomplete pose file, lacks {missing[0]}; {again}")
     check_arrays(path, arrays)
+    lacking = [name for name in DIMENSIONS if name not in {*arrays, *OPTIONAL}]
+    if lacking:
+        raise StoreError(f"{path}: damaged metadata of a pose file, lacks {lacking[0]}; {again}")
+    check_bounds(path, arrays, DIMENSIONS, files)
     return arrays, attributes
 
 
@@ -257,12 +264,20 @@ def _read_text(path: Path) -> tuple[str, frozenset[str]]:
     """Return the text of the metadata, and the names of the arrays' files."""
     if is_packed(path):
         with zipfile.ZipFile(path) as archive:
+            _check_length(archive.getinfo(_METADATA).file_size)
             return archive.read(_METADATA).decode(), frozenset(archive.namelist())
+    _check_length((path / _METADATA).stat().st_size)
     text = (path / _METADATA).read_text(encoding="utf-8")
     # Not by pathlib, which takes most of the time of a job that only looks at what is there.
     arrays = [entry for entry in os.scandir(path) if entry.is_dir()]
     files = (f"{array.name}/{file.name}" for array in arrays for file in os.scandir(array))
     return text, frozenset(files)
+
+
+def _check_length(size: int) -> None:
+    """Raise `ValueError` if metadata are longer than any that are written."""
+    if size > _MOST_METADATA:
+        raise ValueError(f"{size} bytes of metadata")
 
 
 def _describe_values(name: str, shape: tuple[int, ...], chunk: int, shard: int) -> Metadata:

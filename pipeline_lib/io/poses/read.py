@@ -1,4 +1,4 @@
-"""Reading pose files: one Zarr group per video that xarray opens as a dataset, too.
+"""Read pose files: one Zarr group per video that xarray opens as a dataset, too.
 
 ``position`` (time, space, keypoint, individual) in px, ``confidence`` (time, keypoint,
 individual) and ``frame_status`` (time), with the coordinates ``time`` in seconds, ``space``,

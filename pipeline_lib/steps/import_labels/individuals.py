@@ -1,4 +1,4 @@
-"""Individuals of imported labels: from each source's names to places on the individual axis."""
+"""Assign imported labels to individuals: from each source's names to the individual axis."""
 
 import difflib
 import logging

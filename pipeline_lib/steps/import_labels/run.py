@@ -1,4 +1,4 @@
-"""``import-labels``: the labels of every source as one table, checked and divided for training."""
+"""Import labels: join those of every source in one table, check them, divide them for training."""
 
 import logging
 import os

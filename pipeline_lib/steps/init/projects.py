@@ -1,4 +1,4 @@
-"""What ``init`` takes over from a labelled project: videos, skeleton and individuals."""
+"""Describe a labelled project for ``init``: videos, skeleton and individuals."""
 
 import logging
 import os
@@ -17,8 +17,8 @@ from pipeline_lib.io.labels.deeplabcut_project import (
     project_skeleton,
     read_project_config,
 )
-from pipeline_lib.io.labels.detect import LABELED_DATA, find_deeplabcut_tables
 from pipeline_lib.io.labels.sleap_file import SleapFile, open_sleap_file
+from pipeline_lib.io.labels.tables import LABELED_DATA, find_deeplabcut_tables
 
 _COUNTED = re.compile(r"(track_\d+)?")  # no track, or one that was named by no one
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Described:
-    """What a project says.
+    """Videos, labels and settings of a project.
 
     Attributes
     ----------
@@ -42,6 +42,11 @@ class Described:
     videos: list[Path]
     labelled: bool = True
     sections: dict[str, Any] = field(default_factory=dict)
+
+
+def describe_folder(source: Path) -> Described:
+    """Describe labels of any format: the videos are in the folder of the labels."""
+    return Described([source if source.is_dir() else source.parent])
 
 
 def describe_lightning_pose(source: Path) -> Described:

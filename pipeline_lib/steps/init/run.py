@@ -1,4 +1,4 @@
-"""``init``: write a config and a cohort sheet from what a lab already has."""
+"""Write a config and a cohort sheet from what a lab already has (``init``)."""
 
 import csv
 import io
@@ -24,6 +24,7 @@ from pipeline_lib.io.video.containers.formats import VIDEO_SUFFIXES
 from pipeline_lib.steps.init.projects import (
     Described,
     describe_deeplabcut,
+    describe_folder,
     describe_lightning_pose,
     describe_sleap,
 )
@@ -42,6 +43,7 @@ _DRAWN_VIDEO = re.compile(
     re.IGNORECASE,
 )
 _MOST_NAMED = 3
+_RENAME = "its name, or that of a folder on the way, is not UTF-8: rename it"
 _LONGEST_ID = 100  # of a video; folder and number may be put to it
 _MOST_PARENTS = 2  # a relative path that climbs higher is harder to read than an absolute one
 
@@ -92,7 +94,7 @@ def init_project(source: Path, folder: Path) -> None:
     ConfigError
         If one of the two files is already there: neither is ever overwritten.
     SheetError
-        If the source is missing or has no videos.
+        If the source is missing or has no videos, or the way to it is not UTF-8.
     LabelError
         If the source is a format that cannot be read, or its project file is broken.
     """
@@ -107,7 +109,7 @@ def init_project(source: Path, folder: Path) -> None:
             known = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
             raise SheetError(str(source), [f"no videos found here ({known})"])
     else:
-        described = _DESCRIBE[kind](source)
+        described = _DESCRIBE.get(kind, describe_folder)(source)
         sections |= described.sections
         videos = find_videos(described.videos)
         if described.labelled:
@@ -117,6 +119,9 @@ def init_project(source: Path, folder: Path) -> None:
     if not videos:
         _log.warning("%s: no videos found; add rows to %s", source, folder / SHEET_NAME)
     rows = [(name, shorten_path(path, folder)) for name, path in name_videos(videos).items()]
+    written = [path for _, path in rows] + [one["path"] for one in sections.get("labels", ())]
+    if nameless := [path for path in written if not _is_text(path)]:
+        raise SheetError(str(source), [f"{path!r}: {_RENAME}" for path in nameless])
     text = _write_config(sections, f"{source.absolute()} ({kind})")
     publish_text(folder / SHEET_NAME, _write_sheet(rows))
     publish_text(folder / CONFIG_NAME, text)
@@ -127,13 +132,19 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
     """List the videos at and under some places, each file once, sorted within each place.
 
     Hidden files are left out; so are, with a log entry, videos that DeepLabCut, Lightning Pose
-    or SLEAP have drawn keypoints on. Linked folders are entered.
+    or SLEAP have drawn keypoints on, and, with a warning for each, those whose name, or that of a
+    folder below the place, is not UTF-8: no table of text can name them. Linked folders are
+    entered.
     """
     found: dict[str, Path] = {}
     drawn: list[Path] = []
+    nameless: list[Path] = []
     for place in places:
         for path in sorted(_walk_files(place)):
             if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith("."):
+                continue
+            if not _is_text(str(path.relative_to(place))):
+                nameless.append(path)
                 continue
             if _DRAWN_VIDEO.search(path.stem):
                 drawn.append(path)
@@ -141,6 +152,8 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
             first = found.setdefault(os.path.realpath(path), path)
             if first != path:
                 _log.info("%s is the same file as %s: left out", path, first)
+    for path in nameless:
+        _log.warning("%r is left out: %s", str(path), _RENAME)
     if drawn:
         named = ", ".join(path.name for path in drawn[:_MOST_NAMED])
         _log.info(
@@ -241,8 +254,9 @@ def _clean_name(text: str) -> str:
 
 def _write_config(sections: Mapping[str, Any], origin: str) -> str:
     """Return the YAML text of the sections, each under a comment, after checking it."""
+    shown = " ".join(origin.encode(errors="backslashreplace").decode().split())
     lines = [
-        f"# Written by `cohortpose init` from {' '.join(origin.split())}.",
+        f"# Written by `cohortpose init` from {shown}.",
         "# Only what differs from the defaults; paths are relative to the working directory.",
     ]
     for key, value in sections.items():
@@ -261,15 +275,7 @@ def _write_sheet(rows: Iterable[tuple[str, str]]) -> str:
     writer.writerow(SHEET_REQUIRED)
     for name, path in rows:
         writer.writerow((name, path))
-    text = buffer.getvalue()
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        bad = [repr(path) for _, path in rows if not _is_text(path)]
-        raise SheetError(
-            SHEET_NAME, [f"{path}: rename it, it is not UTF-8" for path in bad]
-        ) from None
-    return text
+    return buffer.getvalue()
 
 
 def _is_text(path: str) -> bool:

@@ -13,7 +13,11 @@ from pipeline_lib.core.settings.individuals import TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
 from pipeline_lib.io.checksums import hash_path
-from pipeline_lib.io.detections.deeplabcut import DeepLabCutDetections, read_detections
+from pipeline_lib.io.detections.deeplabcut import (
+    DeepLabCutDetections,
+    check_fps,
+    read_detections,
+)
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.kernels.assembly.assemble import assemble_individuals
 from pipeline_lib.kernels.assembly.deeplabcut import DeepLabCutRules, assemble_as_deeplabcut
@@ -82,9 +86,12 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     Raises
     ------
     StoreError
-        If the source is missing or no such file.
+        If the source is missing or no such file, or there are no such frames per second.
     """
-    found = read_detections(source, most_peaks=max(_PEAKS, individuals or 0))
+    if fps is not None:
+        check_fps(fps, "--fps")
+    most_peaks = max(_PEAKS, individuals or 0)
+    found = read_detections(source, most_peaks=most_peaks, read_fps=fps is None)
     video = source.name.removesuffix(_ENDING).removesuffix(source.suffix)
     target = target or source.with_name(f"{video}.zarr.zip")
     if individuals is None:
@@ -216,6 +223,6 @@ def _write(
             0,
             animals.position.transpose(0, 3, 2, 1).astype(np.float32),
             animals.confidence.transpose(0, 2, 1).astype(np.float32),
-            np.full(len(found.frame), FrameStatus.DECODED, np.uint8),
+            np.where(found.present, FrameStatus.DECODED, FrameStatus.MISSING).astype(np.uint8),
             track_status=animals.status,
         )

@@ -299,3 +299,107 @@ def test_a_network_does_not_depend_on_its_name_nor_on_where_it_learns():
     assert parse_config({"cohort": "c", "training": elsewhere}).what_training_needs() == usual
     changed = parse_config({"cohort": "c", "training": {"epochs": 3}}).what_training_needs()
     assert changed == usual | {"epochs": 3}
+
+
+def list_values(schema, names=()):
+    """Yield the key, the kinds and a way to write it of every number and truth value."""
+    properties = schema["properties"]
+    for name, field in properties.items():
+        section = field.get("$ref") or field.get("items", {}).get("$ref", "")
+        if section:
+            yield from list_values(resolve(section), (*names, name))
+            continue
+        if field.get("type") == "array":
+            items = field.get("prefixItems") or [field["items"]]
+            yield (*names, name), kinds_of(items[0]), len(items)
+        elif "anyOf" in field and field["anyOf"][0].get("type") == "array":
+            items = field["anyOf"][0]["prefixItems"]
+            yield (*names, name), kinds_of(items[0]), len(items)
+        else:
+            yield (*names, name), kinds_of(field), 0
+
+
+SCHEMA = Config.model_json_schema()
+
+
+def resolve(reference):
+    return SCHEMA["$defs"][reference.rsplit("/", 1)[1]]
+
+
+def kinds_of(field):
+    return {one.get("type") for one in field.get("anyOf", [field])}
+
+
+WRONG = {
+    "integer": [True, False, 3.0, 2.5, "3", float("inf"), float("nan"), [3]],
+    "number": [True, False, "two", "0x1", "1_0", float("inf"), float("-inf"), float("nan"), "inf"],
+    "boolean": [0, 1.0, "true", "yes", "on", ""],
+}
+VALUES = [
+    (names, kind, number)
+    for names, kinds, number in list_values(SCHEMA)
+    for kind in sorted(kinds & WRONG.keys())
+]
+
+
+def nest(names, value):
+    for name in reversed(names):
+        value = [{"path": "p", name: value}] if name == "predicted" else {name: value}
+        if name == "labels":
+            value = {"labels": value["labels"]}
+    return value
+
+
+@pytest.mark.parametrize(("names", "kind", "number"), VALUES, ids=str)
+def test_a_number_is_a_number_and_a_truth_value_is_one(names, kind, number):
+    """One rule for every setting: none takes the values of another kind."""
+    for wrong in WRONG[kind]:
+        if names[-1] == "dashboard" and type(wrong) in (bool, int):
+            continue  # takes both
+        given = [wrong] * number if number else wrong
+        problems = problems_of(**nest(names, given))
+        assert all("`" + names[0] + "." in problem for problem in problems), problems
+        assert any(names[-1] in problem for problem in problems), problems
+
+
+def test_the_rule_is_tried_on_all():
+    kinds = [kind for _, kind, _ in VALUES]
+    assert kinds.count("integer") > 30
+    assert kinds.count("number") > 30
+    assert kinds.count("boolean") > 8
+
+
+def test_numbers_as_yaml_takes_them():
+    values = yaml.safe_load("{learning_rate: 1e-3, weight_decay: 0, epochs: 0x10, warmup: .5}")
+    assert values["learning_rate"] == "1e-3"
+    training = parse_config({"cohort": "c", "training": values}).training
+    assert (training.learning_rate, training.weight_decay) == (0.001, 0.0)
+    assert (training.epochs, training.warmup) == (16, 0.5)
+
+
+@pytest.mark.parametrize(
+    "results",
+    ["", " ", ".", "./", "..", "../..", "/", "//", "~", "~/", "~/..", "results/..", "here"],
+)
+def test_results_are_a_folder_of_their_own(tmp_path, monkeypatch, results):
+    project, home = tmp_path / "a" / "b", tmp_path / "people" / "me"
+    for folder in (project, home):
+        folder.mkdir(parents=True)
+    (project / "here").symlink_to(project)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(project)
+    (problem,) = problems_of(results=results)
+    assert problem.startswith("`results`: ")
+    assert "folder for the results alone" in problem or "expected one for the results" in problem
+    for fine in ("results", "x/results", "../results", "~/results", str(tmp_path / "a" / "c")):
+        assert parse_config({"cohort": "c", "results": fine})
+
+
+def test_results_are_not_the_folder_of_the_config(tmp_path):
+    path = tmp_path / "config.yaml"
+    for results in (tmp_path, tmp_path / "x" / ".."):
+        path.write_text(f"cohort: c.tsv\nresults: {results}\n")
+        with pytest.raises(ConfigError, match="`results`: is the folder of the config"):
+            read_config(path)
+    path.write_text(f"cohort: c.tsv\nresults: {tmp_path / 'results'}\n")
+    assert read_config(path).results == str(tmp_path / "results")

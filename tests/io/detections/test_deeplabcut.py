@@ -16,6 +16,7 @@ from pipeline_lib.io.restricted_pickle import load_pickle
 NAN = np.nan
 BODYPARTS = ["nose", "tail", "ear", "corner"]
 GRAPH = [[0, 1], [0, 2], [1, 2]]
+EMPTY = {"coordinates": [[]], "costs": []}
 
 
 def points(*rows):
@@ -55,10 +56,9 @@ def make_metadata(**changes):
 
 
 def make_file(folder, content=None, *, protocol=pickle.HIGHEST_PROTOCOL):
-    """Write a file that lacks frame 2 and has no peak in frame 1 and, by default, frame 0 full."""
+    """Write a file; by default one with a full frame 0 and an empty frame 1, of four frames."""
     if content is None:
-        empty = {"coordinates": [[]], "costs": []}
-        content = {"frame0": make_frame(), "frame1": empty, "metadata": make_metadata()}
+        content = {"frame0": make_frame(), "frame1": EMPTY, "metadata": make_metadata()}
     path = folder / "videoDLC_scorer_full.pickle"
     path.write_bytes(pickle.dumps(content, protocol))
     return path
@@ -69,6 +69,7 @@ def check_content(found):
     assert found.unique == (3,)
     assert found.edges == ((0, 1), (1, 2))
     assert found.frame.tolist() == [0, 1, 2, 3]
+    assert found.present.tolist() == [True, True, False, False]
     assert found.images is None
     assert not found.assembled
     np.testing.assert_array_equal(
@@ -98,7 +99,8 @@ def check_content(found):
 def test_affinities_in_double_precision_stay_so(tmp_path):
     frame = make_frame()
     frame["costs"][np.int64(0)]["m1"] = np.array([[0.1], [0.9]])
-    found = read_detections(make_file(tmp_path, {"frame0": frame, "metadata": make_metadata()}))
+    content = {"frame0": frame, "frame1": EMPTY, "metadata": make_metadata()}
+    found = read_detections(make_file(tmp_path, content))
     assert found.affinity[0, 0].T.tolist()[0] == [0.9, 0.1]
 
 
@@ -123,7 +125,7 @@ def test_arrays_in_the_order_of_fortran_and_of_the_other_byte_order(tmp_path):
     frame = make_frame()
     frame["coordinates"][0][0] = np.asfortranarray(frame["coordinates"][0][0])
     frame["confidence"][0] = frame["confidence"][0].astype(">f4")
-    content = {"frame0": frame, "metadata": make_metadata()}
+    content = {"frame0": frame, "frame1": EMPTY, "metadata": make_metadata()}
     for protocol in (2, 5):
         check_content(read_detections(make_file(tmp_path, content, protocol=protocol)))
 
@@ -157,7 +159,9 @@ def test_individuals_that_are_assembled_already(tmp_path):
 def test_names_of_images_and_no_list_of_edges(tmp_path):
     metadata = make_metadata()
     del metadata["PAFinds"], metadata["nframes"]
-    content = {"metadata": metadata, "b/img1.png": make_frame(), "a/img0.png": make_frame()}
+    frame = make_frame()
+    frame["costs"][1] = {"m1": np.empty((2, 0))}
+    content = {"metadata": metadata, "b/img1.png": frame, "a/img0.png": frame}
     found = read_detections(make_file(tmp_path, content))
     assert found.images == ("b/img1.png", "a/img0.png")
     assert found.frame.tolist() == [0, 1]
@@ -325,7 +329,53 @@ def test_missing_files_and_shelves(tmp_path):
         read_detections(path)
 
 
-BAD_EDGE = {0: {"m1": np.zeros((3, 3))}}
+def test_lost_frames_are_told(tmp_path, caplog):
+    read_detections(make_file(tmp_path))
+    assert "_full.pickle: lacks 2 of 4 frames (frame 2 first)" in caplog.text
+    caplog.clear()
+    frame = make_frame()
+    content = {"metadata": make_metadata(nframes=1), "frame0": frame}
+    read_detections(make_file(tmp_path, content))
+    assert not caplog.text
+    read_detections(make_file(tmp_path, content), most_peaks=1)
+    assert "has 2 peaks of one bodypart, of which the best 1 are read" in caplog.text
+
+
+def with_frame(**changes):
+    return {"metadata": make_metadata(nframes=1), "frame0": make_frame() | changes}
+
+
+def with_metadata(**changes):
+    return {"metadata": make_metadata(**{"nframes": 1, **changes}), "frame0": make_frame()}
+
+
+def with_keys(*keys, **changes):
+    metadata = make_metadata(**changes)
+    return {"metadata": metadata, **dict.fromkeys(keys, EMPTY)}
+
+
+def with_nose(position, confidence):
+    """Two noses as given."""
+    frame = make_frame()
+    frame["coordinates"][0][0] = position
+    frame["confidence"][0] = confidence
+    return {"metadata": make_metadata(nframes=1), "frame0": frame}
+
+
+NOSES = points((1, 2), (3, 4))
+WRONG_NAMES = {
+    "": "is empty",
+    " ": "is empty",
+    "nose": "'nose' more than once",
+    "../x": "a path to another folder",
+    "a\\..": "a path to another folder",
+    "..": "a path to another folder",
+    "a\nb": "not seen",
+    "x" * 300: "longer than",
+}
+METADATA = "`metadata` is not as DeepLabCut writes it"
+FRAME = "`frame0` is not as DeepLabCut writes it"
+NO_KEY = "is no key of a frame: expected `frame` and its number in digits"
 
 
 @pytest.mark.parametrize(
@@ -333,31 +383,111 @@ BAD_EDGE = {0: {"m1": np.zeros((3, 3))}}
     [
         ([1], "expected a dictionary with `metadata`"),
         ({"frame0": {}}, "expected a dictionary with `metadata`"),
-        ({"metadata": {}}, "`metadata` is not .*`all_joints_names` is no list"),
-        ({"metadata": make_metadata(PAFinds=[3])}, "`PAFinds` has 3, and `PAFgraph` 3 edges"),
-        ({"metadata": make_metadata(PAFgraph=[[0, 9]])}, r"`PAFgraph` has \[0, 9\]"),
-        ({"metadata": make_metadata(), "frame0": {}}, "`frame0` is not .*expected `coord"),
-        ({"metadata": make_metadata(), 3: {}}, "a frame has no name"),
-        ({"metadata": make_metadata(), "frame1": {}, "frame01": {}}, "there twice"),
-        ({"metadata": make_metadata(), "frame99999999": make_frame()}, "100000000 frames"),
-        ({"metadata": make_metadata(nframes=10**12)}, "1000000000000 frames"),
-        (
-            {"metadata": make_metadata(), "frame0": {"coordinates": ([points((1, 2))],)}},
-            r"`frame0` is not .*KeyError: 'confidence'",
+        ({"metadata": {}}, f"{METADATA}.*`all_joints_names` is no list"),
+        (with_metadata(all_joints_names=[]), f"{METADATA}.*`all_joints_names` is empty"),
+        *(
+            (with_metadata(all_joints_names=[*BODYPARTS[:3], name]), f"`all_joints_names` .*{why}")
+            for name, why in WRONG_NAMES.items()
         ),
-        (
-            {"metadata": make_metadata(), "frame0": make_frame() | {"costs": BAD_EDGE}},
-            r"`frame0` is not .*edge 0 has the shape \(3, 3\), expected \(2, 1\)",
+        (with_metadata(PAFinds=[3]), "`PAFinds` has 3, and `PAFgraph` 3 edges"),
+        (with_metadata(PAFinds=[0.5]), r"`PAFinds` is \[0.5\], expected integers"),
+        (with_metadata(PAFinds=[True]), r"`PAFinds` is \[True\], expected integers"),
+        (with_metadata(PAFinds=[0, 0]), "`PAFinds` has 0 more than once"),
+        (with_metadata(PAFgraph=[[0, 9]]), r"`PAFgraph` has \[0, 9\]"),
+        (with_metadata(PAFgraph=[[1, 1]]), r"`PAFgraph` has \[1, 1\]"),
+        (with_metadata(PAFgraph=[[0, 1.0]]), "edge of `PAFgraph` .* expected integers"),
+        (with_metadata(PAFgraph=[[0, 1], [1, 0]]), r"`PAFgraph` has \(0, 1\) more than once"),
+        *(
+            (with_metadata(nframes=frames), f"`nframes` is .*{frames}.*, expected the number")
+            for frames in (-1, 1.0, True, "1", None, np.nan)
         ),
+        (with_keys("frame0", "frame1", nframes=1), "`nframes` is 1, but .* frame number 1"),
+        (with_keys("frame1", nframes=1), "`nframes` is 1, but .* frame number 1"),
+        (with_keys("a.png", "b.png", nframes=1), "`nframes` is 1, but .* frame number 1"),
+        (with_keys("frame0", "frame99999999", nframes=10**8), "100000000 frames .* 2 are there"),
+        (with_keys("frame0", nframes=10**12), "1000000000000 frames"),
+        *(
+            (with_keys("frame0", key, nframes=2), f"{NO_KEY}".replace("is no", f"`{key}` is no"))
+            for key in ("frame-1", "frame0_5", "frame", "Frame1", "frame1 ", "frame\u0661", "x.png")
+        ),
+        (with_keys("frame-1", "frame-2"), f"`frame-1` {NO_KEY}"),
+        (with_keys("image"), f"`image` {NO_KEY}"),
+        (with_keys("frame" + "9" * 400), NO_KEY),
+        (with_keys(3), "3: a frame has no name"),
+        (with_keys("frame0", "frame00"), "frame 0 is there twice .`frame0` and `frame00`."),
+        (with_keys("frame1", "frame01", "frame0"), "`frame1` and `frame01`"),
+        ({"metadata": make_metadata(nframes=1), "frame0": {}}, f"{FRAME}.*expected `coord"),
+        (with_frame(coordinates=[]), f"{FRAME}.*`coordinates` is no list of one list"),
+        (
+            {"metadata": make_metadata(nframes=1), "frame0": {"coordinates": ([NOSES],)}},
+            f"{FRAME}.*expected `confidence`",
+        ),
+        (with_frame(confidence=[scores(1)] * 4), r"nose has coordinates of shape \(2, 2\), conf"),
+        (
+            with_nose(NOSES, scores(0.5, 1.5)),
+            f"{FRAME}.*nose has a confidence of 1.5, exp.* 0 to 1",
+        ),
+        (with_nose(NOSES, scores(0.5, NAN)), "nose has a confidence of nan"),
+        (with_nose(NOSES, scores(0.5, np.inf)), "nose has a confidence of inf"),
+        (with_nose(NOSES, scores(0.5, -0.5)), "nose has a confidence of -0.5"),
+        (with_nose(NOSES, [["a"], ["b"]]), "nose: `confidence` is of type <U1"),
+        (with_nose(NOSES, [[True], [True]]), "nose: `confidence` is of type bool"),
+        (with_nose(NOSES, np.ones((2, 2))), r"confidence \(2, 2\)"),
+        (with_nose(NOSES, ()), r"confidence \(0,\)"),
+        (with_nose((), scores(1)), r"coordinates of shape \(0,\), confidence \(1, 1\)"),
+        (with_nose(points((1, NAN), (3, 4)), scores(1, 1)), r"nose has a peak at \(1.0, nan\)"),
+        (with_nose(points((1, 1e300), (3, 4)), scores(1, 1)), r"nose has a peak at \(1.0, inf\)"),
+        (with_frame(costs=[1]), "`costs` is a list"),
+        (with_frame(costs={}), r"no `m1` of edge 0, expected one of shape \(2, 1\)"),
+        (with_frame(costs={0: {}}), "no `m1` of edge 0"),
+        *(
+            (
+                with_frame(costs={0: {"m1": np.zeros(shape)}}),
+                rf"{FRAME}.*edge 0 has the shape \({shape[0]}.*, expected \(2, 1\)",
+            )
+            for shape in ((3, 3), (1, 2), (2,), (0, 0), (2, 1, 1))
+        ),
+        (with_frame(costs={0: {"m1": [["0"], ["1"]]}}), "edge 0 is of type <U1"),
+        (with_frame(costs={0: {"m1": [[np.inf], [1]]}}), "edge 0 is infinite"),
         (
             {
-                "metadata": make_metadata(),
-                "frame0": make_frame() | {"confidence": [scores(1)] * 4},
+                **with_keys("frame1", nframes=2),
+                "frame0": make_frame(),
+                "frame1": {**make_frame(), "costs": None},
             },
-            r"nose has coordinates of shape \(2, 2\), confidence \(1, 1\)",
+            r"frame 1 is assembled \(`costs: None`\) and frame 0 is not",
+        ),
+        (
+            with_frame(
+                costs=None,
+                coordinates=([NOSES, points((1, 2), (3, 4), (5, 6)), points(), points()],),
+                confidence=[scores(1, 1), scores(1, 1, 1), scores(), scores()],
+            ),
+            "as many peaks of each bodypart .* found nose 2, tail 3",
         ),
     ],
 )
 def test_other_layouts(tmp_path, content, message):
-    with pytest.raises(StoreError, match=message):
-        read_detections(make_file(tmp_path, content))
+    path = make_file(tmp_path, content)
+    with pytest.raises(StoreError, match=message) as caught:
+        read_detections(path)
+    assert str(path) in str(caught.value)
+    assert "write" in str(caught.value)  # says what to do
+
+
+@pytest.mark.parametrize("fps", [0, -25.0, 1e-320, 1e7, np.inf, NAN, np.float64(-1), True, "25"])
+def test_impossible_frames_per_second(tmp_path, fps):
+    path = make_file(tmp_path)
+    beside = tmp_path / "videoDLC_scorer_meta.pickle"
+    beside.write_bytes(pickle.dumps({"data": {"fps": fps}}))
+    with pytest.raises(StoreError, match=r"_meta.pickle: `data: fps` is .*; give .* --fps"):
+        read_detections(path)
+    assert read_detections(path, read_fps=False).fps is None
+
+
+@pytest.mark.parametrize("content", [[1], {}, {"data": 3}, {"data": {}}])
+def test_a_file_beside_without_frames_per_second(tmp_path, caplog, content):
+    path = make_file(tmp_path)
+    (tmp_path / "videoDLC_scorer_meta.pickle").write_bytes(pickle.dumps(content))
+    assert read_detections(path).fps is None
+    assert "frames per second are not known" in caplog.text

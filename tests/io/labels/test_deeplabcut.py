@@ -355,8 +355,16 @@ def test_malformed_tables(project, table, change, message):
 
 
 def test_binary_file_as_a_table(project, table):
-    table.write_bytes(b"\xff\xfe\x00")
+    table.write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(LabelError, match=r"is not UTF-8 text \(byte 0xff in line 1\)"):
+        read_deeplabcut(project)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_in_utf16(project, table, encoding):
+    write_csv(table, ROWS)
+    table.write_text(table.read_text(), encoding=encoding)
+    with pytest.raises(LabelError, match="is saved as UTF-16: save it as CSV in UTF-8"):
         read_deeplabcut(project)
 
 

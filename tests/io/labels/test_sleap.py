@@ -407,3 +407,127 @@ def test_images_that_were_labelled_as_stored(tmp_path, orientation, shape, good)
     else:
         (problem,) = problems_of(path)
         assert f"EXIF orientation ({orientation}) turns it to 10 x 20 px" in problem
+
+
+def damage(path, change):
+    with h5py.File(path, "a") as file:
+        change(file)
+
+
+def remove(name):
+    return lambda file: file.__delitem__(name)
+
+
+def empty(name):
+    def change(file):
+        nothing = file[name][:0]
+        del file[name]
+        file[name] = nothing
+
+    return change
+
+
+def write(name, field, value):
+    def change(file):
+        rows = file[name][:]
+        rows[field] = value
+        file[name][...] = rows
+
+    return change
+
+
+def rename(name):
+    def change(file):
+        video = json.loads(file["videos_json"][0])
+        video["filename"] = video["backend"]["filename"] = name
+        del file["videos_json"]
+        file["videos_json"] = np.array([json.dumps(video)], h5py.string_dtype())
+
+    return change
+
+
+def describe(**changes):
+    def change(file):
+        metadata = json.loads(file["metadata"].attrs["json"]) | changes
+        file["metadata"].attrs["json"] = json.dumps(metadata)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (empty("videos_json"), "no video, so that frames are of none"),
+        *(
+            (remove(name), f"no dataset `{name}`")
+            for name in ("videos_json", "tracks_json", "frames", "instances", "points")
+        ),
+        (remove("metadata"), "no `metadata` with its attribute `json`"),
+        (lambda file: file["metadata"].attrs.__delitem__("json"), "no `metadata` with its"),
+        (describe(skeletons=[]), "no skeleton"),
+        (describe(skeletons=[{"nodes": [], "links": []}], nodes=[]), "a skeleton without a node"),
+        (describe(skeletons=3), "TypeError"),
+        (empty("instances"), r"frame 0 has instance 0 to 1 \(excluded\), of which there are 0"),
+        (empty("points"), r"instance 0 has row of `points` 0 to 2 \(excluded\), .* are 0"),
+        (write("frames", "video", 7), "a frame of video 7, of which there are 1"),
+        (write("frames", "instance_id_end", 7), "frame 0 has instance 0 to 7"),
+        (write("frames", "instance_id_start", 7), "frame 0 has instance 7 to 1"),
+        (write("instances", "point_id_end", 700), "instance 0 has row of `points` 0 to 700"),
+        (write("instances", "skeleton", 7), "an instance of a skeleton that is not there, of 1"),
+        (write("instances", "track", 7), "an instance of a track that is not there, of 0"),
+        (write("instances", "instance_type", 7), "an instance of type 7"),
+    ],
+)
+def test_files_without_what_they_need(folder, change, message):
+    """Each names what is missing, and says what to do; none is an index of Python's lists."""
+    project = Project()
+    project.add("/x/a.mp4", 3, [(1, 2), (3, 4)])
+    path = project.save(folder / "labels.slp")
+    damage(path, change)
+    with pytest.raises(LabelError, match=message) as caught:
+        open_sleap_file(path)
+    assert "is not readable as a SLEAP file" in str(caught.value)
+    assert "save the labels again in SLEAP" in str(caught.value)
+    assert "list index" not in str(caught.value)
+
+
+def test_a_file_without_a_labelled_frame(folder):
+    project = Project()
+    project.add("/x/a.mp4", 3, [(1, 2), (3, 4)])
+    path = project.save(folder / "labels.slp")
+    for name in ("frames", "instances", "points"):
+        damage(path, empty(name))
+    assert open_sleap_file(path).frames == ()
+    with pytest.raises(LabelError, match="no frame has a user's instance"):
+        read_sleap(path, folder / "images")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/" + "a" * 300_000 + ".mp4",
+        "/a" * 100_000 + "/b.mp4",
+        "../" * 10_000 + "b.mp4",
+        "x/" * 16_000,
+    ],
+)
+def test_a_name_of_a_video_that_is_too_long(folder, monkeypatch, name):
+    """Its parts are not looked for one by one, and a message has its end alone."""
+    project = Project()
+    project.add("/x/a.mp4", 3, [(1, 2), (3, 4)])
+    path = project.save(folder / "labels.slp")
+    damage(path, rename(name))
+    looked_for, is_file = [], os.path.isfile
+
+    def look_for(path):
+        looked_for.append(path)
+        return is_file(path)
+
+    monkeypatch.setattr(os.path, "isfile", look_for)
+    (video,) = open_sleap_file(path).videos
+    assert len(looked_for) <= 202
+    assert len(video.name) <= 200
+    monkeypatch.undo()
+    with pytest.raises(LabelError) as caught:
+        read_sleap(path, folder / "images")
+    assert len(str(caught.value)) < 1000

@@ -245,11 +245,44 @@ def test_sources_that_cannot_be_used(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")
-def test_file_name_that_is_not_text(tmp_path):
-    (tmp_path / os.fsdecode(b"v\xff.mp4")).touch()
-    with pytest.raises(SheetError, match="rename it, it is not UTF-8"):
-        init_project(tmp_path, tmp_path / "run")
+def test_a_file_whose_name_is_not_text_is_left_out(tmp_path, caplog):
+    """One file must not cost the cohort: the others are taken, and a warning names it."""
+    videos = tmp_path / "videos"
+    bad = videos / os.fsdecode(b"sub\xff")
+    bad.mkdir(parents=True)
+    for path in (videos / "a.mp4", videos / os.fsdecode(b"v\xff.mp4"), bad / "b.mp4"):
+        path.touch()
+    init_project(videos, tmp_path / "run")
+    (video,) = read_cohort(tmp_path / "run" / "cohort.tsv")
+    assert video.video == "a"
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert all("is left out: its name" in text and "not UTF-8: rename it" in text
+               for text in warnings)  # fmt: skip
+    assert r"v\udcff.mp4" in warnings[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+@pytest.mark.parametrize("name", [b"v\xff.mp4", b"f\xff/v.mp4"])
+def test_a_source_whose_name_is_not_text(tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    source = path if path.parent == tmp_path else path.parent
+    with pytest.raises(SheetError, match="not UTF-8: rename it"):
+        init_project(source, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_a_project_whose_name_is_not_text(tmp_path):
+    project = tmp_path / os.fsdecode(b"p\xff")
+    touch(project, "labeled-data/m1/CollectedData_ann.csv")
+    with pytest.raises(SheetError, match="not UTF-8: rename it"):
+        init_project(project, tmp_path / "run")
+    # Seen from within, the name is not on the way.
+    init_project(project, project)
+    assert "p\\udcff" in (project / "config.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.real

@@ -1,0 +1,53 @@
+"""Formats of labels: their names in the config, and the module that reads each.
+
+A new format is a line here and a module with three functions, those of
+`pipeline_lib.io.labels.detect.LabelReader`. Modules are named, not imported: the settings know the
+names alone, and a reader is loaded when it is used.
+"""
+
+from dataclasses import dataclass
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class LabelFormat:
+    """A format in which other tools write labels.
+
+    Attributes
+    ----------
+    about
+        For the settings' documentation and for messages.
+    module
+        Full name of the module that finds and reads it.
+    """
+
+    about: str
+    module: str
+
+
+FORMATS: dict[str, LabelFormat] = {
+    "deeplabcut": LabelFormat(
+        "a DeepLabCut project (labeled-data/VIDEO/CollectedData_SCORER.csv or .h5)",
+        "pipeline_lib.io.labels.formats.deeplabcut",
+    ),
+    "lightning-pose": LabelFormat(
+        "a Lightning Pose data folder (CollectedData.csv beside labeled-data)",
+        "pipeline_lib.io.labels.formats.lightning_pose",
+    ),
+    "sleap": LabelFormat("a SLEAP file (.slp)", "pipeline_lib.io.labels.formats.sleap"),
+}
+
+
+def find_format(name: str) -> LabelFormat:
+    """Return a format by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if name not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise ValueError(f"{name!r} is no format of labels; there are {known} (and {AUTO})")
+    return FORMATS[name]

@@ -1,0 +1,1 @@
+"""Label formats, one module each: whether a path is in it, which files it reads, and its reader."""
