@@ -21,7 +21,7 @@ from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
-from pipeline_lib.io.exports import registry
+from pipeline_lib.io.exports import deeplabcut as deeplabcut_exports
 from pipeline_lib.io.exports import source as exports_source
 from pipeline_lib.io.exports.deeplabcut import read_deeplabcut_predictions
 from pipeline_lib.io.poses.write import write_poses
@@ -104,7 +104,7 @@ def test_work_is_not_done_twice(results, monkeypatch):
     def refuse(*_args, **_kwargs):
         pytest.fail("exported again")
 
-    monkeypatch.setattr(registry, "write_deeplabcut_predictions", refuse)
+    monkeypatch.setattr(deeplabcut_exports, "write_deeplabcut_predictions", refuse)
     run_export(make_config(), results, SHARD)
     again = read_rows(results)
     assert [(row["key"], row["files"]) for row in again] == [
@@ -163,13 +163,13 @@ def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change):
     run_export(make_config(), results, SHARD)
     config = change(results, monkeypatch)
     written = []
-    original = registry.write_deeplabcut_predictions
+    original = deeplabcut_exports.write_deeplabcut_predictions
 
     def record(path, *arguments):
         written.append(path.suffix)
         original(path, *arguments)
 
-    monkeypatch.setattr(registry, "write_deeplabcut_predictions", record)
+    monkeypatch.setattr(deeplabcut_exports, "write_deeplabcut_predictions", record)
     run_export(config, results, SHARD)
     assert written == [".h5", ".csv"]
     for suffix in ("h5", "csv"):
@@ -185,7 +185,7 @@ def test_a_run_cut_short_leaves_no_table_to_trust(results, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "write_deeplabcut_predictions", write_then_die)
+        patch.setattr(deeplabcut_exports, "write_deeplabcut_predictions", write_then_die)
         with pytest.raises(KeyboardInterrupt):
             run_export(make_config(formats=["csv"], scorer="two"), results, SHARD)
     run_export(make_config(formats=["csv"], scorer="one"), results, SHARD)
