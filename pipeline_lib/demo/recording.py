@@ -49,13 +49,32 @@ class FilmedFrame:
 
 
 def walk_animals(scene: Scene, rng: np.random.Generator, frames: int, fps: float) -> Walks:
-    """Simulate the animals of a scene for N frames, `STEPS_PER_FRAME` steps each."""
+    """Simulate the animals of a scene for N frames, `STEPS_PER_FRAME` steps each.
+
+    Parameters
+    ----------
+    scene
+        Animals and floor.
+    rng
+        Random numbers.
+    frames
+        Number of frames.
+    fps
+        Frames per second.
+    """
     steps = frames * STEPS_PER_FRAME
     return simulate_walks(rng, steps, 1.0 / (fps * STEPS_PER_FRAME), scene.scales, scene.ground)
 
 
 def locate_bodyparts(scene: Scene, walks: Walks) -> NDArray[np.float64]:
     """Return the bodyparts at the middle of each exposure.
+
+    Parameters
+    ----------
+    scene
+        Animals.
+    walks
+        Motion from `walk_animals`.
 
     Returns
     -------

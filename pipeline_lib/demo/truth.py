@@ -75,7 +75,17 @@ class VideoTruth:
 
 
 def write_truth(folder: Path, video: str, truth: VideoTruth) -> None:
-    """Write ``truth/VIDEO.parquet``: frame, individual, bodypart, x, y (px) and visible."""
+    """Write ``truth/VIDEO.parquet``: frame, individual, bodypart, x, y (px) and visible.
+
+    Parameters
+    ----------
+    folder
+        The demo's folder.
+    video
+        Name of the video.
+    truth
+        True bodyparts of the video.
+    """
     table = _index_points(truth.visible.shape, truth.individuals)
     table["x"], table["y"] = truth.position.reshape(-1, 2).T
     table["visible"] = truth.visible.reshape(-1)
@@ -199,6 +209,15 @@ def describe_demo_error(folder: Path, results: Path, model: str) -> list[str]:
 
 def align_positions(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.float64]:
     """Return predicted positions with the frames and bodyparts of the truth.
+
+    Parameters
+    ----------
+    path
+        Pose file, for messages.
+    poses
+        Poses in the file.
+    truth
+        True bodyparts of the video.
 
     Returns
     -------

@@ -50,6 +50,15 @@ def cut_video(source: Path, path: Path, share: float = 0.6) -> None:
     """Publish the first part of a file's bytes, like an interrupted copy.
 
     The index at the start of the file is complete, so that it opens like a good one.
+
+    Parameters
+    ----------
+    source
+        Complete video.
+    path
+        File to write.
+    share
+        Share of the bytes to keep, 0..1.
     """
     data = source.read_bytes()
     with publish_file(path) as part:

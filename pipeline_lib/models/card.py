@@ -130,6 +130,13 @@ def check_locator(files: ModelFiles, *, top_down: bool) -> None:
 def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
     """Return the hash of the locator and its settings; empty if poses depend on neither.
 
+    Parameters
+    ----------
+    files
+        Files of the network, with its locator.
+    locating
+        Settings of the locator.
+
     Raises
     ------
     ModelError

@@ -92,6 +92,13 @@ class Backdrop:
 def render_backdrop(arena: Arena, camera: PinholeCamera) -> Backdrop:
     """Render the arena without animals.
 
+    Parameters
+    ----------
+    arena
+        The arena.
+    camera
+        The camera.
+
     Returns
     -------
     Backdrop

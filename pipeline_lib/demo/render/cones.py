@@ -77,7 +77,15 @@ def project_points(points: NDArray[np.float64], camera: PinholeCamera) -> NDArra
 
 
 def project_body(body: Body, camera: PinholeCamera) -> ProjectedBody:
-    """Project every cone and bodypart of a body."""
+    """Project every cone and bodypart of a body.
+
+    Parameters
+    ----------
+    body
+        Cones and bodyparts in world mm.
+    camera
+        The camera.
+    """
     starts, ends = project_points(body.starts, camera), project_points(body.ends, camera)
     return ProjectedBody(
         starts,

@@ -145,7 +145,22 @@ def cast_shadow(
 def darken_floor(
     backdrop: Backdrop, shadow: NDArray[np.float32], strength: float
 ) -> NDArray[np.float32]:
-    """Return the backdrop with shadows on it, shape (height, width, 3), float32."""
+    """Return the backdrop with shadows on it.
+
+    Parameters
+    ----------
+    backdrop
+        View of the arena without animals.
+    shadow
+        Shape (height, width), float32 in 0..1.
+    strength
+        Share of the light that the shadow removes, 0..1.
+
+    Returns
+    -------
+    ndarray
+        Shape (height, width, 3), float32, RGB.
+    """
     kept = np.float32(1.0) - np.float32(strength) * shadow * backdrop.floor
     darkened: NDArray[np.float32] = backdrop.colour * kept[..., None]
     return darkened

@@ -42,7 +42,12 @@ def find_instances(poses: Poses) -> Instances:
     Parameters
     ----------
     poses
-        Poses of consecutive frames, axes (time, space, keypoint, individual).
+        Poses of consecutive frames, with axes (time, space, keypoint, individual).
+
+    Returns
+    -------
+    Instances
+        Presence and scores, with axes (time, individual).
     """
     known = ~np.any(np.isnan(poses.position), axis=1)
     present = np.any(known, axis=1)

@@ -225,10 +225,25 @@ class Predictor:
 
 
 def allocate_located(card: ModelCard, frames: int, surplus: int = 0) -> Located:
-    """Return arrays for the keypoints of N frames, axes as in `predict`, with nothing found."""
-    places = len(card.individuals) + surplus
-    shape = (len(card.skeleton.bodyparts), places)
-    identities = (places, len(card.identities))
+    """Return arrays for the keypoints of N frames, axes as in `Predictor.predict`.
+
+    Parameters
+    ----------
+    card
+        Model card of the network.
+    frames
+        Number of frames.
+    surplus
+        Number of slots beyond the individuals of the card.
+
+    Returns
+    -------
+    Located
+        All NaN, float32.
+    """
+    slots = len(card.individuals) + surplus
+    shape = (len(card.skeleton.bodyparts), slots)
+    identities = (slots, len(card.identities))
     return Located(
         np.full((frames, 2, *shape), np.nan, np.float32),
         np.full((frames, *shape), np.nan, np.float32),
@@ -236,12 +251,22 @@ def allocate_located(card: ModelCard, frames: int, surplus: int = 0) -> Located:
     )
 
 
-def store_located(room: Located, rows: slice | list[int], found: Located) -> None:
-    """Copy the keypoints of some frames into their rows."""
-    room.position[rows] = found.position
-    room.confidence[rows] = found.confidence
-    if room.identity is not None and found.identity is not None:
-        room.identity[rows] = found.identity
+def store_located(target: Located, rows: slice | list[int], found: Located) -> None:
+    """Copy the keypoints of some frames into arrays of more frames.
+
+    Parameters
+    ----------
+    target
+        Arrays from `allocate_located`, changed in place.
+    rows
+        Rows of the frames in these arrays.
+    found
+        Keypoints of the frames.
+    """
+    target.position[rows] = found.position
+    target.confidence[rows] = found.confidence
+    if target.identity is not None and found.identity is not None:
+        target.identity[rows] = found.identity
 
 
 def load_predictor(

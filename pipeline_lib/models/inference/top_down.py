@@ -66,8 +66,8 @@ class TopDown:
         size = (self._side, self._side)
         windows = [cut_window(frames[r], one, size) for r, one in zip(row, corner, strict=True)]
         inside, certainty, _ = self._network.predict(windows)
-        places = len(self.card.individuals) + self.surplus
-        shape = (len(frames), places, len(self.card.skeleton.bodyparts))
+        slots = len(self.card.individuals) + self.surplus
+        shape = (len(frames), slots, len(self.card.skeleton.bodyparts))
         position = np.full((*shape, 2), np.nan, np.float32)
         confidence = np.zeros(shape, np.float32)
         shift = corner[:, None].astype(np.float32)

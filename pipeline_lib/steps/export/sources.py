@@ -65,6 +65,13 @@ class ExportSources:
     def make_key(self, video: str, pose_key: str) -> str:
         """Return the key of the exported files: the hash of all that they depend on.
 
+        Parameters
+        ----------
+        video
+            Name of the video.
+        pose_key
+            Key of its poses.
+
         Raises
         ------
         CohortposeError

@@ -173,7 +173,15 @@ def copy_duplicates(
 
 
 def copy_outcome(task: VideoTask, known: Path) -> Outcome:
-    """Copy the result of a video with the same bytes."""
+    """Copy the result of a video with the same bytes.
+
+    Parameters
+    ----------
+    task
+        Video without a result.
+    known
+        Pose file of the other video.
+    """
     logger.info("%s: the same video as %s, copied", task.video, known.stem)
     copy_poses(known, Path(task.output), {"video": task.video})
     return describe_finished(task)

@@ -60,7 +60,17 @@ class _Job:
 def plan_segments(
     tasks: Sequence[VideoTask], workers: int, settings: InferenceSettings
 ) -> dict[str, list[Range]]:
-    """Return the missing frames of each video, cut into segments, by the key of the video."""
+    """Return the missing frames of each video, cut into segments, by the key of the video.
+
+    Parameters
+    ----------
+    tasks
+        Videos to infer; finished segments are not planned again.
+    workers
+        Number of segments that run in parallel.
+    settings
+        Longest segment.
+    """
     gaps = {
         task.key: find_gaps(task.frames, SegmentFolder(Path(task.segments)).list_finished())
         for task in tasks
@@ -271,7 +281,20 @@ def _is_published(task: VideoTask, segment: Range) -> bool:
 
 
 def run_segment(task: VideoTask, start: int, stop: int) -> Totals | Verdict | None:
-    """Infer a segment on a Dask worker and send its progress to the client."""
+    """Infer a segment on a Dask worker and send its progress to the client.
+
+    Parameters
+    ----------
+    task
+        The video.
+    start, stop
+        First frame, and one past the last.
+
+    Returns
+    -------
+    Totals, Verdict or None
+        As from `infer_segment`.
+    """
     worker = distributed.get_worker()
     sent, frames, work = time.monotonic(), 0, Work()
 
