@@ -63,7 +63,7 @@ def write_demo(folder: Path, settings: DemoSettings) -> None:
         If the folder contains anything else, or a demo with other settings.
     """
     if _claim_folder(folder, settings):
-        _log.info("%s: this demo is there already", folder)
+        _log.info("%s: this demo exists already", folder)
         return
     entries = list_videos(settings)
     for recording in range(settings.videos):
@@ -110,7 +110,7 @@ def _claim_folder(folder: Path, settings: DemoSettings) -> bool:
         changes.append(f"version {version} (now {VERSION})")
     if changes:
         raise CohortposeError(
-            f"{folder}: holds a demo of other settings: {', '.join(changes)}; "
+            f"{folder}: contains a demo with other settings: {', '.join(changes)}; "
             "name another folder, or remove this one"
         )
     return complete

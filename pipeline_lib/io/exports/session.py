@@ -222,7 +222,7 @@ def _list_missing(session: Session) -> list[str]:
         )
     if absent:
         names = ", ".join(f"`{name}`" for name in absent)
-        problems.append(f"the sheet gives no {names}, which archives of NWB files ask for")
+        problems.append(f"the sheet gives no {names}, which archives of NWB files require")
     return problems
 
 

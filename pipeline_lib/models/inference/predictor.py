@@ -71,7 +71,7 @@ class RuntimeOptions:
         if self.precision not in known:
             others = [name for name, those in _PRECISIONS.items() if self.precision in those]
             problem = (
-                f"`precision` {self.precision} cannot be had with `runtime` {self.runtime}; set "
+                f"`precision` {self.precision} is not available with `runtime` {self.runtime}; set "
                 f"{' or '.join(known)}, or `runtime` {' or '.join(others)}"
             )
             raise ConfigError("inference", [problem])

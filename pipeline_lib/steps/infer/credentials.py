@@ -127,7 +127,7 @@ def share_security(security: Security, parent: Path) -> Iterator[Security]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
-            logger.warning("%s: cannot be removed; delete it: its key opens nothing more", folder)
+            logger.warning("%s: cannot be removed; delete it (its key is no longer in use)", folder)
 
 
 def _refuse_readers(path: Path) -> None:

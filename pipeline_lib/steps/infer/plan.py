@@ -217,7 +217,9 @@ def claim_tasks(tasks: Iterable[VideoTask]) -> Iterator[tuple[list[VideoTask], l
             else:
                 taken.append(task)
         if taken:
-            logger.info("another run is at %d of the videos: waiting for it after ours", len(taken))
+            logger.info(
+                "another run works on %d of these videos; waiting for it after our own", len(taken)
+            )
         yield own, taken
     finally:
         for lock in locks.values():

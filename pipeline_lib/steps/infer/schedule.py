@@ -156,7 +156,7 @@ class _Schedule:
         self._workerless_since = self._workerless_since or time.monotonic()
         if time.monotonic() - self._workerless_since > _SECONDS_ALONE:
             raise CohortposeError(
-                "every Dask worker died and none came back: see how much memory there is, then "
+                "every Dask worker died and none came back: check the free memory, then "
                 "run again; finished segments are kept"
             )
 
@@ -226,7 +226,7 @@ class _Schedule:
             return
         raise CohortposeError(
             "Dask workers die while they load the network: give them more memory "
-            "(`inference.worker_gigabytes`, or the machine's), or have fewer "
+            "(`inference.worker_gigabytes`, or the machine's), or use fewer "
             "(`inference.workers`)"
         )
 
