@@ -1,7 +1,7 @@
-"""Assembling individuals from peaks and affinities: frames per second on one core.
+"""Measure the assembly of individuals from peaks and affinities, in frames per second of one core.
 
-Detections are made up: animals of known pose, peaks that are missing, false or moved, affinities
-with noise. What is assembled is compared with the animals. No frame may take long, also if every
+Detections are synthetic: animals of known pose, with missing, false and displaced peaks and noisy
+affinities. The individuals are compared with the animals. No frame may take long, even if every
 point of the maps is a peak, and twice the frames may take twice the time.
 """
 
@@ -43,7 +43,7 @@ CHAIN = [(bodypart, bodypart + 1) for bodypart in range(BODYPARTS - 1)]
 
 
 class Case(NamedTuple):
-    """How many animals along which edges, and the frames per second to be reached."""
+    """Set the number of animals, their edges, and the frames per second to reach."""
 
     name: str
     individuals: int
@@ -58,7 +58,7 @@ CASES = (
 
 
 class Detections(NamedTuple):
-    """Peaks, affinities, and the animal that each peak is of (frame, bodypart, peak); -1: none."""
+    """Hold peaks, affinities, and the animal of each peak (frame, bodypart, peak); -1 for none."""
 
     position: Array
     confidence: Array
@@ -67,7 +67,7 @@ class Detections(NamedTuple):
 
 
 def make_detections(case: Case, frames: int, seed: int = 0) -> Detections:
-    """Make detections of animals that lie anywhere, also across each other."""
+    """Make detections of animals at random positions, which may overlap."""
     generator = np.random.default_rng(seed)
     animals = case.individuals
     body = generator.normal(0, 0.2, (BODYPARTS, 2))
@@ -106,7 +106,7 @@ def _make_affinities(
 
 
 def make_worst(case: Case, peaks: int = 100, seed: int = 0) -> Detections:
-    """Make one frame with so many peaks of every bodypart, of no animal."""
+    """Make one frame with N false peaks of every bodypart and no animal."""
     generator = np.random.default_rng(seed)
     shape = (1, BODYPARTS, peaks)
     return Detections(
@@ -118,7 +118,7 @@ def make_worst(case: Case, peaks: int = 100, seed: int = 0) -> Detections:
 
 
 def assemble(found: Detections, case: Case) -> Assemblies:
-    """Assemble with the settings of the config's defaults."""
+    """Assemble with the default settings."""
     return assemble_individuals(
         found.position,
         found.confidence,
@@ -129,7 +129,7 @@ def assemble(found: Detections, case: Case) -> Assemblies:
 
 
 def assemble_by_links(found: Detections, case: Case) -> Assemblies:
-    """Assemble as DeepLabCut does, with the same least affinity."""
+    """Assemble as DeepLabCut does, with the same lowest affinity."""
     return assemble_as_deeplabcut(
         found.position,
         found.confidence,
@@ -142,10 +142,10 @@ def assemble_by_links(found: Detections, case: Case) -> Assemblies:
 
 
 def measure_grouping(found: Detections, assembled: Assemblies) -> tuple[float, float]:
-    """Return how much of the animals' detected keypoints is in one individual, and what is wrong.
+    """Return the share of detected keypoints in one individual, and the share of wrong ones.
 
-    Both are shares of the detected keypoints of animals. An individual is of the animal that most
-    of its keypoints are of; an animal's is the one with most of its keypoints.
+    Both are shares of the detected keypoints of animals. An individual belongs to the animal of
+    most of its keypoints; the individual of an animal is the one with most of its keypoints.
     """
     frame, individual, bodypart = np.nonzero(assembled.confidence > 0)
     point = assembled.position[frame, individual, bodypart]
@@ -189,7 +189,7 @@ def time_peaks(repeats: int) -> float:
 
 
 def run_case(case: Case, frames: int, repeats: int) -> list[str]:
-    """Print the figures of a case; return what misses its target."""
+    """Print the figures of a case; return those that miss their target."""
     found = make_detections(case, 2 * frames)
     half = Detections(*(values[:frames] for values in found))
     assemble(half, case)
@@ -216,9 +216,9 @@ def run_case(case: Case, frames: int, repeats: int) -> list[str]:
 
 
 def run_file(path: Path, individuals: int, repeats: int, peer: Path | None) -> None:
-    """Print the frames per second of detections that DeepLabCut has written.
+    """Print the frames per second of the assembly of detections that DeepLabCut wrote.
 
-    With its own module that assembles, print also in how many frames the individuals are the same.
+    With DeepLabCut's own module, also print the number of frames with the same individuals.
     """
     found = read_detections(path, most_peaks=max(16, individuals))
     rules = deeplabcut_rules(individuals)
@@ -250,7 +250,7 @@ def run_file(path: Path, individuals: int, repeats: int, peer: Path | None) -> N
 
 
 def load_peer(module: Path) -> Any:  # noqa: ANN401
-    """Load DeepLabCut's module that assembles, by itself."""
+    """Load DeepLabCut's assembly module alone, without the package."""
     spec = importlib.util.spec_from_file_location(module.stem, module)
     if spec is None or spec.loader is None:
         raise SystemExit(f"error: {module}: no Python module")
@@ -263,7 +263,7 @@ def load_peer(module: Path) -> Any:  # noqa: ANN401
 def assemble_by_peer(
     module: Path, detections: Path, individuals: int, bodyparts: int
 ) -> tuple[list[list[Array]], float]:
-    """Return for each frame what DeepLabCut's Assembler finds, and how many seconds it takes.
+    """Return the individuals of each frame from DeepLabCut's Assembler, and the seconds it takes.
 
     Individuals have the shape (bodypart, 2).
     """
@@ -279,14 +279,14 @@ def assemble_by_peer(
 
 
 def list_individuals(position: Array) -> list[list[Array]]:
-    """Return the individuals of each frame, without the places that nobody has."""
+    """Return the individuals of each frame, without empty slots."""
     return [[pose for pose in frame if np.isfinite(pose).any()] for frame in position]
 
 
 def compare_assemblies(ours: list[list[Array]], theirs: list[list[Array]]) -> tuple[int, int, int]:
-    """Return how many frames have the same individuals, how many of their keypoints are together.
+    """Return the number of frames with the same individuals, and of keypoints grouped the same way.
 
-    The third number is that of all of their keypoints.
+    The third number counts all their keypoints.
     """
     same = keypoints = number = 0
     for own, other in zip(ours, theirs, strict=True):
@@ -300,7 +300,7 @@ def compare_assemblies(ours: list[list[Array]], theirs: list[list[Array]]) -> tu
 
 
 def _name_keypoints(pose: Array) -> frozenset[tuple[int, float, float]]:
-    """Return the keypoints of a pose: those of equal position are the same peak."""
+    """Return names of the keypoints of a pose; keypoints of equal position are the same peak."""
     return frozenset(
         (bodypart, round(float(x), 2), round(float(y), 2))
         for bodypart, (x, y) in enumerate(np.asarray(pose, np.float32))

@@ -1,15 +1,15 @@
-"""Training beside other busy processes: time of a step against that on the machine as it is.
+"""Measure training beside busy processes: time of a step against that on the machine as it is.
 
     python benchmarks/busy_machine.py DIR [--busy 0 2 4] [--rounds 3] [--cores 2]
 
-DIR receives a small demo cohort. In each round the trainings below take turns, with each number of
-busy processes; the least time of all rounds counts. They differ in how threads wait for each other:
+A small demo cohort is written to DIR. In each round the trainings below take turns, with each
+number of busy processes; the shortest time of all rounds counts. They differ in how threads wait:
 
-- ``spinning``: as OpenMP does if nobody says otherwise, 300,000 turns of an empty loop;
-- ``cohortpose``: as the command line sets it.
+- ``spinning``: OpenMP's default, 300,000 turns of an empty loop;
+- ``cohortpose``: the setting of the command line.
 
-With N busy processes on C cores, N + C threads want to run, so that a training of C threads should
-take (N + C) / C times as long. Runs of other people on the machine add to N.
+With N busy processes on C cores, N + C threads compete, so that a training of C threads should
+take (N + C) / C times as long. Other users' processes on the machine add to N.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def prepare(folder: Path) -> Path:
 
 @contextmanager
 def keep_busy(number: int) -> Iterator[None]:
-    """Run so many processes that do nothing but compute."""
+    """Run N processes that do nothing but compute."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield
@@ -97,7 +97,7 @@ def keep_busy(number: int) -> Iterator[None]:
 
 
 def measure(config: Path, way: str, cores: int) -> float:
-    """Return the seconds of a step in the quickest of some epochs of a training."""
+    """Return the seconds of a step in the fastest epoch of a training."""
     shutil.rmtree(config.parent / "results" / "models", ignore_errors=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(cores), **WAYS[way]}
     process = subprocess.Popen(

@@ -1,8 +1,8 @@
-"""What it gains and costs to look at a window around the open field's mouse, not at whole frames.
+"""Measure the coarse-to-fine mode on the open field: its speed and its effect on the error.
 
-A fold of `cross_validation.py` (in the same folders: what is trained is used) is trained with its
-locator. Rates are of runs taken in turn on frames in memory, all cores at work; ratios are taken
-within a round and their medians given. The command ends with status 1 if a target is missed.
+A fold of `cross_validation.py` gets a locator; trained networks in the same folders are reused.
+Rates come from runs in turn on frames in memory, on all cores; ratios are taken within a round and
+their medians given. The exit status is 1 if a target is missed.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def train_locator(fold: Fold, locating: Mapping[str, object]) -> LocatingSetting
 
 
 def predict_labelled(fold: Fold, locating: LocatingSettings) -> tuple[pd.DataFrame, Row]:
-    """Return predictions of all labelled images, and how many were looked at as a whole."""
+    """Return predictions of all labelled images, and the number predicted as whole frames."""
     results, model = fold.results()
     images, labelled = label_arrays(read_labels(results.labels))
     predictor = load_pose_predictor(results.model(model), RuntimeOptions("onnx"), locating)
@@ -78,16 +78,16 @@ def predict_labelled(fold: Fold, locating: LocatingSettings) -> tuple[pd.DataFra
 def measure_errors(
     folds: Sequence[Fold], number: int, locating: LocatingSettings
 ) -> tuple[list[Row], float]:
-    """Return a row per fold and look, then pooled ones; and the ratio of the pooled mean errors.
+    """Return a row per fold and mode, then pooled rows, and the ratio of the pooled mean errors.
 
     Parameters
     ----------
     folds
-        Those that are trained.
+        Trained folds.
     number
-        How many folds the frames are divided into.
+        Number of folds that the frames are divided into.
     locating
-        How to look at windows.
+        Settings of the coarse-to-fine mode.
     """
     rows: list[Row] = []
     pooled = {}
@@ -106,20 +106,20 @@ def measure_errors(
 def measure_look(
     folder: Path, runtime: RuntimeName, locating: LocatingSettings, video: Path, seconds: float
 ) -> float:
-    """Return frames per second of a predictor on frames in memory, all cores at work.
+    """Return frames per second of a predictor on frames in memory, on all cores.
 
     Parameters
     ----------
     folder
-        The model's.
+        Folder of the model.
     runtime
-        What runs its networks.
+        Runtime of its networks.
     locating
-        Whether and how the animal is looked for first.
+        Settings of the coarse-to-fine mode.
     video
-        Its first frames are decoded before anything is timed.
+        Video whose first frames are decoded before the timing starts.
     seconds
-        How long to run, at least.
+        Shortest duration of a run in s.
     """
     predictor = load_pose_predictor(ModelFiles(folder), RuntimeOptions(runtime), locating)
     frames = read_images(video, FRAMES)
@@ -135,7 +135,7 @@ def measure_look(
 
 
 def measure_rates(bench: Bench, folder: Path, locating: LocatingSettings) -> list[Row]:
-    """Return frames per second of the bare network and of both looks, round by round."""
+    """Return frames per second of the bare network and of both modes, round by round."""
     seconds, rounds = bench.given.seconds, bench.given.rounds
     ways = list_ways(("onnx",), count_cores())
     swept = call_apart(measure_ways, folder, bench.source, ways, 1.0, 1)
@@ -164,7 +164,7 @@ def measure_rates(bench: Bench, folder: Path, locating: LocatingSettings) -> lis
 
 
 def run(bench: Bench) -> list[Figure]:
-    """Train what is not trained; write and print tables; return the figures with their targets."""
+    """Train what is missing, write and print tables, and return the figures with their targets."""
     given = bench.given
     source = locate_project(PROJECT)
     division = Division(PROJECT, source, given.method, given.folds, given.epochs)
@@ -190,7 +190,7 @@ def run(bench: Bench) -> list[Figure]:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", metavar="DIR", type=Path, help="has or gets METHOD/fold-N")
     parser.add_argument("--method", choices=("random", "block"), default="random")

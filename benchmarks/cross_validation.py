@@ -1,7 +1,7 @@
-"""Cross-validated error of a labelled project: every labelled frame is tested exactly once.
+"""Cross-validate the error of a labelled project: every labelled frame is tested exactly once.
 
-Each fold is a run of the command line in a folder of its own. What is finished is not run
-again; a training that was killed goes on.
+Each fold is a run of the command line in its own folder. Finished steps are not run again, and a
+killed training resumes where it stopped.
 """
 
 import argparse
@@ -43,7 +43,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: its number, the folder it runs in and the text of its config."""
+    """Describe one fold: its number, its folder and the text of its config."""
 
     number: int
     folder: Path
@@ -55,7 +55,7 @@ class Fold:
         return Results(self.folder / config.results), config.training.name
 
     def is_finished(self) -> bool:
-        """Tell whether exactly this fold has been evaluated."""
+        """Return whether this fold was evaluated with the present config."""
         path = self.folder / "config.yaml"
         if not path.is_file() or path.read_text(encoding="utf-8") != self.config:
             return False
@@ -65,16 +65,16 @@ class Fold:
 
 @dataclass(frozen=True)
 class Division:
-    """How a project's frames are divided into folds.
+    """Describe how the frames of a project are divided into folds.
 
     Attributes
     ----------
     project, source
-        What is measured and where it lies.
+        The project and its folder.
     method, folds
-        As in the config's ``training.split``.
+        Settings of ``training.split``.
     epochs
-        Take the place of the template's; None: as there.
+        Epochs of training; None for those of the template.
     """
 
     project: Project
@@ -84,7 +84,7 @@ class Division:
     epochs: int | None = None
 
     def plan_fold(self, folder: Path, number: int) -> Fold:
-        """Describe a fold; its config changes with the settings and the steps' versions."""
+        """Describe a fold; its config includes the settings and the versions of the steps."""
         split = {"method": self.method, "folds": self.folds, "fold": number}
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
         text = format_config(self.project, self.source, {"training": {"split": split, **epochs}})
@@ -96,7 +96,7 @@ class Division:
 
 
 def run_fold(fold: Fold, sheet: str) -> None:
-    """Run every verb of a fold that is not finished.
+    """Run the unfinished verbs of a fold.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def run_fold(fold: Fold, sheet: str) -> None:
         return
     config = fold.folder / "config.yaml"
     if config.is_file():
-        # Metrics must never stand beside a config that they do not belong to.
+        # Old metrics must not remain beside a new config.
         results, model = fold.results()
         results.metrics(model).unlink(missing_ok=True)
     publish_text(fold.folder / "cohort.tsv", sheet)
@@ -119,7 +119,7 @@ def run_fold(fold: Fold, sheet: str) -> None:
 
 
 def measure(predictions: pd.DataFrame) -> Row:
-    """Return `MEASURES` of predicted points, unlabelled ones not counting.
+    """Return `MEASURES` of predicted points; unlabelled points do not count.
 
     Parameters
     ----------
@@ -140,19 +140,19 @@ def measure(predictions: pd.DataFrame) -> Row:
 
 
 def pool_tests(predictions: Mapping[int, pd.DataFrame], folds: int) -> pd.DataFrame:
-    """Return the test rows of the finished folds together.
+    """Return the pooled test rows of the finished folds.
 
     Parameters
     ----------
     predictions
         Predictions of all labelled frames, by fold; columns `PREDICTION_COLUMNS`.
     folds
-        How many folds there are. When all are given, every frame must have been tested.
+        Number of folds. If all are given, every frame must have been tested.
 
     Raises
     ------
     StoreError
-        If a frame was tested in two folds, or in none of all.
+        If a frame was tested in two folds, or in none although all folds are given.
     """
     tests = {fold: table[table["split"] == "test"] for fold, table in predictions.items()}
     pooled = pd.concat(tests.values(), ignore_index=True)
@@ -168,7 +168,7 @@ def pool_tests(predictions: Mapping[int, pd.DataFrame], folds: int) -> pd.DataFr
 
 
 def summarise_folds(finished: Sequence[Fold], folds: int, left_out: Sequence[str]) -> list[Row]:
-    """Return a row per finished fold and one pooled over all of their test points.
+    """Return a row per finished fold, and one pooled over all their test points.
 
     With `left_out`, a last row is pooled over the other bodyparts.
     """
@@ -191,7 +191,7 @@ def summarise_folds(finished: Sequence[Fold], folds: int, left_out: Sequence[str
 
 
 def format_markdown(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table, numbers rounded for people."""
+    """Return the rows as a Markdown table with rounded numbers."""
     titles = {
         "mean_error": "mean error (px)",
         "rmse": "RMSE (px)",
@@ -211,7 +211,7 @@ def format_markdown(rows: Sequence[Row]) -> str:
 
 
 def run(given: argparse.Namespace) -> str:
-    """Run the folds asked for; write and return the summary of all that are finished."""
+    """Run the chosen folds; write and return the summary of all finished folds."""
     project = PROJECTS[given.dataset]
     source = locate_project(project)
     division = Division(project, source, given.method, given.folds, given.epochs)
@@ -231,7 +231,7 @@ def run(given: argparse.Namespace) -> str:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return what the command line asks for; `only` is a set of fold numbers."""
+    """Parse the command line; `only` is a set of fold numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", metavar="DATASET", choices=sorted(PROJECTS))
     parser.add_argument("folder", metavar="DIR", type=Path, help="receives METHOD/fold-N")
@@ -251,7 +251,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the cross-validation."""
     given = parse_arguments()
     try:
         print(run(given))

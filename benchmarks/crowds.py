@@ -1,10 +1,10 @@
-"""Crowds: more animals than may be kept, put together by us and by DeepLabCut's own Assembler.
+"""Compare the assembly of crowds, with more animals than allowed, with DeepLabCut's Assembler.
 
-Animals of known pose are drawn as part affinity fields, and peaks are found for them: moved,
-hidden, false and doubled. Affinities are read from the fields between all peaks, so that animals
-that touch are hard to tell apart. The detections are written as DeepLabCut writes them, rounded to
-three decimals as it rounds them, and both sides put them together. A frame is equal when all its
-individuals consist of the same peaks, whatever their order.
+Animals of known pose are drawn as part affinity fields, with displaced, hidden, false and doubled
+peaks. Affinities are read from the fields between all peaks, so that touching animals are hard to
+separate. The detections are written in DeepLabCut's format with its three decimals, and both
+methods assemble them. A frame is equal if all its individuals consist of the same peaks, in any
+order.
 """
 
 import argparse
@@ -39,7 +39,7 @@ WEB = [*CHAIN, (0, 3), (3, 6), (6, 9), (0, 6), (3, 9), (9, 1), (6, 2), (5, 7), (
 
 
 class Crowd(NamedTuple):
-    """Animals of known pose (frame, individual, keypoint, 2), px, and how they are found."""
+    """Hold animals of known pose (frame, individual, keypoint, 2), px, and rates of bad peaks."""
 
     name: str
     position: Array
@@ -50,7 +50,7 @@ class Crowd(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What both sides are asked for."""
+    """Set the parameters of both methods."""
 
     individuals: int
     pcutoff: float = 0.1
@@ -60,7 +60,7 @@ class Setting(NamedTuple):
 
 
 def make_crowds(frames: int, flies: Path | None = None) -> Iterator[Crowd]:
-    """Make crowds of walking animals, and of labelled flies where a folder of them is given."""
+    """Make crowds of walking animals, and of labelled flies if their folder is given."""
     for name, animals, size, edges, changes in (
         ("8 birds, chain", 8, (260.0, 200.0), CHAIN, {}),
         ("8 birds, web", 8, (260.0, 200.0), WEB, {}),
@@ -91,7 +91,7 @@ def _walk(frames: int, animals: int, size: tuple[float, float]) -> Array:
 
 
 def write_crowd(crowd: Crowd, path: Path, seed: int = 0) -> None:
-    """Write detections of a crowd as DeepLabCut's ``analyze_videos`` does."""
+    """Write detections of a crowd in the format of DeepLabCut's ``analyze_videos``."""
     random = np.random.default_rng(seed)
     names = [f"part{number}" for number in range(crowd.position.shape[2])]
     content: dict[str, Any] = {
@@ -176,7 +176,7 @@ SETTINGS = [
 
 
 def compare(path: Path, setting: Setting, peer: Any) -> tuple[int, int]:  # noqa: ANN401
-    """Return in how many frames both sides find the same individuals, and of how many."""
+    """Return the number of frames with the same individuals on both sides, and of all frames."""
     found = read_detections(path, most_peaks=32)
     assembled = assemble_as_deeplabcut(
         found.position,
@@ -204,7 +204,7 @@ def compare(path: Path, setting: Setting, peer: Any) -> tuple[int, int]:  # noqa
 
 
 def main() -> None:
-    """Print how many frames are equal, crowd by crowd and setting by setting."""
+    """Print the number of equal frames for each crowd and setting."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--assembler", type=Path, required=True, help="DeepLabCut's inferenceutils")
     parser.add_argument("--flies", type=Path, help="the folder of the flies' .slp files")

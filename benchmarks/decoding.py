@@ -1,6 +1,6 @@
-"""What reading a video costs, and whether readers in threads disturb each other.
+"""Measure the cost of reading a video, and whether readers in threads slow each other down.
 
-Ratios within one run: FFmpeg's decoding alone, with RGB conversion, our reader, OpenCV's.
+Within one run it compares FFmpeg's decoding alone, with RGB conversion, our reader, and OpenCV's.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _SHORT = 60  # frames
 
 
 def decode(path: Path, frames: int) -> None:
-    """Decode the first frames of a video with one thread, and convert nothing."""
+    """Decode the first frames of a video with one thread, without conversion."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -32,7 +32,7 @@ def decode(path: Path, frames: int) -> None:
 
 
 def decode_and_convert(path: Path, frames: int) -> None:
-    """Decode with one thread, and convert as PyAV does by itself."""
+    """Decode with one thread, and convert with PyAV's defaults."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -47,7 +47,7 @@ def read(path: Path, index: VideoIndex | None, frames: int) -> None:
 
 
 def read_with_opencv(path: Path, frames: int) -> None:
-    """Read with OpenCV, one thread, and put the channels in order."""
+    """Read with OpenCV, one thread, and reorder the channels."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     for _ in range(frames):
         cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB)
@@ -58,7 +58,7 @@ def measure(
     repeats: int,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, float]:
-    """Return the median seconds of each way; they take turns, one round before not counting."""
+    """Return the median seconds of each way; they take turns after a warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats + 1):
         for name, way in ways.items():
@@ -75,7 +75,7 @@ def run_twice(pool: Executor, path: Path, index: VideoIndex, frames: int) -> Non
 
 
 def count_beside(pool: Executor, path: Path, index: VideoIndex, frames: int) -> float:
-    """Return how far per second this thread gets to count while a worker of a pool reads."""
+    """Return how far per second this thread counts while a worker of a pool reads."""
     counted, begin = 0, time.perf_counter()
     future = pool.submit(read, path, index, frames)
     while not future.done():
@@ -103,7 +103,7 @@ def print_costs(path: Path, frames: int, repeats: int) -> None:
 
 
 def print_threads(path: Path, frames: int, repeats: int) -> None:
-    """Print what Python's lock costs: readers in threads against readers in processes."""
+    """Print the cost of Python's lock: readers in threads against readers in processes."""
     index = index_video(path)
     task = (path, index, frames)
     with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2) as processes:
@@ -125,7 +125,7 @@ def print_threads(path: Path, frames: int, repeats: int) -> None:
 
 
 def print_overhead(path: Path, folder: Path, repeats: int) -> None:
-    """Print what a file of few frames costs besides its frames."""
+    """Print the overhead of a file with few frames."""
     short, stored = folder / "short.mp4", folder / "index.npz"
     with av.open(str(path)) as source, av.open(str(short), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -149,7 +149,7 @@ def print_overhead(path: Path, folder: Path, repeats: int) -> None:
 
 
 def main() -> None:
-    """Print the tables for a video; without one, for that of the open field."""
+    """Print the tables for a video, by default that of the open field."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("video", type=Path, nargs="?", help="default: that of the open field")
     parser.add_argument("--frames", type=int, default=600)

@@ -1,12 +1,11 @@
-"""Fruit flies, alone, in pairs and in threes: trained, inferred and tracked, held against labels.
+"""Train, infer and track fruit flies, alone, in pairs and in threes, and compare with labels.
 
 Every frame of the three clips is labelled, with proofread tracks. `block` trains on two_flies and
-the first frames of three_flies and tests on its last ones; `clip` trains on single_fly and
-two_flies, so that three_flies is a video that the network has seen nothing of; `sexes` learns the
-looks of the two flies of two_flies and tests on its last frames.
+the first frames of three_flies and tests on its last ones. `clip` trains on single_fly and
+two_flies, so that three_flies is an unseen video. `sexes` learns the appearance of the two flies
+of two_flies and tests on its last frames.
 
-Flies are put together along the `skeleton`, along the best edges of a `complete` graph, or
-`top-down`.
+Flies are assembled along the `skeleton`, along the best edges of a `complete` graph, or `top-down`.
 """
 
 import argparse
@@ -49,7 +48,7 @@ def read_names(source: Path, clip: str) -> list[str]:
 
 
 def summarise_run(folder: Path) -> list[str]:
-    """Return lines on a finished run: errors and OKS of test frames, tracks of each clip, times.
+    """Return a summary of a finished run: errors and OKS of test frames, tracks of clips, times.
 
     Raises
     ------
@@ -72,7 +71,7 @@ def summarise_run(folder: Path) -> list[str]:
 
 
 def describe_errors(config: Config, results: Results) -> Iterator[str]:
-    """Yield lines on the labelled frames that test."""
+    """Yield lines about the labelled test frames."""
     rows = read_table(results.metrics(config.training.name), METRIC_COLUMNS)
     found = {
         (row["bodypart"], row["metric"]): float(row["value"])
@@ -94,7 +93,7 @@ def describe_errors(config: Config, results: Results) -> Iterator[str]:
 
 
 def describe_tracks(config: Config, results: Results, videos: Sequence[str]) -> Iterator[str]:
-    """Yield lines on the tracks of each clip, and of its frames that test."""
+    """Yield lines about the tracks of each clip, and of its test frames."""
     source = locate_project(PROJECT)
     images = read_labels(results.labels).table.drop_duplicates("image")
     tested = images[images["split"] == "test"]
@@ -115,7 +114,7 @@ def describe_tracks(config: Config, results: Results, videos: Sequence[str]) -> 
 
 
 def describe_names(config: Config, results: Results) -> Iterator[str]:
-    """Yield how often the flies of frames that test are called by their own names."""
+    """Yield how often the flies of test frames have their own names."""
     source = locate_project(PROJECT)
     images = read_labels(results.labels).table.drop_duplicates("image")
     for clip, frames in images[images["split"] == "test"].groupby("video")["frame"]:
@@ -131,13 +130,13 @@ def describe_names(config: Config, results: Results) -> Iterator[str]:
 
 
 def count_names(poses: Poses, truth: TrueTracks, flies: Sequence[str]) -> tuple[int, int]:
-    """Return how many of the flies that were found are called by their names, and of how many.
+    """Return the number of found flies with their own names, and the number of found flies.
 
     Parameters
     ----------
     poses
-        In a frame's own poses the name is the identity that a fly looks most like; in tracks it
-        is its place.
+        Poses of the flies. In untracked poses a fly has the name of its most likely identity; in
+        tracks it has the name of its slot.
     truth, flies
         The labelled flies and their names.
     """
@@ -168,7 +167,7 @@ def run_workflow(folder: Path, cores: int) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
@@ -188,7 +187,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def main() -> None:
-    """Run the sub-command that the command line names."""
+    """Run the chosen sub-command."""
     given = parse_arguments()
     try:
         if given.command != "summarise":

@@ -1,4 +1,4 @@
-"""Runs on fruit flies: which frames train and test, and the ways of finding several animals."""
+"""Prepare runs on fruit flies: the split of frames, and the methods for several animals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -80,7 +80,7 @@ FRAMES = 128
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames of one clip whose labels train and test."""
+    """Choose the training and test frames of one clip."""
 
     name: str
     train: range
@@ -89,16 +89,16 @@ class Clip:
 
 @dataclass(frozen=True)
 class Division:
-    """Which labels train and which test.
+    """Choose the labels for training and for testing.
 
     Attributes
     ----------
     clips
         Clips whose labels are used.
     block_frames
-        As in ``training.split``, so that the blocks end where training frames and test frames do.
+        Setting of ``training.split``; blocks end where training frames and test frames do.
     epochs
-        So many that two cores train for less than half an hour.
+        Epochs that two cores train in less than half an hour.
     videos
         Names of the clips that are inferred and tracked.
     settings
@@ -112,7 +112,7 @@ class Division:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def find_split(self) -> SplitSettings:
-        """Return the settings by which labels are divided on import as they are meant to be."""
+        """Return the settings that make the import divide the labels in this way."""
         frames = [(clip, frame) for clip in self.clips for frame in (*clip.train, *clip.test)]
         # As the import names videos: by source, then by name.
         videos = pd.Series([f"{self.clips.index(clip)}/{clip.name}" for clip, _ in frames])
@@ -131,13 +131,13 @@ class Division:
 
 
 DIVISIONS = {
-    # The frames left out between training and test are too much like both.
+    # The frames left out between training and test resemble both too much.
     "block": Division(
         (Clip("two_flies", range(FRAMES)), Clip("three_flies", range(80), range(96, FRAMES))),
         block_frames=16,
         epochs=60,
     ),
-    # A single fly hardly moves.
+    # A single fly moves very little.
     "clip": Division(
         (
             Clip("two_flies", range(FRAMES)),
@@ -147,7 +147,7 @@ DIVISIONS = {
         block_frames=FRAMES,
         epochs=75,
     ),
-    # Only in this clip do the names of the tracks, F and M, mean somebody.
+    # Only in this clip do the names of the tracks, F and M, identify an animal.
     "sexes": Division(
         (Clip("two_flies", range(80), range(96, FRAMES)),),
         block_frames=16,
@@ -173,18 +173,18 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 
 
 def prepare_run(folder: Path, name: str, way: str, epochs: int | None = None) -> None:
-    """Write labels, config and cohort sheet; what stood there is replaced, if it differs.
+    """Write labels, config and cohort sheet; replace existing ones if they differ.
 
     Parameters
     ----------
     folder
-        Where to.
+        Folder of the run.
     name
-        One of the `DIVISIONS`.
+        Name of a division in `DIVISIONS`.
     way
-        One of the `WAYS`.
+        Name of a method in `WAYS`.
     epochs
-        Instead of the division's.
+        Epochs of training; None for those of the division.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def prepare_run(folder: Path, name: str, way: str, epochs: int | None = None) ->
 
 
 def thin_labels(source: Path, clip: Clip, path: Path) -> None:
-    """Write the labels of the frames that train and test, as SLEAP's file."""
+    """Write the labels of the training and test frames as a SLEAP file."""
     labels = sleap_io.load_slp(str(source / f"{clip.name}.slp"), open_videos=False)
     chosen = {*clip.train, *clip.test}
     for video in labels.videos:

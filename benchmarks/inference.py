@@ -1,7 +1,7 @@
-"""How near `cohortpose infer` comes to what the machine can do, and what it costs besides.
+"""Measure how close `cohortpose infer` comes to the limit of the machine, and its overheads.
 
-Every ratio is of runs that were taken in turn (A B A B ...) on one machine; medians are given.
-The command ends with status 1 if a target is missed.
+Every ratio compares runs that took turns (A B A B ...) on one machine; medians are given. The exit
+status is 1 if a target is missed.
 """
 
 import argparse
@@ -24,7 +24,7 @@ MEASURES: Mapping[str, Callable[[Bench], list[Figure]]] = {
 
 
 def measure_all(bench: Bench) -> list[Figure]:
-    """Measure everything, each with its own defaults."""
+    """Measure everything with the defaults of each part."""
     figures = []
     for name, measure in MEASURES.items():
         own = parse_arguments([name, str(bench.folder)])
@@ -34,7 +34,7 @@ def measure_all(bench: Bench) -> list[Figure]:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
@@ -58,7 +58,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def parse_setting(text: str) -> tuple[str, object]:
-    """Return key and value of ``KEY=VALUE``, the value as YAML has it."""
+    """Return key and value of ``KEY=VALUE``; the value is YAML."""
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=VALUE")
@@ -91,7 +91,7 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    """Measure what the command line asks for; fail if a target is missed."""
+    """Run the chosen measurements; fail if a target is missed."""
     given = parse_arguments()
     try:
         project = PROJECTS["openfield"]

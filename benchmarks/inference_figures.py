@@ -1,4 +1,4 @@
-"""Figures of the benchmarks of inference: targets, tables, and where a benchmark works."""
+"""Compare figures of the inference benchmarks with their targets, and write tables."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that has a target.
+    """Hold a figure with its target.
 
     Attributes
     ----------
     name
-        What it says.
+        Name of the figure.
     value, target
-        The number, and what it is to be at least, or at most.
+        The figure, and its lowest or highest acceptable value.
     at_most
-        Whether less is better.
+        Whether lower is better.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Figure:
 
     @property
     def reached(self) -> bool:
-        """Whether the target is reached."""
+        """Return whether the target is reached."""
         return self.value <= self.target if self.at_most else self.value >= self.target
 
     def describe(self) -> Row:
@@ -60,16 +60,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a benchmark works and what it was asked for.
+    """Hold the folder and the arguments of a benchmark.
 
     Attributes
     ----------
     folder
-        Receives videos, networks, runs and tables.
+        Folder for videos, networks, runs and tables.
     source
-        The video of the open field.
+        Video of the open field.
     given
-        The command line.
+        Parsed command line.
     """
 
     folder: Path
@@ -86,7 +86,7 @@ class Bench:
     def report(
         self, name: str, columns: Sequence[str], rows: Sequence[Row], *, upright: bool = False
     ) -> None:
-        """Write rows to DIR/NAME.tsv and print them; `upright`: each as a column."""
+        """Write rows to DIR/NAME.tsv and print them; with `upright`, print each as a column."""
         write_table(self.folder / f"{name}.tsv", columns, rows)
         lines = [[column.replace("_", " ") for column in columns]]
         lines += [[_show(row.get(column, "")) for column in columns] for row in rows]

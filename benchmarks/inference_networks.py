@@ -1,7 +1,7 @@
-"""What the engine is held against: a network's forward pass on frames in memory, and a plain loop.
+"""Measure the references of the engine: forward passes on frames in memory, and a plain loop.
 
-Each function here is called in a process of its own, so that no pool of threads and no memory of
-it is left while the engine is timed.
+Each function runs in its own process, so that no thread pool and no memory is left while the
+engine is timed.
 """
 
 import functools
@@ -28,7 +28,7 @@ from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card, read_card
 from pipeline_lib.models.inference.openvino_runtime import import_openvino
-from pipeline_lib.models.inference.preprocessing import FrameFit, lay_frames
+from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frames
 
 MODEL = "pose"
 BODYPARTS = ("snout", "leftear", "rightear", "tailbase")
@@ -42,16 +42,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run the network's forward pass on all cores.
+    """Describe a way to run forward passes on all cores.
 
     Attributes
     ----------
     runtime
-        What runs it.
+        Runtime of the network.
     batch
         Frames per forward pass.
     lanes
-        Passes at once; they share the cores.
+        Parallel passes, which share the cores.
     """
 
     runtime: RuntimeName
@@ -60,20 +60,20 @@ class Way:
 
 
 def call_apart(function: Callable[..., Result], *arguments: object) -> Result:
-    """Call an importable function in a process of its own and return what it returns."""
+    """Call an importable function in its own process and return the result."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def write_model(files: ModelFiles, backbone: str, weights: str) -> None:
-    """Publish an untrained network as training does; what its weights are costs no time.
+    """Publish an untrained network as training does; weights do not affect the speed.
 
     Parameters
     ----------
     files
         The model's folder.
     backbone, weights
-        As in the config's ``training``.
+        Settings of ``training``.
     """
     import torch  # noqa: PLC0415 - seconds
 
@@ -85,7 +85,7 @@ def write_model(files: ModelFiles, backbone: str, weights: str) -> None:
     targets, head = TargetSettings(), TrainingSettings().head_channels
     body = Backbone(backbone, weights, targets.stride)
     network = PoseNetwork(body, len(BODYPARTS), head_channels=head).train()
-    # Batch-norm statistics of noise keep the numbers in the range of a trained network's.
+    # Batch-norm statistics of noise keep activations in the range of a trained network.
     with torch.no_grad():
         for _ in range(_FITTING_STEPS):
             network(torch.rand(4, 3, 64, 96))
@@ -114,7 +114,7 @@ def write_model(files: ModelFiles, backbone: str, weights: str) -> None:
 
 
 def place_model(source: ModelFiles, target: ModelFiles, scale: float) -> None:
-    """Lay a network into a results folder, for frames shrunk by `scale`."""
+    """Copy a network into a results folder, for frames shrunk by `scale`."""
     target.folder.mkdir(parents=True, exist_ok=True)
     for there, here in ((source.network, target.network), (source.weights, target.weights)):
         here.unlink(missing_ok=True)
@@ -126,20 +126,20 @@ def place_model(source: ModelFiles, target: ModelFiles, scale: float) -> None:
 def measure_ways(
     folder: Path, video: Path, ways: Sequence[Way], seconds: float, rounds: int
 ) -> dict[Way, list[float]]:
-    """Measure the rate of forward passes on frames in memory, the ways taken in turn.
+    """Measure the rate of forward passes on frames in memory; the ways take turns.
 
     Parameters
     ----------
     folder
         The model's folder.
     video
-        Its first frames are decoded, shrunk and padded before anything is timed.
+        Video whose first frames are decoded, shrunk and padded before the timing starts.
     ways
-        What to compare.
+        Ways to compare.
     seconds
-        How long each is run in each round, at least; one pass at least.
+        Shortest duration of each way in a round, in s; at least one pass.
     rounds
-        How often each is run.
+        Number of rounds.
 
     Returns
     -------
@@ -160,22 +160,22 @@ def measure_ways(
 
 
 def stack_frames(images: Sequence[Image], files: ModelFiles) -> NDArray[np.uint8]:
-    """Shrink and pad frames as the engine does; (frame, height, width, 3), uint8."""
+    """Shrink and pad frames as the engine does; shape (frame, height, width, 3), uint8."""
     fit = FrameFit.of(*images[0].shape[:2], read_card(files.card).scale)
-    return lay_frames(images, fit, len(images))
+    return fit_frames(images, fit, len(images))
 
 
 def open_lanes(network: Path, way: Way, shape: tuple[int, ...]) -> list[Forward]:
-    """Load an exported network; return a forward pass for each lane, all cores shared out.
+    """Load an exported network; return a forward pass for each lane; lanes share the cores.
 
     Parameters
     ----------
     network
-        The ONNX file.
+        ONNX file.
     way
         Runtime and number of lanes.
     shape
-        Of a batch; OpenVINO compiles the network for it.
+        Shape of a batch, for which OpenVINO compiles the network.
     """
     if way.runtime == "onnx":
         forward = _open_onnx(network, max(1, count_cores() // way.lanes))
@@ -210,7 +210,7 @@ def _open_openvino(network: Path, shape: tuple[int, ...], lanes: int) -> list[Fo
 
 
 def measure_rate(lanes: Sequence[Forward], batch: NDArray[np.uint8], seconds: float) -> float:
-    """Run forward passes for so many seconds; return frames per second of all lanes together."""
+    """Run forward passes for N seconds; return frames per second of all lanes together."""
 
     def run(forward: Forward) -> float:
         begin, frames = time.perf_counter(), 0
@@ -224,7 +224,7 @@ def measure_rate(lanes: Sequence[Forward], batch: NDArray[np.uint8], seconds: fl
 
 
 def measure_plain_loop(folder: Path, video: Path, seconds: float, most_frames: int) -> float:
-    """Measure what the peers do: read a batch, run the network eagerly, take the highest cells.
+    """Measure a plain loop: read a batch, run the network eagerly, take the highest cells.
 
     Loading and a first pass are not counted.
 
@@ -233,9 +233,9 @@ def measure_plain_loop(folder: Path, video: Path, seconds: float, most_frames: i
     folder
         The model's folder.
     video
-        Read by OpenCV from its first frame.
+        Video that OpenCV reads from its first frame.
     seconds, most_frames
-        It ends after so many seconds or frames, with the batch begun.
+        Limits; the loop ends with the batch in which one is reached.
 
     Returns
     -------
@@ -277,7 +277,7 @@ def _load_eager(files: ModelFiles) -> Any:  # noqa: ANN401 - torch is imported l
 
 
 def _read_batches(video: Path) -> Iterator[list[Image]]:
-    """Yield batches of RGB frames over and over, as `cv2.VideoCapture` reads them."""
+    """Yield batches of RGB frames from `cv2.VideoCapture`, repeating the video."""
     while True:
         capture = cv2.VideoCapture(str(video))
         if not capture.isOpened():
@@ -294,5 +294,5 @@ def _read_batches(video: Path) -> Iterator[list[Image]]:
 
 
 def _cut_batch(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return so many frames; the first ones again where the video is shorter."""
+    """Return N frames; a shorter video starts again."""
     return frames[np.arange(size) % len(frames)]

@@ -1,4 +1,4 @@
-"""What inference costs besides the network: memory, many short videos, a restart."""
+"""Measure the overheads of inference: memory, many short videos, a restart."""
 
 import math
 import statistics
@@ -18,7 +18,7 @@ MANY_COLUMNS = ("cohort", "width", "height", "videos", "frames", "seconds")
 def measure_memory(bench: Bench) -> list[Figure]:
     """Measure a worker's peak memory for a short and a long video, and for frames of real size.
 
-    The short and the long one have a very light network: what grows with the video shows most.
+    The short and the long video use a very light network, so that growth with the video is visible.
     """
     given, folder = bench.given, bench.folder / "memory"
     videos = {name: folder / "videos" / f"{name}.mp4" for name in ("short", "long", "whole")}
@@ -49,7 +49,7 @@ def measure_memory(bench: Bench) -> list[Figure]:
 
 def describe_memory(name: str, run: Run, network: str, peak: int) -> Row:
     """Return the row of a cohort of one video; `peak` in bytes."""
-    (row,) = run.read_ends("probe")
+    (row,) = run.read_outcomes("probe")
     return {
         "video": name,
         "network": network,
@@ -61,7 +61,7 @@ def describe_memory(name: str, run: Run, network: str, peak: int) -> Row:
 
 
 def measure_many(bench: Bench) -> list[Figure]:
-    """Measure many short videos against one of the same pixels, and a restart after the end."""
+    """Compare many short videos with one long video of the same pixels; measure a restart."""
     given, folder = bench.given, bench.folder / "many"
     short, long = folder / "videos" / "short.mp4", folder / "videos" / "long.mp4"
     write_small_video(bench.source, short, given.short, tuple(given.size))
@@ -83,7 +83,7 @@ def measure_many(bench: Bench) -> list[Figure]:
     restart, changed = restart_run(runs["many"])
     size = dict(zip(("width", "height"), given.size, strict=True))
     rows: list[Row] = [
-        {"cohort": name, **size, "videos": len(run.read_ends("probe"))}
+        {"cohort": name, **size, "videos": len(run.read_outcomes("probe"))}
         | {"frames": run.count_frames(), "seconds": statistics.median(seconds[name])}
         for name, run in runs.items()
     ]
@@ -98,19 +98,19 @@ def measure_many(bench: Bench) -> list[Figure]:
 
 
 def restart_run(run: Run) -> tuple[float, int]:
-    """Infer a finished cohort again, its tables removed.
+    """Infer a finished cohort again, without its tables.
 
     Returns
     -------
     seconds
-        What it took.
+        Duration of the second run.
     changed
-        Files of poses that are others than before, or are gone, or are new.
+        Pose files that were rewritten, removed or added.
     """
     before = run.identify_poses()
     if not before:
         raise CohortposeError(f"{run.folder}: there are no poses to be found again")
-    run.forget_ends()
+    run.forget_outcomes()
     seconds = run.infer_again()
     after = run.identify_poses()
     return seconds, len(set(before.items()) ^ set(after.items()))

@@ -1,4 +1,4 @@
-"""Runs of `cohortpose infer`, timed from the start of the process to its end."""
+"""Time runs of `cohortpose infer` from the start of the process to its end."""
 
 import shutil
 import subprocess
@@ -29,14 +29,14 @@ Settings = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Run:
-    """A cohort that has been probed and has a network: ready to infer, as often as wanted.
+    """Run the inference of a probed cohort with a network, any number of times.
 
     Attributes
     ----------
     folder
-        Where the config lies.
+        Folder of the config.
     settings
-        The config's ``inference``.
+        Settings of ``inference``.
     """
 
     folder: Path
@@ -44,20 +44,20 @@ class Run:
 
     @property
     def results(self) -> Results:
-        """The results folder."""
+        """Return the results folder."""
         return Results(self.folder / "results")
 
     def count_frames(self) -> int:
-        """Return the frames of the cohort, as the probe counted them."""
-        return sum(int(row["frames"]) for row in self.read_ends("probe"))
+        """Return the number of frames of the cohort that the probe counted."""
+        return sum(int(row["frames"]) for row in self.read_outcomes("probe"))
 
     def infer(self, **settings: object) -> float:
-        """Infer the cohort from nothing and return the seconds that the command took.
+        """Infer the cohort from scratch and return the seconds that the command took.
 
         Parameters
         ----------
         **settings
-            Go before those of the run.
+            Settings that override those of the run.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Run:
         return self.infer_again(**settings)
 
     def infer_again(self, **settings: object) -> float:
-        """Infer what is not there yet; else as `infer`."""
+        """Infer only missing poses; otherwise like `infer`."""
         write_config(self.folder, {**self.settings, **settings})
         begin = time.perf_counter()
         with (self.folder / "infer.log").open("wb") as log:
@@ -79,12 +79,12 @@ class Run:
         return seconds
 
     def infer_watched(self, **settings: object) -> int:
-        """Infer the cohort from nothing and return the peak memory of its largest worker.
+        """Infer the cohort from scratch and return the peak memory of its largest worker.
 
         Returns
         -------
         int
-            Bytes of the resident set, as the system counted its peak.
+            Peak of the resident set in bytes, from the operating system.
 
         Raises
         ------
@@ -105,17 +105,17 @@ class Run:
         return max(peaks.values())
 
     def forget(self) -> None:
-        """Remove what inference left; the probe and the network stay."""
+        """Remove the results of inference; keep the probe and the network."""
         shutil.rmtree(self.results.poses(MODEL, "any").parent, ignore_errors=True)
-        self.forget_ends()
+        self.forget_outcomes()
 
-    def forget_ends(self) -> None:
-        """Remove the tables that say how inference ended, not the poses."""
+    def forget_outcomes(self) -> None:
+        """Remove the tables of outcomes, not the poses."""
         for manifest in self.results.shards.glob("*/manifest.tsv"):
             self.results.shard(manifest.parent.name).infer(MODEL).unlink(missing_ok=True)
 
     def identify_poses(self) -> dict[str, tuple[int, int]]:
-        """Return the inode and the time of change (ns) of each file of each pose file."""
+        """Return the inode and the modification time (ns) of each file of each pose file."""
         folder = self.results.poses(MODEL, "any").parent
         states = {
             str(path.relative_to(folder)): path.stat()
@@ -124,8 +124,8 @@ class Run:
         }
         return {name: (state.st_ino, state.st_mtime_ns) for name, state in states.items()}
 
-    def read_ends(self, stage: Literal["probe", "infer"]) -> list[dict[str, str]]:
-        """Return the rows on how a stage ended for each video."""
+    def read_outcomes(self, stage: Literal["probe", "infer"]) -> list[dict[str, str]]:
+        """Return the outcome of each video in a stage."""
         rows = []
         for manifest in sorted(self.results.shards.glob("*/manifest.tsv")):
             shard = self.results.shard(manifest.parent.name)
@@ -141,13 +141,13 @@ class Run:
         )
 
     def _check(self, process: subprocess.Popen[bytes]) -> None:
-        """See that the command succeeded, and for every video."""
+        """Check that the command succeeded for every video."""
         if process.returncode:
             log = (self.folder / "infer.log").read_text(encoding="utf-8", errors="replace")
             raise CohortposeError(
                 f"{self.folder}: infer ended with status {process.returncode}\n{log[-2000:]}"
             )
-        rows = self.read_ends("infer")
+        rows = self.read_outcomes("infer")
         bad = [row for row in rows if row["status"] != VideoStatus.DONE]
         if bad:
             first = bad[0]
@@ -155,7 +155,7 @@ class Run:
                 f"{self.folder}: {len(bad)} of {len(rows)} videos are not done, "
                 f"{first['video']} first: {first['reason']}"
             )
-        if len(rows) != len(self.read_ends("probe")):
+        if len(rows) != len(self.read_outcomes("probe")):
             raise StoreError(f"{self.folder}: infer has told of {len(rows)} videos, probe of more")
 
 
@@ -167,20 +167,20 @@ def prepare_run(
     scale: float = 1.0,
     settings: Settings | None = None,
 ) -> Run:
-    """Write the sheet and the config of a cohort, lay its network beside them, and probe it.
+    """Write the sheet and the config of a cohort, add its network, and probe it.
 
     Parameters
     ----------
     folder
-        Belongs to the run: the results of an earlier one are removed.
+        Folder of the run; results of an earlier run are removed.
     videos
         The cohort; all in one shard unless the settings say otherwise.
     network
-        As `inference_networks.write_model` wrote it.
+        Network written by `inference_networks.write_model`.
     scale
-        Frames are shrunk by this for the network.
+        Factor by which frames are shrunk for the network.
     settings
-        The config's ``inference``.
+        Settings of ``inference``.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def prepare_run(
     done = subprocess.run(command("probe"), cwd=folder, check=False, capture_output=True, text=True)
     if done.returncode:
         raise CohortposeError(f"{folder}: probe failed\n{done.stderr[-2000:]}")
-    bad = [row for row in run.read_ends("probe") if row["status"] != VideoStatus.DONE]
+    bad = [row for row in run.read_outcomes("probe") if row["status"] != VideoStatus.DONE]
     if bad:
         raise CohortposeError(f"{folder}: {bad[0]['video']} is refused: {bad[0]['reason']}")
     return run
@@ -250,9 +250,9 @@ def read_peaks(parent: int) -> dict[int, int]:
 
 
 def parse_peak(status: str) -> int | None:
-    """Return the peak of the resident set in bytes, as ``/proc/PID/status`` has it.
+    """Return the peak of the resident set in bytes from the text of ``/proc/PID/status``.
 
-    None for a process that has ended and is not yet collected: it has no memory.
+    A process that has ended and was not collected has no memory: None.
     """
     for line in status.splitlines():
         if line.startswith("VmHWM:"):

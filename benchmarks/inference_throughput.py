@@ -1,4 +1,4 @@
-"""Frames per second of the engine, of the network alone, and of a plain PyTorch loop."""
+"""Measure frames per second of the engine, of the network alone, and of a plain PyTorch loop."""
 
 import math
 import statistics
@@ -54,14 +54,14 @@ Rates = Mapping[Way, float]
 
 @dataclass(frozen=True)
 class Turn:
-    """Rates in frames per second of one run of the engine and of the network alone before it.
+    """Hold rates in frames per second of the engine, and of the network alone just before it.
 
     Attributes
     ----------
     engine
-        The command from its start to its end.
+        Rate of the command from its start to its end.
     running
-        The same without what it takes to start and stop, which a cohort of a few frames tells.
+        Rate without starting and stopping, which a cohort of few frames measures.
     ceiling
         ONNX Runtime alone, all cores at work on one batch.
     best_ceiling
@@ -79,7 +79,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Round:
-    """A turn, and the plain loop's frames per second in the same round."""
+    """Hold a turn, and the frames per second of the plain loop in the same round."""
 
     turn: Turn
     loop: float
@@ -87,18 +87,18 @@ class Round:
 
 @dataclass(frozen=True)
 class Cohorts:
-    """Two cohorts of as many videos, of a few frames and of many."""
+    """Hold two cohorts with the same number of videos, one of few frames and one of many."""
 
     brief: Run
     whole: Run
 
     @property
     def model(self) -> ModelFiles:
-        """The network of both."""
+        """Return the network of both cohorts."""
         return self.whole.results.model(MODEL)
 
     def measure(self, runtime: str) -> tuple[float, float]:
-        """Return the engine's frames per second, from start to end and once it is running."""
+        """Return the engine's frames per second, with and without starting and stopping."""
         start, end = self.brief.infer(runtime=runtime), self.whole.infer(runtime=runtime)
         few, many = self.brief.count_frames(), self.whole.count_frames()
         return many / end, compute_running_rate(few, start, many, end)
@@ -106,16 +106,16 @@ class Cohorts:
 
 @dataclass(frozen=True)
 class Subject:
-    """A network on frames of one size.
+    """Describe a network and the size of its frames.
 
     Attributes
     ----------
     bench
-        Where and what to measure.
+        Folder and arguments of the benchmark.
     network
-        Its backbone.
+        Backbone of the network.
     scale
-        The open field's frames are shrunk by this for the network.
+        Factor by which frames of the open field are shrunk for the network.
     """
 
     bench: Bench
@@ -124,7 +124,7 @@ class Subject:
 
     @property
     def size(self) -> str:
-        """Width and height of the shrunk frames in px."""
+        """Return width and height of the shrunk frames in px."""
         facts = probe_video(self.bench.source)
         return f"{round(facts.width * self.scale)} x {round(facts.height * self.scale)}"
 
@@ -168,7 +168,7 @@ def measure_throughput(bench: Bench) -> list[Figure]:
 def _measure(subject: Subject) -> tuple[Rates, int, dict[str, list[Round]]]:
     """Return the rates of the network alone, the cohort's frames, and rounds by runtime."""
     bench, given = subject.bench, subject.bench.given
-    # As many videos of the fewest frames: what starting costs.
+    # The same number of videos with the fewest frames measures the cost of starting.
     brief = subject.prepare("brief", 1)
     model = brief.results.model(MODEL)
     print(f"{subject.network} {subject.size}: the network alone")
@@ -191,7 +191,7 @@ def _measure(subject: Subject) -> tuple[Rates, int, dict[str, list[Round]]]:
 
 
 def _take_turn(bench: Bench, runtime: str, cohorts: Cohorts, best: Sequence[Way]) -> Turn:
-    """Measure the network alone, and at once after it the engine."""
+    """Measure the network alone, and the engine immediately after it."""
     found = call_apart(
         measure_ways,
         cohorts.model.folder,
@@ -231,19 +231,19 @@ def choose_best(rates: Rates) -> list[Way]:
 
 
 def compute_running_rate(few: int, start: float, many: int, end: float) -> float:
-    """Return the frames per second at which a longer cohort takes the frames it has more.
+    """Return the frames per second of the additional frames of a longer cohort.
 
     Parameters
     ----------
     few, start
-        Frames of the brief cohort, and the seconds it took.
+        Frames of the short cohort, and its duration in s.
     many, end
-        The same of the long one.
+        Frames and duration of the long cohort.
 
     Returns
     -------
     float
-        NaN where the long one took no longer: too few frames to tell.
+        NaN if the long cohort took no longer, which needs more frames.
     """
     return (many - few) / (end - start) if end > start else math.nan
 

@@ -1,6 +1,6 @@
-"""Cohorts of videos that differ in their bytes and not in their pixels: nothing is encoded twice.
+"""Make cohorts of videos with different bytes and the same pixels, without encoding.
 
-Files of equal bytes are inferred once, so each copy gets a title of its own.
+Files with equal bytes are inferred once, so each copy gets its own title.
 """
 
 import itertools
@@ -24,18 +24,18 @@ _FPS = 30
 
 
 def copy_video(source: Path, folder: Path, count: int, frames: int | None = None) -> list[Path]:
-    """Copy a video so many times, each file with its own fingerprint and the same pixels.
+    """Copy a video N times, each file with its own fingerprint and the same pixels.
 
     Parameters
     ----------
     source
         The video.
     folder
-        Receives ``copy-NNNN.mp4``; made if missing.
+        Folder for ``copy-NNNN.mp4``; created if missing.
     count
         Number of copies.
     frames
-        Keep the first frames only: at least so many, as many more as they are predicted from.
+        Fewest frames to keep from the start; frames that they are predicted from are kept too.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def copy_video(source: Path, folder: Path, count: int, frames: int | None = None
 def remux_video(
     source: Path, path: Path, title: str, frames: int | None = None, times: int = 1
 ) -> None:
-    """Publish the packets of a video in a file of another title.
+    """Publish the packets of a video in a file with another title.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def remux_video(
     title
         Written into the container.
     frames
-        As in `copy_video`; None: all of them.
+        Fewest frames to keep, as in `copy_video`; None for all.
     times
-        Show the video so many times over.
+        Number of repetitions of the video.
     """
     with av.open(str(source)) as reader, publish_file(path) as part:
         template = reader.streams.video[0]
@@ -80,16 +80,15 @@ def remux_video(
 
 
 def count_packets(times: Sequence[int], frames: int) -> int:
-    """Return how many packets to keep so that at least so many frames are whole.
+    """Return the number of packets to keep so that at least N frames can be decoded.
 
-    Packets are stored in the order of decoding: a frame may come before one that is shown
-    earlier. The count is the least at which nothing shown later was kept and nothing shown
-    earlier was left out.
+    Packets are stored in decoding order: a frame may precede one that is shown earlier. The count
+    is the lowest at which no frame shown later is kept and no frame shown earlier is left out.
 
     Parameters
     ----------
     times
-        When each packet is shown, in the order of decoding.
+        Presentation time of each packet, in decoding order.
     frames
         Number wanted, at least 1.
     """
@@ -111,7 +110,7 @@ def write_small_video(source: Path, path: Path, frames: int, size: tuple[int, in
     path
         The file.
     frames
-        Number of frames; the video is shown again where it is shorter.
+        Number of frames; a shorter video is repeated.
     size
         Width and height in px, even.
     """
@@ -120,7 +119,7 @@ def write_small_video(source: Path, path: Path, frames: int, size: tuple[int, in
 
 
 def read_images(source: Path, count: int) -> list[Image]:
-    """Read the first frames of a video, at most so many; each (height, width, 3), uint8 RGB.
+    """Read at most the first N frames of a video; each of shape (height, width, 3), uint8, RGB.
 
     Raises
     ------
@@ -139,7 +138,7 @@ def _shrink(images: Iterable[Image], size: tuple[int, int]) -> Iterable[Image]:
 
 
 def _repeat(packets: Sequence[Packet], times: int) -> Iterable[Packet]:
-    """Yield packets, over and over, each time later by as long as they are shown."""
+    """Yield packets repeatedly, each time later by the duration of the video."""
     shown = [packet.pts for packet in packets]
     length = max(shown) - min(shown)
     period = length + length // max(len(shown) - 1, 1)

@@ -1,14 +1,14 @@
-"""Read damaged copies of videos: no row may be another frame than the one it names.
+"""Damage copies of videos and check that no row holds another frame than it names.
 
 Copies of videos in several containers are damaged (bits flipped, bytes overwritten, cut out or
-cut off, packets lost), probed, and read as a run reads them. Every frame shows its number with a
-checksum, so that damaged pixels are not taken for another number. Prints how the copies ended;
-the exit status is 1 if one hung, crashed, or gave a frame under another one's number.
+cut off, packets lost), probed, and read as in a run. Every frame shows its number with a checksum,
+so that damaged pixels are not taken for another number. The benchmark prints the outcomes of the
+copies; the exit status is 1 if a copy hung, crashed, or gave a frame under another number.
 
-Counted apart, as *stale*: a single row whose own packet was changed in place and decodes without
-any error to a picture that repeats what a frame it refers to shows. Its row is right, its
-pixels are damaged, and no decoder tells. So are videos of which the ledger says that frames may be
-missing in a regular pattern, so that rows count those that are there.
+A *stale* row is counted apart: a single row whose packet was changed in place and decodes without
+an error to the picture of a frame that it refers to. The row is right, its pixels are damaged, and
+no decoder reports it. Videos for which the ledger says that frames may be missing in a regular
+pattern are counted apart, too.
 
 Example: ``python benchmarks/mutated_videos.py --copies 300``
 """
@@ -74,7 +74,7 @@ def draw_frame(number: int) -> NDArray[np.uint8]:
 
 
 def read_number(image: NDArray[np.uint8]) -> int:
-    """Read the number off a frame; `UNREADABLE` if its pixels are damaged."""
+    """Read the number shown in a frame; `UNREADABLE` if its pixels are damaged."""
     squares = image[-2 * _SQUARE :].mean(axis=2).reshape(2, _SQUARE, 8, _SQUARE)
     means = squares[:, 4:12, :, 4:12].mean(axis=(1, 3)).ravel()
     if ((means > _DARK) & (means < _BRIGHT)).any():
@@ -86,7 +86,7 @@ def read_number(image: NDArray[np.uint8]) -> int:
 
 @dataclass(frozen=True)
 class Source:
-    """Describe a video to damage: container, codec, and how to encode it."""
+    """Describe a video to damage: container, codec and encoder options."""
 
     suffix: str
     codec: str
@@ -98,7 +98,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """Say what it is."""
+        """Return a description of the video."""
         return f"{self.suffix[1:]}-{self.codec}"
 
 
@@ -132,7 +132,7 @@ SOURCES = (
 
 
 def write_source(source: Source, path: Path, lost: frozenset[int] = frozenset()) -> None:
-    """Encode a source, leaving out packets by their place in decoding order."""
+    """Encode a source without the packets at these positions in decoding order."""
     options = {"movflags": source.movflags} if source.movflags else {}
     with av.open(path, "w", format=source.file_format, options=options) as container:
         stream = container.add_stream(source.codec, rate=25)
@@ -153,12 +153,13 @@ def _encode(stream: av.VideoStream) -> Iterator[av.Packet]:
 
 
 def lose_packets(draw: np.random.Generator, source: Source) -> frozenset[int]:
-    """Draw which packets are lost: some runs, anywhere, also at the start and at the end.
+    """Draw the packets to lose: some runs anywhere, also at the start and at the end.
 
-    Or a regular pattern: every second, third or fourth packet, or all but these.
+    In some copies they form a regular pattern instead: every second, third or fourth packet, or all
+    others.
 
-    Not at the start of an AVI: FFmpeg writes the first packet it is given as frame 0. Nor at the
-    end of an AVI with B-frames, which has no timestamps (ADR 11).
+    None is lost at the start of an AVI, because FFmpeg writes the first packet as frame 0, nor at
+    the end of an AVI with B-frames, which has no timestamps (ADR 11).
     """
     first = int(source.suffix == ".avi")
     last = FRAMES - _GROUP * (source.suffix == ".avi" and source.b_frames > 0)
@@ -177,7 +178,7 @@ def lose_packets(draw: np.random.Generator, source: Source) -> frozenset[int]:
 
 
 def flip_bits(data: bytearray, draw: np.random.Generator) -> str:
-    """Flip some bits anywhere."""
+    """Flip some bits at random positions."""
     number = int(draw.choice([1, 3, 10, 30]))
     for at in draw.integers(0, 8 * len(data), number).tolist():
         data[at // 8] ^= 1 << at % 8
@@ -218,7 +219,7 @@ _DAMAGES = (flip_bits, overwrite_bytes, cut_out_bytes, cut_off)
 
 @dataclass(frozen=True)
 class Copy:
-    """Describe a damaged copy and what was done to it."""
+    """Describe a damaged copy and its damage."""
 
     path: Path
     source: str
@@ -253,7 +254,7 @@ def write_copies(folder: Path, copies: int, seed: int) -> list[Copy]:
 
 @dataclass(frozen=True)
 class Ending:
-    """Describe how a copy ended: what was said of it, and the number on each row (None: none)."""
+    """Hold the outcome of a copy: its message, and the number in each row (None: no image)."""
 
     status: str
     reason: str
@@ -262,7 +263,7 @@ class Ending:
 
 
 def read_copy(path: str) -> Ending:
-    """Probe a video as a run does and read it to its end."""
+    """Probe a video as in a run, and read it to its end."""
     began = time.perf_counter()
     try:
         index = index_video(Path(path))
@@ -281,8 +282,8 @@ def read_copy(path: str) -> Ending:
 def find_wrong(numbers: tuple[int | None, ...]) -> list[tuple[int, int]]:
     """Return row and number of each row that shows another frame than it names.
 
-    Rows are counted from the first frame that is in the file: a file that lost all before a
-    keyframe begins there.
+    Rows are counted from the first frame in the file: a file that lost its start begins at a
+    later keyframe.
     """
     known = [(row, number) for row, number in enumerate(numbers) if number not in (None, -1)]
     offset = known[0][1] - known[0][0] if known else 0
@@ -290,7 +291,7 @@ def find_wrong(numbers: tuple[int | None, ...]) -> list[tuple[int, int]]:
 
 
 def is_stale(numbers: tuple[int | None, ...], row: int) -> bool:
-    """Tell whether a wrong row lies alone between right ones and repeats one shown near it."""
+    """Return whether a wrong row lies alone between right ones and repeats a nearby frame."""
     wrong = {one for one, _ in find_wrong(numbers)}
     near = range(max(0, row - _GROUP), min(len(numbers), row + _GROUP + 1))
     around = [one for one in near if numbers[one] not in (None, UNREADABLE) and one not in wrong]
@@ -298,7 +299,7 @@ def is_stale(numbers: tuple[int | None, ...], row: int) -> bool:
 
 
 def judge(copy: Copy, ending: Ending | Lost) -> str:
-    """Return how a copy ended in one word."""
+    """Return the outcome of a copy in one word."""
     if isinstance(ending, Lost):
         return "hung" if "more than" in ending.reason else "crashed"
     if ending.seconds > _HANG_SECONDS:
@@ -314,7 +315,7 @@ def judge(copy: Copy, ending: Ending | Lost) -> str:
 
 
 def run(copies: list[Copy], processes: int) -> Iterator[tuple[Copy, Ending | Lost]]:
-    """Read copies in processes of their own."""
+    """Read each copy in its own process."""
     paths = [str(one.path) for one in copies]
     limits = Limits(seconds=_HANG_SECONDS + 5, gigabytes=2.0)
     endings = examine_apart(paths, read_copy, processes=processes, limits=limits)
@@ -322,7 +323,7 @@ def run(copies: list[Copy], processes: int) -> Iterator[tuple[Copy, Ending | Los
 
 
 def main() -> int:
-    """Print how damaged copies ended."""
+    """Print the outcomes of damaged copies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--copies", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""DeepLabCut's open-field mouse, from labels to a report: `make openfield`."""
+"""Run DeepLabCut's open-field mouse from labels to a report (`make openfield`)."""
 
 import argparse
 from pathlib import Path
@@ -17,9 +17,9 @@ PROJECT = PROJECTS["openfield"]
 
 
 def prepare_run(folder: Path) -> None:
-    """Write the config and the cohort sheet; what stood there is replaced, if it differs.
+    """Write the config and the cohort sheet; replace existing ones if they differ.
 
-    The folder belongs to the benchmark: every run of it is the run of the template.
+    The folder belongs to the benchmark, which always runs its template.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def prepare_run(folder: Path) -> None:
 
 
 def summarise_run(folder: Path) -> list[str]:
-    """Return lines on a finished run: report, test error, frames inferred, training time.
+    """Return a summary of a finished run: report, test error, frames inferred, training time.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def summarise_run(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Run the sub-command that the command line names."""
+    """Run the chosen sub-command."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (

@@ -1,8 +1,8 @@
-"""The labelled projects that figures are measured on: where they come from, how they are run.
+"""Provide the labelled projects of the benchmarks: fetch and check their files, write configs.
 
-A project is taken from the folder that the variable COHORTPOSE_DATA names, else downloaded from
-GitHub at a pinned commit. Either way each file must have the SHA-256 of the registry beside
-this module: a figure belongs to exactly these files.
+A project is read from the folder that the variable COHORTPOSE_DATA names, or downloaded from
+GitHub at a pinned commit. Each file must have the SHA-256 in the registry beside this module, so
+that a figure belongs to exactly these files.
 """
 
 import json
@@ -117,24 +117,24 @@ two figures describe the same task, not the same test.
 
 @dataclass(frozen=True)
 class Project:
-    """A labelled project and the run that is measured on it.
+    """Describe a labelled project and its run.
 
     Attributes
     ----------
     folder
         The project's folder below the one that COHORTPOSE_DATA names.
     base_url
-        Where its files are downloaded from, ending in ``/``.
+        Address of its files, ending in ``/``.
     registry
         File beside this module: name below the folder and SHA-256 of each file.
     video
         Name and file of its video.
     config
-        YAML text, `$project` in place of the project's folder.
+        YAML template, in which `$project` stands for the project's folder.
     left_out
         Bodyparts that a second pooled figure leaves out.
     remark
-        What its figures may be compared with.
+        Remark on figures to compare with.
     """
 
     folder: str
@@ -198,7 +198,7 @@ def check_files(folder: Path, registry: Mapping[str, str]) -> None:
     Raises
     ------
     StoreError
-        Naming the files that are missing or differ.
+        If files are missing or differ; the message names them.
     """
     problems = []
     for name, known in registry.items():
@@ -218,18 +218,18 @@ def check_files(folder: Path, registry: Mapping[str, str]) -> None:
 def download_files(
     base_url: str, registry: Mapping[str, str], folder: Path, attempts: int = DOWNLOAD_ATTEMPTS
 ) -> Path:
-    """Download the files that are not there yet or differ; each appears whole or not at all.
+    """Download the files that are missing or differ; each appears whole or not at all.
 
     Parameters
     ----------
     base_url
-        What the names are appended to.
+        Address that the names are appended to.
     registry
         SHA-256 of each file by name.
     folder
-        Receives the files; made if missing.
+        Folder for the files; created if missing.
     attempts
-        How often a file is asked for before giving up.
+        Number of attempts per file.
 
     Returns
     -------
@@ -239,8 +239,8 @@ def download_files(
     Raises
     ------
     StoreError
-        If a file cannot be had or arrives with another hash; it is not kept. Files that were
-        right stay, so that another run goes on from there.
+        If a file cannot be downloaded or has another hash; it is not kept. Complete files stay,
+        so that another run resumes there.
     """
     pooch.get_logger().setLevel(logging.WARNING)  # not a line per file
     files = pooch.create(
@@ -260,16 +260,16 @@ def download_files(
 
 
 def format_config(project: Project, source: Path, changes: Mapping[str, Any] | None = None) -> str:
-    """Return the YAML text of a run's config, checked.
+    """Return the checked YAML text of a run's config.
 
     Parameters
     ----------
     project
-        Its template is filled in.
+        The project with the template.
     source
         The project's folder.
     changes
-        Settings that take the place of the template's, nested as there.
+        Nested settings that override those of the template.
 
     Raises
     ------
@@ -287,7 +287,7 @@ def format_config(project: Project, source: Path, changes: Mapping[str, Any] | N
 
 
 def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with the changes in their place, section by section."""
+    """Return the settings with changes merged in, section by section."""
     merged = {**settings, **changes}
     for key in settings.keys() & changes.keys():
         if isinstance(settings[key], Mapping) and isinstance(changes[key], Mapping):
@@ -296,11 +296,11 @@ def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> d
 
 
 def format_sheet(project: Project, source: Path) -> str:
-    """Return the text of the cohort sheet: the project's one video."""
+    """Return the text of the cohort sheet, with the project's one video."""
     name, file = project.video
     return f"video\tpath\n{name}\t{source / file}\n"
 
 
 def exit_with(error: CohortposeError) -> SystemExit:
-    """Return the end of a script that failed for a reason people can act on."""
+    """Return the exit of a script that failed for a reason that users can act on."""
     return SystemExit(f"error: {error}")

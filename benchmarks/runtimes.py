@@ -1,8 +1,8 @@
-"""The runtimes of a network: frames per second on all cores, and how far they move keypoints.
+"""Compare the runtimes of a network: frames per second on all cores, and shifts of keypoints.
 
 Frames are the labelled ones of the open field. Peaks of an untrained network are ties that
-rounding decides, so the last layers are fitted to half of the frames first, by weighted ridge
-regression on the features of the untrained rest; keypoints are compared on the other half. A
+rounding decides. The last layers are therefore fitted to half of the frames, by weighted ridge
+regression on the features of the untrained layers, and keypoints are compared on the other half. A
 trained network can be given instead. The ways are timed in turn, each several times.
 """
 
@@ -54,7 +54,7 @@ SIZES = {"480x640": (480, 640), "240x320": (240, 320)}
 SIGMA, RADIUS = 8.0, 12.0  # of the fitted maps, px
 RIDGE = 1e-2
 PLAIN_BATCH = 8
-UNIT = RuntimeOptions("onnx")  # what the others are divided by
+UNIT = RuntimeOptions("onnx")  # the reference of all ratios
 
 Image = NDArray[np.uint8]
 Run = Callable[[], object]
@@ -62,7 +62,7 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Scene:
-    """Labelled frames of one size.
+    """Hold labelled frames of one size.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Scene:
 
 
 def read_scene(project: Path, count: int) -> Scene:
-    """Read labelled frames of a DeepLabCut project, at most so many."""
+    """Read at most N labelled frames of a DeepLabCut project."""
     table = read_deeplabcut(project).groupby("image", sort=True)
     groups = [group for _, group in itertools.islice(table, count)]
     return Scene(
@@ -109,7 +109,7 @@ def load_network(files: ModelFiles, card: ModelCard) -> PoseNetwork:
 
 @torch.inference_mode()
 def fit_last_layers(files: ModelFiles, scene: Scene) -> None:
-    """Fit the layers of scores and offsets to labelled frames, and publish the network again."""
+    """Fit the score and offset layers to labelled frames, and publish the network again."""
     card = read_card(files.card)
     network = load_network(files, card)
     shape = map_shape(*stack_frames(scene.frames[:1], files).shape[1:3], card.stride)
@@ -131,7 +131,7 @@ def fit_last_layers(files: ModelFiles, scene: Scene) -> None:
 
 
 def list_options(cores: int) -> list[RuntimeOptions]:
-    """Return what to compare on this machine."""
+    """Return the options to compare on this machine."""
     ways = [
         RuntimeOptions("openvino", threads=cores),
         RuntimeOptions("openvino", threads=cores, batch_size=4),
@@ -150,7 +150,7 @@ def list_options(cores: int) -> list[RuntimeOptions]:
 
 
 def open_ways(files: ModelFiles, frames: Sequence[Image]) -> dict[str, tuple[int, Run]]:
-    """Load the network in every way; return frames per run and what runs it, by description."""
+    """Load the network in every way; return frames per run and its function, by description."""
     cores, ways = count_cores(), {}
     for options in list_options(cores):
         predictor = load_predictor(files, options)
@@ -176,7 +176,7 @@ def describe(options: RuntimeOptions) -> str:
 
 
 def time_ways(ways: Mapping[str, tuple[int, Run]], seconds: float, rounds: int) -> dict[str, float]:
-    """Return the median frames per second of each way, the ways taken in turn."""
+    """Return the median frames per second of each way; the ways take turns."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _, run in ways.values():
         run()  # warm
@@ -190,7 +190,7 @@ def time_ways(ways: Mapping[str, tuple[int, Run]], seconds: float, rounds: int) 
 
 
 def compare_keypoints(files: ModelFiles, frames: Sequence[Image]) -> dict[str, NDArray[np.float64]]:
-    """Return how far (px) each way moves the keypoints of PyTorch in float32 on the CPU."""
+    """Return the shift in px of each way's keypoints from PyTorch in float32 on the CPU."""
     card = read_card(files.card)
     reference = Predictor(card, TorchRuntime(files.weights, card, device="cpu"))
     wanted = reference.predict(frames)[0]
@@ -206,7 +206,7 @@ def compare_keypoints(files: ModelFiles, frames: Sequence[Image]) -> dict[str, N
 def make_table(
     title: str, rates: Mapping[str, float], moved: Mapping[str, NDArray[np.float64]]
 ) -> Table:
-    """Lay out what was measured."""
+    """Return the measurements as a table."""
     table = Table(title=title, title_justify="left")
     for name in ("way", "frames/s", "ratio", "largest px", "median px"):
         table.add_column(name, justify="left" if name == "way" else "right")
@@ -254,7 +254,7 @@ def measure(files: ModelFiles, scene: Scene, title: str, given: argparse.Namespa
 
 
 def _draw_features(network: PoseNetwork, frame: Image, files: ModelFiles) -> Tensor:
-    """Return what the last layers see of a frame; shape (cell, channel)."""
+    """Return the inputs of the last layers for a frame; shape (cell, channel)."""
     block = torch.from_numpy(stack_frames([frame], files))
     image = block.permute(0, 3, 1, 2).float() / 255
     features = network.head(network.backbone((image - network.mean) / network.std))
@@ -284,7 +284,7 @@ def _bind_forward(forward: Callable[[Image], object], block: Image) -> Run:
 
 
 def _open_plain(files: ModelFiles, frames: Sequence[Image]) -> Run:
-    """Return PyTorch as it comes, with its own threads."""
+    """Return PyTorch with its default threads."""
     card = read_card(files.card)
     network = DeployedNetwork(load_network(files, card), card.refinement_scale)
     block = torch.from_numpy(stack_frames(frames, files))

@@ -1,6 +1,6 @@
-"""How far the workflow reaches: ten thousand videos and more, without decoding any of them.
+"""Measure how the workflow scales to ten thousand videos and more, without decoding any.
 
-The command ends with status 1 if a target is missed.
+The exit status is 1 if a target is missed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ GPUS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return what the command line asks for."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
@@ -46,7 +46,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def main() -> None:
-    """Measure or simulate what the command line asks for; fail if a target is missed."""
+    """Run the chosen measurement or simulation; fail if a target is missed."""
     given = parse_arguments()
     given.folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(given.folder.absolute(), Path(), given)

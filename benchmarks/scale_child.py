@@ -1,6 +1,7 @@
-"""Run a command and write what it took: seconds, processor seconds and the largest process.
+"""Run a command and write its seconds, processor seconds and largest process.
 
-A process of its own, because Linux counts the memory of whoever starts a command as the command's.
+This runs as its own process, because Linux counts the memory of the starting process as the
+command's.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command behind a path of a file, which receives the figures; end as it ends."""
+    """Run a command, write its figures to the file named first, and return its exit status."""
     begin = time.perf_counter()
     code = subprocess.call(sys.argv[2:])
     seconds = time.perf_counter() - begin

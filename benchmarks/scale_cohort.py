@@ -1,8 +1,8 @@
-"""Cohorts of any size without a video: the results of one that was run, over and over.
+"""Fabricate cohorts of any size from the results of one video.
 
-A demo video goes through the whole workflow once. Its poses and exports are then copied under
-every other name, with the keys that the steps look for, so that each job finds everything in the
-store. The videos are files of a few bytes that nothing ever opens.
+A demo video passes the whole workflow once. Its poses and exports are then copied under every
+other name, with the keys that the steps look for, so that each job finds its results. The videos
+are files of a few bytes that nothing opens.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "mouse-01"
 _DEMO = DemoSettings(videos=1, frames=24, width=96, height=96, labelled_frames=8)
 _PER_VIDEO = ("shards", "poses", "filtered", "exports", ".snakemake", "logs", "jobs.jsonl")
-# The smallest network there is; it learns nothing, which is not the matter here.
+# The smallest network; it learns nothing, which does not matter here.
 _SETTINGS = {
     "targets": {"stride": 8},
     "training": {
@@ -61,18 +61,18 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Cohort:
-    """A working directory with a config, a sheet, and results."""
+    """Describe a working directory with a config, a sheet and results."""
 
     folder: Path
 
     @property
     def config(self) -> Config:
-        """The settings."""
+        """Return the settings."""
         return read_config(self.folder / "config.yaml")
 
     @property
     def results(self) -> Results:
-        """The results folder."""
+        """Return the results folder."""
         return Results(self.folder / "results")
 
     def snakemake(self, *arguments: str, cores: int = 2) -> list[str]:
@@ -85,7 +85,7 @@ class Cohort:
 
 
 def write_template(folder: Path) -> Cohort:
-    """Run the whole workflow on a cohort of one demo video; return it as it was left."""
+    """Run the whole workflow on a cohort of one demo video and return the cohort."""
     cohort = Cohort(folder)
     if cohort.results.accepted.exists():
         return cohort
@@ -99,7 +99,7 @@ def write_template(folder: Path) -> Cohort:
 
 
 def write_cohort(folder: Path, template: Cohort, videos: int) -> Cohort:
-    """Lay out a cohort of so many videos, planned, of which nothing has been computed yet.
+    """Write and plan a cohort of N videos without results.
 
     The network, its evaluation and the targets are those of the template.
     """
@@ -110,7 +110,7 @@ def write_cohort(folder: Path, template: Cohort, videos: int) -> Cohort:
 
 
 def add_videos(cohort: Cohort, total: int) -> None:
-    """Append videos to the sheet up to a number: files of a few bytes, no two of them alike."""
+    """Append videos to the sheet up to a total; each is a different file of a few bytes."""
     sheet = cohort.folder / "cohort.tsv"
     lines = sheet.read_text(encoding="utf-8").splitlines()
     there = len(lines) - 1
@@ -128,7 +128,7 @@ def add_videos(cohort: Cohort, total: int) -> None:
 
 
 def fill_store(cohort: Cohort, template: Cohort) -> None:
-    """Fabricate the results of every video: of all stages, under the keys of this cohort."""
+    """Fabricate the results of every video in all stages, under the keys of this cohort."""
     source = template.results.root.resolve()
     with working_in(cohort.folder), mock.patch("os.fsync"):
         config = cohort.config
@@ -142,7 +142,7 @@ def fill_store(cohort: Cohort, template: Cohort) -> None:
 
 
 def remove_tables(cohort: Cohort) -> None:
-    """Remove the tables that say how each stage ended, as Snakemake does before it runs a job."""
+    """Remove the tables of outcomes, as Snakemake does before it runs a job."""
     for path in cohort.results.shards.glob("*/[!.]*.tsv"):
         if path.name != "manifest.tsv" and not path.name.startswith("contents-"):
             path.unlink()
@@ -150,21 +150,21 @@ def remove_tables(cohort: Cohort) -> None:
         path.unlink(missing_ok=True)
 
 
-def forget_ends(cohort: Cohort) -> None:
-    """Remove what each stage remembers of its end, so that it looks at every result."""
+def clear_stage_caches(cohort: Cohort) -> None:
+    """Remove the caches of finished stages, so that every result is checked."""
     for path in cohort.results.shards.glob("*/.remembered-*.json"):
         path.unlink()
 
 
 def keep_rows(sheet: Path, names: set[str]) -> None:
-    """Leave only these videos in a sheet."""
+    """Keep only these videos in a sheet."""
     rows = [row for row in read_table(sheet, ("video",)) if row["video"] in names]
     write_table(sheet, tuple(rows[0]), rows)
 
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Work in a folder: the paths of a config are relative to it."""
+    """Change into a folder, since paths of a config are relative to it."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -174,7 +174,7 @@ def working_in(folder: Path) -> Iterator[None]:
 
 
 def _fill_shard(config: Config, results: Results, shard: str, source: Results) -> None:
-    """Copy what the steps would compute; the steps, which find it there, write their tables."""
+    """Copy the results of a shard, then run the steps, which find them and write their tables."""
     model, files = config.training.name, results.shard(shard)
 
     def remember(verb: str) -> None:
@@ -216,7 +216,7 @@ def _fill_shard(config: Config, results: Results, shard: str, source: Results) -
 
 
 def _copy_packed(source: Path, target: Path, attributes: Mapping[str, str]) -> None:
-    """Copy a pose file that is one ZIP file, with some other attributes."""
+    """Copy a packed pose file with other attributes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(source) as there, zipfile.ZipFile(target, "w") as here:
         for name in there.namelist():
@@ -229,7 +229,7 @@ def _copy_packed(source: Path, target: Path, attributes: Mapping[str, str]) -> N
 
 
 def _identify(video: str, path: str) -> dict[str, str]:
-    """Return what a video's row of the probe has of its own."""
+    """Return the values of a video's probe row that differ between videos."""
     fingerprint = hashlib.sha256(path.encode()).hexdigest()
     key = hash_settings(fingerprint, versions.PROBE)
     return {"video": video, "path": path, "fingerprint": fingerprint, "key": key}

@@ -1,4 +1,4 @@
-"""Measuring the workflow on fabricated cohorts: seconds, memory, jobs, files."""
+"""Measure the workflow on fabricated cohorts: seconds, memory, jobs, files."""
 
 import json
 import math
@@ -15,8 +15,8 @@ from inference_figures import Figure
 from scale_cohort import (
     Cohort,
     add_videos,
+    clear_stage_caches,
     fill_store,
-    forget_ends,
     remove_tables,
     write_cohort,
     write_template,
@@ -35,18 +35,18 @@ _CHILD = Path(__file__).with_name("scale_child.py")
 
 @dataclass(frozen=True)
 class Measure:
-    """What a command took.
+    """Hold the cost of a command.
 
     Attributes
     ----------
     seconds
-        From start to end.
+        Duration from start to end.
     cpu_seconds
-        Processor time of it and all that it started.
+        Processor time of the command and its children.
     megabytes
         Largest resident set of any one of these processes.
     output
-        What it said.
+        Output of the command.
     """
 
     seconds: float
@@ -64,7 +64,7 @@ def measure_command(command: Sequence[str], folder: Path) -> Measure:
         If it fails.
     """
     log, taken = folder / "measured.log", folder / "measured.json"
-    # The log lies in a file: a pipe would have to be emptied.
+    # The log is a file, since a pipe would have to be read.
     with log.open("wb") as file:
         done = subprocess.run(
             [sys.executable, "-I", "-S", str(_CHILD), str(taken), *command],
@@ -82,9 +82,9 @@ def measure_command(command: Sequence[str], folder: Path) -> Measure:
 
 
 def measure_cohort(folder: Path, videos: int, *, look: bool = False) -> list[Figure]:
-    """Measure plan, dry run, a run that finds everything in the store, and one with no job.
+    """Measure planning, a dry run, a run that finds all results, and a run without jobs.
 
-    With `look` also a run that finds everything there and does not remember that it was.
+    With `look`, also measure a run that finds all results without the caches of finished stages.
     """
     template = write_template(folder / "template")
     cohort = write_cohort(folder / f"videos-{videos}", template, videos)
@@ -111,7 +111,7 @@ def measure_cohort(folder: Path, videos: int, *, look: bool = False) -> list[Fig
         ]
         if look:
             remove_tables(cohort)
-            forget_ends(cohort)
+            clear_stage_caches(cohort)
             looking = measure_command(cohort.snakemake("--quiet", "all"), cohort.folder)
             # It has no target.
             figures.append(_seconds("full run that looks at every result", looking, math.inf))
@@ -124,7 +124,7 @@ def measure_cohort(folder: Path, videos: int, *, look: bool = False) -> list[Fig
 
 
 def measure_growth(folder: Path, videos: int, more: int) -> list[Figure]:
-    """Count the jobs of each rule that new videos cause in a cohort that is done."""
+    """Count the jobs per rule that new videos cause in a finished cohort."""
     template = write_template(folder / "template")
     cohort = write_cohort(folder / "growth", template, videos)
     fill_store(cohort, template)
@@ -142,7 +142,7 @@ def measure_growth(folder: Path, videos: int, more: int) -> list[Figure]:
 
 
 def count_jobs(output: str) -> Counter[str]:
-    """Return the jobs of each rule that a dry run announces; targets without work left out."""
+    """Return the jobs per rule that a dry run announces, without target rules."""
     counts = Counter({rule: int(count) for rule, count in _RULE.findall(output)})
     for rule in ("total", "all", "everything"):
         del counts[rule]
@@ -150,9 +150,9 @@ def count_jobs(output: str) -> Counter[str]:
 
 
 def count_files(cohort: Cohort) -> float:
-    """Return the files below the results per video: its own, and its part of those of shards.
+    """Return the number of result files per video: its own, and its share of those of shards.
 
-    Snakemake's own records and what there is once per cohort count, too.
+    Snakemake's records and files of the whole cohort count too.
     """
     folders = (cohort.results.root, cohort.folder / ".snakemake")
     files = sum(len(names) for folder in folders for _, _, names in os.walk(folder))
@@ -160,7 +160,7 @@ def count_files(cohort: Cohort) -> float:
 
 
 def _plan(cohort: Cohort) -> list[str]:
-    """Return a command that checks and plans as the Snakefile does, and does nothing else."""
+    """Return a command that only checks and plans, as the Snakefile does."""
     script = Path(__file__).with_name("scale_plan.py")
     return [sys.executable, str(script), str(cohort.folder)]
 

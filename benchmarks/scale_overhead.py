@@ -1,4 +1,4 @@
-"""What Snakemake and Dask cost beside the work: a shard of real videos, timed as a user would."""
+"""Measure the overhead of Snakemake and Dask on a shard of real videos."""
 
 import shutil
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ _SIZE = (640, 480)
 
 @dataclass(frozen=True)
 class Shard:
-    """What is inferred.
+    """Describe the shard to infer.
 
     Attributes
     ----------
     videos, frames
         Number of videos, and of frames in each.
     backbone
-        Of the untrained network that works on them.
+        Backbone of the untrained network.
     """
 
     videos: int = 64
@@ -38,10 +38,10 @@ class Shard:
 
 
 def measure_overhead(folder: Path, shard: Shard) -> list[Figure]:
-    """Time the inference of a shard through Snakemake; tell what no worker was busy in.
+    """Time the inference of a shard through Snakemake, and return its overhead.
 
-    Snakemake's start and planning, Python, Dask, loading the network, and workers that wait at
-    the end: all that is not a worker at a segment counts as overhead.
+    All time in which a worker processes no segment counts as overhead: Snakemake's start and
+    planning, Python, Dask, loading the network, and workers that wait at the end.
     """
     cohort = _lay_out(folder, shard)
     files = cohort.results.shard("00001")
@@ -66,16 +66,16 @@ def measure_overhead(folder: Path, shard: Shard) -> list[Figure]:
 
 
 def compute_overhead(seconds: float, busy: list[float], workers: int) -> float:
-    """Return the seconds of a run in which a worker, on average, was at no segment.
+    """Return the mean seconds of a run in which a worker processed no segment.
 
     Parameters
     ----------
     seconds
-        Of the whole run.
+        Duration of the whole run in s.
     busy
-        Of one worker at each video.
+        Seconds that a worker spent on each video.
     workers
-        Working at a time.
+        Number of parallel workers.
     """
     return seconds - sum(busy) / workers
 
@@ -98,7 +98,7 @@ def _lay_out(folder: Path, shard: Shard) -> Cohort:
 
 
 def _render(folder: Path, frames: int) -> Path:
-    """Return a rendered video of so many frames, at the size of most cameras."""
+    """Return a rendered video of N frames in a common camera size."""
     path = folder / "videos" / "mouse-01.mp4"
     if not path.exists():
         width, height = _SIZE

@@ -1,4 +1,4 @@
-"""What the main process does before Snakemake does anything: check a run and plan its shards."""
+"""Check a run and plan its shards, as the main process does before any job."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from pipeline_lib.steps.preflight import check_run
 
 
 def main() -> None:
-    """Check and plan the run in the folder that the command line names."""
+    """Check and plan the run in the given folder."""
     os.chdir(sys.argv[1])
     values = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     config, videos = check_run(values)

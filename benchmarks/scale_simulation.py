@@ -1,8 +1,8 @@
-"""The schedule of a cohort on 1 to 64 GPUs, without a video: how long, and what stands idle.
+"""Simulate the schedule of a cohort on 1 to 64 GPUs: duration and idle time.
 
-Two arrangements are compared. `jobs`: each shard is a job with a GPU of its own, as Snakemake
-submits them to a cluster. `pool`: one job after the other, each with Dask workers on all GPUs.
-Segments are cut by the kernel that the engine cuts them with, videos come longest first.
+Two arrangements are compared. In `jobs`, each shard is a job with its own GPU, as Snakemake submits
+them to a cluster. In `pool`, jobs follow each other, each with Dask workers on all GPUs. Segments
+are cut by the engine's kernel, and the longest videos come first.
 """
 
 import heapq
@@ -35,24 +35,25 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class Workload:
-    """A cohort and what working on it costs.
+    """Describe a cohort and the cost of processing it.
 
     Attributes
     ----------
     videos
         Number of videos.
     median_frames, spread
-        Lengths are lognormal: their median, and the standard deviation of their logarithm.
+        Median of the lognormal lengths, and standard deviation of their logarithm.
     frames_per_second
-        Of one GPU, decoding and post-processing beside it.
+        Rate of one GPU, with decoding and post-processing in parallel.
     start_seconds
-        From a job's turn to its first frame: scheduler, Snakemake, Python, workers, network.
+        Time from the start of a job to its first frame: scheduler, Snakemake, Python, workers,
+        network.
     straggling
-        Standard deviation of the logarithm of how much longer a job takes on a slow machine.
+        Standard deviation of the logarithm of a job's slowdown on a slow machine.
     losses_per_hour
-        How often a GPU is lost with what it was at, per hour of work.
+        Rate at which a GPU is lost with its segment, per hour of work.
     retries
-        How often a job is tried again.
+        Number of retries of a job.
     """
 
     videos: int = 10_000
@@ -67,18 +68,18 @@ class Workload:
 
 @dataclass
 class Tally:
-    """Sums over the jobs of a run, in seconds of one GPU.
+    """Sum up the jobs of a run, in seconds of one GPU.
 
     Attributes
     ----------
     makespan
-        From the first job's start to the last one's end, by the clock.
+        Time from the start of the first job to the end of the last one.
     work
-        In which frames were worked on that stayed.
+        Time spent on frames that were kept.
     overhead
-        Starts, and work that was lost.
+        Time of starts and of lost work.
     failed
-        Shards given up.
+        Number of failed shards.
     """
 
     makespan: float = 0.0
@@ -90,8 +91,8 @@ class Tally:
 def tabulate_simulation(load: Workload, gpus: Sequence[int], seed: int = 0) -> list[Row]:
     """Return one row per arrangement and number of GPUs.
 
-    ``overhead_share`` is of the time that GPUs were held by jobs; ``idle_share`` of the makespan
-    of all GPUs, tails of jobs included.
+    ``overhead_share`` is a share of the time that jobs held GPUs; ``idle_share`` is a share of the
+    makespan of all GPUs, and includes the tails of jobs.
     """
     settings = InferenceSettings()
     shards = draw_shards(load, settings.shard_videos, seed)
@@ -100,7 +101,7 @@ def tabulate_simulation(load: Workload, gpus: Sequence[int], seed: int = 0) -> l
     for name, simulate in simulations.items():
         alone = 0.0
         for count in gpus:
-            # The same lengths and the same luck for all.
+            # The same lengths and random numbers for all.
             tally = simulate(shards, load, count, settings, np.random.default_rng(seed))
             alone = alone or tally.makespan * count
             held = tally.work + tally.overhead
@@ -133,9 +134,9 @@ def simulate_jobs(
     settings: InferenceSettings,
     rng: Rng,
 ) -> Tally:
-    """Let each shard be a job on the GPU that is free first; a lost one goes on elsewhere.
+    """Simulate each shard as a job on the first free GPU; a lost job resumes on another GPU.
 
-    Segments that were finished are kept, so that a lost GPU costs a start and one segment.
+    Finished segments are kept, so that a lost GPU costs a start and one segment.
     """
     tally = Tally()
     free = [0.0] * gpus
@@ -143,7 +144,7 @@ def simulate_jobs(
     while waiting:
         segments, retries = waiting.popleft()
         begin = heapq.heappop(free)
-        # The slowness is the machine's, the other segments of the job share it.
+        # All segments of a job share the slowdown of its machine.
         rate = load.frames_per_second / rng.lognormal(0.0, load.straggling)
         lost = _draw_loss(load, rng)
         ends = np.cumsum(np.asarray(segments) / rate)
@@ -169,9 +170,9 @@ def simulate_pool(
     settings: InferenceSettings,
     rng: Rng,
 ) -> Tally:
-    """Let all GPUs work on one shard at a time; a lost one comes back after a start.
+    """Simulate all GPUs on one shard at a time; a lost GPU returns after a start.
 
-    Who loses a segment tries it again as often as it takes: `load.retries` is for jobs.
+    A lost segment is tried again any number of times: `load.retries` applies to jobs.
     """
     tally = Tally()
     for shard in shards:
@@ -201,9 +202,9 @@ def simulate_pool(
 
 
 def cut_shard(frames: NDArray[np.int64], workers: int, settings: InferenceSettings) -> list[int]:
-    """Return the frames of each segment of a shard, in the order in which the engine begins them.
+    """Return the frames of each segment of a shard, in the order in which the engine starts them.
 
-    The longest video comes first, and of a video its segments one after the other.
+    The longest video comes first, and the segments of a video follow each other.
     """
     shortest = min(_SHORTEST_SEGMENT, settings.segment_frames)
     length = choose_segment_length(int(frames.sum()), workers, settings.segment_frames, shortest)
@@ -212,7 +213,7 @@ def cut_shard(frames: NDArray[np.int64], workers: int, settings: InferenceSettin
 
 
 def _draw_loss(load: Workload, rng: Rng) -> float:
-    """Return after how many seconds of work a GPU is lost; infinity: never."""
+    """Return the seconds of work after which a GPU is lost; infinity for never."""
     if not load.losses_per_hour:
         return float("inf")
     return float(rng.exponential(_SECONDS_PER_HOUR / load.losses_per_hour))

@@ -1,4 +1,4 @@
-"""How long the command line takes to answer: `cohortpose --help` and `cohortpose status`."""
+"""Time the answers of `cohortpose --help` and `cohortpose status`."""
 
 import argparse
 import shutil
@@ -14,14 +14,14 @@ LIMIT = 1.0  # s
 
 
 def write_cohort(folder: Path, videos: int) -> None:
-    """Write a config and a sheet of videos that nothing has been computed of yet."""
+    """Write a config and a sheet of videos without results."""
     rows = [f"mouse-{number}\tvideos/mouse-{number}.mp4" for number in range(videos)]
     (folder / "cohort.tsv").write_text("\n".join(["video\tpath", *rows]) + "\n", encoding="utf-8")
     (folder / "config.yaml").write_text("cohort: cohort.tsv\n", encoding="utf-8")
 
 
 def time_command(command: Sequence[str], folder: Path, repeats: int) -> float:
-    """Return the median seconds of a command from start to end, one run before not counting.
+    """Return the median seconds of a command from start to end, after a warm-up run.
 
     Raises
     ------

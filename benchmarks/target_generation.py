@@ -1,4 +1,4 @@
-"""Drawing training targets: the vectorised kernels against loops over points.
+"""Time the drawing of training targets: vectorised kernels against loops over points.
 
 Score map, location refinement and mask of every point are drawn in several ways that must give
 the same arrays. Each way is timed several times, in turn, in one process.
@@ -43,7 +43,7 @@ Array = NDArray[Any]
 
 
 class Maps(NamedTuple):
-    """Targets of a block of frames.
+    """Hold the targets of a block of frames.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ def draw_with_kernels(position: Array, kind: str) -> Maps:
 
 
 def draw_in_older_window(position: Array, kind: str) -> Maps:
-    """Draw cell by cell in Python, in the window of the field's older code."""
+    """Draw cell by cell in Python, in the window of older published code."""
     return _draw_cell_by_cell(position, kind, OLDER_WINDOW * STRIDE)
 
 
 def draw_in_tight_window(position: Array, kind: str) -> Maps:
-    """Draw cell by cell in Python, looking only at cells that may be within reach."""
+    """Draw cell by cell in Python, in the smallest window that contains the disc."""
     return _draw_cell_by_cell(position, kind, max(_reach(kind), RADIUS))
 
 
@@ -114,8 +114,8 @@ WAYS: dict[str, Callable[[Array, str], Maps]] = {
 def make_positions(frames: int, keypoints: int, seed: int = 0) -> Array:
     """Return random points (frame, keypoint, 2) in px, on quarters of a pixel.
 
-    Their squared distances are exact in float32, so that no cell on the edge of a circle is in
-    by one way and out by another.
+    Their squared distances are exact in float32, so that all ways agree on cells on the edge of a
+    circle.
     """
     generator = np.random.default_rng(seed)
     quarters = generator.integers(0, [WIDTH * 4, HEIGHT * 4], size=(frames, keypoints, 2))
@@ -123,12 +123,12 @@ def make_positions(frames: int, keypoints: int, seed: int = 0) -> Array:
 
 
 def check_equal(position: Array, kind: str, size: int) -> None:
-    """Compare what the ways draw, so many frames at a time.
+    """Compare the drawings of all ways, N frames at a time.
 
     Raises
     ------
     AssertionError
-        If they differ by more than rounding of the exponential in float32.
+        If they differ by more than the rounding of the exponential in float32.
     """
     for block in _blocks(position, size):
         expected = draw_with_kernels(block, kind)
@@ -139,9 +139,9 @@ def check_equal(position: Array, kind: str, size: int) -> None:
 
 
 def time_ways(position: Array, kind: str, size: int, repeats: int) -> dict[str, float]:
-    """Return the median CPU seconds that each way takes for all frames, so many at a time.
+    """Return the median CPU seconds of each way for all frames, N at a time.
 
-    CPU time, since all run on one thread: what else the machine does counts less.
+    All ways use one thread, so that CPU time is less affected by other processes.
     """
     seconds: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(repeats):

@@ -1,6 +1,6 @@
-"""The command line: one verb per step, each the same as the rule of that name.
+"""Define the command line: one verb per step, the same verb that the rule of that name calls.
 
-Steps are imported when their verb runs, so that ``--help`` and ``status`` answer at once.
+Each verb imports its step when it runs, so that ``--help`` and ``status`` answer at once.
 """
 
 import os
@@ -11,6 +11,21 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline_lib import __version__
+from pipeline_lib.cli_options import (
+    DEFAULT_CONFIG,
+    AssembliesOption,
+    ConfigOption,
+    CoresOption,
+    DetectionsOption,
+    FillGapsOption,
+    FpsOption,
+    IndividualsOption,
+    LocatorOption,
+    MinAffinityOption,
+    OutputOption,
+    PcutoffOption,
+    ShardOption,
+)
 from pipeline_lib.cli_running import (
     keep_cores,
     keep_directory,
@@ -37,38 +52,6 @@ PEOPLE = "For people"
 LABELS = "From labels to a network"
 VIDEOS = "From videos to poses"
 
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", help="The run's config file.", show_default=True)
-]
-
-
-def _check_shard(shard: str | None) -> str | None:
-    from pipeline_lib.core.names import find_name_problem
-
-    problem = find_name_problem(shard) if shard is not None else None
-    if problem:
-        raise typer.BadParameter(f"{shard!r} {problem}; shards are those of shards/plan.tsv")
-    return shard
-
-
-ShardOption = Annotated[
-    str | None,
-    typer.Option(
-        "--shard",
-        "-s",
-        help="One shard of the plan; without it, all of them in turn.",
-        callback=_check_shard,
-    ),
-]
-LocatorOption = Annotated[
-    bool,
-    typer.Option("--locator", help="For the network that finds the animals (`locating`)."),
-]
-CoresOption = Annotated[
-    int | None, typer.Option("--cores", min=1, help="Cores to use; without it, all there are.")
-]
-DEFAULT_CONFIG = Path("config/config.yaml")
-
 
 def _print_version(value: bool) -> None:
     if value:
@@ -80,12 +63,13 @@ def _print_version(value: bool) -> None:
 def _start(
     *,
     directory: Annotated[
-        Path, typer.Option("--directory", "-d", help="Work in this folder, as in Snakemake.")
+        Path,
+        typer.Option("--directory", "-d", help="Work in this folder, as in Snakemake."),
     ] = Path(),
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
     version: Annotated[
         bool,
-        # Eager: before the missing verb is noticed.
+        # Eager, so that it works without a verb.
         typer.Option(
             "--version", help="Print the version.", callback=_print_version, is_eager=True
         ),
@@ -130,7 +114,7 @@ def make_targets(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOptio
 
 @app.command(rich_help_panel=LABELS)
 def train(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOption = False) -> None:
-    """Train the network and export it; a killed training goes on where it was."""
+    """Train the network and export it; a killed training resumes where it stopped."""
     from pipeline_lib.steps.train import run_train
 
     run(config, partial(run_train, locator=locator))
@@ -154,14 +138,14 @@ def infer(
         bool,
         typer.Option(
             "--retry-failed",
-            help="Only videos that failed or are quarantined, once more from probing on; run "
-            "snakemake afterwards for what comes after.",
+            help="Probe and infer only the failed and quarantined videos again; then run snakemake "
+            "for the later stages.",
         ),
     ] = False,
 ) -> None:
-    """Predict the poses of every good video on warm Dask workers.
+    """Predict the poses of every good video on Dask workers.
 
-    A killed run goes on where it was; what is there is not computed again.
+    A killed run resumes where it stopped; existing results are not computed again.
     """
     keep_cores(cores)
     run_shards(config, shard, "retry-failed" if again else "infer")
@@ -173,62 +157,18 @@ def track(  # noqa: PLR0913 - one option per setting
     shard: ShardOption = None,
     cores: CoresOption = None,
     *,
-    from_dlc_detections: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead of a config's videos: assemble and track the detections of one video, "
-            "DeepLabCut's `*_full.pickle`.",
-        ),
-    ] = None,
-    individuals: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Most animals at a time in these detections; without it, the most that half of "
-            "the bodyparts show at once in more than one of twenty frames.",
-        ),
-    ] = None,
-    fps: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-9, help="Frames per second; without it, times are the numbers of the frames."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Pose file to write; without it, FILE with the ending .zarr.zip."),
-    ] = None,
-    assemblies: Annotated[
-        Path | None,
-        typer.Option(help="Pose file to write, too: the animals of each frame, not yet followed."),
-    ] = None,
-    fill_gaps: Annotated[
-        bool,
-        typer.Option(
-            "--fill-gaps",
-            help="Put animals together as with our own networks: all links count together, and "
-            "keypoints that no link reaches are added where they fit.",
-        ),
-    ] = False,
-    pcutoff: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Peaks of a lower confidence are left out; DeepLabCut's 0.1 if unset.",
-        ),
-    ] = None,
-    min_affinity: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Pairs of peaks of a lower affinity are not linked; DeepLabCut's 0.05 if unset.",
-        ),
-    ] = None,
+    from_dlc_detections: DetectionsOption = None,
+    individuals: IndividualsOption = None,
+    fps: FpsOption = None,
+    output: OutputOption = None,
+    assemblies: AssembliesOption = None,
+    fill_gaps: FillGapsOption = False,
+    pcutoff: PcutoffOption = None,
+    min_affinity: MinAffinityOption = None,
 ) -> None:
-    """Follow several individuals: the same place throughout a video is the same animal.
+    """Track several individuals: the same place throughout a video is the same animal.
 
-    With `--from-dlc-detections` no config is needed; the settings are the defaults.
+    `--from-dlc-detections` needs no config and uses the default settings.
     """
     keep_cores(cores)
     if from_dlc_detections is None:
@@ -236,8 +176,8 @@ def track(  # noqa: PLR0913 - one option per setting
         if fill_gaps or any(given is not None for given in others):
             raise typer.BadParameter(
                 "--individuals, --fps, --output, --assemblies, --fill-gaps, --pcutoff and "
-                "--min-affinity go with --from-dlc-detections; of a config's videos its settings "
-                "decide"
+                "--min-affinity go with --from-dlc-detections; for the videos of a config, use "
+                "its settings"
             )
         run_shards(config, shard, "track")
         return
@@ -265,7 +205,7 @@ def track(  # noqa: PLR0913 - one option per setting
 def filter_poses(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
 ) -> None:
-    """Clean trajectories: gate by confidence, interpolate short gaps, smooth."""
+    """Clean trajectories: drop low confidences, interpolate short gaps, smooth."""
     keep_cores(cores)
     run_shards(config, shard, "filter")
 
@@ -281,7 +221,7 @@ def export(
 
 @app.command(rich_help_panel=VIDEOS)
 def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Write one HTML page on the whole cohort."""
+    """Write one HTML page about the whole cohort."""
     from pipeline_lib.steps.report.page import write_report
 
     run(config, write_report)
@@ -292,27 +232,27 @@ def status(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only videos that failed or are quarantined.")
+        bool, typer.Option("--failed", help="Show only failed and quarantined videos.")
     ] = False,
     style: Annotated[
-        Literal["text", "tsv", "json"], typer.Option("--format", help="For people or scripts.")
+        Literal["text", "tsv", "json"], typer.Option("--format", help="Format of the output.")
     ] = "text",
     write: Annotated[bool, typer.Option("--write", help="Write ledger.tsv.")] = False,
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Fail if more videos ended badly than `inference.max_failed_fraction` allows.",
+            help="Fail if more videos failed than `inference.max_failed_fraction` allows.",
         ),
     ] = False,
 ) -> None:
-    """Tell how every video of the cohort stands, and why."""
+    """Show how every video of the cohort stands, and why."""
     from pipeline_lib.steps.ledger import check_ledger, write_ledger
     from pipeline_lib.steps.status import format_status, show_status
 
     with report_errors():
         settings, results = load(config)
-        # Before anything is said: a terminal that is gone must not cost the ledger.
+        # Before any output, so that a closed terminal does not cost the ledger.
         if write:
             write_ledger(settings, results)
         if style == "text":
@@ -331,15 +271,16 @@ def verify(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Compare sizes and times of change only, not contents.")
+        bool,
+        typer.Option("--quick", help="Compare sizes and modification times only."),
     ] = False,
     style: Annotated[
-        Literal["text", "json"], typer.Option("--format", help="For people or scripts.")
+        Literal["text", "json"], typer.Option("--format", help="Format of the output.")
     ] = "text",
 ) -> None:
-    """Tell whether inputs and results are still what the run read and made.
+    """Check whether inputs and results are still those that the run read and wrote.
 
-    Fails if anything was changed, is missing, or is not explained by the present settings.
+    Fails if a file was changed, is missing, or does not follow from the present settings.
     """
     from pipeline_lib.steps.verify.run import format_verification, show_verification, verify_results
 
@@ -363,9 +304,7 @@ def init(
             help="A folder of videos, a DeepLabCut or Lightning Pose project, or SLEAP's .slp."
         ),
     ],
-    folder: Annotated[
-        Path, typer.Argument(help="Folder that receives config.yaml and cohort.tsv.")
-    ] = Path(),
+    folder: Annotated[Path, typer.Argument(help="Folder for config.yaml and cohort.tsv.")] = Path(),
 ) -> None:
     """Write a config and a cohort sheet for your own videos."""
     from pipeline_lib.steps.init.run import init_project
@@ -376,14 +315,14 @@ def init(
 
 @app.command(rich_help_panel=PEOPLE)
 def demo(  # noqa: PLR0913 - one option per setting
-    folder: Annotated[Path, typer.Argument(help="Folder that receives the demo cohort.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the demo cohort.")],
     *,
     videos: Annotated[int, typer.Option(min=1, help="Good recordings.")] = 8,
     frames: Annotated[int, typer.Option(min=1, help="Frames per video.")] = 150,
     individuals: Annotated[int, typer.Option(min=1, help="Animals in each recording.")] = 1,
     cameras: Annotated[int, typer.Option(min=1, help="Cameras per recording.")] = 1,
     labelled_frames: Annotated[int, typer.Option(min=1, help="Labelled frames in all.")] = 70,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Render a cohort with exact truth: videos, sheet, labelled project and config."""
     from pipeline_lib.demo.write import make_settings, write_demo
@@ -404,7 +343,7 @@ def demo(  # noqa: PLR0913 - one option per setting
 def demo_error(
     folder: Annotated[Path, typer.Argument(help="A demo cohort that has been run.")],
 ) -> None:
-    """Print where the demo's report is, and how far its poses are from the truth."""
+    """Print the path of the demo's report, and the error of its poses against the truth."""
     from pipeline_lib.demo.tracks import describe_demo_tracks
     from pipeline_lib.demo.truth import describe_demo_error
 

@@ -1,4 +1,4 @@
-"""How a verb of the command line runs: its log, its settings, its record, its errors."""
+"""Run a verb of the command line: set up its log, load settings, record jobs, report errors."""
 
 import logging
 import sys
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def log_for_people(*, verbose: bool) -> None:
-    """Log to stderr: on a terminal for people, elsewhere with times; others only if verbose."""
+    """Log to stderr, with times unless it is a terminal; log other packages only if verbose."""
     interactive = sys.stderr.isatty()
     handler: logging.Handler = _open_terminal() if interactive else logging.StreamHandler()
     form = "%(message)s" if interactive else "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler])
     logging.getLogger("pipeline_lib").setLevel(logging.DEBUG if verbose else logging.INFO)
     if not verbose:
-        # Lightning, Dask and zarr talk to developers, at levels they set when imported.
+        # Lightning, Dask and zarr log for developers, at levels that they set on import.
         handler.addFilter(_is_for_people)
         warnings.simplefilter("ignore")
 
@@ -36,8 +36,7 @@ def log_for_people(*, verbose: bool) -> None:
 def keep_directory(directory: Path) -> None:
     """Make `--directory` absolute in this process's command line.
 
-    Lightning starts the same command line again, from inside of the folder, for each further
-    device.
+    For each further device, Lightning starts the same command line again, inside the folder.
     """
     for place, argument in enumerate(sys.argv):
         if argument in ("-d", "--directory"):
@@ -49,7 +48,7 @@ def keep_directory(directory: Path) -> None:
 
 
 def _open_terminal() -> logging.Handler:
-    # Imported where somebody looks on: of a job that finds nothing to do it would be a fifth.
+    # Imported for terminals only: it would take a fifth of the time of a job without work.
     from rich.console import Console
     from rich.logging import RichHandler
 
@@ -75,7 +74,7 @@ def run(path: Path, step: Callable[..., object]) -> None:
 
     with report_errors():
         config, results = load(path)
-        # The jobs of a run find the key files that it has written.
+        # Jobs of a run use the key files that the run has written.
         stage = "" if path.parent == results.settings else _name_stage(step)
         with (
             _claim(config, results, stage),
@@ -101,7 +100,7 @@ def run_shards(path: Path, shard: str | None, verb: str) -> None:
 
 
 def keep_cores(cores: int | None) -> None:
-    """Run on so many cores; on all there are if None."""
+    """Limit this process to N cores; None for all cores."""
     if cores is not None:
         limit_cores(cores)
 
@@ -123,7 +122,7 @@ def _import_step(verb: str) -> Callable[..., object]:
 
 @contextmanager
 def _claim(config: "Config", results: "Results", stage: str) -> "Iterator[RunLock]":
-    """Keep runs of other settings out while a verb works; record what its results are made from."""
+    """Keep runs with other settings out while a verb runs; record the keys of its stage."""
     from pipeline_lib.core.ranks import is_first_rank
     from pipeline_lib.core.settings.reading import hash_settings
     from pipeline_lib.core.stages import STAGES
@@ -149,13 +148,13 @@ def _plan(config: "Config", results: "Results", lock: "RunLock") -> tuple[str, .
 
 
 def _name_stage(step: Callable[..., object]) -> str:
-    """Return the stage of a step's function: its verb, with `-locator` for that network."""
+    """Return the stage of a step's function: its verb, with `-locator` for the locator."""
     options = getattr(step, "keywords", {})
     return _name_verb(step) + ("-locator" if options.get("locator") else "")
 
 
 def _name_verb(step: Callable[..., object]) -> str:
-    """Return the verb of a step's function, `run_make_targets` say."""
+    """Return the verb of a step's function, such as `run_make_targets`."""
     name: str = getattr(step, "func", step).__name__
     return name.removeprefix("run_").removeprefix("write_").replace("_", "-")
 
@@ -169,7 +168,7 @@ def report_errors() -> Iterator[None]:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(error.exit_status) from None
     except OSError as error:
-        # Of a file; other system errors keep their traceback.
+        # Errors of a file only; other system errors keep their traceback.
         if error.filename is None or error.strerror is None:
             raise
         path = Path(str(error.filename)).absolute()

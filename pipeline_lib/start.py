@@ -1,4 +1,4 @@
-"""Where the command starts: a job that has nothing to do ends before anything is loaded."""
+"""Start the command; a job whose stage is a cache hit ends before the package is loaded."""
 
 import sys
 from collections.abc import Sequence
@@ -7,23 +7,23 @@ from pathlib import Path
 from pipeline_lib.core.environment import prepare_process
 from pipeline_lib.io.stage_cache import recall_end
 
-# What the rules of the workflow say, and no more: anything else is for the command line to judge.
+# The options that rules of the workflow use; the command line handles all others.
 _OPTIONS = {"--config", "--shard", "--cores"}
 
 
 def main() -> None:
-    """Run the command line, unless its only verb has ended before and nothing has changed since."""
+    """Run the command line, unless its verb is a cache hit."""
     prepare_process()
     if answer_at_once(sys.argv[1:]):
         return
-    # Typer, the settings and all the rest.
+    # This loads Typer, the settings and the rest of the package.
     from pipeline_lib.cli import main as run  # noqa: PLC0415
 
     run()
 
 
 def answer_at_once(arguments: Sequence[str]) -> bool:
-    """Do what a rule's command line asks for from what is remembered; tell whether it is done."""
+    """Answer a rule's command line from the cache of finished stages; return whether it could."""
     verb, *rest = arguments or ("",)
     given = dict(zip(rest[::2], rest[1::2], strict=False))
     if len(rest) != 2 * len(given) or not {"--config", "--shard"} <= given.keys() <= _OPTIONS:

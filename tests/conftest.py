@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Provide fixtures to all tests."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line: every verb explains itself, and mistakes are told without a traceback."""
+"""Test the command line: the help of every verb, and error messages without a traceback."""
 
 import os
 import subprocess
@@ -144,7 +144,7 @@ def test_our_errors_are_messages_and_others_keep_their_traceback(invoke, tmp_pat
 
 
 def test_without_a_shard_the_cohort_is_planned_and_run(invoke, tmp_path):
-    """A missing file is a verdict on its video, not a failure of the run."""
+    """Check that a missing file fails its video, not the run."""
     config = write_run(tmp_path, "a", "b", inference="{shard_videos: 1}")
     assert invoke("probe", "-c", config).exit_code == 0
     shards = tmp_path / "results" / "shards"
@@ -165,7 +165,7 @@ def run_process(folder, code, *arguments):
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("status",), ("infer", "--help")])
-def test_what_must_answer_at_once_imports_nothing_heavy(tmp_path, arguments):
+def test_quick_verbs_import_nothing_heavy(tmp_path, arguments):
     write_run(tmp_path)
     (tmp_path / "config").mkdir()
     (tmp_path / "config.yaml").rename(tmp_path / "config" / "config.yaml")

@@ -1,4 +1,4 @@
-"""Files that build environments: what can be checked of them without building."""
+"""Test the files that define environments, as far as possible without building them."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def read_definition():
 
 
 def test_conda_gets_what_the_package_asks_for():
-    """Name by name, with the same lower bounds."""
+    """Compare name by name, with the same lower bounds."""
     values = yaml.safe_load((ENVIRONMENTS / "cohortpose.yaml").read_text())
     assert set(values) == {"channels", "dependencies"}
     (pip,) = (entry["pip"] for entry in values["dependencies"] if isinstance(entry, dict))
@@ -100,7 +100,7 @@ def test_every_pin_has_hashes():
 
 
 def test_a_machine_without_a_gpu_gets_no_cuda():
-    """PyTorch for CPUs is of the same versions, and nothing else brings CUDA's libraries."""
+    """Check that PyTorch for CPUs has the same version and that nothing brings CUDA's libraries."""
     cpu, usual = (
         {str(pin.specifier) for pin in read_pins(f)} for f in ("torch-cpu.txt", "torch.txt")
     )
@@ -119,7 +119,7 @@ def test_a_machine_without_a_gpu_gets_no_cuda():
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("choice", ["pypi", "cpu"])
 def test_locks_hold_all_that_running_needs(python, choice, tmp_path):
-    """Resolved from stubs of exactly the pinned versions, PyTorch's being that of the choice."""
+    """Resolve stubs of exactly the pinned versions, with the chosen build of PyTorch."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     files = {"pypi": ("torch.txt", "run.txt"), "cpu": ("torch-cpu.txt", "run.txt")}[choice]
@@ -153,7 +153,7 @@ def test_locks_hold_all_that_running_needs(python, choice, tmp_path):
 
 
 def write_stub(folder, name, version, choice):
-    """Write a wheel that holds metadata only, those of the installed package."""
+    """Write a wheel with the metadata of the installed package and nothing else."""
     try:
         needs = metadata.requires(name) or []
     except metadata.PackageNotFoundError:
@@ -169,7 +169,7 @@ def write_stub(folder, name, version, choice):
         wheel.writestr(f"{stem}.dist-info/RECORD", "")
 
 
-def test_what_runs_the_tests_is_what_is_pinned():
+def test_the_tests_run_with_the_pinned_versions():
     differ = {}
     for pin in read_pins():
         if pin.marker is None or pin.marker.evaluate():

@@ -1,4 +1,4 @@
-"""A small corpus of videos, encoded with PyAV into temporary folders.
+"""Encode a small corpus of videos with PyAV into temporary folders.
 
 Every frame shows its own number as eight black or white squares, so that a test can read off
 which frame it got without trusting timestamps or the reader under test.
@@ -70,13 +70,13 @@ def encode(
 
 
 def x264(parameters: str = "", b_frames: int = 3) -> dict[str, str]:
-    """Encoder options that give B-frames and a keyframe every 12 frames unless told otherwise."""
+    """Return encoder options for B-frames and a keyframe every 12 frames by default."""
     defaults = "keyint=12:min-keyint=12:scenecut=0:b-adapt=0:threads=1"
     return {"x264-params": f"{defaults}:bframes={b_frames}:{parameters}".rstrip(":")}
 
 
 def vary_times(frames: int) -> list[int]:
-    """Timestamps in ms with dropped and late frames."""
+    """Return timestamps in ms with dropped and late frames."""
     intervals = np.resize([40, 40, 80, 33, 120], frames - 1)
     return [0, *np.cumsum(intervals).tolist()]
 

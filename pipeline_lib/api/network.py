@@ -13,7 +13,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.poses.format import SPACE
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
-from pipeline_lib.models.inference.decoding import name_places
+from pipeline_lib.models.inference.decoding import name_slots
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Network:
         card = predictor.card
         self.name = card.name
         self.keypoints = tuple(card.skeleton.bodyparts)
-        self.individuals = tuple(name_places(card, predictor.surplus))
+        self.individuals = tuple(name_slots(card, predictor.surplus))
 
     def predict(self, frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> "xr.Dataset":
         """Predict the poses in frames of one size.

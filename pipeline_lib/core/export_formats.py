@@ -1,7 +1,7 @@
-"""Formats of exports: their names in the config, and what the rest of the package asks of them.
+"""Registry of export formats: one record for each, by its name in the config.
 
-The writer of each is in `pipeline_lib.io.exports.registry`. A new format is a line here, a line
-there, and a module that writes it.
+To add a format, write a module with its writer and add its record here. Settings, results folder
+and export step follow.
 """
 
 from dataclasses import dataclass
@@ -9,46 +9,70 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """A format in which poses are written for other tools.
+    """Describe a format in which poses are written for other tools.
 
     Attributes
     ----------
     suffix
         End of the file's name, after the video and a dot.
     about
-        For the settings' documentation.
+        Sentence for the documentation of the settings.
+    writer
+        Function that publishes the file, as ``module:function``; it takes the path and an
+        `pipeline_lib.io.exports.source.ExportSource`. A name, because writers load slowly and
+        this package imports none of them.
     linked
-        Whether its files name the video and draw the edges of the skeleton; poses do not.
+        Whether the files name the video and draw the edges of the skeleton, neither of which the
+        poses contain.
     described
-        Whether its files describe session and subject as the cohort sheet does.
+        Whether the files describe session and subject as the cohort sheet does.
     """
 
     suffix: str
     about: str
+    writer: str
     linked: bool = False
     described: bool = False
 
 
+_WRITERS = "pipeline_lib.io.exports"
+
 FORMATS: dict[str, ExportFormat] = {
-    "h5": ExportFormat("h5", "DeepLabCut's table in HDF5"),
-    "csv": ExportFormat("csv", "DeepLabCut's table as text"),
-    "slp": ExportFormat("slp", "SLEAP project of predictions", linked=True),
+    "h5": ExportFormat(
+        "h5", "DeepLabCut's table in HDF5", f"{_WRITERS}.deeplabcut:write_deeplabcut"
+    ),
+    "csv": ExportFormat(
+        "csv", "DeepLabCut's table as text", f"{_WRITERS}.deeplabcut:write_deeplabcut"
+    ),
+    "slp": ExportFormat(
+        "slp",
+        "SLEAP project of predictions",
+        f"{_WRITERS}.sleap:write_sleap_predictions",
+        linked=True,
+    ),
     "analysis": ExportFormat(
-        "analysis.h5", "SLEAP analysis file (`VIDEO.analysis.h5`)", linked=True
+        "analysis.h5",
+        "SLEAP analysis file (`VIDEO.analysis.h5`)",
+        f"{_WRITERS}.sleap_analysis:write_sleap_analysis",
+        linked=True,
     ),
     "nwb": ExportFormat(
-        "nwb", "Neurodata Without Borders with ndx-pose", linked=True, described=True
+        "nwb",
+        "Neurodata Without Borders with ndx-pose",
+        f"{_WRITERS}.nwb:write_nwb",
+        linked=True,
+        described=True,
     ),
 }
 
 
 def find_format(name: str) -> ExportFormat:
-    """Return a format by its name.
+    """Return the record of a format.
 
     Raises
     ------
     ValueError
-        If there is none of this name.
+        If no format has this name.
     """
     if name not in FORMATS:
         raise ValueError(f"{name!r} is no format of exports; there are {', '.join(FORMATS)}")

@@ -1,1 +1,1 @@
-"""The rendered demo cohort, with exact truth."""
+"""Render the demo cohort, with exact truth."""

@@ -1,4 +1,4 @@
-"""What the demo cohort is made of, and the tables and settings that describe it."""
+"""Define the demo cohort, and write the sheet, config and calibrations that describe it."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from pipeline_lib.demo.project import PROJECT
 from pipeline_lib.demo.render.animal import BODYPARTS, EDGES, SYMMETRIES
 from pipeline_lib.demo.render.camera import PinholeCamera
 
-# Share of the recordings that have labels; the others test how a model generalises.
+# Share of the recordings that have labels; the others test how well a model generalises.
 _LABELLED_SHARE = 0.6
 
 # Epochs of the training: affinity fields take longer to learn than score maps.
@@ -61,16 +61,16 @@ report:
 
 
 class DemoSettings(Settings):
-    """What the demo cohort is made of. The same settings give the same pixels and truth."""
+    """Set the content of the demo cohort; the same settings give the same pixels and truth."""
 
-    videos: PositiveInt = Field(8, description="Good recordings, each of another arena and animal.")
+    videos: PositiveInt = Field(8, description="Good recordings, each with its own arena.")
     frames: PositiveInt = Field(150, description="Frames per video.")
     individuals: PositiveInt = Field(1, description="Animals in each recording.")
-    cameras: PositiveInt = Field(1, description="Cameras that film each recording at once.")
+    cameras: PositiveInt = Field(1, description="Cameras that film each recording simultaneously.")
     width: Annotated[int, Field(ge=64, multiple_of=2), WHOLE] = Field(256, description="In px.")
     height: Annotated[int, Field(ge=64, multiple_of=2), WHOLE] = Field(256, description="In px.")
     fps: Annotated[int, Field(ge=10), WHOLE] = Field(30, description="Frames per second.")
-    seed: NotNegativeInt = Field(0, description="Decides everything random.")
+    seed: NotNegativeInt = Field(0, description="Seed of all random numbers.")
     labelled_frames: PositiveInt = Field(
         70, description="Labelled frames, spread over three in five recordings and all cameras."
     )
@@ -90,12 +90,12 @@ class DemoSettings(Settings):
 
     @property
     def labelled_recordings(self) -> int:
-        """Number of recordings that have labels: the first ones."""
+        """Return the number of recordings with labels, which are the first ones."""
         return max(1, round(self.videos * _LABELLED_SHARE))
 
     @property
     def individual_names(self) -> tuple[str, ...]:
-        """Names in labels and truth."""
+        """Return the names of the individuals in labels and truth."""
         if self.individuals == 1:
             return (SINGLE_INDIVIDUAL,)
         return tuple(f"mouse{number}" for number in range(1, self.individuals + 1))
@@ -123,14 +123,14 @@ def make_settings(**values: Any) -> DemoSettings:  # noqa: ANN401 - what the com
 
 @dataclass(frozen=True)
 class DemoVideo:
-    """One video of the sheet.
+    """Describe one video of the sheet.
 
     Attributes
     ----------
     video, session
-        Names; the session is empty where there is one camera.
+        Names; the session is empty if there is only one camera.
     recording, camera
-        Numbers from 0.
+        Indices, from 0.
     """
 
     video: str
@@ -140,12 +140,12 @@ class DemoVideo:
 
     @property
     def path(self) -> str:
-        """Relative to the demo's folder."""
+        """Return the path relative to the demo's folder."""
         return f"videos/{self.video}.mp4"
 
 
 def list_videos(settings: DemoSettings) -> list[DemoVideo]:
-    """Return the rows of the sheet, a damaged video last."""
+    """Return the videos of the sheet; a damaged one is the last."""
     entries = []
     for recording in range(settings.videos + settings.damaged):
         bad = "-damaged" if recording == settings.videos else ""
@@ -161,7 +161,7 @@ def list_videos(settings: DemoSettings) -> list[DemoVideo]:
 
 
 def describe_cohort(entries: Sequence[DemoVideo], settings: DemoSettings) -> str:
-    """Return the cohort sheet."""
+    """Return the text of the cohort sheet."""
     columns = ["video", "path", "group", "sex", "dose"]
     if settings.cameras > 1:
         columns[2:2] = ["session", "camera", "calibration"]
@@ -186,7 +186,7 @@ def describe_cohort(entries: Sequence[DemoVideo], settings: DemoSettings) -> str
 
 
 def describe_config(settings: DemoSettings) -> str:
-    """Return the config that runs the cohort."""
+    """Return the text of the config that runs the cohort."""
     several = settings.individuals > 1
     return _CONFIG.format(
         bodyparts=", ".join(BODYPARTS),

@@ -1,4 +1,4 @@
-"""How often the animals of the demo meet, by the truth alone."""
+"""Count how often the animals of the demo meet, from the truth alone."""
 
 import itertools
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Bodies that come nearer than this share of their length touch: a mouse is about as wide.
+# Bodies closer than this share of their length touch: a mouse is about as wide.
 _WIDTH = 0.25
 # Points along each piece of a midline.
 _POINTS = 4
@@ -14,17 +14,17 @@ _POINTS = 4
 
 @dataclass(frozen=True)
 class Encounters:
-    """Meetings of two animals: each lasts from the frame in which they meet until they part.
+    """Count the encounters of two animals, each from the frame in which they meet until they part.
 
     Attributes
     ----------
     close
-        Their middles come within a body length of each other.
+        Encounters in which their centres come within a body length of each other.
     crossings
-        Their midlines come within a quarter of a body length: the bodies touch, cross or cover
-        each other.
+        Encounters in which their midlines come within a quarter of a body length: the bodies
+        touch, cross or cover each other.
     crossing_frames
-        Frames of all crossings together.
+        Number of frames of all crossings.
     """
 
     close: int
@@ -46,7 +46,8 @@ def count_encounters(midlines: NDArray[np.float64]) -> Encounters:
     ----------
     midlines
         Shape (frame, individual, point, 2), px or mm, from the snout to the tail base, no NaN.
-        A body is as long as the median of the midlines, and its middle is that of the points.
+        The body length is the median length of the midlines; the centre of a body is the mean of
+        its points.
     """
     length = float(np.median(np.linalg.norm(np.diff(midlines, axis=2), axis=-1).sum(axis=2)))
     middles = midlines.mean(axis=2)
@@ -62,7 +63,7 @@ def count_encounters(midlines: NDArray[np.float64]) -> Encounters:
 
 
 def _fill(midlines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return points between those of each midline."""
+    """Return midlines with points interpolated between the given ones."""
     start, end = midlines[:, :, :-1, None], midlines[:, :, 1:, None]
     along = np.linspace(0.0, 1.0, _POINTS + 1)[:, None]
     filled = start + along * (end - start)

@@ -1,4 +1,4 @@
-"""The demo's labels: a DeepLabCut project as DeepLabCut itself would have written it."""
+"""Write the demo's labels as a DeepLabCut project, in DeepLabCut's own layout."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from pipeline_lib.io.video.reader import VideoReader
 TASK, SCORER = "demo", "cohortpose"
 PROJECT = f"{TASK}-{SCORER}-2026-01-01"
 _HDF_KEY = "df_with_missing"
-# What pandas up to 2 writes into its HDF5 files; DeepLabCut's pandas fails without it.
+# Version that pandas up to 2 writes into HDF5 files; DeepLabCut's pandas fails without it.
 _PANDAS_HDF_VERSION = "0.15.2"
 
 
 @dataclass(frozen=True)
 class VideoLabels:
-    """Labels of one video.
+    """Hold the labels of one video.
 
     Attributes
     ----------
     frames
         Shape (label,), int64, ascending.
     position
-        Shape (label, individual, bodypart, 2), float64, px; NaN: not visible.
+        Shape (label, individual, bodypart, 2), float64, px; NaN if not visible.
     """
 
     frames: NDArray[np.int64]
@@ -42,7 +42,7 @@ class VideoLabels:
 def write_project_config(
     project: Path, videos: Sequence[Path], individuals: Sequence[str], size: tuple[int, int]
 ) -> None:
-    """Write a project's ``config.yaml``.
+    """Write the ``config.yaml`` of a project.
 
     Parameters
     ----------
@@ -101,16 +101,16 @@ def write_project_config(
 def write_video_labels(
     project: Path, video: Path, labels: VideoLabels, individuals: Sequence[str]
 ) -> None:
-    """Write the labelled frames of one video, as decoded, and their table as HDF5 and CSV.
+    """Write the decoded labelled frames of one video, and their labels as HDF5 and CSV.
 
     Parameters
     ----------
     project
         Project folder.
     video
-        The video; the folder under ``labeled-data`` has its name.
+        The video; its name becomes the folder's name under ``labeled-data``.
     labels
-        What was labelled.
+        Labels of the video.
     individuals
         Names along the labels' individual axis.
 

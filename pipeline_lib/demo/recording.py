@@ -1,4 +1,4 @@
-"""Filming one demo recording: frames of every camera, and the truth beside them."""
+"""Film one demo recording: render the frames of every camera, with the truth."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from pipeline_lib.demo.render.draw import (
     darken_floor,
     develop_frame,
     draw_body,
-    see_bodyparts,
+    find_visible_bodyparts,
 )
 from pipeline_lib.demo.render.motion import Walks, simulate_walks
 from pipeline_lib.demo.scene import Scene
 
-# Time steps per frame; the shutter is open for three of the four.
+# Time steps per frame; the shutter is open during three of the four.
 STEPS_PER_FRAME = 4
-# Motion below this many px within the shutter's time is drawn once.
+# Largest motion in px during an exposure that is drawn without motion blur.
 _STILL = 0.4
 _FRAMES_PER_CHUNK = 64
 
 
 @dataclass(frozen=True)
 class FilmedFrame:
-    """One frame of one camera.
+    """Hold one frame of one camera.
 
     Attributes
     ----------
     pixels
         Shape (height, width, 3), uint8, RGB.
     position
-        Shape (individual, bodypart, 2), float64, x and y in px in the middle of the exposure;
-        also given where the bodypart is hidden or outside the image.
+        Shape (individual, bodypart, 2), float64. x and y in px at the middle of the exposure,
+        even if the bodypart is hidden or outside the image.
     visible
         Shape (individual, bodypart), bool.
     """
@@ -49,13 +49,32 @@ class FilmedFrame:
 
 
 def walk_animals(scene: Scene, rng: np.random.Generator, frames: int, fps: float) -> Walks:
-    """Let the animals of a scene walk for some frames, `STEPS_PER_FRAME` steps each."""
+    """Simulate the animals of a scene for N frames, `STEPS_PER_FRAME` steps each.
+
+    Parameters
+    ----------
+    scene
+        Animals and floor.
+    rng
+        Random numbers.
+    frames
+        Number of frames.
+    fps
+        Frames per second.
+    """
     steps = frames * STEPS_PER_FRAME
     return simulate_walks(rng, steps, 1.0 / (fps * STEPS_PER_FRAME), scene.scales, scene.ground)
 
 
 def locate_bodyparts(scene: Scene, walks: Walks) -> NDArray[np.float64]:
-    """Return the bodyparts in the middle of each exposure.
+    """Return the bodyparts at the middle of each exposure.
+
+    Parameters
+    ----------
+    scene
+        Animals.
+    walks
+        Motion from `walk_animals`.
 
     Returns
     -------
@@ -76,20 +95,20 @@ def locate_bodyparts(scene: Scene, walks: Walks) -> NDArray[np.float64]:
 def film(
     scene: Scene, walks: Walks, camera: int, fps: float, rng: np.random.Generator
 ) -> Iterator[FilmedFrame]:
-    """Render the frames of one camera, one after the other.
+    """Render the frames of one camera in order.
 
     Parameters
     ----------
     scene
         The recording.
     walks
-        As from `walk_animals`; the same for every camera.
+        Motion from `walk_animals`, the same for every camera.
     camera
-        Which camera.
+        The camera.
     fps
-        Frames per second, for the pace at which the light changes.
+        Frames per second, which sets the pace of changes in the light.
     rng
-        Source of the noise and of the changes of the light.
+        Random numbers for the noise and the changes of the light.
     """
     view = scene.cameras[camera]
     backdrop = render_backdrop(scene.arena, view)
@@ -110,13 +129,13 @@ def film(
                 _light_animal(scene, view.rotation, body, step, share)
                 for body, share in zip(bodies, lit, strict=True)
             ]
-            floor = _lay_shadows(scene, backdrop, camera, bodies, step)
+            floor = _add_shadows(scene, backdrop, camera, bodies, step)
             animals = list(zip(projected, scene.coats, lightings, strict=True))
             light, depth = _expose(floor, backdrop.depth, animals, step)
             yield FilmedFrame(
                 develop_frame(light, next(gains), scene.sensor, rng),
                 np.stack([body.bodyparts[step, :, :2] for body in projected]),
-                np.stack([see_bodyparts(body, step, depth) for body in projected]),
+                np.stack([find_visible_bodyparts(body, step, depth) for body in projected]),
             )
 
 
@@ -133,7 +152,7 @@ def _light_animal(
     )
 
 
-def _lay_shadows(
+def _add_shadows(
     scene: Scene, backdrop: Backdrop, camera: int, bodies: list[Body], step: int
 ) -> NDArray[np.float32]:
     shadow = np.zeros(backdrop.depth.shape, np.float32)
@@ -149,12 +168,12 @@ def _expose(
     animals: Sequence[tuple[ProjectedBody, Coat, Lighting]],
     step: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Average the scene over the time that the shutter is open; depth is of its middle."""
+    """Average the scene over the exposure; the depth is that of the middle of the exposure."""
     moved = max(
         float(np.abs(body.bodyparts[step + 1] - body.bodyparts[step - 1])[:, :2].max())
         for body, _, _ in animals
     )
-    # The middle comes last, so that its depth is what is left.
+    # The middle of the exposure comes last, so that its depth is what is left.
     moments = (step,) if moved < _STILL else (step - 1, step + 1, step)
     total = np.zeros_like(floor)
     for moment in moments:

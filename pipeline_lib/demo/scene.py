@@ -1,4 +1,4 @@
-"""Inventing one demo recording: its arena, lamp, animals and cameras, from a seed."""
+"""Generate the scene of one demo recording from a seed: arena, lamp, animals and cameras."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,23 +44,23 @@ _OBJECT_COLOURS = (
     (0.20, 0.20, 0.23),
     (0.86, 0.85, 0.82),
 )
-# Side of the arena in mm when it is square, and the height of the shelters' roofs.
+# Side of a square arena, and height of the shelters' roofs, in mm.
 _ARENA_SIDE = 380.0
 _ROOF = 52.0
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One recording before anything moves.
+    """Describe the scene of one recording, before anything moves.
 
     Attributes
     ----------
     arena, ground
-        What the cameras see, and what the animals must respect.
+        The arena as cameras see it, and the floor with the obstacles that animals avoid.
     scales, coats
         Size and textures of each individual.
     cameras
-        Camera 0 looks down, the others from the side.
+        Cameras; camera 0 looks down, the others look from the side.
     sensor
         Blur and noise of the cameras.
     """
@@ -73,18 +73,18 @@ class Scene:
     sensor: Sensor
 
 
-def invent_scene(
+def generate_scene(
     seed: Sequence[int], individuals: int, cameras: int, size: tuple[int, int]
 ) -> Scene:
-    """Invent a recording.
+    """Generate the scene of a recording.
 
     Parameters
     ----------
     seed
-        Decides everything; its last number also walks through floors and coats, so that
-        neighbouring recordings differ.
+        Seed of all random numbers; its last number also selects floor and coat, so that
+        consecutive recordings differ.
     individuals, cameras
-        How many.
+        Number of individuals and of cameras.
     size
         Width and height of the frames in px.
     """
@@ -92,9 +92,9 @@ def invent_scene(
     width, height = size
     half_width = _ARENA_SIDE / 2 * float(np.sqrt(width / height))
     half_depth = _ARENA_SIDE / 2 * float(np.sqrt(height / width))
-    ground, solids = _furnish(rng, half_width, half_depth)
+    ground, solids = _build_solids(rng, half_width, half_depth)
     style = int(seed[-1])
-    coats = _dress(rng, style, individuals)
+    coats = _paint_coats(rng, style, individuals)
     kind, colour = _FLOORS[style % len(_FLOORS)]
     shades = _contrast(np.array(colour), coats[0][0].mean(axis=(0, 1)))
     side = 2.0 * max(half_width, half_depth)
@@ -125,10 +125,10 @@ def invent_scene(
     return Scene(arena, ground, scales, coats, views, sensor)
 
 
-def _furnish(
+def _build_solids(
     rng: np.random.Generator, half_width: float, half_depth: float
 ) -> tuple[Ground, tuple[Solid, ...]]:
-    """Put up walls, shelters that animals pass under, and obstacles."""
+    """Build walls, shelters that animals walk under, and obstacles."""
     wall_colour = _vary(rng, _OBJECT_COLOURS[rng.integers(4, 6)])
     height, thick = float(rng.uniform(28, 55)), 5.0
     across = (half_width + 2 * thick, thick, height / 2)
@@ -160,7 +160,7 @@ def _find_spot(
     radius: float,
     halves: tuple[float, float],
 ) -> tuple[float, float] | None:
-    """Return a free place and take it; None after too many tries."""
+    """Return a free spot and mark it as taken; None after too many tries."""
     for _ in range(200):
         x, y = (float(rng.uniform(-half, half) * 0.72) for half in halves)
         if all(np.hypot(x - a, y - b) > radius + other + 48.0 for a, b, other in taken):
@@ -194,8 +194,8 @@ def _make_obstacle(rng: np.random.Generator, spot: tuple[float, float], radius: 
     return Ball((*spot, radius), radius, colour)
 
 
-def _dress(rng: np.random.Generator, style: int, individuals: int) -> tuple[Coat, ...]:
-    """Paint one coat per individual: one strain, told apart by shade and a dyed rump."""
+def _paint_coats(rng: np.random.Generator, style: int, individuals: int) -> tuple[Coat, ...]:
+    """Paint one coat per individual; individuals differ in shade and in a dyed mark on the rump."""
     kind, dark, light = _COATS[style % len(_COATS)]
     coats = []
     for individual in range(individuals):
@@ -209,7 +209,7 @@ def _dress(rng: np.random.Generator, style: int, individuals: int) -> tuple[Coat
 
 
 def _contrast(floor: NDArray[np.float64], coat: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shift the floor's brightness away from the coat's if they are too alike."""
+    """Shift the brightness of the floor if it is too close to that of the coat."""
     gap = float(floor.mean() - coat.mean())
     if abs(gap) < 0.2:
         wanted = coat.mean() + (0.26 if coat.mean() < 0.5 else -0.30)
@@ -220,7 +220,7 @@ def _contrast(floor: NDArray[np.float64], coat: NDArray[np.float32]) -> NDArray[
 def _place_camera(
     rng: np.random.Generator, index: int, arena: Arena, size: tuple[int, int]
 ) -> PinholeCamera:
-    """Hang camera 0 above the arena, about straight; stand the others around it."""
+    """Place camera 0 above the arena, looking almost straight down, and the others around it."""
     halves = np.array([arena.half_width + 12.0, arena.half_depth + 12.0])
     corners = np.array([[x, y, 0.0] for x in (-1, 1) for y in (-1, 1)])
     corners[:, :2] *= halves

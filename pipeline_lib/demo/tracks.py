@@ -1,4 +1,4 @@
-"""How well the animals of the demo were followed, and how hard they made it."""
+"""Measure the tracks of the demo against the truth, and how often its animals meet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,22 +23,23 @@ from pipeline_lib.kernels.metrics.keypoints import keypoint_distance, median_err
 from pipeline_lib.kernels.metrics.tracks import TrackMetrics, measure_tracks
 
 _MIDLINE = ("snout", "neck", "back", "tail_base")
-# A track is an animal's where its visible bodyparts are nearer than this share of a body length.
+# A track matches an animal in a frame if its visible bodyparts are closer than this share of a
+# body length.
 _NEAR = 0.25
 
 
 @dataclass(frozen=True)
 class TrackError:
-    """Agreement of the tracks of all good videos with the truth.
+    """Summarise the agreement of tracks and truth over all good videos.
 
     Attributes
     ----------
     animals
-        True animals with a visible bodypart, in all frames together.
+        Number of true animals with a visible bodypart, summed over all frames.
     identity_switches, mota, idf1
         As `pipeline_lib.kernels.metrics.tracks.TrackMetrics`, over all videos.
     error
-        Distances if each track stays with one animal throughout its video.
+        Distances between each animal and its track, with one track per animal throughout a video.
     """
 
     animals: int
@@ -50,14 +51,14 @@ class TrackError:
 
 @dataclass(frozen=True)
 class DemoEncounters:
-    """How the animals of a demo meet.
+    """Summarise how the animals of a demo meet.
 
     Attributes
     ----------
     encounters
-        Over all good videos.
+        Counts over all good videos.
     hidden
-        Share of the bodyparts that are hidden, by another animal or else, or outside the image.
+        Share of the bodyparts that are hidden or outside the image.
     """
 
     encounters: Encounters
@@ -72,14 +73,14 @@ def measure_demo_tracks(folder: Path, results: Results, model: str) -> TrackErro
     folder
         Demo folder.
     results
-        Results of a run on it.
+        The results folder of a run on it.
     model
         Name of the model.
 
     Raises
     ------
     StoreError
-        If there is no truth, or a good video has no tracks, or some of other frames or
+        If there is no truth, or if the tracks of a good video are missing or have other frames or
         bodyparts.
     """
     metrics: list[TrackMetrics] = []
@@ -96,7 +97,7 @@ def measure_demo_tracks(folder: Path, results: Results, model: str) -> TrackErro
 
 
 def measure_encounters(folder: Path) -> DemoEncounters:
-    """Count how the animals of a demo cohort meet, in its truth.
+    """Count the encounters of the animals of a demo cohort, from its truth.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def measure_encounters(folder: Path) -> DemoEncounters:
 
 
 def describe_demo_tracks(folder: Path, results: Results, model: str) -> list[str]:
-    """Return what `measure_encounters` and `measure_demo_tracks` find, a line each, for people."""
+    """Return the results of `measure_encounters` and `measure_demo_tracks` as lines of text."""
     met, tracks = measure_encounters(folder), measure_demo_tracks(folder, results, model)
     error = tracks.error
     truth = (
@@ -136,13 +137,13 @@ def describe_demo_tracks(folder: Path, results: Results, model: str) -> list[str
 def _keep_identity(
     predicted: NDArray[np.float64], visible: NDArray[np.float64], near: float
 ) -> NDArray[np.float64]:
-    """Return for each true animal the track that is nearest to it over the whole video."""
+    """Return the track closest to each true animal over the whole video."""
     kept = np.full_like(visible, np.nan)
     wanted = np.isfinite(visible).all(axis=-1)
     cost = np.zeros((predicted.shape[1], visible.shape[1]))
     for track in range(len(cost)):
         gaps = keypoint_distance(predicted[:, track, None], visible)
-        # What is missing, or at another animal, costs the same however far that is.
+        # A missing bodypart, and one at another animal, cost the same at any distance.
         capped = np.where(np.isfinite(gaps), np.minimum(gaps, near), near)
         cost[track] = np.where(wanted, capped, 0.0).sum(axis=(0, 2))
     tracks, animals = linear_sum_assignment(cost)

@@ -1,4 +1,4 @@
-"""The demo's truth: exact bodyparts of every frame, and how far predicted poses are from them."""
+"""Read and write the demo's truth, and measure the error of predicted poses against it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,22 +21,22 @@ from pipeline_lib.kernels.metrics.matching import UNMATCHED, match_individuals
 TRUTH = "truth"
 _3D_SUFFIX = "_3d"
 
-# px; further than any video is wide.
+# Distance in px, larger than the width of any video.
 _FAR = 1e6
 
 
 @dataclass(frozen=True)
 class ErrorSummary:
-    """Distances of predicted from true bodyparts.
+    """Summarise the distances between predicted and true bodyparts.
 
     Attributes
     ----------
     median, mean
-        px, over the visible bodyparts that were found; NaN: none was.
+        Distance in px over the visible bodyparts that were found; NaN if none was.
     visible
         Number of visible bodyparts.
     missed
-        How many of them have no prediction.
+        Number of visible bodyparts without a prediction.
     """
 
     median: float
@@ -47,7 +47,7 @@ class ErrorSummary:
 
 @dataclass(frozen=True)
 class DemoError:
-    """Error of a model on the demo cohort: all good videos, and by whether they have labels."""
+    """Hold the error of a model on all good videos, on labelled and on unlabelled videos."""
 
     all_videos: ErrorSummary
     labelled: ErrorSummary
@@ -56,7 +56,7 @@ class DemoError:
 
 @dataclass(frozen=True)
 class VideoTruth:
-    """Where the bodyparts of one video are.
+    """Hold the true bodyparts of one video.
 
     Attributes
     ----------
@@ -75,7 +75,17 @@ class VideoTruth:
 
 
 def write_truth(folder: Path, video: str, truth: VideoTruth) -> None:
-    """Write ``truth/VIDEO.parquet``: frame, individual, bodypart, x, y (px) and visible."""
+    """Write ``truth/VIDEO.parquet``: frame, individual, bodypart, x, y (px) and visible.
+
+    Parameters
+    ----------
+    folder
+        The demo's folder.
+    video
+        Name of the video.
+    truth
+        True bodyparts of the video.
+    """
     table = _index_points(truth.visible.shape, truth.individuals)
     table["x"], table["y"] = truth.position.reshape(-1, 2).T
     table["visible"] = truth.visible.reshape(-1)
@@ -128,7 +138,7 @@ def read_truth(path: Path) -> VideoTruth:
 
 
 def list_truths(folder: Path) -> list[Path]:
-    """Return the files of the truth of each good video of a demo cohort.
+    """Return the truth file of each good video of a demo cohort.
 
     Raises
     ------
@@ -148,8 +158,8 @@ def list_truths(folder: Path) -> list[Path]:
 def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:
     """Compare the predicted poses of a demo cohort with its truth.
 
-    Predicted individuals have no names to go by: in each frame they are matched to the true
-    ones so that the distances are least.
+    Predicted individuals have no names. In each frame they are matched to the true ones so that
+    the sum of distances is smallest.
 
     Parameters
     ----------
@@ -163,7 +173,7 @@ def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:
     Raises
     ------
     StoreError
-        If there is no truth, or a good video has no pose file, or one of other frames or
+        If there is no truth, or if the pose file of a good video is missing or has other frames or
         bodyparts.
     """
     labelled: list[NDArray[np.float64]] = []
@@ -181,7 +191,7 @@ def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:
 
 
 def describe_demo_error(folder: Path, results: Path, model: str) -> list[str]:
-    """Return what `measure_demo_error` finds, a line for each group of videos, for people."""
+    """Return the result of `measure_demo_error` as text, one line per group of videos."""
     error = measure_demo_error(folder, results, model)
     lines = []
     for name, part in (
@@ -200,6 +210,15 @@ def describe_demo_error(folder: Path, results: Path, model: str) -> list[str]:
 def align_positions(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.float64]:
     """Return predicted positions with the frames and bodyparts of the truth.
 
+    Parameters
+    ----------
+    path
+        Pose file, for messages.
+    poses
+        Poses in the file.
+    truth
+        True bodyparts of the video.
+
     Returns
     -------
     ndarray
@@ -208,7 +227,7 @@ def align_positions(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.f
     Raises
     ------
     StoreError
-        If the poses, of the file at this path, have other frames or lack a bodypart.
+        If the poses in the file at this path have other frames or lack a bodypart.
     """
     if len(poses.time) != len(truth.position):
         raise StoreError(
@@ -223,21 +242,21 @@ def align_positions(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.f
 
 
 def summarise_distances(distances: Sequence[NDArray[np.float64]]) -> ErrorSummary:
-    """Summarise the distances of visible bodyparts in px, NaN where one was not found."""
+    """Summarise the distances in px of visible bodyparts; NaN marks one that was not found."""
     every = np.concatenate([np.empty(0), *distances])
     missed = int(np.isnan(every).sum())
     return ErrorSummary(median_error(every), mean_error(every), len(every), missed)
 
 
 def _measure_video(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.float64]:
-    """Return the distance of every visible bodypart, NaN where none was predicted."""
+    """Return the distance of every visible bodypart in px; NaN if none was predicted."""
     predicted = _match_individuals(align_positions(path, poses, truth), truth)
     return keypoint_distance(predicted, truth.position)[truth.visible]
 
 
 def _match_individuals(predicted: NDArray[np.float64], truth: VideoTruth) -> NDArray[np.float64]:
     visible = np.where(truth.visible[..., None], truth.position, np.nan)
-    # However far: what is nowhere near is an error, too.
+    # At any distance: a prediction far from every animal is an error too.
     row = match_individuals(predicted, visible, max_distance=_FAR)
     matched = np.take_along_axis(predicted, row.clip(min=0)[..., None, None], axis=1)
     matched[row == UNMATCHED] = np.nan

@@ -1,4 +1,4 @@
-"""Writing the demo's video files: H.264 as cameras write it, and one that was cut off."""
+"""Write the demo's video files: H.264 like that of cameras, and one truncated file."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -18,20 +18,20 @@ _MPEG4_BITS_PER_PIXEL = 1.5
 
 
 def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> None:
-    """Publish frames as an MP4 file with B-frames, its index first.
+    """Publish frames as an MP4 file with B-frames and its index at the start.
 
     Parameters
     ----------
     path
-        The file; replaced if it exists.
+        File to write; an existing one is replaced.
     frames
-        RGB images of shape (height, width, 3), uint8, of one even size; at least one.
+        RGB images of shape (height, width, 3), uint8, of one even size; at least one image.
     fps
         Frames per second.
 
     Notes
     -----
-    H.264 in yuv420p by libx264; MPEG-4 part 2 where FFmpeg was built without it.
+    The codec is H.264 in yuv420p by libx264, or MPEG-4 part 2 if FFmpeg was built without it.
     """
     with publish_file(path) as part:
         options = {"movflags": "+faststart"}
@@ -47,9 +47,18 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> No
 
 
 def cut_video(source: Path, path: Path, share: float = 0.6) -> None:
-    """Publish the first part of a file's bytes: a copy that was interrupted.
+    """Publish the first part of a file's bytes, like an interrupted copy.
 
-    The index of the file says how much there should be, so that it opens like a good one.
+    The index at the start of the file is complete, so that it opens like a good one.
+
+    Parameters
+    ----------
+    source
+        Complete video.
+    path
+        File to write.
+    share
+        Share of the bytes to keep, 0..1.
     """
     data = source.read_bytes()
     with publish_file(path) as part:

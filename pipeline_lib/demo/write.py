@@ -1,4 +1,4 @@
-"""``demo``: write a cohort whose truth is known, to see every step at work without any data."""
+"""Run the verb `demo`: write a cohort with known truth, to try every step without own data."""
 
 import json
 import logging
@@ -28,17 +28,17 @@ from pipeline_lib.demo.project import (
 from pipeline_lib.demo.recording import FilmedFrame, film, locate_bodyparts, walk_animals
 from pipeline_lib.demo.render.animal import BODYPARTS
 from pipeline_lib.demo.render.motion import Walks
-from pipeline_lib.demo.scene import Scene, invent_scene
+from pipeline_lib.demo.scene import Scene, generate_scene
 from pipeline_lib.demo.truth import VideoTruth, write_truth, write_truth_3d
 from pipeline_lib.demo.video import cut_video, write_video
 from pipeline_lib.io.publish import publish_text
 
 __all__ = ["DemoSettings", "make_settings", "write_demo"]
 
-# Raise it when the same settings give other videos.
+# Raise this number when the same settings give other videos.
 VERSION = 1
 MARKER = "demo.json"
-# Fewer visible bodyparts than this, and nobody would label the frame.
+# Fewest visible bodyparts in a frame that somebody would label.
 _MIN_VISIBLE = 3
 
 _log = logging.getLogger(__name__)
@@ -47,24 +47,24 @@ _log = logging.getLogger(__name__)
 def write_demo(folder: Path, settings: DemoSettings) -> None:
     """Write the demo cohort.
 
-    Videos, the cohort sheet, a DeepLabCut project with labels, the truth, a calibration per
-    session (with several cameras) and a config that runs all of it.
+    The cohort consists of videos, the cohort sheet, a DeepLabCut project with labels, the truth, a
+    calibration per session (with several cameras) and a config that runs it.
 
     Parameters
     ----------
     folder
-        New or empty; or the folder of an earlier demo of the same settings, which is kept (and
-        completed, if its writing was interrupted).
+        New or empty folder, or the folder of an earlier demo with the same settings, which is
+        kept, and completed if it was interrupted.
     settings
-        What to write.
+        Settings of the demo.
 
     Raises
     ------
     CohortposeError
-        If the folder holds anything else, or a demo of other settings.
+        If the folder contains anything else, or a demo with other settings.
     """
     if _claim_folder(folder, settings):
-        _log.info("%s: this demo is there already", folder)
+        _log.info("%s: this demo exists already", folder)
         return
     entries = list_videos(settings)
     for recording in range(settings.videos):
@@ -85,7 +85,7 @@ def write_demo(folder: Path, settings: DemoSettings) -> None:
 
 
 def _claim_folder(folder: Path, settings: DemoSettings) -> bool:
-    """Make the folder ours; True if the demo in it is complete."""
+    """Claim the folder for this demo; return True if the demo in it is complete."""
     marker = folder / MARKER
     if not marker.is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -111,7 +111,7 @@ def _claim_folder(folder: Path, settings: DemoSettings) -> bool:
         changes.append(f"version {version} (now {VERSION})")
     if changes:
         raise CohortposeError(
-            f"{folder}: holds a demo of other settings: {', '.join(changes)}; "
+            f"{folder}: contains a demo with other settings: {', '.join(changes)}; "
             "name another folder, or remove this one"
         )
     return complete
@@ -126,7 +126,7 @@ def _write_recording(folder: Path, settings: DemoSettings, entries: Sequence[Dem
     recording = entries[0].recording
     seed = (settings.seed, recording)
     size = (settings.width, settings.height)
-    scene = invent_scene(seed, settings.individuals, settings.cameras, size)
+    scene = generate_scene(seed, settings.individuals, settings.cameras, size)
     rng = np.random.default_rng([*seed, 1])
     walks = walk_animals(scene, rng, settings.frames, settings.fps)
     truths = [_write_camera(folder, settings, entry, scene, walks) for entry in entries]
@@ -168,7 +168,7 @@ def _write_camera(
 def _choose_frames(
     settings: DemoSettings, entry: DemoVideo, visible: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """Choose a video's share of the labelled frames, one at random in each stretch of it."""
+    """Choose the labelled frames of a video, one at random in each of equal intervals."""
     videos = settings.labelled_recordings * settings.cameras
     place = entry.recording * settings.cameras + entry.camera
     number = settings.labelled_frames // videos + (place < settings.labelled_frames % videos)

@@ -1,4 +1,4 @@
-"""The model card: everything a reader needs to run a network and to know where it comes from."""
+"""Read and write model cards, which tell how to run a network and how it was made."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 
 
 class TrainingRecord(BaseModel):
-    """How the network was trained."""
+    """Describe how the network was trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -29,22 +29,22 @@ class TrainingRecord(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """``model.json``.
+    """Describe a trained network: the content of ``model.json``.
 
     Attributes
     ----------
     individuals
-        Names of the places along the individual axis of what the network finds; with unique
-        bodyparts `UNIQUE_INDIVIDUAL` is the last.
+        Names of the slots on the individual axis of the results; with unique bodyparts, the last
+        one is `UNIQUE_INDIVIDUAL`.
     edges
         Pairs of positions on the keypoint axis that have a part affinity field.
     used_edges
-        Positions in `edges` of those that individuals are put together by.
+        Positions in `edges` of the edges used to assemble individuals.
     identities
         Names of the individuals that the network tells apart.
     window
-        Side in network px of the windows around an animal that the network was trained for, and
-        sees nothing else than; None: whole frames.
+        Side in network px of the windows around an animal that the network was trained on; None
+        for a network of whole frames.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +72,7 @@ class ModelCard(BaseModel):
 
     @property
     def animals(self) -> int:
-        """Most animals that are found in a frame."""
+        """Return the largest number of animals found in a frame."""
         return sum(name != UNIQUE_INDIVIDUAL for name in self.individuals)
 
 
@@ -82,7 +82,7 @@ def read_card(path: Path) -> ModelCard:
     Raises
     ------
     ModelError
-        If it is missing or of another format.
+        If the card is missing or has another format.
     """
     try:
         return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
@@ -100,14 +100,19 @@ def format_card(card: ModelCard) -> str:
 
 
 def check_locator(files: ModelFiles, *, top_down: bool) -> None:
-    """Raise `ModelError` if the network that finds the animal is missing.
+    """Raise an error if the locator, the network that finds the animal, is missing.
 
     Parameters
     ----------
     files
-        The network that looks at windows, with its locator.
+        Files of the network for windows, with its locator.
     top_down
-        Whether the windows are around each of several animals.
+        Whether each of several animals has a window.
+
+    Raises
+    ------
+    ModelError
+        If the locator is missing.
     """
     if files.locator.card.exists():
         return
@@ -123,12 +128,19 @@ def check_locator(files: ModelFiles, *, top_down: bool) -> None:
 
 
 def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
-    """Return the hash of what poses depend on besides the network itself; empty if nothing.
+    """Return the hash of the locator and its settings; empty if poses depend on neither.
+
+    Parameters
+    ----------
+    files
+        Files of the network, with its locator.
+    locating
+        Settings of the locator.
 
     Raises
     ------
     ModelError
-        If the locator is wanted and missing.
+        If the settings require a locator and it is missing.
     """
     top_down = read_card(files.card).window is not None
     if not (locating.enabled or top_down):

@@ -1,4 +1,4 @@
-"""Metrics by hand."""
+"""Test metrics computed by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Poses of cohorts whose videos differ: in length, in bodyparts, tracked or not."""
+"""Test poses of cohorts whose videos differ in length, bodyparts or tracking."""
 
 import numpy as np
 import pytest

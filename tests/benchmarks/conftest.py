@@ -1,4 +1,4 @@
-"""The benchmarks are scripts beside each other; their folder is made importable."""
+"""Make the folder of the benchmarks, which are scripts, importable."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The detections that assembly is timed with are of animals, and are put together."""
+"""Check that the timed detections belong to animals and are assembled."""
 
 import pickle
 

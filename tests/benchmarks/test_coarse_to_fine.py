@@ -1,4 +1,4 @@
-"""The coarse-to-fine benchmark: what it asks of the fold, and the figures it gives."""
+"""Test the coarse-to-fine benchmark: the settings of its fold, and its figures."""
 
 import argparse
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ def coarse_to_fine():
 
 
 def make_table(shift, test):
-    """Four images of one bodypart, off by `shift` px; those named are tested."""
+    """Return four images of one bodypart with an error of `shift` px; the named ones are tested."""
     rows = []
     for n in range(4):
         split = "test" if n in test else "train"
@@ -28,7 +28,7 @@ def make_table(shift, test):
 
 
 def test_errors_are_pooled_over_folds(coarse_to_fine, monkeypatch):
-    """Whole frames are off by 1 px and 3 px, windows by twice as much in the first fold."""
+    """Set errors of 1 px and 3 px for whole frames, twice as much for windows of fold one."""
     folds = [SimpleNamespace(number=0), SimpleNamespace(number=1)]
 
     def predict(fold, locating):

@@ -1,4 +1,4 @@
-"""Cross-validation: how folds are pooled, and which are run again."""
+"""Test cross-validation: pooling of folds, and which folds run again."""
 
 import math
 import subprocess

@@ -1,4 +1,4 @@
-"""Crowds are crowds: more animals than may be kept, whose links contradict each other."""
+"""Check that the crowds have more animals than allowed and contradictory links."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_crowds_are_written_as_deeplabcut_writes_them(crowds, tmp_path):
 
 
 class _Peer:
-    """Finds nothing, as DeepLabCut's module is called."""
+    """Find nothing, with the interface of DeepLabCut's module."""
 
     class Assembler:
         def __init__(self, data, **asked):
@@ -44,7 +44,7 @@ class _Peer:
             return None, None
 
 
-def test_who_finds_nothing_is_not_equal(crowds, tmp_path):
+def test_a_method_that_finds_nothing_is_not_equal(crowds, tmp_path):
     path = tmp_path / "crowd_full.pickle"
     crowds.write_crowd(next(crowds.make_crowds(frames=3)), path)
     assert crowds.compare(path, crowds.Setting(2), _Peer) == (0, 3)

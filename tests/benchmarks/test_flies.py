@@ -1,4 +1,4 @@
-"""The benchmark on flies: what trains and what tests, and what is said of a finished run."""
+"""Test the benchmark on flies: the split of labels, and the summary of a finished run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -169,7 +169,7 @@ def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, runs, tmp
 
 
 def test_names_are_counted_in_frames_by_their_looks_and_in_tracks_by_their_places(flies):
-    """The first fly looks like the male that it is; the second one like a female in frame 0."""
+    """Let the first fly look like the male that it is, the second like a female in frame 0."""
     position = np.zeros((2, 2, 13, 2))
     position[...] = np.stack([10.0 * np.arange(13), 50.0 * (np.arange(13) % 2)], axis=-1)
     position[:, 1, :, 1] += 500.0

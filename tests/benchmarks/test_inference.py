@@ -1,4 +1,4 @@
-"""The benchmark of inference: ratios, targets, and what is read of processes and poses."""
+"""Test the inference benchmark: ratios, targets, and facts about processes and poses."""
 
 import argparse
 import math
@@ -169,7 +169,7 @@ def test_frames_are_counted_over_shards(run):
 
 
 def test_forgetting_keeps_the_probe(run):
-    run.forget_ends()
+    run.forget_outcomes()
     assert not list(run.results.shards.glob("*/infer-*.tsv"))
     assert len(run.identify_poses()) == 2
     run.forget()

@@ -1,4 +1,4 @@
-"""The benchmark of inference against the engine itself, on a cohort of seconds."""
+"""Run the inference benchmark with the engine on a cohort of seconds."""
 
 import numpy as np
 import pytest

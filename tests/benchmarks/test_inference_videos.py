@@ -1,4 +1,4 @@
-"""Cohorts of the benchmark of inference: other bytes, the same frames."""
+"""Test the cohorts of the inference benchmark: different bytes, the same frames."""
 
 import numpy as np
 import pytest

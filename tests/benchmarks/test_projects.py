@@ -1,4 +1,4 @@
-"""Projects of the benchmarks: only the pinned files are accepted, from disk or from the web."""
+"""Test that benchmarks accept only the pinned files, from disk or from the web."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""What the comparison of runtimes is made on."""
+"""Test the data of the comparison of runtimes."""
 
 import numpy as np
 import onnxruntime
@@ -18,7 +18,7 @@ def subject():
 
 
 def test_shrinking_moves_points_by_half_pixels(subject):
-    """The centre of a 2 x 2 block is the centre of the pixel it becomes."""
+    """Check that the centre of a 2 x 2 block is the centre of its shrunk pixel."""
     scene = subject.Scene([np.zeros((48, 64, 3), np.uint8)], np.array([[[0.5, 2.5]]]))
     half = scene.shrink(24, 32)
     assert half.frames[0].shape == (24, 32, 3)
@@ -34,7 +34,7 @@ def test_the_fit_is_the_weighted_line(subject, monkeypatch):
 
 
 def test_fitted_layers_score_high_where_the_points_are(subject, tmp_path):
-    """In both files of the network: weights and export."""
+    """Check both files of the network: weights and export."""
     files = ModelFiles(tmp_path)
     write_tiny_model(files)
     points = draw_points(6, (64, 96))

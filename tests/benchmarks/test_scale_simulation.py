@@ -1,4 +1,4 @@
-"""The simulated schedule: hand-made cases, and what holds for any."""
+"""Test the simulated schedule on cases made by hand, and on properties of any."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def subject():
 
 
 def quiet(subject, **changes):
-    """Ten frames a second, five seconds to start, nothing that goes wrong."""
+    """Set ten frames per second, five seconds to start, and no failures."""
     values = {"frames_per_second": 10.0, "start_seconds": 5.0, "straggling": 0.0}
     return subject.Workload(**values | {"losses_per_hour": 0.0} | changes)
 

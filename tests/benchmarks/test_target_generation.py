@@ -1,4 +1,4 @@
-"""The ways of drawing targets that are timed draw the same."""
+"""Check that all timed ways draw the same targets."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Cohort sheets: what they may hold, and every way of getting them wrong."""
+"""Test the reading of cohort sheets, and every kind of mistake in them."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_rows_become_videos(sheet, tmp_path):
 
 
 def test_a_sheet_from_a_spreadsheet(sheet):
-    """A byte-order mark, Windows line ends and short rows are what spreadsheets write."""
+    """Read a byte-order mark, Windows line ends and short rows, as spreadsheets write them."""
     path = sheet("video\tpath\tdose\r\na\ta.mp4\t1\r\nb\tb.mp4\r\n", encoding="utf-8-sig")
     first, second = read_cohort(path)
     assert (first.video, first.metadata) == ("a", {"dose": "1"})
@@ -59,7 +59,7 @@ def test_a_link_is_a_path_that_the_user_chose(sheet, tmp_path):
 
 
 def test_a_relative_sheet_gives_relative_paths(sheet, tmp_path, monkeypatch):
-    """A project that is moved with its videos stays as it is."""
+    """Check that a project moved with its videos stays the same."""
     path = sheet("video\tpath\na\ta.mp4\nb\t../b.mp4\nc\t/c.mp4\n")
     monkeypatch.chdir(tmp_path)
     videos = read_cohort(path.relative_to(tmp_path))

@@ -6,7 +6,7 @@ from pipeline_lib.core.cores import count_cores, limit_cores
 
 
 def test_a_limit_is_what_is_counted():
-    """In a process of its own, which keeps the limit."""
+    """Run in a process of its own, which keeps the limit."""
     script = (
         "from pipeline_lib.core.cores import *\n"
         "limit_cores(1); print(count_cores()); limit_cores(9); print(count_cores())"
@@ -17,8 +17,8 @@ def test_a_limit_is_what_is_counted():
     assert done.stdout.split() == ["1", "1"]
 
 
-def test_where_the_system_does_not_tell_all_cores_count(monkeypatch):
-    """As on macOS: no limit is possible, and nothing fails."""
+def test_all_cores_count_if_the_system_sets_no_limit(monkeypatch):
+    """Simulate macOS: no limit is possible, and nothing fails."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)

@@ -1,4 +1,4 @@
-"""Processes on terminals, by users and on machines that are not those of a laptop."""
+"""Test processes on terminals, users and machines other than a laptop's."""
 
 import os
 import subprocess
@@ -87,7 +87,7 @@ def test_an_argument_of_other_bytes_stays_as_it_is():
         ("utf-8:strict", UTF8_TEXT),
     ],
 )
-def test_what_the_terminal_has_no_character_for_is_escaped(encoding, text):
+def test_characters_unknown_to_the_terminal_are_escaped(encoding, text):
     assert run(**ASCII, PYTHONIOENCODING=encoding).splitlines()[1] == text
 
 
@@ -118,7 +118,7 @@ def test_threads_wait_passively_unless_the_user_says_otherwise(by_user, found):
 
 
 def test_torch_is_loaded_after_the_threads_are_told_how_to_wait():
-    """Its runtime of OpenMP reads that once, when it is loaded."""
+    """Set it before the start, since OpenMP reads it once, when it is loaded."""
     script = "import sys, pipeline_lib.start, pipeline_lib.cli; print('torch' in sys.modules)"
     assert run(script).strip() == b"False"
 
@@ -165,7 +165,7 @@ def test_a_home_is_left_as_it_is(tmp_path):
     assert run(_HOME, HOME=str(tmp_path)).decode().strip() == "[]"
 
 
-def test_of_a_home_that_cannot_be_written_to_only_the_caches_move(tmp_path):
+def test_only_the_caches_move_from_a_read_only_home(tmp_path):
     script = "import os; os.access = lambda *_: False\n" + _HOME
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     home.mkdir()

@@ -1,4 +1,4 @@
-"""Errors that people read."""
+"""Test the text of errors."""
 
 from pipeline_lib.core.errors import CohortposeError, ConfigError, LabelError, VideoError
 

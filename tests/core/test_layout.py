@@ -1,4 +1,4 @@
-"""The results folder as the design fixes it: other tools and people read these paths."""
+"""Test the paths of the results folder, which other tools and people read."""
 
 from pathlib import Path
 
@@ -42,6 +42,6 @@ def test_files_lie_where_the_design_says():
 
 
 def test_a_name_with_dots_keeps_them():
-    """`with_suffix` would make one file of the videos day.1 and day.2."""
+    """Avoid `with_suffix`, which would make one file of the videos day.1 and day.2."""
     assert RESULTS.poses("m", "day.1").name == "day.1.zarr"
     assert RESULTS.exported("m", "day.1", "csv").name == "day.1.csv"

@@ -1,4 +1,4 @@
-"""Names: their natural order, and which of them may become part of a path."""
+"""Test the natural order of names, and which names may become part of a path."""
 
 import re
 

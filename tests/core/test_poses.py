@@ -1,4 +1,4 @@
-"""Poses: shapes that do not fit are refused where they are made."""
+"""Test that poses refuse arrays whose shapes do not match."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The first process of a job, by what each launcher sets."""
+"""Test how the first process of a job is recognised under each launcher."""
 
 import os
 import subprocess
@@ -95,7 +95,7 @@ def test_variables_without_a_launcher_are_nothing(place, monkeypatch):
     assert ("SLURM_JOB_ID" in os.environ) == ("SLURM_JOB_ID" in LEFTOVERS[place])
 
 
-def test_what_is_started_in_between_is_ours():
+def test_processes_started_in_between_are_ours():
     script = "from pipeline_lib.core.ranks import *; print(find_launcher().value)"
     command = [sys.executable, "-c", script]
     with mark_children():

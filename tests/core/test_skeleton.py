@@ -1,4 +1,4 @@
-"""Skeletons: names, pairs and their positions."""
+"""Test the names, pairs and positions of skeletons."""
 
 import pytest
 from pydantic import ValidationError
@@ -49,7 +49,7 @@ def test_bodyparts_from_the_labels_complete_a_skeleton():
 
 
 def test_a_bodypart_has_one_partner():
-    """With two, mirroring would give two bodyparts the same keypoint."""
+    """Refuse two, since mirroring would give two bodyparts the same keypoint."""
     with pytest.raises(ValidationError, match="symmetries name ear_left twice"):
         Skeleton(
             bodyparts=BODYPARTS,

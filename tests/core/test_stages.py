@@ -1,4 +1,4 @@
-"""The records of the stages: which are wanted, and what their results depend on."""
+"""Test the records of the stages: which are wanted, and the settings they depend on."""
 
 import pytest
 
@@ -69,7 +69,7 @@ def test_a_raised_version_makes_results_anew(monkeypatch):
     assert STAGES["infer"].hash_settings(parse()) != before
 
 
-def test_what_a_run_wants():
+def test_the_wanted_stages_follow_from_the_settings():
     def wanted(config):
         return [name for name in VIDEO_STAGES if STAGES[name].wanted(config)]
 

@@ -4,7 +4,7 @@ from pipeline_lib.demo.encounters import Encounters, count_encounters
 
 
 def lay_out(centres):
-    """Animals of length 4 along x, of three points, at the given middles (frame, animal, 2)."""
+    """Make animals of length 4 along x, of three points, at these centres (frame, animal, 2)."""
     along = np.array([[-2.0, 0.0], [0.0, 0.0], [2.0, 0.0]])
     return np.asarray(centres, float)[:, :, None] + along
 

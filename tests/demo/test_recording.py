@@ -12,7 +12,7 @@ from pipeline_lib.demo.recording import (
 from pipeline_lib.demo.render.animal import EAR, build_body
 from pipeline_lib.demo.render.arena import Light
 from pipeline_lib.demo.render.draw import Sensor
-from pipeline_lib.demo.scene import invent_scene
+from pipeline_lib.demo.scene import generate_scene
 
 FRAMES = 24
 
@@ -34,7 +34,7 @@ def build_ears(nodes, gait, scale):
 
 def film_ears(seed, size):
     """Film the white ears of an animal in a black, empty arena, without noise."""
-    scene = invent_scene((0, seed), 1, 1, (size, size))
+    scene = generate_scene((0, seed), 1, 1, (size, size))
     white = tuple(np.ones((1, 1, 3), np.float32) for _ in range(5))
     arena = replace(
         scene.arena,
@@ -71,13 +71,13 @@ def test_the_truth_of_each_frame_is_where_and_when_its_pixels_are(seed, monkeypa
 
 
 def test_a_frame_lasts_its_steps():
-    scene = invent_scene((0, 0), 2, 1, (64, 64))
+    scene = generate_scene((0, 0), 2, 1, (64, 64))
     walks = walk_animals(scene, np.random.default_rng(0), 7, 30.0)
     assert walks.nodes.shape[:2] == (7 * STEPS_PER_FRAME, 2)
 
 
 def test_scenes_are_seeded_and_differ():
-    first, again, other = (invent_scene((3, n), 1, 2, (64, 48)) for n in (0, 0, 1))
+    first, again, other = (generate_scene((3, n), 1, 2, (64, 48)) for n in (0, 0, 1))
     assert first.arena.solids == again.arena.solids
     np.testing.assert_array_equal(first.arena.floor, again.arena.floor)
     assert first.arena.solids != other.arena.solids

@@ -20,7 +20,7 @@ ALONG = np.array([20.0, 16.0, 16.0, 12.0, 0.0, -20.0, -30.0, -40.0])
 
 
 def lay_out(*middles):
-    """Animals that do not move: shape (frame, individual, bodypart, 2)."""
+    """Return animals that do not move, shape (frame, individual, bodypart, 2)."""
     points = np.stack([ALONG, np.zeros(8)], axis=-1) + np.array(middles, float)[:, None]
     return np.broadcast_to(points, (FRAMES, *points.shape)).copy()
 

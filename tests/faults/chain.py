@@ -1,4 +1,4 @@
-"""A tiny cohort that is run verb by verb, by whichever user and in whichever environment."""
+"""Run a tiny cohort verb by verb, as any user and in any environment."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A user without name and home, a terminal of ASCII, hardly any room for temporary files."""
+"""Run as a user without name and home, in ASCII, with little room for temporary files."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def write_word_into_everything(folder):
 
 @pytest.fixture(scope="module")
 def small():
-    """A folder for temporary files that takes a megabyte; it is one in the processes only."""
+    """Make a folder for temporary files of one megabyte, visible to these processes only."""
     with open_folder() as folder:
         yield folder
 
@@ -62,7 +62,7 @@ def prefix(small):
 
 @pytest.fixture(scope="module")
 def cohort(prefix, small):
-    """A cohort that such a user has run up to its report, and what the verbs said."""
+    """Run a cohort as such a user up to its report; return it with the output of the verbs."""
     with open_folder() as parent:
         folder = parent / WORD
         results = write_cohort(folder, exports={"formats": ["h5", "csv", "slp", "nwb"]})
@@ -78,7 +78,7 @@ def cohort(prefix, small):
 
 
 def test_every_verb_came_to_its_end(cohort):
-    """Training, whose checkpoints are larger than all the room for temporary files, too."""
+    """Train with checkpoints larger than all the room for temporary files."""
     _, results, said = cohort
     assert (results.model("pose").checkpoints / "last.ckpt").stat().st_size > 2**20
     assert b"network of" in said["train"]
@@ -106,7 +106,7 @@ def test_nothing_was_written_where_a_home_would_be(cohort):
 @pytest.mark.parametrize("style", ["text", "tsv", "json"])
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_status_in_each_encoding(cohort, style, encoding):
-    """Data for scripts are UTF-8 where the terminal claims to be ASCII."""
+    """Check that data for scripts are UTF-8 although the terminal claims ASCII."""
     folder, _, _ = cohort
     environment = {**ASCII, "PYTHONIOENCODING": encoding}
     said = run_verb(folder, "status", "--format", style, environment=environment)

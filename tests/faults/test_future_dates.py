@@ -1,4 +1,4 @@
-"""Files dated in the future, as the clock of a file server dates them, are files like others."""
+"""Test that files dated in the future, by a file server's clock, are like other files."""
 
 import os
 import time
@@ -16,7 +16,7 @@ YEAR = 365 * 24 * 3600
 
 
 def date_ahead(folder):
-    """Date everything that a user gives a year ahead, but one of the videos."""
+    """Date all files of a user a year ahead, except one of the videos."""
     (project,) = folder.glob("demo-*")
     given = [
         folder / "cohort.tsv",
@@ -57,14 +57,14 @@ def test_the_run_ends_well(run):
 
 
 def test_there_is_nothing_to_do_afterwards(run):
-    """Neither now nor when other files are as new."""
+    """Check now, and when other files are as new."""
     again = run.snakemake("--dry-run")
     assert again.code == 0, again.output
     assert again.jobs == set()
 
 
 def test_a_sheet_that_is_changed_back_to_the_present_is_seen(run):
-    """A row more, and dates that go backwards: what counts is what is in the files."""
+    """Add a row and set dates back: only the content of files counts."""
     rows = run.read_sheet()
     run.write_sheet([{**row, "batch": "7"} for row in rows])
     again = run.snakemake()

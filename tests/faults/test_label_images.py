@@ -1,4 +1,4 @@
-"""Labelled images of every kind: read right, or told in one line, before anything is trained."""
+"""Test that labelled images of every kind are read correctly or refused in one line."""
 
 import struct
 import zlib
@@ -21,7 +21,7 @@ GRAY = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH)
 
 
 def turn(image, orientation):
-    """EXIF: what the stored image is to what people see (independent of the code under test)."""
+    """Turn an image by its EXIF orientation, independent of the code under test."""
     return {
         1: image,
         2: np.fliplr(image),
@@ -87,7 +87,7 @@ def save_png(path, image):
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("save", ["PNG", "TIFF", "RGB PNG", "I;16B"])
 def test_the_highest_8_bits_of_cameras(tmp_path, bits, save):
-    """A full image of any depth is as bright as its 8-bit copy."""
+    """Check that a bright image of any bit depth is as bright as its 8-bit copy."""
     path = tmp_path / "image"
     eight = np.linspace(0, 255, HEIGHT * WIDTH).astype(np.uint16).reshape(HEIGHT, WIDTH)
     deep = (eight << (bits - 8)) + (2 ** (bits - 8) - 1)
@@ -226,7 +226,7 @@ def make_project(folder, name, points):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [name for name in BAD if name not in ("gone", "folder")])
 def test_bad_images_are_told_at_import(tmp_path, name):
-    """Not by the step after it."""
+    """Check that the import refuses it, not a later step."""
     make, message = BAD[name]
     make(make_project(tmp_path, "img1.png", [(5, 6)]))
     with pytest.raises(LabelError, match=message) as error:
@@ -258,7 +258,7 @@ def test_an_image_of_182_megapixels(tmp_path):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_labels_refer_to_upright_images(tmp_path, kind, orientation):
-    """Stored 20 x 12 px; what people see of a turned one is 12 x 20 px."""
+    """Store 20 x 12 px; a turned image is seen as 12 x 20 px."""
     path = make_project(tmp_path, "img1.png", [(18, 10)])  # on the stored image
     Image.fromarray(RGB).save(path, kind, exif=exif_of(orientation))
     if orientation in (5, 6, 7, 8):

@@ -132,7 +132,7 @@ def test_unlabelled(folder, empty):
     ],
 )  # fmt: skip
 def test_one_line_says_what_is_wrong(folder, text, message):
-    """The cause alone, without what follows from it, and with the file's name."""
+    """Report the cause alone, without its consequences, and with the file's name."""
     problem = problem_of(folder, text)
     assert message in problem
     assert any(name in problem for name in ("CollectedData_a.csv", "img1.png", "img3.png"))

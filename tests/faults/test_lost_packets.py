@@ -1,4 +1,4 @@
-"""Videos that lack packets: every row is the frame it names, or empty."""
+"""Test that every row of a video without some packets is the frame it names, or empty."""
 
 import struct
 from fractions import Fraction
@@ -236,7 +236,7 @@ def test_frames_that_an_mp4_lists_and_that_cannot_be_read_are_told(tmp_path):
 
 @pytest.mark.parametrize(("box", "offset", "number"), [(b"mdhd", 16, 1), (b"elst", 12, 100)])
 def test_frames_that_an_mp4_hides_are_told(tmp_path, box, offset, number):
-    """A timescale of one unit, and an edit list that ends early: players show few frames."""
+    """Write a timescale of one unit and an edit list that ends early: players show few frames."""
     path = encode(tmp_path / "v.mp4", frames=30)
     assert describe_oddities(path, check_video(path)) == ""
     data = bytearray(path.read_bytes())

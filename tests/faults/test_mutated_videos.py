@@ -1,4 +1,4 @@
-"""Damaged copies of videos: none hangs or crashes, and no row is another frame than it names.
+"""Test that damaged videos neither hang nor crash, and that no row is another frame.
 
 The whole of it, with more copies, is ``benchmarks/mutated_videos.py``.
 """

@@ -1,4 +1,4 @@
-"""A results folder of a group: what one of them makes, another one can go on with."""
+"""Check a results folder of a group: every member can continue the run of another one."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ ONE, OTHER = 54322, 54323  # users without an entry in the list of users
 
 @pytest.fixture(scope="module")
 def cohort():
-    """A cohort in a folder of the group, run by one user up to its report."""
+    """Run a cohort in a folder of the group, as one user, up to its report."""
     with open_folder() as folder:
         results = write_cohort(
             folder / "cohort", exports={"formats": ["h5", "csv", "slp", "analysis", "nwb"]}

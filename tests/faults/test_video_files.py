@@ -1,4 +1,4 @@
-"""One file that is no video, or asks for too much, costs itself alone and the shard goes on."""
+"""Check that a file that is no video, or needs too much, fails alone and the shard continues."""
 
 import multiprocessing
 import os
@@ -56,7 +56,7 @@ def good(tmp_path):
     return encode(tmp_path / "good.mp4", frames=20, options=x264())
 
 
-def test_what_is_no_regular_file_is_quarantined(tmp_path, good):
+def test_a_file_that_is_not_regular_is_quarantined(tmp_path, good):
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nothing.mp4")

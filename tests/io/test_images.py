@@ -1,4 +1,4 @@
-"""Images of any kind become 8-bit RGB."""
+"""Test that images of any kind become 8-bit RGB."""
 
 import cv2
 import numpy as np

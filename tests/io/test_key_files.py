@@ -1,4 +1,4 @@
-"""Key files: one of each label, written before the results that it explains."""
+"""Test key files: one per label, written before the results that depend on it."""
 
 from pipeline_lib.io.key_files import claim_key, list_other_keys
 

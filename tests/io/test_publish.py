@@ -1,4 +1,4 @@
-"""Publishing: whole or not at all, and nothing left behind."""
+"""Test publishing: whole or not at all, and nothing left behind."""
 
 import multiprocessing
 import os
@@ -12,7 +12,7 @@ from pipeline_lib.io.publish import publish_file, publish_folder, publish_packed
 
 
 class StoppedError(Exception):
-    """What ends a block before its end."""
+    """Interrupt a block before its end."""
 
 
 def names(folder: Path) -> list[str]:
@@ -80,7 +80,7 @@ def test_a_block_that_raises_makes_no_file(tmp_path):
 
 @pytest.mark.parametrize("umask", [0o002, 0o027, 0o077])
 def test_modes_and_group_are_those_of_plain_files(tmp_path, umask):
-    """In a folder whose setgid bit hands its group on."""
+    """Publish in a folder whose setgid bit passes on its group."""
     folder = tmp_path / "shared"
     folder.mkdir()
     if os.geteuid() == 0:
@@ -149,7 +149,7 @@ def test_a_block_that_raises_leaves_the_old_folder(tmp_path, error):
 
 
 def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, monkeypatch):
-    """The disk may fail between moving the old folder aside and the new one in."""
+    """Let the disk fail between moving the old folder aside and the new one in."""
     path = tmp_path / "v.zarr"
     path.mkdir()
     (path / "old").touch()
@@ -167,8 +167,8 @@ def test_a_folder_that_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, m
     assert names(path) == ["old"]
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path):
-    """Its own only: `a` has nothing to do with `a.zarr` and `a.abcdefgh.zarr`."""
+def test_leftovers_of_a_killed_writer_are_removed_by_the_next_one(tmp_path):
+    """Remove its own leftovers only: `a` differs from `a.zarr` and `a.abcdefgh.zarr`."""
     mine, others = tmp_path / "a.zarr", (tmp_path / "a", tmp_path / "a.abcdefgh.zarr")
     # Blocks that are entered and never left.
     killed = [publish_folder(path) for path in (mine, *others)]
@@ -182,7 +182,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path):
 
 
 def test_identical_text_is_not_written_again(tmp_path):
-    """A file that Snakemake finds unchanged reruns nothing."""
+    """Check that an unchanged file stays unchanged for Snakemake."""
     path = tmp_path / "a" / "b.txt"
     publish_text(path, "Käse\n")
     before = identity(path)
@@ -241,7 +241,7 @@ def test_a_block_that_raises_leaves_the_old_packed_file(tmp_path, error):
     assert names(tmp_path) == ["v.zip"]
 
 
-def test_what_a_killed_packer_left_is_removed_by_the_next_one(tmp_path):
+def test_leftovers_of_a_killed_packer_are_removed_by_the_next_one(tmp_path):
     killed = publish_packed(tmp_path / "v.zip")
     fill_folder(killed.__enter__())
     assert len(names(tmp_path)) == 1
@@ -278,7 +278,7 @@ def _publish_a_folder(path):
 
 
 def test_a_forked_process_publishes_too(tmp_path):
-    """It inherits no threads, whatever its parent has published before."""
+    """Check that it inherits no threads after its parent has published files."""
     _publish_a_folder(tmp_path / "a")
     child = multiprocessing.get_context("fork").Process(
         target=_publish_a_folder, args=(tmp_path / "b",)

@@ -1,4 +1,4 @@
-"""Pickles inside of files: what pandas has pickled comes back, and nothing else is made."""
+"""Test that pickles in files restore pandas' own objects and no others."""
 
 import collections
 import pickle
@@ -51,7 +51,7 @@ def test_arrays_of_numbers_and_of_objects(protocol, order):
         np.array([(1, 2)], dtype=[("a", int), ("b", int)]),
     ],
 )
-def test_what_is_not_loaded(value):
+def test_other_objects_are_not_loaded(value):
     with pytest.raises(StoreError, match="is not loaded from a file") as error:
         load(value, 2)
     assert str(error.value).startswith("a.h5: attribute `x`: names ")

@@ -1,4 +1,4 @@
-"""Locks of a results folder: runs of one settings share it, others are kept out."""
+"""Test locks of a results folder: runs with the same settings share it, others wait outside."""
 
 import errno
 import fcntl
@@ -67,7 +67,7 @@ def test_a_run_that_was_killed_holds_nothing(results):
     RunLock(results, "b").release()
 
 
-def test_who_works_alone_is_told_so(results):
+def test_the_only_holder_of_a_lock_knows_it(results):
     first = RunLock(results, "a")
     with first.work_alone() as alone:
         assert alone

@@ -1,4 +1,4 @@
-"""Tables of stages: what is written is what is read, as text."""
+"""Test that tables of stages are read as they were written, as text."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ def test_cells_are_written_for_people_and_read_as_text(tmp_path):
 
 
 def test_a_frame_rate_survives(tmp_path):
-    """At six digits 30000/1001 would be off by two frames after a day."""
+    """Keep all digits: with six, 30000/1001 would be off by two frames after a day."""
     path = tmp_path / "t.tsv"
     write_table(path, ("fps",), [{"fps": 30000 / 1001}, {"fps": 0.1 + 0.2}, {"fps": 25.0}])
     assert float(read_table(path, ("fps",))[0]["fps"]) == pytest.approx(30000 / 1001, rel=1e-9)
@@ -43,7 +43,7 @@ def test_a_frame_rate_survives(tmp_path):
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5))
 def test_a_cell_is_read_as_it_was_written(tmp_path_factory, paths):
-    """What is made pretty for people is never data."""
+    """Check that formatting for display never changes data."""
     path = tmp_path_factory.mktemp("t") / "t.tsv"
     write_table(path, ("video", "path"), [{"video": "v", "path": one} for one in paths])
     assert [row["path"] for row in read_table(path, ("path",))] == paths

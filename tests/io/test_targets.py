@@ -1,4 +1,4 @@
-"""The target store: what goes in comes out, by name, and only whole stores are read."""
+"""Test that the target store returns what was written, and that only whole stores are read."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def test_the_description_comes_back(path):
 
 
 def test_arrays_say_what_their_axes_are(path):
-    """The contract for other readers: Zarr v3 arrays with dimension names, one chunk a sample."""
+    """Check the contract for other readers: Zarr v3, dimension names, one chunk per sample."""
     group = zarr.open_group(path, mode="r", zarr_format=3)
     maps = ("sample", "keypoint", "map_row", "map_column")
     expected = {
@@ -134,7 +134,7 @@ def test_another_version(path):
 
 
 def test_a_store_that_is_removed_while_it_is_read(path):
-    """Zarr takes missing chunks for black images, and a training would go on with them."""
+    """Refuse missing chunks, which Zarr reads as black images and training would use."""
     store = TargetStore(path)
     shutil.rmtree(path / "image")
     with pytest.raises(StoreError, match="gone since it was opened; run make-targets"):

@@ -1,4 +1,4 @@
-"""Cleaning trajectories: hand-derived values, and what must hold for any trajectory."""
+"""Test filters: values derived by hand, and properties for any trajectory."""
 
 import hypothesis.extra.numpy as npst
 import numpy as np

@@ -1,4 +1,4 @@
-"""Choosing frames: spread over time, or different in look."""
+"""Test the choice of frames: spread over time, or different in appearance."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_uniform_depends_on_the_seed_alone():
 
 
 def scenes(lengths: list[int]) -> np.ndarray:
-    """Thumbnails of scenes: a bright pixel at another place in each, with a little noise."""
+    """Make thumbnails of scenes: a bright pixel at another position in each, with some noise."""
     noise = np.random.default_rng(0).integers(0, 8, (sum(lengths), 6, 8))
     scene = np.repeat(np.arange(len(lengths)), lengths)
     noise.reshape(len(scene), -1)[np.arange(len(scene)), 5 * scene] = 250

@@ -1,4 +1,4 @@
-"""Segments cover exactly what is missing, whatever was finished before."""
+"""Test that segments cover exactly the missing frames."""
 
 from hypothesis import given
 from hypothesis import strategies as st

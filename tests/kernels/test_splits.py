@@ -1,4 +1,4 @@
-"""Dividing labelled frames: sizes, balance, blocks that stay whole, independence of order."""
+"""Test the splits of labelled frames: sizes, balance, whole blocks, independence of order."""
 
 import numpy as np
 import pytest

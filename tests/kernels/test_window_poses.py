@@ -1,4 +1,4 @@
-"""Of the poses of overlapping windows, each animal is kept once, best first."""
+"""Test that each animal is kept once from the poses of overlapping windows, best first."""
 
 import itertools
 
@@ -95,14 +95,14 @@ def test_a_part_of_an_animal_is_a_copy_and_one_keypoint_in_common_is_none():
     assert find_copies(np.array([[ANIMAL, nose_to_nose]]), 1.0).tolist() == [[False, False]]
 
 
-def test_what_is_like_a_copy_is_none_itself():
-    """Three in a row, 6 px apart: the middle one is a copy of the first, not so the last one."""
+def test_a_pose_similar_to_a_copy_is_kept():
+    """Place three in a row, 6 px apart: the middle one copies the first, the last one does not."""
     poses = np.array([[ANIMAL, at(6.0, 0.0), at(12.0, 0.0)]])
     assert find_copies(poses, 1.0).tolist() == [[False, True, False]]
 
 
 def test_a_pose_of_one_keypoint_has_the_size_that_is_given():
-    """Of 10 px, 0.3 are 3 px, and half of the similarity is at 3.53 px."""
+    """Check that 0.3 of 10 px are 3 px, and that the similarity is one half at 3.53 px."""
     for apart, copy in ((3.5, True), (3.6, False)):
         poses = np.array([[[[50.0, 50.0]], [[50.0 + apart, 50.0]]]])
         assert find_copies(poses, 10.0).tolist() == [[False, copy]]

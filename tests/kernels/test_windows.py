@@ -1,4 +1,4 @@
-"""Windows lie inside of the frame and hold the animal with a margin, or there is none."""
+"""Test that windows lie inside the frame and contain the animal with a margin."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_windows_lie_on_the_grid():
 
 
 def test_a_grid_may_leave_too_little_margin():
-    """The box fits a window of its own place, but none of the grid's: 8 + 104 of 128 px."""
+    """Fit a box into its own window, but into none of the grid's: 8 + 104 of 128 px."""
     assert place((272, 200), (376, 200)) == ([260, 152], True)
     assert place((272, 200), (376, 200), shape=COARSE) == ([0, 0], False)
     # 256 + 8 to 256 + 119 is what the grid's window takes.
@@ -98,8 +98,8 @@ def test_a_window_as_large_as_the_frame_holds_everything():
         ((NAN, NAN), False),
     ],
 )
-def test_what_is_near_a_border_is_cut(point, cut):
-    """The window from (100, 50) to (227, 145)."""
+def test_a_keypoint_near_a_border_is_cut(point, cut):
+    """Use the window from (100, 50) to (227, 145)."""
     found = SHAPE.find_cut(np.array(point)[None, :, None], np.array([[100, 50]]))
     assert found.tolist() == [[cut]]
 
@@ -151,7 +151,7 @@ def test_frames_do_not_touch_each_other(frames):
 
 
 def test_windows_around_animals_go_beyond_the_frame():
-    """Of 8 px, the middle is 3.5 px from the first."""
+    """Check that the middle of 8 px is 3.5 px from the first."""
     centre = np.array([[[103.5, 53.5], [0.0, 2.0]], [[104.4, 54.6], [-20.0, 3.5]]], np.float32)
     corner = centre_windows(centre, 8)
     assert corner.dtype == np.int64
@@ -178,7 +178,7 @@ def test_the_middle_of_a_window_is_half_a_step_from_the_animal_at_most(x, y, sid
         ((-70, -90), (0, 0), (0, 0)),
     ],
 )
-def test_what_is_cut_is_the_frame_and_black_beyond_it(corner, rows, columns):
+def test_a_window_shows_the_frame_and_black_beyond_it(corner, rows, columns):
     frame = np.random.default_rng(0).integers(1, 255, (6, 8, 3), np.uint8)
     window = cut_window(frame, np.array(corner), (4, 4))
     assert (window.shape, window.dtype) == ((4, 4, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Labelled images of several synthetic animals, each a disc of each colour."""
+"""Draw labelled images of several synthetic animals, each a disc of each colour."""
 
 from pathlib import Path
 

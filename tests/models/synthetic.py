@@ -1,4 +1,4 @@
-"""A task that a tiny network learns in seconds: coloured discs on gray frames."""
+"""Make a task that a tiny network learns in seconds: coloured discs on grey frames."""
 
 import hashlib
 from pathlib import Path

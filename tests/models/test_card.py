@@ -1,4 +1,4 @@
-"""Model cards: read what was written, refuse the rest."""
+"""Test that model cards are read as written, and that others are refused."""
 
 import json
 

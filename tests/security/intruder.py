@@ -19,7 +19,7 @@ from pipeline_lib.steps.infer.credentials import create_security
 
 
 class Payload:
-    """Runs where it is unpickled."""
+    """Run code when unpickled."""
 
     def __init__(self, mark):
         self.mark = mark

@@ -1,4 +1,4 @@
-"""What becomes of settings in batch scripts and shell commands: a value is a value, not a line."""
+"""Test that settings stay values in batch scripts and shell commands."""
 
 import shlex
 
@@ -89,7 +89,7 @@ def test_a_directive_is_an_option():
     interface=st.text(max_size=8),
 )
 def test_scripts_have_the_lines_that_are_meant(directive, partition, interface):
-    """Whatever is accepted: one line for each directive and for the partition, and the command."""
+    """Check every accepted value: one line per directive and for the partition, and the command."""
     try:
         jobs = ClusterJobSettings(
             cores=1, partition=partition, interface=interface, directives=(directive,)

@@ -1,4 +1,4 @@
-"""Files of weights from elsewhere: nothing in them is run, and no other file is touched."""
+"""Test that foreign weight files run nothing and touch no other file."""
 
 import argparse
 import logging
@@ -29,7 +29,7 @@ CONFIG = tiny_config(epochs=2, validation_fraction=0.3, checkpoint="best")
 
 
 class Payload:
-    """What writes a file when it is unpickled."""
+    """Write a file when unpickled."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -40,7 +40,7 @@ class Payload:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Results of a training that has ended."""
+    """Return results of a finished training."""
     results = Results(tmp_path_factory.mktemp("trained") / "results")
     write_tiny_labels(results, validation=2)
     run_make_targets(CONFIG, results)
@@ -50,7 +50,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def copied(trained, tmp_path):
-    """A copy of these results, whose network is not finished."""
+    """Return a copy of these results with an unfinished network."""
     results = Results(tmp_path / "copied")
     shutil.copytree(trained.root, results.root)
     for path in (results.model("pose").card, results.model("pose").network):
@@ -69,7 +69,7 @@ def load(results: Results, name: str = "last.ckpt") -> dict:
 
 @pytest.fixture
 def steps(monkeypatch):
-    """A list that gets the number of each step of training."""
+    """Return a list that collects the number of each training step."""
     steps: list[int] = []
     keep = HistoryWriter.on_train_batch_end
 
@@ -95,13 +95,13 @@ def spoil_bare_pickle(path: Path, state: dict, marker: Path) -> None:
 
 
 def spoil_script(path: Path, state: dict, marker: Path) -> None:
-    """A TorchScript archive, which is a program by its nature."""
+    """Write a TorchScript archive, which is a program."""
     del state, marker
     torch.jit.save(torch.jit.script(torch.nn.Identity()), path)
 
 
 def spoil_namespace(path: Path, state: dict, marker: Path) -> None:
-    """A harmless class is no plain value, either."""
+    """Refuse a harmless class too, since it is no plain value."""
     del marker
     torch.save({**state, "payload": argparse.Namespace(a=1)}, path)
 
@@ -142,7 +142,7 @@ SPOILED = [value for name, value in list(globals().items()) if name.startswith("
 
 
 def test_the_payload_would_run(tmp_path, marker):
-    """Or what follows would show nothing."""
+    """Check that the attack works, without which the other tests would show nothing."""
     spoil_pickle(tmp_path / "a.ckpt", {}, marker)
     torch.load(tmp_path / "a.ckpt", weights_only=False)
     assert marker.is_dir()
@@ -174,7 +174,7 @@ def test_foreign_checkpoints_are_set_aside(name, spoil, copied, caplog, steps):
 
 
 def test_a_checkpoint_names_no_files(trained):
-    """Lightning's own removes the file that a checkpoint calls the best one so far."""
+    """Check that the file that a checkpoint calls the best so far is not removed."""
 
     def texts(value):
         if isinstance(value, dict):

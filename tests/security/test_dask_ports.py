@@ -1,4 +1,4 @@
-"""Dask: who gets in, who can read what opens the door, and what listens where.
+"""Test Dask's ports: who gets in, who can read the credentials, and what listens where.
 
 What listens is asked of the operating system, for the processes of the run alone. The intruder is
 a process of its own (`intruder.py`), of another user where the tests run as root.
@@ -68,7 +68,7 @@ def break_in(addresses, folder, user=None, stolen=None):
 
 @pytest.fixture(scope="module")
 def temporary(tmp_path_factory):
-    """A folder in which this process and its children make temporary files."""
+    """Make a folder for temporary files of this process and its children."""
     folder = tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
@@ -79,13 +79,13 @@ def temporary(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own_credentials():
-    """Credentials that the tests know, too."""
+    """Return credentials that the tests know too."""
     return create_security()
 
 
 @pytest.fixture(scope="module")
 def ports(temporary, own_credentials):
-    """What listens for a local cluster with two workers."""
+    """Return the listening ports of a local cluster with two workers."""
     del temporary
     this = psutil.Process()
     before = list_ports(this)
@@ -98,7 +98,7 @@ def ports(temporary, own_credentials):
 
 
 def test_a_local_cluster_listens_on_loopback_and_has_no_pages(ports):
-    """A scheduler, and a nanny and its worker twice; nothing else, such as a dashboard."""
+    """Find a scheduler, two nannies and two workers, and nothing else such as a dashboard."""
     assert {port.rsplit(":", 1)[0] for port in ports} == {"127.0.0.1"}
     assert len(ports) == 1 + 2 * WORKERS
 
@@ -131,7 +131,7 @@ def test_another_user_runs_no_code(ports, tmp_path):
 def test_the_intruder_gets_into_every_port_with_the_credentials(
     ports, own_credentials, user, tmp_path
 ):
-    """Otherwise its failures would show nothing."""
+    """Check that the intruder works, without which its failures would show nothing."""
     with share_security(own_credentials, tmp_path) as shared:
         stolen = Path(shared.tls_ca_file).parent
         _, inside = break_in(ports, tmp_path / "marks", user, stolen)
@@ -229,7 +229,7 @@ def test_another_user_cannot_read_shared_credentials():
 
 
 def test_a_file_system_that_keeps_no_secret_is_refused(tmp_path, monkeypatch):
-    """Such as one mounted with a mode for all of its files, or that gives them to another user."""
+    """Simulate a mount with one mode for all files, or one that changes their owner."""
     made = tempfile.mkdtemp
 
     def open_to_all(**arguments):
@@ -255,7 +255,7 @@ def test_a_file_system_that_keeps_no_secret_is_refused(tmp_path, monkeypatch):
 
 @pytest.fixture
 def jobs(tmp_path, monkeypatch):
-    """A cluster whose jobs nobody submits, its results in a folder with a name for shells."""
+    """Open a cluster without submitting jobs, with results in a folder that needs quoting."""
     place = tmp_path / "a cohort; touch $(echo in) 'here'"
     monkeypatch.setattr(dask_jobqueue.SLURMCluster, "adapt", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
@@ -286,7 +286,7 @@ def test_the_script_of_a_job_holds_no_secret(jobs):
 
 
 def test_a_worker_of_a_job_joins_and_listens_to_its_cluster_only(jobs, tmp_path):
-    """The script is run as the job would: its worker trusts the run, and no other comes in."""
+    """Run the script as the job would: its worker trusts the run and nobody else."""
     cluster, security = jobs
     this = psutil.Process()
     scheduler = {port for port in list_ports(this) if cluster.scheduler_address.endswith(port)}
@@ -322,7 +322,7 @@ def test_slurm_s_scheduler_has_no_pages(jobs):
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
-    """A TLS scheduler and a worker that somebody started; yields its address and credentials."""
+    """Start a foreign TLS scheduler and a worker; yield its address and credentials."""
     folder = tmp_path_factory.mktemp("foreign")
     program, about = str(Path(sys.executable).with_name("dask")), folder / "scheduler.json"
     with share_security(create_security(), folder) as security:
@@ -365,7 +365,7 @@ def test_a_scheduler_at_an_address_takes_the_credentials_of_the_settings(foreign
 
 
 def test_the_key_may_be_in_the_file_of_the_certificate(foreign, tmp_path):
-    """Then that file must be the owner's alone."""
+    """Check that this file must belong to its owner alone."""
     address, security = foreign
     both = tmp_path / "both.pem"
     both.write_text(
@@ -392,7 +392,7 @@ def test_dask_s_own_settings_will_do(foreign):
 
 
 def test_dask_s_own_settings_do_not_weaken_a_run():
-    """Nor do they get mixed with its credentials."""
+    """Check that they are not mixed with its credentials."""
     weak = {
         "distributed.comm.require-encryption": False,
         "distributed.comm.tls.max-version": 1.2,

@@ -1,4 +1,4 @@
-"""HDF5 of strangers: nothing in it runs, and it reads no other file."""
+"""Test that foreign HDF5 files run nothing and read no other file."""
 
 import json
 import os
@@ -28,7 +28,7 @@ KEY = "df_with_missing"
 
 
 class Payload:
-    """Makes a file when it is unpickled."""
+    """Make a file when unpickled."""
 
     def __init__(self, marker):
         self.marker = str(marker)
@@ -44,7 +44,7 @@ def marker(tmp_path):
 
 @pytest.fixture
 def table(tmp_path):
-    """A DeepLabCut table in HDF5 of one image."""
+    """Write a DeepLabCut table in HDF5 with one image."""
     folder = tmp_path / "project" / "labeled-data" / "v"
     folder.mkdir(parents=True)
     Image.new("L", (64, 48)).save(folder / "img1.png")
@@ -159,7 +159,7 @@ def link(file, secret):
 
 
 def link_above(file, secret):
-    """A soft link through a linked group."""
+    """Make a soft link through a linked group."""
     file["elsewhere"] = h5py.ExternalLink(str(secret), "/")
     file["block0_values"] = h5py.SoftLink(f"/{KEY}/elsewhere/values")
 
@@ -182,7 +182,7 @@ def declare_much(file, secret):
 
 
 def declare_more(file, secret):
-    """So many that their number overflows 64 bits."""
+    """Add so many that their number overflows 64 bits."""
     del secret
     file.create_dataset("block0_values", (2**32, 2**32), "f8", chunks=(10, 10))
 
@@ -197,7 +197,7 @@ def ask_for_a_plugin(file, secret):
 
 
 def unpack_to_much(file, secret):
-    """One chunk of 4 numbers, whose bytes unpack to 2 GiB."""
+    """Write one chunk of 4 numbers whose bytes unpack to 2 GiB."""
     del secret
     data = file.create_dataset(
         "block0_values", (1, 4), "f8", chunks=(1, 4), compression="gzip", compression_opts=1
@@ -234,7 +234,7 @@ def test_tables_that_reach_outside(table, secret, escape, message):
 
 @pytest.mark.parametrize(("escape", "message"), ESCAPES)
 def test_sleap_files_that_reach_outside(tmp_path, secret, escape, message):
-    """Also where nobody looks: every object of the file counts."""
+    """Check every object of the file, even those that nobody reads."""
     project = Project()
     project.add([str(tmp_path / "0.png")], 0, [(1, 2), (3, 4)])
     path = project.save(tmp_path / "a.slp")
@@ -247,7 +247,7 @@ def test_sleap_files_that_reach_outside(tmp_path, secret, escape, message):
 
 
 def test_embedded_frames_of_another_file(tmp_path, secret):
-    """The bytes of another file would be written as label images."""
+    """Refuse external storage, whose bytes would be written as label images."""
     with h5py.File(secret, "w") as file:
         file["values"] = np.zeros((1, 8, 8, 1), np.uint8)
     project = Project()
@@ -279,7 +279,7 @@ def test_a_video_in_another_hdf5_is_looked_at_too(tmp_path, secret):
 
 
 def test_json_and_names_of_a_sleap_file_run_nothing(tmp_path, marker):
-    """What looks like jsonpickle's or Python's objects is text."""
+    """Read text that looks like jsonpickle's or Python's objects as text."""
     project = Project()
     Image.new("L", (64, 48)).save(tmp_path / "0.png")
     project.add([str(tmp_path / "0.png")], 0, [(1, 2), (3, 4)])

@@ -1,4 +1,4 @@
-"""Paths in labels of strangers: they lead to images and videos only, and not out of the project."""
+"""Test that paths in foreign labels lead to images and videos inside the project only."""
 
 import json
 import os
@@ -27,7 +27,7 @@ HEADER = "scorer,a,a\nbodyparts,nose,nose\ncoords,x,y\n"
 
 @pytest.fixture
 def secret(tmp_path):
-    """An image that is not the project's."""
+    """Write an image outside the project."""
     path = tmp_path / "private" / "labeled-data" / "v" / "img1.png"
     path.parent.mkdir(parents=True)
     Image.new("L", (60, 40), 99).save(path)
@@ -78,7 +78,7 @@ def test_images_out_of_a_lightning_pose_folder(project, path):
 
 
 def test_an_absolute_path_is_looked_for_in_the_project(project, secret):
-    """What precedes `labeled-data` is the machine that wrote the table."""
+    """Ignore the path before `labeled-data`, which belongs to the machine that wrote the table."""
     table = project / "labeled-data" / "v" / "CollectedData_a.csv"
     table.write_text(f"{HEADER}{secret},1,2\n")
     expected = project / "labeled-data" / "v" / "img1.png"
@@ -103,7 +103,7 @@ def test_names_that_are_no_files(project, name):
 
 
 def test_links_of_images_are_followed_but_only_to_images(project, secret):
-    """A user's own links are common practice; whatever is no image is not read."""
+    """Follow a user's own links, which are common practice, but read images only."""
     folder = project / "labeled-data" / "v"
     (folder / "img1.png").symlink_to(secret)
     (folder / "CollectedData_a.csv").write_text(f"{HEADER}labeled-data/v/img1.png,1,2\n")
@@ -205,7 +205,7 @@ def test_videos_named_like_our_own_files(tmp_path, name):
 
 
 def test_a_label_source_with_a_strange_name(tmp_path, monkeypatch):
-    """Its folder of images is one of ours, whatever the file is called."""
+    """Write images into a folder of ours, for any name of the file."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "0.png")
     project = Project(("nose",), ())

@@ -1,4 +1,4 @@
-"""What a training of several processes on one node listens on."""
+"""Test the ports of a training with several processes on one node."""
 
 import os
 import socket
@@ -59,7 +59,7 @@ def test_two_processes_meet_on_loopback(tmp_path):
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No launcher's variables."""
+    """Remove the variables of every launcher."""
     for name in ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "GLOO_SOCKET_IFNAME"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -84,7 +84,7 @@ def test_pytorch_finds_the_server_and_opens_no_other(alone):
     assert "GLOO_SOCKET_IFNAME" not in os.environ
 
 
-def test_what_a_person_sets_is_kept(alone):
+def test_variables_set_by_the_user_are_kept(alone):
     alone.setenv("GLOO_SOCKET_IFNAME", "eth7")
     environment = LoopbackEnvironment()
     assert environment.main_port > 0

@@ -1,4 +1,4 @@
-"""Files that are named as videos and are something else: nothing but the file itself is read."""
+"""Test files with names of videos and other content: nothing but the file itself is read."""
 
 import os
 import struct
@@ -31,7 +31,7 @@ PLAYLISTS = {
 
 
 class Bait:
-    """A pipe: whoever opens it to read is noticed, since a writer gets through to it."""
+    """Make a pipe that reveals a reader, because a writer can then open it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

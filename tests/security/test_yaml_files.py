@@ -1,4 +1,4 @@
-"""YAML of strangers: no objects, and no more than a file of settings holds."""
+"""Test that foreign YAML creates no objects and no more than a settings file contains."""
 
 import pytest
 
@@ -78,7 +78,7 @@ def test_no_objects_are_made(tmp_path, text, texts):
 
 
 @pytest.mark.parametrize("text", ["a: 2024-13-45", "a: b: c", "a: [", "? [a]\n: b", "a: \0", "\t"])
-def test_what_is_no_yaml(text):
+def test_invalid_yaml_is_refused(text):
     with pytest.raises(YamlError, match="is not YAML") as error:
         load_yaml(text)
     assert "\n" not in str(error.value)
@@ -109,7 +109,7 @@ def test_bombs_in_every_file_that_is_read(tmp_path, text):
     assert read_project_skeleton(tmp_path).bodyparts == ()
 
 
-def test_what_snakemake_has_loaded():
+def test_configs_that_snakemake_has_loaded_are_checked():
     values = {"a": "x"}
     for _ in range(8):
         values = {str(n): values for n in range(10)}

@@ -1,4 +1,4 @@
-"""Zarr stores of strangers: nothing in their metadata has code run or other files read."""
+"""Test that metadata of foreign Zarr stores runs no code and reads no other files."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ REFUSED = "was not written by cohortpose and is not read"
 
 
 class Payload:
-    """Runs where it is unpickled."""
+    """Run code when unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -51,13 +51,13 @@ def old_numcodecs(monkeypatch):
 
 @pytest.fixture
 def mark(tmp_path):
-    """What appears when code ran."""
+    """Return the file that appears if code ran."""
     return tmp_path / "code-ran"
 
 
 @pytest.fixture
 def poses(tmp_path):
-    """A pose file, a folder."""
+    """Write a pose file, a folder."""
     path = tmp_path / "video.zarr"
     write_poses(path, make_poses(frames=5))
     return path
@@ -65,7 +65,7 @@ def poses(tmp_path):
 
 @pytest.fixture
 def targets(tmp_path):
-    """A target store."""
+    """Write a target store."""
     path = tmp_path / "targets.zarr"
     layout = TargetLayout(
         height=8,
@@ -159,7 +159,7 @@ def test_an_array_of_version_2_in_a_pose_file(poses, mark, name, attack):
 
 
 def test_zarr_itself_would_run_it(poses, mark):
-    """Otherwise that nothing ran would show nothing."""
+    """Check that the attack works, without which the other tests would show nothing."""
     change_array(poses, "time", lambda _: describe_v2([5]))
     place_payload(poses, "time", mark)
     # What is unpickled is no text, which zarr finds too late.
@@ -179,7 +179,7 @@ def test_an_array_of_version_2_in_a_target_store(targets, mark, attack):
 
 
 def test_a_store_of_version_2_is_none_of_ours(targets, poses, mark):
-    """Zarr takes either version for a group, unless told."""
+    """Check both versions, since Zarr accepts either for a group unless told."""
     for path in (targets, poses):
         attributes = json.loads((path / "zarr.json").read_text())["attributes"]
         shutil.rmtree(path)
@@ -199,7 +199,7 @@ def test_a_store_of_version_2_is_none_of_ours(targets, poses, mark):
 
 
 def test_metadata_beside_an_array_are_not_asked(poses, targets, mark):
-    """Those that were looked at decide."""
+    """Check that the metadata that were inspected are those that are used."""
     for path, name in ((poses, "time"), (targets, "image")):
         (path / name / "zarr.json").write_text(json.dumps(describe_v2([5])))
         (path / name / ".zarray").write_text(json.dumps(describe_v2([5])))
@@ -259,7 +259,7 @@ def test_codecs_and_types_that_are_none_of_ours(poses, targets, attack):
 
 
 def test_an_array_that_nobody_asks_for_is_looked_at_too(poses):
-    """Zarr reads the metadata of all when it opens the group."""
+    """Check all metadata, which Zarr reads when it opens the group."""
     file = poses / "zarr.json"
     metadata = json.loads(file.read_text())
     metadata["consolidated_metadata"]["metadata"]["more"] = describe_v2([5])
@@ -268,7 +268,7 @@ def test_an_array_that_nobody_asks_for_is_looked_at_too(poses):
 
 
 def test_a_chunk_that_is_another_file_is_no_poses(poses, tmp_path):
-    """Its bytes do not come out as positions, whatever the metadata say."""
+    """Check that its bytes do not become positions, for any metadata."""
     secret = tmp_path / "secret"
     secret.write_bytes(bytes(range(40)))
     chunk = poses / "time" / "c.0"
@@ -281,8 +281,8 @@ def test_a_chunk_that_is_another_file_is_no_poses(poses, tmp_path):
         read_times(poses)
 
 
-def test_what_we_write_is_read(tmp_path):
-    """Of one chunk and of several in a shard, packed or not."""
+def test_our_own_stores_are_read(tmp_path):
+    """Test one chunk and several in a shard, packed or not."""
     for frames in (0, 1, 5, SHARDED):
         expected = make_poses(frames, bodyparts=("nose",))
         path = tmp_path / f"{frames}.zarr"

@@ -1,9 +1,9 @@
-"""A real SLURM of one node, for tests: from Debian's packages, with two pretend GPUs.
+"""Start a real SLURM of one node for tests, from Debian's packages, with two mock GPUs.
 
-It needs root, and the packages ``slurm-wlm`` and ``munge``. There is no accounting database, no
-systemd and no cgroups; memory limits hold by polling. Ports, keys and sockets are its own, so
-that a SLURM that runs here already is not disturbed. Only the folder /etc/slurm cannot be another
-one; what is there is put back in the end. What a killed run of the tests has left is cleared away.
+It needs root and the packages ``slurm-wlm`` and ``munge``. There is no accounting database, no
+systemd and no cgroups; memory limits are enforced by polling. It has its own ports, keys and
+sockets, so that another SLURM on the machine is not disturbed. Only the folder /etc/slurm is
+shared; its files are restored at the end, also after a killed run of the tests.
 """
 
 import contextlib

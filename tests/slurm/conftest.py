@@ -1,4 +1,4 @@
-"""A real SLURM for the tests of this folder."""
+"""Provide a real SLURM to the tests of this folder."""
 
 import pytest
 
@@ -10,7 +10,7 @@ __all__ = ["fresh", "media"]
 
 @pytest.fixture(scope="session")
 def slurm():
-    """One node with two cores and two pretend GPUs."""
+    """Start one node with two cores and two mock GPUs."""
     obstacle = cluster.find_obstacle()
     if obstacle:
         pytest.skip(obstacle)

@@ -1,4 +1,4 @@
-"""Snakemake that asks SLURM each second how its jobs stand.
+"""Run a Snakemake that asks SLURM for the state of its jobs every second.
 
 The executor waits ten seconds longer each time that no job has ended, and a run of short jobs
 spends most of its time on that. Nothing else differs; jobs do not go through here.

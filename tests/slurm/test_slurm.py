@@ -1,6 +1,6 @@
-"""The workflow on a real SLURM: training, sharded inference, and everything that goes wrong there.
+"""Run the workflow on a real SLURM: training, sharded inference, and failures of jobs.
 
-The tests are stages of one cohort's life, in this order.
+Most tests are stages of one cohort's life, in this order.
 """
 
 import os
@@ -40,7 +40,7 @@ SUMMARY = {"status", "report", "accept"}
 
 
 class SlurmRun(Run):
-    """A run whose jobs go to SLURM."""
+    """Run the workflow with jobs on SLURM."""
 
     def submit(self, *arguments):
         """Call Snakemake with the profile, and wait."""
@@ -68,7 +68,7 @@ def count_submitted(ended, rule):
 
 
 def test_a_cohort_from_labels_to_the_report(run):
-    """Training is killed for its memory once and succeeds when tried again with more."""
+    """Let training be killed once for its memory and succeed with more at the retry."""
     ended = run.submit(*STARVED)
     assert ended.code == 0, ended.output
     status = {video: row["status"] for video, row in run.read_ledger().items()}
@@ -144,7 +144,7 @@ def test_more_videos_are_one_more_shard_whose_worker_may_die(run, tmp_path_facto
     assert first.position.shape[0] == 80
 
 
-def test_what_was_cancelled_goes_on(run, slurm, tmp_path_factory):
+def test_a_cancelled_run_resumes_where_it_stopped(run, slurm, tmp_path_factory):
     add_videos(run, tmp_path_factory.mktemp("evenmore"), count=30, first=50, frames=300)
     poses = run.results.root / "poses" / "pose"
     cancelled = []
@@ -168,7 +168,7 @@ def test_what_was_cancelled_goes_on(run, slurm, tmp_path_factory):
 
 
 def test_dask_workers_may_be_jobs_themselves(run, slurm):
-    """`inference.cluster: slurm`: the same bytes as from local workers."""
+    """Compare `inference.cluster: slurm` with local workers: the same bytes."""
     poses = run.results.root / "poses" / "pose"
     expected = {
         path.relative_to(poses): path.read_bytes()
@@ -196,14 +196,17 @@ def test_dask_workers_may_be_jobs_themselves(run, slurm):
 
 
 def test_a_training_may_be_several_tasks(run):
-    """`srun` starts a process for each device; they train the same network as one does."""
+    """Start a process per device with `srun`; they train the same network as one process."""
+    one = run.results.model("pose")
+    # By itself, this test trains the network of one process first.
+    ended = run.submit(str(one.network.relative_to(run.folder)), *MEMORY)
+    assert ended.code == 0, ended.output
     run.edit_config(training={"name": "two", "devices": 2, "accelerator": "cpu"})
     files = run.results.model("two")
     target = str(files.network.relative_to(run.folder))
     ended = run.submit(target, *MEMORY, "train:mpi=srun", "train:tasks_per_node=2")
     assert ended.code == 0, ended.output
     assert ended.jobs == {"train"}
-    one = run.results.model("pose")
     assert read_card(files.card).key == read_card(one.card).key
     curves = [read_tsv(each.history) for each in (one, files)]
     steps = [[(row["epoch"], row["step"], row["metric"]) for row in curve] for curve in curves]

@@ -1,4 +1,4 @@
-"""Running `cohortpose` on a tiny cohort as a job does, and killing it."""
+"""Run `cohortpose` on a tiny cohort as a job does, and kill it."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ Facts = tuple[int, int]
 
 
 class Cohort:
-    """A folder with a config, a sheet and a trained model; videos may lie anywhere.
+    """Manage a folder with a config, a sheet and a trained model; videos may lie anywhere.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Cohort:
 
     @property
     def poses(self) -> Path:
-        """Where pose files appear."""
+        """Return the folder of pose files."""
         return self.results.poses("pose", "v").parent
 
     def read_rows(self) -> dict[str, dict[str, str]]:
@@ -122,7 +122,7 @@ def identify(path: Path) -> Facts:
 
 
 def _identify_each(paths: Iterator[Path], part: str = "") -> dict[Path, Facts]:
-    """Identify files, or one in each folder; those that vanish meanwhile are left out."""
+    """Identify files, or one in each folder; files that vanish meanwhile are left out."""
     found = {}
     with contextlib.suppress(FileNotFoundError):
         for path in paths:

@@ -1,4 +1,4 @@
-"""Filtering a shard: what each video becomes, and what is not done twice."""
+"""Test filtering of a shard: the outcome of each video, and what is not done twice."""
 
 import shutil
 import zipfile
@@ -154,7 +154,7 @@ def _lose_a_part(results, _monkeypatch):
         (_lose_a_part, True),
     ],
 )
-def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change, same_key):
+def test_a_change_filters_the_poses_again(results, monkeypatch, change, same_key):
     run_filter(make_config(), results, SHARD)
     before = read_pose_key(results.filtered("pose", "v"))
     config = change(results, monkeypatch)
@@ -182,7 +182,7 @@ def test_one_bad_video_does_not_stop_the_others(results):
     assert not results.filtered("pose", "cut").exists()
 
 
-def test_what_ended_badly_before_keeps_its_reason(results):
+def test_a_failed_video_keeps_its_reason(results):
     write_infer_table(
         results,
         {"video": "bad", "status": "quarantined", "reason": "no video stream", "key": "k"},
@@ -224,7 +224,7 @@ def test_blocks_do_not_show(results, monkeypatch, method):
 
 
 def make_crossing():
-    """Animal a goes right at y 50, b left at y 60; they meet at frame 10, where both are unsure.
+    """Let a move right at y 50 and b left at y 60; both are uncertain at frame 10, where they meet.
 
     Of b nothing is found in frames 9 to 11, of a in frame 10 something else with little
     confidence. A corner of the cage has y 5, and is not seen in frame 4.

@@ -1,4 +1,4 @@
-"""Freshness: a result of other settings, of another file or of another network is not fresh."""
+"""Test that results of other settings, files or networks are not fresh."""
 
 import os
 from pathlib import Path

@@ -19,7 +19,7 @@ PROBED = {
 
 
 class Run:
-    """A results folder whose stage tables a test fills in."""
+    """Return a results folder whose stage tables a test fills in."""
 
     def __init__(self, folder, videos, columns=(), **settings):
         self.results = Results(folder / "results")

@@ -1,4 +1,4 @@
-"""A project that was copied, with the old one still there, reads its own images."""
+"""Check that a copied project reads its own images while the old project still exists."""
 
 import shutil
 from pathlib import Path
@@ -35,7 +35,7 @@ RESULTS = Results(Path(CONFIG.results))
 
 
 class ReadsTheGray:
-    """Stands for a network: the bodypart is where the brightest pixel is."""
+    """Simulate a network: the bodypart is at the brightest pixel."""
 
     name = "gray"
 
@@ -54,7 +54,7 @@ def paint(path, x, y):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """Labels of one DeepLabCut image and one SLEAP image, imported."""
+    """Import labels of one DeepLabCut image and one SLEAP image."""
     folder = tmp_path / "project"
     images = folder / "dlc" / "labeled-data" / "v"
     images.mkdir(parents=True)
@@ -80,7 +80,7 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def copy(project, tmp_path, monkeypatch):
-    """Its copy, with other pixels in both images."""
+    """Copy the project, with other pixels in both images."""
     folder = tmp_path / "copy"
     shutil.copytree(project, folder)
     paint(folder / "dlc" / "labeled-data" / "v" / "img1.png", 30, 31)

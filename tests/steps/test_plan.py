@@ -1,4 +1,4 @@
-"""Planning: append-only, idempotent, and safe when two processes plan at once."""
+"""Test planning: append-only, idempotent, and safe when two processes plan at once."""
 
 import os
 import subprocess
@@ -141,7 +141,7 @@ def test_a_video_that_comes_back_finds_its_shard(results, films):
 
 
 def test_a_video_that_its_shard_went_on_without_is_taken_as_new(results, films):
-    """The table that lacks it would never be made again."""
+    """Give it another shard: the probe table that lacks it would never be made again."""
     plan_shards(films("a", "b", "c"), results, two_per_shard())
     plan_shards(films("a", "c"), results, two_per_shard())
     before = identities(results)
@@ -183,7 +183,7 @@ def test_a_changed_file_changes_its_manifest_only(results, films, tmp_path):
 
 
 def test_a_shard_is_limited_by_its_bytes(results, films):
-    """At most 1000 bytes: 400 + 600 fit, a file above the limit is alone."""
+    """Allow 1000 bytes: 400 + 600 fit, and a file above the limit is alone."""
     films("small", size=400)
     films("equal", size=600)
     films("huge", size=5000)
@@ -227,7 +227,7 @@ def test_a_file_where_the_results_folder_should_be(results, films):
 
 
 def test_a_plan_never_names_a_shard_without_a_manifest(results, films, monkeypatch):
-    """Killed between the two, planning must be able to start again."""
+    """Kill planning between the two, after which it must be able to start again."""
     write = subject.write_table
 
     def stop(path, *rest):
@@ -288,7 +288,7 @@ for count in range(1, len(videos) + 1):
 
 
 def test_two_processes_that_plan_at_once(tmp_path):
-    """Without the lock they overwrite each other's plan and give one number twice."""
+    """Lock, since processes would overwrite each other's plan and give one number twice."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", _PLAN_OFTEN, tmp_path, side],

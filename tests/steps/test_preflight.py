@@ -1,4 +1,4 @@
-"""Checking a run: all that is wrong in one message, before any work."""
+"""Test the pre-flight checks: all problems in one message, before any work."""
 
 import logging
 
@@ -11,7 +11,7 @@ from pipeline_lib.steps.preflight import check_run
 
 @pytest.fixture
 def project(tmp_path):
-    """A DeepLabCut project that labels nose and tail in one image."""
+    """Write a DeepLabCut project that labels nose and tail in one image."""
     folder = tmp_path / "project" / "labeled-data" / "mouse"
     folder.mkdir(parents=True)
     Image.new("L", (60, 40)).save(folder / "img001.png")

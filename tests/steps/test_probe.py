@@ -1,4 +1,4 @@
-"""Probing a shard: every video ends with a verdict, whatever the others are."""
+"""Test probing of a shard: every video gets an outcome, independent of the others."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Selecting frames of a shard: the right pictures under the right names, once."""
+"""Test frame selection of a shard: the right images under the right names, once."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Starting a training over several nodes: what its job asks for, and the command."""
+"""Test the launch of a training over several nodes: its resources and its command."""
 
 import pytest
 
@@ -34,6 +34,6 @@ def test_a_user_may_ask_for_tasks_on_one_node():
     assert "--nodes=1 --ntasks-per-node=2 --cpus-per-task=1 " in command
 
 
-def test_how_many_devices_must_be_known():
+def test_an_unknown_number_of_devices_is_refused():
     with pytest.raises(ConfigError, match=r"`training.devices`: .* found 'auto'"):
         ask_for_tasks(TrainingSettings(num_nodes=2))

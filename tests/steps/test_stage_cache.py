@@ -1,4 +1,4 @@
-"""A stage that ended before is not looked at again, unless anything it depends on has changed."""
+"""Test that a finished stage is a cache hit unless something it depends on has changed."""
 
 import json
 import os
@@ -69,7 +69,7 @@ DAMAGED = {"video": "damaged", "status": "quarantined", "reason": "no frames"}
 
 @pytest.fixture
 def ended(tmp_path, monkeypatch):
-    """A shard of two good videos and a bad one that was filtered and exported."""
+    """Return a filtered and exported shard of two good videos and a bad one."""
     monkeypatch.chdir(tmp_path)
     RESULTS.shards.mkdir(parents=True)
     write_plan(a="active", b="active", damaged="active")
@@ -200,7 +200,7 @@ def test_more_videos_in_other_shards_change_nothing():
     assert all(answer_at_once(command(verb)) for verb in TABLES)
 
 
-def test_what_failed_here_is_tried_again():
+def test_a_failed_stage_is_no_cache_hit():
     poses = RESULTS.poses("pose", "b")
     poses.rename(poses.with_name("aside"))
     run("filter")
@@ -216,7 +216,7 @@ def test_what_failed_here_is_tried_again():
 
 
 def test_a_result_that_is_replaced_meanwhile_is_not_vouched_for(monkeypatch):
-    """By another run, after the stage has looked at it and before its end is remembered."""
+    """Change it by another run, after the stage has checked it and before its end is recorded."""
     FILES.remembered("filter").unlink()
     write = subject.write_table
 

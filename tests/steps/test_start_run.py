@@ -1,4 +1,4 @@
-"""Starting a run: what is written, and who is kept out."""
+"""Test the start of a run: the files it writes, and the runs it keeps out."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("project")
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project of two videos in the working directory."""
+    """Make a project of two videos in the working directory."""
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -25,7 +25,7 @@ TRY_AGAIN = (
 
 @pytest.fixture
 def run(tmp_path):
-    """Four videos: done, waiting for inference, failed, quarantined."""
+    """Write four videos: done, waiting for inference, failed, quarantined."""
     results = Results(tmp_path / "results")
     sheet = tmp_path / "cohort.tsv"
     videos = ["good", "later", "lost", "empty"]

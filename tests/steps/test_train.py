@@ -1,4 +1,4 @@
-"""Training: it learns, and a killed one ends as if nothing had happened."""
+"""Test that training learns, and that a killed training ends like an uninterrupted one."""
 
 import json
 import os
@@ -30,7 +30,7 @@ EPOCHS = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Sums are the same to the bit only if they are split the same way."""
+    """Use one thread: sums are the same to the bit only if they are split in the same way."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -39,7 +39,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory):
-    """Target stores by what they hold, made once: results folders to copy from."""
+    """Make target stores by their content, once, as results folders to copy."""
     made: dict[int, Path] = {}
 
     def get(validation: int = 0) -> Path:
@@ -55,7 +55,7 @@ def targets(tmp_path_factory):
 
 @pytest.fixture
 def results(tmp_path, targets):
-    """A results folder with targets and nothing else."""
+    """Make a results folder with targets and nothing else."""
     return link_targets(tmp_path / "results", targets())
 
 
@@ -75,7 +75,7 @@ def read_history(results: Results) -> pd.DataFrame:
 
 
 def assert_same_training(one: Results, other: Results) -> None:
-    """Equal to the bit: weights, batch-norm statistics, curves, optimiser and schedule."""
+    """Compare bit by bit: weights, batch-norm statistics, curves, optimiser and schedule."""
     a, b = read_weights(one), read_weights(other)
     assert a.keys() == b.keys()
     for name, value in a.items():
@@ -101,7 +101,7 @@ def assert_same_training(one: Results, other: Results) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, targets):
-    """Results of trainings that ran from the first epoch to the last, by their settings."""
+    """Return results of uninterrupted trainings, by their settings."""
     made: dict[str, Results] = {}
 
     def get(validation: int = 0, **training) -> Results:
@@ -116,7 +116,7 @@ def undisturbed(tmp_path_factory, targets):
 
 
 class KilledError(Exception):
-    """The end of a job."""
+    """Simulate the end of a job."""
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ run_train(read_config(Path(sys.argv[1])), Results(Path(sys.argv[2])))
 
 
 def test_a_training_killed_for_good_resumes_in_another_process(undisturbed, results, tmp_path):
-    """SIGKILL is what a cluster sends: nothing can be tidied up, nothing is in memory."""
+    """Send SIGKILL as a cluster does: nothing can be tidied up."""
     config = tiny_config()
     path = tmp_path / "config.yaml"
     path.write_text(write_resolved_config(config))
@@ -235,14 +235,14 @@ def test_the_best_checkpoint_is_the_one_of_the_least_error(undisturbed):
 
 
 def test_the_last_epoch_counts_wherever_it_falls(results):
-    """3 epochs, saved every 2: the network is that of epoch 3."""
+    """Train 3 epochs, saved every 2: the network is that of epoch 3."""
     run_train(tiny_config(epochs=3, validate_every=2), results)
     record = read_card(results.model("pose").card).training
     assert (record.epochs, record.steps) == (3, 6)
 
 
 def test_a_training_shorter_than_the_interval(targets, tmp_path):
-    """Saved and validated once, at its end."""
+    """Save and validate once, at its end."""
     results = link_targets(tmp_path / "results", targets(2))
     training = {"validation_fraction": 0.3, "checkpoint": "best", "validate_every": 10}
     run_train(tiny_config(epochs=1, **training), results)
@@ -327,7 +327,7 @@ def test_the_key_is_of_what_gives_the_network_not_of_where_it_runs(results, tmp_
 
 
 def test_it_learns(tmp_path):
-    """After some epochs the discs are found to within a cell in a frame never seen."""
+    """Find the discs of an unseen frame to within a cell after some epochs."""
     results = Results(tmp_path / "results")
     write_tiny_labels(results, train=24)
     gentle = {"rotation": 0.0, "scale": [0.9, 1.1], "noise": 0.0, "blur": 0.0, "erase": 0.0}
@@ -346,7 +346,7 @@ def test_it_learns(tmp_path):
 
 
 def test_the_locator_is_trained_on_small_whole_frames_beside_the_network(tmp_path):
-    """And leaves the network, its targets and its checkpoints alone."""
+    """Keep the network, its targets and its checkpoints."""
     results = Results(tmp_path / "results")
     write_tiny_labels(results)
     base = tiny_config(epochs=2, crop=32)
@@ -389,6 +389,6 @@ def test_without_targets_it_says_what_to_run(tmp_path):
         ({"weights": "package"}, "`package` holds weights for tf_efficientnet_lite0 only"),
     ],
 )
-def test_what_cannot_be_had_is_said(results, training, message):
+def test_unavailable_hardware_is_reported(results, training, message):
     with pytest.raises(ModelError, match=message):
         run_train(tiny_config(**training), results)

@@ -1,4 +1,4 @@
-"""A training from scratch, twice, with `deterministic`: the same bytes."""
+"""Train twice from scratch with `deterministic`: the same bytes."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tests.models.synthetic import tiny_config, write_tiny_labels
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Two results folders, each with labels, targets and a network of its own."""
+    """Make two results folders, each with its own labels, targets and network."""
     config = tiny_config(deterministic=True, epochs=2, validation_fraction=0.2, checkpoint="best")
     runs = []
     for name in ("one", "other"):
@@ -32,7 +32,7 @@ def test_the_exported_network_is_the_same(trained, name):
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
 def test_the_checkpoints_are_the_same(trained, name):
-    """Weights, batch-norm statistics, optimiser, schedule and loops, to the bit."""
+    """Compare weights, batch-norm statistics, optimiser, schedule and loops, to the bit."""
     one, other = (torch.load(files.checkpoints / name, weights_only=True) for files in trained)
     assert one["optimizer_states"][0]["state"]
     assert list(flatten(one)) == list(flatten(other))

@@ -1,4 +1,4 @@
-"""Training on two devices is training on one; stopped and resumed anywhere, too.
+"""Test that training on two devices equals training on one, also after a stop.
 
 In double precision, where equal mathematics shows: in single precision AdamW turns the last
 digits of gradients that are zero but for rounding into steps of the learning rate, so that one
@@ -127,7 +127,7 @@ def read_history(results: Results) -> pd.DataFrame:
 
 
 def assert_same_numbers(one: Results, other: Results) -> None:
-    """Up to rounding: weights, batch-norm statistics, moments of the optimiser, and curves."""
+    """Compare weights, batch-norm statistics, optimiser and curves, up to rounding."""
     a, b = read_state(one), read_state(other)
     assert (a["epoch"], a["global_step"]) == (b["epoch"], b["global_step"])
     assert a["state_dict"].keys() == b["state_dict"].keys()
@@ -151,7 +151,7 @@ def alone(make_run):
 
 @pytest.fixture(scope="module")
 def together(make_run):
-    """Two processes as `srun` starts them: both at once, told apart by SLURM's variables."""
+    """Start two processes at once as `srun` does, distinguished by SLURM's variables."""
     results = make_run()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -174,7 +174,7 @@ def together(make_run):
 
 
 def test_two_processes_train_what_one_does(alone, together):
-    """21 steps with other numbers of labels on both sides, and augmentation."""
+    """Train 21 steps with different numbers of labels on both sides, and augmentation."""
     results, _ = together
     assert read_state(results)["global_step"] == EPOCHS * STEPS
     assert_same_numbers(alone, results)
@@ -194,7 +194,7 @@ def test_one_process_writes(alone, together):
 
 @pytest.mark.parametrize("devices", [(2, 1), (1, 2)])
 def test_stopped_amid_an_epoch_and_resumed_with_other_devices(devices, alone, make_run):
-    """Told is the last process only: all of them stop after the same step."""
+    """Signal the last process only: all of them stop after the same step."""
     before, after = devices
     results = make_run()
     log = end(train_on(before, results, told=f"{before - 1} {2 * STEPS + 1}"), status=75)
@@ -220,7 +220,7 @@ def test_stopped_amid_an_epoch_and_resumed_with_other_devices(devices, alone, ma
 def test_stopped_at_any_step_it_ends_to_the_bit_as_undisturbed(
     step, settings, alone, make_run, monkeypatch
 ):
-    """Amid the first epoch, at the end of one with and without validation, amid a later one."""
+    """Stop in the first epoch, at the end of one with and without validation, in a later one."""
     config = tiny_config(**SETTINGS | settings)
     undisturbed = alone
     if "precision" in settings:
@@ -240,7 +240,7 @@ def test_stopped_at_any_step_it_ends_to_the_bit_as_undisturbed(
 
 
 def test_told_in_the_last_epoch_it_may_end(make_run, monkeypatch):
-    """Nothing is left to save for."""
+    """Check that nothing is left to save."""
     results = make_run()
     stop_here(monkeypatch, STEPS)
     run_train(tiny_config(**SETTINGS | {"epochs": 1}), results)
@@ -266,7 +266,7 @@ def test_before_its_time_is_over_a_slurm_job_is_requeued(make_run, monkeypatch):
     assert asked == [1]
 
 
-def test_who_is_not_first_waits_until_the_checkpoints_are_sorted_out(make_run, monkeypatch):
+def test_other_ranks_wait_until_the_checkpoints_are_in_order(make_run, monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(train, "_PATIENCE", 0.2)
@@ -300,15 +300,15 @@ def test_launchers_and_settings_that_disagree(environment, message, make_run, mo
 
 
 def test_several_nodes_without_a_launcher_are_refused_at_once(make_run, monkeypatch):
-    """Each process would wait for the others for ever."""
+    """Check that no process waits for the others for ever."""
     monkeypatch.setenv("SLURM_NTASKS", "2")
     with pytest.raises(ModelError, match=r"on 2 nodes is started as one task.*put `srun` before"):
         run_train(tiny_config(num_nodes=2), make_run())
 
 
 @pytest.mark.parametrize("place", ["an interactive step", "a pod", "LSF"])
-def test_where_nobody_launched_it_trains_like_a_workstation(place, make_run):
-    """Snakemake's jobs, shells in allocations, pods: whatever variables are around."""
+def test_without_a_launcher_it_trains_like_a_workstation(place, make_run):
+    """Set the variables of Snakemake's jobs, of shells in allocations, and of pods."""
     results = make_run()
     end(train_on(1, results, launcher=LEFTOVERS[place]))
     assert read_card(results.model("pose").card).training.epochs == EPOCHS

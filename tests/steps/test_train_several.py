@@ -1,4 +1,4 @@
-"""Two animals, each two discs on a stick: learned, put together, and stored in the target store."""
+"""Train on two animals, each two discs on a stick: targets, training and assembly."""
 
 import cv2
 import numpy as np
@@ -104,7 +104,7 @@ def make_config(individuals=None, assembly=None, **training):
 
 
 def test_two_animals_are_learned_and_put_together(tmp_path):
-    """In frames never seen, each animal has its own three keypoints, to within a few pixels."""
+    """Find the three keypoints of each animal in unseen frames, to within a few pixels."""
     results = Results(tmp_path / "results")
     write_images(results, 26, ["train"] * 12 + ["validation"])
     config = make_config(epochs=40)
@@ -182,7 +182,7 @@ def test_identities_are_learned_by_name(tmp_path):
     assert np.isnan(found.identity[~there]).all()
 
 
-def test_of_a_complete_graph_the_edges_that_connect_are_used(tmp_path):
+def test_connecting_edges_of_a_complete_graph_are_used(tmp_path):
     results = Results(tmp_path / "results")
     write_images(results, 4, ["train"])
     config = make_config(assembly={"graph": "complete"}, epochs=2)

@@ -1,4 +1,4 @@
-"""The tiny cohort of the workflow tests, and a run of it that has ended."""
+"""Provide the tiny cohort of the workflow tests, and a finished run of it."""
 
 import shutil
 
@@ -28,7 +28,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory):
-    """A demo cohort of three good videos and a damaged one."""
+    """Render a demo cohort of three good videos and a damaged one."""
     folder = tmp_path_factory.mktemp("media") / "demo"
     write_demo(folder, DEMO)
     return folder
@@ -36,7 +36,7 @@ def media(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fresh(media, tmp_path_factory):
-    """A run before its first start: two good videos, a damaged one, labels of the good ones."""
+    """Prepare a run before its first start: two good videos with labels, and a damaged one."""
     run = Run(tmp_path_factory.mktemp("run") / "a cohort")
     run.folder.mkdir()
     demo = yaml.safe_load((media / "config.yaml").read_text())
@@ -52,7 +52,7 @@ def fresh(media, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(fresh, tmp_path_factory):
-    """The run after its first start; tests that change anything copy it."""
+    """Return the run after its first start; tests that change anything copy it."""
     run = fresh.copy(tmp_path_factory.mktemp("finished") / "a cohort")
     run.first = run.snakemake()
     assert run.first.code == 0, run.first.output
@@ -61,5 +61,5 @@ def finished(fresh, tmp_path_factory):
 
 @pytest.fixture
 def again(finished, tmp_path):
-    """A copy of the finished run, to go on from."""
+    """Return a copy of the finished run to continue."""
     return finished.copy(tmp_path / "again")

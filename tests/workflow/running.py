@@ -1,4 +1,4 @@
-"""Running Snakemake on a tiny cohort as a user does, and reading what it says."""
+"""Run Snakemake on a tiny cohort as a user does, and read its output."""
 
 import csv
 import os
@@ -29,14 +29,14 @@ _NO_WORK = {"everything", "all", "record_keys"}
 
 @dataclass(frozen=True)
 class Ended:
-    """How a call of Snakemake ended: exit status, and all that it wrote."""
+    """Hold the exit status and the output of a call of Snakemake."""
 
     code: int
     output: str
 
     @property
     def jobs(self) -> set[str]:
-        """Jobs that it ran, or in a dry run would run: `train`, `infer 00001`."""
+        """Return the jobs that ran, or would run in a dry run: `train`, `infer 00001`."""
         found = set()
         for job in _JOB.finditer(self.output):
             shard = _SHARD.search(job["facts"])
@@ -45,7 +45,7 @@ class Ended:
 
 
 class Run:
-    """A working directory with a config, a sheet and labels.
+    """Manage a working directory with a config, a sheet and labels.
 
     Attributes
     ----------

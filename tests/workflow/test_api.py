@@ -1,4 +1,4 @@
-"""The public API on a run that has ended, and the examples of its documentation."""
+"""Test the public API on a finished run, and the examples of its documentation."""
 
 import doctest
 import shutil
@@ -25,7 +25,7 @@ DOCUMENTED = sorted(
 
 @pytest.fixture(scope="module")
 def project(finished, tmp_path_factory):
-    """A finished run with a video beside it: where users work, and where the examples run."""
+    """Return a finished run with a video beside it, in which the examples run."""
     run = finished.copy(tmp_path_factory.mktemp("api") / "project")
     (row,) = [row for row in run.read_sheet() if row["video"] == "mouse-01"]
     shutil.copy(row["path"], run.folder / "mouse-01.mp4")

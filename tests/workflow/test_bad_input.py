@@ -1,4 +1,4 @@
-"""Mistakes of the user: one message with all of them, before anything is computed."""
+"""Test mistakes of the user: one message with all of them, before anything is computed."""
 
 import pytest
 
@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.workflow]
 
 @pytest.fixture
 def new(fresh, tmp_path):
-    """A run that has not been started, to make mistakes in."""
+    """Return a run that was not started, to put mistakes into."""
     return fresh.copy(tmp_path / "new")
 
 
@@ -50,7 +50,7 @@ def test_a_sheet_without_a_column(new):
 
 
 def test_a_results_folder_that_cannot_be_written(new):
-    """A file in its place: permissions would not stop root."""
+    """Put a file in its place, since permissions would not stop root."""
     new.results.root.write_text("mine")
     ended = new.snakemake()
     assert ended.code != 0

@@ -1,4 +1,4 @@
-"""What Snakemake's catalog asks of a workflow of standardized usage."""
+"""Test the requirements of Snakemake's catalog for workflows of standardized usage."""
 
 import re
 
@@ -25,7 +25,7 @@ def test_the_files_that_the_catalog_looks_for():
         assert (REPOSITORY / name).read_text().strip(), name
 
 
-def test_how_it_is_used():
+def test_the_usage_is_described():
     usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
     assert set(usage["mandatory-flags"]) == {"desc", "flags"}
@@ -47,13 +47,13 @@ def test_rules_are_found_by_the_expression_above():
 
 
 def test_the_config_names_nothing_of_a_site():
-    """Threads, memory and folders of a site are in profiles."""
+    """Check that threads, memory and folders of a site are in profiles."""
     config = (REPOSITORY / "config" / "config.yaml").read_text()
     assert set(yaml.safe_load(config)) <= {"cohort", "labels", "skeleton"}
 
 
 def test_the_description_of_a_run_names_every_snakefile():
-    """A run's crate is of what ran; the list is in a file that cannot look into folders."""
+    """Check that the listed Snakefiles are those in the folder, so that the crate is complete."""
     listed = re.search(
         r"^SNAKEFILES = \{.*? in \((.*?)\n    \)\n\}",
         (REPOSITORY / "workflow" / "rules" / "common.smk").read_text(),

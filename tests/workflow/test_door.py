@@ -1,4 +1,4 @@
-"""The ways in: other folders, other paths, settings on the command line, rules by name."""
+"""Start the workflow from other folders, with other paths, with settings, and by rule."""
 
 import pytest
 import yaml
@@ -35,7 +35,7 @@ def test_snakemake_finds_nothing_to_say_of_the_workflow(finished):
 
 
 def test_a_relative_config_file_and_a_setting_on_the_command_line(again):
-    """The path is relative to where Snakemake is called; the setting replaces one key."""
+    """Check that the path is relative to the caller's folder and the setting replaces one key."""
     before = identify(again.results.root)
     planned = again.snakemake(
         "--dry-run",
@@ -65,7 +65,7 @@ def test_another_results_folder_on_the_command_line(again):
 
 
 def test_the_default_config_is_a_run():
-    """What stands in config/ is a template that the checks accept."""
+    """Check that the template in config/ passes the pre-flight checks."""
     config = read_config(REPOSITORY / "config" / "config.yaml")
     assert (REPOSITORY / config.cohort).is_file()
     assert yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())

@@ -1,4 +1,4 @@
-"""Runs that meet on one results folder, and what else on a machine could mix them up."""
+"""Test runs that meet on one results folder, and other causes of mix-ups on a machine."""
 
 import shutil
 
@@ -32,7 +32,7 @@ def test_a_run_with_other_settings_is_refused(again):
 
 
 def test_settings_that_come_back_are_made_again_without_snakemakes_records(again):
-    """Results of window 5 are newer than nothing that says so: the key files must tell."""
+    """Check that key files tell the runs apart: the results of window 5 are the newest."""
     for window in (3, 5):
         again.edit_config(filtering={"window": window})
         shutil.rmtree(again.folder / ".snakemake")
@@ -89,7 +89,7 @@ def test_the_command_beside_this_snakemake_runs(again, tmp_path, monkeypatch):
 
 
 def test_results_that_are_lost_are_made_again(again):
-    """Poses are no outputs of rules; files between results that are there are missed as well."""
+    """Check that lost poses, no outputs of rules, and lost files between results are noticed."""
     poses = again.results.poses("pose", "mouse-01")
     before = {path.name: path.read_bytes() for path in poses.rglob("*") if path.is_file()}
     shutil.rmtree(poses)

@@ -1,4 +1,4 @@
-"""A run that is killed, twice: what was done stays done, and the end is the same."""
+"""Kill a run twice: finished work is kept, and the results are the same."""
 
 import shutil
 
@@ -15,7 +15,7 @@ GOOD = ("mouse-01", "mouse-02")
 
 
 def test_a_killed_run_goes_on(finished, again, tmp_path):
-    """From another folder than the repository, as the rest of a run that has its targets."""
+    """Start in another folder than the repository, with the rest of a run that has its targets."""
     results, model = again.results, again.results.model("pose")
     for name in ("models", "poses", "filtered", "exports", "evaluation", "report"):
         shutil.rmtree(results.root / name)

@@ -1,4 +1,4 @@
-"""The coarse-to-fine mode: a second network is trained, and poses depend on it."""
+"""Test the coarse-to-fine mode: a second network is trained, and poses depend on it."""
 
 import pytest
 
@@ -13,7 +13,7 @@ POSES = {"evaluate", "infer 00001", "postprocess 00001"} | SUMMARY
 
 
 def test_locating_trains_its_network_and_predicts_anew(again):
-    """What was trained stays; a second run has nothing to do; going back predicts once more."""
+    """Keep trained networks; a second run does nothing; switching back predicts once more."""
     network = read_card(again.results.model("pose").card)
     before = identify(again.results.targets)
     keys = {video: row["key"] for video, row in again.read_ledger().items()}

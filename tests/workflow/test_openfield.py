@@ -1,4 +1,4 @@
-"""The whole workflow on DeepLabCut's real open-field mouse, shrunk and briefly trained."""
+"""Run the whole workflow on DeepLabCut's open-field mouse, shrunk and briefly trained."""
 
 import csv
 
@@ -52,7 +52,7 @@ def test_a_real_project_gives_poses_of_every_frame(openfield):
 
 
 def test_a_brief_training_finds_the_mouse(openfield):
-    """A network that says the mean position of the labels is about 100 px wrong."""
+    """Check the error: always predicting the mean position would give about 100 px."""
     with openfield.results.metrics("pose").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     error = {

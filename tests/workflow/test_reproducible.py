@@ -1,4 +1,4 @@
-"""A second run from scratch, as a module of another workflow: the same bytes, and described."""
+"""Run again from scratch, as a module of another workflow: the same bytes, and a crate."""
 
 import json
 
@@ -48,7 +48,7 @@ rule count_videos:
 
 @pytest.fixture(scope="module")
 def outer(fresh, tmp_path_factory):
-    """A run of its own as a module of another workflow, in the folders that snakedeploy makes."""
+    """Run as a module of another workflow, in the folders that snakedeploy makes."""
     run = fresh.copy(tmp_path_factory.mktemp("outer") / "deployed")
     for name, content in {"config": None, "workflow": OUTER}.items():
         (run.folder / name).mkdir()

@@ -1,4 +1,4 @@
-"""Two animals in each video: from a fresh folder to tracks, exports and the report."""
+"""Run two animals per video from a fresh folder to tracks, exports and the report."""
 
 import shutil
 
@@ -40,7 +40,7 @@ STAGES = {f"{rule} 00001" for rule in ("probe", "infer", "postprocess")}
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory):
-    """Two videos of two animals, beside the run: a copy of the run has the same videos."""
+    """Render two videos of two animals beside the run, so that its copies share them."""
     folder = tmp_path_factory.mktemp("media") / "two animals"
     write_demo(folder, DEMO)
     return folder
@@ -48,7 +48,7 @@ def media(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pair(media, tmp_path_factory):
-    """A finished run on two videos of two animals."""
+    """Return a finished run on two videos of two animals."""
     run = Run(tmp_path_factory.mktemp("several") / "two animals")
     run.folder.mkdir()
     for name in ("cohort.tsv", "config.yaml"):

@@ -1,4 +1,4 @@
-"""Verifying a run: nothing to tell of one that is as it was, and each change by its name."""
+"""Test that `verify` finds nothing in an unchanged run, and names each change."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a change costs: the jobs that depend on it, and no others."""
+"""Test that a change reruns the jobs that depend on it, and no others."""
 
 import shutil
 
@@ -81,7 +81,7 @@ def change_frame_selection(run, _media):
     ],
 )
 def test_a_change_reruns_what_depends_on_it(again, media, change, jobs):
-    """The results themselves tell, not the records that Snakemake keeps; a dry run only looks."""
+    """Check that results decide, not Snakemake's records, and that a dry run writes nothing."""
     change(again, media)
     before = identify(again.folder)
     planned = again.snakemake("--dry-run")
@@ -113,7 +113,7 @@ def write_bad_videos(folder):
 
 
 def test_a_cohort_that_changes(again, media, tmp_path):
-    """Filter setting, a new good video, four bad ones, one removed: then fewer may be bad."""
+    """Change a filter setting, add a good and four bad videos, remove one; allow fewer bad ones."""
     change_filtering(again, media)
     remove_a_video(again, media)
     add_a_video(again, media)
@@ -173,7 +173,7 @@ def test_a_cohort_that_changes(again, media, tmp_path):
 
 
 def test_a_removed_video_comes_back(again):
-    """What was computed without it in the meantime is computed for it alone, and no more."""
+    """Check that results made without the video are completed for that video alone."""
     rows = again.read_sheet()
     again.write_sheet([row for row in rows if row["video"] != "mouse-02"])
     again.edit_config(filtering={"window": 3})
@@ -196,7 +196,7 @@ def test_a_removed_video_comes_back(again):
 
 
 def test_jobs_that_find_everything_as_it_was_end_at_once(again):
-    """Snakemake removes their tables; they are written again without looking at any pose."""
+    """Check that tables, which Snakemake removes, are written again without reading poses."""
     files = again.results.shard("00001")
     tables = [files.infer("pose"), files.filter("pose"), files.export("pose")]
     before = [table.read_text() for table in tables]

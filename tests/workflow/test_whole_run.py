@@ -1,4 +1,4 @@
-"""From a fresh folder to the report, and nothing more to do after it."""
+"""Test a run from a fresh folder to the report, after which nothing is left to do."""
 
 import pandas as pd
 import pytest

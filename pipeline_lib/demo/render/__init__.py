@@ -1,1 +1,1 @@
-"""Drawing of the demo's animals, arena and camera."""
+"""Render the demo's animals and arena as cameras see them."""

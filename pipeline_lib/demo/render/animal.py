@@ -1,8 +1,8 @@
-"""The body of a demo animal: round cones along its spine, and its exact bodyparts.
+"""Build the body of a demo animal from round cones, with exact bodyparts.
 
-A round cone is the hull of two spheres; a chain of them, with radii as a mouse has them, is a
-smooth body that casts its own depth and normals, so that light, occlusion and crossings of
-animals need no special cases.
+A round cone is the convex hull of two spheres. A chain of round cones along the spine, with the
+radii of a mouse, is a smooth body with depth and normals at every pixel, so that light, occlusion
+and crossings of animals need no special cases.
 """
 
 from collections.abc import Sequence
@@ -48,13 +48,13 @@ _BODY_PROFILE = np.array(
 )  # fmt: skip
 _TAIL_PROFILE = np.array([(6.0 + step / 2, 3.2 - 2.1 * step / 12) for step in range(13)])
 _EAR_RADIUS = 5.6
-# mm that a point may lie below the surface and still count as seen: its own radius and some.
+# Depth in mm below the surface at which a point still counts as visible: its radius and a margin.
 _DEPTHS = np.array([8.0, 12.0, 12.0, 9.0, 9.0, 14.0, 7.0, 6.0])
 
 
 @dataclass(frozen=True)
 class Body:
-    """Round cones and bodyparts of one animal over some time steps.
+    """Hold the round cones and bodyparts of one animal over time.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Body:
     lefts
         Shape (step, cone, 3), float64, unit vectors to the animal's left.
     surfaces
-        Shape (cone,), int64: which texture of the coat (`FUR`, `TAIL`, `EAR`, `PAW`, `EYE`).
+        Shape (cone,), int64: texture of the coat (`FUR`, `TAIL`, `EAR`, `PAW`, `EYE`).
     lengthwise
         Shape (cone, 2), float64 in 0..1: texture coordinate at the start and at the end.
     bodyparts
@@ -85,14 +85,14 @@ class Body:
 
 
 def build_body(nodes: NDArray[np.float64], gait: NDArray[np.float64], scale: float) -> Body:
-    """Put flesh on the nodes of a walk.
+    """Build a body around the nodes of a walk.
 
     Parameters
     ----------
     nodes
-        Shape (step, node, 3), mm, nodes as in `pipeline_lib.demo.render.motion.NODES`.
+        Shape (step, node, 3), mm; nodes as in `pipeline_lib.demo.render.motion.NODES`.
     gait
-        Shape (step,), phase of the steps in radians.
+        Shape (step,), phase of the gait in radians.
     scale
         Size of the animal, as given to the walk.
 
@@ -105,7 +105,7 @@ def build_body(nodes: NDArray[np.float64], gait: NDArray[np.float64], scale: flo
     tail = _chain(nodes, _TAIL_PROFILE, TAIL)
     forward, left = _head_axes(nodes)
     limbs = [*_head_details(nodes, forward, left, scale), *_paws(nodes, gait, scale)]
-    # Farther parts first, so that soft edges blend with what lies behind them.
+    # Distant parts first, so that soft edges blend with the parts behind them.
     parts = [*limbs[4:], tail, trunk, *limbs[:4]]
     radii = np.concatenate([part.radii for part in parts]) * scale
     return Body(
@@ -163,7 +163,7 @@ def _interpolate_nodes(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _left_of(forward: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return unit vectors of the floor, a quarter turn counterclockwise seen from above."""
+    """Return unit vectors in the floor plane, a quarter turn counterclockwise seen from above."""
     left = np.stack([-forward[..., 1], forward[..., 0], np.zeros_like(forward[..., 0])], axis=-1)
     unit: NDArray[np.float64] = left / np.linalg.norm(left, axis=-1, keepdims=True)
     return unit
@@ -188,7 +188,7 @@ def _head_details(
     left: NDArray[np.float64],
     scale: float,
 ) -> list[_Part]:
-    """Return ears and eyes, two of each."""
+    """Return two ears and two eyes."""
     parts = []
     for side in (1, -1):
         ear = _ear_centre(nodes, left, scale, side)

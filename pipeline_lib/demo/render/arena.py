@@ -1,4 +1,4 @@
-"""The still part of a demo scene: floor, walls, objects, their shadows and depth."""
+"""Render the static part of a demo scene: floor, walls and objects, with shadows and depth."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -9,28 +9,28 @@ from numpy.typing import NDArray
 from pipeline_lib.demo.render.camera import PinholeCamera
 from pipeline_lib.demo.render.solids import Hits, Solid, cast_rays, dot
 
-# Floor pixels are sampled this many times along each axis.
+# Samples per floor pixel along each axis.
 _SUPERSAMPLING = 2
-# mm that a shadow ray starts above its surface.
+# Height in mm above the surface at which a shadow ray starts.
 _LIFT = 0.05
-# Four points of a lamp stand for all of it: to the right and up, in its radii.
+# Four points that represent a lamp: to the right and up, in units of its radius.
 _LAMP_POINTS = ((1.0, 0.3), (-0.3, 1.0), (-1.0, -0.3), (0.3, -1.0))
 
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp and the light of the room.
+    """Describe a lamp and the ambient light.
 
     Attributes
     ----------
     position
         x, y, z of the lamp in mm.
     size
-        Radius of the lamp in mm: how soft shadows are.
+        Radius of the lamp in mm; a larger lamp casts softer shadows.
     ambient, direct
-        Share of the light that comes from everywhere, and from the lamp.
+        Share of the light that comes from all directions, and from the lamp.
     colour
-        RGB of both, about 1.
+        RGB of both, each about 1.
     """
 
     position: tuple[float, float, float]
@@ -42,20 +42,20 @@ class Light:
 
 @dataclass(frozen=True)
 class Arena:
-    """What does not move.
+    """Describe the static part of a scene.
 
     Attributes
     ----------
     floor
         Shape (pixels, pixels, 3), float32, RGB in 0..1, stretched over the larger side.
     half_width, half_depth
-        Of the walled floor, in mm.
+        Half the size of the walled floor in mm.
     solids
         Walls and objects.
     surroundings
-        RGB of the table that the arena stands on.
+        RGB of the table under the arena.
     grain
-        Shape (pixels, pixels), float32, noise of standard deviation 1 that solids are made of.
+        Shape (pixels, pixels), float32, noise of standard deviation 1: the texture of solids.
     light
         The light.
     """
@@ -71,17 +71,17 @@ class Arena:
 
 @dataclass(frozen=True)
 class Backdrop:
-    """The arena as one camera sees it.
+    """Hold the view of one camera on the arena.
 
     Attributes
     ----------
     colour
-        Shape (height, width, 3), float32, RGB in about 0..1.
+        Shape (height, width, 3), float32, RGB in approximately 0..1.
     depth
         Shape (height, width), float32, mm along the optical axis at each pixel's centre.
     floor
-        Shape (height, width), float32 in 0..1, share of the pixel that is floor in the light:
-        where an animal's shadow shows.
+        Shape (height, width), float32 in 0..1, share of the pixel that is lit floor, on which an
+        animal's shadow is visible.
     """
 
     colour: NDArray[np.float32]
@@ -92,17 +92,24 @@ class Backdrop:
 def render_backdrop(arena: Arena, camera: PinholeCamera) -> Backdrop:
     """Render the arena without animals.
 
+    Parameters
+    ----------
+    arena
+        The arena.
+    camera
+        The camera.
+
     Returns
     -------
     Backdrop
-        Colours averaged over the pixel, depth at its centre.
+        Colour averaged over each pixel, and depth at its centre.
     """
     height, width = camera.height, camera.width
     rows, columns = np.mgrid[:height, :width]
     offsets = (np.arange(_SUPERSAMPLING) + 0.5) / _SUPERSAMPLING - 0.5
     colour = np.zeros((height * width, 3))
     floor = np.zeros(height * width)
-    # Each sample within the pixel sees another point of the lamp: soft shadows at no cost.
+    # Each sample within the pixel uses another point of the lamp, which gives soft shadows.
     for (down, right), point in zip(product(offsets, offsets), _LAMP_POINTS, strict=True):
         rays = camera.cast_rays(columns + right, rows + down).reshape(-1, 3)
         shade, lit_floor = _shade_rays(arena, camera.position, rays, point)
@@ -119,7 +126,7 @@ def render_backdrop(arena: Arena, camera: PinholeCamera) -> Backdrop:
 
 
 def light_reaching(arena: Arena, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of the lamp, 0..1, that still parts of the arena let through.
+    """Return the share of the lamp's light, 0..1, that solids of the arena do not block.
 
     Parameters
     ----------
@@ -153,7 +160,7 @@ def _shade_rays(
     rays: NDArray[np.float64],
     lamp_point: tuple[float, float],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return RGB of shape (ray, 3) and whether each ray meets lit floor, 0..1."""
+    """Return RGB of shape (ray, 3), and 1 for each ray that meets lit floor, else 0."""
     hits = cast_rays(arena.solids, origin, rays)
     points = origin + hits.depth[:, None] * rays
     albedo = _paint(arena, hits, points)
@@ -162,7 +169,7 @@ def _shade_rays(
     lit = _sees_lamp(arena, points + _LIFT * hits.normal, lamp_point)
     inside = (np.abs(points[:, 0]) < arena.half_width) & (np.abs(points[:, 1]) < arena.half_depth)
     floor = (hits.solid == -1) & inside
-    # Corners get less of the room's light.
+    # Corners receive less ambient light.
     wall = np.minimum(
         arena.half_width - np.abs(points[:, 0]), arena.half_depth - np.abs(points[:, 1])
     )
@@ -178,7 +185,7 @@ def _paint(arena: Arena, hits: Hits, points: NDArray[np.float64]) -> NDArray[np.
     inside = (np.abs(points[:, 0]) < arena.half_width) & (np.abs(points[:, 1]) < arena.half_depth)
     cells = np.clip((place * pixels).astype(np.int64), 0, pixels - 1)
     ground = arena.floor[cells[:, 1], cells[:, 0]].astype(np.float64)
-    # On solids the grain runs around corners: height counts for both directions.
+    # On solids the grain continues around corners: height shifts both directions.
     across = points[:, :2] + 0.7 * points[:, 2:]
     grain_cells = (across * 1.5).astype(np.int64) % len(arena.grain)
     grain = arena.grain[grain_cells[:, 1], grain_cells[:, 0]].astype(np.float64)

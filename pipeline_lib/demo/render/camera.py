@@ -1,4 +1,4 @@
-"""Pinhole cameras of the demo scenes: where a point in space falls on the image, exactly."""
+"""Project points of the demo scenes with pinhole cameras."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class PinholeCamera:
-    """A camera without distortion, in OpenCV's axes: x right, y down, z forward.
+    """Describe a camera without distortion, in OpenCV's axes: x right, y down, z forward.
 
     Attributes
     ----------
@@ -30,12 +30,12 @@ class PinholeCamera:
 
     @property
     def focal(self) -> float:
-        """Focal length in px, the same for both axes."""
+        """Return the focal length in px, equal for both axes."""
         return float(self.matrix[0, 0])
 
     @property
     def position(self) -> NDArray[np.float64]:
-        """Shape (3,), optical centre in world mm."""
+        """Return the optical centre in world coordinates, shape (3,), mm."""
         centre: NDArray[np.float64] = -self.rotation.T @ self.translation
         return centre
 
@@ -50,7 +50,7 @@ class PinholeCamera:
         Returns
         -------
         pixels
-            Shape (..., 2), float64, x and y in px; also outside the image.
+            Shape (..., 2), float64, x and y in px; points may lie outside the image.
         depth
             Shape (...), float64, mm along the optical axis; negative behind the camera.
         """
@@ -61,7 +61,7 @@ class PinholeCamera:
         return pixels, depth
 
     def turn(self, vectors: ArrayLike) -> NDArray[np.float64]:
-        """Turn world directions of shape (..., 3) into camera axes."""
+        """Rotate world directions, shape (..., 3), into camera axes."""
         turned: NDArray[np.float64] = np.asarray(vectors, np.float64) @ self.rotation.T
         return turned
 
@@ -100,28 +100,28 @@ def aim_camera(
     size: tuple[int, int],
     roll: float = 0.0,
 ) -> PinholeCamera:
-    """Place a camera, aim it and zoom until the contents just fill the image.
+    """Place and aim a camera, and choose the focal length so that the contents fill the image.
 
     Parameters
     ----------
     position, target
-        Shape (3,), mm: where the camera stands and what is on its optical axis.
+        Shape (3,), mm: position of the camera, and a point on its optical axis.
     contents
-        Shape (points, 3), mm: what must be inside the image.
+        Shape (points, 3), mm: points that must be inside the image.
     size
         Width and height in px.
     roll
-        Turn about the optical axis in radians.
+        Rotation about the optical axis in radians.
 
     Returns
     -------
     PinholeCamera
-        With the principal point in the middle of the image.
+        Camera with its principal point in the middle of the image.
     """
     position = np.asarray(position, np.float64)
     forward = np.asarray(target, np.float64) - position
     forward /= np.linalg.norm(forward)
-    # Looking straight down there is no horizon: the world's y then points up in the image.
+    # A camera that looks straight down has no horizon: the world's y points up in its image.
     up = (0.0, 1.0, 0.0) if abs(forward[2]) > 0.9 else (0.0, 0.0, 1.0)
     right = np.cross(forward, up)
     right /= np.linalg.norm(right)

@@ -1,4 +1,4 @@
-"""Round cones on the image: projection, and the surface of one cone over its pixels."""
+"""Project round cones onto an image, and compute the visible surface of each."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from pipeline_lib.demo.render.camera import PinholeCamera
 
 @dataclass(frozen=True)
 class ProjectedBody:
-    """A body as one camera sees it.
+    """Hold the projection of a body into one camera.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class ProjectedBody:
     bodyparts
         Shape (step, bodypart, 3), float64: x, y in px and depth in mm.
     body
-        What was projected.
+        The projected body.
     """
 
     starts: NDArray[np.float64]
@@ -37,12 +37,12 @@ class ProjectedBody:
 
 @dataclass(frozen=True)
 class ConePatch:
-    """The visible surface of one cone over the pixels that it may touch.
+    """Hold the visible surface of one cone, over the pixels that it may cover.
 
     Attributes
     ----------
     window
-        Rows and columns of the image.
+        Rows and columns in the image.
     normal_x, normal_y
         Shape (row, column), float32, the surface normal in camera axes.
     facing
@@ -50,7 +50,7 @@ class ConePatch:
     along
         Shape (row, column), float32 in 0..1, position between start and end.
     inside
-        Shape (row, column), float32, px inside of the outline; negative outside.
+        Shape (row, column), float32, distance in px to the outline; negative outside of it.
     depth
         Shape (row, column), float32, mm.
     """
@@ -71,13 +71,21 @@ class ConePatch:
 
 
 def project_points(points: NDArray[np.float64], camera: PinholeCamera) -> NDArray[np.float64]:
-    """Return x, y in px and depth in mm, shape (..., 3), of points of shape (..., 3) in mm."""
+    """Return x, y in px and depth in mm, shape (..., 3), of points in mm, shape (..., 3)."""
     pixels, depth = camera.project(points)
     return np.concatenate([pixels, depth[..., None]], axis=-1)
 
 
 def project_body(body: Body, camera: PinholeCamera) -> ProjectedBody:
-    """Project every cone and bodypart of a body."""
+    """Project every cone and bodypart of a body.
+
+    Parameters
+    ----------
+    body
+        Cones and bodyparts in world mm.
+    camera
+        The camera.
+    """
     starts, ends = project_points(body.starts, camera), project_points(body.ends, camera)
     return ProjectedBody(
         starts,
@@ -96,10 +104,10 @@ def trace_cone(
     thickness: float,
     shape: tuple[int, ...],
 ) -> ConePatch | None:
-    """Return a cone's surface over its pixels; None where it is outside of the image.
+    """Return the surface of a cone over its pixels; None if it is outside the image.
 
-    The nearest point of the axis is taken as the centre of the sphere that is seen at a pixel:
-    exact for spheres, close for cones as blunt as those of a body.
+    The closest point of the axis is taken as the centre of the sphere visible at a pixel. This is
+    exact for spheres and a good approximation for the blunt cones of a body.
 
     Parameters
     ----------
@@ -110,7 +118,7 @@ def trace_cone(
     thickness
         Mean radius in mm.
     shape
-        Of the image: height, width.
+        Height and width of the image.
     """
     start_x, start_y, start_z = start.tolist()
     end_x, end_y, end_z = end.tolist()
@@ -122,7 +130,7 @@ def trace_cone(
     bottom = min(int(max(start_y, end_y) + reach) + 2, shape[0])
     if left >= right or top >= bottom:
         return None
-    # Plain numbers keep the arrays in float32, and a dozen small arrays are all the time it takes.
+    # Plain numbers keep the arrays in float32; a dozen small arrays take most of the time.
     axis_x, axis_y = end_x - start_x, end_y - start_y
     squared = max(axis_x**2 + axis_y**2, 1e-6)
     x = np.arange(left, right, dtype=np.float32) - start_x

@@ -1,4 +1,4 @@
-"""Drawing animals into a demo scene: depth, light, shadow, blur and noise."""
+"""Draw animals into a demo scene, with depth, light, shadow, blur and noise."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ Coat = tuple[NDArray[np.float32], ...]
 
 @dataclass(frozen=True)
 class Lighting:
-    """Light on the animals.
+    """Describe the light on the animals.
 
     Attributes
     ----------
     direction
         Shape (3,), unit vector in camera axes towards the lamp.
     ambient, direct
-        Share of the light from everywhere, and from the lamp.
+        Share of the light that comes from all directions, and from the lamp.
     colour
         Shape (3,), float32, RGB of both.
     """
@@ -36,16 +36,16 @@ class Lighting:
 
 @dataclass(frozen=True)
 class Sensor:
-    """What a camera adds to a picture.
+    """Describe blur and noise of a camera.
 
     Attributes
     ----------
     blur
-        Standard deviation of the lens's blur in px; 0: none.
+        Standard deviation of the lens blur in px; 0 for none.
     noise_dark
         Standard deviation of the noise in the dark; 1 is white.
     noise_bright
-        What is added to it at white.
+        Increase of that standard deviation from dark to white.
     """
 
     blur: float = 0.6
@@ -61,18 +61,18 @@ def draw_body(  # noqa: PLR0913, PLR0917 - two buffers, an animal and its light
     coat: Coat,
     lighting: Lighting,
 ) -> None:
-    """Draw one animal in place, hidden where the depth buffer is nearer.
+    """Draw one animal in place, hidden where the depth buffer is closer to the camera.
 
     Parameters
     ----------
     canvas
-        Shape (height, width, 3), float32, RGB; drawn on.
+        Shape (height, width, 3), float32, RGB; changed in place.
     depth
-        Shape (height, width), float32, mm; brought up to date.
+        Shape (height, width), float32, mm; changed in place.
     body, step
-        What to draw and its time step.
+        The animal and the time step.
     coat
-        Textures as `pipeline_lib.demo.render.texture.paint_coat` gives them.
+        Textures from `pipeline_lib.demo.render.texture.paint_coat`.
     lighting
         The light.
     """
@@ -90,7 +90,7 @@ def draw_body(  # noqa: PLR0913, PLR0917 - two buffers, an animal and its light
             continue
         behind = depth[patch.window]
         cover = np.minimum(np.maximum(patch.inside + 0.5, 0.0), 1.0) * (patch.depth < behind)
-        # Fur at a grazing angle is darker, which draws the outline.
+        # Fur is darker at a grazing angle, which emphasises the outline.
         shade = patch.facing * (0.45 * lighting.ambient) + 0.55 * lighting.ambient
         shade += np.maximum(patch.normal_along(lighting.direction), 0.0) * lighting.direct
         texture = coat[surface]
@@ -113,16 +113,16 @@ def cast_shadow(
     camera: PinholeCamera,
     lamp: tuple[float, float, float],
 ) -> None:
-    """Draw in place where one animal keeps the lamp from the floor.
+    """Draw in place the shadow that one animal casts on the floor.
 
     Parameters
     ----------
     shadow
-        Shape (height, width), float32 in 0..1; the larger of old and new is kept.
+        Shape (height, width), float32 in 0..1; the maximum of old and new values is kept.
     body, step
         The animal and its time step.
     camera
-        Who looks.
+        The camera.
     lamp
         x, y, z of the lamp, mm.
     """
@@ -134,7 +134,7 @@ def cast_shadow(
     starts, ends = grounded
     scale = camera.focal / starts[:, 2:]
     softness = 4.0 * float(scale.mean())
-    # Wide where the animal is thin: a shadow is never sharper than the lamp is large.
+    # At least as wide as the lamp blurs it, even where the animal is thin.
     for start, end, radii in zip(starts, ends, body.radii * scale + softness, strict=True):
         patch = trace_cone(start, end, radii, 0.0, shadow.shape)
         if patch is not None:
@@ -145,26 +145,43 @@ def cast_shadow(
 def darken_floor(
     backdrop: Backdrop, shadow: NDArray[np.float32], strength: float
 ) -> NDArray[np.float32]:
-    """Return the backdrop with shadows on it, shape (height, width, 3), float32."""
+    """Return the backdrop with shadows on it.
+
+    Parameters
+    ----------
+    backdrop
+        View of the arena without animals.
+    shadow
+        Shape (height, width), float32 in 0..1.
+    strength
+        Share of the light that the shadow removes, 0..1.
+
+    Returns
+    -------
+    ndarray
+        Shape (height, width, 3), float32, RGB.
+    """
     kept = np.float32(1.0) - np.float32(strength) * shadow * backdrop.floor
     darkened: NDArray[np.float32] = backdrop.colour * kept[..., None]
     return darkened
 
 
-def see_bodyparts(body: ProjectedBody, step: int, depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell which bodyparts a camera sees.
+def find_visible_bodyparts(
+    body: ProjectedBody, step: int, depth: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Return which bodyparts are visible to a camera.
 
     Parameters
     ----------
     body, step
         The animal and its time step.
     depth
-        Shape (height, width), float32, mm, with every animal drawn.
+        Shape (height, width), float32, mm, after all animals were drawn.
 
     Returns
     -------
     ndarray
-        Shape (bodypart,), bool: inside the image, and nothing is in front.
+        Shape (bodypart,), bool; True if it is inside the image with nothing in front of it.
     """
     x, y, z = body.bodyparts[step].T
     height, width = depth.shape
@@ -181,18 +198,18 @@ def develop_frame(
     sensor: Sensor,
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Turn light into the 8-bit frame that a camera writes.
+    """Convert light into the 8-bit frame of a camera.
 
     Parameters
     ----------
     light
         Shape (height, width, 3), float32, RGB, 1 is white.
     gain
-        Shape (height, width), float32, brightness of the light at this time.
+        Shape (height, width), float32, factor of the brightness in this frame.
     sensor
-        Blur and noise.
+        Blur and noise of the camera.
     rng
-        Source of the noise.
+        Random numbers for the noise.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""How the animals of the demo walk: steering, stopping, and a body that follows its front.
+"""Simulate how the animals of the demo walk: steering, pauses, and a body that follows.
 
-An animal is a chain of nodes from nose to tail tip. Its shoulder walks from place to place;
-the nodes behind follow it as a tractrix (each keeps its distance to the one before), which is
-how a body follows the front that leads it; the head looks into turns and around at rest.
+An animal is a chain of nodes from nose to tail tip. Its shoulder walks from place to place. The
+nodes behind follow it as a tractrix: each keeps its distance to the one before. The head turns
+into curves, and looks around at rest.
 """
 
 import cmath
@@ -24,34 +24,34 @@ NODES = (
     *(f"tail_{link}" for link in range(1, 7)),
 )
 
-# mm of an animal of scale 1: from the shoulder to the neck, head and nose, and between the
-# nodes behind it.
+# Distances in mm at scale 1: from the shoulder to neck, head and nose, and between the nodes
+# behind the shoulder.
 _FRONT = (12.0, 25.0, 44.0)
 _LINKS = (20.0, 18.0, 16.0) + (13.0,) * 6
 _HEIGHTS = np.array([8.0, 13.0, 14.0, 14.0, 17.0, 16.0, 8.0, 5.0, 4.0, 3.0, 2.5, 2.0, 1.5])
-# How far each node follows the head when it is raised.
+# Share of the head's height that each node gains when the head is raised.
 _RAISED = np.array([1.3, 1.0, 0.4] + [0.0] * 10)
 # Largest angle in radians between neighbouring links.
 _BENDS = (0.7, 0.6, 0.7) + (0.55,) * 6
-# mm kept free around a node: the thickness of the body there.
+# Clearance in mm around a node: the thickness of the body there.
 _CLEARANCES = (15.0, 15.0, 6.0) + (3.0,) * 6
 _TRUNK = 3
-# How fast the urges to look aside, to raise the head and to curl the tail pass, per second.
+# Decay rates per second of looking aside, raising the head and curling the tail.
 _URGE_RATE = 7.0
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where animals may walk; mm, the origin in the middle.
+    """Describe the floor that animals walk on; units are mm, with the origin in the middle.
 
     Attributes
     ----------
     half_width, half_depth
         Distance of the walls from the middle, along x and y.
     obstacles
-        x, y and radius of what cannot be walked through.
+        x, y and radius of each obstacle.
     places
-        x, y of what animals like to visit (to pass under, say).
+        x, y of places that animals like to visit, such as shelters.
     """
 
     half_width: float
@@ -62,14 +62,14 @@ class Ground:
 
 @dataclass(frozen=True)
 class Walks:
-    """Motion of all individuals.
+    """Hold the motion of all individuals.
 
     Attributes
     ----------
     nodes
-        Shape (step, individual, node, 3), float64, mm, nodes as in `NODES`; z is up.
+        Shape (step, individual, node, 3), float64, mm; nodes as in `NODES`, z is up.
     gait
-        Shape (step, individual), float64, phase of the steps in radians, never decreasing.
+        Shape (step, individual), float64, phase of the gait in radians, never decreasing.
     """
 
     nodes: NDArray[np.float64]
@@ -83,25 +83,25 @@ def simulate_walks(
     scales: Sequence[float],
     ground: Ground,
 ) -> Walks:
-    """Let animals walk about.
+    """Simulate walking animals.
 
     Parameters
     ----------
     rng
-        Source of everything random.
+        Random numbers.
     steps
-        Number of steps; two seconds of running in come before them.
+        Number of steps, after a burn-in of two seconds.
     step_seconds
-        Time between steps.
+        Time between steps in s.
     scales
         Size of each individual; 1 is 98 mm from nose to tail base.
     ground
-        Walls, obstacles and places.
+        Walls, obstacles and places of the floor.
 
     Returns
     -------
     Walks
-        The trunk and head keep clear of walls and obstacles; individuals may cross.
+        Motion in which trunk and head avoid walls and obstacles; individuals may cross.
     """
     walkers = [_Walker.start(rng, scale, ground) for scale in scales]
     run_in = round(2.0 / step_seconds)
@@ -124,7 +124,7 @@ def simulate_walks(
 
 @dataclass
 class _Walker:
-    """One animal in motion; points of the floor are complex numbers (x + iy, mm)."""
+    """Move one animal; points of the floor are complex numbers (x + iy, mm)."""
 
     ground: Ground
     scale: float
@@ -159,16 +159,16 @@ class _Walker:
         return walker
 
     def advance(self, rng: np.random.Generator, dt: float, others: list[complex]) -> None:
-        """Move on by dt seconds."""
+        """Advance the animal by dt seconds."""
         self._choose_target(rng, dt, others)
-        error = cmath.phase(self._desire(others) * self.heading.conjugate())
+        error = cmath.phase(self._choose_direction(others) * self.heading.conjugate())
         resting = self.pause > 0.0
         root = math.sqrt(dt)
         wanted_turn = 0.0 if resting else max(-4.5, min(4.5, 5.0 * error))
         self.turning += dt * 8.0 * (wanted_turn - self.turning) + root * 2.5 * _normal(rng)
         wanted_speed = 0.0 if resting else self.cruise * (0.25 + 0.75 * max(0.0, math.cos(error)))
         self.speed += dt * 6.0 * (wanted_speed - self.speed)
-        # Smooth noise: the head's way within one exposure is to be as good as straight.
+        # Smooth noise, so that the path of the head within one exposure is nearly straight.
         self.urges = [
             urge - dt * _URGE_RATE * urge + root * math.sqrt(2.0 * _URGE_RATE) * _normal(rng)
             for urge in self.urges
@@ -191,7 +191,7 @@ class _Walker:
         self._follow()
 
     def trace_nodes(self) -> list[complex]:
-        """Return all nodes from nose to tail tip, the tail swaying."""
+        """Return all nodes from nose to tail tip, with a swaying tail."""
         look = self._look()
         neck = self.position + self.heading * _FRONT[0] * self.scale
         head = neck + look * (_FRONT[1] - _FRONT[0]) * self.scale
@@ -227,8 +227,8 @@ class _Walker:
         else:
             self.target = _pick_point(rng, self.ground)
 
-    def _desire(self, others: list[complex]) -> complex:
-        """Return the direction to go: to the target, away from what is near the nose."""
+    def _choose_direction(self, others: list[complex]) -> complex:
+        """Return the desired direction: to the target, away from obstacles near the nose."""
         offset = self.target - self.position
         desire = offset / max(abs(offset), 1e-9)
         ahead = self.position + self._look() * _FRONT[2] * self.scale
@@ -249,14 +249,14 @@ class _Walker:
         return desire
 
     def _keep_clear(self) -> None:
-        """Shift the animal so that nose, head and shoulder are outside of walls and obstacles."""
+        """Shift the animal so that nose, head and shoulder do not touch walls or obstacles."""
         look = self._look()
         for reach, clearance in ((_FRONT[2], 4.0), (_FRONT[1], 10.0), (0.0, 14.0)):
             probe = self.position + look * reach * self.scale
             self.position += self._push_out(probe, clearance * self.scale) - probe
 
     def _follow(self) -> None:
-        """Let the chain follow the shoulder: tractrix with limited bends."""
+        """Make the chain follow the shoulder as a tractrix with limited bends."""
         before, direction = self.position, -self.heading
         for index, (link, bend) in enumerate(zip(_LINKS, _BENDS, strict=True)):
             point = self._push_out(self.chain[index], _CLEARANCES[index] * self.scale)
@@ -278,7 +278,7 @@ class _Walker:
 
 
 def _pick_point(rng: np.random.Generator, ground: Ground) -> complex:
-    """Return a point of the floor that is away from walls and obstacles."""
+    """Return a point of the floor away from walls and obstacles."""
     point = 0j
     for _ in range(100):
         point = complex(

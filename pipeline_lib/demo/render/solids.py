@@ -1,4 +1,4 @@
-"""Solids of the demo scenes, and where rays meet them."""
+"""Intersect rays with the solids of the demo scenes."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Box:
-    """A box standing upright; mm, angle in radians about the vertical."""
+    """Describe an upright box in mm; the angle about the vertical is in radians."""
 
     centre: tuple[float, float, float]
     half_sizes: tuple[float, float, float]
@@ -18,7 +18,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Cylinder:
-    """A cylinder standing on the floor; mm."""
+    """Describe a cylinder that stands on the floor, in mm."""
 
     centre: tuple[float, float]
     radius: float
@@ -28,7 +28,7 @@ class Cylinder:
 
 @dataclass(frozen=True)
 class Ball:
-    """A sphere; mm."""
+    """Describe a sphere, in mm."""
 
     centre: tuple[float, float, float]
     radius: float
@@ -40,16 +40,16 @@ Solid = Box | Cylinder | Ball
 
 @dataclass(frozen=True)
 class Hits:
-    """Nearest surface of each ray.
+    """Hold the closest surface of each ray.
 
     Attributes
     ----------
     depth
-        Shape (ray,), float64, in lengths of the ray; inf: none.
+        Shape (ray,), float64, in lengths of the ray; inf if it meets none.
     normal
-        Shape (ray, 3), float64, unit vectors outwards.
+        Shape (ray, 3), float64, outward unit vectors.
     solid
-        Shape (ray,), int64, which solid; -1: the ground.
+        Shape (ray,), int64, index of the solid; -1 for the ground.
     """
 
     depth: NDArray[np.float64]
@@ -60,16 +60,16 @@ class Hits:
 def cast_rays(
     solids: tuple[Solid, ...], origins: NDArray[np.float64], rays: NDArray[np.float64]
 ) -> Hits:
-    """Find the nearest surface of each ray, the ground at height 0 among them.
+    """Find the closest surface of each ray, including the ground at height 0.
 
     Parameters
     ----------
     solids
-        What else there is.
+        Solids of the scene.
     origins
-        Shape (3,) or (ray, 3), mm; outside of the solids.
+        Shape (3,) or (ray, 3), mm; outside all solids.
     rays
-        Shape (ray, 3), mm; need not be of unit length.
+        Shape (ray, 3), mm, of any length.
     """
     origins = np.broadcast_to(origins, rays.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -92,7 +92,7 @@ def cast_rays(
 def _passes_near(
     solid: Solid, origins: NDArray[np.float64], rays: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Tell which rays' lines meet the sphere around a solid: few do, and the rest cost little."""
+    """Return which rays meet the bounding sphere of a solid, to skip the others cheaply."""
     if isinstance(solid, Box):
         centre, radius = np.asarray(solid.centre), float(np.linalg.norm(solid.half_sizes))
     elif isinstance(solid, Cylinder):
@@ -115,7 +115,7 @@ def dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
 def _hit(
     solid: Solid, origins: NDArray[np.float64], rays: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return where rays enter a solid (inf or NaN: nowhere), and its normal there."""
+    """Return the depth at which rays enter a solid (inf or NaN if they miss it), and its normal."""
     if isinstance(solid, Box):
         return _hit_box(solid, origins, rays)
     if isinstance(solid, Cylinder):
@@ -128,7 +128,7 @@ def _hit(
 def _hit_box(
     box: Box, origins: NDArray[np.float64], rays: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Slab method (Kay and Kajiya, 1986) in the axes of the box."""
+    """Intersect rays with a box by the slab method (Kay and Kajiya, 1986)."""
     cos, sin = np.cos(box.angle), np.sin(box.angle)
     axes = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
     offset = (origins - np.asarray(box.centre)) @ axes.T
@@ -166,7 +166,7 @@ def _hit_cylinder(
 def _enter_round(
     offset: NDArray[np.float64], rays: NDArray[np.float64], radius: float
 ) -> NDArray[np.float64]:
-    """Return where rays enter a circle or sphere about the origin; NaN: they miss it."""
+    """Return the depth at which rays enter a circle or sphere at the origin; NaN if they miss."""
     squared, half = dot(rays, rays), dot(offset, rays)
     beyond = dot(offset, offset) - radius**2
     entry: NDArray[np.float64] = (-half - np.sqrt(half**2 - squared * beyond)) / squared

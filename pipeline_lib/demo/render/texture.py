@@ -1,4 +1,4 @@
-"""Textures of the demo scenes: floors, and coats of animals."""
+"""Paint the textures of the demo scenes: floors and coats."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ _COAT_SHAPE = (144, 48)
 def make_noise(
     rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Return smooth noise of mean about 0 and standard deviation about 1.
+    """Return smooth noise with a mean of about 0 and a standard deviation of about 1.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def make_noise(
     shape
         Rows and columns.
     cells
-        Size in pixels of the grain of each octave; all weigh the same.
+        Grain size of each octave in pixels; all octaves have the same weight.
 
     Returns
     -------
@@ -53,9 +53,9 @@ def paint_floor(
     kind
         ``bedding`` (wood chips), ``planks``, ``tiles`` or ``painted`` (scratched and stained).
     colour
-        Shape (3,), RGB in 0..1, the mean colour.
+        Shape (3,), mean RGB in 0..1.
     pixels
-        Side of the square.
+        Side of the square in pixels.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def paint_floor(
     shape = (pixels, pixels)
     light = 1.0 + 0.05 * make_noise(rng, shape, (pixels // 6, pixels // 20, 3))
     if kind == "bedding":
-        light = _strew(rng, light.astype(np.float32), 5200, (4, 15), 0.22)
+        light = _draw_straws(rng, light.astype(np.float32), 5200, (4, 15), 0.22)
     elif kind == "planks":
         light = light + _lay_planks(rng, pixels)
     elif kind == "tiles":
@@ -75,10 +75,10 @@ def paint_floor(
         joint = (rows % side < 3) | (columns % side < 3)
         light = light + 0.07 * odd - 0.16 * joint
     else:
-        light = _strew(rng, light.astype(np.float32), 60, (20, 160), 0.12)
+        light = _draw_straws(rng, light.astype(np.float32), 60, (20, 160), 0.12)
         stains = make_noise(rng, shape, (pixels // 10,))
         light = light - 0.10 * np.clip(stains - 1.2, 0.0, 1.0)
-    # Droppings and crumbs: what a detector of dark blobs falls for.
+    # Droppings and crumbs, which mislead a detector of dark blobs.
     for _ in range(int(rng.integers(8, 26))):
         centre = tuple(int(value) for value in rng.integers(0, pixels, 2))
         size = (int(rng.integers(3, 7)), int(rng.integers(2, 4)))
@@ -101,7 +101,7 @@ def paint_coat(
     colours: NDArray[np.float32],
     dye: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], ...]:
-    """Paint what an animal wears: one texture per surface of a body.
+    """Paint the coat of an animal: one texture per surface of its body.
 
     Parameters
     ----------
@@ -111,9 +111,9 @@ def paint_coat(
         ``plain``, ``agouti`` (banded hair, light flanks), ``hooded`` (dark head and back stripe)
         or ``patched``.
     colours
-        Shape (2, 3), RGB in 0..1: the darker and the lighter colour.
+        Shape (2, 3), RGB in 0..1, the darker and the lighter colour.
     dye
-        Shape (3,), colour of a mark on the rump that tells an individual; None: no mark.
+        Shape (3,), colour of a mark on the rump that identifies the individual; None for no mark.
 
     Returns
     -------
@@ -127,9 +127,8 @@ def paint_coat(
     white = {
         "plain": np.zeros(_COAT_SHAPE),
         "agouti": 0.55 * np.clip(np.abs(across) - 0.25, 0.0, 1.0) + 0.10 * np.abs(patches),
-        "hooded": _soften(along - 0.40, 30.0)
-        * _soften(np.abs(across + 0.1 * patches) - 0.38, 12.0),
-        "patched": _soften(patches - 0.2, 6.0),
+        "hooded": _ramp(along - 0.40, 30.0) * _ramp(np.abs(across + 0.1 * patches) - 0.38, 12.0),
+        "patched": _ramp(patches - 0.2, 6.0),
     }[kind]
     fur = colours[0] + np.clip(white, 0.0, 1.0)[..., None] * (colours[1] - colours[0])
     if dye is not None:
@@ -150,20 +149,20 @@ def paint_coat(
     )
 
 
-def _soften(margin: NDArray[np.float64], slope: float) -> NDArray[np.float64]:
-    """Return 0 below, 1 above, and a steep slope in between."""
+def _ramp(margin: NDArray[np.float64], slope: float) -> NDArray[np.float64]:
+    """Return 0 below, 1 above, and a linear ramp in between."""
     soft: NDArray[np.float64] = np.clip(margin * slope + 0.5, 0.0, 1.0)
     return soft
 
 
-def _strew(
+def _draw_straws(
     rng: np.random.Generator,
     light: NDArray[np.float32],
     count: int,
     lengths: tuple[int, int],
     contrast: float,
 ) -> NDArray[np.float32]:
-    """Draw straws at random places, lengths, angles and brightness."""
+    """Draw straws with random positions, lengths, angles and brightness."""
     pixels = len(light)
     for _ in range(count):
         x, y = rng.uniform(0, pixels, 2)
@@ -182,7 +181,7 @@ def _strew(
 
 
 def _lay_planks(rng: np.random.Generator, pixels: int) -> NDArray[np.float64]:
-    """Return the brightness of planks side by side, each with its own grain."""
+    """Return the brightness of adjacent planks, each with its own grain."""
     width = pixels // int(rng.integers(6, 10))
     columns = np.arange(pixels)
     tones = rng.normal(0.0, 0.06, pixels // width + 1)[columns // width]

@@ -1,1 +1,1 @@
-"""Writers of poses for other tools."""
+"""Write poses for other tools."""

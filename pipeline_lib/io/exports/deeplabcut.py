@@ -1,8 +1,8 @@
-"""DeepLabCut's tables of predictions, as its downstream tools read them.
+"""Write and read DeepLabCut's tables of predictions.
 
-An HDF5 file (key ``df_with_missing``) or a CSV with one row per frame and the columns scorer,
-bodyparts, coords for one individual; scorer, individuals, bodyparts, coords for several. The
-individual ``single``, which has the unique bodyparts and nothing else, is the last.
+A table is an HDF5 file (key ``df_with_missing``) or a CSV file with one row per frame. Its column
+levels are scorer, bodyparts, coords for one individual, and scorer, individuals, bodyparts, coords
+for several. The individual ``single``, which has the unique bodyparts and no others, is the last.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
+from pipeline_lib.io.exports.source import ExportSource
 from pipeline_lib.io.publish import publish_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# pandas is imported where it is used: it takes longer to load than all that an export takes whose
-# files are there already.
+# pandas is imported where it is used: loading it takes longer than an export whose files exist.
 
 HDF_KEY = "df_with_missing"
 COORDS = ("x", "y", "likelihood")
 
-# Added to our coordinates on export, in px. DeepLabCut's predictions live in the coordinates
+# Offset in px that is added to our coordinates on export. DeepLabCut predicts in the coordinates
 # of its labels, which are set on images drawn with pixel centres at integers, as ours are.
 PIXEL_OFFSET = 0.0
 
-# What pandas up to 2 writes into its HDF5 files, and pandas 3 no longer does.
+# Version that pandas up to 2 writes into its HDF5 files; pandas 3 no longer does.
 _PANDAS_HDF_VERSION = "0.15.2"
 
 _SINGLE_LEVELS = ["scorer", "bodyparts", "coords"]
@@ -40,17 +40,17 @@ _MULTI_LEVELS = ["scorer", "individuals", "bodyparts", "coords"]
 
 @dataclass(frozen=True)
 class DeepLabCutPredictions:
-    """What a DeepLabCut table of predictions holds.
+    """Hold a DeepLabCut table of predictions as arrays.
 
     Attributes
     ----------
     frame
-        Shape (time,), int64, 0-based frame of each row.
+        Shape (time,), int64. Index of each row's frame, from 0.
     position
-        Shape (time, 2, keypoint, individual), float32, x and y in px with pixel centres at
-        integers; NaN: not found, or no frame.
+        Shape (time, 2, keypoint, individual), float32. x and y in px with pixel centres at
+        integers; NaN if the keypoint was not found or the frame was not decoded.
     confidence
-        Shape (time, keypoint, individual), float32; NaN: not predicted.
+        Shape (time, keypoint, individual), float32; NaN if nothing was predicted.
     bodyparts, individuals
         Names along the keypoint and individual axes.
     scorer
@@ -65,24 +65,45 @@ class DeepLabCutPredictions:
     scorer: str
 
 
+def write_deeplabcut(path: Path, source: ExportSource) -> None:
+    """Publish the poses of one video as a DeepLabCut table, HDF5 or CSV by the file's suffix.
+
+    Parameters
+    ----------
+    path
+        File to write; it ends in ``.h5`` or ``.csv``.
+    source
+        Poses of the video, and the scorer and unique bodyparts of the table.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is neither.
+    StoreError
+        If the poses are missing or damaged.
+    """
+    unique = source.skeleton.unique_bodyparts
+    write_deeplabcut_predictions(path, source.read_blocks(), source.scorer, unique)
+
+
 def write_deeplabcut_predictions(
     path: Path, blocks: Iterable[Poses], scorer: str, unique_bodyparts: Collection[str] = ()
 ) -> None:
     """Publish the poses of one video as a DeepLabCut table.
 
-    The name of a single individual is not part of DeepLabCut's layout and is not written.
+    DeepLabCut's layout has no name for a single individual, so none is written.
 
     Parameters
     ----------
     path
-        The table; its suffix, ``.h5`` or ``.csv``, chooses the format.
+        File to write; its suffix, ``.h5`` or ``.csv``, chooses the format.
     blocks
-        Poses of consecutive blocks of frames, the first from frame 0; at least one, and none
-        without a frame unless it is the only one.
+        Poses of consecutive blocks of frames, from frame 0; at least one. Only a video without a
+        frame has an empty block.
     scorer
         First level of the columns.
     unique_bodyparts
-        Bodyparts of the individual ``single`` alone.
+        Bodyparts that only the individual ``single`` has.
 
     Raises
     ------
@@ -115,15 +136,15 @@ def tabulate_predictions(
     scorer
         First level of the columns.
     start
-        Frame of the first row.
+        Index of the first row's frame.
     unique_bodyparts
-        Bodyparts of the individual ``single`` alone.
+        Bodyparts that only the individual ``single`` has.
 
     Returns
     -------
     DataFrame
-        float32, one row per frame with its number as index. A point that was not found has no
-        x and y but keeps its likelihood; in a frame that could not be decoded all are NaN.
+        float32, one row per frame, indexed by frame. x and y are NaN where a keypoint was not
+        found, which keeps its likelihood; all values are NaN in a frame that was not decoded.
     """
     import pandas as pd  # noqa: PLC0415
 
@@ -136,7 +157,7 @@ def tabulate_predictions(
     ]
     levels = _MULTI_LEVELS if several else _SINGLE_LEVELS
     columns = pd.MultiIndex.from_tuples(names, names=levels)
-    # Points are the last axis; coords are to be within them.
+    # Columns run over points, then over the coords of each.
     position = poses.position[:, :, bodypart, animal] + np.float32(PIXEL_OFFSET)
     confidence = poses.confidence[:, np.newaxis, bodypart, animal]
     frames = len(poses.time)
@@ -171,7 +192,7 @@ def read_deeplabcut_predictions(path: Path) -> DeepLabCutPredictions:
 
 
 def _list_points(poses: Poses, unique_bodyparts: Collection[str]) -> tuple[list[int], list[int]]:
-    """Return individual and bodypart, as positions on their axes, of each point of the table."""
+    """Return the individual and the bodypart of each point, as positions on their axes."""
     unique = set(unique_bodyparts) if UNIQUE_INDIVIDUAL in poses.individuals else set()
     points = [
         (i, k)
@@ -185,28 +206,28 @@ def _list_points(poses: Poses, unique_bodyparts: Collection[str]) -> tuple[list[
 def _append_to_hdf(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
     import pandas as pd  # noqa: PLC0415
 
-    # DeepLabCut's tables are float64: arithmetic on them is not to lose digits downstream.
+    # DeepLabCut's tables are float64, so that later arithmetic loses no digits.
     table = table.astype("float64")
     with pd.HDFStore(path, mode="w" if first else "a") as store:
-        # PyTables holds no table without rows; readers take the other layout just the same.
+        # PyTables stores no table without rows; readers accept the fixed layout as well.
         layout: Literal["table", "fixed"] = "table" if len(table) else "fixed"
         append = not first
-        # Without times of writing the same poses give the same bytes; an index would hold some.
+        # No time stamps, so that the same poses give the same bytes; an index would contain some.
         store.put(HDF_KEY, table, format=layout, append=append, track_times=False, index=False)
-        # Without it, the pandas 2 that DeepLabCut asks for takes the file for one of before
-        # 0.15, and fails.
+        # Without this attribute, pandas 2, which DeepLabCut requires, assumes a file older than
+        # 0.15 and fails.
         storer = cast("Any", store).get_storer(HDF_KEY)
         storer.attrs.pandas_version = _PANDAS_HDF_VERSION
 
 
 def _append_to_csv(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
-    lost = first and len(table) > 0 and bool(table.iloc[0].isna().all())
-    if lost:
-        # pandas takes a first row without any value for names of the index: the first frame would
-        # be missing, and all others shifted.
+    empty = first and len(table) > 0 and bool(table.iloc[0].isna().all())
+    if empty:
+        # pandas reads a first row without values as index names, which would drop the first frame
+        # and shift all others; written as the text NaN, it stays a row.
         table.iloc[:1].to_csv(path, na_rep="NaN", lineterminator="\n")
         table, first = table.iloc[1:], False
-    # float32 is written with the fewest digits that read back as the same float32.
+    # Each float32 is written with the fewest digits that restore it.
     table.to_csv(path, mode="w" if first else "a", header=first, lineterminator="\n")
 
 
@@ -233,7 +254,7 @@ def _parse_table(table: "pd.DataFrame") -> DeepLabCutPredictions:
         raise ValueError(
             f"scorers {names['scorer']} and coords {names['coords']}, expected one and {COORDS}"
         )
-    # Columns are found by name, in whatever order; a point that an individual lacks is NaN.
+    # Columns are selected by name, in any order; a bodypart that an individual lacks is NaN.
     wanted = pd.MultiIndex.from_product([*(names[level] for level in levels[:-1]), COORDS])
     individuals = names.get("individuals", (SINGLE_INDIVIDUAL,))
     shape = (len(table), len(individuals), len(names["bodyparts"]), len(COORDS))

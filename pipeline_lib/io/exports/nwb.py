@@ -1,12 +1,12 @@
-"""Neurodata Without Borders files with the ndx-pose extension, as pynwb opens them.
+"""Write Neurodata Without Borders files with the ndx-pose extension.
 
-In the processing module ``behavior`` there is one ``PoseEstimation`` for each individual, with one
-``PoseEstimationSeries`` for each bodypart. That of a single individual has ndx-pose's default name,
-``PoseEstimation``, under which movement looks for it; several are named after their individuals,
-so that a reader of one of them has to say which. All series have every frame of the video. Their
-times are a rate where frames are equally spaced, else they link to the one array of timestamps,
-that of the video itself (acquisition ``source_video``). sleap-io's own NWB files have frames
-without a point left out and rates rounded, and it reads no others: it is not used here.
+The processing module ``behavior`` has one ``PoseEstimation`` per individual, with one
+``PoseEstimationSeries`` per bodypart. The estimation of a single individual has ndx-pose's default
+name, ``PoseEstimation``, which movement looks for; those of several individuals have the names of
+the individuals. Every series covers every frame of the video. Equally spaced frames are described
+by a rate; otherwise all series link to one array of timestamps, that of the video (acquisition
+``source_video``). sleap-io is not used here: its NWB files omit frames without a keypoint and
+round the rate, and it reads no other NWB files.
 """
 
 import uuid
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 
 # pynwb is imported where it is used: it takes seconds to load.
 
-# Added to our coordinates on export, in px; `_REFERENCE_FRAME` tells readers what they are.
+# Offset in px that is added to our coordinates on export; `_REFERENCE_FRAME` describes them.
 PIXEL_OFFSET = 0.0
 _REFERENCE_FRAME = (
     "x to the right and y down, in pixels of the video frame; (0, 0) is the centre of the top-left "
     "pixel"
 )
 
-# NWB asks for the time when the recording began, which a video file does not tell.
+# Start of a session without a known time, since NWB requires one.
 _UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Names in NWB become parts of paths.
+# NWB forbids these in names, which become parts of paths.
 _FORBIDDEN = str.maketrans("/:\\", "___")
 _CHUNK_FRAMES = 2**14
 _MODULE = "behavior"
 _SKELETONS = "Skeletons"
-# What movement asks for by default, and what ndx-pose calls it if nobody does.
+# Default name in ndx-pose, and the name that movement looks for by default.
 _ESTIMATION = "PoseEstimation"
-# Lie beside the series of the bodyparts.
-_OF_ESTIMATION = {
+# Fields of a `PoseEstimation`, whose names no series can have.
+_ESTIMATION_FIELDS = {
     "description",
     "device",
     "dimensions",
@@ -59,46 +59,45 @@ _OF_ESTIMATION = {
     "source_software",
     "source_video",
 }
-# Seconds by which a frame may differ from its place at a constant rate.
-_REGULAR = 1e-7
+# Largest difference in s between a frame's time and its time at a constant rate.
+_RATE_TOLERANCE = 1e-7
 
 _NAMESPACE = uuid.UUID("5a3c1f0e-6f0c-4f5e-9a51-2b1d6c0e9b7d")
 
-# Makes an object of NWB from its class, name and fields.
+# Creates an NWB object from its class, name and fields.
 Maker = Callable[..., Any]
 
 
 def write_nwb(path: Path, source: ExportSource) -> None:
     """Publish the poses of one video as an NWB file.
 
-    Session and subject are those of the cohort sheet; a session whose time is not known begins in
-    the first second of 1970, since NWB demands a time. The same poses give the same bytes:
-    identifiers are made from the key. Memory is one block of frames and 8 bytes for each frame of
-    the video.
+    Session and subject come from the cohort sheet. A session without a known time starts on
+    1970-01-01, since NWB requires a time. The same poses give the same bytes, because identifiers
+    are derived from the key. Memory holds one block of frames and 8 bytes per frame of the video.
 
     Parameters
     ----------
     path
-        The file; its suffix is ``.nwb``.
+        File to write; its suffix is ``.nwb``.
     source
-        Poses of the video and what NWB asks for besides.
+        Poses of the video and the metadata that NWB needs.
 
     Raises
     ------
     StoreError
-        If the poses are missing or damaged, or two bodyparts or individuals have the same name
-        once slashes and colons, which NWB forbids, are underscores.
+        If the poses are missing or damaged, or if two bodyparts or individuals have the same name
+        after slashes and colons, which NWB forbids, became underscores.
     """
     import h5py  # noqa: PLC0415
     import pynwb  # noqa: PLC0415
 
     offset = np.float32(PIXEL_OFFSET)
-    places = [
+    series = [
         (animal, bodypart, f"/processing/{_MODULE}/{animal_name}/{bodypart_name}")
         for animal, animal_name in enumerate(_name_estimations(source))
         for bodypart, bodypart_name in enumerate(_name_series(source))
     ]
-    # Before the writer is made: it knows of the extensions that have been imported by then.
+    # Before the writer is opened: it knows only the extensions imported by then.
     session = _describe_session(source)
     with publish_file(path) as part:
         with pynwb.NWBHDF5IO(str(part), "w") as writer:
@@ -107,7 +106,7 @@ def write_nwb(path: Path, source: ExportSource) -> None:
             start = 0
             for block in source.read_blocks():
                 frames = slice(start, start + len(block.time))
-                for animal, bodypart, group in places:
+                for animal, bodypart, group in series:
                     point = (..., bodypart, animal)
                     file[f"{group}/data"][frames] = block.position[point] + offset
                     file[f"{group}/confidence"][frames] = block.confidence[point]
@@ -115,7 +114,7 @@ def write_nwb(path: Path, source: ExportSource) -> None:
 
 
 def _describe_session(source: ExportSource) -> "pynwb.NWBFile":
-    """Return the session with room for values."""
+    """Return the session with empty arrays for the poses."""
     import pynwb  # noqa: PLC0415
 
     make, facts = _identify(source.key), source.session
@@ -168,7 +167,7 @@ def _describe_poses(
         yield make(
             ndx_pose.PoseEstimation,
             name=name,
-            # Where the video cannot be linked, its name is here.
+            # Name the video here, since not every file can link to it.
             description=f"Keypoints of {animal} in each frame of {source.video.name}.",
             pose_estimation_series=series,
             scorer=source.scorer,
@@ -182,13 +181,13 @@ def _describe_poses(
 
 
 def _identify_session(source: ExportSource) -> str:
-    """Return video and key, unique for a file; movement takes it for the name of the animal."""
+    """Return an identifier unique to the file; movement shows it as the animal's name."""
     video = source.poses.name.removesuffix(".zip").removesuffix(".zarr")
     return f"{video}-{source.key}" if source.key else video
 
 
 def _describe_subject(source: ExportSource, make: Maker) -> Any:  # noqa: ANN401
-    """Return the animal or animals; None if the sheet says nothing of them."""
+    """Return the subject; None if the sheet does not describe one."""
     from pynwb.file import Subject as NwbSubject  # noqa: PLC0415
 
     subject = source.session.subject
@@ -209,7 +208,7 @@ def _describe_subject(source: ExportSource, make: Maker) -> Any:  # noqa: ANN401
 
 
 def _describe_times(source: ExportSource) -> dict[str, Any]:
-    """Return when frames were taken: a rate if they are equally spaced, else each time."""
+    """Return the rate of equally spaced frames, else the time of each frame in s."""
     times = read_times(source.poses)
     first = float(times[0]) if len(times) else 0.0
     span = float(times[-1]) - first if len(times) else 0.0
@@ -217,13 +216,13 @@ def _describe_times(source: ExportSource) -> dict[str, Any]:
     if not rate > 0 or not np.isfinite(rate):
         return {"timestamps": times}
     expected = first + np.arange(len(times)) / rate
-    if len(times) and not np.abs(times - expected).max() <= _REGULAR:
+    if len(times) and not np.abs(times - expected).max() <= _RATE_TOLERANCE:
         return {"timestamps": times}
     return {"rate": rate, "starting_time": first}
 
 
 def _is_lost(source: ExportSource) -> bool:
-    """Tell whether the video's name does not lead to it; see `name_video`."""
+    """Return whether the path of the video is a bare name; see `name_video`."""
     return source.video.parent == Path()
 
 
@@ -255,7 +254,7 @@ def _describe_edges(source: ExportSource) -> Any:  # noqa: ANN401
 def _describe_series(
     source: ExportSource, animal: str, times: dict[str, Any], make: Maker
 ) -> list[Any]:
-    """Return the series of the bodyparts of one animal; of timestamps, the first has them."""
+    """Return the series of one animal's bodyparts; the first holds the timestamps, if any."""
     import ndx_pose  # noqa: PLC0415
 
     made: list[Any] = []
@@ -280,7 +279,7 @@ def _describe_series(
 
 
 def _reserve(*shape: int) -> "pynwb.H5DataIO":
-    """Return an array to be, whose values are written later."""
+    """Return an empty float32 array, whose values are written later."""
     import pynwb  # noqa: PLC0415
 
     packing: dict[str, Any] = {}
@@ -292,11 +291,11 @@ def _reserve(*shape: int) -> "pynwb.H5DataIO":
 
 
 def _identify(key: str) -> Maker:
-    """Return a maker of NWB objects whose identifiers follow from a key, not from chance."""
+    """Return a function that creates NWB objects with identifiers derived from a key."""
 
     def make(kind: type[Any], *, owner: str = "", **fields: Any) -> Any:  # noqa: ANN401
         name = f"{key}/{owner}/{kind.__name__}/{fields.get('name', '')}"
-        # As pynwb makes the objects that it reads, with the identifiers that they have.
+        # pynwb itself sets the identifiers of the objects that it reads in this way.
         new: Maker = kind.__new__
         made = new(kind, object_id=str(uuid.uuid5(_NAMESPACE, name)))
         made.__init__(**{name: value for name, value in fields.items() if value is not None})
@@ -315,18 +314,18 @@ def _name_estimations(source: ExportSource) -> list[str]:
 
 def _name_series(source: ExportSource) -> list[str]:
     """Return the name of each bodypart's series."""
-    return _rename(source.head.bodyparts, _OF_ESTIMATION, source)
+    return _rename(source.head.bodyparts, _ESTIMATION_FIELDS, source)
 
 
 def _rename(names: Sequence[str], taken: Collection[str], source: ExportSource) -> list[str]:
-    """Return names that NWB can hold beside those that are taken."""
+    """Return names that NWB accepts and that are not taken."""
     renamed = [name.translate(_FORBIDDEN) for name in names]
-    # A path that ends in a dot is that of the folder.
+    # In a path, names of dots alone stand for folders.
     renamed = [f"{name}_" if name in taken or not name.strip(".") else name for name in renamed]
     twice = [name for name in renamed if renamed.count(name) > 1]
     if twice:
         raise StoreError(
             f"{source.poses}: NWB takes no slashes and colons in names, and more than one of "
-            f"{list(names)} is {twice[0]!r} without; rename one of them"
+            f"{list(names)} is {twice[0]!r} without them; rename one of them"
         )
     return renamed

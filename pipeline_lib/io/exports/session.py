@@ -1,6 +1,6 @@
-"""Session and subject of a recording, as the columns of a cohort sheet describe them.
+"""Read session and subject of a recording from the columns of a cohort sheet.
 
-Columns are found whatever their case, and with blanks, hyphens or underscores between words.
+Column names are compared without case; blanks, hyphens and underscores between words are equal.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from pipeline_lib.core.cohort import Video
 from pipeline_lib.core.settings.reading import hash_settings
 
-# What a sheet may call each fact; the first name that has a value counts.
+# Column names accepted for each fact; the first one with a value counts.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "start": ("session_start", "session_start_time", "start", "start_time", "recorded"),
     "subject_id": ("subject", "subject_id", "animal", "animal_id"),
@@ -29,7 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "keywords": ("keywords",),
 }
 
-# What people write into a cell that has nothing to say.
+# Entries that mean an empty cell.
 _EMPTY = {"na", "n/a", "nan", "none", "null", "-", "?"}
 
 _SEXES = {
@@ -37,11 +37,11 @@ _SEXES = {
     **dict.fromkeys(("f", "female"), "F"),
     **dict.fromkeys(("u", "unknown"), "U"),
     **dict.fromkeys(("o", "other"), "O"),
-    # Of Caenorhabditis elegans.
+    # For Caenorhabditis elegans.
     "xx": "XX",
     "xo": "XO",
 }
-# Archives ask for the Latin name.
+# Archives require the Latin name.
 _SPECIES = {
     "mouse": "Mus musculus",
     "rat": "Rattus norvegicus",
@@ -54,7 +54,7 @@ _SPECIES = {
 }
 _LATIN = re.compile(r"[A-Z][a-z]* [a-z]+|http://purl\.obolibrary\.org/obo/NCBITaxon_\d+")
 _AMOUNT = r"\d+(?:\.\d+)?"
-# A duration of ISO 8601, or two of them as the bounds of a range, the upper one perhaps open.
+# An ISO 8601 duration. Two of them, the upper one optional, are the bounds of a range.
 _DURATION = re.compile(
     rf"P(?=.)({_AMOUNT}Y)?({_AMOUNT}M)?({_AMOUNT}W)?({_AMOUNT}D)?"
     rf"(T(?=.)({_AMOUNT}H)?({_AMOUNT}M)?({_AMOUNT}S)?)?"
@@ -70,20 +70,20 @@ _UNITS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """The animal of a recording; empty where it is not known.
+    """Describe the animal of a recording; unknown fields are empty.
 
     Attributes
     ----------
     subject_id, genotype, strain
         As in the sheet.
     species
-        Latin name, as in the sheet but for a few common names.
+        Latin name; a few common names are translated.
     sex
-        ``M``, ``F``, ``U`` or ``O``; ``XX`` or ``XO`` of worms.
+        ``M``, ``F``, ``U`` or ``O``; ``XX`` or ``XO`` for worms.
     age
-        Duration of ISO 8601 at the time of the recording.
+        Age at the time of the recording, as an ISO 8601 duration.
     date_of_birth
-        Midnight, UTC; None: not known.
+        Midnight, UTC; None if unknown.
     """
 
     subject_id: str = ""
@@ -97,18 +97,18 @@ class Subject:
 
 @dataclass(frozen=True)
 class Session:
-    """When and of whom a recording was made, and by whom; empty where it is not known.
+    """Describe the session of a recording; unknown fields are empty.
 
     Attributes
     ----------
     start
-        When the recording began, with a time zone; None: not known.
+        Start of the recording, with a time zone; None if unknown.
     session_id
         Session of the sheet.
     subject
         The animal.
     experimenter, keywords
-        Several are separated by semicolons in the sheet.
+        One entry per name; the sheet separates them by semicolons.
     institution, lab, experiment_description
         As in the sheet.
     """
@@ -129,16 +129,17 @@ def read_session(metadata: Mapping[str, str], session_id: str = "") -> tuple[Ses
     Parameters
     ----------
     metadata
-        Cells of the sheet by column, see `COLUMNS`; columns that say nothing of either are left.
+        Cells of the sheet by column; columns not in `COLUMNS` are ignored.
     session_id
         Session of the sheet.
 
     Returns
     -------
     session : Session
-        What the cells say. What cannot be understood is left out.
+        Session and subject, without the cells that cannot be parsed.
     problems : list of str
-        What is missing that archives ask for, and what was left out or changed, one line each.
+        One line for each value that archives require and the sheet lacks, and for each cell that
+        was left out.
     """
     problems: list[str] = []
     cells = _find_cells(metadata)
@@ -177,19 +178,19 @@ def read_session(metadata: Mapping[str, str], session_id: str = "") -> tuple[Ses
 
 
 def hash_sessions(videos: Iterable[Video]) -> str:
-    """Return the hash of what exported files tell of session and subject of some videos.
+    """Return the hash of the sessions and subjects that exported files of some videos describe.
 
-    It changes when a cell of the sheet does that they depend on, and neither with any other nor
-    with the order of rows.
+    It depends on the cells named in `COLUMNS` and on the session, not on other cells or on the
+    order of the rows.
     """
     sessions = {video.video: read_session(video.metadata, video.session)[0] for video in videos}
     return hash_settings(*(f"{video}: {asdict(sessions[video])}" for video in sorted(sessions)))
 
 
 def _find_cells(metadata: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return column and text of each fact that the cells give."""
+    """Return the column and the text of each fact that has a value."""
     known = {
-        # HDF5 holds no NUL in a text.
+        # HDF5 texts cannot contain NUL.
         re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_"): text.replace("\0", "").strip()
         for name, text in metadata.items()
         if text.strip().lower() not in _EMPTY
@@ -221,7 +222,7 @@ def _list_missing(session: Session) -> list[str]:
         )
     if absent:
         names = ", ".join(f"`{name}`" for name in absent)
-        problems.append(f"the sheet gives no {names}, which archives of NWB files ask for")
+        problems.append(f"the sheet gives no {names}, which archives of NWB files require")
     return problems
 
 
@@ -230,9 +231,9 @@ def _parse_start(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("is not a time of ISO 8601, such as 2024-05-17T09:30+02:00") from None
-    # A time that says no zone means the same on every machine.
+    # A time without a zone is taken as UTC, so that it means the same on every machine.
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    # NWB's readers know no seconds of a zone, as there were before the zones of today.
+    # NWB readers reject offsets with seconds, which historical time zones have.
     shift = moment.utcoffset()
     return moment.astimezone(UTC) if shift and shift.total_seconds() % 60 else moment
 
@@ -259,7 +260,7 @@ def _parse_species(text: str) -> str:
 
 
 def _parse_age(text: str, unit: str) -> str:
-    """Return a duration of ISO 8601; `unit` is that of the column, if it has one."""
+    """Return an ISO 8601 duration; `unit` is the unit in the column's name, if any."""
     lower, slash, upper = text.partition("/")
     bounds = [bound for bound in (lower, upper) if bound]
     if bounds and all(_DURATION.fullmatch(bound) for bound in bounds):

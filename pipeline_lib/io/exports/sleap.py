@@ -1,8 +1,8 @@
-"""SLEAP's project files (``.slp``) with predicted instances, as SLEAP and sleap-io open them.
+"""Write SLEAP project files (``.slp``) with predicted instances.
 
-What describes the project is written by sleap-io. The rows of frames, instances and points are
-appended to sleap-io's own empty tables block by block, because its objects, one per animal and
-frame and one per point, would be larger than the poses a hundred times.
+sleap-io writes the description of the project. The rows of frames, instances and points are
+appended block by block to sleap-io's empty tables, because its objects, one per animal and frame
+and one per point, would take a hundred times the memory of the poses.
 """
 
 import json
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import h5py
     import sleap_io
 
-# sleap-io and h5py are imported where they are used: they take longer to load than all that an
-# export takes whose files are there already.
+# sleap-io and h5py are imported where they are used: loading them takes longer than an export
+# whose files exist.
 
-# An instance that the network found, not a user.
+# Type of an instance that a network predicted.
 _PREDICTED = 1
 _TABLES = ("frames", "instances", "pred_points")
 _CHUNK_ROWS = 2**12
@@ -33,20 +33,19 @@ _CHUNK_ROWS = 2**12
 def write_sleap_predictions(path: Path, source: ExportSource) -> None:
     """Publish the poses of one video as a SLEAP project of predictions.
 
-    Every frame of the video is there, also one without an animal, as in what SLEAP itself
-    predicts: readers take the last frame for the end of the video. There is one predicted instance
-    for each individual and frame with at least one keypoint, on the track of the individual's name
-    if it was tracked. A keypoint that was not found has no coordinates and keeps its score. Unique
-    bodyparts are nodes of the one skeleton, and those that were found are an instance of their
-    own. The same poses give the same bytes. Memory is one block of frames, however long the video
-    is.
+    Every frame of the video is written, even one without an animal, as SLEAP itself does: readers
+    take the last frame as the end of the video. Each individual with at least one keypoint in a
+    frame is a predicted instance, on the track of that name if it was tracked. A keypoint that was
+    not found has no coordinates and keeps its score. Unique bodyparts are nodes of the one
+    skeleton; those found in a frame form an instance of their own. The same poses give the same
+    bytes. Memory holds one block of frames, however long the video is.
 
     Parameters
     ----------
     path
-        The project; its suffix is ``.slp``.
+        File to write; its suffix is ``.slp``.
     source
-        Poses of the video and what SLEAP asks for besides.
+        Poses of the video and the metadata that SLEAP needs.
 
     Raises
     ------
@@ -68,7 +67,7 @@ def write_sleap_predictions(path: Path, source: ExportSource) -> None:
 
 
 def describe_video(source: ExportSource) -> dict[str, Any]:
-    """Return what SLEAP records of a video file: how to open it, and its shape."""
+    """Return SLEAP's description of a video file: how to open it, and its shape."""
     return {
         "type": "MediaVideo",
         "filename": source.video.as_posix(),
@@ -102,7 +101,7 @@ def _describe_project(source: ExportSource) -> "sleap_io.Labels":
 
 
 def _order_symmetries(file: "h5py.File", edges: int) -> None:
-    """Name the lower of two symmetric nodes first; sleap-io holds both in a set, without order."""
+    """Put the lower of two symmetric nodes first; sleap-io keeps both in an unordered set."""
     attributes = file["metadata"].attrs
     described = json.loads(attributes["json"])
     for skeleton in described["skeletons"]:
@@ -113,7 +112,7 @@ def _order_symmetries(file: "h5py.File", edges: int) -> None:
 
 
 def _open_table(file: "h5py.File", name: str) -> "h5py.Dataset":
-    """Replace an empty table of sleap-io's by one that grows."""
+    """Replace one of sleap-io's empty tables by one that can grow."""
     columns = file[name].dtype
     del file[name]
     return file.create_dataset(
@@ -132,8 +131,7 @@ def _append(tables: dict[str, "h5py.Dataset"], poses: Poses, start: int, *, trac
     found = find_instances(poses)
     time, animal = np.nonzero(found.present)
     shown = np.arange(len(poses.time))
-    # Of each frame, the first of its instances and the one after its last; the same in a frame
-    # that shows none.
+    # Each frame's first instance, and one past its last; equal in a frame without instances.
     first, stop = (np.searchsorted(time, shown, side) for side in ("left", "right"))
     keypoints = len(poses.bodyparts)
     frames, instances = (len(tables[name]) for name in ("frames", "instances"))
@@ -157,7 +155,7 @@ def _append(tables: dict[str, "h5py.Dataset"], poses: Poses, start: int, *, trac
         score=found.score[time, animal],
         point_id_start=instance * keypoints,
         point_id_end=(instance + 1) * keypoints,
-        # SLEAP has no score that says that there is none.
+        # SLEAP has no value for a missing score.
         tracking_score=np.nan_to_num(found.tracking_score[time, animal], nan=0.0),
     )
     # From (time, space, keypoint, individual) to (instance, space, keypoint).
@@ -175,7 +173,7 @@ def _append(tables: dict[str, "h5py.Dataset"], poses: Poses, start: int, *, trac
 
 
 def _extend(table: "h5py.Dataset", **columns: NDArray[Any] | float) -> None:
-    """Append rows; a column that is a number is the same in all of them."""
+    """Append rows; a column given as a number has that value in every row."""
     count = max(len(values) for values in columns.values() if isinstance(values, np.ndarray))
     rows = np.zeros(count, table.dtype)
     for name, values in columns.items():

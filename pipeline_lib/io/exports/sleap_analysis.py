@@ -1,6 +1,6 @@
-"""SLEAP's analysis files (HDF5), as ``sleap-convert --format analysis`` writes them.
+"""Write SLEAP analysis files (HDF5), as ``sleap-convert --format analysis`` does.
 
-Arrays have the order of axes that MATLAB shows reversed: ``tracks`` (track, space, node, frame),
+Axes have the order that MATLAB shows reversed: ``tracks`` (track, space, node, frame),
 ``track_occupancy`` (frame, track), ``point_scores`` (track, node, frame), ``instance_scores`` and
 ``tracking_scores`` (track, frame).
 """
@@ -28,24 +28,24 @@ _AXES = {
     "instance_scores": ("track", "frame"),
     "tracking_scores": ("track", "frame"),
 }
-# Of a chunk of `tracks`; a divisor of the frames of a block.
+# Frames of a chunk of `tracks`; it divides the frames of a block.
 _CHUNK_FRAMES = 2**10
 
 
 def write_sleap_analysis(path: Path, source: ExportSource) -> None:
     """Publish the poses of one video as a SLEAP analysis file.
 
-    Every individual is a track with one column for each frame of the video, also one that was
-    never found, which SLEAP leaves out. As in SLEAP, a single individual has no name; individuals
-    that were not tracked are ``track_0`` and so on. The same poses give the same bytes. Memory is
-    one block of frames, however long the video is.
+    Every individual is a track with one column per frame of the video, even one that was never
+    found, which SLEAP would omit. As in SLEAP, a single individual has no name, and individuals
+    that were not tracked are named ``track_0`` and so on. The same poses give the same bytes.
+    Memory holds one block of frames, however long the video is.
 
     Parameters
     ----------
     path
-        The file.
+        File to write.
     source
-        Poses of the video and what SLEAP asks for besides.
+        Poses of the video and the metadata that SLEAP needs.
 
     Raises
     ------
@@ -60,9 +60,9 @@ def write_sleap_analysis(path: Path, source: ExportSource) -> None:
         for block in source.read_blocks():
             frames = slice(start, start + len(block.time))
             for name, values in _arrange(block).items():
-                place = [slice(None)] * values.ndim
-                place[_AXES[name].index("frame")] = frames
-                arrays[name][tuple(place)] = values
+                region = [slice(None)] * values.ndim
+                region[_AXES[name].index("frame")] = frames
+                arrays[name][tuple(region)] = values
             start = frames.stop
         _describe(file, source)
 
@@ -78,7 +78,7 @@ def _create_arrays(file: "h5py.File", source: ExportSource) -> dict[str, "h5py.D
     for name, axes in _AXES.items():
         shape = tuple(sizes[axis] for axis in axes)
         packing: dict[str, Any] = {}
-        # HDF5 has no chunks of an array without values.
+        # HDF5 cannot chunk an empty array.
         if all(shape):
             chunks = {**sizes, "frame": min(_CHUNK_FRAMES, source.frames)}
             packing = {
@@ -94,7 +94,7 @@ def _create_arrays(file: "h5py.File", source: ExportSource) -> dict[str, "h5py.D
 
 
 def _arrange(poses: Poses) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a block of frames with SLEAP's order of axes."""
+    """Return the arrays of a block of frames in SLEAP's order of axes."""
     found = find_instances(poses)
     return {
         # From (time, space, keypoint, individual).
@@ -107,11 +107,11 @@ def _arrange(poses: Poses) -> dict[str, NDArray[Any]]:
 
 
 def _describe(file: "h5py.File", source: ExportSource) -> None:
-    """Write names, skeleton and where the poses come from."""
+    """Write names, skeleton and the provenance of the poses."""
     nodes, individuals = source.head.bodyparts, source.head.individuals
     tracks: tuple[str, ...] = source.tracks
     if not tracks and len(individuals) > 1:
-        tracks = tuple(f"track_{place}" for place in range(len(individuals)))
+        tracks = tuple(f"track_{index}" for index in range(len(individuals)))
     edges = [(nodes[first], nodes[second]) for first, second in source.edges]
     file["track_names"] = _encode(tracks)
     file["node_names"] = _encode(nodes)
@@ -130,6 +130,6 @@ def _describe(file: "h5py.File", source: ExportSource) -> None:
 
 
 def _encode(names: tuple[str, ...] | list[str]) -> NDArray[np.bytes_]:
-    """Return names as SLEAP stores them, byte strings of one length; also of no name."""
+    """Return names as byte strings of one length, as SLEAP stores them; the list may be empty."""
     encoded = [name.encode() for name in names]
     return np.array(encoded, f"S{max(map(len, encoded), default=1)}")

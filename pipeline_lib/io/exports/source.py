@@ -1,4 +1,4 @@
-"""What is exported of one video: its poses, block by block, and what else other tools ask for."""
+"""Read the poses of one video for export, block by block, with the metadata other tools need."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.exports.session import Session
 from pipeline_lib.io.poses.read import read_poses, read_times
 
-# What is held at a time, so that memory stays flat however long the video is: so many frames, or
-# fewer of many points.
+# Frames held at a time, so that memory stays flat however long the video is; fewer if they have
+# many points.
 BLOCK_FRAMES = 2**16
 BLOCK_POINTS = 2**21
 
@@ -22,24 +22,25 @@ _OF_USERS = {"home", "homes", "people", "scratch", "user", "users"}
 
 @dataclass(frozen=True)
 class ExportSource:
-    """Poses of one video and what other tools ask for besides.
+    """Hold the poses of one video and the metadata that other tools need.
 
     Attributes
     ----------
     poses
         The pose file.
     scorer
-        Who found them, as other tools name it.
+        Name of the network or person that located the keypoints.
     skeleton
-        Its edges, symmetries and unique bodyparts; of other bodyparts than the poses' if need be.
+        Edges, symmetries and unique bodyparts; it may name bodyparts that the poses lack.
     key
         Hash of what the exported file depends on.
     video
-        How the exported file names the video, which need not be there; see `name_video`.
+        Path of the video as the exported file gives it; see `name_video`. No file needs to be
+        there.
     width, height
-        Of a frame, in px; 0: not known.
+        Size of a frame in px; 0 if unknown.
     session
-        When and of whom the video was taken.
+        Time and subject of the recording.
     """
 
     poses: Path
@@ -53,37 +54,37 @@ class ExportSource:
 
     @cached_property
     def head(self) -> Poses:
-        """The poses of no frame: names and attributes."""
+        """Return the poses of no frame: names and attributes."""
         return read_poses(self.poses, 0, 0)
 
     @cached_property
     def frames(self) -> int:
-        """How many frames the video has."""
+        """Return the number of frames."""
         return len(read_times(self.poses))
 
     @property
     def fps(self) -> float:
-        """Mean frames per second; 0: not known."""
+        """Return the mean frame rate in frames per second; 0 if unknown."""
         return float(self.head.attributes.get("fps") or 0)
 
     @property
     def tracks(self) -> tuple[str, ...]:
-        """Names of the individuals, if each has its place throughout; none of a single one."""
+        """Return the names of the tracks; empty for a single or an untracked individual."""
         tracked = self.head.track_status is not None
         return self.head.individuals if tracked and len(self.head.individuals) > 1 else ()
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
-        """Edges as pairs of positions on the keypoint axis of the poses."""
+        """Return the edges as pairs of positions on the keypoint axis of the poses."""
         return self._locate(self.skeleton.edges)
 
     @property
     def symmetries(self) -> tuple[tuple[int, int], ...]:
-        """Symmetries as pairs of positions on the keypoint axis of the poses."""
+        """Return the symmetries as pairs of positions on the keypoint axis of the poses."""
         return self._locate(self.skeleton.symmetries)
 
     def read_blocks(self) -> Iterator[Poses]:
-        """Yield the poses of consecutive frames; of a video without a frame, one empty block."""
+        """Yield the poses of consecutive frames; one empty block if the video has no frame."""
         points = len(self.head.bodyparts) * len(self.head.individuals)
         count = max(1, min(BLOCK_FRAMES, BLOCK_POINTS // max(1, points)))
         for start in range(0, max(1, self.frames), count):
@@ -96,23 +97,23 @@ class ExportSource:
 
 
 def name_video(video: Path, folder: Path) -> Path:
-    """Return how a file in a folder names a video without telling whose it is.
+    """Return the path by which an exported file names its video, without revealing a user name.
 
     Parameters
     ----------
     video
         The video file.
     folder
-        Of the exported file.
+        Folder of the exported file.
 
     Returns
     -------
     Path
-        Relative to the folder. Only the name of the video, where the two have no folder in common
-        but the root or where the way there leads through somebody's home: the relative path would
-        then be the absolute one in disguise.
+        Path relative to the folder. Only the name of the video if the two share no folder but
+        the root, or if the relative path leads through a user's home folder: it would reveal as
+        much as the absolute path.
     """
-    # A folder that is a link has another parent to those who follow the path.
+    # Resolve the folder: a reader that follows `..` through a link ends in another folder.
     there, here = Path(os.path.abspath(video)), folder.resolve()  # noqa: PTH100
     if there.anchor != here.anchor:
         return Path(there.name)
@@ -125,5 +126,5 @@ def name_video(video: Path, folder: Path) -> Path:
 
 
 def spell_path(path: Path) -> Path:
-    """Return a path as a text that every format holds: bytes that are no UTF-8 become U+FFFD."""
+    """Return a path that every format can store: bytes that are not UTF-8 become U+FFFD."""
     return Path(os.fsencode(path).decode("utf-8", "replace"))

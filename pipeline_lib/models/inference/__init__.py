@@ -1,1 +1,1 @@
-"""Prediction of poses: runtimes, preprocessing and decoding."""
+"""Predict poses: runtimes, preprocessing and decoding."""

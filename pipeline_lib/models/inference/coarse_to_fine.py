@@ -1,4 +1,7 @@
-"""Doing less work: find the animal in a small frame, look closely at a window around it."""
+"""Predict from coarse to fine: find the animal in a small frame, then predict a window around it.
+
+The window costs a fraction of a whole frame at full resolution.
+"""
 
 import math
 import threading
@@ -24,22 +27,22 @@ from pipeline_lib.models.inference.predictor import (
 from pipeline_lib.models.inference.preprocessing import PADDING_MULTIPLE
 from pipeline_lib.models.inference.top_down import TopDown
 
-# A batch is filled up with black frames: one whole frame must not cost as much as 32 of them.
+# Batches are padded with black frames: one whole frame must not cost as much as 32.
 _FEW = 4
 
 
 @dataclass(frozen=True)
 class LookCounts:
-    """How frames were looked at.
+    """Count the frames predicted as a whole.
 
     Attributes
     ----------
     frames
-        All of them.
+        Number of frames.
     not_found
-        Those looked at as a whole because no animal was found that fits into the window.
+        Frames predicted as a whole because no animal was found that fits into the window.
     cut
-        Those looked at as a whole after the window, since that seemed to cut the animal.
+        Frames predicted as a whole after the window, which seemed to cut off part of the animal.
     """
 
     frames: int = 0
@@ -53,20 +56,20 @@ class LookCounts:
 
 
 class CoarseToFine:
-    """Two networks in place of one on whole frames; see `predict`.
+    """Predict with two networks: a locator on small frames, and a network on windows.
 
-    A frame's result depends on that frame alone. Several threads may ask at a time.
+    The result of a frame depends on that frame alone. Several threads may call `predict`.
 
     Parameters
     ----------
     locator
-        Finds the animal in frames that it shrinks.
+        Network that finds the animal in a shrunk frame.
     network
-        Locates the keypoints in a window, or in a whole frame.
+        Network that locates keypoints in a window or in a whole frame.
     settings
-        Size of the window; when an animal is found.
+        Size of the window, and the confidence from which an animal counts as found.
     whole_network
-        The same network for the few frames that it must see as a whole; None: `network`.
+        The same network in smaller batches, for whole frames; None uses `network`.
     """
 
     def __init__(
@@ -84,16 +87,16 @@ class CoarseToFine:
 
     @property
     def counts(self) -> LookCounts:
-        """How the frames so far were looked at."""
+        """Return the counts of the frames predicted so far."""
         return self._counts
 
     def predict(self, frames: Sequence[Image]) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
 
-        The whole frame is looked at where the locator finds too little, or keypoints too far
-        apart for a window. It is looked at a second time where the window seems to cut the
-        animal: a keypoint lies in the outermost cells, or one that the locator found is not
-        found in the window.
+        A frame is predicted as a whole if the locator finds too few keypoints, or keypoints too
+        far apart for a window. It is predicted again as a whole if the window seems to cut off
+        part of the animal: a keypoint lies in the outermost cells, or the locator found a keypoint
+        that the window lacks.
         """
         if not frames:
             return self._network.predict(frames)
@@ -123,10 +126,10 @@ class CoarseToFine:
         return Located(position, confidence)
 
     def _shape_window(self, frame: Image) -> WindowShape:
-        """Return the window in px of the frame; the network shrinks it as it does frames."""
+        """Return height and width of the window in frame px; the network shrinks it as a frame."""
         height, width = frame.shape[:2]
         scale = self.card.scale
-        # Rounded down, so that the shrunk window is no larger than it is meant to be.
+        # Rounded down, so that the shrunk window is not larger than set.
         grid = int(PADDING_MULTIPLE / scale)
         side = self._settings.window // PADDING_MULTIPLE * grid
         return WindowShape.of((height, width), side, self.card.stride / scale, grid)
@@ -138,20 +141,20 @@ def load_pose_predictor(
     locating: LocatingSettings,
     assembly: AssemblySettings | None = None,
 ) -> PosePredictor:
-    """Load what predicts poses: the network, with its locator if the settings say so.
+    """Load the network, with its locator if the settings ask for one, as a predictor.
 
-    A network that was trained on windows around animals is never without.
+    A network that was trained on windows around animals always needs its locator.
 
     Parameters
     ----------
     files
-        The model.
+        Files of the model.
     options
-        What runs its networks.
+        Runtime of the networks.
     locating
-        Whether and how to look for the animal first.
+        Settings of the locator.
     assembly
-        How keypoints of several animals are joined.
+        Settings of the assembly of individuals.
 
     Raises
     ------
@@ -186,7 +189,7 @@ def _load_top_down(
 ) -> TopDown:
     check_locator(files, top_down=True)
     assembly = assembly or AssemblySettings(surplus=0)
-    # Every centre that is certain enough is an animal.
+    # Every centre with sufficient confidence is an animal.
     centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1, surplus=assembly.surplus)
     locator = load_predictor(files.locator, options, centres)
     found = locator.card.skeleton.bodyparts

@@ -1,4 +1,4 @@
-"""From a network's maps to located keypoints, of one animal or of several."""
+"""Decode the maps of a network into keypoints of one or several animals."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -14,28 +14,28 @@ from pipeline_lib.kernels.maps.peaks import find_peaks
 from pipeline_lib.kernels.maps.score_maps import decode_peaks
 from pipeline_lib.models.card import ModelCard
 
-Array = Any  # NumPy array or torch tensor
+Array = Any  # A NumPy array or a torch tensor.
 Fetch = Callable[[Iterable[Array]], list[NDArray[np.float32]]]
 
-# What a network may draw, by the names of its outputs.
+# Names of all maps that a network may have as outputs.
 MAPS = ("score", "offset", "affinity", "identity")
 
-# False peaks of a bodypart that may stand beside those of the animals.
+# False peaks of a bodypart that are kept besides those of the animals.
 _SPARE_PEAKS = 3
 
 
 class Located(NamedTuple):
-    """Keypoints of frames. What finds them says in which order the axes are.
+    """Hold keypoints of frames; the function that returns them states the order of the axes.
 
     Attributes
     ----------
     position
-        x and y in px; NaN where an individual or a keypoint is not there.
+        x and y in px; NaN if the individual or the keypoint was not found.
     confidence
-        0..1; 0 where it is not there.
+        0..1; 0 if it was not found.
     identity
-        Shape (frame, individual, identity), 0..1; NaN where an individual is not there. None if
-        the network has not learned it.
+        Shape (frame, individual, identity), 0..1; NaN if the individual was not found. None if
+        the network does not predict identity.
     """
 
     position: NDArray[np.float32]
@@ -43,40 +43,39 @@ class Located(NamedTuple):
     identity: NDArray[np.float32] | None = None
 
 
-def name_places(card: ModelCard, surplus: int) -> tuple[str, ...]:
-    """Return the names of the individuals of a network's results.
+def name_slots(card: ModelCard, surplus: int) -> tuple[str, ...]:
+    """Return the names of the slots on the individual axis of a network's results.
 
     Parameters
     ----------
     card
-        Its model card.
+        Model card of the network.
     surplus
-        How many places there are beyond the card's individuals; they come before unique
-        bodyparts.
+        Number of slots beyond the individuals of the card; they precede the unique bodyparts.
     """
     more = tuple(f"surplus{number}" for number in range(1, surplus + 1))
     return (*card.individuals[: card.animals], *more, *card.individuals[card.animals :])
 
 
 def keep_arrays(arrays: Iterable[Array]) -> list[NDArray[np.float32]]:
-    """Return arrays that lie in main memory as they are."""
+    """Return arrays unchanged that lie in main memory already."""
     return list(arrays)
 
 
 class MapDecoder:
-    """Reads the maps of one network.
+    """Decode the maps of one network.
 
     Parameters
     ----------
     card
-        Its model card.
+        Model card of the network.
     assembly
-        How keypoints are joined into individuals; None: by the defaults, without surplus.
+        Settings of the assembly of individuals; None uses the defaults, without surplus.
 
     Attributes
     ----------
     surplus
-        Individuals beyond those of the card that have a place in the results.
+        Number of slots beyond the individuals of the card.
     """
 
     def __init__(self, card: ModelCard, assembly: AssemblySettings | None = None) -> None:
@@ -95,15 +94,15 @@ class MapDecoder:
         Parameters
         ----------
         maps
-            By name, as `pipeline_lib.models.network.network.DeployedNetwork` draws them.
+            Maps by name, as from `pipeline_lib.models.network.network.DeployedNetwork`.
         fetch
-            Brings arrays from where the maps lie into main memory.
+            Function that copies arrays from the device of the maps to main memory.
 
         Returns
         -------
         Located
-            Positions (batch, individual, keypoint, 2) in network px, confidences (batch,
-            individual, keypoint). A single animal is always located.
+            Positions, shape (batch, individual, keypoint, 2), in network px; confidences, shape
+            (batch, individual, keypoint). A single animal is found in every frame.
         """
         score, offset, stride = maps["score"], maps["offset"], self.card.stride
         if self.card.animals == 1:
@@ -145,7 +144,7 @@ class MapDecoder:
         confidence: NDArray[np.float32],
         affinity: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return positions and confidences of the animals' own bodyparts."""
+        """Return positions and confidences of the animals, without unique bodyparts."""
         found = assemble_crowds(
             position,
             confidence,
@@ -166,7 +165,7 @@ class MapDecoder:
         unique_position: NDArray[np.float32] | None = None,
         unique_confidence: NDArray[np.float32] | None = None,
     ) -> Located:
-        """Lay animals and unique bodyparts into arrays of all individuals and keypoints."""
+        """Copy animals and unique bodyparts into arrays of all individuals and keypoints."""
         if unique_position is None or unique_confidence is None:
             return Located(position, confidence)
         frames, animals = position.shape[:2]
@@ -180,12 +179,12 @@ class MapDecoder:
 
 
 def _take(maps: Array, numbers: tuple[int, ...]) -> Array:
-    """Return some maps of each frame, without a copy where it is all of them."""
+    """Return the numbered maps of each frame, without a copy if these are all of them."""
     return maps if len(numbers) == maps.shape[1] else maps[:, list(numbers)]
 
 
 def _read_identity(located: Located, maps: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
-    """Return the mean of the identity maps at an individual's keypoints, weighed by confidence."""
+    """Return the mean of the identity maps at each individual's keypoints, by confidence."""
     frames, _, rows, columns = maps.shape
     cell = (located.position - (stride - 1) / 2) / stride
     there: NDArray[np.bool_] = np.asarray(np.isfinite(cell).all(axis=-1))

@@ -1,7 +1,7 @@
-"""The exported network as bytes that name no other file.
+"""Read an exported network, and refuse one that refers to other files.
 
-An ONNX file may keep its tensors elsewhere ("external data"): in any file of the machine, which
-the runtimes then read. Ours hold everything themselves.
+An ONNX file may keep its tensors in any other file of the machine ("external data"), which the
+runtimes then read. Our own files contain all their tensors.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from typing import Any
 
 from pipeline_lib.core.errors import ModelError
 
-# The first field of an ONNX model, the version of its format.
+# First field of an ONNX model: the version of its format.
 _ONNX = b"\x08"
 _ORT = b"ORTM"  # a format of ONNX Runtime's own, of which we write none
-# What says where external data is; without this word there is none.
+# Key of the path of external data; a file without this word has none.
 _WORD = b"location"
 
 
@@ -23,7 +23,7 @@ def read_onnx(path: Path) -> bytes:
     Raises
     ------
     ModelError
-        If the file is missing, no ONNX model, or its tensors are in other files.
+        If the file is missing or is not an ONNX model, or if its tensors are in other files.
     """
     if not path.is_file():
         raise ModelError(f"{path}: ONNX runtimes cannot load it (no such file); run train")

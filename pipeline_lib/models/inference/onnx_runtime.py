@@ -1,4 +1,4 @@
-"""The exported network on ONNX Runtime: CPUs of every kind, without importing torch."""
+"""Run the exported network with ONNX Runtime, on any CPU and without importing torch."""
 
 from pathlib import Path
 
@@ -12,21 +12,21 @@ from pipeline_lib.models.inference.onnx_file import read_onnx
 
 
 class OnnxRuntime:
-    """A network in memory, ready to locate keypoints in float32.
+    """Locate keypoints with an exported network, in float32.
 
-    Each call takes one core, that of its thread; calls from several threads run side by side.
+    A call uses one core, that of its thread; calls from several threads run in parallel.
 
     Parameters
     ----------
     path
         The exported network.
     decoder
-        Reads its maps.
+        Decoder of its maps.
 
     Raises
     ------
     ModelError
-        If the file is no network, or names other files.
+        If the file is not a network, or refers to other files.
     """
 
     name = "onnx"
@@ -34,7 +34,7 @@ class OnnxRuntime:
     def __init__(self, path: Path, decoder: MapDecoder) -> None:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # One thread: no pool of ONNX Runtime's own, whose threads spin while they wait.
+        # One thread, since the threads of ONNX Runtime's own pool spin while they wait.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         content = read_onnx(path)

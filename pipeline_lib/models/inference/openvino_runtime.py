@@ -1,4 +1,4 @@
-"""The exported network on OpenVINO: the fastest on CPUs here, and the one with bfloat16."""
+"""Run the exported network with OpenVINO, the fastest runtime on CPUs and the one with bfloat16."""
 
 import logging
 import sys
@@ -17,32 +17,31 @@ from pipeline_lib.models.inference.onnx_file import read_onnx
 logger = logging.getLogger(__name__)
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
-# Each holds weights laid out for its shape of input; videos come in few sizes.
+# Compiled networks kept; each has its own copy of the weights, and videos have few sizes.
 _MOST_SHAPES = 4
 
 
 class OpenVinoRuntime:
-    """A network in memory, ready to locate keypoints.
+    """Locate keypoints with an exported network.
 
-    Each call takes one core; calls from several threads run side by side. The network is
-    compiled for each shape of input, in a second or less: OpenVINO is slower with sides that it
-    learns with each frame.
+    A call uses one core; calls from several threads run in parallel. The network is compiled for
+    each input shape, which takes up to a second: OpenVINO is slower with dynamic shapes.
 
     Parameters
     ----------
     path
         The exported network.
     decoder
-        Reads its maps.
+        Decoder of its maps.
     parallel
-        Calls that run side by side; more wait.
+        Number of calls that run in parallel; further calls wait.
     precision
         ``float32`` or ``bfloat16``.
 
     Raises
     ------
     ModelError
-        If OpenVINO is not installed, or the file is no network or names other files.
+        If OpenVINO is not installed, or if the file is not a network or refers to other files.
     """
 
     name = "openvino"
@@ -54,8 +53,8 @@ class OpenVinoRuntime:
         content = read_onnx(path)
         try:
             self._network = self._core.read_model(content)
-        except Exception as error:  # OpenVINO's are bare RuntimeErrors
-            # The last line: those before are places in OpenVINO's source.
+        except Exception as error:  # OpenVINO raises bare RuntimeErrors
+            # Only the last line: the others point into OpenVINO's source.
             reason = str(error).strip().rpartition("\n")[2]
             raise ModelError(f"{path}: OpenVINO cannot load it ({reason}); run train") from error
         if precision == "bfloat16" and "BF16" not in self._core.get_property(
@@ -69,7 +68,7 @@ class OpenVinoRuntime:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": parallel,
             "INFERENCE_NUM_THREADS": parallel,
-            # By default the workers of a machine would all bind themselves to its first cores.
+            # By default, all workers of a machine would use its first cores.
             "ENABLE_CPU_PINNING": False,
         }
         self._compiled: OrderedDict[tuple[int, ...], _CompiledNetwork] = OrderedDict()
@@ -80,7 +79,7 @@ class OpenVinoRuntime:
         return self._compile(frames.shape).locate(frames, self._decoder)
 
     def _compile(self, shape: tuple[int, ...]) -> "_CompiledNetwork":
-        """Return the network for inputs of a shape, the latest ones kept."""
+        """Return the network compiled for an input shape; the latest ones are cached."""
         with self._lock:
             compiled = self._compiled.pop(shape, None)
             if compiled is None:
@@ -98,13 +97,13 @@ class OpenVinoRuntime:
 def import_openvino() -> Any:  # noqa: ANN401 - OpenVINO is not typed
     """Import OpenVINO without its telemetry.
 
-    Its import would report to Google Analytics and write an identity into the home folder. Where
-    the module that does so cannot be imported, OpenVINO goes on without.
+    Otherwise the import would report to Google Analytics and write an identifier into the home
+    folder. OpenVINO works without the module that does so if that cannot be imported.
 
     Raises
     ------
     ModelError
-        If it is not installed.
+        If OpenVINO is not installed.
     """
     reporter = "openvino_telemetry"
     hidden = "openvino" not in sys.modules and reporter not in sys.modules
@@ -120,18 +119,18 @@ def import_openvino() -> Any:  # noqa: ANN401 - OpenVINO is not typed
     finally:
         if hidden:
             del sys.modules[reporter]
-    # The first array that it reads sets up its access to NumPy. Two threads that come to that at
-    # once wait for each other for ever (one has Python's lock, the other its own).
+    # The first array initialises OpenVINO's access to NumPy. Two threads that do so at the same
+    # time deadlock: one holds Python's lock, the other OpenVINO's.
     openvino.Tensor(np.zeros(1, np.uint8)).data[:] = 0
     return openvino
 
 
 class _CompiledNetwork:
-    """A network for inputs of one shape, and the idle ones of its requests."""
+    """Hold a network compiled for one input shape, and its idle inference requests."""
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - OpenVINO is not typed
         self._model = model
-        # An output may have further names: those of the operations that it went through.
+        # An output may have further names, those of intermediate operations.
         names = [output.get_names() for output in model.outputs]
         self._outputs = [one for one in MAPS if any(one in those for those in names)]
         self._idle: list[Any] = []
@@ -141,7 +140,7 @@ class _CompiledNetwork:
             request = self._idle.pop()
         except IndexError:
             request = self._model.create_infer_request()
-        # Arrays are shared, not copied; what comes out is overwritten by the next call.
+        # Arrays are shared, not copied; the next call overwrites the outputs.
         request.infer({"frames": np.ascontiguousarray(frames)}, share_inputs=True)
         located = decoder.decode({name: request.get_tensor(name).data for name in self._outputs})
         self._idle.append(request)

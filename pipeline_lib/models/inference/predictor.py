@@ -1,4 +1,4 @@
-"""Locating keypoints in frames of any size, whatever the runtime."""
+"""Locate keypoints in frames of any size, with any runtime."""
 
 import importlib.util
 import logging
@@ -19,7 +19,7 @@ from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
-from pipeline_lib.models.inference.preprocessing import FrameFit, lay_frames
+from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frames
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +33,13 @@ _PRECISIONS: dict[RuntimeName, tuple[Precision, ...]] = {
     "torch": ("float32", "bfloat16", "float16"),
 }
 _GPU_BATCH = 32
-# Frames travel to the GPU and points back while it works on another batch.
+# Two, so that data is copied from and to the GPU while it computes another batch.
 _BATCHES_ON_GPU = 2
 
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """What runs a network, and how; it travels to workers.
+    """Choose the runtime of a network; sent to workers.
 
     Attributes
     ----------
@@ -48,16 +48,16 @@ class RuntimeOptions:
     precision
         Arithmetic of the network.
     threads
-        Cores of a CPU that the network may use; None: all that this process may run on.
+        Number of CPU cores that the network may use; None for all that this process may use.
     batch_size
-        Frames per forward pass; None: 1 on CPUs, 32 on GPUs.
+        Frames per forward pass; None for 1 on a CPU and 32 on a GPU.
     compile
-        Compile the network; PyTorch on a GPU only.
+        Whether to compile the network; only PyTorch on a GPU does.
 
     Raises
     ------
     ConfigError
-        If the runtime has no such arithmetic.
+        If the runtime does not support the precision.
     """
 
     runtime: RuntimeName
@@ -71,26 +71,26 @@ class RuntimeOptions:
         if self.precision not in known:
             others = [name for name, those in _PRECISIONS.items() if self.precision in those]
             problem = (
-                f"`precision` {self.precision} cannot be had with `runtime` {self.runtime}; set "
+                f"`precision` {self.precision} is not available with `runtime` {self.runtime}; set "
                 f"{' or '.join(known)}, or `runtime` {' or '.join(others)}"
             )
             raise ConfigError("inference", [problem])
 
     @classmethod
     def of(cls, settings: InferenceSettings, threads: int | None = None) -> "RuntimeOptions":
-        """Return the options that the settings ask for on this machine.
+        """Return the options that the settings choose on this machine.
 
         Parameters
         ----------
         settings
-            ``runtime: auto`` is resolved by `choose_runtime`.
+            Settings of the inference; `choose_runtime` resolves ``runtime: auto``.
         threads
-            Cores of the CPU; None: as set, else all.
+            Number of CPU cores; None for the setting, else all.
 
         Raises
         ------
         ConfigError
-            If the runtime does not have the precision.
+            If the runtime does not support the precision.
         """
         runtime = choose_runtime(settings.runtime)
         if settings.compile and runtime != "torch":
@@ -105,7 +105,7 @@ class RuntimeOptions:
 
 
 class Runtime(Protocol):
-    """What runs a network; its methods may be called from several threads at a time."""
+    """Run a network; several threads may call its methods at the same time."""
 
     name: str
 
@@ -115,26 +115,26 @@ class Runtime(Protocol):
         Parameters
         ----------
         frames
-            Shape (batch, height, width, 3), uint8 RGB, sides multiples of 32.
+            Shape (batch, height, width, 3), uint8, RGB; sides are multiples of 32.
 
         Returns
         -------
         Located
-            Positions (batch, individual, keypoint, 2), x and y in network px; confidences (batch,
-            individual, keypoint).
+            Positions, shape (batch, individual, keypoint, 2), x and y in network px; confidences,
+            shape (batch, individual, keypoint).
         """
         ...
 
 
 class PosePredictor(Protocol):
-    """What gives poses of frames: a network, or several that work together.
+    """Predict poses of frames with a network, or with several that work together.
 
     Attributes
     ----------
     card
-        Of the network that locates keypoints.
+        Model card of the network that locates keypoints.
     surplus
-        Individuals beyond the card's that have a place in what is predicted.
+        Number of slots beyond the individuals of the card.
     """
 
     card: ModelCard
@@ -146,23 +146,23 @@ class PosePredictor(Protocol):
 
 
 class Predictor:
-    """A network with what surrounds it: shrinking and padding before, coordinates after.
+    """Shrink and pad frames, run a network, and convert its coordinates back.
 
-    A frame's result does not depend on the frames that it is predicted with: every forward pass
-    is of the same size, the last one filled up with black frames.
+    The result of a frame does not depend on the other frames of its batch: every forward pass has
+    the same size, and black frames pad the last one.
 
     Parameters
     ----------
     card
-        The model card.
+        Model card of the network.
     runtime
-        What runs the network.
+        Runtime of the network.
     batch_size
         Frames per forward pass.
     parallel
-        Forward passes at a time, each in a thread of its own, whoever asks for them.
+        Number of forward passes that run in parallel, each in a thread, over all callers.
     surplus
-        Individuals beyond the card's that the runtime has places for.
+        Number of slots beyond the individuals of the card.
     """
 
     def __init__(
@@ -179,18 +179,18 @@ class Predictor:
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix=runtime.name)
 
     def predict(self, frames: Sequence[Image]) -> Located:
-        """Locate keypoints in frames of one size; several threads may ask at a time.
+        """Locate keypoints in frames of one size; several threads may call this.
 
         Parameters
         ----------
         frames
-            Any number, each of shape (height, width, 3), uint8 RGB.
+            Any number of frames, each of shape (height, width, 3), uint8, RGB.
 
         Returns
         -------
         Located
-            Positions (frame, 2, keypoint, individual) in px of the frame as it is; confidences
-            (frame, keypoint, individual).
+            Positions, shape (frame, 2, keypoint, individual), in px of the original frame;
+            confidences, shape (frame, keypoint, individual).
 
         Raises
         ------
@@ -200,11 +200,11 @@ class Predictor:
         sizes = {frame.shape for frame in frames}
         if len(sizes) > 1:
             raise ValueError(f"frames of one call must be of one size, not {sorted(sizes)}")
-        found = make_room(self.card, len(frames), self.surplus)
+        found = allocate_located(self.card, len(frames), self.surplus)
 
         def locate(first: int) -> None:
             rows = slice(first, first + self.batch_size)
-            put_located(found, rows, self._locate(frames[rows]))
+            store_located(found, rows, self._locate(frames[rows]))
 
         list(self._threads.map(locate, range(0, len(frames), self.batch_size)))
         return found
@@ -214,7 +214,7 @@ class Predictor:
         height, width = frames[0].shape[:2]
         fit = FrameFit.of(height, width, self.card.scale)
         position, confidence, identity = self.runtime.locate(
-            lay_frames(frames, fit, self.batch_size)
+            fit_frames(frames, fit, self.batch_size)
         )
         count = len(frames)
         return Located(
@@ -224,11 +224,26 @@ class Predictor:
         )
 
 
-def make_room(card: ModelCard, frames: int, surplus: int = 0) -> Located:
-    """Return empty arrays for what a network finds in so many frames, axes as in `predict`."""
-    places = len(card.individuals) + surplus
-    shape = (len(card.skeleton.bodyparts), places)
-    identities = (places, len(card.identities))
+def allocate_located(card: ModelCard, frames: int, surplus: int = 0) -> Located:
+    """Return arrays for the keypoints of N frames, axes as in `Predictor.predict`.
+
+    Parameters
+    ----------
+    card
+        Model card of the network.
+    frames
+        Number of frames.
+    surplus
+        Number of slots beyond the individuals of the card.
+
+    Returns
+    -------
+    Located
+        All NaN, float32.
+    """
+    slots = len(card.individuals) + surplus
+    shape = (len(card.skeleton.bodyparts), slots)
+    identities = (slots, len(card.identities))
     return Located(
         np.full((frames, 2, *shape), np.nan, np.float32),
         np.full((frames, *shape), np.nan, np.float32),
@@ -236,12 +251,22 @@ def make_room(card: ModelCard, frames: int, surplus: int = 0) -> Located:
     )
 
 
-def put_located(room: Located, rows: slice | list[int], found: Located) -> None:
-    """Copy what was found in some frames to their rows."""
-    room.position[rows] = found.position
-    room.confidence[rows] = found.confidence
-    if room.identity is not None and found.identity is not None:
-        room.identity[rows] = found.identity
+def store_located(target: Located, rows: slice | list[int], found: Located) -> None:
+    """Copy the keypoints of some frames into arrays of more frames.
+
+    Parameters
+    ----------
+    target
+        Arrays from `allocate_located`, changed in place.
+    rows
+        Rows of the frames in these arrays.
+    found
+        Keypoints of the frames.
+    """
+    target.position[rows] = found.position
+    target.confidence[rows] = found.confidence
+    if target.identity is not None and found.identity is not None:
+        target.identity[rows] = found.identity
 
 
 def load_predictor(
@@ -249,24 +274,24 @@ def load_predictor(
 ) -> Predictor:
     """Load a trained network.
 
-    On a CPU each forward pass has one core, and as many frames are worked on at a time as
-    there are threads: faster than all cores on one frame (`benchmarks/runtimes.py`), and the
-    results do not depend on their number.
+    On a CPU, each forward pass uses one core, and as many passes run in parallel as there are
+    threads. This is faster than all cores on one frame (`benchmarks/runtimes.py`), and results do
+    not depend on the number of threads.
 
     Parameters
     ----------
     files
-        The model.
+        Files of the model.
     options
-        What runs it.
+        Runtime of the network.
     assembly
-        How keypoints of several animals are joined; None: by the defaults, without surplus.
+        Settings of the assembly of individuals; None uses the defaults, without surplus.
 
     Raises
     ------
     ModelError
-        If the model is missing or cannot be loaded, or the runtime is not installed or does not
-        have the precision here.
+        If the model is missing or cannot be loaded, or if the runtime is not installed or does
+        not support the precision on this machine.
     """
     card = read_card(files.card)
     cores = options.threads or count_cores()
@@ -292,7 +317,7 @@ def load_predictor(
 
 
 def choose_runtime(runtime: Literal["auto"] | RuntimeName) -> RuntimeName:
-    """Resolve ``auto``: PyTorch where there is a GPU, else OpenVINO, else ONNX Runtime."""
+    """Resolve ``auto``: PyTorch if there is a GPU, else OpenVINO, else ONNX Runtime."""
     if runtime != "auto":
         return runtime
     if count_gpus():
@@ -301,7 +326,7 @@ def choose_runtime(runtime: Literal["auto"] | RuntimeName) -> RuntimeName:
 
 
 def count_gpus() -> int:
-    """Return the number of GPUs this process may use, without importing torch where none is."""
+    """Return the number of GPUs this process may use; torch is imported only if there is one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return 0

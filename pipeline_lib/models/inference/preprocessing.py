@@ -1,4 +1,4 @@
-"""From video frames to network input and back: shrinking, padding, coordinates."""
+"""Shrink and pad video frames for the network, and convert coordinates both ways."""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-PADDING_MULTIPLE = 32  # the deepest feature map of every backbone used here
+PADDING_MULTIPLE = 32  # Stride of the deepest feature map of every backbone used here.
 
 
 @dataclass(frozen=True)
 class FrameFit:
-    """How frames of one size are laid into the network's input.
+    """Describe how frames of one size fit into the network's input.
 
     Attributes
     ----------
     height, width
-        Of the frame, px.
+        Size of the frame in px.
     inner_height, inner_width
-        Of the shrunk frame, network px; it lies in the top-left corner of the input.
+        Size of the shrunk frame in network px; it lies in the top-left corner of the input.
     """
 
     height: int
@@ -35,7 +35,7 @@ class FrameFit:
 
     @property
     def padded_size(self) -> tuple[int, int]:
-        """Height and width of the network's input."""
+        """Return height and width of the network's input in px."""
         return _round_up(self.inner_height), _round_up(self.inner_width)
 
     @property
@@ -44,7 +44,7 @@ class FrameFit:
 
     def to_network(self, position: NDArray[np.floating]) -> NDArray[np.float32]:
         """Convert x, y (shape (..., 2)) from frame px to network px; NaN stays NaN."""
-        # The half pixel: centres are at integers, so the top-left corner is at (-0.5, -0.5).
+        # Pixel centres are at integers, so the top-left corner of the frame is (-0.5, -0.5).
         return ((position + 0.5) * self._factor - 0.5).astype(np.float32)
 
     def to_frame(self, position: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -52,20 +52,20 @@ class FrameFit:
         return ((position + 0.5) / self._factor - 0.5).astype(np.float32)
 
 
-def lay_frame(
+def fit_frame(
     frame: NDArray[np.uint8], fit: FrameFit, size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """Shrink a frame and pad it with black at the right and bottom.
+    """Shrink a frame, and pad it with black on the right and at the bottom.
 
     Parameters
     ----------
     frame
         Shape (height, width, 3), uint8.
     fit
-        The fit for frames of this size.
+        Fit for frames of this size.
     size
-        Height and width to pad to, at least the shrunk frame's; by default the least that the
-        network takes.
+        Height and width after padding, at least those of the shrunk frame; None for the smallest
+        size that the network takes.
 
     Returns
     -------
@@ -84,29 +84,29 @@ def lay_frame(
     return padded
 
 
-def lay_frames(frames: Sequence[NDArray[np.uint8]], fit: FrameFit, count: int) -> NDArray[np.uint8]:
-    """Shrink and pad frames of one size into a batch, black frames at its end.
+def fit_frames(frames: Sequence[NDArray[np.uint8]], fit: FrameFit, count: int) -> NDArray[np.uint8]:
+    """Shrink and pad frames of one size into a batch that ends with black frames.
 
     Parameters
     ----------
     frames
-        At most `count`, each of shape (height, width, 3), uint8.
+        At most `count` frames, each of shape (height, width, 3), uint8.
     fit
-        The fit for frames of this size.
+        Fit for frames of this size.
     count
-        Frames of the batch.
+        Number of frames in the batch.
 
     Returns
     -------
     ndarray
-        Shape (count, padded height, padded width, 3), uint8, contiguous; the frame itself where
-        one frame needs neither shrinking nor padding.
+        Shape (count, padded height, padded width, 3), uint8, contiguous. A view of the frame if
+        `count` is 1 and it needs neither shrinking nor padding.
     """
     if count == 1:
-        return np.ascontiguousarray(lay_frame(frames[0], fit))[np.newaxis]
+        return np.ascontiguousarray(fit_frame(frames[0], fit))[np.newaxis]
     batch = np.zeros((count, *fit.padded_size, 3), np.uint8)
     for row, frame in zip(batch, frames, strict=False):
-        row[:] = lay_frame(frame, fit)
+        row[:] = fit_frame(frame, fit)
     return batch
 
 

@@ -1,4 +1,4 @@
-"""One network for several decoders: their frames of one size go through it together."""
+"""Share one network between several decoders, whose frames of one size form batches."""
 
 import queue
 import threading
@@ -17,19 +17,19 @@ class _Request:
 
 
 class SharedPredictor:
-    """Runs a predictor in threads of its own for callers in other threads.
+    """Run a predictor in threads of its own, for callers in other threads.
 
-    Requests that wait at the same time and have frames of one size are answered by one call, so
-    that the ends of segments and short videos fill batches too. None waits for others to come.
+    One call answers all waiting requests with frames of the same size, so that short videos and
+    ends of segments fill batches too. No request waits for others to arrive.
 
     Parameters
     ----------
     predictor
-        What predicts; it must be safe to call from several threads.
+        Predictor to share; several threads must be able to call it.
     batch_size
-        Frames after which no more requests join.
+        Number of frames from which no more requests join.
     threads
-        Calls at a time: with 2, frames travel to a GPU while it works on others.
+        Number of parallel calls; with 2, frames are copied to a GPU while it computes others.
     """
 
     def __init__(self, predictor: PosePredictor, batch_size: int, threads: int = 2) -> None:
@@ -68,7 +68,7 @@ class SharedPredictor:
                 )
 
     def _collect(self) -> list[_Request]:
-        """Return requests for one call: at least one, and those that wait with its size."""
+        """Return the requests for one call: the first, and the waiting ones of the same size."""
         with self._lock:
             first = self._held or self._requests.get()
             self._held = None

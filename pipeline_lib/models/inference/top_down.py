@@ -1,4 +1,4 @@
-"""Several animals one by one: find the centre of each, look at a window around it."""
+"""Predict several animals top-down: find the centre of each, then predict a window around it."""
 
 from collections.abc import Sequence
 
@@ -13,29 +13,29 @@ from pipeline_lib.models.inference.predictor import Image, PosePredictor
 
 
 class TopDown:
-    """Two networks: one finds the animals, the other one the keypoints of each; see `predict`.
+    """Predict with two networks: one finds the animals, the other the keypoints of each.
 
-    A frame's result depends on that frame alone. Several threads may ask at a time.
+    The result of a frame depends on that frame alone. Several threads may call `predict`.
 
     Parameters
     ----------
     locator
-        Finds the centres of animals in frames that it shrinks: as many as it has individuals, and
-        its surplus.
+        Network that finds the centres of animals in a shrunk frame, at most as many as it has
+        slots.
     network
-        Locates the keypoints of the animal in the middle of a window; its card says how large
-        that is.
+        Network that locates the keypoints of the animal in the middle of a window; its card gives
+        the size of the window.
     settings
-        When an animal is found.
+        Confidence from which an animal counts as found.
     assembly
-        Which keypoints and which individuals count.
+        Thresholds for keypoints and individuals.
 
     Attributes
     ----------
     card
-        The network's, with the individuals of the locator.
+        Card of the network, with the individuals of the locator.
     surplus
-        The locator's: individuals beyond the card's.
+        Number of the locator's slots beyond the individuals of the card.
     """
 
     def __init__(
@@ -50,24 +50,24 @@ class TopDown:
         self._locator, self._network = locator, network
         self._settings, self._assembly = settings, assembly
         scale = network.card.scale
-        # So many px shrink to a window exactly.
+        # Window in frame px that shrinks to the network's window exactly.
         self._side = round((network.card.window or settings.window) / scale)
         self._cell = network.card.stride / scale
 
     def predict(self, frames: Sequence[Image]) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
 
-        The windows of all frames go through the network together. A keypoint that is not certain
-        is NaN with confidence 0; so is an individual that has too few, and one that a better
-        window has found already. Individuals are in the order of their confidence.
+        The windows of all frames form batches. A keypoint below the threshold is NaN with
+        confidence 0. So is an individual with too few keypoints, and one that another window
+        found with a higher confidence. Individuals are sorted by confidence.
         """
         row, place, centre = self._find_centres(frames)
         corner = centre_windows(centre, self._side, max(1, int(self._cell)))
         size = (self._side, self._side)
         windows = [cut_window(frames[r], one, size) for r, one in zip(row, corner, strict=True)]
         inside, certainty, _ = self._network.predict(windows)
-        places = len(self.card.individuals) + self.surplus
-        shape = (len(frames), places, len(self.card.skeleton.bodyparts))
+        slots = len(self.card.individuals) + self.surplus
+        shape = (len(frames), slots, len(self.card.skeleton.bodyparts))
         position = np.full((*shape, 2), np.nan, np.float32)
         confidence = np.zeros(shape, np.float32)
         shift = corner[:, None].astype(np.float32)
@@ -85,7 +85,7 @@ class TopDown:
     def _find_centres(
         self, frames: Sequence[Image]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-        """Return frame, place on the individual axis and centre (x and y in px) of each animal."""
+        """Return frame, slot and centre (x and y in px) of each animal."""
         position, confidence, _ = self._locator.predict(frames)
         centre = position[:, :, 0].transpose(0, 2, 1)
         found = (confidence[:, 0] >= self._settings.pcutoff) & np.isfinite(centre).all(-1)

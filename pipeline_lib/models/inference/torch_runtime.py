@@ -1,4 +1,4 @@
-"""The network on PyTorch: what infers on GPUs; peaks are decoded on the device."""
+"""Run the network with PyTorch, as on GPUs; peaks are decoded on the device."""
 
 import contextlib
 import threading
@@ -21,30 +21,31 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 class TorchRuntime:
-    """A network in the memory of a device, ready to locate keypoints.
+    """Locate keypoints with a network on a device.
 
-    Calls from several threads run side by side: on a GPU each thread has a stream of its own,
-    so that the frames of one travel while the network works on those of another; on a CPU each
-    takes one core, for which PyTorch's number of threads is set to 1 in the whole process.
+    Calls from several threads run in parallel. On a GPU, each thread has its own stream, so that
+    the frames of one are copied while the network computes those of another. On a CPU, each call
+    uses one core; PyTorch's number of threads is set to 1 for the whole process.
 
     Parameters
     ----------
     path
         State dict written by training.
     decoder
-        Reads its maps; has the model card.
+        Decoder of the maps, with the model card.
     precision
-        ``float32`` (without TF32, which would round to 10 bits), ``bfloat16`` or ``float16``
-        (GPUs only). Normalisation and the last layers are float32 in each.
+        ``float32`` (without TF32, which rounds to 10 bits), ``bfloat16`` or ``float16`` (GPUs
+        only). Normalisation and the last layers always use float32.
     compile
-        Compile the network for each shape of input, minutes for the first frames.
+        Whether to compile the network for each input shape, which delays the first frames by
+        minutes.
     device
-        ``cuda``, ``cpu`` …; None: the first GPU if there is one.
+        ``cuda``, ``cpu`` …; None for the first GPU, or the CPU if there is none.
 
     Raises
     ------
     ModelError
-        If the file is missing or holds another network's weights, or for float16 on a CPU.
+        If the file is missing or has the weights of another network, or for float16 on a CPU.
     """
 
     name = "torch"
@@ -74,7 +75,7 @@ class TorchRuntime:
         if self._dtype != torch.float32:
             _lower_precision(network.network, self._dtype)
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # A compiled module is called like the module it was.
+        # A compiled module is called like the original one.
         self._network = cast("nn.Module", torch.compile(network)) if compile else network
         self._decoder = decoder
         self._outputs = network.outputs
@@ -82,7 +83,7 @@ class TorchRuntime:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the network is on a GPU."""
+        """Return whether the network is on a GPU."""
         return self._device.type == "cuda"
 
     @torch.inference_mode()
@@ -96,13 +97,13 @@ class TorchRuntime:
             return self._decoder.decode(dict(zip(self._outputs, maps, strict=True)), _fetch)
 
     def _send(self, frames: Tensor) -> Tensor:
-        """Return frames on the device, from where they lie now or through pinned memory."""
+        """Return frames on the device, copied through pinned memory to a GPU."""
         if not self.on_gpu:
             return frames
         return frames.pin_memory().to(self._device, non_blocking=True)
 
     def _own_stream(self) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which this thread queues its work on a stream of its own."""
+        """Return a context in which this thread uses its own stream."""
         if not self.on_gpu:
             return contextlib.nullcontext()
         if not hasattr(self._of_thread, "stream"):
@@ -111,7 +112,7 @@ class TorchRuntime:
 
 
 def _fetch(tensors: Iterable[Tensor]) -> list[NDArray[np.float32]]:
-    """Bring tensors into main memory with one copy to wait for."""
+    """Copy tensors to main memory, waiting for one copy only."""
     parts = [tensor.float() for tensor in tensors]
     values = torch.cat([part.reshape(-1) for part in parts]).cpu().numpy()
     ends = np.cumsum([part.numel() for part in parts])[:-1]
@@ -121,9 +122,9 @@ def _fetch(tensors: Iterable[Tensor]) -> list[NDArray[np.float32]]:
 
 
 class _InFloat32(nn.Module):
-    """A layer as it is where the others are of lower precision.
+    """Run a layer in float32 where the others have a lower precision.
 
-    In bfloat16 all probabilities of 0.998 to 1 are one number, and so are neighbouring cells.
+    In bfloat16, all probabilities from 0.998 to 1 would be equal, and neighbouring cells too.
     """
 
     def __init__(self, layer: nn.Module) -> None:
@@ -148,14 +149,14 @@ def _load_network(path: Path, card: ModelCard) -> PoseNetwork:
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch, pickle and zipfile have no common base class
-        # Its name only: PyTorch's message advises to load untrusted files.
+        # Only the name of the error: PyTorch's message advises loading untrusted files.
         name = type(error).__name__
         raise ModelError(f"{path}: PyTorch cannot load it ({name}); run train") from error
     return network
 
 
 def _lower_precision(network: PoseNetwork, dtype: torch.dtype) -> None:
-    """Convert the weights that autocast would convert anew in each call; the last layers stay."""
+    """Convert all weights but the last layers', which autocast would convert in every call."""
     for part in (network.backbone, network.head):
         for layer in part.modules():
             if isinstance(layer, nn.Conv2d):

@@ -1,1 +1,1 @@
-"""The network: backbone, heads and losses."""
+"""Define the network: backbone, heads and losses."""

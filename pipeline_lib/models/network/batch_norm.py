@@ -1,4 +1,4 @@
-"""Batch normalisation over the global batch, however many devices share it."""
+"""Normalise over the global batch, independent of the number of devices."""
 
 from functools import partial
 from typing import Any
@@ -13,19 +13,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class GlobalBatchNorm(LayerSync):
     """Make the batch-norm layers of a model use the statistics of the global batch.
 
-    Lightning applies it where several devices train. torch's own `SyncBatchNorm` works on GPUs
-    only, so that its mathematics could not be tested without, and its conversion drops the
-    activations that timm's layers have inside.
+    Lightning applies it when several devices train. torch's `SyncBatchNorm` runs on GPUs only, so
+    that tests without a GPU could not check it, and its conversion drops the activations inside
+    timm's layers.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Change how the layers compute; parameters, statistics and their names stay."""
+        """Make the layers compute global statistics; parameters and names stay the same."""
         for layer in _batch_norms(model):
             layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Let the layers compute as their class says."""
+        """Restore the layers' own computation."""
         for layer in _batch_norms(model):
             layer.__dict__.pop("forward", None)
         return model
@@ -39,25 +39,25 @@ def normalise_globally(
     Parameters
     ----------
     x
-        Shape (batch, channel, ...), this process's part of the batch; of the same shape in all.
+        Shape (batch, channel, ...). This process's part of the batch, equally large in all.
     weight, bias
         Shape (channel,), or None.
     eps
-        Added to the variance.
+        Constant added to the variance.
 
     Returns
     -------
     normalised
-        Of the shape and type of `x`.
+        Same shape and dtype as `x`.
     mean, variance
-        Shape (channel,); biased, and without gradient.
+        Shape (channel,). The variance is biased; neither has a gradient.
     """
     result: tuple[Tensor, Tensor, Tensor] = _Normalise.apply(x, weight, bias, eps)
     return result
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch normalisation whose gradient, too, runs through the statistics of all processes."""
+    """Normalise a batch, with gradients through the statistics of all processes."""
 
     @staticmethod
     def forward(
@@ -73,7 +73,7 @@ class _Normalise(torch.autograd.Function):
         distributed.all_gather(parts, own)
         means, variances = torch.stack(parts, dim=1)
         mean = means.mean(dim=0)
-        # Of parts of the same size. Sums of squares would lose digits.
+        # All parts have the same size. Sums of squares would lose digits.
         variance = (variances + (means - mean) ** 2).mean(dim=0)
         ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps))
         ctx.mark_non_differentiable(mean, variance)
@@ -87,7 +87,7 @@ class _Normalise(torch.autograd.Function):
         scale = scale.view(shape)
         normalised = (_widen(x) - mean.view(shape)) * scale
         own = torch.stack([gradient.sum(axes), (gradient * normalised).sum(axes)])
-        # DDP averages these over the processes, as those of any other parameter.
+        # DDP averages these gradients over the processes, as for any other parameter.
         to_bias, to_weight = own.unbind()
         total = own.clone()
         distributed.all_reduce(total)
@@ -108,7 +108,7 @@ def _forward(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - timm's layers h
     x, mean, variance = normalise_globally(x, layer.weight, layer.bias, layer.eps)
     if layer.track_running_stats:
         _track(layer, mean, variance, x.numel() // x.shape[1] * distributed.get_world_size())
-    # What timm does inside of the layer.
+    # timm's layers apply these inside.
     for name in ("drop", "act"):
         if hasattr(layer, name):
             x = getattr(layer, name)(x)

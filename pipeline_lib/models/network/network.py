@@ -1,4 +1,4 @@
-"""The pose network: backbone, a feature pyramid, and one output per kind of map."""
+"""Define the pose network: a backbone, a feature pyramid, and one output per kind of map."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from pipeline_lib.models.network.backbone import Backbone
 
-PRIOR_SCORE = 0.01  # score of every cell before training: most cells show no bodypart
+PRIOR_SCORE = 0.01  # Score of every cell before training: most cells show no bodypart.
 
 
 class PyramidHead(nn.Module):
@@ -28,7 +28,7 @@ class PyramidHead(nn.Module):
         self.smooth = nn.ModuleList(_separable(channels) for _ in channels_in)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Return one map (batch, channels, rows, columns) of the finest stride."""
+        """Return one map of the finest stride, shape (batch, channels, rows, columns)."""
         merged: Tensor = self.smooth[-1](self.lateral[-1](maps[-1]))
         for level in range(len(maps) - 2, -1, -1):
             up = functional.interpolate(merged, scale_factor=2.0, mode="nearest")
@@ -37,12 +37,12 @@ class PyramidHead(nn.Module):
 
 
 class PoseNetwork(nn.Module):
-    """Score maps and location refinement for RGB images, and what several animals need.
+    """Predict score maps and location refinement; for several animals also affinity and identity.
 
     Parameters
     ----------
     backbone
-        Gives feature maps.
+        Network that computes feature maps.
     keypoints
         Number of bodyparts.
     head_channels
@@ -50,7 +50,7 @@ class PoseNetwork(nn.Module):
     edges
         Number of part affinity fields.
     identities
-        Number of individuals to tell apart by their looks.
+        Number of individuals to tell apart by appearance.
 
     Attributes
     ----------
@@ -89,12 +89,12 @@ class PoseNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(backbone.std).view(3, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Draw the maps.
+        """Predict the maps of images.
 
         Parameters
         ----------
         image
-            Shape (batch, 3, height, width), RGB in 0..1, sides multiples of 32.
+            Shape (batch, 3, height, width), float, RGB in 0..1; sides are multiples of 32.
 
         Returns
         -------
@@ -103,8 +103,8 @@ class PoseNetwork(nn.Module):
         offset
             Shape (batch, keypoint, 2, rows, columns), in units of the refinement scale.
         affinity
-            Shape (batch, edge, 2, rows, columns), about unit vectors along the edge; only if the
-            network has edges.
+            Shape (batch, edge, 2, rows, columns), approximately unit vectors along the edge; only
+            if the network has edges.
         identity
             Logits, shape (batch, identity, rows, columns); only if it has identities.
         """
@@ -117,7 +117,7 @@ class PoseNetwork(nn.Module):
 
 
 class DeployedNetwork(nn.Module):
-    """The network as it is exported: frames as they come in, probabilities and pixels out."""
+    """Run a network as it is exported: from uint8 frames to probabilities and pixels."""
 
     def __init__(self, network: PoseNetwork, refinement_scale: float) -> None:
         super().__init__()
@@ -126,16 +126,16 @@ class DeployedNetwork(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the maps that `forward` returns."""
+        """Return the names of the maps that `forward` returns."""
         return self.network.outputs
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Draw the maps of frames.
+        """Predict the maps of frames.
 
         Parameters
         ----------
         frames
-            Shape (batch, height, width, 3), uint8 RGB, sides multiples of 32.
+            Shape (batch, height, width, 3), uint8, RGB; sides are multiples of 32.
 
         Returns
         -------
@@ -144,9 +144,9 @@ class DeployedNetwork(nn.Module):
         offset
             Shape (batch, keypoint, 2, rows, columns), network px.
         affinity
-            Shape (batch, edge, 2, rows, columns), as `PoseNetwork` has it.
+            Shape (batch, edge, 2, rows, columns), as from `PoseNetwork`.
         identity
-            Shape (batch, identity, rows, columns), 0..1, 1 in sum.
+            Shape (batch, identity, rows, columns), 0..1; the identities of a cell sum to 1.
         """
         image = frames.permute(0, 3, 1, 2).to(self.network.mean.dtype) / 255.0
         score, offset, *more = self.network(image)

@@ -1,1 +1,1 @@
-"""The verb `export`."""
+"""Run the verb `export`."""

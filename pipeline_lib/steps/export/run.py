@@ -1,4 +1,4 @@
-"""The verb `export`: write the poses of every video of a shard for other tools."""
+"""Run the verb `export`: write the poses of every video of a shard for other tools."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ from pipeline_lib.steps.provenance.checksums import Published, record_contents
 
 _log = logging.getLogger(__name__)
 
-# The files of a video as `format:bytes`, separated by blanks.
+# `files` lists the files of a video as `format:bytes`, separated by blanks.
 EXPORT_COLUMNS = (*STAGE_COLUMNS, "files", "source_key")
 _RECORD_COLUMNS = ("video", "key", "files")
 
 
 def run_export(config: Config, results: Results, shard: str) -> None:
-    """Export the poses of each video of a shard whose poses are there.
+    """Export the poses of each video of a shard that has poses.
 
-    The poses are those of `exports.source`: as filtering left them, or as they were before it, as
-    tracking left them where there may be several individuals, else as inference did. A video
-    that fails is recorded with its reason and the others go on; one that ended badly before
-    keeps its status and reason. Files are left alone when the shard's record of exports says
-    that they hold these poses in this form, and they still have the size that it says.
+    The setting `exports.source` chooses the poses: filtered, or raw, which are those of tracking
+    for several individuals and those of inference for one. A video that fails is recorded with
+    its reason and does not stop the others; a video that failed in an earlier stage keeps its
+    status and reason. Files are kept if the shard's export record lists them under the same key
+    and their sizes have not changed.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def run_export(config: Config, results: Results, shard: str) -> None:
     Raises
     ------
     StoreError
-        If the table of the stage before is missing.
+        If the table of the previous stage is missing.
     """
     model, files = config.training.name, results.shard(shard)
     sources = ExportSources(config, results, shard)
@@ -70,9 +70,9 @@ def run_export(config: Config, results: Results, shard: str) -> None:
 
 
 class _ExportRecord:
-    """Which files of a shard hold which poses.
+    """Record which files of a shard were exported from which poses.
 
-    The shard's table of exports says so too, but Snakemake removes it before a job.
+    The shard's table of exports has the same facts, but Snakemake removes it before a job.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,16 +83,16 @@ class _ExportRecord:
             self._rows = {}
 
     def holds(self, video: str, key: str, files: str) -> bool:
-        """Tell whether the files, as they are now, are those exported under the key."""
+        """Return whether the present files are those exported under the key."""
         return self._rows.get(video) == {"video": video, "key": key, "files": files}
 
     def forget(self, video: str) -> None:
-        """Trust the files of a video no more: they are about to be written."""
+        """Remove a video from the record, before its files are written."""
         if self._rows.pop(video, None) is not None:
             self._write()
 
     def add(self, video: str, key: str, files: str) -> None:
-        """Trust the files of a video, which have been written."""
+        """Add a video to the record, after its files were written."""
         self._rows[video] = {"video": video, "key": key, "files": files}
         self._write()
 
@@ -103,12 +103,12 @@ class _ExportRecord:
 def _export_video(
     sources: ExportSources, video: str, paths: Mapping[str, Path], record: _ExportRecord
 ) -> dict[str, str]:
-    """Write the files of one video unless they are there; return their key and what they are."""
+    """Write the files of one video unless they exist; return their key, sizes and source key."""
     source_key = require_pose_key(sources.locate(video))
     key = sources.make_key(video, source_key)
-    there = _describe_files(paths)
-    if record.holds(video, key, there):
-        return {"key": key, "files": there, "source_key": source_key}
+    present = _describe_files(paths)
+    if record.holds(video, key, present):
+        return {"key": key, "files": present, "source_key": source_key}
     record.forget(video)
     source = sources.describe(video)
     for name, path in paths.items():

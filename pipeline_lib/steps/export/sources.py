@@ -1,4 +1,4 @@
-"""What is exported of the videos of a shard, and what the exported files depend on."""
+"""Locate the poses of a shard's videos for export, and compute the keys of exported files."""
 
 import logging
 from functools import cached_property
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class ExportSources:
-    """Poses to export of a shard's videos, as `exports.source` has it.
+    """Find the poses to export of a shard's videos, as `exports.source` chooses them.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class ExportSources:
     Attributes
     ----------
     problems
-        What the sheet does not tell of the videos that were described, or tells in a way that is
-        not understood: the videos by problem.
+        Videos by problem: facts that the sheet lacks, or cells that cannot be parsed, of the
+        videos described so far.
     """
 
     def __init__(self, config: Config, results: Results, shard: str) -> None:
@@ -51,7 +51,7 @@ class ExportSources:
 
     @property
     def stage_table(self) -> Path:
-        """How the stage before ended for each video."""
+        """Return the table of the previous stage, with the outcome of each video."""
         if self._config.exports.source == "filtered":
             return self._files.filter(self._model)
         return self._files.track(self._model) if self._several else self._files.infer(self._model)
@@ -63,12 +63,19 @@ class ExportSources:
         return locate_unfiltered(self._config, self._results, video)
 
     def make_key(self, video: str, pose_key: str) -> str:
-        """Return the hash of what the exported files of poses with a key depend on.
+        """Return the key of the exported files: the hash of all that they depend on.
+
+        Parameters
+        ----------
+        video
+            Name of the video.
+        pose_key
+            Key of its poses.
 
         Raises
         ------
         CohortposeError
-            If the shard's table of probing or the model's card is missing or damaged.
+            If the probe table of the shard or the model card is missing or damaged.
         """
         settings = self._config.exports
         if not self._linked:
@@ -76,16 +83,16 @@ class ExportSources:
         skeleton = self._skeleton.model_dump(mode="json", include={"edges", "symmetries"})
         facts = {name: str(value) for name, value in self._describe(video).items()}
         row = self._sheet.get(video) if self._described else None
-        told = hash_sessions([row] if row else [])
-        return hash_settings(pose_key, settings, versions.EXPORT, skeleton, facts, told)
+        session = hash_sessions([row] if row else [])
+        return hash_settings(pose_key, settings, versions.EXPORT, skeleton, facts, session)
 
     def describe(self, video: str) -> ExportSource:
-        """Return the poses of a video and what other tools ask for besides.
+        """Return the poses of a video and the metadata that other tools need.
 
         Raises
         ------
         CohortposeError
-            If the poses, the shard's table of probing or the model's card are missing or damaged.
+            If the poses, the probe table of the shard or the model card are missing or damaged.
         """
         poses = self.locate(video)
         session = Session()
@@ -104,7 +111,7 @@ class ExportSources:
         )
 
     def _describe(self, video: str) -> dict[str, Any]:
-        """Return how exported files name a video, and the size of its frames."""
+        """Return the name of a video in exported files, and the size of its frames in px."""
         if video not in self._probed:
             raise StoreError(
                 f"{self._files.probe}: no row of video {video}; run the workflow again"
@@ -120,7 +127,7 @@ class ExportSources:
         }
 
     def _read_session(self, video: str) -> tuple[Session, list[str]]:
-        """Return what the sheet says of a video's session and subject, and what it does not."""
+        """Return session and subject of a video from the sheet, and the problems found."""
         row = self._sheet.get(video)
         if row is None:
             return Session(), [f"not in the sheet {self._config.cohort}: no session or subject"]
@@ -128,7 +135,7 @@ class ExportSources:
 
     @cached_property
     def _sheet(self) -> dict[str, Video]:
-        """The rows of the sheet; none where it is gone since the run was planned."""
+        """Return the rows of the sheet; none if it disappeared after the run was planned."""
         try:
             return {row.video: row for row in read_cohort(Path(self._config.cohort))}
         except SheetError as error:
@@ -141,7 +148,7 @@ class ExportSources:
 
     @cached_property
     def _skeleton(self) -> Skeleton:
-        """What the network was trained on; edges and symmetries are the config's if it has any."""
+        """Return the network's skeleton, with edges and symmetries of the config if it has any."""
         own, card = self._config.skeleton, self._results.model(self._model).card
         if not card.exists():
             return own

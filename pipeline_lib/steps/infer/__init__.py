@@ -1,1 +1,1 @@
-"""The verb `infer`."""
+"""Run the verb `infer`."""

@@ -1,4 +1,4 @@
-"""The Dask cluster that infers: which kind, where its workers are, and who may talk to them."""
+"""Start or join the Dask cluster that infers, with encrypted and authenticated links."""
 
 import importlib
 import logging
@@ -28,15 +28,15 @@ logger = logging.getLogger(__name__)
 
 _BYTES_PER_GIGABYTE = 10**9
 _DASK_SETTINGS = {
-    # A worker that dies is judged by our own count of attempts.
+    # The schedule counts the attempts after a worker's death itself.
     "distributed.scheduler.allowed-failures": 0,
-    # Results are on the disk: there is nothing to spill, and a worker that pauses until it needs
-    # less memory would wait forever if it is the network that needs it.
+    # Results are on the disk, so there is nothing to spill; a worker whose network fills the
+    # memory would pause for ever.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
 }
-# Workers in jobs leave this long before the job's end, not all at the same time.
+# Workers in jobs leave this long before the end of the job, at slightly different times.
 _MINUTES_BEFORE_END = 5
 _SECONDS_FOR_WORKERS = 24 * 3600
 
@@ -47,13 +47,13 @@ def connect_workers(
 ) -> Iterator[Client]:
     """Yield a client of the Dask cluster that the settings name, with at least one worker.
 
-    Every link of a cluster that is started here is encrypted, and both of its ends show the
+    In a cluster that is started here, every link is encrypted and both ends present the
     credentials of this run.
 
     Parameters
     ----------
     settings
-        ``cluster`` names the kind, or the address of a scheduler.
+        Settings of the inference; ``cluster`` names the kind, or the address of a scheduler.
     segments
         Number of segments to infer: more workers would be idle.
     shared
@@ -62,10 +62,10 @@ def connect_workers(
     Raises
     ------
     ConfigError
-        If the kind of cluster needs a package that is not there, or if the credentials for the
-        scheduler at an address cannot be read.
+        If the kind of cluster needs a package that is not installed, or if the credentials for
+        the scheduler at an address cannot be read.
     CohortposeError
-        If there is no scheduler at the address that takes them.
+        If no scheduler at the address accepts them.
     StoreError
         If others could read the credentials of the workers.
     """
@@ -85,9 +85,9 @@ def connect_workers(
         client = stack.enter_context(Client(cluster, security=security))
         if settings.dashboard:
             logger.info("dashboard at %s", cluster.dashboard_link)
-        client.register_plugin(_DeafToInterrupts())
+        client.register_plugin(_IgnoreInterrupts())
         if settings.cluster == "local" and uses_gpus(settings):
-            client.register_plugin(_OwnGpu(count_gpus()))
+            client.register_plugin(_AssignGpu(count_gpus()))
         client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
         yield client
 
@@ -117,12 +117,12 @@ def _open_local(settings: InferenceSettings, segments: int, security: Security) 
 
 
 def _open_cuda(settings: InferenceSettings, segments: int, security: Security) -> Any:  # noqa: ANN401 - dask-cuda's
-    """Start a worker per GPU of this node, each with the memory and the cores next to it."""
+    """Start one worker per GPU of this node, each with the memory and cores close to its GPU."""
     package = _import("dask_cuda", "dask-cuda", settings)
     return _choose_scheduler(package.LocalCUDACluster, settings)(
         n_workers=max(1, min(count_workers(settings), segments)),
         threads_per_worker=count_decoders(settings),
-        # Which dask-cuda gives to a nanny.
+        # dask-cuda runs this class in a nanny.
         worker_class=ClosedWorker,
         memory_limit=_limit_memory(settings),
         **_keep_to_this_node(settings, security),
@@ -130,12 +130,12 @@ def _open_cuda(settings: InferenceSettings, segments: int, security: Security) -
 
 
 def _open_slurm(settings: InferenceSettings, segments: int, security: Security) -> Any:  # noqa: ANN401 - jobqueue's
-    """Ask SLURM for jobs with a worker each, as many as there is work for."""
+    """Submit SLURM jobs with one worker each, at most one per segment."""
     package = _import("dask_jobqueue", "dask-jobqueue", settings)
     kind = _choose_scheduler(package.SLURMCluster, settings)
 
     class Job(package.slurm.SLURMJob):  # type: ignore[misc, name-defined]
-        """A job whose script has the files of the credentials as we quote them."""
+        """Run a job whose script quotes the paths of the credentials."""
 
         def __init__(self, *arguments: Any, security: Any = None, **more: Any) -> None:  # noqa: ANN401
             del security
@@ -143,26 +143,27 @@ def _open_slurm(settings: InferenceSettings, segments: int, security: Security) 
 
     cluster = kind(job_cls=Job, **describe_jobs(settings, security))
     number = max(1, min(settings.cluster_jobs.number, segments))
-    # Not `scale`, which would not replace a job that has come to its end.
+    # Not `scale`, which would not replace a job that has ended.
     cluster.adapt(minimum_jobs=number, maximum_jobs=number)
     logger.info("%d jobs asked for, with a worker each", number)
     return cluster
 
 
 def describe_jobs(settings: InferenceSettings, security: Security) -> dict[str, Any]:
-    """Return what dask-jobqueue's ``SLURMCluster`` is told.
+    """Return the arguments of dask-jobqueue's ``SLURMCluster``.
 
     Parameters
     ----------
     settings
-        ``cluster_jobs`` describes the jobs.
+        Settings of the inference; ``cluster_jobs`` describes the jobs.
     security
-        Credentials in files, of `share_security`; the jobs' scripts hold their paths.
+        Credentials in files, from `share_security`; the job scripts contain their paths.
 
     Raises
     ------
     ValueError
-        If the credentials are in memory: the scripts, which many can read, would hold the key.
+        If the credentials are in memory: the job scripts, which others can read, would contain
+        the key.
     """
     files = (security.tls_ca_file, security.tls_worker_cert, security.tls_worker_key)
     if any(file is None or "\n" in file for file in files):
@@ -171,7 +172,7 @@ def describe_jobs(settings: InferenceSettings, security: Security) -> dict[str, 
     directives = [f"--gpus={jobs.gpus}"] if jobs.gpus else []
     end = max(1, jobs.minutes - _MINUTES_BEFORE_END)
     arguments = {
-        # The job's cores are for the network: a worker has a thread per segment at a time.
+        # One thread per segment; the network uses the cores of the job.
         "--nthreads": count_decoders(settings),
         "--lifetime": f"{end}m",
         "--lifetime-stagger": "2m",
@@ -191,7 +192,7 @@ def describe_jobs(settings: InferenceSettings, security: Security) -> dict[str, 
         "protocol": "tls://",
         "security": security,
         "scheduler_options": {"dashboard_address": _place_dashboard(settings)},
-        # dask-jobqueue joins these by blanks to a line of the script.
+        # dask-jobqueue joins these by blanks into a line of the script.
         "python": python or shlex.quote(sys.executable),
         "job_extra_directives": [*directives, *jobs.directives],
         "worker_extra_args": [
@@ -207,7 +208,7 @@ def _choose_scheduler(kind: type, settings: InferenceSettings) -> type:
 
 
 def _keep_to_this_node(settings: InferenceSettings, security: Security) -> dict[str, Any]:
-    """Return what a cluster on this node alone is told of its links and pages."""
+    """Return the arguments of a cluster whose links and pages stay on this node."""
     return {
         "host": "127.0.0.1",
         "protocol": "tls://",
@@ -218,15 +219,15 @@ def _keep_to_this_node(settings: InferenceSettings, security: Security) -> dict[
 
 
 def _place_dashboard(settings: InferenceSettings) -> str | None:
-    """Return where this node alone finds the dashboard; None: there is none."""
+    """Return the address of the dashboard, on this node only; None if there is none."""
     if not settings.dashboard:
         return None
-    # True is no port.
+    # True means any free port.
     return f"127.0.0.1:{0 if settings.dashboard is True else settings.dashboard}"
 
 
 def _limit_memory(settings: InferenceSettings) -> int:
-    """Return a worker's limit in bytes; 0: none, since Dask's guess would stop one at work."""
+    """Return a worker's memory limit in bytes; 0 for none: Dask's default kills busy workers."""
     limit = settings.worker_gigabytes
     return 0 if limit is None else int(limit * _BYTES_PER_GIGABYTE)
 
@@ -239,16 +240,16 @@ def _import(module: str, package: str, settings: InferenceSettings) -> ModuleTyp
         raise ConfigError("inference", [problem]) from None
 
 
-class _DeafToInterrupts(distributed.WorkerPlugin):  # type: ignore[misc]
-    """Lets Ctrl-C, which reaches the workers, too, end the run instead of each by itself."""
+class _IgnoreInterrupts(distributed.WorkerPlugin):  # type: ignore[misc]
+    """Make workers ignore Ctrl-C, so that the main process ends the run in order."""
 
     def setup(self, worker: Any) -> None:  # noqa: ANN401 - Dask's
         del worker
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class _OwnGpu(distributed.WorkerPlugin):  # type: ignore[misc]
-    """Lets each local worker see one GPU only."""
+class _AssignGpu(distributed.WorkerPlugin):  # type: ignore[misc]
+    """Make one GPU visible to each local worker."""
 
     def __init__(self, gpus: int) -> None:
         self._gpus = gpus

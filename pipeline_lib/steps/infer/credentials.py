@@ -1,9 +1,9 @@
-"""Credentials of Dask's links: who may tell a scheduler, a nanny or a worker what to run.
+"""Create, share and read the credentials that protect the links of a Dask cluster.
 
-Whoever reaches an open Dask port can run code as its owner. So every link of a cluster that this
-run starts is TLS 1.3, and both ends show the run's own certificate, which is made anew each time.
-Its key is kept in memory (Python's TLS reads it through a temporary folder of the owner's, for a
-moment); workers in jobs of their own read it from a folder that only the owner can open.
+Anybody who reaches an open Dask port can run code as its owner. Every link of a cluster that this
+run starts therefore uses TLS 1.3, and both ends present a certificate that is made for this run.
+Its key stays in memory (Python's TLS reads it through a temporary folder of the owner, for a
+moment); workers in jobs read it from a folder that only the owner can open.
 """
 
 import datetime as dt
@@ -33,15 +33,15 @@ _FILES = {
     "tls_worker_key": "key.pem",
 }
 _ROLES = ("client", "scheduler", "worker")
-# Clocks of nodes differ: a certificate of this moment may be one of the future elsewhere.
+# The clocks of nodes differ: a certificate dated now may lie in the future on another node.
 _CLOCKS_DIFFER = dt.timedelta(days=1)
 _LONGEST_RUN = dt.timedelta(days=365)
 
 
 def create_security() -> Security:
-    """Make a certificate and its key, for all ends of one cluster, in memory.
+    """Create a certificate and its key in memory, for every end of one cluster.
 
-    Not by `Security.temporary`: a node with a slower clock would refuse its certificate.
+    `Security.temporary` does not serve: a node whose clock is behind would refuse its certificate.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _sign(key).public_bytes(serialization.Encoding.PEM).decode()
@@ -54,7 +54,7 @@ def create_security() -> Security:
 
 
 def _sign(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    """Return a certificate that vouches for itself and for no other."""
+    """Return a self-signed certificate that can sign no other."""
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cohortpose run")])
     usage = x509.KeyUsage(
         digital_signature=True,
@@ -84,7 +84,7 @@ def _sign(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 
 def _describe_security(authority: str, certificate: str, key: str) -> Security:
-    """Return the same credentials for every role; each a PEM text or the path of one."""
+    """Return the same credentials for every role, each as a PEM text or as a path."""
     pairs = {f"tls_{role}_cert": certificate for role in _ROLES}
     pairs |= {f"tls_{role}_key": key for role in _ROLES}
     # Given in full, so that a person's own Dask settings do not weaken any of it.
@@ -105,14 +105,14 @@ def share_security(security: Security, parent: Path) -> Iterator[Security]:
     Parameters
     ----------
     security
-        Of `create_security`.
+        Credentials from `create_security`.
     parent
-        Folder that all nodes see; the files lie in a new folder in it, removed at the end.
+        Folder that all nodes see. The files lie in a new folder inside, removed at the end.
 
     Raises
     ------
     StoreError
-        If the file system lets others read them, or gives them to somebody else.
+        If the file system lets others read the files, or makes another user their owner.
     """
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".dask-", dir=parent.resolve()))
@@ -127,7 +127,7 @@ def share_security(security: Security, parent: Path) -> Iterator[Security]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
-            logger.warning("%s: cannot be removed; delete it: its key opens nothing more", folder)
+            logger.warning("%s: cannot be removed; delete it (its key is no longer in use)", folder)
 
 
 def _refuse_readers(path: Path) -> None:
@@ -141,13 +141,13 @@ def _refuse_readers(path: Path) -> None:
 
 
 def read_security(settings: ClusterSecuritySettings) -> Security:
-    """Return the credentials for a scheduler that was started by somebody, as a client's.
+    """Return the client's credentials for a scheduler that somebody else started.
 
     Raises
     ------
     ConfigError
-        If a file is missing or unreadable, if others may read the key, if they do not belong
-        together, or if nothing is given here or in Dask's own settings.
+        If a file is missing or unreadable, if others may read the key, if key and certificate do
+        not match, or if neither these settings nor Dask's own name credentials.
     """
     if settings.insecure:
         logger.warning(
@@ -161,7 +161,7 @@ def read_security(settings: ClusterSecuritySettings) -> Security:
         "tls_client_key": settings.key,
     }
     paths = [path for path in given.values() if path]
-    # All from here or all from Dask: a key of another certificate would not do.
+    # All from these settings or all from Dask's: key and certificate must match.
     security = Security(require_encryption=True, **(given if paths else {}))
     if security.tls_ca_file is None or security.tls_client_cert is None:
         problem = (
@@ -183,12 +183,12 @@ def read_security(settings: ClusterSecuritySettings) -> Security:
 
 
 def _list_readers(key: Path) -> list[str]:
-    """Return a problem if others than its owner may read a private key."""
+    """Return a problem if users other than its owner may read a private key."""
     try:
         facts = key.stat()
     except OSError as error:
         return [f"`cluster_security`: {key}: {error.strerror}; expected a PEM file"]
-    # A key of somebody else's, such as root's, may be meant for a group.
+    # The owner of a key, such as root, may share it with a group.
     others = 0o077 if facts.st_uid == os.geteuid() else 0o007
     if facts.st_mode & others:
         mode = facts.st_mode & 0o777

@@ -1,7 +1,7 @@
-"""Which videos of a shard are to be inferred, and which results are there already.
+"""Plan the inference of a shard: list its videos, and find, copy and claim results.
 
-A result belongs to its key, not to a video's name: the same bytes under another name, in this
-shard or another one, are not inferred again but copied.
+Results are identified by their key, not by the name of the video. A video with the same bytes as
+another one, in this shard or in any other, gets a copy of its result.
 """
 
 import logging
@@ -35,7 +35,7 @@ _SECONDS_BETWEEN_TRIES = 1.0
 
 
 def describe_network(config: Config, results: Results) -> NetworkTask:
-    """Return what infers, as the settings and the machine have it."""
+    """Return the network and how it runs, from the settings and this machine."""
     return NetworkTask(
         folder=str(results.model(config.training.name).folder.resolve()),
         options=RuntimeOptions.of(config.inference, count_threads(config.inference)),
@@ -55,7 +55,7 @@ def list_tasks(
     config, results, shard
         The run.
     rows
-        The shard's table of the probe.
+        Rows of the shard's probe table.
 
     Raises
     ------
@@ -102,17 +102,17 @@ def list_tasks(
 
 
 def divide_tasks(tasks: Iterable[VideoTask]) -> tuple[list[VideoTask], list[VideoTask]]:
-    """Return the tasks of which exactly the pose file is there, and the others."""
+    """Return the tasks whose pose file exists under the same key, and the others."""
     finished: list[VideoTask] = []
     missing: list[VideoTask] = []
     for task in tasks:
-        there = read_pose_key(Path(task.output)) == task.key
-        (finished if there else missing).append(task)
+        published = read_pose_key(Path(task.output)) == task.key
+        (finished if published else missing).append(task)
     return finished, missing
 
 
 def remove_leftovers(task: VideoTask) -> None:
-    """Remove what a killed run left of a finished video, or what came too late for it."""
+    """Remove segments and lock that a killed run, or a late worker, left of a finished video."""
     if not (Path(task.segments).exists() or _find_lock(task).exists()):
         return
     lock = KeyLock(_find_lock(task))
@@ -124,7 +124,7 @@ def remove_leftovers(task: VideoTask) -> None:
 
 
 def describe_finished(task: VideoTask) -> Outcome:
-    """Return the outcome of a video whose pose file is there; what it took is not known."""
+    """Return the outcome of a video whose pose file exists, without timings."""
     frames, undecodable = count_frames(Path(task.output))
     return Outcome(
         video=task.video,
@@ -135,17 +135,26 @@ def describe_finished(task: VideoTask) -> Outcome:
     )
 
 
-def copy_known(
+def copy_duplicates(
     tasks: Iterable[VideoTask], results: Results, model: str
 ) -> tuple[list[VideoTask], list[Outcome]]:
-    """Copy the results that another video of the same bytes has, in whichever shard.
+    """Copy results from videos with the same bytes, in any shard.
+
+    Parameters
+    ----------
+    tasks
+        Videos without a result.
+    results
+        The results folder.
+    model
+        Name of the model.
 
     Returns
     -------
     missing
-        Tasks that no other video has the result of.
+        Tasks whose result no other video has.
     outcomes
-        Of the others.
+        Outcomes of the other tasks.
     """
     waiting = list(tasks)
     if not waiting:
@@ -164,14 +173,22 @@ def copy_known(
 
 
 def copy_outcome(task: VideoTask, known: Path) -> Outcome:
-    """Copy the result of a video of the same bytes."""
+    """Copy the result of a video with the same bytes.
+
+    Parameters
+    ----------
+    task
+        Video without a result.
+    known
+        Pose file of the other video.
+    """
     logger.info("%s: the same video as %s, copied", task.video, known.stem)
     copy_poses(known, Path(task.output), {"video": task.video})
     return describe_finished(task)
 
 
 def _find_twins(results: Results, fingerprints: set[str]) -> dict[str, list[str]]:
-    """Return the videos with these fingerprints, by fingerprint, over all shards ever planned."""
+    """Return the videos with these fingerprints, by fingerprint, from all shards ever planned."""
     twins: dict[str, list[str]] = defaultdict(list)
     if not results.plan.exists():
         return twins
@@ -185,9 +202,9 @@ def _find_twins(results: Results, fingerprints: set[str]) -> dict[str, list[str]
 
 @contextmanager
 def claim_tasks(tasks: Iterable[VideoTask]) -> Iterator[tuple[list[VideoTask], list[VideoTask]]]:
-    """Yield the tasks that are ours now, and those that another run is at; give back in the end.
+    """Yield the tasks claimed for this run, and those that another run works on.
 
-    Tasks of one key are claimed together.
+    Tasks with the same key are claimed together. All claims are released at the end.
     """
     locks: dict[str, KeyLock] = {}
     own, taken = [], []
@@ -200,7 +217,9 @@ def claim_tasks(tasks: Iterable[VideoTask]) -> Iterator[tuple[list[VideoTask], l
             else:
                 taken.append(task)
         if taken:
-            logger.info("another run is at %d of the videos: waiting for it after ours", len(taken))
+            logger.info(
+                "another run works on %d of these videos; waiting for it after our own", len(taken)
+            )
         yield own, taken
     finally:
         for lock in locks.values():
@@ -208,7 +227,7 @@ def claim_tasks(tasks: Iterable[VideoTask]) -> Iterator[tuple[list[VideoTask], l
 
 
 def wait_for_any(tasks: Iterable[VideoTask]) -> None:
-    """Wait until another run has let go of one of these tasks, done or not."""
+    """Wait until another run has released one of these tasks, finished or not."""
     waiting = list(tasks)
     while True:
         for task in waiting:

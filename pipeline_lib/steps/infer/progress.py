@@ -1,4 +1,4 @@
-"""Showing how an inference goes: videos, frames per second, time left, how busy its parts are."""
+"""Show the progress of an inference: videos, frames per second, time left, and load."""
 
 import logging
 import sys
@@ -27,14 +27,14 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 @dataclass
 class InferenceProgress:
-    """Counts what the workers tell; safe to use from several threads.
+    """Sum up the events of the workers; safe to use from several threads.
 
     Attributes
     ----------
     videos, frames
-        To infer.
+        Number of videos and frames to infer.
     workers
-        Network threads that could be busy at a time.
+        Number of networks that can run at the same time.
     """
 
     videos: int
@@ -48,31 +48,31 @@ class InferenceProgress:
         self._frames = 0
         self._decode = self._network = 0.0
 
-    def note_event(self, event: tuple[float, Any]) -> None:
-        """Take what a worker told of a segment."""
+    def add_event(self, event: tuple[float, Any]) -> None:
+        """Add an event of a worker: frames inferred and seconds spent since its last event."""
         message = event[1]
         with self._lock:
             self._frames += int(message["frames"])
             self._decode += float(message["decode"])
             self._network += float(message["network"])
 
-    def note_video(self, outcome: Outcome) -> None:
-        """Take how a video ended."""
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Add the outcome of a video."""
         with self._lock:
             self._ended[outcome.status] += 1
 
     @property
     def frames_done(self) -> int:
-        """Frames inferred so far, some perhaps twice after the death of a worker."""
+        """Return the frames inferred so far; some count twice after the death of a worker."""
         return min(self._frames, self.frames)
 
     def describe(self, seconds: float | None = None) -> str:
-        """Return one line for people.
+        """Return the progress as one line of text.
 
         Parameters
         ----------
         seconds
-            Since the begin; None: by the clock.
+            Time in s since the start; None reads the clock.
         """
         with self._lock:
             passed = time.monotonic() - self._began if seconds is None else seconds
@@ -91,18 +91,18 @@ class InferenceProgress:
 
 @contextmanager
 def follow_progress(client: Client, tasks: Sequence[VideoTask]) -> Iterator[InferenceProgress]:
-    """Show the progress of an inference: a live bar on a terminal, else a line a minute.
+    """Show the progress of an inference: a live bar on a terminal, else one line per minute.
 
     Parameters
     ----------
     client
-        Whose workers tell how far they are.
+        Client of the cluster whose workers send events.
     tasks
-        What is inferred; finished segments do not count.
+        Videos to infer; finished segments do not count.
     """
     missing = sum(_count_missing(task) for task in tasks)
     progress = InferenceProgress(len(tasks), missing, max(1, len(client.nthreads())))
-    client.subscribe_topic(PROGRESS_TOPIC, progress.note_event)
+    client.subscribe_topic(PROGRESS_TOPIC, progress.add_event)
     with ExitStack() as stack:
         stack.callback(client.unsubscribe_topic, PROGRESS_TOPIC)
         show = _open_bar(stack, progress) if sys.stderr.isatty() else _log_line

@@ -1,4 +1,4 @@
-"""Reading ahead: a thread that prepares the next items while the last ones are worked on."""
+"""Read ahead: prepare the next items in a thread while the current one is processed."""
 
 import contextlib
 import math
@@ -14,24 +14,29 @@ Item = TypeVar("Item")
 
 
 class _End:
-    """After the last item; carries what ended the iterator, if anything did."""
+    """Mark the end of the items; carry the error that ended them, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class StalledError(Exception):
-    """No item came for too long, and nothing shows that one will."""
+    """Report that no item came for too long, without any progress."""
 
 
 @contextlib.contextmanager
 def explain_stall(patience: float) -> Iterator[None]:
-    """Make a video's fate of the stall of its decoder.
+    """Turn the stall of a decoder into an error of its video.
+
+    Parameters
+    ----------
+    patience
+        Longest wait for a frame in s, for the message.
 
     Raises
     ------
     VideoError
-        In place of a `StalledError`.
+        Instead of a `StalledError`.
     """
     try:
         yield
@@ -42,19 +47,19 @@ def explain_stall(patience: float) -> Iterator[None]:
 
 
 class ReadAhead(Generic[Item]):
-    """An iterator whose items are made in a thread of their own, a few in advance.
+    """Iterate over items that a thread of its own prepares in advance.
 
     Parameters
     ----------
     items
-        What is iterated over; an exception it raises reaches the reader in its place.
+        Iterator to read; an exception that it raises reaches the reader at its position.
     depth
-        Items that may wait: memory stays bounded.
+        Most items that wait, which bounds the memory.
     patience
-        Longest time in s to wait for an item while there is no progress. Then `StalledError` is
-        raised, and the thread, which nobody can end, is left behind.
+        Longest time in s to wait for an item without progress. After it, `StalledError` is
+        raised and the thread, which cannot be stopped, is abandoned.
     progress
-        Counts something that goes on before an item is made, such as packets.
+        Returns a count that grows while an item is prepared, such as packets read.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class ReadAhead(Generic[Item]):
         self._stalled = False
         self._queue: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
         self._stopped = threading.Event()
-        # Each sum is written by one thread only.
+        # Only one thread writes each of these sums.
         self._made = self._waited = 0.0
         self._taken = (0.0, 0.0)
         self._thread = threading.Thread(target=self._make, name="read-ahead", daemon=True)
@@ -90,17 +95,17 @@ class ReadAhead(Generic[Item]):
             yield item
 
     def take_times(self) -> tuple[float, float]:
-        """Return seconds spent making items, and waiting for them, since the last call."""
+        """Return the seconds spent preparing items and waiting for them since the last call."""
         now = (self._made, self._waited)
         made, waited = (total - taken for total, taken in zip(now, self._taken, strict=True))
         self._taken = now
         return made, waited
 
     def close(self) -> None:
-        """Stop making items and wait for the thread; call it in any case."""
+        """Stop preparing items and wait for the thread; always call this at the end."""
         self._stopped.set()
         while self._thread.is_alive() and not self._stalled:
-            # Makes room for a thread that waits to put an item down.
+            # Make room for a thread that waits to add an item.
             with contextlib.suppress(queue.Empty):
                 self._queue.get_nowait()
             self._thread.join(timeout=0.05)
@@ -130,6 +135,6 @@ class ReadAhead(Generic[Item]):
         finally:
             close = getattr(self._items, "close", None)
             if close is not None:
-                # A generator ends in the thread that ran it: a decoder is its own thread's.
+                # A generator, and the decoder in it, must end in the thread that ran it.
                 close()
             self._queue.put(_End(error))

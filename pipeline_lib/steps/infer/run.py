@@ -1,4 +1,4 @@
-"""infer: the poses of every good video of a shard, segment by segment, on warm Dask workers."""
+"""Run the verb `infer`: predict the poses of every good video of a shard on Dask workers."""
 
 import logging
 from collections import Counter
@@ -13,7 +13,7 @@ from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.infer.plan import (
     claim_tasks,
-    copy_known,
+    copy_duplicates,
     copy_outcome,
     describe_finished,
     divide_tasks,
@@ -22,7 +22,7 @@ from pipeline_lib.steps.infer.plan import (
     wait_for_any,
 )
 from pipeline_lib.steps.infer.tasks import Outcome, VideoTask
-from pipeline_lib.steps.infer.timings import WorkRecord
+from pipeline_lib.steps.infer.timings import TimingRecord
 from pipeline_lib.steps.ledger import BAD_STATUSES
 from pipeline_lib.steps.plan import keep_planned
 from pipeline_lib.steps.probe import run_probe
@@ -43,26 +43,34 @@ INFER_COLUMNS = (
 
 
 def run_infer(config: Config, results: Results, shard: str) -> None:
-    """Publish the poses of a shard's good videos and one row on how each ended.
+    """Publish the poses of a shard's good videos, and a table with the outcome of each video.
 
-    Results that are there are known by their keys and left alone; videos that ended badly
-    before are tried again.
+    Existing results are recognised by their keys and kept; videos that failed are tried again.
+
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    results
+        The results folder.
+    shard
+        Name of the shard.
 
     Raises
     ------
     ModelError
         If the model is missing or cannot be loaded.
     StoreError
-        If the shard was not probed, or if the results folder cannot be written: no verdict on a
-        video, the job should be tried again.
+        If the shard was not probed, or if the results folder cannot be written. The job can be
+        tried again.
     CohortposeError
-        If the Dask cluster is lost: the same.
+        If the Dask cluster is lost. The job can be tried again.
     """
     try:
         outcomes = _infer(config, results, shard)
     except OSError as error:
         if error.errno is None:
-            # Of Dask's connections; those of file systems have a number.
+            # Errors of Dask's connections have no number, errors of file systems do.
             raise CohortposeError(
                 f"lost the Dask cluster ({error}); run again: finished segments are kept"
             ) from error
@@ -83,7 +91,7 @@ def _infer(config: Config, results: Results, shard: str) -> dict[str, Outcome]:
         for row in rows
         if row["status"] != VideoStatus.DONE
     }
-    record = WorkRecord(results.shard(shard).infer_record(model))
+    record = TimingRecord(results.shard(shard).infer_record(model))
     for outcome in _infer_tasks(config, results, tasks):
         outcomes[outcome.video] = record.complete(outcome)
     ended = [outcomes[row["video"]] for row in rows]
@@ -92,7 +100,7 @@ def _infer(config: Config, results: Results, shard: str) -> dict[str, Outcome]:
 
 
 def _infer_tasks(config: Config, results: Results, tasks: Iterable[VideoTask]) -> Iterator[Outcome]:
-    """Yield the outcome of every task, whoever computes it."""
+    """Yield the outcome of every task, computed by this run or by another one."""
     waiting = list(tasks)
     while waiting:
         finished, missing = divide_tasks(waiting)
@@ -109,11 +117,11 @@ def _infer_tasks(config: Config, results: Results, tasks: Iterable[VideoTask]) -
 def _infer_claimed(
     config: Config, results: Results, tasks: Iterable[VideoTask]
 ) -> Iterator[Outcome]:
-    """Yield the outcome of every task, which nobody else works on."""
-    # Another run may have ended between our look and our claim.
+    """Yield the outcome of every task that this run has claimed."""
+    # Another run may have finished some of them before they were claimed.
     finished, missing = divide_tasks(tasks)
     yield from map(describe_finished, finished)
-    missing, copied = copy_known(missing, results, config.training.name)
+    missing, copied = copy_duplicates(missing, results, config.training.name)
     yield from copied
     while missing:
         # Of several videos with the same bytes the first one is inferred.
@@ -128,14 +136,14 @@ def _infer_claimed(
         for task in others:
             leader = leaders[task.key]
             if leader.video in bad:
-                # Only that copy of the file may be.
+                # Perhaps only that copy of the file is bad.
                 missing.append(task)
             else:
                 yield copy_outcome(task, Path(leader.output))
 
 
 def _compute(config: Config, results: Results, tasks: list[VideoTask]) -> Iterator[Outcome]:
-    # Dask, FFmpeg and the runtimes take longer to load than a shard takes that is done already.
+    # Imported here: loading Dask, FFmpeg and the runtimes takes longer than a finished shard.
     from pipeline_lib.steps.infer.cluster import connect_workers  # noqa: PLC0415
     from pipeline_lib.steps.infer.progress import follow_progress  # noqa: PLC0415
     from pipeline_lib.steps.infer.schedule import schedule_videos  # noqa: PLC0415
@@ -151,7 +159,7 @@ def _compute(config: Config, results: Results, tasks: list[VideoTask]) -> Iterat
         follow_progress(client, tasks) as progress,
     ):
         for outcome in schedule_videos(client, tasks, config.inference):
-            progress.note_video(outcome)
+            progress.add_outcome(outcome)
             yield outcome
 
 
@@ -183,14 +191,23 @@ def _log_summary(shard: str, outcomes: Iterable[Outcome]) -> None:
 
 
 def retry_failed(config: Config, results: Results, shard: str) -> None:
-    """Probe and infer again what failed or was quarantined in a shard; leave the rest alone.
+    """Probe and infer the failed and quarantined videos of a shard again.
 
-    A shard that has not been inferred yet, or in which every video is done, is left as it is.
+    A shard that was not inferred yet, or in which every video is done, stays as it is.
+
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    results
+        The results folder.
+    shard
+        Name of the shard.
 
     Raises
     ------
     ModelError, StoreError
-        As the steps that are run again.
+        As in `run_probe` and `run_infer`.
     """
     table = results.shard(shard).infer(config.training.name)
     if not table.exists():

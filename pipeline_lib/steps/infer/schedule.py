@@ -1,4 +1,4 @@
-"""Scheduling segments of videos onto Dask workers, and what becomes of those that fail."""
+"""Schedule segments of videos onto Dask workers, and retry those whose worker died."""
 
 import logging
 import queue
@@ -25,9 +25,9 @@ from pipeline_lib.steps.infer.worker_cache import warm_up
 
 logger = logging.getLogger(__name__)
 
-# A segment is worth the decoding that precedes its first frame, and its place in a queue.
+# In shorter segments, the decoding before the first frame and the scheduling would dominate.
 _SHORTEST_SEGMENT = 200
-# A finished video is published before further segments are begun.
+# Priority of joining segments, so that a finished video is published before others start.
 _FINISH_FIRST = 10
 
 PROGRESS_TOPIC = "cohortpose-progress"
@@ -51,7 +51,7 @@ class _Video:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a future works on; a `segment` of None joins the finished ones."""
+    """Describe the work of a future; a `segment` of None joins the finished segments."""
 
     video: _Video
     segment: Range | None
@@ -60,7 +60,17 @@ class _Job:
 def plan_segments(
     tasks: Sequence[VideoTask], workers: int, settings: InferenceSettings
 ) -> dict[str, list[Range]]:
-    """Return what is missing of each video, by its key, cut into segments."""
+    """Return the missing frames of each video, cut into segments, by the key of the video.
+
+    Parameters
+    ----------
+    tasks
+        Videos to infer; finished segments are not planned again.
+    workers
+        Number of segments that run in parallel.
+    settings
+        Longest segment.
+    """
     gaps = {
         task.key: find_gaps(task.frames, SegmentFolder(Path(task.segments)).list_finished())
         for task in tasks
@@ -74,25 +84,26 @@ def plan_segments(
 def schedule_videos(
     client: Client, tasks: Sequence[VideoTask], settings: InferenceSettings
 ) -> Iterator[Outcome]:
-    """Infer videos on the workers of a cluster; yield how each ended, as soon as it has.
+    """Infer videos on the workers of a cluster; yield each outcome as soon as it is known.
 
-    A worker has as many segments as threads and never one in reserve: a worker that dies takes
-    nothing with it but what it was at. Such segments are tried again after all others, one at a
-    time on each worker, so that it is known which of them kills.
+    Every worker gets as many segments as it has threads and no more, so that its death costs only
+    the segments in progress. These are tried again after all others, one per worker at a time, to
+    find out which of them kills the worker.
 
     Parameters
     ----------
     client
-        Of a cluster with at least one worker.
+        Client of a cluster with at least one worker.
     tasks
-        Videos, of different keys.
+        Videos with different keys.
     settings
         Length of the segments and number of attempts.
 
     Raises
     ------
     OSError, CohortposeError
-        What is no fault of a video: the job should be tried again, and finds finished segments.
+        If the machine or the cluster fails. The job can be tried again and keeps the finished
+        segments.
     """
     schedule = _Schedule(client, settings.attempts)
     segments = plan_segments(tasks, schedule.count_slots(), settings)
@@ -109,7 +120,7 @@ class _Schedule:
         self._suspects: deque[_Job] = deque()
         self._jobs: dict[Any, _Job] = {}
         self._ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._alone_since: float | None = None
+        self._workerless_since: float | None = None
         self._network_tried = False
 
     def add(self, video: _Video) -> None:
@@ -128,29 +139,29 @@ class _Schedule:
             try:
                 future = self._ended.get(timeout=_SECONDS_BETWEEN_LOOKS)
             except queue.Empty:
-                self._see_workers()
+                self._check_workers()
             else:
-                outcome = self._settle(self._jobs.pop(future), future)
+                outcome = self._handle_result(self._jobs.pop(future), future)
                 future.release()
                 if outcome is not None:
                     yield outcome
-            # Also without a result: workers may have come, or come back.
+            # Even without a result, since workers may have joined.
             self._fill()
 
-    def _see_workers(self) -> None:
-        """Give up when all local workers are gone: Dask brings back those that ran, no others."""
+    def _check_workers(self) -> None:
+        """Raise an error if all local workers are gone: Dask restarts only those that had run."""
         if self._client.nthreads() or not isinstance(self._client.cluster, LocalCluster):
-            self._alone_since = None
+            self._workerless_since = None
             return
-        self._alone_since = self._alone_since or time.monotonic()
-        if time.monotonic() - self._alone_since > _SECONDS_ALONE:
+        self._workerless_since = self._workerless_since or time.monotonic()
+        if time.monotonic() - self._workerless_since > _SECONDS_ALONE:
             raise CohortposeError(
-                "every Dask worker died and none came back: see how much memory there is, then "
+                "every Dask worker died and none came back: check the free memory, then "
                 "run again; finished segments are kept"
             )
 
     def _fill(self) -> None:
-        """Give every free slot a segment; once there are no others, every worker a suspect."""
+        """Submit a segment to every free slot; once none is left, one suspect to every worker."""
         slots = self.count_slots() if self._videos else 0
         while self._videos and len(self._jobs) < slots:
             video = self._videos[0]
@@ -173,8 +184,8 @@ class _Schedule:
         self._jobs[future] = job
         future.add_done_callback(self._ended.put)
 
-    def _settle(self, job: _Job, future: Any) -> Outcome | None:  # noqa: ANN401 - Dask's
-        """Take what a future brought; return the video's outcome if that ends it."""
+    def _handle_result(self, job: _Job, future: Any) -> Outcome | None:  # noqa: ANN401 - Dask's
+        """Handle the result of a future; return the outcome if the video is finished."""
         video = job.video
         video.running -= 1
         try:
@@ -197,15 +208,15 @@ class _Schedule:
                 work=result.work,
             )
         if isinstance(result, Verdict):
-            self._give_up(video, result)
-        return self._go_on(video)
+            self._end_video(video, result)
+        return self._continue(video)
 
     def _try_network(self, task: VideoTask) -> None:
-        """See, when the first worker has died, that the network alone does not kill them."""
+        """Check, after the first death of a worker, that loading the network is not the cause."""
         if self._network_tried:
             return
         self._network_tried = True
-        # What kills a worker may take this with it; by then it has killed all of them.
+        # A segment that kills workers may kill this call, at most once per slot and attempt.
         for _ in range(self.count_slots() + self._attempts):
             future = self._client.submit(warm_up, task.network, pure=False, priority=_FINISH_FIRST)
             try:
@@ -215,15 +226,15 @@ class _Schedule:
             return
         raise CohortposeError(
             "Dask workers die while they load the network: give them more memory "
-            "(`inference.worker_gigabytes`, or the machine's), or have fewer "
+            "(`inference.worker_gigabytes`, or the machine's), or use fewer "
             "(`inference.workers`)"
         )
 
     def _suspect(self, job: _Job) -> Outcome | None:
         video, segment = job.video, job.segment or (0, job.video.task.frames)
         if job.segment is not None and _is_published(video.task, job.segment):
-            # It died after its work, before it could tell.
-            return self._go_on(video)
+            # The worker died after it had published the segment.
+            return self._continue(video)
         video.tried[segment] += 1
         times = video.tried[segment]
         logger.warning(
@@ -241,18 +252,18 @@ class _Schedule:
             f"its worker died {times} times at frames {segment[0]} to {segment[1] - 1}: out of "
             "memory, or a crash of the decoder"
         )
-        self._give_up(video, Verdict(VideoStatus.FAILED, reason, keep_segments=True))
-        return self._go_on(video)
+        self._end_video(video, Verdict(VideoStatus.FAILED, reason, keep_segments=True))
+        return self._continue(video)
 
-    def _give_up(self, video: _Video, verdict: Verdict) -> None:
+    def _end_video(self, video: _Video, verdict: Verdict) -> None:
         video.verdict = video.verdict or verdict
         if video.waiting:
             video.waiting.clear()
             self._videos.remove(video)
         self._suspects = deque(job for job in self._suspects if job.video is not video)
 
-    def _go_on(self, video: _Video) -> Outcome | None:
-        """Join a video's segments if they are complete, or tell why they never will be."""
+    def _continue(self, video: _Video) -> Outcome | None:
+        """Join the segments of a video if they are complete; return the outcome if it failed."""
         suspected = any(job.video is video for job in self._suspects)
         if video.waiting or video.running or suspected:
             return None
@@ -270,18 +281,31 @@ def _is_published(task: VideoTask, segment: Range) -> bool:
 
 
 def run_segment(task: VideoTask, start: int, stop: int) -> Totals | Verdict | None:
-    """Infer a segment on a Dask worker and tell the client now and then how far it is."""
+    """Infer a segment on a Dask worker and send its progress to the client.
+
+    Parameters
+    ----------
+    task
+        The video.
+    start, stop
+        First frame, and one past the last.
+
+    Returns
+    -------
+    Totals, Verdict or None
+        As from `infer_segment`.
+    """
     worker = distributed.get_worker()
-    told, frames, work = time.monotonic(), 0, Work()
+    sent, frames, work = time.monotonic(), 0, Work()
 
     def note(more: int, took: Work) -> None:
-        nonlocal told, frames, work
+        nonlocal frames, work
         frames, work = frames + more, work + took
-        if time.monotonic() - told >= _SECONDS_BETWEEN_EVENTS:
-            tell()
+        if time.monotonic() - sent >= _SECONDS_BETWEEN_EVENTS:
+            send()
 
-    def tell() -> None:
-        nonlocal told, frames, work
+    def send() -> None:
+        nonlocal sent, frames, work
         event = {
             "frames": frames,
             "decode": work.decode,
@@ -289,9 +313,9 @@ def run_segment(task: VideoTask, start: int, stop: int) -> Totals | Verdict | No
             "wait": work.wait,
         }
         worker.log_event(PROGRESS_TOPIC, event)
-        told, frames, work = time.monotonic(), 0, Work()
+        sent, frames, work = time.monotonic(), 0, Work()
 
     ended = infer_segment(task, start, stop, note)
     if frames:
-        tell()
+        send()
     return ended

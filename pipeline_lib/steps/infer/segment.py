@@ -1,4 +1,4 @@
-"""Inferring segments of videos: what a Dask worker does."""
+"""Infer a segment of a video on a Dask worker, and join segments into a pose file."""
 
 import logging
 import time
@@ -18,8 +18,8 @@ from pipeline_lib.io.poses.read import read_frame_status, read_pose_key
 from pipeline_lib.io.poses.segments import SegmentFolder, SegmentPoses, Work
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.video.reader import VideoIndex, VideoReader
-from pipeline_lib.models.inference.decoding import name_places
-from pipeline_lib.models.inference.predictor import make_room, put_located
+from pipeline_lib.models.inference.decoding import name_slots
+from pipeline_lib.models.inference.predictor import allocate_located, store_located
 from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
 from pipeline_lib.steps.infer.tasks import Crop, Totals, Verdict, VideoTask
 from pipeline_lib.steps.infer.worker_cache import (
@@ -27,13 +27,13 @@ from pipeline_lib.steps.infer.worker_cache import (
     FileChangedError,
     FileGoneError,
     check_unchanged,
-    recall_index,
-    warm_predictor,
+    load_index,
+    load_warm_predictor,
 )
 
 logger = logging.getLogger(__name__)
 
-# What frames that go to the network together may weigh: two such groups wait in memory.
+# Most bytes of the frames that go to the network together; two such groups wait in memory.
 _MOST_GROUP_BYTES = 32 * 2**20
 
 Image = NDArray[np.uint8]
@@ -45,8 +45,8 @@ def infer_segment(
 ) -> Totals | Verdict | None:
     """Predict frames start to stop (excluded) of a video and publish them.
 
-    They become a segment, to be joined with others by `finish_video`; if they are the whole
-    video, its pose file, the same one that joined segments make.
+    Part of a video becomes a segment file, which `finish_video` joins with the others. A whole
+    video becomes a pose file, byte for byte the one that joined segments give.
 
     Parameters
     ----------
@@ -55,35 +55,34 @@ def infer_segment(
     start, stop
         Frame indices.
     note
-        Told now and then how many frames were done since the last time, and their work.
+        Called with the number of frames inferred since the last call, and their timings.
 
     Returns
     -------
     Totals
-        If that was the whole video.
+        If the segment was the whole video.
     Verdict
-        If the video cannot be read; whatever else fails is raised.
+        If the video cannot be read. Other failures are raised.
     None
-        If further segments are to come.
+        If the segment was published and others are missing.
     """
     began = time.perf_counter()
     whole = stop - start == task.frames
     folder = SegmentFolder(Path(task.segments))
-    # A worker may have died after it had published, before it could tell; or it is the orphan of
-    # a run that was killed.
-    if whole and (known := _recall_totals(task)) is not None:
+    # The result may exist: a worker may have died after publishing it, or have outlived its run.
+    if whole and (known := _find_published(task)) is not None:
         return known
     if (start, stop) in folder.list_finished():
         return None
     try:
         check_unchanged(task.path, task.size, task.modified)
         try:
-            index = recall_index(task, share=not whole)
+            index = load_index(task, share=not whole)
             segment = _predict_segment(task, index, start, stop, note)
         finally:
             check_unchanged(task.path, task.size, task.modified)
     except VideoError as error:
-        return _judge(error)
+        return _make_verdict(error)
     seconds = time.perf_counter() - began
     segment = replace(segment, work=segment.work + Work(seconds=seconds))
     if whole:
@@ -93,12 +92,12 @@ def infer_segment(
 
 
 def finish_video(task: VideoTask) -> Totals | Verdict:
-    """Join the segments of a video into its pose file, publish it and remove them.
+    """Join the segments of a video into its pose file, publish it and remove the segments.
 
     Returns
     -------
     Totals or Verdict
-        The latter if the video has to be indexed again and cannot be.
+        A verdict if the video has to be indexed again and cannot be.
 
     Raises
     ------
@@ -106,19 +105,19 @@ def finish_video(task: VideoTask) -> Totals | Verdict:
         If a segment is damaged or missing.
     """
     folder = SegmentFolder(Path(task.segments))
-    if (known := _recall_totals(task)) is not None:
+    if (known := _find_published(task)) is not None:
         return known
     try:
-        index = recall_index(task, share=True)
+        index = load_index(task, share=True)
     except VideoError as error:
-        return _judge(error)
+        return _make_verdict(error)
     if index.facts.frames != task.frames:
         raise StoreError(f"{folder.index}: {index.facts.frames} frames, expected {task.frames}")
     return _publish_video(task, index, folder.read_joined())
 
 
-def _recall_totals(task: VideoTask) -> Totals | None:
-    """Return what a video came to whose pose file is there; what it took is not known."""
+def _find_published(task: VideoTask) -> Totals | None:
+    """Return the totals of a video whose pose file exists, without timings; else None."""
     output = Path(task.output)
     if read_pose_key(output) != task.key:
         return None
@@ -128,8 +127,8 @@ def _recall_totals(task: VideoTask) -> Totals | None:
 
 
 def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[SegmentPoses]) -> Totals:
-    """Publish the pose file of a video from all of its segments, in order; remove their files."""
-    predictor = warm_predictor(task.network)
+    """Publish the pose file of a video from all its segments, in order; remove their files."""
+    predictor = load_warm_predictor(task.network)
     card = predictor.card
     attributes: dict[str, Any] = {
         "video": task.video,
@@ -139,7 +138,7 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         "model": card.name,
         "model_key": card.key,
         "versions": {"infer": versions.INFER, **card.versions},
-        # Individuals beyond `individuals.max`, which tracking chooses from.
+        # Slots beyond `individuals.max`, from which tracking chooses.
         **({"surplus": predictor.surplus} if predictor.surplus else {}),
     }
     undecodable, work = 0, Work()
@@ -147,7 +146,7 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         Path(task.output),
         index.times,
         card.skeleton.bodyparts,
-        name_places(card, predictor.surplus),
+        name_slots(card, predictor.surplus),
         attributes,
         identities=card.identities,
     ) as writer:
@@ -161,7 +160,7 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
     return Totals(task.frames, undecodable, work)
 
 
-def _judge(error: VideoError) -> Verdict:
+def _make_verdict(error: VideoError) -> Verdict:
     if isinstance(error, FileGoneError):
         return Verdict(VideoStatus.FAILED, str(error), keep_segments=True)
     if isinstance(error, FileChangedError):
@@ -176,8 +175,8 @@ def _predict_segment(
     stop: int,
     note: Callable[[int, Work], None] | None,
 ) -> SegmentPoses:
-    predictor = warm_predictor(task.network)
-    found = make_room(predictor.card, stop - start, predictor.surplus)
+    predictor = load_warm_predictor(task.network)
+    found = allocate_located(predictor.card, stop - start, predictor.surplus)
     missing = index.missing[start:stop]
     status = np.where(missing, FrameStatus.MISSING, FrameStatus.UNDECODABLE).astype(np.uint8)
     reader = VideoReader(Path(task.path), index=index)
@@ -191,7 +190,7 @@ def _predict_segment(
             images = [_crop(image, task.crop) for _, image in group if image is not None]
             began = time.perf_counter()
             if images:
-                put_located(found, rows, predictor.predict(images))
+                store_located(found, rows, predictor.predict(images))
                 status[rows] = FrameStatus.DECODED
             network = time.perf_counter() - began
             decode, wait = ahead.take_times()
@@ -208,14 +207,28 @@ def _predict_segment(
 def read_frames(
     reader: VideoReader, start: int, stop: int
 ) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
-    """Yield frames of a video; whatever its decoder stumbles on is this video's fate alone.
+    """Yield frames of a video; any failure of its decoder is an error of this video alone.
+
+    Parameters
+    ----------
+    reader
+        Reader of the video.
+    start, stop
+        First frame, and one past the last.
+
+    Yields
+    ------
+    frame : int
+        Index of the frame.
+    image : ndarray or None
+        Shape (height, width, 3), uint8, RGB; None if the frame was not decoded.
 
     Raises
     ------
     VideoError
         If the video cannot be read to its end.
     OSError, MemoryError
-        If the machine fails: no verdict on the video.
+        If the machine fails, which says nothing about the video.
     """
     try:
         yield from reader.read(start, stop)

@@ -1,4 +1,4 @@
-"""What travels between the scheduler and the workers of an inference."""
+"""Define the messages between the scheduler and the workers of an inference."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,21 @@ Crop = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class NetworkTask:
-    """The network of a run, in words that travel to any worker."""
+    """Describe the network of a run to a worker.
+
+    Attributes
+    ----------
+    folder
+        Folder of the model.
+    options
+        Runtime of the networks.
+    locating
+        Settings of the locator.
+    assembly
+        Settings of the assembly of individuals.
+    decoders
+        Segments that a worker decodes at the same time.
+    """
 
     folder: str
     options: RuntimeOptions
@@ -25,24 +39,24 @@ class NetworkTask:
 
 @dataclass(frozen=True)
 class VideoTask:
-    """One video to infer, in words that travel to any worker.
+    """Describe a video to infer to a worker.
 
     Attributes
     ----------
     video, path, frames, fps, fingerprint
-        As the probe found it.
+        Facts that the probe found.
     size, modified
-        Bytes and time of change in ns that the file had then.
+        Size of the file in bytes and its modification time in ns, when it was probed.
     key
-        What the result depends on.
+        Hash of all that the result depends on.
     output, segments
         The pose file, and the folder of finished segments.
     crop
-        Region of the frames to look at.
+        Region of the frames to predict, x1, x2, y1, y2 in px; None for whole frames.
     network
-        What infers.
+        The network.
     patience
-        Longest time in s in which decoding gives no new frame.
+        Longest time in s without a new frame while decoding.
     """
 
     video: str
@@ -62,7 +76,7 @@ class VideoTask:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Why a video cannot be inferred, and whether its finished segments are of use later."""
+    """Explain why a video cannot be inferred, and whether to keep its finished segments."""
 
     status: VideoStatus
     reason: str
@@ -71,7 +85,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Totals:
-    """What a complete video came to."""
+    """Sum up a complete video: frames, undecodable frames and timings."""
 
     frames: int
     undecodable: int
@@ -80,7 +94,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a video ended."""
+    """Describe the outcome of a video in this stage."""
 
     video: str
     status: VideoStatus

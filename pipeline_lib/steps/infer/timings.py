@@ -1,7 +1,7 @@
-"""What the inference of each video took, remembered when its table is written again.
+"""Keep the timings of each video's inference for when its table is written again.
 
-Pose files cannot hold it: those of two runs are the same to the byte. Snakemake deletes the
-table before it runs the job again, which then finds the poses there.
+Pose files cannot contain timings, since two runs must give the same bytes. Snakemake deletes the
+table before it runs a job again, which then finds the poses finished.
 """
 
 from contextlib import suppress
@@ -13,35 +13,35 @@ from pipeline_lib.io.poses.segments import Work
 from pipeline_lib.steps.infer.tasks import Outcome
 
 
-class WorkRecord:
-    """One line per video that was inferred, appended as it ends.
+class TimingRecord:
+    """Record the timings of inferred videos in a file, one line per video.
 
     Parameters
     ----------
     path
-        The file, made with the first line. Without it, or with a line that a kill cut short,
-        what some videos took is unknown: no result depends on it.
+        The file; the first line creates it. Timings in a missing file or in a truncated line are
+        unknown, and no result depends on them.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._works: dict[tuple[str, str], Work] = {}
+        self._timings: dict[tuple[str, str], Work] = {}
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         for line in text.splitlines():
-            # Of a line cut short, and of what came behind it.
+            # Skip a truncated line and the one appended to it.
             with suppress(ValueError):
                 video, key, seconds, decode, network, wait = line.split("\t")
                 work = Work(float(seconds), float(decode), float(network), float(wait))
-                self._works[video, key] = work
+                self._timings[video, key] = work
 
     def complete(self, outcome: Outcome) -> Outcome:
-        """Remember what a video took, or tell what it took when it was inferred."""
+        """Record the timings of an outcome, or add recorded ones to an outcome without."""
         if outcome.status != VideoStatus.DONE:
             return outcome
         name = outcome.video, outcome.key
         if outcome.work is None:
-            return replace(outcome, work=self._works.get(name))
-        self._works[name] = outcome.work
+            return replace(outcome, work=self._timings.get(name))
+        self._timings[name] = outcome.work
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write("\t".join([*name, *map(repr, astuple(outcome.work))]) + "\n")

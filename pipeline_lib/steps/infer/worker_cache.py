@@ -1,4 +1,4 @@
-"""What a worker keeps from one segment to the next: the network, and indices of videos."""
+"""Cache the network and the indices of videos in a worker, from one segment to the next."""
 
 import functools
 import threading
@@ -15,24 +15,24 @@ from pipeline_lib.models.inference.predictor import PosePredictor
 from pipeline_lib.models.inference.shared import SharedPredictor
 from pipeline_lib.steps.infer.tasks import NetworkTask, VideoTask
 
-# Frames that go through a network together that several decoders share.
+# Frames per forward pass of a network that several decoders share.
 SHARED_BATCH = 32
 
-# Dask looks every 0.1 s at the memory of its workers.
+# Dask measures the memory of its workers every 0.1 s.
 _SECONDS_TO_MEASURE = 0.5
 
 _LOADING = threading.Lock()
 
 
-def recall_index(task: VideoTask, *, share: bool) -> VideoIndex:
-    """Return the index of a video: kept, read from beside its segments, or made.
+def load_index(task: VideoTask, *, share: bool) -> VideoIndex:
+    """Return the index of a video: from the cache, from the file beside its segments, or new.
 
     Parameters
     ----------
     task
         The video.
     share
-        Whether other workers need it as well: it is put beside the segments.
+        Whether to write a new index beside the segments, for other workers.
 
     Raises
     ------
@@ -42,8 +42,8 @@ def recall_index(task: VideoTask, *, share: bool) -> VideoIndex:
     return _index_once(task.path, task.size, task.modified, task.segments, share)
 
 
-def warm_predictor(task: NetworkTask) -> PosePredictor:
-    """Return the worker's predictor, loaded once and kept warm across videos.
+def load_warm_predictor(task: NetworkTask) -> PosePredictor:
+    """Return the worker's predictor, loaded once and kept across videos.
 
     Raises
     ------
@@ -59,26 +59,37 @@ def warm_predictor(task: NetworkTask) -> PosePredictor:
 
 
 def warm_up(task: NetworkTask) -> None:
-    """Load the network as `warm_predictor`, and live with it for long enough to be measured."""
-    warm_predictor(task)
+    """Load the network, and wait until Dask has measured the memory that it takes."""
+    load_warm_predictor(task)
     time.sleep(_SECONDS_TO_MEASURE)
 
 
 class FileChangedError(VideoError):
-    """The file is not the one that was probed."""
+    """Report that a file has changed since it was probed."""
 
 
 class FileGoneError(VideoError):
-    """The file that was probed is not there; it may come back."""
+    """Report that a probed file is gone; it may come back."""
 
 
 def check_unchanged(path: str, size: int, modified: int) -> None:
-    """See that a file is still the one whose fingerprint the probe took.
+    """Check that a file has not changed since the probe computed its fingerprint.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size
+        Its size in bytes when it was probed.
+    modified
+        Its modification time in ns when it was probed.
 
     Raises
     ------
-    FileChangedError, FileGoneError
-        If it has another size or time of change, or is gone.
+    FileChangedError
+        If its size or modification time differs.
+    FileGoneError
+        If it is gone or cannot be reached.
     """
     try:
         now = Path(path).stat()
@@ -92,7 +103,7 @@ def check_unchanged(path: str, size: int, modified: int) -> None:
         raise FileChangedError("the file has changed since it was probed: run again")
 
 
-# Of the video whose segments this worker is at, and of the one before: long videos have large ones.
+# The current video and the previous one only: the index of a long video is large.
 @functools.lru_cache(maxsize=2)
 def _index_once(path: str, size: int, modified: int, segments: str, share: bool) -> VideoIndex:
     file = SegmentFolder(Path(segments)).index
@@ -100,7 +111,7 @@ def _index_once(path: str, size: int, modified: int, segments: str, share: bool)
         return read_index(file)
     except StoreError:
         index = index_video(Path(path))
-    # The index of another file must not wait for the right one to come back.
+    # A changed file must not leave its index in the cache.
     check_unchanged(path, size, modified)
     if share:
         write_index(file, index)
@@ -109,7 +120,7 @@ def _index_once(path: str, size: int, modified: int, segments: str, share: bool)
 
 @functools.lru_cache(maxsize=1)
 def _load_once(task: NetworkTask, written: tuple[int, ...]) -> PosePredictor:
-    del written  # part of the cache's key: a retrained network is another one
+    del written  # part of the cache key: a network that was trained again is another one
     predictor = load_pose_predictor(
         ModelFiles(Path(task.folder)), task.options, task.locating, task.assembly
     )

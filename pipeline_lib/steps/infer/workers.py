@@ -1,4 +1,4 @@
-"""How many workers infer, and what each of them has."""
+"""Choose the number of workers, and the threads and decoders of each."""
 
 from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.settings.videos import InferenceSettings
@@ -8,14 +8,14 @@ _MOST_DECODERS = 8
 
 
 def uses_gpus(settings: InferenceSettings) -> bool:
-    """Tell whether the network runs on GPUs, here or in the jobs of the workers."""
+    """Return whether the network runs on GPUs, here or in the jobs of the workers."""
     if settings.cluster == "slurm":
         return settings.runtime == "torch" and settings.cluster_jobs.gpus > 0
     return choose_runtime(settings.runtime) == "torch" and count_gpus() > 0
 
 
 def count_workers(settings: InferenceSettings) -> int:
-    """Return the number of workers: as set, else one per job, per GPU or per core."""
+    """Return the number of workers: the setting, else one per job, GPU or core."""
     if settings.workers is not None:
         return settings.workers
     if settings.cluster == "slurm":
@@ -24,16 +24,17 @@ def count_workers(settings: InferenceSettings) -> int:
 
 
 def count_threads(settings: InferenceSettings) -> int:
-    """Return the network's threads in each worker: as set, else all cores that are its own."""
+    """Return the threads of the network in each worker: the setting, else all its cores."""
     if settings.threads_per_worker is not None:
         return settings.threads_per_worker
     return _count_own_cores(settings)
 
 
 def count_decoders(settings: InferenceSettings) -> int:
-    """Return the segments that a worker decodes at once: as set, else by what the network needs.
+    """Return the number of segments that a worker decodes at the same time.
 
-    A CPU core decodes many times faster than it infers; several cores feed a GPU.
+    It is the setting; else one on a CPU, where a core decodes many times faster than it infers,
+    and one per core, up to a limit, for a GPU.
     """
     if settings.decoders is not None:
         return settings.decoders

@@ -27,7 +27,7 @@ from pipeline_lib.io.targets import (
     write_block,
 )
 from pipeline_lib.kernels.maps.score_maps import MapShape, map_shape
-from pipeline_lib.models.inference.preprocessing import lay_frame
+from pipeline_lib.models.inference.preprocessing import fit_frame
 from pipeline_lib.models.training.memory import keep_freed_memory
 from pipeline_lib.models.training.targets import TargetMaps, TargetPlan, encode_targets
 from pipeline_lib.steps.make_targets.samples import (
@@ -182,7 +182,7 @@ def _write_shard(
     ]
     maps = TargetMaps(*(_join(parts) for parts in zip(*drawn, strict=True)))
     block = TargetBlock(
-        image=np.stack([lay_frame(one.read(), one.fit, size) for one in samples]),
+        image=np.stack([fit_frame(one.read(), one.fit, size) for one in samples]),
         keypoint=keypoint,
         score_map=maps.score,
         location_refinement=maps.offset,

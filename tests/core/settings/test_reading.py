@@ -1,4 +1,4 @@
-"""Configs: every problem with its key, the nearest valid name, and defaults that travel."""
+"""Test the reading of configs: problems name their key and the nearest valid name; defaults."""
 
 import hashlib
 
@@ -207,7 +207,7 @@ def test_the_locator_is_the_same_network_on_small_whole_frames():
 
 
 def test_the_locator_of_several_animals_knows_their_centres_in_fine_cells():
-    """Of a stride of 8, everything that is drawn into cells is halved with them."""
+    """Check that every size in cells is halved with a stride of 8."""
     values = {
         "cohort": "c",
         "skeleton": {"bodyparts": ["l", "r"], "symmetries": [["l", "r"]]},
@@ -236,7 +236,7 @@ def test_the_locator_of_several_animals_knows_their_centres_in_fine_cells():
         ({"max": 2, "method": "top-down"}, True, True, True),
     ],
 )
-def test_who_looks_for_animals_first(individuals, enabled, top_down, uses_locator):
+def test_the_locator_is_used_if_set(individuals, enabled, top_down, uses_locator):
     config = parse_config(
         {"cohort": "c", "individuals": individuals, "locating": {"enabled": enabled}}
     )
@@ -258,7 +258,7 @@ def test_sections_that_contradict_each_other():
     assert "`locating.window` (224)" in crop
 
 
-def test_what_poses_depend_on_top_down():
+def test_top_down_settings_that_poses_depend_on():
     config = parse_config({"cohort": "c"})
     assert config.locating.what_matters() == {"window": 224, "pcutoff": 0.1, "least_found": 0.5}
     assert config.locating.what_matters(top_down=True) == {"pcutoff": 0.1}
@@ -267,8 +267,8 @@ def test_what_poses_depend_on_top_down():
     assert "min_affinity" in config.assembly.what_matters()
 
 
-def test_what_one_animal_does_not_learn_does_not_matter():
-    """Neither the width of its affinity fields, nor what they and its identity weigh."""
+def test_settings_of_several_animals_do_not_matter_for_one():
+    """Ignore the width of its affinity fields, and the weights of fields and identity."""
     several = {"individuals": {"max": 2}}
     changes = {
         "targets": {"part_affinity_width": 3.0},

@@ -14,7 +14,7 @@ from pipeline_lib.demo.render.motion import NODES, Ground, simulate_walks
 
 
 def straight_nodes(heading):
-    """An animal stretched out along a heading, nose first, at height 10."""
+    """Return an animal stretched out along a heading, nose first, at height 10."""
     along = -12.0 * np.arange(len(NODES))
     direction = np.array([np.cos(heading), np.sin(heading)])
     nodes = np.full((1, len(NODES), 3), 10.0)

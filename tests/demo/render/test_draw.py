@@ -14,7 +14,7 @@ from pipeline_lib.demo.render.draw import (
     darken_floor,
     develop_frame,
     draw_body,
-    see_bodyparts,
+    find_visible_bodyparts,
 )
 
 CORNERS = np.array([[x, y, 0.0] for x in (-100, 100) for y in (-100, 100)])
@@ -28,7 +28,7 @@ FAR = 950.0
 
 
 def lone_ball(centre, radius):
-    """A body that is one sphere, and whose bodyparts are all its centre."""
+    """Return a body of one sphere, with all bodyparts at its centre."""
     point = np.asarray(centre, float)[None, None]
     return Body(
         starts=point,
@@ -58,7 +58,7 @@ def centroid(image):
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(-70, 70), st.floats(-70, 70), st.floats(5, 18))
-def test_what_is_drawn_is_where_the_truth_says(x, y, radius):
+def test_drawn_bodyparts_match_the_truth(x, y, radius):
     canvas, _, projected = draw(lone_ball((x, y, 20.0), radius))
     truth = projected.bodyparts[0, 0, :2]
     np.testing.assert_allclose(centroid(canvas[..., 1]), truth, atol=0.03)
@@ -108,20 +108,20 @@ def test_depth_of_a_sphere_is_its_surface():
     assert nearest[0, 0] == FAR
 
 
-def test_what_is_nearer_hides():
+def test_the_closer_surface_hides_the_other():
     body = lone_ball((0.0, 0.0, 20.0), 10.0)
     canvas, nearest, projected = draw(body, depth=860.0)
     assert not canvas.any()
     assert (nearest == 860.0).all()
     # The centre lies 20 mm below the cover, of which 11 would be allowed.
-    assert not see_bodyparts(projected, 0, nearest).any()
+    assert not find_visible_bodyparts(projected, 0, nearest).any()
 
 
 def test_bodyparts_are_seen_unless_hidden_or_outside():
     _, nearest, projected = draw(lone_ball((0.0, 0.0, 20.0), 10.0))
-    assert see_bodyparts(projected, 0, nearest).all()
+    assert find_visible_bodyparts(projected, 0, nearest).all()
     _, nearest, projected = draw(lone_ball((130.0, 0.0, 20.0), 10.0))
-    assert not see_bodyparts(projected, 0, nearest).any()
+    assert not find_visible_bodyparts(projected, 0, nearest).any()
 
 
 def test_the_nearer_animal_covers_the_farther_in_any_order():

@@ -1,4 +1,4 @@
-"""DeepLabCut's detections, from files laid out as its versions write them."""
+"""Test DeepLabCut's detections, from files in the layouts of its versions."""
 
 import datetime as dt
 import pickle
@@ -28,7 +28,7 @@ def scores(*values):
 
 
 def make_frame():
-    """Two noses (the better one second), one tail, no ear, one corner."""
+    """Return two noses (the better one second), one tail, no ear, one corner."""
     return {
         "coordinates": ([points((1, 2), (3, 4)), points((5, 6)), points(), points((7, 8))],),
         "confidence": [scores(0.25, 0.75), scores(0.5), scores(), scores(1)],
@@ -114,7 +114,7 @@ def test_every_protocol(tmp_path, protocol):
 )
 @pytest.mark.parametrize("protocol", [0, 2, 3])
 def test_names_of_older_and_newer_numpy(tmp_path, protocol, name, other):
-    """Module names are texts of lines up to protocol 3, so that they can be replaced."""
+    """Use protocols up to 3, whose module names are lines of text and can be replaced."""
     path = make_file(tmp_path, protocol=protocol)
     path.write_bytes(path.read_bytes().replace(name, other))
     assert other in path.read_bytes()
@@ -137,7 +137,7 @@ def test_only_the_best_peaks_are_kept(tmp_path):
 
 
 def test_individuals_that_are_assembled_already(tmp_path):
-    """DeepLabCut 3: rows are individuals, in their order; -1 or NaN for what is not there."""
+    """Read DeepLabCut 3's rows of individuals, in their order; -1 or NaN marks a missing one."""
     frame = {
         "coordinates": ([points((1, 2), (3, 4)), points((-1, -1), (5, 6))],),
         "confidence": [scores(0.25, 0.75), scores(-1, 0.5)],
@@ -188,7 +188,7 @@ def make_yaml_class(monkeypatch, module, name, base):
 
 
 def test_values_of_ruamel_are_numbers_and_texts(tmp_path, monkeypatch):
-    """As a config read with ruamel.yaml has them; they remember quotes, comments and digits."""
+    """Read values of ruamel.yaml, which keep quotes, comments and digits."""
     comment = make_yaml_class(monkeypatch, "comments", "Comment", object)()
     comment.comment = ["# a note"]
     values = {
@@ -227,7 +227,7 @@ def test_values_of_ruamel_are_numbers_and_texts(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_a_config_that_ruamel_has_read(tmp_path, protocol):
-    """The real thing, where it is installed."""
+    """Read a file written by DeepLabCut itself, if it is installed."""
     yaml = pytest.importorskip("ruamel.yaml")
     text = """
     fps: 29.970  # frames per second
@@ -257,7 +257,7 @@ def test_a_config_that_ruamel_has_read(tmp_path, protocol):
     "rest", [b"cos\nsystem\n", b"cruamelx.yaml.main\nload\n", b"cbuiltins\neval\n"]
 )
 def test_values_of_ruamel_open_no_door(tmp_path, rest):
-    """A value of a class that is replaced, then one of a class that is not."""
+    """Pickle a value of a class that is replaced, then one of a class that is not."""
     path = tmp_path / "beside.pickle"
     path.write_bytes(b"(cruamel.yaml.main\nYAML\n(S'x'\ntR" + rest + b"(S'true'\ntRl.")
     with pytest.raises(StoreError, match="not loaded"):
@@ -265,7 +265,7 @@ def test_values_of_ruamel_open_no_door(tmp_path, rest):
 
 
 def test_a_text_of_ruamel_is_not_decoded(tmp_path):
-    """Naming a codec would import it."""
+    """Refuse the name of a codec, which would be imported."""
     path = tmp_path / "beside.pickle"
     path.write_bytes(
         b"\x80\x02cruamel.yaml.scalarstring\nScalarString\n(C\x01xX\x05\x00\x00\x00rot13tR."

@@ -1,4 +1,4 @@
-"""Poses of several animals to export."""
+"""Make poses of several animals to export."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ SKELETON = Skeleton(
 
 
 def make_several():
-    """Two animals and a corner; then b alone, its tail not found; then a frame not decoded."""
+    """Return two animals and a corner; then b alone, without its tail; then an undecoded frame."""
     position = np.full((3, 2, 3, 3), NAN, np.float32)
     position[0, :, 0, 0], position[0, :, 1, 0] = (10, 20), (30, 40)
     position[0, :, 0, 1], position[0, :, 1, 1] = (50.5, 60.25), (70, 80)

@@ -1,4 +1,4 @@
-"""movement as a reader of exports, for the Python of an environment that has nothing of ours.
+"""Read exports with movement, in the Python of an environment without our package.
 
 ``python movement_reader.py JOBS.json`` reads files and writes what it found beside each, as arrays
 of (time, space, keypoint, individual) and (time, keypoint, individual) and as names.

@@ -1,4 +1,4 @@
-"""Readers of other tools: each returns what it finds in an exported file."""
+"""Read exported files with other tools."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ import sleap_io
 
 @dataclass
 class Found:
-    """What a reader finds.
+    """Hold the poses that a reader finds.
 
     position is (time, 2, keypoint, individual), confidence (time, keypoint, individual);
     individuals is empty where the format has no names, fps NaN where it has no times.

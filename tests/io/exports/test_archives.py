@@ -1,4 +1,4 @@
-"""NWB files as archives want them: nwbinspector has nothing to say, and `dandi validate` passes.
+"""Test that nwbinspector finds nothing in NWB files and `dandi validate` passes.
 
 DANDI's client has pins of its own: it runs in an environment of its own, whose Python
 COHORTPOSE_DANDI names.
@@ -80,7 +80,7 @@ def test_nwbinspector_finds_nothing_to_improve(tmp_path, name):
 
 @pytest.mark.parametrize("video", ["videos/v.mp4", None])
 def test_five_columns_are_enough_for_best_practice(tmp_path, video):
-    """Nor is a video that the file cannot name without telling whose it is a violation."""
+    """Accept a video that the file cannot name without revealing a user name."""
     path = export(tmp_path, SCENES["one"](), SHEET, video)
     assert inspect(path, Importance.BEST_PRACTICE_VIOLATION) == []
     suggested = {line.partition(":")[0] for line in inspect(path)}
@@ -93,7 +93,7 @@ def test_five_columns_are_enough_for_best_practice(tmp_path, video):
     }
 
 
-def test_what_the_sheet_leaves_out_is_what_nwbinspector_misses(tmp_path):
+def test_nwbinspector_misses_what_the_sheet_lacks(tmp_path):
     found = inspect(export(tmp_path, SCENES["one"](), {}), Importance.BEST_PRACTICE_VIOLATION)
     assert [line.partition(":")[0] for line in found] == ["check_subject_exists"]
 

@@ -1,4 +1,4 @@
-"""DeepLabCut's tables: its layout to the letter, read by its own means and by others."""
+"""Test the exact layout of DeepLabCut's tables, read by our own reader and by others."""
 
 import tempfile
 import time
@@ -40,7 +40,7 @@ def make_poses(position, confidence, bodyparts, individuals):
 
 
 def make_single():
-    """Three frames: found, gated (likelihood without a point), undecodable."""
+    """Return three frames: found, gated (likelihood without a point), undecodable."""
     position = np.array([[[1.5, 2], [3, 4]], [[5, NAN], [6, NAN]], np.full((2, 2), NAN)])
     confidence = np.array([[0.75, 0.5], [1, 0.25], [NAN, NAN]])
     return make_poses(position[..., None], confidence[..., None], ("nose", "tail"), ("animal",))
@@ -99,7 +99,7 @@ def test_single_is_last_and_has_the_unique_bodyparts_alone(tmp_path, suffix):
 
 
 def test_deeplabcut_finds_animals_and_unique_bodyparts_in_it(tmp_path):
-    """By what its own functions ask of a table: names of a level, and one individual's columns."""
+    """Read it as DeepLabCut's functions do: names of a level, and one individual's columns."""
     write_deeplabcut_predictions(tmp_path / "v.h5", [make_several()], "net", ("corner",))
     table = pd.read_hdf(tmp_path / "v.h5")
     animals = table.columns.get_level_values("individuals").unique().tolist()
@@ -162,7 +162,7 @@ def any_poses(draw):
 @both_formats
 @settings(max_examples=25, deadline=None)
 @given(poses=any_poses())
-def test_what_is_written_is_read(suffix, poses):
+def test_written_tables_are_read_back(suffix, poses):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"v.{suffix}")
         write_deeplabcut_predictions(path, [poses], "net")

@@ -1,4 +1,4 @@
-"""Tracks of real flies go out in each format and come back by its own reader."""
+"""Test that tracks of real flies are read back from each format by its own reader."""
 
 import h5py
 import numpy as np

@@ -1,4 +1,4 @@
-"""NWB files: valid to pynwb, which reads back what was found and when."""
+"""Test that NWB files are valid and that pynwb reads back poses and times."""
 
 import subprocess
 import sys
@@ -100,7 +100,7 @@ def test_names_that_nwb_cannot_hold_are_changed(read):
 
 
 def test_names_that_ndx_pose_uses_itself_are_changed(read):
-    """In the file, a bodypart lies beside the fields of its PoseEstimation."""
+    """Name bodyparts like fields of a PoseEstimation, which lie beside them in the file."""
     names = ("scorer", "skeleton", "source_video", "description", ".", "..", "a\\b", "ok")
     expected = ("scorer_", "skeleton_", "source_video_", "description_", "._", ".._", "a_b", "ok")
     poses = make_poses(2, names, ("Skeletons", "PoseEstimation"))
@@ -166,7 +166,7 @@ write_nwb(Path(sys.argv[2]), ExportSource(Path(sys.argv[1]), "net", Skeleton(), 
 
 
 def test_the_same_poses_give_the_same_bytes(tmp_path):
-    """Also in another process, where sets have another order, in another second."""
+    """Write in another process, with another order of sets, in another second."""
     poses = make_source(tmp_path, make_several()).poses
     files = [tmp_path / f"{name}.nwb" for name in ("one", "two")]
     for seed, file in enumerate(files):

@@ -1,4 +1,4 @@
-"""Every export, read by the tools it is for, is the poses: values, names, frames, rate.
+"""Test that other tools read from every export the same values, names, frames and rate.
 
 movement pulls a second OpenCV, which must not lie beside ours: it runs in an environment of its
 own, whose Python COHORTPOSE_MOVEMENT names.
@@ -33,7 +33,7 @@ ODD_NAMES = ("left ear", "Schwänzchen", "鼻", "a,b", "ear/left", "scorer_1", "
 
 
 def make_poses(frames, bodyparts=("nose", "tail"), individuals=("animal",), *, fps=30.0):
-    """Every animal in every frame, each number its own; several were tracked."""
+    """Return every animal in every frame, each number different; several are tracked."""
     random = np.random.default_rng(0)
     points = (len(bodyparts), len(individuals))
     several = len(individuals) > 1
@@ -60,7 +60,7 @@ def remove(poses, *frames, animals=slice(None)):
 
 
 def lose(poses, *frames):
-    """Have some frames that cannot be decoded."""
+    """Make some frames undecodable."""
     for frame in frames:
         poses.position[frame] = NAN
         poses.confidence[frame] = NAN
@@ -69,7 +69,7 @@ def lose(poses, *frames):
 
 
 def make_unique():
-    """Two animals, and a corner that is no animal's."""
+    """Return two animals, and a corner that belongs to no animal."""
     poses = make_poses(6, ("nose", "tail", "corner"), ("a", "b", "single"))
     poses.position[:, :, 2, :2], poses.confidence[:, 2, :2] = NAN, 0
     poses.position[:, :, :2, 2], poses.confidence[:, :2, 2] = NAN, 0
@@ -98,7 +98,7 @@ SCENES = {
 
 
 def remove_bodypart(poses):
-    """Have a bodypart below the cutoff, which keeps its confidence."""
+    """Put a bodypart below the cutoff, which keeps its confidence."""
     poses.position[2:4, :, 1] = NAN
     return poses
 
@@ -165,7 +165,7 @@ def test_readers_find_the_poses(tmp_path, name, reader, scene):
 
 
 def make_flies(folder, name):
-    """Labels of real flies, as if they had been found."""
+    """Return labels of real flies as predictions."""
     labels = sleap_io.load_slp(str(folder / "flies-dreem" / f"{name}.slp"), open_videos=False)
     # From SLEAP's (frame, track, node, space).
     position = labels.numpy().transpose(0, 3, 2, 1).astype(np.float32)
@@ -187,7 +187,7 @@ def test_readers_find_real_flies(tmp_path, data_folder, name, reader, flies):
 
 
 def read_by_movement(folder, exports):
-    """Have movement read files at once: it takes seconds to load."""
+    """Read files with movement in one process, since it takes seconds to load."""
     python = os.environ.get("COHORTPOSE_MOVEMENT")
     if not python:
         pytest.skip("COHORTPOSE_MOVEMENT does not name a Python that has movement")

@@ -1,4 +1,4 @@
-"""Session and subject from a sheet's cells, under the names and in the forms that people use."""
+"""Test session and subject from a sheet's cells, under common names and in common forms."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -110,7 +110,7 @@ def test_common_names_of_species_become_latin_and_birth_is_midnight():
         ("date_of_birth", "2023-02-29", "is not a date"),
     ],
 )
-def test_what_is_not_understood_is_left_out_and_said(column, text, said):
+def test_cells_that_cannot_be_parsed_are_reported(column, text, said):
     session, problems = read_session({**FULL, column: text})
     (problem,) = [line for line in problems if "left out" in line]
     assert problem.startswith(f"column `{column}`: {text!r} {said}")

@@ -1,4 +1,4 @@
-"""SLEAP projects: sleap-io reads back what was found, who it was and how sure that is."""
+"""Test that sleap-io reads back keypoints, tracks and scores of SLEAP projects."""
 
 import tempfile
 import time
@@ -160,7 +160,7 @@ def any_poses(draw):
 
 @settings(max_examples=25, deadline=None)
 @given(poses=any_poses(), block=st.integers(1, 4))
-def test_what_is_written_is_read(poses, block):
+def test_written_projects_are_read_back(poses, block):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(exports_source, "BLOCK_FRAMES", block)
         labels = export(Path(folder), poses)

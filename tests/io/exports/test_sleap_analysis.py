@@ -1,4 +1,4 @@
-"""SLEAP's analysis files: its layout to the letter, and what sleap-io reads and writes."""
+"""Test the exact layout of SLEAP's analysis files against sleap-io."""
 
 import json
 import time
@@ -53,7 +53,7 @@ def test_names_and_links_are_there(tmp_path):
 
 
 def test_it_is_what_sleap_io_makes_of_the_project(tmp_path):
-    """Our `.slp`, converted by sleap-io, is our analysis file."""
+    """Compare our `.slp`, converted by sleap-io, with our analysis file."""
     ours = export(tmp_path, make_several())
     write_sleap_predictions(tmp_path / "v.slp", make_source(tmp_path, make_several()))
     labels = sleap_io.load_slp(str(tmp_path / "v.slp"), open_videos=False)

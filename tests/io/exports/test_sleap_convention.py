@@ -1,4 +1,4 @@
-"""What SLEAP calls an instance: who is there, and how sure that is."""
+"""Test SLEAP's instances: the individuals of a frame and their scores."""
 
 import numpy as np
 from hypothesis import given
@@ -14,7 +14,7 @@ def test_pixel_centres_are_at_integers():
     assert PIXEL_OFFSET == 0.0
 
 
-def test_who_is_there():
+def test_present_individuals_have_scores():
     found = find_instances(make_several())
     assert found.present.tolist() == [[True] * 3, [False, True, False], [False] * 3]
     # Of a: (0.75 + 0.25) / 2. Of b: (0.5 + 1) / 2, then 0.5 alone, as its tail was not found.

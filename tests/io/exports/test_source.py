@@ -1,4 +1,4 @@
-"""Sources of exports: poses block by block, names that fit them, nothing lost between blocks."""
+"""Test sources of exports: blocks of poses, names that fit them, no frame lost between blocks."""
 
 import tempfile
 from pathlib import Path

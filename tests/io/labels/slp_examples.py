@@ -1,4 +1,4 @@
-"""Small SLEAP files, written by sleap-io."""
+"""Write small SLEAP files with sleap-io."""
 
 import numpy as np
 import sleap_io as sio
@@ -7,7 +7,7 @@ NAN = float("nan")
 
 
 class Project:
-    """Collects labelled frames, and saves them.
+    """Collect labelled frames and save them.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""DeepLabCut projects as they are found: both copies of a table, foreign paths, mistakes."""
+"""Test DeepLabCut projects as found: both copies of a table, foreign paths, mistakes."""
 
 import csv
 import logging

@@ -1,4 +1,4 @@
-"""What a DeepLabCut project file says of bodyparts, edges and individuals."""
+"""Test bodyparts, edges and individuals read from a DeepLabCut project file."""
 
 import logging
 

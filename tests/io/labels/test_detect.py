@@ -1,4 +1,4 @@
-"""Telling label formats apart and naming the files that importing reads."""
+"""Test the detection of label formats, and the list of files that the import reads."""
 
 import subprocess
 import sys
@@ -62,7 +62,7 @@ def test_config_yaml_of_deeplabcut_is_told_from_others(tmp_path):
         ("notes.txt", "holds no labels that are known"),
     ],
 )
-def test_what_is_no_label_source(tmp_path, name, message):
+def test_other_files_are_no_label_source(tmp_path, name, message):
     touch(tmp_path, "notes.txt")
     with pytest.raises(LabelError, match=message):
         detect_format(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Stored paths of images: what is in the project or the results moves with it."""
+"""Test that stored image paths follow the project or the results when these move."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def table_of(*images):
     return pd.DataFrame({"image": [str(image) for image in images], "x": range(len(images))})
 
 
-def test_where_paths_start(project):
+def test_paths_start_at_project_or_results(project):
     results = Path("out/results")
     assert shorten_path(str(project / "out/results/labels/images/0/v/f.png"), results) == (
         ".",

@@ -1,4 +1,4 @@
-"""Labelled frames as images: written once, whole, and frame-exact."""
+"""Test that labelled frames become images: written once, whole, and frame-exact."""
 
 import av
 import numpy as np
@@ -99,7 +99,7 @@ def test_frames_that_are_image_files(tmp_path):
 
 
 def test_labels_behind_a_gap_are_refused(tmp_path):
-    """Tools that count packets name other frames there than rows with places for lost ones."""
+    """Refuse it: tools that count packets name other frames than rows with lost frames do."""
     whole, lossy = encode(tmp_path / "whole.mkv", frames=40), tmp_path / "lossy.mkv"
     with av.open(whole) as source, av.open(lossy, "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])

@@ -1,4 +1,4 @@
-"""Lightning Pose data folders: one table beside ``labeled-data``."""
+"""Test Lightning Pose data folders: one table beside ``labeled-data``."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""SLEAP files: instances, tracks, videos wherever they are now, embedded frames, mistakes."""
+"""Test SLEAP files: instances, tracks, moved videos, embedded frames, mistakes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def recording(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, recording):
-    """A folder with the video ``v.mp4`` of 96 x 64 px."""
+    """Make a folder with the video ``v.mp4`` of 96 x 64 px."""
     (tmp_path / "v.mp4").symlink_to(recording)
     return tmp_path
 
@@ -76,7 +76,7 @@ def test_points_of_instances(folder):
 
 @pytest.mark.parametrize(("version", "shift"), [(1.0, -0.5), (1.2, 0.0)])
 def test_pixel_centres_are_at_integers(folder, version, shift):
-    """Pins the convention: SLEAP's since format 1.1; before, (0, 0) was a pixel's corner."""
+    """Pin the convention: SLEAP's since format 1.1; before, (0, 0) was a pixel's corner."""
     project = Project()
     project.add("v.mp4", 0, [(3, 4), (0.25, 10)])
     path = project.save(folder / "a.slp")
@@ -325,7 +325,7 @@ def test_real_file_with_the_path_of_another_machine(tmp_path):
 
 
 def test_two_videos_of_one_name_and_one_file(folder, recording):
-    """Labels of day1/cam.mp4 and day2/cam.mp4, of which one is here: whose, nobody can tell."""
+    """Label day1/cam.mp4 and day2/cam.mp4, one of which is here: nobody can tell which."""
     (folder / "cam.mp4").symlink_to(recording)
     project = Project()
     project.add("/old/day1/cam.mp4", 1, [(1, 1), (2, 2)])
@@ -370,7 +370,7 @@ def test_two_lists_and_one_image(tmp_path):
 
 @pytest.mark.parametrize("name", ["..", "...", "images.json", ".part-x", "a\tb", "CON:x"])
 def test_names_of_videos_become_folders_of_their_own(tmp_path, name):
-    """Names of strangers neither leave the folder of images nor hit what lies in it."""
+    """Check that foreign names neither leave the image folder nor overwrite its files."""
     Image.new("L", (20, 10)).save(tmp_path / "0.png")
     project = Project()
     project.add([str(tmp_path / "0.png")], 0, [(1, 1), (2, 2)])
@@ -391,7 +391,7 @@ def test_names_of_videos_become_folders_of_their_own(tmp_path, name):
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 @pytest.mark.parametrize(("shape", "good"), [([1, 10, 20, 1], False), ([1, 20, 10, 1], True)])
 def test_images_that_were_labelled_as_stored(tmp_path, orientation, shape, good):
-    """SLEAP's size of the images tells: 20 x 10 px, which EXIF turns to 10 x 20 px."""
+    """Use SLEAP's size of the images, 20 x 10 px, which EXIF turns to 10 x 20 px."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("L", (20, 10)).save(tmp_path / "0.png", exif=exif)

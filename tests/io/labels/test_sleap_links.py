@@ -1,4 +1,4 @@
-"""Files that a SLEAP file names: each is one file, or none."""
+"""Test that each file that a SLEAP file names is found uniquely or not at all."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def find(folder, *recorded):
     return [link.path for link in link_files([str(one) for one in recorded], folder)]
 
 
-def test_where_it_was_then_by_the_longest_end(folder, tmp_path):
+def test_the_old_path_is_tried_first_then_the_longest_suffix(folder, tmp_path):
     was = tmp_path / "data" / "a.mp4"
     touch(was, folder / "day1" / "b.mp4", folder / "b.mp4", folder / "a.mp4")
     assert find(folder, was, "D:\\lab\\day1\\b.mp4") == [was, folder / "day1" / "b.mp4"]

@@ -1,4 +1,4 @@
-"""Labels as one Parquet table and as arrays."""
+"""Test labels as one Parquet table and as arrays."""
 
 import json
 
@@ -81,7 +81,7 @@ def test_named_individuals_have_fixed_places_and_unique_bodyparts_a_last_one():
     np.testing.assert_array_equal(positions, expected)
 
 
-def test_what_is_not_given_follows_from_the_table():
+def test_missing_facts_follow_from_the_table():
     labels = make_labels(
         [(3, "b", "nose", 1, 1), (3, "single", "tail", 1, 1), (4, "a", "nose", 1, 1)]
     )

@@ -1,4 +1,4 @@
-"""Poses to write and to read."""
+"""Make poses to write and to read."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def make_poses(frames=3, bodyparts=("nose", "tail"), individuals=("animal",), at
 
 
 def make_tracked(frames=3, individuals=("a", "b"), identities=("ann", "bob", "cy"), **changes):
-    """Poses with a track status of 1, 2, 3, 0, 1, ... and identities of 0, 1/64, 2/64, ..."""
+    """Return poses with track status 1, 2, 3, 0, 1, ... and identities 0, 1/64, 2/64, ..."""
     poses = make_poses(frames, individuals=individuals)
     animals = len(individuals)
     status = (np.arange(frames * animals).reshape(frames, animals) + 1) % 4

@@ -1,4 +1,4 @@
-"""Pose files: what is written is read, by us and by xarray; what is spoilt is told."""
+"""Test that we and xarray read pose files as written, and that damaged ones are reported."""
 
 import json
 import subprocess
@@ -65,7 +65,7 @@ def any_poses(draw):
 
 @settings(max_examples=25, deadline=None)
 @given(any_poses(), st.sampled_from([".zarr", ".zarr.zip"]))
-def test_what_is_written_is_read(poses, suffix):
+def test_written_poses_are_read_back(poses, suffix):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"v{suffix}")
         write_poses(path, poses)

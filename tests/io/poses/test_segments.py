@@ -1,4 +1,4 @@
-"""Finished segments survive, join without gaps or repeats, and one run at a time makes them."""
+"""Test that segments survive, join without gaps or repeats, and belong to one run at a time."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def make_segment(start, stop, work=Work(seconds=1.0)):  # noqa: B008 - frozen
     return SegmentPoses(start, position, confidence, status, work)
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_written_segments_are_read_back(tmp_path):
     folder = SegmentFolder(tmp_path / "key")
     written = make_segment(4, 9, Work(2.0, 0.5, 1.25, 0.25))
     folder.write(written)
@@ -123,7 +123,7 @@ def test_a_lock_is_one_runs_and_the_dead_give_it_back(tmp_path):
 
 
 def test_a_lock_that_was_removed_meanwhile_is_not_held(tmp_path):
-    """Its owner removes the file: who opened it before must not believe to have the lock."""
+    """Remove the file as its owner does: who opened it before must not believe to have the lock."""
     path = tmp_path / "key.lock"
     first, second = KeyLock(path), KeyLock(path)
     assert first.try_acquire()

@@ -1,4 +1,4 @@
-"""Shards written chunk by chunk: the bytes that zarr writes, in the memory of one chunk."""
+"""Test writing shards chunk by chunk: zarr's bytes, in the memory of one chunk."""
 
 import tempfile
 import tracemalloc
@@ -84,7 +84,7 @@ def test_the_files_are_those_of_zarr(data, frames, chunk, chunks_per_shard, name
 
 @pytest.mark.parametrize("frames", [32_768 * 3 + 5, 32_768])
 def test_chunks_of_full_size_are_those_of_zarr(tmp_path, frames):
-    """Such as are compressed in several blocks, whose order threads would change."""
+    """Use codecs that compress in several blocks, whose order threads would change."""
     arrays = form.describe_arrays(form.PoseAxes(frames, tuple("abcd"), ("i",)))
     values = np.random.default_rng(0).normal(size=(frames, 2, 4, 1)).astype(np.float32)
     write(tmp_path / "own", arrays["position"], values, cuts=[7, 30_000])
@@ -111,7 +111,7 @@ def test_the_index_tells_where_each_chunk_lies(tmp_path, monkeypatch):
 
 
 def test_the_last_chunk_is_filled_up(tmp_path, monkeypatch):
-    """It overwrites what the chunk before has left in memory."""
+    """Check that it overwrites the values of the previous chunk in memory."""
     values = make_values(6)
     write(tmp_path / "position", describe(monkeypatch, 6)["position"], values)
     (shard,) = read_files(tmp_path / "position").values()

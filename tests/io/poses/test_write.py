@@ -1,4 +1,4 @@
-"""Writing pose files: whole or not at all, the same bytes however it is done, few files."""
+"""Test writing pose files: whole or not at all, the same bytes by every way, few files."""
 
 import hashlib
 import tempfile
@@ -56,7 +56,7 @@ def test_blocks_of_any_length_make_the_same_file(data, frames, suffix):
         np.testing.assert_array_equal(read_times(path), poses.time)
 
 
-def test_what_is_the_same_throughout_has_no_file(tmp_path):
+def test_constant_chunks_have_no_file(tmp_path):
     write_poses(tmp_path / "v.zarr", make_poses(300))
     assert list_files(tmp_path / "v.zarr") == [
         "confidence/c.0.0.0",
@@ -76,7 +76,7 @@ def test_what_is_the_same_throughout_has_no_file(tmp_path):
 
 
 def test_files_of_one_animal_are_what_they_were_before_there_were_several(tmp_path):
-    """Their bytes are on record: runs of before several animals are not done again."""
+    """Compare with recorded bytes, since runs from before several animals are not repeated."""
     write_poses(tmp_path / "v.zarr", make_poses(30))
     metadata = (tmp_path / "v.zarr" / "zarr.json").read_bytes()
     assert hashlib.sha256(metadata).hexdigest() == (

@@ -1,4 +1,4 @@
-"""Which steps between timestamps mean that frames are missing, and which do not."""
+"""Test which steps between timestamps mean missing frames."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""An index comes back from its file as it was, or not at all."""
+"""Test that an index is read unchanged from its file, or not at all."""
 
 import dataclasses
 import json
@@ -59,7 +59,7 @@ def assert_same(found: VideoIndex, expected: VideoIndex) -> None:
 
 @settings(suppress_health_check=_IN_ONE_FOLDER)
 @given(index=make_index())
-def test_what_is_written_is_read(tmp_path, index):
+def test_a_written_index_is_read_back(tmp_path, index):
     write_index(tmp_path / "index.npz", index)
     assert_same(read_index(tmp_path / "index.npz"), index)
     assert [file.name for file in tmp_path.iterdir()] == ["index.npz"]

@@ -1,4 +1,4 @@
-"""What a probe says of good videos, and why it refuses bad ones."""
+"""Test the facts that a probe finds in good videos, and its reasons to refuse bad ones."""
 
 import struct
 from pathlib import Path

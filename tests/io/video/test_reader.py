@@ -1,4 +1,4 @@
-"""Exact reading: every frame by the number drawn on it, whole and in segments."""
+"""Test exact reading: every frame by the number drawn on it, whole and in segments."""
 
 import pickle
 import zlib

@@ -40,7 +40,7 @@ def make_index(shown: list[int] = SHOWN, *, clean: bool = True) -> VideoIndex:
 def play(
     sequence: FrameSequence[str], outputs: list[int], failed: tuple[int, ...] = ()
 ) -> list[str | None]:
-    """Feed packets by position, in a decoder's order of output."""
+    """Feed packets by position, in the decoder's output order."""
     released = []
     for position in outputs:
         if position in failed:
@@ -176,7 +176,7 @@ def test_entries():
 
 
 class Container:
-    """A container whose seeks end where a test says."""
+    """Simulate a container whose seeks end where a test says."""
 
     def __init__(self, *landings: int) -> None:
         self.landings, self.sought = list(landings), []

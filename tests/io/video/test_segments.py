@@ -1,4 +1,4 @@
-"""Any part of a video is what reading it from end to end gives, whoever reads it, bit by bit.
+"""Test that any part of a video equals the same part of a full read, bit by bit.
 
 The oracle is FFmpeg's own reading from the first packet on, which does not use our index.
 """

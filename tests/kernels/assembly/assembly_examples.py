@@ -1,4 +1,4 @@
-"""Peaks and affinities of known animals, for the tests of their assembly."""
+"""Make peaks and affinities of known animals, for tests of the assembly."""
 
 from typing import NamedTuple
 

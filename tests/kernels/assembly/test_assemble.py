@@ -1,4 +1,4 @@
-"""Assembly of individuals: cases whose answer is known."""
+"""Test the assembly of individuals on cases with a known answer."""
 
 import itertools
 
@@ -59,7 +59,7 @@ def test_frames_without_peaks():
 
 
 def test_links_of_an_edge_have_the_greatest_sum():
-    """The greatest affinity, 0.85, would leave the other two points unlinked: 0.8 + 0.8 wins."""
+    """Prefer 0.8 + 0.8 to the largest affinity, 0.85, which would leave two points unlinked."""
     detections = detect([[ONE[:2], TWO[:2]]], [(0, 1)])
     detections.affinity[0, 0] = [[0.8, 0.85], [0.05, 0.8]]
     assert as_set(assemble(detections)) == poses_as_set([[ONE[:2], TWO[:2]]])
@@ -81,7 +81,7 @@ def test_negative_affinities_never_link():
 
 
 def test_a_single_wrong_link_is_outvoted():
-    """Bodypart 0 of the two animals is exchanged on one of three edges."""
+    """Exchange bodypart 0 of the two animals on one of three edges."""
     animals = [[[[0, y], [10, y], [20, y], [30, y]] for y in (0, 100)]]
     edges = list(itertools.combinations(range(4), 2))
     detections = detect(animals, edges, same=0.6)
@@ -90,7 +90,7 @@ def test_a_single_wrong_link_is_outvoted():
 
 
 def test_a_strong_wrong_link_is_taken_back():
-    """As above, but certain: it is merged first. All else speaks for an exchange."""
+    """Exchange as above, but with a certain link, which is merged first."""
     animals = [[[[0, y], [10, y], [20, y], [30, y]] for y in (0, 100)]]
     edges = list(itertools.combinations(range(4), 2))
     detections = detect(animals, edges, same=0.6)
@@ -102,7 +102,7 @@ def test_a_strong_wrong_link_is_taken_back():
 
 
 def test_one_link_of_many_does_not_join_what_the_others_keep_apart():
-    """A false point, 0.3 on one of five edges: 0.3 - 4 · 0.1 < 0; and on two: 0.6 - 3 · 0.1."""
+    """Add a false point, 0.3 on one of five edges: 0.3 - 4 · 0.1 < 0; on two: 0.6 - 3 · 0.1."""
     animal = [[x, 0] for x in range(0, 50, 10)]
     edges = list(itertools.combinations(range(6), 2))
     detections = detect([[[*animal, [7, 77]]]], edges, other=0)
@@ -114,7 +114,7 @@ def test_one_link_of_many_does_not_join_what_the_others_keep_apart():
 
 
 def test_a_bodypart_is_there_once_in_an_animal():
-    """Both noses have an affinity to the one tail; the better link counts."""
+    """Link the better of two noses that have an affinity to the one tail."""
     detections = detect([[ONE, [TWO[0], GONE, GONE]]], CHAIN)
     detections.affinity[0, 0, 1, 0] = 0.8
     found = assemble(detections)
@@ -139,7 +139,7 @@ def test_more_animals_than_wanted():
 
 
 def test_the_confident_peaks_are_put_together_and_others_fill_gaps():
-    """Three noses for two animals: the false one is the most confident, a true one the least."""
+    """Give two animals three noses: the false one is the most confident, a true one the least."""
     detections = detect(
         [[ONE, TWO, [[50, 50], GONE, GONE]]],
         CHAIN,
@@ -212,7 +212,7 @@ def test_a_missing_keypoint_does_not_tear_a_chain_apart():
 
 
 def test_parts_too_far_from_each_other_stay_apart():
-    """Without keypoint 2 the way past it may be 2 · 10 px, the longest edge being 10."""
+    """Remove keypoint 2: the way past it may be 2 · 10 px, the longest edge being 10."""
     animal = np.array(make_line(0, 2))
     assert as_set(assemble(detect([[animal]], LONG))) == poses_as_set([[animal]])
     animal[3:, 0] += 1
@@ -227,7 +227,7 @@ def test_only_one_missing_keypoint_is_passed():
 
 
 def test_parts_that_could_be_of_either_animal_stay_apart():
-    """Two animals 30 px apart lack their middle; a half of one is as near to both."""
+    """Remove the middle of two animals 30 px apart; one half is equally close to both."""
     both = [[make_line(0, 2), make_line(30, 2)]]
     assert len(as_set(assemble(detect(both, LONG), individuals=4))[0]) == 4
     both = [[make_line(0, 2), make_line(60, 2)]]
@@ -268,7 +268,7 @@ def test_points_outside_of_the_image_are_points():
 
 
 def test_overlap():
-    """All of a small animal and 2 of 3 keypoints of a long one lie in the common rectangle."""
+    """Put a small animal and 2 of 3 keypoints of a long one into the common rectangle."""
     long = [[0, 0], [10, 10], [100, 100]]
     small = [[0, 5], [5, 0], [11, 11]]
     detections = detect([[long, small]], TRIANGLE)
@@ -306,7 +306,7 @@ def test_every_point_fires():
         ({"confidence": np.ones((1, 3, 2))}, "position has shape"),
     ],
 )
-def test_what_does_not_fit(change, message):
+def test_arrays_that_do_not_fit_are_refused(change, message):
     detections = detect([[ONE]], CHAIN)
     given = detections._asdict() | {"rules": AssemblyRules(1)}
     with pytest.raises(ValueError, match=message):

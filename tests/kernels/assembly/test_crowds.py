@@ -1,4 +1,4 @@
-"""Frames with more animals than there are meant to be."""
+"""Assemble frames with more animals than allowed."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_a_crowd_has_more_individuals_and_no_more_than_there_are_places():
 
 @pytest.mark.parametrize("surplus", [0, 4])
 def test_a_frame_that_is_no_crowd_is_put_together_as_without_surplus(surplus):
-    """Two animals, and false peaks of one bodypart that would take part in a crowd."""
+    """Make two animals, and false peaks of one bodypart that would count in a crowd."""
     shown = make_animals((0, 0), (0, 100))
     shown += [[[300.0, 50.0 * number], [NAN] * 2, [NAN] * 2, [NAN] * 2] for number in range(3)]
     confidence = np.full((1, 5, 4), 0.9)

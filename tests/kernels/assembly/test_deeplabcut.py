@@ -1,4 +1,4 @@
-"""Individuals as DeepLabCut finds them."""
+"""Test the assembly of individuals by DeepLabCut's method."""
 
 import itertools
 import json
@@ -84,7 +84,7 @@ def test_linked_peaks_are_an_individual():
 
 
 def test_only_as_many_peaks_as_individuals_are_linked_the_most_confident_ones():
-    """The third nose is linked best, but is the least confident one."""
+    """Link the third nose best although it is the least confident."""
     links = PARALLEL | {(0, 2, 0): 0.99}
     found, _ = assemble([[0.9, 0.8, 0.7], [0.9, 0.8], [0.9, 0.8]], links, CHAIN)
     assert found == [{0: 0, 1: 0, 2: 0}, {0: 1, 1: 1, 2: 1}]
@@ -103,7 +103,7 @@ def test_peaks_below_the_limit_are_not_linked_and_do_not_make_room_for_others():
 
 
 def test_weak_pairs_count_in_the_sum_but_are_not_linked():
-    """0.9 + 0.04 is more than 0.4 + 0.4, and less than 0.5 + 0.5."""
+    """Compare sums: 0.9 + 0.04 is more than 0.4 + 0.4, and less than 0.5 + 0.5."""
     for cross, wanted in ((0.4, [{0: 0, 1: 0}]), (0.5, [{0: 0, 1: 1}, {0: 1, 1: 0}])):
         links = {(0, 0, 0): 0.9, (0, 1, 1): 0.04, (0, 0, 1): cross, (0, 1, 0): cross}
         found, _ = assemble([[0.9, 0.8]] * 2, links, [(0, 1)], max_overlap=1.0)
@@ -117,7 +117,7 @@ def test_an_affinity_as_great_as_the_limit_is_enough():
 
 
 def test_the_strongest_link_comes_first_however_many_speak_against_it():
-    """0.95 joins two animals; that their own links are three of 0.8 each does not count."""
+    """Join two animals by 0.95, although their own links are three of 0.8 each."""
     links = {(edge, peak, peak): 0.8 for edge in range(3) for peak in range(2)}
     links |= {(0, 0, 0): 0.0, (0, 0, 1): 0.95}
     # Along edge 0 peak 1 of bodypart 0 is left without a link.
@@ -129,7 +129,7 @@ def test_the_strongest_link_comes_first_however_many_speak_against_it():
 
 
 def test_links_found_after_an_individual_is_complete_do_not_count_in_its_sum():
-    """Three peaks of a triangle in a frame of four bodyparts: all three links count."""
+    """Count all three links of a triangle in a frame of four bodyparts."""
     edges = [*TRIANGLE, (2, 3)]
     links = {(0, 0, 0): 0.9, (1, 0, 0): 0.7, (2, 0, 0): 0.8}
     _, score = assemble([[0.9], [0.9], [0.9], []], links, edges)
@@ -146,7 +146,7 @@ def test_links_found_after_an_individual_is_complete_do_not_count_in_its_sum():
 
 
 def test_halves_that_a_link_from_later_to_earlier_bodyparts_joins_are_united_in_a_crowd():
-    """Edges in that direction do not make a group complete; what is left becomes one of its own."""
+    """Check that edges in that direction complete no group, and that the rest forms its own."""
     edges = [(0, 1), (3, 2), (2, 1)]
     links = {(edge, peak, peak): 0.9 for edge in range(3) for peak in range(2)}
     two = assemble([[0.9, 0.8]] * 4, links, edges, individuals=3, min_links=2)[0]
@@ -156,8 +156,8 @@ def test_halves_that_a_link_from_later_to_earlier_bodyparts_joins_are_united_in_
     assert assemble([[0.9]] * 4, alone, edges)[0] == [{0: 0, 1: 0}, {2: 0, 3: 0}]
 
 
-def test_of_too_many_those_of_the_most_keypoints_are_kept():
-    """Three animals of which every bodypart shows two: 0 and 1 first, 1 and 2, then 0 and 2."""
+def test_the_individuals_with_most_keypoints_are_kept():
+    """Show two of three animals in every bodypart: 0 and 1 first, 1 and 2, then 0 and 2."""
     confidence = [
         [0.9, 0.9, 0.1],
         [0.1, 0.9, 0.9],
@@ -177,8 +177,8 @@ def test_of_too_many_those_of_the_most_keypoints_are_kept():
     assert len(assemble(confidence, links, edges, individuals=3)[0]) == 3
 
 
-def test_of_two_that_overlap_the_one_of_the_greater_sum_is_kept():
-    """Each lies within the other's rectangle, but for one keypoint of three."""
+def test_the_overlapping_individual_with_the_larger_sum_is_kept():
+    """Place each within the other's rectangle, except for one keypoint of three."""
     position = np.array([[[0, 0], [1, 1]], [[10, 0], [9, 0]], [[5, 10], [6, 30]]], float)
     links = PARALLEL | {(1, 1, 1): 0.95}
     every = assemble(TWO, links, CHAIN, position=position, max_overlap=1.0)[0]
@@ -214,7 +214,7 @@ def test_unique_bodyparts_belong_to_nobody():
     assert found == [{0: 0, 1: 0, 2: 0}, {0: 1, 1: 1, 2: 1}]
 
 
-def test_of_equal_peaks_the_earlier_one_of_the_file_is_linked():
+def test_the_first_of_equal_peaks_in_the_file_is_linked():
     found, _ = assemble([[0.9, 0.9, 0.9], [0.9], [0.9]], {(0, 0, 0): 0.5, (0, 2, 0): 0.9}, CHAIN)
     assert found == [{0: 0, 1: 0}]
 

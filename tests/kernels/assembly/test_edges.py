@@ -1,4 +1,4 @@
-"""Choice of edges: areas under ROC curves counted by hand, and the best tree."""
+"""Test the choice of edges: areas under ROC curves counted by hand, and the best tree."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Assembly of individuals: what holds for any detections, also drawn and found again."""
+"""Test properties of the assembly for any detections, and on drawn maps."""
 
 import itertools
 
@@ -30,7 +30,7 @@ GRAPHS = {
 
 @st.composite
 def detections(draw):
-    """Peaks of no animal in particular: three frames, four keypoints, up to five peaks."""
+    """Draw peaks without animals: three frames, four keypoints, up to five peaks."""
     edges = GRAPHS[draw(st.sampled_from(sorted(GRAPHS)))]
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     peaks = draw(st.integers(1, 5))
@@ -139,7 +139,7 @@ def add_up(member, affinity, edges):
 
 @given(found=detections(), seed=st.integers(0, 2**32 - 1))
 def test_an_exchange_of_keypoints_is_never_for_the_worse(found, seed):
-    """From any individuals: peaks in any order, some of them given to none."""
+    """Start from any individuals: peaks in any order, some of them unassigned."""
     count = found.confidence.shape[2]
     graph = make_graph(found.edges, range(4))
     confidence = np.where(np.isnan(found.confidence), -np.inf, found.confidence)
@@ -169,7 +169,7 @@ def partitions(nodes):
 
 @pytest.mark.parametrize("graph", ["chain", "complete", "star"])
 def test_animals_are_the_best_of_all_ways_to_group_peaks(graph):
-    """True pairs have affinities of 0.35 and more, false ones of 0.3 and less: no doubt.
+    """Give true pairs affinities of at least 0.35, false ones at most 0.3: no ambiguity.
 
     Two animals of four bodyparts: of all 1,000 and more groupings the one with the greatest sum
     of affinities less 0.32 each.
@@ -208,7 +208,7 @@ SKELETON = np.float32([[-24, 0], [-8, 6], [8, -6], [24, 0]])
 
 @st.composite
 def animals(draw):
-    """Up to three animals, turned, bent and anywhere, each on its own or crossing others."""
+    """Draw up to three animals, rotated and bent, at any position, alone or crossing others."""
     count = draw(st.integers(1, 3))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     angle = generator.uniform(0, 2 * np.pi, count)
@@ -227,7 +227,7 @@ def distance_of_equal_bodyparts(poses):
 
 @given(poses=animals(), graph=st.sampled_from(["complete", "chain"]))
 def test_animals_that_are_drawn_are_found_again(poses, graph):
-    """Maps of the animals, their peaks, affinities and assembly: within half a stride."""
+    """Draw maps of the animals, find peaks and assemble them: within half a stride."""
     edges = GRAPHS[graph]
     # Peaks less than three cells apart are one; chains that lie on each other are ambiguous.
     if distance_of_equal_bodyparts(poses) < (18 if graph == "complete" else 30):

@@ -1,4 +1,4 @@
-"""Part affinity fields: hand-derived vectors, and what must hold for any animals."""
+"""Test part affinity fields: vectors derived by hand, and properties for any animals."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def draw(*animals, edges=((0, 1),), shape=SHAPE, width=3.0):
 
 
 def test_a_level_edge_by_hand():
-    """From (5.5, 9.5) to (13.5, 9.5): cells 1 to 3 of row 2; those beside are 4 px away."""
+    """Draw (5.5, 9.5) to (13.5, 9.5): cells 1 to 3 of row 2; the adjacent rows are 4 px away."""
     field, mask = draw([[5.5, 9.5], [13.5, 9.5]])
     expected = np.zeros((5, 6), bool)
     expected[2, 1:4] = True
@@ -35,7 +35,7 @@ def test_the_way_back_points_back():
 
 
 def test_a_diagonal_edge_by_hand():
-    """From (1.5, 1.5) 3-4-5: to (13.5, 17.5); the vector is (0.6, 0.8)."""
+    """Draw a 3-4-5 triangle from (1.5, 1.5) to (13.5, 17.5); the vector is (0.6, 0.8)."""
     field, mask = draw([[1.5, 1.5], [13.5, 17.5]], width=2.0)
     # Distance of cell (r, c) from the line: |0.8·4c - 0.6·4r| = |3.2c - 2.4r|.
     row, column = np.mgrid[:5, :6]
@@ -46,7 +46,7 @@ def test_a_diagonal_edge_by_hand():
     )
 
 
-def test_what_two_animals_share_is_the_mean():
+def test_cells_shared_by_two_animals_have_the_mean():
     level = [[1.5, 9.5], [21.5, 9.5]]
     steep = [[9.5, 1.5], [9.5, 17.5]]
     field, mask = draw(level, steep)
@@ -71,7 +71,7 @@ def test_what_two_animals_share_is_the_mean():
     ],
 )
 def test_nothing_is_drawn(animal):
-    """For edges without length, with a missing end, or outside of the image."""
+    """Draw edges without length, with a missing end, or outside the image."""
     field, mask = draw(animal)
     assert not field.any()
     assert not mask.any()
@@ -146,7 +146,7 @@ def test_torch_draws_and_measures_the_same(position):
 
 
 def test_affinity_by_hand():
-    """The field is (1, 0) in the right half; segments lie in it wholly, partly, or across it."""
+    """Set the field to (1, 0) in the right half; segments lie inside, partly inside, or across."""
     field = np.zeros((1, 2, 4, 10), np.float32)
     field[0, 0, :, 5:] = 1.0
     first, second = (21.5, 1.5), (37.5, 1.5)  # cells 5 and 9 of row 0

@@ -1,4 +1,4 @@
-"""Peaks of score maps: hand-made maps, and what must hold for any, in NumPy and in torch."""
+"""Test peaks of score maps made by hand, and properties for any maps, in NumPy and in torch."""
 
 import numpy as np
 import pytest
@@ -154,7 +154,7 @@ def test_no_peak_at_all_and_not_a_number():
 
 
 def find_slowly(score, radius):
-    """Regional maxima by flooding, one map: score and size of each."""
+    """Find regional maxima of one map by flooding: score and size of each."""
     rows, columns = score.shape
     seen = np.zeros(score.shape, bool)
     found = []

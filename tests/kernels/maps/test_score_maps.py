@@ -71,7 +71,7 @@ def test_a_map_covers_the_whole_image():
     [(8, 0, 0, 3.5, 3.5), (8, 2, 1, 19.5, 11.5), (4, 0, 0, 1.5, 1.5), (4, 3, 5, 13.5, 21.5)],
 )
 def test_cell_centres(stride, column, row, x, y):
-    """The cell under a point at x = c·s + (s - 1)/2 is exactly 1, with an offset of exactly 0."""
+    """Check that the cell under x = c·s + (s - 1)/2 is exactly 1, with an offset of exactly 0."""
     shape = map_shape(HEIGHT, WIDTH, stride)
     score = encode_gaussian(one_point(x, y), shape, sigma=3.0)
     offset, mask = encode_location_refinement(one_point(x, y), shape, radius=stride / 2)
@@ -86,7 +86,7 @@ def test_cell_centres(stride, column, row, x, y):
 
 @pytest.mark.parametrize("stride", [8, 4])
 def test_gaussian_by_hand(stride):
-    """With sigma 6, one cell to the side is exp(-s²/72), one across the corner exp(-s²/36)."""
+    """Use sigma 6: the next cell is exp(-s²/72), the next across the corner exp(-s²/36)."""
     sigma, centre = 6.0, 2 * stride + (stride - 1) / 2
     score = encode_gaussian(one_point(centre, centre), MapShape(5, 5, stride), sigma)[0]
     side, corner = math.exp(-(stride**2) / 72), math.exp(-(stride**2) / 36)
@@ -131,7 +131,7 @@ def test_location_refinement_by_hand():
 
 
 def test_two_individuals_share_cells_by_nearness():
-    """The cell halfway between two points belongs to the one whose x is smaller."""
+    """Check that the cell halfway between two points belongs to the one with the smaller x."""
     position = np.array([[[3.5, 3.5]], [[19.5, 3.5]]], np.float32)
     for order in (position, position[::-1]):
         offset, mask = encode_location_refinement(order, MapShape(1, 3, 8), 8.0)
@@ -173,7 +173,7 @@ def test_encoding_then_decoding_gives_the_points_back(position, stride):
 
 @given(point=inside_points, stride=strides)
 def test_a_point_reaches_at_least_one_cell(point, stride):
-    """No point is farther from a cell's centre than half the cell's diagonal."""
+    """Check that points are at most half a cell's diagonal from the centre of a cell."""
     shape = map_shape(HEIGHT, WIDTH, stride)
     _, mask = encode_location_refinement(one_point(*point), shape, radius=stride * 0.7072)
     assert mask.sum() >= 1
@@ -267,7 +267,7 @@ def test_points_at_and_beyond_the_border(encode):
 @pytest.mark.filterwarnings("error:invalid value encountered in cast:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_points_too_far_for_an_integer_draw_nothing(encode, far):
-    """A wrapped integer would put them back into the map, or out of the array."""
+    """Check that no integer wraps, which would put them into the map or outside the array."""
     shape = map_shape(HEIGHT, WIDTH, 8)
     position = np.array([[[far, 20.0], [20.0, far], [20.0, 20.0]]], np.float32)
     for drawn in (encode(position, shape), encode(torch.from_numpy(position), shape).numpy()):
@@ -312,7 +312,7 @@ def test_decoding_by_hand():
 
 
 def test_half_precision_targets_decode_as_well():
-    """Stored maps are float16: positions stay good to a hundredth of a pixel."""
+    """Check that float16, in which maps are stored, keeps positions to a hundredth of a pixel."""
     position = one_point(33.3, 20.7)
     shape = map_shape(HEIGHT, WIDTH, 8)
     score = encode_gaussian(position, shape, 5.0).astype(np.float16)

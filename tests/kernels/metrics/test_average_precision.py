@@ -21,7 +21,7 @@ def pose(x, y=0.0):
 
 
 def measure(predicted, score, truth, **settings):
-    """Frames as lists of poses; None: absent."""
+    """Return frames from lists of poses; None is an absent pose."""
     nobody = [[NAN, NAN], [NAN, NAN]]
     predicted, truth = (
         np.array([[nobody if one is None else one for one in frame] for frame in frames], float)

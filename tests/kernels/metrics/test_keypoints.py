@@ -1,4 +1,4 @@
-"""Distances and rates by hand."""
+"""Test distances and rates computed by hand."""
 
 import math
 

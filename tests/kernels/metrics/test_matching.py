@@ -1,4 +1,4 @@
-"""Matching of individuals: the best pairs by hand, whatever is missing and however they lie."""
+"""Test the matching of individuals against the best pairs found by hand."""
 
 import itertools
 
@@ -36,7 +36,7 @@ def test_matching_by_oks_and_by_distance_differ_where_a_keypoint_is_far_off():
     assert near.tolist() == [[-1, 1]]
 
 
-def test_what_is_less_alike_than_asked_is_not_matched():
+def test_poses_below_the_similarity_limit_are_not_matched():
     predicted, truth = place(5.0), place(0.0)
     for limit, expected in ((5.0, 0), (4.999, -1)):
         found = match_individuals(predicted, truth, max_distance=limit, min_similarity=0.5)

@@ -60,7 +60,7 @@ def test_a_confident_keypoint_without_a_position_is_not_found():
     assert summary["detection"].tolist() == [0.5]
 
 
-def test_of_several_individuals_those_that_are_there_count():
+def test_only_present_individuals_count():
     nan = np.nan
     # Two bodyparts; the second animal is there in the first two frames, the third never.
     position = np.ones((4, 2, 2, 3))

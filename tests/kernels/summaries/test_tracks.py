@@ -18,7 +18,7 @@ LETTERS = {"-": TrackStatus.ABSENT, "f": TrackStatus.FOLLOWED, "g": TrackStatus.
 
 
 def make_status(*individuals):
-    """One text per individual, one letter per frame."""
+    """Return statuses from one text per individual, with one letter per frame."""
     rows = [[LETTERS[letter] for letter in text] for text in individuals]
     return np.array(rows, np.uint8).reshape(len(individuals), -1).T
 

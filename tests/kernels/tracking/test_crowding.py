@@ -1,4 +1,4 @@
-"""Gaps in which there are more tracklets than animals."""
+"""Test gaps with more tracklets than animals."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_a_crowd_at_either_end_of_a_gap_is_not_in_it():
 
 
 def test_a_false_pose_in_the_way_of_an_animal_does_not_cost_it_its_track():
-    """It jumps aside while it is hidden; where it would have been, something is found once."""
+    """Let it jump aside while hidden, with one detection at its expected position."""
     pose = np.array([[0.0, 0.0], [10.0, 6.0], [20.0, -6.0], [30.0, 0.0]])
     frames = np.arange(60)
     walk = pose + np.stack([3.0 * frames, np.zeros(60)], axis=-1)[:, None]

@@ -1,4 +1,4 @@
-"""The order of detections, and how many animals peaks show."""
+"""Test the order of detections, and the number of animals that peaks show."""
 
 import numpy as np
 import pytest

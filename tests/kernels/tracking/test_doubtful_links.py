@@ -1,4 +1,4 @@
-"""Links across frames in which an animal is missing."""
+"""Test links across frames in which an animal is missing."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ RULES = LinkRules(tolerance=10.0, motion="none")
 
 
 def make_neighbours(frames=30):
-    """Two animals at rest, 9 px apart."""
+    """Return two animals at rest, 9 px apart."""
     return slide(frames, [[0, 0], [0, 9]], np.zeros((2, 2)))
 
 
@@ -22,7 +22,7 @@ def test_neighbours_that_are_both_found_are_in_no_doubt():
     assert (link_tracklets(make_neighbours(), RULES) == [0, 1]).all()
 
 
-def test_who_is_lost_in_turn_is_not_taken_for_the_other_one():
+def test_animals_lost_in_turn_are_not_confused():
     truth = make_neighbours()
     truth[10, 1] = NAN
     truth[11, 0] = NAN

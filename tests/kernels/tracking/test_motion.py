@@ -1,4 +1,4 @@
-"""Where animals are expected."""
+"""Test the predicted positions of animals."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Pairs between frames and how sure they are."""
+"""Test pairs between frames and their ambiguity."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""How alike poses are: values by hand, and what a scale is."""
+"""Test the similarity of poses and the scale of an animal on values computed by hand."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_an_animal_that_is_lost_is_no_fast_step():
     assert measure_scale(position[None]).speed == 0.0
 
 
-def test_of_single_keypoints_the_distance_between_animals_is_the_scale():
+def test_the_distance_between_animals_is_the_scale_of_single_keypoints():
     points = np.array([[[0.0, 0.0]], [[8.0, 0.0]], [[100.0, 0.0]]])
     # Nearest others at 8, 8 and 92: the median is 8.
     scale = measure_scale(points[None, None].repeat(3, axis=1))

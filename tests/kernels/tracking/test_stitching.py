@@ -1,4 +1,4 @@
-"""Joining tracklets: the cheapest flow, against every other one."""
+"""Test the stitching of tracklets: the cheapest flow, against every other one."""
 
 import itertools
 
@@ -55,7 +55,7 @@ def test_tracklets_meet_in_the_middle_of_the_gap():
     assert compare(moving) == pytest.approx(np.exp(-(left**2) / (2 * 1000)) * fading)
 
 
-def test_who_goes_there_is_less_alike_than_who_turns_round():
+def test_an_animal_that_moves_on_is_more_similar_than_one_that_turns():
     onward = make_tracklets((0, 10, -40, 0, 4), (15, 25, 20, 60, 4))
     back = make_tracklets((0, 10, -40, 0, 4), (15, 25, 20, -20, -4))
     assert compare(onward) > compare(back)

@@ -1,4 +1,4 @@
-"""More animals than may be kept: the same ones are kept throughout."""
+"""Test that with more animals than allowed, the same ones are kept throughout."""
 
 from types import SimpleNamespace
 
@@ -115,7 +115,7 @@ def test_it_is_told_how_many_there_were():
 
 
 def test_an_animal_that_was_there_before_others_came_is_not_lost():
-    """Two may be kept; the first leaves ten frames after the third has come."""
+    """Keep two of three; the first leaves ten frames after the third has arrived."""
     truth = slide(1000, [[0, 0], [0, 300], [0, 600]], [[0.1, 0.0]] * 3)
     truth[400:, 0], truth[:390, 2] = NAN, NAN
     tracks = track_individuals(detect_unevenly(shuffle(truth)), 2, RULES)
@@ -127,8 +127,8 @@ def test_an_animal_that_was_there_before_others_came_is_not_lost():
     assert (who == 2).any(axis=1).tolist() == [False] * 390 + [True] * 610
 
 
-def test_who_is_hidden_is_not_replaced_by_a_neighbour():
-    """The worst of three is there while one of the two best is hidden for 40 frames."""
+def test_a_hidden_animal_is_not_replaced_by_a_neighbour():
+    """Show the worst of three while one of the two best is hidden for 40 frames."""
     truth = slide(600, [[0, 0], [0, 200], [0, 400]], np.zeros((3, 2)))
     found = truth.copy()
     found[300:340, 0] = NAN

@@ -1,4 +1,4 @@
-"""What is told of tracklets, by hand."""
+"""Test the properties of tracklets on values computed by hand."""
 
 import numpy as np
 

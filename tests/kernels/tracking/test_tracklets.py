@@ -1,4 +1,4 @@
-"""Tracklets: pure, whatever the order, and the same however the video is cut."""
+"""Test tracklets: pure, in any order, and the same for any segments of the video."""
 
 import itertools
 
@@ -101,7 +101,7 @@ def test_no_frames_no_places_no_animals(shape):
 
 @settings(max_examples=40)
 @given(st.integers(0, 999), st.lists(st.integers(1, 59), max_size=4), st.sampled_from([0, 1, 3]))
-def test_where_a_video_is_cut_does_not_show(seed, cuts, max_gap):
+def test_tracklets_do_not_depend_on_the_segments(seed, cuts, max_gap):
     random = np.random.default_rng(seed)
     starts, velocities = random.uniform(0, 120, (4, 2)), random.normal(0, 4, (4, 2))
     position = mislead(drop(slide(60, starts, velocities), 0.2, seed), 0.1, seed)

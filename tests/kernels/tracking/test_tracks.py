@@ -1,4 +1,4 @@
-"""Tracks: the same animal at the same place, or a flag that says where that is in doubt."""
+"""Test that tracks keep each animal in one slot, or flag the frames in doubt."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def track(position, individuals, rules=RULES, **options):
 
 @pytest.fixture(scope="module")
 def crossing():
-    """Three animals of the demo that cross for 1,000 frames, exactly."""
+    """Return three animals of the demo that cross for 1,000 frames, without errors."""
     return walk(1000, 3, seed=0)
 
 
@@ -123,7 +123,7 @@ def test_an_animal_that_leaves_and_comes_back_is_itself():
     assert (np.delete(tracks.status, slice(200, 600), axis=0) == FOLLOWED).all()
 
 
-def test_who_comes_back_is_in_doubt_if_two_had_left():
+def test_a_returning_animal_is_uncertain_if_two_had_left():
     truth = slide(900, [[0, 0], [0, 300], [0, 600]], np.zeros((3, 2)))
     truth[200:600, 1:] = NAN
     truth[200:601, 2] = NAN
@@ -166,7 +166,7 @@ def test_false_detections_are_no_animals():
     assert (tracks.status[:, 2] == ABSENT).mean() > 0.9
 
 
-def test_of_more_detections_than_animals_the_best_are_animals():
+def test_the_best_of_too_many_detections_are_animals():
     truth = slide(50, [[0, 0], [0, 200], [0, 400]], np.zeros((3, 2)))
     confidence = np.ones((50, 3, 5))
     confidence[:, 1] = 0.3

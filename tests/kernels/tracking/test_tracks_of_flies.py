@@ -1,4 +1,4 @@
-"""Real flies, their labels as detections without a name."""
+"""Test tracks of real flies, with their labels as detections without names."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Animals that walk and cross, and what is found of them."""
+"""Make animals that walk and cross, and their detections."""
 
 import numpy as np
 

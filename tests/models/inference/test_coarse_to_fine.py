@@ -1,4 +1,4 @@
-"""Looking closely at a window gives what looking at the whole frame gives, in less work."""
+"""Test that predictions from a window equal those from the whole frame."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,7 +29,7 @@ CERTAIN, UNCERTAIN = np.float32(0.9), np.float32(0.1)
 
 
 class FindsLight:
-    """Stands for a network: bodypart k is where colour k is bright; notes the sizes it is given."""
+    """Simulate a network: bodypart k is where colour k is bright; record the sizes of frames."""
 
     name = "light"
 
@@ -52,7 +52,7 @@ class FindsLight:
 
 
 class Tells:
-    """Stands for a locator: what it says of each frame is given, by the frame's first pixel."""
+    """Simulate a locator: its result is given by the first pixel of each frame."""
 
     def __init__(self, answers):
         self.answers = np.array(answers, np.float32)
@@ -86,7 +86,7 @@ def build(answers, scale=1.0, settings=SETTINGS):
 
 
 def near(*points, confidence=0.8, off=3.0):
-    """What a locator says that is off by some px."""
+    """Return positions of a locator with an error of some px."""
     return [(x + off, y - off, confidence) for x, y in points]
 
 
@@ -114,7 +114,7 @@ def test_positions_do_not_depend_on_where_the_window_lies(x, y, points, off):
 
 @pytest.mark.parametrize("corner", [(100, 60), (101, 61), (102, 63), (103, 60)])
 def test_windows_of_a_network_that_shrinks_frames(corner):
-    """96 network px at a scale of 1/4 are 384 frame px; the centroid survives the shrinking."""
+    """Use 96 network px, 384 frame px at a scale of 1/4; shrinking keeps the centroid."""
     x, y = corner
     animal = ((x + 40, y + 30), (x + 60, y + 55), (x + 50, y + 33))
     frame = draw(*animal, side=8, size=(400, 600))
@@ -155,7 +155,7 @@ def test_the_whole_frame_is_looked_at_when_in_doubt(told, counts):
 
 
 def test_a_bodypart_at_the_border_of_the_window_is_doubted():
-    """All are found in the window, one of them in its outermost cells."""
+    """Find all in the window, one of them in its outermost cells."""
     animal = ((140, 90), (160, 110), (174, 100))
     told = near((140, 90), (115, 110), off=0.0)
     # Box from 115 to 140: the window from 80 to 175.
@@ -166,7 +166,7 @@ def test_a_bodypart_at_the_border_of_the_window_is_doubted():
 
 
 def test_a_bodypart_that_neither_sees_is_not_looked_for_again():
-    """The blue one is hidden."""
+    """Hide the blue one."""
     predictor, _, runtime = build([[*near(*ANIMAL[:2]), (5, 5, 0.2)]])
     _, confidence, _ = predictor.predict([draw(*ANIMAL[:2])])
     assert confidence[0, :, 0].tolist() == [CERTAIN, CERTAIN, UNCERTAIN]
@@ -174,7 +174,7 @@ def test_a_bodypart_that_neither_sees_is_not_looked_for_again():
 
 
 def test_frames_of_every_kind_in_one_call():
-    """Found, not found, cut, found: each has its own result, as if it were alone."""
+    """Predict found, not found, cut and found frames: each result is as if it were alone."""
     other = ((30, 40), (50, 60), (40, 50))
     answers = [
         near(*ANIMAL),
@@ -228,14 +228,14 @@ def test_callers_in_several_threads_are_all_counted():
 
 @pytest.fixture
 def files(tmp_path):
-    """A network and its locator, untrained."""
+    """Write an untrained network and its locator."""
     files = ModelFiles(tmp_path / "pose")
     write_tiny_model(files, seed=1, key="network")
     write_tiny_model(files.locator, seed=2, scale=0.25, key="locator")
     return files
 
 
-def test_what_is_loaded_follows_the_settings(files):
+def test_the_settings_choose_the_networks(files):
     plain = load_pose_predictor(files, ONNX, LocatingSettings())
     assert isinstance(plain, Predictor)
     predictor = load_pose_predictor(files, ONNX, SETTINGS)

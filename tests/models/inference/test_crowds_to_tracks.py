@@ -1,4 +1,4 @@
-"""From the maps of a perfect network to tracks, with more animals than may be kept."""
+"""Test maps of a perfect network up to tracks, with more animals than allowed."""
 
 import itertools
 
@@ -24,7 +24,7 @@ TARGETS = TargetSettings(stride=STRIDE, sigma=5.0, pos_dist_thresh=11.0, part_af
 
 @pytest.fixture(scope="module")
 def truth():
-    """Five animals of the demo that cross, px of a frame of some 640 x 530."""
+    """Return five animals of the demo that cross, in px of a frame of about 640 x 530."""
     position = walk(FRAMES, 5, 0, (220.0, 180.0))
     return (position - position.min(axis=(0, 1, 2))) * 1.6 + 20.0
 

@@ -1,4 +1,4 @@
-"""Maps of several animals become their keypoints; those that are drawn come back."""
+"""Test that maps of several animals are decoded to the keypoints that were drawn."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from pipeline_lib.core.settings.network import TargetSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.maps.score_maps import MapShape
 from pipeline_lib.models.card import ModelCard
-from pipeline_lib.models.inference.decoding import MapDecoder, name_places
+from pipeline_lib.models.inference.decoding import MapDecoder, name_slots
 from pipeline_lib.models.inference.torch_runtime import _fetch
 from pipeline_lib.models.training.targets import TargetPlan, encode_targets
 
@@ -64,7 +64,7 @@ def sort_animals(position):
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_what_is_drawn_comes_back(library):
+def test_drawn_keypoints_are_decoded(library):
     truth = np.stack([ANIMALS, ANIMALS + np.array([10, -7])]).astype(np.float32)
     maps, fetch = draw(truth), list
     if library == "torch":
@@ -109,7 +109,7 @@ def test_frames_do_not_depend_on_each_other():
 
 
 def test_unique_bodyparts_belong_to_nobody():
-    """The last keypoint is unique: it is the last individual's, which has no other."""
+    """Make the last keypoint unique: it belongs to the last individual, which has no other."""
     truth = np.full((1, 3, 4, 2), np.nan, np.float32)
     truth[0, :2, :3] = ANIMALS
     truth[0, 2, 3] = 200.0, 30.0
@@ -137,7 +137,7 @@ def test_edges_that_are_not_used_do_not_matter():
     np.testing.assert_allclose(sort_animals(found.position), ANIMALS[None], atol=0.01)
 
 
-def test_who_an_individual_looks_like():
+def test_the_identity_of_an_individual_is_decoded():
     card = make_card(identities=("anna", "bella"))
     found = MapDecoder(card).decode(draw(ANIMALS[None], identities=2))
     assert found.identity.shape == (1, 2, 2)
@@ -155,7 +155,7 @@ def test_nobody_looks_like_anyone():
 
 
 def test_a_crowd_has_more_places_and_other_frames_are_as_without():
-    """Three animals where two may be kept, then two; the corner stays the last individual."""
+    """Show three animals with two slots, then two; the corner stays the last individual."""
     third = ANIMALS[0] + np.array([120.0, 100.0], np.float32)
     crowd = np.stack([*ANIMALS, third])
     two = np.stack([*ANIMALS, np.full_like(third, np.nan)])
@@ -178,8 +178,8 @@ def test_a_crowd_has_more_places_and_other_frames_are_as_without():
     assert (found.confidence[1, 2:4] == 0).all()
     assert np.isfinite(found.position[:, 4, 3]).all()
     names = ("individual1", "individual2", "surplus1", "surplus2", "single")
-    assert name_places(card, 2) == names
-    assert name_places(card, 0) == card.individuals
+    assert name_slots(card, 2) == names
+    assert name_slots(card, 0) == card.individuals
 
 
 def test_a_single_animal_has_no_surplus():

@@ -1,4 +1,4 @@
-"""What surrounds a runtime: options, batches, threads, pixels of the frame."""
+"""Test the predictor around a runtime: options, batches, threads, frame coordinates."""
 
 import pickle
 import sys
@@ -30,7 +30,7 @@ CARD = ModelCard.model_construct(
 
 
 class FixedRuntime:
-    """Says that every bodypart is at a place by its number, and by the value of the frame."""
+    """Return every bodypart at a position given by its index and the value of the frame."""
 
     name = "fixed"
 
@@ -50,7 +50,7 @@ def make_frames(values, height=100, width=150):
 
 
 def test_positions_are_in_pixels_of_the_frame():
-    """At half size, network pixel n has its centre at frame pixel 2n + 0.5."""
+    """Use half size: network pixel n has its centre at frame pixel 2n + 0.5."""
     runtime = FixedRuntime()
     position, confidence, _ = Predictor(CARD, runtime).predict(make_frames([10, 11]))
     assert [batch.shape for batch in runtime.batches] == [(1, 64, 96, 3)] * 2
@@ -82,7 +82,7 @@ def test_each_frame_has_its_own_result_in_any_batch_and_thread(values, batch_siz
 
 
 def test_no_more_passes_at_a_time_than_are_allowed():
-    """However many callers there are; and not fewer."""
+    """Check that this holds for any number of callers, and that as many run."""
 
     class MeetingRuntime(FixedRuntime):
         def __init__(self):

@@ -1,11 +1,11 @@
-"""Between frame and network: half pixels, padding, and the way back."""
+"""Test the conversion between frame and network: half pixels, padding, and back."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.models.inference.preprocessing import FrameFit, lay_frame, lay_frames
+from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frame, fit_frames
 
 NAN = np.nan
 
@@ -29,11 +29,11 @@ def test_half_pixels_at_half_size(frame, network):
 
 
 def test_pixels_follow_the_same_convention():
-    """A bright 2 x 2 block at columns 20 and 21, rows 10 and 11 becomes pixel (10, 5)."""
+    """Shrink a bright 2 x 2 block at columns 20 and 21, rows 10 and 11 to pixel (10, 5)."""
     frame = np.zeros((60, 100, 3), np.uint8)
     frame[10:12, 20:22] = 200
     fit = FrameFit.of(60, 100, 0.5)
-    laid = lay_frame(frame, fit)
+    laid = fit_frame(frame, fit)
     assert np.argwhere(laid[..., 0] == 200).tolist() == [[5, 10]]
     assert np.count_nonzero(laid) == 3
     assert fit.to_network(np.array([20.5, 10.5])).tolist() == [10.0, 5.0]
@@ -60,7 +60,7 @@ def test_there_and_back_is_where_it_was(height, width, scale, x, y):
 
 
 def test_sides_that_do_not_divide_have_their_own_factor():
-    """33 px at half size are 16 px: x shrinks by 16/33, and not by 0.5."""
+    """Shrink 33 px to 16 px: x shrinks by 16/33, not by 0.5."""
     fit = FrameFit.of(32, 33, 0.5)
     assert (fit.inner_height, fit.inner_width) == (16, 16)
     np.testing.assert_allclose(fit.to_network(np.array([32.5, 31.5])), [15.5, 15.5], rtol=1e-6)
@@ -86,12 +86,12 @@ def test_padding_goes_to_the_next_multiple_of_32(height, width, scale, size):
 def test_padding_is_black_and_at_the_right_and_bottom():
     frame = np.full((40, 50, 3), 77, np.uint8)
     fit = FrameFit.of(40, 50, 1.0)
-    laid = lay_frame(frame, fit)
+    laid = fit_frame(frame, fit)
     assert laid.shape == (64, 64, 3)
     assert (laid[:40, :50] == 77).all()
     assert not laid[40:].any()
     assert not laid[:, 50:].any()
-    larger = lay_frame(frame, fit, (96, 128))
+    larger = fit_frame(frame, fit, (96, 128))
     assert larger.shape == (96, 128, 3)
     assert (larger[:40, :50] == 77).all()
     assert larger.sum() == laid.sum()
@@ -99,25 +99,25 @@ def test_padding_is_black_and_at_the_right_and_bottom():
 
 def test_a_frame_that_fits_is_not_touched():
     frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(lay_frame(frame, FrameFit.of(64, 96, 1.0)), frame)
+    np.testing.assert_array_equal(fit_frame(frame, FrameFit.of(64, 96, 1.0)), frame)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_a_batch_is_filled_up_with_black(scale):
     frames = np.random.default_rng(0).integers(1, 256, (2, 40, 50, 3), dtype=np.uint8)
     fit = FrameFit.of(40, 50, scale)
-    batch = lay_frames(list(frames), fit, 3)
+    batch = fit_frames(list(frames), fit, 3)
     assert batch.shape == (3, *fit.padded_size, 3)
     for row, frame in zip(batch, frames, strict=False):
-        np.testing.assert_array_equal(row, lay_frame(frame, fit))
+        np.testing.assert_array_equal(row, fit_frame(frame, fit))
     assert not batch[2].any()
 
 
 def test_one_frame_that_fits_is_not_copied():
-    """A flipped or cropped view is: runtimes take contiguous memory."""
+    """Check that a flipped or cropped view is copied: runtimes need contiguous memory."""
     frame = np.zeros((64, 96, 3), np.uint8)
     fit = FrameFit.of(64, 96, 1.0)
-    assert np.shares_memory(lay_frames([frame], fit, 1), frame)
-    flipped = lay_frames([frame[::-1]], fit, 1)
+    assert np.shares_memory(fit_frames([frame], fit, 1), frame)
+    flipped = fit_frames([frame[::-1]], fit, 1)
     assert flipped.flags.c_contiguous
     assert flipped.shape == (1, 64, 96, 3)

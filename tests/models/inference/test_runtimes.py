@@ -1,4 +1,4 @@
-"""Runtimes: the same keypoints from each, in any batch, thread and order."""
+"""Test that all runtimes give the same keypoints, in any batch, thread and order."""
 
 import dataclasses
 import subprocess
@@ -24,7 +24,7 @@ RUNTIMES = ("openvino", "onnx", "torch")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A model folder as training leaves it, untrained."""
+    """Write a model folder as training does, with an untrained network."""
     files = ModelFiles(tmp_path_factory.mktemp("model"))
     write_tiny_model(files, scale=0.5)
     return files
@@ -54,7 +54,7 @@ def assert_same_bytes(found, wanted):
 
 @pytest.mark.parametrize("other", ["openvino", "torch"])
 def test_runtimes_agree(model, other):
-    """In float32: in bfloat16 confidences are 1e-3 apart."""
+    """Compare in float32, since confidences in bfloat16 are 1e-3 apart."""
     frames = make_frames(8)
     wanted, confidence, _ = load_predictor(model, RuntimeOptions("onnx")).predict(frames)
     found, other_confidence, _ = load_predictor(model, RuntimeOptions(other)).predict(frames)
@@ -90,7 +90,7 @@ def test_the_batch_size_changes_no_position(model, runtime):
 
 @pytest.mark.parametrize("name", ["openvino", "torch"])
 def test_bfloat16_is_close(model, name):
-    """The best of near ties may be another cell in an untrained network, its score may not."""
+    """Compare scores: an untrained network has near ties, so that the best cell may differ."""
     frames = make_frames(8)
     wanted, confidence, _ = load_predictor(model, RuntimeOptions(name)).predict(frames)
     lower = load_predictor(model, RuntimeOptions(name, "bfloat16"))
@@ -104,7 +104,7 @@ def test_bfloat16_is_close(model, name):
 
 
 def test_last_layers_stay_in_float32(model):
-    """In bfloat16 a confidence near 1 would be a multiple of 1/256."""
+    """Check the precision: in bfloat16 a confidence near 1 would be a multiple of 1/256."""
     card = read_card(model.card)
     runtime = TorchRuntime(model.weights, MapDecoder(card), "bfloat16")
     _, confidence, _ = runtime.locate(np.stack(make_frames(4, 64, 96)))
@@ -140,7 +140,7 @@ def test_without_openvino_it_says_what_to_install(model, monkeypatch):
 
 
 def test_openvino_reports_to_nobody(model, tmp_path):
-    """Its import would send an event, and write an identity into the home folder."""
+    """Block the import, which would send an event and write an identifier into the home folder."""
     script = f"""
 import sys
 calls = []
@@ -185,7 +185,7 @@ def test_compiling_is_pytorchs(model, monkeypatch):
 
 
 def test_float32_is_float32_on_gpus(monkeypatch):
-    """cuDNN would round the factors of convolutions to 10 bits."""
+    """Check that cuDNN does not round the factors of convolutions to 10 bits."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     torch_runtime._switch_off_tf32()
     assert not torch.backends.cudnn.allow_tf32

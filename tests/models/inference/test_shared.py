@@ -1,4 +1,4 @@
-"""Several callers share a network: each gets its own, batches fill, errors reach who waits."""
+"""Test a shared network: each caller gets its results, batches fill, errors reach callers."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from pipeline_lib.models.inference.shared import SharedPredictor
 
 
 class Echo:
-    """Locates the value of a frame's first pixel; notes the sizes of its calls."""
+    """Locate the value of a frame's first pixel; record the sizes of calls."""
 
     card, surplus = "card", 0
 
@@ -49,7 +49,7 @@ def test_each_caller_gets_its_own():
         np.testing.assert_array_equal(position[:, 1], np.arange(first, first + 5))
 
 
-def test_what_waits_with_one_size_goes_together():
+def test_waiting_frames_of_one_size_form_a_batch():
     echo = Echo()
     echo.go.clear()
     shared = SharedPredictor(echo, batch_size=6, threads=1)

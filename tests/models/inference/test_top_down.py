@@ -1,4 +1,4 @@
-"""Several animals, each in a window of its own, wherever they are."""
+"""Test several animals, each in its own window, at any position."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ ANIMAL = np.array([(-12, -6), (12, -3), (0, 9)])
 
 
 class FindsMiddle:
-    """Stands for a network: finds the animal nearest to the middle of the window.
+    """Simulate a network: find the animal closest to the middle of the window.
 
     An animal's lights are of one brightness, a colour for each bodypart; the brighter, the more
     certain. Notes how many windows of which size it was given.
@@ -53,7 +53,7 @@ class FindsMiddle:
 
 
 class Tells:
-    """Stands for a locator: what it says of each frame is given, by the frame's last pixel."""
+    """Simulate a locator: its result is given by the last pixel of each frame."""
 
     surplus = 0
     card = ModelCard.model_construct(
@@ -138,7 +138,7 @@ def test_its_card_is_the_networks_with_the_individuals_of_the_locator():
 
 @given(st.integers(-6, SIZE[1] + 5), st.integers(-6, SIZE[0] + 5), st.floats(-9, 9))
 def test_animals_at_a_border_are_in_the_middle_of_their_window(x, y, off):
-    """A window is black beyond the frame; positions are those of the frame all the same."""
+    """Check that windows are black beyond the frame and positions are frame coordinates."""
     frame = draw((x, y))
     frame[-1, -1] = 0
     assembly = AssemblySettings(pcutoff=0.2, min_keypoints=1, surplus=0)
@@ -154,7 +154,7 @@ def test_animals_at_a_border_are_in_the_middle_of_their_window(x, y, off):
 
 
 def test_animals_closer_than_a_window_are_told_apart():
-    """Both are in both windows: the one in the middle is meant."""
+    """Show both in both windows: the one in the middle counts."""
     predictor, _ = build([(150, 100), (166, 104)])
     found = poses_of(predictor.predict([draw((150, 100), (166, 104))]))
     np.testing.assert_array_equal(found, [at(150, 100), at(166, 104)])
@@ -190,14 +190,14 @@ def test_no_animal_is_no_pose():
 
 
 def test_no_frames_are_no_poses():
-    """As where no frame of a group could be decoded."""
+    """Pass no frame, as when no frame of a group could be decoded."""
     located = build()[0].predict([])
     assert (located.position.shape, located.confidence.shape) == ((0, 2, 3, 3), (0, 3, 3))
 
 
 @pytest.mark.parametrize("corner", [(100, 60), (101, 61), (103, 62)])
 def test_windows_of_a_network_that_shrinks_frames(corner):
-    """64 network px at a scale of 1/4 are 256 frame px."""
+    """Check that 64 network px at a scale of 1/4 are 256 frame px."""
     runtime = FindsMiddle()
     network = Predictor(make_card(0.25), runtime)
     predictor = TopDown(Tells([np.add(corner, 50)]), network, LOCATING, ASSEMBLY)
@@ -266,7 +266,7 @@ def test_the_order_of_the_centres_does_not_matter():
 
 
 class DrawsCentres:
-    """Stands for the network of a locator: draws a peak of given height at each given centre."""
+    """Simulate the network of a locator: draw a peak of given height at each given centre."""
 
     name = "centres"
     card = Tells.card.model_copy(update={"scale": 0.5, "stride": 4})
@@ -288,7 +288,7 @@ class DrawsCentres:
         return self.decoder.decode({"score": score.astype(np.float32), "offset": offset})
 
 
-def test_of_more_peaks_than_animals_the_best_are_looked_at():
+def test_the_best_of_too_many_peaks_get_windows():
     peaks = [(40, 40, 0.7), (120, 40, 0.6), (200, 40, 0.9), (40, 120, 0.95), (120, 120, 0.45)]
     locator = Predictor(DrawsCentres.card, DrawsCentres(*peaks))
     runtime = FindsMiddle()
@@ -299,8 +299,8 @@ def test_of_more_peaks_than_animals_the_best_are_looked_at():
     assert len(runtime.asked) == 3
 
 
-def test_of_more_animals_than_are_kept_some_more_are_looked_at():
-    """Five centres for three animals: one is not certain, so one more has a place."""
+def test_surplus_animals_get_windows_too():
+    """Find five centres for three animals: one is not certain, so one more has a slot."""
     peaks = [(40, 40, 0.7), (120, 40, 0.6), (200, 40, 0.9), (40, 120, 0.95), (120, 120, 0.35)]
     locator = Predictor(DrawsCentres.card, DrawsCentres(*peaks, surplus=4), surplus=4)
     runtime = FindsMiddle()
@@ -316,7 +316,7 @@ def test_of_more_animals_than_are_kept_some_more_are_looked_at():
 
 
 def test_neighbours_are_two_from_three_cells_of_the_locator_on():
-    """12 px of small frames are 24 px of frames."""
+    """Check that 12 px of small frames are 24 px of frames."""
     locator = Predictor(DrawsCentres.card, DrawsCentres((100, 60, 0.9), (126, 60, 0.8)))
     predictor = TopDown(locator, Predictor(make_card(), FindsMiddle()), LOCATING, ASSEMBLY)
     found = poses_of(predictor.predict([draw((100, 60), (126, 60))]))

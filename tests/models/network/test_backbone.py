@@ -1,4 +1,4 @@
-"""Backbones: each builds, trains a step and decodes; weights come from where they are said to."""
+"""Test that each backbone builds, trains a step and decodes, with the weights that are set."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_a_backbone_trains_and_decodes(name, stride):
 
 
 def test_the_network_starts_out_expecting_nothing():
-    """Most cells show no bodypart: scores begin near the prior, offsets within a cell."""
+    """Check that scores begin near the prior, since most cells show no bodypart."""
     score, offset = build(TINY_BACKBONE)(torch.rand(4, 3, 64, 64))
     assert torch.sigmoid(score).mean().item() == pytest.approx(PRIOR_SCORE, rel=0.5)
     assert offset.abs().max() < 0.5
@@ -98,7 +98,7 @@ def test_packaged_weights_are_loaded(packaged):
 
 
 def test_packaged_weights_see_like_a_trained_network(packaged):
-    """Batch-norm statistics of ImageNet fit natural input: features neither vanish nor explode."""
+    """Check that features neither vanish nor explode with ImageNet's batch-norm statistics."""
     rows, columns = np.mgrid[:128, :128]
     rings = 0.5 + 0.5 * np.sin(np.hypot(rows - 64, columns - 64) / 3)
     image = torch.from_numpy(np.stack([rings, rings.T**2, 1 - rings]).astype(np.float32))[None]
@@ -138,7 +138,7 @@ def test_a_backbone_without_the_stride():
 @pytest.mark.parametrize("name", [TINY_BACKBONE, "convnext_atto"])
 @pytest.mark.parametrize("whole", [True, False], ids=["classifier", "features"])
 def test_weights_from_a_file_round_trip(tmp_path, name, whole):
-    """Files hold the whole classifier, as timm's hub gives it, or the features alone."""
+    """Read files with the whole classifier, as from timm's hub, or with the features alone."""
     torch.manual_seed(1)
     path = tmp_path / "weights.pth"
     source = timm.create_model(name, pretrained=False, features_only=not whole)

@@ -1,4 +1,4 @@
-"""Batch normalisation over devices; that two of them do as one is in test_train_distributed."""
+"""Test batch normalisation over devices; test_train_distributed compares two with one."""
 
 import copy
 
@@ -12,7 +12,7 @@ from pipeline_lib.models.network.batch_norm import GlobalBatchNorm
 
 @pytest.fixture(scope="module", autouse=True)
 def group(tmp_path_factory):
-    """A group of one process, where the layers must do as their class says."""
+    """Start a group of one process, in which the layers must compute as usual."""
     store = tmp_path_factory.mktemp("group") / "store"
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
     yield
@@ -36,7 +36,7 @@ def make_layer(kind: str) -> nn.Module:
 
 @pytest.mark.parametrize("kind", ["plain", "timm", "cumulative", "fixed", "unremembered"])
 def test_one_process_computes_what_the_layer_does(kind):
-    """Output, gradients of a curved function of it, and statistics, in training and after."""
+    """Compare output, gradients of a curved function, and statistics, in training and after."""
     layer = nn.Sequential(make_layer(kind))
     other = GlobalBatchNorm().apply(copy.deepcopy(layer))
     assert other.state_dict().keys() == layer.state_dict().keys()
@@ -58,7 +58,7 @@ def test_one_process_computes_what_the_layer_does(kind):
 
 
 def test_a_mean_far_from_zero_costs_no_digits():
-    """In single precision a sum of squares would lose a variance of 1 beside a mean of 10,000."""
+    """Keep a variance of 1 beside a mean of 10,000, which a float32 sum of squares would lose."""
     layer = GlobalBatchNorm().apply(nn.BatchNorm2d(1))
     x = torch.tensor([9999.0, 10001.0]).view(2, 1, 1, 1).expand(2, 1, 4, 4)
     expected = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 4, 4)

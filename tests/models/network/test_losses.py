@@ -1,4 +1,4 @@
-"""Losses by hand; what is not labelled has no weight at all."""
+"""Test losses computed by hand; unlabelled keypoints have no weight."""
 
 import math
 
@@ -14,7 +14,7 @@ from pipeline_lib.models.network.losses import (
 
 
 def test_score_map_loss_by_hand():
-    """At logit 0 the cross entropy is ln 2; at logit l and target 1 it is ln(1 + e^-l)."""
+    """Check that the cross entropy is ln 2 at logit 0, and ln(1 + e^-l) at logit l and target 1."""
     logit = torch.zeros(1, 2, 2, 2)
     target = torch.zeros(1, 2, 2, 2)
     present = torch.tensor([[True, True]])
@@ -60,7 +60,7 @@ def test_nothing_labelled_costs_nothing():
 
 
 def test_location_refinement_loss_by_hand():
-    """Huber: e²/2 below 1, |e| - 1/2 above; the mean over both axes of the cells drawn."""
+    """Average the Huber loss, e²/2 below 1, |e| - 1/2 above, over both axes of the drawn cells."""
     offset, target = torch.zeros(1, 1, 2, 1, 3), torch.zeros(1, 1, 2, 1, 3)
     mask = torch.tensor([[[[1.0, 1.0, 0.0]]]])
     target[0, 0, 0, 0] = torch.tensor([0.5, 3.0, 50.0])
@@ -88,7 +88,7 @@ def test_no_offset_drawn_costs_nothing():
 
 
 def test_part_affinity_counts_cells_of_the_edge_and_little_elsewhere():
-    """One cell of two has an edge: Huber of 0.5 in x; elsewhere 1 in y, at a twentieth."""
+    """Use one cell with an edge, Huber of 0.5 in x, and one without, 1 in y at a twentieth."""
     field = torch.zeros(1, 1, 2, 1, 2)
     field[0, 0, :, 0, 0] = torch.tensor([0.5, 0.0])
     field[0, 0, :, 0, 1] = torch.tensor([0.0, 1.0])
@@ -102,7 +102,7 @@ def test_part_affinity_counts_cells_of_the_edge_and_little_elsewhere():
 
 
 def test_identity_is_asked_where_somebody_is():
-    """Logits 0, 0 are a half each: log 2 where somebody is, nothing elsewhere."""
+    """Use logits 0, 0, a half each: log 2 in cells of an individual, nothing elsewhere."""
     logit = torch.zeros(1, 2, 1, 3)
     logit[0, 0, 0, 2] = 100.0
     target = torch.zeros(1, 2, 1, 3)

@@ -1,4 +1,4 @@
-"""Augmentation: keypoints go where the picture goes, and chance belongs to the sample."""
+"""Test that keypoints move with the image, and that random numbers belong to the sample."""
 
 import math
 
@@ -80,14 +80,14 @@ def test_pictures_and_keypoints_by_hand(matrix, point, expected):
     assert moved.tolist() == [[[list(expected)]]]
 
 
-def test_what_comes_from_outside_is_black():
+def test_pixels_from_outside_are_black():
     changed = warp_images(torch.ones(1, 3, *SIZE), make_warp([[1, 0, 10], [0, 1, 0]]), SIZE)
     assert not changed[..., :9].any()
     torch.testing.assert_close(changed[..., 10:], torch.ones(1, 3, 64, 86), atol=1e-4, rtol=0)
 
 
 def test_the_result_may_have_another_size():
-    """A crop around (50, 30): that point is at the centre of the output."""
+    """Crop around (50, 30), which is the centre of the output."""
     image = make_images()
     warp = draw_warp(NOTHING, random_streams(0, 0, [0]), np.array([[50.5, 30.5]]), (32, 32))
     changed = warp_images(image, warp, (32, 32))
@@ -104,7 +104,7 @@ def test_the_result_may_have_another_size():
 )
 @settings(max_examples=60)
 def test_a_marker_is_found_where_its_keypoint_says(seed, x, y, mirror):
-    """The intensity centroid of a soft spot lies at the warped keypoint, whatever the warp."""
+    """Check that the centroid of a soft spot lies at the warped keypoint, for every warp."""
     options = AugmentationSettings(rotation=180, scale=(0.7, 1.5), translation=0.1, mirror=mirror)
     rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
     spot = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 3.0**2)).astype(np.float32)
@@ -179,7 +179,7 @@ def augment(samples, epoch=0, seed=0):
     return change_appearance(warp_images(image, warp, SIZE), MUCH, streams)
 
 
-def test_what_happens_to_a_sample_does_not_depend_on_its_batch():
+def test_augmentation_of_a_sample_does_not_depend_on_its_batch():
     together = augment([5, 6, 7, 8])
     for place, sample in enumerate([5, 6, 7, 8]):
         torch.testing.assert_close(augment([sample])[0], together[place], atol=1e-4, rtol=0)
@@ -206,7 +206,7 @@ def test_appearance_stays_in_range_and_repeats(seed):
 
 
 def test_brightness_and_contrast_by_hand():
-    """Contrast spreads around the mean: the mean moves with the brightness alone."""
+    """Spread contrast around the mean: the mean changes with the brightness alone."""
     image = make_images() * 0.2 + 0.4
     options = AugmentationSettings(brightness=0.1, contrast=0.3, noise=0, blur=0, erase=0)
     changed = change_appearance(image, options, random_streams(3, 0, [0]))
@@ -237,7 +237,7 @@ def test_erasing_paints_one_patch():
 
 @pytest.mark.parametrize("score_map", ["gaussian", "plateau"])
 def test_targets_drawn_after_nothing_changed_are_the_stored_ones(score_map):
-    """One kernel draws both; what is stored is rounded to half precision."""
+    """Compare both drawings by one kernel; stored maps are rounded to half precision."""
     options = TargetSettings(score_map=score_map)
     shape = map_shape(*SIZE, options.stride)
     position = np.array([[[[20.0, 30.0], [NAN, NAN], [90.2, 61.7]]]], np.float32)

@@ -1,4 +1,4 @@
-"""Batches: the same samples in each step, however many devices share them."""
+"""Test batches: the same samples in each step, for any number of devices."""
 
 import itertools
 
@@ -166,7 +166,7 @@ def test_no_frame_to_train_on(tmp_path):
 
 
 def test_the_middle_of_a_sample_with_its_part_of_the_maps():
-    """64 x 96 px in cells of 8: 32 px in the middle begin at 16 and 32 px, 2 and 4 cells."""
+    """Crop 64 x 96 px in cells of 8: 32 px in the middle begin at 16 and 32 px, 2 and 4 cells."""
     image = torch.arange(2 * 64 * 96 * 3, dtype=torch.int32).reshape(2, 64, 96, 3)
     keypoint = torch.tensor([[[[40.0, 20.0], [0.0, 70.0], [float("nan")] * 2]]] * 2)
     maps = torch.arange(2 * 3 * 8 * 12).reshape(2, 3, 8, 12)

@@ -1,4 +1,4 @@
-"""The exported network: the same numbers as PyTorch's, in every batch and size."""
+"""Test that the exported network gives PyTorch's numbers in every batch and size."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ from tests.models.synthetic import REFINEMENT_SCALE as SCALE
 
 
 def make_network(name=TINY_BACKBONE, stride=8):
-    """A network whose batch-norm statistics fit its input, so that signals keep their size."""
+    """Make a network whose batch-norm statistics fit its input, so that signals keep their size."""
     torch.manual_seed(0)
     network = PoseNetwork(Backbone(name, "none", stride), len(BODYPARTS), head_channels=8)
     network.train()
@@ -64,7 +64,7 @@ def test_onnx_agrees_with_pytorch(tmp_path, name, stride):
 
 
 def test_exporting_twice_gives_the_same_file(tmp_path):
-    """Its hash is in the key of every pose file."""
+    """Check its bytes, whose hash is in the key of every pose file."""
     network = make_network()
     for name in ("a", "b"):
         export_onnx(network, SCALE, tmp_path / name)
@@ -82,7 +82,7 @@ def test_exporting_is_quiet_and_leaves_things_as_they_were(tmp_path, capfd):
 
 
 def test_padding_is_constant_in_the_file_and_as_it_was_in_the_network(tmp_path):
-    """A runtime merges a constant padding with the convolution that follows."""
+    """Export constant padding, which a runtime merges with the next convolution."""
     network = make_network("tf_efficientnet_lite0")
     padded = sum(type(layer) is Conv2dSame for layer in network.modules())
     assert padded == 5

@@ -1,4 +1,4 @@
-"""The training module: schedule, decay, validation."""
+"""Test the training module: schedule, decay, validation."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ def test_the_learning_rate_by_hand():
 
 
 class FixedNetwork(nn.Module):
-    """Answers every image with one bodypart at (27.5, 11.5) network px."""
+    """Return one bodypart at (27.5, 11.5) network px for every image."""
 
     def __init__(self, certainty=9.0):
         super().__init__()
@@ -58,7 +58,7 @@ def make_module(**training):
 
 
 def make_batch(points):
-    """One image per point."""
+    """Return one image per point."""
     keypoint = torch.tensor(points, dtype=torch.float32)[:, None, None]
     maps = encode_targets(keypoint, map_shape(32, 64, 8), TARGETS)
     count = len(points)
@@ -76,14 +76,14 @@ def validate(batches):
 
 
 def test_validation_measures_in_pixels_of_the_frame():
-    """3-4-5 triangles, at half size: 5 network px are 10 px. The unlabelled do not count."""
+    """Use 3-4-5 triangles at half size: 5 network px are 10 px. Unlabelled points do not count."""
     near, far, missing = (24.5, 7.5), (21.5, 3.5), (NAN, NAN)
     metrics = validate([make_batch([near, far, missing])])
     assert metrics["validation_error"] == pytest.approx((10 + 20) / 2)
 
 
 def test_every_point_weighs_the_same():
-    """A batch without a label must not make the error unknown, nor a small batch count more."""
+    """Check that a batch without labels adds nothing, and that batches count by their labels."""
     batches = [
         make_batch([(24.5, 7.5), (24.5, 7.5), (24.5, 7.5)]),
         make_batch([(NAN, NAN)]),
@@ -93,8 +93,8 @@ def test_every_point_weighs_the_same():
 
 
 @pytest.mark.parametrize("certainty", [9.0, -5.0])
-def test_of_several_animals_the_nearest_of_the_best_peaks_counts(certainty):
-    """Also where it is hardly one: or a network that finds nothing would have no error."""
+def test_the_closest_of_the_best_peaks_counts_for_several_animals(certainty):
+    """Count even a very low peak, since a network that finds nothing would have no error."""
     module = PoseTraining(
         FixedNetwork(certainty),
         TARGETS,
@@ -146,7 +146,7 @@ def make_windows(window, **training):
 
 
 def test_windows_are_taken_around_the_middle_of_the_sample():
-    """Which is the animal's, wherever its keypoints are; one that it lacks is nowhere."""
+    """Anchor windows at their middle; all keypoints of an animal count, but not of a filler."""
     module = make_windows(32)
     points = torch.tensor([[[[10.0, 20.0], [NAN, NAN]]]])
     batch = Batch(torch.zeros(1, 64, 64, 3), points, torch.arange(1), None)

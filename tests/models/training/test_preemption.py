@@ -1,4 +1,4 @@
-"""Signals to stop, and asking SLURM to start again."""
+"""Test signals to stop, and the request to SLURM to start again."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def test_only_the_main_thread_can_listen():
 
 @pytest.fixture
 def scontrol(tmp_path, monkeypatch):
-    """A pretend scontrol; returns what it was called with."""
+    """Install a mock scontrol; return the arguments of its calls."""
     command = tmp_path / "scontrol"
     command.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/called\n')
     command.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What the network is asked to draw, by the settings."""
+"""Test which maps the settings ask of the network."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Evaluation of several animals: who was matched, missed and false, and what that gives."""
+"""Test the evaluation of several animals: matched, missed and false ones, and metrics."""
 
 import math
 
@@ -43,7 +43,7 @@ def cage(x, y):
 
 
 class Says:
-    """Stands for a predictor: what it says of image after image."""
+    """Simulate a predictor: its results are given image by image."""
 
     def __init__(self, poses, places=2, skeleton=SKELETON):
         animals = ("individual1", "individual2", "individual3")
@@ -123,7 +123,7 @@ def test_the_missed_have_no_position_and_the_false_no_label(predict):
     assert false[["label_x", "label_y"]].isna().all(axis=None)
 
 
-def test_what_is_alike_enough_to_be_matched_is_a_setting(predict):
+def test_the_similarity_limit_of_matches_is_a_setting(predict):
     # Box 20 x 20 px, sigma 0.1: OKS of 5 px is exp(-25 / (2 * 400 * 0.04)) = 0.458.
     labelled = [[animal(10), ABSENT, ABSENT]]
     for least, name in ((0.45, "anna"), (0.46, "false1")):
@@ -199,7 +199,7 @@ def test_a_prediction_with_fewer_bodyparts_is_less_certain(predict):
     assert measure_individuals(table, SETTINGS)["oks_map"] == pytest.approx(1.0)
 
 
-def test_where_nobody_is_labelled_nothing_can_be_found(predict):
+def test_images_without_labels_have_no_matches(predict):
     found = measure_individuals(predict([[ABSENT] * 3], [[animal(10), ABSENT]]), SETTINGS)
     assert math.isnan(found["oks_map"])
     assert math.isnan(found["oks_mar"])

@@ -1,4 +1,4 @@
-"""Evaluation: metrics of a table made by hand, and images of every size."""
+"""Test the evaluation: metrics of a table made by hand, and images of every size."""
 
 import math
 from pathlib import Path
@@ -28,7 +28,7 @@ SETTINGS = EvaluationSettings(pcutoff=0.6, pck_thresholds=(5.0, 12.5))
 
 
 def make_table(*rows):
-    """One row: bodypart, split, way from the label in x and y (NaN: unlabelled), confidence."""
+    """Return one row: bodypart, split, offset from the label (NaN: unlabelled), confidence."""
     return pd.DataFrame(
         [
             ("i", "v", 0, split, "animal", bodypart, 100 + dx, 50 + dy, confidence, 100.0, 50.0)
@@ -93,7 +93,7 @@ def test_a_bodypart_that_is_nowhere_labelled_has_no_error():
 
 
 class ReadsTheRed:
-    """Stands for a network: every bodypart is at the centre of the red disc."""
+    """Simulate a network: every bodypart is at the centre of the red disc."""
 
     name = "red"
 
@@ -109,7 +109,7 @@ class ReadsTheRed:
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    """Three images of different sizes, and a model that finds the red disc."""
+    """Write three images of different sizes, and a model that finds the red disc."""
     results = Results(tmp_path / "results")
     sizes = [(64, 96), (50, 70), (97, 40)]
     points = np.stack([draw_points(1, size, seed)[0] for seed, size in enumerate(sizes)])

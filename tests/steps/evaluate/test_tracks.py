@@ -1,4 +1,4 @@
-"""Tracks of a video against its labels: which frames, bodyparts and individuals are compared."""
+"""Test which frames, bodyparts and individuals of tracks are compared with labels."""
 
 import numpy as np
 import pandas as pd
@@ -105,7 +105,7 @@ def test_the_similarity_asked_for_is_a_parameter():
     assert measure_video_tracks(poses, truth, SETTINGS, max_distance=4.9).matches == 0
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_tracks_that_do_not_fit_the_labels_are_refused():
     labels = make_labels([0, 5])
     truth = find_true_tracks(labels, "v")
     with pytest.raises(LabelError, match="no frame of video w; there are frames of v"):

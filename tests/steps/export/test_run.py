@@ -1,4 +1,4 @@
-"""Exporting a shard: which poses, in which files, and what is not done twice."""
+"""Test the export of a shard: its poses, its files, and what is not written twice."""
 
 import getpass
 import json
@@ -21,7 +21,7 @@ from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
-from pipeline_lib.io.exports import registry
+from pipeline_lib.io.exports import deeplabcut as deeplabcut_exports
 from pipeline_lib.io.exports import source as exports_source
 from pipeline_lib.io.exports.deeplabcut import read_deeplabcut_predictions
 from pipeline_lib.io.poses.write import write_poses
@@ -62,7 +62,7 @@ def read_rows(results):
 
 @pytest.fixture
 def results(tmp_path):
-    """One video, of which the raw poses say 1, 2 and the filtered ones 3, 4."""
+    """Write one video with raw poses 1, 2 and filtered poses 3, 4."""
     results = Results(tmp_path / "results")
     files = results.shard(SHARD)
     write_table(files.infer("pose"), STAGE_COLUMNS, [done("v")])
@@ -104,7 +104,7 @@ def test_work_is_not_done_twice(results, monkeypatch):
     def refuse(*_args, **_kwargs):
         pytest.fail("exported again")
 
-    monkeypatch.setattr(registry, "write_deeplabcut_predictions", refuse)
+    monkeypatch.setattr(deeplabcut_exports, "write_deeplabcut_predictions", refuse)
     run_export(make_config(), results, SHARD)
     again = read_rows(results)
     assert [(row["key"], row["files"]) for row in again] == [
@@ -159,17 +159,17 @@ def _lose_the_table(results, _monkeypatch):
         _lose_the_table,
     ],
 )
-def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change):
+def test_a_change_exports_the_files_again(results, monkeypatch, change):
     run_export(make_config(), results, SHARD)
     config = change(results, monkeypatch)
     written = []
-    original = registry.write_deeplabcut_predictions
+    original = deeplabcut_exports.write_deeplabcut_predictions
 
     def record(path, *arguments):
         written.append(path.suffix)
         original(path, *arguments)
 
-    monkeypatch.setattr(registry, "write_deeplabcut_predictions", record)
+    monkeypatch.setattr(deeplabcut_exports, "write_deeplabcut_predictions", record)
     run_export(config, results, SHARD)
     assert written == [".h5", ".csv"]
     for suffix in ("h5", "csv"):
@@ -177,7 +177,7 @@ def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change):
 
 
 def test_a_run_cut_short_leaves_no_table_to_trust(results, monkeypatch):
-    """Settings there and back again: the file of the run between has the size on record."""
+    """Change settings and restore them: the file of the other run has the recorded size."""
     run_export(make_config(formats=["csv"], scorer="one"), results, SHARD)
 
     def write_then_die(path, *_arguments):
@@ -185,7 +185,7 @@ def test_a_run_cut_short_leaves_no_table_to_trust(results, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "write_deeplabcut_predictions", write_then_die)
+        patch.setattr(deeplabcut_exports, "write_deeplabcut_predictions", write_then_die)
         with pytest.raises(KeyboardInterrupt):
             run_export(make_config(formats=["csv"], scorer="two"), results, SHARD)
     run_export(make_config(formats=["csv"], scorer="one"), results, SHARD)
@@ -233,7 +233,7 @@ def test_a_video_without_frames_is_a_table_without_rows(results):
 
 
 def add_several(results):
-    """Two animals and a corner, tracked at 1, 2 and filtered to 3, 4; and what others ask for."""
+    """Write two animals and a corner, tracked at 1, 2 and filtered to 3, 4, with metadata."""
     for locate, x in ((results.tracked, 1.0), (results.filtered, 3.0)):
         position = np.full((2, 2, 2, 3), np.nan, np.float32)
         position[:, :, 0, :2] = np.array([x, x + 1])[:, None, None]
@@ -291,8 +291,8 @@ def test_several_animals_are_exported_as_tracked_or_filtered(results, source, x)
         assert file["processing/behavior/b/nose/data"][:, 0].tolist() == x
 
 
-def test_what_linked_files_say_is_in_their_key(results):
-    """The video's place and the edges are in SLEAP's and NWB's files, not in DeepLabCut's."""
+def test_the_key_of_linked_files_covers_their_content(results):
+    """Check that path and edges matter to SLEAP's and NWB's files, not to DeepLabCut's."""
     add_several(results)
     write_poses(results.tracked("pose", "v"), make_poses([1.0]))
     keys = {}
@@ -306,7 +306,7 @@ def test_what_linked_files_say_is_in_their_key(results):
 
 
 def prepare_linked(results, sheet=None):
-    """Have a video that lies in the project, and a sheet; return the config of all formats."""
+    """Put a video into the project and write a sheet; return the config of all formats."""
     video = results.root.parent / "videos" / "v.mp4"
     video.parent.mkdir()
     video.write_bytes(b"of a video")
@@ -361,7 +361,7 @@ def test_videos_are_named_absolutely_if_that_is_wanted(results):
 
 
 def test_names_that_are_no_text_cost_no_export(results):
-    """Linux allows any bytes in a name; HDF5, JSON and NWB hold text only."""
+    """Use bytes that are no UTF-8: Linux allows them in names; HDF5, JSON and NWB do not."""
     _, configure = prepare_linked(results, {"Subject": "m\0" + "1"})
     odd = os.fsdecode(bytes(results.root.parent / "videos") + b"/v\xff 1.mp4")
     probed = [{"video": "v", "path": odd}]
@@ -414,7 +414,7 @@ def test_the_sheet_describes_session_and_subject(results, caplog):
     assert not [one for one in caplog.records if one.levelname == "WARNING"]
 
 
-def test_what_the_sheet_does_not_say_is_said_once(results, caplog):
+def test_facts_missing_in_the_sheet_are_reported_once(results, caplog):
     _, configure = prepare_linked(results, {"sex": "banana"})
     run_export(configure(), results, SHARD)
     said = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]

@@ -1,4 +1,4 @@
-"""Individuals of labels: names kept or counted, places, and what is refused."""
+"""Test individuals of labels: names kept or counted, slots, and errors."""
 
 import logging
 

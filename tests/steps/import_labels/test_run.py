@@ -1,4 +1,4 @@
-"""The import step: joining sources, choosing bodyparts, dividing images, refusing mistakes."""
+"""Test the import step: joining sources, choosing bodyparts, splitting images, errors."""
 
 import logging
 import os
@@ -267,7 +267,7 @@ def test_two_projects_that_share_an_image_by_a_hard_link(tmp_path):
 
 
 def test_two_projects_with_folders_of_one_name(tmp_path):
-    """They are two videos: nothing is taken for the other."""
+    """Keep two videos apart, so that neither is taken for the other."""
     one, two = (make_project(tmp_path / name, [1, 2]) for name in ("one", "two"))
     table = run(tmp_path, one, two).table
     images = table["image"].unique().tolist()

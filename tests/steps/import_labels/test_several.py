@@ -1,4 +1,4 @@
-"""Importing labels of several animals: from files of both tools to arrays, and mistakes."""
+"""Test the import of labels of several animals, from files to arrays, and mistakes."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""The skeleton in force, from config and labels."""
+"""Test the resolved skeleton, from config and labels."""
 
 import logging
 

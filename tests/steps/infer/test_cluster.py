@@ -1,4 +1,4 @@
-"""Which Dask cluster the settings name, as far as a machine without its hardware can tell."""
+"""Test the choice of the Dask cluster, as far as possible without its hardware."""
 
 import sys
 import types
@@ -64,7 +64,7 @@ def test_a_missing_package_is_named(monkeypatch, cluster, module, package):
 
 
 def test_dask_cuda_is_told_what_it_understands(monkeypatch):
-    """The package itself needs a GPU to be imported: a stand-in takes the call.
+    """Replace the package, whose import needs a GPU, by a mock.
 
     Its arguments are those of dask-cuda 25's `LocalCUDACluster`; that it starts was not tested.
     """

@@ -1,4 +1,4 @@
-"""Inference under fire: killed, out of disk or memory, robbed of its files, run twice at once.
+"""Test inference with faults: killed, out of disk or memory, without files, run twice at once.
 
 Whatever happens, a rerun ends with the very bytes of an undisturbed run, repeats no finished
 segment and leaves nothing behind.
@@ -61,7 +61,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="finds p
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A model folder to copy."""
+    """Write a model folder to copy."""
     files = Results(tmp_path_factory.mktemp("model")).model("pose")
     write_tiny_model(files)
     return files
@@ -69,7 +69,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """A dozen videos of different kinds and lengths."""
+    """Encode a dozen videos of different kinds and lengths."""
     folder = tmp_path_factory.mktemp("videos")
     found = {
         "damaged": encode(folder / "damaged.mp4", frames=60, options=x264()),
@@ -86,7 +86,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(model, videos, tmp_path_factory):
-    """A cohort that was probed and inferred in peace."""
+    """Return a cohort that was probed and inferred without faults."""
     cohort = Cohort(tmp_path_factory.mktemp("peace") / "cohort", model, videos)
     cohort.run("probe")
     cohort.run("infer", "--shard", SHARD)
@@ -97,7 +97,7 @@ def undisturbed(model, videos, tmp_path_factory):
 
 @pytest.fixture
 def cohort(undisturbed, model, videos, tmp_path):
-    """The same cohort before its inference."""
+    """Return the same cohort before its inference."""
     cohort = Cohort(tmp_path / "cohort", model, videos)
     shutil.copytree(undisturbed.results.shards, cohort.results.shards)
     for table in cohort.results.shards.glob("*/*-pose.tsv"):
@@ -127,7 +127,7 @@ def count_begun(said):
 
 
 class _Moments:
-    """When to strike, relative to how far a cohort is."""
+    """Choose the moment of a fault, relative to the progress of a cohort."""
 
     def __init__(self, cohort, stream):
         self.cohort, self.stream = cohort, stream
@@ -158,13 +158,13 @@ def kill_worker(process):
 
 
 def kill_scheduler(process):
-    """The workers are orphans, which the next run meets if they do not end at once."""
+    """Leave orphaned workers, which may meet the next run if they do not end at once."""
     process.kill()
     process.wait()
 
 
 def interrupt(process):
-    """As Ctrl-C does: everybody hears it. Unless the run ended in the same moment."""
+    """Interrupt all processes as Ctrl-C does, unless the run ended in the same moment."""
     os.killpg(process.pid, signal.SIGINT)
     said, _ = process.communicate(timeout=30)
     assert process.returncode in {0, 130}, said
@@ -254,7 +254,7 @@ def test_orphans_end_by_themselves(cohort):
 
 @pytest.mark.parametrize("kilobytes", [0, 40, 200])
 def test_a_full_disk(cohort, undisturbed, tmp_path, kilobytes):
-    """For real: at once, among the segments, and among the pose files."""
+    """Fill the disk at once, among the segments, and among the pose files."""
     with small_disk(cohort.results.root, tmp_path) as disk:
         ballast = disk / "ballast"
         with contextlib.suppress(OSError):
@@ -312,7 +312,7 @@ def test_a_results_folder_that_is_read_only(cohort, undisturbed, tmp_path):
 
 
 def test_a_results_folder_that_becomes_read_only(cohort, undisturbed):
-    """In the middle of a run: nothing can be made in it any more, by nobody."""
+    """Make the folder read-only, for every user, in the middle of a run."""
 
     def freeze(sign):
         folders = [cohort.poses, *(cohort.poses / ".segments").glob("*/")]
@@ -335,7 +335,7 @@ def test_a_results_folder_that_becomes_read_only(cohort, undisturbed):
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EDQUOT, errno.EIO, errno.ESTALE])
 def test_a_results_folder_that_fails(results, videos, cluster, monkeypatch, code):
-    """Whatever the file system says: no verdict on a video, the place is named, nothing is lost."""
+    """Raise any error of the file system: no video fails, the path is named, nothing is lost."""
     write = SegmentFolder.write
     written = []
 
@@ -358,7 +358,7 @@ def test_a_results_folder_that_fails(results, videos, cluster, monkeypatch, code
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Dask cluster within this process, as one worker."""
+    """Start a Dask cluster with one worker in this process."""
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
@@ -406,7 +406,7 @@ def test_a_video_replaced_and_one_deleted_during_the_run(model, videos, tmp_path
 
 
 def test_an_index_of_a_file_that_was_there_for_a_moment(results, videos, monkeypatch, tmp_path):
-    """The right file is back with its time of change: what was seen meanwhile does not count."""
+    """Restore the file with its modification time: the other file in between does not count."""
     path, aside = tmp_path / "v.mp4", tmp_path / "aside.mp4"
     shutil.copy2(videos["video-0"], path)
     write_probe(results, v=path)
@@ -433,7 +433,7 @@ def threads():
 
 
 def test_two_runs_at_once(cohort, undisturbed):
-    """Of one shard: each video is computed by one of them, and both tell of all."""
+    """Run two jobs of one shard: one of them computes each video, and both report all."""
     frames = sum(int(row["frames"]) for row in undisturbed.read_rows().values())
     runs = [cohort.start_infer() for _ in range(2)]
     said = [run.communicate()[0] for run in runs]
@@ -490,7 +490,7 @@ def test_another_run_that_ends_between_look_and_claim(results, videos, cluster, 
 
 
 def test_copies_are_made_by_one_run_at_a_time(results, videos, cluster, monkeypatch, tmp_path):
-    """Another run that sees the original must not copy at the same time."""
+    """Let another run see the original, which must not copy at the same time."""
     twin = shutil.copy2(videos["simple"], tmp_path / "twin.avi")
     write_probe(results, simple=videos["simple"], twin=twin)
     copy = infer_step.copy_outcome
@@ -506,7 +506,7 @@ def test_copies_are_made_by_one_run_at_a_time(results, videos, cluster, monkeypa
 
 
 def test_a_worker_over_its_memory_limit(results, videos, monkeypatch):
-    """Dask ends it and starts another; the video fails after as many attempts as were allowed."""
+    """Let Dask restart it; the video fails after the allowed number of attempts."""
 
     def take_memory(task, start, stop):
         if task.video == "simple" and start <= 10 < stop:
@@ -537,7 +537,7 @@ def test_too_little_memory_for_the_network_is_no_fault_of_videos(results, videos
 
 
 def test_a_worker_near_its_limit_works_on():
-    """Dask's would pause until it needs less, which is never if the network needs it."""
+    """Check that workers do not pause, as Dask's would for ever if the network fills the memory."""
 
     def describe(dask_worker):
         manager = dask_worker.memory_manager
@@ -601,7 +601,7 @@ def test_a_scheduler_that_goes_away_is_told(results, videos, monkeypatch):
 
 
 def test_keys_on_the_command_line(undisturbed, model, videos, tmp_path):
-    """Names decide nothing: one name in two folders, one file twice, renamed, and changed."""
+    """Check that names do not matter: one name in two folders, one file twice, renamed, changed."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         shutil.copy2(videos["video-0" if name == "a" else "variable"], tmp_path / name / "clip.mp4")
@@ -636,7 +636,7 @@ def test_keys_on_the_command_line(undisturbed, model, videos, tmp_path):
 
 
 def infer_fails(cohort):
-    """A name that no file system likes is refused before anything runs."""
+    """Refuse a name that file systems cannot hold before anything runs."""
     return "another name" in cohort.run("probe", code=1)
 
 
@@ -691,7 +691,7 @@ def test_a_damaged_segment_is_told_and_healed(cohort, undisturbed):
 
 @given(st.data())
 def test_no_damage_of_a_segment_goes_unnoticed(data):
-    """A byte changed or the end cut off: refused and removed, or what was written."""
+    """Change a byte or cut off the end: the file is refused and removed, or reads unchanged."""
     numbers = np.arange(12, dtype=np.float32)
     written = SegmentPoses(
         3, numbers.reshape(2, 2, 3, 1), numbers[:6].reshape(2, 3, 1), np.array([0, 1], "u1"), Work()
@@ -717,8 +717,8 @@ def test_no_damage_of_a_segment_goes_unnoticed(data):
     np.testing.assert_array_equal(read.frame_status, written.frame_status)
 
 
-def test_what_comes_late_is_cleared_away(results, videos, cluster):
-    """A worker that outlived its run has published a segment of a video that is done."""
+def test_late_segments_are_removed(results, videos, cluster):
+    """Publish a segment of a finished video, as by a worker that outlived its run."""
     write_probe(results, simple=videos["simple"])
     run_infer(make_config(cluster), results, SHARD)
     key = read_rows(results)["simple"]["key"]
@@ -731,7 +731,7 @@ def test_what_comes_late_is_cleared_away(results, videos, cluster):
 
 
 def test_odd_videos_are_results(results, cluster, tmp_path):
-    """Gray from end to end, a single frame, and frames smaller than the network's stride."""
+    """Infer uniform grey, a single frame, and frames smaller than the network's stride."""
     paths = {
         "gray": encode_gray(tmp_path / "gray.mkv", 7, (64, 96)),
         "single": encode_gray(tmp_path / "single.mkv", 1, (64, 96)),

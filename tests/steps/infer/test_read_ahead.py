@@ -1,4 +1,4 @@
-"""Reading ahead gives the same items, bounded, and ends its thread whatever happens."""
+"""Test that reading ahead gives the same items within its limits and ends its thread."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Inference: a row per true frame, nothing computed twice, no video in the way of another."""
+"""Test inference: a row per true frame, nothing computed twice, videos independent."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ NO_CLUSTER = "tcp://127.0.0.1:1"
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
-    """A good video, one of variable frame rate, one with a damaged packet."""
+    """Encode a good video, one of variable frame rate, and one with a damaged packet."""
     folder = tmp_path_factory.mktemp("videos")
     good = encode(folder / "good.mp4", frames=FRAMES, options=x264())
     variable = encode_variable(folder / "variable.mp4", frames=25)
@@ -53,7 +53,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A model folder to copy."""
+    """Write a model folder to copy."""
     files = Results(tmp_path_factory.mktemp("model")).model("pose")
     write_tiny_model(files)
     return files
@@ -61,7 +61,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A Dask cluster within this process, as one worker."""
+    """Start a Dask cluster with one worker in this process."""
     with LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
@@ -144,7 +144,7 @@ def read(results, video):
 
 
 def test_a_shard_on_a_local_cluster(results, videos, tmp_path):
-    """The whole way, with a worker process: good, odd, damaged, refused and unreadable videos."""
+    """Infer with a worker process: good, odd, damaged, refused and unreadable videos."""
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     write_probe(results, broken=broken, refused=None, **videos)
@@ -208,7 +208,7 @@ def test_frames_that_the_file_lacks_are_rows_without_a_point(results, tmp_path, 
 
 
 def test_poses_do_not_depend_on_the_batch(results, videos, cluster):
-    """1 and 3 do not divide 60, 8 straddles the damage; 61 holds the whole video."""
+    """Use lengths: 1 and 3 do not divide 60, 8 straddles the damage, 61 is the whole video."""
     write_probe(results, damaged=videos["damaged"])
     found = []
     for size in (8, 1, 3, 61):
@@ -271,7 +271,7 @@ def test_another_model_computes_anew(results, videos, cluster, tmp_path):
 
 
 def test_another_video_of_the_same_name_computes_anew(results, videos, cluster):
-    """`Already analysed?` is not decided by a file name."""
+    """Check that no file name decides whether a video is already analysed."""
     write_probe(results, v=videos["good"])
     run_infer(make_config(cluster), results, SHARD)
     first = read(results, "v")
@@ -320,7 +320,7 @@ def test_a_video_that_fails_in_the_middle_leaves_nothing(results, videos, cluste
 def test_no_space_left_fails_the_job_and_keeps_what_is_done(
     results, videos, cluster, monkeypatch, where
 ):
-    """No verdict on a video: the retry computes only what is missing."""
+    """Fail the job, not a video: the retry computes only what is missing."""
     subject = infer_segment.SegmentFolder if "." in where else infer_segment
     name = where.rpartition(".")[2]
     write = getattr(subject, name)
@@ -353,7 +353,7 @@ def test_no_space_left_fails_the_job_and_keeps_what_is_done(
 
 
 def assert_same_poses(first, second):
-    """Every file is the same to the byte."""
+    """Compare every file byte by byte."""
     files = {file.relative_to(first) for file in first.rglob("*") if file.is_file()}
     assert files == {file.relative_to(second) for file in second.rglob("*") if file.is_file()}
     for file in files:
@@ -361,7 +361,7 @@ def assert_same_poses(first, second):
 
 
 def test_a_video_that_kills_its_worker_is_the_only_one_lost(results, videos, monkeypatch):
-    """As a codec that crashes does. The others, blamed with it, are tried again."""
+    """Kill the worker as a crashing codec does; the other videos on it are tried again."""
 
     def crash(task, start, stop):
         if task.video == "good" and start <= 10 < stop:
@@ -411,7 +411,7 @@ def test_segments_of_any_length_give_the_same_bytes(results, videos, cluster):
 
 
 def test_a_whole_video_is_published_without_a_segment(results, videos, cluster, monkeypatch):
-    """What `test_segments_of_any_length_give_the_same_bytes` compares with joined ones."""
+    """Return the poses that `test_segments_of_any_length_give_the_same_bytes` compares."""
 
     def refuse(*_args):
         pytest.fail("a segment was written, or joined")
@@ -445,7 +445,7 @@ MOST_FILES = 12
 
 @pytest.mark.parametrize("video", ["good", "damaged"])
 def test_files_are_few(results, videos, cluster, video):
-    """Clusters count them. That an hour has no more is tested where pose files are written."""
+    """Count files, as clusters do; tests of pose files check that an hour has no more."""
     write_probe(results, **{video: videos[video]})
     config = make_config(cluster)
     config = config.model_copy(
@@ -489,7 +489,7 @@ def test_finished_segments_are_not_computed_again(results, videos, cluster, monk
 
 
 def test_the_same_file_twice_is_computed_once(results, videos, cluster, monkeypatch, tmp_path):
-    """In one shard, in another shard, and under another name."""
+    """Copy in one shard, in another shard, and under another name."""
     begun = []
     infer = infer_segment.infer_segment
     monkeypatch.setattr(
@@ -561,7 +561,7 @@ def test_a_file_that_changes_meanwhile_is_told_from_a_bad_one(
 
 
 def test_a_crop_moves_nothing(results, videos, cluster):
-    """Coordinates are those of the whole frame: the crop predicted by itself, then moved."""
+    """Compare with the crop predicted by itself and moved: coordinates are of the whole frame."""
     write_probe(results, good=videos["good"])
     crop = (30, 94, 0, 32)
     run_infer(make_config(cluster, crop=crop), results, SHARD)
@@ -587,7 +587,7 @@ def test_a_crop_outside_of_a_video_is_said(results, videos, cluster):
 
 
 def test_several_decoders_share_a_network(results, videos):
-    """As on a GPU; batches span videos."""
+    """Share a network as on a GPU, with batches that span videos."""
     write_probe(results, **videos)
     run_infer(make_config(decoders=3, batch_size=16, runtime="torch"), results, SHARD)
     assert {row["status"] for row in read_rows(results).values()} == {"done"}
@@ -596,7 +596,7 @@ def test_several_decoders_share_a_network(results, videos):
         np.testing.assert_allclose(read(results, video).position, expected, atol=1e-3)
 
 
-def test_what_it_took_is_told(results, videos, cluster):
+def test_the_table_contains_timings(results, videos, cluster):
     write_probe(results, good=videos["good"])
     run_infer(make_config(cluster), results, SHARD)
     row = read_rows(results)["good"]
@@ -616,7 +616,7 @@ def test_a_shard_without_a_good_video_starts_no_worker(results):
     assert [row["status"] for row in read_rows(results).values()] == ["quarantined"] * 2
 
 
-def test_what_is_missing_is_said(results, tmp_path):
+def test_missing_inputs_are_reported(results, tmp_path):
     with pytest.raises(StoreError, match=r"probe\.tsv: no such file"):
         run_infer(make_config(), results, SHARD)
     empty = Results(tmp_path / "empty")
@@ -653,7 +653,7 @@ def test_workers_and_threads_share_the_cores(monkeypatch):
 
 
 class _OddReader:
-    """Gives one frame, then fails."""
+    """Yield one frame, then fail."""
 
     def __init__(self, error):
         self.error = error

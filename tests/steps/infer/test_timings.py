@@ -1,11 +1,11 @@
-"""What inference took outlives the table of the stage, and no more is believed than was written."""
+"""Test that timings outlive the table of the stage, and that truncated lines are ignored."""
 
 import pytest
 
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.poses.segments import Work
 from pipeline_lib.steps.infer.tasks import Outcome
-from pipeline_lib.steps.infer.timings import WorkRecord
+from pipeline_lib.steps.infer.timings import TimingRecord
 
 TOOK = Work(2.5, 0.1, 1.25, 0.3)
 
@@ -14,11 +14,11 @@ def make_outcome(video="v", key="k", work=None, status=VideoStatus.DONE):
     return Outcome(video, status, key=key, work=work)
 
 
-def test_what_a_video_took_is_told_when_its_poses_are_found(tmp_path):
+def test_timings_are_restored_for_existing_poses(tmp_path):
     path = tmp_path / "shard" / "record"
     outcome = make_outcome(work=TOOK)
-    assert WorkRecord(path).complete(outcome) == outcome
-    again = WorkRecord(path)
+    assert TimingRecord(path).complete(outcome) == outcome
+    again = TimingRecord(path)
     assert again.complete(make_outcome()).work == TOOK
     # Of other poses, of a copy of these, and of one that ended badly, nothing is known.
     assert again.complete(make_outcome(key="other")).work is None
@@ -28,20 +28,20 @@ def test_what_a_video_took_is_told_when_its_poses_are_found(tmp_path):
 
 
 def test_the_last_time_counts(tmp_path):
-    record = WorkRecord(tmp_path / "record")
+    record = TimingRecord(tmp_path / "record")
     for work in (TOOK, Work(9.0, 1.0, 1.0, 1.0)):
         record.complete(make_outcome(work=work))
     assert record.complete(make_outcome()).work == Work(9.0, 1.0, 1.0, 1.0)
-    assert WorkRecord(tmp_path / "record").complete(make_outcome()).work.seconds == 9.0
+    assert TimingRecord(tmp_path / "record").complete(make_outcome()).work.seconds == 9.0
 
 
 @pytest.mark.parametrize("length", [3, 12])
 def test_a_line_cut_short_is_no_figure(tmp_path, length):
     path = tmp_path / "record"
-    WorkRecord(path).complete(make_outcome(work=TOOK))
-    WorkRecord(path).complete(make_outcome("w", work=TOOK))
+    TimingRecord(path).complete(make_outcome(work=TOOK))
+    TimingRecord(path).complete(make_outcome("w", work=TOOK))
     line = len(path.read_bytes()) // 2
     path.write_bytes(path.read_bytes()[: line + length])
-    record = WorkRecord(path)
+    record = TimingRecord(path)
     assert record.complete(make_outcome()).work == TOOK
     assert record.complete(make_outcome("w")).work is None

@@ -1,4 +1,4 @@
-"""Top-down from labels to poses: whose window a sample is, what is trained, what is found."""
+"""Test top-down from labels to poses: windows of samples, training, and predictions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_windows_have_the_animal_in_the_middle_and_its_keypoints_alone(results):
 
 
 def test_windows_of_shrunk_frames(results):
-    """32 network px at a half are 64 px; the stored 128 px become 64 network px."""
+    """Check that 32 network px at a half are 64 px, and stored 128 px become 64 network px."""
     publish_labels(results, POINTS, SPLITS)
     run_make_targets(make_config(targets={"scale": 0.5}), results)
     store = TargetStore(results.targets)
@@ -189,7 +189,7 @@ def test_labels_without_an_animal_are_refused(results):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Results of two epochs on images of two animals, one of which is missing in some."""
+    """Train for two epochs on images of two animals, one of which is missing in some."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     results = Results(tmp_path_factory.mktemp("top-down") / "results")
@@ -252,7 +252,7 @@ def test_a_frame_is_predicted_as_if_alone(trained, batch_size):
 
 
 def test_the_config_says_it_by_the_network_that_it_trained(trained, tmp_path):
-    """A network of windows is never shown whole frames."""
+    """Check that a network of windows never gets whole frames."""
     files = trained.model("pose")
     plain = make_config(individuals={"method": "bottom-up"})
     assert isinstance(load_pose_predictor(files, ONNX, plain.locating, plain.assembly), TopDown)
@@ -299,8 +299,8 @@ def test_evaluation_goes_through_both_networks(trained):
     assert any(row.startswith("all\ttest\tmean_error\t") for row in rows)
 
 
-def test_what_it_learns(tmp_path):
-    """After some epochs both animals of a frame never seen are found, each in its window."""
+def test_it_learns_two_animals(tmp_path):
+    """Find both animals of an unseen frame after some epochs, each in its window."""
     results = Results(tmp_path / "results")
     publish_labels(results, draw_poses(24, SIZE), ["train"] * 24)
     gentle = {"rotation": 0.0, "scale": [0.9, 1.1], "noise": 0.0, "blur": 0.0, "erase": 0.0}

@@ -1,4 +1,4 @@
-"""What init takes over from projects of several animals."""
+"""Test the settings that init reads from projects of several animals."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writing a config and a sheet from folders of videos and from labelled projects."""
+"""Test that config and sheet are written from folders of videos and labelled projects."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""make-targets: images of any size become one store; what cannot be read is named."""
+"""Test that images of any size become one store, and that unreadable ones are named."""
 
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def test_the_key_is_of_pixels_labels_and_settings(results, labels):
 
 
 def test_moved_images_are_the_same_images(results, labels, tmp_path):
-    """A project on another disk must not train anew."""
+    """Check that moving a project to another disk does not train again."""
     first = key_of(results)
     moved = tmp_path / "moved"
     (results.root / "images").rename(moved)

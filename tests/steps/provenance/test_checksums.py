@@ -1,4 +1,4 @@
-"""Hashes of results: what they see, and what they do not."""
+"""Test which changes checksums of results detect."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from pipeline_lib.steps.provenance.checksums import (
 
 @pytest.fixture
 def store(tmp_path):
-    """A folder of two files, of which one is below another folder."""
+    """Make a folder of two files, one of them in a subfolder."""
     folder = tmp_path / "results" / "poses" / "a.zarr"
     (folder / "x").mkdir(parents=True)
     (folder / "zarr.json").write_bytes(b"12345")
@@ -62,7 +62,7 @@ def test_a_copy_has_the_same_hash_and_a_renamed_part_another(store, tmp_path):
     assert hash_path(copy) != before
 
 
-def test_what_a_comparison_sees(store, record):
+def test_a_comparison_detects_changes(store, record):
     root, row = store.parents[1], record()
     assert compare_contents(row, root, quick=False) == ""
     assert compare_contents(row, root, quick=True) == ""

@@ -1,4 +1,4 @@
-"""Who made a result, when and where."""
+"""Test the record of who made a result, when and where."""
 
 import logging
 import socket
@@ -72,7 +72,7 @@ def test_a_verb_that_fails_has_a_line_too(run):
         ({"COHORTPOSE_LAUNCHER": "lightning"}, "LOCAL_RANK"),
     ],
 )
-def test_of_several_processes_of_a_training_the_first_writes(run, monkeypatch, launcher, name):
+def test_the_first_process_of_a_training_writes(run, monkeypatch, launcher, name):
     config, results = run
     for variable, value in launcher.items():
         monkeypatch.setenv(variable, value)

@@ -1,4 +1,4 @@
-"""What a verb runs on, and what its counters say."""
+"""Test the description of the machine and its counters."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ from pipeline_lib.steps.provenance.machine import (
 
 @pytest.fixture
 def counters(tmp_path, monkeypatch):
-    """Counters of two processor packages, one of which has a part, and no NVIDIA driver."""
+    """Simulate counters of two processor packages, one with a subdomain, and no NVIDIA driver."""
     monkeypatch.setattr(machine, "_POWER_COUNTERS", tmp_path)
     monkeypatch.setattr(machine, "_load_nvml", lambda: None)
 
@@ -49,7 +49,7 @@ def test_a_counter_that_starts_again_from_zero(counters):
     assert measure_energy(before, read_energy())["joules"] == 4.0
 
 
-def test_why_there_is_no_energy(tmp_path, monkeypatch, counters):
+def test_missing_energy_is_explained(tmp_path, monkeypatch, counters):
     del counters
     for folder in tmp_path.glob("intel-rapl:?"):
         (folder / "energy_uj").unlink()
@@ -66,7 +66,7 @@ def test_why_there_is_no_energy(tmp_path, monkeypatch, counters):
 
 
 class Driver:
-    """Two devices, the second of which cannot be reached; 1.5 kJ used by the first."""
+    """Simulate two devices: the first used 1.5 kJ, the second cannot be reached."""
 
     def nvmlDeviceGetCount_v2(self, count):  # noqa: N802
         count._obj.value = 2

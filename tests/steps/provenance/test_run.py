@@ -1,4 +1,4 @@
-"""Provenance: what made the results, and nothing that changes by itself."""
+"""Test that provenance records what made the results, and nothing that changes by itself."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Which software runs."""
+"""Test the record of the installed software."""
 
 import importlib.metadata
 import json
@@ -20,7 +20,7 @@ from pipeline_lib.steps.provenance.software import (
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Distributions of our own making, by name: version, requirements."""
+    """Create distributions, by name: version, requirements."""
     known = {
         "root": ("1", ["Middle_One[fast]>=2", "absent", "tests; extra == 'dev'"]),
         "Middle_One": ("2.5", ["leaf", "quick; extra == 'fast'", "slow; extra == 'other'"]),
@@ -40,12 +40,12 @@ def installed(monkeypatch):
 
 @pytest.mark.usefixtures("installed")
 def test_packages_that_a_package_needs_here():
-    """Extras that are asked for, no others; a circle ends; what is not installed is left out."""
+    """Follow requested extras only, end in circles, and leave out what is not installed."""
     assert list_packages("root") == {"leaf": "3", "middle-one": "2.5", "quick": "4"}
     assert list_packages("nowhere") == {}
 
 
-def test_what_runs_is_described():
+def test_the_running_software_is_described():
     found = describe_software()
     assert found["cohortpose"] == __version__
     # Asked for by cohortpose itself, and by torch only.

@@ -1,4 +1,4 @@
-"""A cohort to report on, and its page as a parser or a browser sees it."""
+"""Make a cohort to report on, and read its page with a parser or a browser."""
 
 import shutil
 import subprocess
@@ -30,7 +30,7 @@ def make_cohort(folder, videos, **settings):
 
 
 class Page(HTMLParser):
-    """Elements of a page by tag, with their attributes and text."""
+    """Collect elements of a page by tag, with their attributes and text."""
 
     def __init__(self, text):
         super().__init__()

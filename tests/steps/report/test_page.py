@@ -42,7 +42,7 @@ NAN = math.nan
 
 
 def make_poses(results, video, confidence, undecodable=0, key="key"):
-    """Four frames; the snout as confident as given, the tail base never."""
+    """Return four frames; the snout has the given confidence, the tail base is never found."""
     frames = 4
     values = np.full((frames, 2, 1), 0.1, dtype=np.float32)
     values[:, 0] = confidence
@@ -58,7 +58,7 @@ def make_poses(results, video, confidence, undecodable=0, key="key"):
 
 @pytest.fixture
 def run(tmp_path):
-    """Three videos (one of them not a video) and an evaluated model."""
+    """Write three videos (one of them not a video) and an evaluated model."""
     config, results = make_cohort(
         tmp_path,
         ["good", "weak", "broken"],
@@ -280,7 +280,7 @@ def test_ten_thousand_videos_stay_below_six_megabytes(tracks):
 
 
 def time_inference(results, **rows):
-    """Rewrite how inference ended, with what it took."""
+    """Rewrite the outcomes of inference, with timings."""
     path = results.shard("s0").infer("pose")
     figures = ("frames", "decode_share", "network_share", "wait_share")
     table = [{"video": video, "status": "done", **row} for video, row in rows.items()]
@@ -299,7 +299,7 @@ def read_work_cells(page):
     return [row[at] for row in data["rows"]]
 
 
-def test_what_inference_took_is_in_the_table_and_added_up(run):
+def test_timings_of_inference_are_listed_and_summed(run):
     time_inference(
         run[1],
         good=took("k1", 600, 20.0, (0.25, 0.9, 0.08)),
@@ -320,7 +320,7 @@ def test_what_inference_took_is_in_the_table_and_added_up(run):
     assert lanes["style"] == "--n:60.0%;--w:38.0%;--d:40.0%"
 
 
-def test_where_nothing_is_known_of_inference_nothing_is_said(run):
+def test_unknown_timings_are_not_shown(run):
     time_inference(run[1], good={"key": "a"}, weak={"key": "b"})
     page = read_page(*run)
     assert read_work_cells(page) == [None, None, None]

@@ -1,4 +1,4 @@
-"""The page tells neither where its maker's files lie nor on which hosts they were made."""
+"""Check that the page reveals neither paths of its author nor names of hosts."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The report of several animals, on tracks made by hand."""
+"""Test the report of several animals on tracks made by hand."""
 
 import json
 import math
@@ -162,7 +162,7 @@ def test_a_gap_of_frames_that_could_not_be_decoded_is_not_one_to_look_at(tmp_pat
 
 
 def test_unique_bodyparts_are_those_of_the_whole_video(tmp_path, monkeypatch):
-    """A corner that is hidden in the first frames is no bodypart of the animals there."""
+    """Check that a corner hidden in the first frames is no bodypart of the animals."""
     results = Results(tmp_path)
     write_tracks(results, "v", [[F, F, A], [F, F, A], [F, F, F], [F, F, F]])
     path = results.tracked("pose", "v")
@@ -181,7 +181,7 @@ def test_unique_bodyparts_are_those_of_the_whole_video(tmp_path, monkeypatch):
         assert blocks["poses"].tolist() == [8, 4]
 
 
-def test_of_one_animal_tracks_are_not_looked_at(tmp_path):
+def test_tracks_of_one_animal_are_not_read(tmp_path):
     results = Results(tmp_path)
     write_tracks(results, "v", SWAPPED)
     assert find_poses(results, "pose", "v", several=True) == results.tracked("pose", "v")
@@ -333,7 +333,7 @@ def test_flags_know_how_long_they_last():
 
 
 def write_evaluation(results, folder):
-    """Predictions for one image of two animals, of which the second was not found; metrics."""
+    """Write predictions for one image of two animals, the second not found, and metrics."""
     image = folder / "image.png"
     cv2.imwrite(str(image), np.full((240, 320, 3), 90, dtype=np.uint8))
     rows = []

@@ -109,7 +109,7 @@ def test_copies_name_the_video_that_was_computed():
     assert find_copies(rows, {"b": WORK, "d": WORK}) == {"a": "b", "c": "b", "h": "g"}
 
 
-def test_what_was_computed_twice_is_no_copy():
+def test_a_result_computed_twice_is_no_copy():
     assert find_copies([row("a", "k"), row("b", "k")], {"a": WORK, "b": WORK}) == {}
 
 

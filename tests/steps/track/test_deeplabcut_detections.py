@@ -1,4 +1,4 @@
-"""From DeepLabCut's detections of one video to tracks."""
+"""Test tracks from DeepLabCut's detections of one video."""
 
 import pickle
 
@@ -18,7 +18,7 @@ ABSENT, FOLLOWED, _, _ = TrackStatus
 
 
 def make_truth(animals=2):
-    """Animals that walk to the right, one above the other, the corner always at (7, 8)."""
+    """Make animals that walk to the right, one above the other, with the corner at (7, 8)."""
     x = 3.0 * np.arange(FRAMES)
     position = np.zeros((FRAMES, animals, 4, 2))
     position[..., 0] = x[:, None, None] + 20.0 * np.arange(4)
@@ -99,7 +99,7 @@ def add_false_noses(source):
 
 
 def test_keypoints_without_a_link_are_added_only_if_asked_for(tmp_path, monkeypatch):
-    """Two of three noses are put together; of the equally certain ones the file's first one."""
+    """Assemble two of three noses; of equal confidences, the first in the file."""
     for name, least in (("_MIN_KEYPOINTS", 2), ("_MIN_LINKS", 1)):
         monkeypatch.setattr(f"pipeline_lib.steps.track.deeplabcut_detections.{name}", least)
     truth = make_truth()
@@ -175,7 +175,7 @@ def test_the_command_writes_what_it_is_asked_for(tmp_path):
 
 
 def test_limits_are_those_that_are_asked_for(tmp_path):
-    """Affinities of animals are 1, those of others 0; confidences 0.9, the corner's 0.8."""
+    """Set affinities to 1 within animals and 0 else; confidences to 0.9, the corner's to 0.8."""
     source, output = write_detections(tmp_path, make_truth()), tmp_path / "tracks.zarr.zip"
 
     def track(*options):
@@ -211,7 +211,7 @@ def test_limits_are_not_for_the_videos_of_a_config(option):
 
 
 def test_a_video_with_animals_in_few_of_its_frames_has_them_all(tmp_path):
-    """Three animals in 20 of 1,000 frames."""
+    """Show three animals in 20 of 1,000 frames."""
     source = write_detections(tmp_path, make_truth(animals=3))
     content = pickle.loads(source.read_bytes())  # noqa: S301 - written by this test
     content["metadata"]["nframes"] = 1000

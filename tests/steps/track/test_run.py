@@ -1,4 +1,4 @@
-"""Tracking a shard: what each video becomes, what is not done twice, and what comes after."""
+"""Test tracking of a shard: outcomes, what is not done twice, and later stages."""
 
 from collections import Counter
 from dataclasses import replace
@@ -50,7 +50,7 @@ def make_config(individuals=None, **tracking):
 
 
 def make_truth():
-    """Two animals of two keypoints that walk to the right, one above the other."""
+    """Return two animals of two keypoints that walk to the right, one above the other."""
     x = 3.0 * np.arange(FRAMES)
     position = np.zeros((FRAMES, 2, 3, 2), np.float32)
     position[:, 0, :2] = x[:, None, None] + np.array([0.0, 20.0])[:, None]
@@ -218,7 +218,7 @@ def test_work_is_not_done_twice(results, monkeypatch):
 
 
 @pytest.mark.parametrize("change", ["tracking", "names", "poses", "version"])
-def test_what_depends_on_a_change_is_done_again(results, monkeypatch, change):
+def test_a_change_tracks_the_poses_again(results, monkeypatch, change):
     run_track(make_config(), results, SHARD)
     before = read_pose_key(results.tracked("pose", "v"))
     config = make_config()
@@ -363,7 +363,7 @@ def make_crowd(*, unique=False):
 
 
 @pytest.mark.parametrize("unique", [False, True])
-def test_of_more_animals_the_same_ones_are_kept_and_it_is_told(results, caplog, unique):
+def test_the_same_animals_are_kept_of_too_many_and_it_is_reported(results, caplog, unique):
     write_poses(results.poses("pose", "v"), make_crowd(unique=unique))
     run_track(make_config(), results, SHARD)
     tracks = read_poses(results.tracked("pose", "v"))

@@ -1,4 +1,4 @@
-"""Results of videos that no plan knows are told, each once, and no others."""
+"""Test that results of videos in no plan are reported, each once, and no others."""
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
@@ -8,7 +8,7 @@ from pipeline_lib.steps.verify.run import _find_strangers
 
 
 def test_a_file_of_another_format_is_no_stranger(tmp_path):
-    """`v.analysis.h5` ends in .h5, too, and no video is called `v.analysis`."""
+    """Check that `v.analysis.h5`, which ends in .h5, is not taken for a video `v.analysis`."""
     results = Results(tmp_path)
     config = parse_config({"cohort": "c.tsv", "exports": {"formats": ["h5", "analysis"]}})
     write_table(results.plan, PLAN_COLUMNS, [{"video": "v", "shard": "0001", "state": "planned"}])
