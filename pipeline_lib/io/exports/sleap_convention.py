@@ -38,11 +38,11 @@ class Instances:
 
 def find_instances(poses: Poses) -> Instances:
     """Tell which individuals each frame shows, and how sure that is."""
-    known = ~np.any(np.isnan(poses.position), axis=1)
-    present = np.any(known, axis=1)
+    known = ~np.any(np.isnan(poses.position), axis=-1)
+    present = np.any(known, axis=-1)
     scored = known & ~np.isnan(poses.confidence)
-    total = np.where(scored, poses.confidence, 0).sum(axis=1)
-    score = total / np.maximum(scored.sum(axis=1), 1)
+    total = np.where(scored, poses.confidence, 0).sum(axis=-1)
+    score = total / np.maximum(scored.sum(axis=-1), 1)
     nowhere = np.float32(np.nan)
     tracking = np.full(present.shape, nowhere)
     if poses.track_status is not None:

@@ -1,4 +1,4 @@
-"""Writing one array of a pose file chunk by chunk: a file is a shard, of which one chunk is held.
+"""Write one array of a pose file chunk by chunk: a file is a shard, of which one chunk is held.
 
 zarr writes a shard from an array of the whole of it, which it copies several times, and encodes
 in threads that each keep memory of their own. Here each chunk goes to the end of its file as soon

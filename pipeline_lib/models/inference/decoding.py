@@ -25,14 +25,15 @@ _SPARE_PEAKS = 3
 
 
 class Located(NamedTuple):
-    """Keypoints of frames. What finds them says in which order the axes are.
+    """Keypoints of frames, axes in the order of `pipeline_lib.core.poses.Poses`.
 
     Attributes
     ----------
     position
-        x and y in px; NaN where an individual or a keypoint is not there.
+        Shape (frame, individual, keypoint, 2), float32, x and y in px; NaN where an individual or
+        a keypoint is not there.
     confidence
-        0..1; 0 where it is not there.
+        Shape (frame, individual, keypoint), float32, 0..1; 0 where it is not there.
     identity
         Shape (frame, individual, identity), 0..1; NaN where an individual is not there. None if
         the network has not learned it.
@@ -102,8 +103,7 @@ class MapDecoder:
         Returns
         -------
         Located
-            Positions (batch, individual, keypoint, 2) in network px, confidences (batch,
-            individual, keypoint). A single animal is always located.
+            Positions in network px. A single animal is always located.
         """
         score, offset, stride = maps["score"], maps["offset"], self.card.stride
         if self.card.animals == 1:
@@ -152,7 +152,12 @@ class MapDecoder:
             affinity,
             self._edges,
             AssemblyRules(
-                self.card.animals, self._assembly.min_affinity, self._assembly.min_keypoints
+                individuals=self.card.animals,
+                min_affinity=self._assembly.min_affinity,
+                min_keypoints=self._assembly.min_keypoints,
+                # Peaks are cut off where they are found, and animals may lie on each other.
+                pcutoff=0.0,
+                max_overlap=1.0,
             ),
             surplus=self.surplus,
             spare=_SPARE_PEAKS,
