@@ -107,7 +107,7 @@ def test_xarray_sees_what_has_no_file(tmp_path):
 
 def test_memory_has_individuals_before_keypoints_and_the_file_behind(tmp_path):
     write_poses(tmp_path / "v.zarr", make_poses(3, ("nose", "tail"), ("a", "b", "c")))
-    dataset = xarray.open_zarr(tmp_path / "v.zarr")
+    dataset = xarray.open_zarr(tmp_path / "v.zarr").load()
     # Counted up in the order of the file: (3, 2, 2, 3) and (3, 2, 3).
     np.testing.assert_array_equal(dataset.position, np.arange(36.0).reshape(3, 2, 2, 3))
     found = read_poses(tmp_path / "v.zarr", 1, 2)
