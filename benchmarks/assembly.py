@@ -124,7 +124,9 @@ def assemble(found: Detections, case: Case) -> Assemblies:
         found.confidence,
         found.affinity,
         case.edges,
-        AssemblyRules(case.individuals, min_affinity=0.1, min_keypoints=3),
+        AssemblyRules(
+            case.individuals, min_affinity=0.1, min_keypoints=3, pcutoff=0.0, max_overlap=1.0
+        ),
     )
 
 

@@ -141,7 +141,7 @@ def count_names(poses: Poses, truth: TrueTracks, flies: Sequence[str]) -> tuple[
         The labelled flies and their names.
     """
     order = [poses.bodyparts.index(name) for name in truth.bodyparts]
-    position = poses.position[truth.frames].transpose(0, 3, 2, 1)[:, :, order]
+    position = poses.position[truth.frames][:, :, order]
     match = match_individuals(position.astype(np.float64), truth.position, min_similarity=0.5)
     frame, fly = np.nonzero(match >= 0)
     place, names = match[frame, fly], poses.individuals

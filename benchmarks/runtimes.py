@@ -197,9 +197,7 @@ def compare_keypoints(files: ModelFiles, frames: Sequence[Image]) -> dict[str, N
     moved = {}
     for options in list_options(count_cores()):
         found = load_predictor(files, options).predict(frames)[0]
-        moved[describe(options)] = keypoint_distance(
-            found[..., 0].transpose(0, 2, 1), wanted[..., 0].transpose(0, 2, 1)
-        )
+        moved[describe(options)] = keypoint_distance(found[:, 0], wanted[:, 0])
     return moved
 
 

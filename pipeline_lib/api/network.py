@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
-from pipeline_lib.io.poses.format import SPACE
+from pipeline_lib.io.poses.format import SPACE, order_for_file
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import name_slots
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
@@ -74,10 +74,13 @@ class Network:
             {
                 "position": (
                     ("frame", "space", "keypoint", "individual"),
-                    found.position,
+                    order_for_file("position", found.position),
                     {"units": "px"},
                 ),
-                "confidence": (("frame", "keypoint", "individual"), found.confidence),
+                "confidence": (
+                    ("frame", "keypoint", "individual"),
+                    order_for_file("confidence", found.confidence),
+                ),
             },
             coords={
                 "frame": np.arange(len(frames)),

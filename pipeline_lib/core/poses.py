@@ -1,4 +1,10 @@
-"""Poses of one video: what inference, tracking and filtering hand to each other."""
+"""Poses of one video, as inference, tracking and filtering hand them to each other.
+
+In memory poses have one order of axes: time, individual, keypoint, space. Confidences and whatever
+else describes an individual have the first of these axes. Pose files keep movement's order (time,
+space, keypoint, individual); `pipeline_lib.io.poses` alone converts one into the other, and files
+of other tools are converted where they are written or read.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,21 +20,21 @@ class Poses:
     Attributes
     ----------
     position
-        Shape (time, 2, keypoint, individual), float32, x and y in px of the full-resolution
+        Shape (time, individual, keypoint, 2), float32, x and y in px of the full-resolution
         frame, (0, 0) being the centre of the top-left pixel. NaN: not found, or no frame.
     confidence
-        Shape (time, keypoint, individual), float32 in 0..1. NaN: the frame could not be decoded.
+        Shape (time, individual, keypoint), float32 in 0..1. NaN: the frame could not be decoded.
     frame_status
         Shape (time,), uint8, values of `pipeline_lib.core.tables.FrameStatus`.
     time
         Shape (time,), float64, presentation time in seconds.
     bodyparts, individuals
-        Names along the keypoint and individual axes.
+        Names along the keypoint and the individual axis.
     attributes
         JSON-like record: fps, video, key, versions and what else a later reader wants to know.
     track_status
         Shape (time, individual), uint8, values of `pipeline_lib.core.tables.TrackStatus`; None
-        where individuals were not tracked: then their places say nothing of who they are.
+        where individuals were not tracked: the order of individuals then carries no identity.
     identity
         Shape (time, individual, identity), float32 in 0..1, how much each individual looks like
         each of the labelled ones (attribute ``identities``); NaN where it is not there. None
@@ -49,8 +55,8 @@ class Poses:
         frames, keypoints = len(self.time), len(self.bodyparts)
         individuals = len(self.individuals)
         expected: dict[str, tuple[int, ...]] = {
-            "position": (frames, 2, keypoints, individuals),
-            "confidence": (frames, keypoints, individuals),
+            "position": (frames, individuals, keypoints, 2),
+            "confidence": (frames, individuals, keypoints),
             "frame_status": (frames,),
         }
         if self.track_status is not None:

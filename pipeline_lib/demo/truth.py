@@ -238,7 +238,7 @@ def align_positions(path: Path, poses: Poses, truth: VideoTruth) -> NDArray[np.f
     if missing:
         raise StoreError(f"{path}: lacks the bodyparts {', '.join(missing)}")
     order = [poses.bodyparts.index(name) for name in truth.bodyparts]
-    return poses.position.astype(np.float64).transpose(0, 3, 2, 1)[:, :, order]
+    return poses.position.astype(np.float64)[:, :, order]
 
 
 def summarise_distances(distances: Sequence[NDArray[np.float64]]) -> ErrorSummary:

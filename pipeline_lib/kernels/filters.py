@@ -1,8 +1,8 @@
-"""Cleaning trajectories over time: gate, interpolate, smooth.
+"""Clean trajectories over time: gate, interpolate, smooth.
 
-Every function takes time as the first axis and any trailing shape, treats each trajectory
-(each place of the trailing shape) by itself, and returns a new array of the input's dtype.
-NaN is a gap: a keypoint that was not found, or a frame that could not be decoded.
+Every function takes time as the first axis and any trailing shape, cleans each trajectory (each
+element of the trailing shape) separately, and returns a new array of the input's dtype. NaN is a
+gap: a keypoint that was not found, or a frame that could not be decoded.
 """
 
 from typing import Any, Literal
@@ -22,7 +22,7 @@ def gate_by_confidence(position: Floats, confidence: Floats, pcutoff: float) -> 
     Parameters
     ----------
     position
-        Shape (time, 2, ...), x and y in px.
+        Shape (time, ..., 2), x and y in px.
     confidence
         Shape (time, ...), 0..1; NaN counts as low.
     pcutoff
@@ -33,8 +33,8 @@ def gate_by_confidence(position: Floats, confidence: Floats, pcutoff: float) -> 
     Array of the shape of `position`
         Both coordinates NaN where the confidence is below `pcutoff` or NaN.
     """
-    keep = np.expand_dims(confidence >= pcutoff, 1)
-    return np.where(keep, position, np.asarray(np.nan, position.dtype))
+    keep = confidence >= pcutoff
+    return np.where(keep[..., np.newaxis], position, np.asarray(np.nan, position.dtype))
 
 
 def interpolate_gaps(position: Floats, max_gap: int) -> Floats:
@@ -164,7 +164,7 @@ def filter_poses(  # noqa: PLR0913 - one argument per setting
     Parameters
     ----------
     position
-        Shape (time, 2, ...), x and y in px; NaN is a gap.
+        Shape (time, ..., 2), x and y in px; NaN is a gap.
     confidence
         Shape (time, ...), 0..1; NaN counts as low.
     pcutoff, max_gap
@@ -203,7 +203,7 @@ def measure_reach(max_gap: int, window: int) -> int:
 
 
 def _trajectories(values: Floats) -> list[Floats]:
-    """Return a writable view of each place of the trailing shape, over time."""
+    """Return a writable view of each trajectory."""
     return [values[(slice(None), *place)] for place in np.ndindex(values.shape[1:])]
 
 

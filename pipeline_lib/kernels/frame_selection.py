@@ -1,4 +1,4 @@
-"""Which frames of a video are worth labelling."""
+"""Select the frames of a video that are worth labelling."""
 
 import math
 
@@ -8,7 +8,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 
 def limit_range(frames: int, start: float, stop: float) -> range:
-    """Turn fractions of a video into a range of frames, of at least one frame.
+    """Convert fractions of a video to a range of at least one frame.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Cutting videos into segments: ranges of frames that are worked on one by one."""
+"""Cut videos into segments: ranges of frames that are processed one by one."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Dividing labelled frames: at random, or in blocks that neighbouring frames cannot leak across.
+"""Split labelled frames at random, or in blocks so that neighbouring frames do not leak.
 
 Consecutive video frames are nearly copies of each other, so a random division lets the
 network see most test frames beforehand; whole blocks of contiguous frames keep them apart
@@ -34,7 +34,7 @@ def split_random(count: int, test_fraction: float, seed: int) -> NDArray[np.bool
 
 
 def folds_random(count: int, folds: int, seed: int) -> NDArray[np.int64]:
-    """Deal frames at random into folds whose sizes differ by at most one.
+    """Distribute frames at random into folds whose sizes differ by at most one.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def cut_blocks(
         Labelled frames in a block; each video is cut into the number of equal blocks nearest to
         that size.
     at_least
-        Blocks wanted in all. Blocks are halved until there are so many, or one per frame.
+        Total number of blocks wanted. Blocks are halved until it is reached, or one per frame.
 
     Returns
     -------
@@ -130,9 +130,9 @@ def split_blocks(
 def folds_blocks(
     videos: ArrayLike, frames: ArrayLike, block_frames: int, folds: int, seed: int
 ) -> NDArray[np.int64]:
-    """Deal whole blocks of contiguous frames into folds of similar size.
+    """Distribute whole blocks of contiguous frames into folds of similar size.
 
-    The largest blocks are dealt first, each to the fold that has fewest frames (the
+    The largest blocks come first, each to the fold with the fewest frames (the
     longest-processing-time rule of Graham 1969, doi:10.1137/0117039).
 
     Parameters

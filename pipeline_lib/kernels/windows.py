@@ -1,4 +1,4 @@
-"""Windows on frames around animals, and the poses that are kept where windows overlap."""
+"""Lay windows around animals, and choose the poses to keep where windows overlap."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pipeline_lib.kernels.tracking.similarity import measure_sizes
 
 @dataclass(frozen=True)
 class WindowShape:
-    """Frames of one size and the window that is laid on each.
+    """Size of frames and of the window laid on each of them.
 
     Windows lie on a grid. A convolutional network sees the same in a window as in the whole
     frame only where the two differ by a multiple of its deepest stride; elsewhere keypoints
@@ -46,7 +46,7 @@ class WindowShape:
 
     @property
     def holds_frame(self) -> bool:
-        """Whether there is no need for a window: it is as large as the frame."""
+        """Whether the window covers the whole frame."""
         return all(w >= f for w, f in zip(self.window, self.frame, strict=True))
 
     @property
@@ -68,7 +68,7 @@ class WindowShape:
         Parameters
         ----------
         position
-            Shape (frame, 2, keypoint), x and y in frame px; NaN for a keypoint that is not found.
+            Shape (frame, keypoint, 2), x and y in frame px; NaN for a keypoint that is not found.
         least
             A frame with fewer found keypoints has no window; at least 1.
 
@@ -81,27 +81,27 @@ class WindowShape:
             Shape (frame,), bool. False with too few keypoints, and with keypoints too far apart
             for one window and its margins.
         """
-        found = np.isfinite(position).all(axis=1)
-        low = np.where(found[:, None], position, np.inf).min(axis=2)
-        high = np.where(found[:, None], position, -np.inf).max(axis=2)
+        found = np.isfinite(position).all(axis=2)
+        low = np.where(found[..., None], position, np.inf).min(axis=1)
+        high = np.where(found[..., None], position, -np.inf).max(axis=1)
         placed = found.sum(axis=1) >= max(1, least)
         low, high = np.where(placed[:, None], (low, high), 0.0)
         # The outermost pixel centres are window - 1 apart.
         wanted = (low + high - (self._window - 1)) / 2
         corner = np.rint(wanted / self.grid).astype(np.int64) * self.grid
         corner = np.clip(corner, 0, self._last_corner)
-        placed &= ~self.find_cut(np.stack([low, high], axis=2), corner).any(axis=1)
+        placed &= ~self.find_cut(np.stack([low, high], axis=1), corner).any(axis=1)
         return np.where(placed[:, None], corner, 0), placed
 
     def find_cut(
         self, position: NDArray[np.floating], corner: NDArray[np.integer]
     ) -> NDArray[np.bool_]:
-        """Tell which keypoints lie beyond a window's border or nearer to it than the margin.
+        """Return which keypoints lie beyond a window's border or nearer to it than the margin.
 
         Parameters
         ----------
         position
-            Shape (frame, 2, keypoint), x and y in frame px.
+            Shape (frame, keypoint, 2), x and y in frame px.
         corner
             Shape (frame, 2), x and y of each window's top-left pixel.
 
@@ -113,25 +113,26 @@ class WindowShape:
         least = np.where(corner > 0, corner + self.margin, -np.inf)
         last = corner + self._window - 1
         most = np.where(corner < self._last_corner, last - self.margin, np.inf)
-        outside = (position < least[..., None]) | (position > most[..., None])
-        return np.asarray(outside.any(axis=1))
+        outside = (position < least[:, None]) | (position > most[:, None])
+        return np.asarray(outside.any(axis=2))
 
 
 def centre_windows(centre: NDArray[np.floating], side: int, grid: int = 1) -> NDArray[np.int64]:
-    """Lay a square window around each animal, wherever the frame ends.
+    """Centre a square window on each animal, even if it extends beyond the frame.
 
-    Unlike those of `WindowShape`, such windows may reach beyond every border: which animal is
-    meant is told by nothing but its place in the middle.
+    Unlike the windows of `WindowShape`, these may reach beyond every border: only the position in
+    the middle of the window tells which animal is meant.
 
     Parameters
     ----------
     centre
         Shape (..., 2), x and y of the animals' centres in frame px.
     side
-        Of a window, px.
+        Side of a window, px.
     grid
-        Windows lie on a grid of this step in px: what a still animal looks like must not change
-        with what its centre is taken for. It is off the middle by up to half a step, each way.
+        px, step of the grid on which windows lie, so that the image of a still animal does not
+        change with small errors of its centre. The animal is off the middle by up to half a step
+        along each axis.
 
     Returns
     -------
@@ -203,7 +204,7 @@ def choose_poses(
     min_keypoints
         A pose of fewer keypoints is left out; at most all keypoints are asked for.
     least_size
-        px, what a pose is taken for that has no size of its own.
+        px, size assumed for a pose without a size of its own.
 
     Returns
     -------
@@ -224,7 +225,7 @@ def choose_poses(
 
 
 def find_copies(position: NDArray[np.floating], least_size: float) -> NDArray[np.bool_]:
-    """Tell which poses show an animal that a better pose of the frame shows already.
+    """Return which poses show an animal that a better pose of the frame already shows.
 
     Only the keypoints of the worse pose count, so that a part of an animal is a copy, too.
 
@@ -233,7 +234,7 @@ def find_copies(position: NDArray[np.floating], least_size: float) -> NDArray[np
     position
         Shape (frame, individual, keypoint, 2), px, best first; NaN where missing.
     least_size
-        px, what a pose is taken for that has no size of its own.
+        px, size assumed for a pose without a size of its own.
 
     Returns
     -------
@@ -255,7 +256,7 @@ def find_copies(position: NDArray[np.floating], least_size: float) -> NDArray[np
 def _reorder(
     position: NDArray[np.float32], confidence: NDArray[np.float32], order: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Put the poses of each frame into another order."""
+    """Reorder the poses of each frame."""
     return (
         np.take_along_axis(position, order[..., None, None], axis=1),
         np.take_along_axis(confidence, order[..., None], axis=1),

@@ -27,10 +27,10 @@ _BLOCK_FRAMES = 2**16
 def run_filter(config: Config, results: Results, shard: str) -> None:
     """Clean the poses of each video of a shard whose inference, or tracking, is done.
 
-    Where there may be several individuals, tracked poses are cleaned: a place on the individual
-    axis must be the same one throughout. A video that fails is recorded with its reason and the
-    others go on; one that ended badly before keeps its status and reason. Poses that were already
-    cleaned in the same way, told by their key, are left alone.
+    With several individuals, tracked poses are cleaned: each index of the individual axis must
+    mean the same animal in all frames. A video that fails is recorded with its
+    reason, and the others are processed. A video that failed in an earlier stage keeps its status
+    and reason. Cleaned poses whose key is unchanged are not computed again.
 
     Parameters
     ----------
@@ -64,12 +64,12 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
 
 
 def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
-    """Clean one pose file unless that has been done.
+    """Clean one pose file unless its cleaned poses are up to date.
 
-    Each place on the individual axis is cleaned by itself: one animal throughout, or the unique
-    bodyparts. Confidence, frame status, track status and identity stay as they are: a frame that
-    could not be decoded, or in which an individual was not found, is a gap like others, and its
-    status says so when the gap was interpolated.
+    Each individual (an animal, or the unique bodyparts) is cleaned separately. Confidence, frame
+    status, track status and identity stay unchanged. Frames that could not be decoded and frames
+    in which an individual was not found are gaps like others; their status still tells them apart
+    after the gap was interpolated.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
         return key
     times = read_times(source)
     head = read_poses(source, 0, 0)
-    _require_places(source, head)
+    _require_tracks(source, head)
     attributes = _extend_attributes(head.attributes, settings, source_key=source_key, key=key)
     reach = measure_reach(settings.max_gap, settings.window)
     with create_poses(
@@ -113,7 +113,13 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
             first = max(0, start - reach)
             around = read_poses(source, first, start + _BLOCK_FRAMES + reach)
             cleaned = filter_poses(
-                around.position, around.confidence, **settings.model_dump(mode="python")
+                around.position,
+                around.confidence,
+                pcutoff=settings.pcutoff,
+                max_gap=settings.max_gap,
+                method=settings.method,
+                window=settings.window,
+                order=settings.order,
             )
             block = slice(start - first, start - first + _BLOCK_FRAMES)
             track_status, identity = around.track_status, around.identity
@@ -128,18 +134,18 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
     return key
 
 
-def _require_places(source: Path, head: Poses) -> None:
-    """Raise if a place on the individual axis is not the same animal in all frames."""
+def _require_tracks(source: Path, head: Poses) -> None:
+    """Raise `StoreError` if the order of the individuals may change from frame to frame."""
     animals = [name for name in head.individuals if name != UNIQUE_INDIVIDUAL]
     if len(animals) > 1 and head.track_status is None:
         raise StoreError(
-            f"{source}: {len(animals)} individuals that were not tracked, so that their places "
-            "change from frame to frame; run the verb `track` before"
+            f"{source}: {len(animals)} individuals that were not tracked, so that their order "
+            "may change from frame to frame; run the verb `track` before"
         )
 
 
 def locate_unfiltered(config: Config, results: Results, video: str) -> Path:
-    """Return the pose file of a video that is cleaned: tracked where there may be several."""
+    """Return the pose file that is cleaned: of several individuals the tracked one."""
     locate = results.tracked if config.individuals.max > 1 else results.poses
     return locate(config.training.name, video)
 

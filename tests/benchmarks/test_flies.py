@@ -134,8 +134,8 @@ def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, runs, tmp
     exchanged = truth.copy()
     exchanged[4:] = truth[4:, ::-1]
     poses = Poses(
-        position=exchanged.transpose(0, 3, 2, 1).astype(np.float32),
-        confidence=np.ones((10, 13, 2), np.float32),
+        position=exchanged.astype(np.float32),
+        confidence=np.ones((10, 2, 13), np.float32),
         frame_status=np.zeros(10, np.uint8),
         time=np.arange(10.0),
         bodyparts=parts,
@@ -175,8 +175,8 @@ def test_names_are_counted_in_frames_by_their_looks_and_in_tracks_by_their_place
     position[:, 1, :, 1] += 500.0
     parts = tuple(f"part{number}" for number in range(13))
     poses = Poses(
-        position=position.transpose(0, 3, 2, 1).astype(np.float32),
-        confidence=np.ones((2, 13, 2), np.float32),
+        position=position.astype(np.float32),
+        confidence=np.ones((2, 2, 13), np.float32),
         frame_status=np.zeros(2, np.uint8),
         time=np.arange(2.0),
         bodyparts=parts,

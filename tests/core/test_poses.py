@@ -8,8 +8,8 @@ from pipeline_lib.core.poses import Poses
 
 def make_poses(**changes):
     values = {
-        "position": np.zeros((4, 2, 3, 1), np.float32),
-        "confidence": np.zeros((4, 3, 1), np.float32),
+        "position": np.zeros((4, 1, 3, 2), np.float32),
+        "confidence": np.zeros((4, 1, 3), np.float32),
         "frame_status": np.zeros(4, np.uint8),
         "time": np.arange(4.0),
         "bodyparts": ("a", "b", "c"),
@@ -24,17 +24,17 @@ def test_fitting_shapes_are_taken():
         identity=np.zeros((4, 1, 2), np.float32),
         attributes={"identities": ["ann", "bob"]},
     )
-    assert poses.position.shape == (4, 2, 3, 1)
+    assert poses.position.shape == (4, 1, 3, 2)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"time": np.arange(5.0)}, r"position has shape \(4, 2, 3, 1\), expected \(5, 2, 3, 1\)"),
-        ({"bodyparts": ("a",)}, r"position has shape .* expected \(4, 2, 1, 1\)"),
+        ({"time": np.arange(5.0)}, r"position has shape \(4, 1, 3, 2\), expected \(5, 1, 3, 2\)"),
+        ({"bodyparts": ("a",)}, r"position has shape .* expected \(4, 1, 1, 2\)"),
         ({"individuals": ("a", "b")}, r"position has shape .* expected \(4, 2, 3, 2\)"),
-        ({"position": np.zeros((4, 3, 2, 1))}, r"position has shape \(4, 3, 2, 1\)"),
-        ({"confidence": np.zeros((4, 1, 3))}, r"confidence has shape \(4, 1, 3\)"),
+        ({"position": np.zeros((4, 2, 3, 1))}, r"position has shape \(4, 2, 3, 1\)"),
+        ({"confidence": np.zeros((4, 3, 1))}, r"confidence has shape \(4, 3, 1\)"),
         ({"frame_status": np.zeros(3)}, r"frame_status has shape \(3,\), expected \(4,\)"),
         ({"track_status": np.zeros(4)}, r"track_status has shape \(4,\), expected \(4, 1\)"),
         ({"identity": np.zeros((4, 1, 2))}, r"identity has shape .* expected \(4, 1, 0\)"),

@@ -38,8 +38,8 @@ def write_tracks(folder, position):
     """Write tracks of shape (frame, individual, bodypart, 2)."""
     frames, individuals = position.shape[:2]
     poses = Poses(
-        position=position.transpose(0, 3, 2, 1).astype(np.float32),
-        confidence=np.ones((frames, len(BODYPARTS), individuals), np.float32),
+        position=position.astype(np.float32),
+        confidence=np.ones((frames, individuals, len(BODYPARTS)), np.float32),
         frame_status=np.zeros(frames, np.uint8),
         time=np.arange(frames) / 30.0,
         bodyparts=BODYPARTS,

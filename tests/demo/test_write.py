@@ -198,13 +198,13 @@ def test_the_config_of_several_animals_joins_all_bodyparts(cameras, demo):
 
 def write_shifted(results, demo, video, shift, miss=False):
     truth = read_truth(demo / "truth" / f"{video}.parquet")
-    position = (truth.position + shift).transpose(0, 3, 2, 1).astype(np.float32)
+    position = (truth.position + shift).astype(np.float32)
     if miss:
         position[0] = np.nan
     frames = len(position)
     poses = Poses(
         position=position[:, :, ::-1],
-        confidence=np.ones((frames, len(BODYPARTS), 1), np.float32),
+        confidence=np.ones((frames, 1, len(BODYPARTS)), np.float32),
         frame_status=np.zeros(frames, np.uint8),
         time=np.arange(frames) / 30.0,
         bodyparts=truth.bodyparts[::-1],
@@ -234,7 +234,7 @@ def test_poses_of_other_length_are_an_error(demo, tmp_path):
         write_shifted(tmp_path, demo, video, (0.0, 0.0))
     path = Results(tmp_path).poses("pose", "mouse-02")
     empty = Poses(
-        np.empty((0, 2, 8, 1), np.float32), np.empty((0, 8, 1), np.float32),
+        np.empty((0, 1, 8, 2), np.float32), np.empty((0, 1, 8), np.float32),
         np.empty(0, np.uint8), np.empty(0), BODYPARTS, ("animal",), {"key": "0"},
     )  # fmt: skip
     write_poses(path, replace(empty, attributes={"key": "0", "video": "mouse-02"}))
@@ -251,8 +251,8 @@ def test_swapped_individuals_are_matched(cameras, tmp_path):
         write_poses(
             Results(tmp_path).poses("pose", video),
             Poses(
-                position=truth.position[:, ::-1].transpose(0, 3, 2, 1).astype(np.float32),
-                confidence=np.ones((frames, len(BODYPARTS), 2), np.float32),
+                position=truth.position[:, ::-1].astype(np.float32),
+                confidence=np.ones((frames, 2, len(BODYPARTS)), np.float32),
                 frame_status=np.zeros(frames, np.uint8),
                 time=np.arange(frames) / 30.0,
                 bodyparts=BODYPARTS,

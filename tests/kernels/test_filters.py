@@ -30,7 +30,7 @@ def test_gate_keeps_points_from_the_cutoff_on():
     position = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
     gated = gate_by_confidence(position, np.array([[0.4, 0.39], [NAN, 1.0]]), 0.4)
     assert gated.dtype == np.float32
-    assert_equal(gated, [[[0, NAN], [2, NAN]], [[NAN, 5], [NAN, 7]]])
+    assert_equal(gated, [[[0, 1], [NAN, NAN]], [[NAN, NAN], [6, 7]]])
     # A cutoff of 0 keeps every point of a decoded frame.
     assert_equal(gate_by_confidence(position, np.zeros((2, 2)), 0.0), position)
 
@@ -141,7 +141,7 @@ def test_the_order_is_below_the_window():
 
 def test_filtering_gates_then_interpolates_then_smooths():
     x = np.array([0.0, 1, 500, 3, 4])
-    position = np.stack([x, -x], axis=1)[..., None]
+    position = np.stack([x, -x], axis=-1)[:, None]
     confidence = np.array([1, 1, 0.1, 1, 1.0])[:, None]
     options = {"pcutoff": 0.4, "max_gap": 1, "window": 3, "order": 1}
     for method, expected in (
@@ -152,7 +152,7 @@ def test_filtering_gates_then_interpolates_then_smooths():
     ):
         cleaned = filter_poses(position, confidence, method=method, **options)
         np.testing.assert_allclose(cleaned[:, 0, 0], expected, atol=1e-12)
-        np.testing.assert_allclose(cleaned[:, 1, 0], np.negative(expected), atol=1e-12)
+        np.testing.assert_allclose(cleaned[:, 0, 1], np.negative(expected), atol=1e-12)
 
 
 @settings(max_examples=300)

@@ -14,7 +14,7 @@ COARSE = WindowShape(frame=(470, 640), window=(96, 128), margin=8.0, grid=32)
 
 def place(*points, shape=SHAPE, least=1):
     """Place the window of one frame; points are (x, y)."""
-    corner, placed = shape.place(np.array(points, np.float32).T[None], least)
+    corner, placed = shape.place(np.array(points, np.float32)[None], least)
     assert corner.dtype == np.int64
     return corner[0].tolist(), bool(placed[0])
 
@@ -100,12 +100,12 @@ def test_a_window_as_large_as_the_frame_holds_everything():
 )
 def test_a_keypoint_near_a_border_is_cut(point, cut):
     """Use the window from (100, 50) to (227, 145)."""
-    found = SHAPE.find_cut(np.array(point)[None, :, None], np.array([[100, 50]]))
+    found = SHAPE.find_cut(np.array(point)[None, None], np.array([[100, 50]]))
     assert found.tolist() == [[cut]]
 
 
 def test_the_border_of_the_frame_cuts_nothing():
-    position = np.array([[0.0, 639.0, 5.0], [0.0, 479.0, 470.0]])
+    position = np.array([[0.0, 0.0], [639.0, 479.0], [5.0, 470.0]])
     corner = np.array([[0, 0], [640 - 128, 480 - 96]])
     found = SHAPE.find_cut(np.stack([position] * 2), corner)
     assert found.tolist() == [[False, True, True], [True, False, True]]
@@ -121,12 +121,12 @@ def test_a_window_is_on_the_grid_and_cuts_nothing_that_was_found(
 ):
     grid = 16
     shape = WindowShape.of((height, width), 96, margin, grid)
-    position = np.array(points).T[None]
+    position = np.array(points)[None]
     corner, placed = shape.place(position, least)
-    found = np.isfinite(position).all(axis=1)[0]
+    found = np.isfinite(position).all(axis=2)[0]
     if not placed[0]:
         # Too few, or a box too large for a window half a step away from its centre.
-        spread = np.ptp(position[0][:, found], axis=1) if found.any() else np.zeros(2)
+        spread = np.ptp(position[0][found], axis=0) if found.any() else np.zeros(2)
         room = np.array(shape.window[::-1]) - 1 - 2 * margin - grid
         assert found.sum() < least or (spread > room).any()
         return
@@ -142,7 +142,7 @@ def test_a_window_is_on_the_grid_and_cuts_nothing_that_was_found(
 def test_frames_do_not_touch_each_other(frames):
     count = max(map(len, frames))
     padded = [frame + [(NAN, NAN)] * (count - len(frame)) for frame in frames]
-    position = np.array(padded).transpose(0, 2, 1)
+    position = np.array(padded)
     corner, placed = SHAPE.place(position, 1)
     for number in range(len(frames)):
         one, one_placed = SHAPE.place(position[number : number + 1], 1)

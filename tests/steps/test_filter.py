@@ -40,7 +40,7 @@ def make_poses(video="v", key="infer-key", frames=8):
     x[2], confidence[2] = 999, 0.1
     x[3], confidence[3], status[3] = NAN, NAN, FrameStatus.UNDECODABLE
     return Poses(
-        position=np.stack([x, x + 1], axis=1)[..., None, None].astype(np.float32),
+        position=np.stack([x, x + 1], axis=-1)[:, None, None].astype(np.float32),
         confidence=confidence[:, None, None].astype(np.float32),
         frame_status=status,
         time=np.arange(frames) / 30,
@@ -76,7 +76,7 @@ def test_trajectories_are_cleaned_and_the_record_stays_honest(results):
     # Frame 2 is gated, frame 3 was not decoded: both are bridged by the line through 10 and 40.
     x = [5, 10, 20, 30, 40, 50, 60, 65]
     np.testing.assert_allclose(cleaned.position[:, 0, 0, 0], x, rtol=1e-6)
-    np.testing.assert_allclose(cleaned.position[:, 1, 0, 0], np.add(x, 1), rtol=1e-6)
+    np.testing.assert_allclose(cleaned.position[:, 0, 0, 1], np.add(x, 1), rtol=1e-6)
     raw = make_poses()
     np.testing.assert_array_equal(cleaned.confidence, raw.confidence)
     np.testing.assert_array_equal(cleaned.frame_status, [0, 0, 0, 1, 0, 0, 0, 0])
@@ -201,7 +201,7 @@ def test_a_failed_video_keeps_its_reason(results):
 @pytest.mark.parametrize("method", ["median", "savitzky-golay", "none"])
 def test_blocks_do_not_show(results, monkeypatch, method):
     random = np.random.default_rng(0)
-    position = random.normal(size=(60, 2, 1, 1)).cumsum(axis=0).astype(np.float32)
+    position = random.normal(size=(60, 1, 1, 2)).cumsum(axis=0).astype(np.float32)
     position[random.random(60) < 0.2] = NAN
     raw = make_poses(frames=60)
     write_poses(
@@ -231,15 +231,15 @@ def make_crossing():
     """
     frames = 21
     time = np.arange(frames)
-    position = np.full((frames, 2, 2, 3), NAN, np.float32)
-    confidence = np.zeros((frames, 2, 3), np.float32)
-    position[:, :, 0, 0] = np.stack([10 * time, np.full(frames, 50)], axis=1)
-    position[:, :, 0, 1] = np.stack([200 - 10 * time, np.full(frames, 60)], axis=1)
-    position[:, :, 1, 2] = (3, 5)
-    confidence[:, 0, :2] = confidence[:, 1, 2] = 1
-    position[9:12, :, 0, 1], confidence[9:12, 0, 1] = NAN, 0
-    position[10, :, 0, 0], confidence[10, 0, 0] = (300, 300), 0.1
-    position[4, :, 1, 2], confidence[4, 1, 2] = (90, 90), 0.1
+    position = np.full((frames, 3, 2, 2), NAN, np.float32)
+    confidence = np.zeros((frames, 3, 2), np.float32)
+    position[:, 0, 0] = np.stack([10 * time, np.full(frames, 50)], axis=1)
+    position[:, 1, 0] = np.stack([200 - 10 * time, np.full(frames, 60)], axis=1)
+    position[:, 2, 1] = (3, 5)
+    confidence[:, :2, 0] = confidence[:, 2, 1] = 1
+    position[9:12, 1, 0], confidence[9:12, 1, 0] = NAN, 0
+    position[10, 0, 0], confidence[10, 0, 0] = (300, 300), 0.1
+    position[4, 2, 1], confidence[4, 2, 1] = (90, 90), 0.1
     status = np.full((frames, 3), TrackStatus.FOLLOWED, np.uint8)
     status[9:12, 1] = TrackStatus.GAP
     status[8:13, 0] = TrackStatus.UNCERTAIN
@@ -271,13 +271,13 @@ def test_animals_that_cross_do_not_mix(tmp_path, monkeypatch, method, block):
     middle, time = slice(1, 20), np.arange(21)
     expected = {"a": (10 * time, 50), "b": (200 - 10 * time, 60)}
     for place, (x, y) in enumerate(expected.values()):
-        found = cleaned.position[middle, :, 0, place]
+        found = cleaned.position[middle, place, 0]
         np.testing.assert_allclose(found[:, 0], x[middle], rtol=1e-5)
         np.testing.assert_allclose(found[:, 1], y, rtol=1e-5)
-    np.testing.assert_allclose(cleaned.position[:, :, 1, 2], [[3, 5]] * 21, rtol=1e-5)
+    np.testing.assert_allclose(cleaned.position[:, 2, 1], [[3, 5]] * 21, rtol=1e-5)
     # No animal has a corner, and the corner has no nose.
-    assert np.isnan(cleaned.position[:, :, 1, :2]).all()
-    assert np.isnan(cleaned.position[:, :, 0, 2]).all()
+    assert np.isnan(cleaned.position[:, :2, 1]).all()
+    assert np.isnan(cleaned.position[:, 2, 0]).all()
     # What was interpolated is still known to be a gap.
     np.testing.assert_array_equal(cleaned.track_status, raw.track_status)
     np.testing.assert_array_equal(cleaned.identity, raw.identity)
@@ -289,7 +289,7 @@ def test_a_gap_of_one_animal_is_as_long_as_its_own(tmp_path):
     source, target = tmp_path / "tracked.zarr.zip", tmp_path / "filtered.zarr.zip"
     write_poses(source, make_crossing())
     filter_file(source, target, make_config(max_gap=2, method="none").filtering)
-    cleaned = read_poses(target).position[:, 0, 0]
+    cleaned = read_poses(target).position[:, :, 0, 0]
     # Three frames of b stay a gap, the one of a is bridged.
     assert np.flatnonzero(np.isnan(cleaned[:, 1])).tolist() == [9, 10, 11]
     assert cleaned[10, 0] == 100

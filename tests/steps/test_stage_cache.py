@@ -36,7 +36,7 @@ HEAVY = {"typer", "pydantic", "yaml", "numpy", "pandas", "zarr", "cv2", "av", "d
 
 def write_pose_file(video, key="infer-key", frames=5):
     poses = Poses(
-        position=np.arange(2.0 * frames, dtype=np.float32).reshape(frames, 2, 1, 1),
+        position=np.arange(2.0 * frames, dtype=np.float32).reshape(frames, 1, 1, 2),
         confidence=np.ones((frames, 1, 1), np.float32),
         frame_status=np.zeros(frames, np.uint8),
         time=np.arange(frames) / 30,

@@ -125,9 +125,8 @@ def test_two_animals_are_learned_and_put_together(tmp_path):
     found = predictor.predict([draw_animals(animals) for animals in truth])
     assert found.position.shape == (8, 2, 3, 2)
     distances = []
-    for animals, position in zip(truth, found.position, strict=True):
-        # (individual, keypoint, 2), in the order of the truth by the middle's place
-        animal = position.transpose(2, 1, 0)
+    for animals, animal in zip(truth, found.position, strict=True):
+        # Paired with the truth by the middle bodypart.
         away = np.linalg.norm(animals[:, None, 1] - animal[None, :, 1], axis=-1)
         away = np.where(np.isfinite(away), away, 1e3)
         distances.append(np.linalg.norm(animals - animal[away.argmin(axis=1)], axis=-1))
@@ -176,7 +175,7 @@ def test_identities_are_learned_by_name(tmp_path):
         config.assembly.model_copy(update={"pcutoff": 0.001, "min_keypoints": 1}),
     )
     found = predictor.predict([draw_animals(place_animals(np.random.default_rng(1)))])
-    there = np.isfinite(found.position).any(axis=(1, 2))
+    there = np.isfinite(found.position).any(axis=(2, 3))
     assert there.any()
     np.testing.assert_allclose(found.identity[there].sum(axis=-1), 1.0, atol=1e-5)
     assert np.isnan(found.identity[~there]).all()

@@ -44,7 +44,7 @@ def test_a_real_project_gives_poses_of_every_frame(openfield):
         "done", str(TRUE_FRAMES), "640", "480",
     )  # fmt: skip
     poses = read_poses(openfield.results.poses("pose", "m3v1mp4"))
-    assert poses.position.shape == (TRUE_FRAMES, 2, 4, 1)
+    assert poses.position.shape == (TRUE_FRAMES, 1, 4, 2)
     assert poses.bodyparts == ("snout", "leftear", "rightear", "tailbase")
     assert (poses.frame_status == 0).all()
     exported = pd.read_hdf(openfield.results.exported("pose", "m3v1mp4", "h5"))

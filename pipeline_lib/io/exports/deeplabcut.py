@@ -47,10 +47,10 @@ class DeepLabCutPredictions:
     frame
         Shape (time,), int64. Index of each row's frame, from 0.
     position
-        Shape (time, 2, keypoint, individual), float32. x and y in px with pixel centres at
+        Shape (time, individual, keypoint, 2), float32, x and y in px with pixel centres at
         integers; NaN if the keypoint was not found or the frame was not decoded.
     confidence
-        Shape (time, keypoint, individual), float32; NaN if nothing was predicted.
+        Shape (time, individual, keypoint), float32; NaN if nothing was predicted.
     bodyparts, individuals
         Names along the keypoint and individual axes.
     scorer
@@ -157,11 +157,10 @@ def tabulate_predictions(
     ]
     levels = _MULTI_LEVELS if several else _SINGLE_LEVELS
     columns = pd.MultiIndex.from_tuples(names, names=levels)
-    # Columns run over points, then over the coords of each.
-    position = poses.position[:, :, bodypart, animal] + np.float32(PIXEL_OFFSET)
-    confidence = poses.confidence[:, np.newaxis, bodypart, animal]
+    position = poses.position[:, animal, bodypart] + np.float32(PIXEL_OFFSET)
+    confidence = poses.confidence[:, animal, bodypart, np.newaxis]
     frames = len(poses.time)
-    values = np.concatenate([position, confidence], axis=1).transpose(0, 2, 1)
+    values = np.concatenate([position, confidence], axis=2)
     return pd.DataFrame(
         values.reshape(frames, len(columns)),
         index=np.arange(start, start + frames),
@@ -258,13 +257,11 @@ def _parse_table(table: "pd.DataFrame") -> DeepLabCutPredictions:
     wanted = pd.MultiIndex.from_product([*(names[level] for level in levels[:-1]), COORDS])
     individuals = names.get("individuals", (SINGLE_INDIVIDUAL,))
     shape = (len(table), len(individuals), len(names["bodyparts"]), len(COORDS))
-    # From (time, individual, keypoint, coord) to (time, coord, keypoint, individual).
-    flat = table.reindex(columns=wanted).to_numpy(np.float64)
-    values = flat.reshape(shape).transpose(0, 3, 2, 1)
+    values = table.reindex(columns=wanted).to_numpy(np.float64).reshape(shape)
     return DeepLabCutPredictions(
         frame=table.index.to_numpy(np.int64),
-        position=(values[:, :2] - PIXEL_OFFSET).astype(np.float32),
-        confidence=values[:, 2].astype(np.float32),
+        position=(values[..., :2] - PIXEL_OFFSET).astype(np.float32),
+        confidence=values[..., 2].astype(np.float32),
         bodyparts=names["bodyparts"],
         individuals=individuals,
         scorer=names["scorer"][0],

@@ -107,7 +107,7 @@ def write_nwb(path: Path, source: ExportSource) -> None:
             for block in source.read_blocks():
                 frames = slice(start, start + len(block.time))
                 for animal, bodypart, group in series:
-                    point = (..., bodypart, animal)
+                    point = (slice(None), animal, bodypart)
                     file[f"{group}/data"][frames] = block.position[point] + offset
                     file[f"{group}/confidence"][frames] = block.confidence[point]
                 start = frames.stop

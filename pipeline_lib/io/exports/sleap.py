@@ -158,17 +158,16 @@ def _append(tables: dict[str, "h5py.Dataset"], poses: Poses, start: int, *, trac
         # SLEAP has no value for a missing score.
         tracking_score=np.nan_to_num(found.tracking_score[time, animal], nan=0.0),
     )
-    # From (time, space, keypoint, individual) to (instance, space, keypoint).
-    position = poses.position.transpose(0, 3, 1, 2)[time, animal] - np.float32(PIXEL_OFFSET)
-    known = ~np.isnan(position).any(axis=1, keepdims=True)
+    position = poses.position[time, animal] - np.float32(PIXEL_OFFSET)
+    known = ~np.isnan(position).any(axis=-1, keepdims=True)
     position = np.where(known, position, np.float32(np.nan))
     _extend(
         tables["pred_points"],
-        x=position[:, 0].ravel(),
-        y=position[:, 1].ravel(),
+        x=position[..., 0].ravel(),
+        y=position[..., 1].ravel(),
         visible=known.ravel(),
         complete=False,
-        score=poses.confidence.transpose(0, 2, 1)[time, animal].ravel(),
+        score=poses.confidence[time, animal].ravel(),
     )
 
 

@@ -97,10 +97,10 @@ def _arrange(poses: Poses) -> dict[str, NDArray[Any]]:
     """Return the arrays of a block of frames in SLEAP's order of axes."""
     found = find_instances(poses)
     return {
-        # From (time, space, keypoint, individual).
-        "tracks": poses.position.transpose(3, 1, 2, 0) - np.float32(PIXEL_OFFSET),
+        # SLEAP's order: individual, space, keypoint, time.
+        "tracks": poses.position.transpose(1, 3, 2, 0) - np.float32(PIXEL_OFFSET),
         "track_occupancy": found.present.astype(np.uint8),
-        "point_scores": poses.confidence.transpose(2, 1, 0),
+        "point_scores": poses.confidence.transpose(1, 2, 0),
         "instance_scores": found.score.T,
         "tracking_scores": found.tracking_score.T,
     }

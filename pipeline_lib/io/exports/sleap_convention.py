@@ -42,18 +42,18 @@ def find_instances(poses: Poses) -> Instances:
     Parameters
     ----------
     poses
-        Poses of consecutive frames, with axes (time, space, keypoint, individual).
+        Poses of consecutive frames, with axes (time, individual, keypoint, space).
 
     Returns
     -------
     Instances
         Presence and scores, with axes (time, individual).
     """
-    known = ~np.any(np.isnan(poses.position), axis=1)
-    present = np.any(known, axis=1)
+    known = ~np.any(np.isnan(poses.position), axis=-1)
+    present = np.any(known, axis=-1)
     scored = known & ~np.isnan(poses.confidence)
-    total = np.where(scored, poses.confidence, 0).sum(axis=1)
-    score = total / np.maximum(scored.sum(axis=1), 1)
+    total = np.where(scored, poses.confidence, 0).sum(axis=-1)
+    score = total / np.maximum(scored.sum(axis=-1), 1)
     absent = np.float32(np.nan)
     tracking = np.full(present.shape, absent)
     if poses.track_status is not None:

@@ -1,4 +1,4 @@
-"""The format of pose files: arrays, names and metadata of a Zarr group, and whether it is whole.
+"""Define the format of pose files: arrays, names and metadata of a Zarr group.
 
 Clusters count inodes. So an array is one file for hours of video, a shard of chunks of which a
 reader fetches only those that it needs; the metadata of all arrays lie in the group's
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
@@ -58,6 +59,12 @@ DIMENSIONS = {
     "individual": ("individual",),
     "identity": ("identity",),
 }
+# In memory, see `pipeline_lib.core.poses`; the other arrays have the same order in both.
+MEMORY_DIMENSIONS = {
+    **DIMENSIONS,
+    "position": ("time", "individual", "keypoint", "space"),
+    "confidence": ("time", "individual", "keypoint"),
+}
 OPTIONAL = frozenset({"track_status", "identity_confidence", "identity"})
 DTYPES = {
     "position": "float32",
@@ -85,7 +92,7 @@ Metadata = dict[str, Any]
 
 @dataclass(frozen=True)
 class PoseAxes:
-    """How long the axes of a pose file are, what their places are called, and which there are.
+    """Lengths and names of the axes of a pose file.
 
     Attributes
     ----------
@@ -96,7 +103,7 @@ class PoseAxes:
     tracked
         Whether there is a ``track_status``.
     identities
-        Names along the identity axis; empty: there is none.
+        Names along the identity axis; empty: no identities.
     """
 
     frames: int
@@ -107,7 +114,7 @@ class PoseAxes:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each array of values there is."""
+        """Shape of each array of values there is, with its axes as in the file."""
         frames, keypoints, animals = self.frames, len(self.bodyparts), len(self.individuals)
         shapes: dict[str, tuple[int, ...]] = {
             "position": (frames, 2, keypoints, animals),
@@ -122,8 +129,17 @@ class PoseAxes:
         return shapes
 
     @property
+    def memory_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each array of values there is, with its axes as in memory."""
+        shapes = {}
+        for name, shape in self.shapes.items():
+            sizes = dict(zip(DIMENSIONS[name], shape, strict=True))
+            shapes[name] = tuple(sizes[axis] for axis in MEMORY_DIMENSIONS[name])
+        return shapes
+
+    @property
     def names(self) -> dict[str, tuple[str, ...]]:
-        """Names along each axis there is, but time's."""
+        """Names along each axis except time."""
         names = {"space": SPACE, "keypoint": self.bodyparts, "individual": self.individuals}
         return {**names, "identity": self.identities} if self.identities else names
 
@@ -137,6 +153,20 @@ def choose_chunks(frames: int, points: int) -> tuple[int, int]:
     # Readers that cut at round numbers of frames then meet whole chunks.
     chunk = 2 ** (chunk.bit_length() - 1)
     return chunk, min(math.ceil(frames / chunk), _CHUNKS_PER_SHARD) * chunk
+
+
+def order_for_file(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of a named array of `pipeline_lib.core.poses.Poses` with the file's axes."""
+    return _reorder(values, MEMORY_DIMENSIONS[name], DIMENSIONS[name])
+
+
+def order_for_memory(name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of a named array of a file with the axes of `pipeline_lib.core.poses.Poses`."""
+    return _reorder(values, DIMENSIONS[name], MEMORY_DIMENSIONS[name])
+
+
+def _reorder(values: NDArray[Any], found: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[Any]:
+    return values.transpose([found.index(axis) for axis in wanted])
 
 
 def describe_arrays(axes: PoseAxes) -> dict[str, Metadata]:
@@ -256,7 +286,7 @@ def open_group(path: Path) -> Iterator[tuple["zarr.Group", dict[str, Any]]]:
 
 
 def is_packed(path: Path) -> bool:
-    """Tell whether a pose file of this name is one ZIP file, not a folder."""
+    """Return whether a pose file of this name is a ZIP file, not a folder."""
     return path.suffix == ".zip"
 
 

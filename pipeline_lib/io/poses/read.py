@@ -1,10 +1,11 @@
-"""Read pose files: one Zarr group per video that xarray opens as a dataset, too.
+"""Read pose files: one Zarr group per video, which xarray opens as a dataset, too.
 
 ``position`` (time, space, keypoint, individual) in px, ``confidence`` (time, keypoint,
 individual) and ``frame_status`` (time), with the coordinates ``time`` in seconds, ``space``,
 ``keypoint`` and ``individual``. Where individuals were tracked, ``track_status`` (time,
 individual); where the network tells them apart, ``identity_confidence`` (time, individual,
-identity) with the coordinate ``identity``. `pipeline_lib.io.poses.write` writes them.
+identity) with the coordinate ``identity``. In memory the axes are those of
+`pipeline_lib.core.poses`. `pipeline_lib.io.poses.write` writes the files.
 """
 
 import zipfile
@@ -23,6 +24,7 @@ from pipeline_lib.io.poses.format import (
     FORMAT_ATTRIBUTES,
     OPTIONAL,
     open_group,
+    order_for_memory,
     read_metadata,
 )
 
@@ -76,7 +78,7 @@ def read_times(path: Path) -> NDArray[np.float64]:
 
 
 def read_frame_status(path: Path) -> NDArray[np.uint8]:
-    """Read why each row of a pose file is what it is.
+    """Read the status of every frame of a pose file.
 
     Returns
     -------
@@ -91,9 +93,9 @@ def read_frame_status(path: Path) -> NDArray[np.uint8]:
 
 
 def count_frames(path: Path) -> tuple[int, int]:
-    """Return how many frames a pose file has, and how many of them could not be decoded.
+    """Return the number of frames of a pose file, and how many of them were not decoded.
 
-    Where no frame was lost, which is nearly always, the metadata tell it.
+    If all frames have the same status, which is nearly always so, only the metadata are read.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def count_frames(path: Path) -> tuple[int, int]:
 
 
 def read_pose_key(path: Path) -> str | None:
-    """Return what the poses at a path depend on, without reading them.
+    """Return the key of the poses at a path, without reading them.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def read_pose_key(path: Path) -> str | None:
 
 
 def require_pose_key(path: Path) -> str:
-    """Return what the poses at a path depend on, without reading them.
+    """Return the key of the poses at a path, without reading them.
 
     Raises
     ------
@@ -139,11 +141,13 @@ def require_pose_key(path: Path) -> str:
 def _read_arrays(
     path: Path, names: Sequence[str], frames: slice
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return the named arrays, those over time cut to some frames, and the attributes."""
+    """Return the named arrays with axes as in memory, those over time cut, and the attributes."""
     try:
         with open_group(path) as (group, attributes):
             values = {
-                name: group[name][frames if DIMENSIONS[name][0] == "time" else slice(None)]
+                name: order_for_memory(
+                    name, group[name][frames if DIMENSIONS[name][0] == "time" else slice(None)]
+                )
                 for name in names
             }
     # zarr's codecs raise what their libraries raise, down to RuntimeError.

@@ -1,4 +1,4 @@
-"""Finished segments of videos that are being analysed: what a kill does not take away.
+"""Store the finished segments of videos that are being analysed, so that a killed job resumes.
 
 A segment is one ``.npz`` file named by its range of frames, in a folder named by the key of
 the video's result. It is temporary: once a video is complete, its segments are joined into the
@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.poses.format import order_for_file, order_for_memory
 from pipeline_lib.io.publish import publish_file
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(\d{9,})-(\d{9,})\.npz")
-# What zipfile and NumPy make of bytes that are not what they were.
+# Exceptions that zipfile and NumPy raise for damaged bytes.
 _DAMAGE = (
     ArithmeticError,
     EOFError,
@@ -47,18 +48,18 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 @dataclass(frozen=True)
 class Work:
-    """How long frames took, in seconds of one worker.
+    """Processing time of frames, in seconds of one worker.
 
     Attributes
     ----------
     seconds
-        From begin to end.
+        Total time.
     decode
-        In which frames were decoded.
+        Time spent decoding.
     network
-        In which the network ran.
+        Time spent in the network.
     wait
-        In which the network waited for frames.
+        Time that the network waited for frames.
     """
 
     seconds: float = 0.0
@@ -80,13 +81,13 @@ class SegmentPoses:
     start
         Index of the first frame.
     position
-        Shape (frame, 2, keypoint, individual), float32, px.
+        Shape (frame, individual, keypoint, 2), float32, px.
     confidence
-        Shape (frame, keypoint, individual), float32, 0..1.
+        Shape (frame, individual, keypoint), float32, 0..1.
     frame_status
         Shape (frame,), uint8.
     work
-        What they took.
+        Processing time.
     identity
         Shape (frame, individual, identity), float32, 0..1; None: the network did not learn it.
     """
@@ -118,7 +119,7 @@ class SegmentFolder:
 
     @property
     def index(self) -> Path:
-        """Where the video's index lies, which every worker on its segments needs."""
+        """Path of the video's index, which every worker on its segments reads."""
         return self.path / "index.npz"
 
     def list_finished(self) -> list[tuple[int, int]]:
@@ -130,10 +131,12 @@ class SegmentFolder:
         return sorted((int(name[1]), int(name[2])) for name in names if name)
 
     def write(self, segment: SegmentPoses) -> None:
-        """Publish a segment; it survives whatever comes after."""
+        """Publish a segment; it is kept if the job is killed afterwards."""
         arrays: dict[str, Any] = {
-            "position": segment.position,
-            "confidence": segment.confidence,
+            **{
+                name: np.ascontiguousarray(order_for_file(name, getattr(segment, name)))
+                for name in ("position", "confidence")
+            },
             "frame_status": segment.frame_status,
             "work": np.array(astuple(segment.work)),
         }
@@ -155,8 +158,8 @@ class SegmentFolder:
             with np.load(path, allow_pickle=False) as arrays:
                 segment = SegmentPoses(
                     start=start,
-                    position=arrays["position"],
-                    confidence=arrays["confidence"],
+                    position=order_for_memory("position", arrays["position"]),
+                    confidence=order_for_memory("confidence", arrays["confidence"]),
                     frame_status=arrays["frame_status"],
                     work=Work(*arrays["work"].tolist()),
                     identity=arrays.get("identity"),
@@ -212,7 +215,7 @@ class SegmentFolder:
 
 
 class KeyLock:
-    """The right to compute one result; the operating system takes it back from the dead.
+    """Exclusive lock on one result; the operating system releases it when the process dies.
 
     Parameters
     ----------
@@ -225,7 +228,7 @@ class KeyLock:
         self._file: IO[str] | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lock unless another process has it."""
+        """Acquire the lock unless another process holds it."""
         while True:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -256,7 +259,7 @@ class KeyLock:
             file.close()
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._file is not None:
             # A folder that became read-only keeps the file, which is no lock by itself.
             with contextlib.suppress(OSError):

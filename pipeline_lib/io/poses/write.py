@@ -1,4 +1,4 @@
-"""Writing pose files: whole or not at all, block by block in flat memory."""
+"""Write pose files whole or not at all, block by block in flat memory."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +17,7 @@ from pipeline_lib.io.poses.format import (
     PoseAxes,
     describe_arrays,
     is_packed,
+    order_for_file,
     read_metadata,
     write_metadata,
 )
@@ -38,10 +39,10 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
     tracked: bool = False,
     identities: Sequence[str] = (),
 ) -> Iterator["PoseWriter"]:
-    """Publish a pose file block by block, in flat memory however long the video is.
+    """Publish a pose file block by block; memory does not grow with the video.
 
     The file appears under its name when the ``with`` block ends without an exception and every
-    frame has been written; otherwise what stood there before stays.
+    frame has been written; otherwise an existing file is kept.
 
     Parameters
     ----------
@@ -57,8 +58,8 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
     tracked
         Whether each block comes with a ``track_status``.
     identities
-        Names of those whom individuals are compared with; each block then comes with an
-        ``identity``. Empty: none. They become the attribute ``identities``, too.
+        Names along the identity axis; each block then comes with an ``identity``. Empty: none. They
+        also become the attribute ``identities``.
 
     Yields
     ------
@@ -83,7 +84,7 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
 
 
 class PoseWriter:
-    """Fills a folder with the poses of one video; made by `create_poses`.
+    """Writer of the poses of one video into a folder; see `create_poses`.
 
     It holds one chunk of positions, confidences and identities, 1.5 MiB at most besides the
     identities, and of each frame a time and a status: 9 bytes, and one more for each individual
@@ -127,9 +128,9 @@ class PoseWriter:
         start
             Index of the block's first frame: the number of frames written so far.
         position
-            Shape (block, 2, keypoint, individual), px; NaN: not found, or no frame.
+            Shape (block, individual, keypoint, 2), px; NaN: not found, or no frame.
         confidence
-            Shape (block, keypoint, individual), 0..1; NaN: the frame could not be decoded.
+            Shape (block, individual, keypoint), 0..1; NaN: the frame could not be decoded.
         frame_status
             Shape (block,), values of `pipeline_lib.core.tables.FrameStatus`.
         track_status
@@ -156,7 +157,7 @@ class PoseWriter:
         given = {name: values for name, values in block.items() if values is not None}
         self._check(start, count, given)
         for name, writer in self._streamed.items():
-            writer.append(given[name])
+            writer.append(order_for_file(name, given[name]))
         for name, values in self._statuses.items():
             values[start : start + count] = given[name]
         self.written += count
@@ -188,7 +189,7 @@ class PoseWriter:
 
     def _check(self, start: int, count: int, given: Mapping[str, NDArray[Any]]) -> None:
         """Raise if a block does not fit the file."""
-        shapes = {name: shape for name, shape in self._axes.shapes.items() if name != "time"}
+        shapes = {name: shape for name, shape in self._axes.memory_shapes.items() if name != "time"}
         frames = self._axes.frames
         if start != self.written:
             raise ValueError(f"block starts at frame {start}, expected {self.written}")
@@ -257,7 +258,7 @@ def copy_poses(source: Path, target: Path, attributes: Mapping[str, Any]) -> Non
 
 
 def _copy_contents(source: Path, target: Path) -> None:
-    """Copy files, not their modes and times, which are those of the source's owner."""
+    """Copy files without their modes and times, which belong to the owner of the source."""
     for file in sorted(source.rglob("*")):
         copy = target / file.relative_to(source)
         if file.is_dir():

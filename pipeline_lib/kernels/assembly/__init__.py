@@ -1,1 +1,1 @@
-"""Assembly of keypoints into individuals."""
+"""Assemble keypoints into individuals."""

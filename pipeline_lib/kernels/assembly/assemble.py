@@ -1,22 +1,21 @@
-"""Assembly: which peaks of a frame belong to the same animal.
+"""Assemble the peaks of each frame into individuals.
 
-All frames go through the same steps in lockstep:
+Many frames are processed in lockstep, in these steps:
 
-1. The most confident peaks of each bodypart, as many as there are animals, are linked along
-   each edge, one to one, with the greatest sum of affinities (`assembly_links`).
-2. Linked peaks are merged into clusters, those first that most speaks for; all edges between
-   two clusters count together, so that in a graph with many edges single wrong links are
-   outvoted (`assembly_merging`).
-3. Clusters that no edge joins, since the keypoints between them were not found, are merged with
-   the nearest, if no other is nearly as near (`assembly_gaps`).
-4. The clusters with the best scores are the animals (`assembly_selection`).
-5. Where links contradict that, keypoints are given anew, bodypart by bodypart, to the animals that
-   they agree with best (`assembly_exchange`).
-6. Peaks that are left over, less confident ones too, fill gaps of the animals that they agree
-   with (`assembly_filling`).
+1. The most confident peaks of each bodypart, as many as there are animals, are linked one to one
+   along each edge so that the sum of affinities is largest (`links`).
+2. Linked peaks are merged into clusters, in descending order of the affinity between clusters. All
+   edges between two clusters count together, so that in a graph with many edges single wrong
+   links are outvoted (`clusters`).
+3. Clusters without an edge between them, because the keypoints in between were not found, are
+   merged with the nearest cluster if no other is nearly as near (`gaps`).
+4. The clusters of the best scores become the animals (`selection`).
+5. Where links contradict the result, keypoints are reassigned, bodypart by bodypart, to the animals
+   of greatest affinity (`exchange`).
+6. Remaining peaks, including less confident ones, fill the gaps of animals that they fit (`gaps`).
 
-Where links do not contradict each other and reach all keypoints, this is what DeepLabCut's
-assembler [1]_ finds; `pipeline_lib.kernels.assembly.deeplabcut` finds the same everywhere.
+If links do not contradict each other and reach all keypoints, the result equals that of
+DeepLabCut's assembler [1]_; `pipeline_lib.kernels.assembly.deeplabcut` reproduces it always.
 
 References
 ----------
@@ -57,18 +56,18 @@ _MOST_FRAMES = 512
 
 
 class Assemblies(NamedTuple):
-    """Individuals of each frame, best score first; their places say nothing of who they are.
+    """Individuals of each frame, best score first; their order carries no identity.
 
     Attributes
     ----------
     position
         Shape (frame, individual, keypoint, 2), float32, px as the peaks; NaN where missing.
     confidence
-        Shape (frame, individual, keypoint), float32: that of the peak; 0 where missing.
+        Shape (frame, individual, keypoint), float32: confidence of the peak; 0 where missing.
     score
-        Shape (frame, individual), float32: mean affinity of the pairs of its keypoints that an
-        edge joins and whose affinity is enough, times the share of bodyparts that were found; if
-        there is no such pair, the mean confidence instead. NaN where there is no individual.
+        Shape (frame, individual), float32: mean affinity of the individual's edges of sufficient
+        affinity, or the mean confidence if there are none, times the share of bodyparts found.
+        NaN where there is no individual.
     """
 
     position: FloatArray
@@ -85,10 +84,10 @@ def assemble_individuals(  # noqa: PLR0913 - what is known of peaks, and the rul
     *,
     unique: Sequence[int] = (),
 ) -> Assemblies:
-    """Put peaks together to individuals.
+    """Assemble peaks into individuals.
 
-    Every frame is treated by itself. The result does not depend on the order of peaks and edges;
-    of peaks of equal confidence those further left, then further up, are preferred.
+    Frames are independent of each other. The result does not depend on the order of peaks and
+    edges; among peaks of equal confidence those further left, then further up, come first.
 
     Parameters
     ----------
@@ -97,22 +96,22 @@ def assemble_individuals(  # noqa: PLR0913 - what is known of peaks, and the rul
     confidence
         Shape (frame, keypoint, peak); NaN where there is no peak.
     affinity
-        Shape (frame, edge, peak of the first keypoint, peak of the second); NaN: not to be linked.
-        1 is full agreement; 0 and less speak against a link.
+        Shape (frame, edge, peak of the first keypoint, peak of the second); NaN: never linked. 1 is
+        full agreement; values of 0 and less count against a link.
     edges
-        Pairs of places on the keypoint axis, each pair once, none of a unique bodypart. Bodyparts
-        that no path of edges joins go to the nearest animal, if no other is nearly as near.
+        Pairs of indices on the keypoint axis, each pair once, none of a unique bodypart. Bodyparts
+        that no path of edges joins go to the nearest animal if no other is nearly as near.
     rules
-        What individuals are made of.
+        Rules of assembly.
     unique
-        Places of unique bodyparts on the keypoint axis: they belong to no animal and are NaN.
+        Indices of unique bodyparts on the keypoint axis: they belong to no animal and are NaN.
 
     Returns
     -------
     Assemblies
-        Of each bodypart as many of the most confident peaks as there are individuals are put
-        together; `SPARE_PEAKS` more can fill gaps; others are not looked at. Two animals whose
-        peaks all coincide are one.
+        Of each bodypart, as many of the most confident peaks as there are individuals are
+        assembled, and `SPARE_PEAKS` more can fill gaps; other peaks are ignored. Two animals whose
+        peaks all coincide become one.
 
     Raises
     ------
@@ -172,7 +171,7 @@ def _check_shapes(
 
 
 def _assemble(peaks: Peaks, graph: Graph, rules: AssemblyRules) -> Assemblies:
-    """Assemble frames with the bodyparts of animals only."""
+    """Assemble frames that have only bodyparts of animals, no unique ones."""
     links = link_peaks(peaks, rules.individuals, rules.min_affinity)
     label = _cluster(peaks, graph, links, rules)
     member = select_individuals(label, links, peaks, graph, rules)
@@ -183,7 +182,7 @@ def _assemble(peaks: Peaks, graph: Graph, rules: AssemblyRules) -> Assemblies:
 
 
 def _cluster(peaks: Peaks, graph: Graph, links: FloatArray, rules: AssemblyRules) -> IntArray:
-    """Say to which cluster each of the most confident peaks (frame, node) belongs."""
+    """Return the cluster of each of the most confident peaks, shape (frame, node)."""
     present = np.isfinite(peaks.confidence[..., : rules.individuals])
     if rules.individuals == 1:
         return _take_all(present)

@@ -1,4 +1,4 @@
-"""Merging linked peaks into individuals: greedy contraction of many frames in lockstep.
+"""Merge linked peaks into clusters by greedy contraction, many frames in lockstep.
 
 The peaks of a frame are nodes of a graph with signed weights. As long as two clusters are
 attracted, those attracted most are merged and their weights to all others are added up, as in
@@ -19,7 +19,7 @@ from pipeline_lib.kernels.assembly.links import BoolArray, FloatArray, Graph, In
 
 
 class _Best(NamedTuple):
-    """For every node of every frame, the greatest weight and where it is."""
+    """Greatest weight of every node of every frame, and the other node of that weight."""
 
     weight: FloatArray
     other: IntArray
@@ -103,11 +103,11 @@ def _contract(weight: FloatArray, label: IntArray) -> IntArray:
 def _renew_best(
     weight: FloatArray, best: _Best, frame: IntArray, low: IntArray, high: IntArray
 ) -> None:
-    """Bring the best of each node up to date after ``high`` was merged into ``low``."""
+    """Update the best weight of each node after ``high`` was merged into ``low``."""
     value = weight[frame, :, low]
     known, other = best.weight[frame], best.other[frame]
     is_stale = (other == low[:, None]) | (other == high[:, None])
-    # Equal weights: the lower node, as argmax has it.
+    # Ties: the lower node, as argmax returns it.
     is_better = (value > known) | ((value == known) & (low[:, None] < other))
     best.weight[frame] = np.where(is_better, value, known)
     best.other[frame] = np.where(is_better, low[:, None], other)

@@ -1,7 +1,8 @@
-"""Frames that show more animals than there are meant to be.
+"""Assemble frames that show more animals than expected.
 
-They are put together with room for some more, so that who is kept can be chosen over the whole
-video. Other frames are put together as if there were no such room: a false peak is no animal.
+Such frames are assembled with room for additional individuals, so that the animals to keep can be
+chosen over the whole video. All other frames are assembled without that room, in which a false peak
+might become an animal.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ def find_crowds(confidence: NDArray[np.floating], individuals: int) -> NDArray[n
     confidence
         Shape (frame, keypoint, peak); NaN where there is no peak.
     individuals
-        Most animals that there are meant to be.
+        Expected number of animals.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def assemble_crowds(  # noqa: PLR0913 - what is known of peaks, and the rules
     surplus: int,
     spare: int,
 ) -> Assemblies:
-    """Put peaks together to individuals, in crowds to some more than there are meant to be.
+    """Assemble peaks into individuals, with additional individuals in crowds.
 
     Parameters
     ----------
@@ -52,17 +53,18 @@ def assemble_crowds(  # noqa: PLR0913 - what is known of peaks, and the rules
         As for `pipeline_lib.kernels.assembly.assemble.assemble_individuals`; the peaks of each
         bodypart are best first.
     rules
-        What individuals are made of; ``individuals`` are meant to be there.
+        Rules of assembly; ``individuals`` is the expected number.
     surplus
-        So many more are found in crowds, see `find_crowds`.
+        Number of additional individuals in crowds, see `find_crowds`.
     spare
-        Peaks of a bodypart beyond one for each individual that are looked at in other frames.
+        Number of peaks of a bodypart, beyond one for each individual, that are used in other
+        frames.
 
     Returns
     -------
     Assemblies
-        With ``individuals + surplus`` places. Frames that are no crowds have the individuals that
-        they have without surplus.
+        Of ``individuals + surplus`` individuals. In frames that are no crowds the last ones are
+        missing.
     """
     usual = slice(0, rules.individuals + spare)
     found = assemble_individuals(

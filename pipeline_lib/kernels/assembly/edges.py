@@ -1,4 +1,4 @@
-"""Which edges of a graph of bodyparts tell animals apart best: a data-driven skeleton.
+"""Choose the edges between bodyparts that distinguish animals best: a data-driven skeleton.
 
 Every edge that is kept costs two maps of the network and a matrix of affinities in each frame,
 and those whose fields are hard to learn do harm. Edges are ranked by how well their affinities
@@ -28,12 +28,12 @@ _UNKNOWN = 0.5
 
 
 class EdgeChoice(NamedTuple):
-    """Edges to keep, and how good all of them are.
+    """Chosen edges, and the discriminability of all candidates.
 
     Attributes
     ----------
     edges
-        Places of the chosen among the candidates, rising.
+        Indices of the chosen candidates, ascending.
     discriminability
         Shape (candidate,), float64 in 0..1: area under the ROC curve; 0.5: chance. NaN where
         there are no true pairs or no false ones.
@@ -44,7 +44,7 @@ class EdgeChoice(NamedTuple):
 
 
 def split_pairs(affinity: FloatArray) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Take the affinities of labelled points apart: pairs of one animal, pairs of two.
+    """Split affinities between labelled points into pairs of one animal and pairs of two.
 
     Parameters
     ----------

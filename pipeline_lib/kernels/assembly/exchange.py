@@ -1,8 +1,8 @@
-"""Exchanging keypoints between individuals where the links contradict each other.
+"""Exchange keypoints between individuals where links contradict each other.
 
-Merging is greedy: a strong wrong link comes first and is never taken back. Once the individuals
-are known, the keypoints of one bodypart after the other are given anew, to those individuals
-whose other keypoints speak for them: block coordinate ascent on the sum of affinities.
+Merging is greedy: a strong wrong link is made early and never undone. Once the individuals are
+known, the keypoints of one bodypart after the other are reassigned to the individuals with whose
+other keypoints they agree best: block coordinate ascent on the sum of affinities.
 """
 
 from typing import NamedTuple
@@ -18,19 +18,19 @@ from pipeline_lib.kernels.assembly.links import (
     choose_pairs,
 )
 
-# What keeps a keypoint with an individual of which no edge says anything.
+# Weight that keeps a keypoint with its individual if no edge provides evidence.
 _KEPT = np.float32(1e-6)
 
 
 class Support(NamedTuple):
-    """What speaks for the peaks of a bodypart belonging to individuals.
+    """Evidence that the peaks of a bodypart belong to individuals.
 
     Attributes
     ----------
     total
         Shape (frame, individual, peak), float32: sum over the edges to the individual's keypoints.
     edges
-        Shape (frame, individual, 1), int64: how many edges that are.
+        Shape (frame, individual, 1), int64: number of these edges.
     """
 
     total: FloatArray
@@ -40,23 +40,23 @@ class Support(NamedTuple):
 def exchange_keypoints(
     member: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, min_affinity: float
 ) -> IntArray:
-    """Give keypoints to the individuals that they agree with best.
+    """Reassign keypoints to the individuals with which they agree best.
 
-    An edge between two keypoints of an individual counts its affinity, or -``min_affinity`` where
-    that is lower than ``min_affinity``. The sum over all edges of all individuals never falls.
+    An edge between two keypoints of an individual counts its affinity, or -``min_affinity`` if the
+    affinity is below ``min_affinity``. The sum over all edges of all individuals never decreases.
 
     Parameters
     ----------
     member
         Shape (frame, individual, bodypart), int64: the peak of each; -1: none.
     links
-        Shape (frame, edge, peak, peak), float32: affinities of linked peaks; 0: not linked. As many
-        peaks of each bodypart are given anew. Frames whose links are all within individuals are
-        left as they are.
+        Shape (frame, edge, peak, peak), float32: affinities of linked peaks; 0: not linked. This
+        number of peaks of each bodypart is reassigned. Frames all links of which lie within
+        individuals are unchanged.
     peaks, graph
-        What the individuals are made of.
+        Peaks and edges.
     min_affinity
-        Least affinity that speaks for two keypoints.
+        Least affinity that supports an edge.
 
     Returns
     -------
@@ -100,12 +100,12 @@ def add_up_affinity(member: IntArray, affinity: FloatArray, graph: Graph, bodypa
 
 
 def _find_contradictions(member: IntArray, links: FloatArray, graph: Graph) -> BoolArray:
-    """Tell in which frames a link leads from one individual to another, or to none."""
+    """Return the frames in which a link leads to another individual, or to none."""
     frames, individuals, bodyparts = member.shape
     owner = np.full((frames, bodyparts, links.shape[-1] + 1), -1)
     frame, bodypart = np.arange(frames)[:, None], np.arange(bodyparts)
     for individual in range(individuals):
-        # What is missing is written to a peak more than there are.
+        # Missing keypoints are written to an additional last peak.
         owner[frame, bodypart, member[:, individual]] = individual
     frame, edge, a, b = np.nonzero(links)
     owners = owner[frame, graph.first[edge], a], owner[frame, graph.second[edge], b]
@@ -115,7 +115,7 @@ def _find_contradictions(member: IntArray, links: FloatArray, graph: Graph) -> B
 
 
 def _give(value: FloatArray) -> IntArray:
-    """Give peaks to individuals (frame, individual, peak) with the greatest sum; -1: none."""
+    """Assign peaks to individuals (frame, individual, peak), largest sum; -1: none."""
     _, individuals, count = value.shape
     square = np.zeros((len(value), individuals, individuals), np.float32)
     square[..., :count] = np.maximum(value, 0)

@@ -1,8 +1,8 @@
-"""Merging parts of one animal between which a keypoint is missing.
+"""Merge parts of one animal between which a keypoint is missing, and fill missing keypoints.
 
-In a graph of few edges a keypoint that was not found leaves its neighbours unconnected: no edge
-says anything for or against their being of one animal. Then distance decides, where it is clear.
-A keypoint that an individual still lacks is taken from the peaks that no individual has.
+In a graph with few edges, a keypoint that was not found leaves its neighbours unconnected: no edge
+provides evidence that they belong to one animal. Distance decides then if it is unambiguous. A
+keypoint that an individual still lacks is taken from the peaks that belong to no individual.
 """
 
 import numpy as np
@@ -10,28 +10,29 @@ import numpy as np
 from pipeline_lib.kernels.assembly.exchange import add_up_affinity
 from pipeline_lib.kernels.assembly.links import BoolArray, FloatArray, Graph, IntArray, Peaks
 
-# How much further than the nearest part the next one must be.
+# Least ratio of the distances to the second-nearest and to the nearest part.
 _CLEARLY_FURTHER = 2.0
-# Distance of two clusters of which nothing says that they are near, nor that they stay apart.
+# Distance of two clusters that may be merged but have no measured distance.
 _FAR = np.float32(1e30)
 
 
 def merge_nearest(label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph) -> IntArray:
-    """Merge clusters without an edge between them that are clearly nearest to each other.
+    """Merge clusters without an edge between them that are unambiguously each other's nearest.
 
-    In a connected graph, only clusters with a path of two edges between a keypoint of one and of
-    the other are merged: one keypoint is missing, and the way past it, the least of such, tells
-    how near they are; half of it must not be longer than the longest link of the two clusters. In
-    a graph of several parts, any two keypoints of different parts tell, and no way is too long.
+    In a connected graph, clusters are merged only across one missing keypoint: a path of two edges
+    leads from a keypoint of one cluster to a keypoint of the other. Their distance is the shortest
+    between such keypoints, and half of it must not exceed the longest link of the two clusters. In
+    a graph of several parts, all keypoints of different parts are compared, and any distance is
+    allowed.
 
-    Both clusters must be nearest to each other, and others that could be merged with one of them
-    only in place of the other at least twice as far. Clusters that share a bodypart, or with an
-    edge between two of their keypoints, stay apart: the edge had its say.
+    Both clusters must be each other's nearest, and alternatives must be at least twice as far.
+    Clusters that share a bodypart, or that have an edge between two of their keypoints, are not
+    merged: the edge has decided already.
 
     Parameters
     ----------
     label
-        Shape (frame, node), int64: clusters as `assembly_merging.merge_by_affinity` gives them.
+        Shape (frame, node), int64: clusters as returned by `clusters.merge_by_affinity`.
     links
         Shape (frame, edge, peak, peak), float32: affinities; 0 where not linked.
     peaks
@@ -70,7 +71,7 @@ def merge_nearest(label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph
 
 
 def _measure_gaps(peaks: Peaks, graph: Graph, count: int) -> FloatArray:
-    """Return how far peaks (frame, node, node) are apart; inf: to be kept apart; or `_FAR`."""
+    """Return distances of peaks (frame, node, node); inf: never merged; `_FAR`: not measured."""
     point = peaks.position[:, :, :count].reshape(len(peaks.position), -1, 2)
     square = np.square(point[:, :, None, 0] - point[:, None, :, 0])
     square += np.square(point[:, :, None, 1] - point[:, None, :, 1])
@@ -85,7 +86,7 @@ def _measure_gaps(peaks: Peaks, graph: Graph, count: int) -> FloatArray:
 
 
 def _merge_rows(distance: FloatArray, label: IntArray) -> None:
-    """Make the rows and columns of nodes those of the clusters they are in, at their labels."""
+    """Combine the rows and columns of nodes into those of their clusters, in place."""
     frame = np.arange(len(label))
     for node in range(label.shape[1]):
         moved = frame[label[:, node] != node]
@@ -96,7 +97,7 @@ def _merge_rows(distance: FloatArray, label: IntArray) -> None:
 
 
 def _combine(one: FloatArray, other: FloatArray) -> FloatArray:
-    """Return the distance of what two are merged to: the lesser, and inf if either is."""
+    """Return the distance to two merged clusters: the smaller one, inf if either is inf."""
     lesser: FloatArray = np.minimum(one, other)
     return np.where(np.isinf(one) | np.isinf(other), np.float32(np.inf), lesser)
 
@@ -120,15 +121,15 @@ def _find_longest_links(
 def _find_clear_pairs(
     distance: FloatArray, longest: FloatArray, frame: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """List pairs of clusters, frame and both labels, that are clearly nearest to each other."""
+    """List pairs of clusters, frame and labels, that are unambiguously each other's nearest."""
     nearest = distance[frame].argmin(axis=2)
     where, one = np.nonzero(distance[frame].min(axis=2) < _FAR)
     which, other = frame[where], nearest[where, one]
     gap = distance[which, one, other]
-    # Rivals are those that could not be merged as well.
-    rivals = np.where(np.isinf(distance[which, other]), distance[which, one], np.inf)
-    rivals[np.arange(one.size), other] = np.inf
-    is_clear = gap * _CLEARLY_FURTHER <= rivals.min(axis=1, initial=np.inf)
+    # Alternatives are clusters that could not be merged in addition.
+    alternatives = np.where(np.isinf(distance[which, other]), distance[which, one], np.inf)
+    alternatives[np.arange(one.size), other] = np.inf
+    is_clear = gap * _CLEARLY_FURTHER <= alternatives.min(axis=1, initial=np.inf)
     is_clear &= gap / 2 <= np.maximum(longest[which, one], longest[which, other])
     is_clear &= nearest[where, other] == one
     clear = np.zeros(nearest.shape, np.bool_)
@@ -138,16 +139,16 @@ def _find_clear_pairs(
 
 
 def fill_gaps(member: IntArray, peaks: Peaks, graph: Graph, min_affinity: float) -> IntArray:
-    """Give individuals missing keypoints from the peaks left over.
+    """Fill missing keypoints of individuals from the remaining peaks.
 
-    A peak fits an individual if its affinity to the individual's keypoints, the mean over all
-    edges to them, is high enough. Those that fit best are given first.
+    A peak fits an individual if its mean affinity over all edges to the individual's keypoints is
+    high enough. The best fits are assigned first.
 
     Parameters
     ----------
     member
-        Shape (frame, individual, bodypart), int64: the peak of each; -1: none. An individual
-        without any keypoint stays so.
+        Shape (frame, individual, bodypart), int64: the peak of each; -1: none. Individuals without
+        any keypoint are left empty.
     peaks
         All peaks that may be used.
     graph
@@ -179,7 +180,7 @@ def fill_gaps(member: IntArray, peaks: Peaks, graph: Graph, min_affinity: float)
 
 
 def _find_free(member: IntArray, peaks: Peaks) -> BoolArray:
-    """Return which peaks (frame, bodypart, peak) are there and no one's."""
+    """Return a mask of peaks (frame, bodypart, peak) that belong to no individual."""
     free = np.isfinite(peaks.confidence)
     frame, individual, bodypart = np.nonzero(member >= 0)
     free[frame, bodypart, member[frame, individual, bodypart]] = False
@@ -187,7 +188,7 @@ def _find_free(member: IntArray, peaks: Peaks) -> BoolArray:
 
 
 def _give(fit: FloatArray, member: IntArray) -> IntArray:
-    """Give peaks to individuals (frame, individual, peak), the best fit first."""
+    """Assign peaks to individuals (frame, individual, peak), the best fit first."""
     given = member.copy()
     count = fit.shape[2]
     for _ in range(min(fit.shape[1:])):

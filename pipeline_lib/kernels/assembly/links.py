@@ -1,7 +1,7 @@
-"""Which peaks an edge links: the first step of putting individuals together.
+"""Link peaks along edges: the first step of assembly.
 
-Peaks come in a canonical order (best first, then by place), edges too, so that nothing that
-follows depends on the order in which they were given.
+Peaks and edges are sorted into a canonical order (peaks by confidence, then by position), so that
+the result does not depend on the order in which they are given.
 """
 
 import itertools
@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
-# Up to so many peaks all permutations are tried at once, of all frames and edges.
+# Up to this number of peaks all permutations are compared, for all frames and edges at once.
 _FEW = 5
 
 
@@ -27,11 +27,11 @@ class Graph(NamedTuple):
     Attributes
     ----------
     first, second
-        Shape (edge,), int64: places among the animal's bodyparts, first < second.
+        Shape (edge,), int64: indices of the animal's bodyparts, first < second.
     given
-        Shape (edge,), int64: where each edge was among those given.
+        Shape (edge,), int64: index of each edge in the given order.
     flipped
-        Shape (edge,), bool: whether it was given from the higher to the lower.
+        Shape (edge,), bool: whether the edge was given from the higher to the lower bodypart.
     hops
         Shape (bodypart, bodypart), float32: edges on the shortest path; inf: there is none.
     """
@@ -63,7 +63,14 @@ class Peaks(NamedTuple):
 
 
 def make_graph(edges: Sequence[tuple[int, int]], bodyparts: Sequence[int]) -> Graph:
-    """Sort edges given as places on the keypoint axis, counting the animal's bodyparts only.
+    """Sort edges and express them by the bodyparts of animals.
+
+    Parameters
+    ----------
+    edges
+        Pairs of indices on the keypoint axis.
+    bodyparts
+        Indices of the animal's bodyparts on the keypoint axis.
 
     Raises
     ------
@@ -95,9 +102,22 @@ def make_graph(edges: Sequence[tuple[int, int]], bodyparts: Sequence[int]) -> Gr
 def sort_peaks(
     position: FloatArray, confidence: FloatArray, affinity: FloatArray, graph: Graph, most: int
 ) -> Peaks:
-    """Keep the best peaks (frame, bodypart, peak) of each bodypart, in canonical order.
+    """Sort the peaks of each bodypart into canonical order and keep the best.
 
-    Those of higher confidence first; of equal ones those further left, then further up.
+    Peaks of higher confidence come first; ties are resolved from left to right, then downwards.
+
+    Parameters
+    ----------
+    position
+        Shape (frame, bodypart, peak, 2), float32, px; NaN where missing.
+    confidence
+        Shape (frame, bodypart, peak), float32; -inf where missing.
+    affinity
+        Shape (frame, edge, peak, peak), float32, edges in the given order.
+    graph
+        The edges.
+    most
+        Number of peaks of each bodypart to keep.
     """
     order = np.lexsort((position[..., 1], position[..., 0], -confidence))[..., :most]
     frames, count = position.shape[0], position.shape[2]
@@ -115,26 +135,26 @@ def sort_peaks(
 
 
 def link_peaks(peaks: Peaks, most: int, min_affinity: float) -> FloatArray:
-    """Link the best peaks of each edge so that their affinities have the greatest sum.
+    """Link the best peaks along each edge so that the sum of affinities is largest.
 
     Parameters
     ----------
     peaks
         In canonical order.
     most
-        How many peaks of each bodypart, the most confident ones, take part.
+        Number of peaks of each bodypart, the most confident ones, that are used.
     min_affinity
-        Pairs below it are not linked, nor are pairs of 0 or less.
+        Pairs below this affinity are not linked, nor are pairs of 0 or less.
 
     Returns
     -------
     ndarray
-        Shape (frame, edge, peak of the first, peak of the second), float32: affinity of those
-        that are linked, 0 of all others. A peak has at most one link of an edge.
+        Shape (frame, edge, peak of the first, peak of the second), float32: affinity of linked
+        pairs, 0 otherwise. A peak has at most one link along an edge.
     """
     affinity = np.maximum(peaks.affinity[..., :most, :most], 0)
     matrices = affinity.reshape(-1, *affinity.shape[2:])
-    # Too weak ones count in the sum, as in DeepLabCut, but make no link.
+    # Weak pairs count in the sum, as in DeepLabCut, but are not linked.
     chosen = choose_pairs(matrices) & (matrices >= min_affinity)
     return np.where(chosen, matrices, 0).reshape(affinity.shape)
 

@@ -1,4 +1,4 @@
-"""Which clusters of peaks are individuals: the best ones, of enough keypoints."""
+"""Select the clusters of peaks that become individuals: the best ones with enough keypoints."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,30 +10,30 @@ from pipeline_lib.kernels.assembly.links import BoolArray, FloatArray, Graph, In
 
 @dataclass(frozen=True)
 class AssemblyRules:
-    """What individuals are made of.
+    """Rules of assembly.
 
     Attributes
     ----------
     individuals
-        Most animals in a frame. With one, the most confident peak of each bodypart is taken,
-        whatever the affinities.
+        Largest number of animals in a frame. If it is 1, the most confident peak of each bodypart
+        is taken, regardless of affinities.
     min_affinity
         Pairs with a lower affinity are not linked.
     min_keypoints
-        Clusters of fewer keypoints are no animals; at most the number of bodyparts is asked for.
+        Clusters with fewer keypoints are dropped; capped at the number of bodyparts.
     pcutoff
-        Peaks of a lower confidence are left out.
+        Peaks of a lower confidence are ignored.
     max_overlap
-        Below 1: of two individuals that both have at least this share of their keypoints in the
-        rectangle that is common to both, only the better one is kept, as DeepLabCut does with 0.8;
-        animals that lie on each other may be lost.
+        Below 1: of two individuals that both have at least this share of their keypoints in their
+        common rectangle, only the better one is kept, as DeepLabCut does with 0.8; animals that lie
+        on each other may be lost. 1: no individual is dropped.
     """
 
     individuals: int
-    min_affinity: float = 0.1
-    min_keypoints: int = 3
-    pcutoff: float = 0.0
-    max_overlap: float = 1.0
+    min_affinity: float
+    min_keypoints: int
+    pcutoff: float
+    max_overlap: float
 
 
 class _Clusters(NamedTuple):
@@ -54,28 +54,28 @@ class _Clusters(NamedTuple):
 def select_individuals(
     label: IntArray, links: FloatArray, peaks: Peaks, graph: Graph, rules: AssemblyRules
 ) -> IntArray:
-    """Take the clusters of the best scores.
+    """Select the clusters of the best scores.
 
     Parameters
     ----------
     label
-        Shape (frame, node), int64: cluster of each peak, see `assembly_merging`.
+        Shape (frame, node), int64: cluster of each peak, see `clusters`.
     links
         Shape (frame, edge, peak, peak), float32: affinities; 0 where not linked.
     peaks, graph, rules
-        What the clusters are made of.
+        Peaks, edges and rules of assembly.
 
     Returns
     -------
     ndarray
-        Shape (frame, individual, bodypart), int64: which peak is the individual's; -1: none.
+        Shape (frame, individual, bodypart), int64: peak of each bodypart; -1: none.
     """
     frames, bodyparts = peaks.confidence.shape[:2]
     present = np.isfinite(peaks.confidence[..., : links.shape[-1]])
     keypoints = _sum_by_cluster(label, present.reshape(frames, -1))
     score = _score(label, peaks, keypoints, _sum_links(label, links, graph))
     score[keypoints < max(rules.min_keypoints, 1)] = -np.inf
-    # Of equal scores the lowest label comes first.
+    # Ties: the lowest label comes first.
     best = np.argsort(-score, axis=1, kind="stable")
     wanted = rules.individuals * (2 if rules.max_overlap < 1 else 1)
     best = best[:, : min(wanted, best.shape[1])]
@@ -91,21 +91,21 @@ def select_individuals(
 def rank_individuals(
     member: IntArray, peaks: Peaks, graph: Graph, rules: AssemblyRules
 ) -> tuple[IntArray, FloatArray]:
-    """Sort individuals by their score, and drop those that have lost too many keypoints.
+    """Sort individuals by score and drop those with too few keypoints.
 
     Parameters
     ----------
     member
         Shape (frame, individual, bodypart), int64: the peak of each; -1: none.
     peaks, graph, rules
-        What the individuals are made of.
+        Peaks, edges and rules of assembly.
 
     Returns
     -------
     member
-        As given, the best first; equal ones stay in their order.
+        Same shape, the best individual first; ties keep their order.
     score
-        Shape (frame, individual), float32: see `assembly.Assemblies`; NaN where there is none.
+        Shape (frame, individual), float32: see `assemble.Assemblies`; NaN where there is none.
     """
     frame = np.arange(len(member))[:, None, None]
     is_complete = (member >= 0).sum(axis=2, keepdims=True) >= rules.min_keypoints
@@ -169,7 +169,7 @@ def _sum_by_cluster(label: IntArray, value: FloatArray | BoolArray) -> FloatArra
 def _list_members(
     label: IntArray, present: BoolArray, best: IntArray, score: FloatArray
 ) -> _Clusters:
-    """Say which peaks the best clusters, labels (frame, cluster), are made of."""
+    """Return the peaks of the best clusters, whose labels are (frame, cluster)."""
     is_member = (label[:, None] == best[:, :, None, None]) & present[:, None]
     found = np.where(is_member.any(axis=-1), is_member.argmax(axis=-1), -1)
     value = np.take_along_axis(score, best, axis=1)

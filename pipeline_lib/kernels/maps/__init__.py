@@ -1,1 +1,1 @@
-"""Score maps, location refinement, part affinity fields and their peaks."""
+"""Draw score maps, location refinement and part affinity fields, and find their peaks."""

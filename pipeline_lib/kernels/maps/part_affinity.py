@@ -1,4 +1,4 @@
-"""Part affinity fields: which way one bodypart lies from another, and how well two peaks agree.
+"""Draw part affinity fields, and measure the affinity of two peaks by them.
 
 The field of an edge holds, near the segment between the two bodyparts of one animal, the unit
 vector from the first to the second. Two peaks whose segment runs along such vectors are of one
@@ -30,7 +30,7 @@ _NEARLY_LEVEL = 1e-6
 
 
 class _Segments(NamedTuple):
-    """Segments of one individual that have a length and are seen.
+    """Segments of one individual of which both ends are visible and distinct.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Peaks of score maps: every place where a bodypart may be, for frames with several animals.
+"""Find the peaks of score maps: all positions at which a bodypart may be.
 
 A peak is a regional maximum: cells of one value (mostly one cell) none of which has a greater
 one in its neighbourhood; a map of equal cells has none. Only cells that reach the
@@ -75,8 +75,8 @@ def find_peaks(  # noqa: PLR0913 - the last two have defaults that hardly anyone
     most
         Length of the peak axis: how many peaks of a map are kept.
     radius
-        A peak is the best cell among those at most so many rows and columns away; equal cells so
-        near to each other are one peak.
+        A peak is the best cell within this number of rows and columns; equal cells within this
+        distance are one peak.
     separation
         Network px; where the refined positions of two peaks are nearer than this, both mean the
         same point and the better one is kept. None: a stride.
@@ -144,7 +144,7 @@ def _find_maxima(maps: _Maps, threshold: float, radius: int) -> _Cells:
 
 
 def _step(maps: _Maps, cell: Array, step: tuple[int, int]) -> tuple[Array, Array]:
-    """Return the cells so many rows and columns away, themselves where outside; and where not."""
+    """Return the cells `step` (rows, columns) away, unchanged if outside, and a mask of inside."""
     xp = array_namespace(cell)
     down, across = step
     column = cell % maps.columns
@@ -159,7 +159,7 @@ def _step(maps: _Maps, cell: Array, step: tuple[int, int]) -> tuple[Array, Array
 
 
 def _join_plateaus(maps: _Maps, cell: Array, around: list[tuple[int, int]]) -> _Cells:
-    """Make one maximum of equal cells near each other, none of those that continue uphill.
+    """Join equal cells near each other to one maximum, and drop those that continue uphill.
 
     ``cell`` are the cells without a greater neighbour. A set of equal ones is a shoulder, not a
     top, if one of it has an equal neighbour that is not among them. A map of equal cells has no
@@ -194,7 +194,7 @@ def _join_plateaus(maps: _Maps, cell: Array, around: list[tuple[int, int]]) -> _
 
 
 def _leave_out_constant(maps: _Maps, cell: Array) -> Array:
-    """Leave out maps of several cells that are all listed: none has a greater neighbour."""
+    """Drop maps of several cells all of which are listed: none has a greater neighbour."""
     xp = array_namespace(cell)
     size = maps.rows * maps.columns
     number = cell // size

@@ -1,4 +1,4 @@
-"""Score maps and location refinement: drawing keypoints into maps and reading them back.
+"""Draw keypoints into score maps and location refinement, and read them back.
 
 A map of stride s has one cell per s by s network pixels; cell (r, c) has its centre at
 x = c·s + (s - 1)/2, y = r·s + (s - 1)/2, pixel centres being at integer coordinates.
@@ -146,7 +146,7 @@ def encode_location_refinement(
 
 
 def find_present(position: Array) -> Array:
-    """Tell which keypoints at least one individual shows.
+    """Return which keypoints are present in at least one individual.
 
     Parameters
     ----------

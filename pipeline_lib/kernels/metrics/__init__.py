@@ -1,1 +1,1 @@
-"""Errors of keypoints, individuals and tracks."""
+"""Measure errors of keypoints, individuals and tracks."""

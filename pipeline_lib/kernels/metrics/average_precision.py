@@ -1,4 +1,4 @@
-"""Average precision and recall of predicted individuals, as COCO measures keypoints."""
+"""Measure average precision and recall of predicted individuals, as COCO does for keypoints."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _NEARLY_ONE = 1.0 - 1e-10
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """How well individuals are found.
+    """Average precision and recall of predicted individuals.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ def measure_average_precision(  # noqa: PLR0913
     *,
     thresholds: Sequence[float] = COCO_THRESHOLDS,
 ) -> AveragePrecision:
-    """Measure how well the individuals of all frames are found, as COCO does for keypoints.
+    """Measure average precision and recall of the individuals of all frames, as COCO does.
 
     The predictions of a frame take, best score first, the most similar true individual that is
     still free, if its OKS reaches the threshold. Over the predictions of all frames, best first,

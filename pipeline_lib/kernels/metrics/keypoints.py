@@ -1,4 +1,4 @@
-"""How near predicted keypoints are to labelled ones: the only distances of the project."""
+"""Measure distances and similarities between predicted and labelled keypoints."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,7 +8,7 @@ FloatArray = NDArray[np.floating]
 # DeepLabCut's, the same for all bodyparts.
 OKS_SIGMA = 0.1
 
-# Individuals of so many frames are compared at once, so that memory does not grow with a video.
+# Number of frames compared at once, so that memory does not grow with the video.
 _BLOCK_FRAMES = 1024
 
 
@@ -90,7 +90,7 @@ def share_of_correct_keypoints(
 def object_keypoint_similarity(
     predicted: FloatArray, truth: FloatArray, scale: ArrayLike, sigmas: ArrayLike
 ) -> NDArray[np.float64]:
-    """Return how alike two poses are: OKS, 1 where they coincide, near 0 where they are far apart.
+    """Return the object keypoint similarity (OKS) of two poses, 1 where they coincide.
 
     The mean over the keypoints that the truth has of ``exp(-d^2 / (2 * scale * (2 * sigma)^2))``,
     d being a keypoint's distance, as COCO's keypoint evaluation defines it (its ``area`` is the
@@ -159,7 +159,7 @@ def compare_individuals(
     sigmas: ArrayLike = OKS_SIGMA,
     max_distance: float | None = None,
 ) -> NDArray[np.float64]:
-    """Return how alike each predicted and each true individual of a frame are.
+    """Return the similarity of each predicted to each true individual of a frame.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def find_individuals(keypoints: FloatArray) -> NDArray[np.bool_]:
 
 
 def _near(distance: NDArray[np.float64], max_distance: float) -> NDArray[np.float64]:
-    """Return how near two poses are, of the distances (..., keypoint); 0 if none is known."""
+    """Return the similarity by the mean of distances (..., keypoint); 0 if none is known."""
     known = np.isfinite(distance)
     count = known.sum(-1)
     total = np.where(known, distance, 0.0).sum(-1)

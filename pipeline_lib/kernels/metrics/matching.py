@@ -1,4 +1,4 @@
-"""Who is who: predicted individuals matched with true ones, frame by frame."""
+"""Match predicted individuals with true ones, frame by frame."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ def match_individuals(
     max_distance: float | None = None,
     min_similarity: float = 0.0,
 ) -> NDArray[np.int64]:
-    """Match the individuals of each frame so that they are as alike as can be.
+    """Match the individuals of each frame so that the sum of similarities is largest.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How well individuals are followed: MOTA, IDF1, identity switches and HOTA."""
+"""Measure tracking accuracy: MOTA, IDF1, identity switches and HOTA."""
 
 from dataclasses import dataclass
 
@@ -74,25 +74,25 @@ def measure_tracks(
     """Compare tracks with true ones.
 
     MOTA and identity switches are those of py-motmetrics (Bernardin and Stiefelhagen 2008,
-    doi:10.1155/2008/246309): a pair of the past is kept for as long as both are there and alike
-    enough, however long it was interrupted; the others are paired so that as many as possible
-    are and the most alike ones. IDF1 is that of py-motmetrics and TrackEval (Ristani et al.
-    2016, doi:10.1007/978-3-319-48881-3_2), HOTA that of TrackEval (Luiten et al. 2021,
+    doi:10.1155/2008/246309): an earlier pair is kept while both are present and similar enough,
+    however long it was interrupted; the others are paired so that the number of pairs is largest
+    and, among these, the sum of similarities. IDF1 is that of py-motmetrics and TrackEval (Ristani
+    et al. 2016, doi:10.1007/978-3-319-48881-3_2), HOTA that of TrackEval (Luiten et al. 2021,
     doi:10.1007/s11263-020-01375-2).
 
     Parameters
     ----------
     predicted
-        Shape (frame, n, keypoint, 2), px; each place on the axis n is one track. NaN where
-        missing; an individual without a keypoint is not there.
+        Shape (frame, n, keypoint, 2), px; each index of the axis n is one track. NaN where
+        missing; an individual without a keypoint is absent.
     truth
-        Shape (frame, m, keypoint, 2), px; likewise each place is one individual.
+        Shape (frame, m, keypoint, 2), px; each index of the axis m is one individual.
     sigmas, max_distance
-        What is compared, OKS or mean distance, as in
+        Similarity by OKS or by mean distance, as in
         `pipeline_lib.kernels.metrics.keypoints.compare_individuals`.
     min_similarity
-        From which individuals may be matched, for all but HOTA. With `max_distance` 0.5 means
-        that far apart at most.
+        Least similarity of a match, for all measures but HOTA. With `max_distance`, 0.5 corresponds
+        to this distance.
     """
     similarity = compare_individuals(predicted, truth, sigmas=sigmas, max_distance=max_distance)
     alike = similarity >= min_similarity
@@ -145,7 +145,7 @@ def _follow(similarity: NDArray[np.float64], alike: NDArray[np.bool_]) -> tuple[
 
 
 def _count_right_identities(alike: NDArray[np.bool_]) -> int:
-    """Return the matches when each track stays with one true individual: the most possible."""
+    """Return the largest number of matches with each track fixed to one true individual."""
     together = alike.sum(0)
     track, truth = linear_sum_assignment(together, maximize=True)
     return int(together[track, truth].sum())

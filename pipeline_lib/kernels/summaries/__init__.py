@@ -1,1 +1,1 @@
-"""Summaries of the poses and tracks of a video."""
+"""Summarise the poses and tracks of a video."""

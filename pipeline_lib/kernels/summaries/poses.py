@@ -1,4 +1,4 @@
-"""What is worth knowing of the poses of one video, in a few numbers."""
+"""Summarise the poses of one video in a few numbers."""
 
 import itertools
 from collections.abc import Collection, Sequence
@@ -31,7 +31,7 @@ class PoseSummary(TypedDict):
         Shape (keypoint,), float64 in 0..1: share of these poses that show the bodypart at or
         above the cutoff. NaN: as for the confidence.
     path
-        Shape (point, 2, keypoint, individual), float32 px: as `downsample_path`.
+        Shape (point, individual, keypoint, 2), float32 px: as `downsample_path`.
     track_status
         Shape (time, individual), uint8, as in `Poses`: a byte per frame, so kept whole. None:
         not tracked.
@@ -63,12 +63,12 @@ def summarise_poses(
     points
         Most points of the path.
     unique
-        Positions on the keypoint axis of the bodyparts of `UNIQUE_INDIVIDUAL`; None: those that it
+        Indices on the keypoint axis of the bodyparts of `UNIQUE_INDIVIDUAL`; None: those that it
         has in these frames, see `find_unique`.
     """
     decoded = poses.frame_status == FrameStatus.DECODED
     possible = _find_possible(poses, find_unique(poses) if unique is None else unique)[decoded]
-    counts = possible.sum(axis=(0, 2))
+    counts = possible.sum(axis=(0, 1))
     # A bodypart that was not found has no confidence at all.
     confidence = np.where(possible, np.nan_to_num(poses.confidence[decoded]), 0.0)
     found = _find_keypoints(poses, pcutoff)[decoded] & possible
@@ -76,8 +76,8 @@ def summarise_poses(
         frames=len(poses.time),
         undecodable=int(np.count_nonzero(~decoded)),
         poses=counts,
-        confidence=_divide(confidence.sum(axis=(0, 2), dtype=np.float64), counts),
-        detection=_divide(found.sum(axis=(0, 2)), counts),
+        confidence=_divide(confidence.sum(axis=(0, 1), dtype=np.float64), counts),
+        detection=_divide(found.sum(axis=(0, 1)), counts),
         path=downsample_path(poses, pcutoff, points),
         track_status=poses.track_status,
         frame_status=poses.frame_status,
@@ -85,11 +85,11 @@ def summarise_poses(
 
 
 def find_unique(poses: Poses) -> frozenset[int]:
-    """Return which bodyparts `UNIQUE_INDIVIDUAL` has in some of the frames, by their positions."""
+    """Return the indices of the bodyparts that `UNIQUE_INDIVIDUAL` has in any of the frames."""
     if UNIQUE_INDIVIDUAL not in poses.individuals or len(poses.individuals) == 1:
         return frozenset()
     place = poses.individuals.index(UNIQUE_INDIVIDUAL)
-    located = ~np.isnan(poses.position[..., place]).any(axis=1)
+    located = ~np.isnan(poses.position[:, place]).any(axis=-1)
     return frozenset(np.flatnonzero(located.any(axis=0)).tolist())
 
 
@@ -111,7 +111,7 @@ def downsample_path(poses: Poses, pcutoff: float, points: int) -> NDArray[np.flo
     Returns
     -------
     ndarray
-        Shape (min(points, time), 2, keypoint, individual), float32 px. NaN: not found in the
+        Shape (min(points, time), individual, keypoint, 2), float32 px. NaN: not found in the
         whole stretch.
     """
     frames = len(poses.time)
@@ -120,9 +120,10 @@ def downsample_path(poses: Poses, pcutoff: float, points: int) -> NDArray[np.flo
     edges = np.linspace(0, frames, stretches + 1).astype(int)
     path = np.full((stretches, *poses.position.shape[1:]), np.nan, dtype=np.float32)
     for index, (start, stop) in enumerate(itertools.pairwise(edges)):
-        first = found[start:stop].argmax(axis=0)[None, None]
+        first = found[start:stop].argmax(axis=0)[None, ..., None]
         position = np.take_along_axis(poses.position[start:stop], first, axis=0)[0]
-        path[index] = np.where(found[start:stop].any(axis=0, keepdims=True), position, np.nan)
+        shown = np.expand_dims(found[start:stop].any(axis=0), -1)
+        path[index] = np.where(shown, position, np.nan)
     return path
 
 
@@ -178,27 +179,27 @@ def _divide(total: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float6
 
 
 def _find_possible(poses: Poses, unique: Collection[int]) -> NDArray[np.bool_]:
-    """Return which keypoints could be there; shape (time, keypoint, individual).
+    """Return a mask of possible keypoints, shape (time, individual, keypoint).
 
-    Of several individuals only those that were found count, with the bodyparts that they have:
-    unique ones are those of `UNIQUE_INDIVIDUAL`.
+    Of several individuals only those that were found count, each with its own bodyparts: unique
+    bodyparts belong to `UNIQUE_INDIVIDUAL`.
     """
-    located = ~np.asarray(np.isnan(poses.position).any(axis=1))
+    located = ~np.asarray(np.isnan(poses.position).any(axis=-1))
     if len(poses.individuals) == 1:
         return np.ones_like(located)
-    possible = np.repeat(located.any(axis=1, keepdims=True), located.shape[1], axis=1)
+    possible = np.repeat(located.any(axis=-1, keepdims=True), located.shape[-1], axis=-1)
     if UNIQUE_INDIVIDUAL in poses.individuals:
         place = poses.individuals.index(UNIQUE_INDIVIDUAL)
-        theirs = np.isin(np.arange(located.shape[1]), list(unique))
-        possible[:, theirs] = False
+        theirs = np.isin(np.arange(located.shape[-1]), list(unique))
+        possible[..., theirs] = False
         # They are to be seen in every frame.
-        possible[:, :, place] = theirs
+        possible[:, place] = theirs
     return possible
 
 
 def _find_keypoints(poses: Poses, pcutoff: float) -> NDArray[np.bool_]:
-    """Return which keypoints were found; shape (time, keypoint, individual)."""
+    """Return which keypoints were found; shape (time, individual, keypoint)."""
     # A comparison with NaN is False: an undecodable frame shows nothing.
-    located = np.isfinite(poses.position).all(axis=1)
+    located = np.isfinite(poses.position).all(axis=-1)
     found: NDArray[np.bool_] = np.logical_and(located, poses.confidence >= pcutoff)
     return found

@@ -1,4 +1,4 @@
-"""What is worth knowing of the tracks of one video: who was followed when, and what to check."""
+"""Summarise the tracks of one video: which animals were followed when, and what to check."""
 
 import itertools
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _FOUND = (TrackStatus.FOLLOWED, TrackStatus.UNCERTAIN)
 
 @dataclass(frozen=True)
 class Flag:
-    """Consecutive frames that somebody should look at.
+    """Consecutive frames that a person should check.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Flag:
     first, last
         Frames, both included.
     individuals
-        Places on the individual axis, ascending.
+        Indices on the individual axis, ascending.
     """
 
     status: TrackStatus
@@ -33,7 +33,7 @@ class Flag:
 
     @property
     def frames(self) -> int:
-        """How long it lasts."""
+        """Length in frames."""
         return self.last - self.first + 1
 
 
@@ -77,7 +77,7 @@ def count_all_followed(status: NDArray[np.uint8]) -> int:
 
 
 def find_flags(status: NDArray[np.uint8], decoded: NDArray[np.bool_] | None = None) -> list[Flag]:
-    """Find what should be looked at: possible swaps and gaps.
+    """Find frames that a person should check: possible swaps and gaps.
 
     Frames in which any individual is uncertain are one possible swap as long as they follow
     each other, of all individuals that are uncertain in them. A gap is of one individual, which

@@ -1,1 +1,1 @@
-"""Tracking: from poses of single frames to tracks of individuals."""
+"""Follow individuals: from poses of single frames to tracks."""

@@ -1,4 +1,4 @@
-"""Poses of several animals as they were found in each frame, in no order."""
+"""Hold the poses of several animals as they were found, frame by frame, and order them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Detections:
-    """Poses of some frames, the order of the individuals telling nothing.
+    """Poses of consecutive frames, individuals in arbitrary order.
 
     Attributes
     ----------
@@ -22,8 +22,8 @@ class Detections:
     confidence
         Shape (frame, individual, keypoint), 0..1; NaN: the frame could not be decoded.
     identity
-        Shape (frame, individual, identity), 0..1, how much each looks like each of the known
-        individuals; NaN where unknown. None where nothing is known.
+        Shape (frame, individual, identity), 0..1, confidence that an individual is each of the
+        known identities; NaN where unknown. None: identities were not predicted.
     """
 
     position: Floats
@@ -32,13 +32,20 @@ class Detections:
 
 
 def order_poses(position: Floats, confidence: Floats) -> NDArray[np.intp]:
-    """Order the poses of each frame by where they are, whatever order they came in.
+    """Order the poses of each frame by position, independently of the given order.
+
+    Parameters
+    ----------
+    position
+        Shape (frame, individual, keypoint, 2), px; NaN where missing.
+    confidence
+        Shape (frame, individual, keypoint), 0..1.
 
     Returns
     -------
     ndarray
-        Shape (frame, individual), as `numpy.argsort` returns it: from left to right; those that
-        coincide by their keypoints; frames' missing ones last.
+        Shape (frame, individual), intp, as `numpy.argsort` returns it: by the x coordinate of the
+        centre, ties by keypoints and confidences; missing individuals last.
     """
     centre = centre_poses(position)
     keys = np.concatenate(
@@ -49,7 +56,7 @@ def order_poses(position: Floats, confidence: Floats) -> NDArray[np.intp]:
 
 
 def take_ordered(values: NDArray[Any], order: NDArray[np.integer[Any]]) -> NDArray[Any]:
-    """Bring the individuals of each frame into an order.
+    """Reorder the individuals of each frame.
 
     Parameters
     ----------
@@ -57,24 +64,29 @@ def take_ordered(values: NDArray[Any], order: NDArray[np.integer[Any]]) -> NDArr
         Shape (frame, individual, ...).
     order
         Shape (frame, individual), as `order_poses` returns it.
+
+    Returns
+    -------
+    ndarray
+        Shape and dtype of `values`.
     """
     shape = order.shape + (1,) * (values.ndim - 2)
     return np.take_along_axis(values, order.reshape(shape), axis=1)
 
 
 def count_individuals(confidence: Floats, pcutoff: float) -> int:
-    """Tell from peaks how many animals a video shows at most.
+    """Estimate from peaks how many animals a video shows at a time.
 
-    A frame shows as many as at least half of the bodyparts have peaks. The video shows as many as
-    more than one in twenty of those frames show that show any, so that a few false peaks are no
-    animal, and frames in which no animal is there do not count.
+    A frame shows n animals if at least half of the bodyparts have n peaks. The estimate is the
+    largest number reached by more than 5 % of the frames that show any animal: a few false peaks
+    do not count as an animal, and neither do empty frames lower the number.
 
     Parameters
     ----------
     confidence
-        Shape (frame, keypoint, peak), 0..1; NaN where there is no peak. Unique bodyparts left out.
+        Shape (frame, keypoint, peak), 0..1, without unique bodyparts; NaN where there is no peak.
     pcutoff
-        Peaks of a lower confidence do not count.
+        Peaks below this confidence are ignored.
 
     Returns
     -------

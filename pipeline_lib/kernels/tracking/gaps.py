@@ -1,73 +1,75 @@
-"""Filling the gaps of tracks with what is too short to be an animal for itself."""
+"""Fill the gaps of tracks with tracklets that are too short to be a track on their own."""
 
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.kernels.tracking.identities import Places
-from pipeline_lib.kernels.tracking.pairing import measure_rivals, pair_frames
+from pipeline_lib.kernels.tracking.identities import Slots
+from pipeline_lib.kernels.tracking.pairing import measure_ambiguity, pair_frames
 from pipeline_lib.kernels.tracking.stitching import JoinRules, compare_tracklets
 from pipeline_lib.kernels.tracking.tracklet_ends import Tracklets
 
 
 def fill_gaps(
-    places: Places,
+    slots: Slots,
     tracklets: Tracklets,
     fragments: NDArray[np.int64],
     rules: JoinRules,
-    max_rival: float,
+    max_ambiguity: float,
 ) -> None:
-    """Give fragments to the animals that are missing where they are.
+    """Assign fragments to animals that are missing in the frames of the fragment.
 
-    Fragments are what is too short to be an animal for itself: it may be a false detection, or
-    an animal between others. It becomes the animal that it is most like, if that is not found in
-    its frames and is at other times near enough.
+    Fragments are tracklets too short to be a track on their own: false detections, or an animal
+    between two losses. A fragment is assigned to the most similar animal that is not found in the
+    same frames and is found near enough in time.
 
     Parameters
     ----------
-    places
-        Of the other tracklets; receives those of fragments.
+    slots
+        Slots of the other tracklets; fragments are added in place.
     tracklets
         All tracklets of a video.
     fragments
-        Shape (fragment,), their numbers, ascending.
+        Shape (fragment,), int64, numbers of the fragments, ascending.
     rules
-        How alike they must be.
-    max_rival
-        As in `pipeline_lib.kernels.tracking.identities.DoubtRules`.
+        Rules by which tracklets are joined.
+    max_ambiguity
+        See `pipeline_lib.kernels.tracking.identities.DoubtRules`.
     """
     begins, ends = tracklets.head.frame, tracklets.tail.frame
-    for group in _group_open(places, tracklets, fragments):
+    for group in _group_open(slots, tracklets, fragments):
         similarity = np.stack(
-            [_fit_lines(places, tracklets, number, rules) for number in group], axis=0
+            [_fit_slots(slots, tracklets, number, rules) for number in group], axis=0
         )[None]
         partner = pair_frames(similarity, rules.min_similarity)
-        rivals = measure_rivals(similarity, partner)[0]
-        for number, home, rival in zip(group, partner[0].tolist(), rivals.tolist(), strict=True):
-            if home < 0:
+        ambiguities = measure_ambiguity(similarity, partner)[0]
+        for number, slot, ambiguity in zip(
+            group, partner[0].tolist(), ambiguities.tolist(), strict=True
+        ):
+            if slot < 0:
                 continue
-            line = places.lines[home]
-            line.insert(_find_slot(places, begins, home, number), number)
-            places.of[number] = home
-            if rival > max_rival:
-                places.doubts.append((number, int(begins[number]), int(ends[number])))
+            members = slots.tracklets[slot]
+            members.insert(_find_index(slots, begins, slot, number), number)
+            slots.of_tracklet[number] = slot
+            if ambiguity > max_ambiguity:
+                slots.doubts.append((number, int(begins[number]), int(ends[number])))
 
 
 def _group_open(
-    places: Places, tracklets: Tracklets, fragments: NDArray[np.int64]
+    slots: Slots, tracklets: Tracklets, fragments: NDArray[np.int64]
 ) -> Iterator[list[int]]:
-    """Yield the fragments that have a free place, those with the same first frame together."""
+    """Yield fragments in whose frames a slot is free, grouped by their first frame."""
     begins, ends = tracklets.head.frame, tracklets.tail.frame
     if not len(fragments):
         return
     taken = np.zeros(int(ends.max()) + 2, np.int64)
-    housed = np.flatnonzero(places.of >= 0)
-    np.add.at(taken, begins[housed], 1)
-    np.add.at(taken, ends[housed] + 1, -1)
+    assigned = np.flatnonzero(slots.of_tracklet >= 0)
+    np.add.at(taken, begins[assigned], 1)
+    np.add.at(taken, ends[assigned] + 1, -1)
     taken = np.cumsum(taken)
-    free = (taken[begins[fragments]] < len(places.lines)) & (
-        taken[ends[fragments]] < len(places.lines)
+    free = (taken[begins[fragments]] < len(slots.tracklets)) & (
+        taken[ends[fragments]] < len(slots.tracklets)
     )
     group: list[int] = []
     for number in fragments[free].tolist():
@@ -79,41 +81,41 @@ def _group_open(
         yield group
 
 
-def _find_slot(places: Places, begins: NDArray[np.int64], home: int, number: int) -> int:
-    """Return where in a place's line a tracklet belongs."""
-    line, frame = places.lines[home], int(begins[number])
-    low, high = 0, len(line)
+def _find_index(slots: Slots, begins: NDArray[np.int64], slot: int, number: int) -> int:
+    """Return the index at which a tracklet is inserted among those of a slot."""
+    members, frame = slots.tracklets[slot], int(begins[number])
+    low, high = 0, len(members)
     while low < high:
         middle = (low + high) // 2
-        if begins[line[middle]] <= frame:
+        if begins[members[middle]] <= frame:
             low = middle + 1
         else:
             high = middle
     return low
 
 
-def _fit_lines(
-    places: Places, tracklets: Tracklets, number: int, rules: JoinRules
+def _fit_slots(
+    slots: Slots, tracklets: Tracklets, number: int, rules: JoinRules
 ) -> NDArray[np.float64]:
-    """Return how well a fragment fits the animal of each place; 0 where it is found meanwhile."""
+    """Return the similarity of a fragment to the animal of each slot; 0 if found meanwhile."""
     begins, ends = tracklets.head.frame, tracklets.tail.frame
-    total, sides = np.zeros(len(places.lines)), np.zeros(len(places.lines))
+    total, sides = np.zeros(len(slots.tracklets)), np.zeros(len(slots.tracklets))
     pairs: list[tuple[int, int, int]] = []
-    for home, line in enumerate(places.lines):
-        slot = _find_slot(places, begins, home, number)
-        before, after = line[slot - 1 : slot], line[slot : slot + 1]
+    for slot, members in enumerate(slots.tracklets):
+        index = _find_index(slots, begins, slot, number)
+        before, after = members[index - 1 : index], members[index : index + 1]
         if (before and ends[before[0]] >= begins[number]) or (
             after and begins[after[0]] <= ends[number]
         ):
             continue
-        # Before an animal appears and after it is lost, only what is quite near.
+        # Before an animal appears and after it is lost, only near fragments qualify.
         limit = rules.max_gap if before and after else rules.persistence + 1
         if before and begins[number] - ends[before[0]] <= limit:
-            pairs.append((home, before[0], number))
+            pairs.append((slot, before[0], number))
         if after and begins[after[0]] - ends[number] <= limit:
-            pairs.append((home, number, after[0]))
+            pairs.append((slot, number, after[0]))
     if pairs:
-        home_of, first, second = np.array(pairs).T
-        np.add.at(total, home_of, compare_tracklets(tracklets, first, second, rules))
-        np.add.at(sides, home_of, 1.0)
+        slot_of, first, second = np.array(pairs).T
+        np.add.at(total, slot_of, compare_tracklets(tracklets, first, second, rules))
+        np.add.at(sides, slot_of, 1.0)
     return total / np.maximum(sides, 1.0)

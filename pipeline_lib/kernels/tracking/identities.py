@@ -1,4 +1,4 @@
-"""From paths of tracklets to places: which animal each tracklet is, and where that is in doubt."""
+"""Assign tracklets to the slots of tracks, and note where an assignment is doubtful."""
 
 from dataclasses import dataclass, field
 
@@ -10,12 +10,20 @@ from pipeline_lib.kernels.tracking.similarity import centre_poses
 from pipeline_lib.kernels.tracking.stitching import Joins
 from pipeline_lib.kernels.tracking.tracklet_ends import Tracklets
 
-Doubt = tuple[int, int, int]  # a tracklet, the first and the last frame in doubt
+Doubt = tuple[int, int, int]  # a tracklet, the first and the last doubtful frame
 
 
 @dataclass(frozen=True)
-class Stay:
-    """An animal from where it appears to where it is lost: tracklets that follow each other."""
+class TrackSegment:
+    """Consecutive tracklets of one animal, from its appearance to its loss.
+
+    Attributes
+    ----------
+    tracklets
+        Numbers of the tracklets, in the order of time.
+    first, last
+        Frames of the first and the last pose.
+    """
 
     tracklets: tuple[int, ...]
     first: int
@@ -24,41 +32,42 @@ class Stay:
 
 @dataclass(frozen=True)
 class DoubtRules:
-    """When an animal may be another one.
+    """Rules by which an assignment is marked as doubtful.
 
     Attributes
     ----------
-    max_rival
-        How good another choice is, as a share of the one made, above which there is doubt.
+    max_ambiguity
+        0..1; second-best ratio (similarity of the second-best choice as a share of the best one)
+        above which an assignment is doubtful.
     near
-        Frames around where animals may have been exchanged that are in doubt.
+        Number of frames around a doubtful assignment that are marked.
     """
 
-    max_rival: float
+    max_ambiguity: float
     near: int
 
 
 @dataclass
-class Places:
-    """Who is where; filled step by step.
+class Slots:
+    """Assignment of tracklets to slots; filled step by step.
 
     Attributes
     ----------
-    of
-        Shape (tracklet,), int64, place of each tracklet; -1: it is no animal.
-    lines
-        For each place its tracklets, in the order of time.
+    of_tracklet
+        Shape (tracklet,), int64, slot of each tracklet; -1: not assigned.
+    tracklets
+        Tracklets of each slot, in the order of time.
     doubts
-        Tracklets that may be another animal's, and in which frames.
+        Tracklets that may belong to another animal, with the frames of doubt.
     """
 
-    of: NDArray[np.int64]
-    lines: list[list[int]]
+    of_tracklet: NDArray[np.int64]
+    tracklets: list[list[int]]
     doubts: list[Doubt] = field(default_factory=list)
 
 
-def list_stays(tracklets: Tracklets, following: NDArray[np.int64]) -> list[Stay]:
-    """List the paths between entering and leaving, in the order of their first frames.
+def list_track_segments(tracklets: Tracklets, following: NDArray[np.int64]) -> list[TrackSegment]:
+    """List the track segments of a video in the order of their first frames.
 
     Parameters
     ----------
@@ -67,83 +76,87 @@ def list_stays(tracklets: Tracklets, following: NDArray[np.int64]) -> list[Stay]
     following
         Shape (tracklet,), as `pipeline_lib.kernels.tracking.stitching.choose_paths` returns it.
     """
-    stays = []
+    track_segments = []
     begins = np.setdiff1d(np.flatnonzero(following != -2), following)
     for number in begins.tolist():
         path = [number]
         while (after := int(following[path[-1]])) >= 0:
             path.append(after)
         first, last = tracklets.head.frame[path[0]], tracklets.tail.frame[path[-1]]
-        stays.append(Stay(tuple(path), int(first), int(last)))
-    return stays
+        track_segments.append(TrackSegment(tuple(path), int(first), int(last)))
+    return track_segments
 
 
-def give_places(
-    tracklets: Tracklets, stays: list[Stay], individuals: int, rules: DoubtRules
-) -> Places:
-    """Give each stay a place that is free.
+def assign_slots(
+    tracklets: Tracklets, track_segments: list[TrackSegment], individuals: int, rules: DoubtRules
+) -> Slots:
+    """Assign each track segment to a free slot.
 
-    Where identities are known, as many as there are places, the place is the identity that the
-    stays as a whole make most likely. Otherwise an animal that appears takes the place that was
-    left nearest to it; one that nobody had only if there is no other.
+    If there are as many identities as slots, slots are the identities, and the assignment of
+    greatest total likelihood is chosen. Otherwise an animal that appears takes the slot of the
+    animal that was lost nearest to it; an unused slot only if no used one is free.
 
     Parameters
     ----------
     tracklets
         All tracklets of a video.
-    stays
-        In the order of their first frames, at most `individuals` at a time.
+    track_segments
+        Track segments in the order of their first frames, at most `individuals` at a time.
     individuals
-        Number of places.
+        Number of slots.
     rules
-        When an animal that appears may be another one.
+        Rules by which an assignment is marked as doubtful.
     """
-    places = Places(np.full(len(tracklets.count), -1), [[] for _ in range(individuals)])
+    slots = Slots(np.full(len(tracklets.count), -1), [[] for _ in range(individuals)])
     evidence = tracklets.identity
-    if evidence is not None and evidence.shape[1] == individuals and stays:
-        likely = np.array([evidence[list(stay.tracklets)].sum(0) for stay in stays])
-        homes = _place_by_identity(stays, likely)
-        rivals = likely.copy()
-        rivals[np.arange(len(stays)), homes] = -np.inf
-        margin = likely[np.arange(len(stays)), homes] - rivals.max(1)
-        doubtful = margin < -np.log(max(rules.max_rival, 1e-9))
-        for stay, home, doubt in zip(stays, homes.tolist(), doubtful, strict=True):
-            _move_in(places, stay, home, rules.near if doubt and individuals > 1 else None)
-        return places
+    if evidence is not None and evidence.shape[1] == individuals and track_segments:
+        likely = np.array([evidence[list(segment.tracklets)].sum(0) for segment in track_segments])
+        assigned = _assign_by_identity(track_segments, likely)
+        others = likely.copy()
+        others[np.arange(len(track_segments)), assigned] = -np.inf
+        margin = likely[np.arange(len(track_segments)), assigned] - others.max(1)
+        doubtful = margin < -np.log(max(rules.max_ambiguity, 1e-9))
+        for segment, slot, doubt in zip(track_segments, assigned.tolist(), doubtful, strict=True):
+            _assign_segment(slots, segment, slot, rules.near if doubt and individuals > 1 else None)
+        return slots
     ends = (centre_poses(tracklets.tail.pose), centre_poses(tracklets.head.pose))
     left = [-1] * individuals
-    for stay in stays:
-        used = [n for n, line in enumerate(places.lines) if line and left[n] < stay.first]
-        unused = [n for n, line in enumerate(places.lines) if not line]
+    for segment in track_segments:
+        used = [
+            n for n, members in enumerate(slots.tracklets) if members and left[n] < segment.first
+        ]
+        unused = [n for n, members in enumerate(slots.tracklets) if not members]
         if used:
-            before = [places.lines[n][-1] for n in used]
-            far = keypoint_distance(ends[0][before], ends[1][stay.tracklets[0]])
-            home = used[int(np.nan_to_num(far, nan=np.inf).argmin())]
+            before = [slots.tracklets[n][-1] for n in used]
+            far = keypoint_distance(ends[0][before], ends[1][segment.tracklets[0]])
+            slot = used[int(np.nan_to_num(far, nan=np.inf).argmin())]
         else:
-            home = unused[0]
+            slot = unused[0]
         sure = not used or len(used) + len(unused) == 1
-        _move_in(places, stay, home, None if sure else rules.near)
-        left[home] = stay.last
-    return places
+        _assign_segment(slots, segment, slot, None if sure else rules.near)
+        left[slot] = segment.last
+    return slots
 
 
 def doubt_joins(
-    places: Places,
+    slots: Slots,
     tracklets: Tracklets,
     following: NDArray[np.int64],
     joins: Joins,
     rules: DoubtRules,
 ) -> None:
-    """Note the joins for which another choice is nearly as good.
+    """Note the joins whose second-best choice is nearly as good.
 
     Parameters
     ----------
-    places
-        Receives the doubts.
-    tracklets, following, joins
-        As for `pipeline_lib.kernels.tracking.stitching.choose_paths`, and what it returned.
+    slots
+        Doubts are added in place.
+    tracklets, joins
+        Arguments of `pipeline_lib.kernels.tracking.stitching.choose_paths`.
+    following
+        Its result.
     rules
-        When there is doubt.
+        Rules by which an assignment is marked as doubtful.
     """
     known = {
         (first, second): similarity
@@ -158,33 +171,38 @@ def doubt_joins(
             continue
         exchanged = similarity + known.get((before, after), 0.0)
         kept = known.get((first, after), 0.0) + known.get((before, second), 0.0)
-        if kept > 0.0 and exchanged > rules.max_rival * kept:
+        if kept > 0.0 and exchanged > rules.max_ambiguity * kept:
             for one, other in ((first, after), (before, second)):
                 if one >= 0 and other >= 0:
-                    _doubt_join(places, tracklets, one, other, rules.near)
+                    _doubt_join(slots, tracklets, one, other, rules.near)
 
 
-def sort_places(places: Places, tracklets: Tracklets) -> None:
-    """Bring the places into the order of their first poses, those without any last."""
+def sort_slots(slots: Slots, tracklets: Tracklets) -> None:
+    """Sort slots by the first pose of each; empty slots come last."""
     # Tracklets are in the order of their first frames, there from left to right.
-    first = [line[0] if line else len(tracklets.count) for line in places.lines]
+    first = [members[0] if members else len(tracklets.count) for members in slots.tracklets]
     order = np.argsort(first, kind="stable")
     rank = np.empty(len(order) + 1, np.int64)
     rank[order], rank[-1] = np.arange(len(order)), -1
-    places.of = rank[places.of]
-    places.lines = [places.lines[place] for place in order.tolist()]
+    slots.of_tracklet = rank[slots.of_tracklet]
+    slots.tracklets = [slots.tracklets[slot] for slot in order.tolist()]
 
 
-def _place_by_identity(stays: list[Stay], likely: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the places that make the stays most likely, no two at a time in one."""
+def _assign_by_identity(
+    track_segments: list[TrackSegment], likely: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the most likely slots; segments that overlap in time have different ones."""
     from scipy.optimize import LinearConstraint, milp  # noqa: PLC0415
     from scipy.sparse import eye_array, kron, lil_array  # noqa: PLC0415
 
     count, individuals = likely.shape
     together = lil_array((count, count))
     active: list[int] = []
-    for number, stay in enumerate(stays):
-        active = [*(other for other in active if stays[other].last >= stay.first), number]
+    for number, segment in enumerate(track_segments):
+        active = [
+            *(other for other in active if track_segments[other].last >= segment.first),
+            number,
+        ]
         together[number, active] = 1.0
     one = kron(eye_array(count), np.ones((1, individuals)))
     solved = milp(
@@ -201,14 +219,14 @@ def _place_by_identity(stays: list[Stay], likely: NDArray[np.float64]) -> NDArra
     return np.asarray(solved.x.reshape(count, individuals).argmax(1))
 
 
-def _move_in(places: Places, stay: Stay, home: int, near: int | None) -> None:
-    places.of[list(stay.tracklets)] = home
-    places.lines[home].extend(stay.tracklets)
+def _assign_segment(slots: Slots, segment: TrackSegment, slot: int, near: int | None) -> None:
+    slots.of_tracklet[list(segment.tracklets)] = slot
+    slots.tracklets[slot].extend(segment.tracklets)
     if near is not None:
-        places.doubts.append((stay.tracklets[0], stay.first, stay.first + near))
+        slots.doubts.append((segment.tracklets[0], segment.first, segment.first + near))
 
 
-def _doubt_join(places: Places, tracklets: Tracklets, one: int, other: int, near: int) -> None:
+def _doubt_join(slots: Slots, tracklets: Tracklets, one: int, other: int, near: int) -> None:
     ends, begins = int(tracklets.tail.frame[one]), int(tracklets.head.frame[other])
-    # A tracklet has all its doubts in its place.
-    places.doubts.append((one, ends - near, begins + near))
+    # Doubts are noted with their tracklet, so that they move along with its slot.
+    slots.doubts.append((one, ends - near, begins + near))

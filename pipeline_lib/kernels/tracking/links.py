@@ -1,4 +1,4 @@
-"""Links between poses: the rules by which they are made, and what they are."""
+"""Define links between poses of consecutive frames, and the rules by which they are made."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,72 +12,75 @@ from pipeline_lib.kernels.tracking.similarity import Measure
 
 @dataclass(frozen=True)
 class LinkRules:
-    """When two poses are one animal beyond doubt.
+    """Rules by which two poses are linked into one tracklet.
 
     Attributes
     ----------
     tolerance
         px; see `pipeline_lib.kernels.tracking.similarity.compare_poses`.
     similarity
-        What is compared.
+        Measure of similarity.
     motion
-        Where an animal is expected: ``kalman``, by its velocity, or ``none``, where it was.
+        Motion model that predicts the next pose: ``kalman`` (by velocity) or ``none`` (where the
+        animal was).
     min_similarity
-        Poses that are less alike are not linked.
-    max_rival
-        They are neither where another choice is more than this share as good.
+        0..1; poses below this similarity are not linked.
+    max_ambiguity
+        0..1; poses are not linked if the second-best assignment reaches more than this share of
+        the similarity of the best one.
     max_gap
-        Frames between linked poses at most.
+        Largest number of frames without a pose between two linked poses.
     """
 
     tolerance: float
-    similarity: Measure = "oks"
-    motion: Literal["kalman", "none"] = "kalman"
-    min_similarity: float = 0.6
-    max_rival: float = 0.7
-    max_gap: int = 5
+    similarity: Measure
+    motion: Literal["kalman", "none"]
+    min_similarity: float
+    max_ambiguity: float
+    max_gap: int
 
     @property
     def reach(self) -> int:
-        """How many frames on either side decide on the links of a frame."""
-        # Each round looks as far as the rounds before it, and over its own gap; the review beyond
-        # the longest one on either side.
+        """Number of frames on either side on which the links of a frame depend."""
+        # Each round looks as far as the rounds before it plus its own gap; the final review looks
+        # beyond the longest gap on either side.
         return MEMORY + 2 + sum(range(1, self.max_gap + 2)) + 2 * (self.max_gap + 1)
 
 
 @dataclass(frozen=True)
 class Links:
-    """For each pose the next one of its tracklet.
+    """The next pose of its tracklet, for each pose.
 
     Attributes
     ----------
     step
         Shape (frame, individual), int32, frames to the next pose; 0: the tracklet ends.
-    place
-        Shape (frame, individual), int32, its place on the individual axis; -1: none.
+    partner
+        Shape (frame, individual), int32, index of the next pose on the individual axis; -1: none.
     """
 
     step: NDArray[np.int32]
-    place: NDArray[np.int32]
+    partner: NDArray[np.int32]
 
     @classmethod
     def none(cls, shape: tuple[int, int]) -> "Links":
-        """Return as many ends."""
+        """Return links of a number of poses none of which is linked."""
         return cls(np.zeros(shape, np.int32), np.full(shape, -1, np.int32))
 
     def cut(self, start: int, stop: int) -> "Links":
-        """Return the links of some frames."""
-        return Links(self.step[start:stop], self.place[start:stop])
+        """Return the links of frames `start` to `stop` - 1."""
+        return Links(self.step[start:stop], self.partner[start:stop])
 
 
 @dataclass(frozen=True)
 class OpenEnds:
-    """Poses that may still be linked.
+    """Poses that have no link yet and may get one.
 
     Attributes
     ----------
     may_end, may_start
-        Shape (frame, individual), bool: whether it may be linked onward, and back.
+        Shape (frame, individual), bool: whether the pose may be linked to a later, or to an
+        earlier one.
     """
 
     may_end: NDArray[np.bool_]

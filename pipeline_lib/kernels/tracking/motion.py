@@ -1,7 +1,7 @@
-"""Where an animal is expected next: a Kalman filter that remembers a few frames only.
+"""Predict the next position of an animal by a Kalman filter of finite memory.
 
-What it says of a frame depends on that frame and the few before. So a video can be cut anywhere,
-and its parts be worked on at once, without a difference.
+The prediction for a frame depends on that frame and a few frames before it. A video can therefore
+be cut anywhere and its parts be processed in parallel without changing the result.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
-Places = NDArray[np.integer[Any]]
+Indices = NDArray[np.integer[Any]]
 
-# Steps that the filter remembers.
+# Number of steps in the memory of the filter.
 MEMORY = 4
 
 
 @dataclass(frozen=True)
-class Courses:
-    """Where animals are and how they move.
+class MotionModel:
+    """Motion model of the poses: position and velocity.
 
     Attributes
     ----------
@@ -34,31 +34,45 @@ class Courses:
     offset: NDArray[np.float64]
     velocity: NDArray[np.float64]
 
-    def expect(self, frame: Places, place: Places | slice, step: Places | int) -> Floats:
-        """Return poses as they are expected so many frames later: one for each index."""
-        way = self.offset[frame, place] + np.asarray(step)[..., None] * self.velocity[frame, place]
-        expected: Floats = self.position[frame, place] + way[..., None, :]
-        return expected
+    def predict(self, frame: Indices, individual: Indices | slice, step: Indices | int) -> Floats:
+        """Return the poses predicted `step` frames later.
+
+        Parameters
+        ----------
+        frame, individual
+            Indices of poses, broadcast against each other.
+        step
+            Number of frames.
+
+        Returns
+        -------
+        ndarray
+            Shape (..., keypoint, 2), float64, px; NaN where missing.
+        """
+        offset, velocity = self.offset[frame, individual], self.velocity[frame, individual]
+        shift = offset + np.asarray(step)[..., None] * velocity
+        predicted: Floats = self.position[frame, individual] + shift[..., None, :]
+        return predicted
 
 
 @cache
 def kalman_weights(steps: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return how a Kalman filter weighs an animal's last steps.
+    """Return the weights that a Kalman filter gives to the last steps of an animal.
 
-    The model is a constant velocity that white noise changes by about as much per frame as
-    positions are uncertain; it starts, knowing nothing, with the oldest two positions. The
-    filter being linear, its state is a weighted sum of the steps.
+    The state is position and velocity; white noise changes the velocity by about as much per frame
+    as positions are uncertain. The filter starts with the oldest two positions and no prior. It is
+    linear, so that its state is a weighted sum of the steps.
 
     Parameters
     ----------
     steps
-        How many steps are known; a step is the way between two frames.
+        Number of known steps; a step is the displacement between two frames.
 
     Returns
     -------
     offset, velocity
-        `steps` weights each, of the latest step first: of the estimated position, from the last
-        one that was measured, and of the estimated velocity per frame.
+        `steps` weights each, latest step first: for the difference between the estimated and the
+        measured position, and for the estimated velocity per frame.
 
     References
     ----------
@@ -84,42 +98,53 @@ def kalman_weights(steps: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def estimate_motion(
     position: Floats, before: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Estimate how each animal moves in each frame from its last steps.
+    """Estimate position and velocity of each animal in each frame from its last steps.
 
     Parameters
     ----------
     position
         Shape (frame, individual, keypoint, 2), px; NaN where missing.
     before
-        Shape (frame, individual): the animal's place on the individual axis in the frame before;
-        -1 where it is not known.
+        Shape (frame, individual): index of the same animal on the individual axis of the frame
+        before; -1 where unknown.
 
     Returns
     -------
     offset, velocity
-        Shape (frame, individual, 2), float64: px from the measured position to the estimated one,
-        and px per frame; 0 where nothing is known.
+        Shape (frame, individual, 2), float64: px from the measured to the estimated position, and
+        px per frame; 0 where unknown.
     """
     step = _measure_steps(position, before)
     frames, individuals = before.shape
     weights = _tabulate_weights()
     latest = np.zeros((MEMORY, frames, individuals, 2))
     known = np.zeros((frames, individuals), np.intp)
-    place = np.broadcast_to(np.arange(individuals), before.shape)
-    goes_on = np.ones(before.shape, bool)
+    individual = np.broadcast_to(np.arange(individuals), before.shape)
+    is_known = np.ones(before.shape, bool)
     frame = np.arange(frames)[:, None]
     for age in range(MEMORY):
         past = np.maximum(frame - age, 0)
-        goes_on = goes_on & (frame >= age) & np.isfinite(step[past, place, 0])
-        latest[age] = np.where(goes_on[..., None], step[past, place], 0.0)
-        known += goes_on
-        place = np.where(goes_on, before[past, place], place)
+        is_known = is_known & (frame >= age) & np.isfinite(step[past, individual, 0])
+        latest[age] = np.where(is_known[..., None], step[past, individual], 0.0)
+        known += is_known
+        individual = np.where(is_known, before[past, individual], individual)
     offset, velocity = (np.einsum("fia,afid->fid", table[known], latest) for table in weights)
     return offset, velocity
 
 
 def median_finite(values: Floats) -> NDArray[np.float64]:
-    """Return the median of what is finite along the first axis; NaN where nothing is."""
+    """Return the median of the finite values along the first axis.
+
+    Parameters
+    ----------
+    values
+        Shape (n, ...).
+
+    Returns
+    -------
+    ndarray
+        Shape (...), float64; NaN where no value is finite.
+    """
     finite = np.isfinite(values)
     ordered = np.sort(np.where(finite, values, np.inf), axis=0)
     count = finite.sum(0)[None]
@@ -133,10 +158,10 @@ def median_finite(values: Floats) -> NDArray[np.float64]:
 
 
 def _measure_steps(position: Floats, before: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-    """Return each animal's way from the frame before; NaN where it is not known.
+    """Return the displacement of each animal since the frame before; NaN where unknown.
 
-    The median over the keypoints that both frames have: neither those that come and go nor a
-    false one are taken for motion.
+    It is the median over the keypoints found in both frames: keypoints that come and go and single
+    false keypoints do not look like motion.
     """
     earlier = np.concatenate([np.full_like(position[:1], np.nan), position[:-1]])
     earlier = np.take_along_axis(earlier, np.maximum(before, 0)[..., None, None], axis=1)
@@ -145,7 +170,7 @@ def _measure_steps(position: Floats, before: NDArray[np.integer[Any]]) -> NDArra
 
 
 def _tabulate_weights() -> list[NDArray[np.float64]]:
-    """Return both weights as tables (known steps, age), 0 for what is not known."""
+    """Return the weights of offset and velocity as tables (known steps, age), 0 if unknown."""
     tables = [np.zeros((MEMORY + 1, MEMORY)) for _ in range(2)]
     for steps in range(1, MEMORY + 1):
         for table, weights in zip(tables, kalman_weights(steps), strict=True):

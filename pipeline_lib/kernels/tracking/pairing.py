@@ -1,4 +1,4 @@
-"""Who of one frame is who in another one, and how sure that is; for many frames at once."""
+"""Pair the poses of two frames and measure how ambiguous each pair is; many frames at once."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ def pair_frames(similarity: Floats, least: float) -> NDArray[np.int64]:
     similarity
         Shape (frame, n, m), 0..1.
     least
-        Poses that are less alike are no pair.
+        Pairs below this similarity are not made.
 
     Returns
     -------
     ndarray
-        Shape (frame, n), int64, each pose's partner among the m; -1: none.
+        Shape (frame, n), int64, index of each pose's partner among the m; -1: none.
     """
     frames, rows, columns = similarity.shape
     if rows == 0 or columns == 0:
@@ -29,11 +29,11 @@ def pair_frames(similarity: Floats, least: float) -> NDArray[np.int64]:
     allowed = (similarity >= least) & (similarity > 0.0)
     gain = np.where(allowed, similarity, 0.0)
     best = np.where(allowed.any(-1), gain.argmax(-1), -1)
-    # Where every pose has its best partner for itself, no other sum is larger: nearly everywhere.
+    # Where no two poses have the same best partner, that is nearly always, the sum is largest.
     wanted = (best[..., None] == np.arange(columns)).sum(1)
     disputed = np.flatnonzero((wanted > 1).any(-1))
     if disputed.size:
-        # SciPy takes longer to load than all that a job without work does.
+        # SciPy takes longer to load than a job without work takes.
         from pipeline_lib.kernels.metrics.matching import assign_pairs  # noqa: PLC0415
 
         turned = np.swapaxes(similarity[disputed], 1, 2)
@@ -41,11 +41,11 @@ def pair_frames(similarity: Floats, least: float) -> NDArray[np.int64]:
     return best
 
 
-def measure_rivals(similarity: Floats, partner: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Tell how good the next best choice is for each pair.
+def measure_ambiguity(similarity: Floats, partner: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Measure how good the second-best choice is for each pair.
 
-    Either the pose takes a partner that is free, or its partner one that is free, or two pairs
-    exchange their partners.
+    Three kinds of changes are compared: the pose takes a free partner, the partner takes a free
+    pose, or two pairs exchange their partners.
 
     Parameters
     ----------
@@ -57,8 +57,9 @@ def measure_rivals(similarity: Floats, partner: NDArray[np.int64]) -> NDArray[np
     Returns
     -------
     ndarray
-        Shape (frame, n), float64: similarity after the best of these changes as a share of that
-        before; 0 for poses without a partner. Above 1 where `partner` is not the best choice.
+        Shape (frame, n), float64, second-best ratio: similarity after the best change as a share
+        of the similarity before; 0 for poses without a partner, above 1 where `partner` is not
+        the best choice.
     """
     frames, rows, columns = similarity.shape
     if rows == 0 or columns == 0:

@@ -1,4 +1,4 @@
-"""How alike two poses of one video are, in units of how large its animals are and how they move."""
+"""Compare two poses of one video, relative to the size and speed of its animals."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,23 +16,23 @@ from pipeline_lib.kernels.tracking.motion import median_finite
 Floats = NDArray[np.floating[Any]]
 Measure = Literal["oks", "ellipse", "centroid"]
 
-# A pose's keypoints move against each other by this share of its size between two frames.
+# Keypoints of a pose move relative to each other by this share of its size between two frames.
 _POSTURE = 0.3
-# Animals move by up to this share of their size between two frames; what is measured beyond that
-# are detections that come and go.
+# Animals move by up to this share of their size between two frames. Longer steps are measured only
+# where detections come and go.
 _FASTEST = 0.25
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What is near in a video.
+    """Size and speed of the animals of a video.
 
     Attributes
     ----------
     size
         px, root mean square distance of an animal's keypoints from their centre.
     speed
-        px per frame of an animal that walks.
+        px per frame of a walking animal.
     """
 
     size: float
@@ -40,7 +40,7 @@ class Scale:
 
     @property
     def tolerance(self) -> float:
-        """How far a keypoint may be in the next frame, px: the width of similarities."""
+        """Distance in px that a keypoint may move between two frames: the width of similarities."""
         return float(np.hypot(_POSTURE * self.size, 2.0 * self.speed))
 
 
@@ -86,7 +86,7 @@ def measure_sizes(position: Floats) -> NDArray[np.float64]:
 def compare_poses(
     first: Floats, second: Floats, tolerance: ArrayLike, measure: Measure
 ) -> NDArray[np.float64]:
-    """Return how alike poses are: 1 where they coincide, 0 where either is missing.
+    """Return the similarity of poses: 1 where they coincide, 0 where either is missing.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ def compare_poses(
     tolerance
         Shape (...) or a number, px: keypoints at this distance have a similarity of 0.61.
     measure
-        ``oks``: object keypoint similarity, the lower of the two ways round, so that a keypoint
-        that only one of them has makes them less alike; ``ellipse``: overlap of the ellipses
-        around the keypoints; ``centroid``: by the distance of their centres.
+        ``oks``: object keypoint similarity, the lower of both directions, so that a keypoint found
+        in only one pose lowers it; ``ellipse``: overlap of the ellipses around the keypoints;
+        ``centroid``: Gaussian of the distance between the centres.
 
     Returns
     -------
@@ -119,23 +119,23 @@ def compare_poses(
 
 
 def measure_scale(position: Floats) -> Scale:
-    """Measure how large the animals of a video are and how fast.
+    """Measure size and speed of the animals of a video.
 
-    The size is the median over the poses, the speed such that nine in ten steps are shorter; a
-    step leads from a pose to one of the next frame, each being the nearest of the other. Where no
-    pose has two keypoints, a quarter of the usual distance of an animal from the nearest other one
-    is taken for the size, else a tenth of how widely the poses lie.
+    The size is the median over the poses. The speed is the 90th percentile of the steps; a step
+    joins two poses of consecutive frames that are each other's nearest ones. If no pose has two
+    keypoints, the size is a quarter of the median distance to the nearest other animal or, failing
+    that, a tenth of the spread of the poses.
 
     Parameters
     ----------
     position
-        Shape (stretch, frame, individual, keypoint, 2), px: some stretches of consecutive
-        frames; NaN where missing.
+        Shape (stretch, frame, individual, keypoint, 2), px, stretches of consecutive frames; NaN
+        where missing.
 
     Returns
     -------
     Scale
-        Scaled with the positions; of size 1 where they tell nothing.
+        Size and speed in px; size 1 if the positions do not determine it.
     """
     sizes = measure_sizes(position)
     size = _median(sizes[sizes > 0])
@@ -155,10 +155,10 @@ def measure_scale(position: Floats) -> Scale:
 
 
 def _measure_steps(position: Floats) -> Floats:
-    """Return the lengths of the steps between poses that are the nearest ones of each other.
+    """Return the lengths of the steps between poses that are each other's nearest ones.
 
-    How far a pose is from another one is the median over their keypoints, which a false one
-    hardly changes.
+    The distance of two poses is the median over their keypoints, which a false keypoint hardly
+    changes.
     """
     way = keypoint_distance(position[:, :-1, :, None], position[:, 1:, None])
     length = np.nan_to_num(median_finite(np.moveaxis(way, -1, 0)), nan=np.inf)
@@ -170,7 +170,7 @@ def _measure_steps(position: Floats) -> Floats:
 
 
 def measure_usual_similarity(position: Floats, tolerance: float, measure: Measure) -> float:
-    """Tell how alike an animal usually is to itself a frame later.
+    """Measure the usual similarity of an animal to itself one frame later.
 
     Parameters
     ----------
@@ -182,8 +182,8 @@ def measure_usual_similarity(position: Floats, tolerance: float, measure: Measur
     Returns
     -------
     float
-        Median similarity of each pose with the one that is most like it in the next frame; 1
-        where there is none.
+        Median over the poses of the similarity to the most similar pose of the next frame; 1 if
+        there is none.
     """
     first, second = position[:, :-1, :, None], position[:, 1:, None]
     best = compare_poses(first, second, tolerance, measure).max(-1, initial=0.0)
@@ -199,7 +199,7 @@ def _compare_ellipses(
 
 
 def _fit_ellipse(position: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and covariance of the keypoints, of a single one the covariance 0."""
+    """Return mean and covariance of the keypoints; the covariance of a single one is 0."""
     centre = centre_poses(position)
     offset = np.nan_to_num(position - centre[..., None, :], nan=0.0)
     count = np.isfinite(position).all(-1).sum(-1)

@@ -1,10 +1,10 @@
-"""Joining tracklets to paths: the cheapest flow through all tracklets of a video at once.
+"""Join tracklets to paths by a minimum-cost flow through all tracklets of a video at once.
 
-As many units flow through the video as animals may be in it, each from tracklet to tracklet. A
-tracklet lets one unit through and is worth its poses. From one to the next a unit goes by a join,
-the cheaper the more alike they are across the gap, or by leaving and entering anew, out of a pool
-that holds the animals out of sight. The flow of least cost is a linear program, whose solutions
-are whole numbers.
+One unit of flow per animal passes through the video, from tracklet to tracklet. A tracklet lets one
+unit pass and gains the worth of its poses. A unit moves to the next tracklet either by a join,
+which costs less the more similar the tracklets are across the gap, or by leaving to and entering
+from a pool that holds the animals out of sight. The flow of least cost is the solution of a linear
+program, which is integral.
 
 References
 ----------
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline_lib.kernels.tracking.similarity import Measure, compare_poses
 from pipeline_lib.kernels.tracking.tracklet_ends import TrackletEnd, Tracklets
 
-# Sizes of one animal measured at different times differ by about this factor, as a logarithm.
+# Standard deviation of the logarithm of one animal's size, measured at different times.
 _SIZE_SPREAD = 0.35
 # Pairs of tracklets compared at a time.
 _BLOCK_PAIRS = 2**15
@@ -28,32 +28,33 @@ _BLOCK_PAIRS = 2**15
 
 @dataclass(frozen=True)
 class JoinRules:
-    """How alike tracklets must be across a gap.
+    """Rules by which tracklets are joined across a gap.
 
     Attributes
     ----------
     tolerance
-        px, of similarities between consecutive frames; it grows with the root of the gap.
+        px, width of similarities between consecutive frames; it grows with the square root of the
+        gap.
     similarity
-        What is compared.
+        Measure of similarity.
     persistence
-        Frames for which a velocity holds on average.
+        Number of frames for which a velocity holds on average.
     max_gap
-        Frames from the end of a tracklet to the beginning of the next at most.
+        Largest number of frames from the end of a tracklet to the beginning of the next.
     min_similarity
-        Less alike tracklets are not joined: to lose an animal and find it anew costs less.
+        0..1; tracklets below this similarity are not joined.
     """
 
     tolerance: float
     similarity: Measure
     persistence: float
     max_gap: int
-    min_similarity: float = 0.1
+    min_similarity: float
 
 
 @dataclass(frozen=True)
 class Joins:
-    """Pairs of tracklets that may follow each other.
+    """Pairs of tracklets that may be consecutive parts of one track.
 
     Attributes
     ----------
@@ -69,16 +70,16 @@ class Joins:
 
 
 def propose_joins(tracklets: Tracklets, candidates: NDArray[np.int64], rules: JoinRules) -> Joins:
-    """Find the pairs of tracklets that may be one animal, and how alike they are.
+    """Find the pairs of tracklets that may belong to one animal, and their similarity.
 
     Parameters
     ----------
     tracklets
         All tracklets of a video.
     candidates
-        Shape (candidate,), numbers of those that may be joined, ascending.
+        Shape (candidate,), int64, numbers of the tracklets that may be joined, ascending.
     rules
-        How alike they must be.
+        Rules by which tracklets are joined.
     """
     begins, ends = tracklets.head.frame[candidates], tracklets.tail.frame[candidates]
     # Numbers ascend with the first frames.
@@ -96,10 +97,20 @@ def propose_joins(tracklets: Tracklets, candidates: NDArray[np.int64], rules: Jo
 def compare_tracklets(
     tracklets: Tracklets, first: NDArray[np.int64], second: NDArray[np.int64], rules: JoinRules
 ) -> NDArray[np.float64]:
-    """Tell how alike the end of one tracklet is to the beginning of a later one.
+    """Compare the end of one tracklet with the beginning of a later one.
 
-    Both are moved to the middle of the gap, with a velocity that fades, and compared with a
-    tolerance that grows; what is long ago, of another size or of another identity is less alike.
+    Both poses are moved to the middle of the gap with a decaying velocity, and compared with a
+    tolerance that grows with the gap. A long gap, another size or another identity lower the
+    similarity.
+
+    Parameters
+    ----------
+    tracklets
+        All tracklets of a video.
+    first, second
+        Shape (pair,), int64, numbers of the earlier and the later tracklet.
+    rules
+        Rules by which tracklets are joined.
 
     Returns
     -------
@@ -116,27 +127,27 @@ def compare_tracklets(
 def choose_paths(
     tracklets: Tracklets, candidates: NDArray[np.int64], joins: Joins, paths: int, price: float
 ) -> NDArray[np.int64]:
-    """Choose which tracklets are animals, and which follow each other.
+    """Choose the tracklets that belong to animals, and the order in which they follow.
 
     Parameters
     ----------
     tracklets
         All tracklets of a video.
     candidates
-        Shape (candidate,), numbers of those to choose from, ascending.
+        Shape (candidate,), int64, numbers of the tracklets to choose from, ascending.
     joins
-        Which may follow each other.
+        Pairs that may follow each other.
     paths
-        How many may be on their way at a time.
+        Largest number of paths at a time.
     price
-        What leaving and entering anew costs, in units of a tracklet's worth. A join costs the
-        more of it the less alike its tracklets are.
+        Cost of leaving and entering anew, in units of a tracklet's worth. A join costs the share
+        of it by which its similarity is below 1.
 
     Returns
     -------
     ndarray
-        Shape (tracklet,), int64: the next tracklet; -1: it is a path's last one; -2: it is no
-        animal.
+        Shape (tracklet,), int64: number of the next tracklet; -1: last of its path; -2: not
+        chosen.
     """
     chosen = np.full(len(tracklets.count), -2)
     if len(candidates) == 0 or paths == 0:
@@ -154,7 +165,7 @@ def choose_paths(
 def _solve_flow(
     tracklets: Tracklets, candidates: NDArray[np.int64], joins: Joins, paths: int, price: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which joins are taken, and which candidates are entered from the pool."""
+    """Return masks of the joins that are taken, and of the candidates entered from the pool."""
     from scipy.optimize import linprog  # noqa: PLC0415
     from scipy.sparse import block_array, coo_array, eye_array  # noqa: PLC0415
 
@@ -165,7 +176,7 @@ def _solve_flow(
     out_of = coo_array((ones, (row[0], edge)), (number, count))
     into = coo_array((ones, (row[1], edge)), (number, count))
     one = eye_array(number)
-    # The pool between the times at which one leaves or enters; who leaves may enter at once.
+    # The pool between the times at which units leave or enter; a unit may re-enter at once.
     begins, ends = tracklets.head.frame[candidates], tracklets.tail.frame[candidates] + 1
     times, place = np.unique(np.concatenate([begins, ends]), return_inverse=True)
     every, tracklet = np.ones(number), np.arange(number)
@@ -191,7 +202,7 @@ def _solve_flow(
         b_ub=np.ones(number),
         A_eq=balance.tocsr(),
         b_eq=filled,
-        # The dual simplex method ends in a corner: whole numbers.
+        # The dual simplex method ends in a vertex, which is integral.
         method="highs-ds",
     )
     if not solved.success:
@@ -204,8 +215,8 @@ def _compare_block(
 ) -> NDArray[np.float64]:
     gap = (tracklets.head.frame[second] - tracklets.tail.frame[first]).astype(np.float64)
     similarity = compare_poses(
-        _meet(tracklets.tail, first, gap, rules.persistence),
-        _meet(tracklets.head, second, -gap, rules.persistence),
+        _move_to_middle(tracklets.tail, first, gap, rules.persistence),
+        _move_to_middle(tracklets.head, second, -gap, rules.persistence),
         rules.tolerance * np.sqrt(gap),
         rules.similarity,
     )
@@ -217,10 +228,10 @@ def _compare_block(
     return similarity
 
 
-def _meet(
+def _move_to_middle(
     end: TrackletEnd, number: NDArray[np.int64], gap: NDArray[np.float64], persistence: float
 ) -> NDArray[np.float64]:
-    """Return poses moved to the middle of a gap; negative gaps lead back in time."""
+    """Return poses moved to the middle of a gap; a negative gap leads back in time."""
     lasts = np.sign(gap) * persistence * -np.expm1(-np.abs(gap) / persistence) / 2.0
     return end.pose[number] + (end.velocity[number] * lasts[:, None])[:, None]
 
@@ -228,7 +239,7 @@ def _meet(
 def _compare_identities(
     first: NDArray[np.float64], second: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the Bhattacharyya coefficient of what two tracklets tell about who they are."""
+    """Return the Bhattacharyya coefficient of the identity distributions of two tracklets."""
     one, other = (np.exp(each - each.max(-1, keepdims=True)) for each in (first, second))
     one /= one.sum(-1, keepdims=True)
     other /= other.sum(-1, keepdims=True)

@@ -1,8 +1,8 @@
-"""More animals than may be kept: which ones, over the whole video.
+"""Choose the animals to keep where a video shows more of them than may be kept.
 
-All animals are followed first, as many as the video shows. Then those are kept that are best over
-the whole video, by the sum of how well they were found. So who is kept does not change from frame
-to frame, and an animal that is hidden for a while is not replaced by a neighbour.
+All animals of the video are followed first. Those with the highest total detection quality over the
+whole video are kept. Thus the choice does not change from frame to frame, and a neighbour does not
+replace an animal that is hidden for a while.
 """
 
 from dataclasses import replace
@@ -10,22 +10,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.kernels.tracking.identities import Places, Stay
+from pipeline_lib.kernels.tracking.identities import Slots, TrackSegment
 from pipeline_lib.kernels.tracking.tracklet_ends import Tracklets
 
-# A frame in so many may show more by mistake.
+# One frame in this many may show more animals by mistake.
 _FEW = 20
 
 
 def count_animals(number: NDArray[np.int32], shortest: int) -> NDArray[np.int64]:
-    """Count the animals in each frame, without what may be a false detection.
+    """Count the animals in each frame, ignoring possible false detections.
 
     Parameters
     ----------
     number
         Shape (frame, individual), int32, numbers of tracklets; -1: no pose.
     shortest
-        Poses of tracklets of fewer poses do not count.
+        Tracklets of fewer poses are ignored.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def count_animals(number: NDArray[np.int32], shortest: int) -> NDArray[np.int64]
 
 
 def count_usual(animals: NDArray[np.int64]) -> int:
-    """Return how many animals a video shows at a time, but for a few frames.
+    """Return how many animals a video usually shows at most.
 
     Parameters
     ----------
@@ -48,77 +48,84 @@ def count_usual(animals: NDArray[np.int64]) -> int:
     Returns
     -------
     int
-        As many as more than one in twenty show of those frames that show any; 0 if none does.
+        Largest number reached by more than 5 % of the frames with an animal; 0 if there are none.
     """
     shown = np.sort(animals[animals > 0])
     return int(shown[len(shown) - 1 - len(shown) // _FEW]) if shown.size else 0
 
 
-def choose_stays(stays: list[Stay], tracklets: Tracklets, most: int, shortest: int) -> list[Stay]:
-    """Choose the animals to keep: at most so many at a time, the best over the whole video.
+def choose_track_segments(
+    track_segments: list[TrackSegment], tracklets: Tracklets, most: int, shortest: int
+) -> list[TrackSegment]:
+    """Choose the track segments to keep: the best over the whole video, at most `most` at a time.
 
-    Stays come in the order of what they are worth. Where those that came before leave no room
-    throughout a stay, its longest free part is kept, if it is at least ``shortest`` frames or half
-    of the stay: so an animal is not lost because others were there as well for some frames, and
-    does not appear for some frames because another one is hidden.
+    Track segments are taken in descending order of worth. If those taken before leave no room for a
+    whole segment, its longest free part is kept, provided that it has at least ``shortest`` frames
+    or half of the segment. Thus an animal is not lost because others were present for some frames,
+    and none appears for some frames because another one is hidden.
 
     Parameters
     ----------
-    stays
-        Of all animals.
+    track_segments
+        Track segments of all animals.
     tracklets
         All tracklets of a video.
     most
-        How many may be kept at a time.
+        Largest number of animals at a time.
     shortest
-        Frames.
+        Least number of frames of a part.
 
     Returns
     -------
-    list of Stay
-        Those kept, maybe in part, in the order of their first frames. A stay needs room from its
-        first to its last frame, whether the animal is found or not.
+    list of TrackSegment
+        Those kept, possibly in part, in the order of their first frames. A segment needs room from
+        its first to its last frame, including frames in which the animal is not found.
     """
-    worth = np.array([tracklets.worth[list(stay.tracklets)].sum() for stay in stays])
-    taken = np.zeros(max((stay.last for stay in stays), default=-1) + 1, np.int64)
+    worth = np.array([tracklets.worth[list(segment.tracklets)].sum() for segment in track_segments])
+    taken = np.zeros(max((segment.last for segment in track_segments), default=-1) + 1, np.int64)
     kept = []
-    # Of equal ones those that appear first.
+    # Ties: the segment that begins first.
     for index in np.argsort(-worth, kind="stable").tolist():
-        stay = stays[index]
-        first, last = _find_longest(taken[stay.first : stay.last + 1] < most)
+        segment = track_segments[index]
+        first, last = _find_longest(taken[segment.first : segment.last + 1] < most)
         length = last - first + 1
-        if not length or length < min(shortest, (stay.last - stay.first + 1) / 2):
+        if not length or length < min(shortest, (segment.last - segment.first + 1) / 2):
             continue
-        part = _cut_stay(stay, stay.first + first, stay.first + last, tracklets)
+        part = _cut_segment(segment, segment.first + first, segment.first + last, tracklets)
         if part.tracklets:
             taken[part.first : part.last + 1] += 1
             kept.append(part)
-    return sorted(kept, key=lambda stay: (stay.first, stay.tracklets))
+    return sorted(kept, key=lambda segment: (segment.first, segment.tracklets))
 
 
-def list_strangers(
-    fragments: NDArray[np.int64], everyone: Places, kept: list[Stay], tracklets: Tracklets
+def list_dropped_fragments(
+    fragments: NDArray[np.int64], everyone: Slots, kept: list[TrackSegment], tracklets: Tracklets
 ) -> NDArray[np.int64]:
-    """Return the fragments that are of animals that are not kept.
+    """Return the fragments that belong to animals that are not kept.
 
     Parameters
     ----------
     fragments
-        Numbers of tracklets that are too short to be an animal for themselves.
+        Shape (fragment,), int64, numbers of tracklets too short to be a track on their own.
     everyone
-        Places of all animals, with the fragments that fill their gaps.
+        Slots of all animals, with the fragments that fill their gaps.
     kept
-        Those kept.
+        Track segments that are kept.
     tracklets
         All tracklets of a video.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,), int64, numbers of fragments, ascending.
     """
-    own = {number: stay for stay in kept for number in stay.tracklets}
+    own = {number: segment for segment in kept for number in segment.tracklets}
     short = set(fragments.tolist())
     begins, ends = tracklets.head.frame, tracklets.tail.frame
-    strangers = []
-    for line in everyone.lines:
-        solid = [number for number in line if number not in short]
-        for number in line:
+    dropped = []
+    for members in everyone.tracklets:
+        solid = [number for number in members if number not in short]
+        for number in members:
             if number in short:
                 nearest = min(
                     solid,
@@ -126,14 +133,14 @@ def list_strangers(
                         begins[other] - ends[number], begins[number] - ends[other]
                     ),
                 )
-                stay = own.get(nearest)
-                if stay is None or begins[number] < stay.first or ends[number] > stay.last:
-                    strangers.append(number)
-    return np.array(sorted(strangers), np.int64)
+                segment = own.get(nearest)
+                if segment is None or begins[number] < segment.first or ends[number] > segment.last:
+                    dropped.append(number)
+    return np.array(sorted(dropped), np.int64)
 
 
 def _find_longest(free: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return first and last of the longest run of True, the earliest of equal ones; 0, -1: none."""
+    """Return first and last index of the longest run of True, ties: the first; 0, -1: none."""
     turns = np.flatnonzero(np.diff(np.concatenate([[False], free, [False]]).astype(np.int8)))
     if not turns.size:
         return 0, -1
@@ -142,10 +149,12 @@ def _find_longest(free: NDArray[np.bool_]) -> tuple[int, int]:
     return int(starts[longest]), int(stops[longest]) - 1
 
 
-def _cut_stay(stay: Stay, first: int, last: int, tracklets: Tracklets) -> Stay:
+def _cut_segment(
+    segment: TrackSegment, first: int, last: int, tracklets: Tracklets
+) -> TrackSegment:
     inside = tuple(
         number
-        for number in stay.tracklets
+        for number in segment.tracklets
         if tracklets.head.frame[number] <= last and tracklets.tail.frame[number] >= first
     )
-    return replace(stay, tracklets=inside, first=first, last=last)
+    return replace(segment, tracklets=inside, first=first, last=last)

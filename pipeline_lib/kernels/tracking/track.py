@@ -1,6 +1,6 @@
-"""Following the animals of a video, of which a part at a time is held in memory.
+"""Follow the animals of a video while holding only a part of it in memory.
 
-Poses are linked to tracklets, segment by segment, and tracklets are joined over the whole video.
+Poses are linked to tracklets segment by segment, and tracklets are joined over the whole video.
 Poses are read again where they are needed.
 """
 
@@ -19,11 +19,11 @@ from pipeline_lib.kernels.tracking.doubtful_links import cut_crowded
 from pipeline_lib.kernels.tracking.gaps import fill_gaps
 from pipeline_lib.kernels.tracking.identities import (
     DoubtRules,
-    Places,
+    Slots,
+    assign_slots,
     doubt_joins,
-    give_places,
-    list_stays,
-    sort_places,
+    list_track_segments,
+    sort_slots,
 )
 from pipeline_lib.kernels.tracking.links import LinkRules, Links
 from pipeline_lib.kernels.tracking.similarity import (
@@ -35,10 +35,10 @@ from pipeline_lib.kernels.tracking.similarity import (
 )
 from pipeline_lib.kernels.tracking.stitching import JoinRules, choose_paths, propose_joins
 from pipeline_lib.kernels.tracking.surplus import (
-    choose_stays,
+    choose_track_segments,
     count_animals,
     count_usual,
-    list_strangers,
+    list_dropped_fragments,
 )
 from pipeline_lib.kernels.tracking.tracklet_ends import (
     EndPoses,
@@ -53,12 +53,14 @@ Read = Callable[[int, int], Detections]
 One = TypeVar("One")
 Other = TypeVar("Other")
 
-# The scale of a long video is told from this many stretches of so many frames.
+# Tracklets that are less alike are not joined: losing an animal and finding it anew costs less.
+_MIN_JOIN_SIMILARITY = 0.1
+# The scale of a long video is measured in this many stretches of this many frames.
 _STRETCHES, _STRETCH_FRAMES = 64, 32
 
 
 class Apply(Protocol):
-    """`map`, or something like it that works in parallel and keeps the order."""
+    """Type of `map` and of functions like it that work in parallel and keep the order."""
 
     def __call__(
         self, function: Callable[[One], Other], items: Iterable[One], /
@@ -69,54 +71,75 @@ class Apply(Protocol):
 
 @dataclass(frozen=True)
 class TrackRules:
-    """How individuals are followed; see `pipeline_lib.core.settings.individuals`."""
+    """Rules by which individuals are followed.
 
-    similarity: Measure = "oks"
-    motion: Literal["kalman", "none"] = "kalman"
-    min_similarity: float = 0.6
-    max_rival: float = 0.7
-    max_gap: int = 5
-    min_length: int = 5
-    max_stitch_gap: int = 250
+    The settings `pipeline_lib.core.settings.individuals.TrackingSettings` hold the defaults.
+
+    Attributes
+    ----------
+    similarity
+        Measure of similarity between poses.
+    motion
+        Motion model: ``kalman`` or ``none``.
+    min_similarity
+        0..1; least similarity of linked poses, as a share of the usual similarity between frames.
+    max_ambiguity
+        0..1; second-best ratio above which a tracklet ends.
+    max_gap
+        Largest number of missing frames within a tracklet.
+    min_length
+        Least number of poses of a tracklet that makes a track; shorter ones only fill gaps.
+    max_stitch_gap
+        Largest number of frames across which tracklets are joined.
+    """
+
+    similarity: Measure
+    motion: Literal["kalman", "none"]
+    min_similarity: float
+    max_ambiguity: float
+    max_gap: int
+    min_length: int
+    max_stitch_gap: int
 
     def for_links(self, scale: Scale, usual: float) -> LinkRules:
-        """Return when poses are linked, which usually are so alike."""
+        """Return the rules by which poses are linked; `usual` is their usual similarity."""
         return LinkRules(
             tolerance=scale.tolerance,
             similarity=self.similarity,
             motion=self.motion,
             min_similarity=self.min_similarity * usual,
-            max_rival=self.max_rival,
+            max_ambiguity=self.max_ambiguity,
             max_gap=self.max_gap,
         )
 
     def for_joins(self, scale: Scale) -> JoinRules:
-        """Return when tracklets are joined."""
+        """Return the rules by which tracklets are joined."""
         return JoinRules(
             tolerance=scale.tolerance,
             similarity=self.similarity,
             persistence=float(max(1, self.max_gap)) if self.motion == "kalman" else 1e-6,
             max_gap=self.max_stitch_gap,
+            min_similarity=_MIN_JOIN_SIMILARITY,
         )
 
 
 @dataclass(frozen=True)
 class Followed:
-    """Where each pose of a video belongs.
+    """Assignment of the poses of a video to slots.
 
     Attributes
     ----------
-    place
-        Shape (frame, individual), int32: the place on the individual axis of tracks of each
-        pose; -1: it belongs to no animal, or there is none.
+    slot
+        Shape (frame, individual), int32: index of each pose on the individual axis of tracks; -1:
+        no pose, or a pose of no animal that is kept.
     status
-        Shape (frame, place), uint8, values of `pipeline_lib.core.tables.TrackStatus`.
+        Shape (frame, slot), uint8, values of `pipeline_lib.core.tables.TrackStatus`.
     animals
-        Shape (frame,), int64: how many animals were found, those beyond the places too, without
-        what is too short to be one.
+        Shape (frame,), int64: number of animals found, including those that are not kept, without
+        tracklets shorter than `TrackRules.min_length`.
     """
 
-    place: NDArray[np.int32]
+    slot: NDArray[np.int32]
     status: NDArray[np.uint8]
     animals: NDArray[np.int64]
 
@@ -133,27 +156,26 @@ def follow_individuals(
     rules: TrackRules,
     apply: Apply = map,
 ) -> Followed:
-    """Tell where each pose of a video belongs, reading it in parts.
+    """Assign each pose of a video to a slot, reading the video in parts.
 
     Parameters
     ----------
     read
-        Returns the poses from one frame to before another one; less at the end of the video.
+        Returns the poses of frames `start` to `stop` - 1; fewer at the end of the video.
     segments
-        Consecutive ranges of frames, the whole video together; the result does not depend on
-        where they are cut.
+        Consecutive ranges of frames that cover the video; the result does not depend on them.
     individuals
-        Most individuals at a time. Where the video shows more, those are kept that are best over
-        the whole video, see `pipeline_lib.kernels.tracking.surplus`.
+        Number of slots. If the video shows more animals, the best ones over the whole video are
+        kept, see `pipeline_lib.kernels.tracking.surplus`.
     rules
-        How individuals are followed.
+        Rules by which individuals are followed.
     apply
-        How segments are worked on: `map`, or that of an executor.
+        Applies a function to each segment: `map`, or that of an executor.
 
     Returns
     -------
     Followed
-        Holding a few numbers for each pose; the poses themselves are not kept.
+        A few numbers for each pose; the poses themselves are not kept.
     """
     frames = segments[-1][1] if segments else 0
     if frames == 0:
@@ -167,7 +189,7 @@ def follow_individuals(
     parts = list(apply(lambda segment: _link_segment(read, segment, link_rules), segments))
     linked = _Linked.join(parts)
     number = number_tracklets(linked.links, linked.there)
-    # Of a video that is shorter, nothing could be long enough.
+    # In a video shorter than `min_length`, no tracklet would qualify.
     rules = replace(rules, min_length=min(rules.min_length, frames))
     usual = max(individuals, count_usual(count_animals(number, rules.min_length)))
     links = cut_crowded(linked.links, number, usual, rules.min_length)
@@ -180,27 +202,27 @@ def follow_individuals(
         number, ends, poses, (linked.usual_quality(), linked.size, linked.identity)
     )
     if animals > individuals:
-        places, kept = _choose_places(tracklets, individuals, animals, rules, scale)
+        slots, kept = _assign_best(tracklets, individuals, animals, rules, scale)
     else:
-        places, kept = _find_places(tracklets, individuals, rules, scale), None
-    # The number -1, of no tracklet, finds the last one.
-    place = np.append(places.of, -1).astype(np.int32)[number]
+        slots, kept = _assign_all(tracklets, individuals, rules, scale), None
+    # The number -1, of no tracklet, selects the last entry.
+    slot = np.append(slots.of_tracklet, -1).astype(np.int32)[number]
     if kept is not None:
         first, last = (np.append(frame, -1).astype(np.int32)[number] for frame in kept)
         frame = np.arange(frames, dtype=np.int32)[:, None]
-        place[(frame < first) | (frame > last)] = -1
-    unordered = np.empty_like(place)
-    np.put_along_axis(unordered, linked.order.astype(np.intp), place, axis=1)
+        slot[(frame < first) | (frame > last)] = -1
+    unordered = np.empty_like(slot)
+    np.put_along_axis(unordered, linked.order.astype(np.intp), slot, axis=1)
     return Followed(
         unordered,
-        _tell_status(place, places, individuals),
+        _determine_status(slot, slots, individuals),
         found,
     )
 
 
 @dataclass(frozen=True)
 class _Linked:
-    """What linking leaves of the poses of a segment, individuals in an order of their own."""
+    """Links and features of the poses of a segment, individuals in the order of `order_poses`."""
 
     order: NDArray[np.int32]
     links: Links
@@ -216,7 +238,7 @@ class _Linked:
             np.concatenate([part.order for part in parts]),
             Links(
                 np.concatenate([part.links.step for part in parts]),
-                np.concatenate([part.links.place for part in parts]),
+                np.concatenate([part.links.partner for part in parts]),
             ),
             np.concatenate([part.there for part in parts]),
             np.concatenate([part.quality for part in parts]),
@@ -225,7 +247,7 @@ class _Linked:
         )
 
     def usual_quality(self) -> NDArray[np.float64]:
-        """Return how well each pose was found, in units of what is usual in this video."""
+        """Return the detection quality of each pose, relative to the median of the video."""
         found = self.quality[self.there]
         usual = float(np.median(found)) if found.size else 0.0
         return self.quality.astype(np.float64) / (usual or 1.0)
@@ -254,7 +276,7 @@ def _link_segment(read: Read, segment: tuple[int, int], rules: LinkRules) -> _Li
 
 
 def _measure_scale(read: Read, frames: int, rules: TrackRules) -> tuple[Scale, float]:
-    """Measure how large and fast the animals are, and how alike to themselves a frame later."""
+    """Measure size and speed of the animals, and their usual similarity between two frames."""
     starts, length = [0], frames
     if frames > _STRETCHES * _STRETCH_FRAMES:
         length = _STRETCH_FRAMES
@@ -272,7 +294,7 @@ def _collect_poses(
     ends: EndPoses,
     apply: Apply,
 ) -> tuple[Floats, Floats]:
-    """Read the poses at the ends of tracklets."""
+    """Read the poses at the ends of the tracklets."""
     individuals = order.shape[1]
     wanted = np.stack([ends.head, ends.tail])
 
@@ -289,76 +311,78 @@ def _collect_poses(
     return poses[0], poses[1]
 
 
-def _find_places(tracklets: Tracklets, individuals: int, rules: TrackRules, scale: Scale) -> Places:
-    """Join tracklets, and give each a place."""
+def _assign_all(tracklets: Tracklets, individuals: int, rules: TrackRules, scale: Scale) -> Slots:
+    """Join tracklets and assign each to a slot."""
     shortest = rules.min_length
-    join_rules, doubt = rules.for_joins(scale), DoubtRules(rules.max_rival, rules.max_gap)
+    join_rules, doubt = rules.for_joins(scale), DoubtRules(rules.max_ambiguity, rules.max_gap)
     solid = np.flatnonzero(tracklets.count >= shortest)
     joins = propose_joins(tracklets, solid, join_rules)
     following = choose_paths(tracklets, solid, joins, individuals, price=shortest / 2.0)
-    stays = list_stays(tracklets, following)
-    places = give_places(tracklets, stays, individuals, doubt)
-    doubt_joins(places, tracklets, following, joins, doubt)
+    track_segments = list_track_segments(tracklets, following)
+    slots = assign_slots(tracklets, track_segments, individuals, doubt)
+    doubt_joins(slots, tracklets, following, joins, doubt)
     fragments = np.flatnonzero(tracklets.count < shortest)
-    fill_gaps(places, tracklets, fragments, join_rules, rules.max_rival)
-    _name_places(places, tracklets, individuals)
-    return places
+    fill_gaps(slots, tracklets, fragments, join_rules, rules.max_ambiguity)
+    _order_slots(slots, tracklets, individuals)
+    return slots
 
 
-def _choose_places(
+def _assign_best(
     tracklets: Tracklets, individuals: int, animals: int, rules: TrackRules, scale: Scale
-) -> tuple[Places, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Follow all animals, keep the best ones, and give each tracklet of theirs a place.
+) -> tuple[Slots, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Follow all animals, keep the best ones, and assign their tracklets to slots.
 
     Returns
     -------
-    places
-        Of those kept.
+    slots
+        Slots of the animals that are kept.
     kept
-        First and last frame of each tracklet that are kept.
+        First and last frame that is kept of each tracklet.
     """
     shortest = rules.min_length
-    join_rules, doubt = rules.for_joins(scale), DoubtRules(rules.max_rival, rules.max_gap)
+    join_rules, doubt = rules.for_joins(scale), DoubtRules(rules.max_ambiguity, rules.max_gap)
     solid = np.flatnonzero(tracklets.count >= shortest)
     fragments = np.flatnonzero(tracklets.count < shortest)
     joins = propose_joins(tracklets, solid, join_rules)
     following = choose_paths(tracklets, solid, joins, animals, price=shortest / 2.0)
-    stays = list_stays(tracklets, following)
-    everyone = give_places(tracklets, stays, animals, doubt)
-    fill_gaps(everyone, tracklets, fragments, join_rules, rules.max_rival)
-    chosen = choose_stays(stays, tracklets, individuals, rules.max_stitch_gap)
-    places = give_places(tracklets, chosen, individuals, doubt)
-    doubt_joins(places, tracklets, following, joins, doubt)
-    strangers = list_strangers(fragments, everyone, chosen, tracklets)
-    own = np.setdiff1d(fragments, strangers)
-    fill_gaps(places, tracklets, own, join_rules, rules.max_rival)
-    _name_places(places, tracklets, individuals)
+    track_segments = list_track_segments(tracklets, following)
+    everyone = assign_slots(tracklets, track_segments, animals, doubt)
+    fill_gaps(everyone, tracklets, fragments, join_rules, rules.max_ambiguity)
+    chosen = choose_track_segments(track_segments, tracklets, individuals, rules.max_stitch_gap)
+    slots = assign_slots(tracklets, chosen, individuals, doubt)
+    doubt_joins(slots, tracklets, following, joins, doubt)
+    dropped = list_dropped_fragments(fragments, everyone, chosen, tracklets)
+    own = np.setdiff1d(fragments, dropped)
+    fill_gaps(slots, tracklets, own, join_rules, rules.max_ambiguity)
+    _order_slots(slots, tracklets, individuals)
     first, last = tracklets.head.frame.copy(), tracklets.tail.frame.copy()
-    for stay in chosen:
-        inside = list(stay.tracklets)
-        first[inside] = np.maximum(first[inside], stay.first)
-        last[inside] = np.minimum(last[inside], stay.last)
-    return places, (first, last)
+    for segment in chosen:
+        inside = list(segment.tracklets)
+        first[inside] = np.maximum(first[inside], segment.first)
+        last[inside] = np.minimum(last[inside], segment.last)
+    return slots, (first, last)
 
 
-def _name_places(places: Places, tracklets: Tracklets, individuals: int) -> None:
-    """Sort the places, unless known identities are the places."""
+def _order_slots(slots: Slots, tracklets: Tracklets, individuals: int) -> None:
+    """Sort the slots by time unless they are known identities."""
     if tracklets.identity is None or tracklets.identity.shape[1] != individuals:
-        sort_places(places, tracklets)
+        sort_slots(slots, tracklets)
 
 
-def _tell_status(place: NDArray[np.int32], places: Places, individuals: int) -> NDArray[np.uint8]:
-    """Tell what is known of each place in each frame."""
-    found = np.zeros((len(place), individuals), bool)
-    frame, individual = np.nonzero(place >= 0)
-    found[frame, place[frame, individual]] = True
+def _determine_status(
+    slot_of_pose: NDArray[np.int32], slots: Slots, individuals: int
+) -> NDArray[np.uint8]:
+    """Return the track status of each slot in each frame."""
+    found = np.zeros((len(slot_of_pose), individuals), bool)
+    frame, individual = np.nonzero(slot_of_pose >= 0)
+    found[frame, slot_of_pose[frame, individual]] = True
     since = np.logical_or.accumulate(found, axis=0)
     until = np.logical_or.accumulate(found[::-1], axis=0)[::-1]
     status = np.where(since & until, TrackStatus.GAP, TrackStatus.ABSENT).astype(np.uint8)
     status[found] = TrackStatus.FOLLOWED
-    for tracklet, first, last in places.doubts:
-        home, frames = places.of[tracklet], slice(max(0, first), last + 1)
-        if home < 0:  # of an animal that is not kept
+    for tracklet, first, last in slots.doubts:
+        slot, frames = slots.of_tracklet[tracklet], slice(max(0, first), last + 1)
+        if slot < 0:  # the animal is not kept
             continue
-        status[frames, home][found[frames, home]] = TrackStatus.UNCERTAIN
+        status[frames, slot][found[frames, slot]] = TrackStatus.UNCERTAIN
     return status

@@ -1,7 +1,7 @@
-"""How tracklets begin and end, and what they are worth: what joining them goes by.
+"""Describe how tracklets begin and end and what they are worth: the features used to join them.
 
-The poses of a long video are not held in memory: `choose_end_poses` says which ones are wanted,
-the caller collects them, and `describe_tracklets` goes on with these.
+The poses of a long video are not held in memory: `choose_end_poses` selects those that are needed,
+the caller reads them, and `describe_tracklets` describes the tracklets by them.
 """
 
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from pipeline_lib.kernels.tracking.motion import median_finite
 
 Floats = NDArray[np.floating[Any]]
 
-# Poses at either end of a tracklet that its pose and velocity there are told from.
+# Number of poses at either end of a tracklet from which pose and velocity are estimated.
 END_POSES = 5
-# Share of an identity's evidence that a frame adds: neighbours look alike.
+# Weight of the identity evidence of one frame: consecutive frames are not independent.
 _IDENTITY_WEIGHT = 0.1
 _LEAST_IDENTITY = 1e-3
 
 
 @dataclass(frozen=True)
 class EndPoses:
-    """Which poses lie at the ends of each tracklet.
+    """Indices of the poses at the ends of each tracklet.
 
     Attributes
     ----------
     head, tail
         Shape (tracklet, END_POSES), int64: index of the pose in the flattened axes (frame,
-        individual), the outermost first; -1 where the tracklet is shorter.
+        individual), outermost first; -1 where the tracklet is shorter.
     """
 
     head: NDArray[np.int64]
@@ -47,7 +47,7 @@ class TrackletEnd:
     pose
         Shape (tracklet, keypoint, 2), float64, px; NaN: the keypoint was not found near this end.
     velocity
-        Shape (tracklet, 2), float64, px per frame, forward in time; 0 where it is not known.
+        Shape (tracklet, 2), float64, px per frame, forward in time; 0 where unknown.
     """
 
     frame: NDArray[np.int64]
@@ -62,16 +62,16 @@ class Tracklets:
     Attributes
     ----------
     head, tail
-        How they begin and end.
+        First and last poses.
     count
-        Shape (tracklet,), int64, poses.
+        Shape (tracklet,), int64, number of poses.
     worth
-        Shape (tracklet,), float64, sum over the poses of how well each was found.
+        Shape (tracklet,), float64, sum of the detection quality over the poses.
     log_size
         Shape (tracklet,), float64, mean logarithm of the poses' sizes; NaN where unknown.
     identity
-        Shape (tracklet, identity), float64, log-likelihood that it is each of the identities;
-        None where nothing is known of them.
+        Shape (tracklet, identity), float64, log-likelihood of each identity; None: identities were
+        not predicted.
     """
 
     head: TrackletEnd
@@ -83,12 +83,12 @@ class Tracklets:
 
 
 def choose_end_poses(tracklet: NDArray[np.int32]) -> EndPoses:
-    """Choose the poses that say how each tracklet begins and ends.
+    """Select the poses at the ends of each tracklet.
 
     Parameters
     ----------
     tracklet
-        Shape (frame, individual), numbers of tracklets; -1: no pose.
+        Shape (frame, individual), int32, number of the tracklet of each pose; -1: no pose.
     """
     flat = tracklet.ravel()
     poses = np.flatnonzero(flat >= 0)
@@ -115,16 +115,16 @@ def describe_tracklets(
     Parameters
     ----------
     tracklet
-        Shape (frame, individual), numbers of tracklets; -1: no pose.
+        Shape (frame, individual), int32, number of the tracklet of each pose; -1: no pose.
     ends
-        Which poses lie at their ends.
+        Indices of the poses at the ends.
     poses
-        These poses, of the heads and of the tails: shape (tracklet, END_POSES, keypoint, 2), px;
-        NaN where missing.
+        Those poses, of heads and of tails: shape (tracklet, END_POSES, keypoint, 2), px; NaN where
+        missing.
     features
-        Of every pose, shape (frame, individual): how well it was found, 1 being usual; its size in
-        px, NaN where unknown; and, shape (frame, individual, identity), how much it looks like
-        each identity, 0..1, NaN where unknown, or None.
+        Features of every pose: shape (frame, individual), detection quality, 1 being usual; the
+        same shape, size in px, NaN where unknown; shape (frame, individual, identity), confidence
+        of each identity, 0..1, NaN where unknown, or None.
     """
     individuals = max(1, tracklet.shape[1])
     flat = tracklet.ravel()
@@ -157,7 +157,7 @@ def _sum_by(number: NDArray[np.int32], values: Floats, length: int) -> NDArray[n
 
 
 def _describe_end(index: NDArray[np.int64], individuals: int, poses: Floats) -> TrackletEnd:
-    """Tell pose and velocity by medians of the outermost poses: a false point changes neither."""
+    """Estimate pose and velocity by medians of the outermost poses, robust to false points."""
     frame = np.where(index >= 0, index // individuals, 0)
     apart = (frame[:, :1] - frame)[..., None, None].astype(np.float64)
     poses = np.asarray(poses, np.float64)

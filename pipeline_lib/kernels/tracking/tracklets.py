@@ -1,8 +1,8 @@
-"""Tracklets: what is one animal beyond doubt, from frame to frame.
+"""Link poses of consecutive frames to tracklets, each of one animal beyond doubt.
 
-A tracklet ends where another continuation is nearly as good, so that what may be wrong is left
-to those who see the whole video. Whether two poses are linked depends on a few frames around
-them only. So parts of a video are linked apart from each other, and joined without a trace.
+A tracklet ends where another continuation is nearly as good; stitching, which sees the whole video,
+decides there. A link depends on a few frames around it only. Thus the parts of a video can be
+linked independently, and joined without a difference.
 """
 
 from dataclasses import replace
@@ -14,36 +14,36 @@ from numpy.typing import NDArray
 from pipeline_lib.kernels.metrics.keypoints import find_individuals
 from pipeline_lib.kernels.tracking.doubtful_links import cut_doubtful
 from pipeline_lib.kernels.tracking.links import LinkRules, Links, OpenEnds
-from pipeline_lib.kernels.tracking.motion import Courses, estimate_motion
-from pipeline_lib.kernels.tracking.pairing import measure_rivals, pair_frames
+from pipeline_lib.kernels.tracking.motion import MotionModel, estimate_motion
+from pipeline_lib.kernels.tracking.pairing import measure_ambiguity, pair_frames
 from pipeline_lib.kernels.tracking.similarity import compare_poses
 
 Floats = NDArray[np.floating[Any]]
 
-# Numbers in the arrays of pairs of poses, so that they stay in the processor's cache.
+# Size of the arrays of pairs of poses, so that they stay in the processor's cache.
 _MOST_NUMBERS = 2**19
-# Of poses that velocities are told from.
+# Least similarity of the poses from which velocities are estimated.
 _LEAST_SIMILARITY = 0.02
 
 
 def link_poses(position: Floats, rules: LinkRules) -> Links:
-    """Link the poses of consecutive frames that are one animal beyond doubt.
+    """Link the poses of consecutive frames that show one animal beyond doubt.
 
-    Frame by frame the most similar poses are paired (Hungarian matching); first where they were,
-    then, with the velocities that this gave, where they are expected, and then over gaps, short
-    ones first. In the end links are cut for which an exchange would be nearly as good.
+    The most similar poses of two frames are paired (Hungarian matching): first at their measured
+    positions, then at the positions predicted with the resulting velocities, then across gaps,
+    short ones first. Finally links are cut if an exchange would be nearly as similar.
 
     Parameters
     ----------
     position
         Shape (frame, individual, keypoint, 2), px; NaN where missing.
     rules
-        When poses are linked.
+        Rules by which poses are linked.
 
     Returns
     -------
     Links
-        Those of a frame are the same whatever is cut off beyond `LinkRules.reach` frames.
+        The links of a frame do not depend on frames farther away than `LinkRules.reach`.
     """
     poses = np.asarray(position, np.float64)
     frames, individuals = poses.shape[:2]
@@ -51,32 +51,32 @@ def link_poses(position: Floats, rules: LinkRules) -> Links:
     links = Links.none((frames, individuals))
     if frames < 2 or individuals == 0:
         return links
-    courses = _estimate_courses(poses, rules)
+    motion = _fit_motion_model(poses, rules)
     ends = OpenEnds(there.copy(), there.copy())
     for step in range(1, min(rules.max_gap + 1, frames - 1) + 1):
         waiting = np.flatnonzero(ends.may_end[:-step].any(-1) & ends.may_start[step:].any(-1))
         if waiting.size:
-            _link_apart(step, waiting, courses, rules, (links, ends))
-    cut_doubtful(links, ends, courses, rules)
+            _link_apart(step, waiting, motion, rules, (links, ends))
+    cut_doubtful(links, ends, motion, rules)
     return links
 
 
 def number_tracklets(links: Links, there: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Give numbers to the tracklets that links make, in the order of their first poses.
+    """Assign numbers to tracklets in the order of their first poses.
 
     Parameters
     ----------
     links
-        Of a whole video.
+        Links of a whole video.
     there
-        Shape (frame, individual): where there is a pose.
+        Shape (frame, individual), bool: whether there is a pose.
 
     Returns
     -------
     ndarray
-        Shape (frame, individual), int32, number of the tracklet; -1 where there is no pose.
+        Shape (frame, individual), int32, number of the tracklet of each pose; -1: no pose.
     """
-    # It takes long to load, and a job without work need not.
+    # SciPy takes long to load, and a job without work does not need it.
     from scipy.sparse import coo_array  # noqa: PLC0415
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ def number_tracklets(links: Links, there: NDArray[np.bool_]) -> NDArray[np.int32
     source = np.flatnonzero((links.step > 0).ravel())
     individuals = there.shape[1]
     target = (source // max(1, individuals) + links.step.ravel()[source]) * individuals
-    target = target + links.place.ravel()[source]
+    target = target + links.partner.ravel()[source]
     graph = coo_array((np.ones(source.size, np.int8), (source, target)), (poses, poses))
     _, label = connected_components(graph, directed=False)
     label = label[there.ravel()]
@@ -97,19 +97,19 @@ def number_tracklets(links: Links, there: NDArray[np.bool_]) -> NDArray[np.int32
 
 
 def link_tracklets(position: Floats, rules: LinkRules) -> NDArray[np.int32]:
-    """Tell the number of the tracklet of each pose of a video.
+    """Return the number of the tracklet of each pose of a video.
 
     Parameters
     ----------
     position
         Shape (frame, individual, keypoint, 2), px; NaN where missing.
     rules
-        When poses are linked.
+        Rules by which poses are linked.
 
     Returns
     -------
     ndarray
-        Shape (frame, individual), int32; -1 where there is no pose.
+        Shape (frame, individual), int32; -1: no pose.
     """
     return number_tracklets(link_poses(position, rules), find_individuals(position))
 
@@ -117,44 +117,44 @@ def link_tracklets(position: Floats, rules: LinkRules) -> NDArray[np.int32]:
 def _link_apart(
     step: int,
     frame: NDArray[np.intp],
-    courses: Courses,
+    motion: MotionModel,
     rules: LinkRules,
     made: tuple[Links, OpenEnds],
 ) -> None:
-    """Link poses of some frames with those so many frames later, where both still may be."""
+    """Link open poses of some frames with open poses `step` frames later."""
     links, ends = made
-    first = courses.expect(frame, slice(None), step)
+    first = motion.predict(frame, slice(None), step)
     first = np.where(ends.may_end[frame][..., None, None], first, np.nan)
-    second = courses.position[frame + step]
+    second = motion.position[frame + step]
     second = np.where(ends.may_start[frame + step][..., None, None], second, np.nan)
     partner, sure = _pair_in_blocks(first, second, rules.tolerance * step**0.5, rules)
-    row, place = np.nonzero(partner >= 0)
-    found, other, kept = frame[row], partner[row, place], sure[row, place]
-    # One whose choice is in doubt is linked to none: a later choice would not be sure either.
-    ends.may_end[found, place] = False
+    row, individual = np.nonzero(partner >= 0)
+    found, other, kept = frame[row], partner[row, individual], sure[row, individual]
+    # A pose with an ambiguous choice gets no link: a later choice would not be certain either.
+    ends.may_end[found, individual] = False
     ends.may_start[found + step, other] = False
-    links.step[found[kept], place[kept]] = step
-    links.place[found[kept], place[kept]] = other[kept]
+    links.step[found[kept], individual[kept]] = step
+    links.partner[found[kept], individual[kept]] = other[kept]
 
 
-def _estimate_courses(position: NDArray[np.float64], rules: LinkRules) -> Courses:
-    """Estimate how animals move from the most similar poses of consecutive frames."""
+def _fit_motion_model(position: NDArray[np.float64], rules: LinkRules) -> MotionModel:
+    """Estimate the motion of animals from the most similar poses of consecutive frames."""
     if rules.motion == "none":
         nothing = np.zeros((*position.shape[:2], 2))
-        return Courses(position, nothing, nothing)
-    # A fast animal is not quite like itself where it was; what is found is only a direction.
+        return MotionModel(position, nothing, nothing)
+    # A fast animal differs from its pose one frame before; only its direction is needed here.
     lenient = replace(rules, min_similarity=_LEAST_SIMILARITY)
     partner, sure = _pair_in_blocks(position[:-1], position[1:], rules.tolerance, lenient)
     before = np.full(position.shape[:2], -1)
-    frame, place = np.nonzero(sure)
-    before[frame + 1, partner[frame, place]] = place
-    return Courses(position, *estimate_motion(position, before))
+    frame, individual = np.nonzero(sure)
+    before[frame + 1, partner[frame, individual]] = individual
+    return MotionModel(position, *estimate_motion(position, before))
 
 
 def _pair_in_blocks(
     first: Floats, second: Floats, tolerance: float, rules: LinkRules
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Pair the poses of each frame with those of another; tell which pairs are beyond doubt."""
+    """Pair the poses of two frames, block by block; return partners and a mask of certain pairs."""
     frames, individuals, keypoints = first.shape[:3]
     partner = np.empty((frames, individuals), np.int64)
     sure = np.empty((frames, individuals), bool)
@@ -165,6 +165,6 @@ def _pair_in_blocks(
             first[block, :, None], second[block, None], tolerance, rules.similarity
         )
         partner[block] = pair_frames(similarity, rules.min_similarity)
-        rivals = measure_rivals(similarity, partner[block])
-        sure[block] = (partner[block] >= 0) & (rivals <= rules.max_rival)
+        ambiguity = measure_ambiguity(similarity, partner[block])
+        sure[block] = (partner[block] >= 0) & (ambiguity <= rules.max_ambiguity)
     return partner, sure

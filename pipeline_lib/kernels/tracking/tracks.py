@@ -1,4 +1,4 @@
-"""Tracks: the same animal at the same place throughout a video."""
+"""Arrange poses as tracks: one animal per slot throughout a video."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Tracks:
-    """Poses with one individual at each place.
+    """Poses with one individual per slot.
 
     Attributes
     ----------
@@ -33,26 +33,26 @@ class Tracks:
 
 
 def track_individuals(
-    detections: Detections, individuals: int, rules: TrackRules, segment_frames: int = 2000
+    detections: Detections, individuals: int, rules: TrackRules, *, segment_frames: int
 ) -> Tracks:
     """Follow the individuals of a video that is held in memory.
 
     Parameters
     ----------
     detections
-        All poses.
+        Poses of all frames.
     individuals
-        Most individuals at a time: the places of the result.
+        Number of slots: the largest number of individuals at a time.
     rules
-        How individuals are followed.
+        Rules by which individuals are followed.
     segment_frames
-        Frames linked at a time; the result does not depend on it.
+        Number of frames linked at a time; the result does not depend on it.
 
     Returns
     -------
     Tracks
-        With known identities, as many as places, place n is the nth of them; else places are in
-        the order of their first frames, at the same frame from left to right.
+        If there are as many identities as slots, slot n is the nth identity. Otherwise slots are
+        in the order of their first frames, and from left to right within a frame.
     """
 
     def read(start: int, stop: int) -> Detections:
@@ -65,59 +65,59 @@ def track_individuals(
 
     segments = cut_video(len(detections.position), segment_frames)
     followed = follow_individuals(read, segments, individuals, rules)
-    position, confidence = arrange_poses(detections, followed.place, individuals)
+    position, confidence = arrange_poses(detections, followed.slot, individuals)
     return Tracks(position, confidence, followed.status)
 
 
 def arrange_poses(
-    detections: Detections, place: NDArray[np.int32], individuals: int
+    detections: Detections, slot: NDArray[np.int32], individuals: int
 ) -> tuple[Floats, Floats]:
-    """Put the poses of some frames where they belong.
+    """Move the poses of some frames to their slots.
 
     Parameters
     ----------
     detections
         Poses of these frames.
-    place
+    slot
         Shape (frame, individual), as in `pipeline_lib.kernels.tracking.track.Followed`.
     individuals
-        Number of places.
+        Number of slots.
 
     Returns
     -------
     position, confidence
         As in `Tracks`.
     """
-    position = arrange_values(detections.position, place, individuals, np.nan)
-    confidence = arrange_values(detections.confidence, place, individuals, 0.0)
+    position = arrange_values(detections.position, slot, individuals, np.nan)
+    confidence = arrange_values(detections.confidence, slot, individuals, 0.0)
     if detections.confidence.shape[1]:
         confidence[np.isnan(detections.confidence).all((1, 2))] = np.nan
     return position, confidence
 
 
 def arrange_values(
-    values: Floats, place: NDArray[np.int32], individuals: int, missing: float
+    values: Floats, slot: NDArray[np.int32], individuals: int, missing: float
 ) -> Floats:
-    """Put what belongs to the poses of some frames where these belong.
+    """Move values that belong to the poses of some frames to the slots of these poses.
 
     Parameters
     ----------
     values
         Shape (frame, individual, ...).
-    place
+    slot
         Shape (frame, individual), as in `pipeline_lib.kernels.tracking.track.Followed`.
     individuals
-        Number of places.
+        Number of slots.
     missing
-        Value of individuals that were not found.
+        Fill value of individuals that were not found.
 
     Returns
     -------
     ndarray
-        Shape (frame, place, ...), dtype of `values`.
+        Shape (frame, slot, ...), dtype of `values`.
     """
     shape = (len(values), individuals, *values.shape[2:])
     arranged = np.full(shape, missing, values.dtype)
-    frame, individual = np.nonzero(place >= 0)
-    arranged[frame, place[frame, individual]] = values[frame, individual]
+    frame, individual = np.nonzero(slot >= 0)
+    arranged[frame, slot[frame, individual]] = values[frame, individual]
     return arranged

@@ -104,17 +104,18 @@ class CoarseToFine:
         if shape.holds_frame:
             return self._network.predict(frames)
         coarse, coarse_confidence, _ = self._locator.predict(frames)
-        found = coarse_confidence[..., 0] >= self._settings.pcutoff
-        corner, placed = shape.place(np.where(found[:, None], coarse[..., 0], np.nan), self._least)
+        found = coarse_confidence[:, 0] >= self._settings.pcutoff
+        points = np.where(found[..., None], coarse[:, 0], np.nan)
+        corner, placed = shape.place(points, self._least)
         position, confidence = np.empty_like(coarse), np.empty_like(coarse_confidence)
         whole = ~placed
         rows = np.flatnonzero(placed).tolist()
         if rows:
             windows = [cut_window(frames[row], corner[row], shape.window) for row in rows]
             inside, confidence[rows], _ = self._network.predict(windows)
-            position[rows] = inside + corner[rows].astype(np.float32)[:, :, None, None]
-            certain = confidence[rows, :, 0] >= self._settings.pcutoff
-            border = shape.find_cut(position[rows, ..., 0], corner[rows]) & certain
+            position[rows] = inside + corner[rows].astype(np.float32)[:, None, None]
+            certain = confidence[rows, 0] >= self._settings.pcutoff
+            border = shape.find_cut(position[rows, 0], corner[rows]) & certain
             whole[rows] = (border | (found[rows] & ~certain)).any(axis=1)
         rows = np.flatnonzero(whole).tolist()
         if rows:

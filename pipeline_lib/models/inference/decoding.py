@@ -25,14 +25,15 @@ _SPARE_PEAKS = 3
 
 
 class Located(NamedTuple):
-    """Hold keypoints of frames; the function that returns them states the order of the axes.
+    """Hold keypoints of frames, axes in the order of `pipeline_lib.core.poses.Poses`.
 
     Attributes
     ----------
     position
-        x and y in px; NaN if the individual or the keypoint was not found.
+        Shape (frame, individual, keypoint, 2), float32, x and y in px; NaN if the individual
+        or the keypoint was not found.
     confidence
-        0..1; 0 if it was not found.
+        Shape (frame, individual, keypoint), float32, 0..1; 0 if it was not found.
     identity
         Shape (frame, individual, identity), 0..1; NaN if the individual was not found. None if
         the network does not predict identity.
@@ -101,8 +102,7 @@ class MapDecoder:
         Returns
         -------
         Located
-            Positions, shape (batch, individual, keypoint, 2), in network px; confidences, shape
-            (batch, individual, keypoint). A single animal is found in every frame.
+            Positions in network px. A single animal is always located.
         """
         score, offset, stride = maps["score"], maps["offset"], self.card.stride
         if self.card.animals == 1:
@@ -151,7 +151,12 @@ class MapDecoder:
             affinity,
             self._edges,
             AssemblyRules(
-                self.card.animals, self._assembly.min_affinity, self._assembly.min_keypoints
+                individuals=self.card.animals,
+                min_affinity=self._assembly.min_affinity,
+                min_keypoints=self._assembly.min_keypoints,
+                # Peaks are cut off where they are found, and animals may lie on each other.
+                pcutoff=0.0,
+                max_overlap=1.0,
             ),
             surplus=self.surplus,
             spare=_SPARE_PEAKS,

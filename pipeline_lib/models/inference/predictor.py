@@ -120,8 +120,7 @@ class Runtime(Protocol):
         Returns
         -------
         Located
-            Positions, shape (batch, individual, keypoint, 2), x and y in network px; confidences,
-            shape (batch, individual, keypoint).
+            Positions in network px.
         """
         ...
 
@@ -189,8 +188,8 @@ class Predictor:
         Returns
         -------
         Located
-            Positions, shape (frame, 2, keypoint, individual), in px of the original frame;
-            confidences, shape (frame, keypoint, individual).
+            Shapes (frame, individual, keypoint, 2) and (frame, individual, keypoint); positions
+            in px of the frame as it is.
 
         Raises
         ------
@@ -210,7 +209,7 @@ class Predictor:
         return found
 
     def _locate(self, frames: Sequence[Image]) -> Located:
-        """Locate keypoints in the frames of one forward pass; axes as in `predict`."""
+        """Locate keypoints in the frames of one forward pass, in px of these frames."""
         height, width = frames[0].shape[:2]
         fit = FrameFit.of(height, width, self.card.scale)
         position, confidence, identity = self.runtime.locate(
@@ -218,8 +217,8 @@ class Predictor:
         )
         count = len(frames)
         return Located(
-            fit.to_frame(position[:count]).transpose(0, 3, 2, 1),
-            confidence[:count].transpose(0, 2, 1),
+            fit.to_frame(position[:count]),
+            confidence[:count],
             None if identity is None else identity[:count],
         )
 
@@ -242,12 +241,12 @@ def allocate_located(card: ModelCard, frames: int, surplus: int = 0) -> Located:
         All NaN, float32.
     """
     slots = len(card.individuals) + surplus
-    shape = (len(card.skeleton.bodyparts), slots)
-    identities = (slots, len(card.identities))
+    shape = (frames, slots, len(card.skeleton.bodyparts))
+    identities = (frames, slots, len(card.identities))
     return Located(
-        np.full((frames, 2, *shape), np.nan, np.float32),
-        np.full((frames, *shape), np.nan, np.float32),
-        np.full((frames, *identities), np.nan, np.float32) if card.identities else None,
+        np.full((*shape, 2), np.nan, np.float32),
+        np.full(shape, np.nan, np.float32),
+        np.full(identities, np.nan, np.float32) if card.identities else None,
     )
 
 

@@ -71,8 +71,8 @@ class TopDown:
         position = np.full((*shape, 2), np.nan, np.float32)
         confidence = np.zeros(shape, np.float32)
         shift = corner[:, None].astype(np.float32)
-        position[row, place] = inside[..., 0].transpose(0, 2, 1) + shift
-        confidence[row, place] = certainty[..., 0]
+        position[row, place] = inside[:, 0] + shift
+        confidence[row, place] = certainty[:, 0]
         position, confidence = choose_poses(
             position,
             confidence,
@@ -80,14 +80,14 @@ class TopDown:
             min_keypoints=self._assembly.min_keypoints,
             least_size=self._cell,
         )
-        return Located(position.transpose(0, 3, 2, 1), confidence.transpose(0, 2, 1))
+        return Located(position, confidence)
 
     def _find_centres(
         self, frames: Sequence[Image]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
         """Return frame, slot and centre (x and y in px) of each animal."""
         position, confidence, _ = self._locator.predict(frames)
-        centre = position[:, :, 0].transpose(0, 2, 1)
-        found = (confidence[:, 0] >= self._settings.pcutoff) & np.isfinite(centre).all(-1)
+        centre = position[:, :, 0]
+        found = (confidence[:, :, 0] >= self._settings.pcutoff) & np.isfinite(centre).all(-1)
         row, place = np.nonzero(found)
         return row, place, centre[row, place]

@@ -94,8 +94,8 @@ def _predict_all(predictor: PosePredictor, images: Iterable[str]) -> tuple[Float
     position, confidence = np.empty((0, 1, keypoints, 2)), np.empty((0, 1, keypoints))
     found = [predictor.predict([read_image(Path(image))])[:2] for image in images]
     if found:
-        position = np.concatenate([one.transpose(0, 3, 2, 1) for one, _ in found])
-        confidence = np.concatenate([one.transpose(0, 2, 1) for _, one in found])
+        position = np.concatenate([one for one, _ in found])
+        confidence = np.concatenate([one for _, one in found])
     return position, confidence
 
 

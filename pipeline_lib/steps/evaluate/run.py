@@ -200,8 +200,8 @@ def predict_images(
                     image["split"],
                     SINGLE_INDIVIDUAL,
                     bodypart,
-                    *position[0, :, number, 0].tolist(),
-                    float(confidence[0, number, 0]),
+                    *position[0, 0, number].tolist(),
+                    float(confidence[0, 0, number]),
                     *points[number].tolist(),
                 )
             )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.network import EvaluationSettings
-from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus
 from pipeline_lib.io.labels.table import Labels, label_arrays
 from pipeline_lib.kernels.metrics.tracks import TrackMetrics, measure_tracks
 
@@ -94,7 +94,8 @@ def measure_video_tracks(
     Raises
     ------
     LabelError
-        If the poses lack a labelled bodypart or frame.
+        If the poses lack a labelled bodypart or frame, or a labelled frame lies behind a gap of
+        the video.
     """
     missing = [name for name in truth.bodyparts if name not in poses.bodyparts]
     if missing:
@@ -102,9 +103,10 @@ def measure_video_tracks(
     if truth.frames.size and truth.frames[-1] >= len(poses.time):
         problem = f"frame {truth.frames[-1]} is labelled, but the poses have {len(poses.time)}"
         raise LabelError("labels", [problem])
+    _refuse_beyond_gap(poses, truth)
     parts = [poses.bodyparts.index(name) for name in truth.bodyparts]
     animals = [i for i, name in enumerate(poses.individuals) if name != UNIQUE_INDIVIDUAL]
-    position = poses.position[truth.frames].transpose(0, 3, 2, 1)[:, animals][:, :, parts]
+    position = poses.position[truth.frames][:, animals][:, :, parts]
     return measure_tracks(
         position,
         truth.position,
@@ -112,3 +114,20 @@ def measure_video_tracks(
         max_distance=max_distance,
         min_similarity=min_similarity,
     )
+
+
+def _refuse_beyond_gap(poses: Poses, truth: TrueTracks) -> None:
+    """Raise `LabelError` if a labelled frame lies behind the first gap of the video.
+
+    Poses have a row for each missing frame. Other tools number only the frames that are there, so
+    that the same number means another frame behind a gap.
+    """
+    gaps = np.flatnonzero(poses.frame_status == FrameStatus.MISSING)
+    behind = truth.frames[truth.frames >= gaps[0]] if gaps.size else gaps
+    if behind.size:
+        problem = (
+            f"frame {behind[0]} is labelled, but the video lacks {gaps.size} frames (frame "
+            f"{gaps[0]} first), and tools do not number frames alike behind a gap; label frames "
+            "before it"
+        )
+        raise LabelError("labels", [problem])

@@ -200,7 +200,7 @@ def _predict_segment(
                 note(len(group), work)
     if task.crop is not None:
         x1, _, y1, _ = task.crop
-        found.position[:] += np.array([x1, y1], np.float32)[:, None, None]
+        found.position[:] += np.array([x1, y1], np.float32)
     return SegmentPoses(start, found.position, found.confidence, status, total, found.identity)
 
 

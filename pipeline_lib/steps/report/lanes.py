@@ -67,7 +67,7 @@ def draw_lanes(
     status
         Shape (time, individual), uint8, values of `TrackStatus`.
     way
-        Shape (point, 2, individual), px of the frame; NaN: a gap.
+        Shape (point, individual, 2), px of the frame; NaN: a gap.
     decoded
         Shape (time,), whether a frame could be decoded; None: all.
     """
@@ -87,7 +87,7 @@ def draw_lanes(
         uncertain, gap, undecodable = flagged.T
         room = 1.0 - flagged.sum(axis=1)
         followed = np.minimum(shares[:, index, TrackStatus.FOLLOWED], room)
-        points = _bridge(way[:, :, index])
+        points = _bridge(way[:, index])
         lanes.append(
             Lane(
                 name=name,

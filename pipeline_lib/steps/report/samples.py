@@ -193,7 +193,7 @@ def _draw_trajectory(
     except CohortposeError as error:
         _log.warning("the report shows no trajectory of %s: %s", video, error)
         return None
-    points = [(float(x), float(y)) for x, y in path[:, :, keypoint, 0]]
+    points = [(float(x), float(y)) for x, y in path[:, 0, keypoint]]
     cuts = np.linspace(0, len(points), len(TIME_COLOURS) + 1).astype(int)
     return Trajectory(
         video=video,

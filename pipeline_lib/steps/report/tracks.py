@@ -174,7 +174,7 @@ def _draw_card(
     decoded = poses["frame_status"] == FrameStatus.DECODED
     status, animals = status[:, places], [names.individuals[place] for place in places]
     bodypart = max(summary.detection, key=lambda part: _to_rank(summary.detection[part]))
-    way = poses["path"][:, :, names.bodyparts.index(bodypart)][:, :, places]
+    way = poses["path"][:, places, names.bodyparts.index(bodypart)]
     band, line = draw_counts(status, decoded)
     flags, left_out = _choose_flags(find_flags(status, decoded))
     return TrackCard(

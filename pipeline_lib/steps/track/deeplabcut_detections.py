@@ -1,4 +1,4 @@
-"""Assembling and tracking DeepLabCut's detections of one video, without a config."""
+"""Assemble and track DeepLabCut's detections of one video, without a config."""
 
 import logging
 from dataclasses import asdict
@@ -24,15 +24,15 @@ from pipeline_lib.kernels.assembly.deeplabcut import DeepLabCutRules, assemble_a
 from pipeline_lib.kernels.assembly.selection import AssemblyRules
 from pipeline_lib.kernels.metrics.keypoints import find_individuals
 from pipeline_lib.kernels.tracking.detections import Detections, count_individuals
-from pipeline_lib.kernels.tracking.track import TrackRules
 from pipeline_lib.kernels.tracking.tracks import track_individuals
+from pipeline_lib.steps.track.run import make_track_rules
 
 _log = logging.getLogger(__name__)
 
 _ENDING = "_full.pickle"
 
-# As DeepLabCut's own Assembler has them by default: its detections are put together as it would.
-# Neither of its two files says with which values they were put together before.
+# Defaults of DeepLabCut's own Assembler, so that its detections are assembled as it would. Neither
+# of its two files holds the values that were used before.
 PCUTOFF = 0.1
 MIN_AFFINITY = 0.05
 _MIN_LINKS = 2
@@ -53,7 +53,7 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     pcutoff: float = PCUTOFF,
     min_affinity: float = MIN_AFFINITY,
 ) -> Path:
-    """Put the detections of one video together to individuals and follow these.
+    """Assemble the detections of one video into individuals and track them.
 
     Parameters
     ----------
@@ -63,16 +63,17 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
         Receives the tracks, a pose file; None: beside the source, with the ending
         ``.zarr.zip``.
     individuals
-        Most individuals at a time; None: as many as
-        `pipeline_lib.kernels.tracking.detections.count_individuals` tells.
+        Largest number of individuals at a time; None: estimated by
+        `pipeline_lib.kernels.tracking.detections.count_individuals`.
     fps
         Frames per second; None: those that ``*_meta.pickle`` beside the source names, else the
         times are the numbers of the frames.
     assemblies
-        Receives the individuals of each frame before they are followed, best first, a pose file,
-        too; None: they are not written.
+        Receives the individuals of each frame before tracking, best first, as a pose file; None:
+        they are not written.
     fill_gaps
-        Whether keypoints that links do not reach are added where they fit; DeepLabCut does not.
+        Whether keypoints without a link are added to individuals that they fit; DeepLabCut does
+        not do so.
     pcutoff
         Peaks of a lower confidence, 0..1, are not linked.
     min_affinity
@@ -107,11 +108,11 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     tracks = track_individuals(
         detections,
         individuals,
-        TrackRules(**tracking.what_matters()),
+        make_track_rules(tracking),
         segment_frames=tracking.segment_frames,
     )
     fps = fps or found.fps
-    # DeepLabCut 3 has put its own together: by none of our rules.
+    # DeepLabCut 3 has assembled these detections itself: none of our rules applies.
     put_together = {} if found.assembled else asdict(rules)
     follow = tracking.what_matters()
     attributes = {
@@ -135,25 +136,37 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
 def deeplabcut_rules(
     individuals: int, *, pcutoff: float = PCUTOFF, min_affinity: float = MIN_AFFINITY
 ) -> DeepLabCutRules:
-    """Return the rules by which DeepLabCut puts so many animals together."""
-    return DeepLabCutRules(individuals, pcutoff, min_affinity, _MIN_LINKS, _MAX_OVERLAP)
+    """Return DeepLabCut's rules of assembly for a number of individuals."""
+    return DeepLabCutRules(
+        individuals=individuals,
+        pcutoff=pcutoff,
+        min_affinity=min_affinity,
+        min_links=_MIN_LINKS,
+        max_overlap=_MAX_OVERLAP,
+    )
 
 
 def filling_rules(
     individuals: int, *, pcutoff: float = PCUTOFF, min_affinity: float = MIN_AFFINITY
 ) -> AssemblyRules:
-    """Return rules by which keypoints that no link reaches are added where they fit."""
-    return AssemblyRules(individuals, min_affinity, _MIN_KEYPOINTS, pcutoff, _MAX_OVERLAP)
+    """Return rules of assembly that also add keypoints without a link where they fit."""
+    return AssemblyRules(
+        individuals=individuals,
+        min_affinity=min_affinity,
+        min_keypoints=_MIN_KEYPOINTS,
+        pcutoff=pcutoff,
+        max_overlap=_MAX_OVERLAP,
+    )
 
 
 def _count_individuals(found: DeepLabCutDetections, pcutoff: float) -> int:
-    """Return how many animals most of the bodyparts show at a time."""
+    """Estimate how many animals the video shows at a time."""
     animal = [place for place in range(len(found.bodyparts)) if place not in found.unique]
     return count_individuals(found.confidence[:, animal], pcutoff)
 
 
 def _assemble(found: DeepLabCutDetections, rules: DeepLabCutRules | AssemblyRules) -> Detections:
-    """Put peaks together, unless that has been done."""
+    """Assemble peaks into individuals unless DeepLabCut has done so."""
     if found.assembled:
         position, confidence = found.position.copy(), found.confidence.copy()
         position[:, list(found.unique)] = np.nan
@@ -221,8 +234,8 @@ def _write(
     ) as writer:
         writer.write(
             0,
-            animals.position.transpose(0, 3, 2, 1).astype(np.float32),
-            animals.confidence.transpose(0, 2, 1).astype(np.float32),
+            animals.position.astype(np.float32),
+            animals.confidence.astype(np.float32),
             np.where(found.present, FrameStatus.DECODED, FrameStatus.MISSING).astype(np.uint8),
             track_status=animals.status,
         )

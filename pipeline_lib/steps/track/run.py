@@ -33,7 +33,7 @@ from pipeline_lib.steps.plan import keep_planned
 from pipeline_lib.steps.result_keys import tracking_key
 
 TRACK_COLUMNS = (*STAGE_COLUMNS, MOST_ANIMALS, SURPLUS_FRAMES)
-# Attribute of poses: places beyond the animals that are kept.
+# Attribute of poses: how many individuals they have beyond `individuals.max`.
 _SURPLUS = "surplus"
 
 _log = logging.getLogger(__name__)
@@ -42,9 +42,9 @@ _log = logging.getLogger(__name__)
 def run_track(config: Config, results: Results, shard: str) -> None:
     """Follow the individuals of each video of a shard whose inference is done.
 
-    A video that fails is recorded with its reason and the others go on; one that ended badly
-    before keeps its status and reason. Poses that were already tracked in the same way, told by
-    their key, are left alone.
+    A video that fails is recorded with its reason, and the others are processed. A video that
+    failed in an earlier stage keeps its status and reason. Tracks whose key is unchanged are not
+    computed again.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def run_track(config: Config, results: Results, shard: str) -> None:
 
 
 def _describe_surplus(video: str, target: Path) -> dict[str, str]:
-    """Return the cells that say how many animals there were; warn where they were too many."""
+    """Return the cells that count the animals; warn if there were too many."""
     found = read_poses(target, 0, 0)
     most, frames = (found.attributes[name] for name in (MOST_ANIMALS, SURPLUS_FRAMES))
     if frames:
@@ -94,11 +94,11 @@ def _describe_surplus(video: str, target: Path) -> dict[str, str]:
 def track_file(
     source: Path, target: Path, individuals: IndividualSettings, settings: TrackingSettings
 ) -> str:
-    """Follow the individuals of one pose file unless that has been done.
+    """Follow the individuals of one pose file unless its tracks are up to date.
 
-    Unique bodyparts, the last individual where there are some, are passed through. The attributes
-    of the tracks say how many animals a frame shows at most (`MOST_ANIMALS`), and how many frames
-    show more than are kept (`SURPLUS_FRAMES`).
+    Unique bodyparts, which are the last individual, are passed through. The attributes of the
+    tracks give the largest number of animals in a frame (`MOST_ANIMALS`) and the number of frames
+    that show more animals than are kept (`SURPLUS_FRAMES`).
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def track_file(
     target
         Receives the tracks, with the settings among their attributes.
     individuals, settings
-        How many there are, what they are called, and how they are followed.
+        Number and names of individuals, and the settings of tracking.
 
     Returns
     -------
@@ -117,8 +117,8 @@ def track_file(
     Raises
     ------
     StoreError
-        If the source is missing, damaged or has no key, or has not as many individuals as names
-        are given.
+        If the source is missing, damaged or has no key, or if `individuals.names` gives another
+        number of names than the source has individuals.
     """
     source_key = require_pose_key(source)
     key = tracking_key(source_key, individuals, settings)
@@ -135,7 +135,7 @@ def track_file(
     }
     names = name_individuals(head, individuals)
     segments = cut_video(len(times), settings.segment_frames)
-    rules = TrackRules(**settings.what_matters())
+    rules = make_track_rules(settings)
 
     def read(start: int, stop: int) -> Detections:
         return _detect(read_poses(source, start, stop))
@@ -144,7 +144,7 @@ def track_file(
         followed = follow_individuals(read, segments, len(names), rules, pool.map)
     attributes[MOST_ANIMALS] = int(followed.animals.max(initial=0))
     attributes[SURPLUS_FRAMES] = int((followed.animals > len(names)).sum())
-    unique = head.individuals[_count_places(head) :]
+    unique = head.individuals[_count_animals(head) :]
     with create_poses(
         target,
         times,
@@ -159,18 +159,31 @@ def track_file(
     return key
 
 
-def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str, ...]:
-    """Return the names of the places of tracks.
+def make_track_rules(settings: TrackingSettings) -> TrackRules:
+    """Return the rules of the kernels that the settings of tracking ask for."""
+    return TrackRules(
+        similarity=settings.similarity,
+        motion=settings.motion,
+        min_similarity=settings.min_similarity,
+        max_ambiguity=settings.max_rival,
+        max_gap=settings.max_gap,
+        min_length=settings.min_length,
+        max_stitch_gap=settings.max_stitch_gap,
+    )
 
-    They are those of the labelled individuals if the network tells them apart and they are as
-    many: then these are the places. Else they are those of the settings, else they are numbered.
+
+def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str, ...]:
+    """Return the names of the individuals of tracks.
+
+    They are those of the labelled individuals if the network tells them apart and there are as
+    many of them; otherwise those of the settings; otherwise individuals are numbered.
 
     Raises
     ------
     StoreError
         If the settings name another number of individuals than the poses have.
     """
-    count = _count_places(poses) - poses.attributes.get(_SURPLUS, 0)
+    count = _count_animals(poses) - poses.attributes.get(_SURPLUS, 0)
     identities = tuple(poses.attributes.get("identities", ()))
     if poses.identity is not None and len(identities) == count:
         return identities
@@ -184,17 +197,17 @@ def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str
     return tuple(f"individual{number}" for number in range(1, count + 1))
 
 
-def _count_places(poses: Poses) -> int:
-    """Count the places of animals, those beyond the ones that are kept too."""
+def _count_animals(poses: Poses) -> int:
+    """Count the animals along the individual axis, including those beyond `individuals.max`."""
     return sum(name != UNIQUE_INDIVIDUAL for name in poses.individuals)
 
 
 def _detect(poses: Poses) -> Detections:
-    """Return the animals in the order of axes that kernels have."""
-    animals = _count_places(poses)
+    """Return the animals, without the unique bodyparts."""
+    animals = _count_animals(poses)
     return Detections(
-        np.transpose(poses.position, (0, 3, 2, 1))[:, :animals],
-        np.transpose(poses.confidence, (0, 2, 1))[:, :animals],
+        poses.position[:, :animals],
+        poses.confidence[:, :animals],
         None if poses.identity is None else poses.identity[:, :animals],
     )
 
@@ -202,18 +215,18 @@ def _detect(poses: Poses) -> Detections:
 def _write_tracks(
     writer: PoseWriter, start: int, poses: Poses, followed: Followed, individuals: int
 ) -> None:
-    """Write a block of frames, the individuals in their places."""
+    """Write a block of frames with each individual in its slot."""
     block = slice(start, start + len(poses.time))
-    place = followed.place[block]
+    slot = followed.slot[block]
     detections = _detect(poses)
-    position, confidence = arrange_poses(detections, place, individuals)
-    animals = _count_places(poses)
+    position, confidence = arrange_poses(detections, slot, individuals)
+    animals = _count_animals(poses)
     status, identity = followed.status[block], None
     if detections.identity is not None:
-        identity = arrange_values(detections.identity, place, individuals, np.nan)
+        identity = arrange_values(detections.identity, slot, individuals, np.nan)
     if len(poses.individuals) > animals:
         # Unique bodyparts cannot be exchanged: they are found or not.
-        found = find_individuals(poses.position[..., animals:].transpose(0, 3, 2, 1))
+        found = find_individuals(poses.position[:, animals:])
         single = np.where(found, TrackStatus.FOLLOWED, TrackStatus.ABSENT).astype(np.uint8)
         status = np.concatenate([status, single], axis=1)
         if identity is not None:
@@ -221,8 +234,8 @@ def _write_tracks(
             identity = np.concatenate([identity, unknown], axis=1)
     writer.write(
         start,
-        np.concatenate([position.transpose(0, 3, 2, 1), poses.position[..., animals:]], axis=-1),
-        np.concatenate([confidence.transpose(0, 2, 1), poses.confidence[..., animals:]], axis=-1),
+        np.concatenate([position, poses.position[:, animals:]], axis=1),
+        np.concatenate([confidence, poses.confidence[:, animals:]], axis=1),
         poses.frame_status,
         track_status=status,
         identity=identity,

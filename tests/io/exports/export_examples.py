@@ -22,14 +22,14 @@ SKELETON = Skeleton(
 
 def make_several():
     """Return two animals and a corner; then b alone, without its tail; then an undecoded frame."""
-    position = np.full((3, 2, 3, 3), NAN, np.float32)
-    position[0, :, 0, 0], position[0, :, 1, 0] = (10, 20), (30, 40)
-    position[0, :, 0, 1], position[0, :, 1, 1] = (50.5, 60.25), (70, 80)
-    position[0, :, 2, 2] = (1, 2)
-    position[1, :, 0, 1] = (51.5, 61.25)
+    position = np.full((3, 3, 3, 2), NAN, np.float32)
+    position[0, 0, :2] = (10, 20), (30, 40)
+    position[0, 1, :2] = (50.5, 60.25), (70, 80)
+    position[0, 2, 2] = (1, 2)
+    position[1, 1, 0] = (51.5, 61.25)
     confidence = np.zeros((3, 3, 3), np.float32)
-    confidence[0, :2, 0], confidence[0, :2, 1], confidence[0, 2, 2] = (0.75, 0.25), (0.5, 1), 1
-    confidence[1, :2, 1] = (0.5, 0.25)
+    confidence[0, 0, :2], confidence[0, 1, :2], confidence[0, 2, 2] = (0.75, 0.25), (0.5, 1), 1
+    confidence[1, 1, :2] = (0.5, 0.25)
     confidence[2] = NAN
     absent, followed, gap, uncertain = (
         TrackStatus.ABSENT,

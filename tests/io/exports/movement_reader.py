@@ -1,7 +1,7 @@
 """Read exports with movement, in the Python of an environment without our package.
 
 ``python movement_reader.py JOBS.json`` reads files and writes what it found beside each, as arrays
-of (time, space, keypoint, individual) and (time, keypoint, individual) and as names.
+of (time, individual, keypoint, space) and (time, individual, keypoint) and as names.
 """
 
 import json
@@ -17,7 +17,7 @@ def read(path, count, individuals):
     if path.suffix == ".nwb" and count > 1:
         each = [load_poses.from_nwb_file(path, pose_estimation_key=name) for name in individuals]
         arrays = [arrange(one) for one in each]
-        together = tuple(np.concatenate(both, axis=-1) for both in zip(*arrays, strict=True))
+        together = tuple(np.concatenate(both, axis=1) for both in zip(*arrays, strict=True))
         return together, {**describe(each[0]), "individuals": individuals}
     if path.suffix == ".nwb":
         dataset = load_poses.from_nwb_file(path)
@@ -31,8 +31,8 @@ def read(path, count, individuals):
 def arrange(dataset):
     """Return positions and confidence in our order of axes."""
     return (
-        dataset.position.transpose("time", "space", "keypoints", "individuals").to_numpy(),
-        dataset.confidence.transpose("time", "keypoints", "individuals").to_numpy(),
+        dataset.position.transpose("time", "individuals", "keypoints", "space").to_numpy(),
+        dataset.confidence.transpose("time", "individuals", "keypoints").to_numpy(),
     )
 
 

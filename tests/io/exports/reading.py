@@ -12,7 +12,7 @@ import sleap_io
 class Found:
     """Hold the poses that a reader finds.
 
-    position is (time, 2, keypoint, individual), confidence (time, keypoint, individual);
+    position is (time, individual, keypoint, 2), confidence (time, individual, keypoint);
     individuals is empty where the format has no names, fps NaN where it has no times.
     """
 
@@ -30,14 +30,14 @@ def _read_deeplabcut(table):
     bodyparts = list(table.columns.unique("bodyparts"))
     (scorer,) = table.columns.unique("scorer")
     assert list(table.index) == list(range(len(table)))
-    values = np.full((len(table), 3, len(bodyparts), max(len(individuals), 1)), np.nan)
+    values = np.full((len(table), max(len(individuals), 1), len(bodyparts), 3), np.nan)
     for animal, individual in enumerate(individuals or [None]):
         for keypoint, bodypart in enumerate(bodyparts):
             for axis, coord in enumerate(("x", "y", "likelihood")):
                 name = (scorer, *([individual] if several else []), bodypart, coord)
                 if name in table:
-                    values[:, axis, keypoint, animal] = table[name]
-    return Found(values[:, :2], values[:, 2], bodyparts, individuals)
+                    values[:, animal, keypoint, axis] = table[name]
+    return Found(values[..., :2], values[..., 2], bodyparts, individuals)
 
 
 def read_pandas_h5(path, count):
@@ -52,11 +52,11 @@ def read_pandas_csv(path, count):
 
 
 def _read_labels(labels):
-    values = labels.numpy(return_confidence=True).transpose(0, 3, 2, 1)
+    values = labels.numpy(return_confidence=True)
     names = [track.name for track in labels.tracks]
     fps = labels.videos[0].backend_metadata["fps"]
     bodyparts = labels.skeletons[0].node_names
-    return Found(values[:, :2], values[:, 2], bodyparts, names, fps)
+    return Found(values[..., :2], values[..., 2], bodyparts, names, fps)
 
 
 def read_sleap_io_slp(path, count):
@@ -84,11 +84,11 @@ def read_pynwb_nwb(path, count):
             series = module[name].pose_estimation_series
             points = [series[_rename(bodypart)] for bodypart in bodyparts]
             both = [np.column_stack([point.data[:], point.confidence[:]]) for point in points]
-            values.append(np.stack(both, axis=-1))
+            values.append(np.stack(both, axis=1))
             rates |= {float(point.rate) for point in points if point.rate}
         (fps,) = rates or {np.nan}
-    values = np.stack(values, axis=-1)
-    return Found(values[:, :2], values[:, 2], bodyparts, names if count > 1 else [], fps)
+    values = np.stack(values, axis=1)
+    return Found(values[..., :2], values[..., 2], bodyparts, names if count > 1 else [], fps)
 
 
 def _rename(bodypart):

@@ -41,15 +41,15 @@ def make_poses(position, confidence, bodyparts, individuals):
 
 def make_single():
     """Return three frames: found, gated (likelihood without a point), undecodable."""
-    position = np.array([[[1.5, 2], [3, 4]], [[5, NAN], [6, NAN]], np.full((2, 2), NAN)])
+    position = np.array([[[1.5, 3], [2, 4]], [[5, 6], [NAN, NAN]], np.full((2, 2), NAN)])
     confidence = np.array([[0.75, 0.5], [1, 0.25], [NAN, NAN]])
-    return make_poses(position[..., None], confidence[..., None], ("nose", "tail"), ("animal",))
+    return make_poses(position[:, None], confidence[:, None], ("nose", "tail"), ("animal",))
 
 
 def make_double():
-    # One frame of (space, keypoint, individual): x of the nose is 1 and 2, of the tail 3 and 4.
-    position = np.arange(1, 9).reshape(1, 2, 2, 2)
-    return make_poses(position, np.arange(1, 5).reshape(1, 2, 2) / 8, ("nose", "tail"), ("a", "b"))
+    position = [[[[1, 5], [3, 7]], [[2, 6], [4, 8]]]]
+    confidence = [[[1 / 8, 3 / 8], [2 / 8, 4 / 8]]]
+    return make_poses(position, confidence, ("nose", "tail"), ("a", "b"))
 
 
 def split(poses, frame):
@@ -137,7 +137,7 @@ def test_hdf_can_be_read_by_pandas_2_and_queried(tmp_path):
 @both_formats
 def test_pixel_centres_are_at_integers_in_deeplabcut_too(tmp_path, suffix):
     assert PIXEL_OFFSET == 0.0
-    poses = make_poses(np.zeros((1, 2, 1, 1)), np.ones((1, 1, 1)), ("nose",), ("animal",))
+    poses = make_poses(np.zeros((1, 1, 1, 2)), np.ones((1, 1, 1)), ("nose",), ("animal",))
     path = tmp_path / f"v.{suffix}"
     write_deeplabcut_predictions(path, [poses], "net")
     table = pd.read_hdf(path) if suffix == "h5" else pd.read_csv(path, header=[0, 1, 2])
@@ -153,8 +153,8 @@ def any_poses(draw):
     frames = draw(st.integers(0, 4))
     stripped = names.map(lambda items: tuple(f"n{item}x" for item in items))
     bodyparts, individuals = draw(stripped), draw(stripped)
-    points, floats = (len(bodyparts), len(individuals)), st.floats(width=32, allow_infinity=False)
-    position = draw(npst.arrays(np.float32, (frames, 2, *points), elements=floats))
+    points, floats = (len(individuals), len(bodyparts)), st.floats(width=32, allow_infinity=False)
+    position = draw(npst.arrays(np.float32, (frames, *points, 2), elements=floats))
     confidence = draw(npst.arrays(np.float32, (frames, *points), elements=floats))
     return make_poses(position, confidence, bodyparts, individuals)
 
@@ -204,7 +204,7 @@ def test_columns_are_found_by_name(tmp_path):
     found = read_deeplabcut_predictions(path)
     assert found.bodyparts == ("tail", "nose")
     # Column 6, x of b's nose, was left out.
-    np.testing.assert_array_equal(found.position[0], [[[3, 4], [1, NAN]], [[7, 8], [5, 6]]])
+    np.testing.assert_array_equal(found.position[0], [[[3, 7], [1, 5]], [[4, 8], [NAN, 6]]])
 
 
 def test_sleap_io_knows_the_csv_for_deeplabcuts(tmp_path):

@@ -28,9 +28,8 @@ def labels(data_folder, name):
 
 @pytest.fixture
 def source(tmp_path, data_folder, labels, name):
-    # From SLEAP's (frame, track, node, space) to (time, space, keypoint, individual).
-    position = labels.numpy().transpose(0, 3, 2, 1).astype(np.float32)
-    frames, _, *points = position.shape
+    position = labels.numpy().astype(np.float32)
+    frames, *points, _ = position.shape
     bodyparts = tuple(labels.skeleton.node_names)
     random = np.random.default_rng(0)
     poses = Poses(
@@ -41,7 +40,7 @@ def source(tmp_path, data_folder, labels, name):
         bodyparts=bodyparts,
         individuals=tuple(track.name for track in labels.tracks),
         attributes={"fps": 25.0},
-        track_status=np.ones((frames, points[1]), np.uint8),
+        track_status=np.ones((frames, points[0]), np.uint8),
     )
     edges = tuple((edge.source.name, edge.destination.name) for edge in labels.skeleton.edges)
     return make_source(
@@ -99,4 +98,4 @@ def test_pandas_reads_the_table(tmp_path, labels, source):
 
 
 def _read_confidence(source):
-    return np.concatenate([block.confidence for block in source.read_blocks()]).transpose(0, 2, 1)
+    return np.concatenate([block.confidence for block in source.read_blocks()])

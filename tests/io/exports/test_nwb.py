@@ -42,9 +42,9 @@ def test_each_animal_has_the_poses_of_every_frame(read):
     for animal, name in enumerate(poses.individuals):
         for keypoint, bodypart in enumerate(poses.bodyparts):
             series = behavior[name][bodypart]
-            np.testing.assert_array_equal(series.data[:], poses.position[:, :, keypoint, animal])
+            np.testing.assert_array_equal(series.data[:], poses.position[:, animal, keypoint])
             np.testing.assert_array_equal(
-                series.confidence[:], poses.confidence[:, keypoint, animal]
+                series.confidence[:], poses.confidence[:, animal, keypoint]
             )
             assert series.data.dtype == np.float32
             # Of a video of a variable frame rate.
@@ -80,14 +80,14 @@ def test_a_video_without_an_animal_is_all_nan(read, frames):
     series = read(poses).processing["behavior"]["PoseEstimation"]["tail"]
     assert series.data.shape == (frames, 2)
     assert np.isnan(series.data[:]).all()
-    np.testing.assert_array_equal(series.confidence[:], poses.confidence[:, 1, 0])
+    np.testing.assert_array_equal(series.confidence[:], poses.confidence[:, 0, 1])
 
 
 def test_blocks_make_the_same_file(read, monkeypatch):
     monkeypatch.setattr(exports_source, "BLOCK_FRAMES", 2)
     poses = make_poses(5)
     series = read(poses).processing["behavior"]["PoseEstimation"]["tail"]
-    np.testing.assert_array_equal(series.data[:], poses.position[:, :, 1, 0])
+    np.testing.assert_array_equal(series.data[:], poses.position[:, 0, 1])
 
 
 def test_names_that_nwb_cannot_hold_are_changed(read):
@@ -110,9 +110,7 @@ def test_names_that_ndx_pose_uses_itself_are_changed(read):
         series = behavior[estimation].pose_estimation_series
         assert set(series) == set(expected)
         for keypoint, name in enumerate(expected):
-            np.testing.assert_array_equal(
-                series[name].data[:], poses.position[:, :, keypoint, animal]
-            )
+            np.testing.assert_array_equal(series[name].data[:], poses.position[:, animal, keypoint])
     assert behavior["Skeletons"]["skeleton"].nodes[:].tolist() == list(names)
 
 

@@ -35,17 +35,17 @@ ODD_NAMES = ("left ear", "Schwänzchen", "鼻", "a,b", "ear/left", "scorer_1", "
 def make_poses(frames, bodyparts=("nose", "tail"), individuals=("animal",), *, fps=30.0):
     """Return every animal in every frame, each number different; several are tracked."""
     random = np.random.default_rng(0)
-    points = (len(bodyparts), len(individuals))
+    points = (len(individuals), len(bodyparts))
     several = len(individuals) > 1
     return Poses(
-        position=random.uniform(-5, 2000, (frames, 2, *points)).astype(np.float32),
+        position=random.uniform(-5, 2000, (frames, *points, 2)).astype(np.float32),
         confidence=random.random((frames, *points), np.float32),
         frame_status=np.full(frames, FrameStatus.DECODED, np.uint8),
         time=np.arange(frames) / fps,
         bodyparts=tuple(bodyparts),
         individuals=tuple(individuals),
         attributes={"fps": fps, "video": "v", "key": "pose-key"},
-        track_status=np.full((frames, points[1]), TrackStatus.FOLLOWED, np.uint8)
+        track_status=np.full((frames, points[0]), TrackStatus.FOLLOWED, np.uint8)
         if several
         else None,
     )
@@ -54,8 +54,8 @@ def make_poses(frames, bodyparts=("nose", "tail"), individuals=("animal",), *, f
 def remove(poses, *frames, animals=slice(None)):
     """Find no animal in some frames."""
     for frame in frames:
-        poses.position[frame, ..., animals] = NAN
-        poses.confidence[frame, ..., animals] = 0
+        poses.position[frame, animals] = NAN
+        poses.confidence[frame, animals] = 0
     return poses
 
 
@@ -71,8 +71,8 @@ def lose(poses, *frames):
 def make_unique():
     """Return two animals, and a corner that belongs to no animal."""
     poses = make_poses(6, ("nose", "tail", "corner"), ("a", "b", "single"))
-    poses.position[:, :, 2, :2], poses.confidence[:, 2, :2] = NAN, 0
-    poses.position[:, :, :2, 2], poses.confidence[:, :2, 2] = NAN, 0
+    poses.position[:, :2, 2], poses.confidence[:, :2, 2] = NAN, 0
+    poses.position[:, 2, :2], poses.confidence[:, 2, :2] = NAN, 0
     return poses
 
 
@@ -121,8 +121,8 @@ def check(found, poses, name, *, by_movement=False):
     bodyparts, individuals = list(poses.bodyparts), list(poses.individuals)
     if name == "slp" or (name == "analysis" and not by_movement):
         # SLEAP and sleap-io keep nothing of an animal without a keypoint.
-        there = ~np.isnan(poses.position).any(axis=1, keepdims=True).all(axis=2, keepdims=True)
-        expected = poses.position, np.where(there[:, 0], poses.confidence, NAN)
+        there = ~np.isnan(poses.position).any(axis=-1).all(axis=-1, keepdims=True)
+        expected = poses.position, np.where(there, poses.confidence, NAN)
     elif name in ("h5", "csv") and "single" in individuals:
         # A bodypart that an individual does not have has no column.
         own = np.ones(poses.confidence.shape[1:], bool)
@@ -139,7 +139,7 @@ def check(found, poses, name, *, by_movement=False):
         bodyparts = [bodypart.translate(str.maketrans("/:\\", "___")) for bodypart in bodyparts]
         order = [found.bodyparts.index(bodypart) for bodypart in bodyparts]
         assert sorted(bodyparts) == sorted(found.bodyparts)
-        position, confidence = position[:, :, order], confidence[:, order]
+        position, confidence = position[:, :, order], confidence[:, :, order]
     else:
         assert list(found.bodyparts) == bodyparts
     if several:
@@ -147,7 +147,7 @@ def check(found, poses, name, *, by_movement=False):
             assert list(found.individuals) == individuals
         else:
             order = [found.individuals.index(individual) for individual in individuals]
-            position, confidence = position[..., order], confidence[..., order]
+            position, confidence = position[:, order], confidence[:, order]
     # Readers hold them as float64; the text of a CSV is that of the float32.
     np.testing.assert_array_equal(position.astype(np.float32), expected[0])
     np.testing.assert_array_equal(confidence.astype(np.float32), expected[1])
@@ -167,8 +167,7 @@ def test_readers_find_the_poses(tmp_path, name, reader, scene):
 def make_flies(folder, name):
     """Return labels of real flies as predictions."""
     labels = sleap_io.load_slp(str(folder / "flies-dreem" / f"{name}.slp"), open_videos=False)
-    # From SLEAP's (frame, track, node, space).
-    position = labels.numpy().transpose(0, 3, 2, 1).astype(np.float32)
+    position = labels.numpy().astype(np.float32)
     individuals = [track.name for track in labels.tracks]
     poses = make_poses(len(position), labels.skeleton.node_names, individuals)
     return replace(poses, position=position)

@@ -91,7 +91,7 @@ def test_a_single_animal_has_no_track(tmp_path):
     assert [frame.frame_idx for frame in labels] == [0, 1, 2, 3]
     assert [len(frame) for frame in labels] == [1, 1, 0, 1]
     found = np.stack([frame[0].numpy() for frame in labels if frame])
-    np.testing.assert_array_equal(found, poses.position[[0, 1, 3], :, :, 0].transpose(0, 2, 1))
+    np.testing.assert_array_equal(found, poses.position[[0, 1, 3], 0])
     assert all(one.track is None for frame in labels for one in frame)
 
 
@@ -115,7 +115,7 @@ def test_a_video_without_an_animal_is_a_project_of_empty_frames(tmp_path, frames
 
 def test_an_animal_interpolated_over_a_lost_frame_has_no_score(tmp_path):
     poses = make_several()
-    poses.position[2, :, 0, 0] = (11, 21)
+    poses.position[2, 0, 0] = (11, 21)
     poses.track_status[2, 0] = TrackStatus.GAP
     third = export(tmp_path, poses)[2]
     assert third.frame_idx == 2
@@ -143,9 +143,9 @@ def test_the_same_poses_give_the_same_bytes(tmp_path):
 @st.composite
 def any_poses(draw):
     frames, animals, keypoints = (draw(st.integers(1, size)) for size in (4, 3, 3))
-    points = (keypoints, animals)
+    points = (animals, keypoints)
     places = st.floats(-1e6, 1e6, width=32) | st.just(NAN)
-    position = draw(npst.arrays(np.float32, (frames, 2, *points), elements=places))
+    position = draw(npst.arrays(np.float32, (frames, *points, 2), elements=places))
     scores = st.floats(0, 1, width=32)
     return Poses(
         position=position,
@@ -171,12 +171,11 @@ def test_written_projects_are_read_back(poses, block):
             for one in frame:
                 animal = poses.individuals.index(one.track.name) if one.track else 0
                 found[frame.frame_idx, animal] = one.numpy(scores=True)
-    known = ~np.isnan(poses.position).any(axis=1).transpose(0, 2, 1)
-    position = poses.position.transpose(0, 3, 2, 1)
-    np.testing.assert_array_equal(found[..., :2], np.where(known[..., None], position, NAN))
+    known = ~np.isnan(poses.position).any(axis=-1)
+    expected = np.where(known[..., None], poses.position, NAN)
+    np.testing.assert_array_equal(found[..., :2], expected)
     present = known.any(axis=-1, keepdims=True)
-    confidence = poses.confidence.transpose(0, 2, 1)
-    np.testing.assert_array_equal(found[..., 2], np.where(present, confidence, NAN))
+    np.testing.assert_array_equal(found[..., 2], np.where(present, poses.confidence, NAN))
 
 
 def test_a_project_appears_whole_or_not_at_all(tmp_path):

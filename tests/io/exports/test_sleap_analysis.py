@@ -98,12 +98,12 @@ def test_a_single_animal_has_no_name(tmp_path):
     poses = make_poses(4)
     arrays = export(tmp_path, poses)
     assert len(arrays["track_names"]) == 0
-    np.testing.assert_array_equal(arrays["tracks"], poses.position.transpose(3, 1, 2, 0))
+    np.testing.assert_array_equal(arrays["tracks"], poses.position.transpose(1, 3, 2, 0))
     assert np.isnan(arrays["tracking_scores"]).all()
     labels = sleap_io.load_analysis_h5(str(tmp_path / "v.analysis.h5"))
     assert len(labels) == 4
     assert labels.tracks == []
-    assert labels[3][0].numpy().tolist() == poses.position[3, :, :, 0].T.tolist()
+    assert labels[3][0].numpy().tolist() == poses.position[3, 0].tolist()
 
 
 def test_animals_that_were_not_tracked_are_numbered(tmp_path):

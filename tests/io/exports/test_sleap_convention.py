@@ -31,7 +31,7 @@ def test_only_who_was_followed_is_sure(status):
 
 def test_a_point_without_one_coordinate_is_none():
     poses = make_poses(2, ("nose",))
-    poses.position[1, 1] = NAN
+    poses.position[1, ..., 1] = NAN
     found = find_instances(poses)
     assert found.present.tolist() == [[True], [False]]
     assert np.isnan(found.tracking_score).all()

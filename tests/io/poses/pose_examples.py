@@ -12,11 +12,12 @@ ATTRIBUTES = {"fps": 30.0, "video": "v1", "key": "0123456789abcdef", "versions":
 def make_poses(frames=3, bodyparts=("nose", "tail"), individuals=("animal",), attributes=None):
     keypoints, animals = len(bodyparts), len(individuals)
     size = frames * 2 * keypoints * animals
+    # Counted up in the order of the file.
     position = np.arange(size, dtype=np.float32).reshape(frames, 2, keypoints, animals)
     confidence = np.linspace(0, 1, size // 2, dtype=np.float32)
     return Poses(
-        position=position,
-        confidence=confidence.reshape(frames, keypoints, animals),
+        position=position.transpose(0, 3, 2, 1),
+        confidence=confidence.reshape(frames, keypoints, animals).transpose(0, 2, 1),
         frame_status=np.zeros(frames, np.uint8),
         time=np.arange(frames) / 30.0,
         bodyparts=tuple(bodyparts),

@@ -35,7 +35,7 @@ def any_poses(draw):
     frames = draw(st.integers(0, 5))
     bodyparts, individuals = draw(names), draw(names)
     floats = st.floats(width=32, allow_infinity=False)
-    points = (len(bodyparts), len(individuals))
+    points = (len(individuals), len(bodyparts))
     reserved = {*subject.FORMAT_ATTRIBUTES, "identities"}
     attributes = draw(
         st.dictionaries(st.text(min_size=1, max_size=5), json_values, max_size=3).filter(
@@ -51,7 +51,7 @@ def any_poses(draw):
         shape = (frames, len(individuals), len(attributes["identities"]))
         identity = draw(npst.arrays(np.float32, shape, elements=floats))
     return Poses(
-        position=draw(npst.arrays(np.float32, (frames, 2, *points), elements=floats)),
+        position=draw(npst.arrays(np.float32, (frames, *points, 2), elements=floats)),
         confidence=draw(npst.arrays(np.float32, (frames, *points), elements=floats)),
         frame_status=draw(npst.arrays(np.uint8, (frames,), elements=st.integers(0, 1))),
         time=draw(npst.arrays(np.float64, (frames,), elements=st.floats(0, 1e6))),
@@ -102,7 +102,20 @@ def test_xarray_sees_what_has_no_file(tmp_path):
     assert dataset.individual.values.tolist() == ["animal"]
     assert dataset.frame_status.dtype == np.uint8
     assert dataset.frame_status.values.tolist() == [0, 0, 0]
-    np.testing.assert_array_equal(dataset.position, make_poses(3).position)
+    np.testing.assert_array_equal(dataset.position, np.arange(12.0).reshape(3, 2, 2, 1))
+
+
+def test_memory_has_individuals_before_keypoints_and_the_file_behind(tmp_path):
+    write_poses(tmp_path / "v.zarr", make_poses(3, ("nose", "tail"), ("a", "b", "c")))
+    dataset = xarray.open_zarr(tmp_path / "v.zarr").load()
+    # Counted up in the order of the file: (3, 2, 2, 3) and (3, 2, 3).
+    np.testing.assert_array_equal(dataset.position, np.arange(36.0).reshape(3, 2, 2, 3))
+    found = read_poses(tmp_path / "v.zarr", 1, 2)
+    assert found.position.shape == (1, 3, 2, 2)
+    assert found.confidence.shape == (1, 3, 2)
+    expected = dataset.sel(individual="c", keypoint="tail").isel(time=1)
+    assert found.position[0, 2, 1].tolist() == expected.position.values.tolist() == [17.0, 23.0]
+    assert found.confidence[0, 2, 1] == expected.confidence.item()
 
 
 def test_zarr_opens_it_by_name(tmp_path):
@@ -112,7 +125,7 @@ def test_zarr_opens_it_by_name(tmp_path):
         group = zarr.open_group(tmp_path / "v.zarr", mode="r")
     assert sorted(group.array_keys()) == sorted(subject.DIMENSIONS.keys() - subject.OPTIONAL)
     assert group["keypoint"][:].tolist() == ["nose", "tail"]
-    np.testing.assert_array_equal(group["confidence"][1:], make_poses(3).confidence[1:])
+    np.testing.assert_array_equal(group["confidence"][1:, :, 0], make_poses(3).confidence[1:, 0])
 
 
 def test_xarray_sees_tracks_and_identities(tmp_path):

@@ -13,8 +13,8 @@ from pipeline_lib.io.poses.segments import KeyLock, SegmentFolder, SegmentPoses,
 
 def make_segment(start, stop, work=Work(seconds=1.0)):  # noqa: B008 - frozen
     frames = np.arange(start, stop, dtype=np.float32)
-    position = np.broadcast_to(frames[:, None, None, None], (stop - start, 2, 3, 1)).copy()
-    confidence = np.broadcast_to(frames[:, None, None] / 1000, (stop - start, 3, 1)).copy()
+    position = np.broadcast_to(frames[:, None, None, None], (stop - start, 1, 3, 2)).copy()
+    confidence = np.broadcast_to(frames[:, None, None] / 1000, (stop - start, 1, 3)).copy()
     status = (np.arange(start, stop) % 2).astype(np.uint8)
     position[status == 1] = np.nan
     return SegmentPoses(start, position, confidence, status, work)
@@ -31,6 +31,31 @@ def test_written_segments_are_read_back(tmp_path):
     assert read.position.dtype == read.confidence.dtype == np.float32
     assert read.work == Work(2.0, 0.5, 1.25, 0.25)
     assert (read.start, read.stop) == (4, 9)
+
+
+def test_a_segment_lies_on_disk_in_the_order_of_pose_files(tmp_path):
+    """So that what an earlier version left, and a killed run needs, is read as it was meant."""
+    numbers = np.arange(2 * 2 * 3 * 4, dtype=np.float32)
+    position, confidence = numbers.reshape(2, 2, 3, 4), numbers[:24].reshape(2, 3, 4)
+    folder = SegmentFolder(tmp_path / "key")
+    folder.write(
+        SegmentPoses(
+            0,
+            position.transpose(0, 3, 2, 1),
+            confidence.transpose(0, 2, 1),
+            np.zeros(2, np.uint8),
+            Work(),
+        )
+    )
+    (file,) = folder.path.iterdir()
+    with np.load(file) as arrays:
+        np.testing.assert_array_equal(arrays["position"], position)
+        np.testing.assert_array_equal(arrays["confidence"], confidence)
+        assert arrays["position"].flags.c_contiguous
+    read = folder.read(0, 2)
+    # Frame 1, third animal, second keypoint: x is the number 24 + 4 + 2, y is 12 further.
+    assert read.position[1, 2, 1].tolist() == [30.0, 42.0]
+    assert read.confidence[1, 2, 1] == 18.0
 
 
 def test_identities_are_kept_and_joined(tmp_path):

@@ -172,8 +172,8 @@ def test_an_hour_is_one_file_for_each_array(tmp_path):
             count = min(20_000, frames - start)
             writer.write(
                 start,
-                np.full((count, 2, 12, 1), start, np.float32),
-                np.full((count, 12, 1), 0.5, np.float32),
+                np.full((count, 1, 12, 2), start, np.float32),
+                np.full((count, 1, 12), 0.5, np.float32),
                 np.full(count, start == 0, np.uint8),
             )
     assert len(list_files(tmp_path / "v.zarr")) == 7
@@ -232,7 +232,7 @@ def test_nothing_is_published_when_frames_are_missing(tmp_path):
     [
         (1, 2, "ab", "block starts at frame 1, expected 0"),
         (0, 3, "ab", "block ends at frame 3 of a video of 2"),
-        (0, 2, "abc", r"position has shape \(2, 2, 3, 1\), expected \(2, 2, 2, 1\)"),
+        (0, 2, "abc", r"position has shape \(2, 1, 3, 2\), expected \(2, 1, 2, 2\)"),
     ],
 )
 def test_blocks_must_follow_each_other_and_fit(tmp_path, start, frames, bodyparts, message):

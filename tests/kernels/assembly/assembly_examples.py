@@ -4,7 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline_lib.kernels.assembly.selection import AssemblyRules
+
 SAME, OTHER = 0.9, 0.05
+
+
+def make_rules(individuals, **changes):
+    """Return the rules that most of the tests go by."""
+    rules = {"min_affinity": 0.1, "min_keypoints": 3, "pcutoff": 0.0, "max_overlap": 1.0}
+    return AssemblyRules(individuals, **{**rules, **changes})
 
 
 class Detections(NamedTuple):

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 
 from pipeline_lib.kernels.assembly.assemble import SPARE_PEAKS, assemble_individuals
-from pipeline_lib.kernels.assembly.selection import AssemblyRules
-from tests.kernels.assembly.assembly_examples import SAME, as_set, detect, poses_as_set
+from tests.kernels.assembly.assembly_examples import (
+    SAME,
+    as_set,
+    detect,
+    make_rules,
+    poses_as_set,
+)
 
 NAN = np.nan
 GONE = [NAN, NAN]
@@ -19,7 +24,7 @@ TWO = [[0, 100], [10, 100], [20, 100]]
 
 
 def assemble(found, *, individuals=2, min_keypoints=2, unique=(), **options):
-    rules = AssemblyRules(individuals, min_keypoints=min_keypoints, **options)
+    rules = make_rules(individuals, min_keypoints=min_keypoints, **options)
     return assemble_individuals(*found, rules, unique=unique)
 
 
@@ -50,7 +55,7 @@ def test_frames_without_peaks():
             np.full((frames, 3, peaks), NAN),
             np.full((frames, 2, peaks, peaks), NAN),
             CHAIN,
-            AssemblyRules(2),
+            make_rules(2),
         )
         assert found.position.shape == (frames, 2, 3, 2)
         assert np.isnan(found.position).all()
@@ -286,7 +291,7 @@ def test_every_point_fires():
     position = generator.uniform(0, 100, (2, 4, count, 2))
     confidence = generator.uniform(0.1, 1, (2, 4, count))
     affinity = generator.uniform(-1, 1, (2, 6, count, count))
-    found = assemble_individuals(position, confidence, affinity, edges, AssemblyRules(3))
+    found = assemble_individuals(position, confidence, affinity, edges, make_rules(3))
     assert np.isfinite(found.score).all()
     # What is not among the most confident peaks is not looked at.
     least = -np.sort(-confidence, axis=2)[:, :, 3 + SPARE_PEAKS - 1]
@@ -308,6 +313,6 @@ def test_every_point_fires():
 )
 def test_arrays_that_do_not_fit_are_refused(change, message):
     detections = detect([[ONE]], CHAIN)
-    given = detections._asdict() | {"rules": AssemblyRules(1)}
+    given = detections._asdict() | {"rules": make_rules(1)}
     with pytest.raises(ValueError, match=message):
         assemble_individuals(**given | change)

@@ -5,12 +5,11 @@ import pytest
 
 from pipeline_lib.kernels.assembly.assemble import assemble_individuals
 from pipeline_lib.kernels.assembly.crowds import assemble_crowds, find_crowds
-from pipeline_lib.kernels.assembly.selection import AssemblyRules
-from tests.kernels.assembly.assembly_examples import as_set, detect, poses_as_set
+from tests.kernels.assembly.assembly_examples import as_set, detect, make_rules, poses_as_set
 
 NAN = np.nan
 CHAIN = [(0, 1), (1, 2), (2, 3)]
-RULES = AssemblyRules(2, min_affinity=0.1, min_keypoints=3)
+RULES = make_rules(2)
 
 
 def make_animals(*places):

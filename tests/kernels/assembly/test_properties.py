@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pipeline_lib.kernels.assembly.assemble import Assemblies, assemble_individuals
 from pipeline_lib.kernels.assembly.exchange import exchange_keypoints
 from pipeline_lib.kernels.assembly.links import link_peaks, make_graph, sort_peaks
-from pipeline_lib.kernels.assembly.selection import AssemblyRules
 from pipeline_lib.kernels.maps.part_affinity import encode_part_affinity, measure_affinity
 from pipeline_lib.kernels.maps.peaks import find_peaks
 from pipeline_lib.kernels.maps.score_maps import (
@@ -18,7 +17,7 @@ from pipeline_lib.kernels.maps.score_maps import (
     encode_gaussian,
     encode_location_refinement,
 )
-from tests.kernels.assembly.assembly_examples import Detections, as_set, poses_as_set
+from tests.kernels.assembly.assembly_examples import Detections, as_set, make_rules, poses_as_set
 
 GRAPHS = {
     "chain": [(0, 1), (1, 2), (2, 3)],
@@ -48,7 +47,7 @@ def detections(draw):
 
 def assemble(found: Detections, **options) -> Assemblies:
     settings = {"individuals": 3, "min_keypoints": 2} | options
-    return assemble_individuals(*found, AssemblyRules(**settings))
+    return assemble_individuals(*found, make_rules(**settings))
 
 
 def assert_equal(found: Assemblies, expected: Assemblies) -> None:

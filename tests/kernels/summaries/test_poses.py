@@ -11,7 +11,7 @@ from pipeline_lib.kernels.summaries.poses import downsample_path, merge_summarie
 
 
 def make_poses(position, confidence, undecodable=()):
-    frames, _, keypoints, individuals = np.shape(position)
+    frames, individuals, keypoints, _ = np.shape(position)
     status = np.full(frames, FrameStatus.DECODED, dtype=np.uint8)
     status[list(undecodable)] = FrameStatus.UNDECODABLE
     return Poses(
@@ -26,8 +26,8 @@ def make_poses(position, confidence, undecodable=()):
 
 def random_poses(seed, frames, keypoints=3, individuals=1):
     generator = np.random.default_rng(seed)
-    position = generator.uniform(0, 100, (frames, 2, keypoints, individuals))
-    confidence = generator.uniform(0, 1, (frames, keypoints, individuals))
+    position = generator.uniform(0, 100, (frames, individuals, keypoints, 2))
+    confidence = generator.uniform(0, 1, (frames, individuals, keypoints))
     bad = np.flatnonzero(generator.random(frames) < 0.2)
     position[bad], confidence[bad] = np.nan, np.nan
     return make_poses(position, confidence, bad)
@@ -44,8 +44,8 @@ def take(poses, start, stop):
 
 def test_undecodable_frames_count_but_do_not_dilute_the_means():
     nan = np.nan
-    confidence = np.array([[0.9, 0.2], [0.7, 0.4], [nan, nan], [0.5, 0.6]])[:, :, None]
-    position = np.where(np.isnan(confidence[:, None]), nan, 1.0).repeat(2, axis=1)
+    confidence = np.array([[0.9, 0.2], [0.7, 0.4], [nan, nan], [0.5, 0.6]])[:, None]
+    position = np.where(np.isnan(confidence[..., None]), nan, 1.0).repeat(2, axis=-1)
     summary = summarise_poses(make_poses(position, confidence, undecodable=[2]), pcutoff=0.6)
     assert summary["frames"] == 4
     assert summary["undecodable"] == 1
@@ -54,8 +54,8 @@ def test_undecodable_frames_count_but_do_not_dilute_the_means():
 
 
 def test_a_confident_keypoint_without_a_position_is_not_found():
-    position = np.full((2, 2, 1, 1), 5.0)
-    position[1, 1] = np.nan
+    position = np.full((2, 1, 1, 2), 5.0)
+    position[1, ..., 1] = np.nan
     summary = summarise_poses(make_poses(position, np.ones((2, 1, 1))), pcutoff=0.6)
     assert summary["detection"].tolist() == [0.5]
 
@@ -63,11 +63,11 @@ def test_a_confident_keypoint_without_a_position_is_not_found():
 def test_only_present_individuals_count():
     nan = np.nan
     # Two bodyparts; the second animal is there in the first two frames, the third never.
-    position = np.ones((4, 2, 2, 3))
-    position[2:, :, :, 1] = position[..., 2] = nan
+    position = np.ones((4, 3, 2, 2))
+    position[2:, 1] = position[:, 2] = nan
     # Of the animal that is there, one bodypart is not found.
-    position[0, :, 1, 1] = nan
-    confidence = np.full((4, 2, 3), 0.8)
+    position[0, 1, 1] = nan
+    confidence = np.full((4, 3, 2), 0.8)
     confidence[0, 1, 1] = nan
     confidence[1, 0, 0] = 0.2
     summary = summarise_poses(make_poses(position, confidence), pcutoff=0.6)
@@ -80,8 +80,8 @@ def test_unique_bodyparts_are_those_of_nobody_else():
     nan = np.nan
     # The last bodypart is a corner: of `single` alone, found in one of two frames.
     position = np.ones((2, 2, 2, 2))
-    position[:, :, 1, 0] = position[:, :, 0, 1] = nan
-    position[1, :, 1, 1] = nan
+    position[:, 0, 1] = position[:, 1, 0] = nan
+    position[1, 1, 1] = nan
     poses = replace(make_poses(position, np.ones((2, 2, 2))), individuals=("mouse", "single"))
     summary = summarise_poses(poses, pcutoff=0.6)
     assert summary["poses"].tolist() == [2, 2]
@@ -90,8 +90,8 @@ def test_unique_bodyparts_are_those_of_nobody_else():
 
 @pytest.mark.parametrize("frames", [0, 3])
 def test_without_a_decoded_frame_the_rates_are_unknown(frames):
-    nothing = np.full((frames, 2, 2, 1), np.nan)
-    poses = make_poses(nothing, nothing[:, 0], undecodable=range(frames))
+    nothing = np.full((frames, 1, 2, 2), np.nan)
+    poses = make_poses(nothing, nothing[..., 0], undecodable=range(frames))
     summary = summarise_poses(poses, pcutoff=0.6)
     assert summary["undecodable"] == summary["frames"] == frames
     assert np.isnan(summary["confidence"]).tolist() == [True, True]
@@ -99,10 +99,10 @@ def test_without_a_decoded_frame_the_rates_are_unknown(frames):
 
 
 def test_the_path_takes_the_first_found_position_of_each_stretch():
-    position = np.arange(12, dtype=float).reshape(6, 2, 1, 1)
+    position = np.arange(12, dtype=float).reshape(6, 1, 1, 2)
     confidence = np.array([0.1, 0.9, 0.9, 0.9, 0.1, 0.1]).reshape(6, 1, 1)
     path = downsample_path(make_poses(position, confidence), pcutoff=0.6, points=3)
-    np.testing.assert_array_equal(path[..., 0, 0], [[2, 3], [4, 5], [np.nan, np.nan]])
+    np.testing.assert_array_equal(path[:, 0, 0], [[2, 3], [4, 5], [np.nan, np.nan]])
 
 
 @given(seed=st.integers(0, 1000), frames=st.integers(0, 60), points=st.integers(1, 20))
@@ -111,9 +111,9 @@ def test_the_path_holds_only_confident_positions_and_is_never_longer(seed, frame
     path = downsample_path(poses, pcutoff=0.5, points=points)
     assert len(path) == min(points, frames)
     for keypoint in range(3):
-        confident = poses.confidence[:, keypoint, 0] >= 0.5
-        known = {tuple(point) for point in poses.position[confident, :, keypoint, 0]}
-        drawn = {tuple(p) for p in path[:, :, keypoint, 0] if np.isfinite(p).all()}
+        confident = poses.confidence[:, 0, keypoint] >= 0.5
+        known = {tuple(point) for point in poses.position[confident, 0, keypoint]}
+        drawn = {tuple(p) for p in path[:, 0, keypoint] if np.isfinite(p).all()}
         assert drawn <= known
 
 

@@ -6,8 +6,8 @@ import pytest
 from pipeline_lib.kernels.tracking.detections import Detections
 from pipeline_lib.kernels.tracking.doubtful_links import count_tracklets, cut_crowded
 from pipeline_lib.kernels.tracking.links import Links
-from pipeline_lib.kernels.tracking.track import TrackRules
 from pipeline_lib.kernels.tracking.tracks import track_individuals
+from tests.kernels.tracking.tracking_scenes import make_rules
 
 # Tracklet 0 is not found in frames 2 and 3; 1 is there in these two only, 2 in one of them.
 NUMBER = np.array([[0, -1], [0, -1], [1, -1], [1, 2], [0, -1], [0, -1]], np.int32)
@@ -16,7 +16,7 @@ NUMBER = np.array([[0, -1], [0, -1], [1, -1], [1, 2], [0, -1], [0, -1]], np.int3
 def make_links():
     links = Links.none(NUMBER.shape)
     links.step[:, 0] = [1, 3, 1, 0, 1, 0]
-    links.place[:, 0] = [0, 0, 0, -1, 0, -1]
+    links.partner[:, 0] = [0, 0, 0, -1, 0, -1]
     return links
 
 
@@ -38,9 +38,9 @@ def test_links_are_cut_where_more_tracklets_than_animals_are_on_their_way(
     found = cut_crowded(links, NUMBER, individuals, shortest)
     expected = make_links()
     if is_cut:
-        expected.step[1, 0], expected.place[1, 0] = 0, -1
+        expected.step[1, 0], expected.partner[1, 0] = 0, -1
     np.testing.assert_array_equal(found.step, expected.step)
-    np.testing.assert_array_equal(found.place, expected.place)
+    np.testing.assert_array_equal(found.partner, expected.partner)
     # What was given is not changed.
     np.testing.assert_array_equal(links.step, make_links().step)
 
@@ -48,7 +48,7 @@ def test_links_are_cut_where_more_tracklets_than_animals_are_on_their_way(
 def test_a_crowd_at_either_end_of_a_gap_is_not_in_it():
     number = np.array([[0, 1], [-1, -1], [0, 2]], np.int32)
     links = Links.none(number.shape)
-    links.step[0, 0], links.place[0, 0] = 2, 0
+    links.step[0, 0], links.partner[0, 0] = 2, 0
     np.testing.assert_array_equal(cut_crowded(links, number, 1, 1).step, links.step)
 
 
@@ -62,5 +62,5 @@ def test_a_false_pose_in_the_way_of_an_animal_does_not_cost_it_its_track():
     position[23, 1] = walk[23]
     position[22:, 0] = walk[22:] + np.array([0.0, 60.0])
     detections = Detections(position, np.where(np.isfinite(position[..., 0]), 0.9, 0.0))
-    tracks = track_individuals(detections, 1, TrackRules())
+    tracks = track_individuals(detections, 1, make_rules(), segment_frames=2000)
     np.testing.assert_array_equal(tracks.position[:, 0], position[:, 0])

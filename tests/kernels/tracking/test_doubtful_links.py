@@ -3,14 +3,14 @@
 import numpy as np
 
 from pipeline_lib.kernels.tracking.doubtful_links import cut_doubtful
-from pipeline_lib.kernels.tracking.links import LinkRules, OpenEnds
-from pipeline_lib.kernels.tracking.motion import Courses
+from pipeline_lib.kernels.tracking.links import OpenEnds
+from pipeline_lib.kernels.tracking.motion import MotionModel
 from pipeline_lib.kernels.tracking.tracklets import link_poses, link_tracklets
-from tests.kernels.tracking.tracking_scenes import NAN, slide
+from tests.kernels.tracking.tracking_scenes import NAN, make_link_rules, slide
 
 # At 9 px two poses are alike by exp(-81 / 200) = 0.667: enough to be linked, and, where both are
-# found in both frames, not enough to be a rival.
-RULES = LinkRules(tolerance=10.0, motion="none")
+# found in both frames, not enough for an ambiguous link.
+RULES = make_link_rules(motion="none")
 
 
 def make_neighbours(frames=30):
@@ -49,5 +49,5 @@ def test_nothing_is_cut_where_nobody_is_missing():
     before = links.step.copy()
     nothing = np.zeros(links.step.shape, bool)
     still = np.zeros((*links.step.shape, 2))
-    cut_doubtful(links, OpenEnds(nothing, nothing), Courses(truth, still, still), RULES)
+    cut_doubtful(links, OpenEnds(nothing, nothing), MotionModel(truth, still, still), RULES)
     np.testing.assert_array_equal(links.step, before)

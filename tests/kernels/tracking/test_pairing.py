@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.kernels.tracking.pairing import measure_rivals, pair_frames
+from pipeline_lib.kernels.tracking.pairing import measure_ambiguity, pair_frames
 
 shapes = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
 similarities = shapes.flatmap(
@@ -41,11 +41,11 @@ def test_pairs_have_the_largest_sum(similarity, least):
 def test_nobody_to_pair_with():
     assert pair_frames(np.zeros((2, 3, 0)), 0.1).tolist() == [[-1] * 3] * 2
     assert pair_frames(np.zeros((2, 0, 3)), 0.1).shape == (2, 0)
-    assert measure_rivals(np.zeros((1, 2, 0)), np.full((1, 2), -1)).tolist() == [[0, 0]]
+    assert measure_ambiguity(np.zeros((1, 2, 0)), np.full((1, 2), -1)).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize(
-    ("similarity", "partner", "rivals"),
+    ("similarity", "partner", "ambiguity"),
     [
         # Nobody else.
         ([[0.8]], [0], [0.0]),
@@ -56,11 +56,11 @@ def test_nobody_to_pair_with():
         ([[0.8, 0.1], [0.3, 0.4]], [0, 1], [1 / 3, 1 / 3]),
     ],
 )
-def test_the_next_best_choice(similarity, partner, rivals):
-    found = measure_rivals(np.array([similarity]), np.array([partner]))
-    np.testing.assert_allclose(found, [rivals])
+def test_the_next_best_choice(similarity, partner, ambiguity):
+    found = measure_ambiguity(np.array([similarity]), np.array([partner]))
+    np.testing.assert_allclose(found, [ambiguity])
 
 
 @given(similarities)
 def test_no_choice_is_better_than_the_best(similarity):
-    assert measure_rivals(similarity, pair_frames(similarity, 0.0)).max() <= 1.0 + 1e-12
+    assert measure_ambiguity(similarity, pair_frames(similarity, 0.0)).max() <= 1.0 + 1e-12

@@ -17,7 +17,7 @@ from pipeline_lib.kernels.tracking.stitching import (
 from pipeline_lib.kernels.tracking.tracklet_ends import TrackletEnd, Tracklets
 
 NAN = np.nan
-RULES = JoinRules(tolerance=10.0, similarity="oks", persistence=5.0, max_gap=50)
+RULES = JoinRules(tolerance=10.0, similarity="oks", persistence=5.0, max_gap=50, min_similarity=0.1)
 
 
 def make_tracklets(*rows, identity=None):

@@ -8,22 +8,23 @@ import pytest
 from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.kernels.metrics.tracks import measure_tracks
 from pipeline_lib.kernels.tracking.detections import Detections
-from pipeline_lib.kernels.tracking.identities import Stay
-from pipeline_lib.kernels.tracking.surplus import choose_stays, count_animals, count_usual
-from pipeline_lib.kernels.tracking.track import TrackRules, cut_video, follow_individuals
+from pipeline_lib.kernels.tracking.identities import TrackSegment
+from pipeline_lib.kernels.tracking.surplus import choose_track_segments, count_animals, count_usual
+from pipeline_lib.kernels.tracking.track import cut_video, follow_individuals
 from pipeline_lib.kernels.tracking.tracks import track_individuals
 from tests.kernels.tracking.tracking_scenes import (
     NAN,
     count_switches,
     drop,
     identify,
+    make_rules,
     mislead,
     shuffle,
     slide,
     walk,
 )
 
-RULES = TrackRules()
+RULES = make_rules()
 
 
 def detect_unevenly(position, seed=0):
@@ -63,7 +64,7 @@ def measure_kept(tracks, truth):
 def test_the_same_animals_are_kept_throughout(animals, kept, seed, ground):
     truth = walk(1000, animals, seed, ground)
     detections = detect_unevenly(shuffle(truth, seed), seed)
-    tracks = track_individuals(detections, kept, RULES)
+    tracks = track_individuals(detections, kept, RULES, segment_frames=2000)
     assert count_switches(tracks.position, truth) == 0
     assert measure_kept(tracks, truth) >= 0.99
     # Nobody has a place for some frames only.
@@ -74,7 +75,7 @@ def test_the_same_animals_are_kept_throughout(animals, kept, seed, ground):
         np.take_along_axis(detections.position, best[..., None, None], axis=1),
         np.take_along_axis(detections.confidence, best[..., None], axis=1),
     )
-    assert measure_kept(track_individuals(chosen, kept, RULES), truth) < 0.8
+    assert measure_kept(track_individuals(chosen, kept, RULES, segment_frames=2000), truth) < 0.8
 
 
 def test_losses_and_false_points_do_not_change_who_is_kept():
@@ -82,7 +83,7 @@ def test_losses_and_false_points_do_not_change_who_is_kept():
     found = mislead(drop(truth, 0.1), 0.05)
     lost = np.random.default_rng(5).random(found.shape[:2]) < 0.1
     found[lost] = NAN
-    tracks = track_individuals(detect_unevenly(shuffle(found)), 3, RULES)
+    tracks = track_individuals(detect_unevenly(shuffle(found)), 3, RULES, segment_frames=2000)
     assert count_switches(tracks.position, truth) == 0
     # A tenth of the poses is not there: 2 * 0.9 / 1.9.
     assert measure_kept(tracks, truth) >= 0.94
@@ -93,10 +94,10 @@ def test_neither_segments_nor_order_show(segment_frames):
     truth = walk(400, 5, 1, (150.0, 120.0))
     found = detect_unevenly(mislead(drop(truth, 0.1), 0.05))
     whole, parts = (follow(found, 3, frames) for frames in (400, segment_frames))
-    for name in ("place", "status", "animals"):
+    for name in ("slot", "status", "animals"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
     turned = Detections(found.position[:, ::-1], found.confidence[:, ::-1])
-    np.testing.assert_array_equal(follow(turned, 3).place[:, ::-1], whole.place)
+    np.testing.assert_array_equal(follow(turned, 3).slot[:, ::-1], whole.slot)
 
 
 def test_it_is_told_how_many_there_were():
@@ -118,7 +119,7 @@ def test_an_animal_that_was_there_before_others_came_is_not_lost():
     """Keep two of three; the first leaves ten frames after the third has arrived."""
     truth = slide(1000, [[0, 0], [0, 300], [0, 600]], [[0.1, 0.0]] * 3)
     truth[400:, 0], truth[:390, 2] = NAN, NAN
-    tracks = track_individuals(detect_unevenly(shuffle(truth)), 2, RULES)
+    tracks = track_individuals(detect_unevenly(shuffle(truth)), 2, RULES, segment_frames=2000)
     shown = np.isfinite(tracks.position).all(-1).any(-1)
     assert shown.all()
     who = identify(tracks.position, truth)
@@ -134,7 +135,7 @@ def test_a_hidden_animal_is_not_replaced_by_a_neighbour():
     found[300:340, 0] = NAN
     confidence = np.isfinite(found).all(-1).astype(float)
     confidence[:, 2] *= 0.5
-    tracks = track_individuals(Detections(found, confidence), 2, RULES)
+    tracks = track_individuals(Detections(found, confidence), 2, RULES, segment_frames=2000)
     who = identify(tracks.position, truth)
     assert (who[:, 0] == np.where((np.arange(600) >= 300) & (np.arange(600) < 340), -1, 0)).all()
     assert (who[:, 1] == 1).all()
@@ -171,7 +172,7 @@ def make_stays(*spans):
         head=SimpleNamespace(frame=first),
         tail=SimpleNamespace(frame=last),
     )
-    stays = [Stay((number,), int(a), int(b)) for number, (a, b, _) in enumerate(spans)]
+    stays = [TrackSegment((number,), int(a), int(b)) for number, (a, b, _) in enumerate(spans)]
     return stays, tracklets
 
 
@@ -195,5 +196,5 @@ def make_stays(*spans):
 )
 def test_stays_are_kept_where_there_is_room(spans, most, kept):
     stays, tracklets = make_stays(*spans) if spans else ([], SimpleNamespace(worth=np.zeros(0)))
-    found = choose_stays(stays, tracklets, most, 20)
+    found = choose_track_segments(stays, tracklets, most, 20)
     assert [(stay.tracklets[0], stay.first, stay.last) for stay in found] == kept

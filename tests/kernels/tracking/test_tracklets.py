@@ -7,12 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.kernels.tracking.links import LinkRules, Links
+from pipeline_lib.kernels.tracking.links import Links
 from pipeline_lib.kernels.tracking.tracklets import link_poses, link_tracklets
-from tests.kernels.tracking.tracking_scenes import BODY, NAN, drop, mislead, shuffle, slide
+from tests.kernels.tracking.tracking_scenes import (
+    BODY,
+    NAN,
+    drop,
+    make_link_rules,
+    mislead,
+    shuffle,
+    slide,
+)
 
 # A pose moves by less than that per frame in these scenes.
-RULES = LinkRules(tolerance=10.0)
+RULES = make_link_rules()
 
 
 def numbers_of(position, truth):
@@ -54,7 +62,7 @@ def test_a_fast_animal_is_expected_where_it_goes():
     truth[..., 0] += speed[:, None, None]
     moving = link_tracklets(truth, RULES)
     assert (moving == [0, 1]).all()
-    still = LinkRules(tolerance=10.0, motion="none")
+    still = make_link_rules(motion="none")
     assert (link_tracklets(truth, still) != [0, 1]).any()
 
 
@@ -106,7 +114,7 @@ def test_tracklets_do_not_depend_on_the_segments(seed, cuts, max_gap):
     starts, velocities = random.uniform(0, 120, (4, 2)), random.normal(0, 4, (4, 2))
     position = mislead(drop(slide(60, starts, velocities), 0.2, seed), 0.1, seed)
     position[random.random((60, 4)) < 0.2] = NAN
-    rules = LinkRules(tolerance=12.0, max_gap=max_gap)
+    rules = make_link_rules(tolerance=12.0, max_gap=max_gap)
     whole = link_poses(position, rules)
     bounds = [0, *sorted(set(cuts)), 60]
     for start, stop in itertools.pairwise(bounds):
@@ -114,15 +122,15 @@ def test_tracklets_do_not_depend_on_the_segments(seed, cuts, max_gap):
         part = link_poses(position[first : stop + rules.reach], rules)
         part = part.cut(start - first, stop - first)
         np.testing.assert_array_equal(part.step, whole.step[start:stop])
-        np.testing.assert_array_equal(part.place, whole.place[start:stop])
+        np.testing.assert_array_equal(part.partner, whole.partner[start:stop])
 
 
 def test_links_lead_to_one_pose_each():
     random = np.random.default_rng(3)
     position = drop(slide(50, random.uniform(0, 90, (3, 2)), random.normal(0, 5, (3, 2))), 0.4)
-    links = link_poses(position, LinkRules(tolerance=10.0, min_similarity=0.2))
+    links = link_poses(position, make_link_rules(min_similarity=0.2))
     frame, place = np.nonzero(links.step)
-    targets = list(zip(frame + links.step[frame, place], links.place[frame, place], strict=True))
+    targets = list(zip(frame + links.step[frame, place], links.partner[frame, place], strict=True))
     assert len(set(targets)) == len(targets) > 80
     assert all(np.isfinite(position[target]).all(-1).any() for target in targets)
     assert isinstance(links, Links)

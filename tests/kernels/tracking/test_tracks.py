@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.kernels.metrics.tracks import measure_tracks
 from pipeline_lib.kernels.tracking.detections import Detections
-from pipeline_lib.kernels.tracking.track import TrackRules
 from pipeline_lib.kernels.tracking.tracks import track_individuals
 from tests.kernels.tracking.tracking_scenes import (
     BODY,
@@ -17,18 +16,19 @@ from tests.kernels.tracking.tracking_scenes import (
     detect,
     drop,
     identify,
+    make_rules,
     mislead,
     shuffle,
     slide,
     walk,
 )
 
-RULES = TrackRules()
+RULES = make_rules()
 ABSENT, FOLLOWED, GAP, UNCERTAIN = TrackStatus
 
 
-def track(position, individuals, rules=RULES, **options):
-    return track_individuals(detect(position), individuals, rules, **options)
+def track(position, individuals, rules=RULES, segment_frames=2000):
+    return track_individuals(detect(position), individuals, rules, segment_frames=segment_frames)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_animals_that_are_missed_now_and_then_keep_their_places(crossing):
 @pytest.mark.parametrize("similarity", ["oks", "ellipse", "centroid"])
 @pytest.mark.parametrize("motion", ["kalman", "none"])
 def test_every_way_to_compare_follows_animals(crossing, similarity, motion):
-    rules = TrackRules(similarity=similarity, motion=motion)
+    rules = make_rules(similarity=similarity, motion=motion)
     tracks = track(shuffle(crossing[:300]), 3, rules)
     # Poses side by side may have one centre: only that is allowed to be confused.
     assert count_switches(tracks.position, crossing[:300]) <= (0 if similarity == "oks" else 2)
@@ -170,7 +170,7 @@ def test_the_best_of_too_many_detections_are_animals():
     truth = slide(50, [[0, 0], [0, 200], [0, 400]], np.zeros((3, 2)))
     confidence = np.ones((50, 3, 5))
     confidence[:, 1] = 0.3
-    tracks = track_individuals(Detections(truth, confidence), 2, RULES)
+    tracks = track_individuals(Detections(truth, confidence), 2, RULES, segment_frames=2000)
     np.testing.assert_array_equal(tracks.position, truth[:, [0, 2]])
 
 
@@ -179,7 +179,7 @@ def test_nothing_found_is_a_result(shape):
     position = np.full((*shape, 2), NAN)
     confidence = np.zeros(shape)
     confidence[3:4] = NAN
-    tracks = track_individuals(Detections(position, confidence), 2, RULES)
+    tracks = track_individuals(Detections(position, confidence), 2, RULES, segment_frames=2000)
     assert tracks.position.shape == (shape[0], 2, 3, 2)
     assert np.isnan(tracks.position).all()
     assert (tracks.status == ABSENT).all()
@@ -221,7 +221,7 @@ def test_identities_are_the_places_and_undo_what_motion_cannot():
     order = np.array([1, 0])
     identity = make_identity(np.broadcast_to(order, (200, 2)), 2, 0.7)
     detections = Detections(truth[:, order], detect(truth[:, order]).confidence, identity)
-    tracks = track_individuals(detections, 2, RULES)
+    tracks = track_individuals(detections, 2, RULES, segment_frames=2000)
     np.testing.assert_array_equal(tracks.position, truth)
     # Without them, nobody could know.
     blind = track(truth[:, order], 2)
@@ -231,5 +231,7 @@ def test_identities_are_the_places_and_undo_what_motion_cannot():
 def test_identities_that_tell_nothing_leave_motion_to_decide(crossing):
     found = shuffle(crossing[:200])
     unknown = np.full((200, 3, 3), NAN)
-    tracks = track_individuals(Detections(found, detect(found).confidence, unknown), 3, RULES)
+    tracks = track_individuals(
+        Detections(found, detect(found).confidence, unknown), 3, RULES, segment_frames=2000
+    )
     assert count_switches(tracks.position, crossing[:200]) == 0

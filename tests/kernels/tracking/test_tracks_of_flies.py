@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline_lib.kernels.metrics.tracks import measure_tracks
-from pipeline_lib.kernels.tracking.track import TrackRules
 from pipeline_lib.kernels.tracking.tracks import track_individuals
-from tests.kernels.tracking.tracking_scenes import count_switches, detect, shuffle
+from tests.kernels.tracking.tracking_scenes import count_switches, detect, make_rules, shuffle
 
 pytestmark = pytest.mark.real
 
@@ -34,7 +33,9 @@ def read_flies(folder, name):
 def test_flies_keep_their_places(data_folder, name, flies, seed):
     truth, found = read_flies(data_folder, name)
     assert truth.shape[:2] == (128, flies)
-    tracks = track_individuals(detect(shuffle(found, seed)), flies, TrackRules())
+    tracks = track_individuals(
+        detect(shuffle(found, seed)), flies, make_rules(), segment_frames=2000
+    )
     assert count_switches(tracks.position, truth) == 0
     metrics = measure_tracks(tracks.position, truth)
     assert metrics.identity_switches == 0
@@ -45,7 +46,7 @@ def test_flies_keep_their_places(data_folder, name, flies, seed):
 def test_false_detections_do_not_become_flies(data_folder, places):
     truth, found = read_flies(data_folder, "two_flies_noisy_detections")
     assert np.isfinite(found[:, 2]).all(-1).any(-1).sum() == 3
-    tracks = track_individuals(detect(shuffle(found)), places, TrackRules())
+    tracks = track_individuals(detect(shuffle(found)), places, make_rules(), segment_frames=2000)
     assert count_switches(tracks.position[:, :2], truth) == 0
     seen = np.isfinite(tracks.position).all(-1).any(-1).sum(0)
     assert seen[:2].tolist() == [128, 128]

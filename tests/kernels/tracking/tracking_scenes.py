@@ -2,12 +2,33 @@
 
 import numpy as np
 
+from pipeline_lib.core.settings.individuals import TrackingSettings
 from pipeline_lib.demo.render.motion import Ground, simulate_walks
 from pipeline_lib.kernels.tracking.detections import Detections
+from pipeline_lib.kernels.tracking.links import LinkRules
+from pipeline_lib.steps.track.run import make_track_rules
 
 NAN = np.nan
 # An animal of five keypoints, px.
 BODY = np.array([[0.0, 0.0], [20.0, 3.0], [40.0, -3.0], [60.0, 2.0], [-15.0, 8.0]])
+
+
+def make_rules(**changes):
+    """Return the rules that the settings of tracking, changed if need be, ask for."""
+    return make_track_rules(TrackingSettings(**changes))
+
+
+def make_link_rules(**changes):
+    """Return rules by which poses are linked, at a scale that is given."""
+    rules = {
+        "tolerance": 10.0,
+        "similarity": "oks",
+        "motion": "kalman",
+        "min_similarity": 0.6,
+        "max_ambiguity": 0.7,
+        "max_gap": 5,
+    }
+    return LinkRules(**{**rules, **changes})
 
 
 def walk(frames, individuals=3, seed=0, ground=(150.0, 120.0)):

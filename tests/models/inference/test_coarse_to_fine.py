@@ -61,7 +61,7 @@ class Tells:
     def predict(self, frames):
         self.asked += len(frames)
         told = self.answers[[frame[0, 0, 0] for frame in frames]]
-        return Located(told[:, :, :2].transpose(0, 2, 1)[..., None], told[:, :, 2:])
+        return Located(told[:, None, :, :2], told[:, None, :, 2])
 
 
 def make_card(scale=1.0):
@@ -105,8 +105,8 @@ def test_positions_do_not_depend_on_where_the_window_lies(x, y, points, off):
     predictor, _, runtime = build([near(*animal, off=off)])
     position, confidence, _ = predictor.predict([draw(*animal)])
     assert position.dtype == confidence.dtype == np.float32
-    assert position.shape == (1, 2, 3, 1)
-    np.testing.assert_array_equal(position[0, :, :, 0].T, animal)
+    assert position.shape == (1, 1, 3, 2)
+    np.testing.assert_array_equal(position[0, 0], animal)
     assert (confidence == CERTAIN).all()
     assert runtime.sizes == [(96, 96)]
     assert predictor.counts == LookCounts(frames=1)
@@ -121,7 +121,7 @@ def test_windows_of_a_network_that_shrinks_frames(corner):
     predictor, _, runtime = build([near(*animal)], scale=0.25)
     position, *_ = predictor.predict([frame])
     # The middle of 8 px is 3.5 px from the first.
-    np.testing.assert_allclose(position[0, :, :, 0].T, np.array(animal) + 3.5, atol=0.05)
+    np.testing.assert_allclose(position[0, 0], np.array(animal) + 3.5, atol=0.05)
     assert runtime.sizes == [(96, 96)]
     # The whole frame says the same.
     plain = Predictor(make_card(0.25), FindsLight()).predict([frame])[0]
@@ -146,7 +146,7 @@ def test_windows_of_a_network_that_shrinks_frames(corner):
 def test_the_whole_frame_is_looked_at_when_in_doubt(told, counts):
     predictor, _, runtime = build([told])
     position, confidence, _ = predictor.predict([draw(*ANIMAL)])
-    np.testing.assert_array_equal(position[0, :, :, 0].T, ANIMAL)
+    np.testing.assert_array_equal(position[0, 0], ANIMAL)
     assert (confidence == CERTAIN).all()
     assert predictor.counts == counts
     whole = [(224, 320)]  # padded to multiples of 32
@@ -169,7 +169,7 @@ def test_a_bodypart_that_neither_sees_is_not_looked_for_again():
     """Hide the blue one."""
     predictor, _, runtime = build([[*near(*ANIMAL[:2]), (5, 5, 0.2)]])
     _, confidence, _ = predictor.predict([draw(*ANIMAL[:2])])
-    assert confidence[0, :, 0].tolist() == [CERTAIN, CERTAIN, UNCERTAIN]
+    assert confidence[0, 0].tolist() == [CERTAIN, CERTAIN, UNCERTAIN]
     assert runtime.sizes == [(96, 96)]
 
 
@@ -193,27 +193,27 @@ def test_frames_of_every_kind_in_one_call():
         alone = build(answers)[0].predict([frame])
         np.testing.assert_array_equal(position[number], alone[0][0])
         np.testing.assert_array_equal(confidence[number], alone[1][0])
-    np.testing.assert_array_equal(position[0, :, :, 0].T, ANIMAL)
-    np.testing.assert_array_equal(position[3, :, :, 0].T, other)
+    np.testing.assert_array_equal(position[0, 0], ANIMAL)
+    np.testing.assert_array_equal(position[3, 0], other)
 
 
 def test_small_frames_are_looked_at_as_they_are():
     predictor, locator, runtime = build([near(*ANIMAL)])
     position, *_ = predictor.predict([draw((10, 20), (30, 40), (50, 60), size=(90, 80))])
-    assert position[0, :, :, 0].T.tolist() == [[10, 20], [30, 40], [50, 60]]
+    assert position[0, 0].tolist() == [[10, 20], [30, 40], [50, 60]]
     assert locator.asked == 0
     assert runtime.sizes == [(96, 96)]
     # Only one side is smaller than the window.
     wide = ((200, 20), (220, 40), (210, 30))
     predictor, locator, runtime = build([near(*wide)])
     position, *_ = predictor.predict([draw(*wide, size=(90, 400))])
-    assert position[0, :, :, 0].T.tolist() == [list(point) for point in wide]
+    assert position[0, 0].tolist() == [list(point) for point in wide]
     assert (locator.asked, runtime.sizes) == (1, [(96, 96)])
 
 
 def test_no_frames_are_no_poses():
     position, confidence, _ = build([near(*ANIMAL)])[0].predict([])
-    assert (position.shape, confidence.shape) == ((0, 2, 3, 1), (0, 3, 1))
+    assert (position.shape, confidence.shape) == ((0, 1, 3, 2), (0, 1, 3))
 
 
 def test_callers_in_several_threads_are_all_counted():
@@ -222,7 +222,7 @@ def test_callers_in_several_threads_are_all_counted():
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(predictor.predict, [[frame] * 3] * 40))
     for position, *_ in results:
-        np.testing.assert_array_equal(position[2, :, :, 0].T, ANIMAL)
+        np.testing.assert_array_equal(position[2, 0], ANIMAL)
     assert predictor.counts == LookCounts(120)
 
 

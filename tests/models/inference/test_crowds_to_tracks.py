@@ -11,12 +11,11 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.maps.score_maps import map_shape
 from pipeline_lib.kernels.metrics.tracks import measure_tracks
 from pipeline_lib.kernels.tracking.detections import Detections
-from pipeline_lib.kernels.tracking.track import TrackRules
 from pipeline_lib.kernels.tracking.tracks import track_individuals
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import MapDecoder
 from pipeline_lib.models.training.targets import TargetPlan, encode_targets
-from tests.kernels.tracking.tracking_scenes import walk
+from tests.kernels.tracking.tracking_scenes import make_rules, walk
 
 STRIDE, KEPT, FRAMES = 4, 3, 100
 TARGETS = TargetSettings(stride=STRIDE, sigma=5.0, pos_dist_thresh=11.0, part_affinity_width=6.0)
@@ -66,7 +65,7 @@ def decode(truth, surplus):
 
 
 def measure_kept(detections, truth):
-    tracks = track_individuals(detections, KEPT, TrackRules())
+    tracks = track_individuals(detections, KEPT, make_rules(), segment_frames=2000)
     far = np.linalg.norm(
         np.nanmean(tracks.position, axis=2)[:, :, None] - truth.mean(axis=2)[:, None], axis=-1
     )

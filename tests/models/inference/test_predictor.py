@@ -54,9 +54,9 @@ def test_positions_are_in_pixels_of_the_frame():
     runtime = FixedRuntime()
     position, confidence, _ = Predictor(CARD, runtime).predict(make_frames([10, 11]))
     assert [batch.shape for batch in runtime.batches] == [(1, 64, 96, 3)] * 2
-    assert position[1, :, :, 0].tolist() == [[0.5, 2.5, 4.5], [22.5, 22.5, 22.5]]
-    assert position[0, 1, :, 0].tolist() == [20.5, 20.5, 20.5]
-    assert confidence.shape == (2, 3, 1)
+    assert position[1, 0].tolist() == [[0.5, 22.5], [2.5, 22.5], [4.5, 22.5]]
+    assert position[0, 0, :, 1].tolist() == [20.5, 20.5, 20.5]
+    assert confidence.shape == (2, 1, 3)
     assert position.dtype == confidence.dtype == np.float32
 
 
@@ -65,7 +65,7 @@ def test_every_pass_is_of_one_size():
     position, *_ = Predictor(CARD, runtime, batch_size=4).predict(make_frames([1, 2, 3, 4, 5, 6]))
     assert [batch.shape[0] for batch in runtime.batches] == [4, 4]
     assert [batch[:, 0, 0, 0].tolist() for batch in runtime.batches] == [[1, 2, 3, 4], [5, 6, 0, 0]]
-    assert position[:, 1, 0, 0].tolist() == [2.5, 4.5, 6.5, 8.5, 10.5, 12.5]
+    assert position[:, 0, 0, 1].tolist() == [2.5, 4.5, 6.5, 8.5, 10.5, 12.5]
 
 
 @given(
@@ -76,9 +76,9 @@ def test_every_pass_is_of_one_size():
 def test_each_frame_has_its_own_result_in_any_batch_and_thread(values, batch_size, parallel):
     predictor = Predictor(CARD, FixedRuntime(), batch_size, parallel)
     position, confidence, _ = predictor.predict(make_frames(values, 8, 8))
-    assert position.shape == (len(values), 2, 3, 1)
-    assert confidence.shape == (len(values), 3, 1)
-    assert position[:, 1, 2, 0].tolist() == [2 * value + 0.5 for value in values]
+    assert position.shape == (len(values), 1, 3, 2)
+    assert confidence.shape == (len(values), 1, 3)
+    assert position[:, 0, 2, 1].tolist() == [2 * value + 0.5 for value in values]
 
 
 def test_no_more_passes_at_a_time_than_are_allowed():

@@ -96,7 +96,7 @@ def test_bfloat16_is_close(model, name):
     lower = load_predictor(model, RuntimeOptions(name, "bfloat16"))
     position, own_confidence, _ = lower.predict(frames)
     np.testing.assert_allclose(own_confidence, confidence, atol=0.02)
-    far = np.linalg.norm(position - wanted, axis=1)
+    far = np.linalg.norm(position - wanted, axis=-1)
     assert np.median(far) < 0.5
     if name == "torch":
         assert not np.array_equal(own_confidence, confidence)

@@ -70,7 +70,7 @@ class Tells:
 
     def predict(self, frames):
         told = self.answers[np.array([frame[-1, -1, 0] for frame in frames], np.intp)]
-        return Located(told[..., :2].transpose(0, 2, 1)[:, :, None], told[:, None, :, 2])
+        return Located(told[:, :, None, :2], told[:, :, None, 2])
 
 
 def make_card(scale=1.0):
@@ -108,8 +108,7 @@ def build(*answers, scale=1.0, batch_size=1, assembly=ASSEMBLY):
 
 def poses_of(located, frame=0):
     """Return the poses of a frame that are there."""
-    position = located.position[frame].transpose(2, 1, 0)
-    return [pose for pose in position if np.isfinite(pose).any()]
+    return [pose for pose in located.position[frame] if np.isfinite(pose).any()]
 
 
 def test_each_animal_is_found_in_its_window():
@@ -117,15 +116,15 @@ def test_each_animal_is_found_in_its_window():
     predictor, runtime = build(centres)
     located = predictor.predict([draw((60, 50), (200, 120))])
     assert located.position.dtype == located.confidence.dtype == np.float32
-    assert located.position.shape == (1, 2, 3, 3)
+    assert located.position.shape == (1, 3, 3, 2)
     assert located.confidence.shape == (1, 3, 3)
     assert located.identity is None
     # The brighter one first, whatever the locator's order.
     first, second = poses_of(located)
     np.testing.assert_array_equal(first, at(60, 50))
     np.testing.assert_array_equal(second, at(200, 120))
-    np.testing.assert_allclose(located.confidence[0, 0], [250 / 255, 200 / 255, 0.0])
-    assert np.isnan(located.position[..., 2]).all()
+    np.testing.assert_allclose(located.confidence[0, :, 0], [250 / 255, 200 / 255, 0.0])
+    assert np.isnan(located.position[:, 2]).all()
     assert runtime.asked == [(1, 64, 64)] * 2
 
 
@@ -149,8 +148,8 @@ def test_animals_at_a_border_are_in_the_middle_of_their_window(x, y, off):
     seen &= ~(expected == (SIZE[1] - 1, SIZE[0] - 1)).all(1)
     assert runtime.asked == [(1, 64, 64)]
     expected[~seen] = np.nan
-    np.testing.assert_array_equal(located.position[0, :, :, 0].T, expected)
-    np.testing.assert_array_equal(located.confidence[0, :, 0] > 0, seen)
+    np.testing.assert_array_equal(located.position[0, 0], expected)
+    np.testing.assert_array_equal(located.confidence[0, 0] > 0, seen)
 
 
 def test_animals_closer_than_a_window_are_told_apart():
@@ -177,8 +176,8 @@ def test_a_centre_that_is_not_certain_is_no_animal():
 def test_a_window_without_an_animal_gives_none():
     located = build([(60, 50), (200, 120)])[0].predict([draw((60, 50))])
     np.testing.assert_array_equal(poses_of(located), [at(60, 50)])
-    assert np.isnan(located.position[0, :, :, 1:]).all()
-    assert (located.confidence[0, :, 1:] == 0).all()
+    assert np.isnan(located.position[0, 1:]).all()
+    assert (located.confidence[0, 1:] == 0).all()
 
 
 def test_no_animal_is_no_pose():
@@ -192,7 +191,7 @@ def test_no_animal_is_no_pose():
 def test_no_frames_are_no_poses():
     """Pass no frame, as when no frame of a group could be decoded."""
     located = build()[0].predict([])
-    assert (located.position.shape, located.confidence.shape) == ((0, 2, 3, 3), (0, 3, 3))
+    assert (located.position.shape, located.confidence.shape) == ((0, 3, 3, 2), (0, 3, 3))
 
 
 @pytest.mark.parametrize("corner", [(100, 60), (101, 61), (103, 62)])
@@ -206,7 +205,7 @@ def test_windows_of_a_network_that_shrinks_frames(corner):
         x, y = ((value + d) // 4 * 4 for value, d in zip(corner, (dx, dy), strict=True))
         frame[y : y + 4, x : x + 4, channel] = 250
     # Windows lie on a grid of 8 network px: 32 frame px, so that 4 px shrink to one.
-    position = predictor.predict([frame]).position[0, :, :, 0].T
+    position = predictor.predict([frame]).position[0, 0]
     rows = [np.argwhere(frame[..., channel]).mean(0)[::-1] for channel in range(3)]
     np.testing.assert_allclose(position, rows, atol=1e-3)
     assert runtime.asked == [(1, 64, 64)]
@@ -308,7 +307,7 @@ def test_surplus_animals_get_windows_too():
     assert predictor.surplus == 4
     assert len(predictor.card.individuals) == 3
     located = predictor.predict([draw((40, 40), (200, 40), (40, 120), (120, 40))])
-    assert located.position.shape == (1, 2, 3, 7)
+    assert located.position.shape == (1, 7, 3, 2)
     np.testing.assert_array_equal(
         poses_of(located), [at(40, 40), at(200, 40), at(40, 120), at(120, 40)]
     )

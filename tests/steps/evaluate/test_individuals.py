@@ -58,7 +58,7 @@ class Says:
         position = np.array(next(self._poses), np.float32)  # (individual, keypoint, 2)
         assert len(position) == len(self.card.individuals)
         confidence = np.where(np.isfinite(position[..., 0]), 0.9, 0.0)
-        return position.transpose(2, 1, 0)[None], confidence.astype(np.float32).T[None], None
+        return position[None], confidence.astype(np.float32)[None], None
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.network import EvaluationSettings
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.core.tables import LABEL_COLUMNS
+from pipeline_lib.core.tables import LABEL_COLUMNS, FrameStatus
 from pipeline_lib.io.labels.table import Labels
 from pipeline_lib.steps.evaluate.tracks import find_true_tracks, measure_video_tracks
 
@@ -39,20 +39,20 @@ def make_labels(frames, video="v"):
 
 def make_poses(frames, *, exchange_from=None, bodyparts=("tail", "nose", "cage")):
     """Return poses as exact as labels, with ben in the first place; others in the last frames."""
-    position = np.full((frames, 2, len(bodyparts), 3), np.nan, np.float32)
+    position = np.full((frames, 3, len(bodyparts), 2), np.nan, np.float32)
     for frame in range(frames):
         names = ("ben", "anna")
         if exchange_from is not None and frame >= exchange_from:
             names = names[::-1]
         for number, bodypart in enumerate(bodyparts):
             if bodypart == "cage":
-                position[frame, :, number, 2] = place("", bodypart, frame)
+                position[frame, 2, number] = place("", bodypart, frame)
             else:
                 for slot, name in enumerate(names):
-                    position[frame, :, number, slot] = place(name, bodypart, frame)
+                    position[frame, slot, number] = place(name, bodypart, frame)
     return Poses(
         position=position,
-        confidence=np.ones((frames, len(bodyparts), 3), np.float32),
+        confidence=np.ones((frames, 3, len(bodyparts)), np.float32),
         frame_status=np.zeros(frames, np.uint8),
         time=np.arange(frames) / 25.0,
         bodyparts=bodyparts,
@@ -96,13 +96,28 @@ def test_only_labelled_frames_count():
 
 def test_the_similarity_asked_for_is_a_parameter():
     poses = make_poses(4)
-    poses.position[:, 0] += 5.0
+    poses.position[..., 0] += 5.0
     truth = find_true_tracks(make_labels(range(4)), "v")
     # Boxes of 20 x 20 px: OKS = exp(-25 / (2 * 400 * 0.04)) = 0.458.
     assert measure_video_tracks(poses, truth, SETTINGS).matches == 0
     assert measure_video_tracks(poses, truth, SETTINGS, min_similarity=0.45).matches == 8
     assert measure_video_tracks(poses, truth, SETTINGS, max_distance=5.0).matches == 8
     assert measure_video_tracks(poses, truth, SETTINGS, max_distance=4.9).matches == 0
+
+
+def test_labels_behind_a_gap_are_refused_and_those_before_it_compared():
+    """Refuse labels of row 4, a missing frame: other tools give its number to the next one."""
+    poses = make_poses(8)
+    poses.frame_status[4] = FrameStatus.MISSING
+    truth = find_true_tracks(make_labels([1, 3, 4, 6]), "v")
+    with pytest.raises(LabelError, match=r"frame 4 is labelled, .* lacks 1 frames \(frame 4 first"):
+        measure_video_tracks(poses, truth, SETTINGS)
+    with pytest.raises(LabelError, match="frame 6 is labelled"):
+        measure_video_tracks(poses, truth.between(5, 8), SETTINGS)
+    assert measure_video_tracks(poses, truth.between(0, 4), SETTINGS).matches == 4
+    # A frame that is there but could not be decoded shifts nothing.
+    poses.frame_status[4] = FrameStatus.UNDECODABLE
+    assert measure_video_tracks(poses, truth, SETTINGS).matches == 8
 
 
 def test_tracks_that_do_not_fit_the_labels_are_refused():

@@ -42,7 +42,7 @@ def make_config(**exports):
 def make_poses(x, key="pose-key"):
     frames = len(x)
     return Poses(
-        position=np.stack([x, np.negative(x)], axis=1)[..., None, None].astype(np.float32),
+        position=np.stack([x, np.negative(x)], axis=-1)[:, None, None].astype(np.float32),
         confidence=np.ones((frames, 1, 1), np.float32),
         frame_status=np.zeros(frames, np.uint8),
         time=np.arange(frames) / 30,
@@ -78,7 +78,7 @@ def test_the_wanted_poses_are_exported_in_the_wanted_formats(results, source, x)
     for suffix in ("h5", "csv"):
         found = read_deeplabcut_predictions(results.exported("pose", "v", suffix))
         np.testing.assert_array_equal(found.position[:, 0, 0, 0], x)
-        np.testing.assert_array_equal(found.position[:, 1, 0, 0], np.negative(x))
+        np.testing.assert_array_equal(found.position[:, 0, 0, 1], np.negative(x))
         assert found.scorer == "net"
     (row,) = read_rows(results)
     sizes = {
@@ -229,18 +229,18 @@ def test_a_video_without_frames_is_a_table_without_rows(results):
     run_export(make_config(), results, SHARD)
     for suffix in ("h5", "csv"):
         found = read_deeplabcut_predictions(results.exported("pose", "v", suffix))
-        assert found.position.shape == (0, 2, 1, 1)
+        assert found.position.shape == (0, 1, 1, 2)
 
 
 def add_several(results):
     """Write two animals and a corner, tracked at 1, 2 and filtered to 3, 4, with metadata."""
     for locate, x in ((results.tracked, 1.0), (results.filtered, 3.0)):
-        position = np.full((2, 2, 2, 3), np.nan, np.float32)
-        position[:, :, 0, :2] = np.array([x, x + 1])[:, None, None]
-        position[:, :, 1, 2] = 9
+        position = np.full((2, 3, 2, 2), np.nan, np.float32)
+        position[:, :2, 0] = np.array([x, x + 1])[:, None, None]
+        position[:, 2, 1] = 9
         poses = Poses(
             position=position,
-            confidence=np.ones((2, 2, 3), np.float32),
+            confidence=np.ones((2, 3, 2), np.float32),
             frame_status=np.zeros(2, np.uint8),
             time=np.arange(2) / 30,
             bodyparts=("nose", "corner"),

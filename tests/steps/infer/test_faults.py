@@ -694,7 +694,7 @@ def test_no_damage_of_a_segment_goes_unnoticed(data):
     """Change a byte or cut off the end: the file is refused and removed, or reads unchanged."""
     numbers = np.arange(12, dtype=np.float32)
     written = SegmentPoses(
-        3, numbers.reshape(2, 2, 3, 1), numbers[:6].reshape(2, 3, 1), np.array([0, 1], "u1"), Work()
+        3, numbers.reshape(2, 1, 3, 2), numbers[:6].reshape(2, 1, 3), np.array([0, 1], "u1"), Work()
     )
     with tempfile.TemporaryDirectory() as name:
         folder = SegmentFolder(Path(name))

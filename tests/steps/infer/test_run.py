@@ -122,7 +122,7 @@ def read_rows(results):
 def predict_frames(results, path, runtime="onnx"):
     """Predict frame by frame, without anything that the step does; NaN where undecodable."""
     predictor = load_predictor(results.model("pose"), RuntimeOptions(runtime, threads=1))
-    missing = np.full((2, len(BODYPARTS), 1), np.nan)
+    missing = np.full((1, len(BODYPARTS), 2), np.nan)
     return np.stack(
         [
             missing if image is None else predictor.predict([image])[0][0]
@@ -570,7 +570,7 @@ def test_a_crop_moves_nothing(results, videos, cluster):
         VideoReader(videos["good"]).read(), read(results, "good").position, strict=True
     ):
         expected = predictor.predict([image[0:32, 30:94]])[0][0]
-        expected[0] += 30
+        expected[..., 0] += 30
         np.testing.assert_allclose(found, expected, atol=1e-3, err_msg=str(frame))
     run_infer(make_config(cluster), results, SHARD)
     np.testing.assert_allclose(

@@ -242,7 +242,7 @@ def test_a_frame_is_predicted_as_if_alone(trained, batch_size):
     frames[3][:] = 0
     located = predictor.predict(frames)
     # Two animals, and room for four more.
-    assert located.position.shape == (5, 2, 3, 6)
+    assert located.position.shape == (5, 6, 3, 2)
     assert np.isfinite(located.position).any()
     for order in ([4, 2, 0, 1, 3], [1], [3]):
         other = predictor.predict([frames[number] for number in order])
@@ -314,7 +314,7 @@ def test_it_learns_two_animals(tmp_path):
     poses = draw_poses(4, SIZE, seed=7)
     poses[3, 1] = NAN
     position = predictor.predict([draw_animals(pose, SIZE) for pose in poses]).position
-    for found, labelled in zip(position.transpose(0, 3, 2, 1), poses, strict=True):
+    for found, labelled in zip(position, poses, strict=True):
         there = found[np.isfinite(found).all((1, 2))]
         wanted = labelled[np.isfinite(labelled).all((1, 2))]
         assert len(there) == len(wanted)

@@ -44,12 +44,12 @@ NAN = math.nan
 def make_poses(results, video, confidence, undecodable=0, key="key"):
     """Return four frames; the snout has the given confidence, the tail base is never found."""
     frames = 4
-    values = np.full((frames, 2, 1), 0.1, dtype=np.float32)
-    values[:, 0] = confidence
+    values = np.full((frames, 1, 2), 0.1, dtype=np.float32)
+    values[..., 0] = confidence
     status = np.zeros(frames, dtype=np.uint8)
     status[:undecodable] = 1
     values[:undecodable] = NAN
-    position = np.arange(frames * 4, dtype=np.float32).reshape(frames, 2, 2, 1)
+    position = np.arange(frames * 4, dtype=np.float32).reshape(frames, 1, 2, 2)
     position[:undecodable] = NAN
     time = np.arange(frames) / 10.0
     poses = Poses(position, values, status, time, PARTS, ("animal",), {"key": key})

@@ -55,12 +55,12 @@ def write_tracks(results, video, status, key="key", undecodable=(), **attributes
     """Write tracks of two animals, 100 px apart, that walk 1 px a frame along x."""
     status = np.array(status, np.uint8)
     frames, individuals = status.shape
-    position = np.zeros((frames, 2, len(PARTS), individuals), np.float32)
-    position[:, 0] = np.arange(frames, dtype=np.float32)[:, None, None]
-    position[:, 1] = 100.0 * np.arange(individuals)
+    position = np.zeros((frames, individuals, len(PARTS), 2), np.float32)
+    position[..., 0] = np.arange(frames, dtype=np.float32)[:, None, None]
+    position[..., 1] = 100.0 * np.arange(individuals)[:, None]
     lost = np.isin(status, (G, A))
-    position[np.broadcast_to(lost[:, None, None], position.shape)] = np.nan
-    confidence = np.where(np.isfinite(position[:, 0]), 0.9, 0.0).astype(np.float32)
+    position[np.broadcast_to(lost[..., None, None], position.shape)] = np.nan
+    confidence = np.where(np.isfinite(position[..., 0]), 0.9, 0.0).astype(np.float32)
     names = (*ANIMALS, "single")[:individuals]
     frame_status = np.full(frames, FrameStatus.DECODED, np.uint8)
     for frame in undecodable:
@@ -167,8 +167,8 @@ def test_unique_bodyparts_are_those_of_the_whole_video(tmp_path, monkeypatch):
     write_tracks(results, "v", [[F, F, A], [F, F, A], [F, F, F], [F, F, F]])
     path = results.tracked("pose", "v")
     poses = read_poses(path)
-    poses.position[:, :, 1, :2], poses.confidence[:, 1, :2] = np.nan, 0
-    poses.position[:, :, 0, 2], poses.confidence[:, 0, 2] = np.nan, 0
+    poses.position[:, :2, 1], poses.confidence[:, :2, 1] = np.nan, 0
+    poses.position[:, 2, 0], poses.confidence[:, 2, 0] = np.nan, 0
     write_poses(path, poses)
     whole = read_path_summary(path, 0.6, 10)
     # The corner (`tailbase`) is seen in two of four frames.
@@ -286,7 +286,7 @@ def test_a_stepped_line_keeps_its_heights():
 def test_a_single_uncertain_frame_of_a_long_video_is_seen():
     status = np.full((30_000, 1), F, np.uint8)
     status[150] = U
-    (lane,) = draw_lanes(["a"], status, np.zeros((3, 2, 1), np.float32))
+    (lane,) = draw_lanes(["a"], status, np.zeros((3, 1, 2), np.float32))
     # The second of 300 stretches is followed up to 0.8 of the height and uncertain above.
     assert lane.uncertain == "M0.0033333 0.2H0.0066667V0H0.0033333z"
     assert lane.followed.count("z") == 3
@@ -295,7 +295,7 @@ def test_a_single_uncertain_frame_of_a_long_video_is_seen():
 
 
 def test_a_trajectory_bridges_short_gaps_only():
-    way = np.zeros((20, 2, 1), np.float32)
+    way = np.zeros((20, 1, 2), np.float32)
     way[:, 0, 0] = np.arange(20)
     way[2:8] = np.nan
     way[9:16] = np.nan
@@ -313,7 +313,7 @@ def test_animals_over_time_fill_the_box_when_all_are_there():
 def test_the_page_stays_small_however_long_the_videos():
     rng = np.random.default_rng(0)
     status = rng.integers(0, 4, (200_000, 3)).astype(np.uint8)
-    way = rng.uniform(0, 2000, (400, 2, 3)).astype(np.float32)
+    way = rng.uniform(0, 2000, (400, 3, 2)).astype(np.float32)
     lanes = draw_lanes(["a", "b", "c"], status, way)
     paths = (lane.followed + lane.uncertain + lane.gap + lane.trajectory for lane in lanes)
     assert sum(map(len, paths)) < 120_000

@@ -61,12 +61,10 @@ def write_detections(folder, truth, *, assembled=False):
 
 def check_tracks(poses, truth):
     animals = truth.shape[1]
-    np.testing.assert_allclose(
-        poses.position[..., :animals], truth.transpose(0, 3, 2, 1), rtol=1e-6
-    )
+    np.testing.assert_allclose(poses.position[:, :animals], truth, rtol=1e-6)
     assert (poses.track_status == FOLLOWED).all()
-    np.testing.assert_array_equal(poses.position[:, :, 3, animals], [[7, 8]] * FRAMES)
-    np.testing.assert_allclose(poses.confidence[:, 3, animals], 0.8)
+    np.testing.assert_array_equal(poses.position[:, animals, 3], [[7, 8]] * FRAMES)
+    np.testing.assert_allclose(poses.confidence[:, animals, 3], 0.8)
     assert poses.bodyparts == tuple(BODYPARTS)
 
 
@@ -123,9 +121,9 @@ def test_unique_bodyparts_that_are_not_certain_are_not_there(tmp_path):
     content["frame08"]["confidence"][3] = np.array([[0.1]], np.float32)
     source.write_bytes(pickle.dumps(content))
     poses = read_poses(track_detections(source))
-    shown = np.isfinite(poses.position[:, 0, 3, 2])
+    shown = np.isfinite(poses.position[:, 2, 3, 0])
     assert np.flatnonzero(~shown).tolist() == [7]
-    assert poses.confidence[7, 3, 2] == 0
+    assert poses.confidence[7, 2, 3] == 0
     assert poses.track_status[7, 2] == ABSENT
 
 
@@ -137,9 +135,9 @@ def test_individuals_of_each_frame_are_written_if_asked_for(tmp_path):
     assert poses.track_status is None
     assert poses.individuals == tracks.individuals == ("individual1", "individual2", "single")
     # Which of them comes first says nothing.
-    rows = np.sort(poses.position[..., :2], axis=-1)
-    np.testing.assert_allclose(rows, np.sort(truth.transpose(0, 3, 2, 1), axis=-1))
-    np.testing.assert_array_equal(poses.position[..., 2], tracks.position[..., 2])
+    rows = np.sort(poses.position[:, :2], axis=1)
+    np.testing.assert_allclose(rows, np.sort(truth, axis=1))
+    np.testing.assert_array_equal(poses.position[:, 2], tracks.position[:, 2])
     assert poses.attributes["key"] != tracks.attributes["key"]
     assert "tracking" not in poses.attributes
 
@@ -183,7 +181,7 @@ def test_limits_are_those_that_are_asked_for(tmp_path):
         result = CliRunner().invoke(app, [*asked, "--individuals", "2"])
         assert result.exit_code == 0, result.output
         poses = read_poses(output)
-        found = np.isfinite(poses.position[:, 0]).any(axis=1)
+        found = np.isfinite(poses.position[..., 0]).any(axis=-1)
         return found.mean(axis=0).tolist(), poses.attributes["assembly"]
 
     everything, rules = track()
@@ -219,7 +217,7 @@ def test_a_video_with_animals_in_few_of_its_frames_has_them_all(tmp_path):
     source.write_bytes(pickle.dumps(few))
     poses = read_poses(track_detections(source))
     assert poses.individuals == ("individual1", "individual2", "individual3", "single")
-    shown = np.isfinite(poses.position[:, 0, 0, :3]).all(axis=1)
+    shown = np.isfinite(poses.position[:, :3, 0, 0]).all(axis=1)
     assert np.flatnonzero(shown).tolist() == list(range(40, 60))
 
 

@@ -53,8 +53,8 @@ def make_truth():
     """Return two animals of two keypoints that walk to the right, one above the other."""
     x = 3.0 * np.arange(FRAMES)
     position = np.zeros((FRAMES, 2, 3, 2), np.float32)
-    position[:, 0, :2] = x[:, None, None] + np.array([0.0, 20.0])[:, None]
-    position[:, 1, :2] = np.array([5.0, 9.0])[:, None]
+    position[:, :, :2, 0] = x[:, None, None] + np.array([0.0, 20.0])
+    position[:, :, :2, 1] = np.array([5.0, 9.0])
     position[:, 1, :2, 1] += 100.0
     # The corner of the cage is found once in a frame.
     position[:, :, 2] = NAN
@@ -63,21 +63,21 @@ def make_truth():
 
 def make_poses(video="v", key="infer-key", *, unique=False, identity=False):
     """Return what inference leaves: animals in any place, the second video frame undecoded."""
-    position, confidence = make_truth(), np.full((FRAMES, 3, 2), 0.9, np.float32)
-    confidence[:, 2] = 0.0
+    position, confidence = make_truth(), np.full((FRAMES, 2, 3), 0.9, np.float32)
+    confidence[..., 2] = 0.0
     order = np.arange(FRAMES) % 2
     swapped = order == 1
-    position[swapped] = position[swapped][..., ::-1]
+    position[swapped] = position[swapped][:, ::-1]
     status = np.zeros(FRAMES, np.uint8)
     status[1], position[1], confidence[1] = FrameStatus.UNDECODABLE, NAN, NAN
     individuals, likeness, attributes = ("individual1", "individual2"), None, {}
     if unique:
         individuals += ("single",)
-        corner = np.full((FRAMES, 2, 3, 1), NAN, np.float32)
+        corner = np.full((FRAMES, 1, 3, 2), NAN, np.float32)
         corner[:, :, 2], corner[1], corner[7] = 7.0, NAN, NAN
-        seen = np.isfinite(corner[:, 0])
-        position = np.concatenate([position, corner], axis=-1)
-        confidence = np.concatenate([confidence, np.where(seen, 0.8, 0.0)], axis=-1)
+        seen = np.isfinite(corner[..., 0])
+        position = np.concatenate([position, corner], axis=1)
+        confidence = np.concatenate([confidence, np.where(seen, 0.8, 0.0)], axis=1)
         confidence[1] = NAN
     if identity:
         likeness = np.full((FRAMES, len(individuals), 2), NAN, np.float32)
@@ -166,8 +166,8 @@ def test_unique_bodyparts_are_passed_through(results):
     run_track(make_config(), results, SHARD)
     tracks = read_poses(results.tracked("pose", "v"))
     assert tracks.individuals == ("individual1", "individual2", "single")
-    np.testing.assert_array_equal(tracks.position[..., 2], raw.position[..., 2])
-    np.testing.assert_array_equal(tracks.confidence[..., 2], raw.confidence[..., 2])
+    np.testing.assert_array_equal(tracks.position[:, 2], raw.position[:, 2])
+    np.testing.assert_array_equal(tracks.confidence[:, 2], raw.confidence[:, 2])
     assert np.flatnonzero(tracks.track_status[:, 2] != FOLLOWED).tolist() == [1, 7]
     assert tracks.track_status[7].tolist() == [FOLLOWED, FOLLOWED, ABSENT]
 
@@ -178,7 +178,7 @@ def test_known_individuals_have_their_own_places(results, unique):
     run_track(make_config(), results, SHARD)
     tracks = read_poses(results.tracked("pose", "v"))
     assert tracks.individuals[:2] == ("red", "blue")
-    np.testing.assert_array_equal(tracks.position[5, :, :, :2], make_truth()[5, :, :, ::-1])
+    np.testing.assert_array_equal(tracks.position[5, :2], make_truth()[5, ::-1])
     np.testing.assert_allclose(tracks.identity[5, :2], [[0.8, 0.2], [0.2, 0.8]])
     assert np.isnan(tracks.identity[1]).all()
 
@@ -335,26 +335,26 @@ def make_crowd(*, unique=False):
     """
     poses = make_poses(unique=unique)
     animals, rest = slice(0, 2), slice(2, None)
-    third = make_truth()[..., :1].copy()
-    third[:, 1] += 50.0
+    third = make_truth()[:, :1].copy()
+    third[..., 1] += 50.0
     third[1] = NAN
     empty = np.full_like(third, NAN)
-    sure = np.full((FRAMES, 3, 1), 0.3, np.float32)
+    sure = np.full((FRAMES, 1, 3), 0.3, np.float32)
     sure[::3] = 0.95
-    sure[:, 2] = 0.0
+    sure[..., 2] = 0.0
     sure[1] = NAN
     # Best first, as inference leaves them: in every third frame the third animal is.
-    position = np.concatenate([poses.position[..., animals], third, empty], axis=-1)
+    position = np.concatenate([poses.position[:, animals], third, empty], axis=1)
     confidence = np.concatenate(
-        [poses.confidence[..., animals], sure, np.where(np.isnan(sure), NAN, 0.0)], axis=-1
+        [poses.confidence[:, animals], sure, np.where(np.isnan(sure), NAN, 0.0)], axis=1
     )
-    order = np.argsort(-np.nan_to_num(confidence[:, 0]), axis=-1, kind="stable")
-    position = np.take_along_axis(position, order[:, None, None], axis=-1)
-    confidence = np.take_along_axis(confidence, order[:, None], axis=-1)
+    order = np.argsort(-np.nan_to_num(confidence[..., 0]), axis=-1, kind="stable")
+    position = np.take_along_axis(position, order[..., None, None], axis=1)
+    confidence = np.take_along_axis(confidence, order[..., None], axis=1)
     return replace(
         poses,
-        position=np.concatenate([position, poses.position[..., rest]], axis=-1),
-        confidence=np.concatenate([confidence, poses.confidence[..., rest]], axis=-1).astype(
+        position=np.concatenate([position, poses.position[:, rest]], axis=1),
+        confidence=np.concatenate([confidence, poses.confidence[:, rest]], axis=1).astype(
             np.float32
         ),
         individuals=("individual1", "individual2", "surplus1", "surplus2", *poses.individuals[2:]),
@@ -370,9 +370,9 @@ def test_the_same_animals_are_kept_of_too_many_and_it_is_reported(results, caplo
     assert tracks.individuals == ("individual1", "individual2") + ("single",) * unique
     expected = make_truth()
     expected[1] = NAN
-    np.testing.assert_array_equal(tracks.position[..., :2], expected)
+    np.testing.assert_array_equal(tracks.position[:, :2], expected)
     if unique:
-        np.testing.assert_array_equal(tracks.position[3, :, 2, 2], [7.0, 7.0])
+        np.testing.assert_array_equal(tracks.position[3, 2, 2], [7.0, 7.0])
     assert "surplus" not in tracks.attributes
     assert tracks.attributes["most_animals"] == 3
     # All but the frame that was not decoded.
