@@ -119,7 +119,6 @@ rule evaluate:
     output:
         metrics=str(RESULTS.metrics(MODEL)),
         predictions=str(RESULTS.predictions(MODEL)),
-        score_maps=str(RESULTS.score_maps(MODEL)),
     log:
         f"{LOGS}/evaluate-{MODEL}.log",
     benchmark:

@@ -80,7 +80,9 @@ def draw_score_maps(results: Results, model: str, predictions: pd.DataFrame) -> 
         return None
     if not path.exists():
         return MapPanel(
-            [], "This evaluation was made before score maps were kept: evaluate again to see them."
+            [],
+            "No score maps were kept in this evaluation: run `cohortpose evaluate` and then "
+            "`cohortpose report` to see them.",
         )
     try:
         maps = read_score_maps(path)

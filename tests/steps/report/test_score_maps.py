@@ -160,7 +160,7 @@ def test_user_text_stays_text(run):
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        ("old", "evaluate again"),
+        ("old", "run `cohortpose evaluate` and then `cohortpose report`"),
         ("none", "No labelled frame is held out"),
         ("other key", "made again after this evaluation"),
         ("other size", "made again after this evaluation"),
