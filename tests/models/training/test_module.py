@@ -164,16 +164,19 @@ STILL = {"rotation": 0.0, "scale": [1.0, 1.0], "translation": 0.0}
 
 
 @pytest.mark.parametrize("score_map", ["gaussian", "plateau"])
-@pytest.mark.parametrize("window", [None, 32])
+@pytest.mark.parametrize(
+    "plan", [TargetPlan(), TargetPlan(window=32), TargetPlan(2, ((0, 1),), identities=2)]
+)
 def test_where_nothing_moves_the_stored_maps_are_read_and_nothing_is_drawn(
-    window, score_map, monkeypatch
+    plan, score_map, monkeypatch
 ):
     """And they are what would be drawn, to the digits of half precision that the store has."""
-    side = 96
+    side, window = 96, plan.window
     points = torch.tensor([[[50.0, 40.5], [47.9, 61.0]], [[33.3, 60.1], [NAN, NAN]]])[:, None]
+    if plan.animals == 2:
+        points = torch.cat([points, points.flip(3) + 9.25], dim=1)
     settings = TrainingSettings(augmentation=STILL)
     targets = TARGETS.model_copy(update={"score_map": score_map})
-    plan = TargetPlan(window=window)
     skeleton = Skeleton(bodyparts=("a", "b"))
     module = PoseTraining(FixedNetwork(), targets, settings, skeleton, plan)
     monkeypatch.setattr(PoseTraining, "current_epoch", 3)
@@ -198,6 +201,7 @@ def test_where_nothing_moves_the_stored_maps_are_read_and_nothing_is_drawn(
         if other is not None:
             torch.testing.assert_close(one, other, atol=2e-3, rtol=0, msg=name)
     assert read_maps.mask.any()
+    assert (read_maps.affinity is not None and read_maps.affinity_mask.any()) == bool(plan.edges)
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def test_training_against_test_is_charted(run):
     )
     assert "Loss: training against test" in text
     assert "Error: training against test" in text
-    assert "Nothing is chosen by the test curves" in text
+    assert "No choice depends on the test curves" in text
     assert "test, median" in text
 
 
