@@ -284,7 +284,7 @@ class TargetStore:
             return values
         top, left = ((side - layout.window) // 2 for side in (layout.height, layout.width))
         if name == "keypoint":
-            return values - np.array([left, top], values.dtype)
+            return np.asarray(values - np.array([left, top], values.dtype))
         if name == "image":
             return values[top : top + layout.window, left : left + layout.window]
         row, column = top // layout.stride, left // layout.stride

@@ -198,11 +198,8 @@ def _paint(
     painted = ground * (1.0 - layers[..., 3:]) + layers[..., :3]
     size = (_WIDEST, max(1, round(height * _WIDEST / width)))
     smaller = width > _WIDEST
-    return cv2.resize(
-        painted.clip(0, 255).astype(np.uint8),
-        size,
-        interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
-    )
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(painted.clip(0, 255).astype(np.uint8), size, interpolation=way))
 
 
 def _parse_colour(text: str) -> tuple[int, int, int]:
