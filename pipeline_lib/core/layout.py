@@ -253,6 +253,10 @@ class Results:
         """Return the table of predicted keypoints of every labelled frame."""
         return self.root / "evaluation" / model / "predictions.parquet"
 
+    def score_maps(self, model: str) -> Path:
+        """Return the score maps that the network draws for the worst test frames."""
+        return self.root / "evaluation" / model / "score_maps.npz"
+
     def poses(self, model: str, video: str) -> Path:
         """Return the pose file of one video as the network gave it."""
         return self.root / "poses" / model / f"{video}.zarr"

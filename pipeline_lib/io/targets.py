@@ -263,3 +263,30 @@ class TargetStore:
         if name == "image" and not (self.path / name / "c" / str(shard)).exists():
             raise StoreError(f"{self.path}: samples are gone since it was opened; run make-targets")
         return np.asarray(self._group[name][sample])
+
+    def read_seen(self, name: str, sample: int) -> NDArray[Any]:
+        """Return the part of one sample that the network sees: its middle, if it has a window.
+
+        Parameters
+        ----------
+        name
+            ``image``, ``keypoint`` or a map.
+        sample
+            Number of the sample.
+
+        Returns
+        -------
+        ndarray
+            As `read`; keypoints are in px of this part.
+        """
+        values, layout = self.read(name, sample), self.layout
+        if layout.window is None:
+            return values
+        top, left = ((side - layout.window) // 2 for side in (layout.height, layout.width))
+        if name == "keypoint":
+            return np.asarray(values - np.array([left, top], values.dtype))
+        if name == "image":
+            return values[top : top + layout.window, left : left + layout.window]
+        row, column = top // layout.stride, left // layout.stride
+        cells = layout.window // layout.stride
+        return values[..., row : row + cells, column : column + cells]

@@ -31,6 +31,7 @@ def list_changed(before, after):
         ({"inference": {"max_failed_fraction": 0.1}}, {"accept"}),
         ({"training": {"epochs": 3}}, {"train", "train-locator"}),
         ({"training": {"name": "other"}}, set()),
+        ({"training": {"measure_every": 3}}, set()),
         ({"training": {"split": {"seed": 3}}}, {"import-labels"} | {"train", "train-locator"}),
         ({"tracking": {"max_gap": 3}}, {"track"}),
         ({"assembly": {"pcutoff": 0.3}}, set()),
@@ -49,6 +50,21 @@ def test_assembly_concerns_several_animals_only():
         parse(individuals=several, assembly={"pcutoff": value}) for value in (0.1, 0.3)
     )
     assert list_changed(before, after) == {"infer", "evaluate"}
+
+
+def test_networks_that_were_trained_before_curves_of_the_test_split_keep_their_key():
+    """A setting beyond these would train every network of every results folder anew."""
+    before = (
+        "augmentation.blur augmentation.brightness augmentation.contrast augmentation.erase "
+        "augmentation.mirror augmentation.noise augmentation.rotation augmentation.scale "
+        "augmentation.translation backbone batch_size checkpoint crop deterministic epochs "
+        "head_channels learning_rate location_refinement_weight precision seed split.block_frames "
+        "split.fold split.folds split.method split.seed split.test_fraction validate_every "
+        "validation_fraction warmup weight_decay weights"
+    )
+    lines = STAGES["train"].list_settings(parse())
+    names = {line.partition(": ")[0] for line in lines if line.startswith("training.")}
+    assert names == {f"training.{name}" for name in before.split()}
 
 
 def test_each_setting_is_one_line():

@@ -20,6 +20,8 @@ from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
+from pipeline_lib.models.training import module
+from pipeline_lib.models.training.data import PoseData
 from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train, training_key
@@ -172,6 +174,8 @@ from pathlib import Path
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.models.training import module
+from pipeline_lib.models.training.data import PoseData
 from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.steps.train import run_train
 
@@ -210,6 +214,8 @@ def test_history_has_every_epoch_once(undisturbed):
     assert list(history) == ["epoch", "step", "metric", "value"]
     assert not history.duplicated(["epoch", "metric"]).any()
     for metric in ("train_loss", "train_score_map_loss", "learning_rate"):
+        assert history.loc[history["metric"] == metric, "epoch"].tolist() == list(range(EPOCHS))
+    for metric in ("test_loss", "test_error", "test_median_error", "train_error"):
         assert history.loc[history["metric"] == metric, "epoch"].tolist() == list(range(EPOCHS))
     # 6 frames in batches of 4 are 2 steps an epoch.
     assert sorted(history["step"].unique()) == [2, 4, 6, 8]
@@ -316,6 +322,8 @@ def test_the_key_is_of_what_gives_the_network_not_of_where_it_runs(results, tmp_
     plain = key()
     for placement in ({"devices": 2}, {"strategy": "ddp"}, {"loader_workers": 3}, {"name": "b"}):
         assert key(**placement) == plain
+    # Curves are looked at, and nothing is chosen by them.
+    assert key(measure_every=3) == key(measure_every=0) == plain
     for setting in ({"precision": "16-mixed"}, {"weights": "timm"}, {"crop": 64}, {"seed": 4}):
         assert key(**setting) != plain
     # A file of weights counts by its content.
@@ -324,6 +332,77 @@ def test_the_key_is_of_what_gives_the_network_not_of_where_it_runs(results, tmp_
     first = key(weights=str(weights))
     weights.write_bytes(b"two")
     assert key(weights=str(weights)) != first
+
+
+STILL = {"rotation": 0.0, "scale": [1.0, 1.0], "translation": 0.0}
+
+
+def count_drawn(monkeypatch) -> list[int]:
+    """Return a list that grows with each batch whose targets are drawn."""
+    drawn: list[int] = []
+    encode = module.encode_targets
+
+    def count(position, *rest):
+        drawn.append(len(position))
+        return encode(position, *rest)
+
+    monkeypatch.setattr(module, "encode_targets", count)
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("training", "reads"),
+    [
+        ({"augmentation": STILL}, True),
+        ({"augmentation": {**STILL, "noise": 0.0, "blur": 0.0, "erase": 0.0}}, True),
+        ({"augmentation": {**STILL, "mirror": True}}, False),
+        ({"augmentation": STILL, "crop": 32}, False),
+        ({}, False),
+    ],
+)
+def test_without_augmentation_training_reads_the_stored_targets(
+    training, reads, tmp_path, targets, monkeypatch
+):
+    results = link_targets(tmp_path / "results", targets())
+    config = tiny_config(epochs=2, **training)
+    drawn = count_drawn(monkeypatch)
+    run_train(config, results)
+    assert drawn == ([] if reads else [4] * 4)
+    if not reads:
+        return
+    # It learns what it would from targets that are drawn, to the digits of the stored ones.
+    other = link_targets(tmp_path / "drawn", targets())
+    stored = PoseData.__init__
+
+    def forget_maps(self, *given, stored_maps, **named):
+        assert stored_maps
+        stored(self, *given, **named)
+
+    monkeypatch.setattr(PoseData, "__init__", forget_maps)
+    run_train(config, other)
+    assert drawn == [4] * 4
+    losses = [
+        table.loc[table["metric"] == "train_loss", "value"].to_numpy()
+        for table in map(read_history, (results, other))
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
+
+
+def test_a_training_on_stored_targets_resumes_as_if_undisturbed(results, tmp_path, targets):
+    config = tiny_config(augmentation=STILL, loader_workers=1)
+    run_train(config, results)
+    killed = link_targets(tmp_path / "killed", targets())
+    path = tmp_path / "config.yaml"
+    path.write_text(write_resolved_config(config))
+    ended = subprocess.run(
+        [sys.executable, "-c", _TRAIN, path, killed.root, "2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    run_train(config, killed)
+    assert_same_training(results, killed)
 
 
 def test_it_learns(tmp_path):

@@ -22,6 +22,7 @@ from tests.models.synthetic import TINY_BACKBONE
 SIDE = 96
 BODYPARTS = ("head", "middle", "tail")
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+WINDOW = {"window": 32, "scale": 1.0}
 EDGES = [["head", "middle"], ["middle", "tail"]]
 
 
@@ -179,6 +180,31 @@ def test_identities_are_learned_by_name(tmp_path):
     assert there.any()
     np.testing.assert_allclose(found.identity[there].sum(axis=-1), 1.0, atol=1e-5)
     assert np.isnan(found.identity[~there]).all()
+
+
+@pytest.mark.parametrize("individuals", [{"identity": True}, {"method": "top-down"}, {}])
+def test_the_test_split_is_measured_with_all_that_is_learned(individuals, tmp_path):
+    """Each animal's keypoints count once: bottom-up, by name, and in windows of their own."""
+    results = Results(tmp_path / "results")
+    write_images(results, 10, ["train"] * 3 + ["test"])
+    config = make_config(individuals, epochs=2)
+    config = config.model_copy(update={"locating": config.locating.model_copy(update=WINDOW)})
+    run_make_targets(config, results)
+    run_train(config, results)
+    history = pd.read_csv(results.model("pose").history, sep="\t")
+    values = {name: rows["value"].to_numpy() for name, rows in history.groupby("metric")}
+    for name in ("test_loss", "train_unaugmented_loss", "test_error", "train_median_error"):
+        assert len(values[name]) == 2, name
+        assert (values[name] > 0).all(), name
+    # Losses are of one kind: those of frames that are as easy differ by a factor, not by its power.
+    assert 0.3 < values["test_loss"][-1] / values["train_unaugmented_loss"][-1] < 3
+    # A network that has learned nothing is wrong by less than the frame.
+    assert values["test_error"][-1] < SIDE
+    if config.top_down:
+        run_make_targets(config, results, locator=True)
+        run_train(config, results, locator=True)
+        locator = pd.read_csv(results.model("pose").locator.history, sep="\t")
+        assert (locator.loc[locator["metric"] == "test_error", "value"] > 0).sum() == 2
 
 
 def test_connecting_edges_of_a_complete_graph_are_used(tmp_path):

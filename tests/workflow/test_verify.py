@@ -83,6 +83,7 @@ def test_a_run_that_is_as_it_was(again, monkeypatch, options):
         "history": 1,
         "metrics": 1,
         "predictions": 1,
+        "score maps": 1,
         "video": 3,
         "poses": 2,
         "filtered": 2,

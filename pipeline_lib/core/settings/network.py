@@ -134,7 +134,11 @@ class SplitSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """Random changes of training frames; keypoints follow, targets are drawn anew."""
+    """Random changes of training frames; keypoints follow, targets are drawn anew.
+
+    Without rotation, zoom, shift, mirroring and crop no keypoint moves: the stored targets are
+    read instead.
+    """
 
     rotation: Annotated[float, Field(ge=0.0, le=180.0), FINITE] = Field(
         180.0, description="Largest rotation in degrees, either way."
@@ -155,9 +159,25 @@ class AugmentationSettings(Settings):
     blur: Fraction = Field(0.2, description="Share of frames that are blurred.")
     erase: Fraction = Field(0.2, description="Share of frames with a patch painted over.")
 
+    @property
+    def moves_keypoints(self) -> bool:
+        """Tell whether a change may move a keypoint or give it another name."""
+        still = (self.rotation, self.scale, self.translation) == (0.0, (1.0, 1.0), 0.0)
+        return self.mirror or not still
+
 
 # Settings of training that a trained network does not depend on.
-PLACEMENT = frozenset({"name", "accelerator", "devices", "num_nodes", "strategy", "loader_workers"})
+PLACEMENT = frozenset(
+    {
+        "name",
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "loader_workers",
+        "measure_every",
+    }
+)
 
 
 class TrainingSettings(Settings):
@@ -198,6 +218,13 @@ class TrainingSettings(Settings):
         0.0, description="Share of the training frames held out to watch the training."
     )
     validate_every: PositiveInt = Field(10, description="Epochs between validations.")
+    measure_every: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="Epochs between two measurements of loss and error on the test frames, and on "
+        "some training frames, for the learning curves alone: no choice depends on them, and the "
+        "network is the same. The last epoch is measured, too. null: about 12 times in a "
+        "training (some 2 % of the time of 50 epochs); 0: never.",
+    )
     checkpoint: Literal["last", "best"] = Field(
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
     )

@@ -47,7 +47,17 @@ class OnnxRuntime:
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._decoder = decoder
 
+    def draw(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Return the maps of frames by name, as `DeployedNetwork` draws them.
+
+        Parameters
+        ----------
+        frames
+            Shape (batch, height, width, 3), uint8 RGB, sides multiples of 32.
+        """
+        maps = self._session.run(self._outputs, {"frames": frames})
+        return dict(zip(self._outputs, maps, strict=True))
+
     def locate(self, frames: NDArray[np.uint8]) -> Located:
         """Locate keypoints in frames; see `pipeline_lib.models.inference.predictor.Runtime`."""
-        maps = self._session.run(self._outputs, {"frames": frames})
-        return self._decoder.decode(dict(zip(self._outputs, maps, strict=True)))
+        return self._decoder.decode(self.draw(frames))

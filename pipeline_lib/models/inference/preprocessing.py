@@ -39,17 +39,18 @@ class FrameFit:
         return _round_up(self.inner_height), _round_up(self.inner_width)
 
     @property
-    def _factor(self) -> NDArray[np.float64]:
+    def factor(self) -> NDArray[np.float64]:
+        """Return the network px per px of the frame in x and y; they differ by rounding."""
         return np.array([self.inner_width / self.width, self.inner_height / self.height])
 
     def to_network(self, position: NDArray[np.floating]) -> NDArray[np.float32]:
         """Convert x, y (shape (..., 2)) from frame px to network px; NaN stays NaN."""
         # Pixel centres are at integers, so the top-left corner of the frame is (-0.5, -0.5).
-        return ((position + 0.5) * self._factor - 0.5).astype(np.float32)
+        return ((position + 0.5) * self.factor - 0.5).astype(np.float32)
 
     def to_frame(self, position: NDArray[np.floating]) -> NDArray[np.float32]:
         """Convert x, y (shape (..., 2)) from network px to frame px; NaN stays NaN."""
-        return ((position + 0.5) / self._factor - 0.5).astype(np.float32)
+        return ((position + 0.5) / self.factor - 0.5).astype(np.float32)
 
 
 def fit_frame(

@@ -198,11 +198,21 @@ class PoseData(lightning.LightningDataModule):
         Seed of the order of samples.
     loader_workers
         Processes that read; 0: the training process itself.
+    stored_maps
+        Read the stored maps of training samples as well, which are used as they are.
     """
 
-    def __init__(self, path: Path, batch_size: int, seed: int, loader_workers: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        batch_size: int,
+        seed: int,
+        loader_workers: int = 0,
+        *,
+        stored_maps: bool = False,
+    ) -> None:
         super().__init__()
-        self.train = StoredSamples(path, "train", with_maps=False)
+        self.train = StoredSamples(path, "train", with_maps=stored_maps)
         self.validation = StoredSamples(path, "validation", with_maps=True)
         if not len(self.train):
             raise ModelError(f"{path}: no frame to train on; see training.split")
@@ -220,7 +230,7 @@ class PoseData(lightning.LightningDataModule):
         return DataLoader(
             self.train,
             batch_sampler=batches,
-            collate_fn=_collate,
+            collate_fn=collate,
             num_workers=self._workers,
             persistent_workers=self._workers > 0,
         )
@@ -230,7 +240,7 @@ class PoseData(lightning.LightningDataModule):
         if not len(self.validation):
             return []
         batches = share_samples(len(self.validation), self._batch_size, *self._place())
-        return DataLoader(self.validation, batch_sampler=batches, collate_fn=_collate)
+        return DataLoader(self.validation, batch_sampler=batches, collate_fn=collate)
 
     def _place(self) -> tuple[int, int]:
         """Return which device this is, of how many."""
@@ -269,7 +279,8 @@ def _forget_labels(sample: Batch) -> Batch:
     )
 
 
-def _collate(items: list[Batch]) -> Batch:
+def collate(items: list[Batch]) -> Batch:
+    """Stack samples into a batch."""
     maps = [item.maps for item in items if item.maps is not None]
     return Batch(
         image=torch.stack([item.image for item in items]),

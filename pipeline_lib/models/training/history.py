@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytorch_lightning as lightning
 import torch
@@ -10,6 +10,10 @@ from torch import Tensor
 
 from pipeline_lib.core.tables import HISTORY_COLUMNS
 from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.models.training.measurement import CurveMeasurement
+
+if TYPE_CHECKING:
+    from pipeline_lib.models.training.module import PoseTraining
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +29,12 @@ class HistoryWriter(lightning.Callback):
     ----------
     path
         Table to write (columns `HISTORY_COLUMNS`).
+    measurement
+        Measures stored samples after some of the epochs; None: nothing is measured.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, measurement: CurveMeasurement | None = None) -> None:
+        self._path, self._measurement = path, measurement
         self._rows: list[dict[str, Any]] = []
         self._steps: list[dict[str, Tensor]] = []
 
@@ -57,7 +63,6 @@ class HistoryWriter(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Add this epoch's metrics."""
-        del pl_module
         metrics = self._average_steps()
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         if validated:
@@ -66,6 +71,8 @@ class HistoryWriter(lightning.Callback):
                 for name, value in trainer.callback_metrics.items()
                 if name.startswith("validation")
             }
+        measured = self._measure(trainer, pl_module)
+        metrics |= measured
         metrics["learning_rate"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         epoch, step = trainer.current_epoch, trainer.global_step
         self._rows += [
@@ -75,7 +82,7 @@ class HistoryWriter(lightning.Callback):
         if trainer.is_global_zero:
             self._publish()
             shown = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
-            level = logging.INFO if validated else logging.DEBUG
+            level = logging.INFO if validated or measured else logging.DEBUG
             logger.log(level, "epoch %d of %s: %s", epoch + 1, trainer.max_epochs, shown)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -83,6 +90,15 @@ class HistoryWriter(lightning.Callback):
         del pl_module
         if trainer.is_global_zero:
             self._publish()
+
+    def _measure(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule
+    ) -> dict[str, float]:
+        """Return what is measured after this epoch; empty if it is not its turn."""
+        measurement = self._measurement
+        if measurement is None or not measurement.is_due(trainer.current_epoch + 1):
+            return {}
+        return measurement.measure(trainer, cast("PoseTraining", module))
 
     def _average_steps(self) -> dict[str, float]:
         """Return the means over the epoch; every step weighs the same."""

@@ -52,6 +52,23 @@ class _Measured(NamedTuple):
     offset: Tensor
 
 
+class SampleMeasures(NamedTuple):
+    """Hold losses and errors of samples, each measured by itself.
+
+    Attributes
+    ----------
+    loss, weight
+        Shape (sample, loss), as `_Measured` has them.
+    distance
+        Shape (sample, individual, keypoint), px of the frame: how far each labelled keypoint is
+        from the nearest peak; NaN where nothing is labelled.
+    """
+
+    loss: Tensor
+    weight: Tensor
+    distance: Tensor
+
+
 class PoseTraining(lightning.LightningModule):
     """Loss, augmentation on the device, and optimiser of a pose network.
 
@@ -98,13 +115,14 @@ class PoseTraining(lightning.LightningModule):
         self._validated = torch.zeros(2, len(weights) + 1, dtype=torch.float64)
 
     def training_step(self, batch: Batch, _: int) -> dict[str, Any]:
-        """Augment a batch, draw its targets, return the loss and what the history shows."""
-        image, keypoint = self._augment(batch)
-        shape = map_shape(image.shape[2], image.shape[3], self._targets.stride)
-        maps = encode_targets(keypoint, shape, self._targets, self._plan)
+        """Augment a batch, draw its targets, return the loss and what the history shows.
+
+        A batch with stored maps has no keypoint that moves: the stored maps are its targets.
+        """
+        image, keypoint, maps = self._augment(batch)
         measured = self._measure(image, self._find_present(batch, keypoint), maps)
         parts = measured.loss * self._share(measured.weight)
-        loss = self._weigh(parts)
+        loss = self.weigh(parts)
         shown = torch.stack([loss, *parts]).detach()
         if self.trainer.world_size > 1:
             shown = self.trainer.strategy.reduce(shown, reduce_op="mean")
@@ -119,12 +137,9 @@ class PoseTraining(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Measure loss and error of frames as they are."""
         del batch_index
-        if self._plan.window is not None:
-            batch = cut_centre(batch, self._plan.window, self._targets.stride)
-        if batch.maps is None:
-            raise ValueError("validation reads stored maps")
+        batch, maps = self._take_stored(batch)
         present = self._find_present(batch, batch.keypoint)
-        measured = self._measure(self._to_image(batch.image), present, batch.maps)
+        measured = self._measure(self._to_image(batch.image), present, maps)
         distance = self._measure_distance(measured, batch.keypoint)
         found = distance[torch.isfinite(distance)].cpu().double()
         loss, weight = measured.loss.cpu().double(), measured.weight.cpu()
@@ -136,11 +151,48 @@ class PoseTraining(lightning.LightningModule):
         sums = self._validated
         if self.trainer.world_size > 1:
             sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
-        loss = self._weigh(sums[0, :-1] / sums[1, :-1].clamp(min=1.0))
+        loss = self.weigh(sums[0, :-1] / sums[1, :-1].clamp(min=1.0))
         # NaN, which is not the best of anything, if no point was labelled.
         error = sums[0, -1] / sums[1, -1] / self._targets.scale
         self.log("validation_loss", loss.float().to(self.device), sync_dist=True)
         self.log("validation_error", error.float().to(self.device), sync_dist=True, prog_bar=True)
+
+    def measure_samples(self, batch: Batch, factor: Tensor) -> SampleMeasures:
+        """Measure loss and error of each sample of a batch by itself, as it is stored.
+
+        The values of a sample depend on no other sample, and so neither on the size of batches
+        nor on the number of devices.
+
+        Parameters
+        ----------
+        batch
+            With its stored maps.
+        factor
+            Shape (batch, 2), network px per px of the frame in x and y.
+        """
+        batch, maps = self._take_stored(batch)
+        present = self._find_present(batch, batch.keypoint)
+        found = self._draw(self._to_image(batch.image))
+        compared = [
+            self._compare(
+                {name: values[row] for name, values in found.items()},
+                present[row],
+                TargetMaps(*(one if one is None else one[row] for one in maps)),
+            )
+            for row in (slice(number, number + 1) for number in range(len(present)))
+        ]
+        loss, weight = (torch.stack(parts) for parts in zip(*compared, strict=True))
+        measured = _Measured(loss, weight, *self._read(found))
+        return SampleMeasures(
+            loss, weight, self._measure_distance(measured, batch.keypoint, factor)
+        )
+
+    def weigh(self, parts: Tensor) -> Tensor:
+        """Return the loss out of its parts, in the order of `losses`."""
+        total = parts[0]
+        for part, weight in zip(parts[1:], self._weights[1:], strict=True):
+            total = total + weight * part
+        return total
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's dictionary
         """AdamW with linear warm-up and cosine decay to zero, step by step."""
@@ -163,15 +215,34 @@ class PoseTraining(lightning.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
         }
 
-    def _augment(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _augment(self, batch: Batch) -> tuple[Tensor, Tensor, TargetMaps]:
+        """Return images, keypoints and targets of a batch, changed at random."""
         settings = self._training.augmentation
         streams = random_streams(self._training.seed, self.current_epoch, batch.sample.tolist())
         size = self._training_size(batch.image)
-        anchor = self._choose_anchors(batch, streams)
-        warp = draw_warp(settings, streams, anchor, size)
-        image = warp_images(self._to_image(batch.image), warp, size)
-        keypoint = warp_keypoints(batch.keypoint, warp, self._mirrored_order)
-        return change_appearance(image, settings, streams), keypoint
+        # Drawn with stored maps, too: the changes of appearance come next in the same streams.
+        warp = draw_warp(settings, streams, self._choose_anchors(batch, streams), size)
+        if batch.maps is None:
+            image = warp_images(self._to_image(batch.image), warp, size)
+            keypoint = warp_keypoints(batch.keypoint, warp, self._mirrored_order)
+            shape = map_shape(*size, self._targets.stride)
+            maps = encode_targets(keypoint, shape, self._targets, self._plan)
+        else:
+            batch, maps = self._take_stored(batch)
+            image, keypoint = self._to_image(batch.image), batch.keypoint
+        return change_appearance(image, settings, streams), keypoint, maps
+
+    def _take_stored(self, batch: Batch) -> tuple[Batch, TargetMaps]:
+        """Return what the network sees of samples as they are, and their stored maps."""
+        if self._plan.window is not None:
+            batch = cut_centre(batch, self._plan.window, self._targets.stride)
+        if batch.maps is None:
+            raise ValueError("the batch has no stored maps")
+        # As those that are drawn: in half precision, the loss would lose its digits.
+        wide = (
+            one if one is None or not one.is_floating_point() else _widen(one) for one in batch.maps
+        )
+        return batch, TargetMaps(*wide)
 
     def _training_size(self, image: Tensor) -> tuple[int, int]:
         height, width = image.shape[1:3]
@@ -208,12 +279,21 @@ class PoseTraining(lightning.LightningModule):
         return (batch.sample != FILLER)[:, None].expand(-1, keypoint.shape[2])
 
     def _measure(self, image: Tensor, present: Tensor, maps: TargetMaps) -> _Measured:
+        found = self._draw(image)
+        return _Measured(*self._compare(found, present, maps), *self._read(found))
+
+    def _draw(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the network's maps by name, at least in single precision."""
         drawn = self.network(image.contiguous(memory_format=torch.channels_last))
-        found = dict(zip(self.network.outputs, map(_widen, drawn), strict=True))
-        score, offset = found["score"], found["offset"]
+        return dict(zip(self.network.outputs, map(_widen, drawn), strict=True))
+
+    def _compare(
+        self, found: dict[str, Tensor], present: Tensor, maps: TargetMaps
+    ) -> tuple[Tensor, Tensor]:
+        """Return the parts of the loss, and how many points or cells each is the mean of."""
         loss = [
-            score_map_loss(score, maps.score, present),
-            location_refinement_loss(offset, maps.offset, maps.mask),
+            score_map_loss(found["score"], maps.score, present),
+            location_refinement_loss(found["offset"], maps.offset, maps.mask),
         ]
         weight = [present.sum(), maps.mask.sum()]
         if maps.affinity is not None and maps.affinity_mask is not None:
@@ -222,11 +302,16 @@ class PoseTraining(lightning.LightningModule):
         if maps.identity is not None:
             loss.append(identity_loss(found["identity"], maps.identity))
             weight.append(maps.identity.sum().long())
-        refined = offset.detach() * self._targets.location_refinement_scale
-        score = torch.sigmoid(score.detach())
-        return _Measured(torch.stack(loss), torch.stack(weight), score, refined)
+        return torch.stack(loss), torch.stack(weight)
 
-    def _measure_distance(self, measured: _Measured, keypoint: Tensor) -> Tensor:
+    def _read(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the maps as they are decoded: probabilities, and offsets in network px."""
+        refined = found["offset"].detach() * self._targets.location_refinement_scale
+        return torch.sigmoid(found["score"].detach()), refined
+
+    def _measure_distance(
+        self, measured: _Measured, keypoint: Tensor, factor: Tensor | None = None
+    ) -> Tensor:
         """Return how far each labelled keypoint is from the nearest peak of its map.
 
         Of several animals the best peaks count, however low: or a network that is sure of nothing
@@ -238,23 +323,26 @@ class PoseTraining(lightning.LightningModule):
             Maps of a batch.
         keypoint
             Shape (batch, individual, keypoint, 2), network px.
+        factor
+            Shape (batch, 2), network px per px of the frame in x and y; None: 1.
 
         Returns
         -------
         Tensor
-            Shape (batch, individual, keypoint), network px; NaN where nothing is labelled, or the
-            map is the same everywhere.
+            Shape (batch, individual, keypoint), px of the frame; NaN where nothing is labelled,
+            or the map is the same everywhere.
         """
         stride = self._targets.stride
         if self._plan.animals == 1:
             position, _ = decode_peaks(measured.score, measured.offset, stride)
-            away: Tensor = torch.linalg.vector_norm(position - keypoint[:, 0], dim=-1)
+            way = _divide(position - keypoint[:, 0], factor)
+            away: Tensor = torch.linalg.vector_norm(way, dim=-1)
             return away[:, None]
         position, _ = find_peaks(
             measured.score, measured.offset, stride, threshold=0.0, most=self._plan.animals
         )
         ways = position[:, None] - keypoint[:, :, :, None]
-        distance = torch.linalg.vector_norm(ways, dim=-1)
+        distance = torch.linalg.vector_norm(_divide(ways, factor), dim=-1)
         nearest = torch.where(torch.isfinite(distance), distance, torch.inf).amin(dim=-1)
         return torch.where(torch.isfinite(nearest), nearest, torch.nan)
 
@@ -265,13 +353,6 @@ class PoseTraining(lightning.LightningModule):
             return 1.0
         total = self.trainer.strategy.reduce(weight.clone(), reduce_op="sum")
         return devices * weight / total.clamp(min=1)
-
-    def _weigh(self, parts: Tensor) -> Tensor:
-        """Return the loss out of its parts."""
-        total = parts[0]
-        for part, weight in zip(parts[1:], self._weights[1:], strict=True):
-            total = total + weight * part
-        return total
 
     def _to_image(self, frames: Tensor) -> Tensor:
         """Convert frames (batch, height, width, 3) uint8 to (batch, 3, height, width) in 0..1."""
@@ -290,3 +371,10 @@ def warm_up_then_cosine(step: int, warmup: int, total: int) -> float:
 def _widen(values: Tensor) -> Tensor:
     """Return half precision as single; single and double as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _divide(way: Tensor, factor: Tensor | None) -> Tensor:
+    """Return ways (batch, ..., 2) divided by the factors (batch, 2) of their samples."""
+    if factor is None:
+        return way
+    return way / factor.reshape(len(factor), *[1] * (way.ndim - 2), 2)

@@ -36,6 +36,7 @@ from pipeline_lib.models.training.checkpoint_files import (
 from pipeline_lib.models.training.checkpoints import BestCheckpoint, LastCheckpoint
 from pipeline_lib.models.training.data import PoseData
 from pipeline_lib.models.training.history import HistoryWriter
+from pipeline_lib.models.training.measurement import CurveMeasurement
 from pipeline_lib.models.training.memory import keep_freed_memory
 from pipeline_lib.models.training.module import PoseTraining
 from pipeline_lib.models.training.rendezvous import LoopbackEnvironment
@@ -121,14 +122,23 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     plan = TargetPlan(animals, layout.edges, identities, layout.window)
     network = build_network(training, targets.stride, len(skeleton.bodyparts), plan)
     network = network.to(memory_format=torch.channels_last)
-    data = PoseData(targets_path, training.batch_size, training.seed, training.loader_workers)
+    # The store has the maps of whole frames, or of windows, in which no keypoint moved.
+    still = not training.augmentation.moves_keypoints
+    data = PoseData(
+        targets_path,
+        training.batch_size,
+        training.seed,
+        training.loader_workers,
+        stored_maps=still and (plan.window is not None or training.crop is None),
+    )
     module = PoseTraining(network, targets, training, skeleton, plan)
     if training.checkpoint == "best" and not len(data.validation):
         raise ModelError(
             f"{targets_path}: no frame to validate on, so none is best: raise "
             "training.validation_fraction or set training.checkpoint to last"
         )
-    trainer = _build_trainer(files, training, key, has_validation=len(data.validation) > 0)
+    history = HistoryWriter(files.history, CurveMeasurement(targets_path, training))
+    trainer = _build_trainer(files, training, key, history, has_validation=len(data.validation) > 0)
     # Or the digits of a checkpoint in double precision would be lost in a network in single.
     trainer.precision_plugin.convert_module(network)
     last = find_resumable(files.checkpoints, key)
@@ -157,11 +167,16 @@ def train_network(  # noqa: PLR0913 - the sections of the config
 
 
 def _build_trainer(
-    files: ModelFiles, training: TrainingSettings, key: str, *, has_validation: bool
+    files: ModelFiles,
+    training: TrainingSettings,
+    key: str,
+    history: HistoryWriter,
+    *,
+    has_validation: bool,
 ) -> lightning.Trainer:
     # Short trainings validate and save once, at their end.
     every = min(training.validate_every, training.epochs)
-    callbacks: list[Callback] = [HistoryWriter(files.history)]
+    callbacks: list[Callback] = [history]
     if has_validation:
         callbacks.append(BestCheckpoint(files.checkpoints / BEST, every))
     callbacks.append(LastCheckpoint(files.checkpoints / LAST, every))

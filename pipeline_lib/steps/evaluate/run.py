@@ -28,6 +28,7 @@ from pipeline_lib.steps.evaluate.individuals import (
     measure_individuals,
     predict_individuals,
 )
+from pipeline_lib.steps.evaluate.score_maps import publish_score_maps
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ SPLITS = ("train", "validation", "test")
 
 def run_evaluate(config: Config, results: Results) -> None:
     """Publish predictions and metrics of the trained network on all labelled images.
+
+    The score maps of the worst test frames are kept as well.
 
     Raises
     ------
@@ -79,6 +82,7 @@ def run_evaluate(config: Config, results: Results) -> None:
         rows += measure_splits(predictions, config.evaluation)
     with publish_file(results.predictions(config.training.name)) as part:
         shorten_images(predictions, results.root).to_parquet(part, index=False)
+    publish_score_maps(results, config.training.name, predictor.card, predictions)
     write_table(results.metrics(config.training.name), METRIC_COLUMNS, rows)
     for row in rows:
         if row["bodypart"] == ALL_BODYPARTS and row["metric"] == "mean_error":

@@ -121,6 +121,7 @@ def list_outputs(config: Config, results: Results) -> list[tuple[str, Path]]:
         ("history", files.history),
         ("metrics", results.metrics(model)),
         ("predictions", results.predictions(model)),
+        ("score maps", results.score_maps(model)),
     ]
 
 

@@ -33,6 +33,18 @@ _TITLES = {
     "points": "Points",
 }
 _PIXELS = ("mean_error", "median_error", "rmse")
+# Learning curves that are compared: their names in the legend, and their tones.
+_CURVES = {
+    "test_loss": ("test", 1),
+    "train_loss": ("training, augmented", 2),
+    "train_unaugmented_loss": ("training, as stored", 4),
+    "validation_loss": ("validation", 3),
+    "test_error": ("test, mean", 1),
+    "test_median_error": ("test, median", 5),
+    "train_error": ("training, mean", 2),
+    "train_median_error": ("training, median", 6),
+    "validation_error": ("validation, mean", 3),
+}
 _MOST_DOTS = 500
 _ECDF_POINTS = 60
 # Above this ratio a linear axis hides the small end.
@@ -177,24 +189,67 @@ def chart_errors(inputs: ReportInputs, config: Config) -> list[Chart]:
 
 
 def chart_history(history: Mapping[str, Sequence[tuple[float, float]]]) -> list[Chart]:
-    """Return the learning curves: one chart of losses, one of errors, one of the learning rate."""
-    families = (("Loss", "loss"), ("Error", "error"), ("Learning rate", "learning_rate"))
+    """Return the learning curves.
+
+    Returns
+    -------
+    list of Chart
+        Losses and errors of training and test frames, each in one chart; the parts that the
+        training loss is the sum of; the learning rate.
+    """
     charts = []
-    for title, word in families:
-        chosen = {name: points for name, points in history.items() if word in name}
-        tones = _choose_tones(list(chosen))
+    for title, unit, names in _list_families(history):
         curves = [
-            Curve(name.replace("_", " "), points, tones[name]) for name, points in chosen.items()
+            Curve(_CURVES.get(name, (name.replace("_", " "),))[0], history[name], tone)
+            for name, tone in names.items()
         ]
-        values = [value for points in chosen.values() for _, value in points if value > 0]
+        values = [value for name in names for _, value in history[name] if value > 0]
         wide = bool(values) and max(values) / min(values) > _LOGARITHMIC_RATIO
         # A schedule ends near zero: a logarithm would show nothing but its end.
-        logarithmic = wide and word != "learning_rate"
-        unit = "px" if word == "error" else title.lower()
+        logarithmic = wide and unit != "learning rate"
         chart = draw_chart(title, curves, Axes("epoch", unit, logarithmic=logarithmic))
         if chart is not None:
             charts.append(chart)
     return charts
+
+
+def _list_families(
+    history: Mapping[str, Sequence[tuple[float, float]]],
+) -> list[tuple[str, str, dict[str, int]]]:
+    """Return title, unit, and the tone of each curve by its metric, for each chart."""
+    whole = {name: _CURVES[name][1] for name in _CURVES if name in history}
+    tested = any(name.startswith("test_") for name in whole)
+    ending = ": training against test" if tested else ""
+    losses = {name: tone for name, tone in whole.items() if name.endswith("loss")}
+    errors = {name: tone for name, tone in whole.items() if name.endswith("error")}
+    parts = [name for name in history if name.endswith("_loss") and name not in losses]
+    rates = {name: 1 for name in history if name.endswith("learning_rate")}
+    return [
+        (f"Loss{ending}", "loss", losses),
+        (f"Error{ending}", "px", errors),
+        ("Parts of the loss", "loss", {name: 3 + at % 4 for at, name in enumerate(parts)}),
+        ("Learning rate", "learning rate", rates),
+    ]
+
+
+def explain_missing_test(inputs: ReportInputs) -> str:
+    """Return why the learning curves have no test frames; empty if they have some."""
+    if not inputs.history or "test_error" in inputs.history:
+        return ""
+    record = inputs.card.get("training")
+    training = record if isinstance(record, dict) else {}
+    frames, settings = (training.get(name) for name in ("frames", "settings"))
+    if isinstance(frames, dict) and not frames.get("test", 1):
+        return (
+            "No labelled frame is held out to test on (training.split.test_fraction), so the "
+            "curves are those of the training frames alone."
+        )
+    if isinstance(settings, dict) and settings.get("measure_every") == 0:
+        return "Test frames were not measured during the training (training.measure_every is 0)."
+    return (
+        "This network was trained before test frames were measured during a training, and is "
+        "kept: the next training has their curves."
+    )
 
 
 def _describe_metric(name: str) -> tuple[str, str]:
@@ -204,13 +259,6 @@ def _describe_metric(name: str) -> tuple[str, str]:
         return f"PCK {base.removeprefix('pck@')} px{suffix}", "%"
     unit = "px" if base in _PIXELS else "%" if base == "detected" else ""
     return _TITLES.get(base, base.replace("_", " ")) + suffix, unit
-
-
-def _choose_tones(names: Sequence[str]) -> dict[str, int]:
-    """Give each curve a tone: those of the whole have their own, its parts the others in turn."""
-    parts = [name for name in names if name.startswith("train_") and name != "train_loss"]
-    tones = {name: 2 if "train" in name else 1 for name in names}
-    return tones | {name: 3 + index % 4 for index, name in enumerate(parts)}
 
 
 def _accumulate(errors: NDArray[np.float64], limit: float) -> list[tuple[float, float]]:

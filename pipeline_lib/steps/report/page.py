@@ -23,6 +23,7 @@ from pipeline_lib.steps.report.accuracy import (
     chart_errors,
     chart_history,
     compare_bodyparts,
+    explain_missing_test,
     order_splits,
     tabulate_metrics,
     tabulate_similarity,
@@ -40,6 +41,7 @@ from pipeline_lib.steps.report.charts import (
 from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
+from pipeline_lib.steps.report.score_maps import draw_score_maps
 from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, summarise_videos
 from pipeline_lib.steps.report.tracks import describe_animals
 from pipeline_lib.steps.report.videos import (
@@ -119,6 +121,8 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "most_error": max((max(row["errors"].values()) for row in comparison), default=math.nan),
         "error_charts": chart_errors(inputs, config),
         "history_charts": chart_history(inputs.history),
+        "history_gap": explain_missing_test(inputs),
+        "maps": draw_score_maps(results, config.training.name, inputs.predictions),
         "samples": draw_samples(inputs.predictions, config, inputs.edges(config)),
         # Of several animals each video's card has its own.
         "trajectories": [] if several else draw_trajectories(config, results, rows, summaries),
@@ -221,6 +225,7 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
         ("Ledger: one row per video", results.ledger),
         ("Metrics on labelled frames", results.metrics(model)),
         ("Predictions on labelled frames", results.predictions(model)),
+        ("Score maps of the worst test frames", results.score_maps(model)),
         ("The trained network", results.model(model).folder),
         ("Poses as the network gave them, VIDEO.zarr", results.poses(model, "VIDEO").parent),
         *(tracked if config.individuals.max > 1 else ()),

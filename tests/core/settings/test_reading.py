@@ -293,8 +293,9 @@ def test_settings_of_several_animals_do_not_matter_for_one():
     assert needs(windows) == needs(windows, changes) == needs()
 
 
-def test_a_network_does_not_depend_on_its_name_nor_on_where_it_learns():
+def test_a_network_does_not_depend_on_its_name_where_it_learns_or_how_it_is_watched():
     elsewhere = {"name": "other", "devices": 4, "num_nodes": 2, "strategy": "ddp"}
+    elsewhere |= {"measure_every": 3}
     usual = parse_config({"cohort": "c"}).what_training_needs()
     assert parse_config({"cohort": "c", "training": elsewhere}).what_training_needs() == usual
     changed = parse_config({"cohort": "c", "training": {"epochs": 3}}).what_training_needs()

@@ -158,3 +158,64 @@ def test_windows_are_taken_around_the_middle_of_the_sample():
     assert module._find_present(filler, points).tolist() == [[False, False]]
     # The one animal of a whole image may have bodyparts that nobody labelled.
     assert make_module()._find_present(batch, points).tolist() == [[True, False]]
+
+
+STILL = {"rotation": 0.0, "scale": [1.0, 1.0], "translation": 0.0}
+
+
+@pytest.mark.parametrize("score_map", ["gaussian", "plateau"])
+@pytest.mark.parametrize(
+    "plan", [TargetPlan(), TargetPlan(window=32), TargetPlan(2, ((0, 1),), identities=2)]
+)
+def test_where_nothing_moves_the_stored_maps_are_read_and_nothing_is_drawn(
+    plan, score_map, monkeypatch
+):
+    """And they are what would be drawn, to the digits of half precision that the store has."""
+    side, window = 96, plan.window
+    points = torch.tensor([[[50.0, 40.5], [47.9, 61.0]], [[33.3, 60.1], [NAN, NAN]]])[:, None]
+    if plan.animals == 2:
+        points = torch.cat([points, points.flip(3) + 9.25], dim=1)
+    settings = TrainingSettings(augmentation=STILL)
+    targets = TARGETS.model_copy(update={"score_map": score_map})
+    skeleton = Skeleton(bodyparts=("a", "b"))
+    module = PoseTraining(FixedNetwork(), targets, settings, skeleton, plan)
+    monkeypatch.setattr(PoseTraining, "current_epoch", 3)
+    noise = np.random.default_rng(0).integers(0, 255, (2, side, side, 3))
+    drawn = encode_targets(points, map_shape(side, side, 8), targets, plan)
+    halved = [
+        one if one is None or one.dtype == torch.bool else one.half().float() for one in drawn
+    ]
+    batch = Batch(
+        torch.from_numpy(noise.astype(np.uint8)), points, torch.arange(2), type(drawn)(*halved)
+    )
+    image, keypoint, maps = module._augment(batch._replace(maps=None))
+    monkeypatch.setattr(
+        "pipeline_lib.models.training.module.encode_targets", lambda *_: pytest.fail("drawn")
+    )
+    read_image, read_keypoint, read_maps = module._augment(batch)
+    assert image.shape[2:] == (window or side,) * 2
+    # Changes of appearance are the same as well.
+    torch.testing.assert_close(read_image, image, atol=1e-4, rtol=0)
+    torch.testing.assert_close(read_keypoint, keypoint, equal_nan=True, atol=1e-4, rtol=0)
+    for name, one, other in zip(maps._fields, read_maps, maps, strict=True):
+        if other is not None:
+            torch.testing.assert_close(one, other, atol=2e-3, rtol=0, msg=name)
+    assert read_maps.mask.any()
+    assert (read_maps.affinity is not None and read_maps.affinity_mask.any()) == bool(plan.edges)
+
+
+@pytest.mark.parametrize(
+    ("change", "moves"),
+    [
+        ({}, False),
+        ({"brightness": 0.5, "blur": 1.0}, False),
+        ({"rotation": 0.1}, True),
+        ({"scale": [1.0, 1.1]}, True),
+        ({"scale": [0.9, 1.0]}, True),
+        ({"translation": 0.01}, True),
+        ({"mirror": True}, True),
+    ],
+)
+def test_what_moves_keypoints(change, moves):
+    settings = TrainingSettings(augmentation={**STILL, **change})
+    assert settings.augmentation.moves_keypoints is moves

@@ -177,8 +177,9 @@ def test_learning_curves_are_drawn_by_family():
     }
     charts = chart_history(history)
     assert [chart.title for chart in charts] == ["Loss", "Error", "Learning rate"]
-    assert [drawing.name for drawing in charts[0].drawings] == ["train loss", "validation loss"]
-    assert [drawing.tone for drawing in charts[0].drawings] == [2, 1]
+    names = [drawing.name for drawing in charts[0].drawings]
+    assert names == ["training, augmented", "validation"]
+    assert [drawing.tone for drawing in charts[0].drawings] == [2, 3]
     # Two decades of loss are shown on a logarithmic axis, the schedule on a linear one.
     assert [tick.label for tick in charts[0].y_ticks][::3] == ["0.01", "0.1", "1"]
     assert charts[2].y_ticks[0].label == "0"
@@ -186,8 +187,32 @@ def test_learning_curves_are_drawn_by_family():
 
 def test_parts_of_a_loss_are_told_apart():
     names = ("train_loss", "train_score_map_loss", "train_part_affinity_loss", "validation_loss")
-    (chart,) = chart_history({name: [(1.0, 1.0), (2.0, 0.5)] for name in names})
-    assert [drawing.tone for drawing in chart.drawings] == [2, 3, 4, 1]
+    whole, parts = chart_history({name: [(1.0, 1.0), (2.0, 0.5)] for name in names})
+    assert [drawing.tone for drawing in whole.drawings] == [2, 3]
+    assert [drawing.tone for drawing in parts.drawings] == [3, 4]
+    assert [drawing.name for drawing in parts.drawings] == [
+        "train score map loss",
+        "train part affinity loss",
+    ]
+
+
+def test_test_curves_are_beside_those_of_training():
+    names = ("train_error", "test_error", "test_median_error", "test_loss", "train_loss")
+    loss, error = chart_history({name: [(1.0, 1.0), (2.0, 0.5)] for name in names})
+    assert (loss.title, error.title) == (
+        "Loss: training against test",
+        "Error: training against test",
+    )
+    assert {drawing.name: drawing.tone for drawing in loss.drawings} == {
+        "test": 1,
+        "training, augmented": 2,
+    }
+    assert [drawing.name for drawing in error.drawings] == [
+        "test, mean",
+        "test, median",
+        "training, mean",
+    ]
+    assert (error.x_label, error.y_label) == ("epoch", "px")
 
 
 def test_the_choice_of_images_follows_the_seed_and_starts_with_the_worst():

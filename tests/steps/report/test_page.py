@@ -123,7 +123,7 @@ def make_evaluation(folder, results):
 def test_every_section_is_there_when_its_input_is(run):
     page = read_page(*run)
     assert section_ids(page) == [
-        "attention", "cohort", "accuracy", "frames", "confidence", "trajectories",
+        "attention", "cohort", "accuracy", "frames", "maps", "confidence", "trajectories",
         "training", "record",
     ]  # fmt: skip
     tiles = {tile["text"].split("\n")[0] for tile in page.all("div", class_="tile")}

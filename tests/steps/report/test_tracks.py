@@ -391,7 +391,7 @@ def test_videos_with_more_animals_than_are_kept_are_worth_a_look(run):
 def test_the_page_has_animals_in_place_of_trajectories(run):
     page = read_page(*run)
     assert section_ids(page) == [
-        "attention", "cohort", "accuracy", "frames", "confidence", "animals", "record",
+        "attention", "cohort", "accuracy", "frames", "maps", "confidence", "animals", "record",
     ]  # fmt: skip
     tiles = [" ".join(tile["text"].split()) for tile in page.all("div", class_="tile")]
     assert any(tile.startswith("OKS mAP0.9") for tile in tiles)
