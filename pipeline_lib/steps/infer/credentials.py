@@ -7,14 +7,16 @@ moment); workers in jobs read it from a folder that only the owner can open.
 """
 
 import datetime as dt
+import fcntl
 import logging
 import os
 import shutil
 import ssl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -32,6 +34,9 @@ _FILES = {
     "tls_worker_cert": "certificate.pem",
     "tls_worker_key": "key.pem",
 }
+# Folders of credentials begin so; a process that uses one holds the lock of this file in it.
+_PREFIX = ".dask-"
+_OWNER = "owner"
 _ROLES = ("client", "scheduler", "worker")
 # The clocks of nodes differ: a certificate dated now may lie in the future on another node.
 _CLOCKS_DIFFER = dt.timedelta(days=1)
@@ -115,7 +120,9 @@ def share_security(security: Security, parent: Path) -> Iterator[Security]:
         If the file system lets others read the files, or makes another user their owner.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".dask-", dir=parent.resolve()))
+    _remove_abandoned(parent.resolve())
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent.resolve()))
+    owner = _own(folder)
     try:
         _refuse_readers(folder)
         for field, name in _FILES.items():
@@ -126,8 +133,34 @@ def share_security(security: Security, parent: Path) -> Iterator[Security]:
         yield _describe_security(*(str(folder / name) for name in _FILES.values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        owner.close()
         if folder.exists():
             logger.warning("%s: cannot be removed; delete it (its key is no longer in use)", folder)
+
+
+def _own(folder: Path) -> IO[str]:
+    """Lock a file in a folder for as long as this process uses the folder."""
+    part = folder / f"{_OWNER}.part"
+    file = part.open("w")
+    # Where there are no locks, nobody takes the folder for an abandoned one either.
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        part.rename(folder / _OWNER)
+    return file
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove folders of credentials that processes of this user have left, killed without warning.
+
+    The kernel releases the lock of a process that has died, also on another node.
+    """
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                continue
+            with (folder / _OWNER).open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_readers(path: Path) -> None:

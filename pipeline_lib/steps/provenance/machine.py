@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.cores import count_cores
+from pipeline_lib.core.process import count_cores
 
 # Linux counts the energy of Intel's and AMD's processor packages here, in microjoules.
 _POWER_COUNTERS = Path("/sys/class/powercap")

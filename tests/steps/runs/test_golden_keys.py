@@ -22,7 +22,7 @@ from pipeline_lib.core.tables import PROBE_COLUMNS
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.steps.export.sources import ExportSources
-from pipeline_lib.steps.result_keys import (
+from pipeline_lib.steps.runs.result_keys import (
     filtering_key,
     identify_content,
     network_key,
@@ -30,7 +30,7 @@ from pipeline_lib.steps.result_keys import (
     probing_key,
     tracking_key,
 )
-from pipeline_lib.steps.stage_keys import find_stage_key
+from pipeline_lib.steps.runs.stage_keys import find_stage_key
 from pipeline_lib.steps.train import training_key
 
 GOLDEN = Path(__file__).with_name("golden_keys.json")
