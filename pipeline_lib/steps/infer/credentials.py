@@ -14,9 +14,8 @@ import shutil
 import ssl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -34,9 +33,8 @@ _FILES = {
     "tls_worker_cert": "certificate.pem",
     "tls_worker_key": "key.pem",
 }
-# Folders of credentials begin so; a process that uses one holds the lock of this file in it.
+# Folders of credentials begin so; a process that uses one holds the locks of the files in it.
 _PREFIX = ".dask-"
-_OWNER = "owner"
 _ROLES = ("client", "scheduler", "worker")
 # The clocks of nodes differ: a certificate dated now may lie in the future on another node.
 _CLOCKS_DIFFER = dt.timedelta(days=1)
@@ -122,31 +120,35 @@ def share_security(security: Security, parent: Path) -> Iterator[Security]:
     parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(parent.resolve())
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent.resolve()))
-    owner = _own(folder)
     try:
-        _refuse_readers(folder)
-        for field, name in _FILES.items():
-            handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                _refuse_readers(folder / name)
-                file.write(getattr(security, field))
-        yield _describe_security(*(str(folder / name) for name in _FILES.values()))
+        with ExitStack() as files:
+            _refuse_readers(folder)
+            for field, name in _FILES.items():
+                files.enter_context(_hold_file(folder / name, getattr(security, field)))
+            yield _describe_security(*(str(folder / name) for name in _FILES.values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        owner.close()
         if folder.exists():
             logger.warning("%s: cannot be removed; delete it (its key is no longer in use)", folder)
 
 
-def _own(folder: Path) -> IO[str]:
-    """Lock a file in a folder for as long as this process uses the folder."""
-    part = folder / f"{_OWNER}.part"
-    file = part.open("w")
-    # Where there are no locks, nobody takes the folder for an abandoned one either.
-    with suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_EX)
-        part.rename(folder / _OWNER)
-    return file
+@contextmanager
+def _hold_file(path: Path, text: str) -> Iterator[None]:
+    """Write a file that only its owner may read, and lock it for as long as this process needs it.
+
+    It has its name once it is locked, so that nobody takes it for an abandoned one before.
+    """
+    part = path.with_suffix(".part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        _refuse_readers(part)
+        file.write(text)
+        file.flush()
+        # Without locks nobody removes what others have left.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        part.rename(path)
+        yield
 
 
 def _remove_abandoned(parent: Path) -> None:
@@ -158,7 +160,7 @@ def _remove_abandoned(parent: Path) -> None:
         with suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 continue
-            with (folder / _OWNER).open("r+") as file:
+            with (folder / _FILES["tls_worker_key"]).open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -48,7 +48,7 @@ def write_crate(
     config, results
         The run; nothing is written unless its provenance is complete.
     workflow
-        Where the Snakefiles are, by their path below ``workflow/``; ``Snakefile`` among them.
+        Places of the Snakefiles, by their path below ``workflow/``; ``Snakefile`` among them.
     succeeded
         Whether the run ended well.
     """

@@ -1,4 +1,4 @@
-"""What a verb runs on: processor, accelerators, and the energy that their counters tell."""
+"""Describe the machine of a verb: processor, accelerators, and the energy of their counters."""
 
 import ctypes
 import platform

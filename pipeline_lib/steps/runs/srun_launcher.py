@@ -1,4 +1,4 @@
-"""How a training over several nodes is started: as one task for each device, by ``srun``."""
+"""Start a training over several nodes: one task for each device, by ``srun``."""
 
 import shlex
 from collections.abc import Mapping

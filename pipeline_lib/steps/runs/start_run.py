@@ -63,7 +63,7 @@ def end_run(
     config, results
         The run.
     workflow
-        Where the Snakefiles are, by their path below ``workflow/``.
+        Places of the Snakefiles, by their path below ``workflow/``.
     succeeded
         Whether the run ended well.
     """
