@@ -21,9 +21,9 @@ import numpy as np
 from inference_videos import Image, read_images
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card, read_card

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.process import count_cores
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
 from pipeline_lib.kernels.maps.score_maps import (

@@ -34,11 +34,11 @@ from pipeline_lib.steps.export.run import run_export
 from pipeline_lib.steps.filter import run_filter
 from pipeline_lib.steps.infer.plan import list_tasks
 from pipeline_lib.steps.infer.run import run_infer
-from pipeline_lib.steps.plan import plan_shards
 from pipeline_lib.steps.probe import ProbeRecord
 from pipeline_lib.steps.report.page import write_report
-from pipeline_lib.steps.stage_cache import remember_end
-from pipeline_lib.steps.start_run import find_run_settings
+from pipeline_lib.steps.runs.plan import plan_shards
+from pipeline_lib.steps.runs.stage_cache import store_outcome
+from pipeline_lib.steps.runs.start_run import find_run_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "mouse-01"
@@ -178,7 +178,7 @@ def _fill_shard(config: Config, results: Results, shard: str, source: Results) -
     model, files = config.training.name, results.shard(shard)
 
     def remember(verb: str) -> None:
-        remember_end(verb, find_run_settings(config, results), config, results, shard)
+        store_outcome(verb, find_run_settings(config, results), config, results, shard)
 
     manifest = read_table(files.manifest, MANIFEST_COLUMNS)
     (facts,) = read_table(source.shard("00001").probe, PROBE_COLUMNS)

@@ -23,7 +23,7 @@ from scale_cohort import (
 )
 
 from pipeline_lib.core.errors import CohortposeError
-from pipeline_lib.steps.plan import read_plan
+from pipeline_lib.steps.runs.plan import read_plan
 
 _KIBIBYTES_PER_MEGABYTE = 1000 / 1.024
 _RULE = re.compile(r"^(\w+) +(\d+)$", flags=re.MULTILINE)

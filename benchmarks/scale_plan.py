@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 
 from pipeline_lib.core.layout import Results
-from pipeline_lib.steps.plan import make_plan
-from pipeline_lib.steps.preflight import check_run
+from pipeline_lib.steps.runs.plan import make_plan
+from pipeline_lib.steps.runs.preflight import check_run
 
 
 def main() -> None:

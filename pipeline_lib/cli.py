@@ -247,14 +247,17 @@ def status(
     ] = False,
 ) -> None:
     """Show how every video of the cohort stands, and why."""
-    from pipeline_lib.steps.ledger import check_ledger, write_ledger
+    from pipeline_lib.steps.runs.ledger import check_ledger, write_ledger
     from pipeline_lib.steps.status import format_status, show_status
 
     with report_errors():
         settings, results = load(config)
         # Before any output, so that a closed terminal does not cost the ledger.
         if write:
+            from pipeline_lib.steps.provenance.outputs import record_outputs
+
             write_ledger(settings, results)
+            record_outputs(settings, results, "status")
         if style == "text":
             from rich.console import Console
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline_lib.core.cores import limit_cores
 from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.process import limit_cores
 
 if TYPE_CHECKING:
     from pipeline_lib.core.layout import Results
@@ -64,29 +64,39 @@ def load(path: Path, folder: Path = Path()) -> "tuple[Config, Results]":
     from pipeline_lib.core.layout import Results
     from pipeline_lib.core.settings.reading import read_config
 
+    if path.parent.name == Results(Path()).settings.name and not path.exists():
+        raise StoreError(
+            f"{path}: the run has not written its settings; a workflow that uses this one as a "
+            "module calls `cohortpose.onstart()` in its own `onstart` (docs/module.md)"
+        )
     config = read_config(path)
     return config, Results(folder / config.results)
 
 
 def run(path: Path, step: Callable[..., object]) -> None:
-    """Run a step on the whole cohort and record that it ran."""
+    """Run a step on the whole cohort; record that it ran, and the checksums of what it made."""
+    from pipeline_lib.core.process import is_first_rank
+    from pipeline_lib.core.stages import STAGES
     from pipeline_lib.steps.provenance.jobs import record_job
+    from pipeline_lib.steps.provenance.outputs import record_outputs
 
     with report_errors():
         config, results = load(path)
-        # Jobs of a run use the key files that the run has written.
-        stage = "" if path.parent == results.settings else _name_stage(step)
-        with (
-            _claim(config, results, stage),
-            record_job(config, results, _name_verb(step), None),
-        ):
-            step(config, results)
+        stage = _name_stage(step)
+        # The jobs of a run find the key files that it has written.
+        claimed = "" if path.parent == results.settings else stage
+        with _claim(config, results, claimed):
+            with record_job(config, results, _name_verb(step), None):
+                step(config, results)
+            if stage in STAGES and is_first_rank():
+                record_outputs(config, results, stage)
 
 
 def run_shards(path: Path, shard: str | None, verb: str) -> None:
     """Run a step on one shard, or plan the cohort and run it on all."""
     from pipeline_lib.steps.provenance.jobs import record_job
-    from pipeline_lib.steps.stage_cache import remember_end
+    from pipeline_lib.steps.provenance.outputs import record_tables
+    from pipeline_lib.steps.runs.stage_cache import store_outcome
 
     with report_errors():
         step = _import_step(verb)
@@ -96,7 +106,9 @@ def run_shards(path: Path, shard: str | None, verb: str) -> None:
             for planned in shards:
                 with record_job(config, results, verb, planned):
                     step(config, results, planned)
-                remember_end(verb, path, config, results, planned)
+                stages = ("probe", "infer") if verb == "retry-failed" else (verb,)
+                record_tables(config, results, stages, planned)
+                store_outcome(verb, path, config, results, planned)
 
 
 def keep_cores(cores: int | None) -> None:
@@ -107,15 +119,10 @@ def keep_cores(cores: int | None) -> None:
 
 def _import_step(verb: str) -> Callable[..., object]:
     """Return the function of a verb that works on shards."""
-    module, name = {
-        "probe": ("probe", "run_probe"),
-        "select-frames": ("select_frames", "run_select_frames"),
-        "infer": ("infer.run", "run_infer"),
-        "retry-failed": ("infer.run", "retry_failed"),
-        "track": ("track.run", "run_track"),
-        "filter": ("filter", "run_filter"),
-        "export": ("export.run", "run_export"),
-    }[verb]
+    from pipeline_lib.core.stages import STAGES
+
+    again = "infer.run:retry_failed"
+    module, _, name = (again if verb == "retry-failed" else STAGES[verb].step).partition(":")
     step: Callable[..., object] = getattr(import_module(f"pipeline_lib.steps.{module}"), name)
     return step
 
@@ -123,11 +130,11 @@ def _import_step(verb: str) -> Callable[..., object]:
 @contextmanager
 def _claim(config: "Config", results: "Results", stage: str) -> "Iterator[RunLock]":
     """Keep runs with other settings out while a verb runs; record the keys of its stage."""
-    from pipeline_lib.core.ranks import is_first_rank
+    from pipeline_lib.core.process import is_first_rank
     from pipeline_lib.core.settings.reading import hash_settings
     from pipeline_lib.core.stages import STAGES
     from pipeline_lib.io.run_lock import RunLock, explain_write_error
-    from pipeline_lib.steps.stage_keys import claim_stage
+    from pipeline_lib.steps.runs.stage_keys import claim_stage
 
     lock = RunLock(results, hash_settings(config))
     try:
@@ -142,7 +149,7 @@ def _claim(config: "Config", results: "Results", stage: str) -> "Iterator[RunLoc
 
 
 def _plan(config: "Config", results: "Results", lock: "RunLock") -> tuple[str, ...]:
-    from pipeline_lib.steps.start_run import write_plan
+    from pipeline_lib.steps.runs.start_run import write_plan
 
     return write_plan(config, results, lock).shards
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline_lib.core.environment import prepare_process
-from pipeline_lib.io.stage_cache import recall_end
+from pipeline_lib.io.stage_cache import restore_outcome
 
 # The options that rules of the workflow use; the command line handles all others.
 _OPTIONS = {"--config", "--shard", "--cores"}
@@ -28,7 +28,7 @@ def answer_at_once(arguments: Sequence[str]) -> bool:
     given = dict(zip(rest[::2], rest[1::2], strict=False))
     if len(rest) != 2 * len(given) or not {"--config", "--shard"} <= given.keys() <= _OPTIONS:
         return False
-    if not recall_end(Path(given["--config"]), verb, given["--shard"]):
+    if not restore_outcome(Path(given["--config"]), verb, given["--shard"]):
         return False
     sys.stderr.write(f"{verb} {given['--shard']}: as it was, nothing has changed\n")
     return True

@@ -15,7 +15,7 @@ from pipeline_lib.core.tables import SHEET_OPTIONAL, SHEET_REQUIRED
 
 @dataclass(frozen=True)
 class Video:
-    """One row of the cohort sheet.
+    """Hold one row of the cohort sheet.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Where everything lies under the results folder. No other module spells these names."""
+"""Name every file under the results folder. No other module spells these names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ class ShardFiles:
 
     @property
     def manifest(self) -> Path:
-        """Videos of the shard: the only video-side input of its jobs."""
+        """Return the table of the shard's videos: the only video-side input of its jobs."""
         return self.folder / "manifest.tsv"
 
     def manifest_key(self, digest: str) -> Path:
@@ -27,54 +27,70 @@ class ShardFiles:
 
     @property
     def probe(self) -> Path:
-        """Container facts and fingerprint of each video."""
+        """Return the table of container facts and fingerprint of each video."""
         return self.folder / "probe.tsv"
 
     @property
     def probe_record(self) -> Path:
-        """What the probe found, and of which file; no output of a job, so that it survives one."""
+        """Return the record of what the probe found of which file; no output of a job."""
         return self.folder / ".probed.tsv"
+
+    def table(self, stage: str, model: str = "") -> Path:
+        """Return the table of how a stage ended for each video.
+
+        Parameters
+        ----------
+        stage
+            Beginning of the table's name.
+        model
+            Name of the network whose results these are; empty for results of no network.
+        """
+        return self.folder / (f"{stage}-{model}.tsv" if model else f"{stage}.tsv")
 
     @property
     def frames(self) -> Path:
-        """How frame selection ended for each video."""
-        return self.folder / "frames.tsv"
+        """Return the table of how frame selection ended for each video."""
+        return self.table("frames")
 
     def infer(self, model: str) -> Path:
-        """How inference ended for each video."""
-        return self.folder / f"infer-{model}.tsv"
+        """Return the table of how inference ended for each video."""
+        return self.table("infer", model)
 
     def track(self, model: str) -> Path:
-        """How tracking ended for each video."""
-        return self.folder / f"track-{model}.tsv"
+        """Return the table of how tracking ended for each video."""
+        return self.table("track", model)
 
     def filter(self, model: str) -> Path:
-        """How filtering ended for each video."""
-        return self.folder / f"filter-{model}.tsv"
+        """Return the table of how filtering ended for each video."""
+        return self.table("filter", model)
 
     def export(self, model: str) -> Path:
-        """How exporting ended for each video."""
-        return self.folder / f"export-{model}.tsv"
+        """Return the table of how exporting ended for each video."""
+        return self.table("export", model)
 
     def infer_record(self, model: str) -> Path:
-        """Seconds and shares of each video's inference; no output of a job: it survives one."""
+        """Return the seconds and shares of each video's inference; no output of a job."""
         return self.folder / f".inferred-{model}.tsv"
 
     def export_record(self, model: str) -> Path:
-        """Which exported files hold which poses; no output of a job, so that it survives one."""
+        """Return the record of which exported files hold which poses; no output of a job."""
         return self.folder / f".exported-{model}.tsv"
 
     def contents(self, stage: str, model: str) -> Path:
-        """Hashes of the files that a stage published or read; it survives jobs, too."""
+        """Return the checksums of the files that a stage published or read; no output of a job."""
         return self.folder / f"contents-{stage}-{model}.tsv"
 
-    def remembered(self, verb: str) -> Path:
-        """How a verb ended, with all that it depended on; it survives jobs, too."""
+    def table_checksums(self, stage: str, model: str) -> Path:
+        """Return the checksums of a stage's table, and of files that it made beside poses."""
+        return self.folder / f".checksums-{self.table(stage, model).name}"
+
+    def cached_outcome(self, verb: str) -> Path:
+        """Return the cached outcome of a verb, with all that it depended on; no output of a job."""
         return self.folder / f".remembered-{verb}.json"
 
     @property
     def jobs(self) -> Path:
-        """One JSON line per verb that worked on the shard: when, where, with what; append-only."""
+        """Return the JSON lines of the verbs that worked on the shard: when, where, with what."""
         return self.folder / "jobs.jsonl"
 
 
@@ -86,32 +102,32 @@ class ModelFiles:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of Lightning checkpoints, ``last.ckpt`` among them."""
+        """Return the folder of Lightning checkpoints, ``last.ckpt`` among them."""
         return self.folder / "checkpoints"
 
     @property
     def network(self) -> Path:
-        """The exported network (ONNX)."""
+        """Return the exported network (ONNX)."""
         return self.folder / "network.onnx"
 
     @property
     def weights(self) -> Path:
-        """The same weights for PyTorch."""
+        """Return the same weights for PyTorch."""
         return self.folder / "network.pt"
 
     @property
     def card(self) -> Path:
-        """``model.json``: skeleton, stride, scale, normalisation, training record, hashes."""
+        """Return ``model.json``: skeleton, stride, scale, normalisation, training, hashes."""
         return self.folder / "model.json"
 
     @property
     def history(self) -> Path:
-        """Learning curves: epoch, step, metric, value."""
+        """Return the learning curves: epoch, step, metric, value."""
         return self.folder / "history.tsv"
 
     @property
     def locator(self) -> "ModelFiles":
-        """The network that finds the animal in small frames, if there is one."""
+        """Return the network that finds the animal in small frames, if there is one."""
         return ModelFiles(self.folder / "locator")
 
 
@@ -123,22 +139,22 @@ class Results:
 
     @property
     def ledger(self) -> Path:
-        """One row per video of the sheet."""
+        """Return the table of one row per video of the sheet."""
         return self.root / "ledger.tsv"
 
     @property
     def accepted(self) -> Path:
-        """Empty; there when no more videos ended badly than the config allows."""
+        """Return the empty file that is there when no more videos ended badly than allowed."""
         return self.root / ".accepted"
 
     @property
     def config(self) -> Path:
-        """Every setting in force."""
+        """Return the file of every setting in force."""
         return self.root / "config.resolved.yaml"
 
     @property
     def settings(self) -> Path:
-        """Folder of the settings of each run, one file each, named by its hash."""
+        """Return the folder of the settings of each run, one file each, named by its hash."""
         return self.root / "settings"
 
     def run_settings(self, digest: str) -> Path:
@@ -147,7 +163,7 @@ class Results:
 
     @property
     def run_locks(self) -> Path:
-        """Folder of the locks of the runs at work, one file for each hash of settings."""
+        """Return the folder of the locks of the runs at work, a file for each hash of settings."""
         return self.root / ".runs"
 
     def stage_key(self, stage: str, model: str, digest: str) -> Path:
@@ -165,52 +181,74 @@ class Results:
         return self.root / "keys" / stage / model / f"key-{digest}"
 
     def result_key(self, rule: str, model: str, shard: str, number: int) -> Path:
-        """Return the key file of a shard's results: its number is raised when one is missing."""
+        """Return the key file of results that are no outputs: its number is raised for a lost one.
+
+        Parameters
+        ----------
+        rule
+            Rule that makes the results.
+        model
+            Name of the network whose results these are; empty for results of no network.
+        shard
+            Shard of the results, or a name for results of the whole cohort.
+        number
+            Number of times that a result was lost.
+        """
         return self.root / "keys" / f"{rule}-results" / model / f"{shard}-{number}"
 
     @property
     def provenance(self) -> Path:
-        """Versions, git commit, seeds, hashes."""
+        """Return the record of versions, git commit, seeds and hashes."""
         return self.root / "provenance.json"
+
+    def list_descriptions(self) -> list[tuple[str, Path]]:
+        """Return kind and path of the files that describe a run: each run writes all of them."""
+        return [
+            ("settings", self.config),
+            ("provenance", self.provenance),
+            ("readme", self.readme),
+            ("crate", self.crate),
+            ("workflow", self.crate_workflow),
+        ]
 
     @property
     def crate(self) -> Path:
-        """Description of the run as a Workflow Run RO-Crate."""
+        """Return the description of the run as a Workflow Run RO-Crate."""
         return self.root / "ro-crate-metadata.json"
 
     @property
     def readme(self) -> Path:
-        """What is where, for people who were handed the folder."""
+        """Return the guide to the folder, for people who were handed it."""
         return self.root / "README.md"
 
     @property
     def crate_workflow(self) -> Path:
-        """Folder of the Snakefiles that ran, as the crate describes them."""
+        """Return the folder of the Snakefiles that ran, as the crate describes them."""
         return self.root / "workflow"
 
     @property
     def environments(self) -> Path:
-        """Folder of the software that verbs ran with, one file each, named by its hash."""
+        """Return the folder of the software that verbs ran with, files named by their hashes."""
         return self.root / "environments"
 
     @property
     def jobs(self) -> Path:
-        """Like a shard's, of the verbs that work on the whole cohort."""
+        """Return the JSON lines of the verbs that worked on the whole cohort."""
         return self.root / "jobs.jsonl"
 
     @property
     def contents(self) -> Path:
-        """Hashes of the files of the whole cohort, at the end of a run."""
+        """Return the checksums of the files of the whole cohort."""
         return self.root / "contents.tsv"
 
     @property
     def shards(self) -> Path:
-        """Folder of shards; ``plan.tsv`` beside them says which video is where."""
+        """Return the folder of shards; ``plan.tsv`` in it says which video is where."""
         return self.root / "shards"
 
     @property
     def plan(self) -> Path:
-        """Append-only table: video, shard, state."""
+        """Return the append-only table of the plan: video, shard, state."""
         return self.shards / "plan.tsv"
 
     def shard(self, shard: str) -> ShardFiles:
@@ -223,22 +261,22 @@ class Results:
 
     @property
     def labels(self) -> Path:
-        """Imported labels, one row per point."""
+        """Return the imported labels, one row per point."""
         return self.root / "labels" / "labels.parquet"
 
     @property
     def label_images(self) -> Path:
-        """Folder of labelled frames that no image file held: SOURCE/VIDEO/frame-NNNNNNN.png."""
+        """Return the folder of labelled frames without a file: SOURCE/VIDEO/frame-NNNNNNN.png."""
         return self.root / "labels" / "images"
 
     @property
     def targets(self) -> Path:
-        """Zarr store of training targets."""
+        """Return the Zarr store of training targets."""
         return self.root / "targets" / "targets.zarr"
 
     @property
     def locator_targets(self) -> Path:
-        """Zarr store of the targets of the network that finds the animal in small frames."""
+        """Return the Zarr store of the locator's training targets."""
         return self.root / "targets" / "locator.zarr"
 
     def model(self, model: str) -> ModelFiles:
@@ -273,16 +311,20 @@ class Results:
         """Return the pose file of one video after filtering, packed."""
         return self.root / "filtered" / model / f"{video}.zarr.zip"
 
+    def of_video(self, folder: str, model: str, name: str) -> Path:
+        """Return the file of one video in a folder of a stage's own."""
+        return self.root / folder / model / name
+
     def exported(self, model: str, video: str, suffix: str) -> Path:
         """Return the exported file of one video in a format of `exports.formats`."""
         return self.root / "exports" / model / f"{video}.{find_format(suffix).suffix}"
 
     @property
     def report(self) -> Path:
-        """The report page."""
+        """Return the report page."""
         return self.root / "report" / "index.html"
 
     @property
     def report_summaries(self) -> Path:
-        """Cache of the report: summary of each pose file, by its key."""
+        """Return the cache of the report: the summary of each pose file, by its key."""
         return self.root / "report" / "summaries.json"

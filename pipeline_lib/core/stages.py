@@ -1,19 +1,83 @@
 """The stages of a run, in the order in which it passes them: one record for each.
 
-The rules of the workflow, the command line, the ledger and the keys of stages ask these records
-which stages a run wants and on which settings their results depend.
+This is the only list of stages. The rules of the workflow, the command line, the ledger, the keys,
+the cache of finished stages, `verify` and the description of a run all ask these records: which
+stages a run wants, on which settings their results depend, and which files they make.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from pipeline_lib.core import versions
+from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.settings.videos import FilteringSettings
 
 Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CohortFile:
+    """A file or folder that a stage makes of the whole cohort.
+
+    Attributes
+    ----------
+    kind
+        Kind of the file, for people: ``network``, ``metrics`` ...
+    path
+        Place of the file.
+    declared
+        Whether the rule declares it as an output, so that Snakemake makes a lost one again.
+    optional
+        Whether some cohorts have none.
+    """
+
+    kind: str
+    path: Path
+    declared: bool = True
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class VideoResults:
+    """Results that a stage makes of each video, shard by shard.
+
+    Attributes
+    ----------
+    about
+        Description of the results, for people.
+    rule
+        Rule of the workflow that calls the verb. The verbs of ``postprocess`` are called one after
+        the other, in the order of the stages.
+    locate
+        Return the place of each result of a video by its kind.
+    source
+        Return the name of the stage whose results are read.
+    key
+        Return the key of a result by the key of the result that it was made from; None for a
+        stage whose keys need more than that.
+    """
+
+    about: str
+    rule: Literal["select_frames", "infer", "postprocess"]
+    locate: Callable[[Config, Results, str], Mapping[str, Path]]
+    source: Callable[[Config], str]
+    key: Callable[[Config, str], str] | None = None
+
+
+def _always(config: Config) -> bool:
+    del config
+    return True
+
+
+def _make_none(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    del config, results
+    return ()
 
 
 @dataclass(frozen=True)
@@ -25,20 +89,66 @@ class Stage:
     name
         Name of the stage: its verb, for the locator's network with ``-locator``.
     version
-        Name of the step's version in `pipeline_lib.core.versions`.
+        Number of the step's version, or its name in `pipeline_lib.core.versions`, where the other
+        modules that need it find it.
     select
         Return the settings that the stage's results depend on, besides its inputs.
-    wanted
-        Tell whether a run needs the stage.
+    applies
+        Tell whether a run with these settings needs the stage, provided that it has a network.
+    needs_labels
+        Whether the stage has work only in a run with labels.
     per_model
         Whether the stage's results belong to one network, named by ``training.name``.
+    step
+        Function of a verb that works shard by shard, below `pipeline_lib.steps`.
+    table
+        Beginning of the name of the stage's table of each shard; empty for a stage of the cohort.
+    files
+        Return the files that the stage makes of the whole cohort.
+    videos
+        Results of each video.
+    given
+        Kinds of the files of the user that the stage reads.
+    after
+        Names of the stages from whose files of the whole cohort this stage's are made.
+    summarises
+        Whether the files of the whole cohort are made from the tables of every shard.
     """
 
     name: str
-    version: str
+    version: str | int
     select: Callable[[Config], Values]
-    wanted: Callable[[Config], bool] = lambda config: bool(config.labels)
+    applies: Callable[[Config], bool] = _always
+    needs_labels: bool = True
     per_model: bool = True
+    step: str = ""
+    table: str = ""
+    files: Callable[[Config, Results], tuple[CohortFile, ...]] = _make_none
+    videos: VideoResults | None = None
+    given: tuple[Literal["labels", "weights", "locator weights", "sheet"], ...] = ()
+    after: tuple[str, ...] = ()
+    summarises: bool = False
+
+    @property
+    def version_number(self) -> int:
+        """Number of the step's version: raised when the same inputs give other results."""
+        if isinstance(self.version, int):
+            return self.version
+        number: int = getattr(versions, self.version)
+        return number
+
+    def wanted(self, config: Config) -> bool:
+        """Tell whether a run needs the stage."""
+        return (bool(config.labels) or not self.needs_labels) and self.applies(config)
+
+    def find_table(self, config: Config, results: Results, shard: str) -> Path:
+        """Return the table that the stage writes of a shard."""
+        model = config.training.name if self.per_model else ""
+        return results.shard(shard).table(self.table, model)
+
+    def list_results(self, config: Config, results: Results, video: str) -> list[Path]:
+        """Return the places of the results of one video; none for a stage that makes no such."""
+        return list(self.videos.locate(config, results, video).values()) if self.videos else []
 
     def list_settings(self, config: Config) -> tuple[str, ...]:
         """Return one line per setting that the results depend on, and the step's version.
@@ -46,11 +156,47 @@ class Stage:
         People read these lines as Snakemake's reason of a rerun.
         """
         lines = [f"{name}: {value}" for name, value in _flatten(self.select(config))]
-        return (f"version of the step: {getattr(versions, self.version)}", *lines)
+        return (f"version of the step: {self.version_number}", *lines)
 
     def hash_settings(self, config: Config) -> str:
         """Return the hash of the settings that the results depend on, and the step's version."""
         return hash_settings(*self.list_settings(config))
+
+
+def list_video_stages(config: Config) -> tuple[Stage, ...]:
+    """Return the stages that each video must pass, in order; the probe is the first."""
+    return tuple(STAGES[name] for name in VIDEO_STAGES if STAGES[name].applies(config))
+
+
+def list_stages_of(rule: str, config: Config) -> tuple[Stage, ...]:
+    """Return the stages that a run wants and a rule of shards calls, in order."""
+    return tuple(
+        stage
+        for stage in STAGES.values()
+        if stage.videos and stage.videos.rule == rule and stage.wanted(config)
+    )
+
+
+def list_cohort_files(config: Config, results: Results) -> list[tuple[Stage, CohortFile]]:
+    """Return the files that a run makes of the whole cohort, each with its stage."""
+    return [
+        (stage, file)
+        for stage in STAGES.values()
+        if stage.wanted(config)
+        for file in stage.files(config, results)
+    ]
+
+
+def tracking_key(
+    source_key: str, individuals: IndividualSettings, settings: TrackingSettings
+) -> str:
+    """Return the key of the tracks of poses with a key."""
+    return hash_settings(source_key, settings.what_matters(), individuals, versions.TRACK)
+
+
+def filtering_key(source_key: str, settings: FilteringSettings) -> str:
+    """Return the key of filtered poses, by the key of the poses that are filtered."""
+    return hash_settings(source_key, settings, versions.FILTER)
 
 
 def _flatten(values: Values, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -145,61 +291,207 @@ def _dump(config: Config, *sections: str) -> dict[str, Any]:
     return config.model_dump(mode="json", include=set(sections))
 
 
-def _always(config: Config) -> bool:
-    del config
-    return True
-
-
-def _uses_locator(config: Config) -> bool:
-    return bool(config.labels) and config.uses_locator
-
-
 def _tracks(config: Config) -> bool:
-    return bool(config.labels) and config.individuals.max > 1
+    return config.individuals.max > 1
 
 
-def _exports(config: Config) -> bool:
-    return bool(config.labels) and bool(config.exports.formats)
+def _choose_raw(config: Config) -> str:
+    """Return the stage that gives the poses before filtering."""
+    return "track" if _tracks(config) else "infer"
+
+
+def _choose_exported(config: Config) -> str:
+    return "filter" if config.exports.source == "filtered" else _choose_raw(config)
+
+
+def _locate_exports(config: Config, results: Results, video: str) -> Mapping[str, Path]:
+    model = config.training.name
+    return {name: results.exported(model, video, name) for name in config.exports.formats}
+
+
+def _list_model_files(files: ModelFiles) -> tuple[CohortFile, ...]:
+    return (
+        CohortFile("network", files.network),
+        CohortFile("network", files.weights),
+        CohortFile("model", files.card),
+        CohortFile("history", files.history),
+    )
 
 
 STAGES: Mapping[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("probe", "PROBE", lambda _: {}, _always, per_model=False),
+        Stage(
+            "probe",
+            "PROBE",
+            lambda _: {},
+            needs_labels=False,
+            per_model=False,
+            step="probe:run_probe",
+            table="probe",
+        ),
         Stage(
             "select-frames",
             "SELECT_FRAMES",
             lambda config: _dump(config, "frames"),
             lambda config: config.frames.extract,
+            needs_labels=False,
             per_model=False,
+            step="select_frames:run_select_frames",
+            table="frames",
+            videos=VideoResults(
+                "frames to label",
+                "select_frames",
+                lambda _, results, video: {"frames": results.frames(video)},
+                source=lambda _: "probe",
+            ),
         ),
-        Stage("import-labels", "IMPORT_LABELS", _select_labels, per_model=False),
-        Stage("make-targets", "MAKE_TARGETS", _select_targets, per_model=False),
+        Stage(
+            "import-labels",
+            "IMPORT_LABELS",
+            _select_labels,
+            per_model=False,
+            given=("labels",),
+            files=lambda _, results: (
+                CohortFile("labels", results.labels),
+                CohortFile("label images", results.label_images, declared=False, optional=True),
+            ),
+        ),
+        Stage(
+            "make-targets",
+            "MAKE_TARGETS",
+            _select_targets,
+            per_model=False,
+            after=("import-labels",),
+            files=lambda _, results: (CohortFile("targets", results.targets),),
+        ),
         Stage(
             "make-targets-locator",
             "MAKE_TARGETS",
             _select_locator_targets,
-            _uses_locator,
+            lambda config: config.uses_locator,
             per_model=False,
+            after=("import-labels",),
+            files=lambda _, results: (CohortFile("targets", results.locator_targets),),
         ),
-        Stage("train", "TRAIN", _select_training),
+        # Whether networks are those of the present settings and targets, their cards tell.
+        Stage(
+            "train",
+            "TRAIN",
+            _select_training,
+            given=("weights",),
+            files=lambda config, results: _list_model_files(results.model(config.training.name)),
+        ),
         Stage(
             "train-locator",
             "TRAIN",
             lambda config: _select_training(config.for_locator()),
-            _uses_locator,
+            lambda config: config.uses_locator,
+            given=("locator weights",),
+            files=lambda config, results: _list_model_files(
+                results.model(config.training.name).locator
+            ),
         ),
-        Stage("evaluate", "EVALUATE", _select_evaluation),
-        Stage("infer", "INFER", _select_inference),
-        Stage("track", "TRACK", _select_tracking, _tracks),
-        Stage("filter", "FILTER", lambda config: _dump(config, "filtering")),
-        Stage("export", "EXPORT", _select_exports, _exports),
-        Stage("status", "STATUS", lambda _: {}, _always),
+        Stage(
+            "evaluate",
+            "EVALUATE",
+            _select_evaluation,
+            after=("import-labels", "train", "train-locator"),
+            files=lambda config, results: (
+                CohortFile("metrics", results.metrics(config.training.name)),
+                CohortFile("predictions", results.predictions(config.training.name)),
+                # Results of older releases lack it, and the report then says so.
+                CohortFile(
+                    "score maps",
+                    results.score_maps(config.training.name),
+                    declared=False,
+                    optional=True,
+                ),
+            ),
+        ),
+        Stage(
+            "infer",
+            "INFER",
+            _select_inference,
+            step="infer.run:run_infer",
+            table="infer",
+            videos=VideoResults(
+                "poses of every video, as the network gave them",
+                "infer",
+                lambda config, results, video: {
+                    "poses": results.poses(config.training.name, video)
+                },
+                source=lambda _: "probe",
+            ),
+        ),
+        Stage(
+            "track",
+            "TRACK",
+            _select_tracking,
+            _tracks,
+            step="track.run:run_track",
+            table="track",
+            videos=VideoResults(
+                "poses after tracking",
+                "postprocess",
+                lambda config, results, video: {
+                    "tracked": results.tracked(config.training.name, video)
+                },
+                source=lambda _: "infer",
+                key=lambda config, source: tracking_key(
+                    source, config.individuals, config.tracking
+                ),
+            ),
+        ),
+        Stage(
+            "filter",
+            "FILTER",
+            lambda config: _dump(config, "filtering"),
+            step="filter:run_filter",
+            table="filter",
+            videos=VideoResults(
+                "poses after filtering",
+                "postprocess",
+                lambda config, results, video: {
+                    "filtered": results.filtered(config.training.name, video)
+                },
+                source=_choose_raw,
+                key=lambda config, source: filtering_key(source, config.filtering),
+            ),
+        ),
+        Stage(
+            "export",
+            "EXPORT",
+            _select_exports,
+            lambda config: bool(config.exports.formats),
+            step="export.run:run_export",
+            table="export",
+            videos=VideoResults(
+                "poses for other tools", "postprocess", _locate_exports, source=_choose_exported
+            ),
+        ),
+        Stage(
+            "status",
+            "STATUS",
+            lambda _: {},
+            needs_labels=False,
+            given=("sheet",),
+            summarises=True,
+            files=lambda _, results: (CohortFile("ledger", results.ledger),),
+        ),
         Stage(
             "report",
             "REPORT",
             lambda config: _dump(config, "report", "evaluation", "skeleton"),
-            _always,
+            needs_labels=False,
+            given=("sheet",),
+            after=("evaluate",),
+            summarises=True,
+            files=lambda _, results: (
+                CohortFile("report", results.report),
+                # Snakemake would remove a declared one before the report could use it.
+                CohortFile("summaries", results.report_summaries, declared=False),
+            ),
         ),
         Stage(
             "accept",
@@ -207,10 +499,18 @@ STAGES: Mapping[str, Stage] = {
             lambda config: {
                 "inference": {"max_failed_fraction": config.inference.max_failed_fraction}
             },
-            _always,
+            needs_labels=False,
+            files=lambda _, results: (CohortFile("verdict", results.accepted),),
         ),
     )
 }
 
-# What each video passes, in this order.
-VIDEO_STAGES = ("probe", "infer", "track", "filter", "export")
+# The stages that each video passes, in this order; frames are selected beside them.
+VIDEO_STAGES = (
+    "probe",
+    *(
+        stage.name
+        for stage in STAGES.values()
+        if stage.videos and stage.videos.rule != "select_frames"
+    ),
+)

@@ -1,4 +1,4 @@
-"""What a file or folder is like: its size and time of change, or the hash of its contents.
+"""Measure a file or folder by its size and time of change, or by its checksum.
 
 Little is imported, because a job that has nothing to do needs this only.
 """
@@ -10,10 +10,13 @@ from pathlib import Path
 
 from pipeline_lib.core.regular_files import require_regular_file
 
+# Snakemake writes it into a folder that is the output of a rule.
+_TIMESTAMP = ".snakemake_timestamp"
+
 
 @dataclass(frozen=True)
 class Measure:
-    """Size and newest time of change of a file, or of all files below a folder."""
+    """Hold size and newest time of change of a file, or of all files below a folder."""
 
     bytes: int
     modified_ns: int
@@ -79,7 +82,12 @@ def _list_files(path: Path) -> list[Path]:
     if not path.is_dir():
         path.stat()
         return [path]
-    return sorted(Path(folder, file) for folder, _, files in os.walk(path) for file in files)
+    return sorted(
+        Path(folder, file)
+        for folder, _, files in os.walk(path)
+        for file in files
+        if file != _TIMESTAMP
+    )
 
 
 def _hash_file(path: Path) -> str:

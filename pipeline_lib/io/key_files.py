@@ -1,4 +1,4 @@
-"""Key files: empty files whose names tell from what the results beside them are made.
+"""Write and find key files: empty files named by what the results beside them are made from.
 
 A key file ``LABEL-HASH`` names the hash of everything that some results depend on. At most one
 key file of a label exists, so that its name and its time of change alone tell whether results are

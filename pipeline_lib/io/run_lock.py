@@ -1,8 +1,9 @@
-"""Locks of a results folder: runs of different settings never work on it at the same time.
+"""Lock a results folder: one run at a time works on it.
 
 Each run holds a shared lock on a file named by the hash of its settings; its jobs, and verbs that
 people call, share it. Before that, under the lock of the folder, it tries the files of all other
-hashes: one that is locked belongs to a run at work. The kernel releases the locks of a process that
+hashes: one that is locked belongs to a run at work. A second run of the same settings is refused by
+the lock of the process that starts the jobs. The kernel releases the locks of a process that
 dies. On a file system without locks a warning says that nobody is kept out.
 """
 
@@ -23,10 +24,12 @@ from pipeline_lib.core.layout import Results
 _log = logging.getLogger(__name__)
 
 _GATE = "gate"
+# Held by the one process that starts the jobs of a run.
+_RUN = "run"
 
 
 class RunLock:
-    """The lock of a run on its results folder, held until `release` or the end of the process.
+    """Hold the lock of a run on its results folder until `release` or the end of the process.
 
     Parameters
     ----------
@@ -46,6 +49,7 @@ class RunLock:
         self._root = results.root
         self._path = self._folder / f"{digest}.lock"
         self._file: IO[str] | None = None
+        self._run: IO[str] | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._pass_gate():
@@ -66,11 +70,37 @@ class RunLock:
                 if self._file is not None:
                     _try_lock(self._file, fcntl.LOCK_SH)
 
+    def claim_run(self) -> None:
+        """Refuse to be a second run of the same settings, which would compute everything twice.
+
+        The jobs of a run, and verbs that people call, do not claim it.
+
+        Raises
+        ------
+        StoreError
+            If a run is at work on the folder.
+        """
+        try:
+            file = (self._folder / _RUN).open("a+")
+        except OSError as error:
+            raise StoreError(explain_write_error(Results(self._root), error)) from None
+        if not _try_lock(file, fcntl.LOCK_EX):
+            file.seek(0)
+            owner = _describe_owner(file)
+            file.close()
+            raise StoreError(
+                f"{self._root}: a run with the same settings is at work on this results folder "
+                f"({owner}): wait until it has ended; what it has made is not computed again"
+            )
+        self._run = file
+        _write_owner(file)
+
     def release(self) -> None:
         """Release the lock."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        for file in (self._file, self._run):
+            if file is not None:
+                file.close()
+        self._file = self._run = None
 
     @contextmanager
     def _pass_gate(self) -> Iterator[None]:
@@ -97,10 +127,7 @@ class RunLock:
             file.close()
             return
         self._file = file
-        # On a full disk the lock holds all the same.
-        with suppress(OSError):
-            os.truncate(self._path, 0)
-            os.write(file.fileno(), json.dumps(_describe_process()).encode())
+        _write_owner(file)
 
 
 def explain_write_error(results: Results, error: OSError) -> str:
@@ -146,6 +173,13 @@ def _try_lock(file: IO[str], kind: int) -> bool:
             error.strerror,
         )
     return True
+
+
+def _write_owner(file: IO[str]) -> None:
+    # On a full disk the lock holds all the same.
+    with suppress(OSError):
+        file.truncate(0)
+        os.write(file.fileno(), json.dumps(_describe_process()).encode())
 
 
 def _describe_process() -> dict[str, object]:

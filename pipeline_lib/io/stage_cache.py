@@ -1,10 +1,10 @@
-"""How the stages of shards ended, remembered with all that it depended on.
+"""Cache the outcomes of the stages of shards, with all that they depended on.
 
 Snakemake removes the table of a stage before it runs its job again. Where nothing has changed that
 the table depends on, the job writes it again from here and ends, before it has loaded settings,
 NumPy or a video reader: of ten thousand videos of which everything is there, it would spend
-nearly all of its time on that. What is remembered is no truth of its own: without it, or with any
-doubt, the stage looks at its results one by one.
+nearly all of its time on that. The cache is no truth of its own: without it, or with any doubt, the
+stage looks at its results one by one.
 
 Little is imported, for the same reason.
 """
@@ -28,12 +28,12 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Basis:
-    """What the end of a stage of a shard depends on.
+    """Name what the outcome of a stage of a shard depends on.
 
     Attributes
     ----------
     read
-        Files whose contents decided: the settings, tables of the stages before, model cards.
+        Files whose bytes decided: the settings, tables of the stages before, model cards.
     kept
         Results that were found or made, or videos: known by size and time of change.
     """
@@ -43,7 +43,7 @@ class Basis:
 
 
 def measure_basis(results: Results, shard: str, basis: Basis) -> dict[str, Any]:
-    """Return all that a remembered end is compared with, as JSON has it.
+    """Return all that a cached outcome is compared with, as JSON has it.
 
     Raises
     ------
@@ -60,8 +60,10 @@ def measure_basis(results: Results, shard: str, basis: Basis) -> dict[str, Any]:
     }
 
 
-def write_end(results: Results, verb: str, shard: str, basis: dict[str, Any], table: Path) -> None:
-    """Remember the table of a stage that has ended.
+def write_outcome(
+    results: Results, verb: str, shard: str, basis: dict[str, Any], table: Path
+) -> None:
+    """Cache the table of a stage that has ended.
 
     Parameters
     ----------
@@ -73,17 +75,16 @@ def write_end(results: Results, verb: str, shard: str, basis: dict[str, Any], ta
         The stage's table, which is there.
     """
     end = {**basis, "table": str(table), "text": table.read_text(encoding="utf-8")}
-    publish_text(results.shard(shard).remembered(verb), json.dumps(end))
+    publish_text(results.shard(shard).cached_outcome(verb), json.dumps(end))
 
 
-def recall_end(config: Path, verb: str, shard: str) -> bool:
+def restore_outcome(config: Path, verb: str, shard: str) -> bool:
     """Write the table of a stage again if it would come out as it did; tell whether it was.
 
     Parameters
     ----------
     config
-        The settings of the run; those that it has written into its results, or nothing is
-        remembered.
+        The settings of the run; only those that it has written into its results have a cache.
     verb, shard
         The stage.
     """
@@ -93,7 +94,7 @@ def recall_end(config: Path, verb: str, shard: str) -> bool:
     try:
         if is_locked_by_others(results, config.stem):
             return False
-        end = json.loads(results.shard(shard).remembered(verb).read_text(encoding="utf-8"))
+        end = json.loads(results.shard(shard).cached_outcome(verb).read_text(encoding="utf-8"))
         basis = Basis(_paths(end["read"]), _paths(end["kept"]))
         # Cheap ones first: most doubts are about settings.
         if config not in basis.read or hash_path(config) != end["read"][str(config)]:

@@ -16,9 +16,9 @@ from pipeline_lib.io.poses.read import read_pose_key, read_poses, read_times, re
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses, measure_reach
-from pipeline_lib.steps.outcomes import end_videos, record_poses
-from pipeline_lib.steps.plan import keep_planned
-from pipeline_lib.steps.result_keys import filtering_key
+from pipeline_lib.steps.runs.outcomes import end_videos, record_poses
+from pipeline_lib.steps.runs.plan import keep_planned
+from pipeline_lib.steps.runs.result_keys import filtering_key
 
 # Frames cleaned at a time, so that memory stays flat however long the video is.
 _BLOCK_FRAMES = 2**16

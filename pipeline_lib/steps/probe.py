@@ -7,17 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import StoreError, VideoError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.settings.videos import ReadingSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PROBE_COLUMNS, VideoStatus
 from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.apart import Limits, Lost, examine_apart
-from pipeline_lib.steps.plan import keep_planned
-from pipeline_lib.steps.result_keys import probing_key
+from pipeline_lib.steps.runs.plan import keep_planned
+from pipeline_lib.steps.runs.result_keys import probing_key
 
 _LOG = logging.getLogger(__name__)
 

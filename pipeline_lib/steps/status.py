@@ -19,8 +19,9 @@ from rich.text import Text
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import VIDEO_STAGES
 from pipeline_lib.core.tables import SURPLUS_FRAMES, VideoStatus
-from pipeline_lib.steps.ledger import (
+from pipeline_lib.steps.runs.ledger import (
     BAD_STATUSES,
     LedgerRow,
     count_statuses,
@@ -39,7 +40,7 @@ _BAR_WIDTH = 40
 _ROWS_SHOWN = 100
 _VIDEOS_NAMED = 3
 # Trying again from inference on helps only what ended there or before.
-_STAGES_TRIED_AGAIN = ("probe", "infer")
+_STAGES_TRIED_AGAIN = VIDEO_STAGES[: VIDEO_STAGES.index("infer") + 1]
 
 
 def show_status(
@@ -63,7 +64,7 @@ def show_status(
     Raises
     ------
     SheetError, StoreError
-        As `pipeline_lib.steps.ledger.derive_ledger`.
+        As `pipeline_lib.steps.runs.ledger.derive_ledger`.
     """
     rows = derive_ledger(config, results)
     listed = select_rows(rows, failed=failed)

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import ModelFiles, Results
-from pipeline_lib.core.ranks import (
+from pipeline_lib.core.process import (
     Launcher,
     find_launcher,
     forget_launchers,

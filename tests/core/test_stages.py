@@ -1,10 +1,13 @@
 """Test the records of the stages: which are wanted, and the settings they depend on."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline_lib.core import versions
+from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
-from pipeline_lib.core.stages import STAGES, VIDEO_STAGES
+from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, list_cohort_files, list_stages_of
 
 LABELS = [{"path": "project"}]
 
@@ -93,3 +96,38 @@ def test_the_wanted_stages_follow_from_the_settings():
     assert wanted(parse()) == ["probe", "infer", "filter", "export"]
     assert wanted(parse(exports={"formats": []})) == ["probe", "infer", "filter"]
     assert wanted(parse(individuals={"max": 2})) == list(VIDEO_STAGES)
+
+
+def test_the_rules_of_shards_call_the_wanted_stages_in_order():
+    def names(rule, config):
+        return [stage.name for stage in list_stages_of(rule, config)]
+
+    assert names("postprocess", parse()) == ["filter", "export"]
+    assert names("postprocess", parse(individuals={"max": 2})) == ["track", "filter", "export"]
+    assert names("infer", parse()) == ["infer"]
+    assert names("select_frames", parse(frames={"extract": True})) == ["select-frames"]
+    assert names("infer", parse_config({"cohort": "cohort.tsv"})) == []
+
+
+def test_every_file_of_the_cohort_has_one_stage_and_one_place():
+    config = parse(frames={"extract": True}, locating={"enabled": True})
+    files = [file.path for _, file in list_cohort_files(config, Results(Path("r")))]
+    assert len(set(files)) == len(files)
+    assert Path("r/models/pose/locator/network.onnx") in files
+    without = parse_config({"cohort": "cohort.tsv"})
+    kinds = [file.kind for _, file in list_cohort_files(without, Results(Path("r")))]
+    assert kinds == ["ledger", "report", "summaries", "verdict"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_record_names_stages_and_a_version_that_there_are(name):
+    stage, config = STAGES[name], parse(individuals={"max": 2})
+    assert stage.version_number >= 1
+    assert set(stage.after) <= set(STAGES)
+    if stage.videos:
+        assert stage.table
+        assert stage.step
+        source = STAGES[stage.videos.source(config)]
+        assert list(STAGES).index(source.name) < list(STAGES).index(name)
+        places = stage.list_results(config, Results(Path("r")), "v")
+        assert len(set(places)) == len(places) > 0

@@ -13,7 +13,7 @@ from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.videos import ClusterJobSettings, InferenceSettings
 from pipeline_lib.steps.infer.cluster import describe_jobs
-from pipeline_lib.steps.srun_launcher import write_launcher
+from pipeline_lib.steps.runs.srun_launcher import write_launcher
 
 # All that some program takes for the end of a line, and what terminals obey.
 BREAKS = ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]

@@ -468,3 +468,33 @@ def test_jobs_are_described_without_a_dashboard(tmp_path):
 def test_a_key_in_memory_is_not_written_to_scripts():
     with pytest.raises(ValueError, match="expected credentials in files"):
         describe_jobs(InferenceSettings(cluster="slurm"), create_security())
+
+
+ABANDON = """
+import os, signal, sys
+from pathlib import Path
+from pipeline_lib.steps.infer.credentials import create_security, share_security
+with share_security(create_security(), Path(sys.argv[1])):
+    print("shared", flush=True)
+    signal.pause()
+"""
+
+
+def test_credentials_of_a_process_that_was_killed_are_removed(tmp_path):
+    """Those of one that is at work stay, and so does what is not ours."""
+    foreign = tmp_path / ".dask-of-somebody"
+    foreign.mkdir()
+    with share_security(create_security(), tmp_path):
+        (own,) = set(tmp_path.glob(".dask-*")) - {foreign}
+        process = subprocess.Popen(
+            [sys.executable, "-c", ABANDON, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "shared\n"
+        (left,) = set(tmp_path.glob(".dask-*")) - {foreign, own}
+        process.kill()
+        process.communicate()
+        assert (left / "key.pem").is_file()
+        with share_security(create_security(), tmp_path):
+            assert not left.exists()
+            assert (own / "key.pem").is_file()
+    assert set(tmp_path.glob(".dask-*")) == {foreign}

@@ -1,6 +1,11 @@
 """Test the requirements of Snakemake's catalog for workflows of standardized usage."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,6 +23,8 @@ def test_the_files_that_the_catalog_looks_for():
         "LICENSE",
         "config/README.md",
         "config/config.yaml",
+        ".test/config/config.yaml",
+        ".test/config/cohort.tsv",
         "workflow/Snakefile",
         "workflow/schemas/config.schema.yaml",
         "workflow/report/report.rst",
@@ -27,10 +34,41 @@ def test_the_files_that_the_catalog_looks_for():
 
 def test_the_usage_is_described():
     usage = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())["usage"]
-    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment"}
     assert set(usage["mandatory-flags"]) == {"desc", "flags"}
-    assert usage["software-stack-deployment"]["conda"] is True
-    assert usage["report"] is True
+    # As the template of the catalog has it; each key is a promise.
+    assert usage["software-stack-deployment"] == {
+        "conda": True,
+        "apptainer": False,
+        "apptainer+conda": False,
+        "report": True,
+    }
+
+
+def test_no_private_attribute_of_snakemake_is_used():
+    for path in (REPOSITORY / "Snakefile", REPOSITORY / "workflow" / "Snakefile", *RULE_FILES):
+        assert re.findall(r"\b(?:workflow|logger|rules|config)\._\w+", path.read_text()) == []
+
+
+@pytest.mark.workflow
+def test_the_test_cohort_runs_from_nothing(tmp_path):
+    """As the catalog and people do: `snakemake --directory .test` from the repository."""
+    folder = tmp_path / "test"
+    shutil.copytree(
+        REPOSITORY / ".test", folder, ignore=shutil.ignore_patterns("results", ".snake*")
+    )
+    command = [str(Path(sys.executable).parent / "snakemake"), "--directory", str(folder)]
+    ended = subprocess.run(
+        [*command, "--cores", "2"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "2 done   0 pending   0 failed   1 quarantined" in ended.stderr + ended.stdout
+    assert (folder / "results" / "report" / "index.html").is_file()
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))

@@ -20,10 +20,6 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-onstart:
-    shell("touch outer-started")
-
-
 module cohortpose:
     snakefile:
         "{REPOSITORY}/workflow/Snakefile"
@@ -32,6 +28,19 @@ module cohortpose:
 
 
 use rule * from cohortpose as cohortpose_*
+
+
+onstart:
+    shell("touch outer-started")
+    cohortpose.onstart()
+
+
+onsuccess:
+    cohortpose.onsuccess()
+
+
+onerror:
+    cohortpose.onerror()
 
 
 rule count_videos:

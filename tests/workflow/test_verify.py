@@ -76,19 +76,156 @@ def test_a_run_that_is_as_it_was(again, monkeypatch, options):
     assert record["checked"] | {"labels": 0} == {
         "sheet": 1,
         "labels": 0,
+        "targets": 1,
         "network": 1,
         "ledger": 1,
         "report": 1,
+        "summaries": 1,
+        "verdict": 1,
         "model": 1,
         "history": 1,
         "metrics": 1,
         "predictions": 1,
         "score maps": 1,
         "video": 3,
+        "frames": 2,
         "poses": 2,
         "filtered": 2,
         "h5": 2,
         "csv": 2,
+        "table": 5,
+        "settings": 1,
+        "provenance": 1,
+        "readme": 1,
+        "crate": 1,
+        "workflow": 1,
+    }
+
+
+MODEL = "models/pose"
+# Every file that a run leaves, but logs, records and the working state of a training.
+FILES = {
+    f"{MODEL}/network.onnx": "network",
+    f"{MODEL}/network.pt": "network",
+    f"{MODEL}/model.json": "model",
+    f"{MODEL}/history.tsv": "history",
+    "labels/labels.parquet": "labels",
+    "targets/targets.zarr": "targets",
+    "evaluation/pose/metrics.tsv": "metrics",
+    "evaluation/pose/predictions.parquet": "predictions",
+    "ledger.tsv": "ledger",
+    ".accepted": "verdict",
+    "report/index.html": "report",
+    "report/summaries.json": "summaries",
+    "config.resolved.yaml": "settings",
+    "README.md": "readme",
+    "ro-crate-metadata.json": "crate",
+    "workflow": "workflow",
+    "frames/mouse-01": "frames",
+}
+TABLES = ("probe", "frames", "infer-pose", "filter-pose", "export-pose")
+
+
+# Records, keys, logs and working state, by the first part of the path below the results.
+WORKING = {"logs", "benchmarks", "keys", "settings", "environments", ".runs", "jobs.jsonl"}
+
+
+def test_every_file_of_a_run_is_known(finished):
+    """A file that a stage makes is recorded, so that `verify` can tell of it."""
+    root = finished.results.root
+    shard = finished.results.shard("00001").folder
+    records = [
+        finished.results.contents,
+        *shard.glob("contents-*.tsv"),
+        *shard.glob(".checksums-*"),
+    ]
+    recorded = {
+        row["path"] for record in records if record.suffix == ".tsv" for row in read_tsv(record)
+    }
+    unknown = set()
+    for path in root.rglob("*"):
+        name = path.relative_to(root)
+        places = {name.as_posix(), *(parent.as_posix() for parent in name.parents)}
+        if path.is_file() and name.parts[0] not in WORKING and not places & recorded:
+            unknown.add(name.as_posix())
+    in_shard = {name for name in unknown if name.startswith("shards/00001/")}
+    assert unknown - in_shard == {
+        "contents.tsv",
+        ".checksums.lock",
+        "shards/.lock",
+        "shards/plan.tsv",
+        *(name for name in unknown if name.startswith("models/pose/checkpoints/")),
+    }
+    # Of a shard, what is no table: its manifest, records and the cache.
+    assert all(
+        name.split("/")[-1].startswith((".", "contents-", "manifest.tsv", "jobs.jsonl"))
+        for name in in_shard
+    ), in_shard
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_is_lost_is_found_and_comes_back(again, monkeypatch, name):
+    path = again.results.root / name
+    path.rename(again.folder / "aside")
+    code, record = verify(again, monkeypatch, "--quick")
+    assert (code, tell(record)) == (1, {(FILES[name], name, "missing")})
+    planned = again.snakemake("--dry-run")
+    assert "Nothing to be done" not in planned.output
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_changed_is_found(again, monkeypatch, name):
+    path = again.results.root / name
+    if path.suffix in (".json", "") and path.is_file():
+        # Still the same card, the same crate.
+        path.write_text(path.read_text() + "\n")
+    else:
+        flip_a_bit(pick_a_file(path))
+    code, record = verify(again, monkeypatch)
+    found = tell(record)
+    assert code == 1
+    # A damaged file may be told twice, as what it is and for what cannot be read of it.
+    assert {problem for _, _, problem in found} == {"changed"}, found
+    assert any(place.endswith(name) for _, place, _ in found), found
+    assert all(place.removeprefix("results/").startswith(f"{name}") for _, place, _ in found)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_that_was_edited_is_found(again, monkeypatch, table):
+    path = again.results.shard("00001").folder / f"{table}.tsv"
+    path.write_text(path.read_text() + "\n")
+    _, record = verify(again, monkeypatch, "--quick")
+    assert ("table", f"shards/00001/{table}.tsv", "changed") in tell(record)
+
+
+def test_a_run_of_one_target_leaves_the_rest_stale(again, monkeypatch):
+    """What was made from the network before is told: metrics, poses, and what sums them up."""
+    again.edit_config(training={"epochs": 4})
+    ended = again.snakemake(f"results/{MODEL}/network.onnx")
+    assert ended.code == 0, ended.output
+    assert ended.jobs == {"train"}
+    _, record = verify(again, monkeypatch)
+    assert tell(record) == {
+        ("metrics", "evaluation/pose/metrics.tsv", "unexplained"),
+        ("predictions", "evaluation/pose/predictions.parquet", "unexplained"),
+        *(("poses", str(LAYOUT.poses("pose", video)), "unexplained") for video in GOOD),
+    }
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    code, record = verify(again, monkeypatch)
+    assert (code, record["findings"]) == (0, [])
+
+
+def test_a_report_of_other_results_is_stale(again, monkeypatch):
+    again.edit_config(filtering={"window": 3})
+    ended = again.snakemake("results/shards/00001/filter-pose.tsv")
+    assert ended.code == 0, ended.output
+    assert ended.jobs == {"postprocess 00001"}
+    _, record = verify(again, monkeypatch)
+    assert tell(record) == {
+        ("ledger", "ledger.tsv", "unexplained"),
+        ("report", "report/index.html", "unexplained"),
+        ("summaries", "report/summaries.json", "unexplained"),
     }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.io.poses.read import read_poses
-from pipeline_lib.steps.plan import read_plan
+from pipeline_lib.steps.runs.plan import read_plan
 from tests.video_corpus import write_audio
 from tests.workflow.running import PROJECT, identify, read_tsv
 

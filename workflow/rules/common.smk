@@ -10,26 +10,31 @@ from snakemake.settings.types import DeploymentMethod
 
 from pipeline_lib.core.environment import name_user, require_utf8
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.ranks import forget_launchers
+from pipeline_lib.core.process import forget_launchers
 from pipeline_lib.core.settings.reading import parse_config
-from pipeline_lib.core.stages import STAGES
-from pipeline_lib.steps.plan import make_plan, read_plan
-from pipeline_lib.steps.preflight import check_config_files, check_run
-from pipeline_lib.steps.provenance.crate import write_crate
-from pipeline_lib.steps.provenance.run import complete_provenance
-from pipeline_lib.steps.srun_launcher import ask_for_tasks, write_launcher
-from pipeline_lib.steps.stage_keys import (
+from pipeline_lib.core.stages import (
+    STAGES,
+    VIDEO_STAGES,
+    list_cohort_files,
+    list_stages_of,
+)
+from pipeline_lib.steps.runs.plan import make_plan, read_plan
+from pipeline_lib.steps.runs.preflight import check_config_files, check_run
+from pipeline_lib.steps.runs.srun_launcher import ask_for_tasks, write_launcher
+from pipeline_lib.steps.runs.stage_keys import (
+    SHARD_RULES,
     find_claimed_key,
     find_claimed_manifest,
     find_claimed_result,
     find_claimed_sessions,
+    find_lost_key,
     find_result_keys,
     find_session_keys,
     find_stage_key,
     list_outdated_keys,
     list_wanted_keys,
 )
-from pipeline_lib.steps.start_run import find_run_settings, start_run
+from pipeline_lib.steps.runs.start_run import end_run, find_run_settings, start_run
 
 # Snakemake writes down who runs it; in a container that may be a user without a name.
 name_user()
@@ -94,8 +99,9 @@ try:
         SESSION_KEYS = find_session_keys(SETTINGS, RESULTS, PLAN)
         RESULT_KEYS = {
             name: find_result_keys(SETTINGS, RESULTS, PLAN, name)
-            for name in ("infer", "postprocess")
+            for name in SHARD_RULES
         }
+        LOST_KEYS = {name: find_lost_key(SETTINGS, RESULTS, name) for name in STAGES}
         WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN)
 except Exception as error:
     # One readable message; Snakemake adds the place in this file.
@@ -107,29 +113,43 @@ LOCKS = []
 
 
 def record_start():
-    """Write settings and plan for the jobs, and keep runs of other settings out."""
+    """Write settings and plan for the jobs, and keep other runs out."""
+    if workflow.touch:
+        refuse_touching()
+        return
     try:
         LOCKS.append(start_run(SETTINGS, RESULTS, PLAN))
     except Exception as error:
         raise WorkflowError(str(error)) from None
 
 
+def refuse_touching():
+    """Refuse `--touch` where it would take results for what they are not."""
+    if NEW_KEYS:
+        raise WorkflowError(
+            "--touch: results are missing, or were made with other settings or files than these: "
+            f"there is no {NEW_KEYS[0]}; run snakemake without --touch"
+        )
+
+
 def record_end(succeeded):
     """Write what the run made and took."""
-    complete_provenance(SETTINGS, RESULTS)
+    if not LOCKS:
+        return
+    end_run(SETTINGS, RESULTS, SNAKEFILES, succeeded=succeeded)
     if find_stage_key(SETTINGS, RESULTS, "status") not in WANTED_KEYS:
         logger.warning(
             f"{SETTINGS.cohort} was changed while the run was at work: run the same command again"
         )
-    write_crate(SETTINGS, RESULTS, SNAKEFILES, succeeded=succeeded)
-    for lock in LOCKS:
-        lock.release()
+    while LOCKS:
+        LOCKS.pop().release()
 
 
 if workflow.is_main_process and getattr(workflow.execution_settings, "no_hooks", False):
     record_start()
 
 
+# A workflow that uses this one as a module calls these in its own: see docs/module.md.
 onstart:
     record_start()
 
@@ -142,25 +162,6 @@ onerror:
     record_end(False)
 
 
-def chain_handlers():
-    """Record also where another workflow uses this one as a module.
-
-    Snakemake runs the handlers of the outermost workflow only; one that has its own writes them
-    above its `module` statement, and both run.
-    """
-
-    def chain(outer, record):
-        return lambda log: (record(), outer(log))
-
-    workflow._onstart = chain(workflow._onstart, record_start)
-    workflow._onsuccess = chain(workflow._onsuccess, lambda: record_end(True))
-    workflow._onerror = chain(workflow._onerror, lambda: record_end(False))
-
-
-if not workflow.modifier.is_main_snakefile():
-    chain_handlers()
-
-
 MODEL = SETTINGS.training.name
 LOGS = str(RESULTS.root / "logs")
 BENCHMARKS = str(RESULTS.root / "benchmarks")
@@ -170,10 +171,9 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-def shard_file(stage, *arguments):
-    """Return the path of a shard's table with the wildcard in it."""
-    path = getattr(RESULTS.shard("{shard}"), stage)
-    return str(path(*arguments) if arguments else path)
+def table(stage):
+    """Return the path of a stage's table of a shard, with the wildcard in it."""
+    return str(STAGES[stage].find_table(SETTINGS, RESULTS, "{shard}"))
 
 
 def every_shard(path):
@@ -218,8 +218,26 @@ def result_key(name):
 
     def find(wildcards):
         if workflow.is_main_process:
-            return str(RESULT_KEYS[name][wildcards.shard])
-        return str(find_claimed_result(SETTINGS, RESULTS, wildcards.shard, name))
+            path = RESULT_KEYS[name][wildcards.shard]
+        else:
+            path = find_claimed_result(SETTINGS, RESULTS, wildcards.shard, name)
+        return [] if path is None else str(path)
+
+    return find
+
+
+def lost_key(stage):
+    """Return the file whose number is raised where a file of a stage is lost that is no output.
+
+    There is none while nothing was ever lost.
+    """
+
+    def find(wildcards):
+        if workflow.is_main_process:
+            path = LOST_KEYS[stage]
+        else:
+            path = find_lost_key(SETTINGS, RESULTS, stage)
+        return [] if path is None else str(path)
 
     return find
 
@@ -239,9 +257,7 @@ def launcher(wildcards, resources, threads):
 
 
 # The verbs that come after inference, in order.
-POSTPROCESSING = [
-    stage for stage in ("track", "filter", "export") if STAGES[stage].wanted(SETTINGS)
-]
+POSTPROCESSING = [stage.name for stage in list_stages_of("postprocess", SETTINGS)]
 
 
 def network_files():
@@ -254,28 +270,33 @@ def network_files():
 
 def wanted_files():
     """Return what a run is for, as far as the config goes."""
-    files = [str(RESULTS.ledger), str(RESULTS.report), str(RESULTS.accepted)]
-    # Else Snakemake would not miss a key file between results that are there.
-    files += [str(path) for path in WANTED_KEYS]
-    # Nor any other file that stands between results that are there.
-    files += summarised_files()
-    if SETTINGS.labels:
-        files += [
-            str(RESULTS.labels),
-            *network_files(),
-            str(RESULTS.model(MODEL).weights),
-        ]
-    if SETTINGS.frames.extract:
-        files += every_shard(shard_file("frames"))
-    return files
+    # Else Snakemake would miss neither a key file nor another file between results that are there.
+    return [
+        *(
+            str(file.path)
+            for _, file in list_cohort_files(SETTINGS, RESULTS)
+            if file.declared
+        ),
+        *(str(path) for path in WANTED_KEYS),
+        *shard_tables(*(stage for stage in STAGES.values() if stage.table)),
+    ]
+
+
+def shard_tables(*stages):
+    """Return the tables that wanted stages write of every shard."""
+    return [
+        path
+        for stage in stages
+        if stage.wanted(SETTINGS)
+        for path in every_shard(table(stage.name))
+    ]
 
 
 def summarised_files():
-    """Return the last tables of every shard and the metrics: what aggregates read."""
-    files = every_shard(shard_file("probe"))
+    """Return the tables of every shard and the metrics: what aggregates read."""
+    files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES))
     if SETTINGS.labels:
-        files += every_shard(shard_file("infer", MODEL))
-        for verb in POSTPROCESSING:
-            files += every_shard(shard_file(verb, MODEL))
-        files += [str(RESULTS.metrics(MODEL)), str(RESULTS.predictions(MODEL))]
+        files += [
+            str(file.path) for file in STAGES["evaluate"].files(SETTINGS, RESULTS)
+        ]
     return files

@@ -4,6 +4,7 @@
 rule import_labels:
     input:
         key_file("import-labels"),
+        lost_key("import-labels"),
     output:
         str(RESULTS.labels),
     log:

@@ -26,6 +26,7 @@ rule report:
     input:
         summarised_files(),
         key_file("report"),
+        lost_key("report"),
     output:
         report(str(RESULTS.report), caption="../report/report.rst", category="Cohort"),
     log:

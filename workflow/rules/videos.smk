@@ -6,7 +6,7 @@ rule probe:
         manifest_key,
         key_file("probe"),
     output:
-        shard_file("probe"),
+        table("probe"),
     log:
         f"{LOGS}/probe/{{shard}}.log",
     benchmark:
@@ -22,10 +22,11 @@ rule probe:
 
 rule select_frames:
     input:
-        shard_file("probe"),
+        table("probe"),
         key_file("select-frames"),
+        result_key("select_frames"),
     output:
-        shard_file("frames"),
+        table("select-frames"),
     log:
         f"{LOGS}/select-frames/{{shard}}.log",
     benchmark:
@@ -42,13 +43,13 @@ rule select_frames:
 
 rule infer:
     input:
-        shard_file("probe"),
+        table("probe"),
         network_files(),
         key_file("infer"),
         result_key("infer"),
     output:
         # Not the poses: Snakemake would delete them before a retry.
-        shard_file("infer", MODEL),
+        table("infer"),
     log:
         f"{LOGS}/infer-{MODEL}/{{shard}}.log",
     benchmark:
@@ -67,12 +68,12 @@ rule infer:
 # One job and not one for each verb: on a cluster most of it would be the wait for its turn.
 rule postprocess:
     input:
-        shard_file("infer", MODEL),
+        table("infer"),
         *[key_file(verb) for verb in POSTPROCESSING],
         session_key,
         result_key("postprocess"),
     output:
-        [shard_file(verb, MODEL) for verb in POSTPROCESSING],
+        [table(verb) for verb in POSTPROCESSING],
     log:
         f"{LOGS}/postprocess-{MODEL}/{{shard}}.log",
     benchmark:

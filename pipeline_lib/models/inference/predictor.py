@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.models.card import ModelCard, read_card

@@ -18,7 +18,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.ranks import is_first_rank
+from pipeline_lib.core.process import is_first_rank
 from pipeline_lib.io.publish import publish_file
 
 logger = logging.getLogger(__name__)

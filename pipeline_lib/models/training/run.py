@@ -19,7 +19,7 @@ from pytorch_lightning.strategies import Strategy
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.ranks import Launcher, find_launcher, is_first_rank, mark_children
+from pipeline_lib.core.process import Launcher, find_launcher, is_first_rank, mark_children
 from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.targets import TargetStore

@@ -12,9 +12,9 @@ from pipeline_lib.io.exports.registry import write_export
 from pipeline_lib.io.poses.read import require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.export.sources import ExportSources
-from pipeline_lib.steps.outcomes import end_videos
-from pipeline_lib.steps.plan import keep_planned
 from pipeline_lib.steps.provenance.checksums import Published, record_contents
+from pipeline_lib.steps.runs.outcomes import end_videos
+from pipeline_lib.steps.runs.plan import keep_planned
 
 _log = logging.getLogger(__name__)
 

@@ -7,13 +7,14 @@ moment); workers in jobs read it from a folder that only the owner can open.
 """
 
 import datetime as dt
+import fcntl
 import logging
 import os
 import shutil
 import ssl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -32,6 +33,8 @@ _FILES = {
     "tls_worker_cert": "certificate.pem",
     "tls_worker_key": "key.pem",
 }
+# Folders of credentials begin so; a process that uses one holds the locks of the files in it.
+_PREFIX = ".dask-"
 _ROLES = ("client", "scheduler", "worker")
 # The clocks of nodes differ: a certificate dated now may lie in the future on another node.
 _CLOCKS_DIFFER = dt.timedelta(days=1)
@@ -115,19 +118,51 @@ def share_security(security: Security, parent: Path) -> Iterator[Security]:
         If the file system lets others read the files, or makes another user their owner.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".dask-", dir=parent.resolve()))
+    _remove_abandoned(parent.resolve())
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent.resolve()))
     try:
-        _refuse_readers(folder)
-        for field, name in _FILES.items():
-            handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                _refuse_readers(folder / name)
-                file.write(getattr(security, field))
-        yield _describe_security(*(str(folder / name) for name in _FILES.values()))
+        with ExitStack() as files:
+            _refuse_readers(folder)
+            for field, name in _FILES.items():
+                files.enter_context(_hold_file(folder / name, getattr(security, field)))
+            yield _describe_security(*(str(folder / name) for name in _FILES.values()))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             logger.warning("%s: cannot be removed; delete it (its key is no longer in use)", folder)
+
+
+@contextmanager
+def _hold_file(path: Path, text: str) -> Iterator[None]:
+    """Write a file that only its owner may read, and lock it for as long as this process needs it.
+
+    It has its name once it is locked, so that nobody takes it for an abandoned one before.
+    """
+    part = path.with_suffix(".part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        _refuse_readers(part)
+        file.write(text)
+        file.flush()
+        # Without locks nobody removes what others have left.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        part.rename(path)
+        yield
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove folders of credentials that processes of this user have left, killed without warning.
+
+    The kernel releases the lock of a process that has died, also on another node.
+    """
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                continue
+            with (folder / _FILES["tls_worker_key"]).open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_readers(path: Path) -> None:

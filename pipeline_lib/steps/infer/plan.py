@@ -26,8 +26,8 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.inference.predictor import RuntimeOptions
 from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads
-from pipeline_lib.steps.plan import read_plan
-from pipeline_lib.steps.result_keys import identify_content, network_key, pose_key
+from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.result_keys import identify_content, network_key, pose_key
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from pipeline_lib.steps.infer.plan import (
 )
 from pipeline_lib.steps.infer.tasks import Outcome, VideoTask
 from pipeline_lib.steps.infer.timings import TimingRecord
-from pipeline_lib.steps.ledger import BAD_STATUSES
-from pipeline_lib.steps.plan import keep_planned
 from pipeline_lib.steps.probe import run_probe
+from pipeline_lib.steps.runs.ledger import BAD_STATUSES
+from pipeline_lib.steps.runs.plan import keep_planned
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """Choose the number of workers, and the threads and decoders of each."""
 
-from pipeline_lib.core.cores import count_cores
+from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.models.inference.predictor import choose_runtime, count_gpus
 

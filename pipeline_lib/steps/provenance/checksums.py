@@ -1,6 +1,8 @@
-"""What published files hold: their hashes, recorded while the run knows that they are right."""
+"""Record the checksums of published files, while the run knows that they are right."""
 
-from collections.abc import Iterable, Mapping
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,11 @@ def record_contents(table: Path, root: Path, published: Iterable[Published]) -> 
     published
         Results that are there.
     """
+    with _lock(table):
+        _record(table, root, published)
+
+
+def _record(table: Path, root: Path, published: Iterable[Published]) -> None:
     rows = read_contents(table)
     for result in published:
         name = _name(result.path, root)
@@ -64,6 +71,16 @@ def record_contents(table: Path, root: Path, published: Iterable[Published]) -> 
         known = all(before.get(column) == value for column, value in row.items())
         rows[name] = row | {"sha256": before["sha256"] if known else hash_path(result.path)}
     write_table(table, CONTENTS_COLUMNS, rows.values())
+
+
+@contextmanager
+def _lock(table: Path) -> Iterator[None]:
+    """Let one process at a time add to a table, on file systems that have locks."""
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with (table.parent / ".checksums.lock").open("a") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def read_contents(table: Path) -> dict[str, dict[str, str]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.steps.provenance.run import list_outputs, read_provenance
 from pipeline_lib.steps.provenance.software import list_required
@@ -47,7 +48,7 @@ def write_crate(
     config, results
         The run; nothing is written unless its provenance is complete.
     workflow
-        Where the Snakefiles are, by their path below ``workflow/``; ``Snakefile`` among them.
+        Places of the Snakefiles, by their path below ``workflow/``; ``Snakefile`` among them.
     succeeded
         Whether the run ended well.
     """
@@ -250,7 +251,7 @@ class _Description:
             )
 
     def _add_outputs(self) -> Iterator[tuple[str, "ContextEntity"]]:
-        results, model = self._results, self._config.training.name
+        results = self._results
         for kind, path in self._list_files():
             if path.is_file():
                 name = path.relative_to(results.root).as_posix()
@@ -261,12 +262,14 @@ class _Description:
                 }
                 self._add_parameter(name, "File")
                 yield name, self._crate.add_file(path, name, properties=properties)
+        of_videos = {
+            stage.videos.about: path.parent
+            for stage in STAGES.values()
+            if stage.videos
+            for path in stage.list_results(self._config, results, "x")
+        }
         folders = {
-            "poses of every video, as the network gave them": results.poses(model, "x").parent,
-            "poses after tracking": results.tracked(model, "x").parent,
-            "poses after filtering": results.filtered(model, "x").parent,
-            "poses for other tools": results.exported(model, "x", "h5").parent,
-            "frames to label": results.frames("x").parent,
+            **of_videos,
             "training targets": results.targets.parent,
             "tables on how each stage ended for each video": results.shards,
             "software that the stages ran with": results.environments,
@@ -309,12 +312,25 @@ class _Description:
                 result=[
                     entity
                     for name, entity in outputs.items()
-                    if name.startswith(_RESULTS_OF.get(verb, _NOTHING))
+                    if name.startswith(self._find_folders(verb))
                 ],
                 startTime=stage["started"],
                 endTime=stage["ended"],
                 actionStatus=f"http://schema.org/{ended}ActionStatus",
             )
+
+    def _find_folders(self, verb: str) -> tuple[str, ...]:
+        """Return the beginnings of the paths of what a verb makes; none for one that is unknown."""
+        config, results = self._config, self._results
+        if verb not in STAGES:
+            return ()
+        stage = STAGES[verb]
+        paths = [file.path for file in stage.files(config, results)]
+        paths += stage.list_results(config, results, "x")
+        if stage.table and not stage.videos:
+            paths.append(stage.find_table(config, results, "x"))
+        names = (path.relative_to(results.root).parts for path in paths)
+        return tuple({f"{parts[0]}/" for parts in names if len(parts) > 1})
 
     def _add_parameter(self, name: str, kind: str) -> None:
         self._add(
@@ -338,21 +354,6 @@ class _Description:
         return self._crate.add(ContextEntity(self._crate, address, properties=values))
 
 
-# Where a verb's results lie.
-_RESULTS_OF = {
-    "probe": "shards/",
-    "select-frames": "frames/",
-    "import-labels": "labels/",
-    "make-targets": "targets/",
-    "train": "models/",
-    "evaluate": "evaluation/",
-    "infer": "poses/",
-    "track": "tracked/",
-    "filter": "filtered/",
-    "export": "exports/",
-    "report": "report/",
-}
-_NOTHING = "/"
 _SETTING_TYPES = {bool: "Boolean", int: "Integer", float: "Float"}
 
 

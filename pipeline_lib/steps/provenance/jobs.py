@@ -1,4 +1,4 @@
-"""Who made a result, when, where, and what it took: one line per verb that worked.
+"""Record who made a result, when, where, and what it took: one line per verb that worked.
 
 Pose files hold none of it, so that the same run gives the same bytes. A result's line is found
 by its shard; the line names the environment whose packages are in a file of their own.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.ranks import is_first_rank
+from pipeline_lib.core.process import is_first_rank
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.steps.provenance.machine import describe_machine, measure_energy, read_energy

@@ -1,4 +1,4 @@
-"""What a verb runs on: processor, accelerators, and the energy that their counters tell."""
+"""Describe the machine of a verb: processor, accelerators, and the energy of their counters."""
 
 import ctypes
 import platform
@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.cores import count_cores
+from pipeline_lib.core.process import count_cores
 
 # Linux counts the energy of Intel's and AMD's processor packages here, in microjoules.
 _POWER_COUNTERS = Path("/sys/class/powercap")

@@ -1,4 +1,4 @@
-"""Provenance of a run: what made these results.
+"""Describe a run: what made these results.
 
 Nothing in it changes by itself: a run that has nothing to do leaves the file as it is. When and
 where single results were made is in the job records (`pipeline_lib.steps.provenance.jobs`).
@@ -13,12 +13,14 @@ from pipeline_lib.core import versions
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES, list_cohort_files
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.steps.provenance.checksums import Published, record_contents
+from pipeline_lib.steps.provenance.checksums import read_contents
 from pipeline_lib.steps.provenance.jobs import read_all_jobs, summarise_jobs
 from pipeline_lib.steps.provenance.machine import describe_machine
+from pipeline_lib.steps.provenance.outputs import complete_outputs, record_descriptions
 from pipeline_lib.steps.provenance.software import describe_software, write_environment
 
 FORMAT_VERSION = 1
@@ -36,7 +38,14 @@ def write_provenance(config: Config, results: Results) -> None:
         **describe_software(),
         "environment": write_environment(results),
         "machine": describe_machine(),
-        "steps": {name.lower(): value for name, value in vars(versions).items() if name.isupper()},
+        "steps": {
+            **{name.lower(): value for name, value in vars(versions).items() if name.isupper()},
+            **{
+                stage.name: stage.version_number
+                for stage in STAGES.values()
+                if isinstance(stage.version, int)
+            },
+        },
         "seeds": {
             "frames": config.frames.seed,
             "split": config.training.split.seed,
@@ -54,23 +63,27 @@ def write_provenance(config: Config, results: Results) -> None:
 def complete_provenance(config: Config, results: Results) -> None:
     """Add what a run has made and taken, as it ends, well or badly.
 
-    Adds the hashes of the networks and the time, energy and hosts of each stage, and records
-    the hashes of the files of the whole cohort. Inputs are not read again: what counts is how
-    they were when the run started. Without a record of the start nothing is written.
+    Adds the hashes of the networks and the time, energy and hosts of each stage, and records the
+    checksums of files of the whole cohort that no verb of this version has recorded. Inputs are
+    not read again: what counts is how they were when the run started. Without a record of the
+    start nothing is written.
     """
     record = read_provenance(results)
     if not record:
         return
+    complete_outputs(config, results)
+    networks = {
+        path.relative_to(results.root).as_posix()
+        for kind, path in list_outputs(config, results)
+        if kind == "network" and path.is_file()
+    }
     record["networks"] = {
-        path.relative_to(results.root).as_posix(): hash_path(path)
-        for path in list_networks(config, results)
-        if path.is_file()
+        name: row["sha256"]
+        for name, row in read_contents(results.contents).items()
+        if name in networks
     }
     record["stages"] = summarise_jobs(read_all_jobs(results))
     _publish(results, record)
-    published = (Published(kind, path) for kind, path in list_outputs(config, results))
-    there = [output for output in published if output.path.is_file()]
-    record_contents(results.contents, results.root, there)
 
 
 def read_provenance(results: Results) -> dict[str, Any]:
@@ -101,28 +114,9 @@ def hash_inputs(config: Config) -> dict[str, Any]:
     }
 
 
-def list_networks(config: Config, results: Results) -> list[Path]:
-    """Return where the networks of the run are: of the model, and of its locator if wanted."""
-    model = results.model(config.training.name)
-    folders = [model, model.locator] if config.uses_locator else [model]
-    return [path for files in folders for path in (files.network, files.weights)]
-
-
 def list_outputs(config: Config, results: Results) -> list[tuple[str, Path]]:
     """Return kind and path of the files that stand for the whole cohort, there or not."""
-    model = config.training.name
-    files = results.model(model)
-    return [
-        ("ledger", results.ledger),
-        ("report", results.report),
-        ("labels", results.labels),
-        *(("network", path) for path in list_networks(config, results)),
-        ("model", files.card),
-        ("history", files.history),
-        ("metrics", results.metrics(model)),
-        ("predictions", results.predictions(model)),
-        ("score maps", results.score_maps(model)),
-    ]
+    return [(file.kind, file.path) for _, file in list_cohort_files(config, results)]
 
 
 def _hash_each(paths: Iterable[Path]) -> dict[str, str | None]:
@@ -135,3 +129,4 @@ def _hash_if_there(path: Path) -> str | None:
 
 def _publish(results: Results, record: dict[str, Any]) -> None:
     publish_text(results.provenance, json.dumps(record, indent=2) + "\n")
+    record_descriptions(results, "settings", "provenance")

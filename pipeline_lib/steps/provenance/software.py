@@ -1,4 +1,4 @@
-"""Which software runs: packages and what they depend on, libraries inside them, git state."""
+"""Describe the software that runs: packages, libraries inside them, and the state of git."""
 
 import importlib.metadata
 import json
@@ -28,7 +28,7 @@ def describe_software(memory: Path | None = None) -> dict[str, Any]:
     Parameters
     ----------
     memory
-        Folder that remembers what is installed; looking takes longer than many a job has to do.
+        Folder that keeps a list of what is installed: looking takes longer than many a job.
 
     Returns
     -------

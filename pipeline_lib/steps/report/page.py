@@ -18,7 +18,6 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.steps.ledger import LedgerRow, count_statuses, derive_ledger
 from pipeline_lib.steps.report.accuracy import (
     chart_errors,
     chart_history,
@@ -51,6 +50,7 @@ from pipeline_lib.steps.report.videos import (
     tabulate_videos,
 )
 from pipeline_lib.steps.report.work import find_copies, format_duration, read_work, total_work
+from pipeline_lib.steps.runs.ledger import LedgerRow, count_statuses, derive_ledger
 
 _HEATMAP_VIDEOS = 40
 _REASONS = 8

@@ -17,10 +17,10 @@ from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.images import read_image
-from pipeline_lib.steps.ledger import LedgerRow
 from pipeline_lib.steps.report.accuracy import measure_errors, order_splits
 from pipeline_lib.steps.report.charts import TIME_COLOURS, join_points
 from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, read_path_summary
+from pipeline_lib.steps.runs.ledger import LedgerRow
 
 _log = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from pipeline_lib.kernels.summaries.tracks import (
     count_track_statuses,
     find_flags,
 )
-from pipeline_lib.steps.ledger import LedgerRow
+from pipeline_lib.steps.runs.ledger import LedgerRow
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.kernels.summaries.tracks import Flag, find_flags
-from pipeline_lib.steps.ledger import LedgerRow
 from pipeline_lib.steps.report.charts import draw_bars
 from pipeline_lib.steps.report.lanes import Lane, draw_counts, draw_lanes
 from pipeline_lib.steps.report.summaries import (
@@ -23,6 +22,7 @@ from pipeline_lib.steps.report.summaries import (
     find_poses,
     read_path_summary,
 )
+from pipeline_lib.steps.runs.ledger import LedgerRow
 
 _log = logging.getLogger(__name__)
 

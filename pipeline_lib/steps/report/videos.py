@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.steps.ledger import BAD_STATUSES, LedgerRow, metadata_columns
 from pipeline_lib.steps.report.charts import format_fixed
 from pipeline_lib.steps.report.summaries import TrackFigures, VideoSummary, rank_videos
 from pipeline_lib.steps.report.work import InferenceWork, find_copies
+from pipeline_lib.steps.runs.ledger import BAD_STATUSES, LedgerRow, metadata_columns
 
 # Videos below this mean detection rate are worth a look even though they are done.
 _LOW_DETECTION = 0.5

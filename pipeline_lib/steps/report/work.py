@@ -7,8 +7,8 @@ from pathlib import Path
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import STAGE_COLUMNS
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.steps.ledger import LedgerRow
-from pipeline_lib.steps.plan import read_plan
+from pipeline_lib.steps.runs.ledger import LedgerRow
+from pipeline_lib.steps.runs.plan import read_plan
 
 _FIGURES = ("seconds", "frames", "decode_share", "network_share", "wait_share")
 

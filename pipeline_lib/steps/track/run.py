@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import (
@@ -28,9 +28,9 @@ from pipeline_lib.kernels.metrics.keypoints import find_individuals
 from pipeline_lib.kernels.tracking.detections import Detections
 from pipeline_lib.kernels.tracking.track import Followed, TrackRules, cut_video, follow_individuals
 from pipeline_lib.kernels.tracking.tracks import arrange_poses, arrange_values
-from pipeline_lib.steps.outcomes import end_videos, record_poses
-from pipeline_lib.steps.plan import keep_planned
-from pipeline_lib.steps.result_keys import tracking_key
+from pipeline_lib.steps.runs.outcomes import end_videos, record_poses
+from pipeline_lib.steps.runs.plan import keep_planned
+from pipeline_lib.steps.runs.result_keys import tracking_key
 
 TRACK_COLUMNS = (*STAGE_COLUMNS, MOST_ANIMALS, SURPLUS_FRAMES)
 # Attribute of poses: how many individuals they have beyond `individuals.max`.

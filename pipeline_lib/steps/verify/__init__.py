@@ -1,1 +1,1 @@
-"""The verb `verify`."""
+"""Verify a run: the verb `verify`."""

@@ -1,8 +1,8 @@
-"""The verb `verify`: whether inputs and results are what they were when the run made them."""
+"""Run the verb `verify`: tell whether inputs and results are what the run read and made."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,21 +17,27 @@ from rich.text import Text
 from pipeline_lib.core.errors import CohortposeError, ModelError, StoreError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, VideoResults, list_cohort_files
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
-from pipeline_lib.steps.plan import read_plan
 from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
-from pipeline_lib.steps.provenance.run import hash_inputs, list_outputs, read_provenance
+from pipeline_lib.steps.provenance.outputs import identify_sources, knows_all
+from pipeline_lib.steps.provenance.run import hash_inputs, read_provenance
+from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.train import training_key
 from pipeline_lib.steps.verify.shard import Finding, Problem, list_planned_shards, verify_shard
 
 __all__ = ["Finding", "Problem", "Verification", "verify_results"]
 
+_CHECKED_BY_CARD = ".onnx"
+_MAKE_AGAIN = "delete it and run snakemake, which makes it again"
+_MADE_FROM_OTHERS = "made with other settings, or from other results than are there now"
+
 
 @dataclass(frozen=True)
 class Verification:
-    """What was looked at, and what differs.
+    """List what was looked at, and what differs.
 
     Attributes
     ----------
@@ -76,8 +82,9 @@ def verify_results(config: Config, results: Results, *, quick: bool = False) -> 
     checked: Counter[str] = Counter()
     findings = [
         *_verify_inputs(config, record, checked),
-        *_verify_networks(config, results, record, checked),
+        *_verify_networks(config, results, checked),
         *_verify_outputs(config, results, checked, quick=quick),
+        *_verify_descriptions(results, checked),
     ]
     for shard in list_planned_shards(results):
         findings += verify_shard(config, results, shard, checked, quick=quick)
@@ -109,9 +116,7 @@ def _verify_inputs(
                 yield Finding(kind, path, Problem.CHANGED, "not as the last run read it")
 
 
-def _verify_networks(
-    config: Config, results: Results, record: Mapping[str, Any], checked: Counter[str]
-) -> Iterator[Finding]:
+def _verify_networks(config: Config, results: Results, checked: Counter[str]) -> Iterator[Finding]:
     if not config.labels:
         return
     model = results.model(config.training.name)
@@ -119,11 +124,6 @@ def _verify_networks(
     if config.uses_locator:
         locator = config.for_locator()
         yield from _verify_network(locator, model.locator, results.locator_targets, checked)
-    for name, recorded in record["networks"].items():
-        path = results.root / name
-        # The ONNX file has been compared with its card.
-        if path.suffix != model.network.suffix and path.is_file() and hash_path(path) != recorded:
-            yield Finding("network", name, Problem.CHANGED, "not as the last run left it")
 
 
 def _verify_network(
@@ -135,16 +135,17 @@ def _verify_network(
     try:
         card = read_card(files.card)
     except ModelError as error:
-        yield Finding("network", str(files.card), Problem.MISSING, str(error))
+        # One that is missing is told among the files of the whole cohort.
+        if files.card.exists():
+            yield Finding("network", str(files.card), Problem.CHANGED, str(error))
         return
-    if not files.network.is_file():
-        yield Finding("network", name, Problem.MISSING, "run snakemake")
-    elif hash_path(files.network) != card.network_sha256:
+    if files.network.is_file() and hash_path(files.network) != card.network_sha256:
         yield Finding("network", name, Problem.CHANGED, f"{files.card.name} names another hash")
     try:
         key = training_key(config, TargetStore(targets))
     except CohortposeError as error:
-        yield Finding("targets", str(targets), Problem.MISSING, str(error))
+        if targets.exists():
+            yield Finding("targets", str(targets), Problem.CHANGED, str(error))
         return
     if key != card.key:
         yield Finding("network", name, Problem.UNEXPLAINED, "trained otherwise than is asked now")
@@ -153,39 +154,66 @@ def _verify_network(
 def _verify_outputs(
     config: Config, results: Results, checked: Counter[str], *, quick: bool
 ) -> Iterator[Finding]:
-    """Compare the files of the whole cohort with the record of the last run's end."""
+    """Compare the files of the whole cohort with their records, and with what they are made from.
+
+    A network's card tells whether the network is whole, and made from what is there.
+    """
     recorded = read_contents(results.contents)
-    kinds = {
-        path.relative_to(results.root).as_posix(): kind
-        for kind, path in list_outputs(config, results)
-    }
-    for name, kind in kinds.items():
-        # Networks have been compared with their cards.
-        if kind == "network":
+    for stage, file in list_cohort_files(config, results):
+        name = file.path.relative_to(results.root).as_posix()
+        row, kind = recorded.get(name), file.kind
+        trained = any(one.kind == "network" for one in stage.files(config, results))
+        if not file.path.exists():
+            if row is not None or not file.optional:
+                yield Finding(kind, name, Problem.MISSING, "run snakemake, which makes it")
             continue
-        there = (results.root / name).is_file()
-        if name in recorded:
-            checked[kind] += 1
-            if not there:
-                yield Finding(kind, name, Problem.MISSING, "it was there when the last run ended")
-            elif difference := compare_contents(recorded[name], results.root, quick=quick):
-                yield Finding(kind, name, Problem.CHANGED, difference)
-        elif there:
-            yield Finding(kind, name, Problem.UNRECORDED, "the run that wrote it has not ended")
+        # Networks have been counted with their cards.
+        checked[kind] += kind != "network"
+        if row is None:
+            if knows_all(recorded):
+                yield Finding(kind, name, Problem.UNRECORDED, "no checksum of it; run snakemake")
+        elif trained and file.path.suffix == _CHECKED_BY_CARD:
+            continue
+        elif difference := _compare(row, results, quick=quick):
+            yield Finding(kind, name, Problem.CHANGED, f"{difference}; {_MAKE_AGAIN}")
+        elif not trained and row["key"] not in ("", identify_sources(config, results, stage)):
+            yield Finding(kind, name, Problem.UNEXPLAINED, _MADE_FROM_OTHERS)
+
+
+def _verify_descriptions(results: Results, checked: Counter[str]) -> Iterator[Finding]:
+    """Compare the files that describe the run with their records."""
+    recorded = read_contents(results.contents)
+    for kind, path in results.list_descriptions():
+        name = path.relative_to(results.root).as_posix()
+        checked[kind] += 1
+        if not path.exists():
+            yield Finding(kind, name, Problem.MISSING, "run snakemake, which writes it again")
+        elif name in recorded and (difference := _compare(recorded[name], results, quick=False)):
+            yield Finding(kind, name, Problem.CHANGED, f"{difference}; {_MAKE_AGAIN}")
+
+
+def _compare(row: Mapping[str, str], results: Results, *, quick: bool) -> str:
+    """Return how a file differs from its record; empty if it does not.
+
+    Snakemake gives the outputs of a job a new time once the job has ended: a file of another time
+    is read before it is said to have changed.
+    """
+    try:
+        if quick and not compare_contents(row, results.root, quick=True):
+            return ""
+        return compare_contents(row, results.root, quick=False)
+    except OSError as error:
+        return str(error)
 
 
 def _find_strangers(config: Config, results: Results) -> Iterator[Finding]:
     """Find results of videos that no plan knows."""
-    model = config.training.name
     videos = set(read_plan(results).homes)
-    places: dict[str, Callable[[str], Path]] = {
-        "poses": partial(results.poses, model),
-        "tracked": partial(results.tracked, model),
-        "filtered": partial(results.filtered, model),
-        **{
-            suffix: partial(results.exported, model, suffix=suffix)
-            for suffix in config.exports.formats
-        },
+    places = {
+        kind: partial(_locate, stage.videos, kind, config, results)
+        for stage in STAGES.values()
+        if stage.videos and stage.name in VIDEO_STAGES
+        for kind in stage.videos.locate(config, results, "x")
     }
     # Also those of other kinds: VIDEO.analysis.h5 is one of the files that end in .h5.
     known = {locate(video) for locate in places.values() for video in videos}
@@ -196,6 +224,10 @@ def _find_strangers(config: Config, results: Results) -> Iterator[Finding]:
         for path in sorted(strangers):
             name = path.relative_to(results.root).as_posix()
             yield Finding(kind, name, Problem.UNEXPLAINED, "no video of that name was planned")
+
+
+def _locate(videos: VideoResults, kind: str, config: Config, results: Results, video: str) -> Path:
+    return videos.locate(config, results, video)[kind]
 
 
 def _compare_settings(

@@ -1,17 +1,18 @@
-"""Verifying the videos of a shard and what was made of them."""
+"""Verify the videos of a shard and what was made of them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
+from itertools import product
 from pathlib import Path
 
-from pipeline_lib.core.cores import count_cores
 from pipeline_lib.core.errors import CohortposeError, VideoError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES, Stage
 from pipeline_lib.core.tables import (
     MANIFEST_COLUMNS,
     PROBE_COLUMNS,
@@ -22,16 +23,12 @@ from pipeline_lib.io.poses.read import read_pose_key
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.video.reader import fingerprint_file
 from pipeline_lib.steps.export.sources import ExportSources
-from pipeline_lib.steps.filter import locate_unfiltered
 from pipeline_lib.steps.infer.plan import list_tasks
-from pipeline_lib.steps.plan import read_plan
 from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
-from pipeline_lib.steps.result_keys import filtering_key, tracking_key
+from pipeline_lib.steps.runs.plan import read_plan
 
 Row = dict[str, str]
 Difference = tuple["Problem", str]
-# Kind of a stage's results, its table, where a video's result lies, and its key.
-_Stage = tuple[str, Path, Callable[[str], Path], Callable[[str], str | None]]
 
 _MADE_OTHERWISE = "made with other settings, another network or another version of the step"
 
@@ -118,10 +115,38 @@ def verify_shard(
     StoreError
         If the manifest is missing.
     """
-    findings = list(_verify_videos(results, shard, checked, quick=quick))
-    if config.labels:
-        findings += _ShardResults(config, results, shard).verify(checked, quick=quick)
-    return findings
+    return [
+        *_verify_videos(results, shard, checked, quick=quick),
+        *_ShardResults(config, results, shard).verify(checked, quick=quick),
+        *_verify_tables(config, results, shard, checked),
+    ]
+
+
+def _verify_tables(
+    config: Config, results: Results, shard: PlannedShard, checked: Counter[str]
+) -> Iterator[Finding]:
+    """Compare the tables of the stages with their checksums, which older versions did not write."""
+    for stage in STAGES.values():
+        if not stage.table or not stage.wanted(config):
+            continue
+        table = stage.find_table(config, results, shard.name)
+        name = table.relative_to(results.root).as_posix()
+        row = _read_checksums(config, results, shard, stage).get(name)
+        if row is None or not table.exists():
+            continue
+        checked["table"] += 1
+        # A cached table is written again, the same, at another time.
+        if difference := compare_contents(row, results.root, quick=False):
+            detail = f"{difference}; delete it and run snakemake"
+            yield Finding("table", name, Problem.CHANGED, detail)
+
+
+def _read_checksums(
+    config: Config, results: Results, shard: PlannedShard, stage: Stage
+) -> dict[str, Row]:
+    """Return what is recorded of a stage's table, and of files that it made beside poses."""
+    model = config.training.name if stage.per_model else ""
+    return read_contents(results.shard(shard.name).table_checksums(stage.name, model))
 
 
 def _verify_videos(
@@ -179,50 +204,65 @@ class _ShardResults:
 
     def __init__(self, config: Config, results: Results, shard: PlannedShard) -> None:
         self._config, self._results, self._shard = config, results, shard
-        self._model = config.training.name
         self._exports = ExportSources(config, results, shard.name)
-        files = results.shard(shard.name)
-        self._contents = {
-            **read_contents(files.contents("track", self._model)),
-            **read_contents(files.contents("filter", self._model)),
-            **read_contents(files.contents("export", self._model)),
-        }
+        files, model = results.shard(shard.name), config.training.name
+        self._stages = [
+            (stage, stage.videos)
+            for stage in STAGES.values()
+            if stage.videos and stage.wanted(config)
+        ]
+        self._contents: dict[str, Row] = {}
+        for stage, _ in self._stages:
+            self._contents |= read_contents(files.contents(stage.name, model))
+            self._contents |= _read_checksums(config, results, shard, stage)
         self._keys = self._expect_keys()
 
     def verify(self, checked: Counter[str], *, quick: bool) -> Iterator[Finding]:
         """Yield what differs, stage by stage."""
-        files = self._results.shard(self._shard.name)
-        model, formats = self._model, self._config.exports.formats
-        several = self._config.individuals.max > 1
-        tracking: list[_Stage] = (
-            [("tracked", files.track(model), self._tracked, self._tracked_key)] if several else []
-        )
-        stages: list[_Stage] = [
-            ("poses", files.infer(model), self._poses, self._keys.__getitem__),
-            *tracking,
-            ("filtered", files.filter(model), self._filtered, self._filtered_key),
-            *(
-                (suffix, files.export(model), partial(self._exported, suffix), self._exported_key)
-                for suffix in formats
-            ),
-        ]
-        for kind, table, locate, expect in stages:
+        for stage, videos in self._stages:
+            table = stage.find_table(self._config, self._results, self._shard.name)
             ended = {row["video"]: row["status"] for row in _read_stage(table, STAGE_COLUMNS)}
-            for video in self._keys:
-                path = locate(video)
+            places = {
+                video: videos.locate(self._config, self._results, video) for video in self._keys
+            }
+            kinds = dict.fromkeys(kind for paths in places.values() for kind in paths)
+            for kind, video in product(kinds, self._keys):
+                path = places[video][kind]
                 name = path.relative_to(self._results.root).as_posix()
                 if video not in ended:
                     yield Finding(kind, name, Problem.MISSING, "not made yet; run snakemake")
                 elif ended[video] == VideoStatus.DONE:
                     checked[kind] += 1
-                    if found := self._compare(name, expect(video), quick=quick):
+                    if found := self._compare(name, self._expect(stage, video), quick=quick):
                         yield Finding(kind, name, *found)
+
+    def _expect(self, stage: Stage, video: str) -> str | None:
+        """Return the key that a result should have; None where none can be told."""
+        videos = stage.videos
+        if stage.name == "infer":
+            return self._keys[video]
+        if videos is None or videos.rule == "select_frames":
+            return None
+        paths = STAGES[videos.source(self._config)].list_results(self._config, self._results, video)
+        source = read_pose_key(paths[0]) if paths else None
+        if source is None:
+            return None
+        if videos.key is not None:
+            return videos.key(self._config, source)
+        try:
+            return self._exports.make_key(video, source)
+        except CohortposeError:
+            # No network card or no table of probing, which are findings of their own.
+            return None
 
     def _compare(self, name: str, expected: str | None, *, quick: bool) -> Difference | None:
         path, row = self._results.root / name, self._contents.get(name)
         if not path.exists():
             return Problem.MISSING, "it was made, and is gone; run snakemake, which makes it again"
         if row is None:
+            if name.startswith(f"{self._results.frames('x').parent.name}/"):
+                # Versions before did not record the checksums of selected frames.
+                return None
             return Problem.UNRECORDED, "no hash was recorded; delete its stage's table and run"
         try:
             difference = compare_contents(row, self._results.root, quick=quick)
@@ -238,40 +278,17 @@ class _ShardResults:
         """Return the key that each good video's poses should have; None where none can be told."""
         probe = self._results.shard(self._shard.name).probe
         rows = self._shard.keep(_read_stage(probe, PROBE_COLUMNS))
+        good: dict[str, str | None] = dict.fromkeys(
+            row["video"] for row in rows if row["status"] == VideoStatus.DONE
+        )
+        if not self._config.labels:
+            return good
         try:
             tasks = list_tasks(self._config, self._results, self._shard.name, rows)
         except CohortposeError:
             # No network, which is a finding of its own.
-            return {row["video"]: None for row in rows if row["status"] == VideoStatus.DONE}
+            return good
         return {task.video: task.key for task in tasks}
-
-    def _poses(self, video: str) -> Path:
-        return self._results.poses(self._model, video)
-
-    def _tracked(self, video: str) -> Path:
-        return self._results.tracked(self._model, video)
-
-    def _filtered(self, video: str) -> Path:
-        return self._results.filtered(self._model, video)
-
-    def _exported(self, suffix: str, video: str) -> Path:
-        return self._results.exported(self._model, video, suffix)
-
-    def _tracked_key(self, video: str) -> str | None:
-        source = read_pose_key(self._poses(video))
-        return source and tracking_key(source, self._config.individuals, self._config.tracking)
-
-    def _filtered_key(self, video: str) -> str | None:
-        source = read_pose_key(locate_unfiltered(self._config, self._results, video))
-        return source and filtering_key(source, self._config.filtering)
-
-    def _exported_key(self, video: str) -> str | None:
-        source = read_pose_key(self._exports.locate(video))
-        try:
-            return source and self._exports.make_key(video, source)
-        except CohortposeError:
-            # No network card or no table of probing, which are findings of their own.
-            return None
 
 
 def _read_stage(table: Path, columns: Sequence[str]) -> list[Row]:

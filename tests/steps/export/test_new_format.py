@@ -16,9 +16,9 @@ from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.export.run import EXPORT_COLUMNS, run_export
-from pipeline_lib.steps.plan import Plan
 from pipeline_lib.steps.provenance.checksums import read_contents
-from pipeline_lib.steps.stage_keys import find_result_keys
+from pipeline_lib.steps.runs.plan import Plan
+from pipeline_lib.steps.runs.stage_keys import find_result_keys
 
 SHARD = "0001"
 PLAN = Plan(({"video": "v", "shard": SHARD, "state": "active"},))

@@ -29,8 +29,8 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.steps.export.run import EXPORT_COLUMNS, run_export
 from pipeline_lib.steps.export.sources import ExportSources
-from pipeline_lib.steps.plan import Plan
-from pipeline_lib.steps.stage_keys import find_session_keys
+from pipeline_lib.steps.runs.plan import Plan
+from pipeline_lib.steps.runs.stage_keys import find_session_keys
 
 SHARD = "0001"
 

@@ -21,7 +21,7 @@ from pipeline_lib.models.inference.predictor import RuntimeOptions
 from pipeline_lib.models.inference.top_down import TopDown
 from pipeline_lib.steps.evaluate.run import run_evaluate
 from pipeline_lib.steps.make_targets.run import run_make_targets
-from pipeline_lib.steps.result_keys import network_key
+from pipeline_lib.steps.runs.result_keys import network_key
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.several import ANIMALS, draw_animals, draw_poses, label_animals
 from tests.models.synthetic import BODYPARTS, tiny_config

@@ -26,9 +26,9 @@ from pipeline_lib.io.poses.read import read_pose_key, read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.filter import run_filter
-from pipeline_lib.steps.ledger import wanted_stages
 from pipeline_lib.steps.provenance.checksums import read_contents
-from pipeline_lib.steps.result_keys import tracking_key
+from pipeline_lib.steps.runs.ledger import wanted_stages
+from pipeline_lib.steps.runs.result_keys import tracking_key
 from pipeline_lib.steps.track.run import name_individuals, run_track
 from pipeline_lib.steps.verify.shard import PlannedShard, Problem, verify_shard
 

@@ -1,0 +1,134 @@
+"""Tell whether what a stage made of a video is what the present settings and files give.
+
+Results are known by their keys (`pipeline_lib.steps.runs.result_keys`), stages by their key files
+(`pipeline_lib.steps.runs.stage_keys`). Imports stay light, for `status`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline_lib.core.cohort import Video
+from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
+from pipeline_lib.core.tables import MANIFEST_COLUMNS
+from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps.runs.result_keys import (
+    identify_content,
+    locate_results,
+    network_key,
+    pose_key,
+    probing_key,
+)
+from pipeline_lib.steps.runs.stage_keys import find_stage_key
+
+Row = Mapping[str, str]
+
+# The stages of the whole cohort that come before inference.
+_STAGES_BEFORE = tuple(STAGES)[: tuple(STAGES).index("infer")]
+_NETWORK_STAGES = tuple(
+    name for name in _STAGES_BEFORE if STAGES[name].needs_labels and name != "evaluate"
+)
+_CHANGED_FILE = "the file has changed, or the sheet names another one"
+_CHANGED_SETTINGS = "was made with other settings, another network or another version of the step"
+
+
+class Freshness:
+    """Compare the results of a cohort with what they should be made from.
+
+    Parameters
+    ----------
+    config, results
+        The run. Results of a version that left no key files are judged by their keys alone.
+    """
+
+    def __init__(self, config: Config, results: Results) -> None:
+        self._config, self._results = config, results
+        self._outdated = [name for name in STAGES if self._is_outdated(name)]
+        self._network = self._find_network()
+        self._manifests: dict[str, dict[str, Row]] = {}
+
+    def explain(self, video: Video, shard: str, stage: str, records: Mapping[str, Row]) -> str:
+        """Return why the result of a stage must be made again; empty if it is fresh.
+
+        Parameters
+        ----------
+        video
+            The video, as the sheet has it.
+        shard
+            Its shard.
+        stage
+            One of `pipeline_lib.core.stages.VIDEO_STAGES`.
+        records
+            Its rows in the tables of the stages, by stage.
+        """
+        if stage == "probe":
+            return self._explain_probe(video, shard, records["probe"])
+        missing = [name for name in self._outdated if name in _NETWORK_STAGES]
+        if stage == "infer" and missing:
+            return f"{missing[0]} has not run with the present settings and labels"
+        if stage in self._outdated or not self._has_key(stage, records):
+            return f"{stage} {_CHANGED_SETTINGS}"
+        if records[stage].get("key"):
+            paths = locate_results(self._config, self._results, stage, video.video)
+            lost = [path for path in paths if not path.exists()]
+            return f"{lost[0]} is missing" if lost else ""
+        return ""
+
+    def _has_key(self, stage: str, records: Mapping[str, Row]) -> bool:
+        """Tell whether a result has the key that it should have, as far as one can be told."""
+        videos = STAGES[stage].videos
+        if stage != "infer" and videos and videos.key is None:
+            # Its key needs more than the ledger reads: the result names its source's key.
+            exported = records[stage].get("source_key")
+            now = records.get(videos.source(self._config), {}).get("key")
+            return not exported or not now or exported == now
+        found, expected = records[stage].get("key"), self._expect_key(stage, records)
+        return not found or not expected or found == expected
+
+    def _explain_probe(self, video: Video, shard: str, record: Row) -> str:
+        planned = self._read_manifest(shard).get(video.video)
+        if planned is not None:
+            facts = (planned["bytes"], planned["modified_ns"])
+            same_path = Path(planned["path"]).absolute() == video.path.absolute()
+            if not same_path or facts != tuple(map(str, measure_file(video.path))):
+                return _CHANGED_FILE
+        key, fingerprint = record.get("key"), record.get("fingerprint")
+        if key and fingerprint and key != probing_key(fingerprint):
+            return f"probe {_CHANGED_SETTINGS}"
+        return ""
+
+    def _expect_key(self, stage: str, records: Mapping[str, Row]) -> str:
+        """Return the key that the result of a stage should have; empty where none can be told."""
+        if stage == "infer":
+            probed = records["probe"]
+            known = probed.get("fingerprint") and self._network
+            return pose_key(identify_content(probed), self._network) if known else ""
+        videos = STAGES[stage].videos
+        if videos is None or videos.key is None:
+            return ""
+        source = records.get(videos.source(self._config), {}).get("key")
+        return videos.key(self._config, source) if source else ""
+
+    def _is_outdated(self, name: str) -> bool:
+        """Tell whether a stage has run, but never with the present settings and files."""
+        if not STAGES[name].wanted(self._config):
+            return False
+        path = find_stage_key(self._config, self._results, name)
+        return path.parent.is_dir() and not path.exists()
+
+    def _find_network(self) -> str:
+        try:
+            return network_key(self._config, self._results)
+        except CohortposeError:
+            # No network: nothing can be said of the keys of poses.
+            return ""
+
+    def _read_manifest(self, shard: str) -> dict[str, Row]:
+        if shard not in self._manifests:
+            path = self._results.shard(shard).manifest
+            rows = read_table(path, MANIFEST_COLUMNS) if path.exists() else []
+            self._manifests[shard] = {row["video"]: row for row in rows}
+        return self._manifests[shard]

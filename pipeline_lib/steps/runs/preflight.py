@@ -1,0 +1,203 @@
+"""Check config, sheet and label tables before any work: every problem in one message."""
+
+import csv
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.core.cohort import Video, read_cohort
+from pipeline_lib.core.errors import ConfigError, ProblemsError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.yaml_files import YamlError, read_yaml
+from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
+from pipeline_lib.io.labels.detect import label_inputs
+from pipeline_lib.io.labels.formats.sleap import SUFFIX as SLEAP_SUFFIX
+from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
+
+logger = logging.getLogger(__name__)
+
+
+def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config, tuple[Video, ...]]:
+    """Check everything that can be checked without reading a video or an image.
+
+    A missing video is not a problem of the run: it is quarantined, and a warning says so now.
+
+    Parameters
+    ----------
+    values
+        Nested settings as YAML gives them.
+    where
+        Name of the config in messages.
+
+    Returns
+    -------
+    config, videos
+        The settings with their defaults, and the rows of the sheet.
+
+    Raises
+    ------
+    ConfigError
+        With all problems of config, sheet and labels.
+    """
+    problems: list[str] = []
+    videos: tuple[Video, ...] = ()
+    try:
+        config = parse_config(values, where)
+    except ConfigError as error:
+        problems += error.problems
+        config = _keep_good_sections(values)
+    sheet = values.get("cohort")
+    if isinstance(sheet, str):
+        sheet = os.path.expanduser(sheet)  # noqa: PTH111 - as in the settings
+        try:
+            videos = read_cohort(Path(sheet))
+        except ProblemsError as error:
+            problems += [f"{error.where}: {problem}" for problem in error.problems]
+    problems += _check_labels(config)
+    problems += _check_edges(config)
+    problems += _check_files(config)
+    problems += _check_scales(config)
+    problems += _check_exports(config, videos)
+    problems += _check_results(config)
+    missing = [video for video in videos if measure_file(video.path) == (0, 0)]
+    # Without labels a run only probes, and the probe's table says the same of each video.
+    if config.labels and videos and len(missing) == len(videos):
+        problems.append(
+            f"{sheet}: none of its {len(videos)} videos exists, {missing[0].path} first; "
+            "paths are relative to the sheet"
+        )
+    if problems:
+        raise ConfigError(where, problems)
+    for video in missing:
+        logger.warning("video %s: no such file: %s (will be quarantined)", video.video, video.path)
+    return config, videos
+
+
+def check_config_files(paths: Iterable[Path]) -> None:
+    """Read config files as strictly as ours: Snakemake takes the last of a key that stands twice.
+
+    Raises
+    ------
+    ConfigError
+        If a file is not YAML, has a key twice, or is beyond the bounds.
+    """
+    for path in paths:
+        try:
+            read_yaml(path)
+        except YamlError as error:
+            raise ConfigError(str(path), [str(error)]) from None
+
+
+def _keep_good_sections(values: Mapping[str, Any]) -> Config:
+    """Return the sections that are right, so that what they name is checked all the same."""
+    good: dict[str, Any] = {"cohort": ""}
+    for section, content in values.items():
+        try:
+            parse_config({"cohort": "", section: content})
+        except ConfigError:
+            continue
+        good[section] = content
+    # Not `parse_config`: sections that contradict each other have been reported.
+    return Config.model_validate({key: value for key, value in good.items() if value is not None})
+
+
+def _check_labels(config: Config) -> list[str]:
+    files = label_inputs(config)
+    problems = [
+        f"`labels`: {file}: no labels there; give a project folder or a label table"
+        for file in files
+        if not file.is_file()
+    ]
+    there = [file for file in files if file.is_file()]
+    tables = [file for file in there if file.suffix == ".csv"]
+    # Tables in HDF5 alone are left to import-labels: reading them takes seconds.
+    sources = [file for file in there if file.suffix != ".yaml"]
+    if not tables or any(file.with_suffix(".csv") not in tables for file in sources):
+        return problems
+    labelled = {name for table in tables for name in _read_bodyparts(table)}
+    found = ", ".join(sorted(labelled))
+    return problems + [
+        f"`skeleton.bodyparts`: no label table has {name!r}; they have {found}"
+        for name in config.skeleton.bodyparts
+        if name not in labelled
+    ]
+
+
+def _check_edges(config: Config) -> list[str]:
+    """Find missing edges, where no source has to be opened to know that there are none."""
+    bodyparts = config.skeleton.bodyparts
+    paths = [Path(source.path) for source in config.labels]
+    if not bodyparts or not paths or any(path.suffix == SLEAP_SUFFIX for path in paths):
+        return []
+    if any(read_project_skeleton(path).edges for path in paths):
+        return []
+    problem = find_missing_edges(config.skeleton, config)
+    return [problem] if problem else []
+
+
+def _read_bodyparts(table: Path) -> set[str]:
+    require_regular_file(table)
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        for _, row in zip(range(4), csv.reader(file), strict=False):
+            if row and row[0] == "bodyparts":
+                return {name for name in row[1:] if name}
+    return set()
+
+
+def _check_results(config: Config) -> list[str]:
+    """Find a results folder that cannot be written, or that Snakemake cannot name."""
+    root = Path(config.results)
+    problems = []
+    if not set(config.results).isdisjoint("{}"):
+        problems.append(
+            f"`results`: {config.results!r} has a brace, which Snakemake takes for a wildcard: "
+            "choose a folder without { and }, for example one relative to the working directory"
+        )
+    there = next(path for path in (root, *root.absolute().parents) if os.path.lexists(path))
+    # Whether it may be written is found when a run starts: a dry run need not.
+    if not there.is_dir():
+        problems.append(
+            f"`results`: cannot write {there} (not a folder); set `results` to a folder you may "
+            "write, or ask its owner"
+        )
+    return problems
+
+
+def _check_files(config: Config) -> list[str]:
+    named = {"training": config.training.weights}
+    if config.uses_locator and config.locating.weights is not None:
+        named["locating"] = config.locating.weights
+    return [
+        f"`{section}.weights`: {weights}: no such file (or: package, timm, none)"
+        for section, weights in named.items()
+        if weights not in ("none", "timm", "package") and not Path(weights).is_file()
+    ]
+
+
+def _check_scales(config: Config) -> list[str]:
+    locating, scale = config.locating, config.targets.scale
+    if locating.enabled and not config.top_down and locating.scale >= scale:
+        return [f"`locating.scale`: {locating.scale} must be below `targets.scale`, {scale}"]
+    return []
+
+
+def _check_exports(config: Config, videos: tuple[Video, ...]) -> list[str]:
+    """Find videos of which two would write the same file, such as `a` and `a.analysis`."""
+    results, owner = Results(Path(config.results)), dict[Path, str]()
+    problems = []
+    for video in videos:
+        for kind in config.exports.formats:
+            path = results.exported(config.training.name, video.video, kind)
+            other = owner.setdefault(path, video.video)
+            if other != video.video:
+                problems.append(
+                    f"`cohort`: videos {other} and {video.video} would both be exported to "
+                    f"{path}: rename one of them, or leave a format out of `exports.formats`"
+                )
+    return problems

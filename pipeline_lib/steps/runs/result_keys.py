@@ -1,0 +1,85 @@
+"""Compute the keys of the results of a video: hashes of all that each result depends on.
+
+A result belongs to its key, not to a video's name or to a time. The steps give these keys to what
+they make; `status`, `verify` and the cache of finished stages compare them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline_lib.core import versions
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES, filtering_key, tracking_key
+from pipeline_lib.io.video.edges import leaves_edge_unwritten
+from pipeline_lib.models.card import locating_key, read_card
+
+__all__ = [
+    "filtering_key",
+    "identify_content",
+    "locate_results",
+    "network_key",
+    "pose_key",
+    "probing_key",
+    "tracking_key",
+]
+
+
+def probing_key(fingerprint: str) -> str:
+    """Return the key of what is known of a video by its fingerprint."""
+    return hash_settings(fingerprint, versions.PROBE)
+
+
+def network_key(config: Config, results: Results) -> str:
+    """Return the hash of all that poses depend on besides the video.
+
+    Raises
+    ------
+    ModelError
+        If the network, or its locator, is missing.
+    """
+    files = results.model(config.training.name)
+    card = read_card(files.card)
+    top_down = card.window is not None
+    several = [config.assembly.what_matters(top_down=top_down)]
+    return hash_settings(
+        config.inference.what_matters(),
+        locating_key(files, config.locating),
+        card.key,
+        card.network_sha256,
+        versions.INFER,
+        *(several if card.animals > 1 or top_down else []),
+    )
+
+
+def identify_content(probed: Mapping[str, str]) -> str:
+    """Return what results depend on of a good video: its bytes, and how its rows are counted.
+
+    Parameters
+    ----------
+    probed
+        Its row of the probe's table.
+
+    Returns
+    -------
+    str
+        The fingerprint. For a video whose rows or pixels earlier versions got wrong, another
+        one: their results are not taken for ours.
+    """
+    fingerprint, width, known = probed["fingerprint"], probed.get("width", ""), []
+    if probed.get("reason"):
+        known.append(f"{probed['frames']} rows, missing ones included")
+    if width.isdecimal() and leaves_edge_unwritten(probed["pixel_format"], int(width)):
+        known.append("right edge")
+    return hash_settings(fingerprint, *known) if known else fingerprint
+
+
+def pose_key(content: str, network: str) -> str:
+    """Return the key of the poses of a video, by `identify_content` and the `network_key`."""
+    return hash_settings(content, network)
+
+
+def locate_results(config: Config, results: Results, stage: str, video: str) -> list[Path]:
+    """Return where the results of a stage of one video lie; none for the probe."""
+    return STAGES[stage].list_results(config, results, video)

@@ -1,0 +1,260 @@
+"""Compute the keys of stages: hashes of all that their results depend on, besides other stages.
+
+They cover the settings of the stage, the version of its step, and the bytes of the files that the
+user gave to it. The key file in the results folder says from which key a stage's results were made;
+see `pipeline_lib.io.key_files`.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES, Stage, list_stages_of
+from pipeline_lib.core.tables import VideoStatus
+from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.exports.session import hash_sessions
+from pipeline_lib.io.key_files import claim_key, list_other_keys
+from pipeline_lib.io.labels.detect import label_inputs
+from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps.provenance.checksums import read_contents
+from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
+from pipeline_lib.steps.runs.plan import Plan
+
+# Rules whose results are no outputs: they are counted from the first run on, or once one was lost.
+_COUNTED = ("infer", "postprocess")
+SHARD_RULES = ("select_frames", *_COUNTED)
+
+
+def find_stage_key(config: Config, results: Results, name: str) -> Path:
+    """Return the key file that a stage has if its results are those of the present settings.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    name
+        Name of the stage in `pipeline_lib.core.stages.STAGES`.
+    """
+    stage = STAGES[name]
+    digest = hash_settings(
+        stage.hash_settings(config),
+        *(f"{path}: {_hash_file(path)}" for path in _list_given_files(config, stage)),
+    )
+    return results.stage_key(name, config.training.name if stage.per_model else "", digest)
+
+
+def find_claimed_key(config: Config, results: Results, name: str) -> Path:
+    """Return the key file that a stage has, whatever the files of the user are by now.
+
+    A file that the user changes while a run is at work concerns the next run.
+    """
+    model = config.training.name if STAGES[name].per_model else ""
+    path = results.stage_key(name, model, "none")
+    return next(iter(list_other_keys(path)), path)
+
+
+def find_claimed_manifest(results: Results, shard: str) -> Path:
+    """Return the key file that the manifest of a shard has."""
+    path = results.shard(shard).manifest_key("none")
+    return next(iter(list_other_keys(path)), path)
+
+
+def find_result_keys(
+    config: Config, results: Results, plan: Plan, rule: str
+) -> dict[str, Path | None]:
+    """Return the key file of each shard that tells Snakemake whether results are missing.
+
+    Poses and what is made of them are no outputs of rules, so that a retry does not lose them. A
+    key file with a number takes their place: its number is one higher than that of the last one
+    if a table says that a result was made, and it is not there.
+
+    Parameters
+    ----------
+    config, results, plan
+        The run.
+    rule
+        One of `SHARD_RULES`.
+
+    Returns
+    -------
+    dict
+        Key file by shard; None for a rule that asks for one only once a result was lost.
+    """
+    wanted = list_stages_of(rule, config)
+    keys: dict[str, Path | None] = {}
+    for shard in plan.shards:
+        last = _find_last(_name_result(config, results, shard, rule))
+        number = int(last.name.rpartition("-")[2])
+        missing = any(_lacks_results(config, results, plan, shard, stage) for stage in wanted)
+        path = _name_result(config, results, shard, rule, number + missing)
+        keys[shard] = path if path.exists() or number + missing or rule in _COUNTED else None
+    return keys
+
+
+def find_lost_key(config: Config, results: Results, name: str) -> Path | None:
+    """Return the key file that tells Snakemake that a file was lost which is no output of a rule.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    name
+        Name of a stage of the whole cohort.
+
+    Returns
+    -------
+    Path or None
+        None if none was ever lost.
+    """
+    recorded = read_contents(results.contents)
+    files = STAGES[name].files(config, results)
+    made = all(file.path.exists() for file in files if file.declared)
+    lost = any(
+        not file.path.exists()
+        for file in files
+        if not file.declared
+        and (not file.optional or file.path.relative_to(results.root).as_posix() in recorded)
+    )
+    model = config.training.name if STAGES[name].per_model else ""
+    return _count_up(results, name, model, "cohort", lost=made and lost)
+
+
+def find_description_key(config: Config, results: Results, plan: Plan) -> Path | None:
+    """Return the key file that has a run describe itself again, with nothing else to do.
+
+    Plan, settings, provenance and the rest are no outputs of rules: they are written as a run
+    starts and ends. While one of them is missing, or the checksum of a file is, a run is wanted.
+
+    Returns
+    -------
+    Path or None
+        None if nothing was ever missing.
+    """
+    missing = not plan.is_written(results) or any(
+        not path.exists() for _, path in results.list_descriptions()
+    )
+    unrecorded = bool(list_unrecorded(config, results))
+    lost = missing or (unrecorded and knows_all(read_contents(results.contents)))
+    return _count_up(results, "run", "", "description", lost=lost)
+
+
+def _count_up(results: Results, rule: str, model: str, shard: str, *, lost: bool) -> Path | None:
+    """Return the key file with the next number if something was lost, else the one there is."""
+    last = _find_last(results.result_key(rule, model, shard, 0))
+    number = int(last.name.rpartition("-")[2])
+    if lost:
+        return results.result_key(rule, model, shard, number + 1)
+    return last if last.exists() else None
+
+
+def find_claimed_result(config: Config, results: Results, shard: str, rule: str) -> Path | None:
+    """Return the key file of the results that a rule has made of a shard; None if it has none."""
+    path = _find_last(_name_result(config, results, shard, rule))
+    return path if path.exists() or rule in _COUNTED else None
+
+
+def _name_result(config: Config, results: Results, shard: str, rule: str, number: int = 0) -> Path:
+    per_model = rule in _COUNTED
+    return results.result_key(rule, config.training.name if per_model else "", shard, number)
+
+
+def _find_last(path: Path) -> Path:
+    """Return the key file with the highest number beside one; that one if there is none."""
+    others = [one for one in list_other_keys(path) if one.name.rpartition("-")[2].isdecimal()]
+    return max(others, key=lambda one: int(one.name.rpartition("-")[2]), default=path)
+
+
+def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, stage: Stage) -> bool:
+    """Tell whether a result is missing that the table of a stage says was made."""
+    table = stage.find_table(config, results, shard)
+    if not table.exists():
+        return False
+    removed = plan.list_removed(shard)
+    return any(
+        not path.exists()
+        for row in read_table(table, ("video", "status"))
+        if row["status"] == VideoStatus.DONE and row["video"] not in removed
+        for path in stage.list_results(config, results, row["video"])
+    )
+
+
+def find_claimed_sessions(results: Results, shard: str) -> Path:
+    """Return the key file that the sessions of a shard have."""
+    path = results.shard(shard).session_key("none")
+    return next(iter(list_other_keys(path)), path)
+
+
+def claim_stage(config: Config, results: Results, name: str) -> None:
+    """Record that results of a stage are about to be made from the present settings."""
+    claim_key(find_stage_key(config, results, name))
+
+
+def list_wanted_keys(config: Config, results: Results, plan: Plan) -> list[Path]:
+    """Return the key files of all stages that a run wants, and of all manifests of its plan."""
+    stages = [
+        find_stage_key(config, results, stage.name)
+        for stage in STAGES.values()
+        if stage.wanted(config)
+    ]
+    manifests = [
+        results.shard(shard).manifest_key(plan.hash_manifest(shard)) for shard in plan.shards
+    ]
+    made = [
+        path
+        for rule in SHARD_RULES
+        if list_stages_of(rule, config)
+        for path in find_result_keys(config, results, plan, rule).values()
+        if path is not None
+    ]
+    lost = [
+        find_lost_key(config, results, stage.name)
+        for stage in STAGES.values()
+        if stage.wanted(config) and not stage.videos
+    ]
+    lost.append(find_description_key(config, results, plan))
+    sessions = find_session_keys(config, results, plan).values()
+    return [*stages, *manifests, *sessions, *made, *(path for path in lost if path)]
+
+
+def find_session_keys(config: Config, results: Results, plan: Plan) -> dict[str, Path]:
+    """Return the key file of the sessions of each shard, if exports describe sessions."""
+    if not (STAGES["export"].wanted(config) and config.exports.described):
+        return {}
+    videos = read_cohort(Path(config.cohort))
+    return {
+        shard: results.shard(shard).session_key(
+            hash_sessions(video for video in videos if plan.homes[video.video] == shard)
+        )
+        for shard in plan.shards
+    }
+
+
+def list_outdated_keys(wanted: Iterable[Path]) -> list[Path]:
+    """Return the key files of other settings that stand beside the wanted ones."""
+    return [other for path in wanted for other in list_other_keys(path)]
+
+
+def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
+    """Yield the files that the user gave to a stage."""
+    for kind in stage.given:
+        match kind:
+            case "labels":
+                yield from label_inputs(config)
+            case "weights" | "locator weights":
+                one = config if kind == "weights" else config.for_locator()
+                weights = Path(one.training.weights)
+                if weights.is_file():
+                    yield weights
+            case "sheet":
+                yield Path(config.cohort)
+
+
+def _hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file; empty for one that cannot be read, which its step reports."""
+    try:
+        return hash_path(path)
+    except OSError:
+        return ""

@@ -1,0 +1,138 @@
+"""Start and end a run: write settings, plan and provenance, and keep other runs out."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.run_lock import RunLock
+from pipeline_lib.steps.provenance.crate import write_crate
+from pipeline_lib.steps.provenance.outputs import record_descriptions
+from pipeline_lib.steps.provenance.run import complete_provenance, write_provenance
+from pipeline_lib.steps.runs.plan import Plan, make_plan, plan_shards
+
+_STORE_SUFFIX = ".zarr"
+_NAMED = 5
+
+
+def start_run(config: Config, results: Results, plan: Plan) -> RunLock:
+    """Write what the jobs of a run read.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    plan
+        The plan that the run was prepared with.
+
+    Returns
+    -------
+    RunLock
+        The lock on the results folder, for as long as the run lasts.
+
+    Raises
+    ------
+    StoreError
+        If a run is at work on the results folder, or a folder in it cannot be written.
+    """
+    require_writable(results)
+    lock = RunLock(results, hash_settings(config))
+    try:
+        publish_text(find_run_settings(config, results), write_resolved_config(config))
+        write_plan(config, results, lock, plan)
+        lock.claim_run()
+        write_provenance(config, results)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def end_run(
+    config: Config, results: Results, workflow: Mapping[str, Path], *, succeeded: bool
+) -> None:
+    """Write what a run has made and taken, and how it is described.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    workflow
+        Places of the Snakefiles, by their path below ``workflow/``.
+    succeeded
+        Whether the run ended well.
+    """
+    complete_provenance(config, results)
+    write_crate(config, results, workflow, succeeded=succeeded)
+    record_descriptions(results)
+
+
+def require_writable(results: Results) -> None:
+    """Refuse to start where a folder of the results cannot be written.
+
+    Stores, which are replaced whole, are not looked into.
+
+    Raises
+    ------
+    StoreError
+        Naming the folders.
+    """
+    refused = []
+    for folder, inside, _ in os.walk(results.root):
+        inside[:] = [name for name in inside if not name.endswith(_STORE_SUFFIX)]
+        if not os.access(folder, os.W_OK | os.X_OK):
+            refused.append(folder)
+    if refused:
+        more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+        raise StoreError(
+            f"cannot write to {', '.join(refused[:_NAMED])}{more}: expected folders that this user "
+            "may write; give back the permission (`chmod u+w`), ask their owner, or set `results` "
+            "in the config to another folder"
+        )
+
+
+def find_run_settings(config: Config, results: Results) -> Path:
+    """Return the file of a run's settings, named by their hash: what its jobs read."""
+    return results.run_settings(hash_settings(config))
+
+
+def write_plan(config: Config, results: Results, lock: RunLock, plan: Plan | None = None) -> Plan:
+    """Plan the cohort as its sheet is now, unless that would change the plan of a run at work.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    lock
+        The lock that this process holds.
+    plan
+        The plan that the run was prepared with; it must still hold.
+
+    Raises
+    ------
+    StoreError
+        If the plan is another one than `plan`, or another process of the same settings is at
+        work and the sheet or a video has changed since it started.
+    """
+    with lock.work_alone() as alone:
+        videos = read_cohort(Path(config.cohort))
+        now = make_plan(videos, results, config.inference)
+        if plan is not None and now.rows != plan.rows:
+            raise StoreError(
+                f"{results.plan}: another run has planned the cohort meanwhile, or the sheet has "
+                "changed; start again"
+            )
+        if now.is_written(results):
+            return now
+        if not alone:
+            raise StoreError(
+                f"{results.root}: a run is at work on this results folder, and the sheet "
+                f"{config.cohort} or one of its videos has changed since it started: wait until it "
+                "has ended"
+            )
+        return plan_shards(videos, results, config.inference)

@@ -1,0 +1,207 @@
+"""Test the pre-flight checks: all problems in one message, before any work."""
+
+import logging
+
+import pytest
+from PIL import Image
+
+from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.steps.runs.preflight import check_run
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Write a DeepLabCut project that labels nose and tail in one image."""
+    folder = tmp_path / "project" / "labeled-data" / "mouse"
+    folder.mkdir(parents=True)
+    Image.new("L", (60, 40)).save(folder / "img001.png")
+    (folder / "CollectedData_ann.csv").write_text(
+        "scorer,ann,ann,ann,ann\n"
+        "bodyparts,nose,nose,tail,tail\n"
+        "coords,x,y,x,y\n"
+        "labeled-data/mouse/img001.png,1,2,3,4\n"
+    )
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    def write(*rows):
+        path = tmp_path / "cohort.tsv"
+        text = "".join(f"{video}\t{file}\n" for video, file in rows)
+        path.write_text(f"video\tpath\n{text}")
+        return str(path)
+
+    (tmp_path / "a.mp4").touch()
+    return write
+
+
+def problems_of(values):
+    with pytest.raises(ConfigError) as error:
+        check_run(values, "config.yaml")
+    assert error.value.where == "config.yaml"
+    return error.value.problems
+
+
+def test_a_good_run_gives_settings_and_videos(project, sheet, tmp_path):
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "skeleton": {"bodyparts": ["tail"]},
+    }
+    config, videos = check_run(values)
+    assert config.skeleton.bodyparts == ("tail",)
+    assert [(video.video, video.path) for video in videos] == [("a", tmp_path / "a.mp4")]
+
+
+def test_every_problem_in_one_message(project, sheet, tmp_path):
+    values = {
+        "cohort": sheet(("a", "a.mp4"), ("a", "b.mp4")),
+        "trainig": {"epochs": 3},
+        "training": {"weights": str(tmp_path / "no.pth")},
+        "labels": [{"path": str(project)}, {"path": str(tmp_path / "nowhere")}],
+        "skeleton": {"bodyparts": ["nose", "hip"]},
+    }
+    problems = problems_of(values)
+    assert [problem.split(": ")[0] for problem in problems] == [
+        "unknown key `trainig`; did you mean `training`?",
+        values["cohort"],
+        "`labels`",
+        "`skeleton.bodyparts`",
+        "`training.weights`",
+    ]
+    assert "line 3: video a already on line 2" in problems[1]
+    assert str(tmp_path / "nowhere") in problems[2]
+    assert problems[3].endswith("no label table has 'hip'; they have nose, tail")
+
+
+def test_a_section_that_is_wrong_does_not_hide_the_others(project, sheet):
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "skeleton": {"bodyparts": ["hip"]},
+        "targets": {"stride": 5},
+        "report": None,
+    }
+    problems = problems_of(values)
+    assert len(problems) == 2
+    assert problems[0].startswith("`targets.stride`")
+    assert problems[1].startswith("`skeleton.bodyparts`")
+
+
+def test_a_misspelt_cohort_does_not_hide_the_rest(project):
+    problems = problems_of({"cohrot": "x", "labels": [{"path": str(project / "no")}]})
+    assert len(problems) == 3
+    assert problems[-1].startswith("`labels`")
+
+
+def test_a_missing_video_is_a_warning(project, sheet, tmp_path, caplog):
+    values = {
+        "cohort": sheet(("a", "a.mp4"), ("b", "gone.mp4")),
+        "labels": [{"path": str(project)}],
+    }
+    with caplog.at_level(logging.WARNING):
+        _, videos = check_run(values)
+    assert len(videos) == 2
+    (warning,) = caplog.messages
+    assert warning.startswith(f"video b: no such file: {tmp_path / 'gone.mp4'}")
+
+
+def test_no_video_at_all_is_a_mistake_of_the_paths(project, sheet, tmp_path):
+    values = {
+        "cohort": sheet(("b", "gone.mp4"), ("c", "lost.mp4")),
+        "labels": [{"path": str(project)}],
+    }
+    (problem,) = problems_of(values)
+    assert "none of its 2 videos exists" in problem
+    assert f"{tmp_path / 'gone.mp4'} first" in problem
+
+
+def test_labels_in_hdf5_alone_are_left_to_the_import(project, sheet):
+    table = project / "labeled-data" / "mouse" / "CollectedData_ann.csv"
+    table.rename(table.with_suffix(".h5"))
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "skeleton": {"bodyparts": ["hip"]},
+    }
+    assert check_run(values)[0].skeleton.bodyparts == ("hip",)
+
+
+def test_a_file_of_weights(project, sheet, tmp_path):
+    weights = tmp_path / "w.pth"
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "training": {"weights": str(weights)},
+    }
+    (problem,) = problems_of(values)
+    assert problem == f"`training.weights`: {weights}: no such file (or: package, timm, none)"
+    weights.touch()
+    assert check_run(values)[0].training.weights == str(weights)
+
+
+def test_the_settings_of_locating_count_where_it_is_wanted(project, sheet, tmp_path):
+    weights = tmp_path / "w.pth"
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "targets": {"scale": 0.25},
+        "locating": {"weights": str(weights)},
+    }
+    assert check_run(values)[0].locating.scale == 0.25
+    values["locating"]["enabled"] = True
+    assert list(problems_of(values)) == [
+        f"`locating.weights`: {weights}: no such file (or: package, timm, none)",
+        "`locating.scale`: 0.25 must be below `targets.scale`, 0.25",
+    ]
+    # Top-down it is always wanted, and may see what the network does.
+    del values["locating"]["enabled"]
+    values["individuals"] = {"max": 2, "method": "top-down"}
+    assert list(problems_of(values)) == [
+        f"`locating.weights`: {weights}: no such file (or: package, timm, none)"
+    ]
+
+
+def test_sections_that_contradict_each_other_are_one_problem_among_others(project, sheet):
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "individuals": {"max": 2},
+        "assembly": {"graph": "complete"},
+        "locating": {"enabled": True},
+        "training": {"weights": "gone.pth"},
+    }
+    contradiction, file = problems_of(values)
+    assert contradiction.startswith("`locating.enabled`: a window shows one animal")
+    assert file.startswith("`training.weights`: gone.pth: no such file")
+
+
+def test_missing_edges_of_several_animals(project, sheet):
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "individuals": {"max": 2},
+        "skeleton": {"bodyparts": ["nose", "tail"]},
+    }
+    (problem,) = problems_of(values)
+    assert problem.startswith("neither `skeleton.edges` nor the labels have edges")
+    check_run(values | {"assembly": {"graph": "complete"}})
+    # They may come from the project, or from a file that is not opened here.
+    check_run(values | {"skeleton": {}})
+    (project / "config.yaml").write_text("bodyparts: [nose, tail]\nskeleton: [[nose, tail]]\n")
+    check_run(values)
+    (project / "config.yaml").unlink()
+    (project / "labels.slp").touch()
+    check_run(values | {"labels": [{"path": str(project / "labels.slp")}]})
+
+
+def test_videos_that_would_be_exported_to_one_file(sheet):
+    values = {
+        "cohort": sheet(("a", "a.mp4"), ("a.analysis", "b.mp4"), ("b", "b.mp4")),
+        "exports": {"formats": ["csv", "h5", "analysis"]},
+    }
+    (problem,) = problems_of(values)
+    path = "results/exports/pose/a.analysis.h5"
+    assert problem.startswith(f"`cohort`: videos a and a.analysis would both be exported to {path}")
+    check_run(values | {"exports": {"formats": ["csv", "analysis"]}})
