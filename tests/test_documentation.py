@@ -29,7 +29,7 @@ PRESENT = [name for name in PAGES if not name.startswith(("docs/adr/0", "CHANGEL
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _BLOCK = re.compile(r"^[ ]*```(\w*)\n(.*?)^[ ]*```", flags=re.MULTILINE | re.DOTALL)
-_VERB = re.compile(r"(?<![\w/.-])cohortpose (?:--directory \S+ )?([a-z][a-z-]+)([^\n`|;&]*)")
+_VERB = re.compile(r"(?:^|[\s`(;])cohortpose (?:--directory \S+ )?([a-z][a-z-]+)([^\n`|;&]*)")
 _SETTING = re.compile(r"`([a-z_]+(?:\.[a-z_]+)+)(?:: [^`]*)?`")
 _FILE = re.compile(
     r"`(?:pytest |python )?((?:pipeline_lib|tests|benchmarks|workflow|docs|config)/[\w./-]+)"
@@ -50,7 +50,9 @@ def list_anchors(text):
 def list_code(text):
     """Return the blocks of code, and the code within sentences."""
     sentences = _BLOCK.sub("", text)
-    return [code for _, code in _BLOCK.findall(text)] + re.findall(r"`([^`\n]+)`", sentences)
+    # Snakemake's own language has other words.
+    blocks = [code for language, code in _BLOCK.findall(text) if language != "python"]
+    return blocks + re.findall(r"`([^`\n]+)`", sentences)
 
 
 def list_settings(model=Config, prefix=""):
@@ -106,6 +108,9 @@ def test_every_verb_and_option_exists(name):
     wrong = []
     for code in list_code(read(name)):
         for verb, rest in _VERB.findall(code):
+            if verb not in COMMANDS:
+                wrong.append(verb)
+                continue
             options = re.findall(r"(?<!\S)--?[a-z][\w-]*", rest)
             wrong += [f"{verb} {option}" for option in options if option not in OPTIONS[verb]]
     assert wrong == []
@@ -200,14 +205,34 @@ def test_the_site_needs_no_network(where):
         assert yaml.safe_load(read(where))["theme"]["font"] is False
 
 
+def build_site(folder, *options):
+    # Not --quiet: with it, warnings are no errors to MkDocs.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder), *options]
+    return subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Build the site, warnings being errors."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-d", str(folder)]
-    done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    done = build_site(folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+def test_make_builds_it_as_the_tests_do():
+    assert "mkdocs build --strict\n" in read("Makefile")
+    assert "--quiet --strict" not in read("Makefile")
+
+
+def test_a_page_that_is_missing_ends_the_build(tmp_path):
+    text = read("mkdocs.yml").replace("- Home: index.md", "- Home: index.md\n  - None: none.md")
+    text = text.replace("docs_dir: docs", f"docs_dir: {REPOSITORY / 'docs'}")
+    text = text.replace("- docs/pages.py", f"- {REPOSITORY / 'docs' / 'pages.py'}")
+    (tmp_path / "mkdocs.yml").write_text(text)
+    done = build_site(tmp_path / "site", "-f", str(tmp_path / "mkdocs.yml"))
+    assert done.returncode != 0
+    assert "none.md" in done.stderr
 
 
 def test_the_site_has_every_page_and_loads_nothing_from_elsewhere(site):
