@@ -1,8 +1,9 @@
 """Hooks of MkDocs: pages that come from the code, and pages from files beside ``docs``.
 
 The page of the settings is ``config/README.md`` written anew, the page of the command line is
-the help of every verb, and the pages under ``project`` are files of the repository's root. The
-decisions in ``docs/adr`` are listed without being named in ``mkdocs.yml``.
+the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, and the
+pages under ``project`` are files of the repository's root. The decisions in ``docs/adr`` are
+listed without being named in ``mkdocs.yml``.
 """
 
 import importlib.util
@@ -18,10 +19,14 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+import pipeline_lib
+
 ROOT = Path(__file__).resolve().parents[1]
 GENERATOR = ROOT / "workflow" / "schemas" / "write.py"
 
 SETTINGS = "config/README.md"
+API = "reference/api.md"
+API_NAMES = "<!-- the names of pipeline_lib.__all__ -->"
 COMMAND_LINE = "reference/command-line.md"
 DECISIONS = "Decisions"
 
@@ -54,9 +59,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links to files of the repository to the pages that these files are."""
+    """Name the public API, and lead links to files of the repository to their pages."""
     del config, files
     uri = page.file.src_uri
+    if uri == API:
+        markdown = markdown.replace(API_NAMES, describe_api())
     return markdown if uri in PAGES.values() else link_pages(markdown, f"docs/{uri}", uri)
 
 
@@ -83,6 +90,12 @@ def describe_command_line() -> str:
     ).stdout
     text = _LIST_OF_VERBS.sub("", text, count=1)
     return text.replace("# `cohortpose`", "# Command line", 1)
+
+
+def describe_api() -> str:
+    """Return the directives of mkdocstrings for the public names, functions first."""
+    names = sorted(pipeline_lib.__all__, key=lambda name: (name[0].isupper(), name))
+    return "\n".join(f"::: pipeline_lib.{name}" for name in names)
 
 
 def link_pages(text: str, source: str, page: str) -> str:

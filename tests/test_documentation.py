@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 from typer.main import get_command
 
+import pipeline_lib
 from pipeline_lib import __version__
 from pipeline_lib.cli import app
 from pipeline_lib.core.settings.reading import nested_model, parse_config
@@ -258,3 +259,12 @@ def test_the_site_has_the_help_of_every_verb_and_every_setting(site):
     decisions = sorted((REPOSITORY / "docs" / "adr").glob("0*.md"))
     home = (site / "index.html").read_text()
     assert all(f"adr/{path.stem}.html" in home for path in decisions)
+
+
+def test_the_site_has_every_public_name(site):
+    page = (site / "reference" / "api.html").read_text()
+    assert pipeline_lib.__all__
+    for name in pipeline_lib.__all__:
+        assert f'id="pipeline_lib.{name}"' in page, name
+    # What a function says is there, too, not its name alone.
+    assert "An array" in page or "Parameters" in page
