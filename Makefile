@@ -2,7 +2,9 @@
 # make demo-multi the same with three animals in each video
 # make openfield  the same on DeepLabCut's real open-field mouse
 # make test       the tests
-# make check      static checks: style, types, layers, workflow
+# make check      static checks: style, types, layers, workflow, documentation
+# make coverage   the tests, with coverage of the package, also in the processes that they start
+# make docs       the documentation site, in build/site
 # make lock       locks/: the pinned versions, for every platform and Python
 # make documents  config/README.md and the schema, from the settings' own descriptions
 #
@@ -24,7 +26,7 @@ LOCKS_cpu := locks/torch-cpu.txt locks/run.txt
 LOCKS_own := locks/run.txt
 LOCKS := $(or $(LOCKS_$(TORCH)),$(error TORCH is pypi, cpu or own, not $(TORCH)))
 
-.PHONY: demo demo-multi openfield test quick check documents lock run install
+.PHONY: demo demo-multi openfield test quick check coverage docs documents lock run install
 
 # What running needs, in the versions that the figures were measured with.
 run: $(BIN)/.run
@@ -71,6 +73,15 @@ check: install
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	$(BIN)/python workflow/schemas/write.py --check
+	$(MAKE) --no-print-directory docs
+
+# PYTEST_OPTIONS chooses tests, as in `make test`.
+coverage: install
+	$(BIN)/python -m pytest --cov --cov-report term --cov-report html:build/coverage $(PYTEST_OPTIONS)
+
+# Any warning is an error: a link that leads nowhere, a page that nothing names.
+docs: install
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 documents: install
 	$(BIN)/python workflow/schemas/write.py

@@ -41,7 +41,7 @@ A tab-separated table, one row per video:
 | `session`, `camera` | optional: videos of one session are simultaneous views |
 | `calibration` | optional: a calibration file of the session |
 | anything else | yours (group, sex, dose …): it travels to the ledger and the report |
-| `subject`, `species`, `sex`, `age`, `start` | yours, too; NWB files tell them: docs/exports.md |
+| `subject`, `species`, `sex`, `age`, `start` | yours, too: [NWB](../docs/reference/exports.md) |
 
 A video that is missing or broken is quarantined with the reason; the others are finished.
 
