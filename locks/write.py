@@ -68,7 +68,17 @@ def resolve(*options: str, constraints: Pins) -> Pins:
     with tempfile.TemporaryDirectory() as folder:
         held = Path(folder) / "constraints.txt"
         held.write_text("".join(f"{drop_hashes(pin)}\n" for pin in constraints.values()))
-        command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", PYTHON]
+        command = [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--python-version",
+            PYTHON,
+        ]
         command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url"]
         command += ["--constraint", str(held), *options, str(PROJECT)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

@@ -140,9 +140,9 @@ def test_locks_hold_all_that_running_needs(python, choice, tmp_path):
         local = build if pin.name in {"torch", "torchvision"} else ""
         write_stub(wheels, pin.name, f"{version}{local}", choice)
     done = subprocess.run(
-        ["uv", "pip", "compile", "--no-index", "--find-links", wheels, "--python-version", python,
-         "--python-platform", "x86_64-unknown-linux-gnu", "--no-header", "--no-annotate",
-         "--offline", "--no-cache", "pyproject.toml"],
+        [sys.executable, "-m", "uv", "pip", "compile", "--no-index", "--find-links", wheels,
+         "--python-version", python, "--python-platform", "x86_64-unknown-linux-gnu",
+         "--no-header", "--no-annotate", "--offline", "--no-cache", "pyproject.toml"],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline_lib.core.export_formats import find_format
+from pipeline_lib.core.formats.exports import find_format
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
-from pipeline_lib.io.labels.lightning_pose import read_lightning_pose
+from pipeline_lib.io.labels.formats.lightning_pose import read_lightning_pose
 
 HEADER = "scorer,a,a,a,a\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\n"
 ROW = "labeled-data/v/img1.png,1,2,3,4\n"

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from pipeline_lib.core.label_formats import AUTO, FORMATS, find_format
+from pipeline_lib.core.formats.labels import AUTO, FORMATS, find_format
 from pipeline_lib.core.settings.base import (
     FINITE,
     WHOLE,

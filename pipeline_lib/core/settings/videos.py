@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from pipeline_lib.core.export_formats import FORMATS, find_format
+from pipeline_lib.core.formats.exports import FORMATS, find_format
 from pipeline_lib.core.settings.base import (
     WHOLE,
     Flag,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
 
-from pipeline_lib.core.export_formats import find_format
+from pipeline_lib.core.formats.exports import find_format
 from pipeline_lib.io.exports.source import ExportSource
 
 Writer = Callable[[Path, ExportSource], None]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.label_formats import AUTO, FORMATS, find_format
+from pipeline_lib.core.formats.labels import AUTO, FORMATS, find_format
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.run import Config
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LabelReader(Protocol):
-    """A module that `pipeline_lib.core.label_formats.FORMATS` names."""
+    """A module that `pipeline_lib.core.formats.labels.FORMATS` names."""
 
     def is_format(self, path: Path) -> bool:
         """Tell whether labels in this format lie at a path, by the names of the files found."""
@@ -69,7 +69,7 @@ def detect_format(path: Path) -> str:
     Returns
     -------
     str
-        The first of `pipeline_lib.core.label_formats.FORMATS` that knows the path.
+        The first of `pipeline_lib.core.formats.labels.FORMATS` that knows the path.
 
     Raises
     ------

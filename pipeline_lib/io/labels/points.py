@@ -38,7 +38,7 @@ class SourceLabels:
     skeleton
         What the source tells of edges, symmetries and unique bodyparts; bodyparts may be empty.
     kind
-        What wrote it: a name of `pipeline_lib.core.label_formats.FORMATS`.
+        What wrote it: a name of `pipeline_lib.core.formats.labels.FORMATS`.
     origins
         What an image shows, by its path, where that is not the image file itself: the same frame
         of the same video has the same text whichever source labels it.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import sleap_io
 
-from pipeline_lib.core.export_formats import FORMATS
+from pipeline_lib.core.formats.exports import FORMATS
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import FrameStatus, TrackStatus

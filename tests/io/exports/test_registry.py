@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.export_formats import FORMATS
+from pipeline_lib.core.formats.exports import FORMATS
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.io.exports.registry import load_writer, write_export

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.io.labels.lightning_pose import PIXEL_OFFSET, read_lightning_pose
+from pipeline_lib.io.labels.formats.lightning_pose import PIXEL_OFFSET, read_lightning_pose
 
 TABLE = """scorer,ann,ann,ann,ann
 bodyparts,paw,paw,nose,nose

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.export_formats import FORMATS, ExportFormat
+from pipeline_lib.core.formats.exports import FORMATS, ExportFormat
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import parse_config

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ConfigError, LabelError
-from pipeline_lib.core.label_formats import FORMATS, LabelFormat, find_format
+from pipeline_lib.core.formats.labels import FORMATS, LabelFormat, find_format
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
