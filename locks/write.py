@@ -50,7 +50,8 @@ def make_texts() -> dict[str, str]:
     """Return the text of each lock file by its name."""
     # First all together: what both need is of one version.
     everything = resolve("--extra", "dev", constraints=read_pins())
-    running = resolve(constraints=everything)
+    # Of what both need, the markers that hold for both.
+    running = {name: everything[name] for name in resolve(constraints=everything)}
     builds = {name: pin for name, pin in running.items() if name in TORCH or CUDA.match(name)}
     developing = {name: pin for name, pin in everything.items() if name not in running}
     cpu = [re.split(r" \\\n", builds[name], maxsplit=1)[0] for name in TORCH]
