@@ -297,6 +297,8 @@ def summarised_files():
     files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES))
     if SETTINGS.labels:
         files += [
-            str(file.path) for file in STAGES["evaluate"].files(SETTINGS, RESULTS)
+            str(file.path)
+            for file in STAGES["evaluate"].files(SETTINGS, RESULTS)
+            if file.declared
         ]
     return files

@@ -117,6 +117,7 @@ rule evaluate:
         str(RESULTS.labels),
         network_files(),
         key_file("evaluate"),
+        lost_key("evaluate"),
     output:
         metrics=str(RESULTS.metrics(MODEL)),
         predictions=str(RESULTS.predictions(MODEL)),

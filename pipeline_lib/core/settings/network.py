@@ -218,7 +218,7 @@ class TrainingSettings(Settings):
         0.0, description="Share of the training frames held out to watch the training."
     )
     validate_every: PositiveInt = Field(10, description="Epochs between validations.")
-    measure_every: Annotated[int, Field(ge=0)] | None = Field(
+    measure_every: NotNegativeInt | None = Field(
         None,
         description="Epochs between two measurements of loss and error on the test frames, and on "
         "some training frames, for the learning curves alone: no choice depends on them, and the "

@@ -59,7 +59,7 @@ def results(tmp_path):
     write_table(files.filter("pose"), STAGE_COLUMNS, [row])
     write_table(files.probe, PROBE_COLUMNS, [{"video": "v", "path": "/data/cage/v.mp4"}])
     poses = Poses(
-        position=np.stack([X, np.negative(X)], axis=1)[..., None, None].astype(np.float32),
+        position=np.stack([X, np.negative(X)], axis=1)[:, None, None].astype(np.float32),
         confidence=np.ones((len(X), 1, 1), np.float32),
         frame_status=np.zeros(len(X), np.uint8),
         time=np.arange(len(X)) / 30,
