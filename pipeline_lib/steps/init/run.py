@@ -117,7 +117,8 @@ def init_project(source: Path, folder: Path) -> None:
     if "labels" not in sections:
         sections["frames"] = {"extract": True}
     if not videos:
-        _log.warning("%s: no videos found; add rows to %s", source, folder / SHEET_NAME)
+        sheet = _escape(folder / SHEET_NAME)
+        _log.warning("%s: no videos found; add rows to %s", _escape(source), sheet)
     rows = [(name, shorten_path(path, folder)) for name, path in name_videos(videos).items()]
     written = [path for _, path in rows] + [one["path"] for one in sections.get("labels", ())]
     if nameless := [path for path in written if not _is_text(path)]:
@@ -151,11 +152,11 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
                 continue
             first = found.setdefault(os.path.realpath(path), path)
             if first != path:
-                _log.info("%s is the same file as %s: left out", path, first)
+                _log.info("%s is the same file as %s: left out", _escape(path), _escape(first))
     for path in nameless:
         _log.warning("%r is left out: %s", str(path), _RENAME)
     if drawn:
-        named = ", ".join(path.name for path in drawn[:_MOST_NAMED])
+        named = ", ".join(_escape(path.name) for path in drawn[:_MOST_NAMED])
         _log.info(
             "%d videos have keypoints drawn on them, by their names: left out (%s%s)",
             len(drawn),
@@ -252,9 +253,14 @@ def _clean_name(text: str) -> str:
     return name if find_name_problem(name) is None else name.replace(".", "-")
 
 
+def _escape(path: str | Path) -> str:
+    """Return a path as text for people: bytes that are not UTF-8 are escaped."""
+    return str(path).encode(errors="backslashreplace").decode()
+
+
 def _write_config(sections: Mapping[str, Any], origin: str) -> str:
     """Return the YAML text of the sections, each under a comment, after checking it."""
-    shown = " ".join(origin.encode(errors="backslashreplace").decode().split())
+    shown = " ".join(_escape(origin).split())
     lines = [
         f"# Written by `cohortpose init` from {shown}.",
         "# Only what differs from the defaults; paths are relative to the working directory.",
