@@ -149,7 +149,7 @@ if workflow.is_main_process and getattr(workflow.execution_settings, "no_hooks",
     record_start()
 
 
-# A workflow that uses this one as a module calls these in its own: see docs/module.md.
+# A workflow that uses this one as a module calls these in its own: see docs/how-to/module.md.
 onstart:
     record_start()
 
