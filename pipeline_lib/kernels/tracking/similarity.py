@@ -1,7 +1,7 @@
 """Compare two poses of one video, relative to the size and speed of its animals."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from pipeline_lib.kernels.metrics.keypoints import (
 from pipeline_lib.kernels.tracking.motion import median_finite
 
 Floats = NDArray[np.floating[Any]]
+# The values of `tracking.similarity` in `pipeline_lib.core.settings.individuals`.
 Measure = Literal["oks", "ellipse", "centroid"]
 
 # Keypoints of a pose move relative to each other by this share of its size between two frames.
@@ -110,11 +111,13 @@ def compare_poses(
     elif measure == "centroid":
         one, other = centre_poses(first)[..., None, :], centre_poses(second)[..., None, :]
         similarity = object_keypoint_similarity(one, other, square, 0.5)
-    else:
+    elif measure == "oks":
         # With half of it as sigma, OKS is exp(-d^2 / (2 * tolerance^2)).
         similarity = object_keypoint_similarity(first, second, square, 0.5)
         counts = [np.isfinite(pose).all(-1).sum(-1) for pose in (first, second)]
         similarity = similarity * (counts[1] / np.maximum(1, np.maximum(*counts)))
+    else:
+        assert_never(measure)
     return np.nan_to_num(similarity, nan=0.0)
 
 

@@ -1,11 +1,15 @@
 """Test the similarity of poses and the scale of an animal on values computed by hand."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_lib.core.settings.individuals import TrackingSettings
 from pipeline_lib.kernels.tracking.similarity import (
+    Measure,
     centre_poses,
     compare_poses,
     measure_scale,
@@ -14,7 +18,7 @@ from pipeline_lib.kernels.tracking.similarity import (
 )
 
 NAN = np.nan
-MEASURES = ("oks", "ellipse", "centroid")
+MEASURES = get_args(Measure)
 # Corners of a square of side 2 around (1, 1): each is at sqrt(2) from the centre.
 SQUARE = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0]])
 
@@ -37,6 +41,12 @@ def test_a_pose_is_itself_and_nothing_is_like_one_that_is_missing(measure):
     assert compare_poses(SQUARE, missing, 3.0, measure) == 0.0
     assert compare_poses(missing, SQUARE, 3.0, measure) == 0.0
     assert compare_poses(missing, missing, 3.0, measure) == 0.0
+
+
+def test_settings_and_kernel_know_the_same_measures_and_another_one_is_an_error():
+    assert get_args(TrackingSettings.model_fields["similarity"].annotation) == MEASURES
+    with pytest.raises(AssertionError, match="nearest"):
+        compare_poses(SQUARE, SQUARE, 1.0, "nearest")
 
 
 def test_at_the_tolerance_similarity_is_exp_of_minus_a_half():
