@@ -2,7 +2,8 @@
 
 A new format is a line here and a module with three functions, those of
 `pipeline_lib.io.labels.detect.LabelReader`. Modules are named, not imported: the settings know the
-names alone, and a reader is loaded when it is used.
+names alone, and a reader is loaded when it is used. The first format that knows a path is taken; a
+format in CSV or HDF5 stands before DeepLabCut's, which takes every table.
 """
 
 from dataclasses import dataclass
@@ -20,20 +21,26 @@ class LabelFormat:
         For the settings' documentation and for messages.
     module
         Full name of the module that finds and reads it.
+    tables
+        Whether the labels lie in DeepLabCut's tables, which are checked before any work. Other
+        formats are checked by ``import-labels`` alone.
     """
 
     about: str
     module: str
+    tables: bool = False
 
 
 FORMATS: dict[str, LabelFormat] = {
     "deeplabcut": LabelFormat(
         "a DeepLabCut project (labeled-data/VIDEO/CollectedData_SCORER.csv or .h5)",
         "pipeline_lib.io.labels.formats.deeplabcut",
+        tables=True,
     ),
     "lightning-pose": LabelFormat(
         "a Lightning Pose data folder (CollectedData.csv beside labeled-data)",
         "pipeline_lib.io.labels.formats.lightning_pose",
+        tables=True,
     ),
     "sleap": LabelFormat("a SLEAP file (.slp)", "pipeline_lib.io.labels.formats.sleap"),
 }

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.cohort import Video, read_cohort
-from pipeline_lib.core.errors import ConfigError, ProblemsError
+from pipeline_lib.core.errors import ConfigError, LabelError, ProblemsError
+from pipeline_lib.core.formats.labels import find_format
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.yaml_files import YamlError, read_yaml
 from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
-from pipeline_lib.io.labels.detect import label_inputs
-from pipeline_lib.io.labels.formats.sleap import SUFFIX as SLEAP_SUFFIX
+from pipeline_lib.io.labels.detect import label_inputs, name_format
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
 
 logger = logging.getLogger(__name__)
@@ -120,6 +121,8 @@ def _check_labels(config: Config) -> list[str]:
     sources = [file for file in there if file.suffix != ".yaml"]
     if not tables or any(file.with_suffix(".csv") not in tables for file in sources):
         return problems
+    if not all(map(_lies_in_tables, config.labels)):
+        return problems
     labelled = {name for table in tables for name in _read_bodyparts(table)}
     found = ", ".join(sorted(labelled))
     return problems + [
@@ -131,14 +134,23 @@ def _check_labels(config: Config) -> list[str]:
 
 def _check_edges(config: Config) -> list[str]:
     """Find missing edges, where no source has to be opened to know that there are none."""
-    bodyparts = config.skeleton.bodyparts
     paths = [Path(source.path) for source in config.labels]
-    if not bodyparts or not paths or any(path.suffix == SLEAP_SUFFIX for path in paths):
+    if not config.skeleton.bodyparts or not paths:
+        return []
+    if not all(map(_lies_in_tables, config.labels)):
         return []
     if any(read_project_skeleton(path).edges for path in paths):
         return []
     problem = find_missing_edges(config.skeleton, config)
     return [problem] if problem else []
+
+
+def _lies_in_tables(source: LabelSource) -> bool:
+    """Tell whether labels lie in DeepLabCut's tables; True where nothing that is known is found."""
+    try:
+        return find_format(name_format(source)).tables
+    except (LabelError, OSError):
+        return True
 
 
 def _read_bodyparts(table: Path) -> set[str]:

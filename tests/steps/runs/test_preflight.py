@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.formats.labels import FORMATS, LabelFormat
 from pipeline_lib.steps.runs.preflight import check_run
 
 
@@ -194,6 +195,25 @@ def test_missing_edges_of_several_animals(project, sheet):
     (project / "config.yaml").unlink()
     (project / "labels.slp").touch()
     check_run(values | {"labels": [{"path": str(project / "labels.slp")}]})
+
+
+def test_tables_of_another_format_are_left_to_its_reader(tmp_path, sheet, monkeypatch):
+    (tmp_path / "rows_of_a_test.py").write_text(
+        "def is_format(path):\n    return path.name == 'points.csv'\n\n"
+        "def list_files(path):\n    return [path]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(FORMATS, "points", LabelFormat("points.csv", "rows_of_a_test"))
+    # Bodyparts in rows, not in a header, and edges that only the reader of the format finds.
+    (tmp_path / "points.csv").write_text("frame,bodypart,x,y\n3,nose,1,2\n3,tail,3,4\n")
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(tmp_path / "points.csv"), "format": "points"}],
+        "individuals": {"max": 2},
+        "skeleton": {"bodyparts": ["nose", "tail"]},
+    }
+    config, _ = check_run(values)
+    assert config.skeleton.bodyparts == ("nose", "tail")
 
 
 def test_videos_that_would_be_exported_to_one_file(sheet):
