@@ -1,6 +1,6 @@
-"""What the network is asked to draw: the one code for stored targets and for augmented ones."""
+"""Draw what the network learns to draw: the one code for stored targets and augmented ones."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from array_api_compat import array_namespace
 
@@ -87,8 +87,10 @@ def encode_targets(
     """
     if settings.score_map == "gaussian":
         score = encode_gaussian(position, shape, settings.sigma)
-    else:
+    elif settings.score_map == "plateau":
         score = encode_plateau(position, shape, settings.pos_dist_thresh)
+    else:
+        assert_never(settings.score_map)
     offset, mask = encode_location_refinement(position, shape, settings.pos_dist_thresh)
     maps = TargetMaps(score, offset / settings.location_refinement_scale, mask)
     if plan.edges:

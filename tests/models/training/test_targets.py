@@ -24,3 +24,11 @@ def test_a_plateau_is_as_wide_as_the_refinement():
     maps = encode_targets(POSITION, SHAPE, settings)
     np.testing.assert_array_equal(maps.score, maps.mask)
     assert set(np.unique(maps.score)) == {0.0, 1.0}
+
+
+def test_a_shape_of_score_maps_that_is_not_drawn_is_an_error():
+    settings = TargetSettings.model_construct(
+        **TargetSettings().model_dump() | {"score_map": "cone"}
+    )
+    with pytest.raises(AssertionError, match="cone"):
+        encode_targets(POSITION, SHAPE, settings)
