@@ -5,7 +5,7 @@ element of the trailing shape) separately, and returns a new array of the input'
 gap: a keypoint that was not found, or a frame that could not be decoded.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,7 +183,9 @@ def filter_poses(  # noqa: PLR0913 - one argument per setting
         return smooth_median(filled, window)
     if method == "savitzky-golay":
         return smooth_savitzky_golay(filled, window, order)
-    return filled
+    if method == "none":
+        return filled
+    assert_never(method)
 
 
 def measure_reach(max_gap: int, window: int) -> int:

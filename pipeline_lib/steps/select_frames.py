@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,8 +120,10 @@ def _write_frames(path: Path, settings: FrameSettings, folder: Path, patience: f
             selected = select_uniform(
                 reader.facts.frames, settings.number, settings.start, settings.stop, settings.seed
             )
-        else:
+        elif settings.method == "kmeans":
             selected = _select_by_kmeans(reader, settings, region)
+        else:
+            assert_never(settings.method)
         rows = []
         stop = limit_range(reader.facts.frames, settings.start, settings.stop).stop
         for frame, image in _read_selected(reader, selected, stop):

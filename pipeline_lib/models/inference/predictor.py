@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -307,6 +307,8 @@ def load_predictor(
         return Predictor(
             card, OnnxRuntime(files.network, decoder), size, cores, surplus=decoder.surplus
         )
+    if options.runtime != "torch":
+        assert_never(options.runtime)
     from pipeline_lib.models.inference.torch_runtime import TorchRuntime  # noqa: PLC0415 - seconds
 
     runtime = TorchRuntime(files.weights, decoder, options.precision, options.compile)
