@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.yaml_files import YamlError, check_size, read_yaml
 
@@ -55,7 +55,7 @@ def read_config(path: Path) -> Config:
     ------
     ConfigError
         If the file is missing, is not YAML, or has wrong settings; if it lies in the folder that
-        it names for the results.
+        it names for the results and is not the config that a run wrote there.
     """
     try:
         values = read_yaml(path)
@@ -68,7 +68,8 @@ def read_config(path: Path) -> Config:
     if not isinstance(values, dict):
         raise ConfigError(str(path), ["expected `key: value` lines, found none"])
     config = parse_config(values, where=str(path))
-    if os.path.realpath(config.results) == os.path.realpath(path.parent):
+    written = Results(Path(config.results)).config
+    if path.name != written.name and written.parent.resolve() == path.parent.resolve():
         problem = (
             f"`results`: is the folder of the config, {path.absolute().parent}: expected a folder "
             "for the results alone: name one below, such as `results`"

@@ -404,3 +404,9 @@ def test_results_are_not_the_folder_of_the_config(tmp_path):
             read_config(path)
     path.write_text(f"cohort: c.tsv\nresults: {tmp_path / 'results'}\n")
     assert read_config(path).results == str(tmp_path / "results")
+
+
+def test_the_config_that_a_run_wrote_into_its_results_is_read(tmp_path):
+    path = tmp_path / "config.resolved.yaml"
+    path.write_text(f"cohort: c.tsv\nresults: {tmp_path}\n")
+    assert read_config(path).results == str(tmp_path)
