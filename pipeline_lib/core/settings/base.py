@@ -11,19 +11,24 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipeline_lib.core.names import LONGEST_NAME, NAME_PATTERN, check_name
 
-# YAML takes `1e-3` for a text.
+# Texts that write a number or a truth value are taken for it: YAML takes `1e-3` for a text, and
+# Snakemake takes every value within `--config "section={key: value}"` for one.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_TRUTHS = {"true": True, "false": False}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def _require_integer(value: object) -> int:
-    """Return an integer; neither `true` nor `3.0` nor a text is one."""
+    """Return an integer; neither `true` nor `3.0` is one."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError("expected a whole number")  # noqa: TRY004 - pydantic reports it
     return int(value)
 
 
 def _require_number(value: object) -> float:
-    """Return a finite number; a text may write it, as YAML takes `1e-3` for one."""
+    """Return a finite number; `true` is none."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -37,13 +42,18 @@ def _require_number(value: object) -> float:
     return number
 
 
+def _read_truth(value: object) -> object:
+    """Return the truth value that a text writes; all else as it is."""
+    return _TRUTHS.get(value.lower(), value) if isinstance(value, str) else value
+
+
 # Every number and truth value among the settings is a type below or has one of these validators,
 # after its limits: a bare `int`, `float` or `bool` takes values of the others, and texts. A test
 # looks at all of them.
 WHOLE = BeforeValidator(_require_integer)
 FINITE = BeforeValidator(_require_number)
 
-Flag = Annotated[bool, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True), BeforeValidator(_read_truth)]
 Integer = Annotated[int, WHOLE]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0), FINITE]
 PositiveInt = Annotated[int, Field(ge=1), WHOLE]

@@ -332,9 +332,22 @@ def kinds_of(field):
 
 
 WRONG = {
-    "integer": [True, False, 3.0, 2.5, "3", float("inf"), float("nan"), [3]],
+    "integer": [
+        True,
+        False,
+        3.0,
+        2.5,
+        "3.0",
+        "three",
+        "0x3",
+        "1_0",
+        "",
+        float("inf"),
+        float("nan"),
+        [3],
+    ],
     "number": [True, False, "two", "0x1", "1_0", float("inf"), float("-inf"), float("nan"), "inf"],
-    "boolean": [0, 1.0, "true", "yes", "on", ""],
+    "boolean": [0, 1.0, "1", "yes", "on", ""],
 }
 VALUES = [
     (names, kind, number)
@@ -355,7 +368,7 @@ def nest(names, value):
 def test_a_number_is_a_number_and_a_truth_value_is_one(names, kind, number):
     """One rule for every setting: none takes the values of another kind."""
     for wrong in WRONG[kind]:
-        if names[-1] == "dashboard" and type(wrong) in (bool, int):
+        if names[-1] == "dashboard" and (type(wrong) in (bool, int) or wrong == "1"):
             continue  # takes both
         given = [wrong] * number if number else wrong
         problems = problems_of(**nest(names, given))
@@ -410,3 +423,16 @@ def test_the_config_that_a_run_wrote_into_its_results_is_read(tmp_path):
     path = tmp_path / "config.resolved.yaml"
     path.write_text(f"cohort: c.tsv\nresults: {tmp_path}\n")
     assert read_config(path).results == str(tmp_path)
+
+
+def test_values_that_snakemake_hands_on_as_texts():
+    """Snakemake takes every value within `--config "section={key: value}"` for a text."""
+    given = {
+        "filtering": {"window": "3", "pcutoff": "0.5"},
+        "frames": {"extract": "true", "number": "12"},
+        "training": {"deterministic": "False", "measure_every": "0"},
+    }
+    config = parse_config({"cohort": "c", **given})
+    assert (config.filtering.window, config.filtering.pcutoff) == (3, 0.5)
+    assert (config.frames.extract, config.frames.number) == (True, 12)
+    assert (config.training.deterministic, config.training.measure_every) == (False, 0)
