@@ -156,7 +156,7 @@ def count_files(cohort: Cohort) -> float:
     """
     folders = (cohort.results.root, cohort.folder / ".snakemake")
     files = sum(len(names) for folder in folders for _, _, names in os.walk(folder))
-    return files / len(read_plan(cohort.results).homes)
+    return files / len(read_plan(cohort.results).shard_of)
 
 
 def _plan(cohort: Cohort) -> list[str]:

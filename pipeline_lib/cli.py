@@ -166,7 +166,7 @@ def track(  # noqa: PLR0913 - one option per setting
     pcutoff: PcutoffOption = None,
     min_affinity: MinAffinityOption = None,
 ) -> None:
-    """Track several individuals: the same place throughout a video is the same animal.
+    """Track several individuals: each slot then holds one animal throughout the video.
 
     `--from-dlc-detections` needs no config and uses the default settings.
     """

@@ -76,7 +76,7 @@ class ShardFiles:
         """Return the record of which exported files hold which poses; no output of a job."""
         return self.folder / f".exported-{model}.tsv"
 
-    def contents(self, stage: str, model: str) -> Path:
+    def checksums(self, stage: str, model: str) -> Path:
         """Return the checksums of the files that a stage published or read; no output of a job."""
         return self.folder / f"contents-{stage}-{model}.tsv"
 
@@ -237,7 +237,7 @@ class Results:
         return self.root / "jobs.jsonl"
 
     @property
-    def contents(self) -> Path:
+    def checksums(self) -> Path:
         """Return the checksums of the files of the whole cohort."""
         return self.root / "contents.tsv"
 
@@ -304,7 +304,7 @@ class Results:
         return self.root / "poses" / model / ".segments" / key
 
     def tracked(self, model: str, video: str) -> Path:
-        """Return the pose file of one video with an individual in each place, packed."""
+        """Return the pose file of one video with one animal per slot, packed."""
         return self.root / "tracked" / model / f"{video}.zarr.zip"
 
     def filtered(self, model: str, video: str) -> Path:

@@ -191,7 +191,7 @@ def tracking_key(
     source_key: str, individuals: IndividualSettings, settings: TrackingSettings
 ) -> str:
     """Return the key of the tracks of poses with a key."""
-    return hash_settings(source_key, settings.what_matters(), individuals, versions.TRACK)
+    return hash_settings(source_key, settings.result_settings(), individuals, versions.TRACK)
 
 
 def filtering_key(source_key: str, settings: FilteringSettings) -> str:
@@ -223,7 +223,7 @@ def _select_labels(config: Config) -> Values:
 def _select_targets(config: Config) -> Values:
     window = {"locating": {"window": config.locating.window}} if config.top_down else {}
     return {
-        "targets": config.what_targets_need(),
+        "targets": config.target_settings(),
         **_dump(config, "individuals"),
         **_select_graph(config),
         **window,
@@ -232,12 +232,12 @@ def _select_targets(config: Config) -> Values:
 
 def _select_locator_targets(config: Config) -> Values:
     locator = config.for_locator()
-    return {"targets": locator.what_targets_need(), **_dump(locator, "individuals")}
+    return {"targets": locator.target_settings(), **_dump(locator, "individuals")}
 
 
 def _select_training(config: Config) -> Values:
     return {
-        "training": config.what_training_needs(),
+        "training": config.training_settings(),
         "skeleton": {"symmetries": config.skeleton.model_dump(mode="json")["symmetries"]},
     }
 
@@ -253,14 +253,14 @@ def _select_evaluation(config: Config) -> Values:
 
 def _select_inference(config: Config) -> Values:
     return {
-        "inference": config.inference.what_matters(),
+        "inference": config.inference.result_settings(),
         **_select_locating(config),
         **_select_assembly(config),
     }
 
 
 def _select_tracking(config: Config) -> Values:
-    return {"tracking": config.tracking.what_matters(), **_dump(config, "individuals")}
+    return {"tracking": config.tracking.result_settings(), **_dump(config, "individuals")}
 
 
 def _select_exports(config: Config) -> Values:
@@ -278,13 +278,13 @@ def _select_graph(config: Config) -> Values:
 def _select_locating(config: Config) -> Values:
     if not config.uses_locator:
         return {}
-    return {"locating": config.locating.what_matters(top_down=config.top_down)}
+    return {"locating": config.locating.result_settings(top_down=config.top_down)}
 
 
 def _select_assembly(config: Config) -> Values:
     if config.individuals.max == 1:
         return {}
-    return {"assembly": config.assembly.what_matters(top_down=config.top_down)}
+    return {"assembly": config.assembly.result_settings(top_down=config.top_down)}
 
 
 def _dump(config: Config, *sections: str) -> dict[str, Any]:

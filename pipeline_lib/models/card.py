@@ -147,4 +147,4 @@ def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
         return ""
     check_locator(files, top_down=top_down)
     card = read_card(files.locator.card)
-    return hash_settings(locating.what_matters(top_down=top_down), card.key, card.network_sha256)
+    return hash_settings(locating.result_settings(top_down=top_down), card.key, card.network_sha256)

@@ -57,7 +57,7 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
         lambda video: {"key": filter_file(source(video), target(video), config.filtering)},
     )
     # Before the table: a job killed in between is repeated.
-    record = files.contents("filter", model)
+    record = files.checksums("filter", model)
     kind = "tracked" if several else "poses"
     record_poses(record, results, ended, (kind, source), ("filtered", target))
     write_table(files.filter(model), STAGE_COLUMNS, ended)

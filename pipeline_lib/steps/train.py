@@ -99,7 +99,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         scale=config.targets.scale,
         refinement_scale=config.targets.location_refinement_scale,
         skeleton=layout.skeleton,
-        individuals=name_places(layout),
+        individuals=name_slots(layout),
         edges=layout.edges,
         used_edges=used_edges,
         identities=layout.animals if layout.identities else (),
@@ -125,10 +125,10 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     logger.info("network of %d steps in %s", trained.steps, files.folder)
 
 
-def name_places(layout: TargetLayout) -> tuple[str, ...]:
-    """Return the names of the places along the individual axis of what the network finds.
+def name_slots(layout: TargetLayout) -> tuple[str, ...]:
+    """Return the names of the slots of the individual axis of the network's poses.
 
-    Which animal is in which place is not known before tracking, so places are numbered.
+    Slots are numbered, because only tracking finds out which animal is in which slot.
     """
     if len(layout.animals) <= 1:
         return (SINGLE_INDIVIDUAL,)
@@ -138,7 +138,7 @@ def name_places(layout: TargetLayout) -> tuple[str, ...]:
 
 def training_key(config: Config, store: TargetStore) -> str:
     """Return the hash of all that a trained network depends on."""
-    training: dict[str, Any] = config.what_training_needs()
+    training: dict[str, Any] = config.training_settings()
     weights = Path(config.training.weights)
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()

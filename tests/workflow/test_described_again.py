@@ -17,7 +17,7 @@ def test_plan_and_provenance_come_back_with_nothing_else_to_do(again):
     results = again.results
     kept = {path: path.read_bytes() for path in (results.plan, results.shard("00001").manifest)}
     settings = results.config.read_bytes()
-    for path in (*kept, results.provenance, results.crate, results.config, results.contents):
+    for path in (*kept, results.provenance, results.crate, results.config, results.checksums):
         path.unlink()
     ended = again.snakemake()
     assert ended.code == 0, ended.output
@@ -27,7 +27,7 @@ def test_plan_and_provenance_come_back_with_nothing_else_to_do(again):
     record = json.loads(results.provenance.read_text())
     assert {"train", "infer", "export"} <= set(record["stages"])
     assert results.crate.is_file()
-    assert results.contents.is_file()
+    assert results.checksums.is_file()
     verified = again.watch(
         ["cohortpose", "-d", str(again.folder), "verify", "--config", "config.yaml"], lambda: None
     )
@@ -51,7 +51,7 @@ def test_touching_takes_no_results_for_those_of_other_settings(again):
 
 
 def test_touching_what_is_fresh_changes_times_only(again):
-    described = (again.results.config, again.results.provenance, again.results.contents)
+    described = (again.results.config, again.results.provenance, again.results.checksums)
     before = [path.read_bytes() for path in described]
     ended = again.snakemake("--touch", "--forceall")
     assert ended.code == 0, ended.output

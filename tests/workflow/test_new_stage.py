@@ -78,7 +78,7 @@ def run_count(config, results, shard):
     ended = end_videos(f"count {shard}", rows, count)
     model = config.training.name
     record_poses(
-        results.shard(shard).contents("count", model),
+        results.shard(shard).checksums("count", model),
         results,
         ended,
         ("filtered", lambda video: locate(before, video)),

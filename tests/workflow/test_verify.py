@@ -135,7 +135,7 @@ def test_every_file_of_a_run_is_known(finished):
     root = finished.results.root
     shard = finished.results.shard("00001").folder
     records = [
-        finished.results.contents,
+        finished.results.checksums,
         *shard.glob("contents-*.tsv"),
         *shard.glob(".checksums-*"),
     ]
@@ -261,7 +261,7 @@ def add_a_stranger(run):
 
 
 def forget_the_hashes(run):
-    run.results.shard("00001").contents("export", "pose").unlink()
+    run.results.shard("00001").checksums("export", "pose").unlink()
 
 
 def forget_a_stage(run):

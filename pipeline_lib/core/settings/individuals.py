@@ -12,6 +12,7 @@ from pipeline_lib.core.settings.base import (
     PositiveInt,
     Settings,
 )
+from pipeline_lib.core.settings.renamed import name_as_in_keys
 
 
 class IndividualSettings(Settings):
@@ -75,8 +76,8 @@ class AssemblySettings(Settings):
         "ones of each frame are kept, and who is kept may change from frame to frame.",
     )
 
-    def what_matters(self, *, top_down: bool = False) -> dict[str, Any]:
-        """Return what poses depend on besides the network."""
+    def result_settings(self, *, top_down: bool = False) -> dict[str, Any]:
+        """Return the settings that poses depend on besides the network."""
         exclude = {"graph", "min_affinity"} if top_down else {"graph"}
         return self.model_dump(mode="json", exclude=exclude)
 
@@ -99,10 +100,11 @@ class TrackingSettings(Settings):
         description="Poses that are less alike than this share of what is usual between frames are "
         "not one tracklet.",
     )
-    max_rival: Fraction = Field(
+    max_ambiguity: Fraction = Field(
         0.7,
-        description="A tracklet ends where another choice is more than this share as good as the "
-        "best one; tracks that go on nevertheless are flagged as uncertain there.",
+        description="Largest ratio of the second-best similarity to the best one at which a "
+        "tracklet continues; above, it ends, and a track that continues nevertheless is flagged as "
+        "uncertain there.",
     )
     max_gap: NotNegativeInt = Field(5, description="Longest gap in frames within a tracklet.")
     min_length: PositiveInt = Field(
@@ -117,6 +119,6 @@ class TrackingSettings(Settings):
         2000, description="Frames whose tracklets are made at once; tracks do not depend on it."
     )
 
-    def what_matters(self) -> dict[str, Any]:
-        """Return what tracks depend on: not the parts in which they are made."""
-        return self.model_dump(mode="json", exclude={"segment_frames"})
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings that tracks depend on, by the names that keys contain."""
+        return name_as_in_keys("tracking", self.model_dump(mode="json", exclude={"segment_frames"}))

@@ -21,6 +21,7 @@ from pipeline_lib.core.settings.base import (
     Settings,
     check_region,
 )
+from pipeline_lib.core.settings.renamed import name_as_in_keys
 
 
 class FrameSettings(Settings):
@@ -276,10 +277,10 @@ class LocatingSettings(Settings):
         description="Confidence from which a keypoint counts as found: low, so that windows hold "
         "the bodyparts that are hard to see in small frames, too.",
     )
-    least_found: Fraction = Field(
+    min_found: Fraction = Field(
         0.5,
-        description="Share of the bodyparts that must be found for a window to be placed (one "
-        "individual).",
+        description="Smallest share of the bodyparts that must be found for a window to be placed "
+        "(one individual).",
     )
     backbone: str | None = Field(None, description="As in `training`; null: the same.")
     weights: PathText | None = Field(None, description="As in `training`; null: the same.")
@@ -291,10 +292,13 @@ class LocatingSettings(Settings):
             raise ValueError(f"window ({self.window}) must be a multiple of 32")
         return self
 
-    def what_matters(self, *, top_down: bool = False) -> dict[str, Any]:
-        """Return what poses depend on besides the two networks; top-down, they know the window."""
-        include = {"pcutoff"} if top_down else {"window", "pcutoff", "least_found"}
-        return self.model_dump(mode="json", include=include)
+    def result_settings(self, *, top_down: bool = False) -> dict[str, Any]:
+        """Return the settings that poses depend on besides the networks, named as in keys.
+
+        Top-down, the network has the window.
+        """
+        include = {"pcutoff"} if top_down else {"window", "pcutoff", "min_found"}
+        return name_as_in_keys("locating", self.model_dump(mode="json", include=include))
 
 
 class EvaluationSettings(Settings):

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.renamed import rename_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.yaml_files import YamlError, check_size, read_yaml
 
+logger = logging.getLogger(__name__)
 
-def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
+
+def parse_config(values: Mapping[str, Any], where: str = "config", *, warn: bool = True) -> Config:
     """Check a mapping of settings and complete it with the defaults.
 
     Parameters
@@ -25,6 +29,8 @@ def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
         Nested settings as YAML gives them.
     where
         Name of the file in error messages.
+    warn
+        Whether to log a warning for each setting that is given by its former name.
 
     Raises
     ------
@@ -36,13 +42,17 @@ def parse_config(values: Mapping[str, Any], where: str = "config") -> Config:
     except YamlError as error:
         raise ConfigError(where, [str(error)]) from None
     # Snakemake hands over a section that is present but empty as None.
-    given = {key: value for key, value in values.items() if value is not None}
+    given, warnings, problems = rename_settings(
+        {key: value for key, value in values.items() if value is not None}
+    )
+    for warning in warnings if warn else ():
+        logger.warning("%s: %s", where, warning)
     try:
         config = Config.model_validate(given)
     except ValidationError as error:
-        problems = [_describe_problem(dict(problem)) for problem in error.errors()]
+        problems += [_describe_problem(dict(problem)) for problem in error.errors()]
         raise ConfigError(where, problems) from None
-    problems = config.list_contradictions()
+    problems += config.list_contradictions()
     if problems:
         raise ConfigError(where, problems)
     return config

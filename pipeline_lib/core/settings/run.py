@@ -1,4 +1,4 @@
-"""All settings of a run; the sections of each subject are in the `settings_*` modules beside.
+"""All settings of a run; the sections of each subject are in the modules beside.
 
 They are the only place for each key, its type, its default and its meaning: ``config/README.md``
 and ``workflow/schemas/config.schema.yaml`` are written from them by ``make documents``; a test
@@ -74,13 +74,13 @@ class Config(Settings):
         """Whether keypoints are joined along part affinity fields."""
         return self.individuals.max > 1 and not self.top_down
 
-    def what_targets_need(self) -> dict[str, Any]:
-        """Return the settings that targets depend on, those of `targets`."""
+    def target_settings(self) -> dict[str, Any]:
+        """Return the settings of `targets` that the stored targets depend on."""
         fields = set() if self.uses_affinity else {"part_affinity_width"}
         return self.targets.model_dump(mode="json", exclude=fields)
 
-    def what_training_needs(self) -> dict[str, Any]:
-        """Return the settings that a network depends on: neither its name nor where it learns."""
+    def training_settings(self) -> dict[str, Any]:
+        """Return the settings that a network depends on: neither its name nor the hardware."""
         weights = {
             "part_affinity_weight": self.uses_affinity,
             "identity_weight": self.individuals.identity,

@@ -193,8 +193,8 @@ class InferenceSettings(Settings):
         check_region(self.crop)
         return self
 
-    def what_matters(self) -> dict[str, Any]:
-        """Return what poses depend on: not where, in what order or how fast they are made."""
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings that poses depend on: not those of speed and hardware."""
         return self.model_dump(mode="json", include={"crop", "precision"})
 
 

@@ -76,7 +76,7 @@ class Labels:
             object.__setattr__(self, "skeleton", completed)
 
     @property
-    def places(self) -> tuple[str, ...]:
+    def slots(self) -> tuple[str, ...]:
         """Names along the individual axis: the animals, then ``single`` if there is one."""
         unique = (UNIQUE_INDIVIDUAL,) if self.skeleton.unique_bodyparts else ()
         return (*self.individuals, *unique)
@@ -195,17 +195,17 @@ def label_arrays(labels: Labels) -> tuple[pd.DataFrame, NDArray[np.float64]]:
         One row per image in the table's order: image, video, frame, split.
     positions
         Shape (image, individual, keypoint, 2), float64, x and y in px of the image; NaN where
-        unlabelled. Individuals are those of ``labels.places``: where the skeleton has unique
+        unlabelled. Individuals are those of ``labels.slots``: where the skeleton has unique
         bodyparts, the last one is ``single``, which has these and no others. Keypoints are in
         the order of ``labels.bodyparts``.
     """
     table = labels.table
     images = table[["image", "video", "frame", "split"]].drop_duplicates("image", ignore_index=True)
-    shape = (len(images), len(labels.places), len(labels.bodyparts), 2)
+    shape = (len(images), len(labels.slots), len(labels.bodyparts), 2)
     positions = np.full(shape, np.nan)
     positions[
         pd.Index(images["image"]).get_indexer(pd.Index(table["image"])),
-        pd.Index(labels.places).get_indexer(pd.Index(table["individual"])),
+        pd.Index(labels.slots).get_indexer(pd.Index(table["individual"])),
         pd.Index(labels.bodyparts).get_indexer(pd.Index(table["bodypart"])),
     ] = table[["x", "y"]].to_numpy(dtype=np.float64)
     return images, positions

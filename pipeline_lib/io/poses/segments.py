@@ -47,7 +47,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @dataclass(frozen=True)
-class Work:
+class Timings:
     """Processing time of frames, in seconds of one worker.
 
     Attributes
@@ -67,9 +67,9 @@ class Work:
     network: float = 0.0
     wait: float = 0.0
 
-    def __add__(self, other: "Work") -> "Work":
-        """Return the work of both."""
-        return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: "Timings") -> "Timings":
+        """Return the sum of both."""
+        return Timings(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class SegmentPoses:
         Shape (frame, individual, keypoint), float32, 0..1.
     frame_status
         Shape (frame,), uint8.
-    work
+    timings
         Processing time.
     identity
         Shape (frame, individual, identity), float32, 0..1; None: the network did not learn it.
@@ -96,7 +96,7 @@ class SegmentPoses:
     position: NDArray[np.float32]
     confidence: NDArray[np.float32]
     frame_status: NDArray[np.uint8]
-    work: Work
+    timings: Timings
     identity: NDArray[np.float32] | None = None
 
     @property
@@ -138,7 +138,7 @@ class SegmentFolder:
                 for name in ("position", "confidence")
             },
             "frame_status": segment.frame_status,
-            "work": np.array(astuple(segment.work)),
+            "work": np.array(astuple(segment.timings)),
         }
         if segment.identity is not None:
             arrays["identity"] = segment.identity
@@ -161,7 +161,7 @@ class SegmentFolder:
                     position=order_for_memory("position", arrays["position"]),
                     confidence=order_for_memory("confidence", arrays["confidence"]),
                     frame_status=arrays["frame_status"],
-                    work=Work(*arrays["work"].tolist()),
+                    timings=Timings(*arrays["work"].tolist()),
                     identity=arrays.get("identity"),
                 )
         except OSError as error:
@@ -196,7 +196,7 @@ class SegmentFolder:
                 position=segment.position[skipped:],
                 confidence=segment.confidence[skipped:],
                 frame_status=segment.frame_status[skipped:],
-                work=segment.work,
+                timings=segment.timings,
                 identity=None if segment.identity is None else segment.identity[skipped:],
             )
             done = stop

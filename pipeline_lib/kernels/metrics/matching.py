@@ -35,7 +35,7 @@ def match_individuals(
     Returns
     -------
     ndarray
-        Shape (frame, m), int64, place of the matched individual on the axis n; -1: none.
+        Shape (frame, m), int64, index of the matched individual on the axis n; -1: none.
     """
     similarity = compare_individuals(predicted, truth, sigmas=sigmas, max_distance=max_distance)
     return assign_pairs(similarity, similarity >= min_similarity)

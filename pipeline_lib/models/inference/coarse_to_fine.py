@@ -82,7 +82,7 @@ class CoarseToFine:
         self.card, self.surplus = network.card, network.surplus
         self._locator, self._network, self._settings = locator, network, settings
         self._whole_network = whole_network or network
-        self._least = math.ceil(settings.least_found * len(self.card.skeleton.bodyparts))
+        self._least = math.ceil(settings.min_found * len(self.card.skeleton.bodyparts))
         self._counts, self._lock = LookCounts(), threading.Lock()
 
     @property

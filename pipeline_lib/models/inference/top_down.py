@@ -61,7 +61,7 @@ class TopDown:
         confidence 0. So is an individual with too few keypoints, and one that another window
         found with a higher confidence. Individuals are sorted by confidence.
         """
-        row, place, centre = self._find_centres(frames)
+        row, slot, centre = self._find_centres(frames)
         corner = centre_windows(centre, self._side, max(1, int(self._cell)))
         size = (self._side, self._side)
         windows = [cut_window(frames[r], one, size) for r, one in zip(row, corner, strict=True)]
@@ -71,8 +71,8 @@ class TopDown:
         position = np.full((*shape, 2), np.nan, np.float32)
         confidence = np.zeros(shape, np.float32)
         shift = corner[:, None].astype(np.float32)
-        position[row, place] = inside[:, 0] + shift
-        confidence[row, place] = certainty[:, 0]
+        position[row, slot] = inside[:, 0] + shift
+        confidence[row, slot] = certainty[:, 0]
         position, confidence = choose_poses(
             position,
             confidence,
@@ -89,5 +89,5 @@ class TopDown:
         position, confidence, _ = self._locator.predict(frames)
         centre = position[:, :, 0]
         found = (confidence[:, :, 0] >= self._settings.pcutoff) & np.isfinite(centre).all(-1)
-        row, place = np.nonzero(found)
-        return row, place, centre[row, place]
+        row, slot = np.nonzero(found)
+        return row, slot, centre[row, slot]

@@ -102,7 +102,7 @@ def _predict_all(predictor: PosePredictor, images: Iterable[str]) -> tuple[Float
 def _match_animals(
     predicted: Floats, truth: Floats, settings: EvaluationSettings
 ) -> NDArray[np.int64]:
-    """Return the place of each labelled animal among the predicted ones; (image, animal)."""
+    """Return the slot of the predicted individual matched with each label; (image, animal)."""
     if np.isfinite(measure_areas(truth)).any():
         return match_individuals(
             predicted, truth, sigmas=settings.oks_sigma, min_similarity=settings.match_oks
@@ -138,24 +138,24 @@ def _name_individuals(
     truth
         Labels by name, shape (keypoint, 2).
     matched
-        Places of the labelled animals among the predicted ones, by name.
+        Slots of the predicted individuals matched with the labels, by name.
     card
-        Says how many animals there are; unique bodyparts have the place after them.
+        Says how many animals there are; unique bodyparts have the slot after them.
     """
     nowhere = np.full(position.shape[1:], np.nan)
-    for name, place in matched.items():
-        if place == UNMATCHED:
+    for name, slot in matched.items():
+        if slot == UNMATCHED:
             yield _Individual(name, nowhere, nowhere[:, 0], truth[name])
         else:
-            yield _Individual(name, position[place], confidence[place], truth[name])
+            yield _Individual(name, position[slot], confidence[slot], truth[name])
     if card.skeleton.unique_bodyparts:
         label = truth.get(UNIQUE_INDIVIDUAL, nowhere)
         yield _Individual(UNIQUE_INDIVIDUAL, position[-1], confidence[-1], label)
     there = find_individuals(position[: card.animals, list(card.skeleton.animal_indices)])
     false = np.setdiff1d(np.flatnonzero(there), list(matched.values())).tolist()
-    for number, place in enumerate(false, 1):
+    for number, slot in enumerate(false, 1):
         name = f"{FALSE_INDIVIDUAL}{number}"
-        yield _Individual(name, position[place], confidence[place], nowhere)
+        yield _Individual(name, position[slot], confidence[slot], nowhere)
 
 
 def _tabulate(image: Mapping[Hashable, Any], one: _Individual, skeleton: Skeleton) -> pd.DataFrame:

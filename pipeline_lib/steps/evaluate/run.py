@@ -65,7 +65,7 @@ def run_evaluate(config: Config, results: Results) -> None:
         )
     images, labelled = label_arrays(labels)
     if config.individuals.max > 1:
-        truth = LabelledIndividuals(images, labelled, labels.places)
+        truth = LabelledIndividuals(images, labelled, labels.slots)
         predictions = predict_individuals(predictor, truth, config.evaluation)
     else:
         predictions = predict_images(predictor, images, labelled[:, 0])

@@ -27,7 +27,7 @@ class TrueTracks:
         Shape (image,), int64, the labelled frames, rising, each once.
     position
         Shape (image, individual, keypoint, 2), float64, x and y in px of the full-resolution
-        frame; NaN where not labelled. Each place on the individual axis is one animal.
+        frame; NaN where not labelled. Each slot of the individual axis is one animal.
     bodyparts
         Names along the keypoint axis; those of every animal, not the unique ones.
     """
@@ -60,7 +60,7 @@ def find_true_tracks(labels: Labels, video: str) -> TrueTracks:
     if frames.size < rows.size or frames[0] < 0:
         problem = f"video {video} has images with the same or no frame number: no track is known"
         raise LabelError("labels", [problem])
-    animals = [i for i, name in enumerate(labels.places) if name != UNIQUE_INDIVIDUAL]
+    animals = [i for i, name in enumerate(labels.slots) if name != UNIQUE_INDIVIDUAL]
     parts = list(labels.skeleton.animal_indices)
     tracks = position[rows[order]][:, animals][:, :, parts]
     return TrueTracks(frames, tracks, tuple(labels.bodyparts[part] for part in parts))

@@ -12,7 +12,7 @@ from pipeline_lib.io.exports.registry import write_export
 from pipeline_lib.io.poses.read import require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.export.sources import ExportSources
-from pipeline_lib.steps.provenance.checksums import Published, record_contents
+from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.runs.outcomes import end_videos
 from pipeline_lib.steps.runs.plan import keep_planned
 
@@ -65,7 +65,7 @@ def run_export(config: Config, results: Results, shard: str) -> None:
         if row["status"] == VideoStatus.DONE
         for name, path in locate(row["video"]).items()
     ]
-    record_contents(files.contents("export", model), results.root, published)
+    record_checksums(files.checksums("export", model), results.root, published)
     write_table(files.export(model), EXPORT_COLUMNS, ended)
 
 

@@ -100,7 +100,7 @@ def place_individuals(
     The names are those of the config, else those of the labels, completed to ``individuals.max``
     by ``individual1`` and so on. Where the labels have more names than animals fit in an image
     (tracks that begin anew in each video), their names say nothing across images: all animals
-    get such counted names. Animals without a name take the free places of their image.
+    get such counted names. Animals without a name take the free slots of their image.
 
     Parameters
     ----------
@@ -142,32 +142,32 @@ def place_individuals(
     individuals, lasting = _choose_names(names, declared, settings)
     if settings.identity:
         _check_identities(animals, lasting=lasting)
-    place = {
+    slots = {
         (image, animal.individual, animal.named): name
         for image, found in animals.items()
-        for name, animal in _fill_places(found, individuals, lasting=lasting)
+        for name, animal in _fill_slots(found, individuals, lasting=lasting)
     }
     keys = zip(points["image"], points["individual"], points["named"], strict=True)
-    placed = points.assign(individual=[place[key] for key in keys])
+    placed = points.assign(individual=[slots[key] for key in keys])
     return pd.concat([placed, single], ignore_index=True), individuals
 
 
 def _collect_animals(points: pd.DataFrame, bodyparts: Sequence[str]) -> Mapping[str, list[_Animal]]:
     """Return the animals of each image, in an order that does not depend on that of the rows."""
     order = {name: number for number, name in enumerate(bodyparts)}
-    places: dict[tuple[str, str, bool], list[float]] = {}
+    positions: dict[tuple[str, str, bool], list[float]] = {}
     columns = (points[name] for name in ("image", "individual", "named", "bodypart", "x", "y"))
     for image, individual, named, bodypart, x, y in zip(*columns, strict=True):
         key = (image, individual, bool(named))
-        position = places.setdefault(key, [np.inf] * (2 * len(order)))
+        position = positions.setdefault(key, [np.inf] * (2 * len(order)))
         position[2 * order[bodypart] : 2 * order[bodypart] + 2] = [x, y]
     animals: dict[str, list[_Animal]] = {}
-    for (image, individual, named), position in places.items():
+    for (image, individual, named), position in positions.items():
         animals.setdefault(image, []).append(_Animal(individual, named, tuple(position)))
     return {image: sorted(found, key=lambda one: one.order) for image, found in animals.items()}
 
 
-def _fill_places(
+def _fill_slots(
     animals: Iterable[_Animal], individuals: Sequence[str], *, lasting: bool
 ) -> list[tuple[str, _Animal]]:
     own = {one.individual for one in animals if one.named} if lasting else set()

@@ -172,22 +172,22 @@ def _describe_row(outcome: Outcome) -> dict[str, Any]:
         "frames": outcome.frames,
         "undecodable": outcome.undecodable,
     }
-    work = outcome.work
-    if work is None or outcome.frames is None or not work.seconds:
+    timings = outcome.timings
+    if timings is None or outcome.frames is None or not timings.seconds:
         return row
     return row | {
-        "seconds": round(work.seconds, 3),
-        "frames_per_second": round(outcome.frames / work.seconds, 2),
-        "decode_share": round(work.decode / work.seconds, 4),
-        "network_share": round(work.network / work.seconds, 4),
-        "wait_share": round(work.wait / work.seconds, 4),
+        "seconds": round(timings.seconds, 3),
+        "frames_per_second": round(outcome.frames / timings.seconds, 2),
+        "decode_share": round(timings.decode / timings.seconds, 4),
+        "network_share": round(timings.network / timings.seconds, 4),
+        "wait_share": round(timings.wait / timings.seconds, 4),
     }
 
 
 def _log_summary(shard: str, outcomes: Iterable[Outcome]) -> None:
     counts = Counter(outcome.status for outcome in outcomes)
-    told = ", ".join(f"{counts[status]} {status}" for status in VideoStatus if counts[status])
-    logger.info("shard %s: %s", shard, told or "no videos")
+    listed = ", ".join(f"{counts[status]} {status}" for status in VideoStatus if counts[status])
+    logger.info("shard %s: %s", shard, listed or "no videos")
 
 
 def retry_failed(config: Config, results: Results, shard: str) -> None:

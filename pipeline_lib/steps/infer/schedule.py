@@ -17,7 +17,7 @@ from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.poses.read import read_pose_key
-from pipeline_lib.io.poses.segments import SegmentFolder, Work
+from pipeline_lib.io.poses.segments import SegmentFolder, Timings
 from pipeline_lib.kernels.segments import Range, choose_segment_length, cut_segments, find_gaps
 from pipeline_lib.steps.infer.segment import finish_video, infer_segment
 from pipeline_lib.steps.infer.tasks import Outcome, Totals, Verdict, VideoTask
@@ -205,7 +205,7 @@ class _Schedule:
                 key=task.key,
                 frames=result.frames,
                 undecodable=result.undecodable,
-                work=result.work,
+                timings=result.timings,
             )
         if isinstance(result, Verdict):
             self._end_video(video, result)
@@ -296,24 +296,24 @@ def run_segment(task: VideoTask, start: int, stop: int) -> Totals | Verdict | No
         As from `infer_segment`.
     """
     worker = distributed.get_worker()
-    sent, frames, work = time.monotonic(), 0, Work()
+    sent, frames, timings = time.monotonic(), 0, Timings()
 
-    def note(more: int, took: Work) -> None:
-        nonlocal frames, work
-        frames, work = frames + more, work + took
+    def note(more: int, took: Timings) -> None:
+        nonlocal frames, timings
+        frames, timings = frames + more, timings + took
         if time.monotonic() - sent >= _SECONDS_BETWEEN_EVENTS:
             send()
 
     def send() -> None:
-        nonlocal sent, frames, work
+        nonlocal sent, frames, timings
         event = {
             "frames": frames,
-            "decode": work.decode,
-            "network": work.network,
-            "wait": work.wait,
+            "decode": timings.decode,
+            "network": timings.network,
+            "wait": timings.wait,
         }
         worker.log_event(PROGRESS_TOPIC, event)
-        sent, frames, work = time.monotonic(), 0, Work()
+        sent, frames, timings = time.monotonic(), 0, Timings()
 
     ended = infer_segment(task, start, stop, note)
     if frames:

@@ -15,7 +15,7 @@ from pipeline_lib.core import versions
 from pipeline_lib.core.errors import StoreError, VideoError
 from pipeline_lib.core.tables import FrameStatus, VideoStatus
 from pipeline_lib.io.poses.read import read_frame_status, read_pose_key
-from pipeline_lib.io.poses.segments import SegmentFolder, SegmentPoses, Work
+from pipeline_lib.io.poses.segments import SegmentFolder, SegmentPoses, Timings
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.video.reader import VideoIndex, VideoReader
 from pipeline_lib.models.inference.decoding import name_slots
@@ -41,7 +41,7 @@ Group = list[tuple[int, Image | None]]
 
 
 def infer_segment(
-    task: VideoTask, start: int, stop: int, note: Callable[[int, Work], None] | None = None
+    task: VideoTask, start: int, stop: int, note: Callable[[int, Timings], None] | None = None
 ) -> Totals | Verdict | None:
     """Predict frames start to stop (excluded) of a video and publish them.
 
@@ -84,7 +84,7 @@ def infer_segment(
     except VideoError as error:
         return _make_verdict(error)
     seconds = time.perf_counter() - began
-    segment = replace(segment, work=segment.work + Work(seconds=seconds))
+    segment = replace(segment, timings=segment.timings + Timings(seconds=seconds))
     if whole:
         return _publish_video(task, index, [segment])
     folder.write(segment)
@@ -123,7 +123,7 @@ def _find_published(task: VideoTask) -> Totals | None:
         return None
     SegmentFolder(Path(task.segments)).remove()
     status = read_frame_status(output)
-    return Totals(task.frames, int((status != FrameStatus.DECODED).sum()), Work())
+    return Totals(task.frames, int((status != FrameStatus.DECODED).sum()), Timings())
 
 
 def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[SegmentPoses]) -> Totals:
@@ -141,7 +141,7 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         # Slots beyond `individuals.max`, from which tracking chooses.
         **({"surplus": predictor.surplus} if predictor.surplus else {}),
     }
-    undecodable, work = 0, Work()
+    undecodable, timings = 0, Timings()
     with create_poses(
         Path(task.output),
         index.times,
@@ -155,9 +155,9 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
                 one.start, one.position, one.confidence, one.frame_status, identity=one.identity
             )
             undecodable += int((one.frame_status != FrameStatus.DECODED).sum())
-            work += one.work
+            timings += one.timings
     SegmentFolder(Path(task.segments)).remove()
-    return Totals(task.frames, undecodable, work)
+    return Totals(task.frames, undecodable, timings)
 
 
 def _make_verdict(error: VideoError) -> Verdict:
@@ -173,7 +173,7 @@ def _predict_segment(
     index: VideoIndex,
     start: int,
     stop: int,
-    note: Callable[[int, Work], None] | None,
+    note: Callable[[int, Timings], None] | None,
 ) -> SegmentPoses:
     predictor = load_warm_predictor(task.network)
     found = allocate_located(predictor.card, stop - start, predictor.surplus)
@@ -181,7 +181,7 @@ def _predict_segment(
     status = np.where(missing, FrameStatus.MISSING, FrameStatus.UNDECODABLE).astype(np.uint8)
     reader = VideoReader(Path(task.path), index=index)
     _check_frames(task, reader)
-    total = Work()
+    total = Timings()
     groups = _group(read_frames(reader, start, stop), _count_group(reader, task))
     ahead = ReadAhead(groups, depth=2, patience=task.patience, progress=lambda: reader.packets_read)
     with closing(ahead), explain_stall(task.patience):
@@ -194,10 +194,10 @@ def _predict_segment(
                 status[rows] = FrameStatus.DECODED
             network = time.perf_counter() - began
             decode, wait = ahead.take_times()
-            work = Work(0.0, decode, network, wait)
-            total += work
+            timings = Timings(0.0, decode, network, wait)
+            total += timings
             if note is not None:
-                note(len(group), work)
+                note(len(group), timings)
     if task.crop is not None:
         x1, _, y1, _ = task.crop
         found.position[:] += np.array([x1, y1], np.float32)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.tables import VideoStatus
-from pipeline_lib.io.poses.segments import Work
+from pipeline_lib.io.poses.segments import Timings
 from pipeline_lib.models.inference.predictor import RuntimeOptions
 
 Crop = tuple[int, int, int, int]
@@ -89,7 +89,7 @@ class Totals:
 
     frames: int
     undecodable: int
-    work: Work
+    timings: Timings
 
 
 @dataclass(frozen=True)
@@ -102,4 +102,4 @@ class Outcome:
     key: str = ""
     frames: int | None = None
     undecodable: int | None = None
-    work: Work | None = None
+    timings: Timings | None = None

@@ -9,7 +9,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from pipeline_lib.core.tables import VideoStatus
-from pipeline_lib.io.poses.segments import Work
+from pipeline_lib.io.poses.segments import Timings
 from pipeline_lib.steps.infer.tasks import Outcome
 
 
@@ -25,24 +25,24 @@ class TimingRecord:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._timings: dict[tuple[str, str], Work] = {}
+        self._timings: dict[tuple[str, str], Timings] = {}
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         for line in text.splitlines():
             # Skip a truncated line and the one appended to it.
             with suppress(ValueError):
                 video, key, seconds, decode, network, wait = line.split("\t")
-                work = Work(float(seconds), float(decode), float(network), float(wait))
-                self._timings[video, key] = work
+                timings = Timings(float(seconds), float(decode), float(network), float(wait))
+                self._timings[video, key] = timings
 
     def complete(self, outcome: Outcome) -> Outcome:
         """Record the timings of an outcome, or add recorded ones to an outcome without."""
         if outcome.status != VideoStatus.DONE:
             return outcome
         name = outcome.video, outcome.key
-        if outcome.work is None:
-            return replace(outcome, work=self._timings.get(name))
-        self._timings[name] = outcome.work
+        if outcome.timings is None:
+            return replace(outcome, timings=self._timings.get(name))
+        self._timings[name] = outcome.timings
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write("\t".join([*name, *map(repr, astuple(outcome.work))]) + "\n")
+            file.write("\t".join([*name, *map(repr, astuple(outcome.timings))]) + "\n")
         return outcome

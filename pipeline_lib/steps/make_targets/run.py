@@ -90,7 +90,7 @@ def run_make_targets(config: Config, results: Results, *, locator: bool = False)
     contents = _choose_contents(config, labels, locator=locator)
     samples, layout = contents.samples, _lay_out(config, contents)
     key = hash_settings(
-        config.what_targets_need(),
+        config.target_settings(),
         versions.MAKE_TARGETS,
         hash_samples(samples),
         ",".join(layout.bodyparts),

@@ -10,7 +10,7 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.io.checksums import hash_path, measure_path
 from pipeline_lib.io.stage_tables import read_table, write_table
 
-CONTENTS_COLUMNS = ("kind", "video", "path", "bytes", "modified_ns", "sha256", "key")
+CHECKSUM_COLUMNS = ("kind", "video", "path", "bytes", "modified_ns", "sha256", "key")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Published:
     key: str = ""
 
 
-def record_contents(table: Path, root: Path, published: Iterable[Published]) -> None:
+def record_checksums(table: Path, root: Path, published: Iterable[Published]) -> None:
     """Record the hashes of results beside those that the table has already.
 
     A result of the same key, size and time of change keeps the hash that it was recorded with,
@@ -55,7 +55,7 @@ def record_contents(table: Path, root: Path, published: Iterable[Published]) -> 
 
 
 def _record(table: Path, root: Path, published: Iterable[Published]) -> None:
-    rows = read_contents(table)
+    rows = read_checksums(table)
     for result in published:
         name = _name(result.path, root)
         measure = measure_path(result.path)
@@ -70,7 +70,7 @@ def _record(table: Path, root: Path, published: Iterable[Published]) -> None:
         before = rows.get(name, {})
         known = all(before.get(column) == value for column, value in row.items())
         rows[name] = row | {"sha256": before["sha256"] if known else hash_path(result.path)}
-    write_table(table, CONTENTS_COLUMNS, rows.values())
+    write_table(table, CHECKSUM_COLUMNS, rows.values())
 
 
 @contextmanager
@@ -83,15 +83,15 @@ def _lock(table: Path) -> Iterator[None]:
         yield
 
 
-def read_contents(table: Path) -> dict[str, dict[str, str]]:
+def read_checksums(table: Path) -> dict[str, dict[str, str]]:
     """Return the recorded results by their path below the results folder; none without a table."""
     try:
-        return {row["path"]: row for row in read_table(table, CONTENTS_COLUMNS)}
+        return {row["path"]: row for row in read_table(table, CHECKSUM_COLUMNS)}
     except StoreError:
         return {}
 
 
-def compare_contents(row: Mapping[str, str], root: Path, *, quick: bool) -> str:
+def compare_checksums(row: Mapping[str, str], root: Path, *, quick: bool) -> str:
     """Tell how a result differs from its record.
 
     Parameters

@@ -22,7 +22,7 @@ from pipeline_lib.core.stages import (
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.steps.provenance.checksums import Published, read_contents, record_contents
+from pipeline_lib.steps.provenance.checksums import Published, read_checksums, record_checksums
 from pipeline_lib.steps.runs.plan import read_plan
 
 # Made anew by each run.
@@ -70,7 +70,7 @@ def record_tables(config: Config, results: Results, names: Iterable[str], shard:
             ]
         model = config.training.name if stage.per_model else ""
         record = results.shard(shard).table_checksums(stage.name, model)
-        record_contents(record, results.root, published)
+        record_checksums(record, results.root, published)
 
 
 def record_descriptions(results: Results, *kinds: str) -> None:
@@ -110,7 +110,7 @@ def complete_outputs(config: Config, results: Results) -> None:
 
 def list_unrecorded(config: Config, results: Results) -> list[CohortFile]:
     """Return the files of the whole cohort that are there and have no checksum."""
-    recorded = read_contents(results.contents)
+    recorded = read_checksums(results.checksums)
     return [
         file
         for _, file in list_cohort_files(config, results)
@@ -127,7 +127,7 @@ def knows_all(recorded: Mapping[str, Mapping[str, str]]) -> bool:
     Parameters
     ----------
     recorded
-        Rows by path, of `read_contents`; without any, all is missed.
+        Rows by path, of `read_checksums`; without any, all is missed.
     """
     return not recorded or any(row["kind"] == _SETTINGS for row in recorded.values())
 
@@ -148,7 +148,7 @@ def identify_sources(config: Config, results: Results, stage: Stage) -> str:
         Hash of the settings of the stage, of the recorded checksums of the files that it reads
         and, for a stage that sums up the cohort, of the tables of all shards.
     """
-    recorded = read_contents(results.contents)
+    recorded = read_checksums(results.checksums)
     before = [
         file.path
         for name in stage.after
@@ -161,7 +161,7 @@ def identify_sources(config: Config, results: Results, stage: Stage) -> str:
         for shard, one in product(read_plan(results).shards, list_video_stages(config)):
             if one.wanted(config):
                 model = config.training.name if one.per_model else ""
-                tables = read_contents(results.shard(shard).table_checksums(one.name, model))
+                tables = read_checksums(results.shard(shard).table_checksums(one.name, model))
                 table = one.find_table(config, results, shard)
                 checksums.append(_find_checksum(results, tables, table))
     return hash_settings(stage.hash_settings(config), *checksums)
@@ -181,4 +181,4 @@ def _find_checksum(results: Results, recorded: Mapping[str, Mapping[str, str]], 
 def _record(results: Results, files: Iterable[CohortFile], key: str = "") -> None:
     published = [Published(file.kind, file.path, key=key) for file in files]
     if published:
-        record_contents(results.contents, results.root, published)
+        record_checksums(results.checksums, results.root, published)

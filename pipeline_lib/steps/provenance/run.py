@@ -17,7 +17,7 @@ from pipeline_lib.core.stages import STAGES, list_cohort_files
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.steps.provenance.checksums import read_contents
+from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.jobs import read_all_jobs, summarise_jobs
 from pipeline_lib.steps.provenance.machine import describe_machine
 from pipeline_lib.steps.provenance.outputs import complete_outputs, record_descriptions
@@ -79,7 +79,7 @@ def complete_provenance(config: Config, results: Results) -> None:
     }
     record["networks"] = {
         name: row["sha256"]
-        for name, row in read_contents(results.contents).items()
+        for name, row in read_checksums(results.checksums).items()
         if name in networks
     }
     record["stages"] = summarise_jobs(read_all_jobs(results))

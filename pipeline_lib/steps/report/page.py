@@ -42,6 +42,12 @@ from pipeline_lib.steps.report.privacy import Redactor, list_strings
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
 from pipeline_lib.steps.report.score_maps import draw_score_maps
 from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, summarise_videos
+from pipeline_lib.steps.report.timings import (
+    find_copies,
+    format_duration,
+    read_timings,
+    sum_timings,
+)
 from pipeline_lib.steps.report.tracks import describe_animals
 from pipeline_lib.steps.report.videos import (
     find_doubtful,
@@ -49,7 +55,6 @@ from pipeline_lib.steps.report.videos import (
     histogram_detection,
     tabulate_videos,
 )
-from pipeline_lib.steps.report.work import find_copies, format_duration, read_work, total_work
 from pipeline_lib.steps.runs.ledger import LedgerRow, count_statuses, derive_ledger
 
 _HEATMAP_VIDEOS = 40
@@ -88,7 +93,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
     animals = describe_animals(config, results, rows, summaries)
     bodyparts = inputs.bodyparts(config) or _find_bodyparts(summaries)
     counts = count_statuses(rows)
-    works = read_work(results, config.training.name)
+    timings = read_timings(results, config.training.name)
     comparison = compare_bodyparts(inputs, bodyparts)
     many = len(summaries) >= _HISTOGRAM_VIDEOS
     histograms = histogram_detection(summaries, bodyparts) if many else {}
@@ -103,9 +108,9 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "tiles": measure_tiles(rows, summaries, inputs) + measure_animals(inputs, animals),
         "reasons": group_reasons(rows)[:_REASONS],
         "doubtful": find_doubtful(summaries),
-        "copies": find_copies(rows, works),
-        "work": total_work(works[row["video"]] for row in rows if row["video"] in works),
-        "table": tabulate_videos(rows, summaries, bodyparts, works),
+        "copies": find_copies(rows, timings),
+        "timings": sum_timings(timings[row["video"]] for row in rows if row["video"] in timings),
+        "table": tabulate_videos(rows, summaries, bodyparts, timings),
         "bodyparts": bodyparts,
         "colours": colour_bodyparts(bodyparts),
         "several": several,
@@ -217,7 +222,7 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
     model = config.training.name
     tracked = [
         (
-            "Poses with an animal in each place, VIDEO.zarr.zip",
+            "Poses with one animal per slot, VIDEO.zarr.zip",
             results.tracked(model, "VIDEO").parent,
         )
     ]

@@ -170,11 +170,11 @@ def _draw_card(
     status = poses["track_status"]
     if status is None or figures is None or not summary.detection:
         return None
-    places = [i for i, name in enumerate(names.individuals) if name != UNIQUE_INDIVIDUAL]
+    slots = [i for i, name in enumerate(names.individuals) if name != UNIQUE_INDIVIDUAL]
     decoded = poses["frame_status"] == FrameStatus.DECODED
-    status, animals = status[:, places], [names.individuals[place] for place in places]
+    status, animals = status[:, slots], [names.individuals[slot] for slot in slots]
     bodypart = max(summary.detection, key=lambda part: _to_rank(summary.detection[part]))
-    way = poses["path"][:, places, names.bodyparts.index(bodypart)]
+    way = poses["path"][:, slots, names.bodyparts.index(bodypart)]
     band, line = draw_counts(status, decoded)
     flags, left_out = _choose_flags(find_flags(status, decoded))
     return TrackCard(
@@ -209,6 +209,6 @@ def _choose_flags(flags: Sequence[Flag]) -> tuple[list[Flag], int]:
 
 
 def _describe_flag(flag: Flag, animals: Sequence[str], fps: float) -> FlagLine:
-    names: Iterable[str] = (animals[place] for place in flag.individuals)
+    names: Iterable[str] = (animals[slot] for slot in flag.individuals)
     kind = "swap" if flag.status == TrackStatus.UNCERTAIN else "gap"
     return FlagLine(kind, list(names), flag.first, flag.last, flag.first / fps)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.steps.report.charts import format_fixed
 from pipeline_lib.steps.report.summaries import TrackFigures, VideoSummary, rank_videos
-from pipeline_lib.steps.report.work import InferenceWork, find_copies
+from pipeline_lib.steps.report.timings import InferenceTimings, find_copies
 from pipeline_lib.steps.runs.ledger import BAD_STATUSES, LedgerRow, metadata_columns
 
 # Videos below this mean detection rate are worth a look even though they are done.
@@ -30,7 +30,7 @@ def tabulate_videos(
     rows: Sequence[LedgerRow],
     summaries: Mapping[str, VideoSummary],
     bodyparts: Sequence[str],
-    works: Mapping[str, InferenceWork],
+    timings: Mapping[str, InferenceTimings],
 ) -> dict[str, Any]:
     """Return the cohort table as JSON-like data: columns, and rows in the order of columns.
 
@@ -40,7 +40,7 @@ def tabulate_videos(
     copy of. Unknown is None; in place of the share of keypoints detected there may be the reason
     why there is none.
     """
-    copies = find_copies(rows, works)
+    copies = find_copies(rows, timings)
     metadata = metadata_columns(rows)
     tracked = any(summary.tracks is not None for summary in summaries.values())
     columns: list[dict[str, Any]] = [
@@ -57,7 +57,7 @@ def tabulate_videos(
         {"label": "fps", "kind": "number"},
         {"label": "Size", "kind": "size"},
         {"label": "Compute", "kind": "duration"},
-        {"label": "Inference", "kind": "work"},
+        {"label": "Inference", "kind": "timings"},
         {"label": "Stage", "kind": "stage"},
         {"label": "Reason", "kind": "reason"},
     ]
@@ -70,7 +70,7 @@ def tabulate_videos(
                 metadata,
                 _tabulate_figures(summary, bodyparts, tracked=tracked),
                 summary.undecodable if summary else row["undecodable"],
-                _tabulate_work(works.get(row["video"])) or copies.get(row["video"]),
+                _tabulate_timings(timings.get(row["video"])) or copies.get(row["video"]),
             )
             for row, summary in ((row, summaries.get(row["video"])) for row in rows)
         ],
@@ -132,7 +132,7 @@ def _tabulate_video(
     metadata: Sequence[str],
     figures: Sequence[Any],
     undecodable: int | None,
-    work: list[float] | str | None,
+    timings: list[float] | str | None,
 ) -> list[Any]:
     frames, fps = row["frames"], row["fps"]
     size = (
@@ -151,7 +151,7 @@ def _tabulate_video(
         round(fps, 3) if fps else None,
         size,
         None if row["seconds"] is None else round(row["seconds"], 2),
-        work,
+        timings,
         row["stage"],
         row["reason"],
     ]
@@ -178,11 +178,11 @@ def _tabulate_tracks(tracks: TrackFigures) -> list[Any]:
     return [tracks.animals, _to_share(tracks.followed), tracks.swaps, tracks.gaps]
 
 
-def _tabulate_work(work: InferenceWork | None) -> list[float] | None:
-    if work is None:
+def _tabulate_timings(timings: InferenceTimings | None) -> list[float] | None:
+    if timings is None:
         return None
-    shares = (round(100 * share) for share in (work.decode, work.network, work.wait))
-    return [float(f"{work.frames_per_second:.3g}"), *shares]
+    shares = (round(100 * share) for share in (timings.decode, timings.network, timings.wait))
+    return [float(f"{timings.frames_per_second:.3g}"), *shares]
 
 
 def _to_share(value: float) -> float | None:

@@ -85,7 +85,7 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
         If the plan or a stage table lacks a column or holds an unknown status.
     """
     videos = read_cohort(Path(config.cohort))
-    shards = read_plan(results).homes if results.plan.exists() else {}
+    shards = read_plan(results).shard_of if results.plan.exists() else {}
     wanted = wanted_stages(config)
     records = {shard: _read_shard(config, results, shard, wanted) for shard in set(shards.values())}
     names = _metadata_names(videos)

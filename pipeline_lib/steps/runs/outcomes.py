@@ -10,7 +10,7 @@ from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.poses.read import require_pose_key
-from pipeline_lib.steps.provenance.checksums import Published, record_contents
+from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 
 _log = logging.getLogger(__name__)
 
@@ -86,4 +86,4 @@ def record_poses(
                 Published(read[0], source, video, require_pose_key(source)),
                 Published(wrote[0], wrote[1](video), video, row["key"]),
             ]
-    record_contents(record, results.root, published)
+    record_checksums(record, results.root, published)

@@ -65,7 +65,7 @@ class Plan:
         return tuple(dict.fromkeys(row["shard"] for row in self.rows))
 
     @property
-    def homes(self) -> dict[str, str]:
+    def shard_of(self) -> dict[str, str]:
         """The shard of each video that was ever planned."""
         return {row["video"]: row["shard"] for row in self.rows}
 
@@ -109,30 +109,31 @@ def make_plan(videos: tuple[Video, ...], results: Results, settings: InferenceSe
     """
     present = {video.video: video for video in videos}
     earlier = read_plan(results).rows if results.plan.exists() else _recover_rows(results)
-    places = [(row["video"], row["shard"]) for row in earlier]
-    # Of several places of a video the last one holds.
-    home = dict(places)
+    assigned = [(row["video"], row["shard"]) for row in earlier]
+    # A video that was assigned more than once belongs to its last shard.
+    shard_of = dict(assigned)
     absent = {row["video"] for row in earlier if row["state"] == REMOVED}
     absent -= {row["video"] for row in earlier if row["state"] == ACTIVE}
     new = [
         video
         for name, video in present.items()
-        if name not in home or (name in absent and _was_left_out(name, results.shard(home[name])))
+        if name not in shard_of
+        or (name in absent and _was_left_out(name, results.shard(shard_of[name])))
     ]
-    last = max((int(shard) for _, shard in places), default=0)
+    last = max((int(shard) for _, shard in assigned), default=0)
     for number, group in enumerate(_group(new, settings), start=last + 1):
         opened = {video.video: f"{number:05d}" for video in group}
-        places += opened.items()
-        home |= opened
+        assigned += opened.items()
+        shard_of |= opened
     manifests = {}
-    for shard in sorted({home[name] for name in present}):
-        members = dict.fromkeys(name for name, place in places if place == shard)
-        here = {name: video for name, video in present.items() if home[name] == shard}
+    for shard in sorted({shard_of[name] for name in present}):
+        members = dict.fromkeys(name for name, other in assigned if other == shard)
+        here = {name: video for name, video in present.items() if shard_of[name] == shard}
         manifests[shard] = _make_manifest(results.shard(shard), members, here)
-    active = {(name, home[name]) for name in present}
+    active = {(name, shard_of[name]) for name in present}
     rows = tuple(
         {"video": name, "shard": shard, "state": ACTIVE if (name, shard) in active else REMOVED}
-        for name, shard in places
+        for name, shard in assigned
     )
     return Plan(rows, manifests, len(new))
 

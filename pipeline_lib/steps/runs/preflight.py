@@ -14,6 +14,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.settings.renamed import rename_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.yaml_files import YamlError, read_yaml
 from pipeline_lib.io.checksums import measure_file
@@ -98,6 +99,7 @@ def check_config_files(paths: Iterable[Path]) -> None:
 def _keep_good_sections(values: Mapping[str, Any]) -> Config:
     """Return the sections that are right, so that what they name is checked all the same."""
     good: dict[str, Any] = {"cohort": ""}
+    values, _, _ = rename_settings(values)
     for section, content in values.items():
         try:
             parse_config({"cohort": "", section: content})

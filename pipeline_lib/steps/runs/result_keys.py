@@ -42,9 +42,9 @@ def network_key(config: Config, results: Results) -> str:
     files = results.model(config.training.name)
     card = read_card(files.card)
     top_down = card.window is not None
-    several = [config.assembly.what_matters(top_down=top_down)]
+    several = [config.assembly.result_settings(top_down=top_down)]
     return hash_settings(
-        config.inference.what_matters(),
+        config.inference.result_settings(),
         locating_key(files, config.locating),
         card.key,
         card.network_sha256,

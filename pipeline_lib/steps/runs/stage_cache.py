@@ -143,7 +143,7 @@ def _describe_chained(name: str, config: Config, results: Results, shard: str) -
             for path in one.list_results(config, results, row["video"])
         ],
         key=find_key,
-        records=(results.shard(shard).contents(name, config.training.name),),
+        records=(results.shard(shard).checksums(name, config.training.name),),
     )
 
 
@@ -167,7 +167,7 @@ def _describe_export(config: Config, results: Results, shard: str) -> _Stage:
         key=lambda row: sources.make_key(
             row["video"], read_pose_key(sources.locate(row["video"])) or ""
         ),
-        records=(files.contents("export", model), files.export_record(model)),
+        records=(files.checksums("export", model), files.export_record(model)),
     )
 
 

@@ -19,7 +19,7 @@ from pipeline_lib.io.exports.session import hash_sessions
 from pipeline_lib.io.key_files import claim_key, list_other_keys
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.steps.provenance.checksums import read_contents
+from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
 from pipeline_lib.steps.runs.plan import Plan
 
@@ -109,7 +109,7 @@ def find_lost_key(config: Config, results: Results, name: str) -> Path | None:
     Path or None
         None if none was ever lost.
     """
-    recorded = read_contents(results.contents)
+    recorded = read_checksums(results.checksums)
     files = STAGES[name].files(config, results)
     made = all(file.path.exists() for file in files if file.declared)
     lost = any(
@@ -137,7 +137,7 @@ def find_description_key(config: Config, results: Results, plan: Plan) -> Path |
         not path.exists() for _, path in results.list_descriptions()
     )
     unrecorded = bool(list_unrecorded(config, results))
-    lost = missing or (unrecorded and knows_all(read_contents(results.contents)))
+    lost = missing or (unrecorded and knows_all(read_checksums(results.checksums)))
     return _count_up(results, "run", "", "description", lost=lost)
 
 
@@ -226,7 +226,7 @@ def find_session_keys(config: Config, results: Results, plan: Plan) -> dict[str,
     videos = read_cohort(Path(config.cohort))
     return {
         shard: results.shard(shard).session_key(
-            hash_sessions(video for video in videos if plan.homes[video.video] == shard)
+            hash_sessions(video for video in videos if plan.shard_of[video.video] == shard)
         )
         for shard in plan.shards
     }

@@ -114,7 +114,7 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     fps = fps or found.fps
     # DeepLabCut 3 has assembled these detections itself: none of our rules applies.
     put_together = {} if found.assembled else asdict(rules)
-    follow = tracking.what_matters()
+    follow = tracking.result_settings()
     attributes = {
         "video": video,
         "fps": fps,

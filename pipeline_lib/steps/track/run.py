@@ -70,7 +70,7 @@ def run_track(config: Config, results: Results, shard: str) -> None:
     rows = keep_planned(read_table(files.infer(model), STAGE_COLUMNS), results, shard)
     ended = end_videos(f"track {shard}", rows, track)
     # Before the table: a job killed in between is repeated.
-    record = files.contents("track", model)
+    record = files.checksums("track", model)
     record_poses(record, results, ended, ("poses", source), ("tracked", target))
     write_table(files.track(model), TRACK_COLUMNS, ended)
 
@@ -130,7 +130,7 @@ def track_file(
         **{name: value for name, value in head.attributes.items() if name != _SURPLUS},
         "key": key,
         "source_key": source_key,
-        "tracking": settings.what_matters(),
+        "tracking": settings.result_settings(),
         "versions": {**head.attributes.get("versions", {}), "track": versions.TRACK},
     }
     names = name_individuals(head, individuals)
@@ -165,7 +165,7 @@ def make_track_rules(settings: TrackingSettings) -> TrackRules:
         similarity=settings.similarity,
         motion=settings.motion,
         min_similarity=settings.min_similarity,
-        max_ambiguity=settings.max_rival,
+        max_ambiguity=settings.max_ambiguity,
         max_gap=settings.max_gap,
         min_length=settings.min_length,
         max_stitch_gap=settings.max_stitch_gap,
@@ -190,7 +190,7 @@ def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str
     if individuals.names:
         if len(individuals.names) != count:
             raise StoreError(
-                f"individuals.names has {len(individuals.names)} names, but the poses have places "
+                f"individuals.names has {len(individuals.names)} names, but the poses have slots "
                 f"for {count} individuals: name as many as `individuals.max`"
             )
         return individuals.names

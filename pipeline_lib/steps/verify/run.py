@@ -21,7 +21,7 @@ from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, VideoResults, list_co
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
-from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
+from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.provenance.outputs import identify_sources, knows_all
 from pipeline_lib.steps.provenance.run import hash_inputs, read_provenance
 from pipeline_lib.steps.runs.plan import read_plan
@@ -158,7 +158,7 @@ def _verify_outputs(
 
     A network's card tells whether the network is whole, and made from what is there.
     """
-    recorded = read_contents(results.contents)
+    recorded = read_checksums(results.checksums)
     for stage, file in list_cohort_files(config, results):
         name = file.path.relative_to(results.root).as_posix()
         row, kind = recorded.get(name), file.kind
@@ -182,7 +182,7 @@ def _verify_outputs(
 
 def _verify_descriptions(results: Results, checked: Counter[str]) -> Iterator[Finding]:
     """Compare the files that describe the run with their records."""
-    recorded = read_contents(results.contents)
+    recorded = read_checksums(results.checksums)
     for kind, path in results.list_descriptions():
         name = path.relative_to(results.root).as_posix()
         checked[kind] += 1
@@ -199,25 +199,25 @@ def _compare(row: Mapping[str, str], results: Results, *, quick: bool) -> str:
     is read before it is said to have changed.
     """
     try:
-        if quick and not compare_contents(row, results.root, quick=True):
+        if quick and not compare_checksums(row, results.root, quick=True):
             return ""
-        return compare_contents(row, results.root, quick=False)
+        return compare_checksums(row, results.root, quick=False)
     except OSError as error:
         return str(error)
 
 
 def _find_strangers(config: Config, results: Results) -> Iterator[Finding]:
     """Find results of videos that no plan knows."""
-    videos = set(read_plan(results).homes)
-    places = {
+    videos = set(read_plan(results).shard_of)
+    locators = {
         kind: partial(_locate, stage.videos, kind, config, results)
         for stage in STAGES.values()
         if stage.videos and stage.name in VIDEO_STAGES
         for kind in stage.videos.locate(config, results, "x")
     }
     # Also those of other kinds: VIDEO.analysis.h5 is one of the files that end in .h5.
-    known = {locate(video) for locate in places.values() for video in videos}
-    for kind, locate in places.items():
+    known = {locate(video) for locate in locators.values() for video in videos}
+    for kind, locate in locators.items():
         pattern = locate("[!.]*").name
         strangers = set(locate("x").parent.glob(pattern)) - known
         known |= strangers

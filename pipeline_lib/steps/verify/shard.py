@@ -24,7 +24,7 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.video.reader import fingerprint_file
 from pipeline_lib.steps.export.sources import ExportSources
 from pipeline_lib.steps.infer.plan import list_tasks
-from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
+from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.runs.plan import read_plan
 
 Row = dict[str, str]
@@ -131,22 +131,22 @@ def _verify_tables(
             continue
         table = stage.find_table(config, results, shard.name)
         name = table.relative_to(results.root).as_posix()
-        row = _read_checksums(config, results, shard, stage).get(name)
+        row = _read_table_checksums(config, results, shard, stage).get(name)
         if row is None or not table.exists():
             continue
         checked["table"] += 1
         # A cached table is written again, the same, at another time.
-        if difference := compare_contents(row, results.root, quick=False):
+        if difference := compare_checksums(row, results.root, quick=False):
             detail = f"{difference}; delete it and run snakemake"
             yield Finding("table", name, Problem.CHANGED, detail)
 
 
-def _read_checksums(
+def _read_table_checksums(
     config: Config, results: Results, shard: PlannedShard, stage: Stage
 ) -> dict[str, Row]:
-    """Return what is recorded of a stage's table, and of files that it made beside poses."""
+    """Return the checksums of a stage's table and of files that it made beside poses."""
     model = config.training.name if stage.per_model else ""
-    return read_contents(results.shard(shard.name).table_checksums(stage.name, model))
+    return read_checksums(results.shard(shard.name).table_checksums(stage.name, model))
 
 
 def _verify_videos(
@@ -211,10 +211,10 @@ class _ShardResults:
             for stage in STAGES.values()
             if stage.videos and stage.wanted(config)
         ]
-        self._contents: dict[str, Row] = {}
+        self._checksums: dict[str, Row] = {}
         for stage, _ in self._stages:
-            self._contents |= read_contents(files.contents(stage.name, model))
-            self._contents |= _read_checksums(config, results, shard, stage)
+            self._checksums |= read_checksums(files.checksums(stage.name, model))
+            self._checksums |= _read_table_checksums(config, results, shard, stage)
         self._keys = self._expect_keys()
 
     def verify(self, checked: Counter[str], *, quick: bool) -> Iterator[Finding]:
@@ -222,12 +222,12 @@ class _ShardResults:
         for stage, videos in self._stages:
             table = stage.find_table(self._config, self._results, self._shard.name)
             ended = {row["video"]: row["status"] for row in _read_stage(table, STAGE_COLUMNS)}
-            places = {
+            paths = {
                 video: videos.locate(self._config, self._results, video) for video in self._keys
             }
-            kinds = dict.fromkeys(kind for paths in places.values() for kind in paths)
+            kinds = dict.fromkeys(kind for found in paths.values() for kind in found)
             for kind, video in product(kinds, self._keys):
-                path = places[video][kind]
+                path = paths[video][kind]
                 name = path.relative_to(self._results.root).as_posix()
                 if video not in ended:
                     yield Finding(kind, name, Problem.MISSING, "not made yet; run snakemake")
@@ -256,7 +256,7 @@ class _ShardResults:
             return None
 
     def _compare(self, name: str, expected: str | None, *, quick: bool) -> Difference | None:
-        path, row = self._results.root / name, self._contents.get(name)
+        path, row = self._results.root / name, self._checksums.get(name)
         if not path.exists():
             return Problem.MISSING, "it was made, and is gone; run snakemake, which makes it again"
         if row is None:
@@ -265,7 +265,7 @@ class _ShardResults:
                 return None
             return Problem.UNRECORDED, "no hash was recorded; delete its stage's table and run"
         try:
-            difference = compare_contents(row, self._results.root, quick=quick)
+            difference = compare_checksums(row, self._results.root, quick=quick)
         except OSError as error:
             difference = str(error)
         if difference:

@@ -260,11 +260,11 @@ def test_sections_that_contradict_each_other():
 
 def test_top_down_settings_that_poses_depend_on():
     config = parse_config({"cohort": "c"})
-    assert config.locating.what_matters() == {"window": 224, "pcutoff": 0.1, "least_found": 0.5}
-    assert config.locating.what_matters(top_down=True) == {"pcutoff": 0.1}
+    assert config.locating.result_settings() == {"window": 224, "pcutoff": 0.1, "least_found": 0.5}
+    assert config.locating.result_settings(top_down=True) == {"pcutoff": 0.1}
     kept = {"pcutoff": 0.1, "min_keypoints": 3, "surplus": 4}
-    assert config.assembly.what_matters(top_down=True) == kept
-    assert "min_affinity" in config.assembly.what_matters()
+    assert config.assembly.result_settings(top_down=True) == kept
+    assert "min_affinity" in config.assembly.result_settings()
 
 
 def test_settings_of_several_animals_do_not_matter_for_one():
@@ -280,7 +280,7 @@ def test_settings_of_several_animals_do_not_matter_for_one():
         for part in parts:
             values |= part
         config = parse_config(values)
-        return config.what_targets_need(), config.what_training_needs()
+        return config.target_settings(), config.training_settings()
 
     assert needs() == needs(changes)
     targets, training = needs(several, changes)
@@ -296,9 +296,9 @@ def test_settings_of_several_animals_do_not_matter_for_one():
 def test_a_network_does_not_depend_on_its_name_where_it_learns_or_how_it_is_watched():
     elsewhere = {"name": "other", "devices": 4, "num_nodes": 2, "strategy": "ddp"}
     elsewhere |= {"measure_every": 3}
-    usual = parse_config({"cohort": "c"}).what_training_needs()
-    assert parse_config({"cohort": "c", "training": elsewhere}).what_training_needs() == usual
-    changed = parse_config({"cohort": "c", "training": {"epochs": 3}}).what_training_needs()
+    usual = parse_config({"cohort": "c"}).training_settings()
+    assert parse_config({"cohort": "c", "training": elsewhere}).training_settings() == usual
+    changed = parse_config({"cohort": "c", "training": {"epochs": 3}}).training_settings()
     assert changed == usual | {"epochs": 3}
 
 

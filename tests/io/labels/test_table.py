@@ -63,7 +63,7 @@ def test_arrays_hold_each_point_in_its_place():
     np.testing.assert_array_equal(positions, expected)
 
 
-def test_named_individuals_have_fixed_places_and_unique_bodyparts_a_last_one():
+def test_named_individuals_have_fixed_slots_and_unique_bodyparts_a_last_one():
     points = [
         (3, "b", "nose", 5.0, 6.0),
         (3, "single", "corner", 7.0, 8.0),
@@ -72,7 +72,7 @@ def test_named_individuals_have_fixed_places_and_unique_bodyparts_a_last_one():
     skeleton = Skeleton(bodyparts=("corner", "nose"), unique_bodyparts=("corner",))
     table = make_labels(points).table
     labels = Labels(table, skeleton.bodyparts, ("a", "b", "individual3"), skeleton)
-    assert labels.places == ("a", "b", "individual3", "single")
+    assert labels.slots == ("a", "b", "individual3", "single")
     _, positions = label_arrays(labels)
     expected = np.full((2, 4, 2, 2), NAN)
     expected[0, 1, 1] = [5, 6]

@@ -8,28 +8,28 @@ import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.io.poses.segments import KeyLock, SegmentFolder, SegmentPoses, Work
+from pipeline_lib.io.poses.segments import KeyLock, SegmentFolder, SegmentPoses, Timings
 
 
-def make_segment(start, stop, work=Work(seconds=1.0)):  # noqa: B008 - frozen
+def make_segment(start, stop, timings=Timings(seconds=1.0)):  # noqa: B008 - frozen
     frames = np.arange(start, stop, dtype=np.float32)
     position = np.broadcast_to(frames[:, None, None, None], (stop - start, 1, 3, 2)).copy()
     confidence = np.broadcast_to(frames[:, None, None] / 1000, (stop - start, 1, 3)).copy()
     status = (np.arange(start, stop) % 2).astype(np.uint8)
     position[status == 1] = np.nan
-    return SegmentPoses(start, position, confidence, status, work)
+    return SegmentPoses(start, position, confidence, status, timings)
 
 
 def test_written_segments_are_read_back(tmp_path):
     folder = SegmentFolder(tmp_path / "key")
-    written = make_segment(4, 9, Work(2.0, 0.5, 1.25, 0.25))
+    written = make_segment(4, 9, Timings(2.0, 0.5, 1.25, 0.25))
     folder.write(written)
     read = folder.read(4, 9)
     np.testing.assert_array_equal(read.position, written.position)
     np.testing.assert_array_equal(read.confidence, written.confidence)
     np.testing.assert_array_equal(read.frame_status, written.frame_status)
     assert read.position.dtype == read.confidence.dtype == np.float32
-    assert read.work == Work(2.0, 0.5, 1.25, 0.25)
+    assert read.timings == Timings(2.0, 0.5, 1.25, 0.25)
     assert (read.start, read.stop) == (4, 9)
 
 
@@ -44,7 +44,7 @@ def test_a_segment_lies_on_disk_in_the_order_of_pose_files(tmp_path):
             position.transpose(0, 3, 2, 1),
             confidence.transpose(0, 2, 1),
             np.zeros(2, np.uint8),
-            Work(),
+            Timings(),
         )
     )
     (file,) = folder.path.iterdir()
@@ -116,7 +116,7 @@ def test_a_segment_of_another_length_is_refused(tmp_path):
 
 
 def test_work_adds_up():
-    assert Work(1, 2, 3, 4) + Work(0.5, 0.25, 1, 0) == Work(1.5, 2.25, 4, 4)
+    assert Timings(1, 2, 3, 4) + Timings(0.5, 0.25, 1, 0) == Timings(1.5, 2.25, 4, 4)
 
 
 HOLD = """

@@ -23,7 +23,7 @@ from pipeline_lib.models.inference.predictor import Predictor, RuntimeOptions, l
 from tests.models.synthetic import write_tiny_model
 
 SIZE = (200, 300)
-SETTINGS = LocatingSettings(enabled=True, window=96, pcutoff=0.4, least_found=0.5)
+SETTINGS = LocatingSettings(enabled=True, window=96, pcutoff=0.4, min_found=0.5)
 ONNX = RuntimeOptions("onnx", threads=1)
 CERTAIN, UNCERTAIN = np.float32(0.9), np.float32(0.1)
 
@@ -293,7 +293,7 @@ def test_the_key_is_of_what_poses_depend_on(files):
 
     plain = key()
     assert key(enabled=False) == key(enabled=False, window=64) == ""
-    assert len({plain, key(window=64), key(pcutoff=0.5), key(least_found=0.1), ""}) == 5
+    assert len({plain, key(window=64), key(pcutoff=0.5), key(min_found=0.1), ""}) == 5
     # How it was trained is in the network's own key.
     assert key(scale=0.5, epochs=3, backbone="resnet50", weights="none") == plain
     write_tiny_model(files.locator, seed=3, scale=0.25, key="locator")

@@ -45,11 +45,11 @@ def cage(x, y):
 class Says:
     """Simulate a predictor: its results are given image by image."""
 
-    def __init__(self, poses, places=2, skeleton=SKELETON):
+    def __init__(self, poses, slots=2, skeleton=SKELETON):
         animals = ("individual1", "individual2", "individual3")
         unique = ("single",) if skeleton.unique_bodyparts else ()
         self.card = ModelCard.model_construct(
-            name="pose", skeleton=skeleton, individuals=animals[:places] + unique
+            name="pose", skeleton=skeleton, individuals=animals[:slots] + unique
         )
         self._poses = iter(poses)
 

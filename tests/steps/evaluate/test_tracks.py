@@ -38,7 +38,7 @@ def make_labels(frames, video="v"):
 
 
 def make_poses(frames, *, exchange_from=None, bodyparts=("tail", "nose", "cage")):
-    """Return poses as exact as labels, with ben in the first place; others in the last frames."""
+    """Return poses as exact as labels, with ben in the first slot; others in the last frames."""
     position = np.full((frames, 3, len(bodyparts), 2), np.nan, np.float32)
     for frame in range(frames):
         names = ("ben", "anna")

@@ -16,7 +16,7 @@ from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.export.run import EXPORT_COLUMNS, run_export
-from pipeline_lib.steps.provenance.checksums import read_contents
+from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.runs.plan import Plan
 from pipeline_lib.steps.runs.stage_keys import find_result_keys
 
@@ -87,7 +87,7 @@ def test_the_export_step_writes_and_records_the_new_format(results):
     csv = results.exported("pose", "v", "csv").stat().st_size
     assert (row["status"], row["reason"]) == ("done", "")
     assert row["files"] == f"csv:{csv} lines:{path.stat().st_size}"
-    recorded = read_contents(results.shard(SHARD).contents("export", "pose"))
+    recorded = read_checksums(results.shard(SHARD).checksums("export", "pose"))
     assert recorded["exports/pose/v.lines.json"]["kind"] == "lines"
 
 

@@ -71,7 +71,7 @@ def test_a_name_without_a_label_is_kept_where_there_is_room():
     assert place(points, most=4)[1] == ("f1", "f2", "f3", "individual1")
 
 
-def test_animals_without_a_name_take_free_places_by_where_they_are():
+def test_animals_without_a_name_take_free_slots_by_where_they_are():
     points = make_points(
         ("a", "?1", {"nose": 9.0}),
         ("a", "F", {"nose": 5.0}),
@@ -84,7 +84,7 @@ def test_animals_without_a_name_take_free_places_by_where_they_are():
         ("a", "F", "nose", 5.0),
         ("a", "individual1", "nose", 1.0),
         ("a", "individual2", "nose", 9.0),
-        # Nobody is known to be F here, so its place is free.
+        # Nobody is known to be F here, so its slot is free.
         ("b", "F", "tail", 4.0),
     ]
 

@@ -71,7 +71,7 @@ def test_every_image_has_every_individual_and_bodypart(tmp_path):
     labels = run(tmp_path, make_project(tmp_path / "p", rows))
     assert labels.bodyparts == ("nose", "tail", "corner")
     assert labels.individuals == ("m1", "m2")
-    assert labels.places == ("m1", "m2", "single")
+    assert labels.slots == ("m1", "m2", "single")
     assert labels.skeleton.edges == (("nose", "tail"),)
     assert labels.skeleton.unique_bodyparts == ("corner",)
     table = labels.table
@@ -105,7 +105,7 @@ UNIQUE = {"bodyparts": ["tail", "nose", "corner"], "unique_bodyparts": ["corner"
 
 def test_one_animal_has_the_unique_bodyparts_too(tmp_path):
     labels = run(tmp_path, make_project(tmp_path / "p", {3: (5, 6, None, None, 9)}), most=1)
-    assert labels.places == ("animal",)
+    assert labels.slots == ("animal",)
     assert labels.table["x"].tolist() == [5, 6, 9]
     assert labels.skeleton.unique_bodyparts == ()
 
@@ -225,7 +225,7 @@ def test_a_unique_bodypart_that_the_config_takes_for_an_animals(tmp_path):
     (problem,) = problems_of(tmp_path, project, skeleton={"bodyparts": ["nose", "tail", "corner"]})
     assert problem.startswith("skeleton.bodyparts has corner, which the labels have once per image")
     labels = run(tmp_path, project, skeleton={"bodyparts": ["tail", "nose"]})
-    assert labels.places == ("m1", "m2")
+    assert labels.slots == ("m1", "m2")
     assert labels.table["x"].tolist() == [6, 5, 8, 7]
 
 

@@ -29,7 +29,7 @@ from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import PROBE_COLUMNS
 from pipeline_lib.io.poses.read import read_poses
-from pipeline_lib.io.poses.segments import KeyLock, SegmentFolder, SegmentPoses, Work
+from pipeline_lib.io.poses.segments import KeyLock, SegmentFolder, SegmentPoses, Timings
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.infer import run as infer_step
 from pipeline_lib.steps.infer import schedule as infer_schedule
@@ -694,7 +694,11 @@ def test_no_damage_of_a_segment_goes_unnoticed(data):
     """Change a byte or cut off the end: the file is refused and removed, or reads unchanged."""
     numbers = np.arange(12, dtype=np.float32)
     written = SegmentPoses(
-        3, numbers.reshape(2, 1, 3, 2), numbers[:6].reshape(2, 1, 3), np.array([0, 1], "u1"), Work()
+        3,
+        numbers.reshape(2, 1, 3, 2),
+        numbers[:6].reshape(2, 1, 3),
+        np.array([0, 1], "u1"),
+        Timings(),
     )
     with tempfile.TemporaryDirectory() as name:
         folder = SegmentFolder(Path(name))

@@ -289,7 +289,7 @@ def test_the_key_of_poses_is_of_what_they_depend_on(trained):
     )
     assert len({plain, *(key(**change) for change in changes)}) == 4
     # Neither is looked at top-down; the window is in the network's own key.
-    for other in ({"locating": {"least_found": 0.9}}, {"assembly": {"min_affinity": 0.5}}):
+    for other in ({"locating": {"min_found": 0.9}}, {"assembly": {"min_affinity": 0.5}}):
         assert key(**other) == plain
 
 

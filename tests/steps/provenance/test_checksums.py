@@ -9,9 +9,9 @@ import pytest
 from pipeline_lib.io.checksums import hash_path, measure_path
 from pipeline_lib.steps.provenance.checksums import (
     Published,
-    compare_contents,
-    read_contents,
-    record_contents,
+    compare_checksums,
+    read_checksums,
+    record_checksums,
 )
 
 
@@ -31,8 +31,8 @@ def record(store):
     root, table = store.parents[1], store.parents[1] / "contents.tsv"
 
     def write(key="k"):
-        record_contents(table, root, [Published("poses", store, "a", key)])
-        return read_contents(table)["poses/a.zarr"]
+        record_checksums(table, root, [Published("poses", store, "a", key)])
+        return read_checksums(table)["poses/a.zarr"]
 
     return write
 
@@ -64,21 +64,21 @@ def test_a_copy_has_the_same_hash_and_a_renamed_part_another(store, tmp_path):
 
 def test_a_comparison_detects_changes(store, record):
     root, row = store.parents[1], record()
-    assert compare_contents(row, root, quick=False) == ""
-    assert compare_contents(row, root, quick=True) == ""
+    assert compare_checksums(row, root, quick=False) == ""
+    assert compare_checksums(row, root, quick=True) == ""
     rewrite(store / "zarr.json", b"12E45")
-    assert "same size" in compare_contents(row, root, quick=False)
-    assert compare_contents(row, root, quick=True) == ""
+    assert "same size" in compare_checksums(row, root, quick=False)
+    assert compare_checksums(row, root, quick=True) == ""
     rewrite(store / "zarr.json", b"12345")
     os.utime(store / "x" / "0", ns=(0, 2**62))
-    assert compare_contents(row, root, quick=False) == ""
-    assert "another time" in compare_contents(row, root, quick=True)
+    assert compare_checksums(row, root, quick=False) == ""
+    assert "another time" in compare_checksums(row, root, quick=True)
     (store / "more").write_bytes(b"9")
     for quick in (True, False):
-        assert compare_contents(row, root, quick=quick) == "9 bytes, recorded 8"
+        assert compare_checksums(row, root, quick=quick) == "9 bytes, recorded 8"
     shutil.rmtree(store)
     with pytest.raises(FileNotFoundError):
-        compare_contents(row, root, quick=True)
+        compare_checksums(row, root, quick=True)
 
 
 def test_a_flipped_bit_is_not_recorded_as_the_truth(store, record):
@@ -96,6 +96,6 @@ def test_results_of_other_videos_stay_in_the_record(store, record):
     record()
     other = root / "poses" / "b.zarr"
     shutil.copytree(store, other)
-    record_contents(root / "contents.tsv", root, [Published("poses", other, "b", "k")])
-    assert list(read_contents(root / "contents.tsv")) == ["poses/a.zarr", "poses/b.zarr"]
-    assert read_contents(root / "none.tsv") == {}
+    record_checksums(root / "contents.tsv", root, [Published("poses", other, "b", "k")])
+    assert list(read_checksums(root / "contents.tsv")) == ["poses/a.zarr", "poses/b.zarr"]
+    assert read_checksums(root / "none.tsv") == {}

@@ -7,7 +7,7 @@ import pytest
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import STAGES
-from pipeline_lib.steps.provenance.checksums import compare_contents, read_contents
+from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.provenance.outputs import (
     complete_outputs,
     identify_sources,
@@ -37,7 +37,7 @@ def made(tmp_path, monkeypatch):
 
 
 def read_row(path):
-    return read_contents(RESULTS.contents)[path.relative_to(RESULTS.root).as_posix()]
+    return read_checksums(RESULTS.checksums)[path.relative_to(RESULTS.root).as_posix()]
 
 
 def test_metrics_belong_to_their_network_and_settings():
@@ -82,7 +82,7 @@ def test_a_table_that_is_not_there_is_left_out():
     files.folder.mkdir(parents=True)
     files.probe.write_text("video\tstatus\n")
     record_tables(parse(), RESULTS, ("probe", "infer"), "1")
-    assert list(read_contents(files.table_checksums("probe", ""))) == ["shards/1/probe.tsv"]
+    assert list(read_checksums(files.table_checksums("probe", ""))) == ["shards/1/probe.tsv"]
     assert not files.table_checksums("infer", "pose").exists()
 
 
@@ -93,16 +93,16 @@ def test_what_snakemake_leaves_in_a_folder_is_no_part_of_it():
     record_outputs(parse(), RESULTS, "make-targets")
     row = read_row(folder)
     (folder / ".snakemake_timestamp").touch()
-    assert compare_contents(row, RESULTS.root, quick=False) == ""
+    assert compare_checksums(row, RESULTS.root, quick=False) == ""
     (folder / "zarr.json").write_text("[]")
-    assert "recorded" in compare_contents(row, RESULTS.root, quick=False)
+    assert "recorded" in compare_checksums(row, RESULTS.root, quick=False)
 
 
 def test_what_older_versions_did_not_record_is_not_missed():
     """Else the first run with this version would have something to do."""
-    assert knows_all(read_contents(RESULTS.contents))
+    assert knows_all(read_checksums(RESULTS.checksums))
     record_outputs(parse(), RESULTS, "evaluate")
-    assert not knows_all(read_contents(RESULTS.contents))
+    assert not knows_all(read_checksums(RESULTS.checksums))
     RESULTS.config.write_text("settings")
     record_descriptions(RESULTS)
-    assert knows_all(read_contents(RESULTS.contents))
+    assert knows_all(read_checksums(RESULTS.checksums))

@@ -9,7 +9,7 @@ from pipeline_lib import __version__
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings, parse_config, read_config
-from pipeline_lib.steps.provenance.checksums import read_contents
+from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.jobs import record_job
 from pipeline_lib.steps.provenance.run import (
     complete_provenance,
@@ -76,7 +76,7 @@ def test_the_same_run_leaves_its_files_alone(run):
     def start_and_end():
         write_provenance(config, results)
         complete_provenance(config, results)
-        files = (results.config, results.provenance, results.contents)
+        files = (results.config, results.provenance, results.checksums)
         return [(file.stat().st_mtime_ns, file.stat().st_ino) for file in files]
 
     assert start_and_end() == start_and_end()
@@ -109,7 +109,7 @@ def test_the_end_of_a_run_adds_what_it_made_and_took(run, tmp_path):
     assert record["networks"] == {"models/pose/network.onnx": sha256}
     assert record["stages"]["train"]["jobs"] == 1
     assert record["hashes"]["cohort"] == hashlib.sha256(SHEET).hexdigest()
-    assert read_contents(results.contents)["models/pose/network.onnx"]["sha256"] == sha256
+    assert read_checksums(results.checksums)["models/pose/network.onnx"]["sha256"] == sha256
     # The next start keeps it.
     write_provenance(config, results)
     assert read(results)["stages"] == record["stages"]

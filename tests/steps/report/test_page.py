@@ -26,7 +26,7 @@ from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.report import summaries as report_summaries
 from pipeline_lib.steps.report import videos as report_videos
 from pipeline_lib.steps.report.page import embed_json, flatten_record, write_report
-from pipeline_lib.steps.report.work import InferenceWork
+from pipeline_lib.steps.report.timings import InferenceTimings
 from tests.steps.report.report_pages import (
     EVIL,
     Page,
@@ -273,8 +273,8 @@ def test_ten_thousand_videos_stay_below_six_megabytes(tracks):
         "width": 1920, "height": 1080, "seconds": 1234.5, "key": "0123456789abcdef",
         "group": "control", "dose": "10 mg/kg",
     }  # fmt: skip
-    works = {row["video"]: InferenceWork(1, 123456, 6789.0, 0.31, 0.92, 0.05)}
-    table = report_videos.tabulate_videos([row] * 10_000, {row["video"]: summary}, parts, works)
+    timings = {row["video"]: InferenceTimings(1, 123456, 6789.0, 0.31, 0.92, 0.05)}
+    table = report_videos.tabulate_videos([row] * 10_000, {row["video"]: summary}, parts, timings)
     assert len(table["rows"]) == 10_000
     assert len(embed_json(table)) < 5_000_000
 

@@ -90,6 +90,27 @@ def test_a_section_that_is_wrong_does_not_hide_the_others(project, sheet):
     assert problems[1].startswith("`skeleton.bodyparts`")
 
 
+def test_a_former_name_among_wrong_settings_is_read_all_the_same(project, sheet, caplog):
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "skeleton": {"bodyparts": ["hip"]},
+        "targets": {"stride": 5},
+        "tracking": {"max_rival": 0.5},
+    }
+    problems = problems_of(values)
+    assert len(problems) == 2
+    assert problems[1].startswith("`skeleton.bodyparts`")
+    (record,) = caplog.records
+    assert "`tracking.max_rival` is now `tracking.max_ambiguity`" in record.getMessage()
+    values["tracking"]["max_ambiguity"] = 0.5
+    assert [problem.split(":")[0] for problem in problems_of(values)] == [
+        "`tracking.max_rival` is the former name of `tracking.max_ambiguity`",
+        "`targets.stride`",
+        "`skeleton.bodyparts`",
+    ]
+
+
 def test_a_misspelt_cohort_does_not_hide_the_rest(project):
     problems = problems_of({"cohrot": "x", "labels": [{"path": str(project / "no")}]})
     assert len(problems) == 3

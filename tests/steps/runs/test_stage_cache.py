@@ -134,7 +134,7 @@ def remove_export():
 
 def forget_hashes():
     for verb in TABLES:
-        FILES.contents(verb, "pose").unlink()
+        FILES.checksums(verb, "pose").unlink()
 
 
 def remove_from_plan():

@@ -26,7 +26,7 @@ from pipeline_lib.io.poses.read import read_pose_key, read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.filter import run_filter
-from pipeline_lib.steps.provenance.checksums import read_contents
+from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.runs.ledger import wanted_stages
 from pipeline_lib.steps.runs.result_keys import tracking_key
 from pipeline_lib.steps.track.run import name_individuals, run_track
@@ -121,7 +121,7 @@ def results(tmp_path):
     return results
 
 
-def test_an_animal_stays_in_its_place(results):
+def test_an_animal_stays_in_its_slot(results):
     run_track(make_config(), results, SHARD)
     tracks = read_poses(results.tracked("pose", "v"))
     expected = make_truth()
@@ -145,7 +145,7 @@ def test_attributes_and_table_say_how_it_was_made(results):
         "fps": 30.0,
         "key": key,
         "source_key": "infer-key",
-        "tracking": config.tracking.what_matters(),
+        "tracking": config.tracking.result_settings(),
         "versions": {"infer": 1, "track": versions.TRACK},
         "most_animals": 2,
         "surplus_frames": 0,
@@ -153,8 +153,8 @@ def test_attributes_and_table_say_how_it_was_made(results):
     (row,) = read_rows(results)
     assert (row["video"], row["status"], row["reason"], row["key"]) == ("v", "done", "", key)
     assert float(row["seconds"]) > 0
-    contents = read_contents(results.shard(SHARD).contents("track", "pose"))
-    assert {row["kind"]: row["key"] for row in contents.values()} == {
+    recorded = read_checksums(results.shard(SHARD).checksums("track", "pose"))
+    assert {row["kind"]: row["key"] for row in recorded.values()} == {
         "poses": "infer-key",
         "tracked": key,
     }
@@ -173,7 +173,7 @@ def test_unique_bodyparts_are_passed_through(results):
 
 
 @pytest.mark.parametrize("unique", [False, True])
-def test_known_individuals_have_their_own_places(results, unique):
+def test_known_individuals_have_their_own_slots(results, unique):
     write_poses(results.poses("pose", "v"), make_poses(identity=True, unique=unique))
     run_track(make_config(), results, SHARD)
     tracks = read_poses(results.tracked("pose", "v"))
@@ -191,7 +191,7 @@ def test_names_come_from_the_settings_unless_identities_are_known():
     known = make_poses(identity=True)
     red = make_config({"names": ["blue", "red"]}).individuals
     assert name_individuals(known, red) == ("red", "blue")
-    with pytest.raises(StoreError, match=r"3 names, but the poses have places for 2"):
+    with pytest.raises(StoreError, match=r"3 names, but the poses have slots for 2"):
         name_individuals(raw, make_config({"max": 3, "names": ["a", "b", "c"]}).individuals)
 
 
@@ -290,7 +290,7 @@ def test_filtering_takes_the_tracks_and_keeps_what_is_known_of_them(results):
         np.testing.assert_array_equal(getattr(cleaned, name), getattr(tracks, name))
     key = hash_settings(tracks.attributes["key"], config.filtering, 1)
     assert [row["key"] for row in read_rows(results, "filter")] == [key]
-    kinds = read_contents(results.shard(SHARD).contents("filter", "pose")).values()
+    kinds = read_checksums(results.shard(SHARD).checksums("filter", "pose")).values()
     assert {row["kind"] for row in kinds} == {"tracked", "filtered"}
 
 

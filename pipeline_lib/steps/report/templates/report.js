@@ -48,7 +48,7 @@
   }
 
   // Frames per second and shares of decoding, network, waiting; or the video this is a copy of.
-  function drawWork(value) {
+  function drawTimings(value) {
     if (typeof value === "string") {
       const copy = make("span", "copy", "= " + value);
       copy.dataset.tip = `The same file as ${value}: analysed once`;
@@ -78,7 +78,7 @@
     parts: drawParts,
     problems: (value) => (value ? make("span", "problem", grouped(value)) : "0"),
     flags: (value) => (value ? make("span", "flagged", grouped(value)) : "0"),
-    work: drawWork,
+    timings: drawTimings,
     stage: (value) => value,
     reason: (value) => value,
   };
@@ -94,7 +94,7 @@
     // A reason why there is no share is no share.
     if (kind === "share") return typeof value === "string" ? null : value;
     if (kind === "parts") return value ? Math.min(...value.map((v) => v ?? -1)) : null;
-    if (kind === "work") return Array.isArray(value) ? value[0] : null;
+    if (kind === "timings") return Array.isArray(value) ? value[0] : null;
     return value;
   }
   const collator = new Intl.Collator(undefined, { numeric: true });
@@ -225,7 +225,7 @@
   function saveTable() {
     const clean = (value) => (value === null ? "" : Array.isArray(value) ? value.join(",") : String(value).replace(/\s+/g, " "));
     const unknown = ["", "", "", ""];
-    const spread = (line, work) => line.flatMap((value, index) => (columns[index].kind === "work" ? work(value) : [value]));
+    const spread = (line, timings) => line.flatMap((value, index) => (columns[index].kind === "timings" ? timings(value) : [value]));
     const labels = spread(columns.map((column) => column.label), () => ["Frames/s of a worker", "Decoding %", "Network %", "Waiting %"]);
     const lines = [labels, ...view.map((index) => spread(rows[index], (value) => (Array.isArray(value) ? value : unknown)))];
     const text = lines.map((line) => line.map(clean).join("\t")).join("\n") + "\n";

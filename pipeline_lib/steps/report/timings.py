@@ -1,4 +1,4 @@
-"""What inference took, for the report: per video and for the cohort."""
+"""Read the timings of inference for the report, per video and for the cohort."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ _FIGURES = ("seconds", "frames", "decode_share", "network_share", "wait_share")
 
 
 @dataclass(frozen=True)
-class InferenceWork:
-    """What the frames of a video, or of several, took; times are those of one worker.
+class InferenceTimings:
+    """Hold the timings of the frames of one video or of several, in seconds of one worker.
 
     Attributes
     ----------
     videos, frames
-        Analysed in this time.
+        Number of videos and of frames analysed in this time.
     seconds
-        From begin to end, summed over the workers.
+        Time from begin to end, summed over the workers.
     decode, network, wait
         Shares of the seconds, 0..1, in which frames were decoded, the network ran, and it
         waited for frames. Frames are decoded beside the network: decoding overlaps the others,
@@ -42,48 +42,50 @@ class InferenceWork:
         return self.frames / self.seconds
 
 
-def read_work(results: Results, model: str) -> dict[str, InferenceWork]:
-    """Read what inference took, by video.
+def read_timings(results: Results, model: str) -> dict[str, InferenceTimings]:
+    """Read the timings of inference by video.
 
-    Videos of which it is not known are left out: those that failed, and those whose result was
-    there before or was copied from a video of the same bytes.
+    Videos without timings are left out: those that failed, and those whose result existed before
+    or was copied from a video of the same bytes.
 
     Raises
     ------
     StoreError
         If the plan or a table of the inference lacks a column.
     """
-    shards = read_plan(results).homes if results.plan.exists() else {}
+    shards = read_plan(results).shard_of if results.plan.exists() else {}
     known = {}
     for shard in dict.fromkeys(shards.values()):
         for row in _read_shard(results.shard(shard).infer(model)):
-            work = _parse_work(row)
-            if work is not None and shards.get(row["video"]) == shard:
-                known[row["video"]] = work
+            timings = _parse_timings(row)
+            if timings is not None and shards.get(row["video"]) == shard:
+                known[row["video"]] = timings
     return known
 
 
-def total_work(works: Iterable[InferenceWork]) -> InferenceWork | None:
-    """Return what all took together, shares weighted by time; None if there are none."""
-    listed = list(works)
-    seconds = sum(work.seconds for work in listed)
+def sum_timings(timings: Iterable[InferenceTimings]) -> InferenceTimings | None:
+    """Return the sum of timings, shares weighted by time; None if there are none."""
+    listed = list(timings)
+    seconds = sum(one.seconds for one in listed)
     if not seconds:
         return None
-    return InferenceWork(
-        videos=sum(work.videos for work in listed),
-        frames=sum(work.frames for work in listed),
+    return InferenceTimings(
+        videos=sum(one.videos for one in listed),
+        frames=sum(one.frames for one in listed),
         seconds=seconds,
-        decode=sum(work.decode * work.seconds for work in listed) / seconds,
-        network=sum(work.network * work.seconds for work in listed) / seconds,
-        wait=sum(work.wait * work.seconds for work in listed) / seconds,
+        decode=sum(one.decode * one.seconds for one in listed) / seconds,
+        network=sum(one.network * one.seconds for one in listed) / seconds,
+        wait=sum(one.wait * one.seconds for one in listed) / seconds,
     )
 
 
-def find_copies(rows: Sequence[LedgerRow], works: Mapping[str, InferenceWork]) -> dict[str, str]:
+def find_copies(
+    rows: Sequence[LedgerRow], timings: Mapping[str, InferenceTimings]
+) -> dict[str, str]:
     """Return the video that each copied result was computed for.
 
-    Results of one key come from the same bytes: they were computed once, for the video of which
-    it is known what they took, otherwise for the first one of the sheet as far as we know.
+    Results of one key come from the same bytes and were computed once: for the video that has
+    timings, otherwise presumably for the first one of the sheet.
     """
     groups: dict[str, list[str]] = {}
     for row in rows:
@@ -91,8 +93,8 @@ def find_copies(rows: Sequence[LedgerRow], works: Mapping[str, InferenceWork]) -
             groups.setdefault(row["key"], []).append(row["video"])
     copies: dict[str, str] = {}
     for videos in groups.values():
-        origin = next((video for video in videos if video in works), videos[0])
-        copies |= {video: origin for video in videos if video != origin and video not in works}
+        origin = next((video for video in videos if video in timings), videos[0])
+        copies |= {video: origin for video in videos if video != origin and video not in timings}
     return copies
 
 
@@ -109,10 +111,10 @@ def _read_shard(path: Path) -> list[dict[str, str]]:
     return read_table(path, STAGE_COLUMNS) if path.exists() else []
 
 
-def _parse_work(row: Mapping[str, str]) -> InferenceWork | None:
+def _parse_timings(row: Mapping[str, str]) -> InferenceTimings | None:
     # A table of an earlier version lacks these columns.
     cells = [row.get(name) or "" for name in _FIGURES]
     if not all(cells):
         return None
     seconds, frames, decode, network, wait = map(float, cells)
-    return InferenceWork(1, int(frames), seconds, decode, network, wait) if seconds > 0 else None
+    return InferenceTimings(1, int(frames), seconds, decode, network, wait) if seconds > 0 else None

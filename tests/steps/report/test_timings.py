@@ -6,12 +6,12 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import STAGE_COLUMNS
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.infer.run import INFER_COLUMNS
-from pipeline_lib.steps.report.work import (
-    InferenceWork,
+from pipeline_lib.steps.report.timings import (
+    InferenceTimings,
     find_copies,
     format_duration,
-    read_work,
-    total_work,
+    read_timings,
+    sum_timings,
 )
 
 TOOK = {
@@ -23,7 +23,7 @@ TOOK = {
     "network_share": 0.9,
     "wait_share": 0.08,
 }
-WORK = InferenceWork(videos=1, frames=600, seconds=20.0, decode=0.25, network=0.9, wait=0.08)
+TIMINGS = InferenceTimings(videos=1, frames=600, seconds=20.0, decode=0.25, network=0.9, wait=0.08)
 
 
 def write_plan(results, *pairs):
@@ -38,15 +38,15 @@ def write_shard(results, shard, columns=INFER_COLUMNS, **rows):
 
 def test_only_what_was_timed_is_known(tmp_path):
     results = Results(tmp_path)
-    assert read_work(results, "pose") == {}
+    assert read_timings(results, "pose") == {}
     write_plan(results, *((video, "00001") for video in "abc"), ("d", "00002"))
     copied = {"status": "done", "frames": 600, "undecodable": 0}
     failed = {"status": "failed", "reason": "its worker died", "seconds": 3.0}
     write_shard(results, "00001", a=TOOK, b=copied, c=failed)
-    works = read_work(results, "pose")
-    assert works == {"a": WORK}
-    assert works["a"].frames_per_second == 30.0
-    assert read_work(results, "another") == {}
+    timings = read_timings(results, "pose")
+    assert timings == {"a": TIMINGS}
+    assert timings["a"].frames_per_second == 30.0
+    assert read_timings(results, "another") == {}
 
 
 def test_the_shard_that_the_plan_names_counts(tmp_path):
@@ -54,35 +54,37 @@ def test_the_shard_that_the_plan_names_counts(tmp_path):
     write_plan(results, ("a", "00001"), ("b", "00001"), ("b", "00002"))
     write_shard(results, "00001", a=TOOK, b=TOOK)
     write_shard(results, "00002", b={**TOOK, "frames": 60})
-    works = read_work(results, "pose")
-    assert (works["a"].frames, works["b"].frames) == (600, 60)
+    timings = read_timings(results, "pose")
+    assert (timings["a"].frames, timings["b"].frames) == (600, 60)
     write_shard(results, "00002")
-    assert set(read_work(results, "pose")) == {"a"}
+    assert set(read_timings(results, "pose")) == {"a"}
 
 
 def test_tables_without_these_columns_are_tables(tmp_path):
     results = Results(tmp_path)
     write_plan(results, ("a", "00001"))
     write_shard(results, "00001", STAGE_COLUMNS, a={"status": "done", "seconds": 20.0})
-    assert read_work(results, "pose") == {}
+    assert read_timings(results, "pose") == {}
 
 
 def test_shares_of_the_cohort_are_weighted_by_time():
-    longer = InferenceWork(videos=1, frames=3000, seconds=60.0, decode=0.45, network=0.5, wait=0.48)
-    total = total_work([WORK, longer])
+    longer = InferenceTimings(
+        videos=1, frames=3000, seconds=60.0, decode=0.45, network=0.5, wait=0.48
+    )
+    total = sum_timings([TIMINGS, longer])
     assert (total.videos, total.frames, total.seconds) == (2, 3600, 80.0)
     assert total.frames_per_second == 45.0
     # (20 s * 0.25 + 60 s * 0.45) / 80 s, and so on.
     assert total.decode == pytest.approx(0.4)
     assert total.network == pytest.approx(0.6)
     assert total.wait == pytest.approx(0.38)
-    assert total_work([]) is None
+    assert sum_timings([]) is None
 
 
 @given(
     st.lists(
         st.builds(
-            InferenceWork,
+            InferenceTimings,
             st.just(1),
             st.integers(1, 10**6),
             st.floats(0.01, 1e6),
@@ -91,10 +93,10 @@ def test_shares_of_the_cohort_are_weighted_by_time():
         min_size=1,
     )
 )
-def test_a_total_lies_between_its_parts(works):
-    total = total_work(works)
+def test_a_total_lies_between_its_parts(timings):
+    total = sum_timings(timings)
     for name in ("decode", "network", "wait", "frames_per_second"):
-        parts = [getattr(work, name) for work in works]
+        parts = [getattr(one, name) for one in timings]
         assert min(parts) * (1 - 1e-9) <= getattr(total, name) <= max(parts) * (1 + 1e-9)
 
 
@@ -106,11 +108,11 @@ def test_copies_name_the_video_that_was_computed():
     rows = [row("a", "k"), row("b", "k"), row("c", "k"), row("d", "other"), row("e", ""),
             row("f", ""), row("g", "old"), row("h", "old")]  # fmt: skip
     # Of "old" nothing is known: computed by an earlier run.
-    assert find_copies(rows, {"b": WORK, "d": WORK}) == {"a": "b", "c": "b", "h": "g"}
+    assert find_copies(rows, {"b": TIMINGS, "d": TIMINGS}) == {"a": "b", "c": "b", "h": "g"}
 
 
 def test_a_result_computed_twice_is_no_copy():
-    assert find_copies([row("a", "k"), row("b", "k")], {"a": WORK, "b": WORK}) == {}
+    assert find_copies([row("a", "k"), row("b", "k")], {"a": TIMINGS, "b": TIMINGS}) == {}
 
 
 @pytest.mark.parametrize(
