@@ -1,1 +1,1 @@
-"""Vocabulary shared by every layer: settings, skeleton, cohort sheet, files on disk, errors."""
+"""Define what every layer shares: settings, skeleton, cohort sheet, files on disk, errors."""

@@ -1,4 +1,4 @@
-"""Read the cohort sheet: which videos there are, and what the user says of them."""
+"""Read the cohort sheet: the videos, and the metadata that the user gives of each."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What a process needs of its surroundings, whatever terminal, user or machine it runs on.
+"""Prepare a process for the terminal, user and machine that it runs on.
 
 Nothing heavy is imported here: it is called before anything else is.
 """
@@ -39,7 +39,7 @@ def use_utf8() -> None:
 
 
 def require_utf8() -> None:
-    """Refuse to go on where names of files are not UTF-8: of a process that is not ours to restart.
+    """Refuse to continue if file names are not UTF-8, in a process that we cannot restart.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def _names_are_utf8() -> bool:
 
 
 def print_anything() -> None:
-    """Let no text fail to be printed: escape what the terminal has no character for."""
+    """Escape characters that the terminal lacks, so that any text can be printed."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is None:
@@ -69,7 +69,7 @@ def print_anything() -> None:
 
 
 def name_user() -> None:
-    """Give a user without an entry in the list of users a name, which some libraries ask for."""
+    """Name a user who is not in the list of users, since some libraries ask for a name."""
     if any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
         return
     try:
@@ -103,7 +103,7 @@ def find_home() -> None:
 
 
 def wait_passively() -> None:
-    """Let threads of OpenMP sleep while they wait for each other, unless the user says otherwise.
+    """Let OpenMP threads sleep while they wait for each other, unless the user decided otherwise.
 
     By default they spin: on a machine with other busy processes they keep those cores from doing
     what they wait for (`benchmarks/busy_machine.py`).

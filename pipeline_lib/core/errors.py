@@ -1,4 +1,4 @@
-"""Errors that people read: what is wrong, what was expected, what to do."""
+"""Define the errors that people read: what is wrong, what was expected, what to do."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ _UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 class CohortposeError(Exception):
-    """Base of every error that the command line reports without a traceback.
+    """Report an error without a traceback; the base of all our errors.
 
     Attributes
     ----------
@@ -21,7 +21,7 @@ class CohortposeError(Exception):
 
 
 class ProblemsError(CohortposeError):
-    """Several problems found in one pass, reported together.
+    """Report several problems that one pass found.
 
     Parameters
     ----------
@@ -43,30 +43,30 @@ class ProblemsError(CohortposeError):
 
 
 class ConfigError(ProblemsError):
-    """The config cannot be used as it is."""
+    """Report that the config cannot be used as it is."""
 
 
 class SheetError(ProblemsError):
-    """The cohort sheet cannot be used as it is."""
+    """Report that the cohort sheet cannot be used as it is."""
 
 
 class LabelError(ProblemsError):
-    """Label tables or their images cannot be mapped."""
+    """Report that label tables or their images cannot be imported."""
 
 
 class VideoError(CohortposeError):
-    """One video cannot be used; the rest of the cohort can.
+    """Report that one video cannot be used; the rest of the cohort can.
 
     The message is the reason written in the ledger.
     """
 
 
 class ModelError(CohortposeError):
-    """A network, its weights or its settings cannot be used."""
+    """Report that a network, its weights or its settings cannot be used."""
 
 
 class PreemptedError(CohortposeError):
-    """A training was told to stop, and has saved where it was.
+    """Report that a training received a signal to stop and has saved its state.
 
     Its exit status is ``EX_TEMPFAIL`` of sysexits.h, "try again": schedulers can be told to
     start what ended so once more.
@@ -76,4 +76,4 @@ class PreemptedError(CohortposeError):
 
 
 class StoreError(CohortposeError):
-    """A stored file is missing, of another version, or does not hold what is expected."""
+    """Report that a stored file is missing, of another version, or damaged."""

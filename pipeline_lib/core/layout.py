@@ -8,7 +8,7 @@ from pipeline_lib.core.formats.exports import find_format
 
 @dataclass(frozen=True)
 class ShardFiles:
-    """The records of one shard: the declared outputs of its jobs."""
+    """Name the records of one shard: the declared outputs of its jobs."""
 
     folder: Path
 
@@ -22,7 +22,7 @@ class ShardFiles:
         return self.folder / f".manifest-{digest}"
 
     def session_key(self, digest: str) -> Path:
-        """Return the key file of what exports tell of a shard's sessions, as the sheet has them."""
+        """Return the key file of the sessions that exports of a shard describe."""
         return self.folder / f".sessions-{digest}"
 
     @property
@@ -32,11 +32,11 @@ class ShardFiles:
 
     @property
     def probe_record(self) -> Path:
-        """Return the record of what the probe found of which file; no output of a job."""
+        """Return the record of probed files and the result of each; no output of a job."""
         return self.folder / ".probed.tsv"
 
     def table(self, stage: str, model: str = "") -> Path:
-        """Return the table of how a stage ended for each video.
+        """Return the table with the outcome of each video in a stage.
 
         Parameters
         ----------
@@ -49,35 +49,35 @@ class ShardFiles:
 
     @property
     def frames(self) -> Path:
-        """Return the table of how frame selection ended for each video."""
+        """Return the table with the outcome of frame selection for each video."""
         return self.table("frames")
 
     def infer(self, model: str) -> Path:
-        """Return the table of how inference ended for each video."""
+        """Return the table with the outcome of inference for each video."""
         return self.table("infer", model)
 
     def track(self, model: str) -> Path:
-        """Return the table of how tracking ended for each video."""
+        """Return the table with the outcome of tracking for each video."""
         return self.table("track", model)
 
     def filter(self, model: str) -> Path:
-        """Return the table of how filtering ended for each video."""
+        """Return the table with the outcome of filtering for each video."""
         return self.table("filter", model)
 
     def export(self, model: str) -> Path:
-        """Return the table of how exporting ended for each video."""
+        """Return the table with the outcome of exporting for each video."""
         return self.table("export", model)
 
     def infer_record(self, model: str) -> Path:
-        """Return the seconds and shares of each video's inference; no output of a job."""
+        """Return the record of the timings of each video's inference; no output of a job."""
         return self.folder / f".inferred-{model}.tsv"
 
     def export_record(self, model: str) -> Path:
-        """Return the record of which exported files hold which poses; no output of a job."""
+        """Return the record of exported files and the poses in each; no output of a job."""
         return self.folder / f".exported-{model}.tsv"
 
     def checksums(self, stage: str, model: str) -> Path:
-        """Return the checksums of the files that a stage published or read; no output of a job."""
+        """Return the checksums of files that a stage published or read; no output of a job."""
         return self.folder / f"contents-{stage}-{model}.tsv"
 
     def table_checksums(self, stage: str, model: str) -> Path:
@@ -85,7 +85,7 @@ class ShardFiles:
         return self.folder / f".checksums-{self.table(stage, model).name}"
 
     def cached_outcome(self, verb: str) -> Path:
-        """Return the cached outcome of a verb, with all that it depended on; no output of a job."""
+        """Return the cached outcome of a verb, with all its dependencies; no output of a job."""
         return self.folder / f".remembered-{verb}.json"
 
     @property
@@ -96,7 +96,7 @@ class ShardFiles:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """One trained network."""
+    """Name the files of one trained network."""
 
     folder: Path
 
@@ -133,7 +133,7 @@ class ModelFiles:
 
 @dataclass(frozen=True)
 class Results:
-    """The results folder of a run."""
+    """Name the files in the results folder of a run."""
 
     root: Path
 
@@ -144,7 +144,7 @@ class Results:
 
     @property
     def accepted(self) -> Path:
-        """Return the empty file that is there when no more videos ended badly than allowed."""
+        """Return the empty file that exists if no more videos ended badly than allowed."""
         return self.root / ".accepted"
 
     @property
@@ -158,7 +158,7 @@ class Results:
         return self.root / "settings"
 
     def run_settings(self, digest: str) -> Path:
-        """Return the settings of the runs of one hash: what their jobs read; never changed."""
+        """Return the settings file of runs with one hash, which jobs read and nobody changes."""
         return self.settings / f"{digest}.yaml"
 
     @property
@@ -167,7 +167,7 @@ class Results:
         return self.root / ".runs"
 
     def stage_key(self, stage: str, model: str, digest: str) -> Path:
-        """Return the key file of a stage: empty, named by the hash of all that it depends on.
+        """Return the key file of a stage: empty, named by the hash of all its dependencies.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class Results:
         return self.root / "keys" / stage / model / f"key-{digest}"
 
     def result_key(self, rule: str, model: str, shard: str, number: int) -> Path:
-        """Return the key file of results that are no outputs: its number is raised for a lost one.
+        """Return the key file of results that are no outputs; a lost result raises its number.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class Results:
         return self.root / "provenance.json"
 
     def list_descriptions(self) -> list[tuple[str, Path]]:
-        """Return kind and path of the files that describe a run: each run writes all of them."""
+        """Return kind and path of the files that describe a run; each run writes all of them."""
         return [
             ("settings", self.config),
             ("provenance", self.provenance),
@@ -218,7 +218,7 @@ class Results:
 
     @property
     def readme(self) -> Path:
-        """Return the guide to the folder, for people who were handed it."""
+        """Return the guide to the folder, for people who received it."""
         return self.root / "README.md"
 
     @property
@@ -243,7 +243,7 @@ class Results:
 
     @property
     def shards(self) -> Path:
-        """Return the folder of shards; ``plan.tsv`` in it says which video is where."""
+        """Return the folder of shards; its ``plan.tsv`` assigns each video to a shard."""
         return self.root / "shards"
 
     @property

@@ -1,4 +1,4 @@
-"""Check and order names: which of them may become part of a path.
+"""Check and order names, some of which become parts of paths.
 
 There is one rule for every name that becomes a file or folder: `find_part_problem`. Ids that
 people type (of videos, models, individuals in the config, shards) are ASCII besides
@@ -22,13 +22,13 @@ _RESERVED = frozenset({"images.json", "plan.tsv"})
 
 
 def natural_order(name: str) -> tuple[tuple[int, str], ...]:
-    """Return a sort key that takes digits for numbers: fly2 before fly10."""
+    """Return a sort key that treats digits as numbers: fly2 before fly10."""
     parts = re.split(r"(\d+)", name)
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
 def fold_name(name: str) -> str:
-    """Return the same text for names that are one file on some system.
+    """Return the same text for all names that mean one file on some system.
 
     Those of macOS and Windows, and shares of these, take no notice of case, nor of how an accent
     is encoded (Unicode normalisation).
@@ -37,7 +37,7 @@ def fold_name(name: str) -> str:
 
 
 def find_text_problem(name: str) -> str | None:
-    """Say why a name cannot be shown and stored in tables; None if it can.
+    """Explain why a name cannot be shown and stored in tables; None if it can.
 
     It may hold blanks and letters of any alphabet, but no character that is not seen: tabs and
     line ends would divide it in two. ``..`` is no name: some tool would make a path of it.
@@ -54,7 +54,7 @@ def find_text_problem(name: str) -> str | None:
 
 
 def find_part_problem(name: str) -> str | None:
-    """Say why a name cannot be that of a file or folder of ours; None if it can.
+    """Explain why a name cannot be that of a file or folder of ours; None if it can.
 
     What holds for `find_text_problem`, and besides: no separator of any system, nothing hidden
     (so neither ``..`` nor our own unfinished files, ``.part-…``), no name that the results folder
@@ -77,7 +77,7 @@ def find_part_problem(name: str) -> str | None:
 
 
 def find_name_problem(name: str) -> str | None:
-    """Say why a text cannot be an id, which becomes part of paths; None if it can.
+    """Explain why a text cannot be an id, which becomes part of paths; None if it can.
 
     What holds for `find_part_problem`, and besides: only letters and digits of ASCII and ``. _ -``.
     """
@@ -101,7 +101,7 @@ def check_name(name: str) -> str:
 
 
 def clean_part(text: str, default: str) -> str:
-    """Return a text as a name for a folder of ours: as it is, or the nearest that is allowed.
+    """Return a text as a folder name: unchanged, or the nearest name that is allowed.
 
     Parameters
     ----------

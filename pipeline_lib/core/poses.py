@@ -1,4 +1,4 @@
-"""Poses of one video, as inference, tracking and filtering hand them to each other.
+"""Hold the poses of one video, which inference, tracking and filtering pass on.
 
 In memory poses have one order of axes: time, individual, keypoint, space. Confidences and whatever
 else describes an individual have the first of these axes. Pose files keep movement's order (time,
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Poses:
-    """Keypoints of every true frame of one video.
+    """Hold the keypoints of every frame of one video.
 
     Attributes
     ----------

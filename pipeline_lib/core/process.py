@@ -1,4 +1,4 @@
-"""A process of the operating system: the cores it may use, and its rank in a distributed training.
+"""Find the cores that a process may use, and its rank in a distributed training.
 
 Systems other than Linux neither tell the cores of a process nor limit them.
 
@@ -38,7 +38,7 @@ def count_cores() -> int:
 
 
 def limit_cores(number: int) -> None:
-    """Run on at most N cores; Dask, OpenMP and the rest then count these."""
+    """Limit this process to N cores; Dask, OpenMP and others then count only these."""
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
     keep: Callable[[int, list[int]], None] | None = getattr(os, "sched_setaffinity", None)
     if affinity is None or keep is None:
@@ -48,7 +48,7 @@ def limit_cores(number: int) -> None:
 
 
 class Launcher(Enum):
-    """Who started the processes of a training."""
+    """Name the program that started the processes of a training."""
 
     NOBODY = "nobody"  # or Lightning will, in a moment
     LIGHTNING = "lightning"
@@ -58,7 +58,7 @@ class Launcher(Enum):
 
 
 def find_launcher() -> Launcher:
-    """Find out who started this process as one of several."""
+    """Return the program that started this process as one of several."""
     if os.environ.get(_OURS) == Launcher.LIGHTNING.value:
         return Launcher.LIGHTNING
     if "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ:
@@ -83,7 +83,7 @@ def is_first_rank() -> bool:
 
 
 def forget_launchers() -> None:
-    """Forget which process this would be of others that it has nothing to do with.
+    """Remove the rank of a process that belongs to no distributed training.
 
     Lightning would take the variables for its own, wherever they come from.
     """
@@ -93,7 +93,7 @@ def forget_launchers() -> None:
 
 @contextmanager
 def mark_children() -> Iterator[None]:
-    """Let processes that Lightning starts in this block know that they are ours."""
+    """Mark the processes that Lightning starts in this block as ours."""
     before = os.environ.get(_OURS)
     if find_launcher() is Launcher.NOBODY:
         os.environ[_OURS] = Launcher.LIGHTNING.value
@@ -105,7 +105,7 @@ def mark_children() -> Iterator[None]:
 
 
 def _count_tasks_of_step() -> int:
-    """Return of how many tasks the step of ``srun`` is that this process is one of.
+    """Return the number of tasks of the ``srun`` step that this process belongs to.
 
     A job may be of more tasks than a step of it, and a shell inside of a job is no step, or one of
     a single task.

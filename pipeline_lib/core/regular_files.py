@@ -1,4 +1,4 @@
-"""Refuse what is no regular file before it is opened, and say in which encoding a text is.
+"""Refuse special files before they are opened, and name the encoding of a text.
 
 Opening a FIFO waits for somebody to write; a device may never end.
 """
@@ -27,7 +27,7 @@ def require_regular_file(path: Path) -> None:
 def describe_encoding(
     data: bytes, error: UnicodeDecodeError, *, how: str = "save it as UTF-8"
 ) -> str:
-    """Say why bytes are no text in UTF-8, and what to do.
+    """Explain why bytes are not text in UTF-8, and what to do.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def describe_encoding(
 
 
 def guess_utf16(data: bytes) -> bool:
-    """Tell whether bytes without a mark look like UTF-16: every other one is zero, in most."""
+    """Tell whether bytes without a byte-order mark look like UTF-16, with many zeros."""
     head = data[:4096]
     half = len(head) // 2
     zeros = max(head[::2].count(0), head[1::2].count(0))

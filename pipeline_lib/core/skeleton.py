@@ -1,4 +1,4 @@
-"""The skeleton: named bodyparts, the edges that join them and their left-right pairs."""
+"""Define the skeleton: named bodyparts, the edges that join them, and left-right pairs."""
 
 from collections import Counter
 from itertools import combinations
@@ -13,7 +13,7 @@ CENTRE = "centre"
 
 
 class Skeleton(BaseModel):
-    """Bodyparts in the order of every keypoint axis, with edges and symmetries by name."""
+    """Name the bodyparts in the order of every keypoint axis, with edges and symmetries."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,8 +1,8 @@
-"""The stages of a run, in the order in which it passes them: one record for each.
+"""List the stages of a run in order: one record for each.
 
 This is the only list of stages. The rules of the workflow, the command line, the ledger, the keys,
-the cache of finished stages, `verify` and the description of a run all ask these records: which
-stages a run wants, on which settings their results depend, and which files they make.
+the cache of finished stages, `verify` and the description of a run read from it the stages of a
+run, the settings that their results depend on, and the files that they make.
 """
 
 import json
@@ -23,16 +23,16 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CohortFile:
-    """A file or folder that a stage makes of the whole cohort.
+    """Describe a file or folder that a stage makes for the whole cohort.
 
     Attributes
     ----------
     kind
-        Kind of the file, for people: ``network``, ``metrics`` ...
+        Kind of the file in messages: ``network``, ``metrics`` ...
     path
-        Place of the file.
+        Path of the file.
     declared
-        Whether the rule declares it as an output, so that Snakemake makes a lost one again.
+        Whether the rule declares it as an output, so that Snakemake makes it again if it is lost.
     optional
         Whether some cohorts have none.
     """
@@ -45,22 +45,22 @@ class CohortFile:
 
 @dataclass(frozen=True)
 class VideoResults:
-    """Results that a stage makes of each video, shard by shard.
+    """Describe the results that a stage makes for each video, shard by shard.
 
     Attributes
     ----------
     about
-        Description of the results, for people.
+        Description of the results in messages.
     rule
         Rule of the workflow that calls the verb. The verbs of ``postprocess`` are called one after
         the other, in the order of the stages.
     locate
-        Return the place of each result of a video by its kind.
+        Return the path of each result of a video by its kind.
     source
         Return the name of the stage whose results are read.
     key
-        Return the key of a result by the key of the result that it was made from; None for a
-        stage whose keys need more than that.
+        Return the key of a result from the key of its source; None for a stage whose keys need
+        more than that.
     """
 
     about: str
@@ -82,7 +82,7 @@ def _make_none(config: Config, results: Results) -> tuple[CohortFile, ...]:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a run.
+    """Describe one step of a run.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Stage:
     applies
         Tell whether a run with these settings needs the stage, provided that it has a network.
     needs_labels
-        Whether the stage has work only in a run with labels.
+        Whether only runs with labels need the stage.
     per_model
         Whether the stage's results belong to one network, named by ``training.name``.
     step
@@ -104,13 +104,13 @@ class Stage:
     table
         Beginning of the name of the stage's table of each shard; empty for a stage of the cohort.
     files
-        Return the files that the stage makes of the whole cohort.
+        Return the files that the stage makes for the whole cohort.
     videos
         Results of each video.
     given
         Kinds of the files of the user that the stage reads.
     after
-        Names of the stages from whose files of the whole cohort this stage's are made.
+        Names of the stages whose files of the whole cohort this stage reads.
     summarises
         Whether the files of the whole cohort are made from the tables of every shard.
     """
@@ -142,12 +142,12 @@ class Stage:
         return (bool(config.labels) or not self.needs_labels) and self.applies(config)
 
     def find_table(self, config: Config, results: Results, shard: str) -> Path:
-        """Return the table that the stage writes of a shard."""
+        """Return the table that the stage writes for a shard."""
         model = config.training.name if self.per_model else ""
         return results.shard(shard).table(self.table, model)
 
     def list_results(self, config: Config, results: Results, video: str) -> list[Path]:
-        """Return the places of the results of one video; none for a stage that makes no such."""
+        """Return the paths of the results of one video; none for a stage of the cohort."""
         return list(self.videos.locate(config, results, video).values()) if self.videos else []
 
     def list_settings(self, config: Config) -> tuple[str, ...]:
@@ -178,7 +178,7 @@ def list_stages_of(rule: str, config: Config) -> tuple[Stage, ...]:
 
 
 def list_cohort_files(config: Config, results: Results) -> list[tuple[Stage, CohortFile]]:
-    """Return the files that a run makes of the whole cohort, each with its stage."""
+    """Return the files that a run makes for the whole cohort, each with its stage."""
     return [
         (stage, file)
         for stage in STAGES.values()
@@ -190,12 +190,12 @@ def list_cohort_files(config: Config, results: Results) -> list[tuple[Stage, Coh
 def tracking_key(
     source_key: str, individuals: IndividualSettings, settings: TrackingSettings
 ) -> str:
-    """Return the key of the tracks of poses with a key."""
+    """Return the key of tracks, given the key of the poses that are tracked."""
     return hash_settings(source_key, settings.result_settings(), individuals, versions.TRACK)
 
 
 def filtering_key(source_key: str, settings: FilteringSettings) -> str:
-    """Return the key of filtered poses, by the key of the poses that are filtered."""
+    """Return the key of filtered poses, given the key of the poses that are filtered."""
     return hash_settings(source_key, settings, versions.FILTER)
 
 
@@ -374,7 +374,7 @@ STAGES: Mapping[str, Stage] = {
             after=("import-labels",),
             files=lambda _, results: (CohortFile("targets", results.locator_targets),),
         ),
-        # Whether networks are those of the present settings and targets, their cards tell.
+        # The cards tell whether networks are those of the present settings and targets.
         Stage(
             "train",
             "TRAIN",
@@ -416,7 +416,7 @@ STAGES: Mapping[str, Stage] = {
             step="infer.run:run_infer",
             table="infer",
             videos=VideoResults(
-                "poses of every video, as the network gave them",
+                "poses of every video, as the network predicted them",
                 "infer",
                 lambda config, results, video: {
                     "poses": results.poses(config.training.name, video)

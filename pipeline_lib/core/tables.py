@@ -1,10 +1,10 @@
-"""Columns and vocabularies of the tables on disk."""
+"""Define the columns and vocabularies of the tables on disk."""
 
 from enum import IntEnum, StrEnum
 
 
 class VideoStatus(StrEnum):
-    """How a video stands. Every video of the sheet ends in one of the last three."""
+    """Name the status of a video. Every video of the sheet ends in one of the last three."""
 
     PENDING = "pending"
     DONE = "done"
@@ -13,7 +13,7 @@ class VideoStatus(StrEnum):
 
 
 class FrameStatus(IntEnum):
-    """Why a row of a pose file is what it is (variable ``frame_status``, uint8)."""
+    """Name the status of a frame (variable ``frame_status`` of pose files, uint8)."""
 
     DECODED = 0
     UNDECODABLE = 1
@@ -21,7 +21,7 @@ class FrameStatus(IntEnum):
 
 
 class TrackStatus(IntEnum):
-    """What is known of an individual in a frame (variable ``track_status``, uint8)."""
+    """Name the status of an individual in a frame (variable ``track_status``, uint8)."""
 
     ABSENT = 0  # not seen, and not expected: before its first or after its last frame
     FOLLOWED = 1
@@ -35,7 +35,7 @@ SHEET_OPTIONAL = ("session", "camera", "calibration")
 # A table of how a stage ended for each video of a shard begins with these columns.
 STAGE_COLUMNS = ("video", "status", "reason", "seconds", "key")
 
-# What tracking tells of each video, in its table and among the attributes of the tracks: most
+# What tracking reports of each video, in its table and among the attributes of the tracks: most
 # animals in a frame, and frames with more animals than are kept.
 MOST_ANIMALS, SURPLUS_FRAMES = "most_animals", "surplus_frames"
 

@@ -1,4 +1,4 @@
-"""Version of each step: raise it when the same inputs give other results.
+"""Number the version of each step: raise it when the same inputs give other results.
 
 Snakemake does not see a change inside an imported package; these numbers are among the
 parameters of each rule and in the key of each result, so that raising one reruns the step.

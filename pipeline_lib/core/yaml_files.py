@@ -1,4 +1,4 @@
-"""Read YAML that others wrote: no objects, and no more than a file of settings holds.
+"""Read YAML of unknown origin: plain values, and no more than settings need.
 
 A few lines of YAML can stand for billions of values (aliases of aliases), or nest so deeply that
 readers fail. So the events of a text are counted first, each alias as long as what it repeats;
@@ -26,11 +26,11 @@ _TEXTS = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 class YamlError(ValueError):
-    """A text is not YAML, or is beyond the bounds: one line."""
+    """Report that a text is not YAML or exceeds the limits, in one line."""
 
 
 class _StrictLoader(_SAFE):  # type: ignore[misc, valid-type]
-    """Refuses a key that stands twice in a mapping: one of its values would be lost."""
+    """Refuse a key that occurs twice in a mapping: one of its values would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[tuple[str, str], int] = {}
@@ -98,7 +98,7 @@ def load_yaml(text: str, *, texts: bool = False) -> Any:  # noqa: ANN401
 
 
 def check_size(values: Any) -> None:  # noqa: ANN401
-    """Refuse values that somebody else loaded, if they are more than a file of settings holds.
+    """Refuse values from another loader if they exceed the limits of a settings file.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def _check_events(events: Iterator[yaml.Event]) -> None:
 
 
 class _Counter:
-    """Counts values as they would be with every alias written out."""
+    """Count the values as if every alias were expanded."""
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
@@ -168,7 +168,7 @@ class _Counter:
         self.add(None, self._sizes[anchor])
 
     def add(self, anchor: str | None, size: int) -> None:
-        """Count so many values into the collection that is open."""
+        """Add a number of values to the open collection."""
         if anchor is not None:
             self._sizes[anchor] = size
         outer, so_far = self._levels[-1]

@@ -1,1 +1,1 @@
-"""Readers and writers: videos, labels, targets, poses, exports."""
+"""Read and write videos, labels, targets, poses and exports."""

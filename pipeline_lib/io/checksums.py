@@ -1,6 +1,6 @@
-"""Measure a file or folder by its size and time of change, or by its checksum.
+"""Measure a file or folder by its size and modification time, or by its checksum.
 
-Little is imported, because a job that has nothing to do needs this only.
+Few modules are imported, because a job that has nothing to do needs only this one.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ _TIMESTAMP = ".snakemake_timestamp"
 
 @dataclass(frozen=True)
 class Measure:
-    """Hold size and newest time of change of a file, or of all files below a folder."""
+    """Hold size and newest modification time of a file, or of all files below a folder."""
 
     bytes: int
     modified_ns: int
 
 
 def measure_file(path: Path) -> tuple[int, int]:
-    """Return size in bytes and time of change; zeros for a file that cannot be looked at."""
+    """Return size in bytes and modification time; zeros for a file that cannot be examined."""
     try:
         facts = path.stat()
     except (OSError, ValueError):

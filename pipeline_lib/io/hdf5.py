@@ -1,4 +1,4 @@
-"""Opening HDF5 files that others wrote: only what the file itself holds, and no more than that.
+"""Open HDF5 files of unknown origin: no external files, no data that unpack to too much.
 
 HDF5 can name other files: by external links, by datasets whose bytes lie elsewhere, by virtual
 datasets. Such a file, once opened, reads what its author chose. It can also declare datasets of
@@ -33,7 +33,7 @@ _FILTERS[32000] = "lzf"
 
 
 class _RefusedError(Exception):
-    """What of a file is not read."""
+    """Report a part of a file that is not read."""
 
 
 @contextmanager

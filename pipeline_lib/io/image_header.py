@@ -1,4 +1,4 @@
-"""What the header of an image file says: its size as stored and upright, and whether it is whole.
+"""Read the header of an image file: size as stored and upright, and whether it is complete.
 
 No pixel is decoded. This is the one place that knows formats and orientations, so that sizes that
 labels are checked against are those of the pixels that `pipeline_lib.io.images.read_image` gives.
@@ -45,7 +45,7 @@ _SIGNED, _FLOAT = 2, 3
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the header of an image file says.
+    """Hold the header of an image file.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class ImageHeader:
 
 
 def describe_stored(header: ImageHeader) -> str:
-    """Say that labels are of the stored image, and what to do."""
+    """Explain that labels refer to the stored image, and what to do."""
     stored, upright = (f"{width} x {height}" for width, height in (header.stored, header.upright))
     return (
         f"its labels are on the stored image of {stored} px, but its EXIF orientation "
@@ -79,7 +79,7 @@ def describe_stored(header: ImageHeader) -> str:
 
 
 class _UnusableError(Exception):
-    """Why an image is not used."""
+    """Report why an image is not used."""
 
 
 def read_header(path: Path) -> ImageHeader:

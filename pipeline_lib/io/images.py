@@ -1,4 +1,4 @@
-"""Still images: files read as upright 8-bit RGB, and PNG files written whole."""
+"""Read images as upright 8-bit RGB, and publish PNG files."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTAT
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image upright, as 8-bit RGB, whatever its file holds.
+    """Read an image upright, as 8-bit RGB, whatever its format.
 
     Gray is repeated in three channels, palettes and CMYK become RGB, alpha is dropped. The image
     is turned as its EXIF orientation says, so that it is what people and labelling tools see:
@@ -77,7 +77,7 @@ def _decode(data: NDArray[np.uint8]) -> NDArray[np.uint8 | np.uint16] | None:
 def _turn(
     image: NDArray[np.uint8 | np.uint16], header: ImageHeader
 ) -> NDArray[np.uint8 | np.uint16]:
-    """Turn stored pixels upright; OpenCV has done so with those of TIFF, whatever it is told."""
+    """Turn stored pixels upright; OpenCV has always done so with those of TIFF."""
     orientation = 1 if header.format == "TIFF" else header.orientation
     if orientation in (5, 6, 7, 8):
         image = image.transpose(1, 0, 2)

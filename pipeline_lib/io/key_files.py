@@ -1,4 +1,4 @@
-"""Write and find key files: empty files named by what the results beside them are made from.
+"""Write and find key files: empty files named by the key of the results beside them.
 
 A key file ``LABEL-HASH`` names the hash of everything that some results depend on. At most one
 key file of a label exists, so that its name and its time of change alone tell whether results are

@@ -1,4 +1,4 @@
-"""Tables that pandas wrote to HDF5, read without pandas and PyTables.
+"""Read tables that pandas wrote to HDF5, without pandas and PyTables.
 
 These two unpickle attributes and columns of objects as soon as a file is opened, which runs
 whatever its author put there. Here h5py reads the arrays, and what pandas pickles (names of
@@ -29,12 +29,12 @@ _SHORTEST_PICKLE = 2  # more bytes than these
 
 
 class _LayoutError(Exception):
-    """What of a table is not as pandas writes it."""
+    """Report a part of a table that pandas would not write."""
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """Names along an axis: one tuple of texts each, and the name of each level."""
+    """Hold the names along an axis: a tuple of texts each, and the name of each level."""
 
     labels: Sequence[tuple[str, ...]]
     names: tuple[str, ...]
@@ -108,7 +108,7 @@ def _read_table(file: "h5py.File", key: str, path: str) -> pd.DataFrame:
 
 
 class _Group:
-    """A table's group: its attributes, arrays and axes.
+    """Read a table's group: its attributes, arrays and axes.
 
     Parameters
     ----------

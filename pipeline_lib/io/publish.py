@@ -1,4 +1,4 @@
-"""Publishing: a file or folder appears whole or not at all.
+"""Publish files and folders, whole or not at all.
 
 What is published was written beside its target under another name, is on the disk, and then
 takes the target's name in one step. So a kill or a power cut leaves what stood there before, or
@@ -154,7 +154,7 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _sync(paths: Iterable[Path]) -> None:
-    """See files and folders onto the disk, all at once."""
+    """Write files and folders through to the disk, all at once."""
     several = list(paths)
     if len(several) == 1:
         _sync_one(several[0])

@@ -1,4 +1,4 @@
-"""Pickles that others wrote, without running what they say: arrays, numbers, text, containers.
+"""Load pickles of unknown origin without running code: arrays, numbers, text, containers.
 
 A pickle is a program that may call anything. Here it gets only stand-ins of NumPy's rebuilding
 functions, which check what they are given, and Python's own containers.
@@ -29,11 +29,11 @@ _KINDS = "biufUS"  # numbers and text
 
 
 class _ForbiddenError(Exception):
-    """A class that is not on the list."""
+    """Report a class that is not on the list."""
 
 
 class _Dtype:
-    """Data type: its code and, with its state, its byte order."""
+    """Hold a data type: its code and, with its state, its byte order."""
 
     def __init__(self, code: str | bytes, *_flags: object) -> None:
         self.value = np.dtype(code.decode() if isinstance(code, bytes) else code)
@@ -49,7 +49,7 @@ class _Dtype:
 
 
 class LoadedArray:
-    """An array that was pickled in NumPy's own way; `value` holds it.
+    """Hold an array that NumPy pickled in its own way, in `value`.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ def _read_scalar(dtype: _Dtype, data: bytes | str = b"") -> Any:  # noqa: ANN401
 
 
 def _make_bytes(value: Any = b"", encoding: str = "latin1") -> bytes:  # noqa: ANN401
-    """Bytes of bytes, or of text; not of a number, which asks for so much memory."""
+    """Return bytes from bytes or text; refuse a number, which would allocate that much memory."""
     return _encode(value, encoding) if isinstance(value, str) else b"".join([value])
 
 
@@ -116,14 +116,14 @@ _CONTAINERS = {
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Bytes of protocols 0 to 2, which know texts only."""
+    """Return the bytes that protocols 0 to 2 store as text."""
     if encoding not in ("latin1", "latin-1"):
         raise _ForbiddenError(f"_codecs.encode to {encoding}")
     return text.encode("latin1")
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds what is on the list, and nothing else."""
+    """Find the classes on the list, and no others."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         """Return the stand-in of a class or function."""
@@ -181,7 +181,7 @@ def load_pickled_bytes(data: bytes, where: str) -> Any:  # noqa: ANN401
     data
         The pickle.
     where
-        File and place in it, for messages.
+        File and position in it, for messages.
     """
     return _load(io.BytesIO(data), where)
 

@@ -71,7 +71,7 @@ class RunLock:
                     _try_lock(self._file, fcntl.LOCK_SH)
 
     def claim_run(self) -> None:
-        """Refuse to be a second run of the same settings, which would compute everything twice.
+        """Refuse a second run with the same settings, which would compute everything twice.
 
         The jobs of a run, and verbs that people call, do not claim it.
 
@@ -110,7 +110,7 @@ class RunLock:
             yield
 
     def _refuse_others(self) -> None:
-        """Raise if a file of another hash is locked; remove those that nobody holds."""
+        """Raise if a file with another hash is locked; remove those that no process holds."""
         for path in _list_others(self._path):
             with suppress(FileNotFoundError), path.open("r+") as file:
                 if not _try_lock(file, fcntl.LOCK_EX):
@@ -131,7 +131,7 @@ class RunLock:
 
 
 def explain_write_error(results: Results, error: OSError) -> str:
-    """Say that the results folder cannot be written, and what to do."""
+    """Explain that the results folder cannot be written, and what to do."""
     path = Path(error.filename or results.root).absolute()
     return (
         f"{path}: {error.strerror}; make room or the folder writable and run again, or set "
@@ -140,7 +140,7 @@ def explain_write_error(results: Results, error: OSError) -> str:
 
 
 def is_locked_by_others(results: Results, digest: str) -> bool:
-    """Tell whether a run of other settings is at work; write nothing.
+    """Tell whether a run with other settings is at work; write nothing.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _list_others(path: Path) -> list[Path]:
 
 
 def _try_lock(file: IO[str], kind: int) -> bool:
-    """Return False if somebody else holds the lock; True, with a warning, where none can be had."""
+    """Return False if another process has the lock; True, with a warning, without locks."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:

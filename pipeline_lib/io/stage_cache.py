@@ -1,4 +1,4 @@
-"""Cache the outcomes of the stages of shards, with all that they depended on.
+"""Cache the outcomes of the stages of shards, with all their dependencies.
 
 Snakemake removes the table of a stage before it runs its job again. Where nothing has changed that
 the table depends on, the job writes it again from here and ends, before it has loaded settings,
@@ -28,7 +28,7 @@ _FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Basis:
-    """Name what the outcome of a stage of a shard depends on.
+    """Name the dependencies of the outcome of a stage of a shard.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Basis:
 
 
 def measure_basis(results: Results, shard: str, basis: Basis) -> dict[str, Any]:
-    """Return all that a cached outcome is compared with, as JSON has it.
+    """Return everything that a cached outcome is compared with, as in JSON.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def write_outcome(
 
 
 def restore_outcome(config: Path, verb: str, shard: str) -> bool:
-    """Write the table of a stage again if it would come out as it did; tell whether it was.
+    """Write the table of a stage again if its dependencies are unchanged; return whether it was.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def _name_software() -> str:
 
 
 def _hash_plan(results: Results, shard: str) -> str:
-    """Return the hash of what the plan says of a shard: videos that were removed, say."""
+    """Return the hash of a shard's part of the plan, such as removed videos."""
     try:
         lines = results.plan.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

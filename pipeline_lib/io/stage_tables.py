@@ -1,4 +1,4 @@
-"""Read and write tab-separated tables: the plan, manifests, and the outcomes of a stage of a shard.
+"""Read and write tab-separated tables: plan, manifests, and outcomes of a stage of a shard.
 
 Cells are data: what is read is, to the character, what was written. Only the column ``reason``,
 which people read, is made one line.

@@ -1,4 +1,4 @@
-"""The store of training targets: one sharded Zarr v3 group, opened by name, read by sample."""
+"""Read and write the store of training targets: one sharded Zarr v3 group."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True)
 class TargetLayout:
-    """Sizes and meaning of a target store.
+    """Describe sizes and meaning of a target store.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class TargetLayout:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "TargetLayout":
-        """Return the layout that JSON holds."""
+        """Return the layout from its JSON form."""
         own = {
             "skeleton": Skeleton.model_validate(values["skeleton"]),
             "edges": tuple((int(a), int(b)) for a, b in values["edges"]),
@@ -70,7 +70,7 @@ class TargetLayout:
         return cls(**{**values, **own})
 
     def describe(self) -> dict[str, Any]:
-        """Return the layout as JSON holds it."""
+        """Return the JSON form of the layout."""
         return {**vars(self), "skeleton": self.skeleton.model_dump(mode="json")}
 
     @property
@@ -81,7 +81,7 @@ class TargetLayout:
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """Where a sample comes from and what it is for.
+    """Describe the source and the split of a sample.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class SampleRecord:
 
 @dataclass(frozen=True)
 class TargetBlock:
-    """Arrays of consecutive samples, the sample axis first; see `create_targets`."""
+    """Hold arrays of consecutive samples, the sample axis first; see `create_targets`."""
 
     image: NDArray[np.uint8]
     keypoint: NDArray[np.float32]
@@ -211,7 +211,7 @@ def write_block(group: zarr.Group, start: int, block: TargetBlock) -> None:
 
 
 class TargetStore:
-    """A finished target store.
+    """Read a finished target store.
 
     Raises
     ------
@@ -265,7 +265,7 @@ class TargetStore:
         return np.asarray(self._group[name][sample])
 
     def read_seen(self, name: str, sample: int) -> NDArray[Any]:
-        """Return the part of one sample that the network sees: its middle, if it has a window.
+        """Return the part of one sample that the network sees: the centre, if there is a window.
 
         Parameters
         ----------

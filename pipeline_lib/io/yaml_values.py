@@ -1,8 +1,8 @@
-"""Values of ruamel.yaml in pickles, as the numbers, texts and containers that they are.
+"""Replace values of ruamel.yaml in pickles by plain numbers, texts and containers.
 
-DeepLabCut reads its config with ruamel.yaml, whose values remember how they were written, and
+DeepLabCut reads its config with ruamel.yaml, whose values keep how they were written, and
 pickles some of them. The classes here take their place: nothing of ruamel.yaml is imported, and
-what the values remember (comments, anchors, quotes) is dropped.
+what the values keep (comments, anchors, quotes) is dropped.
 """
 
 from typing import Any, Self
@@ -13,14 +13,14 @@ _TIMES = ("date", "datetime", "time", "timedelta", "timezone")
 
 
 class _WithoutMemory:
-    """Drops the state that comes with a value."""
+    """Drop the state that comes with a value."""
 
     def __setstate__(self, state: object) -> None:
         """Drop the state."""
 
 
 class Number(_WithoutMemory, float):
-    """A number with a decimal point."""
+    """Replace a number with a decimal point."""
 
     def __new__(cls, value: float) -> Self:
         """Take one number."""
@@ -28,7 +28,7 @@ class Number(_WithoutMemory, float):
 
 
 class WholeNumber(_WithoutMemory, int):
-    """A whole number, or 0 and 1 for false and true."""
+    """Replace a whole number, or 0 and 1 for false and true."""
 
     def __new__(cls, value: int) -> Self:
         """Take one number."""
@@ -36,7 +36,7 @@ class WholeNumber(_WithoutMemory, int):
 
 
 class Text(_WithoutMemory, str):
-    """A text."""
+    """Replace a text."""
 
     __slots__ = ()
 
@@ -46,15 +46,15 @@ class Text(_WithoutMemory, str):
 
 
 class Mapping(_WithoutMemory, dict[Any, Any]):
-    """A mapping."""
+    """Replace a mapping."""
 
 
 class Sequence(_WithoutMemory, list[Any]):
-    """A list."""
+    """Replace a list."""
 
 
 class Dropped(_WithoutMemory):
-    """Anything else: how something was written, or a kind of value that nobody needs."""
+    """Replace anything else: the style of a value, or a kind of value that is not needed."""
 
     def __new__(cls, *_arguments: object) -> Self:
         """Drop the arguments."""
@@ -96,7 +96,7 @@ _CLASSES: dict[tuple[str, str], type] = {
 
 
 def find_yaml_class(module: str, name: str) -> type | None:
-    """Return what takes the place of a class of ruamel.yaml or of a time.
+    """Return the replacement for a class of ruamel.yaml or of a time.
 
     Parameters
     ----------

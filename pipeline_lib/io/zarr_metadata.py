@@ -1,4 +1,4 @@
-"""Metadata of a Zarr store before it is opened: codecs that only unpack numbers and texts.
+"""Check the metadata of a Zarr store before it is opened: only codecs of numbers and texts.
 
 A store names the codecs that its chunks are read with. One of them unpickles, that is, runs code;
 and the metadata of a version 3 group may hold arrays of version 2, which have it at three places.
@@ -22,7 +22,7 @@ _LAST = frozenset({"zstd", "crc32c", _SHARDING})
 
 
 def check_arrays(path: Path, arrays: object) -> None:
-    """Refuse metadata that ask for more than numbers, texts and the codecs of this package.
+    """Refuse metadata with anything but numbers, texts and the codecs of this package.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def _is_shape(shape: object) -> bool:
 
 
 def _judge_codecs(codecs: object, *, sharded: bool) -> str | None:
-    """Return what is wrong with a chain of codecs; a shard's chunks have a chain of their own."""
+    """Return the problem of a chain of codecs; a shard's chunks have a chain of their own."""
     if not isinstance(codecs, Sequence) or isinstance(codecs, str) or not codecs:
         return f"must have a list of codecs, found {codecs!r}"
     names = [codec.get("name") if isinstance(codec, Mapping) else codec for codec in codecs]

@@ -1,1 +1,1 @@
-"""One module per verb: read files, call kernels, publish files."""
+"""Run the verbs, one module each: read files, call kernels, publish files."""

@@ -139,11 +139,11 @@ class _Worker(Generic[Found]):
 
     @property
     def idle(self) -> bool:
-        """Tell whether it waits for a file."""
+        """Whether the process waits for a file."""
         return self.number < 0
 
     def start(self, number: int, path: str) -> None:
-        """Begin to examine a file."""
+        """Start to examine a file."""
         self.number, self._seconds = number, self._limits.allow(path)
         if self.connection is None:
             self._spawn()
@@ -152,7 +152,7 @@ class _Worker(Generic[Found]):
         self.deadline = time.monotonic() + self._seconds + _GRACE_SECONDS
 
     def finish(self) -> Found | Lost:
-        """Return what came of the file, now that there is an answer, or the process has ended."""
+        """Return the result of the file after an answer or the end of the process."""
         self.number, self.deadline = -1, math.inf
         try:
             result, error = self._get_connection().recv()
@@ -163,7 +163,7 @@ class _Worker(Generic[Found]):
         return result  # type: ignore[no-any-return]
 
     def give_up(self) -> Lost:
-        """End the process, which is past its limit."""
+        """End the process because it exceeded its limit."""
         self.number, self.deadline = -1, math.inf
         self.end()
         return self._say_overdue()
@@ -186,7 +186,7 @@ class _Worker(Generic[Found]):
         self._ready = False
 
     def _wait_until_ready(self) -> None:
-        """Wait until the process has loaded what it needs; that it cannot is no file's fault."""
+        """Wait until the process has loaded its modules; a failure to do so is no file's fault."""
         if self._ready:
             return
         try:
@@ -220,7 +220,7 @@ class _Worker(Generic[Found]):
 
 
 def _collect(workers: Sequence[_Worker[Found]]) -> dict[int, Found | Lost]:
-    """Wait until at least one file has been examined, or is past its limit."""
+    """Wait until at least one file has been examined or has exceeded its limit."""
     busy = {worker.connection: worker for worker in workers if not worker.idle}
     until = min(worker.deadline for worker in busy.values())
     ready = wait([one for one in busy if one is not None], max(0.0, until - time.monotonic()))
@@ -242,7 +242,7 @@ def _examine_all(
     gigabytes: float,
     prepare: Callable[[], None] | None,
 ) -> None:
-    """Examine files as they come, in a process of its own, until nobody asks any more."""
+    """Examine files in a process of their own until the parent asks no more."""
     if prepare is not None:
         prepare()
     connection.send(None)
@@ -263,7 +263,7 @@ def _examine_all(
 
 
 def _limit_memory(gigabytes: float) -> None:
-    """Limit what this process takes from now on, where the system tells what it has."""
+    """Limit the memory that this process may take from now on, if the system reports it."""
     if not _PAGES.exists():
         return
     import resource  # noqa: PLC0415 - only where there is one

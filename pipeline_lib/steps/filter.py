@@ -1,4 +1,4 @@
-"""The verb `filter`: clean the trajectories of every video of a shard."""
+"""Run the verb `filter`: clean the trajectories of every video of a shard."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -25,7 +25,7 @@ _BLOCK_FRAMES = 2**16
 
 
 def run_filter(config: Config, results: Results, shard: str) -> None:
-    """Clean the poses of each video of a shard whose inference, or tracking, is done.
+    """Clean the poses of each video of a shard that has been inferred, or tracked.
 
     With several individuals, tracked poses are cleaned: each index of the individual axis must
     mean the same animal in all frames. A video that fails is recorded with its
@@ -145,7 +145,7 @@ def _require_tracks(source: Path, head: Poses) -> None:
 
 
 def locate_unfiltered(config: Config, results: Results, video: str) -> Path:
-    """Return the pose file that is cleaned: of several individuals the tracked one."""
+    """Return the pose file to clean: the tracked one if there are several individuals."""
     locate = results.tracked if config.individuals.max > 1 else results.poses
     return locate(config.training.name, video)
 

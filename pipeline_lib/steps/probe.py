@@ -75,7 +75,7 @@ def run_probe(config: Config, results: Results, shard: str) -> None:
 
 
 def limit_reading(settings: ReadingSettings) -> Limits:
-    """Return what the examination of one video may take."""
+    """Return the limits of time and memory of examining one video."""
     return Limits(settings.seconds, settings.seconds_per_gigabyte, settings.gigabytes)
 
 
@@ -129,7 +129,7 @@ _SECONDS_BETWEEN_WRITES = 10.0
 
 
 class ProbeRecord:
-    """Keep the good rows of the probe of a shard, with the size and time of change of their files.
+    """Keep the good rows of a shard's probe, with size and modification time of each file.
 
     The shard's table of the probe has them, too, but Snakemake removes it before a job.
 
@@ -149,7 +149,7 @@ class ProbeRecord:
         self._rows: dict[str, dict[str, Any]] = {row["video"]: dict(row) for row in rows}
 
     def find(self, planned: Mapping[str, str]) -> dict[str, Any] | None:
-        """Return the row of a video whose file is still the one that was probed, else None.
+        """Return the row of a video whose file has not changed since the probe, else None.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class ProbeRecord:
         return {name: row[name] for name in PROBE_COLUMNS} | {"path": planned["path"]}
 
     def add(self, planned: Mapping[str, str], found: Mapping[str, Any]) -> None:
-        """Keep the row of a good video; written now and then, so that a kill costs little."""
+        """Keep the row of a good video; write the record from time to time."""
         self._rows[planned["video"]] = {**found, **{name: planned[name] for name in _FILE_COLUMNS}}
         if time.monotonic() - self._written > _SECONDS_BETWEEN_WRITES:
             self.write()

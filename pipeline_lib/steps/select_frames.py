@@ -1,4 +1,4 @@
-"""Select and write the frames of each video that are worth labelling (``select-frames``)."""
+"""Select and write the frames of each video to label (``select-frames``)."""
 
 import json
 import logging
@@ -152,7 +152,7 @@ def _limit_region(
 
 
 class _PatientReader(VideoReader):
-    """A reader that gives a video up whose decoder hangs."""
+    """Read frames, and give up a video whose decoder hangs."""
 
     def __init__(self, path: Path, patience: float) -> None:
         super().__init__(path)
@@ -204,7 +204,7 @@ def _shrink_span(span: slice, scale: float) -> slice:
 def _read_selected(
     reader: _PatientReader, selected: NDArray[np.int64], stop: int
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Read frames; one that cannot be decoded gives way to the next one that can."""
+    """Read frames; in place of an undecodable frame, the next decodable one."""
     limits = np.append(selected[1:], stop)
     for first, limit in zip(selected.tolist(), limits.tolist(), strict=True):
         for frame, image in reader.read(first, limit):

@@ -1,4 +1,4 @@
-"""`cohortpose status`: how the cohort stands, for people and for scripts.
+"""Run the verb `status`: show the status of the cohort to people and scripts.
 
 Imports stay light (no array library): the answer must come in a blink.
 """
@@ -46,7 +46,7 @@ _STAGES_TRIED_AGAIN = VIDEO_STAGES[: VIDEO_STAGES.index("infer") + 1]
 def show_status(
     config: Config, results: Results, *, failed: bool, console: Console, config_path: Path
 ) -> None:
-    """Show the videos that are not done, with their reasons, and last the counts per status.
+    """Show the videos that are not done, with reasons, then the counts per status.
 
     The counts come last because they are what stays on the screen at the end of a run.
 
@@ -126,7 +126,7 @@ def _summarise(counts: dict[VideoStatus, int], videos: int, sheet: str, bar: str
 
 
 def _share_bar(counts: dict[VideoStatus, int], videos: int) -> dict[VideoStatus, int]:
-    """Return cells per status: about proportional, never none for a status that occurs."""
+    """Return cells per status: about proportional, at least one for a status that occurs."""
     return {
         status: max(1, round(_BAR_WIDTH * counts[status] / videos)) if counts[status] else 0
         for status in _STYLES
@@ -166,7 +166,7 @@ def _tell_surplus(rows: Sequence[LedgerRow], most: int) -> str:
 
 
 def _propose_commands(rows: Sequence[LedgerRow], path: Path, *, listed: bool) -> list[str]:
-    """Return how to list the videos that ended badly and how to try them again."""
+    """Return the commands that list the failed videos and that try them again."""
     bad = [row for row in rows if row["status"] in BAD_STATUSES]
     option = f"--config {shlex.quote(str(path))}"
     commands = []

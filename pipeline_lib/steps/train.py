@@ -1,4 +1,4 @@
-"""train: from the target store to a network, its card and its learning curves."""
+"""Run the verb `train`: train a network; write its card and learning curves."""
 
 import hashlib
 import importlib.metadata
@@ -50,7 +50,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     ModelError
         If the settings ask for what cannot be had.
     PreemptedError
-        If the training was told to stop by SIGTERM or SIGUSR1; the next call goes on. Raised in
+        If SIGTERM or SIGUSR1 stopped the training; the next call resumes it. Raised in
         the first process; the others just end.
     """
     if find_launcher() is Launcher.NOBODY:
@@ -137,7 +137,7 @@ def name_slots(layout: TargetLayout) -> tuple[str, ...]:
 
 
 def training_key(config: Config, store: TargetStore) -> str:
-    """Return the hash of all that a trained network depends on."""
+    """Return the hash of all dependencies of a trained network."""
     training: dict[str, Any] = config.training_settings()
     weights = Path(config.training.weights)
     if weights.is_file():
@@ -155,7 +155,7 @@ def _claim_checkpoints(files: ModelFiles, key: str) -> None:
 
 
 def _await_claim(files: ModelFiles, key: str) -> None:
-    """Wait until the first process has cleared away what is not of this training."""
+    """Wait until the first process has removed the files of other trainings."""
     end = time.monotonic() + _PATIENCE
     while _read_claim(files) != key:
         if time.monotonic() > end:
@@ -168,7 +168,7 @@ def _await_claim(files: ModelFiles, key: str) -> None:
 
 
 def _read_claim(files: ModelFiles) -> str:
-    """Return the key of the training that the checkpoints belong to; empty if nobody says."""
+    """Return the key of the training of the checkpoints; empty if it is unknown."""
     try:
         return (files.checkpoints / _CLAIM).read_text(encoding="utf-8").strip()
     except FileNotFoundError:

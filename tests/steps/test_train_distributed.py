@@ -198,7 +198,7 @@ def test_stopped_amid_an_epoch_and_resumed_with_other_devices(devices, alone, ma
     before, after = devices
     results = make_run()
     log = end(train_on(before, results, told=f"{before - 1} {2 * STEPS + 1}"), status=75)
-    assert log.count("told to stop, and is saved after 7 steps") == 1
+    assert log.count("stopped by a signal and saved after 7 steps") == 1
     assert read_state(results)["global_step"] == 7
     assert not results.model("pose").card.exists()
     log = end(train_on(after, results))
@@ -261,7 +261,7 @@ def test_before_its_time_is_over_a_slurm_job_is_requeued(make_run, monkeypatch):
     # SIGTERM also comes from scancel: whoever wants the job to end must not see it again.
     with monkeypatch.context() as context:
         stop_here(context, 2)
-        with pytest.raises(PreemptedError, match="the same command goes on from there"):
+        with pytest.raises(PreemptedError, match="the same command resumes from there"):
             run_train(tiny_config(**SETTINGS), make_run())
     assert asked == [1]
 

@@ -1,1 +1,1 @@
-"""Registries of the formats of other tools: one record for each."""
+"""Register the formats of other tools: one record for each."""

@@ -1,4 +1,4 @@
-"""Registry of export formats: one record for each, by its name in the config.
+"""Register the export formats: one record for each, by its name in the config.
 
 To add a format, write a module with its writer and add its record here. Settings, results folder
 and export step follow.

@@ -1,4 +1,4 @@
-"""Formats of labels: their names in the config, and the module that reads each.
+"""Register the formats of labels: one record for each, by its name in the config.
 
 A new format is a line here and a module with three functions, those of
 `pipeline_lib.io.labels.detect.LabelReader`. Modules are named, not imported: the settings know the
@@ -13,7 +13,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """A format in which other tools write labels.
+    """Describe a format in which other tools write labels.
 
     Attributes
     ----------

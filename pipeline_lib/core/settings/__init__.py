@@ -1,1 +1,1 @@
-"""The settings of a run: one module for each subject, read and checked in one place."""
+"""Define the settings of a run: one module per subject, read and checked in one place."""

@@ -1,4 +1,4 @@
-"""What all settings have in common."""
+"""Define the types and checks that all settings share."""
 
 import math
 import numbers
@@ -75,7 +75,7 @@ def _expand_home(text: str) -> str:
 
 
 def _check_results(text: str) -> str:
-    """Refuse folders that hold more than results, or whose loss would be one of more than these."""
+    """Refuse a folder that contains more than results: its files could be removed."""
     if not text.strip():
         raise ValueError("names no folder: expected one for the results alone, such as `results`")
     folder = os.path.realpath(text)
@@ -104,7 +104,7 @@ ResultsText = Annotated[PathText, AfterValidator(_check_results)]
 
 
 class Settings(BaseModel):
-    """Frozen settings that reject unknown keys."""
+    """Hold frozen settings that reject unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,7 +118,7 @@ def check_region(crop: Region | None) -> None:
 
 
 def refuse_unprintable(values: Any) -> Any:  # noqa: ANN401 - what YAML may hold
-    """Return settings unchanged whose texts are all of one line.
+    """Return settings unchanged if each text in them is one printable line.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def refuse_unprintable(values: Any) -> Any:  # noqa: ANN401 - what YAML may hold
 
 
 def _list_texts(values: Any, where: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401
-    """Yield every text in nested values with the key that leads to it; a key itself with none."""
+    """Yield every text in nested values with its key; a key itself comes without one."""
     if isinstance(values, str):
         yield where, values
     elif isinstance(values, bytes | bytearray):

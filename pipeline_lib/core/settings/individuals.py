@@ -1,4 +1,4 @@
-"""Settings of several animals in one frame: how many, how they are put together and followed."""
+"""Define the settings of several animals in one frame: number, assembly and tracking."""
 
 from typing import Any, Literal, Self
 
@@ -16,7 +16,7 @@ from pipeline_lib.core.settings.renamed import name_as_in_keys
 
 
 class IndividualSettings(Settings):
-    """How many animals a video shows, and how they are found."""
+    """Set the number of animals in a video and the method that finds them."""
 
     max: PositiveInt = Field(1, description="Most individuals in one frame.")
     names: tuple[Name, ...] = Field(
@@ -27,12 +27,12 @@ class IndividualSettings(Settings):
     method: Literal["bottom-up", "top-down"] = Field(
         "bottom-up",
         description="With several individuals: `bottom-up` finds all bodyparts and joins those of "
-        "each animal along `skeleton.edges`; `top-down` finds the animals by a network of its own "
-        "and looks at a window around each (`locating`), and needs no edges.",
+        "each animal along `skeleton.edges`; `top-down` locates the animals with a second "
+        "network, predicts in a window around each (`locating`), and needs no edges.",
     )
     identity: Flag = Field(
         default=False,
-        description="Learn to tell the labelled individuals apart by their looks (several "
+        description="Learn to recognise the labelled individuals by their appearance (several "
         "individuals, each with the same name in all labels).",
     )
 
@@ -40,7 +40,7 @@ class IndividualSettings(Settings):
     @classmethod
     def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names):
-            raise ValueError("an individual is named twice")
+            raise ValueError("names lists an individual twice")
         return names
 
     @model_validator(mode="after")
@@ -51,29 +51,29 @@ class IndividualSettings(Settings):
 
 
 class AssemblySettings(Settings):
-    """Joining located bodyparts into individuals (several individuals).
+    """Assemble located bodyparts into individuals (several individuals).
 
-    Top-down, where a window shows whose they are, only `pcutoff`, `min_keypoints` and `surplus`
+    Top-down, where each window shows one animal, only `pcutoff`, `min_keypoints` and `surplus`
     are used.
     """
 
     graph: Literal["skeleton", "complete"] = Field(
         "skeleton",
         description="Pairs of bodyparts whose part affinity fields are learned: the skeleton's "
-        "`edges`, or all pairs, of which those that tell animals apart best are then used.",
+        "`edges`, or all pairs, of which those that separate animals best are then used.",
     )
-    pcutoff: Fraction = Field(0.1, description="Score from which a peak of a map is a keypoint.")
+    pcutoff: Fraction = Field(0.1, description="Lowest score of a peak that counts as a keypoint.")
     min_affinity: Fraction = Field(
-        0.1, description="Affinity from which two keypoints may belong to one individual."
+        0.1, description="Lowest affinity of two keypoints of one individual."
     )
     min_keypoints: PositiveInt = Field(
         3, description="Individuals with fewer keypoints are left out (at most all bodyparts)."
     )
     surplus: NotNegativeInt = Field(
         4,
-        description="Number of individuals beyond `individuals.max` that are located in frames "
-        "that show more; tracking then keeps those that are best over the whole video. 0: the best "
-        "ones of each frame are kept, and who is kept may change from frame to frame.",
+        description="Number of individuals beyond `individuals.max` that are located in crowded "
+        "frames; tracking then keeps the best tracks of the whole video. 0: each frame keeps its "
+        "best individuals, which may change from frame to frame.",
     )
 
     def result_settings(self, *, top_down: bool = False) -> dict[str, Any]:
@@ -83,22 +83,26 @@ class AssemblySettings(Settings):
 
 
 class TrackingSettings(Settings):
-    """Following individuals from frame to frame (several individuals).
+    """Track individuals from frame to frame (several individuals).
 
-    Poses that are one animal beyond doubt become tracklets; these are joined to tracks over the
-    whole video, at most `individuals.max` at a time.
+    Poses that clearly belong to one animal become tracklets; these are joined into tracks over
+    the whole video, at most `individuals.max` at a time.
     """
 
     similarity: Literal["oks", "ellipse", "centroid"] = Field(
-        "oks", description="What is compared: keypoints, ellipses around them, or their centres."
+        "oks",
+        description="Basis of the similarity of two poses: keypoints, ellipses around them, or "
+        "their centres.",
     )
     motion: Literal["kalman", "none"] = Field(
-        "kalman", description="Where an individual is expected: by its velocity, or where it was."
+        "kalman",
+        description="Motion model that predicts the next position: a Kalman filter with velocity, "
+        "or none (the last position).",
     )
     min_similarity: Fraction = Field(
         0.6,
-        description="Poses that are less alike than this share of what is usual between frames are "
-        "not one tracklet.",
+        description="Smallest similarity of successive poses of one tracklet, as a share of the "
+        "usual similarity between frames.",
     )
     max_ambiguity: Fraction = Field(
         0.7,
@@ -109,14 +113,14 @@ class TrackingSettings(Settings):
     max_gap: NotNegativeInt = Field(5, description="Longest gap in frames within a tracklet.")
     min_length: PositiveInt = Field(
         5,
-        description="A track is made of tracklets of at least so many poses; shorter ones only "
-        "fill its gaps, and are taken for false detections elsewhere.",
+        description="Fewest poses of a tracklet that can be part of a track; shorter tracklets "
+        "only fill gaps, and elsewhere count as false detections.",
     )
     max_stitch_gap: PositiveInt = Field(
         250, description="Longest gap in frames across which tracklets are compared and joined."
     )
     segment_frames: PositiveInt = Field(
-        2000, description="Frames whose tracklets are made at once; tracks do not depend on it."
+        2000, description="Frames in a segment of tracking; tracks do not depend on it."
     )
 
     def result_settings(self) -> dict[str, Any]:

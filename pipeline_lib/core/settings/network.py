@@ -1,4 +1,4 @@
-"""Settings of labels and of the network that learns from them."""
+"""Define the settings of labels and of the network that learns from them."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -25,19 +25,19 @@ from pipeline_lib.core.settings.renamed import name_as_in_keys
 
 
 class FrameSettings(Settings):
-    """Choosing frames to label."""
+    """Choose frames to label."""
 
     extract: Flag = Field(default=False, description="Write frames to label for every good video.")
     method: Literal["uniform", "kmeans"] = Field(
         "kmeans", description="Evenly spread, or one frame per cluster of similar frames."
     )
     number: PositiveInt = Field(20, description="Frames per video.")
-    start: Fraction = Field(0.0, description="Where to start, as a fraction of the video.")
-    stop: Fraction = Field(1.0, description="Where to stop, as a fraction of the video.")
+    start: Fraction = Field(0.0, description="Start, as a fraction of the video.")
+    stop: Fraction = Field(1.0, description="End, as a fraction of the video.")
     crop: Region | None = Field(
-        None, description="Region to look at and to write: x1, x2, y1, y2 in px (x2, y2 excluded)."
+        None, description="Region to compare and to write: x1, x2, y1, y2 in px (x2, y2 excluded)."
     )
-    step: PositiveInt = Field(1, description="k-means looks at every step-th frame.")
+    step: PositiveInt = Field(1, description="k-means uses every step-th frame.")
     kmeans_width: PositiveInt = Field(30, description="Width in px that k-means shrinks frames to.")
     seed: Seed = Field(0, description="Seed of the choice.")
 
@@ -63,7 +63,7 @@ LabelFormatName = Annotated[
 
 
 class LabelSource(Settings):
-    """One labelled project or table.
+    """Name one labelled project or table.
 
     Labels refer to upright images, as people and labelling tools see them: turned by their EXIF
     orientation.
@@ -74,17 +74,17 @@ class LabelSource(Settings):
         "data folder, or a SLEAP file (`.slp`, `.pkg.slp`)."
     )
     format: LabelFormatName = Field(
-        AUTO, description="What wrote it; `auto` tells by the files found."
+        AUTO, description="Tool that wrote it; `auto`: recognised by the files found."
     )
     predicted: Flag = Field(
         default=False,
-        description="Take predicted instances for labels where no user's instance corrects them "
+        description="Use predicted instances as labels where no user instance corrects them "
         "(SLEAP).",
     )
 
 
 class TargetSettings(Settings):
-    """Targets that the network learns to draw."""
+    """Define the targets that the network learns to draw."""
 
     scale: Annotated[float, Field(gt=0.0, le=1.0), FINITE] = Field(
         1.0, description="Frames are shrunk by this factor before the network sees them."
@@ -105,14 +105,14 @@ class TargetSettings(Settings):
     )
     part_affinity_width: PositiveFloat = Field(
         10.0,
-        description="Part affinity fields reach this far to either side of an edge, in network px "
+        description="Half the width of part affinity fields around an edge, in network px "
         "(several individuals).",
     )
     samples_per_shard: PositiveInt = Field(32, description="Labelled frames per Zarr shard.")
 
 
 class SplitSettings(Settings):
-    """Dividing labelled frames into those that train and those that test."""
+    """Divide labelled frames into training and test frames."""
 
     method: Literal["random", "block"] = Field(
         "random",
@@ -121,7 +121,7 @@ class SplitSettings(Settings):
     )
     test_fraction: Fraction = Field(0.05, description="Share of frames to test on.")
     folds: Annotated[int, Field(ge=2), WHOLE] | None = Field(
-        None, description="Cross-validation: this many parts, of which `fold` is the test part."
+        None, description="Number of parts in a cross-validation, of which `fold` is the test part."
     )
     fold: NotNegativeInt = Field(0, description="The test part when `folds` is set.")
     block_frames: PositiveInt = Field(10, description="Labelled frames in a block.")
@@ -135,7 +135,7 @@ class SplitSettings(Settings):
 
 
 class AugmentationSettings(Settings):
-    """Random changes of training frames; keypoints follow, targets are drawn anew.
+    """Change training frames at random; keypoints follow, and targets are drawn anew.
 
     Without rotation, zoom, shift, mirroring and crop no keypoint moves: the stored targets are
     read instead.
@@ -182,7 +182,7 @@ PLACEMENT = frozenset(
 
 
 class TrainingSettings(Settings):
-    """Training the network."""
+    """Train the network."""
 
     name: Name = Field("pose", description="Folder of the model under `models/` and `poses/`.")
     backbone: str = Field("tf_efficientnet_lite0", description="Any timm backbone with features.")
@@ -197,15 +197,15 @@ class TrainingSettings(Settings):
     crop: PositiveInt | None = Field(
         None,
         description="Train on square crops of this many network px around the animal; "
-        "null: whole frames. A multiple of 32. (Top-down, `locating.window` says it.)",
+        "null: whole frames. A multiple of 32. (Top-down, `locating.window` sets it.)",
     )
     epochs: PositiveInt = Field(200, description="Passes over the training frames.")
     batch_size: PositiveInt = Field(
         8, description="Frames per optimiser step over all devices together."
     )
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
-    weight_decay: NotNegativeFloat = Field(1e-2, description="Of AdamW.")
-    warmup: Fraction = Field(0.05, description="Share of the steps that warm up.")
+    weight_decay: NotNegativeFloat = Field(1e-2, description="Weight decay of AdamW.")
+    warmup: Fraction = Field(0.05, description="Share of the steps with a rising learning rate.")
     location_refinement_weight: NotNegativeFloat = Field(
         0.05, description="Weight of the location-refinement loss."
     )
@@ -216,7 +216,7 @@ class TrainingSettings(Settings):
         0.1, description="Weight of the identity loss (`individuals.identity`)."
     )
     validation_fraction: Fraction = Field(
-        0.0, description="Share of the training frames held out to watch the training."
+        0.0, description="Share of the training frames held out to monitor the training."
     )
     validate_every: PositiveInt = Field(10, description="Epochs between validations.")
     measure_every: NotNegativeInt | None = Field(
@@ -229,9 +229,9 @@ class TrainingSettings(Settings):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
     )
-    seed: NotNegativeInt = Field(0, description="Seed of everything random in training.")
+    seed: NotNegativeInt = Field(0, description="Seed of all random numbers in training.")
     deterministic: Flag = Field(
-        default=False, description="Refuse operations that vary between runs."
+        default=False, description="Refuse operations that are not deterministic."
     )
     accelerator: str = Field("auto", description="Lightning's accelerator.")
     devices: PositiveInt | Literal["auto"] = Field("auto", description="Devices per node.")
@@ -250,32 +250,32 @@ class TrainingSettings(Settings):
 
 
 class LocatingSettings(Settings):
-    """Doing less work: find the animal in small frames, look closely at a window around it.
+    """Locate the animal in small frames, then predict in a window around it, which is faster.
 
-    Finding is done by a network of its own, trained like the other one but on shrunken frames.
-    With several individuals and `method: top-down` it learns the centre of each, and the other
-    network sees nothing but windows around them.
+    A second network, the locator, is trained on shrunken frames. With several individuals and
+    `method: top-down` it learns the centre of each animal, and the main network sees only windows
+    around them.
     """
 
     enabled: Flag = Field(
         default=False,
-        description="Look at a window instead of the whole frame; the whole frame where no animal "
-        "is found, or the window cuts it. For one individual; several: `individuals.method`.",
+        description="Predict in a window; in the whole frame where no animal is found or the "
+        "window cuts it. For one individual; for several, see `individuals.method`.",
     )
     scale: Annotated[float, Field(gt=0.0, le=1.0), FINITE] = Field(
         0.25,
-        description="Frames are shrunk by this factor to find the animal. Several are told apart "
-        "where their centres are some 12 px apart in the small frames.",
+        description="Frames are shrunk by this factor to locate the animal. Several animals are "
+        "separated if their centres are some 12 px apart in the small frames.",
     )
     window: PositiveInt = Field(
         224,
         description="Side of the window in network px, a multiple of 32. It must hold the animal "
-        "in every posture, with some space around it; more than that is of no use.",
+        "in every posture, with some margin; a larger window has no benefit.",
     )
     pcutoff: Fraction = Field(
         0.1,
-        description="Confidence from which a keypoint counts as found: low, so that windows hold "
-        "the bodyparts that are hard to see in small frames, too.",
+        description="Confidence from which a keypoint counts as found: low, so that windows also "
+        "contain bodyparts that are hard to see in small frames.",
     )
     min_found: Fraction = Field(
         0.5,
@@ -302,7 +302,7 @@ class LocatingSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """Measuring the error on labelled frames."""
+    """Measure the error on labelled frames."""
 
     pcutoff: Fraction = Field(0.6, description="Confidence from which a keypoint counts as found.")
     pck_thresholds: tuple[PositiveFloat, ...] = Field(
@@ -316,8 +316,8 @@ class EvaluationSettings(Settings):
     oks_thresholds: tuple[Fraction, ...] = Field(
         (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95),
         min_length=1,
-        description="OKS from which a predicted individual is right; the mean average precision "
-        "and recall are over these (several individuals).",
+        description="OKS from which a predicted individual counts as correct; the mean average "
+        "precision and recall are over these (several individuals).",
     )
     match_oks: Fraction = Field(
         0.05,

@@ -1,4 +1,4 @@
-"""Read a config: report all of its problems at once, unknown keys with the nearest valid one."""
+"""Read a config and report all its problems at once, unknown keys with the nearest valid one."""
 
 import difflib
 import hashlib

@@ -1,4 +1,4 @@
-"""All settings of a run; the sections of each subject are in the modules beside.
+"""Hold all settings of a run; the modules beside define the sections of each subject.
 
 They are the only place for each key, its type, its default and its meaning: ``config/README.md``
 and ``workflow/schemas/config.schema.yaml`` are written from them by ``make documents``; a test
@@ -37,7 +37,7 @@ _FINEST_STRIDE = 4
 
 
 class Config(Settings):
-    """A whole run. Paths are relative to the working directory (Snakemake's `--directory`)."""
+    """Hold all settings of a run. Paths are relative to Snakemake's `--directory`."""
 
     cohort: PathText = Field(description="The cohort sheet (TSV), one row per video.")
     results: ResultsText = Field(
@@ -61,7 +61,7 @@ class Config(Settings):
 
     @property
     def top_down(self) -> bool:
-        """Whether each of several animals is looked at in a window of its own."""
+        """Whether each of several animals is predicted in a window of its own."""
         return self.individuals.max > 1 and self.individuals.method == "top-down"
 
     @property
@@ -89,10 +89,10 @@ class Config(Settings):
         return self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
 
     def for_locator(self) -> Self:
-        """Return the settings of the network that finds the animal: whole frames, but small.
+        """Return the settings of the network that locates the animal in small whole frames.
 
-        That of several animals knows their centres only. It draws them into cells as small as
-        there are, so that animals next to each other remain two.
+        For several animals it learns only their centres, with the finest stride there is, so that
+        neighbouring animals remain separate.
         """
         own = self.locating.model_dump(include={"backbone", "weights", "epochs"}, exclude_none=True)
         targets: dict[str, Any] = {"scale": self.locating.scale}
@@ -112,12 +112,12 @@ class Config(Settings):
         )
 
     def list_contradictions(self) -> list[str]:
-        """Return what is wrong between sections that are right by themselves, one line each."""
+        """Return the contradictions between sections, one line each."""
         problems = []
         if self.locating.enabled and self.individuals.max > 1 and not self.top_down:
             problems.append(
                 "`locating.enabled`: a window shows one animal, but `individuals.max` is "
-                f"{self.individuals.max}: set `individuals.method: top-down`, which looks at a "
+                f"{self.individuals.max}: set `individuals.method: top-down`, which predicts in a "
                 "window around each"
             )
         if not self.top_down:
@@ -138,9 +138,9 @@ class Config(Settings):
 
 
 def describe_unique_problem(names: tuple[str, ...]) -> str:
-    """Say that unique bodyparts, of the config or of the labels, are not found top-down."""
+    """Explain that top-down networks find no unique bodyparts, of the config or the labels."""
     return (
-        f"unique bodyparts ({', '.join(names)}) are no animal's, so that windows around animals do "
+        f"unique bodyparts ({', '.join(names)}) belong to no animal, so windows around animals do "
         "not show them: set `individuals.method: bottom-up`, or leave them out of "
         "`skeleton.bodyparts`"
     )

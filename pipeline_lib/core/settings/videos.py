@@ -1,4 +1,4 @@
-"""Settings of what becomes of every video: poses, trajectories, files, report."""
+"""Define the settings of the stages of every video: reading, poses, filtering, exports."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -24,21 +24,21 @@ from pipeline_lib.core.settings.base import (
 
 _ADDRESS = re.compile(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 
-# What becomes a word of a batch script, without quotes.
+# A word of a batch script, without quotes.
 _Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$")]
 
 
 class ReadingSettings(Settings):
-    """Limits of reading one video. One that passes them is quarantined, the others go on."""
+    """Limit the time and memory of reading one video; a video beyond a limit is quarantined."""
 
     seconds: PositiveFloat = Field(
         300.0, description="Longest time to probe a video, whatever its size."
     )
     seconds_per_gigabyte: PositiveFloat = Field(
-        300.0, description="Time that is added for each gigabyte of it."
+        300.0, description="Additional time for each gigabyte of the video."
     )
     gigabytes: PositiveFloat = Field(
-        4.0, description="Most memory to probe a video, besides the program's own (Linux)."
+        4.0, description="Most memory to probe a video, besides that of the program itself (Linux)."
     )
     seconds_per_frame: PositiveFloat = Field(
         300.0, description="Longest time in which decoding gives no new frame."
@@ -46,19 +46,21 @@ class ReadingSettings(Settings):
 
 
 class ClusterJobSettings(Settings):
-    """Dask workers that are jobs of a SLURM cluster."""
+    """Run Dask workers as jobs of a SLURM cluster."""
 
     number: PositiveInt = Field(4, description="Most jobs at a time, each with one worker.")
     cores: PositiveInt = Field(8, description="Cores of a job.")
     gigabytes: PositiveFloat = Field(16.0, description="Memory of a job.")
     minutes: PositiveInt = Field(
-        480, description="Time limit of a job; its worker leaves before, another one comes."
+        480,
+        description="Time limit of a job; its worker stops shortly before, and a new job "
+        "replaces it.",
     )
     gpus: NotNegativeInt = Field(0, description="GPUs of a job.")
     partition: _Word | None = Field(None, description="Partition; null: the site's default.")
     account: _Word | None = Field(None, description="Account; null: the user's default.")
     interface: _Word | None = Field(
-        None, description="Network between the nodes, e.g. `ib0`; null: Dask's choice."
+        None, description="Network interface between the nodes, e.g. `ib0`; null: Dask's choice."
     )
     directives: tuple[Annotated[str, Field(pattern="^-")], ...] = Field(
         (), description="More options of `sbatch`, one each, e.g. `--qos=long`."
@@ -71,7 +73,7 @@ class ClusterJobSettings(Settings):
 
 
 class ClusterSecuritySettings(Settings):
-    """Credentials for a Dask scheduler that you started, where `cluster` is its address."""
+    """Name the credentials for a Dask scheduler that you started; `cluster` is its address."""
 
     ca_file: PathText | None = Field(
         None,
@@ -86,8 +88,8 @@ class ClusterSecuritySettings(Settings):
     )
     insecure: Flag = Field(
         default=False,
-        description="Take a `tcp://` address, where anybody who reaches a port can run code as the "
-        "owner of the workers: only on a network that is yours alone.",
+        description="Accept a `tcp://` address, where anybody who reaches a port can run code as "
+        "the owner of the workers: only on a private network.",
     )
 
     @model_validator(mode="after")
@@ -101,7 +103,7 @@ class ClusterSecuritySettings(Settings):
 
 
 class InferenceSettings(Settings):
-    """Predicting the poses of every video."""
+    """Predict the poses of every video."""
 
     runtime: Literal["auto", "openvino", "onnx", "torch"] = Field(
         "auto",
@@ -119,11 +121,11 @@ class InferenceSettings(Settings):
     )
     crop: Region | None = Field(
         None,
-        description="Region of every video to look at: x1, x2, y1, y2 in px (x2, y2 excluded). "
-        "Coordinates stay those of the whole frame.",
+        description="Region of every video to analyse: x1, x2, y1, y2 in px (x2, y2 excluded). "
+        "Coordinates remain those of the whole frame.",
     )
     segment_frames: PositiveInt = Field(
-        2000, description="Most frames in a segment, the part of a video that a kill repeats."
+        2000, description="Most frames in a segment, the part of a video that a killed job repeats."
     )
     cluster: str = Field(
         "local",
@@ -135,8 +137,8 @@ class InferenceSettings(Settings):
     cluster_security: ClusterSecuritySettings = ClusterSecuritySettings()
     dashboard: Flag | Annotated[int, Field(ge=1, le=65535), WHOLE] = Field(
         default=False,
-        description="Dask's dashboard, for this node alone: true (any free port) or a port. Other "
-        "users of the node can look at it.",
+        description="Dask's dashboard, on this node only: true (any free port) or a port. Other "
+        "users of the node can open it.",
     )
     workers: PositiveInt | None = Field(
         None, description="Local Dask workers; null: one per GPU, else one per core."
@@ -153,12 +155,12 @@ class InferenceSettings(Settings):
         None, description="A local worker that needs more memory is restarted; null: no limit."
     )
     attempts: PositiveInt = Field(
-        3, description="How often a segment is tried whose worker dies, before its video failed."
+        3, description="Attempts at a segment whose worker dies; then its video has failed."
     )
     shard_videos: PositiveInt = Field(64, description="Most videos in one shard (one job).")
     shard_gigabytes: PositiveFloat = Field(16.0, description="Most video data in one shard.")
     max_failed_fraction: Fraction = Field(
-        0.5, description="The run fails when a larger share of the videos ended badly."
+        0.5, description="The run fails if a larger share of the videos failed or is quarantined."
     )
 
     @field_validator("cluster")
@@ -199,7 +201,7 @@ class InferenceSettings(Settings):
 
 
 class FilteringSettings(Settings):
-    """Cleaning trajectories, in this order: gate, interpolate, smooth."""
+    """Clean trajectories, in this order: gate, interpolate, smooth."""
 
     pcutoff: Fraction = Field(0.4, description="Keypoints below this confidence become gaps.")
     max_gap: NotNegativeInt = Field(
@@ -233,7 +235,7 @@ FormatName = Annotated[
 
 
 class ExportSettings(Settings):
-    """Files for other tools."""
+    """Export poses for other tools."""
 
     formats: tuple[FormatName, ...] = Field(
         ("h5", "csv"),
@@ -258,17 +260,17 @@ class ExportSettings(Settings):
 
     @property
     def linked(self) -> bool:
-        """Whether a format says where the video is and what joins bodyparts; poses do not."""
+        """Whether a format holds the path of the video and the edges, which poses do not."""
         return any(FORMATS[name].linked for name in self.formats)
 
     @property
     def described(self) -> bool:
-        """Whether a format describes session and subject, which the cohort sheet may tell."""
+        """Whether a format describes session and subject, which the cohort sheet may give."""
         return any(FORMATS[name].described for name in self.formats)
 
 
 class ReportSettings(Settings):
-    """The page that people look at first."""
+    """Configure the report page."""
 
     title: str = Field("cohortpose report", description="Heading of the page.")
     sample_frames: NotNegativeInt = Field(

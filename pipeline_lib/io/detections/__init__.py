@@ -1,1 +1,1 @@
-"""Readers of other tools' detections: keypoints before they are assembled into individuals."""
+"""Read other tools' detections: keypoints before their assembly into individuals."""

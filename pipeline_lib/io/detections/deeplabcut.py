@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DeepLabCutDetections:
-    """Peaks of every frame and their affinities, padded to arrays.
+    """Hold the peaks of every frame and their affinities, padded to arrays.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ def _tell_missing(path: Path, present: NDArray[np.bool_]) -> None:
 
 
 def _are_assembled(path: Path, frames: Mapping[int, Frame]) -> bool:
-    """Tell whether frames hold individuals; those without a peak may say either."""
+    """Tell whether frames hold individuals; frames without a peak fit both."""
     kinds: dict[bool, int] = {}
     for number, frame in frames.items():
         if any(map(len, frame.confidence)):

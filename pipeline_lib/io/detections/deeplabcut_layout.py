@@ -1,4 +1,4 @@
-"""Read what the dictionary of DeepLabCut's detections holds: metadata, and a record per frame."""
+"""Read the dictionary of DeepLabCut's detections: metadata, and a record per frame."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Layout:
-    """Facts that hold for all frames.
+    """Hold the metadata of all frames.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Frame:
-    """Peaks of one frame: for each bodypart (peak, 2) and (peak,), for each edge a matrix."""
+    """Hold the peaks of one frame: (peak, 2) and (peak,) per bodypart, a matrix per edge."""
 
     position: list[NDArray[np.float32]]
     confidence: list[NDArray[np.float64]]
@@ -59,11 +59,11 @@ class Frame:
 
 
 class LayoutError(Exception):
-    """A part of the file is not as expected."""
+    """Report that a part of the file is not as expected."""
 
 
 def read_metadata(metadata: Mapping[str, Any]) -> Layout:
-    """Read the facts that hold for all frames.
+    """Read the metadata of all frames.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def _read_count(metadata: Mapping[str, Any]) -> int | None:
 def number_frames(
     keys: Sequence[Any], frames: int | None
 ) -> tuple[dict[Any, int], tuple[str, ...] | None, int]:
-    """Return the frame that each record is of.
+    """Return the frame number of each record.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def _read_peaks(
 
 
 def _read_numbers(what: str, values: object) -> NDArray[Any]:
-    """Return an array of numbers; neither texts nor truth values are any."""
+    """Return an array of numbers; refuse texts and truth values."""
     array = as_array(values)
     if array.size and array.dtype.kind not in "iuf":
         raise LayoutError(f"{what} is of type {array.dtype}, expected numbers")

@@ -1,1 +1,1 @@
-"""Readers of labelled projects, and the table that labels are stored in."""
+"""Read labelled projects, and define the table that labels are stored in."""

@@ -29,7 +29,7 @@ def find_project_config(folder: Path) -> Path | None:
 
 
 def read_project_config(path: Path) -> dict[str, Any]:
-    """Read a DeepLabCut project's ``config.yaml``, every value as the text that stands there.
+    """Read a DeepLabCut project's ``config.yaml``, with every value as text.
 
     Raises
     ------

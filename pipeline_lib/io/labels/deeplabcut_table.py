@@ -37,7 +37,7 @@ _HOW_TO_SAVE = "save it as CSV in UTF-8, with commas between cells"
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A label table as it stands in its file.
+    """Hold a label table as in its file.
 
     Attributes
     ----------
@@ -275,7 +275,7 @@ def _build_table(
 def _drop_empty_columns(
     levels: dict[str, list[str]], values: NDArray[np.float64]
 ) -> tuple[dict[str, list[str]], NDArray[np.float64]]:
-    """Leave out columns without a name in any row of the header, and without a value."""
+    """Drop columns that have neither a name in the header nor a value."""
     levels = {
         name: ["" if _UNNAMED.fullmatch(cell) else cell for cell in cells]
         for name, cells in levels.items()
@@ -292,7 +292,7 @@ def _drop_empty_columns(
 
 
 def _check_names(levels: Mapping[str, Sequence[str]], index_columns: int) -> Iterator[str]:
-    """Yield what is wrong with the names of the header, in words of its rows and columns."""
+    """Yield the problems of the names in the header, with their rows and columns."""
     scorers = dict.fromkeys(levels.get("scorer", []))
     if len(scorers) > 1:
         names = ", ".join(name or "(none)" for name in scorers)
@@ -313,7 +313,7 @@ def _check_names(levels: Mapping[str, Sequence[str]], index_columns: int) -> Ite
 def _check_columns(
     pairs: Sequence[tuple[str, str]], levels: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
-    """Yield which columns are there twice, are none of labels, or are missing: the first of these.
+    """Yield duplicate, foreign or missing columns: the first kind that occurs.
 
     What follows from one of them is not said.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LabelReader(Protocol):
-    """A module that `pipeline_lib.core.formats.labels.FORMATS` names."""
+    """Define the interface of the modules in `pipeline_lib.core.formats.labels.FORMATS`."""
 
     def is_format(self, path: Path) -> bool:
         """Tell whether labels in this format lie at a path, by the names of the files found."""
@@ -59,7 +59,7 @@ def load_reader(name: str) -> LabelReader:
 
 
 def detect_format(path: Path) -> str:
-    """Tell which tool's labels lie at a path, by the names of the files found.
+    """Detect the label format at a path by the names of the files found.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def detect_format(path: Path) -> str:
 
 
 def name_format(source: LabelSource) -> str:
-    """Return the format of a source, which the config names or its files tell.
+    """Return the format of a source: that of the config, or the one detected.
 
     Raises
     ------

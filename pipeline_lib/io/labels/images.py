@@ -25,7 +25,7 @@ _NEAR = 16
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """The labelled frames of one video.
+    """Describe the labelled frames of one video.
 
     Attributes
     ----------

@@ -29,14 +29,14 @@ POINT_COLUMNS = (*(name for name in LABEL_COLUMNS if name != "split"), "named")
 
 @dataclass(frozen=True)
 class SourceLabels:
-    """The labels of one source.
+    """Hold the labels of one source.
 
     Attributes
     ----------
     points
         Columns `POINT_COLUMNS`, one row per point; bodyparts in the source's order.
     skeleton
-        What the source tells of edges, symmetries and unique bodyparts; bodyparts may be empty.
+        Edges, symmetries and unique bodyparts in the source; bodyparts may be empty.
     kind
         What wrote it: a name of `pipeline_lib.core.formats.labels.FORMATS`.
     origins
@@ -84,7 +84,7 @@ def locate_images(table: LabelTable, root: Path) -> tuple[list[Path], list[str]]
     Returns
     -------
     images
-        Absolute path per row; where no file was found, the place it was expected.
+        Absolute path per row; the expected path if no file was found.
     problems
         One line per row without a file.
     """

@@ -114,7 +114,7 @@ def _check_videos(file: SleapFile, found: list[LabelledVideo]) -> Iterator[str]:
 
 
 def describe_missing(file: SleapFile, video: SleapVideo) -> str:
-    """Say that a video was not found, and what to do."""
+    """Explain that a video was not found, and what to do."""
     return (
         f"video {shorten(video.recorded)}: not found there, nor in "
         f"{file.path.absolute().parent}; put it (or a link to it) beside the SLEAP file "

@@ -27,7 +27,7 @@ _AGAIN = "save the labels again in SLEAP, or copy the file again"
 
 @dataclass(frozen=True)
 class SleapAnimal:
-    """One instance.
+    """Hold one instance.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class SleapAnimal:
 
 @dataclass(frozen=True)
 class SleapFrame:
-    """One labelled frame: number of its video in the file, frame (0-based), and its animals."""
+    """Hold one labelled frame: index of its video in the file, frame (0-based), and animals."""
 
     video: int
     frame: int
@@ -55,7 +55,7 @@ class SleapFrame:
 
 @dataclass(frozen=True)
 class SleapFile:
-    """What a SLEAP file says.
+    """Hold the contents of a SLEAP file.
 
     Attributes
     ----------

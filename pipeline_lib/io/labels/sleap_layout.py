@@ -21,7 +21,7 @@ _POINTS = ("points", "pred_points")
 
 
 def list_layout_problems(file: "h5py.File") -> list[str]:
-    """Say what keeps a file from being read as a SLEAP file.
+    """List the reasons why a file cannot be read as a SLEAP file.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ _IMAGES = frozenset(
 )
 _MEDIA = OTHER_FILES | _IMAGES | VIDEO_SUFFIXES
 
-# A file where it was is a better match than any at the end of its path.
+# A file at its original path is a better match than any found by the end of its path.
 _WHERE_IT_WAS = 1_000_000
 _MOST_NAMED = 4  # in a message
 # Of the systems' own limits the longest: Linux' and macOS' are shorter.
@@ -26,7 +26,7 @@ _LONGEST_SHOWN = 200
 
 @dataclass(frozen=True)
 class FileLink:
-    """Where a file is now.
+    """Describe the present path of a file.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class FileLink:
 
 
 def link_files(recorded: Sequence[str], folder: Path) -> list[FileLink]:
-    """Find each file where it was, else by the longest end of its path in a folder.
+    """Find each file at its original path, else by the longest end of its path in a folder.
 
     The better match comes first: who has a file where it was, or by a longer end of its path,
     keeps it, and others do not get it. Where a file matches two equally well, neither gets it:

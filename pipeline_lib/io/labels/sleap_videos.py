@@ -1,4 +1,4 @@
-"""Videos of a SLEAP file: where they are now, and how their frames are read."""
+"""Locate the videos of a SLEAP file, and read their frames."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SleapVideo:
-    """One video of a SLEAP file.
+    """Describe one video of a SLEAP file.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Labels:
-    """Every labelled image, from every source.
+    """Hold every labelled image, from every source.
 
     Attributes
     ----------

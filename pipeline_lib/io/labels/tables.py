@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TableFiles:
-    """One label table, which DeepLabCut writes twice.
+    """Name the files of one label table, which DeepLabCut writes twice.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class TableFiles:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The copies that exist."""
+        """Copies that exist."""
         return tuple(path for path in (self.csv, self.hdf5) if path is not None)
 
 

@@ -1,1 +1,1 @@
-"""Readers and writers of pose files."""
+"""Read and write pose files."""

@@ -75,7 +75,7 @@ def _describe(path: Path, problem: str) -> StoreError:
 def _find_axes_problem(
     shape: Sequence[int], axes: Sequence[str], lengths: dict[str, int]
 ) -> str | None:
-    """Say what is wrong with the axes of an array; note their lengths otherwise."""
+    """Describe the problem of the axes of an array; note their lengths if there is none."""
     if len(shape) != len(axes):
         return f"has the shape {list(shape)}, expected {', '.join(axes)}"
     for axis, length in zip(axes, shape, strict=True):
@@ -116,7 +116,7 @@ _OVER_TIME = frozenset(
 
 
 def _find_chunk_problem(array: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with how an array is cut into chunks."""
+    """Describe the problem of the chunks of an array."""
     shape, chunk = array["shape"], _chunk_shape(array)
     if not _are_sizes(chunk, len(shape)):
         return f"is cut into chunks of {chunk!r}, expected sizes for {len(shape)} axes"
@@ -130,7 +130,7 @@ def _find_chunk_problem(array: Mapping[str, Any]) -> str | None:
 
 
 def _find_shard_problem(codec: Mapping[str, Any], shard: Sequence[int]) -> str | None:
-    """Say what is wrong with how a shard is cut; nothing where it is a chunk itself."""
+    """Describe the problem of the chunks of a shard; none if the shard is one chunk."""
     if codec["name"] != "sharding_indexed":
         return None
     inner = codec["configuration"].get("chunk_shape")

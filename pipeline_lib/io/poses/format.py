@@ -92,7 +92,7 @@ Metadata = dict[str, Any]
 
 @dataclass(frozen=True)
 class PoseAxes:
-    """Lengths and names of the axes of a pose file.
+    """Hold lengths and names of the axes of a pose file.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class PoseAxes:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each array of values there is, with its axes as in the file."""
+        """Shape of each present array of values, with its axes as in the file."""
         frames, keypoints, animals = self.frames, len(self.bodyparts), len(self.individuals)
         shapes: dict[str, tuple[int, ...]] = {
             "position": (frames, 2, keypoints, animals),
@@ -130,7 +130,7 @@ class PoseAxes:
 
     @property
     def memory_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each array of values there is, with its axes as in memory."""
+        """Shape of each present array of values, with its axes as in memory."""
         shapes = {}
         for name, shape in self.shapes.items():
             sizes = dict(zip(DIMENSIONS[name], shape, strict=True))
@@ -184,7 +184,7 @@ def describe_arrays(axes: PoseAxes) -> dict[str, Metadata]:
 def write_metadata(
     folder: Path, arrays: Mapping[str, Metadata], attributes: Mapping[str, Any]
 ) -> None:
-    """Write the metadata of the group and of its arrays, and which files there are.
+    """Write the metadata of the group and of its arrays, and the list of files.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Store the finished segments of videos that are being analysed, so that a killed job resumes.
+"""Store the finished segments of videos in progress, so that a killed job resumes.
 
 A segment is one ``.npz`` file named by its range of frames, in a folder named by the key of
 the video's result. It is temporary: once a video is complete, its segments are joined into the
@@ -48,7 +48,7 @@ _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 @dataclass(frozen=True)
 class Timings:
-    """Processing time of frames, in seconds of one worker.
+    """Hold the processing times of frames, in seconds of one worker.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Timings:
 
 @dataclass(frozen=True, eq=False)
 class SegmentPoses:
-    """Poses of consecutive frames; arrays as in `pipeline_lib.core.poses.Poses`.
+    """Hold poses of consecutive frames; arrays as in `pipeline_lib.core.poses.Poses`.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class SegmentPoses:
 
 
 class SegmentFolder:
-    """The finished segments of one video.
+    """Manage the finished segments of one video.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class SegmentFolder:
 
     @property
     def index(self) -> Path:
-        """Path of the video's index, which every worker on its segments reads."""
+        """Path of the video's index, which all workers on its segments read."""
         return self.path / "index.npz"
 
     def list_finished(self) -> list[tuple[int, int]]:
@@ -165,7 +165,7 @@ class SegmentFolder:
                     identity=arrays.get("identity"),
                 )
         except OSError as error:
-            # To seek where no file can be; other errors are those of the file system.
+            # A seek to an impossible offset; other errors are those of the file system.
             if error.errno != errno.EINVAL:
                 raise
             raise self._discard(path, error) from None
@@ -215,7 +215,7 @@ class SegmentFolder:
 
 
 class KeyLock:
-    """Exclusive lock on one result; the operating system releases it when the process dies.
+    """Lock one result; the operating system releases the lock when the process dies.
 
     Parameters
     ----------

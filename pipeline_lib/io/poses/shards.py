@@ -1,4 +1,4 @@
-"""Write one array of a pose file chunk by chunk: a file is a shard, of which one chunk is held.
+"""Write one array of a pose file chunk by chunk; each file is a shard of chunks.
 
 zarr writes a shard from an array of the whole of it, which it copies several times, and encodes
 in threads that each keep memory of their own. Here each chunk goes to the end of its file as soon
@@ -21,7 +21,7 @@ _MISSING = 2**64 - 1
 
 
 class ShardWriter:
-    """Writes one array from its first frame to its last; it holds a single chunk.
+    """Write one array from its first frame to its last, holding a single chunk.
 
     Chunks that are the fill value throughout are left out, and so is the file of a shard of
     nothing but those. The last chunk is filled up with the fill value. Nothing depends on how
@@ -125,7 +125,7 @@ def _compress(  # noqa: PLR0913 - the codec's configuration
     # zarr sets it, too. Threads would put the blocks of a chunk in the order they are done in.
     blosc.use_threads = False
     mode = getattr(blosc, shuffle.upper())
-    # The size of an element is told by the array alone.
+    # Only the array knows the size of an element.
     elements = values.view(f"V{typesize}")
     compressed: bytes = blosc.compress(elements, cname.encode(), clevel, mode, blocksize)
     return compressed

@@ -84,7 +84,7 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
 
 
 class PoseWriter:
-    """Writer of the poses of one video into a folder; see `create_poses`.
+    """Write the poses of one video into a folder; see `create_poses`.
 
     It holds one chunk of positions, confidences and identities, 1.5 MiB at most besides the
     identities, and of each frame a time and a status: 9 bytes, and one more for each individual
@@ -163,7 +163,7 @@ class PoseWriter:
         self.written += count
 
     def close(self) -> None:
-        """Write what is still held in memory, and which files there are."""
+        """Write the rest that is held in memory, and the list of files."""
         for writer in self._streamed.values():
             writer.close()
         for name, values in {**self._statuses, "time": self._time}.items():

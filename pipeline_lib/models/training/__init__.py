@@ -1,1 +1,1 @@
-"""Training of a network and its export."""
+"""Train a network and export it."""

@@ -1,4 +1,4 @@
-"""Random changes of training images, with the keypoints that follow them.
+"""Change training images at random, with keypoints that follow.
 
 Every sample draws from its own random stream, numbered by (seed, epoch, sample): what happens
 to a frame does not depend on the batch or the device it lands on, nor on an interruption.
@@ -20,7 +20,7 @@ _BLUR_KERNEL = (0.25, 0.5, 0.25)
 
 @dataclass(frozen=True)
 class Warp:
-    """Affine maps of a batch.
+    """Hold the affine maps of a batch.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def draw_warp(
 
 
 def warp_images(image: Tensor, warp: Warp, size: tuple[int, int]) -> Tensor:
-    """Resample images through affine maps; what comes from outside is black.
+    """Resample images through affine maps; pixels from outside are black.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def warp_images(image: Tensor, warp: Warp, size: tuple[int, int]) -> Tensor:
 
 
 def warp_keypoints(position: Tensor, warp: Warp, mirrored_order: tuple[int, ...]) -> Tensor:
-    """Move keypoints through affine maps; where a map mirrors, left and right change names.
+    """Move keypoints through affine maps; a mirroring map exchanges left and right.
 
     Parameters
     ----------

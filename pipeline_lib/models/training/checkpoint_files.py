@@ -1,4 +1,4 @@
-"""Files of checkpoints: tensors and plain values alone, of one training, published whole.
+"""Save and load checkpoints: tensors and plain values of one training, published whole.
 
 A pickle is a program. So nothing is loaded here but what PyTorch's restricted unpickler takes
 (``weights_only=True``), whatever Lightning asks for, and nothing else is written: a state that
@@ -70,12 +70,12 @@ class CheckpointFiles(CheckpointIO):
         return read_checkpoint(Path(path), self._key)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Refuse: checkpoints are replaced, and a name to remove might come out of a file."""
+        """Refuse to remove: checkpoints are replaced, and the name might come out of a file."""
         raise RuntimeError(f"{path}: no checkpoint is ever removed")
 
 
 def read_checkpoint(path: Path, key: str) -> dict[str, Any]:
-    """Load a checkpoint of one training; nothing in it is run.
+    """Load a checkpoint of one training without running any code in it.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def read_checkpoint(path: Path, key: str) -> dict[str, Any]:
 
 
 def find_resumable(folder: Path, key: str) -> Path | None:
-    """Return the checkpoint to resume from; None: there is none, training starts anew.
+    """Return the checkpoint to resume from; None: training starts anew.
 
     If a checkpoint is damaged or of another training, the first process sets all of them aside
     under names that end with ``.refused``.

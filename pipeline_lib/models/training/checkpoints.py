@@ -1,4 +1,4 @@
-"""Checkpoints from which a killed training goes on as if nothing had happened."""
+"""Write checkpoints from which a killed training resumes with the same result."""
 
 import logging
 import math
@@ -17,13 +17,13 @@ from pipeline_lib.core.errors import ModelError, PreemptedError
 
 
 class LastCheckpoint(Checkpoint):
-    """Keep the state after the newest of some epochs, after the last one, and when told to stop.
+    """Save the state at intervals of epochs, after the last one, and after a stop signal.
 
-    Lightning's own checkpoint of the last state has gaps that matter here: with validation it is
-    taken inside the epoch, so that a resumed training lacks that epoch's metrics; and the last
-    epoch is left out where it is no multiple of the interval. Its own answer to signals talks to
-    the other devices from inside of the signal handler, where they may be amid something else,
-    and leaves a checkpoint that it prefers ever after, whatever the settings are by then.
+    Lightning's own last checkpoint does not suffice: with validation it is saved inside the epoch,
+    so that a resumed training lacks the metrics of that epoch; and it omits the last epoch if that
+    is no multiple of the interval. Lightning answers a signal by talking to the other devices from
+    inside the signal handler, while they may be doing something else, and leaves a checkpoint
+    that it then always prefers, whatever the settings are by then.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class LastCheckpoint(Checkpoint):
     def setup(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
-        """Check that all devices begin at the same place."""
+        """Check that all devices begin with the same checkpoint."""
         del pl_module, stage
         found = trainer.ckpt_path is not None
         agree = trainer.strategy.reduce_boolean_decision
@@ -58,11 +58,11 @@ class LastCheckpoint(Checkpoint):
             )
 
     def on_train_start(self, *_: Any) -> None:  # noqa: ANN401 - Lightning's
-        """Listen from here on: Lightning has set its own handlers by now."""
+        """Start to listen; Lightning has set its own handlers by now."""
         self._signals.listen()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
-        """Save and stop, if told to; the last batch's epoch is ended first."""
+        """Save and stop after a stop signal, unless the epoch ends with this batch."""
         last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         if not last and self._must_stop(trainer):
             self._save(trainer)
@@ -71,7 +71,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Save, if it is this epoch's turn; other callbacks have seen the epoch by now."""
+        """Save if the epoch is due; other callbacks have handled the epoch by now."""
         del pl_module
         done = trainer.current_epoch + 1
         stop = done != trainer.max_epochs and self._must_stop(trainer)
@@ -89,9 +89,9 @@ class LastCheckpoint(Checkpoint):
         self._signals.stop_listening()
 
     def _must_stop(self, trainer: lightning.Trainer) -> bool:
-        """Tell, and on all devices the same, whether one of them was told to stop."""
-        told = self._signals.received is not None
-        return trainer.strategy.reduce_boolean_decision(told, all=False)
+        """Tell whether any device received a stop signal; all devices get the same answer."""
+        signalled = self._signals.received is not None
+        return trainer.strategy.reduce_boolean_decision(signalled, all=False)
 
     def _save(self, trainer: lightning.Trainer) -> None:
         # Whole or not at all: see `CheckpointFiles`. All devices wait until it is there.
@@ -102,15 +102,15 @@ class LastCheckpoint(Checkpoint):
             self._signals.received is REQUEUE_SIGNAL, all=False
         )
         requeued = wanted and trainer.is_global_zero and requeue_slurm_job()
-        then = "SLURM will start it again" if requeued else "the same command goes on from there"
+        then = "SLURM will start it again" if requeued else "the same command resumes from there"
         raise PreemptedError(
-            f"training was told to stop, and is saved after {trainer.global_step} steps in "
+            f"training was stopped by a signal and saved after {trainer.global_step} steps in "
             f"{self._path}; {then}"
         )
 
 
 class BestCheckpoint(Checkpoint):
-    """Keep the state after the epoch of the least validation error.
+    """Save the state after the epoch with the smallest validation error.
 
     Lightning's own remembers absolute paths in each checkpoint: it forgets the least error when
     the results have been moved, and removes whatever file a checkpoint names.
@@ -129,18 +129,18 @@ class BestCheckpoint(Checkpoint):
         self._least: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the least error so far."""
+        """Return the smallest error so far."""
         return {"least": self._least}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the least error of a checkpoint."""
+        """Restore the smallest error from a checkpoint."""
         least = state_dict["least"]
         self._least = None if least is None else float(least)
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
-        """Save, if this epoch was validated and no epoch before had as small an error.
+        """Save if this epoch was validated and has the smallest error so far.
 
         Not in the middle of the epoch, where validation is: its result is there still.
         """
@@ -162,7 +162,7 @@ _SIGNALS = (signal.SIGTERM, REQUEUE_SIGNAL)
 
 
 class StopSignals:
-    """Remember SIGTERM and SIGUSR1 instead of dying of them.
+    """Note SIGTERM and SIGUSR1 instead of ending the process.
 
     Attributes
     ----------
@@ -175,12 +175,12 @@ class StopSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def listen(self) -> None:
-        """Take the signals; Python lets the main thread only."""
+        """Install the signal handlers, which Python allows in the main thread only."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
 
     def stop_listening(self) -> None:
-        """Let the signals do what they did before."""
+        """Restore the earlier signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -191,7 +191,7 @@ class StopSignals:
 
 
 def requeue_slurm_job() -> bool:
-    """Ask SLURM to start this job again; tell whether it will."""
+    """Ask SLURM to start this job again; return whether it will."""
     job = os.environ.get("SLURM_JOB_ID")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"

@@ -1,4 +1,4 @@
-"""Training data: batches of stored samples, the same whatever the number of devices."""
+"""Load training data: batches that do not depend on the number of devices."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from pipeline_lib.models.training.targets import TargetMaps
 
 
 class Batch(NamedTuple):
-    """Samples of one optimiser step on one device.
+    """Hold the samples of one optimiser step on one device.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ _MASKS = ("mask", "affinity_mask")
 
 
 class StoredSamples(Dataset[Batch]):
-    """Samples of one split; opened in each process that reads, since a store is not copied.
+    """Read the samples of one split; each process opens the store itself.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class StoredSamples(Dataset[Batch]):
 
 
 class GlobalBatches(Sampler[list[int]]):
-    """One device's part of batches whose global size and order do not depend on devices.
+    """Yield one device's part of batches whose size and order do not depend on devices.
 
     The samples of an epoch are shuffled by (seed, epoch) alone. The last batch is filled up from
     the head of the shuffled order, so that every step weighs the same.
@@ -140,9 +140,9 @@ class GlobalBatches(Sampler[list[int]]):
         self.sampler = self  # where Lightning looks for set_epoch
 
     def resume(self, step: int) -> None:
-        """Go on after so many steps: at once in the right epoch, without the batches it has seen.
+        """Resume after a number of steps, in the right epoch and after the batches seen.
 
-        Processes that read ahead ask for batches before Lightning has told the epoch.
+        Processes that read ahead request batches before Lightning sets the epoch.
         """
         self._resumed = divmod(step, len(self))
         self._epoch = self._resumed[0]
@@ -186,7 +186,7 @@ def share_samples(
 
 
 class PoseData(lightning.LightningDataModule):
-    """Batches for training and validation out of a target store.
+    """Provide batches for training and validation from a target store.
 
     Parameters
     ----------
@@ -243,12 +243,12 @@ class PoseData(lightning.LightningDataModule):
         return DataLoader(self.validation, batch_sampler=batches, collate_fn=collate)
 
     def _place(self) -> tuple[int, int]:
-        """Return which device this is, of how many."""
+        """Return the rank of this device and the number of devices."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
 
 def cut_centre(batch: Batch, window: int, stride: int) -> Batch:
-    """Return the window in the middle of each sample, with its part of the stored maps.
+    """Return the central window of each sample, with its part of the stored maps.
 
     Parameters
     ----------

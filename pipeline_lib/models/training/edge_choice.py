@@ -1,4 +1,4 @@
-"""Which edges individuals are put together by, measured on the frames the network learned from."""
+"""Choose the edges for assembly by a measurement on the training frames."""
 
 import logging
 
@@ -18,7 +18,7 @@ _MOST_FRAMES = 200
 
 @torch.inference_mode()
 def choose_used_edges(network: PoseNetwork, store: TargetStore) -> tuple[int, ...]:
-    """Choose the edges that connect all bodyparts and tell animals apart best.
+    """Choose the edges that connect all bodyparts and separate animals best.
 
     As many again as the least that connect are taken besides: where a bodypart is hidden, others
     hold the animal together.

@@ -1,4 +1,4 @@
-"""Exporting a trained network for the runtimes that infer with it."""
+"""Export a trained network for the runtimes of inference."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""Learning curves as a table for machines and lines in the log for people."""
+"""Write learning curves as a table, and as lines in the log."""
 
 import logging
 from pathlib import Path
@@ -44,7 +44,7 @@ class HistoryWriter(lightning.Callback):
         return {"rows": list(self._rows), "steps": steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows and steps of a checkpoint."""
+        """Restore the rows and steps from a checkpoint."""
         self._rows = list(state_dict["rows"])
         self._steps = list(state_dict.get("steps", ()))
 
@@ -55,7 +55,7 @@ class HistoryWriter(lightning.Callback):
         outputs: Any,  # noqa: ANN401 - Lightning's
         *_: Any,  # noqa: ANN401
     ) -> None:
-        """Keep what the step gave; on its device, which must not be waited for."""
+        """Keep the losses of the step on its device, without waiting for it."""
         del trainer, pl_module
         self._steps.append(outputs["metrics"])
 
@@ -86,7 +86,7 @@ class HistoryWriter(lightning.Callback):
             logger.log(level, "epoch %d of %s: %s", epoch + 1, trainer.max_epochs, shown)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Publish the curves of a training that had no epoch left to train, too."""
+        """Publish the curves also if no epoch was left to train."""
         del pl_module
         if trainer.is_global_zero:
             self._publish()
@@ -94,14 +94,14 @@ class HistoryWriter(lightning.Callback):
     def _measure(
         self, trainer: lightning.Trainer, module: lightning.LightningModule
     ) -> dict[str, float]:
-        """Return what is measured after this epoch; empty if it is not its turn."""
+        """Return the measurements after this epoch; empty if none is due."""
         measurement = self._measurement
         if measurement is None or not measurement.is_due(trainer.current_epoch + 1):
             return {}
         return measurement.measure(trainer, cast("PoseTraining", module))
 
     def _average_steps(self) -> dict[str, float]:
-        """Return the means over the epoch; every step weighs the same."""
+        """Return the means over the epoch, with equal weights of the steps."""
         steps, self._steps = self._steps, []
         return {
             name: float(torch.stack([step[name].cpu() for step in steps]).double().mean())

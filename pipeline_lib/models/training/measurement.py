@@ -1,4 +1,4 @@
-"""Measure loss and error on stored samples during training, for the learning curves alone."""
+"""Measure loss and error on stored samples during training, only for the learning curves."""
 
 import math
 from collections.abc import Iterator
@@ -51,13 +51,13 @@ class CurveMeasurement:
 
     @property
     def every(self) -> int | None:
-        """Return the epochs between two measurements; None: there are none."""
+        """Epochs between two measurements; None: there are none."""
         if not len(self._test) or self._settings.measure_every == 0:
             return None
         return self._settings.measure_every or math.ceil(self._settings.epochs / _POINTS)
 
     def is_due(self, epochs: int) -> bool:
-        """Tell whether to measure when so many epochs are done."""
+        """Tell whether to measure after this number of epochs."""
         every = self.every
         return every is not None and (epochs % every == 0 or epochs == self._settings.epochs)
 
@@ -93,7 +93,7 @@ class CurveMeasurement:
         samples: StoredSamples,
         numbers: range | list[int],
     ) -> SampleMeasures:
-        """Return what all processes together measure, in the order of the samples."""
+        """Return the measurements of all processes, in the order of the samples."""
         devices = trainer.world_size
         size = devices * self._count_per_pass(self._settings.batch_size // devices)
         parts = []
@@ -111,7 +111,7 @@ class CurveMeasurement:
         return SampleMeasures(*(_gather(trainer, one)[: len(numbers)] for one in own))
 
     def _count_per_pass(self, batch_size: int) -> int:
-        """Return how many samples have together at most as many pixels as a training batch.
+        """Return the number of samples with at most as many pixels as a training batch.
 
         More might not fit into memory where the network is trained on crops.
         """
@@ -124,14 +124,14 @@ class CurveMeasurement:
 
 
 def spread_evenly(count: int, most: int) -> list[int]:
-    """Return at most so many of the numbers below a count, evenly spread and rising."""
+    """Return at most this number of integers below a count, evenly spread and rising."""
     chosen = min(count, most)
     return [number * count // chosen for number in range(chosen)]
 
 
 @contextmanager
 def _evaluating(module: lightning.LightningModule) -> Iterator[None]:
-    """Switch every part to evaluation, and back to the mode that it was in."""
+    """Switch every part to evaluation mode, and restore its mode afterwards."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -142,7 +142,7 @@ def _evaluating(module: lightning.LightningModule) -> Iterator[None]:
 
 
 def _gather(trainer: lightning.Trainer, own: Tensor) -> Tensor:
-    """Return the samples of all processes, which `share_samples` dealt out in turn."""
+    """Return the samples of all processes, interleaved as `share_samples` dealt them."""
     if trainer.world_size == 1:
         return own
     shared = trainer.strategy.all_gather(own.to(trainer.strategy.root_device))
@@ -150,7 +150,7 @@ def _gather(trainer: lightning.Trainer, own: Tensor) -> Tensor:
 
 
 def _average_loss(module: PoseTraining, measures: SampleMeasures) -> float:
-    """Return the loss of all samples together: means over all that is labelled in them."""
+    """Return the loss over all samples: means over everything that is labelled in them."""
     total = (measures.loss * measures.weight).sum(dim=0)
     return float(module.weigh(total / measures.weight.sum(dim=0).clamp(min=1.0)))
 

@@ -1,4 +1,4 @@
-"""Memory of training on a CPU."""
+"""Manage the memory of training on a CPU."""
 
 import ctypes
 import logging
@@ -12,7 +12,7 @@ _M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep the memory that tensors free, for the tensors to come.
+    """Let the C library keep the memory that tensors free, for later tensors.
 
     Each step of a training on a CPU frees and takes the same gigabyte. By default glibc returns
     it to the system, which then clears every page anew: a quarter to a half of the time of a

@@ -1,4 +1,4 @@
-"""Training the pose network with Lightning."""
+"""Train the pose network with Lightning."""
 
 import math
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ AFFINITY_LOSS, IDENTITY_LOSS = "part_affinity_loss", "identity_loss"
 
 
 class _Measured(NamedTuple):
-    """Losses of one device's part of a batch.
+    """Hold the losses of one device's part of a batch.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class _Measured(NamedTuple):
 
 
 class SampleMeasures(NamedTuple):
-    """Hold losses and errors of samples, each measured by itself.
+    """Hold losses and errors of samples, one each.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class SampleMeasures(NamedTuple):
 
 
 class PoseTraining(lightning.LightningModule):
-    """Loss, augmentation on the device, and optimiser of a pose network.
+    """Train a pose network: loss, augmentation on the device, and optimiser.
 
     Several devices compute what one would: the global batch alone decides. Losses are means over
     the labelled keypoints of the global batch, which its parts share unequally.
@@ -115,7 +115,7 @@ class PoseTraining(lightning.LightningModule):
         self._validated = torch.zeros(2, len(weights) + 1, dtype=torch.float64)
 
     def training_step(self, batch: Batch, _: int) -> dict[str, Any]:
-        """Augment a batch, draw its targets, return the loss and what the history shows.
+        """Augment a batch, draw its targets and return the losses.
 
         A batch with stored maps has no keypoint that moves: the stored maps are its targets.
         """
@@ -131,7 +131,7 @@ class PoseTraining(lightning.LightningModule):
         return {"loss": loss, "metrics": dict(zip(names, shown.unbind(), strict=True))}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Reset the sums of the last validation."""
         self._validated.zero_()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -147,7 +147,7 @@ class PoseTraining(lightning.LightningModule):
         self._validated[1] += torch.cat([weight, torch.tensor([len(found)])])
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss and mean error (in frame px); every labelled point weighs the same."""
+        """Log loss and mean error (frame px), with equal weights of the labelled points."""
         sums = self._validated
         if self.trainer.world_size > 1:
             sums = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum").cpu()
@@ -158,7 +158,7 @@ class PoseTraining(lightning.LightningModule):
         self.log("validation_error", error.float().to(self.device), sync_dist=True, prog_bar=True)
 
     def measure_samples(self, batch: Batch, factor: Tensor) -> SampleMeasures:
-        """Measure loss and error of each sample of a batch by itself, as it is stored.
+        """Measure loss and error of each stored sample of a batch.
 
         The values of a sample depend on no other sample, and so neither on the size of batches
         nor on the number of devices.
@@ -188,14 +188,14 @@ class PoseTraining(lightning.LightningModule):
         )
 
     def weigh(self, parts: Tensor) -> Tensor:
-        """Return the loss out of its parts, in the order of `losses`."""
+        """Return the weighted sum of the losses, in the order of `losses`."""
         total = parts[0]
         for part, weight in zip(parts[1:], self._weights[1:], strict=True):
             total = total + weight * part
         return total
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's dictionary
-        """AdamW with linear warm-up and cosine decay to zero, step by step."""
+        """Return AdamW with linear warm-up and cosine decay to zero, step by step."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         kept = [p for p in self.network.parameters() if p.ndim <= 1]
         groups = [
@@ -233,7 +233,7 @@ class PoseTraining(lightning.LightningModule):
         return change_appearance(image, settings, streams), keypoint, maps
 
     def _take_stored(self, batch: Batch) -> tuple[Batch, TargetMaps]:
-        """Return what the network sees of samples as they are, and their stored maps."""
+        """Return the network's view of unchanged samples, and their stored maps."""
         if self._plan.window is not None:
             batch = cut_centre(batch, self._plan.window, self._targets.stride)
         if batch.maps is None:
@@ -267,7 +267,7 @@ class PoseTraining(lightning.LightningModule):
         return anchors
 
     def _find_present(self, batch: Batch, keypoint: Tensor) -> Tensor:
-        """Tell which score maps of which samples weigh: (batch, keypoint), bool.
+        """Return the score maps that count in the loss: (batch, keypoint), bool.
 
         A bodypart without a label may be there all the same where there is one animal. Of
         several, those that are to be seen are labelled: an image without one shows none, and
@@ -290,7 +290,7 @@ class PoseTraining(lightning.LightningModule):
     def _compare(
         self, found: dict[str, Tensor], present: Tensor, maps: TargetMaps
     ) -> tuple[Tensor, Tensor]:
-        """Return the parts of the loss, and how many points or cells each is the mean of."""
+        """Return the parts of the loss, and the number of points or cells in each mean."""
         loss = [
             score_map_loss(found["score"], maps.score, present),
             location_refinement_loss(found["offset"], maps.offset, maps.mask),
@@ -305,14 +305,14 @@ class PoseTraining(lightning.LightningModule):
         return torch.stack(loss), torch.stack(weight)
 
     def _read(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the maps as they are decoded: probabilities, and offsets in network px."""
+        """Return the decoded maps: probabilities, and offsets in network px."""
         refined = found["offset"].detach() * self._targets.location_refinement_scale
         return torch.sigmoid(found["score"].detach()), refined
 
     def _measure_distance(
         self, measured: _Measured, keypoint: Tensor, factor: Tensor | None = None
     ) -> Tensor:
-        """Return how far each labelled keypoint is from the nearest peak of its map.
+        """Return the distance of each labelled keypoint from the nearest peak of its map.
 
         Of several animals the best peaks count, however low: or a network that is sure of nothing
         would have no error, and would be the best of all.
@@ -347,7 +347,7 @@ class PoseTraining(lightning.LightningModule):
         return torch.where(torch.isfinite(nearest), nearest, torch.nan)
 
     def _share(self, weight: Tensor) -> Tensor | float:
-        """Return what makes the average over devices, which DDP takes, that of the whole batch."""
+        """Return the factor that turns DDP's average over devices into that of the batch."""
         devices = self.trainer.world_size
         if devices == 1:
             return 1.0
@@ -369,12 +369,12 @@ def warm_up_then_cosine(step: int, warmup: int, total: int) -> float:
 
 
 def _widen(values: Tensor) -> Tensor:
-    """Return half precision as single; single and double as they are."""
+    """Return half precision as single; single and double unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _divide(way: Tensor, factor: Tensor | None) -> Tensor:
-    """Return ways (batch, ..., 2) divided by the factors (batch, 2) of their samples."""
+    """Return displacements (batch, ..., 2) divided by the factors (batch, 2) of samples."""
     if factor is None:
         return way
     return way / factor.reshape(len(factor), *[1] * (way.ndim - 2), 2)

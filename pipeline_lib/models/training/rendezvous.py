@@ -1,4 +1,4 @@
-"""Where the processes of a training on one node meet: on loopback, not on every network."""
+"""Let the processes of a training on one node meet on loopback, not on other networks."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ _NETWORKS = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 class LoopbackEnvironment(LightningEnvironment):
-    """Processes that Lightning starts, all on this node.
+    """Describe processes that Lightning starts, all on this node.
 
     PyTorch has its rendezvous listen on all addresses, and asks nobody who he is. The server that
     is opened here, on loopback, is the one that PyTorch then finds in the process (several stores
@@ -31,7 +31,7 @@ class LoopbackEnvironment(LightningEnvironment):
 
     @property
     def main_port(self) -> int:
-        """Port of the rendezvous; asked for by trainings of several processes only."""
+        """Port of the rendezvous; only trainings of several processes need it."""
         # Who has a rank was started by somebody who knows the port.
         if self._main_port == -1 and not self.creates_processes_externally:
             self._open_server(int(os.environ.get("MASTER_PORT", "0")))

@@ -1,4 +1,4 @@
-"""Running a training: trainer, checkpoints, resuming; then the exported network."""
+"""Run a training: trainer, checkpoints, resuming; then export the network."""
 
 import logging
 import os
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network after training.
+    """Hold a network after training.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class TrainedNetwork:
 def build_network(
     settings: TrainingSettings, stride: int, keypoints: int, plan: TargetPlan = ONE_ANIMAL
 ) -> PoseNetwork:
-    """Build the network that the settings name, pretrained weights loaded."""
+    """Build the network of the settings, with pretrained weights."""
     backbone = Backbone(settings.backbone, settings.weights, stride)
     return PoseNetwork(
         backbone,
@@ -111,7 +111,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     ModelError
         If the settings ask for what the machine or the network does not have.
     PreemptedError
-        If it was told to stop by SIGTERM or SIGUSR1; ``last.ckpt`` is saved.
+        If SIGTERM or SIGUSR1 stopped it; ``last.ckpt`` is saved.
     """
     keep_freed_memory()
     # The head's weights are drawn under the seed; augmentation has streams of its own.
@@ -212,7 +212,7 @@ def _build_trainer(
 
 
 def refuse_own_checkpoints(strategy: Strategy) -> None:
-    """Refuse strategies that load checkpoints of a form of their own, which may hold code.
+    """Refuse strategies with checkpoints in a format of their own, which may contain code.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def refuse_own_checkpoints(strategy: Strategy) -> None:
 
 
 def _choose_environment(training: TrainingSettings) -> ClusterEnvironment:
-    """Return who starts the processes of the other devices.
+    """Return the environment that starts the processes of the other devices.
 
     In a SLURM job that did not start this process as one of several tasks, such as Snakemake's or
     a shell's, Lightning starts them, as on a workstation.

@@ -1,4 +1,4 @@
-"""Draw what the network learns to draw: the one code for stored targets and augmented ones."""
+"""Draw the targets of the network, both the stored and the augmented ones."""
 
 from typing import Any, NamedTuple, assert_never
 
@@ -17,7 +17,7 @@ Array = Any  # NumPy array or torch tensor
 
 
 class TargetPlan(NamedTuple):
-    """What a network is asked to draw besides the maps of the bodyparts.
+    """Describe the targets of a network besides the maps of the bodyparts.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class TargetPlan(NamedTuple):
     edges
         Pairs of positions on the keypoint axis that get a part affinity field.
     identities
-        How many of the first individuals are told apart by their looks; 0: none.
+        Number of the first individuals that are recognised by their appearance; 0: none.
     window
         Side in network px of what is looked at of each image, around its centre, which is that of
         an animal; None: all of it.
@@ -39,7 +39,7 @@ class TargetPlan(NamedTuple):
 
 
 class TargetMaps(NamedTuple):
-    """Maps of a batch of samples, or of one.
+    """Hold the maps of a batch of samples, or of one.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ ONE_ANIMAL = TargetPlan()
 def encode_targets(
     position: Array, shape: MapShape, settings: TargetSettings, plan: TargetPlan = ONE_ANIMAL
 ) -> TargetMaps:
-    """Draw all maps of keypoints, as the settings say.
+    """Draw all maps of keypoints by the settings.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def encode_targets(
 
 
 def _encode_identity(position: Array, shape: MapShape, radius: float) -> Array:
-    """Draw 1 around every keypoint of an individual, where no other one is as near."""
+    """Draw 1 around every keypoint of an individual, where no other one is closer."""
     xp = array_namespace(position)
     # Individuals and keypoints exchanged: one map for all keypoints of an individual.
     near = encode_plateau(xp.moveaxis(position, -2, -3), shape, radius)

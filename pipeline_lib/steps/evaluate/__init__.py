@@ -1,1 +1,1 @@
-"""The verb `evaluate`."""
+"""Run the verb `evaluate`."""

@@ -1,4 +1,4 @@
-"""evaluate, several animals: who of the predicted is who of the labelled, and who was not found."""
+"""Match predicted with labelled individuals, and measure the errors of several animals."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class LabelledIndividuals:
-    """Labels of several animals.
+    """Hold the labels of several animals.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ def _match_animals(
 
 @dataclass(frozen=True)
 class _Individual:
-    """One individual of an image: positions (keypoint, 2), confidence (keypoint,)."""
+    """Hold one individual of an image: positions (keypoint, 2), confidence (keypoint,)."""
 
     name: str
     position: Floats
@@ -129,7 +129,7 @@ def _name_individuals(
     matched: Mapping[str, int],
     card: ModelCard,
 ) -> Iterator[_Individual]:
-    """Yield the labelled individuals of an image, then what was predicted beside them.
+    """Yield the labelled individuals of an image, then the false ones.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def _tabulate(image: Mapping[Hashable, Any], one: _Individual, skeleton: Skeleto
 def measure_individuals(
     predictions: pd.DataFrame, settings: EvaluationSettings
 ) -> dict[str, float]:
-    """Measure how well whole animals are found.
+    """Measure the detection of whole animals.
 
     Parameters
     ----------

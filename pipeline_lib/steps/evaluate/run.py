@@ -1,4 +1,4 @@
-"""evaluate: predict every labelled image and measure how far the labels are."""
+"""Run the verb `evaluate`: predict every labelled image and measure the error."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How well the animals of a video are followed, where its labels say who is who.
+"""Measure the tracks of a video against labels with the identities of its animals.
 
 It is no verb: benchmarks and tests call it where the frames of a video are labelled one after
 another, as in projects of proofread tracks.
@@ -19,7 +19,7 @@ from pipeline_lib.kernels.metrics.tracks import TrackMetrics, measure_tracks
 
 @dataclass(frozen=True)
 class TrueTracks:
-    """The labelled tracks of one video.
+    """Hold the labelled tracks of one video.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class TrueTracks:
     bodyparts: tuple[str, ...]
 
     def between(self, first: int, stop: int) -> "TrueTracks":
-        """Return those of the frames from the first one to before the last one."""
+        """Return the labels of the frames from `first` to `stop` (excluded)."""
         kept = (self.frames >= first) & (self.frames < stop)
         return TrueTracks(self.frames[kept], self.position[kept], self.bodyparts)
 

@@ -1,1 +1,1 @@
-"""The verb `import-labels`."""
+"""Run the verb `import-labels`."""

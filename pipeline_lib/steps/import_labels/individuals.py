@@ -1,4 +1,4 @@
-"""Assign imported labels to individuals: from each source's names to the individual axis."""
+"""Assign imported labels to slots of the individual axis by the names in each source."""
 
 import difflib
 import logging
@@ -21,7 +21,7 @@ _MOST_NAMED = 6  # in a message
 
 @dataclass(frozen=True)
 class _Animal:
-    """One animal of one image.
+    """Describe one animal of one image.
 
     Attributes
     ----------
@@ -38,13 +38,13 @@ class _Animal:
 
     @property
     def order(self) -> tuple[bool, tuple[tuple[int, str], ...], tuple[float, ...]]:
-        """Key of the named ones first, by their name, then the others, by where they are."""
+        """Sort key: first the named animals by name, then the others by position."""
         name = natural_order(self.individual) if self.named else ()
         return not self.named, name, self.position
 
 
 def keep_single_individual(points: pd.DataFrame) -> pd.DataFrame:
-    """Drop individuals that are nowhere labelled and give the one that is its common name.
+    """Drop unlabelled individuals and give the one that is labelled its common name.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def _list_names(points: pd.DataFrame) -> list[str]:
 def _choose_names(
     names: Sequence[str], declared: Sequence[str], settings: IndividualSettings
 ) -> tuple[tuple[str, ...], bool]:
-    """Return the names of the axis, and whether labels of a name are labels of one animal.
+    """Return the names of the slots, and whether a name means the same animal in all images.
 
     Names without a labelled point are taken where there is room for them.
     """

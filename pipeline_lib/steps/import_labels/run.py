@@ -1,4 +1,4 @@
-"""Import labels: join those of every source in one table, check them, divide them for training."""
+"""Import labels: join those of all sources in one table, check them, and split them."""
 
 import logging
 import os
@@ -96,7 +96,7 @@ def collect_labels(config: Config, results: Results) -> Labels:
 
 
 def list_keypoints(skeleton: Skeleton, individuals: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return individual and bodypart of the rows that every image has, in their order."""
+    """Return individual and bodypart of each row of an image, in order."""
     unique = skeleton.unique_bodyparts
     animal = [name for name in skeleton.bodyparts if name not in unique]
     rows = [(individual, bodypart) for individual in individuals for bodypart in animal]
@@ -106,7 +106,7 @@ def list_keypoints(skeleton: Skeleton, individuals: tuple[str, ...]) -> list[tup
 def _settle_individuals(
     points: pd.DataFrame, sources: list[SourceLabels], config: Config
 ) -> tuple[pd.DataFrame, Skeleton, tuple[str, ...]]:
-    """Return points under their final individuals, the skeleton in force, and the names."""
+    """Return points with their final individuals, the skeleton in force, and the names."""
     skeletons = [source.skeleton for source in sources]
     single = set(points.loc[points["individual"] == UNIQUE_INDIVIDUAL, "bodypart"])
     if config.individuals.max == 1:
@@ -181,7 +181,7 @@ def _hold_out(
 
 
 def _read_sources(sources: tuple[LabelSource, ...], images: Path) -> list[SourceLabels]:
-    """Read every source in the config's order; report the problems of all together."""
+    """Read the sources in the config's order and report the problems of all together."""
     read, problems = [], []
     folders = [_image_folder(images, number, source) for number, source in enumerate(sources)]
     for source, folder in zip(sources, folders, strict=True):
@@ -246,7 +246,7 @@ def _identify(image: str) -> str:
 
 
 def _sort_images(points: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per image in an order that does not depend on where the sources lie."""
+    """Return one row per image in an order that does not depend on the paths of sources."""
     columns = ["video", "source_number", "frame", "image", "source"]
     images: pd.DataFrame = points[columns].drop_duplicates("image")
     return images.sort_values(columns[:4], ignore_index=True)
@@ -255,7 +255,7 @@ def _sort_images(points: pd.DataFrame) -> pd.DataFrame:
 def _complete_rows(
     points: pd.DataFrame, images: pd.DataFrame, keypoints: list[tuple[str, str]]
 ) -> pd.DataFrame:
-    """Give every image a row per individual and bodypart: some sources may not have them all."""
+    """Give every image a row per individual and bodypart, also those that its source lacks."""
     count = len(keypoints)
     wanted = images.loc[images.index.repeat(count)].reset_index(drop=True)
     for column, name in enumerate(("individual", "bodypart")):

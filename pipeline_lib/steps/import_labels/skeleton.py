@@ -1,4 +1,4 @@
-"""The skeleton in force: what the config says, completed by what the labels say."""
+"""Resolve the skeleton in force: that of the config, completed by the labels."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -124,7 +124,7 @@ def resolve_skeleton(
 
 
 def find_missing_edges(skeleton: Skeleton, config: Config) -> str | None:
-    """Say that animals cannot be put together for want of edges; None if they can.
+    """Explain that edges are missing to assemble animals; None if none are missing.
 
     One animal, one bodypart and a search for whole animals (``top-down``) need none.
 
@@ -154,7 +154,7 @@ def find_missing_edges(skeleton: Skeleton, config: Config) -> str | None:
 
 
 def _join_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return each pair once, whichever way round it is given."""
+    """Return each pair once, in whichever direction it is given."""
     joined: dict[frozenset[str], tuple[str, str]] = {}
     for pair in pairs:
         joined.setdefault(frozenset(pair), pair)
@@ -162,7 +162,7 @@ def _join_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]
 
 
 def _join_symmetries(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of bodyparts that are in no pair before."""
+    """Return pairs of bodyparts that are in no earlier pair."""
     kept: list[tuple[str, str]] = []
     paired: set[str] = set()
     for pair in _join_pairs(pairs):

@@ -51,7 +51,7 @@ class _Video:
 
 @dataclass(frozen=True)
 class _Job:
-    """Describe the work of a future; a `segment` of None joins the finished segments."""
+    """Describe the task of a future; a `segment` of None joins the finished segments."""
 
     video: _Video
     segment: Range | None

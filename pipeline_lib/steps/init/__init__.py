@@ -1,1 +1,1 @@
-"""The verb `init`."""
+"""Run the verb `init`."""

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Described:
-    """Videos, labels and settings of a project.
+    """Hold videos, labels and settings of a project.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Write a config and a cohort sheet from what a lab already has (``init``)."""
+"""Write a config and a cohort sheet for existing videos or projects (``init``)."""
 
 import csv
 import io
@@ -66,7 +66,7 @@ _log = logging.getLogger(__name__)
 
 
 class _ConfigDumper(yaml.SafeDumper):
-    """YAML as people write it: a list of plain names on one line."""
+    """Write YAML as people do: a list of plain names on one line."""
 
 
 def _represent_list(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
@@ -130,7 +130,7 @@ def init_project(source: Path, folder: Path) -> None:
 
 
 def find_videos(places: Iterable[Path]) -> list[Path]:
-    """List the videos at and under some places, each file once, sorted within each place.
+    """List the videos at and below some paths, each file once, sorted within each path.
 
     Hidden files are left out; so are, with a log entry, videos that DeepLabCut, Lightning Pose
     or SLEAP have drawn keypoints on, and, with a warning for each, those whose name, or that of a
@@ -197,7 +197,7 @@ def name_videos(videos: Iterable[Path]) -> dict[str, Path]:
 
 
 def shorten_path(path: Path, folder: Path) -> str:
-    """Return a path as best written in a file of `folder`: relative if near, else absolute."""
+    """Return the form of a path for a file in `folder`: relative if near, else absolute."""
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - `..` removed, links kept
     inside = Path(os.path.abspath(folder))  # noqa: PTH100
     if absolute.is_relative_to(inside):

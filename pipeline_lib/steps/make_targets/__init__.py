@@ -1,1 +1,1 @@
-"""The verb `make-targets`."""
+"""Run the verb `make-targets`."""

@@ -1,4 +1,4 @@
-"""make-targets: from labels and images to the Zarr store that training reads."""
+"""Run the verb `make-targets`: draw the Zarr store of targets that training reads."""
 
 import logging
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ DRAWN_AT_A_TIME = 8  # frames; more of them leave the processor's cache while th
 
 
 class _Contents(NamedTuple):
-    """What a store is to hold.
+    """Hold the contents of a target store.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What becomes the samples of a target store: labelled images, or windows cut out of them."""
+"""Collect the samples of a target store: labelled images, or windows cut out of them."""
 
 import hashlib
 import logging
@@ -26,7 +26,7 @@ _MARGIN = 2
 
 @dataclass(frozen=True)
 class Sample:
-    """A labelled image, or a window cut out of one.
+    """Describe a labelled image, or a window cut out of one.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Sample:
     corner: tuple[int, int] | None = None
 
     def read(self) -> NDArray[np.uint8]:
-        """Return its pixels, shape (height, width, 3), RGB; black where a window is outside."""
+        """Return the pixels, shape (height, width, 3), RGB; black outside the image."""
         image = read_image(self.image)
         if self.corner is None:
             return image
@@ -96,7 +96,7 @@ def collect_images(labels: Labels, scale: float) -> list[Sample]:
 
 
 def _warn_of_copies(samples: Iterable[Sample]) -> None:
-    """Log that images are the same to the byte: their labels may be both trained and tested on."""
+    """Warn that images are identical, so their labels may be in both training and test."""
     first: dict[str, Sample] = {}
     copies = [
         (known, one)
@@ -115,14 +115,14 @@ def _warn_of_copies(samples: Iterable[Sample]) -> None:
 
 
 def find_centres(images: Iterable[Sample]) -> list[Sample]:
-    """Return images with one keypoint for each animal: the mean of those that are labelled."""
+    """Return images with one keypoint per animal: the mean of its labelled keypoints."""
     return [replace(one, position=centre_poses(one.position)[:, None]) for one in images]
 
 
 def cut_windows(
     images: Iterable[Sample], individuals: Sequence[str], window: int, scale: float
 ) -> list[Sample]:
-    """Return a window around each labelled animal of each image, with its keypoints alone.
+    """Return a window around each labelled animal of each image, with only its keypoints.
 
     A window is twice as large as the one that the network sees in its middle, so that turning and
     zooming find pixels beside it; it is laid to the pixel around the mean of the labelled
@@ -161,7 +161,7 @@ def cut_windows(
 
 
 def hash_samples(samples: Iterable[Sample]) -> str:
-    """Return the hash of the pixels, labels and windows of all samples in turn."""
+    """Return the hash of the pixels, labels and windows of all samples in order."""
     return hash_settings(
         {
             str(number): [

@@ -1,1 +1,1 @@
-"""The record of what made the results."""
+"""Record the provenance of results."""

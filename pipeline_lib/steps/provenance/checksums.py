@@ -1,4 +1,4 @@
-"""Record the checksums of published files, while the run knows that they are right."""
+"""Record the checksums of published files as soon as they are written."""
 
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,18 +15,18 @@ CHECKSUM_COLUMNS = ("kind", "video", "path", "bytes", "modified_ns", "sha256", "
 
 @dataclass(frozen=True)
 class Published:
-    """One result to record.
+    """Describe one result to record.
 
     Attributes
     ----------
     kind
-        What it is: ``poses``, ``filtered``, a suffix of an export …
+        Kind of result: ``poses``, ``filtered``, a suffix of an export …
     path
         File or folder.
     video
-        The video it belongs to; empty for one of the whole cohort.
+        Video of the result; empty for a result of the whole cohort.
     key
-        Hash of what it depends on; empty where it has none.
+        Key of the result; empty if it has none.
     """
 
     kind: str
@@ -36,10 +36,10 @@ class Published:
 
 
 def record_checksums(table: Path, root: Path, published: Iterable[Published]) -> None:
-    """Record the hashes of results beside those that the table has already.
+    """Add the hashes of results to those that the table has already.
 
-    A result of the same key, size and time of change keeps the hash that it was recorded with,
-    so that a bit that flips on the disk is not taken for the truth by a later job.
+    A result with the same key, size and modification time keeps its recorded hash: a later job
+    must not record a file that was damaged on the disk meanwhile.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _record(table: Path, root: Path, published: Iterable[Published]) -> None:
 
 @contextmanager
 def _lock(table: Path) -> Iterator[None]:
-    """Let one process at a time add to a table, on file systems that have locks."""
+    """Let one process at a time add to a table, on file systems with locks."""
     table.parent.mkdir(parents=True, exist_ok=True)
     with (table.parent / ".checksums.lock").open("a") as file:
         with suppress(OSError):
@@ -84,7 +84,7 @@ def _lock(table: Path) -> Iterator[None]:
 
 
 def read_checksums(table: Path) -> dict[str, dict[str, str]]:
-    """Return the recorded results by their path below the results folder; none without a table."""
+    """Return the recorded results by their path in the results folder; none without a table."""
     try:
         return {row["path"]: row for row in read_table(table, CHECKSUM_COLUMNS)}
     except StoreError:
@@ -92,7 +92,7 @@ def read_checksums(table: Path) -> dict[str, dict[str, str]]:
 
 
 def compare_checksums(row: Mapping[str, str], root: Path, *, quick: bool) -> str:
-    """Tell how a result differs from its record.
+    """Describe the difference of a result from its record.
 
     Parameters
     ----------
@@ -101,17 +101,17 @@ def compare_checksums(row: Mapping[str, str], root: Path, *, quick: bool) -> str
     root
         The results folder.
     quick
-        Compare size and time of change only.
+        Compare size and modification time only.
 
     Returns
     -------
     str
-        Empty if it is as it was recorded.
+        Empty if nothing differs.
 
     Raises
     ------
     OSError
-        If it is not there or cannot be read.
+        If the result is missing or cannot be read.
     """
     path = root / row["path"]
     measure = measure_path(path)

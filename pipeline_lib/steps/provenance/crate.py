@@ -1,4 +1,4 @@
-"""The run as a Workflow Run RO-Crate: one file that repositories and reviewers' tools read.
+"""Describe a run as a Workflow Run RO-Crate, which repositories and tools read.
 
 It describes the results folder by Workflow Run Crate 0.5 (https://w3id.org/ro/wfrun/workflow),
 and is of one size however many videos there are: folders, the tables that list what is in them,
@@ -114,7 +114,7 @@ def describe_crate(
 
 
 class _Description:
-    """Builds the graph of one crate."""
+    """Build the graph of one crate."""
 
     def __init__(self, config: Config, results: Results, record: Mapping[str, Any]) -> None:
         from rocrate.rocrate import ROCrate  # noqa: PLC0415
@@ -202,7 +202,7 @@ class _Description:
         return workflow
 
     def _list_software(self) -> Iterator[tuple[str, str, str]]:
-        """Yield name, version and address of Python and of what cohortpose asks for itself."""
+        """Yield name, version and address of Python and of the packages we require."""
         python, packages = self._record["python"], self._record["packages"]
         yield "python", python, f"https://www.python.org/downloads/release/#{python.split()[-1]}"
         for name in list_required():
@@ -320,7 +320,7 @@ class _Description:
             )
 
     def _find_folders(self, verb: str) -> tuple[str, ...]:
-        """Return the beginnings of the paths of what a verb makes; none for one that is unknown."""
+        """Return the prefixes of the paths that a verb writes; none for an unknown verb."""
         config, results = self._config, self._results
         if verb not in STAGES:
             return ()

@@ -1,4 +1,4 @@
-"""Record who made a result, when, where, and what it took: one line per verb that worked.
+"""Record each verb that did work: one line with user, time, host, duration and energy.
 
 Pose files hold none of it, so that the same run gives the same bytes. A result's line is found
 by its shard; the line names the environment whose packages are in a file of their own.
@@ -26,24 +26,24 @@ _log = logging.getLogger(__name__)
 
 JobRecord = dict[str, Any]
 
-# How schedulers tell a job its number.
+# Variables with the number of a job, by scheduler.
 _JOB_NUMBERS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID")
 
 
 @contextmanager
 def record_job(config: Config, results: Results, verb: str, shard: str | None) -> Iterator[None]:
-    """Append a line on what the ``with`` block took, also when it ends with an exception.
+    """Append a line with the cost of the ``with`` block, also if it ends with an exception.
 
-    Of the processes of one distributed training the first one writes.
+    In a distributed training, only the first process writes.
 
     Parameters
     ----------
     config, results
         The run.
-    verb
-        What works.
+        verb
+        Verb that works.
     shard
-        On what; None: on the whole cohort.
+        Shard that it works on; None: the whole cohort.
     """
     meter = _Meter()
     ended = "done"
@@ -82,7 +82,7 @@ def read_all_jobs(results: Results) -> list[JobRecord]:
 
 
 def summarise_jobs(records: Iterable[JobRecord]) -> dict[str, dict[str, Any]]:
-    """Sum up what each verb took.
+    """Sum up time and energy of each verb.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def summarise_jobs(records: Iterable[JobRecord]) -> dict[str, dict[str, Any]]:
 
 
 def find_end(record: JobRecord) -> str:
-    """Return when a job ended: UTC, ISO 8601, whole seconds."""
+    """Return the end of a job: UTC, ISO 8601, whole seconds."""
     started = datetime.fromisoformat(record["started"]).timestamp()
     ended = datetime.fromtimestamp(started + record["seconds"], UTC)
     return ended.isoformat(timespec="seconds")
@@ -132,7 +132,7 @@ def _start_stage(record: JobRecord) -> dict[str, Any]:
 
 
 class _Meter:
-    """Measures from its making on."""
+    """Measure time and energy from its creation on."""
 
     def __init__(self) -> None:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -150,7 +150,7 @@ class _Meter:
 
 
 def _read_cpu_seconds() -> float:
-    """Return the processor time of this process and of those it has started and waited for."""
+    """Return the processor time of this process and of its finished child processes."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 

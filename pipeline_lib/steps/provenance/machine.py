@@ -21,7 +21,7 @@ _NVML_TEXT = 96
 
 @dataclass(frozen=True)
 class EnergyReading:
-    """Counters of one moment; only differences mean something.
+    """Hold energy counters of one moment; only differences have a meaning.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def read_energy() -> EnergyReading:
-    """Read what processors and NVIDIA devices have used since some moment in the past."""
+    """Read the energy counters of processors and NVIDIA devices."""
     joules: dict[str, float] = {}
     wraps: dict[str, float] = {}
     reason = "this machine has no energy counters"
@@ -69,7 +69,7 @@ def read_energy() -> EnergyReading:
 
 
 def measure_energy(before: EnergyReading, after: EnergyReading) -> dict[str, Any]:
-    """Return what was used between two readings, by everything on the machine.
+    """Return the energy between two readings, used by everything on the machine.
 
     Returns
     -------

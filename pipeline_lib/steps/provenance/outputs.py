@@ -47,7 +47,7 @@ def record_outputs(config: Config, results: Results, name: str) -> None:
 
 
 def record_tables(config: Config, results: Results, names: Iterable[str], shard: str) -> None:
-    """Record the tables that stages have just written of a shard, and the frames they selected.
+    """Record the tables that stages have just written for a shard, and selected frames.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def record_descriptions(results: Results, *kinds: str) -> None:
 
 
 def complete_outputs(config: Config, results: Results) -> None:
-    """Record the files of the whole cohort that nobody has recorded: those of older versions."""
+    """Record the files of the whole cohort that older versions left unrecorded."""
     _record(
         results,
         [
@@ -109,7 +109,7 @@ def complete_outputs(config: Config, results: Results) -> None:
 
 
 def list_unrecorded(config: Config, results: Results) -> list[CohortFile]:
-    """Return the files of the whole cohort that are there and have no checksum."""
+    """Return the existing files of the whole cohort that have no checksum."""
     recorded = read_checksums(results.checksums)
     return [
         file
@@ -133,7 +133,7 @@ def knows_all(recorded: Mapping[str, Mapping[str, str]]) -> bool:
 
 
 def identify_sources(config: Config, results: Results, stage: Stage) -> str:
-    """Return the hash of what the files of a stage are made from, as it is now.
+    """Return the hash of the present source files of a stage.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def identify_sources(config: Config, results: Results, stage: Stage) -> str:
 
 
 def _find_checksum(results: Results, recorded: Mapping[str, Mapping[str, str]], path: Path) -> str:
-    """Return the checksum that a file had when it was made; that of now for an unrecorded one.
+    """Return the recorded checksum of a file; the present one if none is recorded.
 
     A file that was lost or changed since is no other source: that is told of the file itself.
     """

@@ -1,4 +1,4 @@
-"""Describe a run: what made these results.
+"""Describe the run that made the results.
 
 Nothing in it changes by itself: a run that has nothing to do leaves the file as it is. When and
 where single results were made is in the job records (`pipeline_lib.steps.provenance.jobs`).
@@ -61,7 +61,7 @@ def write_provenance(config: Config, results: Results) -> None:
 
 
 def complete_provenance(config: Config, results: Results) -> None:
-    """Add what a run has made and taken, as it ends, well or badly.
+    """Add outputs and cost of a run at its end, whether it succeeded or not.
 
     Adds the hashes of the networks and the time, energy and hosts of each stage, and records the
     checksums of files of the whole cohort that no verb of this version has recorded. Inputs are
@@ -87,7 +87,7 @@ def complete_provenance(config: Config, results: Results) -> None:
 
 
 def read_provenance(results: Results) -> dict[str, Any]:
-    """Return the published record; empty if there is none, or none of this version."""
+    """Return the published record; empty if it is missing or of another version."""
     try:
         record: dict[str, Any] = json.loads(results.provenance.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -115,7 +115,7 @@ def hash_inputs(config: Config) -> dict[str, Any]:
 
 
 def list_outputs(config: Config, results: Results) -> list[tuple[str, Path]]:
-    """Return kind and path of the files that stand for the whole cohort, there or not."""
+    """Return kind and path of the files of the whole cohort, whether they exist or not."""
     return [(file.kind, file.path) for _, file in list_cohort_files(config, results)]
 
 

@@ -22,13 +22,13 @@ _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 @cache
-def describe_software(memory: Path | None = None) -> dict[str, Any]:
-    """Return the version of everything that numbers may depend on.
+def describe_software(cache: Path | None = None) -> dict[str, Any]:
+    """Return the versions of all software that numbers may depend on.
 
     Parameters
     ----------
-    memory
-        Folder that keeps a list of what is installed: looking takes longer than many a job.
+    cache
+        Folder for a cached list of installed packages: finding them takes longer than many jobs.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def describe_software(memory: Path | None = None) -> dict[str, Any]:
         "cohortpose": __version__,
         "git": describe_git(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        **(_list_installed() if memory is None else _recall_installed(memory)),
+        **(_list_installed() if cache is None else _find_installed(cache)),
     }
 
 
@@ -67,7 +67,7 @@ def list_packages(name: str) -> dict[str, str]:
     dict of str to str
         By name, sorted; the package itself left out. What is not installed is not there.
     """
-    from packaging.utils import canonicalize_name  # noqa: PLC0415 - see `_recall_installed`
+    from packaging.utils import canonicalize_name  # noqa: PLC0415 - see `_find_installed`
 
     found: dict[str, str] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -88,7 +88,7 @@ def list_packages(name: str) -> dict[str, str]:
 
 
 def list_required() -> list[str]:
-    """Return the names of the packages that cohortpose itself asks for, sorted."""
+    """Return the names of the packages that cohortpose itself requires, sorted."""
     from packaging.utils import canonicalize_name  # noqa: PLC0415
 
     try:
@@ -125,8 +125,8 @@ def _list_installed() -> dict[str, Any]:
     return {"packages": list_packages(_PACKAGE), "ffmpeg": _list_ffmpeg_libraries()}
 
 
-def _recall_installed(memory: Path) -> dict[str, Any]:
-    """Return what is installed, as an earlier job of the same environment found it.
+def _find_installed(cache: Path) -> dict[str, Any]:
+    """Return the installed packages that an earlier job of the same environment found.
 
     Installing, updating and removing a package each change the folder that packages are in.
     """
@@ -134,7 +134,7 @@ def _recall_installed(memory: Path) -> dict[str, Any]:
     found = [(str(path), path.stat()) for path in folders if path.is_dir()]
     times = [(name, status.st_ino, status.st_mtime_ns) for name, status in found]
     state = hash_settings(sys.version, str(times))
-    path = memory / f".installed-{state}.json"
+    path = cache / f".installed-{state}.json"
     try:
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -156,7 +156,7 @@ def _find_installed_commit() -> dict[str, Any] | None:
 def _list_requirements(
     distribution: importlib.metadata.Distribution, extras: frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield what a distribution needs here, with the extras that it asks for."""
+    """Yield the requirements of a distribution on this machine, with extras."""
     from packaging.requirements import Requirement  # noqa: PLC0415
 
     for text in distribution.requires or ():

@@ -1,1 +1,1 @@
-"""The verb `report`."""
+"""Run the verb `report`."""

@@ -1,4 +1,4 @@
-"""Accuracy in the report: the metrics table, errors by bodypart, learning curves."""
+"""Show the accuracy in the report: metrics, errors by bodypart, learning curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ _LOGARITHMIC_RATIO = 20.0
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """One column of the metrics table."""
+    """Describe one column of the metrics table."""
 
     metric: str
     title: str
@@ -62,7 +62,7 @@ class MetricColumn:
 
 @dataclass(frozen=True)
 class MetricTable:
-    """Metrics of one split: rows of (bodypart, values in the order of columns)."""
+    """Hold the metrics of one split: rows of (bodypart, values in the order of columns)."""
 
     split: str
     columns: list[MetricColumn]
@@ -95,7 +95,7 @@ def tabulate_metrics(inputs: ReportInputs, bodyparts: Sequence[str]) -> list[Met
 
 
 def tabulate_similarity(inputs: ReportInputs) -> list[tuple[str, dict[str, float]]]:
-    """Return per split, the test split first, how alike whole animals and their labels are.
+    """Return the similarity of whole animals and labels per split, the test split first.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def measure_errors(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def chart_errors(inputs: ReportInputs, config: Config) -> list[Chart]:
-    """Return what share of points lies within a distance, and error against confidence."""
+    """Return charts of the share of points within a distance, and of error by confidence."""
     errors = measure_errors(inputs.predictions).dropna(subset=["error"])
     if errors.empty:
         return []
@@ -233,7 +233,7 @@ def _list_families(
 
 
 def explain_missing_test(inputs: ReportInputs) -> str:
-    """Return why the learning curves have no test frames; empty if they have some."""
+    """Explain why the learning curves have no test frames; empty if they have some."""
     if not inputs.history or "test_error" in inputs.history:
         return ""
     record = inputs.card.get("training")

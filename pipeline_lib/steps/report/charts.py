@@ -1,4 +1,4 @@
-"""Geometry of the report's charts; ``charts.html.j2`` draws it as inline SVG."""
+"""Lay out the report's charts; ``charts.html.j2`` draws them as inline SVG."""
 
 import colorsys
 import math
@@ -32,7 +32,7 @@ TIME_COLOURS = (
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: where it is in the drawing, and what it says."""
+    """Describe a mark on an axis: its position in the drawing and its text."""
 
     at: float
     label: str
@@ -40,7 +40,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Curve:
-    """Data of one line or cloud of a chart.
+    """Hold the data of one line or cloud of a chart.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Axes:
-    """How the axes of a chart are laid out.
+    """Describe the layout of the axes of a chart.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point in the drawing with the text of its tooltip."""
+    """Describe a point in the drawing with the text of its tooltip."""
 
     x: float
     y: float
@@ -95,7 +95,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One curve in the coordinates of the drawing."""
+    """Hold one curve in the coordinates of the drawing."""
 
     name: str
     tone: int
@@ -106,7 +106,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart ready to be drawn."""
+    """Describe a chart that is ready to be drawn."""
 
     title: str
     x_label: str
@@ -121,7 +121,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps data to the drawing, linearly or by logarithm.
+    """Map data to the drawing, linearly or by logarithm.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ class Scale:
     logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
-        """Return the place of a value in the drawing, kept within the ends."""
+        """Return the position of a value in the drawing, clipped to the ends."""
         value = min(max(value, self.low), self.high)
         if self.logarithmic:
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -149,7 +149,7 @@ class Scale:
         return round(self.start + share * (self.stop - self.start), 2)
 
     def ticks(self, count: int = 5) -> list[Tick]:
-        """Return about so many marks at round values."""
+        """Return about this number of marks at round values."""
         values = (
             logarithmic_ticks(self.low, self.high)
             if self.logarithmic
@@ -223,19 +223,19 @@ def format_number(value: float | None, digits: int = 3) -> str:
 
 
 def format_fixed(value: float | None, digits: int = 1) -> str:
-    """Return a number with so many decimals, for columns that are compared."""
+    """Return a number with a fixed number of decimals, for columns that are compared."""
     if value is None or not math.isfinite(value):
         return format_number(None)
     return f"{value:.{digits}f}"
 
 
 def colour_bodyparts(bodyparts: Sequence[str]) -> dict[str, str]:
-    """Return a colour per bodypart, the same wherever it is drawn."""
+    """Return a colour per bodypart, the same in all drawings."""
     return _colour_names(bodyparts, _PALETTE, (0.62, 0.82))
 
 
 def colour_individuals(individuals: Sequence[str]) -> dict[str, str]:
-    """Return a colour per animal, the same wherever it is drawn."""
+    """Return a colour per animal, the same in all drawings."""
     return _colour_names(individuals, _ANIMALS, (0.42, 0.58))
 
 

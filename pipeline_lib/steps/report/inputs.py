@@ -1,4 +1,4 @@
-"""What the report is made of; a piece that is absent or damaged leaves a gap, not an error."""
+"""Read the inputs of the report; a missing or damaged one leaves a gap, not an error."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ ALL_BODYPARTS = "all"
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything but the videos.
+    """Hold all inputs of the report except the videos.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class ReportInputs:
 
 
 def read_inputs(config: Config, results: Results) -> ReportInputs:
-    """Read the metrics, the model's records and the settings, as far as they are there."""
+    """Read the metrics, the model's records and the settings that exist."""
     name = config.training.name
     model = results.model(name)
     gaps: list[str] = []

@@ -1,4 +1,4 @@
-"""The timeline of a video's animals: geometry of its lanes, in boxes of width and height 1."""
+"""Lay out the timeline of a video's animals: its lanes, in boxes of width and height 1."""
 
 import itertools
 import math
@@ -28,7 +28,7 @@ _BRIDGED = 6
 
 @dataclass(frozen=True)
 class Lane:
-    """One animal in the timeline of a video; blocks are SVG paths in a box of width and height 1.
+    """Describe one animal in the timeline of a video; blocks are SVG paths in a unit box.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ def draw_lanes(
     way: NDArray[np.float32],
     decoded: NDArray[np.bool_] | None = None,
 ) -> list[Lane]:
-    """Draw the timeline and the way of each animal.
+    """Draw the timeline and the trajectory of each animal.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def draw_steps(values: NDArray[np.float64]) -> str:
 
 
 def _bridge(way: NDArray[np.float32]) -> list[tuple[float, float]]:
-    """Return the points of a trajectory without those missing in short runs; shape (point, 2)."""
+    """Return the points of a trajectory without short runs of missing ones; shape (point, 2)."""
     missing = np.asarray(np.isnan(way).any(axis=1))
     kept = np.ones(len(way), dtype=bool)
     for start, stop in _find_equal(missing[:, None]):

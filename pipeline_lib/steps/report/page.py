@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page, the first thing that people look at."""
+"""Write the report: one self-contained HTML page."""
 
 import base64
 import hashlib
@@ -142,7 +142,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
 
 
 def _read_rows(config: Config, results: Results) -> tuple[Redactor, list[LedgerRow]]:
-    """Return the rows of the ledger, whose reasons tell no paths, and what hides them."""
+    """Return the rows of the ledger, with paths hidden in their reasons, and the redactor."""
     videos = (video.path for video in read_cohort(Path(config.cohort)))
     redactor = Redactor(results, [*videos, *list_strings(config.model_dump(mode="json"))])
     rows = derive_ledger(config, results)
@@ -178,7 +178,7 @@ def _describe_methods(
     summaries: Mapping[str, VideoSummary],
     animals: Mapping[str, Any] | None,
 ) -> str:
-    """Return sentences for a methods section, of what is known."""
+    """Return sentences for a methods section from the known facts."""
     # The card says what was trained; the settings, what is to be.
     record = inputs.card.get("training")
     trained = record if isinstance(record, dict) else {}
@@ -218,7 +218,7 @@ def _describe_methods(
 
 
 def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
-    """Return where things lie, relative to the page; only what is there has a link."""
+    """Return the paths of results relative to the page; only existing ones are linked."""
     model = config.training.name
     tracked = [
         (
@@ -232,7 +232,7 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
         ("Predictions on labelled frames", results.predictions(model)),
         ("Score maps of the worst test frames", results.score_maps(model)),
         ("The trained network", results.model(model).folder),
-        ("Poses as the network gave them, VIDEO.zarr", results.poses(model, "VIDEO").parent),
+        ("Poses as the network predicted them, VIDEO.zarr", results.poses(model, "VIDEO").parent),
         *(tracked if config.individuals.max > 1 else ()),
         ("Poses after filtering, VIDEO.zarr.zip", results.filtered(model, "VIDEO").parent),
         ("Tables for other tools", results.exported(model, "VIDEO", "h5").parent),
@@ -276,7 +276,7 @@ def _render_page(page: Mapping[str, Any]) -> str:
 
 
 def embed_json(value: object) -> str:
-    """Return JSON that stays data inside an HTML script element, whatever text it holds."""
+    """Return JSON that remains data inside an HTML script element, whatever text it holds."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,4 +1,4 @@
-"""What a page that is handed around must not tell: where its maker's files lie, and on which host.
+"""Hide the paths and host names of its author in a page that is passed on.
 
 The files of the results folder have it all: the settings in force, and `provenance.json`.
 """
@@ -16,7 +16,7 @@ _ELSEWHERE = "…/"
 
 
 class Redactor:
-    """Shortens paths of this machine in what a page shows.
+    """Shorten paths of this machine in the contents of a page.
 
     A path in the project (beside the results folder) becomes relative to it, of any other only
     the name is left.
@@ -34,7 +34,7 @@ class Redactor:
         self._projects = tuple(dict.fromkeys((root.parent, root.parent.resolve())))
         home = Path.home()
         shown = {str(path): self._shorten(str(path)) for path in paths if _is_absolute(str(path))}
-        # Of what is not known by name, at least not whose home it is in.
+        # Other paths: hide at least the home folder, which names the user.
         folders = {f"{folder}/": "" for folder in self._projects}
         if home != Path(home.anchor):
             folders[f"{home}/"] = "~/"
@@ -61,7 +61,7 @@ class Redactor:
         return written
 
     def hide_record(self, record: Any) -> Any:  # noqa: ANN401 - JSON-like
-        """Shorten the paths in a JSON-like record, and leave out which hosts it names."""
+        """Shorten the paths in a JSON-like record and leave out its host names."""
         if isinstance(record, Mapping):
             return {
                 self._hide_value(str(key)): self.hide_record(value)
@@ -73,7 +73,7 @@ class Redactor:
         return self._hide_value(record) if isinstance(record, str) else record
 
     def _hide_value(self, text: str) -> str:
-        """Shorten a value that is a path, or the known paths in one that is not."""
+        """Shorten a value that is a path, or the known paths in another text."""
         return self._shorten(text) if _is_absolute(text) else self.hide(text)
 
     def _shorten(self, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of the report: labelled frames with predictions, and trajectories."""
+"""Draw pictures for the report: labelled frames with predictions, and trajectories."""
 
 import base64
 import logging
@@ -38,7 +38,7 @@ _VISIBLE = 0.05
 
 @dataclass(frozen=True)
 class Keypoint:
-    """One bodypart of a picture; positions in px of the full frame, NaN where there is none."""
+    """Hold one bodypart of a picture; positions in px of the full frame, NaN: none."""
 
     bodypart: str
     x: float
@@ -62,7 +62,7 @@ class Keypoint:
 
 @dataclass(frozen=True)
 class Sample:
-    """A labelled frame with its predictions.
+    """Hold a labelled frame with its predictions.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """The way of one bodypart through one video, cut into stretches of time."""
+    """Hold the path of one bodypart through one video, cut into periods."""
 
     video: str
     bodypart: str
@@ -112,7 +112,7 @@ class Trajectory:
 def draw_samples(
     predictions: pd.DataFrame, config: Config, edges: Sequence[tuple[str, str]]
 ) -> list[Sample]:
-    """Return the worst labelled frame of the test split, then others drawn by the seed.
+    """Return the worst labelled frame of the test split, then others chosen by the seed.
 
     Frames of the test split come first; those of other splits fill up.
     """
@@ -164,7 +164,7 @@ def draw_trajectories(
     rows: Sequence[LedgerRow],
     summaries: Mapping[str, VideoSummary],
 ) -> list[Trajectory]:
-    """Return the trajectories of a few videos: the least detected one, then some by the seed."""
+    """Return the trajectories of a few videos: the least detected one, then random ones."""
     known = {row["video"]: row for row in rows if row["width"] and row["height"]}
     usable = {video: summary for video, summary in summaries.items() if video in known}
     usable = {
@@ -231,7 +231,7 @@ def _draw_sample(table: pd.DataFrame, edges: Sequence[tuple[str, str]], note: st
 
 
 def _read_labelled(path: Path) -> NDArray[np.uint8] | None:
-    """Return an image as OpenCV writes it, BGR; None, with a log entry, where it is unreadable."""
+    """Return an image in OpenCV's order, BGR; None, with a log entry, if it is unreadable."""
     try:
         image = read_image(path)
     except StoreError as error:

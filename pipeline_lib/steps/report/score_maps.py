@@ -1,4 +1,4 @@
-"""Show stored score maps beside those that the network draws."""
+"""Show target score maps beside those that the network draws."""
 
 import base64
 import logging
@@ -100,7 +100,7 @@ def draw_score_maps(results: Results, model: str, predictions: pd.DataFrame) -> 
 
 
 def _find_mismatch(maps: PredictedMaps, store: TargetStore) -> str:
-    """Return why maps do not belong to a target store; empty if they do."""
+    """Explain why maps do not belong to a target store; empty if they do."""
     layout = store.layout
     side = layout.window
     cells = (layout.rows, layout.columns) if side is None else (side // layout.stride,) * 2
@@ -165,7 +165,7 @@ def read_scores(
 def _list_points(
     keypoint: NDArray[np.floating], score: NDArray[np.floating], stride: int
 ) -> list[Keypoint]:
-    """Return labels, and the best cell of each labelled bodypart, to keep in view."""
+    """Return the points to keep in view: labels, and the best cell of each labelled bodypart."""
     nan = float("nan")
     labelled = keypoint[np.isfinite(keypoint).all(axis=-1)]
     points = [Keypoint("", nan, nan, float(x), float(y), nan, nan) for x, y in labelled]

@@ -1,4 +1,4 @@
-"""What the report keeps of every video's poses, so that it reads each pose file once."""
+"""Summarise every video's poses for the report, and cache the summaries."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ _BLOCK_FRAMES = 2**16
 
 @dataclass(frozen=True)
 class TrackFigures:
-    """How well the animals of one video were followed.
+    """Hold the figures of the tracks of one video.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class TrackFigures:
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """What the report keeps of the poses of one video.
+    """Summarise the poses of one video.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class VideoSummary:
 
     @property
     def absence(self) -> str:
-        """Say why there is no detection rate; empty where there is one."""
+        """Reason why there is no detection rate; empty if there is one."""
         if math.isfinite(self.mean_detection):
             return ""
         if not self.frames:
@@ -112,7 +112,7 @@ class VideoSummary:
 
 
 def find_poses(results: Results, model: str, video: str, *, several: bool) -> Path:
-    """Return the pose file that the report shows: of several animals the tracked one.
+    """Return the pose file that the report shows: the tracked one of several animals.
 
     Where it is not there yet, that of the inference.
     """
@@ -165,7 +165,7 @@ def read_path_summary(path: Path, pcutoff: float, points: int) -> PoseSummary:
     blocks = range(0, max(frames, 1), _BLOCK_FRAMES)
     unique: frozenset[int] = frozenset()
     if UNIQUE_INDIVIDUAL in read_poses(path, 0, 0).individuals:
-        # Which bodyparts are unique is told by all frames together.
+        # All frames together show which bodyparts are unique.
         found = (find_unique(read_poses(path, start, start + _BLOCK_FRAMES)) for start in blocks)
         unique = frozenset().union(*found)
     parts = [
@@ -203,7 +203,7 @@ def _summarise_video(path: Path, pcutoff: float) -> dict[str, Any] | None:
 
 
 def _summarise_tracks(summary: PoseSummary, head: Poses) -> dict[str, float | None] | None:
-    """Return the figures of tracks, whose names and attributes the head has."""
+    """Return the figures of tracks; names and attributes come from the head."""
     if summary["track_status"] is None:
         return None
     status = summary["track_status"][:, [name != UNIQUE_INDIVIDUAL for name in head.individuals]]
@@ -251,7 +251,7 @@ def _parse_tracks(entry: Mapping[str, Any] | None) -> TrackFigures | None:
 
 
 def _read_cache(path: Path, basis: str) -> dict[str, dict[str, Any]]:
-    """Return the kept summaries; none if they are absent, damaged or of another basis."""
+    """Return the cached summaries; none if they are missing, damaged or of another basis."""
     try:
         cache = json.loads(path.read_text(encoding="utf-8"))
         videos: dict[str, dict[str, Any]] = cache["videos"] if cache["basis"] == basis else {}

@@ -1,4 +1,4 @@
-"""The animals of the report: who was followed when, where each went, and what to look at."""
+"""Show the tracked animals in the report: timelines, trajectories and frames to check."""
 
 import logging
 import math
@@ -34,7 +34,7 @@ _HISTOGRAM_VIDEOS = 8
 
 @dataclass(frozen=True)
 class FlagLine:
-    """Something to look at: frames, both included, and the time of the first in seconds."""
+    """Describe frames to check, both ends included, and the time of the first in seconds."""
 
     kind: str
     animals: list[str]
@@ -45,7 +45,7 @@ class FlagLine:
 
 @dataclass(frozen=True)
 class TrackCard:
-    """The animals of one video.
+    """Describe the tracked animals of one video.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ def describe_animals(
     rows: Sequence[LedgerRow],
     summaries: Mapping[str, VideoSummary],
 ) -> dict[str, Any] | None:
-    """Return what the page says of several animals; None where nothing was tracked.
+    """Return the data on several animals for the page; None if nothing was tracked.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def describe_animals(
 
 
 def rank_tracks(tracks: Mapping[str, TrackFigures]) -> list[str]:
-    """Return the videos with most to look at first: possible swaps, then frames not followed."""
+    """Rank the videos by possible swaps, then by untracked frames, the most first."""
 
     def order(video: str) -> tuple[int, float, str]:
         figures = tracks[video]
@@ -140,7 +140,7 @@ def _draw_cards(
     rows: Sequence[LedgerRow],
     summaries: Mapping[str, VideoSummary],
 ) -> list[TrackCard]:
-    """Draw half of the cards of the videos with most to look at, the others of some by the seed."""
+    """Draw half of the cards for the videos that rank first, the others for random ones."""
     usable = [row for row in rows if row["width"] and row["height"] and row["fps"]]
     known = {row["video"]: row for row in usable}
     tracks = {

@@ -1,4 +1,4 @@
-"""The videos of the report: the table, the heatmap and what needs a look."""
+"""Show the videos in the report: the table, the heatmap and doubtful videos."""
 
 import math
 import re
@@ -80,7 +80,7 @@ def tabulate_videos(
 def histogram_detection(
     summaries: Mapping[str, VideoSummary], bodyparts: Sequence[str]
 ) -> dict[str, NDArray[np.int64]]:
-    """Return how many videos have which detection rate; shape (20,) over 0..1 per bodypart."""
+    """Return the histogram of detection rates over videos; shape (20,), 0..1, per bodypart."""
     edges = np.linspace(0.0, 1.0, _HISTOGRAM_BINS + 1)
     rates = {
         part: [summary.detection.get(part, math.nan) for summary in summaries.values()]
@@ -160,7 +160,7 @@ def _tabulate_video(
 def _tabulate_figures(
     summary: VideoSummary | None, bodyparts: Sequence[str], *, tracked: bool
 ) -> list[Any]:
-    """Return what the poses of a video are like."""
+    """Return the figures of the poses of a video."""
     tracks = [None] * len(_TRACK_COLUMNS) if tracked else []
     if summary is None:
         return [None, None, None, *tracks]

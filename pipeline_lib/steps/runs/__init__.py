@@ -1,1 +1,1 @@
-"""Runs: their plan, their keys, how they start, what is fresh, and how every video stands."""
+"""Manage runs: plan, keys, start and end, cache, and the status of every video."""

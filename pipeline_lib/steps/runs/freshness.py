@@ -1,4 +1,4 @@
-"""Tell whether what a stage made of a video is what the present settings and files give.
+"""Tell whether the results of a stage are up to date with settings and files.
 
 Results are known by their keys (`pipeline_lib.steps.runs.result_keys`), stages by their key files
 (`pipeline_lib.steps.runs.stage_keys`). Imports stay light, for `status`.
@@ -36,7 +36,7 @@ _CHANGED_SETTINGS = "was made with other settings, another network or another ve
 
 
 class Freshness:
-    """Compare the results of a cohort with what they should be made from.
+    """Compare the results of a cohort with their present sources.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Freshness:
         self._manifests: dict[str, dict[str, Row]] = {}
 
     def explain(self, video: Video, shard: str, stage: str, records: Mapping[str, Row]) -> str:
-        """Return why the result of a stage must be made again; empty if it is fresh.
+        """Explain why the result of a stage is out of date; empty if it is up to date.
 
         Parameters
         ----------
@@ -78,7 +78,7 @@ class Freshness:
         return ""
 
     def _has_key(self, stage: str, records: Mapping[str, Row]) -> bool:
-        """Tell whether a result has the key that it should have, as far as one can be told."""
+        """Tell whether a result has the expected key; True if no key can be expected."""
         videos = STAGES[stage].videos
         if stage != "infer" and videos and videos.key is None:
             # Its key needs more than the ledger reads: the result names its source's key.
@@ -101,7 +101,7 @@ class Freshness:
         return ""
 
     def _expect_key(self, stage: str, records: Mapping[str, Row]) -> str:
-        """Return the key that the result of a stage should have; empty where none can be told."""
+        """Return the expected key of the result of a stage; empty if it cannot be computed."""
         if stage == "infer":
             probed = records["probe"]
             known = probed.get("fingerprint") and self._network

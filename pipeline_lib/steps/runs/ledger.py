@@ -1,4 +1,4 @@
-"""Derive the ledger: how every video of the sheet stands, from the records of its stages."""
+"""Derive the ledger: the status of every video of the sheet from the tables of its stages."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ class LedgerSummary:
 
 
 def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
-    """Derive how every video of the sheet stands from the plan and the stage tables.
+    """Derive the status of every video of the sheet from the plan and the stage tables.
 
     A video goes through the wanted stages in order and stops at the first one that has no
     record of it or whose result is not what the present settings and files give (`pending`), or
@@ -108,7 +108,7 @@ def write_ledger(config: Config, results: Results) -> LedgerSummary:
 
 
 def check_ledger(config: Config, results: Results) -> LedgerSummary:
-    """Judge how the cohort ended.
+    """Judge the outcome of the cohort.
 
     Apart from `write_ledger`, because Snakemake removes what a failing job wrote.
 
@@ -193,7 +193,7 @@ def _derive_row(
             break
     facts, inferred = records.get("probe", {}), records.get("infer", {})
     if status == VideoStatus.DONE:
-        # Frames that the file lacks are told to the end.
+        # Frames that the file lacks are reported up to the end.
         reason = reason or facts.get("reason", "")
     return {
         "video": video.video,
@@ -216,7 +216,7 @@ def _to_int(cell: str | None) -> int | None:
 
 
 def _metadata_names(videos: Sequence[Video]) -> dict[str, str]:
-    """Return the sheet's column by ledger column; one that clashes with ours gets a prefix."""
+    """Return the sheet's column by ledger column; a name that clashes with ours is prefixed."""
     names = [name for name in ("session", "camera") if any(getattr(v, name) for v in videos)]
     names += [name for name in videos[0].metadata if name.strip()]
     return {f"sheet_{name}" if name in LEDGER_COLUMNS else name: name for name in names}

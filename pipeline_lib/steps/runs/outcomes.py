@@ -20,7 +20,7 @@ Row = dict[str, Any]
 def end_videos(
     verb: str, rows: Iterable[Mapping[str, str]], work: Callable[[str], Mapping[str, str]]
 ) -> list[Row]:
-    """Work on each good video of a shard; one that fails does not keep the others from ending.
+    """Work on each good video of a shard; a failed video does not stop the others.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Plan which video is in which shard: decided once, and only ever appended to.
+"""Assign videos to shards: the plan is decided once and only appended to.
 
 A shard is a group of videos that one job of each stage works on. A new video opens a new
 shard and a removed one leaves a tombstone, in the plan and by its row in the manifest, so that
@@ -37,7 +37,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Plan:
-    """Which video is in which shard.
+    """Hold the assignment of videos to shards.
 
     Attributes
     ----------
@@ -61,16 +61,16 @@ class Plan:
 
     @property
     def all_shards(self) -> tuple[str, ...]:
-        """Every shard there has been, in order."""
+        """All shards ever planned, in order."""
         return tuple(dict.fromkeys(row["shard"] for row in self.rows))
 
     @property
     def shard_of(self) -> dict[str, str]:
-        """The shard of each video that was ever planned."""
+        """Shard of each video ever planned."""
         return {row["video"]: row["shard"] for row in self.rows}
 
     def list_removed(self, shard: str) -> frozenset[str]:
-        """Return the videos that have left a shard: nobody vouches for their results."""
+        """Return the videos that have left a shard, whose results nobody checks."""
         states = {row["video"]: row["state"] for row in self.rows if row["shard"] == shard}
         return frozenset(video for video, state in states.items() if state == REMOVED)
 
@@ -80,7 +80,7 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_written(self, results: Results) -> bool:
-        """Tell whether the plan and its manifests are on the disk as they are here."""
+        """Tell whether the plan and its manifests are on the disk."""
         if not results.plan.exists() or self.rows != _read_rows(results.plan, PLAN_COLUMNS):
             return False
         paths = {shard: results.shard(shard).manifest for shard in self.manifests}
@@ -175,7 +175,7 @@ def read_plan(results: Results) -> Plan:
 
 
 def keep_planned(rows: list[Row], results: Results, shard: str) -> list[Row]:
-    """Leave out the videos that are in a shard no more.
+    """Drop the videos that have left the shard.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[Row, ...]:
 
 
 def _recover_rows(results: Results) -> tuple[Row, ...]:
-    """Return the rows of a plan that was lost, as far as the manifests of its shards tell.
+    """Return the rows of a lost plan from the manifests of its shards.
 
     Videos stay in their shards, so that nothing is computed again.
     """
@@ -222,7 +222,7 @@ def _was_left_out(video: str, shard: ShardFiles) -> bool:
 def _make_manifest(
     shard: ShardFiles, members: Iterable[str], present: Mapping[str, Video]
 ) -> tuple[Row, ...]:
-    """Describe the videos of a shard; one that is out of the cohort keeps the row it had."""
+    """Describe the videos of a shard; a video that left the cohort keeps its row."""
     kept: dict[str, Row] = {}
     if shard.manifest.exists():
         kept = {row["video"]: row for row in _read_rows(shard.manifest, MANIFEST_COLUMNS)}

@@ -82,7 +82,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
 
 
 def check_config_files(paths: Iterable[Path]) -> None:
-    """Read config files as strictly as ours: Snakemake takes the last of a key that stands twice.
+    """Read config files strictly: of a repeated key, Snakemake takes the last value.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def check_config_files(paths: Iterable[Path]) -> None:
 
 
 def _keep_good_sections(values: Mapping[str, Any]) -> Config:
-    """Return the sections that are right, so that what they name is checked all the same."""
+    """Return the correct sections, so that the files that they name can be checked."""
     good: dict[str, Any] = {"cohort": ""}
     values, _, _ = rename_settings(values)
     for section, content in values.items():
@@ -135,7 +135,7 @@ def _check_labels(config: Config) -> list[str]:
 
 
 def _check_edges(config: Config) -> list[str]:
-    """Find missing edges, where no source has to be opened to know that there are none."""
+    """Find missing edges if no source has to be opened for it."""
     paths = [Path(source.path) for source in config.labels]
     if not config.skeleton.bodyparts or not paths:
         return []
@@ -165,7 +165,7 @@ def _read_bodyparts(table: Path) -> set[str]:
 
 
 def _check_results(config: Config) -> list[str]:
-    """Find a results folder that cannot be written, or that Snakemake cannot name."""
+    """Find a results folder that cannot be written, or whose name Snakemake cannot use."""
     root = Path(config.results)
     problems = []
     if not set(config.results).isdisjoint("{}"):
@@ -202,7 +202,7 @@ def _check_scales(config: Config) -> list[str]:
 
 
 def _check_exports(config: Config, videos: tuple[Video, ...]) -> list[str]:
-    """Find videos of which two would write the same file, such as `a` and `a.analysis`."""
+    """Find two videos that would write the same file, such as `a` and `a.analysis`."""
     results, owner = Results(Path(config.results)), dict[Path, str]()
     problems = []
     for video in videos:

@@ -1,7 +1,7 @@
-"""Compute the keys of the results of a video: hashes of all that each result depends on.
+"""Compute the keys of the results of a video: hashes of all their dependencies.
 
-A result belongs to its key, not to a video's name or to a time. The steps give these keys to what
-they make; `status`, `verify` and the cache of finished stages compare them.
+A result belongs to its key, not to a video's name or to a time. The steps store these keys with
+their results; `status`, `verify` and the cache of finished stages compare them.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def probing_key(fingerprint: str) -> str:
-    """Return the key of what is known of a video by its fingerprint."""
+    """Return the key of the probe of a video with a fingerprint."""
     return hash_settings(fingerprint, versions.PROBE)
 
 
@@ -54,7 +54,7 @@ def network_key(config: Config, results: Results) -> str:
 
 
 def identify_content(probed: Mapping[str, str]) -> str:
-    """Return what results depend on of a good video: its bytes, and how its rows are counted.
+    """Identify the content of a good video by its bytes and the counting of its rows.
 
     Parameters
     ----------
@@ -81,5 +81,5 @@ def pose_key(content: str, network: str) -> str:
 
 
 def locate_results(config: Config, results: Results, stage: str, video: str) -> list[Path]:
-    """Return where the results of a stage of one video lie; none for the probe."""
+    """Return the paths of the results of a stage of one video; none for the probe."""
     return STAGES[stage].list_results(config, results, video)

@@ -13,7 +13,7 @@ _OPTIONS = "--kill-on-bad-exit=1"
 
 
 def ask_for_tasks(training: TrainingSettings) -> dict[str, int | str]:
-    """Return what the job of a training asks for besides memory, time and devices.
+    """Return the resources of a training's job besides memory, time and devices.
 
     On one node that is nothing: a single task holds all devices of the job, and Lightning starts
     the processes. The names are those of Snakemake's executor for SLURM, which wants
@@ -39,7 +39,7 @@ def ask_for_tasks(training: TrainingSettings) -> dict[str, int | str]:
 
 
 def write_launcher(resources: Mapping[str, Any], threads: int) -> str:
-    """Return what comes before the command of a training: nothing if it is a single task.
+    """Return the prefix of the command of a training; empty for a single task.
 
     The number of tasks is said again, because the job's own variables do not reach the command.
 
@@ -65,7 +65,7 @@ def write_launcher(resources: Mapping[str, Any], threads: int) -> str:
 
 
 def _quote_words(program: str) -> str:
-    """Return a program with its options as the shell takes them for words, nothing else."""
+    """Return a program with its options, quoted as plain words of the shell."""
     try:
         words = shlex.split(refuse_unprintable(program))
     except ValueError as error:

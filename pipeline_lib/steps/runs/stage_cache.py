@@ -1,4 +1,4 @@
-"""Cache the outcome of a stage of a shard, so that it need not be found out again."""
+"""Cache the outcome of a stage of a shard, so that it need not be computed again."""
 
 import logging
 from collections.abc import Callable
@@ -123,7 +123,7 @@ def _describe_infer(config: Config, results: Results, shard: str) -> _Stage:
 
 
 def _describe_chained(name: str, config: Config, results: Results, shard: str) -> _Stage | None:
-    """Describe a stage whose keys are made from those of the stage before; None for another."""
+    """Describe a stage whose keys derive from those of the stage before; None for another."""
     stage = STAGES[name]
     if stage.videos is None or stage.videos.key is None:
         return None
@@ -179,7 +179,7 @@ _OTHERS: dict[str, Callable[[Config, Results, str], _Stage]] = {
 
 
 def _describe(verb: str, config: Config, results: Results, shard: str) -> _Stage | None:
-    """Return what the end of a verb depends on; None for a verb that is not cached."""
+    """Return the dependencies of a verb's outcome; None for a verb that is not cached."""
     if verb in _OTHERS:
         return _OTHERS[verb](config, results, shard)
     return _describe_chained(verb, config, results, shard) if verb in STAGES else None

@@ -1,4 +1,4 @@
-"""Compute the keys of stages: hashes of all that their results depend on, besides other stages.
+"""Compute the keys of stages: hashes of all their dependencies besides other stages.
 
 They cover the settings of the stage, the version of its step, and the bytes of the files that the
 user gave to it. The key file in the results folder says from which key a stage's results were made;
@@ -29,7 +29,7 @@ SHARD_RULES = ("select_frames", *_COUNTED)
 
 
 def find_stage_key(config: Config, results: Results, name: str) -> Path:
-    """Return the key file that a stage has if its results are those of the present settings.
+    """Return the key file of a stage for the present settings.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def find_stage_key(config: Config, results: Results, name: str) -> Path:
 
 
 def find_claimed_key(config: Config, results: Results, name: str) -> Path:
-    """Return the key file that a stage has, whatever the files of the user are by now.
+    """Return the key file that a stage has, whatever the user's files are now.
 
     A file that the user changes while a run is at work concerns the next run.
     """
@@ -95,7 +95,7 @@ def find_result_keys(
 
 
 def find_lost_key(config: Config, results: Results, name: str) -> Path | None:
-    """Return the key file that tells Snakemake that a file was lost which is no output of a rule.
+    """Return the key file that tells Snakemake about a lost file that is no output of a rule.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def find_lost_key(config: Config, results: Results, name: str) -> Path | None:
 
 
 def find_description_key(config: Config, results: Results, plan: Plan) -> Path | None:
-    """Return the key file that has a run describe itself again, with nothing else to do.
+    """Return the key file that makes a run describe itself again with nothing else to do.
 
     Plan, settings, provenance and the rest are no outputs of rules: they are written as a run
     starts and ends. While one of them is missing, or the checksum of a file is, a run is wanted.
@@ -142,7 +142,7 @@ def find_description_key(config: Config, results: Results, plan: Plan) -> Path |
 
 
 def _count_up(results: Results, rule: str, model: str, shard: str, *, lost: bool) -> Path | None:
-    """Return the key file with the next number if something was lost, else the one there is."""
+    """Return the key file with the next number if something was lost, else the present one."""
     last = _find_last(results.result_key(rule, model, shard, 0))
     number = int(last.name.rpartition("-")[2])
     if lost:
@@ -151,7 +151,7 @@ def _count_up(results: Results, rule: str, model: str, shard: str, *, lost: bool
 
 
 def find_claimed_result(config: Config, results: Results, shard: str, rule: str) -> Path | None:
-    """Return the key file of the results that a rule has made of a shard; None if it has none."""
+    """Return the key file of the results that a rule made for a shard; None if it has none."""
     path = _find_last(_name_result(config, results, shard, rule))
     return path if path.exists() or rule in _COUNTED else None
 
@@ -162,13 +162,13 @@ def _name_result(config: Config, results: Results, shard: str, rule: str, number
 
 
 def _find_last(path: Path) -> Path:
-    """Return the key file with the highest number beside one; that one if there is none."""
+    """Return the key file with the highest number beside one, or that one itself."""
     others = [one for one in list_other_keys(path) if one.name.rpartition("-")[2].isdecimal()]
     return max(others, key=lambda one: int(one.name.rpartition("-")[2]), default=path)
 
 
 def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, stage: Stage) -> bool:
-    """Tell whether a result is missing that the table of a stage says was made."""
+    """Tell whether a result is missing that the table of a stage lists as done."""
     table = stage.find_table(config, results, shard)
     if not table.exists():
         return False
@@ -188,7 +188,7 @@ def find_claimed_sessions(results: Results, shard: str) -> Path:
 
 
 def claim_stage(config: Config, results: Results, name: str) -> None:
-    """Record that results of a stage are about to be made from the present settings."""
+    """Record that a stage is about to make results with the present settings."""
     claim_key(find_stage_key(config, results, name))
 
 
@@ -253,7 +253,7 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
 
 
 def _hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file; empty for one that cannot be read, which its step reports."""
+    """Return the SHA-256 of a file; empty if it cannot be read, which its step reports."""
     try:
         return hash_path(path)
     except OSError:

@@ -21,7 +21,7 @@ _NAMED = 5
 
 
 def start_run(config: Config, results: Results, plan: Plan) -> RunLock:
-    """Write what the jobs of a run read.
+    """Write the files that the jobs of a run read.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def start_run(config: Config, results: Results, plan: Plan) -> RunLock:
 def end_run(
     config: Config, results: Results, workflow: Mapping[str, Path], *, succeeded: bool
 ) -> None:
-    """Write what a run has made and taken, and how it is described.
+    """Write provenance, cost and descriptions of a run at its end.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def require_writable(results: Results) -> None:
 
 
 def find_run_settings(config: Config, results: Results) -> Path:
-    """Return the file of a run's settings, named by their hash: what its jobs read."""
+    """Return the file of a run's settings, named by their hash, which its jobs read."""
     return results.run_settings(hash_settings(config))
 
 
 def write_plan(config: Config, results: Results, lock: RunLock, plan: Plan | None = None) -> Plan:
-    """Plan the cohort as its sheet is now, unless that would change the plan of a run at work.
+    """Plan the cohort by its present sheet, unless that would change the plan of a live run.
 
     Parameters
     ----------

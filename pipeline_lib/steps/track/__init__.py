@@ -1,1 +1,1 @@
-"""The verb `track`."""
+"""Run the verb `track`."""

@@ -149,7 +149,7 @@ def deeplabcut_rules(
 def filling_rules(
     individuals: int, *, pcutoff: float = PCUTOFF, min_affinity: float = MIN_AFFINITY
 ) -> AssemblyRules:
-    """Return rules of assembly that also add keypoints without a link where they fit."""
+    """Return rules of assembly that also add keypoints without a link if they fit."""
     return AssemblyRules(
         individuals=individuals,
         min_affinity=min_affinity,
@@ -182,7 +182,7 @@ def _assemble(found: DeepLabCutDetections, rules: DeepLabCutRules | AssemblyRule
 
 
 class _Animals(NamedTuple):
-    """Individuals of each frame, unique bodyparts last; without a status they are not tracks."""
+    """Hold the individuals of each frame, unique bodyparts last; without status, no tracks."""
 
     position: NDArray[np.floating]
     confidence: NDArray[np.floating]
@@ -221,7 +221,7 @@ def _add_unique(
 def _write(
     target: Path, found: DeepLabCutDetections, attributes: dict[str, Any], animals: _Animals
 ) -> None:
-    """Write a pose file, one of tracks where there is a status."""
+    """Write a pose file; with a status, one of tracks."""
     count = animals.position.shape[1] - bool(found.unique)
     names = [f"individual{number}" for number in range(1, count + 1)]
     with create_poses(

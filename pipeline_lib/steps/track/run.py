@@ -1,4 +1,4 @@
-"""The verb `track`: follow the individuals of every video of a shard."""
+"""Run the verb `track`: track the individuals of every video of a shard."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 def run_track(config: Config, results: Results, shard: str) -> None:
-    """Follow the individuals of each video of a shard whose inference is done.
+    """Track the individuals of each inferred video of a shard.
 
     A video that fails is recorded with its reason, and the others are processed. A video that
     failed in an earlier stage keeps its status and reason. Tracks whose key is unchanged are not
@@ -94,7 +94,7 @@ def _describe_surplus(video: str, target: Path) -> dict[str, str]:
 def track_file(
     source: Path, target: Path, individuals: IndividualSettings, settings: TrackingSettings
 ) -> str:
-    """Follow the individuals of one pose file unless its tracks are up to date.
+    """Track the individuals of one pose file unless its tracks are up to date.
 
     Unique bodyparts, which are the last individual, are passed through. The attributes of the
     tracks give the largest number of animals in a frame (`MOST_ANIMALS`) and the number of frames
@@ -160,7 +160,7 @@ def track_file(
 
 
 def make_track_rules(settings: TrackingSettings) -> TrackRules:
-    """Return the rules of the kernels that the settings of tracking ask for."""
+    """Return the rules of the kernels from the settings of tracking."""
     return TrackRules(
         similarity=settings.similarity,
         motion=settings.motion,

@@ -1,1 +1,1 @@
-"""Verify a run: the verb `verify`."""
+"""Run the verb `verify`."""

@@ -1,4 +1,4 @@
-"""Run the verb `verify`: tell whether inputs and results are what the run read and made."""
+"""Run the verb `verify`: compare inputs and results with the records of the run."""
 
 import json
 from collections import Counter
@@ -37,7 +37,7 @@ _MADE_FROM_OTHERS = "made with other settings, or from other results than are th
 
 @dataclass(frozen=True)
 class Verification:
-    """List what was looked at, and what differs.
+    """Hold the number of checked files and the differences.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ def _verify_network(
 def _verify_outputs(
     config: Config, results: Results, checked: Counter[str], *, quick: bool
 ) -> Iterator[Finding]:
-    """Compare the files of the whole cohort with their records, and with what they are made from.
+    """Compare the files of the whole cohort with their records and their sources.
 
     A network's card tells whether the network is whole, and made from what is there.
     """
@@ -207,7 +207,7 @@ def _compare(row: Mapping[str, str], results: Results, *, quick: bool) -> str:
 
 
 def _find_strangers(config: Config, results: Results) -> Iterator[Finding]:
-    """Find results of videos that no plan knows."""
+    """Find results of videos that are not in the plan."""
     videos = set(read_plan(results).shard_of)
     locators = {
         kind: partial(_locate, stage.videos, kind, config, results)
@@ -253,7 +253,7 @@ _ROWS_SHOWN = 100
 
 
 def show_verification(found: Verification, console: Console) -> None:
-    """Show a table of what differs, and how much was looked at."""
+    """Show a table of the differences, and the number of checked files."""
     looked = ", ".join(f"{count} {kind}" for kind, count in found.checked.items())
     how = "size and time of change" if found.quick else "content"
     console.print(f"Compared by {how}: {looked}", soft_wrap=True)

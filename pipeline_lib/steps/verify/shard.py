@@ -1,4 +1,4 @@
-"""Verify the videos of a shard and what was made of them."""
+"""Verify the videos of a shard and their results."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +34,7 @@ _MADE_OTHERWISE = "made with other settings, another network or another version 
 
 
 class Problem(StrEnum):
-    """How something differs from what it should be."""
+    """Name the kind of a difference."""
 
     CHANGED = "changed"
     MISSING = "missing"
@@ -44,7 +44,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that differs.
+    """Describe one difference.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """A shard and the videos that were removed from it.
+    """Hold a shard and the videos that were removed from it.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class PlannedShard:
     removed: frozenset[str]
 
     def keep(self, rows: Iterable[Row]) -> list[Row]:
-        """Leave out the rows of removed videos."""
+        """Drop the rows of removed videos."""
         return [row for row in rows if row["video"] not in self.removed]
 
 
@@ -200,7 +200,7 @@ def _tell_unreadable(probe: Row, reason: str) -> Difference | None:
 
 
 class _ShardResults:
-    """Results of one shard: what should be there, and what is."""
+    """Compare the results of one shard with the expected ones."""
 
     def __init__(self, config: Config, results: Results, shard: PlannedShard) -> None:
         self._config, self._results, self._shard = config, results, shard
@@ -218,7 +218,7 @@ class _ShardResults:
         self._keys = self._expect_keys()
 
     def verify(self, checked: Counter[str], *, quick: bool) -> Iterator[Finding]:
-        """Yield what differs, stage by stage."""
+        """Yield the differences, stage by stage."""
         for stage, videos in self._stages:
             table = stage.find_table(self._config, self._results, self._shard.name)
             ended = {row["video"]: row["status"] for row in _read_stage(table, STAGE_COLUMNS)}
@@ -237,7 +237,7 @@ class _ShardResults:
                         yield Finding(kind, name, *found)
 
     def _expect(self, stage: Stage, video: str) -> str | None:
-        """Return the key that a result should have; None where none can be told."""
+        """Return the expected key of a result; None if it cannot be computed."""
         videos = stage.videos
         if stage.name == "infer":
             return self._keys[video]
@@ -275,7 +275,7 @@ class _ShardResults:
         return None
 
     def _expect_keys(self) -> dict[str, str | None]:
-        """Return the key that each good video's poses should have; None where none can be told."""
+        """Return the expected key of each good video's poses; None if it cannot be computed."""
         probe = self._results.shard(self._shard.name).probe
         rows = self._shard.keep(_read_stage(probe, PROBE_COLUMNS))
         good: dict[str, str | None] = dict.fromkeys(
@@ -292,5 +292,5 @@ class _ShardResults:
 
 
 def _read_stage(table: Path, columns: Sequence[str]) -> list[Row]:
-    """Return the rows of a stage's table; none where the stage has not run."""
+    """Return the rows of a stage's table; none if the stage has not run."""
     return read_table(table, columns) if table.exists() else []

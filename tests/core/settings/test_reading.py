@@ -251,7 +251,7 @@ def test_sections_that_contradict_each_other():
         individuals={"max": 2, "method": "top-down", "identity": True},
         training={"crop": 96},
     )
-    assert unique.startswith("unique bodyparts (corner) are no animal's")
+    assert unique.startswith("unique bodyparts (corner) belong to no animal")
     assert "set `individuals.method: bottom-up`" in unique
     assert identity.startswith("`individuals.identity`: is learned bottom-up only")
     assert crop.startswith("`training.crop`: 96, but top-down")

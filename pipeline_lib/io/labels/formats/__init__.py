@@ -1,1 +1,1 @@
-"""Label formats, one module each: whether a path is in it, which files it reads, and its reader."""
+"""Read label formats, one module each: detection, list of files, and reader."""
