@@ -21,7 +21,7 @@ VERBS = {
     "train": "killed training",
     "evaluate": "error on labelled images",
     "infer": "poses of every good video",
-    "track": "the same place throughout",
+    "track": "each slot then holds one animal",
     "filter": "interpolate short gaps",
     "export": "DeepLabCut",
     "report": "HTML page",
