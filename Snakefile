@@ -1,4 +1,4 @@
-# The door: everything is in workflow/Snakefile. Snakemake finds this file first.
+# Snakemake finds this file first; everything else is in workflow/Snakefile.
 include: "workflow/Snakefile"
 
 

@@ -23,7 +23,7 @@ class Video:
         Unique name.
     path
         The file, which need not exist: relative to the working directory if both the sheet's path
-        and the cell are relative, so that a project that is moved with its videos stays as it is.
+        and the cell are relative, so that a project that is moved with its videos remains valid.
     session, camera, calibration
         As in the sheet; empty where not given. Calibration is a path like `path`.
     metadata

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline_lib.core.errors import CohortposeError
 
-# How threads that have nothing to do wait is read when the runtime of OpenMP is loaded.
+# The OpenMP runtime reads the waiting policy of idle threads when it is loaded.
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 _WAITING_BY_USER = {*_WAITING, "GOMP_SPINCOUNT", "KMP_LIBRARY"}
 
@@ -34,7 +34,7 @@ def use_utf8() -> None:
         return
     # The variable is for processes that this one starts.
     os.environ["PYTHONUTF8"] = "1"
-    # By an option as well, which holds where variables are ignored: it starts again only once.
+    # An option as well, for where variables are ignored: the restart happens only once.
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
@@ -63,7 +63,7 @@ def print_anything() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is None:
             continue
-        # Names of files that are not UTF-8 are printed as the bytes they are.
+        # File names that are not UTF-8 are printed as their bytes.
         utf8 = str(stream.encoding).lower().replace("-", "") == "utf8"
         reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
@@ -92,7 +92,7 @@ def find_home() -> None:
     missing = [name for name in wanted if name == "HOME" or not os.environ.get(name)]
     if not missing:
         return
-    # Imported where it is needed: of a job that finds nothing to do it would be a part.
+    # Imported here: it would take part of the time of a job that finds nothing to do.
     import atexit  # noqa: PLC0415
     import shutil  # noqa: PLC0415
     import tempfile  # noqa: PLC0415

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 # A sheet of thousands of rows can be wrong in each of them.
 _MOST_SHOWN = 20
-# Names of files and bodyparts stand in messages: they neither end a line nor steer a terminal.
+# Names in messages must neither end a line nor control a terminal.
 _UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 

@@ -158,7 +158,7 @@ class Results:
         return self.root / "settings"
 
     def run_settings(self, digest: str) -> Path:
-        """Return the settings file of runs with one hash, which jobs read and nobody changes."""
+        """Return the settings file of runs with one hash, which jobs read; it never changes."""
         return self.settings / f"{digest}.yaml"
 
     @property

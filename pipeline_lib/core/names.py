@@ -17,7 +17,7 @@ NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 _NAME = re.compile(NAME_PATTERN)
 # Unfinished files of many tools, which people and their scripts remove.
 _RESERVED_ENDINGS = (".part", ".tmp")
-# What lies beside folders that are named by others.
+# Our files beside folders with names from users.
 _RESERVED = frozenset({"images.json", "plan.tsv"})
 
 

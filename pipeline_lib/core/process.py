@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# What says of a process that this package lets Lightning start others.
+# Variable of processes whose children Lightning starts for this package.
 _OURS = "COHORTPOSE_LAUNCHER"
-# What says which of several processes this is.
+# Variables with the rank of a process.
 _PLACES = (
     *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "NODE_RANK"),
     *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from pipeline_lib.core.names import find_text_problem
 
-# What the network that finds several animals calls the middle of one.
+# Name that the locator of several animals gives to the centre of one.
 CENTRE = "centre"
 
 

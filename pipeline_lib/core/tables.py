@@ -32,7 +32,7 @@ class TrackStatus(IntEnum):
 SHEET_REQUIRED = ("video", "path")
 SHEET_OPTIONAL = ("session", "camera", "calibration")
 
-# A table of how a stage ended for each video of a shard begins with these columns.
+# The table of a stage's outcome for each video of a shard begins with these columns.
 STAGE_COLUMNS = ("video", "status", "reason", "seconds", "key")
 
 # What tracking reports of each video, in its table and among the attributes of the tracks: most

@@ -13,11 +13,11 @@ import yaml
 
 from pipeline_lib.core.regular_files import describe_encoding
 
-# Projects that name thousands of videos have a megabyte.
+# Projects with thousands of videos have one megabyte.
 MOST_BYTES = 16 * 2**20
 MOST_VALUES = 1_000_000
 MOST_LEVELS = 50
-# Unquoted, it may be a number of so many digits, which Python does not even write out.
+# An unquoted number with more digits than this could not be converted to text.
 _LONGEST_SAFE = 2048
 
 # The same language; where libyaml is there, ten times as fast.

@@ -63,7 +63,7 @@ def open_hdf5(path: Path) -> Iterator["h5py.File"]:
 def check_hdf5(file: "h5py.File", path: Path) -> None:
     """Refuse a file that reads other files, or that unpacks to far more than it holds.
 
-    Every object that can be reached is looked at, none of them is read. Soft links lead to
+    Every reachable object is checked, and none is read. Soft links lead to
     objects of the same file: a way out of it leads through an external link, which is refused.
 
     Parameters

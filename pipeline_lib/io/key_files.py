@@ -1,7 +1,7 @@
 """Write and find key files: empty files named by the key of the results beside them.
 
 A key file ``LABEL-HASH`` names the hash of everything that some results depend on. At most one
-key file of a label exists, so that its name and its time of change alone tell whether results are
+key file of a label exists, so that its name and modification time alone show whether results are
 fresh, wherever they were copied to and whatever record a workflow engine has lost. Whoever makes
 results writes the key file first: results older than their key file are made again.
 """

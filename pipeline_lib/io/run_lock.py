@@ -4,7 +4,7 @@ Each run holds a shared lock on a file named by the hash of its settings; its jo
 people call, share it. Before that, under the lock of the folder, it tries the files of all other
 hashes: one that is locked belongs to a run at work. A second run of the same settings is refused by
 the lock of the process that starts the jobs. The kernel releases the locks of a process that
-dies. On a file system without locks a warning says that nobody is kept out.
+dies. On a file system without locks a warning says that other runs are not kept out.
 """
 
 import fcntl
@@ -195,4 +195,4 @@ def _describe_owner(file: IO[str]) -> str:
         owner = json.loads(file.read())
         return f"process {owner['process']} on {owner['host']}, since {owner['started']}"
     except (ValueError, KeyError, TypeError):
-        return "it does not say where"
+        return "it does not name its host"

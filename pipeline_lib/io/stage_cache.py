@@ -35,7 +35,7 @@ class Basis:
     read
         Files whose bytes decided: the settings, tables of the stages before, model cards.
     kept
-        Results that were found or made, or videos: known by size and time of change.
+        Results that were found or made, or videos: compared by size and modification time.
     """
 
     read: tuple[Path, ...]

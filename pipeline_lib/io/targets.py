@@ -233,7 +233,7 @@ class TargetStore:
                 f"{path}: format {version}, this version reads {FORMAT_VERSION}; run make-targets"
             )
         check_arrays(path, arrays)
-        # The metadata that were looked at, not those that lie beside each array.
+        # The metadata that were checked, not those that lie beside each array.
         self._group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=True)
         self.path = path
         self.key = str(attributes["key"])

@@ -68,7 +68,7 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
 
     Each individual (an animal, or the unique bodyparts) is cleaned separately. Confidence, frame
     status, track status and identity stay unchanged. Frames that could not be decoded and frames
-    in which an individual was not found are gaps like others; their status still tells them apart
+    in which an individual was not found are gaps like others; their status still distinguishes them
     after the gap was interpolated.
 
     Parameters

@@ -88,7 +88,7 @@ def _examine(path: str) -> Record:
 
     Python reads it first, so that a failing disk is an `OSError` and not a verdict on the video.
     """
-    # Here, in the processes that need it: OpenCV and FFmpeg take as long to load as all the rest.
+    # Imported here, in the processes that need it: OpenCV and FFmpeg take long to load.
     from pipeline_lib.io.video.reader import (  # noqa: PLC0415
         check_video,
         describe_oddities,
@@ -159,7 +159,7 @@ class ProbeRecord:
         row = self._rows.get(planned["video"])
         if row is None or any(row[name] != planned[name] for name in _FILE_COLUMNS):
             return None
-        # Of the same name, size and time of change, but another file.
+        # Another file of the same name, size and modification time.
         if Path(row["path"]).absolute() != Path(planned["path"]).absolute():
             return None
         # The manifest says how the file was when the run was planned.

@@ -31,7 +31,7 @@ from pipeline_lib.steps.runs.result_keys import identify_content
 
 _LOG = logging.getLogger(__name__)
 
-# k-means looks at no more frames than this, so that memory does not grow with the video.
+# k-means uses at most this number of frames, so that memory does not grow with the video.
 _MOST_THUMBNAILS = 20_000
 _RECORD = "record.json"
 _OWN_FILE = re.compile(r"frame-\d+\.png|frames\.tsv|record\.json")
@@ -176,7 +176,7 @@ def _select_by_kmeans(
     span = limit_range(reader.facts.frames, settings.start, settings.stop)
     step = max(settings.step, math.ceil(len(span) / _MOST_THUMBNAILS))
     if step > settings.step:
-        _LOG.info("%s: k-means looks at every %d-th frame", reader.path, step)
+        _LOG.info("%s: k-means uses every %d-th frame", reader.path, step)
     rows, columns = region
     # Whole frames are shrunk by the decoder so far that the region has the width asked for.
     scale = min(1.0, settings.kmeans_width / (columns.stop - columns.start))

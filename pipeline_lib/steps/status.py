@@ -1,6 +1,6 @@
 """Run the verb `status`: show the status of the cohort to people and scripts.
 
-Imports stay light (no array library): the answer must come in a blink.
+Imports are light (no array library), so that the answer is immediate.
 """
 
 import csv
@@ -36,10 +36,10 @@ _STYLES = {
     VideoStatus.QUARANTINED: "yellow",
 }
 _BAR_WIDTH = 40
-# Nobody reads more in a terminal, and laying out thousands of rows takes seconds.
+# More lines are of no use in a terminal, and laying out thousands of rows takes seconds.
 _ROWS_SHOWN = 100
 _VIDEOS_NAMED = 3
-# Trying again from inference on helps only what ended there or before.
+# A new attempt at inference helps only videos that ended there or before.
 _STAGES_TRIED_AGAIN = VIDEO_STAGES[: VIDEO_STAGES.index("infer") + 1]
 
 
@@ -48,7 +48,7 @@ def show_status(
 ) -> None:
     """Show the videos that are not done, with reasons, then the counts per status.
 
-    The counts come last because they are what stays on the screen at the end of a run.
+    The counts come last because they remain on the screen at the end of a run.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _tell_surplus(rows: Sequence[LedgerRow], most: int) -> str:
     more = ", ..." if len(crowded) > _VIDEOS_NAMED else ""
     return (
         f"{_count(len(crowded), 'video')} with frames that show more than {most} animals "
-        "(`individuals.max`); tracks are of the animals seen longest and most surely: "
+        "(`individuals.max`); tracking keeps the animals seen longest and most surely: "
         f"{named}{more}"
     )
 

@@ -26,7 +26,7 @@ from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 
 logger = logging.getLogger(__name__)
 
-# For the first process, which may start later than the others, to find the checkpoints.
+# In s: the first process may start later than the others.
 _PATIENCE = 600.0
 _CLAIM = "key.txt"
 
@@ -54,7 +54,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         the first process; the others just end.
     """
     if find_launcher() is Launcher.NOBODY:
-        # Lightning looks at the variables as soon as it is imported.
+        # Lightning reads the variables as soon as it is imported.
         forget_launchers()
     # Lightning and torch take seconds to import: only this verb pays.
     from pipeline_lib.models.training.edge_choice import choose_used_edges  # noqa: PLC0415

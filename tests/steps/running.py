@@ -116,7 +116,7 @@ class Cohort:
 
 
 def identify(path: Path) -> Facts:
-    """Return inode and time of change of a file."""
+    """Return inode and modification time of a file."""
     facts = path.stat()
     return facts.st_ino, facts.st_mtime_ns
 

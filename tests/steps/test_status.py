@@ -153,8 +153,8 @@ def test_videos_with_too_many_animals_are_said(tmp_path):
     config = parse_config({"cohort": str(sheet), "individuals": {"max": 3}})
     lines = show((config, results), failed=False).splitlines()
     said = (
-        "2 videos with frames that show more than 3 animals (`individuals.max`); tracks are of the "
-        "animals seen longest and most surely: c (17), a (3)"
+        "2 videos with frames that show more than 3 animals (`individuals.max`); tracking keeps "
+        "the animals seen longest and most surely: c (17), a (3)"
     )
     assert lines[3:] == [said]
 

@@ -171,7 +171,7 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 
 
 def identify(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Return inode and time of change of every file below a folder."""
+    """Return inode and modification time of every file below a folder."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 

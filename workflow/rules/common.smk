@@ -36,16 +36,16 @@ from pipeline_lib.steps.runs.stage_keys import (
 )
 from pipeline_lib.steps.runs.start_run import end_run, find_run_settings, start_run
 
-# Snakemake writes down who runs it; in a container that may be a user without a name.
+# Snakemake records its user, who may have no name in a container.
 name_user()
-# Nor is a training one of the tasks that Snakemake itself was started as: see `write_launcher`.
+# A training is not one of the tasks as which Snakemake was started: see `write_launcher`.
 forget_launchers()
 
 
 def choose_search_path():
     """Return the PATH of jobs: the `cohortpose` beside this Snakemake, unless Snakemake deploys one.
 
-    Another one that a user has installed elsewhere must not run in its place.
+    No other installation of the user may run in its place.
     """
     own = shlex.quote(str(Path(sys.executable).parent))
     deployed = workflow.deployment_settings.deployment_method & {
@@ -57,7 +57,7 @@ def choose_search_path():
 
 shell.prefix(f"set -euo pipefail; export PATH={choose_search_path()}; ")
 
-# What the description of the run says that ran.
+# Files that the description of the run lists.
 SNAKEFILES = {
     name: Path(workflow.source_path(f"../{name}"))
     for name in (
@@ -91,7 +91,7 @@ def prepare_run():
 
 try:
     SETTINGS, RESULTS, PLAN = prepare_run()
-    # Of a training over several nodes.
+    # Tasks of a training over several nodes.
     TASKS = ask_for_tasks(SETTINGS.training)
     # Jobs find the key files of their run.
     SESSION_KEYS = RESULT_KEYS = WANTED_KEYS = ()
@@ -104,7 +104,7 @@ try:
         LOST_KEYS = {name: find_lost_key(SETTINGS, RESULTS, name) for name in STAGES}
         WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN)
 except Exception as error:
-    # One readable message; Snakemake adds the place in this file.
+    # One readable message; Snakemake adds the position in this file.
     raise WorkflowError(str(error)) from None
 
 NEW_KEYS = [str(path) for path in WANTED_KEYS if not path.exists()]
@@ -124,7 +124,7 @@ def record_start():
 
 
 def refuse_touching():
-    """Refuse `--touch` where it would take results for what they are not."""
+    """Refuse `--touch` if it would mark outdated results as up to date."""
     if NEW_KEYS:
         raise WorkflowError(
             "--touch: results are missing, or were made with other settings or files than these: "
@@ -133,7 +133,7 @@ def refuse_touching():
 
 
 def record_end(succeeded):
-    """Write what the run made and took."""
+    """Write outputs and cost of the run."""
     if not LOCKS:
         return
     end_run(SETTINGS, RESULTS, SNAKEFILES, succeeded=succeeded)
@@ -184,13 +184,13 @@ def every_shard(path):
 def settings_file(wildcards, output):
     """Return the file of this run's settings, which no other run changes.
 
-    A function of the output, because Snakemake takes that for no reason to run a rule again.
+    A function of the output, which Snakemake does not count as a reason to run a rule again.
     """
     return str(find_run_settings(SETTINGS, RESULTS))
 
 
 def key_file(stage):
-    """Return the file named by the hash of all that a stage depends on besides earlier stages."""
+    """Return the file named by the hash of a stage's dependencies besides earlier stages."""
     find = find_stage_key if workflow.is_main_process else find_claimed_key
     found = functools.cache(lambda: str(find(SETTINGS, RESULTS, stage)))
     return lambda wildcards: found()
@@ -205,7 +205,7 @@ def manifest_key(wildcards):
 
 
 def session_key(wildcards):
-    """Return the file named by the hash of what exports tell of a shard's sessions."""
+    """Return the file named by the hash of the sessions that exports of a shard describe."""
     if not SETTINGS.exports.described:
         return []
     if workflow.is_main_process:
@@ -214,7 +214,7 @@ def session_key(wildcards):
 
 
 def result_key(name):
-    """Return the file whose number is raised where results of a shard are missing."""
+    """Return the file whose number is raised if results of a shard are missing."""
 
     def find(wildcards):
         if workflow.is_main_process:
@@ -227,9 +227,9 @@ def result_key(name):
 
 
 def lost_key(stage):
-    """Return the file whose number is raised where a file of a stage is lost that is no output.
+    """Return the file whose number is raised if a file of a stage that is no output is lost.
 
-    There is none while nothing was ever lost.
+    There is none as long as nothing was ever lost.
     """
 
     def find(wildcards):
@@ -245,14 +245,14 @@ def lost_key(stage):
 def list_settings(*stages):
     """Return one parameter for each setting that stages depend on: the reasons of a rerun.
 
-    Functions, because Snakemake takes braces in texts for wildcards.
+    Functions, because Snakemake treats braces in texts as wildcards.
     """
     lines = [line for stage in stages for line in STAGES[stage].list_settings(SETTINGS)]
     return [lambda wildcards, line=line: line for line in lines]
 
 
 def launcher(wildcards, resources, threads):
-    """Return what comes before the command of a training of several tasks."""
+    """Return the prefix of the command of a training of several tasks."""
     return write_launcher(resources, threads)
 
 
@@ -261,7 +261,7 @@ POSTPROCESSING = [stage.name for stage in list_stages_of("postprocess", SETTINGS
 
 
 def network_files():
-    """Return what predicting poses needs: network and card, those of the locator with them."""
+    """Return the files that inference needs: network and card, also those of the locator."""
     files = [RESULTS.model(MODEL)]
     if SETTINGS.uses_locator:
         files.append(RESULTS.model(MODEL).locator)
@@ -269,8 +269,8 @@ def network_files():
 
 
 def wanted_files():
-    """Return what a run is for, as far as the config goes."""
-    # Else Snakemake would miss neither a key file nor another file between results that are there.
+    """Return the files that the config asks a run for."""
+    # All are listed, because Snakemake ignores missing files between existing results.
     return [
         *(
             str(file.path)
@@ -283,7 +283,7 @@ def wanted_files():
 
 
 def shard_tables(*stages):
-    """Return the tables that wanted stages write of every shard."""
+    """Return the tables that wanted stages write for every shard."""
     return [
         path
         for stage in stages
@@ -293,7 +293,7 @@ def shard_tables(*stages):
 
 
 def summarised_files():
-    """Return the tables of every shard and the metrics: what aggregates read."""
+    """Return the files that ledger and report read: tables of every shard, and metrics."""
     files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES))
     if SETTINGS.labels:
         files += [

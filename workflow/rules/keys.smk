@@ -1,4 +1,4 @@
-# What the results of each stage are made from.
+# Key files: hashes of the dependencies of each stage.
 
 
 rule record_keys:
@@ -9,7 +9,7 @@ rule record_keys:
     localrule: True
     conda:
         "../envs/cohortpose.yaml"
-    # A stage has one key file: those of other settings go.
+    # A stage has one key file: those of other settings are removed.
     params:
         outdated=lambda wildcards: OUTDATED_KEYS,
     shell:

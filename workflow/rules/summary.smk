@@ -1,4 +1,4 @@
-# What the cohort came to.
+# Ledger, report and verdict of the cohort.
 
 
 rule status:
@@ -11,7 +11,7 @@ rule status:
         f"{LOGS}/status.log",
     benchmark:
         f"{BENCHMARKS}/status.tsv"
-    # Reading some tables takes less than waiting for a turn on a cluster.
+    # Reading some tables takes less time than waiting for a job on a cluster.
     localrule: True
     conda:
         "../envs/cohortpose.yaml"
@@ -53,9 +53,9 @@ rule accept:
         f"{LOGS}/accept.log",
     benchmark:
         f"{BENCHMARKS}/accept.tsv"
-    # Apart from `status` and last: what a failing job wrote is removed, and the ledger must stay.
-    # Here, not on a cluster: its lines are what a run ends with. Only the verdict goes to the log,
-    # which Snakemake shows when a job fails: nothing is said twice.
+    # Separate from `status`, because Snakemake removes the outputs of a failed job, and the ledger
+    # must remain. Not on a cluster, because its lines are the last of a run. Only the verdict goes
+    # to the log, which Snakemake shows when a job fails, so that no line appears twice.
     localrule: True
     conda:
         "../envs/cohortpose.yaml"

@@ -65,7 +65,7 @@ rule infer:
         " 2>&1 | tee {log:q}"
 
 
-# One job and not one for each verb: on a cluster most of it would be the wait for its turn.
+# One job for all verbs: on a cluster, a job for each would mostly wait in the queue.
 rule postprocess:
     input:
         table("infer"),
@@ -80,7 +80,7 @@ rule postprocess:
         f"{BENCHMARKS}/postprocess-{MODEL}/{{shard}}.tsv"
     conda:
         "../envs/cohortpose.yaml"
-    # Only tracking makes use of several.
+    # Only tracking uses several threads.
     threads: 4 if "track" in POSTPROCESSING else 1
     params:
         *list_settings(*POSTPROCESSING),

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipeline_lib.core.names import LONGEST_NAME, NAME_PATTERN, check_name
 
-# Texts that write a number or a truth value are taken for it: YAML takes `1e-3` for a text, and
-# Snakemake takes every value within `--config "section={key: value}"` for one.
+# Texts of numbers and truth values count as these: YAML reads `1e-3` as text, and Snakemake reads
+# every value within `--config "section={key: value}"` as text.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _TRUTHS = {"true": True, "false": False}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -43,13 +43,13 @@ def _require_number(value: object) -> float:
 
 
 def _read_truth(value: object) -> object:
-    """Return the truth value that a text writes; all else as it is."""
+    """Return the truth value that a text spells; everything else unchanged."""
     return _TRUTHS.get(value.lower(), value) if isinstance(value, str) else value
 
 
 # Every number and truth value among the settings is a type below or has one of these validators,
-# after its limits: a bare `int`, `float` or `bool` takes values of the others, and texts. A test
-# looks at all of them.
+# after its limits: a bare `int`, `float` or `bool` accepts values of the others, and texts. A test
+# checks all of them.
 WHOLE = BeforeValidator(_require_integer)
 FINITE = BeforeValidator(_require_number)
 

@@ -248,7 +248,7 @@ class ExportSettings(Settings):
     )
     scorer: Name = Field(
         "cohortpose",
-        description="Who found the poses, as the files name it: first level of DeepLabCut's "
+        description="Name of the source of the poses in the files: first level of DeepLabCut's "
         "column header.",
     )
     absolute_paths: Flag = Field(

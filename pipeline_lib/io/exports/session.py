@@ -218,7 +218,7 @@ def _list_missing(session: Session) -> list[str]:
     if session.start is None:
         problems.append(
             "no time of the recording: the NWB file gives 1970-01-01; a column `start` of the "
-            "sheet (ISO 8601, such as 2024-05-17T09:30+02:00) tells it"
+            "sheet (ISO 8601, such as 2024-05-17T09:30+02:00) sets it"
         )
     if absent:
         names = ", ".join(f"`{name}`" for name in absent)

@@ -128,7 +128,7 @@ def read_video_frames(path: Path, size: tuple[int, int] | None = None) -> FrameR
 def _refuse_beyond_gap(path: Path, missing: NDArray[np.bool_], last: int) -> None:
     """Raise `VideoError` if a frame behind a gap is labelled.
 
-    Other tools number the frames that are there; our rows have a place for those that are missing.
+    Other tools number the frames that are there; our rows include those that are missing.
     Which picture such a label is of depends on the tool that showed it.
     """
     gaps = np.flatnonzero(missing[: last + 1])

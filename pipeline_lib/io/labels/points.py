@@ -145,7 +145,7 @@ def check_points(table: LabelTable, images: list[Path]) -> list[str]:
     -----
     Labels refer to upright images, as people and labelling tools see them: turned by the EXIF
     orientation. Where points lie outside of the upright image, but inside of the stored one, the
-    problem says so. Orientations that keep the size (2, 3, 4) cannot be told by it.
+    problem says so. It does not detect orientations that keep the size (2, 3, 4).
     """
     counts = Counter(images)
     problems = [

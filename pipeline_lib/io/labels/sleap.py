@@ -88,7 +88,7 @@ def _check_frames(file: SleapFile) -> Iterator[str]:
             if file.unused
             else ""
         )
-        yield f"no frame has a user's instance{hint}"
+        yield f"no frame has a user instance{hint}"
     counts = Counter((one.video, one.frame) for one in file.frames)
     for (video, frame), count in counts.items():
         if count > 1:
@@ -172,7 +172,7 @@ def _find_origins(file: SleapFile, folder: Path) -> dict[str, str]:
     for one in file.frames:
         video = file.videos[one.video]
         origin = (video.source or video.files[0]).resolve()
-        # Images, and frames whose recording is not here, are known by their place in the file.
+        # Images, and frames whose recording is not here, are known by their position in the file.
         inside = "" if video.source else f"#{video.name}"
         image = image_path(folder, video.name, one.frame)
         origins[str(image)] = f"{origin}{inside}#{one.frame}"

@@ -45,7 +45,7 @@ def link_files(recorded: Sequence[str], folder: Path) -> list[FileLink]:
 
     The better match comes first: who has a file where it was, or by a longer end of its path,
     keeps it, and others do not get it. Where a file matches two equally well, neither gets it:
-    which one it is cannot be told, and one of them would have frames of the other. Files count as
+    they cannot be distinguished, and one of them would have frames of the other. Files count as
     one also through links.
 
     Only names of videos and images are looked for. Where a file was is an absolute path of the
@@ -117,7 +117,7 @@ def _describe_conflict(claims: Sequence[tuple[int, Path]], recorded: Sequence[st
     file = claims[0][1]
     if len(names) == 1:
         return (
-            f"{names[0]} stands {len(claims)} times in the SLEAP file, but is one file ({file}): "
+            f"{names[0]} occurs {len(claims)} times in the SLEAP file, but is one file ({file}): "
             "merge these videos in SLEAP"
         )
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""

@@ -271,12 +271,12 @@ def open_group(path: Path) -> Iterator[tuple["zarr.Group", dict[str, Any]]]:
     Raises
     ------
     StoreError
-        As `read_metadata`, which looks at the metadata first.
+        As `read_metadata`, which checks the metadata first.
     """
     import zarr  # noqa: PLC0415
 
     _, attributes = read_metadata(path)
-    # The metadata that were looked at, not those that may lie beside each array.
+    # The metadata that were checked, not those that may lie beside each array.
     how: dict[str, Any] = {"mode": "r", "zarr_format": 3, "use_consolidated": True}
     if not is_packed(path):
         yield zarr.open_group(path, **how), attributes
@@ -298,7 +298,7 @@ def _read_text(path: Path) -> tuple[str, frozenset[str]]:
             return archive.read(_METADATA).decode(), frozenset(archive.namelist())
     _check_length((path / _METADATA).stat().st_size)
     text = (path / _METADATA).read_text(encoding="utf-8")
-    # Not by pathlib, which takes most of the time of a job that only looks at what is there.
+    # Not by pathlib, which takes most of the time of a job that has nothing to do.
     arrays = [entry for entry in os.scandir(path) if entry.is_dir()]
     files = (f"{array.name}/{file.name}" for array in arrays for file in os.scandir(array))
     return text, frozenset(files)
@@ -317,7 +317,7 @@ def _describe_values(name: str, shape: tuple[int, ...], chunk: int, shard: int) 
     codecs = [
         _name_codec("bytes", endian="little"),
         _name_codec("blosc", typesize=itemsize, **packing),
-        # The checksum tells a damaged chunk from a good one.
+        # The checksum detects a damaged chunk.
         _name_codec("crc32c"),
     ]
     if shard > chunk:

@@ -3,7 +3,7 @@
 ``position`` (time, space, keypoint, individual) in px, ``confidence`` (time, keypoint,
 individual) and ``frame_status`` (time), with the coordinates ``time`` in seconds, ``space``,
 ``keypoint`` and ``individual``. Where individuals were tracked, ``track_status`` (time,
-individual); where the network tells them apart, ``identity_confidence`` (time, individual,
+individual); if the network recognises them, ``identity_confidence`` (time, individual,
 identity) with the coordinate ``identity``. In memory the axes are those of
 `pipeline_lib.core.poses`. `pipeline_lib.io.poses.write` writes the files.
 """

@@ -2,7 +2,7 @@
 
 zarr writes a shard from an array of the whole of it, which it copies several times, and encodes
 in threads that each keep memory of their own. Here each chunk goes to the end of its file as soon
-as it is full; after the last one comes the index that tells where each lies (Zarr specification,
+as it is full; after the last one comes the index of their positions (Zarr specification,
 version 3, codec ``sharding_indexed``). The bytes are those that zarr itself would write: along one
 axis, its order of the chunks of a shard is that of time.
 """

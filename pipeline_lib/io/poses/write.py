@@ -243,7 +243,7 @@ def copy_poses(source: Path, target: Path, attributes: Mapping[str, Any]) -> Non
     target
         Receives the copy, a folder; an existing one is replaced.
     attributes
-        Take the place of those of the same name.
+        Replace those of the same name.
 
     Raises
     ------

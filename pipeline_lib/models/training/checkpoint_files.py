@@ -4,7 +4,7 @@ A pickle is a program. So nothing is loaded here but what PyTorch's restricted u
 (``weights_only=True``), whatever Lightning asks for, and nothing else is written: a state that
 could not be resumed from would fail when it is saved.
 
-Each file holds the key of its training, the hash of settings and targets. The key tells which
+Each file holds the key of its training, the hash of settings and targets. The key shows which
 training a file belongs to; it is no signature. Who may write into the results folder can put
 other numbers into a checkpoint, as into a network, but no code.
 """
@@ -32,7 +32,7 @@ class CheckpointFiles(CheckpointIO):
     """Save and load checkpoints for Lightning.
 
     Lightning's own writes to the folder for temporary files first, which is small on many
-    clusters and hands its mode and its group on, and loads whatever it is told to load.
+    clusters and hands its mode and its group on, and loads any file.
 
     Parameters
     ----------

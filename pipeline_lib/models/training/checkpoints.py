@@ -156,7 +156,7 @@ class BestCheckpoint(Checkpoint):
 
 logger = logging.getLogger(__name__)
 
-# Of `sbatch --signal=USR1@120`, before the time is over.
+# As sent by `sbatch --signal=USR1@120` before the time limit.
 REQUEUE_SIGNAL = signal.SIGUSR1
 _SIGNALS = (signal.SIGTERM, REQUEUE_SIGNAL)
 
@@ -186,7 +186,7 @@ class StopSignals:
         self._before = {}
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        # Nothing is logged here: the signal may have come amid a line of the log.
+        # Nothing is logged here: the signal may have come in the middle of a line of the log.
         self.received = self.received or signal.Signals(number)
 
 

@@ -38,10 +38,10 @@ class Batch(NamedTuple):
     maps: TargetMaps | None
 
 
-# Index of a sample that weighs nothing, where a device has less to read than the others.
+# Index of a sample with weight zero, for devices that have fewer samples than others.
 FILLER = -1
 
-# As the store calls the fields of `TargetMaps`.
+# Names in the store of the fields of `TargetMaps`.
 _MAPS = {
     "score": "score_map",
     "offset": "location_refinement",

@@ -12,7 +12,7 @@ from pipeline_lib.models.network.network import PoseNetwork
 
 logger = logging.getLogger(__name__)
 
-# Frames that are looked at: more hardly change the order of the edges.
+# Number of frames measured: more hardly change the order of the edges.
 _MOST_FRAMES = 200
 
 
@@ -28,7 +28,7 @@ def choose_used_edges(network: PoseNetwork, store: TargetStore) -> tuple[int, ..
     network
         Trained, on the CPU.
     store
-        The targets that it was trained on; images of the split ``train`` are looked at.
+        The targets that it was trained on; images of the split ``train`` are measured.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def choose_used_edges(network: PoseNetwork, store: TargetStore) -> tuple[int, ..
     for sample in store.of_split("train")[:_MOST_FRAMES]:
         image = torch.from_numpy(store.read("image", sample)).permute(2, 0, 1)[None] / 255.0
         maps = dict(zip(network.outputs, network(image), strict=True))
-        # (keypoint, individual, 2): labelled points in the place of peaks.
+        # (keypoint, individual, 2): labelled points instead of peaks.
         points = store.read("keypoint", sample)[:animals].swapaxes(0, 1)
         affinities.append(
             measure_affinity(maps["affinity"][0].numpy(), points, layout.edges, layout.stride)

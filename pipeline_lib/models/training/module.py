@@ -84,7 +84,7 @@ class PoseTraining(lightning.LightningModule):
     skeleton
         Names the left-right partners for mirrored frames.
     plan
-        How many animals there are, the maps that several need, and the window that is looked at.
+        Number of animals, the maps that several animals need, and the window.
 
     Attributes
     ----------

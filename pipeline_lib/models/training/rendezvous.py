@@ -7,14 +7,14 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 _LOOPBACK = "127.0.0.1"
-# Over which networks Gloo and NCCL talk; else they choose one that leads out of the node.
+# Network interfaces of Gloo and NCCL, which else choose one that leaves the node.
 _NETWORKS = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 class LoopbackEnvironment(LightningEnvironment):
     """Describe processes that Lightning starts, all on this node.
 
-    PyTorch has its rendezvous listen on all addresses, and asks nobody who he is. The server that
+    PyTorch's rendezvous listens on all addresses, without authentication. The server that
     is opened here, on loopback, is the one that PyTorch then finds in the process (several stores
     of a process share the server of a port).
     """
@@ -32,7 +32,7 @@ class LoopbackEnvironment(LightningEnvironment):
     @property
     def main_port(self) -> int:
         """Port of the rendezvous; only trainings of several processes need it."""
-        # Who has a rank was started by somebody who knows the port.
+        # A process with a rank was started by one that knows the port.
         if self._main_port == -1 and not self.creates_processes_externally:
             self._open_server(int(os.environ.get("MASTER_PORT", "0")))
         return super().main_port

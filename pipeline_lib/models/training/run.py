@@ -139,14 +139,14 @@ def train_network(  # noqa: PLR0913 - the sections of the config
         )
     history = HistoryWriter(files.history, CurveMeasurement(targets_path, training))
     trainer = _build_trainer(files, training, key, history, has_validation=len(data.validation) > 0)
-    # Or the digits of a checkpoint in double precision would be lost in a network in single.
+    # Otherwise a double-precision checkpoint would be rounded to single precision.
     trainer.precision_plugin.convert_module(network)
     last = find_resumable(files.checkpoints, key)
     if last is not None and is_first_rank():
         logger.info("resuming from %s", last)
     begin = time.monotonic()
     with mark_children():
-        # What a checkpoint may hold is decided by `CheckpointFiles`.
+        # `CheckpointFiles` decides what a checkpoint may contain.
         trainer.fit(module, data, ckpt_path=None if last is None else str(last))
     seconds = time.monotonic() - begin
     if trainer.interrupted:
@@ -239,7 +239,7 @@ def _choose_environment(training: TrainingSettings) -> ClusterEnvironment:
         # Requeueing is ours: see LastCheckpoint.
         return SLURMEnvironment(auto_requeue=False)
     if launcher is Launcher.NOBODY and training.num_nodes > 1:
-        # It would wait for the others for ever.
+        # It would wait for the others forever.
         raise ModelError(
             f"training.num_nodes: a training on {training.num_nodes} nodes is started as one task "
             "for each device, and this is a single process; put `srun` before the command, or set "

@@ -28,7 +28,7 @@ class TargetPlan(NamedTuple):
     identities
         Number of the first individuals that are recognised by their appearance; 0: none.
     window
-        Side in network px of what is looked at of each image, around its centre, which is that of
+        Side in network px of the window around the centre of each image, which is that of
         an animal; None: all of it.
     """
 

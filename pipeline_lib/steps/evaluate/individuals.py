@@ -19,7 +19,7 @@ from pipeline_lib.kernels.metrics.matching import UNMATCHED, match_individuals
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.predictor import PosePredictor
 
-# Predictions that are nobody are `false1` and so on in each image.
+# Names of false predictions are `false1` and so on in each image.
 FALSE_INDIVIDUAL = "false"
 
 Floats = NDArray[np.floating]
@@ -66,7 +66,7 @@ def predict_individuals(
     DataFrame
         Columns `PREDICTION_COLUMNS`. Each image has a row for every labelled individual and
         bodypart, with NaN in x, y and confidence where the individual was not found; then rows of
-        the predicted animals that nobody was matched with, named ``false1`` and so on, without
+        the predicted animals without a match, named ``false1`` and so on, without
         labels.
     """
     skeleton = predictor.card.skeleton
@@ -190,9 +190,9 @@ def measure_individuals(
     dict
         ``oks_map`` and ``oks_mar``: mean average precision and recall as COCO's, the scale of an
         animal being the area of the box around its labels, the score of a prediction the mean
-        confidence of its bodyparts, those that it lacks counting 0; NaN if nobody is labelled.
+        confidence of its bodyparts, missing ones counting 0; NaN if no individual is labelled.
         ``individuals_missed``: labelled animals that nothing was matched with;
-        ``individuals_false``: predicted ones that nobody was. ``keypoints_missed``: labelled
+        ``individuals_false``: predicted ones without a match. ``keypoints_missed``: labelled
         keypoints without a prediction, of which errors, which are distances, do not tell.
     """
     rows = predictions[predictions["individual"] != UNIQUE_INDIVIDUAL]

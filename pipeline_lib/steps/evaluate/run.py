@@ -72,7 +72,8 @@ def run_evaluate(config: Config, results: Results) -> None:
     if isinstance(predictor, CoarseToFine):
         counts = predictor.counts
         logger.info(
-            "looked at whole images: %d of %d without an animal that fits a window, %d cut by it",
+            "predicted in whole images: %d of %d without an animal that fits a window, "
+            "%d cut by it",
             counts.not_found,
             counts.frames,
             counts.cut,
@@ -106,7 +107,7 @@ def measure_predictions(
 ) -> Iterator[dict[str, object]]:
     """Yield every metric of every bodypart and split.
 
-    A metric named with ``(pcutoff)`` looks at keypoints of at least that confidence; in PCK
+    A metric named with ``(pcutoff)`` includes keypoints of at least that confidence; in PCK
     those below it count as wrong, as do labelled keypoints without a prediction.
 
     Parameters

@@ -40,7 +40,7 @@ def publish_score_maps(
     try:
         maps = _draw_worst(results, results.model(model), card, predictions)
     except (StoreError, ModelError) as error:
-        # A page that is passed on does not tell where its maker's files are.
+        # A page that is passed on must not show the paths of its author.
         said = str(error).replace(f"{results.root}/", "")
         maps = PredictedMaps.empty(f"The targets or the network cannot be read: {said}.")
     if maps.reason:
@@ -53,7 +53,7 @@ def _draw_worst(
 ) -> PredictedMaps:
     if not (predictions["split"] == "test").any():
         return PredictedMaps.empty(
-            "No labelled frame is held out to test on: see training.split.test_fraction."
+            "No labelled frame is held out for testing: see training.split.test_fraction."
         )
     store = TargetStore(results.targets)
     if _describe_store(store) != _describe_card(card):

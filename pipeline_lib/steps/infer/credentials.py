@@ -136,7 +136,7 @@ def share_security(security: Security, parent: Path) -> Iterator[Security]:
 def _hold_file(path: Path, text: str) -> Iterator[None]:
     """Write a file that only its owner may read, and lock it for as long as this process needs it.
 
-    It has its name once it is locked, so that nobody takes it for an abandoned one before.
+    It gets its name once it is locked, so that no process removes it as abandoned before.
     """
     part = path.with_suffix(".part")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -144,7 +144,7 @@ def _hold_file(path: Path, text: str) -> Iterator[None]:
         _refuse_readers(part)
         file.write(text)
         file.flush()
-        # Without locks nobody removes what others have left.
+        # Without locks, no process removes the files of others.
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         part.rename(path)

@@ -193,7 +193,7 @@ def _log_summary(shard: str, outcomes: Iterable[Outcome]) -> None:
 def retry_failed(config: Config, results: Results, shard: str) -> None:
     """Probe and infer the failed and quarantined videos of a shard again.
 
-    A shard that was not inferred yet, or in which every video is done, stays as it is.
+    A shard without inference so far, or with all videos done, remains unchanged.
 
     Parameters
     ----------

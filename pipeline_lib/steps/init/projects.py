@@ -87,7 +87,7 @@ def describe_sleap(source: Path) -> Described:
 
     Individuals are named after the tracks if these are as many as there are animals in the
     fullest frame, and every instance has one: then a track is an animal, in all videos. Names
-    that SLEAP counted (``track_0``) mean nobody, and are not taken.
+    that SLEAP counted (``track_0``) identify no animal, and are not used.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def describe_sleap(source: Path) -> Described:
     if most > 1:
         sections |= _describe_individuals(most, _lasting_tracks(file, most), file.skeleton)
     if not file.frames:
-        _log.warning("%s: no frame has a user's instance; no labels are named", source)
+        _log.warning("%s: no frame has a user instance; no labels are named", source)
     for video in file.videos:
         if video.source is None:
             missing = video.problem or f"video {video.recorded or video.name} is not here"
@@ -146,7 +146,7 @@ def _find_project(source: Path) -> Path:
 def _find_deeplabcut_videos(project: Path, sets: Iterable[Any]) -> list[Path]:
     """Return the folder of the project's videos, then the videos that ``video_sets`` names."""
     named = [Path(str(path)) for path in sets]
-    # Absolute as DeepLabCut writes them: wherever the videos are. Others are in the project.
+    # DeepLabCut writes absolute paths of videos anywhere. Others are in the project.
     inside = [project / path for path in named if path.is_absolute() or ".." not in path.parts]
     # Not `Path.is_file`, which raises for names that no file can have.
     existing = [path for path in inside if os.path.isfile(path)]  # noqa: PTH113

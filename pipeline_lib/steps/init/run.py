@@ -32,7 +32,7 @@ from pipeline_lib.steps.init.projects import (
 CONFIG_NAME = "config.yaml"
 SHEET_NAME = "cohort.tsv"
 
-# What other tools draw for people to look at lies beside the recordings: DeepLabCut's and
+# Other tools write videos with drawn keypoints beside the recordings: DeepLabCut's and
 # Lightning Pose's `..._labeled` (`_filtered`, `_bp`, `_id` come before it), DeepLabCut's `..._full`
 # of all detections, SLEAP's `labels.slp.avi`.
 _DRAWN_VIDEO = re.compile(
@@ -214,7 +214,7 @@ def shorten_path(path: Path, folder: Path) -> str:
 def _check_untouched(folder: Path) -> None:
     there = [name for name in (CONFIG_NAME, SHEET_NAME) if (folder / name).exists()]
     if there:
-        problem = "is already there and is never overwritten: choose another folder or remove it"
+        problem = "exists and is never overwritten: choose another folder or remove it"
         raise ConfigError(str(folder), [f"{name} {problem}" for name in there])
 
 
@@ -235,7 +235,7 @@ def _walk_files(place: Path) -> Iterator[Path]:
         yield place
     seen: set[str] = set()
     for folder, folders, files in os.walk(place, followlinks=True):
-        # Links may lead in circles.
+        # Links may form a circle.
         seen.add(os.path.realpath(folder))
         folders[:] = [
             name
@@ -249,7 +249,7 @@ def _clean_name(text: str) -> str:
     """Return text as a video id: letters, digits and ``. _ -``, accents removed."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:_LONGEST_ID].strip("-.") or "video"
-    # An ending that the results folder uses is one no more.
+    # No ending remains that the results folder uses.
     return name if find_name_problem(name) is None else name.replace(".", "-")
 
 

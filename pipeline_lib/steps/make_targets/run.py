@@ -197,7 +197,7 @@ def _write_shard(
 def choose_fields(config: Config, skeleton: Skeleton) -> tuple[tuple[int, int], ...]:
     """Return the pairs of bodyparts that get part affinity fields.
 
-    There are none for one animal, nor where each is looked at in a window of its own.
+    There are none for one animal, nor if each animal has a window of its own.
 
     Raises
     ------

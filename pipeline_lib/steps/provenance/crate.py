@@ -26,13 +26,13 @@ _README = """\
 Made by the Snakemake workflow cohortpose. Look first at `report/index.html`; `ledger.tsv` says how
 each video ended, and why.
 
-- `poses/`: as the network gave them; `tracked/`: followed, where there are several animals;
+- `poses/`: as the network predicted them; `tracked/`: tracks, of several animals;
   `filtered/`: cleaned; `exports/`: for other tools
 - `config.resolved.yaml`: every setting; `provenance.json`: versions, hashes, time and energy
 - `shards/*/jobs.jsonl`: when and where the results of each group of videos were made
 - `ro-crate-metadata.json`: all of this for machines (https://w3id.org/ro/wfrun/workflow)
 
-`cohortpose verify --config config.yaml`, in the folder above, tells whether anything was changed.
+`cohortpose verify --config config.yaml`, in the folder above, shows whether anything was changed.
 """
 
 
@@ -271,7 +271,7 @@ class _Description:
         folders = {
             **of_videos,
             "training targets": results.targets.parent,
-            "tables on how each stage ended for each video": results.shards,
+            "tables with the outcome of each stage for each video": results.shards,
             "software that the stages ran with": results.environments,
         }
         for kind, path in folders.items():
@@ -383,6 +383,6 @@ def _name_by_hash(digest: str) -> str:
 def _name_operator() -> str:
     try:
         return getpass.getuser()
-    # Containers may run as a user whom nobody knows.
+    # Containers may run as a user without a name.
     except (KeyError, OSError):
         return "unknown"

@@ -58,7 +58,7 @@ def record_job(config: Config, results: Results, verb: str, shard: str | None) -
             try:
                 _write_record(config, results, shard, {**facts, **meter.read()})
             except OSError as error:
-                # The work itself has ended, well or badly; that is what the caller must hear.
+                # The work itself has ended; the caller must learn about that, not about this.
                 _log.warning("%s is not recorded: %s", verb, error)
 
 
@@ -88,8 +88,8 @@ def summarise_jobs(records: Iterable[JobRecord]) -> dict[str, dict[str, Any]]:
     -------
     dict
         By verb, in the order of their first job: ``jobs``, ``failed``, ``seconds`` and
-        ``cpu_seconds`` (sums), ``joules`` (a sum over the jobs whose machine tells; None if none
-        does, ``energy_reason`` then says why), ``hosts``, ``environments``, and ``started``
+        ``cpu_seconds`` (sums), ``joules`` (sum over machines with counters; None if there are
+        none, and ``energy_reason`` then says why), ``hosts``, ``environments``, and ``started``
         (first) and ``ended`` (last) in UTC.
     """
     stages: dict[str, dict[str, Any]] = {}

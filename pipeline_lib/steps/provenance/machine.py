@@ -79,7 +79,10 @@ def measure_energy(before: EnergyReading, after: EnergyReading) -> dict[str, Any
     """
     names = sorted(before.joules.keys() & after.joules.keys())
     if not names:
-        return {"joules": None, "reason": after.reason or before.reason or "counters came and went"}
+        return {
+            "joules": None,
+            "reason": after.reason or before.reason or "the counters changed in between",
+        }
     used = 0.0
     for name in names:
         change = after.joules[name] - before.joules[name]

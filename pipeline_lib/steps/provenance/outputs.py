@@ -170,7 +170,7 @@ def identify_sources(config: Config, results: Results, stage: Stage) -> str:
 def _find_checksum(results: Results, recorded: Mapping[str, Mapping[str, str]], path: Path) -> str:
     """Return the recorded checksum of a file; the present one if none is recorded.
 
-    A file that was lost or changed since is no other source: that is told of the file itself.
+    A file that was lost or changed since counts as unchanged here: it is reported itself.
     """
     row = recorded.get(path.relative_to(results.root).as_posix())
     if row is not None:

@@ -29,7 +29,7 @@ FORMAT_VERSION = 1
 def write_provenance(config: Config, results: Results) -> None:
     """Publish the resolved config and ``provenance.json``, as a run starts.
 
-    Files that would not change stay. What is known of the stages of earlier runs is kept.
+    Unchanged files are not written again. Records of the stages of earlier runs are kept.
     """
     publish_text(results.config, write_resolved_config(config))
     before = read_provenance(results)

@@ -20,7 +20,7 @@ _WHOLE = {
     "oks_mar": "OKS mAR",
     "individuals_missed": "labelled animals not found",
     "individuals_false": "animals found where none is labelled",
-    "keypoints_missed": "labelled keypoints not found, of which errors do not tell",
+    "keypoints_missed": "labelled keypoints not found, which the errors do not include",
 }
 
 # The test split is what counts: it comes first wherever splits are listed.
@@ -241,7 +241,7 @@ def explain_missing_test(inputs: ReportInputs) -> str:
     frames, settings = (training.get(name) for name in ("frames", "settings"))
     if isinstance(frames, dict) and not frames.get("test", 1):
         return (
-            "No labelled frame is held out to test on (training.split.test_fraction), so the "
+            "No labelled frame is held out for testing (training.split.test_fraction), so the "
             "curves are those of the training frames alone."
         )
     if isinstance(settings, dict) and settings.get("measure_every") == 0:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT = 520.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 54.0, 16.0, 28.0, 42.0
 
-# Bright enough on dark images, told apart by most colour-blind readers.
+# Bright enough on dark images, and distinct for most colour-blind readers.
 _PALETTE = ("#ff5c5c", "#31b7ff", "#ffc02e", "#2fd488", "#c58bff", "#ff8ad0", "#ff8b3d", "#3fe0d8")
 
 # Seen on photographs and on both of the page's grounds.

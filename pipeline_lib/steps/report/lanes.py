@@ -20,7 +20,7 @@ from pipeline_lib.steps.report.charts import colour_individuals, join_points
 _STRETCHES = 300
 # A single bad frame of a long video is to be seen, too.
 _LEAST_SHARE = 0.2
-# In place of what is known of an animal: the frame could not be decoded.
+# Status of an animal in a frame that could not be decoded.
 _UNDECODABLE = 255
 # A bodypart that is missed a few points in a row does not interrupt its trajectory.
 _BRIDGED = 6

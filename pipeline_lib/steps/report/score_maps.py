@@ -41,7 +41,7 @@ class MapFrame:
     size
         Width and height of both pictures, px.
     target, predicted
-        Pictures as data URLs: the frame with the largest score of all bodyparts in each place,
+        Pictures as data URLs: the frame with the largest score of all bodyparts at each point,
         in the colour of its bodypart.
     scores
         Score that the network draws where the bodypart is labelled, by bodypart; of several
@@ -107,7 +107,7 @@ def _find_mismatch(maps: PredictedMaps, store: TargetStore) -> str:
     expected = (len(layout.bodyparts), *cells)
     known = all(0 <= number < len(store) for number in maps.sample)
     if maps.target_key != store.key or maps.score.shape[1:] != expected or not known:
-        return "The targets were made again after this evaluation: evaluate again."
+        return "The targets were made again after this evaluation: run `cohortpose evaluate`."
     return ""
 
 

@@ -52,7 +52,7 @@ class TrackFigures:
         Seen in any frame; None: no frame could be decoded.
     followed
         Share of the decoded frames in which all of them are followed, 0..1; NaN: no frame could be
-        decoded, or no animal was seen, which `animals` tells.
+        decoded, or no animal was seen, as `animals` shows.
     swaps, gaps
         How many times animals may have been exchanged, and how many times one was not found
         between frames in which it was.

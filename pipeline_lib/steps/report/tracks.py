@@ -57,7 +57,7 @@ class TrackCard:
     most
         Animals at the top of that box.
     flags, left_out
-        What to look at, the longest of each kind, and how many more there are.
+        Frames to check, the longest of each kind, and the number of others.
     """
 
     video: str
@@ -92,7 +92,7 @@ def describe_animals(
         possible swaps; ``crowded``: videos with frames that show more animals than are kept,
         most such frames first, ``surplus``: these frames, ``most``: animals in one of them at
         most; ``histogram``: of the videos' shares, bars or None; ``cards``: a few
-        videos, those with most to look at first; ``undecodable``: whether one of these has frames
+        videos, those with the most to check first; ``undecodable``: whether one of these has frames
         that could not be decoded.
     """
     tracks = {video: summary.tracks for video, summary in summaries.items() if summary.tracks}

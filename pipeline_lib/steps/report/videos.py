@@ -35,7 +35,7 @@ def tabulate_videos(
     """Return the cohort table as JSON-like data: columns, and rows in the order of columns.
 
     Shares are rounded to three digits, those per bodypart to whole percent: with thousands of
-    videos the page stays light. What inference took is frames per second and the shares of
+    videos the page stays light. The timings of inference are frames per second and the shares of
     decoding, network and waiting in percent, or the name of the video whose result this is a
     copy of. Unknown is None; in place of the share of keypoints detected there may be the reason
     why there is none.

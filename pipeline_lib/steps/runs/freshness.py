@@ -1,7 +1,7 @@
 """Tell whether the results of a stage are up to date with settings and files.
 
 Results are known by their keys (`pipeline_lib.steps.runs.result_keys`), stages by their key files
-(`pipeline_lib.steps.runs.stage_keys`). Imports stay light, for `status`.
+(`pipeline_lib.steps.runs.stage_keys`). Imports are light, for `status`.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _STAGES_BEFORE = tuple(STAGES)[: tuple(STAGES).index("infer")]
 _NETWORK_STAGES = tuple(
     name for name in _STAGES_BEFORE if STAGES[name].needs_labels and name != "evaluate"
 )
-_CHANGED_FILE = "the file has changed, or the sheet names another one"
+_CHANGED_FILE = "the file has changed, or the sheet names another file"
 _CHANGED_SETTINGS = "was made with other settings, another network or another version of the step"
 
 

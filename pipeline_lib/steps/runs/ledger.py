@@ -175,7 +175,7 @@ def _derive_row(
     explain: Callable[[str], str],
 ) -> LedgerRow:
     status, reached, reason, seconds = VideoStatus.PENDING, "", "", None
-    # A bad end stands as it is until it is tried again.
+    # A failure remains until the video is tried again.
     bad = any(records[stage]["status"] in BAD_STATUSES for stage in wanted if stage in records)
     for stage in wanted:
         record = records.get(stage)

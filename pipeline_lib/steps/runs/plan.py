@@ -70,7 +70,7 @@ class Plan:
         return {row["video"]: row["shard"] for row in self.rows}
 
     def list_removed(self, shard: str) -> frozenset[str]:
-        """Return the videos that have left a shard, whose results nobody checks."""
+        """Return the videos that have left a shard, whose results are not checked."""
         states = {row["video"]: row["state"] for row in self.rows if row["shard"] == shard}
         return frozenset(video for video, state in states.items() if state == REMOVED)
 
@@ -200,7 +200,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[Row, ...]:
 def _recover_rows(results: Results) -> tuple[Row, ...]:
     """Return the rows of a lost plan from the manifests of its shards.
 
-    Videos stay in their shards, so that nothing is computed again.
+    Videos keep their shards, so that nothing is computed again.
     """
     return tuple(
         {"video": row["video"], "shard": path.parent.name, "state": ACTIVE}

@@ -174,7 +174,7 @@ def _check_results(config: Config) -> list[str]:
             "choose a folder without { and }, for example one relative to the working directory"
         )
     there = next(path for path in (root, *root.absolute().parents) if os.path.lexists(path))
-    # Whether it may be written is found when a run starts: a dry run need not.
+    # The start of a run checks that it is writable: a dry run need not.
     if not there.is_dir():
         problems.append(
             f"`results`: cannot write {there} (not a folder); set `results` to a folder you may "

@@ -8,7 +8,7 @@ from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.base import refuse_unprintable
 from pipeline_lib.core.settings.network import TrainingSettings
 
-# One process that dies takes the others with it, which would wait for it for ever.
+# A process that dies ends the others, which would wait for it forever.
 _OPTIONS = "--kill-on-bad-exit=1"
 
 

@@ -80,7 +80,7 @@ def store_outcome(verb: str, path: Path, config: Config, results: Results, shard
         keys = tuple(key for key in [find_stage_key(config, results, verb)] if key.exists())
         read = (path, *keys, stage.before, *stage.read)
         basis = measure_basis(results, shard, Basis(read, kept))
-        # Asked after measuring: whoever replaced a file since is found out by its measure.
+        # After measuring: a file that is replaced meanwhile no longer has its measures.
         if all(stage.key(row) == row["key"] for row in done):
             write_outcome(results, verb, shard, basis, stage.table)
     except (OSError, CohortposeError) as error:
@@ -161,7 +161,7 @@ def _describe_export(config: Config, results: Results, shard: str) -> _Stage:
     return _Stage(
         before=sources.stage_table,
         table=files.export(model),
-        # Some formats tell sizes of frames and the skeleton.
+        # Some formats contain frame sizes and the skeleton.
         read=tuple(path for path in (files.probe, card) if path.exists()),
         kept=list_kept,
         key=lambda row: sources.make_key(

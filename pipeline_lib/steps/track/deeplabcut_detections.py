@@ -161,7 +161,7 @@ def filling_rules(
 
 def _count_individuals(found: DeepLabCutDetections, pcutoff: float) -> int:
     """Estimate how many animals the video shows at a time."""
-    animal = [place for place in range(len(found.bodyparts)) if place not in found.unique]
+    animal = [index for index in range(len(found.bodyparts)) if index not in found.unique]
     return count_individuals(found.confidence[:, animal], pcutoff)
 
 

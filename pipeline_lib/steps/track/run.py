@@ -33,7 +33,7 @@ from pipeline_lib.steps.runs.plan import keep_planned
 from pipeline_lib.steps.runs.result_keys import tracking_key
 
 TRACK_COLUMNS = (*STAGE_COLUMNS, MOST_ANIMALS, SURPLUS_FRAMES)
-# Attribute of poses: how many individuals they have beyond `individuals.max`.
+# Attribute of poses: number of individuals beyond `individuals.max`.
 _SURPLUS = "surplus"
 
 _log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def make_track_rules(settings: TrackingSettings) -> TrackRules:
 def name_individuals(poses: Poses, individuals: IndividualSettings) -> tuple[str, ...]:
     """Return the names of the individuals of tracks.
 
-    They are those of the labelled individuals if the network tells them apart and there are as
+    They are those of the labelled individuals if the network recognises them and there are as
     many of them; otherwise those of the settings; otherwise individuals are numbered.
 
     Raises

@@ -32,7 +32,7 @@ __all__ = ["Finding", "Problem", "Verification", "verify_results"]
 
 _CHECKED_BY_CARD = ".onnx"
 _MAKE_AGAIN = "delete it and run snakemake, which makes it again"
-_MADE_FROM_OTHERS = "made with other settings, or from other results than are there now"
+_MADE_FROM_OTHERS = "made with other settings, or from other results than the present ones"
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Verification:
     Attributes
     ----------
     quick
-        Whether files were compared by size and time of change only.
+        Whether files were compared by size and modification time only.
     checked
-        How many were looked at of each kind.
+        Number of checked files of each kind.
     findings
         What differs; empty if all is as it was.
     settings
@@ -65,7 +65,7 @@ def verify_results(config: Config, results: Results, *, quick: bool = False) -> 
     config, results
         The run.
     quick
-        Compare size and time of change of videos and results, without reading them.
+        Compare size and modification time of videos and results, without reading them.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _verify_inputs(
             elif found.get(path, recorded[path]) is None or not Path(path).exists():
                 yield Finding(kind, path, Problem.MISSING, "it was an input of the last run")
             elif path not in found:
-                yield Finding(kind, path, Problem.UNEXPLAINED, "the settings name it no more")
+                yield Finding(kind, path, Problem.UNEXPLAINED, "the settings no longer name it")
             elif found[path] != recorded[path]:
                 yield Finding(kind, path, Problem.CHANGED, "not as the last run read it")
 
@@ -135,7 +135,7 @@ def _verify_network(
     try:
         card = read_card(files.card)
     except ModelError as error:
-        # One that is missing is told among the files of the whole cohort.
+        # A missing network is reported among the files of the whole cohort.
         if files.card.exists():
             yield Finding("network", str(files.card), Problem.CHANGED, str(error))
         return
@@ -148,7 +148,12 @@ def _verify_network(
             yield Finding("targets", str(targets), Problem.CHANGED, str(error))
         return
     if key != card.key:
-        yield Finding("network", name, Problem.UNEXPLAINED, "trained otherwise than is asked now")
+        yield Finding(
+            "network",
+            name,
+            Problem.UNEXPLAINED,
+            "trained with other settings or targets",
+        )
 
 
 def _verify_outputs(
@@ -156,7 +161,7 @@ def _verify_outputs(
 ) -> Iterator[Finding]:
     """Compare the files of the whole cohort with their records and their sources.
 
-    A network's card tells whether the network is whole, and made from what is there.
+    A network's card shows whether the network is intact and made from the present sources.
     """
     recorded = read_checksums(results.checksums)
     for stage, file in list_cohort_files(config, results):
@@ -248,17 +253,17 @@ _STYLES = {
     Problem.UNEXPLAINED: "yellow",
     Problem.UNRECORDED: "cyan",
 }
-# Nobody reads more in a terminal.
+# More lines are of no use in a terminal.
 _ROWS_SHOWN = 100
 
 
 def show_verification(found: Verification, console: Console) -> None:
     """Show a table of the differences, and the number of checked files."""
     looked = ", ".join(f"{count} {kind}" for kind, count in found.checked.items())
-    how = "size and time of change" if found.quick else "content"
+    how = "size and modification time" if found.quick else "content"
     console.print(f"Compared by {how}: {looked}", soft_wrap=True)
     if not found.findings:
-        console.print("All is as the run left it.", style="green")
+        console.print("Everything is as the run left it.", style="green")
         return
     console.print(_tabulate(found))
     more = len(found.findings) - _ROWS_SHOWN

@@ -73,7 +73,7 @@ class PlannedShard:
     name
         Of the shard.
     removed
-        Videos that have tombstones: their results are kept, and nobody vouches for them.
+        Removed videos, whose results are kept but not checked.
     """
 
     name: str
@@ -106,9 +106,9 @@ def verify_shard(
     config, results, shard
         The run.
     checked
-        Receives how many were looked at of each kind.
+        Receives the number of checked files of each kind.
     quick
-        Compare size and time of change only.
+        Compare size and modification time only.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def _compare_file(manifest: Row, probe: Row) -> Difference | None:
         return _tell_unreadable(probe, f"{path}: {error.strerror}")
     found = (str(facts.st_size), str(facts.st_mtime_ns))
     if found != (manifest["bytes"], manifest["modified_ns"]):
-        return Problem.CHANGED, f"{path}: size or time of change are not those of the plan"
+        return Problem.CHANGED, f"{path}: size or modification time are not those of the plan"
     return None
 
 
@@ -258,10 +258,13 @@ class _ShardResults:
     def _compare(self, name: str, expected: str | None, *, quick: bool) -> Difference | None:
         path, row = self._results.root / name, self._checksums.get(name)
         if not path.exists():
-            return Problem.MISSING, "it was made, and is gone; run snakemake, which makes it again"
+            return (
+                Problem.MISSING,
+                "it was made, and is gone; run snakemake, which makes it again",
+            )
         if row is None:
             if name.startswith(f"{self._results.frames('x').parent.name}/"):
-                # Versions before did not record the checksums of selected frames.
+                # Earlier versions did not record the checksums of selected frames.
                 return None
             return Problem.UNRECORDED, "no hash was recorded; delete its stage's table and run"
         try:

@@ -128,7 +128,7 @@ def test_only_predictions(folder):
     project.add("v.mp4", 2, [(9, 9), (8, 8)], predicted=True)
     (problem,) = problems_of(project.save(folder / "a.slp"))
     hint = "its 1 predicted instances are taken with `predicted: true`"
-    assert problem == f"no frame has a user's instance; {hint}"
+    assert problem == f"no frame has a user instance; {hint}"
 
 
 def test_instances_without_a_point_are_none(folder):
@@ -498,7 +498,7 @@ def test_a_file_without_a_labelled_frame(folder):
     for name in ("frames", "instances", "points"):
         damage(path, empty(name))
     assert open_sleap_file(path).frames == ()
-    with pytest.raises(LabelError, match="no frame has a user's instance"):
+    with pytest.raises(LabelError, match="no frame has a user instance"):
         read_sleap(path, folder / "images")
 
 

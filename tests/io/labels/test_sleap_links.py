@@ -84,7 +84,7 @@ def test_the_same_video_twice(folder):
     touch(folder / "a.mp4")
     links = link_files([str(folder / "a.mp4")] * 2, folder)
     assert [link.path for link in links] == [None, None]
-    assert "stands 2 times" in links[0].problem
+    assert "occurs 2 times" in links[0].problem
     assert "merge these videos in SLEAP" in links[0].problem
 
 

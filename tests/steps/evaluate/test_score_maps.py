@@ -102,7 +102,7 @@ def test_without_a_test_split_the_file_says_so(tmp_path):
     run_make_targets(config, results)
     run_train(config, results)
     run_evaluate(config, results)
-    assert "held out to test on" in read_score_maps(results.score_maps("pose")).reason
+    assert "held out for testing" in read_score_maps(results.score_maps("pose")).reason
 
 
 def test_samples_by_their_errors(evaluated):

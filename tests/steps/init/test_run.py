@@ -226,7 +226,7 @@ def test_lightning_pose_folder_without_videos(tmp_path, caplog):
 def test_existing_files_are_never_overwritten(tmp_path, name):
     source = touch(tmp_path / "v", "a.mp4")
     touch(tmp_path, name, text="mine")
-    with pytest.raises(ConfigError, match=f"{name} is already there and is never overwritten"):
+    with pytest.raises(ConfigError, match=f"{name} exists and is never overwritten"):
         init_project(source, tmp_path)
     assert (tmp_path / name).read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["v", name])

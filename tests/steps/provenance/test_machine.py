@@ -61,7 +61,7 @@ def test_missing_energy_is_explained(tmp_path, monkeypatch, counters):
     assert found == {"joules": None, "reason": "this machine has no energy counters"}
     assert measure_energy(EnergyReading({"a": 1.0}, {}, ""), EnergyReading({"b": 1.0}, {}, "")) == {
         "joules": None,
-        "reason": "counters came and went",
+        "reason": "the counters changed in between",
     }
 
 

@@ -334,7 +334,7 @@ def test_a_copied_result_says_whose_it_is(run):
     assert read_work_cells(page) == ["weak", [30.0, 25, 90, 8], None]
     (attention,) = page.all("ul", class_="panel attention")
     text = " ".join(attention["text"].split())
-    assert "1 video of the sheet is byte for byte the same file as another" in text
+    assert "1 video of the sheet is byte for byte identical to another video" in text
     assert "good = weak" in text
 
 

@@ -236,7 +236,7 @@ def test_training_against_test_is_charted(run):
     )
     assert "Loss: training against test" in text
     assert "Error: training against test" in text
-    assert "No choice depends on the test curves" in text
+    assert "The test curves influence no choice in training" in text
     assert "test, median" in text
 
 
@@ -245,7 +245,7 @@ def test_training_against_test_is_charted(run):
     [
         (None, "trained before test frames were measured"),
         ({"frames": {"train": 3, "test": 2}, "settings": {}}, "trained before test frames"),
-        ({"frames": {"train": 3, "test": 0}}, "No labelled frame is held out to test on"),
+        ({"frames": {"train": 3, "test": 0}}, "No labelled frame is held out for testing"),
         ({"frames": {"test": 2}, "settings": {"measure_every": 0}}, "measure_every is 0"),
         ({"frames": [], "settings": "x"}, "trained before test frames were measured"),
     ],

@@ -384,8 +384,8 @@ def test_videos_with_more_animals_than_are_kept_are_worth_a_look(run):
     assert "good (3 frames)" in text
     cards = page.all("article", class_="panel animals")
     first, second = (" ".join(card["text"].split()) for card in cards)
-    assert "up to 4 animals, more than are kept in 3 frames" in second
-    assert "more than are kept" not in first
+    assert "up to 4 animals: more than are tracked in 3 frames" in second
+    assert "more than are tracked" not in first
 
 
 def test_the_page_has_animals_in_place_of_trajectories(run):
@@ -403,7 +403,7 @@ def test_the_page_has_animals_in_place_of_trajectories(run):
     assert text.startswith("bad 2 animals · all followed in 40.0 % of 5 frames")
     assert "swap? frames 1 to 2 0.1 s mouse1, mouse2" in text
     assert "gap frame 3 0.3 s mouse2" in text
-    assert "Nothing to look at" in second["text"]
+    assert "Nothing to check" in second["text"]
     (attention,) = page.all("ul", class_="panel attention")
     assert "1 video in which animals may have been exchanged" in attention["text"]
 
@@ -420,7 +420,7 @@ def test_the_page_tells_no_animal_from_no_frame(run):
         "bad no frame decoded in 5 frames",
         "good 0 animals · no animal found in 5 frames",
     ]
-    assert not any("Nothing to look at" in text for text in texts)
+    assert not any("Nothing to check" in text for text in texts)
     data = json.loads(page.all("script", type="application/json")[0]["text"])
     labels = [column["label"] for column in data["columns"]]
     at = [labels.index(name) for name in ("Detected", "Animals", "All followed", "Undecodable")]

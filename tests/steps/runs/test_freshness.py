@@ -64,7 +64,7 @@ def test_a_sheet_that_names_another_file(results):
     Path("b.mp4").write_bytes(b"video")
     os.utime("b.mp4", ns=(0, Path("a.mp4").stat().st_mtime_ns))
     key = probing_key("f")
-    assert "the sheet names another one" in explain(results, parse(), "probe", "b.mp4", probe=key)
+    assert "the sheet names another file" in explain(results, parse(), "probe", "b.mp4", probe=key)
     assert explain(results, parse(), "probe", str(Path("a.mp4").absolute()), probe=key) == ""
 
 
