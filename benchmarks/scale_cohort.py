@@ -177,7 +177,7 @@ def _fill_shard(config: Config, results: Results, shard: str, source: Results) -
     """Copy the results of a shard, then run the steps, which find them and write their tables."""
     model, files = config.training.name, results.shard(shard)
 
-    def remember(verb: str) -> None:
+    def store_outcome_of(verb: str) -> None:
         store_outcome(verb, find_run_settings(config, results), config, results, shard)
 
     manifest = read_table(files.manifest, MANIFEST_COLUMNS)
@@ -192,9 +192,9 @@ def _fill_shard(config: Config, results: Results, shard: str, source: Results) -
     for task in tasks:
         own = {"video": task.video, "key": task.key, "fingerprint": task.fingerprint}
         copy_poses(source.poses(model, TEMPLATE), results.poses(model, task.video), own)
-    remember("probe")
+    store_outcome_of("probe")
     run_infer(config, results, shard)
-    remember("infer")
+    store_outcome_of("infer")
     exported = []
     for task in tasks:
         filtered = hash_settings(task.key, config.filtering, versions.FILTER)
@@ -209,10 +209,10 @@ def _fill_shard(config: Config, results: Results, shard: str, source: Results) -
         key = hash_settings(filtered, config.exports, versions.EXPORT)
         exported.append({"video": task.video, "key": key, "files": " ".join(sizes)})
     run_filter(config, results, shard)
-    remember("filter")
+    store_outcome_of("filter")
     write_table(files.export_record(model), tuple(exported[0]), exported)
     run_export(config, results, shard)
-    remember("export")
+    store_outcome_of("export")
 
 
 def _copy_packed(source: Path, target: Path, attributes: Mapping[str, str]) -> None:

@@ -112,7 +112,7 @@ class LastCheckpoint(Checkpoint):
 class BestCheckpoint(Checkpoint):
     """Save the state after the epoch with the smallest validation error.
 
-    Lightning's own remembers absolute paths in each checkpoint: it forgets the least error when
+    Lightning's own stores absolute paths in each checkpoint: it loses the smallest error when
     the results have been moved, and removes whatever file a checkpoint names.
 
     Parameters

@@ -164,16 +164,16 @@ def test_as_many_as_some_frames_show(animals, usual):
     assert count_usual(np.array(animals, np.int64)) == usual
 
 
-def make_stays(*spans):
-    """Return stays of one tracklet each, and what is known of these: (first, last, worth)."""
+def make_segments(*spans):
+    """Return segments of one tracklet each, and what is known of these: (first, last, worth)."""
     first, last, worth = np.array(spans).T
     tracklets = SimpleNamespace(
         worth=worth.astype(float),
         head=SimpleNamespace(frame=first),
         tail=SimpleNamespace(frame=last),
     )
-    stays = [TrackSegment((number,), int(a), int(b)) for number, (a, b, _) in enumerate(spans)]
-    return stays, tracklets
+    segments = [TrackSegment((number,), int(a), int(b)) for number, (a, b, _) in enumerate(spans)]
+    return segments, tracklets
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,8 @@ def make_stays(*spans):
     ],
 )
 def test_stays_are_kept_where_there_is_room(spans, most, kept):
-    stays, tracklets = make_stays(*spans) if spans else ([], SimpleNamespace(worth=np.zeros(0)))
-    found = choose_track_segments(stays, tracklets, most, 20)
+    segments, tracklets = (
+        make_segments(*spans) if spans else ([], SimpleNamespace(worth=np.zeros(0)))
+    )
+    found = choose_track_segments(segments, tracklets, most, 20)
     assert [(stay.tracklets[0], stay.first, stay.last) for stay in found] == kept
