@@ -194,9 +194,9 @@ def make_segments(*spans):
         ([], 2, []),
     ],
 )
-def test_stays_are_kept_where_there_is_room(spans, most, kept):
+def test_segments_are_kept_where_there_is_room(spans, most, kept):
     segments, tracklets = (
         make_segments(*spans) if spans else ([], SimpleNamespace(worth=np.zeros(0)))
     )
     found = choose_track_segments(segments, tracklets, most, 20)
-    assert [(stay.tracklets[0], stay.first, stay.last) for stay in found] == kept
+    assert [(one.tracklets[0], one.first, one.last) for one in found] == kept
