@@ -7,6 +7,7 @@ listed without being named in ``mkdocs.yml``.
 """
 
 import importlib.util
+import json
 import posixpath
 import re
 import subprocess
@@ -27,6 +28,23 @@ GENERATOR = ROOT / "workflow" / "schemas" / "write.py"
 SETTINGS = "config/README.md"
 API = "reference/api.md"
 API_NAMES = "<!-- the names of pipeline_lib.__all__ -->"
+# Public of a class: all that it has, unless it stands here.
+PUBLIC_MEMBERS = {
+    # The keys of a config are on the page of the settings.
+    "Config": [],
+    "Results": [
+        "ledger",
+        "config",
+        "provenance",
+        "labels",
+        "report",
+        "metrics",
+        "predictions",
+        "poses",
+        "tracked",
+        "filtered",
+    ],
+}
 COMMAND_LINE = "reference/command-line.md"
 DECISIONS = "Decisions"
 
@@ -95,7 +113,13 @@ def describe_command_line() -> str:
 def describe_api() -> str:
     """Return the directives of mkdocstrings for the public names, functions first."""
     names = sorted(pipeline_lib.__all__, key=lambda name: (name[0].isupper(), name))
-    return "\n".join(f"::: pipeline_lib.{name}" for name in names)
+    return "\n".join(_describe_name(name) for name in names)
+
+
+def _describe_name(name: str) -> str:
+    members = PUBLIC_MEMBERS.get(name)
+    options = "" if members is None else f"\n    options:\n      members: {json.dumps(members)}\n"
+    return f"::: pipeline_lib.{name}{options}"
 
 
 def link_pages(text: str, source: str, page: str) -> str:

@@ -34,6 +34,7 @@ from pipeline_lib.cli_running import (
     report_errors,
     run,
     run_shards,
+    spell_command,
 )
 from pipeline_lib.core.environment import prepare_process
 
@@ -228,7 +229,8 @@ def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command(rich_help_panel=PEOPLE)
-def status(
+def status(  # noqa: PLR0913 - one for each option
+    context: typer.Context,
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     failed: Annotated[
@@ -261,8 +263,14 @@ def status(
         if style == "text":
             from rich.console import Console
 
-            console = Console()
-            show_status(settings, results, failed=failed, console=console, config_path=config)
+            directory = context.parent.params["directory"] if context.parent else Path()
+            show_status(
+                settings,
+                results,
+                failed=failed,
+                console=Console(),
+                spell=partial(spell_command, config, directory),
+            )
         else:
             typer.echo(format_status(settings, results, failed=failed, style=style), nl=False)
         if check:

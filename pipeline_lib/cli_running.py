@@ -1,6 +1,7 @@
 """Run a verb of the command line: set up its log, load settings, record jobs, report errors."""
 
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -45,6 +46,22 @@ def keep_directory(directory: Path) -> None:
         if argument.startswith(("-d", "--directory=")):
             sys.argv[place] = f"--directory={directory.resolve()}"
             return
+
+
+def spell_command(config: Path, directory: Path, verb: str) -> str:
+    """Return the command line of a verb with its options, as a shell takes it.
+
+    Parameters
+    ----------
+    config
+        The config, as it was given.
+    directory
+        The value of `--directory`, as it was given; ``.`` where it was not.
+    verb
+        The verb and its own options.
+    """
+    place = [] if directory == Path() else ["--directory", str(directory)]
+    return f"{shlex.join(['cohortpose', *place])} {verb} {shlex.join(['--config', str(config)])}"
 
 
 def _open_terminal() -> logging.Handler:

@@ -266,5 +266,7 @@ def test_the_site_has_every_public_name(site):
     assert pipeline_lib.__all__
     for name in pipeline_lib.__all__:
         assert f'id="pipeline_lib.{name}"' in page, name
+    assert 'id="pipeline_lib.Results.filtered"' in page
+    assert 'id="pipeline_lib.Results.run_locks"' not in page
     # What a function says is there, too, not its name alone.
     assert "An array" in page or "Parameters" in page

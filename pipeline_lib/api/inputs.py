@@ -1,13 +1,14 @@
 """Read what a run was given: frames of videos and labels."""
 
+import operator
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.api.places import find_results
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.core.layout import Results
 from pipeline_lib.io.labels import table
 from pipeline_lib.io.labels.table import Labels
 from pipeline_lib.io.video.reader import VideoReader
@@ -35,6 +36,8 @@ def read_frame(path: str | PathLike[str], frame: int) -> NDArray[np.uint8]:
     ------
     IndexError
         If the video has no such frame.
+    TypeError
+        If the index is no whole number.
     VideoError
         If the video cannot be read, or this frame cannot be decoded.
 
@@ -45,8 +48,8 @@ def read_frame(path: str | PathLike[str], frame: int) -> NDArray[np.uint8]:
     >>> image.shape, image.dtype
     ((96, 96, 3), dtype('uint8'))
     """
-    path = Path(path)
-    with VideoReader(path) as video:
+    path, frame = Path(path), operator.index(frame)
+    with _open_video(path) as video:
         frames = video.facts.frames
         if not -frames <= frame < frames:
             raise IndexError(f"{path}: has {frames} frames, no frame {frame}")
@@ -55,6 +58,15 @@ def read_frame(path: str | PathLike[str], frame: int) -> NDArray[np.uint8]:
             if image is not None:
                 return image
     raise VideoError(f"{path}: frame {frame} cannot be decoded")
+
+
+def _open_video(path: Path) -> VideoReader:
+    """Open a video; an error names it, which reasons in the ledger do not."""
+    try:
+        return VideoReader(path)
+    except VideoError as error:
+        known = str(path) in str(error)
+        raise VideoError(str(error) if known else f"{path}: {error}") from None
 
 
 def read_labels(path: str | PathLike[str]) -> Labels:
@@ -74,7 +86,8 @@ def read_labels(path: str | PathLike[str]) -> Labels:
     Raises
     ------
     StoreError
-        If the table is missing, damaged or of another version.
+        If the table is missing, damaged or of another version; if the folder is no results
+        folder.
 
     Examples
     --------
@@ -86,4 +99,4 @@ def read_labels(path: str | PathLike[str]) -> Labels:
     12
     """
     path = Path(path)
-    return table.read_labels(Results(path).labels if path.is_dir() else path)
+    return table.read_labels(find_results(path).labels if path.is_dir() else path)

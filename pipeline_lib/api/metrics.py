@@ -22,9 +22,11 @@ def compute_metrics(
 
     Parameters
     ----------
-    predicted, labelled
-        Shape (..., keypoint, 2), px, of equal shapes; NaN where a keypoint was not found, or was
-        not labelled. Individuals of several must be in the same order in both.
+    predicted
+        Shape (..., keypoint, 2), px; NaN where a keypoint was not found.
+    labelled
+        The same shape, px; NaN where a keypoint was not labelled. Several individuals must be in
+        the same order in both.
     keypoints
         Names of the keypoints, for the rows; None: their numbers.
     pck_thresholds
@@ -38,6 +40,11 @@ def compute_metrics(
         ``mean_error``, ``median_error`` and ``rmse`` in px over those that were found, NaN where
         none was; ``pck@T`` for each threshold, the share of labelled keypoints that were found
         within T px.
+
+    Notes
+    -----
+    The table of `evaluate` calls a keypoint detected if its confidence reaches
+    ``evaluation.pcutoff``. To count so, set the others to NaN before.
 
     Raises
     ------

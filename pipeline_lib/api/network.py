@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.api.places import find_results
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.poses.format import SPACE, order_for_file
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
@@ -18,6 +17,9 @@ from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOption
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+Runtime = Literal["auto", "openvino", "onnx", "torch"]
 
 
 class Network:
@@ -37,6 +39,12 @@ class Network:
         self.name = card.name
         self.keypoints = tuple(card.skeleton.bodyparts)
         self.individuals = tuple(name_slots(card, predictor.surplus))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Network {self.name!r}: {len(self.keypoints)} keypoints, "
+            f"{len(self.individuals)} individuals>"
+        )
 
     def predict(self, frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> "xr.Dataset":
         """Predict the poses in frames of one size.
@@ -63,13 +71,10 @@ class Network:
         """
         import xarray as xr  # noqa: PLC0415 - seconds
 
-        for frame in frames:
-            if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
-                raise ValueError(
-                    "expected frames of shape (height, width, 3), uint8, found "
-                    f"{frame.shape}, {frame.dtype}"
-                )
-        found = self._predictor.predict(list(frames))
+        images = [np.asarray(frame) for frame in frames]
+        for image in images:
+            _check_image(image)
+        found = self._predictor.predict(images)
         return xr.Dataset(
             {
                 "position": (
@@ -83,7 +88,7 @@ class Network:
                 ),
             },
             coords={
-                "frame": np.arange(len(frames)),
+                "frame": np.arange(len(images)),
                 "space": list(SPACE),
                 "keypoint": list(self.keypoints),
                 "individual": list(self.individuals),
@@ -91,11 +96,23 @@ class Network:
         )
 
 
+def _check_image(image: NDArray[np.uint8]) -> None:
+    right = image.ndim == 3 and image.shape[-1] == 3 and image.dtype == np.uint8
+    if right and image.size:
+        return
+    one = image.ndim == 2 and image.shape[-1] == 3
+    hint = "; of a single frame give frame[None]" if one else ""
+    raise ValueError(
+        "expected frames of shape (height, width, 3), uint8, with pixels, found "
+        f"{image.shape}, {image.dtype}{hint}"
+    )
+
+
 def load_network(
     results: str | PathLike[str],
     *,
     model: str | None = None,
-    runtime: Literal["auto", "openvino", "onnx", "torch"] | None = None,
+    runtime: Runtime | None = None,
 ) -> Network:
     """Load a trained network from a results folder, with the settings of its run.
 
@@ -119,6 +136,10 @@ def load_network(
         If the folder holds no settings of a run, or the runtime lacks their precision.
     ModelError
         If there is no such network, it cannot be loaded, or the runtime is not installed.
+    StoreError
+        If the folder is no results folder.
+    ValueError
+        If there is no such runtime.
 
     Examples
     --------
@@ -131,7 +152,9 @@ def load_network(
     >>> poses.position.shape == (2, 2, len(network.keypoints), 1)
     True
     """
-    folder = Results(Path(results))
+    if runtime is not None and runtime not in get_args(Runtime):
+        raise ValueError(f"runtime {runtime!r} is none of {', '.join(get_args(Runtime))}")
+    folder = find_results(results)
     config = read_config(folder.config)
     name = config.training.name if model is None else model
     if not folder.model(name).card.is_file():

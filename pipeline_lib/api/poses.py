@@ -1,5 +1,6 @@
 """Open poses as xarray datasets: those of one video, or lazily those of a whole cohort."""
 
+import json
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from os import PathLike
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.api.places import find_results
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import LEDGER_COLUMNS, FrameStatus, TrackStatus, VideoStatus
@@ -44,7 +46,8 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
         float32 in 0..1, NaN where the frame could not be decoded; ``frame_status`` (time),
         uint8, values of `FrameStatus`; where individuals were tracked, ``track_status`` (time,
         individual), uint8, values of `TrackStatus`. The coordinate ``time`` is in seconds. The
-        pixel centre at the top left is (0, 0).
+        pixel centre at the top left is (0, 0). Attributes say what made the poses; nested ones,
+        such as ``versions``, are JSON, so that the dataset can be written as netCDF.
 
     Raises
     ------
@@ -75,7 +78,15 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
         else zarr.storage.LocalStore(path, read_only=True)
     )
     dataset = xr.open_zarr(store, consolidated=True, mask_and_scale=False)
+    dataset.attrs = {name: _flatten(value) for name, value in dataset.attrs.items()}
+    dataset["position"].attrs["units"] = "px"
+    dataset["time"].attrs["units"] = "s"
     return _describe_statuses(dataset)
+
+
+def _flatten(value: object) -> object:
+    """Return an attribute as any file format can hold it."""
+    return json.dumps(value) if isinstance(value, dict | list) else value
 
 
 def open_cohort(
@@ -103,13 +114,14 @@ def open_cohort(
         those that the ledger calls done, in its order. A video that is shorter than the longest
         one is filled up: NaN, and ``frame_status`` is `FrameStatus.MISSING`. ``frames`` (video)
         is the true number of frames; further coordinates along ``video`` are the columns of the
-        user's sheet.
+        user's sheet, as texts.
 
     Raises
     ------
     StoreError
-        If there is no ledger or no video that is done, if a pose file is missing or damaged, or
-        if videos differ in their bodyparts or individuals.
+        If the folder is no results folder, there is no ledger, no video that is done or no such
+        network, if a pose file is missing or damaged, or if videos differ in their bodyparts or
+        individuals.
     ValueError
         If `model` has to be given, or there is no such stage.
 
@@ -128,7 +140,7 @@ def open_cohort(
     """
     import xarray as xr  # noqa: PLC0415 - seconds
 
-    folder = Results(Path(results))
+    folder = find_results(results)
     rows = read_table(folder.ledger, LEDGER_COLUMNS)
     rows = [row for row in rows if row["status"] == VideoStatus.DONE]
     if not rows:
@@ -170,11 +182,13 @@ def _find_locator(results: Results, stage: Stage, model: str | None) -> Callable
     if stage not in locators:
         raise ValueError(f"stage {stage!r} is none of {', '.join(locators)}")
     locate = locators[stage]
+    folder = locate("model", "video").parents[1]
+    found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    if not found:
+        raise StoreError(f"{folder}: no such folder; the stage `{stage}` has not run")
+    if model is not None and model not in found:
+        raise StoreError(f"{folder}: no poses of {model!r}, found {', '.join(found)}")
     if model is None:
-        folder = locate("model", "video").parents[1]
-        found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        if not found:
-            raise StoreError(f"{folder}: no such folder; the stage `{stage}` has not run")
         if len(found) > 1:
             raise ValueError(f"{folder}: holds poses of {', '.join(found)}; choose one by `model`")
         model = found[0]

@@ -64,9 +64,10 @@ def read_cohort(sheet: Path) -> tuple[Video, ...]:
     missing = [name for name in SHEET_REQUIRED if name not in header]
     if missing:
         found = ", ".join(header) or "nothing"
+        hint = "; save it with tabs, not commas" if len(header) == 1 and "," in found else ""
         raise SheetError(
             str(sheet),
-            [f"missing column `{name}` (tab-separated; found: {found})" for name in missing],
+            [f"missing column `{name}` (tab-separated; found: {found}){hint}" for name in missing],
         )
     problems = _find_problems(rows, header)
     if problems:
@@ -79,9 +80,11 @@ def _read_text(sheet: Path) -> str:
         require_regular_file(sheet)
         data = sheet.read_bytes()
     except FileNotFoundError:
-        raise SheetError(
-            str(sheet), ["no such file; `cohortpose init` writes one for a folder of videos"]
-        ) from None
+        # Of a config in another folder, this is the folder that was not named.
+        place = "" if sheet.is_absolute() else f" in the working directory, {Path.cwd()}"
+        change = "" if sheet.is_absolute() else "; `--directory` names another one"
+        problem = f"no such file{place}{change}; `cohortpose init` writes a sheet"
+        raise SheetError(str(sheet), [problem]) from None
     except OSError as error:
         raise SheetError(str(sheet), [f"cannot be read: {error.strerror}"]) from None
     try:

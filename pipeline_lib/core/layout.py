@@ -137,6 +137,10 @@ class Results:
 
     root: Path
 
+    def __post_init__(self) -> None:
+        # The class is public: people give texts, too.
+        object.__setattr__(self, "root", Path(self.root))
+
     @property
     def ledger(self) -> Path:
         """Return the table of one row per video of the sheet."""

@@ -93,7 +93,9 @@ def load_yaml(text: str, *, texts: bool = False) -> Any:  # noqa: ANN401
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, YamlError):
             raise
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).replace('in "<unicode string>", ', "in ")
+        if "\t" in text and "cannot start any token" in reason:
+            reason += ": indent with blanks, not with tabs"
         raise YamlError(f"is not YAML: {reason}") from None
 
 

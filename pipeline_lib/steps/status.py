@@ -6,9 +6,7 @@ Imports are light (no array library), so that the answer is immediate.
 import csv
 import io
 import json
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from rich import box
@@ -44,7 +42,12 @@ _STAGES_TRIED_AGAIN = VIDEO_STAGES[: VIDEO_STAGES.index("infer") + 1]
 
 
 def show_status(
-    config: Config, results: Results, *, failed: bool, console: Console, config_path: Path
+    config: Config,
+    results: Results,
+    *,
+    failed: bool,
+    console: Console,
+    spell: Callable[[str], str],
 ) -> None:
     """Show the videos that are not done, with reasons, then the counts per status.
 
@@ -58,8 +61,8 @@ def show_status(
         List only the failed and quarantined videos.
     console
         Where to write.
-    config_path
-        Where the config was read from, for the commands that are proposed.
+    spell
+        Returns the command line of a verb with its options, for the commands that are proposed.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def show_status(
     bar = "#" if console.options.ascii_only else "█"
     console.print(_summarise(count_statuses(rows), len(rows), config.cohort, bar))
     notes = (_tell_undecodable(rows), _tell_surplus(rows, config.individuals.max))
-    for line in (*notes, *_propose_commands(rows, config_path, listed=failed)):
+    for line in (*notes, *_propose_commands(rows, spell, listed=failed)):
         if line:
             # Commands are copied: the terminal may wrap them, we do not.
             console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -165,17 +168,16 @@ def _tell_surplus(rows: Sequence[LedgerRow], most: int) -> str:
     )
 
 
-def _propose_commands(rows: Sequence[LedgerRow], path: Path, *, listed: bool) -> list[str]:
+def _propose_commands(
+    rows: Sequence[LedgerRow], spell: Callable[[str], str], *, listed: bool
+) -> list[str]:
     """Return the commands that list the failed videos and that try them again."""
     bad = [row for row in rows if row["status"] in BAD_STATUSES]
-    option = f"--config {shlex.quote(str(path))}"
     commands = []
     if bad and not listed:
-        commands.append(f"why:       cohortpose status --failed {option}")
+        commands.append(f"why:       {spell('status --failed')}")
     if any(row["stage"] in _STAGES_TRIED_AGAIN for row in bad):
-        commands.append(
-            f"try again: cohortpose infer --retry-failed {option}, then snakemake as before"
-        )
+        commands.append(f"try again: {spell('infer --retry-failed')}, then snakemake as before")
     return commands
 
 

@@ -1,7 +1,10 @@
 """Test poses of cohorts whose videos differ in length, bodyparts or tracking."""
 
+import json
+
 import numpy as np
 import pytest
+import xarray as xr
 
 import pipeline_lib
 from pipeline_lib.core.errors import StoreError
@@ -135,3 +138,24 @@ def test_a_pose_file_is_read_when_values_are_asked_for(tmp_path, suffix):
     assert poses.frame_status.dtype == np.uint8
     np.testing.assert_array_equal(poses.track_status.values[0], [1, 2])
     np.testing.assert_allclose(poses.time.values, np.arange(5) / 30)
+
+
+@pytest.mark.parametrize("make", [make_poses, make_tracked])
+def test_poses_can_be_written_as_netcdf(tmp_path, make):
+    file = Results(tmp_path).filtered("pose", "a")
+    write_poses(file, make(3))
+    poses = pipeline_lib.open_poses(file)
+    poses.to_netcdf(tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc") as again:
+        # What netCDF changes: a list of names, and the dtype of texts.
+        assert again.position.attrs["units"] == "px"
+        assert again.time.dtype == np.float64
+        np.testing.assert_array_equal(again.position, poses.position)
+        assert again.keypoint.values.tolist() == poses.keypoint.values.tolist()
+        assert json.loads(again.attrs["versions"]) == {"infer": 1}
+
+
+def test_a_network_without_poses_names_those_that_have_some(tmp_path):
+    folder = write_results(tmp_path, {"a": make_poses(2)})
+    with pytest.raises(StoreError, match=r"filtered: no poses of 'other', found pose$"):
+        pipeline_lib.open_cohort(folder, model="other")

@@ -1,5 +1,7 @@
 """Test the reading of cohort sheets, and every kind of mistake in them."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline_lib.core.cohort import Video, read_cohort
@@ -110,7 +112,10 @@ def test_a_folder_is_no_sheet(tmp_path):
     ("text", "problem"),
     [
         ("", "missing column `video` (tab-separated; found: nothing)"),
-        ("video,path\na,b\n", "missing column `video` (tab-separated; found: video,path)"),
+        (
+            "video,path\na,b\n",
+            "missing column `video` (tab-separated; found: video,path); save it with tabs",
+        ),
         ("video\tfile\na\tb\n", "missing column `path` (tab-separated; found: video, file)"),
         ("video\tpath\n", "no videos: add one row per video"),
         ("video\tpath\tpath\na\tb\tc\n", "column `path` twice"),
@@ -146,7 +151,7 @@ def test_thousands_of_mistakes_are_counted_not_listed(sheet):
 
 
 def test_a_missing_sheet_says_how_to_get_one(tmp_path):
-    with pytest.raises(SheetError, match="no such file; `cohortpose init`"):
+    with pytest.raises(SheetError, match="no such file; `cohortpose init` writes a sheet"):
         read_cohort(tmp_path / "cohort.tsv")
 
 
@@ -173,3 +178,9 @@ def test_ids_that_differ_in_case_only(sheet, first, second):
     (problem,) = problems_of(sheet(f"video\tpath\n{first}\ta.mp4\nb\tb.mp4\n{second}\tc.mp4\n"))
     assert problem.startswith(f"line 4: video {second} differs from {first} on line 2 in case only")
     assert "rename one of them" in problem
+
+
+def test_a_sheet_of_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (problem,) = problems_of(Path("cohort.tsv"))
+    assert problem.startswith(f"no such file in the working directory, {tmp_path}; `--directory`")

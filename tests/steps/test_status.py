@@ -3,11 +3,13 @@ import io
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from pipeline_lib.cli_running import spell_command
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
@@ -48,9 +50,9 @@ def run(tmp_path):
     return parse_config({"cohort": str(sheet)}), results
 
 
-def show(run, **options):
+def show(run, directory=Path(), **options):
     console = Console(file=io.StringIO(), width=120)
-    show_status(*run, console=console, config_path=CONFIG, **options)
+    show_status(*run, console=console, spell=partial(spell_command, CONFIG, directory), **options)
     return console.file.getvalue()
 
 
@@ -75,6 +77,13 @@ def test_the_last_lines_count_and_say_what_to_do(run):
     assert text.count("quarantined   ") == text.count("4 videos") == 1
     # Who has just listed them knows how to.
     assert last_lines(show(run, failed=True), 2) == [counts, TRY_AGAIN]
+
+
+def test_commands_name_the_directory_that_was_given(run):
+    text = show(run, failed=False, directory=Path("my runs"))
+    where = "cohortpose --directory 'my runs'"
+    expected = [LIST.replace("cohortpose", where), TRY_AGAIN.replace("cohortpose", where)]
+    assert last_lines(text, 2) == expected
 
 
 def test_a_good_end_is_counted_too(run):

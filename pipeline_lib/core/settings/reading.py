@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def parse_config(values: Mapping[str, Any], where: str = "config", *, warn: bool
     return config
 
 
-def read_config(path: Path) -> Config:
+def read_config(path: str | os.PathLike[str]) -> Config:
     """Read and check a YAML config file.
 
     Raises
@@ -67,6 +68,7 @@ def read_config(path: Path) -> Config:
         If the file is missing, is not YAML, or has wrong settings; if it lies in the folder that
         it names for the results and is not the config that a run wrote there.
     """
+    path = Path(path)
     try:
         values = read_yaml(path)
     except FileNotFoundError:
@@ -118,7 +120,7 @@ def _describe_problem(problem: dict[str, Any]) -> str:
         return f"unknown key `{key}`{hint}"
     if problem["type"] == "missing":
         return f"missing key `{key}`"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
     shown = problem["input"]
     if isinstance(shown, Mapping):
         return f"`{key}`: {message}"

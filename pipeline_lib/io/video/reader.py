@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
@@ -144,9 +145,11 @@ class VideoReader:
         `probe_video` is what refuses it.
     """
 
-    def __init__(self, path: Path, *, index: VideoIndex | None = None, threads: int = 1) -> None:
-        self.path = path
-        self.index = index_video(path) if index is None else index
+    def __init__(
+        self, path: str | PathLike[str], *, index: VideoIndex | None = None, threads: int = 1
+    ) -> None:
+        self.path = Path(path)
+        self.index = index_video(self.path) if index is None else index
         self.threads = threads
         self.packets_read = 0
 

@@ -19,6 +19,7 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import SHEET_REQUIRED
 from pipeline_lib.core.yaml_files import load_yaml
 from pipeline_lib.io.labels.detect import detect_format
+from pipeline_lib.io.labels.tables import LABELED_DATA
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.video.containers.formats import VIDEO_SUFFIXES
 from pipeline_lib.steps.init.projects import (
@@ -108,6 +109,7 @@ def init_project(source: Path, folder: Path) -> None:
         if not videos:
             known = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
             raise SheetError(str(source), [f"no videos found here ({known})"])
+        _tell_labelled(source)
     else:
         described = _DESCRIBE.get(kind, describe_folder)(source)
         sections |= described.sections
@@ -166,6 +168,13 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
+def find_labelled(folder: Path) -> list[Path]:
+    """List labelled projects and SLEAP files in a folder and its subfolders, not further down."""
+    levels = ("", "*/")
+    projects = {path.parent for up in levels for path in folder.glob(f"{up}*/{LABELED_DATA}")}
+    return sorted(projects | {path for up in levels for path in folder.glob(f"{up}*.slp")})
+
+
 def name_videos(videos: Iterable[Path]) -> dict[str, Path]:
     """Give each video a unique id from its file name.
 
@@ -216,6 +225,14 @@ def _check_untouched(folder: Path) -> None:
     if there:
         problem = "exists and is never overwritten: choose another folder or remove it"
         raise ConfigError(str(folder), [f"{name} {problem}" for name in there])
+
+
+def _tell_labelled(source: Path) -> None:
+    if not (labelled := find_labelled(source)):
+        return
+    named = ", ".join(_escape(path) for path in labelled[:_MOST_NAMED])
+    more = ", ..." if len(labelled) > _MOST_NAMED else ""
+    _log.warning("labels below this folder are not used; to use them, give %s%s", named, more)
 
 
 def _detect_kind(source: Path) -> str:

@@ -76,6 +76,7 @@ def test_an_unknown_key_names_the_nearest_valid_one(values, problem):
         ({"labels": [{}]}, "missing key `labels.0.path`", ""),
         ({"labels": {"path": "p"}}, "`labels`", ""),
         ({"skeleton": {"edges": [["a", "b", "c"]]}}, "`skeleton.edges.0`", ""),
+        ({"skeleton": {"bodyparts": "a"}}, "`skeleton.bodyparts`: Input should be a list", "'a'"),
     ],
 )
 def test_a_wrong_value_is_shown_with_its_key(values, key, found):
@@ -436,3 +437,10 @@ def test_values_that_snakemake_hands_on_as_texts():
     assert (config.filtering.window, config.filtering.pcutoff) == (3, 0.5)
     assert (config.frames.extract, config.frames.number) == (True, 12)
     assert (config.training.deterministic, config.training.measure_every) == (False, 0)
+
+
+def test_a_tab_is_named(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("training:\n\tepochs: 2\n")
+    with pytest.raises(ConfigError, match="in line 2, column 1: indent with blanks, not with tabs"):
+        read_config(file)

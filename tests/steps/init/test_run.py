@@ -48,6 +48,13 @@ def test_folder_of_videos(tmp_path):
     ]
 
 
+def test_labels_below_a_folder_of_videos_are_named(tmp_path, caplog):
+    source = touch(tmp_path / "data", "a.mp4", "old.slp", "p/labeled-data/a/x.png", "p/q/r/b.slp")
+    init(source, tmp_path / "run")
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.endswith(f"give {source / 'old.slp'}, {source / 'p'}")
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "avi", "mov", "mkv", "m4v", "mpg", "webm", "wmv", "MOV"])
 def test_video_suffixes(tmp_path, suffix):
     source = touch(tmp_path, f"v.{suffix}", f"v.{suffix}.txt")
