@@ -208,6 +208,7 @@ def test_a_run_of_one_target_leaves_the_rest_stale(again, monkeypatch):
     assert tell(record) == {
         ("metrics", "evaluation/pose/metrics.tsv", "unexplained"),
         ("predictions", "evaluation/pose/predictions.parquet", "unexplained"),
+        ("score maps", "evaluation/pose/score_maps.npz", "unexplained"),
         *(("poses", str(LAYOUT.poses("pose", video)), "unexplained") for video in GOOD),
     }
     ended = again.snakemake()
