@@ -19,7 +19,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TORCH ?= pypi
 CORES ?= $(shell nproc)
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 LOCKS_pypi := locks/torch.txt locks/run.txt
 LOCKS_cpu := locks/torch-cpu.txt locks/run.txt

@@ -90,7 +90,8 @@ def publish_packed(path: Path) -> Iterator[Path]:
 
 def publish_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all; an identical file is left untouched."""
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    # As bytes: what stands there may be damaged, and no text.
+    if path.is_file() and path.read_bytes() == text.encode():
         return
     with publish_file(path) as part:
         part.write_text(text, encoding="utf-8")

@@ -1,7 +1,6 @@
 """Read and write the predicted score maps that the report shows beside the stored targets."""
 
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def read_score_maps(path: Path) -> PredictedMaps:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
         return _read_arrays(found)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # noqa: BLE001 - damaged archives raise nearly everything
         raise StoreError(f"{path}: no file of score maps ({error}); run evaluate") from None
 
 
@@ -87,16 +86,17 @@ def _check_size(path: Path) -> None:
 
 
 def _read_arrays(found: dict[str, NDArray[Any]]) -> PredictedMaps:
-    sample, error = found["sample"].astype(np.int64), found["error"].astype(np.float64)
-    score = found["score"]
+    sample, error, score = found["sample"], found["error"], found["score"]
+    if sample.dtype.kind not in "iu" or error.dtype.kind != "f":
+        raise ValueError(f"samples of type {sample.dtype}, errors of type {error.dtype}")
     if score.ndim != 4 or score.dtype != np.uint8:
         raise ValueError(f"score maps of shape {score.shape} and type {score.dtype}")
     if not sample.shape == error.shape == score.shape[:1]:
         raise ValueError("arrays of different lengths")
     return PredictedMaps(
         str(found["target_key"]),
-        sample,
-        error,
+        sample.astype(np.int64),
+        error.astype(np.float64),
         score.astype(np.float32) / np.float32(_LEVELS),
         str(found["reason"]),
     )

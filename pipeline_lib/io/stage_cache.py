@@ -126,7 +126,7 @@ def _name_software() -> str:
 def _hash_plan(results: Results, shard: str) -> str:
     """Return the hash of a shard's part of the plan, such as removed videos."""
     try:
-        lines = results.plan.read_text(encoding="utf-8").splitlines()
+        lines = results.plan.read_bytes().decode(errors="replace").splitlines()
     except FileNotFoundError:
         lines = []
     ours = [line for line in lines if f"\t{shard}\t" in line]

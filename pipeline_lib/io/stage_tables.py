@@ -60,7 +60,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises
     ------
     StoreError
-        If the file is missing or lacks a column.
+        If the file is missing or damaged, or lacks a column.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -69,6 +69,8 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             rows = list(reader)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; the step that writes it has not run") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); delete it and run again") from None
     if missing:
         raise StoreError(f"{path}: lacks the columns {', '.join(missing)}; delete it and run again")
     return rows

@@ -82,10 +82,10 @@ def read_card(path: Path) -> ModelCard:
     Raises
     ------
     ModelError
-        If the card is missing or has another format.
+        If the card is missing, damaged or has another format.
     """
     try:
-        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+        return ModelCard.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise ModelError(f"{path}: no model; run train") from None
     except ValidationError as error:

@@ -96,7 +96,7 @@ def _process(probe: Mapping[str, str], config: Config, results: Results) -> dict
 def _read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):  # damaged: not JSON, or no text
         return {}
     return record if isinstance(record, dict) else {}
 

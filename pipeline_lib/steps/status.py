@@ -3,8 +3,6 @@
 Imports are light (no array library), so that the answer is immediate.
 """
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -19,6 +17,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import VIDEO_STAGES
 from pipeline_lib.core.tables import SURPLUS_FRAMES, VideoStatus
+from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.steps.runs.ledger import (
     BAD_STATUSES,
     LedgerRow,
@@ -102,11 +101,7 @@ def format_status(
     if style == "json":
         record = {"counts": count_statuses(rows), "videos": listed}
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ledger_columns(rows), delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(listed)
-    return buffer.getvalue()
+    return format_table(ledger_columns(rows), listed)
 
 
 def select_rows(rows: Sequence[LedgerRow], *, failed: bool) -> list[LedgerRow]:

@@ -170,6 +170,6 @@ def _await_claim(files: ModelFiles, key: str) -> None:
 def _read_claim(files: ModelFiles) -> str:
     """Return the key of the training of the checkpoints; empty if it is unknown."""
     try:
-        return (files.checkpoints / _CLAIM).read_text(encoding="utf-8").strip()
+        return (files.checkpoints / _CLAIM).read_bytes().decode(errors="replace").strip()
     except FileNotFoundError:
         return ""

@@ -34,6 +34,7 @@ COUNTED = {
     "avi-mjpeg": (".avi", "mjpeg", {}, "yuvj420p"),
     "avi-mpeg4": (".avi", "mpeg4", {}, "yuv420p"),
     "avi-h264": (".avi", "libx264", x264(), "yuv420p"),
+    "avi-h264-no-b": (".avi", "libx264", x264(b_frames=0), "yuv420p"),
 }
 OTHERS = {
     "mp4-hevc": (".mp4", "libx265", _X265, "yuv420p"),

@@ -181,6 +181,15 @@ def test_leftovers_of_a_killed_writer_are_removed_by_the_next_one(tmp_path):
     assert [path.name for path in mine.iterdir()] == ["whole"]
 
 
+@pytest.mark.parametrize("damaged", [b"\xff\xfe", b"\0" * 300, b"text\r\n"])
+def test_damaged_text_is_written_again(tmp_path, damaged):
+    """A server that crashed leaves zeros, or part of another file."""
+    path = tmp_path / "t"
+    path.write_bytes(damaged)
+    publish_text(path, "text\n")
+    assert path.read_bytes() == b"text\n"
+
+
 def test_identical_text_is_not_written_again(tmp_path):
     """Check that an unchanged file stays unchanged for Snakemake."""
     path = tmp_path / "a" / "b.txt"

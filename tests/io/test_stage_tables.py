@@ -49,6 +49,20 @@ def test_a_cell_is_read_as_it_was_written(tmp_path_factory, paths):
     assert [row["path"] for row in read_table(path, ("path",))] == paths
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"video\tpath\nv\t\xe9\n", b"\0" * 300])
+def test_a_damaged_table_says_so(tmp_path, content):
+    """A server that crashed leaves zeros, or part of another file."""
+    path = tmp_path / "t.tsv"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"t\.tsv: (cannot be read|lacks the columns).* delete it"):
+        read_table(path, ("video", "path"))
+
+
+def test_a_folder_is_no_table(tmp_path):
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_table(tmp_path, ("video",))
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5))
 def test_any_reason_stays_in_its_cell(tmp_path_factory, reasons):
     path = tmp_path_factory.mktemp("t") / "t.tsv"

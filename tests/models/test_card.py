@@ -56,6 +56,14 @@ def test_another_format_is_refused(card, tmp_path, change, message):
         read_card(path)
 
 
+@pytest.mark.parametrize("content", [b"", b"\0" * 300, b"\xff\xfe{", b"[]"])
+def test_a_damaged_card(tmp_path, content):
+    path = tmp_path / "model.json"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.json: not a model card"):
+        read_card(path)
+
+
 def test_no_card(tmp_path):
     with pytest.raises(ModelError, match="no model; run train"):
         read_card(tmp_path / "model.json")

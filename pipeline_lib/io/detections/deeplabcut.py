@@ -194,7 +194,7 @@ def _are_assembled(path: Path, frames: Mapping[int, Frame]) -> bool:
 
 
 def _refuse_shelf(path: Path) -> None:
-    shelf = [path.with_name(path.name + ending) for ending in (".db", ".dat", ".dir")]
+    shelf = [path.parent / (path.name + ending) for ending in (".db", ".dat", ".dir")]
     if not path.is_file() and any(file.is_file() for file in shelf):
         raise StoreError(
             f"{path}: written as a shelf, which is not read; run analyze_videos with "

@@ -187,7 +187,7 @@ def _describe(video: LabelledVideo) -> dict[str, object]:
 
 def _is_written(folder: Path, videos: Sequence[LabelledVideo], record: str) -> bool:
     file = folder / _RECORD
-    if not file.is_file() or file.read_text(encoding="utf-8") != record:
+    if not file.is_file() or file.read_bytes() != record.encode():
         return False
     images = ((video.name, frame) for video in videos for frame in video.frames)
     return all(image_path(folder, *image).is_file() for image in images)

@@ -71,20 +71,27 @@ def _list_dangling(file: "h5py.File", skeletons: int) -> Iterator[str]:
     tracks = len(file["tracks_json"])
     videos = len(file["videos_json"])
     # Embedded frames may count videos by the names of their groups, `video0` and so on.
-    if not any(_EMBEDDED.fullmatch(name) for name in file) and (frames["video"] >= videos).any():
-        yield f"a frame of video {frames['video'].max()}, of which there are {videos}"
+    embedded = any(_EMBEDDED.fullmatch(name) for name in file)
+    outside = (frames["video"] < 0) | ((frames["video"] >= videos) & (not embedded))
+    if outside.any():
+        yield f"a frame of video {frames['video'][outside][0]}, of which there are {videos}"
     yield from _find_outside(
         "frame", frames["instance_id_start"], frames["instance_id_end"], len(instances), "instance"
     )
+    yield from _find_shared(
+        "frame", frames["instance_id_start"], frames["instance_id_end"], "instance"
+    )
     kinds = instances["instance_type"]
-    if (kinds >= len(_POINTS)).any():
-        found = kinds[kinds >= len(_POINTS)][0]
+    unknown = ~np.isin(kinds, range(len(_POINTS)))
+    if unknown.any():
+        found = kinds[unknown][0]
         yield f"an instance of type {found}, expected 0 (user's) or 1 (predicted)"
     for kind, name in enumerate(_POINTS):
         rows = instances[kinds == kind]
         first, last = rows["point_id_start"], rows["point_id_end"]
         yield from _find_outside("instance", first, last, len(file[name]), f"row of `{name}`")
-    if (instances["skeleton"] >= skeletons).any():
+        yield from _find_shared("instance", first, last, f"row of `{name}`")
+    if ((instances["skeleton"] < 0) | (instances["skeleton"] >= skeletons)).any():
         yield f"an instance of a skeleton that is not there, of {skeletons}"
     if ((instances["track"] < -1) | (instances["track"] >= tracks)).any():
         yield f"an instance of a track that is not there, of {tracks}"
@@ -93,10 +100,23 @@ def _list_dangling(file: "h5py.File", skeletons: int) -> Iterator[str]:
 def _find_outside(
     who: str, first: "np.ndarray[Any, Any]", last: "np.ndarray[Any, Any]", count: int, what: str
 ) -> Sequence[str]:
-    outside = np.flatnonzero((first > last) | (last > count))
+    outside = np.flatnonzero((first < 0) | (first > last) | (last > count))
     if not len(outside):
         return ()
     row = outside[0]
     return [
         f"{who} {row} has {what} {first[row]} to {last[row]} (excluded), of which there are {count}"
     ]
+
+
+def _find_shared(
+    who: str, first: "np.ndarray[Any, Any]", last: "np.ndarray[Any, Any]", what: str
+) -> Sequence[str]:
+    """Say which two have the same rows: an animal of one frame would be seen in another one."""
+    some = np.flatnonzero(first < last)
+    order = some[np.argsort(first[some], kind="stable")]
+    shared = np.flatnonzero(first[order][1:] < last[order][:-1])
+    if not len(shared):
+        return ()
+    one, other = sorted(order[shared[0] : shared[0] + 2].tolist())
+    return [f"two {who}s, {one} and {other}, have {what} {first[order[shared[0] + 1]]}"]

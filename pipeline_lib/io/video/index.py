@@ -15,7 +15,7 @@ from pipeline_lib.core.errors import VideoError
 from pipeline_lib.io.video.decode import Picture, decode_first_picture, decode_order
 from pipeline_lib.io.video.losses import describe_doubts, find_loss
 from pipeline_lib.io.video.packets import NO_PTS, Packets, read_packets
-from pipeline_lib.io.video.places import judge_packets, place_frames
+from pipeline_lib.io.video.places import choose_times, judge_packets, place_frames
 from pipeline_lib.io.video.timing import measure
 
 # AVI stores no timestamps.
@@ -187,7 +187,7 @@ def index_video(path: Path) -> VideoIndex:
     order = order[~hidden[order]]
     if not len(order):
         raise VideoError("no frames: an edit list hides every one")
-    shown_pts = pts[order] if timed else None
+    shown_pts = choose_times(packets, pts)[order] if timed else None
     steps = judge_packets(packets, order, shown_pts)
     places = place_frames(packets, order, keyframes, steps)
     frames = int(places.frame[-1]) + 1

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.io.video.gaps import Steps, find_breaks, judge_steps
-from pipeline_lib.io.video.packets import Packets
+from pipeline_lib.io.video.packets import NO_PTS, Packets
 
 # AVI counts the frames of a video, those included that its recorder dropped.
 _COUNTING_CONTAINER = "avi"
@@ -41,6 +41,31 @@ class Places(NamedTuple):
     breaks: NDArray[np.int64]
     unsure: NDArray[np.int64]
     lost: Mapping[int, int] = MappingProxyType({})
+
+
+def choose_times(packets: Packets, pts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what tells when the frames of a video are shown.
+
+    AVI counts frames in the order of decoding and stores no time. Of H.264 that is shown in this
+    order FFmpeg still makes timestamps that are the count of the *next* packet, so that the frame
+    before a gap would come after it: the count itself is taken.
+
+    Parameters
+    ----------
+    packets
+        Of the video.
+    pts
+        Shape (packets,): its timestamps, as FFmpeg tells them.
+
+    Returns
+    -------
+    Array of shape (packets,): counts, or the timestamps as they are.
+    """
+    counts = np.frombuffer(packets.dts, np.int64)
+    if packets.container != _COUNTING_CONTAINER or packets.reorders or (counts == NO_PTS).any():
+        return pts
+    in_order = bool((np.diff(pts) > 0).all() and (np.diff(counts) > 0).all())
+    return counts if in_order else pts
 
 
 def judge_packets(

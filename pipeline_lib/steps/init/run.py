@@ -1,7 +1,5 @@
 """Write a config and a cohort sheet for existing videos or projects (``init``)."""
 
-import csv
-import io
 import logging
 import os
 import re
@@ -21,6 +19,7 @@ from pipeline_lib.core.yaml_files import load_yaml
 from pipeline_lib.io.labels.detect import detect_format
 from pipeline_lib.io.labels.tables import LABELED_DATA
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.io.video.containers.formats import VIDEO_SUFFIXES
 from pipeline_lib.steps.init.projects import (
     Described,
@@ -293,12 +292,9 @@ def _write_config(sections: Mapping[str, Any], origin: str) -> str:
 
 
 def _write_sheet(rows: Iterable[tuple[str, str]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
-    writer.writerow(SHEET_REQUIRED)
-    for name, path in rows:
-        writer.writerow((name, path))
-    return buffer.getvalue()
+    return format_table(
+        SHEET_REQUIRED, (dict(zip(SHEET_REQUIRED, row, strict=True)) for row in rows)
+    )
 
 
 def _is_text(path: str) -> bool:

@@ -63,15 +63,17 @@ def record_job(config: Config, results: Results, verb: str, shard: str | None) -
 
 
 def read_jobs(path: Path) -> list[JobRecord]:
-    """Return the lines of one file, oldest first; a line cut short by a full disk is left out."""
+    """Return the lines of one file, oldest first; damaged lines are left out."""
     if not path.exists():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             continue
+        if isinstance(record, dict):
+            records.append(record)
     return records
 
 

@@ -1,6 +1,8 @@
 """Assemble and track DeepLabCut's detections of one video, without a config."""
 
 import logging
+import os
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core import versions
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.settings.individuals import TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
@@ -18,6 +21,8 @@ from pipeline_lib.io.detections.deeplabcut import (
     check_fps,
     read_detections,
 )
+from pipeline_lib.io.poses.bounds import MOST_NAMES
+from pipeline_lib.io.poses.format import is_packed
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.kernels.assembly.assemble import assemble_individuals
 from pipeline_lib.kernels.assembly.deeplabcut import DeepLabCutRules, assemble_as_deeplabcut
@@ -30,6 +35,7 @@ from pipeline_lib.steps.track.run import make_track_rules
 _log = logging.getLogger(__name__)
 
 _ENDING = "_full.pickle"
+_POSE_FILES = (".zarr", ".zarr.zip")
 
 # Defaults of DeepLabCut's own Assembler, so that its detections are assembled as it would. Neither
 # of its two files holds the values that were used before.
@@ -87,14 +93,20 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     Raises
     ------
     StoreError
-        If the source is missing or no such file, or there are no such frames per second.
+        If the source is missing or no such file, if there are no such frames per second, if
+        anything but a pose file stands where one is to be written, or if there are more
+        individuals than a pose file has.
     """
     if fps is not None:
         check_fps(fps, "--fps")
+    video = source.name.removesuffix(_ENDING).removesuffix(source.suffix)
+    target = target or source.parent / f"{video}.zarr.zip"
+    if source.is_file():
+        _check_targets(source, target, assemblies)
+    if individuals is not None and individuals > MOST_NAMES:
+        raise StoreError(f"--individuals is {individuals}, expected at most {MOST_NAMES}")
     most_peaks = max(_PEAKS, individuals or 0)
     found = read_detections(source, most_peaks=most_peaks, read_fps=fps is None)
-    video = source.name.removesuffix(_ENDING).removesuffix(source.suffix)
-    target = target or source.with_name(f"{video}.zarr.zip")
     if individuals is None:
         individuals = _count_individuals(found, pcutoff)
         _log.info("%s: at most %d individuals at a time", source.name, individuals)
@@ -131,6 +143,32 @@ def track_detections(  # noqa: PLR0913 - what can be asked for
     followed = _add_unique(found, pcutoff, tracks.position, tracks.confidence, tracks.status)
     _write(target, found, attributes, followed)
     return target
+
+
+def _check_targets(source: Path, target: Path, assemblies: Path | None) -> None:
+    """Refuse to write two pose files to one place, or over anything but a pose file."""
+    for option, path in (("--output", target), ("--assemblies", assemblies)):
+        if path is None:
+            continue
+        if not path.name.endswith(_POSE_FILES) or path.name in _POSE_FILES:
+            expected = " or ".join(f"NAME{ending}" for ending in _POSE_FILES)
+            raise StoreError(f"{path}: {option} is a pose file, expected {expected}")
+        if _is_other(path) or os.path.realpath(path) == os.path.realpath(source):
+            raise StoreError(
+                f"{path}: is there and is no pose file: it is not replaced; choose another "
+                f"{option}, or remove it"
+            )
+    if assemblies is not None and os.path.realpath(assemblies) == os.path.realpath(target):
+        raise StoreError(f"{assemblies}: --assemblies and --output are the same file")
+
+
+def _is_other(path: Path) -> bool:
+    """Tell whether something stands at the path of a pose file that is none."""
+    if is_packed(path) and path.is_file():
+        return not zipfile.is_zipfile(path)
+    if not is_packed(path) and path.is_dir():
+        return any(path.iterdir()) and not (path / "zarr.json").is_file()
+    return path.exists()
 
 
 def deeplabcut_rules(

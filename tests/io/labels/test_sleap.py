@@ -491,6 +491,52 @@ def test_files_without_what_they_need(folder, change, message):
     assert "list index" not in str(caught.value)
 
 
+def set_signed(table, column, row, value):
+    """Make all columns of a table signed, and set one cell."""
+
+    def change(file):
+        rows = file[table][:]
+        floats = {name for name in rows.dtype.names if rows[name].dtype.kind == "f"}
+        kinds = [(name, "f8" if name in floats else "i8") for name in rows.dtype.names]
+        rows = rows.astype(kinds)
+        rows[column][row] = value
+        del file[table]
+        file[table] = rows
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_signed("frames", "video", 1, -1), "a frame of video -1, of which there are 1"),
+        (set_signed("frames", "instance_id_start", 1, -1), "frame 1 has instance -1 to 2"),
+        (set_signed("frames", "instance_id_start", 1, 0), "two frames, 0 and 1, have instance 0"),
+        (set_signed("frames", "instance_id_end", 0, 2), "two frames, 0 and 1, have instance 1"),
+        (set_signed("instances", "skeleton", 1, -1), "a skeleton that is not there, of 1"),
+        (set_signed("instances", "instance_type", 1, -1), "an instance of type -1"),
+        (
+            set_signed("instances", "point_id_start", 1, -2),
+            "has row of `points` -2 to 4",
+        ),
+        (
+            set_signed("instances", "point_id_start", 1, 1),
+            "two instances, 0 and 1, have row of `points` 1",
+        ),
+    ],
+)
+def test_no_animal_is_taken_for_that_of_another_frame(folder, change, message):
+    """Rows before the first would be the last ones, and shared rows one animal in two frames."""
+    project = Project()
+    project.add("/x/a.mp4", 3, [(1, 2), (3, 4)])
+    project.add("/x/a.mp4", 5, [(5, 6), (7, 8)])
+    path = project.save(folder / "labels.slp")
+    assert [frame.frame for frame in open_sleap_file(path).frames] == [3, 5]
+    damage(path, change)
+    with pytest.raises(LabelError, match=message):
+        open_sleap_file(path)
+
+
 def test_a_file_without_a_labelled_frame(folder):
     project = Project()
     project.add("/x/a.mp4", 3, [(1, 2), (3, 4)])

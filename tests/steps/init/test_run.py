@@ -116,6 +116,19 @@ def test_every_container_that_is_read_is_found(tmp_path, suffix):
     assert [path.name for path in find_videos([source])] == [f"a{suffix}"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
+def test_every_name_is_read_as_it_was_written(tmp_path):
+    """A carriage return ends a row of a table (a folder's icon on macOS has one in its name)."""
+    names = ["a\rb.mp4", "a\nc.mp4", "a\td.mp4", 'a"e.mp4', "a\r", "a\u2028f.mp4", " g.mp4"]
+    paths = [tmp_path / (name if name.endswith(".mp4") else f"{name}/h.mp4") for name in names]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    init_project(tmp_path, tmp_path / "run")
+    videos = read_cohort(tmp_path / "run" / "cohort.tsv")
+    assert {video.path.resolve() for video in videos} == set(paths)
+
+
 def test_names_are_valid_and_tell_videos_apart():
     paths = [
         "/d/cage 1/top.mp4",

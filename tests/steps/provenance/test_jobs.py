@@ -102,6 +102,12 @@ def test_a_line_cut_short_is_left_out(tmp_path):
     assert read_jobs(tmp_path / "none") == []
 
 
+def test_damaged_lines_are_left_out(tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    path.write_bytes(b'{"verb": "a"}\n\xff\xfe\n' + b"\0" * 300 + b'\n[1]\n{"verb": "b"}\n')
+    assert read_jobs(path) == [{"verb": "a"}, {"verb": "b"}]
+
+
 def test_the_sum_of_each_verb():
     later = "2026-01-02T04:00:00+00:00"
     stages = summarise_jobs(

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_lib.cli import app
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.steps.track.deeplabcut_detections import track_detections
@@ -241,3 +242,41 @@ def test_no_animal_and_no_time_are_refused(tmp_path, option):
         app, ["track", "--from-dlc-detections", str(tmp_path / "x"), option, "0"]
     )
     assert result.exit_code == 2
+
+
+def test_nothing_but_a_pose_file_is_replaced(tmp_path):
+    source = write_detections(tmp_path, make_truth())
+    content = source.read_bytes()
+    folder, packed = tmp_path / "keep.zarr", tmp_path / "other.zarr.zip"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("precious")
+    packed.write_text("precious")
+    for place in (folder, packed):
+        for options in ({"target": place}, {"assemblies": place}):
+            with pytest.raises(StoreError, match="is there and is no pose file"):
+                track_detections(source, **options)
+    for place in (source, tmp_path, tmp_path / "t.h5", tmp_path / ".zarr"):
+        with pytest.raises(StoreError, match=r"--output is a pose file, expected NAME\.zarr or"):
+            track_detections(source, place)
+    with pytest.raises(StoreError, match="--assemblies and --output are the same file"):
+        track_detections(source, tmp_path / "t.zarr", assemblies=tmp_path / "t.zarr")
+    assert source.read_bytes() == content
+    assert (folder / "notes.txt").read_text() == packed.read_text() == "precious"
+    # A pose file is, and so is an empty folder.
+    (tmp_path / "t.zarr").mkdir()
+    for place in (tmp_path / "t.zarr", tmp_path / "t.zarr.zip"):
+        for _ in range(2):
+            assert read_poses(track_detections(source, place)).position.shape[0] == FRAMES
+
+
+def test_more_individuals_than_a_pose_file_has(tmp_path):
+    source = write_detections(tmp_path, make_truth())
+    with pytest.raises(StoreError, match="--individuals is 100000000, expected at most 10000"):
+        track_detections(source, individuals=100_000_000)
+
+
+def test_a_folder_is_no_file_of_detections(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["track", "--from-dlc-detections", "."])
+    assert result.exit_code == 1
+    assert ".: cannot be read: Is a directory" in result.stderr
