@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.core.test_ranks import LEFTOVERS
+from tests.core.test_process import LEFTOVERS
 
 from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import Results
