@@ -29,17 +29,18 @@ LOCKS := $(or $(LOCKS_$(TORCH)),$(error TORCH is pypi, cpu or own, not $(TORCH))
 .PHONY: demo demo-multi openfield test quick check coverage docs documents lock run install
 
 # What running needs, in the versions that the figures were measured with.
-run: $(BIN)/.run
+run: $(BIN)/.run-$(TORCH)
 
-$(BIN)/.run: pyproject.toml $(LOCKS)
+$(BIN)/.run-$(TORCH): pyproject.toml $(LOCKS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	rm -f $(BIN)/.run-*
 	locks/install.sh $(BIN)/python $(LOCKS)
 	touch $@
 
 # What tests and checks need besides.
 install: $(BIN)/.installed
 
-$(BIN)/.installed: $(BIN)/.run locks/develop.txt
+$(BIN)/.installed: $(BIN)/.run-$(TORCH) locks/develop.txt
 	locks/install.sh $(BIN)/python locks/develop.txt
 	touch $@
 

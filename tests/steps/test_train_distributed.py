@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.core.test_process import LEFTOVERS
 
 from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import Results
@@ -27,6 +26,7 @@ from pipeline_lib.steps import train
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.provenance.jobs import read_all_jobs
 from pipeline_lib.steps.train import run_train
+from tests.core.test_process import LEFTOVERS
 from tests.models.synthetic import tiny_config, write_tiny_labels
 
 EPOCHS = 7

@@ -1,10 +1,11 @@
 """Define the settings of several animals in one frame: number, assembly and tracking."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline_lib.core.settings.base import (
+    WHOLE,
     Flag,
     Fraction,
     Name,
@@ -18,7 +19,9 @@ from pipeline_lib.core.settings.renamed import name_as_in_keys
 class IndividualSettings(Settings):
     """Set the number of animals in a video and the method that finds them."""
 
-    max: PositiveInt = Field(1, description="Most individuals in one frame.")
+    max: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
+        1, description="Most individuals in one frame."
+    )
     names: tuple[Name, ...] = Field(
         (),
         description="Names of the individuals; empty: those of the labels, else `individual1` and "

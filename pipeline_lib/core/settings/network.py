@@ -229,7 +229,7 @@ class TrainingSettings(Settings):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
     )
-    seed: NotNegativeInt = Field(0, description="Seed of all random numbers in training.")
+    seed: Seed = Field(0, description="Seed of all random numbers in training.")
     deterministic: Flag = Field(
         default=False, description="Refuse operations that are not deterministic."
     )
