@@ -215,7 +215,7 @@ def filter_poses(
 def export(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
 ) -> None:
-    """Write poses for other tools: DeepLabCut, SLEAP, NWB (`exports.formats`)."""
+    """Write poses for other tools: DeepLabCut, SLEAP, NWB, COCO (`exports.formats`)."""
     keep_cores(cores)
     run_shards(config, shard, "export")
 
@@ -312,7 +312,8 @@ def init(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder of videos, a DeepLabCut or Lightning Pose project, or SLEAP's .slp."
+            help="A folder of videos, a DeepLabCut or Lightning Pose project, SLEAP's .slp, or "
+            "COCO's .json."
         ),
     ],
     folder: Annotated[Path, typer.Argument(help="Folder for config.yaml and cohort.tsv.")] = Path(),

@@ -63,6 +63,12 @@ FORMATS: dict[str, ExportFormat] = {
         linked=True,
         described=True,
     ),
+    "coco": ExportFormat(
+        "coco.json",
+        "COCO keypoints (`VIDEO.coco.json`)",
+        f"{_WRITERS}.coco:write_coco",
+        linked=True,
+    ),
 }
 
 

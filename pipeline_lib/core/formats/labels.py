@@ -43,6 +43,7 @@ FORMATS: dict[str, LabelFormat] = {
         tables=True,
     ),
     "sleap": LabelFormat("a SLEAP file (.slp)", "pipeline_lib.io.labels.formats.sleap"),
+    "coco": LabelFormat("a file of COCO keypoints (.json)", "pipeline_lib.io.labels.formats.coco"),
 }
 
 

@@ -71,7 +71,7 @@ class LabelSource(Settings):
 
     path: PathText = Field(
         description="A DeepLabCut project folder, a label table (CSV or HDF5), a Lightning Pose "
-        "data folder, or a SLEAP file (`.slp`, `.pkg.slp`)."
+        "data folder, a SLEAP file (`.slp`, `.pkg.slp`), or COCO keypoints (`.json`)."
     )
     format: LabelFormatName = Field(
         AUTO, description="Tool that wrote it; `auto`: recognised by the files found."

@@ -42,12 +42,17 @@ class SourceLabels:
     origins
         What an image shows, by its path, where that is not the image file itself: the same frame
         of the same video has the same text whichever source labels it.
+    identified
+        Whether individuals have names of the whole source (DeepLabCut). If not, a name may be
+        that of a track within one video (SLEAP), or a mere count (COCO), so that only two names
+        in one image are two animals.
     """
 
     points: pd.DataFrame
     skeleton: Skeleton
     kind: str
     origins: Mapping[str, str] = field(default_factory=dict)
+    identified: bool = True
 
 
 def frame_number(image: Path) -> int:

@@ -69,6 +69,7 @@ def read_sleap(path: Path, images: Path, *, predicted: bool = False) -> SourceLa
         skeleton=file.skeleton,
         kind="sleap",
         origins=_find_origins(file, folder),
+        identified=False,
     )
 
 

@@ -49,29 +49,30 @@ def keep_single_individual(points: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     points
-        Columns `pipeline_lib.io.labels.points.POINT_COLUMNS`, ``source_number`` and ``kind``.
+        Columns `pipeline_lib.io.labels.points.POINT_COLUMNS`, ``source_number`` and
+        ``identified`` (`pipeline_lib.io.labels.points.SourceLabels`).
         Points of DeepLabCut's individual ``single`` become the animal's.
 
     Raises
     ------
     LabelError
-        If a source labels several. SLEAP's tracks are names within one video, so that only two of
-        them in one image are two animals.
+        If a source labels several: where its names are no identities (SLEAP's tracks are names
+        within one video, COCO has none), two in one image.
     """
     problems, kept = [], []
     for _, rows in points.groupby("source_number", sort=True):
         animals = rows[rows["individual"] != UNIQUE_INDIVIDUAL]
         labelled = animals.loc[animals["visible"], ["image", "individual"]].drop_duplicates()
         names = labelled["individual"].unique().tolist()
-        of_video = rows["kind"].iloc[0] == "sleap"
-        number = labelled.groupby("image").size().max() if of_video else len(names)
+        identified = bool(rows["identified"].iloc[0])
+        number = len(names) if identified else labelled.groupby("image").size().max()
         if number > 1:
             problems.append(
                 f"{rows['source'].iloc[0]}: {number} individuals are labelled ({_join(names)}), "
                 "but `individuals.max` is 1: set it to the most animals in one image"
             )
             continue
-        found = rows if of_video else _keep_labelled(rows, names)
+        found = _keep_labelled(rows, names) if identified else rows
         problems += _check_once(found)
         kept.append(found.assign(individual=SINGLE_INDIVIDUAL))
     if problems:

@@ -75,7 +75,7 @@ def collect_labels(config: Config, results: Results) -> Labels:
     if not config.labels:
         problem = (
             "no labels: add under `labels:` an entry `- path: PROJECT`, a DeepLabCut project, "
-            "a SLEAP file, a Lightning Pose data folder or a label table"
+            "a SLEAP file, COCO keypoints, a Lightning Pose data folder or a label table"
         )
         raise LabelError("config", [problem])
     sources = _read_sources(config.labels, results.label_images)
@@ -213,7 +213,7 @@ def _remove_others(images: Path, folders: list[Path]) -> None:
 def _join_sources(sources: list[SourceLabels]) -> pd.DataFrame:
     joined: pd.DataFrame = pd.concat(
         [
-            source.points.assign(source_number=number, kind=source.kind)
+            source.points.assign(source_number=number, identified=source.identified)
             for number, source in enumerate(sources)
         ],
         ignore_index=True,

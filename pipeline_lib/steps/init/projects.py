@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.names import find_name_problem, natural_order
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.labels.coco_file import open_coco_file
+from pipeline_lib.io.labels.coco_images import CocoFolder
 from pipeline_lib.io.labels.deeplabcut_project import (
     PROJECT_CONFIG,
     project_individuals,
     project_skeleton,
     read_project_config,
 )
+from pipeline_lib.io.labels.formats.coco import find_coco_file
 from pipeline_lib.io.labels.sleap_file import SleapFile, open_sleap_file
 from pipeline_lib.io.labels.tables import LABELED_DATA, find_deeplabcut_tables
 
@@ -107,6 +111,23 @@ def describe_sleap(source: Path) -> Described:
             _log.warning("%s: %s: left out", source, missing)
     videos = [video.source for video in file.videos if video.source is not None]
     return Described(videos, bool(file.frames), sections)
+
+
+def describe_coco(source: Path) -> Described:
+    """Describe a file of COCO keypoints, or its dataset folder: the videos are in that folder.
+
+    Raises
+    ------
+    LabelError
+        If the file cannot be read.
+    """
+    path = find_coco_file(source)
+    file = open_coco_file(path)
+    sections = _describe_skeleton(file.skeleton)
+    most = max(Counter(animal.image for animal in file.animals).values())
+    if most > 1:
+        sections |= _describe_individuals(most, (), file.skeleton)
+    return Described([CocoFolder(path, ()).root], sections=sections)
 
 
 def _describe_skeleton(skeleton: Skeleton) -> dict[str, Any]:

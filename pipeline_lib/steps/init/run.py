@@ -23,6 +23,7 @@ from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.io.video.containers.formats import VIDEO_SUFFIXES
 from pipeline_lib.steps.init.projects import (
     Described,
+    describe_coco,
     describe_deeplabcut,
     describe_folder,
     describe_lightning_pose,
@@ -60,6 +61,7 @@ _DESCRIBE: dict[str, Callable[[Path], Described]] = {
     "deeplabcut": describe_deeplabcut,
     "lightning-pose": describe_lightning_pose,
     "sleap": describe_sleap,
+    "coco": describe_coco,
 }
 
 _log = logging.getLogger(__name__)
@@ -84,7 +86,7 @@ def init_project(source: Path, folder: Path) -> None:
     ----------
     source
         Folder of videos (searched with its subfolders), one video, a DeepLabCut project (or its
-        ``config.yaml``), a SLEAP file, or a Lightning Pose data folder.
+        ``config.yaml``), a SLEAP file, COCO keypoints, or a Lightning Pose data folder.
     folder
         Working directory of the run to be; made if missing. Paths in both files are relative to
         it where that is short, else absolute.

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pynwb
 import sleap_io
+from pycocotools.coco import COCO
 
 
 @dataclass
@@ -95,3 +96,22 @@ def _rename(bodypart):
     for character in "/:\\":
         bodypart = bodypart.replace(character, "_")
     return bodypart
+
+
+def read_pycocotools(path, count):
+    found = COCO(str(path))
+    info, (category,) = found.dataset["info"], found.loadCats(found.getCatIds())
+    bodyparts, images = category["keypoints"], found.loadImgs(found.getImgIds())
+    assert [image["id"] for image in images] == list(range(1, len(images) + 1))
+    values = np.full((len(images), count, len(bodyparts), 3), np.nan)
+    for one in found.loadAnns(found.getAnnIds()):
+        x, y, visibility = np.array(one["keypoints"], float).reshape(-1, 3).T
+        assert one["num_keypoints"] == (visibility > 0).sum()
+        assert set(visibility) <= {0, 2}
+        # The centre of the first pixel is (0.5, 0.5).
+        known = np.where(visibility > 0, (x - 0.5, y - 0.5), np.nan)
+        point = values[one["image_id"] - 1, one.get("track_id", 1) - 1]
+        assert np.isnan(point).all()
+        point[:, :2], point[:, 2] = known.T, np.array(one["keypoint_scores"], float)
+    individuals = [track["name"] for track in info["tracks"]]
+    return Found(values[..., :2], values[..., 2], bodyparts, individuals, info["fps"])

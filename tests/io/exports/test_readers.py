@@ -28,6 +28,7 @@ READERS = {
     ("slp", "sleap-io"): reading.read_sleap_io_slp,
     ("analysis", "sleap-io"): reading.read_sleap_io_analysis,
     ("nwb", "pynwb"): reading.read_pynwb_nwb,
+    ("coco", "pycocotools"): reading.read_pycocotools,
 }
 ODD_NAMES = ("left ear", "Schwänzchen", "鼻", "a,b", "ear/left", "scorer_1", "x")
 
@@ -76,6 +77,8 @@ def make_unique():
     return poses
 
 
+# movement reads no COCO.
+FOR_MOVEMENT = [name for name in FORMATS if name != "coco"]
 THREE = ("b", "a", "c")
 SCENES = {
     "one": lambda: make_poses(7),
@@ -119,8 +122,8 @@ def check(found, poses, name, *, by_movement=False):
     expected = poses.position, poses.confidence
     several = len(poses.individuals) > 1
     bodyparts, individuals = list(poses.bodyparts), list(poses.individuals)
-    if name == "slp" or (name == "analysis" and not by_movement):
-        # SLEAP and sleap-io keep nothing of an animal without a keypoint.
+    if name in ("slp", "coco") or (name == "analysis" and not by_movement):
+        # SLEAP, sleap-io and COCO keep nothing of an animal without a keypoint.
         there = ~np.isnan(poses.position).any(axis=-1).all(axis=-1, keepdims=True)
         expected = poses.position, np.where(there, poses.confidence, NAN)
     elif name in ("h5", "csv") and "single" in individuals:
@@ -148,6 +151,11 @@ def check(found, poses, name, *, by_movement=False):
         else:
             order = [found.individuals.index(individual) for individual in individuals]
             position, confidence = position[:, order], confidence[:, order]
+    if name == "coco":
+        # Numbers of four digits after the point.
+        np.testing.assert_allclose(position, expected[0], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(confidence, expected[1], rtol=0, atol=1e-4)
+        position, confidence = expected
     # Readers hold them as float64; the text of a CSV is that of the float32.
     np.testing.assert_array_equal(position.astype(np.float32), expected[0])
     np.testing.assert_array_equal(confidence.astype(np.float32), expected[1])
@@ -210,7 +218,7 @@ def read_by_movement(folder, exports):
 
 @pytest.fixture(scope="module")
 def found_by_movement(tmp_path_factory):
-    poses = {(scene, name): make() for scene, make in SCENES.items() for name in FORMATS}
+    poses = {(scene, name): make() for scene, make in SCENES.items() for name in FOR_MOVEMENT}
     # movement's limit: to it, all individuals of a DeepLabCut table have the same bodyparts.
     poses = {key: one for key, one in poses.items() if key not in NOT_FOR_MOVEMENT}
     return read_by_movement(tmp_path_factory.mktemp("movement"), poses)
@@ -224,7 +232,7 @@ NOT_FOR_MOVEMENT = {("unique", "h5"), ("unique", "csv")}
     [
         (scene, name)
         for scene in SCENES
-        for name in FORMATS
+        for name in FOR_MOVEMENT
         if (scene, name) not in NOT_FOR_MOVEMENT
     ],
 )
@@ -234,6 +242,8 @@ def test_movement_finds_the_poses(found_by_movement, name, scene):
 
 @pytest.mark.real
 def test_movement_finds_real_flies(tmp_path, data_folder):
-    poses = {(flies, name): make_flies(data_folder, flies) for flies in FLIES for name in FORMATS}
+    poses = {
+        (flies, name): make_flies(data_folder, flies) for flies in FLIES for name in FOR_MOVEMENT
+    }
     for (flies, name), found in read_by_movement(tmp_path, poses).items():
         check(found, poses[flies, name], name, by_movement=True)

@@ -15,7 +15,8 @@ from tests.io.exports.export_examples import make_several, make_source
 def test_each_format_has_a_writer_and_a_suffix_of_its_own():
     assert all(callable(load_writer(name)) for name in FORMATS)
     assert len({kind.suffix for kind in FORMATS.values()}) == len(FORMATS)
-    assert {name for name, kind in FORMATS.items() if kind.linked} == {"slp", "analysis", "nwb"}
+    linked = {name for name, kind in FORMATS.items() if kind.linked}
+    assert linked == {"slp", "analysis", "nwb", "coco"}
 
 
 @pytest.mark.parametrize("name", FORMATS)

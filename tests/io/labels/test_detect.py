@@ -46,6 +46,17 @@ def test_format_by_the_files_found(tmp_path, files, path, expected):
     assert detect_format(tmp_path / path) == expected
 
 
+@pytest.mark.parametrize("text", ['{"images": []}', "\n \t{\r\n", "\ufeff{}"])
+def test_a_json_object_is_coco_and_a_list_is_not(tmp_path, text):
+    path = "annotations/person_keypoints_default.json"
+    touch(tmp_path, path, "labels.JSON", text=text)
+    for name in ("labels.JSON", path, ""):
+        assert detect_format(tmp_path / name) == "coco"
+    touch(tmp_path, "list.json", text='[{"image_id": 1}]')
+    with pytest.raises(LabelError, match="holds no labels that are known"):
+        detect_format(tmp_path / "list.json")
+
+
 def test_config_yaml_of_deeplabcut_is_told_from_others(tmp_path):
     touch(tmp_path, "config.yaml", text="cohort: cohort.tsv\n")
     with pytest.raises(LabelError, match="holds no labels that are known"):

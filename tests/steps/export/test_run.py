@@ -262,7 +262,7 @@ def make_several_config(edges=(("nose", "tail"),), **exports):
     return parse_config({"cohort": "cohort.tsv", **sections})
 
 
-EVERY_FORMAT = ["h5", "csv", "slp", "analysis", "nwb"]
+EVERY_FORMAT = ["h5", "csv", "slp", "analysis", "nwb", "coco"]
 
 
 @pytest.mark.parametrize(("source", "x"), [("raw", [1, 2]), ("filtered", [3, 4])])
@@ -272,7 +272,7 @@ def test_several_animals_are_exported_as_tracked_or_filtered(results, source, x)
     (row,) = read_rows(results)
     assert row["status"] == "done", row["reason"]
     names = {path.name for path in results.exported("pose", "v", "h5").parent.iterdir()}
-    assert names == {"v.h5", "v.csv", "v.slp", "v.analysis.h5", "v.nwb"}
+    assert names == {"v.h5", "v.csv", "v.slp", "v.analysis.h5", "v.nwb", "v.coco.json"}
     sizes = [results.exported("pose", "v", name).stat().st_size for name in EVERY_FORMAT]
     pairs = zip(EVERY_FORMAT, sizes, strict=True)
     assert row["files"] == " ".join(f"{name}:{size}" for name, size in pairs)
@@ -289,6 +289,11 @@ def test_several_animals_are_exported_as_tracked_or_filtered(results, source, x)
         assert file["video_path"][()] == b"v.mp4"
     with h5py.File(results.exported("pose", "v", "nwb")) as file:
         assert file["processing/behavior/b/nose/data"][:, 0].tolist() == x
+    coco = json.loads(results.exported("pose", "v", "coco").read_text())
+    assert {(image["width"], image["height"]) for image in coco["images"]} == {(640, 480)}
+    found = [one["keypoints"][0] for one in coco["annotations"] if one["track_id"] == 2]
+    assert found == [value + 0.5 for value in x]
+    assert coco["info"]["video"] == "v.mp4"
 
 
 def test_the_key_of_linked_files_covers_their_content(results):
@@ -335,6 +340,8 @@ def list_names(results):
     with h5py.File(results.exported("pose", "v", "nwb")) as file:
         (name,) = file["acquisition/source_video/external_file"]
         names["nwb"] = name.decode()
+    coco = json.loads(results.exported("pose", "v", "coco").read_text())
+    names["coco"] = coco["info"]["video"]
     return names
 
 

@@ -85,13 +85,13 @@ def test_a_path_of_no_format_names_all_there_are(labels):
         detect_format(labels.parent / "notes.txt")
 
 
-@pytest.mark.parametrize("name", ["points", "DeepLabCut", "", "sleap ", "coco", "Auto", 3, None])
+@pytest.mark.parametrize("name", ["points", "DeepLabCut", "", "sleap ", "COCO", "Auto", 3, None])
 def test_a_format_that_is_not_registered_is_an_error(tmp_path, name):
     (tmp_path / "labeled-data").mkdir()
     with pytest.raises(ConfigError, match=r"`labels\.0\.format`: ") as caught:
         parse_config({"cohort": "c", "labels": [{"path": str(tmp_path), "format": name}]})
     if isinstance(name, str):
-        assert "is no format of labels; there are deeplabcut, lightning-pose, sleap" in str(
+        assert "is no format of labels; there are deeplabcut, lightning-pose, sleap, coco" in str(
             caught.value
         )
         with pytest.raises(ValueError, match="is no format of labels"):

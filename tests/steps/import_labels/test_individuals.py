@@ -15,7 +15,7 @@ from pipeline_lib.steps.import_labels.individuals import keep_single_individual,
 PARTS = ("nose", "tail", "corner")
 
 
-def make_points(*animals, kind="deeplabcut"):
+def make_points(*animals, identified=True):
     """Make points of animals (image, name, {bodypart: x}); a name `?n` is no name; y is x + 1."""
     rows = [
         {
@@ -28,7 +28,7 @@ def make_points(*animals, kind="deeplabcut"):
             "visible": not np.isnan(x),
             "source": "s",
             "source_number": 0,
-            "kind": kind,
+            "identified": identified,
         }
         for image, name, points in animals
         for bodypart, x in points.items()
@@ -213,13 +213,13 @@ def test_one_animal():
 
 def test_one_animal_may_have_several_tracks_but_not_several_names():
     animals = [("a", "t1", {"nose": 1.0}), ("b", "t2", {"nose": 2.0}), ("c", "?1", {"nose": 3.0})]
-    found = keep_single_individual(make_points(*animals, kind="sleap"))
+    found = keep_single_individual(make_points(*animals, identified=False))
     assert found["individual"].tolist() == ["animal"] * 3
     (problem,) = problems_of(keep_single_individual, make_points(*animals[:2]))
     assert problem == (
         "s: 2 individuals are labelled (t1, t2), but `individuals.max` is 1: set it to the most "
         "animals in one image"
     )
-    together = make_points(*animals, ("b", "t1", {"nose": 1.0}), kind="sleap")
+    together = make_points(*animals, ("b", "t1", {"nose": 1.0}), identified=False)
     (problem,) = problems_of(keep_single_individual, together)
     assert problem.startswith("s: 2 individuals are labelled (t1, t2, individual1), but")

@@ -10,6 +10,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.init.run import init_project
+from tests.io.labels.coco_examples import make_animal, write_cvat, write_one
 from tests.io.labels.slp_examples import Project
 from tests.video_corpus import encode
 
@@ -119,3 +120,39 @@ def test_real_flies(tmp_path, monkeypatch):
     # What init writes is what import-labels takes.
     monkeypatch.chdir(tmp_path / "dlc")
     run_import_labels(config, Results(Path("results")))
+
+
+def test_a_dataset_of_cvat(tmp_path):
+    path = write_cvat(tmp_path / "task")
+    (tmp_path / "task" / "cage.mp4").touch()
+    config, videos = init(path, tmp_path / "run")
+    assert config.skeleton.bodyparts == ("nose", "ear", "tail")
+    assert config.skeleton.edges == (("nose", "ear"), ("ear", "tail"))
+    assert config.individuals.max == 2
+    assert config.individuals.names == ()
+    assert config.assembly.graph == "skeleton"
+    (source,) = config.labels
+    assert (source.format, Path(source.path).name) == ("coco", "person_keypoints_default.json")
+    assert videos == {"cage": tmp_path / "task" / "cage.mp4"}
+    # The folder of the dataset is as good.
+    again, _ = init(tmp_path / "task", tmp_path / "again")
+    assert (again.skeleton, again.individuals) == (config.skeleton, config.individuals)
+    assert [one.path for one in again.labels] == ["../task"]
+
+
+def test_a_coco_file_of_one_animal(tmp_path):
+    category = {"id": 1, "name": "m", "keypoints": ["a", "b", "c"], "skeleton": [[0, 1]]}
+    path = write_one(tmp_path / "d", make_animal(1), categories=[category])
+    config, videos = init(path, tmp_path / "run")
+    assert (config.individuals.max, config.skeleton.edges, videos) == (1, (), {})
+    path.write_text('{"images": []}')
+    with pytest.raises(LabelError, match="no list `annotations`"):
+        init(path, tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_several_coco_files_in_a_folder(tmp_path):
+    path = write_cvat(tmp_path / "task")
+    path.with_name("person_keypoints_train.json").write_bytes(path.read_bytes())
+    with pytest.raises(LabelError, match=r"several label files .*name each of them"):
+        init(tmp_path / "task", tmp_path / "run")
