@@ -80,7 +80,9 @@ def prepare_run():
     require_utf8()
     where = ", ".join(str(file) for file in workflow.configfiles) or "config"
     if not workflow.is_main_process:
-        settings = parse_config(config, where, warn=False)  # the main process has warned
+        settings = parse_config(
+            config, where, warn=False
+        )  # the main process has warned
         results = Results(Path(settings.results))
         return settings, results, read_plan(results)
     check_config_files(map(Path, workflow.configfiles))
