@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.io.zarr_metadata import check_arrays
+from pipeline_lib.io.foreign.zarr_metadata import check_arrays
 
 FORMAT_VERSION = 2
 
@@ -217,7 +217,7 @@ class TargetStore:
     ------
     StoreError
         If there is none, or of another format version, or if reading it might run code: see
-        `pipeline_lib.io.zarr_metadata`.
+        `pipeline_lib.io.foreign.zarr_metadata`.
     """
 
     def __init__(self, path: Path) -> None:

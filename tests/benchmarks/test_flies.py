@@ -13,7 +13,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import parse_config, read_config
 from pipeline_lib.core.tables import METRIC_COLUMNS
-from pipeline_lib.io.labels.sleap_file import open_sleap_file
+from pipeline_lib.io.labels.sleap.file import open_sleap_file
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.evaluate.tracks import TrueTracks
 from pipeline_lib.steps.import_labels.run import assign_splits

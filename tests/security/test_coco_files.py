@@ -7,8 +7,9 @@ from PIL import Image
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.settings.reading import parse_config, read_config
-from pipeline_lib.io.labels import coco_file, coco_images
-from pipeline_lib.io.labels.coco import read_coco
+from pipeline_lib.io.labels.coco import file as coco_file
+from pipeline_lib.io.labels.coco import images as coco_images
+from pipeline_lib.io.labels.coco.read import read_coco
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.steps.init.run import init_project
 from tests.io.labels.coco_examples import (

@@ -15,10 +15,10 @@ from PIL import Image
 
 from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.io.exports.deeplabcut import read_deeplabcut_predictions
-from pipeline_lib.io.hdf5 import open_hdf5
+from pipeline_lib.io.foreign.hdf5 import open_hdf5
 from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
-from pipeline_lib.io.labels.sleap import read_sleap
-from pipeline_lib.io.labels.sleap_file import open_sleap_file
+from pipeline_lib.io.labels.sleap.file import open_sleap_file
+from pipeline_lib.io.labels.sleap.read import read_sleap
 from tests.io.labels.slp_examples import Project
 
 COLUMNS = pd.MultiIndex.from_product(

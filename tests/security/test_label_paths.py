@@ -17,7 +17,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.io.labels.deeplabcut import read_deeplabcut
 from pipeline_lib.io.labels.formats.lightning_pose import read_lightning_pose
-from pipeline_lib.io.labels.sleap import read_sleap
+from pipeline_lib.io.labels.sleap.read import read_sleap
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.init.projects import describe_deeplabcut
 from tests.io.labels.slp_examples import Project

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.foreign.zarr_metadata import check_arrays
 from pipeline_lib.io.poses.read import (
     count_frames,
     read_frame_status,
@@ -26,7 +27,6 @@ from pipeline_lib.io.poses.read import (
 )
 from pipeline_lib.io.poses.write import copy_poses, write_poses
 from pipeline_lib.io.targets import SampleRecord, TargetLayout, TargetStore, create_targets
-from pipeline_lib.io.zarr_metadata import check_arrays
 from tests.io.poses.pose_examples import make_poses
 
 SHARDED = 700_000

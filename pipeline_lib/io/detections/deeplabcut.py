@@ -25,7 +25,7 @@ from pipeline_lib.io.detections.deeplabcut_layout import (
     read_frame,
     read_metadata,
 )
-from pipeline_lib.io.restricted_pickle import load_pickle
+from pipeline_lib.io.foreign.restricted_pickle import load_pickle
 
 _METADATA = "metadata"
 # What reading something else as numbers, lists and dictionaries raises.
@@ -99,8 +99,8 @@ def read_detections(
 ) -> DeepLabCutDetections:
     """Read the detections of one video.
 
-    Nothing of the file is run: see `pipeline_lib.io.restricted_pickle`. A warning is logged where
-    the file lacks frames, or a frame has more peaks than are kept.
+    Nothing of the file is run: see `pipeline_lib.io.foreign.restricted_pickle`. A warning is logged
+    where the file lacks frames, or a frame has more peaks than are kept.
 
     Parameters
     ----------

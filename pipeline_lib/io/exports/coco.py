@@ -18,7 +18,7 @@ from pipeline_lib.io.exports.source import ExportSource
 from pipeline_lib.io.publish import publish_file
 
 # Offset in px that is added to our coordinates on export: labelling tools that read COCO put
-# (0, 0) at the top-left corner of the image. `pipeline_lib.io.labels.coco_file.PIXEL_OFFSET`, its
+# (0, 0) at the top-left corner of the image. `pipeline_lib.io.labels.coco.file.PIXEL_OFFSET`, its
 # opposite, names the sources.
 PIXEL_OFFSET = 0.5
 

@@ -176,7 +176,7 @@ def read_deeplabcut_predictions(path: Path) -> DeepLabCutPredictions:
     StoreError
         If the file is missing or is not such a table.
     """
-    from pipeline_lib.io.pandas_hdf5 import read_pandas_table  # noqa: PLC0415 - loads pandas
+    from pipeline_lib.io.foreign.pandas_hdf5 import read_pandas_table  # noqa: PLC0415 - loads pandas
 
     try:
         table = _read_csv(path) if path.suffix == ".csv" else read_pandas_table(path, HDF_KEY)

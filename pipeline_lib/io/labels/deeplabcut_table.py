@@ -21,7 +21,7 @@ from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.names import find_text_problem
 from pipeline_lib.core.regular_files import describe_encoding, guess_utf16
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
-from pipeline_lib.io.pandas_hdf5 import read_pandas_table
+from pipeline_lib.io.foreign.pandas_hdf5 import read_pandas_table
 
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 _REQUIRED = ("bodyparts", "coords")
@@ -60,8 +60,8 @@ class LabelTable:
 def read_table(path: Path) -> LabelTable:
     """Read a label table from CSV or HDF5, by its suffix.
 
-    Of HDF5 nothing but numbers and texts is read: see `pipeline_lib.io.pandas_hdf5`. Columns
-    that are empty from the header down are left out: spreadsheets write them.
+    Of HDF5 nothing but numbers and texts is read: see `pipeline_lib.io.foreign.pandas_hdf5`.
+    Columns that are empty from the header down are left out: spreadsheets write them.
 
     Raises
     ------

@@ -38,7 +38,7 @@ def check_bounds(
     path
         The pose file, for messages.
     arrays
-        Metadata by name, that have passed `pipeline_lib.io.zarr_metadata.check_arrays`.
+        Metadata by name, that have passed `pipeline_lib.io.foreign.zarr_metadata.check_arrays`.
     dimensions
         Names of the axes of each array that a pose file may have.
     files

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
+from pipeline_lib.io.foreign.zarr_metadata import check_arrays
 from pipeline_lib.io.poses.bounds import check_bounds
-from pipeline_lib.io.zarr_metadata import check_arrays
 
 if TYPE_CHECKING:
     import zarr
@@ -221,8 +221,8 @@ def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
     ------
     StoreError
         If it is missing, incomplete, of another version, not a pose file, or if reading it might
-        run code or take more memory than what it stores: see `pipeline_lib.io.zarr_metadata` and
-        `pipeline_lib.io.poses.bounds`.
+        run code or take more memory than what it stores: see
+        `pipeline_lib.io.foreign.zarr_metadata` and `pipeline_lib.io.poses.bounds`.
     """
     again = "delete it and run the step that writes it again"
     if not path.exists():

@@ -12,8 +12,8 @@ from typing import Any
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.names import find_name_problem, natural_order
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.io.labels.coco_file import open_coco_file
-from pipeline_lib.io.labels.coco_images import CocoFolder
+from pipeline_lib.io.labels.coco.file import open_coco_file
+from pipeline_lib.io.labels.coco.images import CocoFolder
 from pipeline_lib.io.labels.deeplabcut_project import (
     PROJECT_CONFIG,
     project_individuals,
@@ -21,7 +21,7 @@ from pipeline_lib.io.labels.deeplabcut_project import (
     read_project_config,
 )
 from pipeline_lib.io.labels.formats.coco import find_coco_file
-from pipeline_lib.io.labels.sleap_file import SleapFile, open_sleap_file
+from pipeline_lib.io.labels.sleap.file import SleapFile, open_sleap_file
 from pipeline_lib.io.labels.tables import LABELED_DATA, find_deeplabcut_tables
 
 _COUNTED = re.compile(r"(track_\d+)?")  # no track, or one that was named by no one

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.io.detections.deeplabcut import read_detections
-from pipeline_lib.io.restricted_pickle import load_pickle
+from pipeline_lib.io.foreign.restricted_pickle import load_pickle
 
 NAN = np.nan
 BODYPARTS = ["nose", "tail", "ear", "corner"]

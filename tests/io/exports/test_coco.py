@@ -22,8 +22,8 @@ from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.io.exports import source as exports_source
 from pipeline_lib.io.exports.coco import PIXEL_OFFSET, write_coco
-from pipeline_lib.io.labels import coco_file
-from pipeline_lib.io.labels.coco import read_coco
+from pipeline_lib.io.labels.coco import file as coco_file
+from pipeline_lib.io.labels.coco.read import read_coco
 from pipeline_lib.io.labels.images import image_path
 from pipeline_lib.io.poses.write import write_poses
 from tests.io.exports.export_examples import NAN, make_several, make_source

@@ -14,8 +14,8 @@ from PIL import Image
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
-from pipeline_lib.io.labels.coco import read_coco
-from pipeline_lib.io.labels.coco_file import PIXEL_OFFSET
+from pipeline_lib.io.labels.coco.file import PIXEL_OFFSET
+from pipeline_lib.io.labels.coco.read import read_coco
 from pipeline_lib.io.labels.detect import detect_format, label_inputs
 from pipeline_lib.io.labels.table import read_labels
 from pipeline_lib.steps.import_labels.run import run_import_labels

@@ -13,8 +13,8 @@ from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.names import find_part_problem
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.points import POINT_COLUMNS
-from pipeline_lib.io.labels.sleap import read_sleap
-from pipeline_lib.io.labels.sleap_file import open_sleap_file
+from pipeline_lib.io.labels.sleap.file import open_sleap_file
+from pipeline_lib.io.labels.sleap.read import read_sleap
 from pipeline_lib.io.video.reader import VideoReader
 from tests.io.labels.slp_examples import Project
 from tests.video_corpus import encode, read_number

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_lib.io.labels.sleap_links import link_files
+from pipeline_lib.io.labels.sleap.links import link_files
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ def list_files(path: Path) -> list[Path]:
 
 
 def read(path: Path, images: Path, *, predicted: bool) -> "SourceLabels":  # noqa: ARG001
-    """Read a file; see `pipeline_lib.io.labels.coco.read_coco`."""
-    from pipeline_lib.io.labels.coco import read_coco  # noqa: PLC0415
+    """Read a file; see `pipeline_lib.io.labels.coco.read.read_coco`."""
+    from pipeline_lib.io.labels.coco.read import read_coco  # noqa: PLC0415
 
     return read_coco(find_coco_file(path))
 

@@ -20,7 +20,7 @@ def list_files(path: Path) -> list[Path]:
 
 
 def read(path: Path, images: Path, *, predicted: bool) -> "SourceLabels":
-    """Read a SLEAP file; see `pipeline_lib.io.labels.sleap.read_sleap`."""
-    from pipeline_lib.io.labels.sleap import read_sleap  # noqa: PLC0415
+    """Read a SLEAP file; see `pipeline_lib.io.labels.sleap.read.read_sleap`."""
+    from pipeline_lib.io.labels.sleap.read import read_sleap  # noqa: PLC0415
 
     return read_sleap(path, images, predicted=predicted)

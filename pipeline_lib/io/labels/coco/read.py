@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.io.image_header import describe_stored, read_header
-from pipeline_lib.io.labels.coco_file import CocoFile, CocoImage, open_coco_file, show_text
-from pipeline_lib.io.labels.coco_images import CocoFolder
+from pipeline_lib.io.labels.coco.file import CocoFile, CocoImage, open_coco_file, show_text
+from pipeline_lib.io.labels.coco.images import CocoFolder
 from pipeline_lib.io.labels.points import (
     POINT_COLUMNS,
     SourceLabels,
@@ -46,7 +46,7 @@ def read_coco(path: Path) -> SourceLabels:
     ----------
     path
         The JSON file. Images are looked for beside it and in its folder `images`: see
-        `pipeline_lib.io.labels.coco_images.CocoFolder`.
+        `pipeline_lib.io.labels.coco.images.CocoFolder`.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def read_coco(path: Path) -> SourceLabels:
     Raises
     ------
     LabelError
-        If the file cannot be read (see `pipeline_lib.io.labels.coco_file.open_coco_file`); with
+        If the file cannot be read (see `pipeline_lib.io.labels.coco.file.open_coco_file`); with
         every image that is missing, ambiguous, named twice, unreadable or of another size than
         the file says; if a point lies more than 1 px outside its image.
     """

@@ -10,14 +10,14 @@ import numpy as np
 
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.core.names import clean_part, fold_name
-from pipeline_lib.io.hdf5 import open_hdf5
+from pipeline_lib.io.foreign.hdf5 import open_hdf5
 from pipeline_lib.io.labels.images import (
     FrameReader,
     Image,
     read_image_files,
     read_video_frames,
 )
-from pipeline_lib.io.labels.sleap_links import HDF5_FILES, OTHER_FILES, FileLink, link_files
+from pipeline_lib.io.labels.sleap.links import HDF5_FILES, OTHER_FILES, FileLink, link_files
 
 if TYPE_CHECKING:
     import sleap_io
@@ -57,7 +57,7 @@ def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[Slea
     """Find the videos of a SLEAP file, and give each a name of its own.
 
     A file is that of one video only, and an image of one place in one list: see
-    `pipeline_lib.io.labels.sleap_links.link_files`.
+    `pipeline_lib.io.labels.sleap.links.link_files`.
 
     Parameters
     ----------

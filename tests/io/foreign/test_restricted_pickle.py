@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.io.restricted_pickle import LoadedArray, as_array, load_pickled_bytes
+from pipeline_lib.io.foreign.restricted_pickle import LoadedArray, as_array, load_pickled_bytes
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

@@ -1,6 +1,6 @@
 """Open a SLEAP file (``.slp``, ``.pkg.slp``): its labelled animals and skeleton.
 
-Everything that knows sleap-io is here and in `sleap_videos`; what leaves them is ours.
+Everything that knows sleap-io is here and in `videos`; what leaves them is ours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.exports.sleap_convention import PIXEL_OFFSET
-from pipeline_lib.io.hdf5 import open_hdf5
-from pipeline_lib.io.labels.sleap_layout import list_layout_problems
-from pipeline_lib.io.labels.sleap_videos import SleapVideo, find_corner, name_videos
+from pipeline_lib.io.foreign.hdf5 import open_hdf5
+from pipeline_lib.io.labels.sleap.layout import list_layout_problems
+from pipeline_lib.io.labels.sleap.videos import SleapVideo, find_corner, name_videos
 
 if TYPE_CHECKING:
     import sleap_io

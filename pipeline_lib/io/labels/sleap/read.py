@@ -14,14 +14,14 @@ from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.labels.images import LabelledVideo, image_path, write_label_images
 from pipeline_lib.io.labels.points import POINT_COLUMNS, SourceLabels, is_outside
-from pipeline_lib.io.labels.sleap_file import (
+from pipeline_lib.io.labels.sleap.file import (
     SleapAnimal,
     SleapFile,
     SleapFrame,
     open_sleap_file,
 )
-from pipeline_lib.io.labels.sleap_links import shorten
-from pipeline_lib.io.labels.sleap_videos import SleapVideo
+from pipeline_lib.io.labels.sleap.links import shorten
+from pipeline_lib.io.labels.sleap.videos import SleapVideo
 
 
 def read_sleap(path: Path, images: Path, *, predicted: bool = False) -> SourceLabels:

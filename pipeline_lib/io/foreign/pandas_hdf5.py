@@ -2,8 +2,8 @@
 
 These two unpickle attributes and columns of objects as soon as a file is opened, which runs
 whatever its author put there. Here h5py reads the arrays, and what pandas pickles (names of
-columns, texts) goes through `pipeline_lib.io.restricted_pickle`: numbers and texts come out, or
-an error.
+columns, texts) goes through `pipeline_lib.io.foreign.restricted_pickle`: numbers and texts come
+out, or an error.
 
 The layouts, ``fixed`` and ``table``, were learned from pandas' source (versions 0.20 to 3).
 """
@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.io.hdf5 import open_hdf5
-from pipeline_lib.io.restricted_pickle import LoadedArray, load_pickled_bytes
+from pipeline_lib.io.foreign.hdf5 import open_hdf5
+from pipeline_lib.io.foreign.restricted_pickle import LoadedArray, load_pickled_bytes
 
 if TYPE_CHECKING:
     import h5py
@@ -60,8 +60,8 @@ def read_pandas_table(path: Path, key: str) -> pd.DataFrame:
     ------
     StoreError
         If the file is missing or damaged, reaches outside of itself (see
-        `pipeline_lib.io.hdf5.check_hdf5`), holds no such table, anything pickled but numbers
-        and texts, or values that are no numbers.
+        `pipeline_lib.io.foreign.hdf5.check_hdf5`), holds no such table, anything pickled but
+        numbers and texts, or values that are no numbers.
     """
     with open_hdf5(path) as file:
         try:

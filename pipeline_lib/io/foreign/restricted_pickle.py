@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.regular_files import require_regular_file
-from pipeline_lib.io.yaml_values import find_yaml_class
+from pipeline_lib.io.foreign.yaml_values import find_yaml_class
 
 # NumPy 2 and older versions.
 _NUMPY = ("numpy", "numpy.core", "numpy._core")

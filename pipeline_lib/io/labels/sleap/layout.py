@@ -26,7 +26,7 @@ def list_layout_problems(file: "h5py.File") -> list[str]:
     Parameters
     ----------
     file
-        Opened by `pipeline_lib.io.hdf5.open_hdf5`.
+        Opened by `pipeline_lib.io.foreign.hdf5.open_hdf5`.
 
     Returns
     -------

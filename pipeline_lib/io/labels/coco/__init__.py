@@ -1,0 +1,1 @@
+"""Read labels in COCO keypoints JSON."""
