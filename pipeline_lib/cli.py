@@ -220,6 +220,15 @@ def export(
     run_shards(config, shard, "export")
 
 
+@app.command(rich_help_panel=LABELS)
+def refine(config: ConfigOption = DEFAULT_CONFIG, cores: CoresOption = None) -> None:
+    """Choose the frames of the whole cohort that are worth labelling next, and say why."""
+    from pipeline_lib.steps.refine.run import run_refine
+
+    keep_cores(cores)
+    run(config, run_refine)
+
+
 @app.command(rich_help_panel=VIDEOS)
 def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Write one HTML page about the whole cohort."""

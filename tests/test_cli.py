@@ -24,6 +24,7 @@ VERBS = {
     "track": "each slot then holds one animal",
     "filter": "interpolate short gaps",
     "export": "DeepLabCut",
+    "refine": "worth labelling next",
     "report": "HTML page",
     "status": "how every video of the cohort stands",
     "init": "cohort sheet for your own videos",

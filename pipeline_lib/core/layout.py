@@ -323,6 +323,18 @@ class Results:
         """Return the exported file of one video in a format of `exports.formats`."""
         return self.root / "exports" / model / f"{video}.{find_format(suffix).suffix}"
 
+    def refined(self, model: str) -> Path:
+        """Return the folder of the frames that are worth labelling after a network has run."""
+        return self.root / "refine" / model
+
+    def refined_table(self, model: str) -> Path:
+        """Return the table of these frames: where each is, and why it was chosen."""
+        return self.refined(model) / "frames.tsv"
+
+    def refined_frames(self, model: str) -> Path:
+        """Return the folder of their images: a folder for each video, as that of `frames`."""
+        return self.refined(model) / "frames"
+
     @property
     def report(self) -> Path:
         """Return the report page."""

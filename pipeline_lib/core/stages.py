@@ -75,6 +75,11 @@ def _always(config: Config) -> bool:
     return True
 
 
+def _read_none(config: Config) -> tuple[str, ...]:
+    del config
+    return ()
+
+
 def _make_none(config: Config, results: Results) -> tuple[CohortFile, ...]:
     del config, results
     return ()
@@ -113,6 +118,9 @@ class Stage:
         Names of the stages whose files of the whole cohort this stage reads.
     summarises
         Whether the files of the whole cohort are made from the tables of every shard.
+    reads
+        Return the names of the stages whose tables of every shard, and no others, the files of
+        the whole cohort are made from.
     """
 
     name: str
@@ -125,9 +133,10 @@ class Stage:
     table: str = ""
     files: Callable[[Config, Results], tuple[CohortFile, ...]] = _make_none
     videos: VideoResults | None = None
-    given: tuple[Literal["labels", "weights", "locator weights", "sheet"], ...] = ()
+    given: tuple[Literal["labels", "weights", "locator weights", "sheet", "refinement"], ...] = ()
     after: tuple[str, ...] = ()
     summarises: bool = False
+    reads: Callable[[Config], tuple[str, ...]] = _read_none
 
     @property
     def version_number(self) -> int:
@@ -269,6 +278,11 @@ def _select_exports(config: Config) -> Values:
         return _dump(config, "exports")
     skeleton = config.skeleton.model_dump(mode="json", include={"edges", "symmetries"})
     return {**_dump(config, "exports"), "skeleton": skeleton}
+
+
+def _select_refinement(config: Config) -> Values:
+    """Return the settings of the choice; whether runs make one does not change it."""
+    return {"refinement": config.refinement.model_dump(mode="json", exclude={"enabled"})}
 
 
 def _select_graph(config: Config) -> Values:
@@ -468,6 +482,25 @@ STAGES: Mapping[str, Stage] = {
             table="export",
             videos=VideoResults(
                 "poses for other tools", "postprocess", _locate_exports, source=_choose_exported
+            ),
+        ),
+        Stage(
+            "refine",
+            "REFINE",
+            _select_refinement,
+            lambda config: config.refinement.enabled,
+            given=("refinement",),
+            after=("import-labels",),
+            reads=lambda config: ("probe", _choose_raw(config)),
+            files=lambda config, results: (
+                CohortFile("refinement", results.refined_table(config.training.name)),
+                # Snakemake would remove declared ones before each job, and labels with them.
+                CohortFile(
+                    "refinement images",
+                    results.refined_frames(config.training.name),
+                    declared=False,
+                    optional=True,
+                ),
             ),
         ),
         Stage(

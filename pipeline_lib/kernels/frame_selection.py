@@ -80,11 +80,36 @@ def select_kmeans(thumbnails: NDArray[np.uint8], number: int, seed: int) -> NDAr
     count = len(thumbnails)
     if count <= number:
         return np.arange(count, dtype=np.int64)
-    pixels = thumbnails.reshape(count, -1).astype(np.float32)
+    labels, distances = cluster_images(thumbnails, number, seed)
+    nearest = np.lexsort((np.arange(count), distances, labels))
+    _, firsts = np.unique(labels[nearest], return_index=True)
+    return _complete(nearest[firsts], count, number)
+
+
+def cluster_images(
+    images: NDArray[np.uint8], number: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Divide small images into clusters of similar ones by mini-batch k-means.
+
+    Parameters
+    ----------
+    images
+        Shape (image, height, width) or (image, height, width, channel), uint8; more than `number`.
+    number
+        Clusters; fewer are made where fewer images are different.
+    seed
+        Seed of the clustering.
+
+    Returns
+    -------
+    labels, distances
+        Shape (image,): number of the cluster, and distance from its centre.
+    """
+    flat = images.reshape(len(images), -1)
+    pixels = flat.astype(np.float32)
     pixels -= pixels.mean(axis=0)
-    distinct = len(np.unique(thumbnails.reshape(count, -1), axis=0))
     model = MiniBatchKMeans(
-        n_clusters=min(number, distinct),
+        n_clusters=min(number, len(np.unique(flat, axis=0))),
         batch_size=max(256, 4 * number),
         max_iter=50,
         tol=1e-3,
@@ -92,10 +117,7 @@ def select_kmeans(thumbnails: NDArray[np.uint8], number: int, seed: int) -> NDAr
         random_state=seed,
     )
     labels = model.fit_predict(pixels)
-    distances = np.linalg.norm(pixels - model.cluster_centers_[labels], axis=1)
-    nearest = np.lexsort((np.arange(count), distances, labels))
-    _, firsts = np.unique(labels[nearest], return_index=True)
-    return _complete(nearest[firsts], count, number)
+    return labels, np.linalg.norm(pixels - model.cluster_centers_[labels], axis=1)
 
 
 def _complete(chosen: NDArray[np.int64], count: int, number: int) -> NDArray[np.int64]:

@@ -114,7 +114,7 @@ def _check_own(folder: Path) -> None:
 
 def _write_frames(path: Path, settings: FrameSettings, folder: Path, patience: float) -> int:
     """Write the selected frames into a folder and return how many there are."""
-    with _PatientReader(path, patience) as reader:
+    with PatientReader(path, patience) as reader:
         region = _limit_region(settings.crop, reader.facts.width, reader.facts.height)
         if settings.method == "uniform":
             selected = select_uniform(
@@ -151,7 +151,7 @@ def _limit_region(
     return slice(y1, min(y2, height)), slice(x1, min(x2, width))
 
 
-class _PatientReader(VideoReader):
+class PatientReader(VideoReader):
     """Read frames, and give up a video whose decoder hangs."""
 
     def __init__(self, path: Path, patience: float) -> None:
@@ -171,7 +171,7 @@ class _PatientReader(VideoReader):
 
 
 def _select_by_kmeans(
-    reader: _PatientReader, settings: FrameSettings, region: tuple[slice, slice]
+    reader: PatientReader, settings: FrameSettings, region: tuple[slice, slice]
 ) -> NDArray[np.int64]:
     span = limit_range(reader.facts.frames, settings.start, settings.stop)
     step = max(settings.step, math.ceil(len(span) / _MOST_THUMBNAILS))
@@ -202,7 +202,7 @@ def _shrink_span(span: slice, scale: float) -> slice:
 
 
 def _read_selected(
-    reader: _PatientReader, selected: NDArray[np.int64], stop: int
+    reader: PatientReader, selected: NDArray[np.int64], stop: int
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Read frames; in place of an undecodable frame, the next decodable one."""
     limits = np.append(selected[1:], stop)

@@ -40,6 +40,8 @@ def list_changed(before, after):
         ({"assembly": {"pcutoff": 0.3}}, set()),
         ({"frames": {"number": 3}}, {"select-frames"}),
         ({"report": {"title": "x"}}, {"report"}),
+        ({"refinement": {"frames": 7}}, {"refine"}),
+        ({"refinement": {"enabled": True}}, set()),
         ({"targets": {"stride": 4}}, {"make-targets", "make-targets-locator"}),
     ],
 )
@@ -96,6 +98,15 @@ def test_the_wanted_stages_follow_from_the_settings():
     assert wanted(parse()) == ["probe", "infer", "filter", "export"]
     assert wanted(parse(exports={"formats": []})) == ["probe", "infer", "filter"]
     assert wanted(parse(individuals={"max": 2})) == list(VIDEO_STAGES)
+
+
+def test_frames_to_label_next_are_chosen_on_demand_from_the_poses_before_filtering():
+    refine, asked = STAGES["refine"], {"enabled": True}
+    assert not refine.wanted(parse())
+    assert refine.wanted(parse(refinement=asked))
+    assert not refine.wanted(parse_config({"cohort": "cohort.tsv", "refinement": asked}))
+    assert refine.reads(parse()) == ("probe", "infer")
+    assert refine.reads(parse(individuals={"max": 2})) == ("probe", "track")
 
 
 def test_the_rules_of_shards_call_the_wanted_stages_in_order():

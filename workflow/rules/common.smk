@@ -65,6 +65,7 @@ SNAKEFILES = {
         "rules/common.smk",
         "rules/keys.smk",
         "rules/labels.smk",
+        "rules/refine.smk",
         "rules/summary.smk",
         "rules/videos.smk",
     )

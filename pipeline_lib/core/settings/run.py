@@ -24,6 +24,7 @@ from pipeline_lib.core.settings.network import (
     TargetSettings,
     TrainingSettings,
 )
+from pipeline_lib.core.settings.refinement import RefinementSettings
 from pipeline_lib.core.settings.videos import (
     ExportSettings,
     FilteringSettings,
@@ -57,6 +58,7 @@ class Config(Settings):
     tracking: TrackingSettings = TrackingSettings()
     filtering: FilteringSettings = FilteringSettings()
     exports: ExportSettings = ExportSettings()
+    refinement: RefinementSettings = RefinementSettings()
     report: ReportSettings = ReportSettings()
 
     @property

@@ -146,7 +146,8 @@ def identify_sources(config: Config, results: Results, stage: Stage) -> str:
     -------
     str
         Hash of the settings of the stage, of the recorded checksums of the files that it reads
-        and, for a stage that sums up the cohort, of the tables of all shards.
+        and of the tables of all shards that it reads: those of every stage of videos for a
+        stage that sums up the cohort.
     """
     recorded = read_checksums(results.checksums)
     before = [
@@ -157,14 +158,19 @@ def identify_sources(config: Config, results: Results, stage: Stage) -> str:
         if file.declared
     ]
     checksums = [_find_checksum(results, recorded, path) for path in before]
-    if stage.summarises and results.plan.exists():
-        for shard, one in product(read_plan(results).shards, list_video_stages(config)):
+    read = list_video_stages(config) if stage.summarises else _list_read(config, stage)
+    if read and results.plan.exists():
+        for shard, one in product(read_plan(results).shards, read):
             if one.wanted(config):
                 model = config.training.name if one.per_model else ""
                 tables = read_checksums(results.shard(shard).table_checksums(one.name, model))
                 table = one.find_table(config, results, shard)
                 checksums.append(_find_checksum(results, tables, table))
     return hash_settings(stage.hash_settings(config), *checksums)
+
+
+def _list_read(config: Config, stage: Stage) -> tuple[Stage, ...]:
+    return tuple(STAGES[name] for name in stage.reads(config))
 
 
 def _find_checksum(results: Results, recorded: Mapping[str, Mapping[str, str]], path: Path) -> str:

@@ -66,6 +66,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_files(config)
     problems += _check_scales(config)
     problems += _check_exports(config, videos)
+    problems += _check_refinement(config, videos)
     problems += _check_results(config)
     missing = [video for video in videos if measure_file(video.path) == (0, 0)]
     # Without labels a run only probes, and the probe's table says the same of each video.
@@ -199,6 +200,21 @@ def _check_scales(config: Config) -> list[str]:
     if locating.enabled and not config.top_down and locating.scale >= scale:
         return [f"`locating.scale`: {locating.scale} must be below `targets.scale`, {scale}"]
     return []
+
+
+def _check_refinement(config: Config, videos: tuple[Video, ...]) -> list[str]:
+    """Find a list of frames that is not there, and groups that the sheet does not have."""
+    settings, problems = config.refinement, []
+    if settings.frame_list is not None and not Path(settings.frame_list).is_file():
+        problems.append(f"`refinement.frame_list`: {settings.frame_list}: no such file")
+    if settings.group is not None and videos:
+        columns = ("session", "camera", *videos[0].metadata)
+        if settings.group not in columns:
+            problems.append(
+                f"`refinement.group`: the sheet has no column {settings.group!r}; there are "
+                f"{', '.join(columns)}"
+            )
+    return problems
 
 
 def _check_exports(config: Config, videos: tuple[Video, ...]) -> list[str]:

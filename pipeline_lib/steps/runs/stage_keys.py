@@ -250,6 +250,11 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
                     yield weights
             case "sheet":
                 yield Path(config.cohort)
+            case "refinement":
+                if config.refinement.frame_list is not None:
+                    yield Path(config.refinement.frame_list)
+                if config.refinement.group is not None:
+                    yield Path(config.cohort)
 
 
 def _hash_file(path: Path) -> str:

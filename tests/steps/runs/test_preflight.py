@@ -55,6 +55,21 @@ def test_a_good_run_gives_settings_and_videos(project, sheet, tmp_path):
     assert [(video.video, video.path) for video in videos] == [("a", tmp_path / "a.mp4")]
 
 
+def test_refinement_names_a_file_and_a_column_that_there_are(project, sheet, tmp_path):
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "refinement": {"frame_list": str(tmp_path / "no.tsv"), "group": "cage"},
+    }
+    assert problems_of(values) == (
+        f"`refinement.frame_list`: {tmp_path / 'no.tsv'}: no such file",
+        "`refinement.group`: the sheet has no column 'cage'; there are session, camera",
+    )
+    values["refinement"] = {"group": "camera", "criteria": ["jump", "jmp"]}
+    assert len(problems_of(values)) == 1
+    assert "'jmp' is no criterion; there are jump, uncertain" in problems_of(values)[0]
+
+
 def test_every_problem_in_one_message(project, sheet, tmp_path):
     values = {
         "cohort": sheet(("a", "a.mp4"), ("a", "b.mp4")),

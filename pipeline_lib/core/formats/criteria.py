@@ -1,0 +1,50 @@
+"""Registry of the criteria of refinement: one record for each, by its name in the config.
+
+To add a criterion, write a module with the functions ``fit``, ``score`` and ``explain`` beside
+those in `pipeline_lib.kernels.refinement`, and add its record here.
+"""
+
+from dataclasses import dataclass
+
+_KERNELS = "pipeline_lib.kernels.refinement"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Describe why a frame may be worth labelling.
+
+    Attributes
+    ----------
+    about
+        Words for the documentation of the settings.
+    module
+        Module of its functions. A name, because this package imports no kernel.
+    """
+
+    about: str
+    module: str
+
+
+CRITERIA: dict[str, Criterion] = {
+    "jump": Criterion("a keypoint moves far between two frames", f"{_KERNELS}.jump"),
+    "uncertain": Criterion("confidences are low", f"{_KERNELS}.uncertain"),
+    "fitting": Criterion("a keypoint leaves the path of its motion", f"{_KERNELS}.fitting"),
+    "skeleton": Criterion(
+        "an edge of `skeleton.edges` is too long or too short", f"{_KERNELS}.skeleton"
+    ),
+    "pose": Criterion("a rare posture", f"{_KERNELS}.pose"),
+    "tracks": Criterion("a track is in doubt (several individuals)", f"{_KERNELS}.tracks"),
+}
+
+
+def find_criterion(name: str) -> Criterion:
+    """Return the record of a criterion.
+
+    Raises
+    ------
+    ValueError
+        If no criterion has this name.
+    """
+    if name not in CRITERIA:
+        raise ValueError(f"{name!r} is no criterion; there are {', '.join(CRITERIA)}")
+    return CRITERIA[name]

@@ -1,0 +1,359 @@
+"""Test the verb `refine`: one budget for the cohort, the right frames, each with its reason."""
+
+import logging
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline_lib.core.errors import LabelError, SheetError, StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import (
+    LABEL_COLUMNS,
+    PLAN_COLUMNS,
+    PROBE_COLUMNS,
+    STAGE_COLUMNS,
+    FrameStatus,
+)
+from pipeline_lib.io.images import read_image
+from pipeline_lib.io.labels.table import Labels, write_labels
+from pipeline_lib.io.poses.write import create_poses
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.refine import scoring
+from pipeline_lib.steps.refine.run import REFINEMENT_COLUMNS, run_refine
+from pipeline_lib.steps.select_frames import FRAME_COLUMNS
+from tests.video_corpus import encode, read_number, x264
+
+BODYPARTS = ("nose", "neck", "spine", "tail")
+EDGES = (("nose", "neck"), ("neck", "spine"), ("spine", "tail"))
+FRAMES, FPS = 60, 25
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return encode(tmp_path_factory.mktemp("videos") / "mouse.mp4", options=x264("open-gop=1"))
+
+
+def walk(frames, seed):
+    random = np.random.default_rng(seed)
+    angle = np.cumsum(random.normal(0, 0.02, frames))
+    centre = np.cumsum(np.exp(1j * angle))
+    body = np.array([30, 10, -10, -30]) * np.exp(1j * angle)[:, None] + centre[:, None]
+    position = np.stack([body.real, body.imag], axis=-1)[:, None]
+    position += random.normal(0, 0.3, position.shape)
+    return position, random.uniform(0.9, 1.0, position.shape[:-1])
+
+
+class Cohort:
+    """A results folder after inference: videos with poses, in one shard or several."""
+
+    def __init__(self, folder, video):
+        self.folder, self.video = folder, video
+        self.results = Results(folder / "results")
+        self.rows, self.labels = [], []
+
+    def add(self, name, spoil=None, *, status="done", shard="00001", frames=FRAMES, **probe):
+        facts = {"path": self.video, "frames": FRAMES, "fps": FPS, **probe}
+        self.rows.append((shard, name, status, facts))
+        if status != "done":
+            return
+        position, confidence = walk(frames, seed=len(self.rows))
+        frame_status = np.full(frames, FrameStatus.DECODED, np.uint8)
+        if spoil is not None:
+            spoil(position, confidence, frame_status)
+        path = self.results.poses("pose", name)
+        times = np.arange(frames) / FPS
+        with create_poses(path, times, BODYPARTS, ("animal",), {"key": name}) as writer:
+            writer.write(
+                0, position.astype(np.float32), confidence.astype(np.float32), frame_status
+            )
+
+    def write(self):
+        plan = [{"video": name, "shard": shard, "state": "active"} for shard, name, *_ in self.rows]
+        write_table(self.results.plan, PLAN_COLUMNS, plan)
+        for shard in {row[0] for row in self.rows}:
+            files = self.results.shard(shard)
+            own = [row for row in self.rows if row[0] == shard]
+            probed = [{"video": name, "status": "done", **facts} for _, name, _, facts in own]
+            write_table(files.probe, PROBE_COLUMNS, probed)
+            ended = [{"video": name, "status": status} for _, name, status, _ in own]
+            write_table(files.infer("pose"), STAGE_COLUMNS, ended)
+        rows = [
+            dict.fromkeys(LABEL_COLUMNS, "")
+            | {"video": name, "frame": frame, "bodypart": part, "individual": "animal"}
+            | {"x": 1.0, "y": 2.0, "visible": True, "image": "/i.png"}
+            for name, frame in self.labels or [("elsewhere", 0)]
+            for part in BODYPARTS
+        ]
+        table = pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
+        skeleton = Skeleton(bodyparts=BODYPARTS, edges=EDGES)
+        write_labels(self.results.labels, Labels(table, BODYPARTS, ("animal",), skeleton))
+
+    def refine(self, **refinement):
+        self.write()
+        config = parse_config(
+            {"cohort": str(self.folder / "cohort.tsv"), "refinement": {"min_gap": 0.2} | refinement}
+        )
+        run_refine(config, self.results)
+        return read_table(self.results.refined_table("pose"), REFINEMENT_COLUMNS)
+
+
+@pytest.fixture
+def cohort(tmp_path, video):
+    return Cohort(tmp_path, video)
+
+
+def jump_at(frame, size=60):
+    def spoil(position, confidence, frame_status):
+        del confidence, frame_status
+        position[frame, 0, 3] += size
+
+    return spoil
+
+
+def doubt_at(frame):
+    def spoil(position, confidence, frame_status):
+        del position, frame_status
+        confidence[frame] = 0.45
+
+    return spoil
+
+
+def test_the_worst_frames_of_the_whole_cohort_are_chosen_with_their_reasons(cohort):
+    cohort.add("jumps", jump_at(20))
+    cohort.add("doubts", doubt_at(33), shard="00002")
+    cohort.add("good")
+    rows = cohort.refine(frames=2)
+    assert [row["rank"] for row in rows] == ["1", "2"]
+    chosen = {row["video"]: row for row in rows}
+    assert set(chosen) == {"jumps", "doubts"}
+    assert chosen["doubts"]["frame"] == "33"
+    assert chosen["doubts"]["criterion"] == "uncertain"
+    assert chosen["doubts"]["reason"].startswith("confidence is ")
+    assert chosen["jumps"]["frame"] in ("20", "21")
+    assert chosen["jumps"]["criterion"] in ("jump", "fitting", "skeleton", "pose")
+    assert "tail" in chosen["jumps"]["reason"] or "posture" in chosen["jumps"]["reason"]
+    for row in rows:
+        # One frame of 180, or one of some.
+        assert float(row["score"]) >= math.log10(30)
+        assert row["reason"].endswith(" frames is as bad or worse")
+        assert float(row["time"]) == pytest.approx(int(row["frame"]) / FPS, abs=1e-6)
+
+
+def test_images_lie_as_select_frames_writes_them_and_hold_their_frames(cohort):
+    cohort.add("a", jump_at(20))
+    cohort.add("b", doubt_at(33))
+    rows = cohort.refine(frames=6)
+    assert len(rows) == 6
+    folder = cohort.results.refined("pose")
+    for row in rows:
+        image = read_image(folder / row["image"])
+        assert read_number(image) == int(row["frame"])
+        assert row["image"] == f"frames/{row['video']}/frame-{int(row['frame']):07d}.png"
+    images = {path.relative_to(folder).as_posix() for path in folder.glob("frames/*/*.png")}
+    assert images == {row["image"] for row in rows}
+    listed = [
+        (path.parent.name, int(row["frame"]))
+        for path in folder.glob("frames/*/frames.tsv")
+        for row in read_table(path, FRAME_COLUMNS)
+    ]
+    assert sorted(listed) == sorted((row["video"], int(row["frame"])) for row in rows)
+
+
+def test_frames_of_one_video_are_apart_in_time(cohort):
+    cohort.add("a", jump_at(slice(20, 40, 2)))
+    rows = cohort.refine(frames=50, min_gap=0.4)
+    frames = np.sort([int(row["frame"]) for row in rows])
+    assert len(frames) > 1
+    assert np.diff(frames).min() >= 10
+
+
+def test_labelled_frames_are_left_out(cohort):
+    cohort.add("a", doubt_at(33))
+    cohort.add("b", doubt_at(12))
+    cohort.labels = [("a", 33)]
+    rows = cohort.refine(frames=20)
+    assert ("a", "33") not in {(row["video"], row["frame"]) for row in rows}
+    assert ("b", "12") in {(row["video"], row["frame"]) for row in rows[:2]}
+
+
+def test_the_choice_is_repeatable_and_no_other_for_blocks_or_processes(cohort, monkeypatch):
+    for number in range(3):
+        cohort.add(f"v{number}", jump_at(10 + 7 * number), frames=700 + number)
+    first = cohort.refine(frames=5)
+    assert cohort.refine(frames=5) == first
+    monkeypatch.setattr(scoring, "_BLOCK_FRAMES", scoring.SEGMENT)
+    assert cohort.refine(frames=5) == first
+    monkeypatch.setattr(scoring, "_FEW_FRAMES", 0)
+    monkeypatch.setattr(scoring, "count_cores", lambda: 2)
+    assert cohort.refine(frames=5) == first
+
+
+def test_a_budget_larger_than_the_cohort_chooses_what_there_is_and_says_so(cohort, caplog):
+    cohort.add("a", jump_at(20))
+    rows = cohort.refine(frames=5000, min_gap=1)
+    assert 1 <= len(rows) <= 3
+    assert "not `refinement.frames` (5000)" in caplog.text
+
+
+def test_a_video_without_poses_or_with_damaged_ones_does_not_keep_the_others(cohort, caplog):
+    cohort.add("a", jump_at(20))
+    cohort.add("failed", status="failed")
+    cohort.add("damaged")
+    for path in cohort.results.poses("pose", "damaged").glob("position/*"):
+        path.write_bytes(b"x")
+    rows = cohort.refine(frames=3)
+    assert {row["video"] for row in rows} == {"a"}
+    assert "1 of 3 videos have no poses" in caplog.text
+    assert "damaged is left out: " in caplog.text
+
+
+def test_a_video_whose_poses_are_all_missing_is_shown(cohort, caplog):
+    """Nothing was found in it: that is what its reason says, and it takes one frame per gap."""
+
+    def lose(position, confidence, frame_status):
+        del frame_status
+        position[:], confidence[:] = np.nan, 0
+
+    cohort.add("lost", lose)
+    for number in range(9):
+        cohort.add(f"good{number}")
+    rows = cohort.refine(frames=3, criteria=["uncertain"])
+    assert rows[0]["video"] == "lost"
+    assert rows[0]["reason"].endswith("; 1 in 10 frames is as bad or worse")
+    del caplog
+
+
+def test_a_video_of_which_no_frame_was_decoded_has_no_candidate(cohort, caplog):
+    def lose(position, confidence, frame_status):
+        position[:], confidence[:] = np.nan, np.nan
+        frame_status[:] = FrameStatus.UNDECODABLE
+
+    cohort.add("lost", lose)
+    cohort.add("good", jump_at(20))
+    rows = cohort.refine(frames=3)
+    assert {row["video"] for row in rows} == {"good"}
+    assert "lost has no candidate: no frame with a pose to judge" in caplog.text
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_cohort_without_any_pose_gives_an_empty_table(cohort, caplog, failed):
+    def lose(position, confidence, frame_status):
+        position[:], confidence[:] = np.nan, np.nan
+        frame_status[:] = FrameStatus.UNDECODABLE
+
+    cohort.add("a", lose, status="failed" if failed else "done")
+    assert cohort.refine() == []
+    assert "0 frames chosen, not `refinement.frames` (200)" in caplog.text
+
+
+def test_where_every_frame_is_bad_some_are_chosen_and_the_log_says_what_to_do(cohort, caplog):
+    def spoil(position, confidence, frame_status):
+        del frame_status
+        random = np.random.default_rng(0)
+        position += random.normal(0, 100, position.shape)
+        confidence[:] = random.uniform(0.0, 0.1, confidence.shape)
+
+    for name in "ab":
+        cohort.add(name, spoil)
+    rows = cohort.refine(frames=4)
+    assert len(rows) == 4
+    assert "100 % of the keypoints have confidences below `refinement.pcutoff` (0.4)" in caplog.text
+
+
+def test_frames_that_the_user_names_come_first(cohort, tmp_path):
+    cohort.add("a", jump_at(20))
+    cohort.add("b")
+    named = tmp_path / "named.tsv"
+    named.write_text("video\tframe\nb\t7\na\t50\nb\t7\n")
+    rows = cohort.refine(frames=3, frame_list=str(named))
+    assert [(row["video"], row["frame"]) for row in rows[:2]] == [("b", "7"), ("a", "50")]
+    assert rows[0]["criterion"] == "list"
+    assert rows[0]["reason"] == "named in `refinement.frame_list`"
+    assert rows[0]["score"] == ""
+    assert rows[2]["frame"] in ("20", "21")
+
+
+def test_more_named_frames_than_the_budget_are_cut(cohort, tmp_path, caplog):
+    cohort.add("a", jump_at(20))
+    cohort.labels = [("a", 1)]
+    named = tmp_path / "named.tsv"
+    named.write_text("video\tframe\n" + "".join(f"a\t{frame}\n" for frame in range(5)))
+    rows = cohort.refine(frames=2, frame_list=str(named))
+    assert [row["frame"] for row in rows] == ["0", "2"]
+    assert "4 frames, but `refinement.frames` is 2" in caplog.text
+    assert "1 frames are labelled already" in caplog.text
+
+
+def test_a_list_of_frames_that_are_not_there_is_refused_line_by_line(cohort, tmp_path):
+    cohort.add("a")
+    named = tmp_path / "named.tsv"
+    named.write_text("video\tframe\na\t59\na\t60\nz\t1\na\t-1\na\t1.5\na\n")
+    with pytest.raises(LabelError) as caught:
+        cohort.refine(frame_list=str(named))
+    assert caught.value.problems == (
+        "line 3: video a has the frames 0 to 59, found 60",
+        "line 4: the cohort has no video 'z'",
+        "line 5: expected a frame counted from 0, found '-1'",
+        "line 6: expected a frame counted from 0, found '1.5'",
+        "line 7: expected a frame counted from 0, found ''",
+    )
+
+
+def test_groups_of_the_sheet_share_the_budget(cohort):
+    sheet = ["video\tpath\tlight"]
+    for number in range(8):
+        # The only two videos at night are the best ones.
+        night = number >= 6
+        cohort.add(
+            f"v{number}",
+            doubt_at(30 - 20 * (number % 2)) if night else jump_at(slice(10, 50, 8), 90),
+        )
+        sheet.append(f"v{number}\tmouse.mp4\t{'night' if night else 'day'}")
+    (cohort.folder / "cohort.tsv").write_text("\n".join(sheet) + "\n")
+    rows = cohort.refine(frames=4, group="light")
+    assert sum(row["video"] in ("v6", "v7") for row in rows) == 2
+    with pytest.raises(SheetError, match="no column 'ligth'; there are session, camera, light"):
+        cohort.refine(frames=4, group="ligth")
+
+
+def test_a_video_that_is_gone_gives_way_to_others(cohort, caplog):
+    cohort.add("gone", jump_at(20), path=cohort.folder / "gone.mp4")
+    cohort.add("there", jump_at(30))
+    rows = cohort.refine(frames=2)
+    assert {row["video"] for row in rows} == {"there"}
+    assert "gone.mp4: the frames that are left of it are left out: no such file" in caplog.text
+    assert not (cohort.results.refined_frames("pose") / "gone").exists()
+
+
+def test_files_of_the_user_are_not_replaced(cohort):
+    cohort.add("a", jump_at(20))
+    rows = cohort.refine(frames=1)
+    labels = cohort.results.refined("pose") / rows[0]["image"]
+    labels.with_name("CollectedData_me.csv").write_text("mine")
+    with pytest.raises(StoreError, match=r"holds files of yours .*CollectedData_me\.csv"):
+        cohort.refine(frames=2)
+    assert labels.with_name("CollectedData_me.csv").read_text() == "mine"
+
+
+def test_a_choice_replaces_the_one_before(cohort, caplog):
+    caplog.set_level(logging.INFO)
+    cohort.add("a", jump_at(20))
+    cohort.add("b", jump_at(30))
+    assert {row["video"] for row in cohort.refine(frames=2)} == {"a", "b"}
+    rows = cohort.refine(frames=1)
+    images = list(cohort.results.refined("pose").glob("frames/*/*.png"))
+    assert len(images) == len(rows) == 1
+    assert len(list(cohort.results.refined_frames("pose").iterdir())) == 1
+
+
+def test_without_inference_there_is_a_message(cohort):
+    cohort.add("a")
+    cohort.write()
+    cohort.results.shard("00001").infer("pose").unlink()
+    config = parse_config({"cohort": "cohort.tsv"})
+    with pytest.raises(StoreError, match="the step that writes it has not run"):
+        run_refine(config, cohort.results)

@@ -1,0 +1,27 @@
+# From poses to the frames that are worth labelling next.
+
+
+rule refine:
+    input:
+        str(RESULTS.labels),
+        [
+            path
+            for stage in STAGES["refine"].reads(SETTINGS)
+            for path in every_shard(table(stage))
+        ],
+        key_file("refine"),
+        lost_key("refine"),
+    output:
+        str(RESULTS.refined_table(MODEL)),
+    log:
+        f"{LOGS}/refine-{MODEL}.log",
+    benchmark:
+        f"{BENCHMARKS}/refine-{MODEL}.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    threads: 8
+    params:
+        *list_settings("refine"),
+        config=settings_file,
+    shell:
+        "cohortpose refine --config {params.config:q} --cores {threads} 2>&1 | tee {log:q}"
