@@ -89,7 +89,7 @@ def run_refine(config: Config, results: Results) -> None:
     _check_own(results.refined(model))
     videos = _list_videos(config, results)
     labels = read_labels(results.labels)
-    labelled = _list_labelled(labels)
+    labelled = _list_labelled(labels, videos)
     listed = _choose_listed(config, videos, labelled)
     ranked = _rank(config, videos, labels, labelled, listed)
     with publish_folder(results.refined(model)) as part:
@@ -126,7 +126,7 @@ def _list_videos(config: Config, results: Results) -> dict[str, _Video]:
                 locate_unfiltered(config, results, name),
                 groups.get(name, ""),
                 int(facts["frames"]) if facts.get("frames", "").isdecimal() else None,
-                float(facts.get("fps") or "nan"),
+                float(facts.get("fps") or 0) or math.nan,
                 done=row["status"] == VideoStatus.DONE,
             )
     return videos
@@ -149,11 +149,14 @@ def _read_groups(config: Config) -> dict[str, str]:
     return groups
 
 
-def _list_labelled(labels: Labels) -> Mapping[str, frozenset[int]]:
-    """Return the frames of each video that have a labelled point."""
-    table = labels.table[labels.table["x"].notna()]
+def _list_labelled(labels: Labels, videos: Mapping[str, _Video]) -> Mapping[str, frozenset[int]]:
+    """Return the labelled frames of each video, those labelled as empty included."""
+    frames = labels.table.groupby("video")["frame"]
+    by_name = {str(video): frozenset(map(int, some)) for video, some in frames}
+    # Label tables know videos by the names of their files.
     return {
-        str(video): frozenset(map(int, frames)) for video, frames in table.groupby("video")["frame"]
+        name: by_name.get(name, frozenset()) | by_name.get(video.path.stem, frozenset())
+        for name, video in videos.items()
     }
 
 
@@ -165,7 +168,7 @@ def _choose_listed(
     if path is None:
         return []
     named = read_frame_list(Path(path), {name: one.frames for name, one in videos.items()})
-    free = [one for one in named if one[1] not in labelled.get(one[0], ())]
+    free = [one for one in named if one[1] not in labelled[one[0]]]
     if len(free) < len(named):
         _log.warning("%s: %d frames are labelled already", path, len(named) - len(free))
     if len(free) > config.refinement.frames:
@@ -192,6 +195,8 @@ def _rank(
     wanted = settings.frames - len(listed)
     if len(good) < len(videos):
         _log.warning("%d of %d videos have no poses", len(videos) - len(good), len(videos))
+    if wanted < 1 or not settings.criteria:
+        return []
     paths = [video.poses for video in good]
     fitted = fit_criteria(
         settings.criteria,
@@ -200,7 +205,7 @@ def _rank(
         pcutoff=settings.pcutoff,
         seed=settings.seed,
     )
-    if fitted is None or not wanted or not settings.criteria:
+    if fitted is None:
         return []
     usual, names, confident = fitted
     if confident < _FEW_CONFIDENT:
@@ -211,7 +216,7 @@ def _rank(
         )
     number = max(_FEWEST_CANDIDATES, math.ceil(2 * _POOL * wanted / len(good)))
     scoring = Scoring(settings.criteria, usual, names, settings.pcutoff, settings.min_gap, number)
-    left_out = [labelled.get(video.name, frozenset()) for video in good]
+    left_out = [labelled[video.name] for video in good]
     scores = score_cohort(scoring, paths, left_out)
     _warn(good, scores)
     return rank_candidates(

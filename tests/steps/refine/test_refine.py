@@ -17,6 +17,7 @@ from pipeline_lib.core.tables import (
     PROBE_COLUMNS,
     STAGE_COLUMNS,
     FrameStatus,
+    TrackStatus,
 )
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import Labels, write_labels
@@ -180,6 +181,12 @@ def test_labelled_frames_are_left_out(cohort):
     assert ("b", "12") in {(row["video"], row["frame"]) for row in rows[:2]}
 
 
+def test_labels_may_know_a_video_by_the_name_of_its_file(cohort):
+    cohort.add("a", doubt_at(33))
+    cohort.labels = [("mouse", 33)]
+    assert "33" not in {row["frame"] for row in cohort.refine(frames=20)}
+
+
 def test_the_choice_is_repeatable_and_no_other_for_blocks_or_processes(cohort, monkeypatch):
     for number in range(3):
         cohort.add(f"v{number}", jump_at(10 + 7 * number), frames=700 + number)
@@ -301,6 +308,77 @@ def test_a_list_of_frames_that_are_not_there_is_refused_line_by_line(cohort, tmp
         "line 6: expected a frame counted from 0, found '1.5'",
         "line 7: expected a frame counted from 0, found ''",
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"video,frame\na,1\n", "missing column `video` (tab-separated; found: video,frame)"),
+        (b"", "missing column `video` (tab-separated; found: nothing)"),
+        ("video\tframe\n\u00e4\t1\n".encode("latin-1"), "UTF-8"),
+        (b"video\tframe\na\t" + b"9" * 5000, "expected a frame counted from 0"),
+    ],
+)
+def test_what_is_no_list_of_frames_is_refused(cohort, tmp_path, content, problem):
+    cohort.add("a")
+    named = tmp_path / "named.tsv"
+    named.write_bytes(content)
+    with pytest.raises(LabelError) as caught:
+        cohort.refine(frame_list=str(named))
+    assert problem in caught.value.problems[0]
+
+
+def test_a_list_of_a_spreadsheet_is_read(cohort, tmp_path):
+    cohort.add("a")
+    named = tmp_path / "named.tsv"
+    named.write_bytes(b"\xef\xbb\xbfvideo\tframe\tnote\r\na\t7\tx\r\n")
+    assert cohort.refine(frames=1, frame_list=str(named))[0]["frame"] == "7"
+
+
+def test_a_missing_list_is_a_message(cohort, tmp_path):
+    cohort.add("a")
+    with pytest.raises(LabelError, match="No such file"):
+        cohort.refine(frame_list=str(tmp_path / "no.tsv"))
+
+
+def test_tracked_poses_are_judged_and_doubtful_tracks_are_found(cohort):
+    cohort.add("a")
+    cohort.write()
+    position, confidence = (np.repeat(values, 2, axis=1) for values in walk(FRAMES, 5))
+    tracks = np.full((FRAMES, 2), TrackStatus.FOLLOWED, np.uint8)
+    tracks[41, 1] = TrackStatus.UNCERTAIN
+    path = cohort.results.tracked("pose", "a")
+    with create_poses(
+        path, np.arange(FRAMES) / FPS, BODYPARTS, ("m1", "m2"), {"key": "k"}, tracked=True
+    ) as writer:
+        decoded = np.zeros(FRAMES, np.uint8)
+        writer.write(0, position.astype(np.float32), confidence.astype(np.float32), decoded, tracks)
+    rows = [{"video": "a", "status": "done"}]
+    write_table(cohort.results.shard("00001").track("pose"), STAGE_COLUMNS, rows)
+    refinement = {"frames": 1, "criteria": ["tracks"]}
+    config = parse_config({"cohort": "c.tsv", "individuals": {"max": 2}, "refinement": refinement})
+    run_refine(config, cohort.results)
+    (row,) = read_table(cohort.results.refined_table("pose"), REFINEMENT_COLUMNS)
+    assert (row["frame"], row["criterion"]) == ("41", "tracks")
+    assert row["reason"].startswith("the track of m2 is in doubt here; 1 in 60 frames")
+
+
+def test_poses_of_other_bodyparts_do_not_mix(cohort, caplog):
+    """A pose file of an older network is told from the others."""
+    for name in ("a", "b"):
+        cohort.add(name)
+    path = cohort.results.poses("pose", "b")
+    position, confidence = walk(FRAMES, 5)
+    with create_poses(path, np.arange(FRAMES) / FPS, BODYPARTS[:3], ("animal",), {}) as writer:
+        writer.write(
+            0,
+            position[:, :, :3].astype(np.float32),
+            confidence[:, :, :3].astype(np.float32),
+            np.zeros(FRAMES, np.uint8),
+        )
+    rows = cohort.refine(frames=3)
+    assert len({row["video"] for row in rows}) == 1
+    assert "expected the bodyparts" in caplog.text
 
 
 def test_groups_of_the_sheet_share_the_budget(cohort):
