@@ -114,7 +114,8 @@ def cluster_images(
         max_iter=50,
         tol=1e-3,
         n_init=3,
-        random_state=seed,
+        # scikit-learn takes no larger ones.
+        random_state=seed % 2**32,
     )
     labels = model.fit_predict(pixels)
     return labels, np.linalg.norm(pixels - model.cluster_centers_[labels], axis=1)

@@ -4,7 +4,8 @@ DeepLabCut's criterion of this name fits an ARIMA model to each trace. Here a Ka
 constant velocity (Bar-Shalom, Li and Kirubarajan, Estimation with Applications to Tracking and
 Navigation, 2001, section 6.3) predicts each keypoint: it streams and bridges gaps. Its memory is
 short, so that it starts anew every `SEGMENT` frames, after `CONTEXT` frames in which it settles;
-all these segments are filtered at once.
+all these segments are filtered at once. A position beyond the gate does not move the filter, so
+that the frame after an outlier is none.
 """
 
 import math
@@ -29,6 +30,7 @@ _ACCELERATION = 1.0
 # Of a keypoint that was not seen yet.
 _UNKNOWN_POSITION, _UNKNOWN_VELOCITY = 1e8, 1e4
 _SMALLEST_SPREAD = 0.1
+_GATE = 10.0  # robust standard deviations
 
 
 class UsualInnovation(NamedTuple):
@@ -47,7 +49,8 @@ def fit(blocks: Sequence[PoseBlock], names: PoseNames) -> UsualInnovation:
 
 def score(block: PoseBlock, usual: UsualInnovation) -> Scored:
     """Return the largest innovation of a keypoint, in robust standard deviations."""
-    return take_worst((measure_innovation(block.position) - usual.median) / usual.spread)
+    gate = usual.median + _GATE * usual.spread
+    return take_worst((measure_innovation(block.position, gate) - usual.median) / usual.spread)
 
 
 def explain(value: float, culprit: int, names: PoseNames) -> str:
@@ -58,19 +61,25 @@ def explain(value: float, culprit: int, names: PoseNames) -> str:
     )
 
 
-def measure_innovation(position: NDArray[np.float32]) -> NDArray[np.float32]:
+def measure_innovation(
+    position: NDArray[np.float32], gate: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
     """Return the distance of each keypoint from its prediction, over its standard deviation.
 
     Parameters
     ----------
     position
-        Shape (frame, ..., 2), px, the first `CONTEXT` frames being context; NaN: not found.
+        Shape (frame, individual, keypoint, 2), px, the first `CONTEXT` frames being context; NaN:
+        not found.
+    gate
+        Shape (keypoint,): innovation from which a position is taken for an outlier, NaN for none;
+        None: there are no gates.
 
     Returns
     -------
     NDArray[np.float32]
-        Shape (frame - CONTEXT, ...), in standard deviations of the innovation if a position is
-        measured with one of 1 px; NaN: not found.
+        Shape (frame - CONTEXT, individual, keypoint), in standard deviations of the innovation if
+        a position is measured with one of 1 px; NaN: not found.
     """
     frames = len(position) - CONTEXT
     segments = -(-frames // SEGMENT)
@@ -80,14 +89,19 @@ def measure_innovation(position: NDArray[np.float32]) -> NDArray[np.float32]:
     places = np.arange(CONTEXT + SEGMENT)[:, None] + np.arange(segments) * SEGMENT
     measured = points[np.minimum(places, len(points) - 1)].astype(np.float64)
     passed = np.empty((SEGMENT, segments, number), np.float32)
-    for place, distance in enumerate(_filter(measured)):
+    limits = np.full(position.shape[1:-1], np.inf)
+    if gate is not None:
+        limits[:] = np.where(np.isnan(gate), np.inf, gate)
+    for place, distance in enumerate(_filter(measured, limits.reshape(number))):
         if place >= CONTEXT:
             passed[place - CONTEXT] = distance
     whole = passed.swapaxes(0, 1).reshape(segments * SEGMENT, number)[:frames]
     return whole.reshape(frames, *position.shape[1:-1])
 
 
-def _filter(measured: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+def _filter(
+    measured: NDArray[np.float64], gate: NDArray[np.float64]
+) -> Iterator[NDArray[np.float64]]:
     """Yield the normalised innovation of each frame: one filter of x and y for each series."""
     place, velocity = np.zeros(measured.shape[1:]), np.zeros(measured.shape[1:])
     shape = measured.shape[1:-1]
@@ -100,9 +114,11 @@ def _filter(measured: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
         pv = pv + vv + _ACCELERATION / 2
         vv = vv + _ACCELERATION
         difference = now - place
-        seen = np.isfinite(difference[..., 0])
         total = pp + 1.0
-        yield np.hypot(difference[..., 0], difference[..., 1]) / np.sqrt(total)
+        distance = np.hypot(difference[..., 0], difference[..., 1]) / np.sqrt(total)
+        yield distance
+        # False for NaN, too.
+        seen = distance <= gate
         difference[~seen] = 0.0
         gain_p, gain_v = np.where(seen, pp / total, 0.0), np.where(seen, pv / total, 0.0)
         place += gain_p[..., None] * difference

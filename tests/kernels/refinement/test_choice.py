@@ -149,9 +149,10 @@ def test_a_budget_of_all_frames_or_more_chooses_all(number):
     assert chosen.tolist() == [1, 4, 5, 2, 3, 0]
 
 
-def test_the_same_seed_chooses_the_same():
+@pytest.mark.parametrize("seed", [5, 2**63 - 1])
+def test_the_same_seed_chooses_the_same(seed):
     random = np.random.default_rng(1)
     value, images = random.random(60), random.integers(0, 255, (60, 12, 16)).astype(np.uint8)
-    first, second = (choose_different(value, images, 20, 5) for _ in range(2))
+    first, second = (choose_different(value, images, 20, seed) for _ in range(2))
     assert first.tolist() == second.tolist()
     assert len(set(first.tolist())) == 20
