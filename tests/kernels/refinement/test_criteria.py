@@ -269,6 +269,19 @@ def test_a_criterion_has_the_functions_that_the_registry_promises(name):
     assert all(callable(getattr(module, function)) for function in ("fit", "score", "explain"))
 
 
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("keypoints", [1, 2])
+def test_few_keypoints_are_no_error(name, keypoints):
+    position, confidence = walk()
+    block = block_of(position[:, :, :keypoints], confidence[:, :, :keypoints])
+    names = PoseNames(BODYPARTS[:keypoints], ("animal",), ((0, 1),) if keypoints > 1 else ())
+    module = import_module(CRITERIA[name].module)
+    found = module.score(block, module.fit([block], names)).score
+    assert found.shape == (FRAMES,)
+    if name == "pose":
+        assert np.isnan(found).all()
+
+
 def test_every_module_of_a_criterion_is_in_the_registry():
     folder = Path(fitting.__file__).parent
     others = {"__init__", "blocks", "choice"}

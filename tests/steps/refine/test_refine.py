@@ -381,6 +381,32 @@ def test_poses_of_other_bodyparts_do_not_mix(cohort, caplog):
     assert "expected the bodyparts" in caplog.text
 
 
+def test_without_criteria_only_the_list_counts(cohort, tmp_path, caplog):
+    cohort.add("a", jump_at(20))
+    assert cohort.refine(criteria=[]) == []
+    named = tmp_path / "named.tsv"
+    named.write_text("video\tframe\na\t5\n")
+    rows = cohort.refine(criteria=[], frame_list=str(named))
+    assert [row["frame"] for row in rows] == ["5"]
+    assert "not `refinement.frames` (200)" in caplog.text
+
+
+def test_a_gap_longer_than_videos_leaves_one_frame_of_each(cohort):
+    for name in "abc":
+        cohort.add(name, jump_at(20))
+    rows = cohort.refine(frames=50, min_gap=1e9)
+    assert sorted(row["video"] for row in rows) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 33])
+def test_videos_of_few_frames(cohort, frames):
+    for name in "ab":
+        cohort.add(name, frames=frames)
+    rows = cohort.refine(frames=50, min_gap=0)
+    assert len(rows) <= 2 * frames
+    assert all(int(row["frame"]) < frames for row in rows)
+
+
 def test_groups_of_the_sheet_share_the_budget(cohort):
     sheet = ["video\tpath\tlight"]
     for number in range(8):
