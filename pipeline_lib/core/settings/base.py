@@ -60,8 +60,8 @@ PositiveInt = Annotated[int, Field(ge=1), WHOLE]
 NotNegativeInt = Annotated[int, Field(ge=0), WHOLE]
 PositiveFloat = Annotated[float, Field(gt=0.0), FINITE]
 NotNegativeFloat = Annotated[float, Field(ge=0.0), FINITE]
-# What NumPy and PyTorch both take.
-Seed = Annotated[int, Field(ge=0, lt=2**63), WHOLE]
+# What NumPy, PyTorch, scikit-learn and pandas all take.
+Seed = Annotated[int, Field(ge=0, lt=2**32), WHOLE]
 Region = tuple[Integer, Integer, Integer, Integer]  # x1, x2, y1, y2 in px
 Name = Annotated[
     str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME), AfterValidator(check_name)
