@@ -86,8 +86,6 @@ def find_wrong(found: dict[int, int | None]) -> dict[int, int | None]:
 @pytest.mark.parametrize("name", PROGRAM_STREAMS)
 def test_whole_program_streams_lack_nothing(tmp_path, name, rate):
     """Read whole ones, too, in which a picture begins at the end of a packet of the container."""
-    if name == "mpg-mpeg4" and rate != 25:
-        pytest.skip("the container's rounding adds a step of its own")
     kind = PROGRAM_STREAMS[name]
     path = write_lossy(tmp_path / f"a{kind[0]}", kind, [], rate)
     index = check_video(path)
@@ -120,12 +118,12 @@ def test_regular_losses_shift_nothing(tmp_path, name, loss):
     kind = (PROGRAM_STREAMS | COUNTED)[name]
     path = write_lossy(tmp_path / f"a{kind[0]}", kind, REGULAR[loss])
     index = check_video(path)
-    try:
-        found = read_numbers(path, index)
-    except VideoError as error:
-        assert name == "mpg-large-b"
-        assert str(error).startswith("damaged: by its timestamps frame ")
+    if name == "mpg-large-b" and loss != "every second of the second half":
+        # Lost references change the order in which the decoder shows frames.
+        with pytest.raises(VideoError, match="damaged: by its timestamps frame "):
+            read_numbers(path, index)
         return
+    found = read_numbers(path, index)
     said = describe_oddities(path, index)
     assert find_wrong(found) == {} or "rows count those that are there" in said
     assert said
