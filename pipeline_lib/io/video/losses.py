@@ -28,6 +28,7 @@ _MOST_TIMES = 8
 _RATE_TOLERANCE = 0.01
 # A few steps of several periods are dropped frames of a variable rate.
 _LEAST_LOST = 0.1
+_TELECINED = ("mpeg1video", "mpeg2video", "vc1")
 # Frames per second that a camera may have, of those that headers state by mistake; and that any
 # video may have.
 _CAMERAS = 240.0
@@ -155,7 +156,7 @@ def describe_doubts(
     timing
         Of its frames.
     """
-    doubts = [_doubt_times(packets, steps, timing)]
+    doubts = [_doubt_times(packets, steps, timing), _doubt_end(packets)]
     if steps is None and packets.container in _BARE_CONTAINERS and packets.numbers is not None:
         doubts.append(packets.numbers.describe_holes())
     if steps is not None and not steps.missing.any():
@@ -163,6 +164,16 @@ def describe_doubts(
     if steps is not None:
         doubts.append(_doubt_rate(packets, order, steps))
     return "; ".join(filter(None, doubts))
+
+
+def _doubt_end(packets: Packets) -> str:
+    lost, intervals = packets.guesses.lost, packets.guesses.intervals
+    if not lost:
+        return ""
+    return (
+        f"it lacks at least {lost} frames after its last time (packet {intervals[-1][0]}), which "
+        "are no rows: those from there on are without poses"
+    )
 
 
 def _doubt_times(packets: Packets, steps: Steps | None, timing: Timing) -> str:
@@ -224,7 +235,10 @@ def _doubt_rate(packets: Packets, order: NDArray[np.int32], steps: Steps) -> str
 
 def _doubt_steps(packets: Packets, steps: Steps) -> str:
     stated = [1 / (rate * packets.time_base) for rate in packets.stated if rate > 0]
-    for period in (*stated, float(steps.lengths.min())):
+    shortest = float(steps.lengths.min())
+    # No two frames may follow each other. Telecine, of MPEG-2, shows frames for 2 and 3 fields.
+    halves = [] if packets.codec in _TELECINED else [shortest / 2]
+    for period in (*stated, shortest, *halves):
         periods = fit_periods(steps.lengths, period)
         if periods is None or periods.max() > 2 * _MOST_TIMES:
             continue

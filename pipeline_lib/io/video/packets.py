@@ -18,6 +18,7 @@ from pipeline_lib.io.video.containers.structure import (
 )
 from pipeline_lib.io.video.h264 import is_entry
 from pipeline_lib.io.video.picture_numbers import PictureNumbers
+from pipeline_lib.io.video.program_stream import CONTAINER, Guesses, Stamps, mend_times
 
 NO_PTS = int(np.iinfo(np.int64).min)
 
@@ -50,6 +51,10 @@ class Packets:
         Positions of packets that the container gives as damaged: bytes of them were lost.
     numbers
         Of the pictures, if the codec is H.264.
+    stamps
+        Of the pictures in an MPEG program stream.
+    guesses
+        Which times are guesses, in an MPEG program stream.
     last_duration
         Duration of the last packet in units of `pts`; 0 if unknown.
     damage
@@ -71,6 +76,8 @@ class Packets:
     clean: "array[int]" = field(default_factory=lambda: array("b"))
     corrupt: "array[int]" = field(default_factory=lambda: array("i"))
     numbers: PictureNumbers | None = None
+    stamps: Stamps | None = None
+    guesses: Guesses = field(default_factory=Guesses)
     last_duration: int = 0
     damage: str = ""
 
@@ -99,6 +106,8 @@ def read_packets(path: Path) -> Packets:
         announced = _Announced.read(container, stream)
         if packets.codec == "h264":
             packets.numbers = PictureNumbers(context.extradata)
+        if packets.container == CONTAINER:
+            packets.stamps = Stamps.begin(packets.codec)
         stopped, ends = "", dict.fromkeys(range(len(container.streams)), 0)
         # A Matroska header gives the length of the longest stream.
         streams = () if "matroska" in packets.container else (stream,)
@@ -118,6 +127,10 @@ def read_packets(path: Path) -> Packets:
         first_listed = _find_first_listed(container, stream)
         number = stream.index
         seconds = max(float(ends[each.index] * (each.time_base or 0)) for each in container.streams)
+    if packets.stamps is not None and NO_PTS not in packets.pts and NO_PTS not in packets.dts:
+        packets.guesses = mend_times(
+            path, packets.stamps, packets.pts, packets.dts, packets.keyframes
+        )
     packets.damage = (
         stopped
         or _find_damage(path, packets, announced, seconds)
@@ -153,6 +166,8 @@ def _add(packets: Packets, packet: Any) -> None:  # noqa: ANN401 - PyAV's
         packets.clean.append(numbers is None or is_entry(bytes(packet), numbers.length_size))
     if numbers is not None:
         numbers.add(memoryview(packet))
+    if packets.stamps is not None:
+        packets.stamps.add(position, packet.pos, bytes(packet))
     if packet.is_corrupt:
         packets.corrupt.append(position)
     packets.pts.append(NO_PTS if packet.pts is None else packet.pts)

@@ -170,13 +170,21 @@ def place_frames(
         return Places(frame, none, none)
     if steps.missing.sum() > most_missing(len(order)):
         return Places(frame, none, none)
+    guessed = _list_guesses(packets)
     if not steps.missing.any():
-        return Places(frame, _find_untimed_jumps(packets), none)
+        return Places(frame, np.append(_find_untimed_jumps(packets), guessed + 1), guessed)
     frame[1:] += np.cumsum(steps.missing)
     breaks = find_breaks(order, frame, keyframes, reorders=packets.reorders)
     if packets.numbers is not None:
         breaks = _confirm_breaks(packets, breaks, steps.missing[steps.missing > 0], keyframes)
-    return Places(frame, breaks, none)
+    # Wherever among these packets the missing one was, those after it may refer to it.
+    return Places(frame, np.append(breaks, guessed + 1), guessed)
+
+
+def _list_guesses(packets: Packets) -> NDArray[np.int64]:
+    """List the positions of packets whose time is a guess."""
+    intervals = packets.guesses.intervals
+    return np.concatenate([np.empty(0, np.int64), *(np.arange(*one) for one in intervals)])
 
 
 def most_missing(frames: int) -> int:
@@ -230,4 +238,8 @@ def _place_counted(
         extra[at] += lost[position - 1]
     frame = np.arange(len(order)) + np.cumsum(extra)[: len(order)]
     known = {position: int(lost[position - 1]) for position in positions.tolist()}
-    return Places(frame, positions, positions - 1, known)
+    unsure = positions - 1
+    if len(positions):
+        # After the last one nothing is counted: more may be lost among the last pictures.
+        unsure = np.append(unsure, len(order) - 1)
+    return Places(frame, positions, unsure, known)

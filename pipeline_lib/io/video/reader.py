@@ -82,9 +82,9 @@ def describe_oddities(path: Path, index: VideoIndex) -> str:
     index
         Its index.
     """
-    with open_video(path) as (_, stream):
-        held = int(stream.frames)
-    shown = index.facts.frames - int(index.missing.sum())
+    with open_video(path) as (container, stream):
+        held, counts_missing = int(stream.frames), container.format.name == "avi"
+    shown = index.facts.frames - (0 if counts_missing else int(index.missing.sum()))
     said = [index.describe_gaps(), index.doubt]
     if held > shown and not (held - shown <= _MOST_HIDDEN * held and _hides_start(path, index)):
         said.append(

@@ -1,0 +1,233 @@
+"""Tell which times of an MPEG program stream are its own, and which FFmpeg guesses.
+
+A packet of the container has a time for the first picture that begins in it, if any (ISO/IEC
+13818-1, 2.4.3.7). FFmpeg counts on for the others. After a loss it does so, too, until the next
+picture that has a time of its own: where between the two times the loss is, nothing tells.
+FFmpeg also takes the time of a container's packet for a picture whose first bytes are in the one
+before, where the time is that of the *next* picture.
+"""
+
+import itertools
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.io.video.containers.files import open_bytes
+
+CONTAINER = "mpeg"
+# These show a picture at once (B), or when the next one comes that is no B-picture.
+_NUMBERED = ("mpeg1video", "mpeg2video")
+# Bytes by which a picture is known; fewer might be found elsewhere by chance.
+_HEAD, _LEAST_HEAD = 64, 3
+_PICTURE = b"\0\0\1\0"
+# Pictures that repeat fields last longer; at such a rate no step says anything.
+_REGULAR_SHARE = 0.8
+# Encoders that number pictures in their own way are not believed.
+_COMPLETE_SHARE = 0.8
+
+
+class Guesses(NamedTuple):
+    """Hold what is uncertain about times.
+
+    Attributes
+    ----------
+    intervals
+        Pairs of positions: from the first on and before the second a packet's time is a guess,
+        because packets are missing somewhere among them.
+    lost
+        Pictures known to be missing after the last time, of which no time tells.
+    """
+
+    intervals: tuple[tuple[int, int], ...] = ()
+    lost: int = 0
+
+
+@dataclass
+class Stamps:
+    """Collect what tells the times of pictures apart, in the order of the file.
+
+    Attributes
+    ----------
+    numbered
+        Whether the codec is one whose pictures are numbered as MPEG-2's.
+    positions, offsets, heads
+        Of packets that may have a time of their own, where in the file the container's packet is,
+        and the bytes they begin with.
+    references
+        1 for a picture that is shown when the next such one comes, 0 for a B-picture.
+    numbers
+        Place of each picture in its group, in order of display; -1 if unknown.
+    """
+
+    numbered: bool
+    positions: "array[int]" = field(default_factory=lambda: array("q"))
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    heads: list[bytes] = field(default_factory=list)
+    references: "array[int]" = field(default_factory=lambda: array("b"))
+    numbers: "array[int]" = field(default_factory=lambda: array("h"))
+
+    @classmethod
+    def begin(cls, codec: str) -> Self:
+        """Begin with no packet of a codec, by FFmpeg's name."""
+        return cls(codec in _NUMBERED)
+
+    def add(self, position: int, offset: int | None, data: bytes) -> None:
+        """Take note of the next packet."""
+        if offset is not None:
+            self.positions.append(position)
+            self.offsets.append(offset)
+            self.heads.append(data[:_HEAD])
+        # Picture header (ISO/IEC 13818-2, 6.2.3): 10 bits of number, 3 of type (3 is B).
+        at = data.find(_PICTURE)
+        known = self.numbered and 0 <= at < len(data) - 5
+        self.numbers.append(data[at + 4] << 2 | data[at + 5] >> 6 if known else -1)
+        self.references.append(not (known and data[at + 5] >> 3 & 7 == 3))
+
+    def find_own(self, path: Path) -> NDArray[np.int64]:
+        """Return the positions of packets that have a time of their own; the first is one."""
+        with open_bytes(path) as file:
+            own = [
+                position
+                for position, offset, head in zip(
+                    self.positions, self.offsets, self.heads, strict=True
+                )
+                if position and _holds_time(file, offset, head)
+            ]
+        return np.array([0, *own], np.int64)
+
+
+def _holds_time(file: BinaryIO, offset: int, head: bytes) -> bool:
+    """Tell whether a packet of the container has a time, and a picture begins in it.
+
+    It is MPEG-1's (ISO/IEC 11172-1, 2.4.3.3) or MPEG-2's (ISO/IEC 13818-1, 2.4.3.6).
+    """
+    file.seek(offset)
+    start = file.read(6)
+    if len(start) < 6 or start[:3] != b"\0\0\1":
+        return False
+    body = file.read(int.from_bytes(start[4:6], "big"))
+    if len(body) < 3:
+        return False
+    if body[0] >> 6 == 2:
+        timed, payload = bool(body[1] & 0x80), body[3 + body[2] :]
+    else:
+        payload = body.lstrip(b"\xff")
+        if payload[:1] and payload[0] >> 6 == 1:
+            payload = payload[2:]
+        timed = bool(payload[:1]) and payload[0] >> 4 in (2, 3)
+    if head in payload:
+        return timed
+    return timed and any(payload.endswith(head[:n]) for n in range(_LEAST_HEAD, len(head)))
+
+
+def mend_times(
+    path: Path,
+    stamps: Stamps,
+    pts: "array[int]",
+    dts: "array[int]",
+    keyframes: Sequence[int],
+) -> Guesses:
+    """Put right, in place, times that belong to another picture; find those that are guesses.
+
+    Parameters
+    ----------
+    path
+        The file.
+    stamps
+        Of its packets.
+    pts, dts
+        Times of display and of decoding in the order of the file, all known.
+    keyframes
+        Ascending positions.
+    """
+    times = np.array(dts, np.int64)
+    if len(times) < 2:
+        return Guesses()
+    steps = np.diff(times)
+    period = float(np.median(steps))
+    regular = np.abs(steps - period) <= max(1.0, period / 100)
+    if period <= 0 or regular.mean() < _REGULAR_SHARE:
+        return Guesses()
+    holes = _count_holes(stamps, keyframes)
+    if regular.all() and not holes.any():
+        return Guesses()
+    own = stamps.find_own(path)
+    lost = np.rint(np.diff(times[own]) / period) - np.diff(own)
+    if (lost < 0).any():
+        # No time can be trusted; other checks tell.
+        return Guesses()
+    before = np.repeat(own, np.diff(np.append(own, len(times))))
+    decoded = times[before] + np.rint((np.arange(len(times)) - before) * period).astype(np.int64)
+    if stamps.numbered:
+        shown = _show(decoded, stamps, np.array(pts, np.int64), period)
+        # Among packets whose times are guesses, one that is not might come at the same time.
+        sure = own[:-1][(lost == 0) | (np.diff(own) == 1)]
+        shown[sure] = np.array(pts, np.int64)[sure]
+        _correct(dts, decoded, period / 2)
+        _correct(pts, shown, period / 2)
+    intervals = _list_intervals(own, lost, np.flatnonzero(np.array(stamps.references)))
+    # After the last time nothing counts packets: where some are lost, more may be.
+    ends = np.append(keyframes, len(times))[1:] > own[-1]
+    after = 0 if lost.any() else int(holes[ends].sum())
+    if after or lost.any():
+        intervals.append((int(own[-1]), len(times)))
+    return Guesses(tuple(intervals), after)
+
+
+def _list_intervals(
+    own: NDArray[np.int64], lost: NDArray[np.float64], references: NDArray[np.int64]
+) -> list[tuple[int, int]]:
+    intervals = []
+    for at in np.flatnonzero(lost).tolist():
+        first, stop = int(own[at]), int(own[at + 1])
+        # This one is shown when the next reference is decoded, which may be lost.
+        held = references[: np.searchsorted(references, first, side="right")]
+        waiting = int(held[-1]) if len(held) else first
+        if stop - first > 1 or waiting not in own:
+            intervals.append((waiting, stop))
+    return intervals
+
+
+def _show(
+    decoded: NDArray[np.int64], stamps: Stamps, pts: NDArray[np.int64], period: float
+) -> NDArray[np.int64]:
+    """Return the times of display: of a reference, when the next one is decoded."""
+    at = np.flatnonzero(np.array(stamps.references, bool))
+    shown = decoded.copy()
+    if len(at) and pts[at[0]] > decoded[at[0]]:
+        shown[at] = np.append(decoded[at[1:]], decoded[-1] + round(period))
+    return shown
+
+
+def _correct(times: "array[int]", right: NDArray[np.int64], tolerance: float) -> None:
+    for position in np.flatnonzero(np.abs(np.array(times, np.int64) - right) > tolerance):
+        times[position] = int(right[position])
+
+
+def _count_holes(stamps: Stamps, keyframes: Sequence[int]) -> NDArray[np.int64]:
+    """Count the pictures that each group is seen to lack by the numbers of the others.
+
+    A group numbers its pictures from 0 on in order of display, and ends with a reference. A
+    number that comes twice is of a group whose first picture is lost.
+    """
+    numbers = np.array(stamps.numbers, np.int64)
+    references = np.array(stamps.references, bool)
+    bounds = [*keyframes, len(numbers)]
+    holes = np.zeros(len(keyframes), np.int64)
+    for group, (start, stop) in enumerate(itertools.pairwise(bounds)):
+        part = numbers[start:stop]
+        if not len(part) or (part < 0).any():
+            continue
+        unique, last = len(np.unique(part)), int(part.max())
+        twice = len(part) - unique
+        unended = not references[start + int(part.argmax())]
+        holes[group] = last + 1 - unique + twice + unended
+    # A video that was cut out of a longer one may lack the first pictures of its first group.
+    holes[:1] = 0
+    believed = len(holes) > 0 and bool(np.mean(holes == 0) >= _COMPLETE_SHARE)
+    return holes if believed else np.zeros_like(holes)
