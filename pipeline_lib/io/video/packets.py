@@ -10,6 +10,7 @@ import av.error
 import numpy as np
 
 from pipeline_lib.io.video.containers.opening import check_system, open_video
+from pipeline_lib.io.video.containers.program_stream import CONTAINER, Guesses, Stamps, mend_times
 from pipeline_lib.io.video.containers.structure import (
     begins_within_stream,
     count_avi_frames,
@@ -18,7 +19,6 @@ from pipeline_lib.io.video.containers.structure import (
 )
 from pipeline_lib.io.video.h264 import is_entry
 from pipeline_lib.io.video.picture_numbers import PictureNumbers
-from pipeline_lib.io.video.program_stream import CONTAINER, Guesses, Stamps, mend_times
 
 NO_PTS = int(np.iinfo(np.int64).min)
 
