@@ -25,7 +25,8 @@ PROJECT = HERE.parent / "pyproject.toml"
 PYTHON = "3.11"
 # What is of another build where PyTorch is.
 TORCH = ("torch", "torchvision")
-CUDA = re.compile(r"(nvidia|cuda)-|triton$")
+# The bindings of the driver, nvidia-ml-py, are none of CUDA's libraries.
+CUDA = re.compile(r"nvidia-(?!ml-py)|cuda-|triton$")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 NOTE = "# Written by `make lock`."
 

@@ -84,7 +84,7 @@ def test_locks_are_for_every_platform():
     assert all(one.operator == "==" for pin in pins for one in pin.specifier)
     names = [canonicalize_name(pin.name) for pin in pins]
     assert len(names) == len(set(names))
-    cuda = [pin for pin in pins if pin.name.startswith("nvidia-")]
+    cuda = [pin for pin in pins if re.match(r"nvidia-(?!ml-py)", pin.name)]
     mac = {"sys_platform": "darwin", "platform_machine": "arm64", "platform_system": "Darwin"}
     linux = {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux"}
     assert cuda
@@ -108,7 +108,7 @@ def test_a_machine_without_a_gpu_gets_no_cuda():
     assert [pin.name for pin in read_pins("torch-cpu.txt")] == ["torch", "torchvision"]
     other = [pin.name for pin in read_pins("run.txt", "develop.txt", "uv.txt")]
     assert [
-        name for name in other if re.match(r"nvidia|cuda|triton|torch$|torchvision", name)
+        name for name in other if re.match(r"nvidia-(?!ml-py)|cuda|triton|torch$|torchvision", name)
     ] == []
     assert (
         "--index-url https://download.pytorch.org/whl/cpu\n"

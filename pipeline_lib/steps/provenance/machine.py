@@ -1,8 +1,8 @@
 """Describe the machine of a verb: processor, accelerators, and the energy of their counters."""
 
-import ctypes
 import platform
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -14,9 +14,6 @@ from pipeline_lib.core.process import count_cores
 # Linux counts the energy of Intel's and AMD's processor packages here, in microjoules.
 _POWER_COUNTERS = Path("/sys/class/powercap")
 _PROCESSORS = Path("/proc/cpuinfo")
-
-_NVML_LIBRARY = "libnvidia-ml.so.1"
-_NVML_TEXT = 96
 
 
 @dataclass(frozen=True)
@@ -100,55 +97,52 @@ def _name_processor() -> str:
 
 
 @cache
-def _load_nvml() -> ctypes.CDLL | None:
-    """Return NVIDIA's management library, started; None where there is no driver.
+def _load_nvml() -> Any | None:  # noqa: ANN401 - pynvml is not typed
+    """Return the bindings of NVIDIA's management library, started; None without a driver.
 
     Neither torch nor ``nvidia-smi`` is asked: one takes seconds to import, the other to run.
     """
+    import pynvml  # noqa: PLC0415 - only what is measured needs it
+
     try:
-        library = ctypes.CDLL(_NVML_LIBRARY)
-        return library if library.nvmlInit_v2() == 0 else None
-    except (OSError, AttributeError):
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
         return None
+    return pynvml
 
 
-def _list_devices(library: ctypes.CDLL) -> list[ctypes.c_void_p]:
-    count = ctypes.c_uint(0)
-    if library.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
-        return []
-    devices = []
-    for index in range(count.value):
-        device = ctypes.c_void_p()
-        if library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(device)) == 0:
-            devices.append(device)
-    return devices
+def _list_devices(nvml: Any) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
+    """Yield the number and the handle of each device that can be reached."""
+    with suppress(nvml.NVMLError):
+        for number in range(nvml.nvmlDeviceGetCount()):
+            with suppress(nvml.NVMLError):
+                yield number, nvml.nvmlDeviceGetHandleByIndex(number)
 
 
 def _describe_devices() -> dict[str, Any]:
     """Return driver, the newest CUDA that it can run, and the name of each device."""
-    nothing: dict[str, Any] = {"driver": None, "cuda": None, "devices": []}
-    library = _load_nvml()
-    if library is None:
-        return nothing
-    text = ctypes.create_string_buffer(_NVML_TEXT)
-    if library.nvmlSystemGetDriverVersion(text, _NVML_TEXT) == 0:
-        nothing["driver"] = text.value.decode()
-    number = ctypes.c_int(0)
-    if library.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(number)) == 0:
-        nothing["cuda"] = f"{number.value // 1000}.{number.value % 1000 // 10}"
-    for device in _list_devices(library):
-        if library.nvmlDeviceGetName(device, text, _NVML_TEXT) == 0:
-            nothing["devices"].append(text.value.decode())
-    return nothing
+    found: dict[str, Any] = {"driver": None, "cuda": None, "devices": []}
+    nvml = _load_nvml()
+    if nvml is None:
+        return found
+    with suppress(nvml.NVMLError):
+        found["driver"] = nvml.nvmlSystemGetDriverVersion()
+    with suppress(nvml.NVMLError):
+        version = nvml.nvmlSystemGetCudaDriverVersion_v2()
+        found["cuda"] = f"{version // 1000}.{version % 1000 // 10}"
+    for _, device in _list_devices(nvml):
+        with suppress(nvml.NVMLError):
+            found["devices"].append(nvml.nvmlDeviceGetName(device))
+    return found
 
 
 def _read_device_energy() -> dict[str, float]:
-    library = _load_nvml()
-    if library is None:
+    """Return the joules that each device has used since its driver was loaded."""
+    nvml = _load_nvml()
+    if nvml is None:
         return {}
     joules = {}
-    for index, device in enumerate(_list_devices(library)):
-        millijoules = ctypes.c_ulonglong(0)
-        if library.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(millijoules)) == 0:
-            joules[f"nvidia:{index}"] = millijoules.value / 1e3
+    for number, device in _list_devices(nvml):
+        with suppress(nvml.NVMLError):
+            joules[f"nvidia:{number}"] = nvml.nvmlDeviceGetTotalEnergyConsumption(device) / 1e3
     return joules

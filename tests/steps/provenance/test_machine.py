@@ -68,31 +68,53 @@ def test_missing_energy_is_explained(tmp_path, monkeypatch, counters):
 class Driver:
     """Simulate two devices: the first used 1.5 kJ, the second cannot be reached."""
 
-    def nvmlDeviceGetCount_v2(self, count):  # noqa: N802
-        count._obj.value = 2
-        return 0
+    class NVMLError(Exception):
+        """Stand for pynvml's error."""
 
-    def nvmlDeviceGetHandleByIndex_v2(self, index, device):  # noqa: N802
-        device._obj.value = 100 + index
-        return 15 * index
+    def nvmlDeviceGetCount(self):  # noqa: N802
+        return 2
 
-    def nvmlDeviceGetTotalEnergyConsumption(self, device, energy):  # noqa: N802
-        assert device.value == 100
-        energy._obj.value = 1_500_000
-        return 0
+    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
+        if index == 1:
+            raise self.NVMLError
+        return 100
 
-    def nvmlDeviceGetName(self, device, text, size):  # noqa: N802
-        assert (device.value, size) == (100, 96)
-        text.value = b"NVIDIA Abacus"
-        return 0
+    def nvmlDeviceGetTotalEnergyConsumption(self, device):  # noqa: N802
+        assert device == 100
+        return 1_500_000
 
-    def nvmlSystemGetDriverVersion(self, text, _size):  # noqa: N802
-        text.value = b"580.1"
-        return 0
+    def nvmlDeviceGetName(self, device):  # noqa: N802
+        assert device == 100
+        return "NVIDIA Abacus"
 
-    def nvmlSystemGetCudaDriverVersion_v2(self, number):  # noqa: N802
-        number._obj.value = 13020
-        return 0
+    def nvmlSystemGetDriverVersion(self):  # noqa: N802
+        return "580.1"
+
+    def nvmlSystemGetCudaDriverVersion_v2(self):  # noqa: N802
+        return 13020
+
+
+class MuteDriver(Driver):
+    """Simulate a driver that answers nothing."""
+
+    def nvmlDeviceGetCount(self):  # noqa: N802
+        raise self.NVMLError
+
+    nvmlSystemGetDriverVersion = nvmlSystemGetCudaDriverVersion_v2 = nvmlDeviceGetCount  # noqa: N815
+
+
+def test_the_simulated_functions_are_those_of_the_bindings():
+    pynvml = pytest.importorskip("pynvml")
+    names = [name for name in vars(Driver) if not name.startswith("_")]
+    assert len(names) == 7
+    assert [name for name in names if not hasattr(pynvml, name)] == []
+
+
+def test_a_driver_that_answers_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_POWER_COUNTERS", tmp_path)
+    monkeypatch.setattr(machine, "_load_nvml", MuteDriver)
+    assert [describe_machine()[name] for name in ("driver", "cuda", "devices")] == [None, None, []]
+    assert read_energy().joules == {}
 
 
 def test_devices_of_a_pretended_driver(tmp_path, monkeypatch):
