@@ -199,7 +199,7 @@ def test_a_table_that_was_edited_is_found(again, monkeypatch, table):
 
 
 def test_a_run_of_one_target_leaves_the_rest_stale(again, monkeypatch):
-    """What was made from the network before is told: metrics, poses, and what sums them up."""
+    """Expect that results of the network before are listed: metrics, poses, summaries."""
     again.edit_config(training={"epochs": 4})
     ended = again.snakemake(f"results/{MODEL}/network.onnx")
     assert ended.code == 0, ended.output

@@ -56,7 +56,7 @@ def test_jump_names_the_keypoint_that_left():
 
 
 def test_a_jump_is_measured_in_robust_standard_deviations():
-    """Of displacements of 1, 2 and 3 px the median is 2, and the median deviation from it 1."""
+    """Expect a median of 2 and a median deviation of 1 for displacements of 1, 2 and 3 px."""
     position = np.zeros((FRAMES, 1, 1, 2), np.float32)
     position[:, 0, 0, 0] = np.cumsum(np.tile([1.0, 2.0, 3.0], FRAMES // 3))
     names = PoseNames(("nose",), ("animal",), ())

@@ -73,7 +73,7 @@ class CocoAnimal:
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What a COCO keypoints file says.
+    """Hold the content of a COCO keypoints file.
 
     Attributes
     ----------
