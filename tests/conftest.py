@@ -28,6 +28,10 @@ def pytest_addoption(parser):
 def pytest_runtest_makereport(item, call):
     del call
     report = yield
+    # pytest-xdist hands reports on as UTF-8: a log that names a file whose name is none would end it.
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
     wanted = [
         mark
         for mark, option in (("real", "--require-data"), ("slurm", "--require-slurm"))

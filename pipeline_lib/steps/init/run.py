@@ -129,7 +129,7 @@ def init_project(source: Path, folder: Path) -> None:
     text = _write_config(sections, f"{source.absolute()} ({kind})")
     publish_text(folder / SHEET_NAME, _write_sheet(rows))
     publish_text(folder / CONFIG_NAME, text)
-    _log.info("%s: %d videos from %s (%s)", folder, len(rows), source, kind)
+    _log.info("%s: %d videos from %s (%s)", _escape(folder), len(rows), _escape(source), kind)
 
 
 def find_videos(places: Iterable[Path]) -> list[Path]:
