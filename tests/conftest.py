@@ -28,7 +28,7 @@ def pytest_addoption(parser):
 def pytest_runtest_makereport(item, call):
     del call
     report = yield
-    # pytest-xdist hands reports on as UTF-8: a log that names a file whose name is none would end it.
+    # pytest-xdist passes reports on as UTF-8, which a log with a name that is not would break.
     report.sections = [
         (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
     ]
