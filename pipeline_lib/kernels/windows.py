@@ -46,7 +46,7 @@ class WindowShape:
 
     @property
     def holds_frame(self) -> bool:
-        """Whether the window covers the whole frame."""
+        """Tell whether the window covers the whole frame."""
         return all(w >= f for w, f in zip(self.window, self.frame, strict=True))
 
     @property

@@ -139,7 +139,7 @@ class _Worker(Generic[Found]):
 
     @property
     def idle(self) -> bool:
-        """Whether the process waits for a file."""
+        """Tell whether the process waits for a file."""
         return self.number < 0
 
     def start(self, number: int, path: str) -> None:

@@ -63,17 +63,17 @@ class Config(Settings):
 
     @property
     def top_down(self) -> bool:
-        """Whether each of several animals is predicted in a window of its own."""
+        """Tell whether each of several animals is predicted in a window of its own."""
         return self.individuals.max > 1 and self.individuals.method == "top-down"
 
     @property
     def uses_locator(self) -> bool:
-        """Whether there is a second network, which finds the animals."""
+        """Tell whether there is a second network, which finds the animals."""
         return self.locating.enabled or self.top_down
 
     @property
     def uses_affinity(self) -> bool:
-        """Whether keypoints are joined along part affinity fields."""
+        """Tell whether keypoints are joined along part affinity fields."""
         return self.individuals.max > 1 and not self.top_down
 
     def target_settings(self) -> dict[str, Any]:

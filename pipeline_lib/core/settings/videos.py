@@ -260,12 +260,12 @@ class ExportSettings(Settings):
 
     @property
     def linked(self) -> bool:
-        """Whether a format holds the path of the video and the edges, which poses do not."""
+        """Tell whether a format holds the path of the video and the edges, which poses do not."""
         return any(FORMATS[name].linked for name in self.formats)
 
     @property
     def described(self) -> bool:
-        """Whether a format describes session and subject, which the cohort sheet may give."""
+        """Tell whether a format describes session and subject, which the cohort sheet may give."""
         return any(FORMATS[name].described for name in self.formats)
 
 

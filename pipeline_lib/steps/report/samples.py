@@ -51,12 +51,12 @@ class Keypoint:
 
     @property
     def predicted(self) -> bool:
-        """Whether there is a prediction to draw."""
+        """Tell whether there is a prediction to draw."""
         return math.isfinite(self.x) and math.isfinite(self.y)
 
     @property
     def labelled(self) -> bool:
-        """Whether there is a label to draw."""
+        """Tell whether there is a label to draw."""
         return math.isfinite(self.label_x) and math.isfinite(self.label_y)
 
 

@@ -442,10 +442,11 @@ def _join_skeletons(path: Path, used: Sequence[_Category]) -> Skeleton:
 
 def _log_left_out(path: Path, found: _Annotations) -> None:
     if found.crowds:
-        _log.warning("%s: %d crowds (`iscrowd: 1`) are left out", path, found.crowds)
+        shown = show_text(path)
+        _log.warning("%s: %d crowds (`iscrowd: 1`) are left out", shown, found.crowds)
     if found.without:
         message = "%s: %d annotations without a labelled keypoint are left out"
-        _log.info(message, path, found.without)
+        _log.info(message, show_text(path), found.without)
 
 
 def _join(names: Sequence[str]) -> str:
