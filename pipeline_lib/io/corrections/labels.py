@@ -1,0 +1,545 @@
+"""Read and write corrected labels: one table per author and video, one row per keypoint.
+
+A frame is corrected as a whole: its rows of one author are all that this author says of it. For
+one frame the newest correction counts, whoever made it (`settle_corrections`).
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline_lib.core.errors import LabelError
+from pipeline_lib.io.corrections.files import (
+    TableRow,
+    find_name_problem_of,
+    find_table_path,
+    format_time,
+    list_tables,
+    lock_folder,
+    parse_time,
+    read_rows,
+)
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.stage_tables import format_table
+
+CORRECTION_COLUMNS = (
+    "video",
+    "frame",
+    "image",
+    "individual",
+    "bodypart",
+    "x",
+    "y",
+    "visibility",
+    "iteration",
+    "author",
+    "time",
+)
+BODYPART_COLUMNS = ("what", "bodypart", "former", "author", "time")
+
+_LABELS = "labels"
+_BODYPARTS = "bodyparts.tsv"
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_LONGEST_NUMBER = 40
+# Far beyond any frame, in px; what is farther is a mistake.
+_FARTHEST = 1e6
+_MOST_ITERATIONS = 10_000
+_LONGEST_IMAGE = 4096
+
+
+class Visibility(StrEnum):
+    """Name what a person says of a keypoint in a frame."""
+
+    VISIBLE = "visible"
+    HIDDEN = "hidden"  # the position is known, though the bodypart is occluded
+    ABSENT = "absent"  # no position
+
+
+class CorrectedKeypoint(NamedTuple):
+    """Hold one keypoint of a corrected frame.
+
+    Attributes
+    ----------
+    individual, bodypart
+        Names as the labels have them.
+    x, y
+        In px of the full upright frame, the centre of its top-left pixel being (0, 0); NaN where
+        it is absent.
+    visibility
+        What the person says of it.
+    """
+
+    individual: str
+    bodypart: str
+    x: float
+    y: float
+    visibility: Visibility
+
+
+class FrameKey(NamedTuple):
+    """Name a frame: of a video of the cohort (no image), or an image of a label source."""
+
+    video: str
+    frame: int
+    image: str
+
+
+@dataclass(frozen=True)
+class FrameCorrection:
+    """Hold all that one author says of one frame.
+
+    Attributes
+    ----------
+    video
+        Id of the video in the cohort sheet; of an image, its video in ``labels.parquet``.
+    frame
+        0-based; of an image as in ``labels.parquet``, -1 where its name holds no number.
+    image
+        Empty for a frame of a video of the cohort; else the path of an image of a label source,
+        relative to the project or absolute.
+    author
+        Who corrected it.
+    time
+        When, with its zone.
+    iteration
+        Round of labelling, 0 or more.
+    keypoints
+        `CorrectedKeypoint`, or tuples (individual, bodypart, x, y, visibility); empty where the
+        frame shows no animal. What is not listed is absent.
+
+    Raises
+    ------
+    LabelError
+        If something of it cannot be stored, with every problem.
+    """
+
+    video: str
+    frame: int
+    image: str
+    author: str
+    time: datetime
+    iteration: int
+    keypoints: tuple[CorrectedKeypoint, ...]
+
+    def __post_init__(self) -> None:
+        keypoints = tuple(_make_keypoint(*keypoint) for keypoint in self.keypoints)
+        object.__setattr__(self, "keypoints", keypoints)
+        problems = list(_find_problems(self))
+        if problems:
+            raise LabelError(f"correction of {describe_frame(self.key)}", problems)
+
+    @property
+    def key(self) -> FrameKey:
+        """The frame that is corrected."""
+        return FrameKey(self.video, self.frame, self.image)
+
+
+@dataclass(frozen=True)
+class BodypartChange:
+    """Hold a bodypart that was added, or renamed, for the whole project.
+
+    Attributes
+    ----------
+    what
+        ``add`` or ``rename``.
+    bodypart
+        The name from now on.
+    former
+        The name until now; empty for one that is added.
+    author, time
+        Who and when.
+
+    Raises
+    ------
+    LabelError
+        If something of it cannot be stored.
+    """
+
+    what: str
+    bodypart: str
+    former: str
+    author: str
+    time: datetime
+
+    def __post_init__(self) -> None:
+        names = [("bodypart", self.bodypart), ("author", self.author)]
+        names += [("bodypart", self.former)] if self.what == "rename" else []
+        problems = [found for one in names if (found := find_name_problem_of(*one))]
+        if self.what not in ("add", "rename"):
+            problems.append(f"what {self.what[:40]!r}: expected add or rename")
+        if self.what == "add" and self.former:
+            problems.append(f"former {self.former[:80]!r}: an added bodypart has none")
+        if self.what == "rename" and self.former == self.bodypart:
+            problems.append(f"bodypart {self.bodypart[:80]!r}: is its former name, too")
+        if self.time.tzinfo is None:
+            problems.append(f"time {self.time}: expected one with a zone")
+        if problems:
+            raise LabelError(f"bodypart {self.bodypart[:80]!r}", problems)
+
+
+def describe_frame(key: FrameKey) -> str:
+    """Return the name of a frame for messages."""
+    return key.image or f"{key.video}, frame {key.frame}"
+
+
+def list_label_tables(folder: Path) -> list[Path]:
+    """Return the files that `read_label_corrections` and `read_bodypart_changes` read, sorted.
+
+    Raises
+    ------
+    LabelError
+        If links or other files stand among them.
+    """
+    changes = folder / _BODYPARTS
+    found = [changes] if changes.exists() or changes.is_symlink() else []
+    return [*found, *list_tables(folder / _LABELS)]
+
+
+def read_label_corrections(folder: Path) -> tuple[FrameCorrection, ...]:
+    """Read all corrected frames of all authors, also those that newer ones replace.
+
+    Parameters
+    ----------
+    folder
+        ``corrections.path``; none are found where it does not exist.
+
+    Returns
+    -------
+    tuple of FrameCorrection
+        By file, in the order of their first rows.
+
+    Raises
+    ------
+    LabelError
+        With every problem of every file, one line each, by file and line.
+    """
+    problems: list[str] = []
+    corrections: list[FrameCorrection] = []
+    for path in list_tables(folder / _LABELS):
+        try:
+            corrections += _read_table(path)
+        except LabelError as error:
+            where = f"{path.parent.name}/{path.name}"
+            problems += [f"{where}, {problem}" for problem in error.problems]
+    if problems:
+        raise LabelError(str(folder / _LABELS), problems)
+    return tuple(corrections)
+
+
+def write_frame_correction(folder: Path, correction: FrameCorrection) -> Path:
+    """Replace what its author says of a frame, and return the table it stands in.
+
+    The table is written whole, under the lock of the author's folder; an unreadable one is left
+    as it is.
+
+    Parameters
+    ----------
+    folder
+        ``corrections.path``; made where it does not exist.
+    correction
+        Of one frame.
+
+    Raises
+    ------
+    LabelError
+        If the table that stands there is damaged or cannot be locked.
+    """
+    return _rewrite(folder, correction.author, correction.key, correction)
+
+
+def remove_frame_correction(folder: Path, author: str, key: FrameKey) -> Path:
+    """Withdraw what an author says of a frame: what others say of it counts again.
+
+    Raises
+    ------
+    LabelError
+        As `write_frame_correction`.
+    """
+    return _rewrite(folder, author, key, None)
+
+
+def settle_corrections(
+    corrections: Iterable[FrameCorrection],
+) -> tuple[dict[FrameKey, FrameCorrection], list[tuple[FrameCorrection, FrameCorrection]]]:
+    """Choose the correction of each frame that counts: the newest.
+
+    Of two of the same time, that of the first author in the order of names counts.
+
+    Returns
+    -------
+    chosen
+        By frame, sorted.
+    replaced
+        Pairs (the correction that counts, one that it replaces), in the same order.
+    """
+    of_frame: dict[FrameKey, list[FrameCorrection]] = {}
+    for one in corrections:
+        # An image is one, whatever its video is called.
+        frame = FrameKey("", -1, one.image) if one.image else one.key
+        of_frame.setdefault(frame, []).append(one)
+    chosen, replaced = {}, []
+    for frame in sorted(of_frame):
+        # Sorting is stable: of the same time, the first author stays first.
+        by_author = sorted(of_frame[frame], key=lambda one: one.author)
+        best, *others = sorted(by_author, key=lambda one: one.time, reverse=True)
+        chosen[best.key] = best
+        replaced += [(best, other) for other in others]
+    return chosen, replaced
+
+
+def read_bodypart_changes(folder: Path) -> tuple[BodypartChange, ...]:
+    """Read the bodyparts added and renamed for the whole project, oldest first.
+
+    Raises
+    ------
+    LabelError
+        With each row that is damaged, by its line.
+    """
+    path = folder / _BODYPARTS
+    changes, problems = [], []
+    for row in read_rows(path, BODYPART_COLUMNS):
+        try:
+            time = parse_time(row["time"])
+            changes.append(
+                BodypartChange(row["what"], row["bodypart"], row["former"], row["author"], time)
+            )
+        except ValueError as error:
+            problems.append(f"line {row.line}: {error}")
+        except LabelError as error:
+            problems += [f"line {row.line}: {problem}" for problem in error.problems]
+    if problems:
+        raise LabelError(str(path), problems)
+    return tuple(sorted(changes, key=lambda change: change.time))
+
+
+def write_bodypart_change(folder: Path, change: BodypartChange) -> Path:
+    """Add a change to the table of bodyparts, written whole under a lock.
+
+    Raises
+    ------
+    LabelError
+        If the table that stands there is damaged or cannot be locked.
+    """
+    path = folder / _BODYPARTS
+    with lock_folder(folder, folder):
+        changes = [*read_bodypart_changes(folder), change]
+        rows = [
+            {
+                "what": one.what,
+                "bodypart": one.bodypart,
+                "former": one.former,
+                "author": one.author,
+                "time": format_time(one.time),
+            }
+            for one in sorted(dict.fromkeys(changes), key=lambda one: one.time)
+        ]
+        publish_text(path, format_table(BODYPART_COLUMNS, rows))
+    return path
+
+
+def apply_renames(name: str, changes: Sequence[BodypartChange], since: datetime | None) -> str:
+    """Return the present name of a bodypart.
+
+    Parameters
+    ----------
+    name
+        As a label source or a correction has it.
+    changes
+        Oldest first.
+    since
+        When the name was written: only later changes apply; None: all of them.
+    """
+    for change in changes:
+        later = since is None or change.time > since
+        if later and change.what == "rename" and change.former == name:
+            name = change.bodypart
+    return name
+
+
+def _make_keypoint(
+    individual: str, bodypart: str, x: float, y: float, visibility: str
+) -> CorrectedKeypoint:
+    known = visibility in Visibility.__members__.values()
+    # What is unknown is reported with the other problems of the frame.
+    shown = Visibility(visibility) if known else visibility
+    # One NaN for all, so that equal corrections compare equal.
+    x, y = (math.nan if math.isnan(value) else float(value) for value in (x, y))
+    return CorrectedKeypoint(individual, bodypart, x, y, shown)  # type: ignore[arg-type]
+
+
+def _find_problems(one: FrameCorrection) -> Iterator[str]:
+    for what, name in (("video", one.video), ("author", one.author)):
+        if problem := _check_name(what, name):
+            yield problem
+    if one.time.tzinfo is None:
+        yield f"time {one.time}: expected one with a zone, such as datetime.now(UTC)"
+    if not 0 <= one.iteration <= _MOST_ITERATIONS:
+        yield f"iteration {one.iteration}: expected 0 to {_MOST_ITERATIONS}"
+    if not (-1 if one.image else 0) <= one.frame < 10**12:
+        yield f"frame {one.frame}: expected a frame number, 0-based"
+    if len(one.image) > _LONGEST_IMAGE or not (one.image.isprintable()):
+        yield f"image {one.image[:80]!r}: expected a path of printable characters"
+    seen = set()
+    for keypoint in one.keypoints:
+        name = f"{keypoint.individual[:80]} {keypoint.bodypart[:80]}"
+        if keypoint[:2] in seen:
+            yield f"{name}: stands there twice"
+        seen.add(keypoint[:2])
+        yield from _find_keypoint_problems(keypoint, name)
+
+
+def _find_keypoint_problems(one: CorrectedKeypoint, name: str) -> Iterator[str]:
+    for what, text in (("individual", one.individual), ("bodypart", one.bodypart)):
+        if problem := _check_name(what, text):
+            yield problem
+    known = one.visibility in Visibility.__members__.values()
+    if not known:
+        expected = ", ".join(Visibility)
+        yield f"{name}: visibility {str(one.visibility)[:40]!r}: expected {expected}"
+    nowhere = [math.isnan(value) for value in (one.x, one.y)]
+    if one.visibility == Visibility.ABSENT:
+        if not all(nowhere):
+            yield f"{name}: is absent, so x and y must be empty"
+    elif known and any(nowhere):
+        yield f"{name}: is {one.visibility}, but x or y is missing"
+    if any(abs(value) > _FARTHEST for value in (one.x, one.y)):
+        yield f"{name}: x {one.x:g}, y {one.y:g}: expected px within a frame"
+
+
+# A table repeats its few names in thousands of rows.
+@lru_cache(maxsize=4096)
+def _check_name(what: str, name: str) -> str | None:
+    return find_name_problem_of(what, name)
+
+
+def _read_table(path: Path) -> list[FrameCorrection]:
+    """Read the table of an author and video; none where there is no file."""
+    frames: dict[tuple[str, FrameKey], list[TableRow]] = {}
+    problems: list[str] = []
+    for row in read_rows(path, CORRECTION_COLUMNS):
+        frame = row["frame"]
+        if not _WHOLE_NUMBER.fullmatch(frame):
+            problems.append(f"line {row.line}: frame {frame[:40]!r}: expected a whole number")
+            continue
+        key = FrameKey(row["video"], int(frame), row["image"])
+        frames.setdefault((row["author"], key), []).append(row)
+    corrections = []
+    for (author, key), rows in frames.items():
+        try:
+            corrections.append(_read_frame(author, key, rows))
+        except LabelError as error:
+            problems += error.problems
+    if problems:
+        raise LabelError(str(path), problems)
+    return corrections
+
+
+def _read_frame(author: str, key: FrameKey, rows: list[TableRow]) -> FrameCorrection:
+    first = rows[0]
+    problems = list(_find_unlike(rows))
+    keypoints = [] if _shows_no_animal(rows) else list(_read_keypoints(rows, problems))
+    try:
+        time, iteration = parse_time(first["time"]), _read_iteration(first)
+    except ValueError as error:
+        problems.append(f"line {first.line}: {error}")
+    if problems:
+        raise LabelError("", problems)
+    try:
+        return FrameCorrection(*key, author, time, iteration, tuple(keypoints))
+    except LabelError as error:
+        lines = f"lines {first.line} to {rows[-1].line}" if len(rows) > 1 else f"line {first.line}"
+        raise LabelError("", [f"{lines}: {problem}" for problem in error.problems]) from None
+
+
+def _find_unlike(rows: list[TableRow]) -> Iterator[str]:
+    """Yield a problem per row of a frame that is of another correction than the first."""
+    first = rows[0]
+    for row in rows[1:]:
+        for column in ("time", "iteration"):
+            if row[column] != first[column]:
+                yield (
+                    f"line {row.line}: {column} {row[column][:40]!r}, but line {first.line} of the "
+                    f"same frame has {first[column][:40]!r}: keep the rows of one correction"
+                )
+
+
+def _shows_no_animal(rows: list[TableRow]) -> bool:
+    cells = [rows[0][name] for name in ("individual", "bodypart", "x", "y", "visibility")]
+    return len(rows) == 1 and cells == ["", "", "", "", Visibility.ABSENT]
+
+
+def _read_keypoints(rows: list[TableRow], problems: list[str]) -> Iterator[CorrectedKeypoint]:
+    """Yield the keypoints of a frame; add what is wrong with others to the problems."""
+    for row in rows:
+        try:
+            x, y = (_read_number(row, column) for column in ("x", "y"))
+        except ValueError as error:
+            problems.append(f"line {row.line}: {error}")
+            continue
+        keypoint = _make_keypoint(row["individual"], row["bodypart"], x, y, row["visibility"])
+        name = f"{keypoint.individual[:80]} {keypoint.bodypart[:80]}"
+        found = list(_find_keypoint_problems(keypoint, name))
+        problems += [f"line {row.line}: {problem}" for problem in found]
+        if not found:
+            yield keypoint
+
+
+def _read_iteration(row: TableRow) -> int:
+    text = row["iteration"]
+    if not _WHOLE_NUMBER.fullmatch(text):
+        raise ValueError(f"iteration {text[:40]!r}: expected a whole number")
+    return int(text)
+
+
+def _read_number(row: TableRow, column: str) -> float:
+    text = row[column]
+    if not text:
+        return math.nan
+    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        raise ValueError(f"{column} {text[:40]!r}: expected a number")
+    return float(text)
+
+
+def _rewrite(folder: Path, author: str, key: FrameKey, correction: FrameCorrection | None) -> Path:
+    path = find_table_path(folder / _LABELS, author, key.video)
+    with lock_folder(path.parent, folder):
+        kept = [one for one in _read_table(path) if (one.author, one.key) != (author, key)]
+        kept += [correction] if correction else []
+        # In the order of frames, so that version control sees what changed and nothing else.
+        kept.sort(key=lambda one: (one.key, one.author))
+        if kept:
+            rows = [row for one in kept for row in _format_frame(one)]
+            publish_text(path, format_table(CORRECTION_COLUMNS, rows))
+        else:
+            path.unlink(missing_ok=True)
+    return path
+
+
+def _format_frame(one: FrameCorrection) -> Iterator[dict[str, object]]:
+    shared = {
+        "video": one.video,
+        "frame": one.frame,
+        "image": one.image,
+        "iteration": one.iteration,
+        "author": one.author,
+        "time": format_time(one.time),
+    }
+    for keypoint in one.keypoints:
+        here = keypoint.visibility != Visibility.ABSENT
+        yield shared | {
+            "individual": keypoint.individual,
+            "bodypart": keypoint.bodypart,
+            # The shortest text that is read as the same number.
+            "x": repr(float(keypoint.x)) if here else "",
+            "y": repr(float(keypoint.y)) if here else "",
+            "visibility": str(keypoint.visibility),
+        }
+    if not one.keypoints:
+        yield shared | {"individual": "", "bodypart": "", "visibility": str(Visibility.ABSENT)}
