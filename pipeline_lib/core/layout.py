@@ -274,6 +274,11 @@ class Results:
         return self.root / "labels" / "images"
 
     @property
+    def label_conflicts(self) -> Path:
+        """Return the list of labels that corrections replaced, and of corrections left out."""
+        return self.root / "labels" / "conflicts.tsv"
+
+    @property
     def targets(self) -> Path:
         """Return the Zarr store of training targets."""
         return self.root / "targets" / "targets.zarr"

@@ -133,7 +133,9 @@ class Stage:
     table: str = ""
     files: Callable[[Config, Results], tuple[CohortFile, ...]] = _make_none
     videos: VideoResults | None = None
-    given: tuple[Literal["labels", "weights", "locator weights", "sheet", "refinement"], ...] = ()
+    given: tuple[
+        Literal["labels", "corrections", "weights", "locator weights", "sheet", "refinement"], ...
+    ] = ()
     after: tuple[str, ...] = ()
     summarises: bool = False
     reads: Callable[[Config], tuple[str, ...]] = _read_none
@@ -148,7 +150,7 @@ class Stage:
 
     def wanted(self, config: Config) -> bool:
         """Tell whether a run needs the stage."""
-        return (bool(config.labels) or not self.needs_labels) and self.applies(config)
+        return (config.has_labels or not self.needs_labels) and self.applies(config)
 
     def find_table(self, config: Config, results: Results, shard: str) -> Path:
         """Return the table that the stage writes for a shard."""
@@ -219,12 +221,19 @@ def _flatten(values: Values, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def _select_labels(config: Config) -> Values:
     training = config.training
+    sources = [
+        # A source of round 0 has the key that it had before there were rounds.
+        one.model_dump(mode="json", exclude=None if one.iteration else {"iteration"})
+        for one in config.label_sources
+    ]
     return {
-        **_dump(config, "skeleton", "individuals", "labels"),
+        **_dump(config, "skeleton", "individuals"),
+        "labels": sources,
         **_select_graph(config),
         "training": {
             "split": training.split.model_dump(mode="json"),
             "validation_fraction": training.validation_fraction,
+            **({"iteration": training.iteration} if training.iteration else {}),
         },
     }
 
@@ -365,10 +374,14 @@ STAGES: Mapping[str, Stage] = {
             "IMPORT_LABELS",
             _select_labels,
             per_model=False,
-            given=("labels",),
+            given=("labels", "corrections"),
             files=lambda _, results: (
                 CohortFile("labels", results.labels),
                 CohortFile("label images", results.label_images, declared=False, optional=True),
+                # Only runs with corrections have one.
+                CohortFile(
+                    "label conflicts", results.label_conflicts, declared=False, optional=True
+                ),
             ),
         ),
         Stage(

@@ -72,7 +72,9 @@ LEDGER_COLUMNS = (
     "key",
 )
 
-# x, y in px of the labelled image, NaN where the bodypart was not labelled.
+# x, y in px of the labelled image, NaN where the bodypart was not labelled. Visibility is
+# `visible` or `hidden` where it was, `absent` where somebody said that it is not to be seen, and
+# empty where nobody said anything.
 LABEL_COLUMNS = (
     "video",
     "frame",
@@ -84,6 +86,28 @@ LABEL_COLUMNS = (
     "source",
     "split",
     "image",
+    "iteration",
+    "visibility",
+)
+
+# Labelled frames of later rounds that are beside test frames: they neither train nor test.
+UNUSED_SPLIT = "unused"
+
+# What corrections replaced, and which were left out. The distance is the greatest of a keypoint
+# that both label, px.
+CONFLICT_COLUMNS = (
+    "what",
+    "video",
+    "frame",
+    "image",
+    "kept_source",
+    "kept_author",
+    "kept_time",
+    "replaced_source",
+    "replaced_author",
+    "replaced_time",
+    "distance",
+    "reason",
 )
 
 # One predicted point per labelled image and bodypart; label_x, label_y are NaN where unlabelled.

@@ -161,6 +161,57 @@ def folds_blocks(
     return fold_of[blocks]
 
 
+def find_beside(
+    videos: ArrayLike,
+    frames: ArrayLike,
+    first: ArrayLike,
+    test: ArrayLike,
+    block_frames: int | None,
+) -> NDArray[np.bool_]:
+    """Find frames labelled later that would make the test easier if they were trained on.
+
+    A frame that is a test frame itself is found. With blocks, so is a frame between the first and
+    the last frame of a test block, and one that is nearer to it than its labelled frames are to
+    each other on average, or than `block_frames` frames.
+
+    Parameters
+    ----------
+    videos, frames
+        Shape (count,): the video of each labelled frame, and its number there.
+    first
+        Shape (count,), bool: the frames that were divided; the others were labelled later.
+    test
+        Shape (count,), bool: the test frames among them.
+    block_frames
+        Least distance in frames from a test block; None: frames were not divided in blocks.
+
+    Returns
+    -------
+    ndarray
+        Shape (count,), bool; never True for one of the first frames.
+    """
+    videos, frames = np.asarray(videos), np.asarray(frames, dtype=np.int64)
+    first, test = np.asarray(first, dtype=np.bool_), np.asarray(test, dtype=np.bool_)
+    beside = np.zeros(frames.size, dtype=np.bool_)
+    for video in np.unique(videos[test]):
+        here = videos == video
+        own = np.flatnonzero(here & first)
+        own = own[np.argsort(frames[own], kind="stable")]
+        later = np.flatnonzero(here & ~first)
+        known = test[own] & (frames[own] >= 0)
+        beside[later] |= np.isin(frames[later], frames[own][known])
+        if block_frames is None:
+            continue
+        # Neighbouring test blocks are one: their bounds do not matter here.
+        edges = np.flatnonzero(np.diff(np.r_[False, test[own], False].astype(np.int8)))
+        for start, stop in edges.reshape(-1, 2):
+            low, high = frames[own[start]], frames[own[stop - 1]]
+            spacing = (high - low) / max(1, stop - start - 1)
+            margin = max(spacing, float(block_frames))
+            beside[later] |= (frames[later] > low - margin) & (frames[later] < high + margin)
+    return beside
+
+
 def _count_test(count: int, test_fraction: float) -> int:
     """Return the frames to test on: rounded half up, but one at least and not all."""
     if test_fraction <= 0.0 or count < 2:

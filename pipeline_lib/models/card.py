@@ -15,7 +15,16 @@ from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 
 
 class TrainingRecord(BaseModel):
-    """Describe how the network was trained."""
+    """Describe how the network was trained.
+
+    Attributes
+    ----------
+    iteration
+        Round of labelling.
+    start_from, start_sha256
+        Name of the network that the training started from, and the hash of its weights; None:
+        from pretrained or random weights.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,6 +34,9 @@ class TrainingRecord(BaseModel):
     seed: int
     frames: dict[str, int]
     checkpoint: str
+    iteration: int = 0
+    start_from: str | None = None
+    start_sha256: str | None = None
     settings: dict[str, Any]
 
 

@@ -20,9 +20,11 @@ from pipeline_lib.core.process import (
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
+from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets import TargetLayout, TargetStore
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
+from pipeline_lib.steps.runs.start_network import require_start
 
 logger = logging.getLogger(__name__)
 
@@ -62,18 +64,30 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     from pipeline_lib.models.training.run import TrainedNetwork, train_network  # noqa: PLC0415
 
     targets, files = results.targets, results.model(config.training.name)
+    start = None
+    if config.training.start_from is not None:
+        start = results.model(config.training.start_from)
     if locator:
         config, targets, files = config.for_locator(), results.locator_targets, files.locator
+        start = start.locator if start else None
     store = TargetStore(targets)
     layout = store.layout
-    key = training_key(config, store)
+    if start is not None:
+        _check_start(config, start, layout)
+    key = training_key(config, store, start)
     if is_first_rank():
         _claim_checkpoints(files, key)
     else:
         _await_claim(files, key)
     try:
         trained: TrainedNetwork = train_network(
-            targets, files, config.targets, config.training, layout.skeleton, key=key
+            targets,
+            files,
+            config.targets,
+            config.training,
+            layout.skeleton,
+            key=key,
+            start=None if start is None else start.weights,
         )
     except PreemptedError:
         # One process reports: a launcher that sees another one fail may kill the first.
@@ -114,6 +128,9 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
             seed=config.training.seed,
             frames={name: len(store.of_split(name)) for name in ("train", "validation", "test")},
             checkpoint=trained.checkpoint,
+            iteration=config.training.iteration,
+            start_from=config.training.start_from,
+            start_sha256=None if start is None else hash_path(start.weights),
             settings=config.training.model_dump(mode="json"),
         ),
         versions={
@@ -136,9 +153,44 @@ def name_slots(layout: TargetLayout) -> tuple[str, ...]:
     return (*animals, UNIQUE_INDIVIDUAL) if layout.skeleton.unique_bodyparts else animals
 
 
-def training_key(config: Config, store: TargetStore) -> str:
-    """Return the hash of all dependencies of a trained network."""
+def _check_start(config: Config, start: ModelFiles, layout: TargetLayout) -> None:
+    """Refuse to start from a network whose maps are not those to be trained."""
+    check_start_weights(start)
+    require_start(
+        config,
+        start,
+        layout.bodyparts,
+        layout.edges,
+        layout.animals if layout.identities else (),
+        scale=config.targets.scale,
+    )
+
+
+def check_start_weights(start: ModelFiles) -> None:
+    """Raise `ModelError` if a network to start from is not there."""
+    if not start.weights.is_file():
+        raise ModelError(
+            f"`training.start_from`: {start.weights}: no such file; train that network first, or "
+            "set it to null"
+        )
+
+
+def training_key(config: Config, store: TargetStore, start: ModelFiles | None = None) -> str:
+    """Return the hash of all dependencies of a trained network.
+
+    Parameters
+    ----------
+    config
+        Settings of the training; for the locator, its own.
+    store
+        Targets.
+    start
+        Files of the network that it starts from; None: from pretrained or random weights.
+    """
     training: dict[str, Any] = config.training_settings()
+    if start is not None:
+        # Whatever its name is.
+        training["start_from"] = hash_path(start.weights)
     weights = Path(config.training.weights)
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()

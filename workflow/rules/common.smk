@@ -11,6 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 from pipeline_lib.core.environment import name_user, require_utf8
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.process import forget_launchers
+from pipeline_lib.core.settings.corrections import holds_label_corrections
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import (
     STAGES,
@@ -18,6 +19,7 @@ from pipeline_lib.core.stages import (
     list_cohort_files,
     list_stages_of,
 )
+from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.runs.plan import make_plan, read_plan
 from pipeline_lib.steps.runs.preflight import check_config_files, check_run
 from pipeline_lib.steps.runs.srun_launcher import ask_for_tasks, write_launcher
@@ -254,6 +256,16 @@ def list_settings(*stages):
     return [lambda wildcards, line=line: line for line in lines]
 
 
+def list_corrected():
+    """Return a parameter that lists the corrected labels; none where there are no corrections.
+
+    A function: the tables are read only where the import of labels is considered.
+    """
+    if not holds_label_corrections(Path(SETTINGS.corrections.path)):
+        return []
+    return [lambda wildcards: list_corrections(SETTINGS)]
+
+
 def launcher(wildcards, resources, threads):
     """Return the prefix of the command of a training of several tasks."""
     return write_launcher(resources, threads)
@@ -298,7 +310,7 @@ def shard_tables(*stages):
 def summarised_files():
     """Return the files that ledger and report read: tables of every shard, and metrics."""
     files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES))
-    if SETTINGS.labels:
+    if SETTINGS.has_labels:
         files += [
             str(file.path)
             for file in STAGES["evaluate"].files(SETTINGS, RESULTS)

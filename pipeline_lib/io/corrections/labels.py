@@ -6,8 +6,8 @@ one frame the newest correction counts, whoever made it (`settle_corrections`).
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -112,7 +112,7 @@ class FrameCorrection:
         Round of labelling, 0 or more.
     keypoints
         `CorrectedKeypoint`, or tuples (individual, bodypart, x, y, visibility); empty where the
-        frame shows no animal. What is not listed is absent.
+        frame shows no animal. Of a bodypart that is not listed nothing is said.
 
     Raises
     ------
@@ -237,7 +237,8 @@ def write_frame_correction(folder: Path, correction: FrameCorrection) -> Path:
     """Replace what its author says of a frame, and return the table it stands in.
 
     The table is written whole, under the lock of the author's folder; an unreadable one is left
-    as it is.
+    as it is. A frame that the author has labelled in an earlier round keeps that iteration: what
+    tests the networks of all rounds must not change by being corrected.
 
     Parameters
     ----------
@@ -265,12 +266,28 @@ def remove_frame_correction(folder: Path, author: str, key: FrameKey) -> Path:
     return _rewrite(folder, author, key, None)
 
 
+def identify_frame(correction: FrameCorrection) -> Hashable:
+    """Return what is the same for two corrections of one frame.
+
+    An image is one, whatever its video is called.
+    """
+    return FrameKey("", -1, correction.image) if correction.image else correction.key
+
+
 def settle_corrections(
     corrections: Iterable[FrameCorrection],
+    identify: Callable[[FrameCorrection], Hashable] = identify_frame,
 ) -> tuple[dict[FrameKey, FrameCorrection], list[tuple[FrameCorrection, FrameCorrection]]]:
     """Choose the correction of each frame that counts: the newest.
 
     Of two of the same time, that of the first author in the order of names counts.
+
+    Parameters
+    ----------
+    corrections
+        Of all authors.
+    identify
+        Return what is the same for two corrections of one frame.
 
     Returns
     -------
@@ -279,18 +296,17 @@ def settle_corrections(
     replaced
         Pairs (the correction that counts, one that it replaces), in the same order.
     """
-    of_frame: dict[FrameKey, list[FrameCorrection]] = {}
+    of_frame: dict[Hashable, list[FrameCorrection]] = {}
     for one in corrections:
-        # An image is one, whatever its video is called.
-        frame = FrameKey("", -1, one.image) if one.image else one.key
-        of_frame.setdefault(frame, []).append(one)
-    chosen, replaced = {}, []
-    for frame in sorted(of_frame):
+        of_frame.setdefault(identify(one), []).append(one)
+    settled = []
+    for several in of_frame.values():
         # Sorting is stable: of the same time, the first author stays first.
-        by_author = sorted(of_frame[frame], key=lambda one: one.author)
-        best, *others = sorted(by_author, key=lambda one: one.time, reverse=True)
-        chosen[best.key] = best
-        replaced += [(best, other) for other in others]
+        by_author = sorted(several, key=lambda one: (one.author, one.key))
+        settled.append(sorted(by_author, key=lambda one: one.time, reverse=True))
+    settled.sort(key=lambda ordered: ordered[0].key)
+    chosen = {ordered[0].key: ordered[0] for ordered in settled}
+    replaced = [(ordered[0], other) for ordered in settled for other in ordered[1:]]
     return chosen, replaced
 
 
@@ -510,8 +526,12 @@ def _read_number(row: TableRow, column: str) -> float:
 def _rewrite(folder: Path, author: str, key: FrameKey, correction: FrameCorrection | None) -> Path:
     path = find_table_path(folder / _LABELS, author, key.video)
     with lock_folder(path.parent, folder):
-        kept = [one for one in _read_table(path) if (one.author, one.key) != (author, key)]
-        kept += [correction] if correction else []
+        stored = _read_table(path)
+        kept = [one for one in stored if (one.author, one.key) != (author, key)]
+        if correction:
+            # A frame stays one of the round in which it was labelled first.
+            rounds = [one.iteration for one in stored if (one.author, one.key) == (author, key)]
+            kept.append(replace(correction, iteration=min([correction.iteration, *rounds])))
         # In the order of frames, so that version control sees what changed and nothing else.
         kept.sort(key=lambda one: (one.key, one.author))
         if kept:

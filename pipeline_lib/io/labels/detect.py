@@ -109,7 +109,7 @@ def label_inputs(config: Config) -> list[Path]:
         Tables and project files, relative where the config's paths are.
     """
     inputs: dict[Path, None] = {}
-    for source in config.labels:
+    for source in config.label_sources:
         path = Path(source.path)
         try:
             files = load_reader(name_format(source)).list_files(path)

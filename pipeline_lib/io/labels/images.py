@@ -110,7 +110,7 @@ def read_video_frames(path: Path, size: tuple[int, int] | None = None) -> FrameR
                 "another video, or was cut"
             )
         _refuse_beyond_gap(path, reader.index.missing, frames[-1])
-        for run in _split_runs(frames):
+        for run in split_runs(frames):
             wanted = set(run)
             for frame, image in reader.read(run[0], run[-1] + 1):
                 if frame not in wanted:
@@ -164,7 +164,8 @@ def read_image_files(files: Sequence[Path], size: tuple[int, int] | None = None)
     return read
 
 
-def _split_runs(frames: Iterable[int]) -> Iterator[list[int]]:
+def split_runs(frames: Iterable[int]) -> Iterator[list[int]]:
+    """Divide frames, in order, into runs that are read in one go."""
     run: list[int] = []
     for frame in frames:
         if run and frame - run[-1] > _NEAR:

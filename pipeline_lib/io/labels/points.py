@@ -23,8 +23,10 @@ _MARGIN = 1.0
 _LONGEST_NUMBER = 18  # decimal digits that always fit int64
 _TRAILING_DIGITS = re.compile(r"(\d+)$")
 
+# Columns that only the import knows.
+_OF_IMPORT = ("split", "iteration", "visibility")
 # `named`, bool: the individual's name was given by who labelled, it is not a mere count.
-POINT_COLUMNS = (*(name for name in LABEL_COLUMNS if name != "split"), "named")
+POINT_COLUMNS = (*(name for name in LABEL_COLUMNS if name not in _OF_IMPORT), "named")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.core.tables import LABEL_COLUMNS, UNIQUE_INDIVIDUAL
+from pipeline_lib.core.tables import LABEL_COLUMNS, UNIQUE_INDIVIDUAL, UNUSED_SPLIT
 from pipeline_lib.io.labels.detect import load_reader, name_format
 from pipeline_lib.io.labels.image_paths import (
     BASE_COLUMN,
@@ -30,11 +30,20 @@ from pipeline_lib.io.labels.image_paths import (
 from pipeline_lib.io.labels.points import SourceLabels
 from pipeline_lib.io.publish import publish_file
 
-_VERSION = 2
+_VERSION = 3
+# Tables of before rounds and corrections lack these columns, and are read all the same.
+_ADDED: dict[str, int | str] = {"iteration": 0, "visibility": ""}
+_VERSION_BEFORE = 2
 # What a path leads to that one may not read, or that is no path.
 _UNREADABLE = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP})
 _METADATA_KEY = b"cohortpose"
-_TYPES = {"frame": pa.int64(), "x": pa.float64(), "y": pa.float64(), "visible": pa.bool_()}
+_TYPES = {
+    "frame": pa.int64(),
+    "x": pa.float64(),
+    "y": pa.float64(),
+    "visible": pa.bool_(),
+    "iteration": pa.int64(),
+}
 _SCHEMA = pa.schema(
     [pa.field(name, _TYPES.get(name, pa.string())) for name in (*LABEL_COLUMNS, BASE_COLUMN)],
 )
@@ -50,7 +59,8 @@ class Labels:
         Columns `pipeline_lib.core.tables.LABEL_COLUMNS`, one row per image, individual and
         bodypart; x, y float64 in px of the image, NaN where unlabelled; frame int64, -1 where
         the image's name holds none. Unique bodyparts have rows of the individual ``single``
-        only, and that one has no others.
+        only, and that one has no others. ``iteration`` is the round of labelling, int64;
+        ``visibility`` what a person said: see `LABEL_COLUMNS`.
     bodyparts
         Names in the order of every keypoint axis.
     individuals
@@ -138,6 +148,9 @@ def write_labels(path: Path, labels: Labels) -> None:
     stored = shorten_images(labels.table, results)
     sources = {name: shorten_path(name, results)[1] for name in stored["source"].unique()}
     stored = stored.assign(source=stored["source"].map(sources))
+    for name, value in _ADDED.items():
+        known = stored.get(name, pd.Series(pd.NA, index=stored.index)).astype(object)
+        stored[name] = known.where(known.notna(), value)
     # By column, because from_pandas would make every NaN a null.
     columns = [pa.array(stored[field.name].tolist(), field.type) for field in schema]
     table = pa.Table.from_arrays(columns, schema=schema)
@@ -167,7 +180,9 @@ def read_labels(path: Path) -> Labels:
         raise StoreError(f"{path}: is not Parquet ({error}); {again}") from None
     record = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     found = record.get("version", "none")
-    if record and found != _VERSION:
+    if found == _VERSION_BEFORE:
+        table = _complete_columns(table)
+    elif record and found != _VERSION:
         raise StoreError(f"{path}: is of version {found}, expected {_VERSION}; {again}")
     if not table.schema.equals(_SCHEMA):
         raise StoreError(f"{path}: has other columns than {', '.join(_SCHEMA.names)}; {again}")
@@ -179,6 +194,17 @@ def read_labels(path: Path) -> Labels:
         tuple(record["individuals"]),
         Skeleton.model_validate(record["skeleton"]),
     )
+
+
+def _complete_columns(table: pa.Table) -> pa.Table:
+    """Return a table of the version before with the columns of this one."""
+    for name, value in _ADDED.items():
+        if name not in table.column_names:
+            kind = _SCHEMA.field(name)
+            table = table.append_column(kind, pa.array([value] * len(table), kind.type))
+    if sorted(table.column_names) != sorted(_SCHEMA.names):
+        return table
+    return table.select(_SCHEMA.names)
 
 
 def _find_results(path: Path) -> Path:
@@ -197,9 +223,9 @@ def label_arrays(labels: Labels) -> tuple[pd.DataFrame, NDArray[np.float64]]:
         Shape (image, individual, keypoint, 2), float64, x and y in px of the image; NaN where
         unlabelled. Individuals are those of ``labels.slots``: where the skeleton has unique
         bodyparts, the last one is ``single``, which has these and no others. Keypoints are in
-        the order of ``labels.bodyparts``.
+        the order of ``labels.bodyparts``. Images that neither train nor test are left out.
     """
-    table = labels.table
+    table = labels.table[labels.table["split"] != UNUSED_SPLIT]
     images = table[["image", "video", "frame", "split"]].drop_duplicates("image", ignore_index=True)
     shape = (len(images), len(labels.slots), len(labels.bodyparts), 2)
     positions = np.full(shape, np.nan)

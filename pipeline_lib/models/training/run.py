@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import sys
 import time
 from dataclasses import dataclass
@@ -82,6 +83,30 @@ def build_network(
     )
 
 
+def load_start(network: PoseNetwork, path: Path) -> None:
+    """Load the weights of a trained network, the head's included.
+
+    Raises
+    ------
+    ModelError
+        If the file holds no weights, or those of another network.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state)
+        # What its input is normalised by belongs to its weights.
+        statistics = (network.mean.flatten().tolist(), network.std.flatten().tolist())
+        network.backbone.mean, network.backbone.std = (
+            (red, green, blue) for red, green, blue in statistics
+        )
+    except (OSError, RuntimeError, ValueError, TypeError, AttributeError, EOFError) as error:
+        raise ModelError(
+            f"training.start_from: {path}: its weights do not fit this network: {error}"
+        ) from None
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"training.start_from: {path}: holds no weights: {error}") from None
+
+
 def train_network(  # noqa: PLR0913 - the sections of the config
     targets_path: Path,
     files: ModelFiles,
@@ -90,6 +115,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     skeleton: Skeleton,
     *,
     key: str,
+    start: Path | None = None,
 ) -> TrainedNetwork:
     """Train, or resume from ``last.ckpt`` of this training, and load the chosen checkpoint.
 
@@ -105,6 +131,8 @@ def train_network(  # noqa: PLR0913 - the sections of the config
         What to train.
     key
         Hash of all that the network depends on; checkpoints of other trainings are set aside.
+    start
+        Weights of a trained network to start from; None: from those of the settings.
 
     Raises
     ------
@@ -121,6 +149,8 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     identities = animals if layout.identities else 0
     plan = TargetPlan(animals, layout.edges, identities, layout.window)
     network = build_network(training, targets.stride, len(skeleton.bodyparts), plan)
+    if start is not None:
+        load_start(network, start)
     network = network.to(memory_format=torch.channels_last)
     # The store has the maps of whole frames, or of windows, in which no keypoint moved.
     still = not training.augmentation.moves_keypoints

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,33 @@ from pipeline_lib.core.names import clean_part
 from pipeline_lib.core.settings.network import LabelSource, SplitSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
-from pipeline_lib.io.labels.points import SourceLabels
+from pipeline_lib.core.tables import (
+    CONFLICT_COLUMNS,
+    LABEL_COLUMNS,
+    SINGLE_INDIVIDUAL,
+    UNIQUE_INDIVIDUAL,
+    UNUSED_SPLIT,
+)
+from pipeline_lib.io.corrections.labels import Visibility
+from pipeline_lib.io.labels.points import POINT_COLUMNS, SourceLabels
 from pipeline_lib.io.labels.table import Labels, import_labels, write_labels
-from pipeline_lib.kernels.splits import folds_blocks, folds_random, split_blocks, split_random
+from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.kernels.splits import (
+    find_beside,
+    folds_blocks,
+    folds_random,
+    split_blocks,
+    split_random,
+)
+from pipeline_lib.steps.import_labels.corrected_images import FOLDER
+from pipeline_lib.steps.import_labels.correction_inputs import read_corrections, rename_skeleton
+from pipeline_lib.steps.import_labels.corrections import (
+    SOURCE_NUMBER,
+    AppliedCorrections,
+    apply_corrections,
+    list_images,
+    rename_source,
+)
 from pipeline_lib.steps.import_labels.individuals import keep_single_individual, place_individuals
 from pipeline_lib.steps.import_labels.skeleton import (
     choose_bodyparts,
@@ -28,6 +52,8 @@ from pipeline_lib.steps.import_labels.skeleton import (
 )
 
 _log = logging.getLogger(__name__)
+
+_OF_SOURCE = ("source_number", "identified", "iteration", "visibility")
 
 
 def run_import_labels(config: Config, results: Results) -> None:
@@ -48,7 +74,11 @@ def run_import_labels(config: Config, results: Results) -> None:
     LabelError
         With everything that cannot be mapped.
     """
-    labels = collect_labels(config, results)
+    labels, conflicts = collect_labels(config, results)
+    if conflicts:
+        write_table(results.label_conflicts, CONFLICT_COLUMNS, conflicts)
+    else:
+        results.label_conflicts.unlink(missing_ok=True)
     write_labels(results.labels, labels)
     images = labels.table.drop_duplicates("image")
     parts = ", ".join(f"{n} {name}" for name, n in images["split"].value_counts().items())
@@ -58,41 +88,60 @@ def run_import_labels(config: Config, results: Results) -> None:
         _log.info("%d images have no labelled point", (points == 0).sum())
 
 
-def collect_labels(config: Config, results: Results) -> Labels:
-    """Read, join, check and divide the labels that a config names.
+def collect_labels(config: Config, results: Results) -> tuple[Labels, list[Mapping[str, object]]]:
+    """Read, join, correct, check and divide the labels that a config names.
 
     Returns
     -------
-    Labels
+    labels
         Sorted by video, source, frame, image, individual and bodypart; each image has a row for
         every individual and bodypart.
+    conflicts
+        Rows of `pipeline_lib.core.tables.CONFLICT_COLUMNS`: what corrections replaced, and what
+        was left out.
 
     Raises
     ------
     LabelError
         As in `run_import_labels`.
     """
-    if not config.labels:
+    corrected = read_corrections(config)
+    if not config.label_sources and not corrected.frames:
         problem = (
-            "no labels: add under `labels:` an entry `- path: PROJECT`, a DeepLabCut project, "
+            f"no labels of round {config.training.iteration} (`training.iteration`) or before: "
+            "raise it, or lower `iteration` of an entry of `labels:`"
+            if config.has_labels
+            else "no labels: add under `labels:` an entry `- path: PROJECT`, a DeepLabCut project, "
             "a SLEAP file, COCO keypoints, a Lightning Pose data folder or a label table"
         )
         raise LabelError("config", [problem])
-    sources = _read_sources(config.labels, results.label_images)
-    points = _join_sources(sources)
+    sources = _read_sources(config.label_sources, results.label_images)
+    sources = [rename_source(source, corrected) for source in sources]
+    points = _join_sources(sources, config.label_sources)
     _check_images_disjoint(points, sources)
-    images = _sort_images(points)
+    if corrected.frames:
+        applied = apply_corrections(points, sources, corrected, config, results)
+    else:
+        shutil.rmtree(results.label_images / FOLDER, ignore_errors=True)
+        applied = AppliedCorrections(points, list_images(points, sources, config))
+    if not applied.points["visible"].any():
+        raise LabelError("labels", ["no bodypart is labelled in any image"])
+    points, images = applied.points, _sort_images(applied.images, config.label_sources)
+    labelled = points.loc[points["visible"], "bodypart"].unique()
+    config = config.model_copy(
+        update={"skeleton": rename_skeleton(config.skeleton, corrected, labelled)}
+    )
     points, skeleton, individuals = _settle_individuals(points, sources, config)
     if not points.loc[points["bodypart"].isin(skeleton.bodyparts), "visible"].any():
         raise LabelError("labels", ["no bodypart is labelled in any image"])
-    images["split"] = assign_splits(
-        images["source_number"].astype(str) + "/" + images["video"],
-        images["frame"].to_numpy(),
-        config.training.split,
-        config.training.validation_fraction,
+    images["split"] = divide_images(
+        images, config.training.split, config.training.validation_fraction
     )
     table = _complete_rows(points, images, list_keypoints(skeleton, individuals))
-    return Labels(table, skeleton.bodyparts, individuals, skeleton)
+    if config.individuals.max == 1:
+        table = _mark_absent(table, applied.absent)
+    labels = Labels(table, skeleton.bodyparts, individuals, skeleton)
+    return labels, [*applied.conflicts, *_describe_unused(images)]
 
 
 def list_keypoints(skeleton: Skeleton, individuals: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -123,6 +172,43 @@ def _settle_individuals(
         raise LabelError("config", [problem])
     points, individuals = place_individuals(points, config.individuals, bodyparts, unique)
     return points, skeleton, individuals
+
+
+def divide_images(
+    images: pd.DataFrame, settings: SplitSettings, validation_fraction: float
+) -> NDArray[np.object_]:
+    """Return ``train``, ``validation``, ``test`` or ``unused`` for each image.
+
+    The images of the first round are divided as if there were no others, so that they are divided
+    alike in every round. Those of later rounds train, unless that would make the test easier: an
+    image of a test frame, or with ``method: block`` a frame beside a test block of its video,
+    neither trains nor tests.
+
+    Parameters
+    ----------
+    images
+        Columns group, cohort_video, frame and iteration, in the same order in every run.
+    settings
+        How to divide.
+    validation_fraction
+        As in `assign_splits`.
+    """
+    first = (images["iteration"] == images["iteration"].min()).to_numpy()
+    frames = images["frame"].to_numpy(np.int64)
+    split = np.full(len(images), "train", dtype=object)
+    split[first] = assign_splits(
+        images.loc[first, "group"], frames[first], settings, validation_fraction
+    )
+    recording = images["cohort_video"].where(images["cohort_video"] != "", images["group"])
+    beside = find_beside(
+        recording.to_numpy(dtype=str),
+        frames,
+        first,
+        split == "test",
+        settings.block_frames if settings.method == "block" else None,
+    )
+    split[beside] = UNUSED_SPLIT
+    return split
 
 
 def assign_splits(
@@ -206,15 +292,23 @@ def _image_folder(images: Path, number: int, source: LabelSource) -> Path:
 def _remove_others(images: Path, folders: list[Path]) -> None:
     """Remove the images of sources that the config no longer names."""
     for folder in images.glob("*"):
-        if folder not in folders and folder.is_dir():
+        # Of corrected frames, those that no longer count are removed when they are written.
+        if folder.name != FOLDER and folder not in folders and folder.is_dir():
             shutil.rmtree(folder)
 
 
-def _join_sources(sources: list[SourceLabels]) -> pd.DataFrame:
+def _join_sources(sources: list[SourceLabels], settings: tuple[LabelSource, ...]) -> pd.DataFrame:
+    if not sources:
+        return pd.DataFrame(columns=[*POINT_COLUMNS, *_OF_SOURCE])
     joined: pd.DataFrame = pd.concat(
         [
-            source.points.assign(source_number=number, identified=source.identified)
-            for number, source in enumerate(sources)
+            source.points.assign(
+                source_number=number,
+                identified=source.identified,
+                iteration=own.iteration,
+                visibility=np.where(source.points["visible"], str(Visibility.VISIBLE), ""),
+            )
+            for number, (source, own) in enumerate(zip(sources, settings, strict=True))
         ],
         ignore_index=True,
     )
@@ -245,11 +339,61 @@ def _identify(image: str) -> str:
     return f"{stat.st_dev}:{stat.st_ino}"
 
 
-def _sort_images(points: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per image in an order that does not depend on the paths of sources."""
-    columns = ["video", "source_number", "frame", "image", "source"]
-    images: pd.DataFrame = points[columns].drop_duplicates("image")
-    return images.sort_values(columns[:4], ignore_index=True)
+def _sort_images(images: pd.DataFrame, sources: tuple[LabelSource, ...]) -> pd.DataFrame:
+    """Return images in an order that does not depend on the paths of sources, with their group.
+
+    Groups are videos of a source: blocks of frames are cut in each. The sources of the first round
+    come first, so that later ones do not change their order; corrected frames come last, in the
+    group of a source that has labels of the same video.
+    """
+    ordered = sorted(range(len(sources)), key=lambda number: sources[number].iteration)
+    rank = {number: place for place, number in enumerate(ordered)}
+    place = images["source_number"].map(lambda number: rank.get(number, SOURCE_NUMBER))
+    own = place.astype(str) + "/" + images["video"]
+    images = images.assign(place=place, group=own)
+    known = images[(images["cohort_video"] != "") & (place < SOURCE_NUMBER)]
+    known = known.sort_values(["place", "video"]).drop_duplicates("cohort_video")
+    group_of = dict(zip(known["cohort_video"], known["group"], strict=True))
+    images["group"] = [
+        one if of_source else group_of.get(video, one)
+        for one, of_source, video in zip(
+            own, place < SOURCE_NUMBER, images["cohort_video"], strict=True
+        )
+    ]
+    return images.sort_values(["video", "place", "frame", "image"], ignore_index=True)
+
+
+def _mark_absent(table: pd.DataFrame, absent: Mapping[str, frozenset[str] | None]) -> pd.DataFrame:
+    """Return labels that say which bodyparts somebody found not to be seen (one animal)."""
+    keys = table[["image", "bodypart"]].itertuples(index=False)
+    said = np.array([_is_absent(bodypart, absent.get(image, ())) for image, bodypart in keys], bool)
+    unseen = said & ~table["visible"].to_numpy(bool)
+    return table.assign(visibility=table["visibility"].mask(unseen, str(Visibility.ABSENT)))
+
+
+def _is_absent(bodypart: str, names: Container[str] | None) -> bool:
+    return names is None or bodypart in names
+
+
+def _describe_unused(images: pd.DataFrame) -> Iterator[Mapping[str, object]]:
+    """Yield a row per image that neither trains nor tests, and warn of them."""
+    unused = images[images["split"] == UNUSED_SPLIT]
+    if len(unused):
+        _log.warning(
+            "%d labelled frames of later rounds are beside test frames of round 0, and are not "
+            "trained on: see labels/conflicts.tsv",
+            len(unused),
+        )
+    for row in unused.to_dict("records"):
+        yield {
+            "what": "left out",
+            "video": row["video"],
+            "frame": row["frame"],
+            "image": row["image"],
+            "replaced_source": row["source"],
+            "reason": "beside test frames of the first round: training on it would make the "
+            "test easier",
+        }
 
 
 def _complete_rows(
@@ -262,9 +406,9 @@ def _complete_rows(
         wanted[name] = [keypoint[column] for keypoint in keypoints] * len(images)
     key = ["image", "individual", "bodypart"]
     # Without labelled points a row is only its name, which may be there twice.
-    found = points.loc[points["visible"], [*key, "x", "y"]]
+    found = points.loc[points["visible"], [*key, "x", "y", "visibility"]]
     table = wanted.merge(found, on=key, how="left", validate="one_to_one")
-    completed: pd.DataFrame = table.assign(visible=table["x"].notna()).reindex(
-        columns=list(LABEL_COLUMNS)
-    )
+    completed: pd.DataFrame = table.assign(
+        visible=table["x"].notna(), visibility=table["visibility"].fillna("")
+    ).reindex(columns=list(LABEL_COLUMNS))
     return completed

@@ -17,6 +17,7 @@ from pipeline_lib.core.stages import STAGES, list_cohort_files
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.steps.import_labels.correction_inputs import hash_corrections
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.jobs import read_all_jobs, summarise_jobs
 from pipeline_lib.steps.provenance.machine import describe_machine
@@ -105,11 +106,14 @@ def hash_inputs(config: Config) -> dict[str, Any]:
     -------
     dict
         ``cohort``: a hash; ``labels`` and ``weights``: hash by path; None for a missing file.
+        ``corrections``: hash of the corrected labels in use by path of their table. What people
+        label meanwhile for the next round is no part of it.
     """
     weights = {config.training.weights, config.for_locator().training.weights}
     return {
         "cohort": _hash_if_there(Path(config.cohort)),
         "labels": _hash_each(label_inputs(config)),
+        "corrections": hash_corrections(config),
         "weights": _hash_each(path for path in map(Path, sorted(weights)) if path.is_file()),
     }
 

@@ -18,9 +18,16 @@ from pipeline_lib.core.settings.renamed import rename_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.yaml_files import YamlError, read_yaml
 from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.io.corrections.labels import apply_renames
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
 from pipeline_lib.io.labels.detect import label_inputs, name_format
+from pipeline_lib.steps.import_labels.correction_inputs import (
+    CorrectedLabels,
+    read_corrections,
+    rename_skeleton,
+)
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
+from pipeline_lib.steps.runs.start_network import check_start
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +68,11 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
             videos = read_cohort(Path(sheet))
         except ProblemsError as error:
             problems += [f"{error.where}: {problem}" for problem in error.problems]
-    problems += _check_labels(config)
+    corrected, damaged = _read_corrections(config)
+    problems += damaged
+    problems += _check_labels(config, corrected)
+    problems += check_start(config)
+    problems += check_start(config, locator=True) if config.uses_locator else []
     problems += _check_edges(config)
     problems += _check_files(config)
     problems += _check_scales(config)
@@ -70,7 +81,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_results(config)
     missing = [video for video in videos if measure_file(video.path) == (0, 0)]
     # Without labels a run only probes, and the probe's table says the same of each video.
-    if config.labels and videos and len(missing) == len(videos):
+    if config.has_labels and videos and len(missing) == len(videos):
         problems.append(
             f"{sheet}: none of its {len(videos)} videos exists, {missing[0].path} first; "
             "paths are relative to the sheet"
@@ -111,7 +122,15 @@ def _keep_good_sections(values: Mapping[str, Any]) -> Config:
     return Config.model_validate({key: value for key, value in good.items() if value is not None})
 
 
-def _check_labels(config: Config) -> list[str]:
+def _read_corrections(config: Config) -> tuple[CorrectedLabels, list[str]]:
+    """Return the corrected labels, and the problems of their tables."""
+    try:
+        return read_corrections(config), []
+    except LabelError as error:
+        return CorrectedLabels(), [f"`corrections`: {problem}" for problem in error.problems]
+
+
+def _check_labels(config: Config, corrected: CorrectedLabels) -> list[str]:
     files = label_inputs(config)
     problems = [
         f"`labels`: {file}: no labels there; give a project folder or a label table"
@@ -124,23 +143,28 @@ def _check_labels(config: Config) -> list[str]:
     sources = [file for file in there if file.suffix != ".yaml"]
     if not tables or any(file.with_suffix(".csv") not in tables for file in sources):
         return problems
-    if not all(map(_lies_in_tables, config.labels)):
+    if not all(map(_lies_in_tables, config.label_sources)):
         return problems
-    labelled = {name for table in tables for name in _read_bodyparts(table)}
+    labelled = {
+        apply_renames(name, corrected.changes, None)
+        for table in tables
+        for name in _read_bodyparts(table)
+    }
+    labelled |= {point.bodypart for one in corrected.frames for point in one.keypoints}
     found = ", ".join(sorted(labelled))
     return problems + [
         f"`skeleton.bodyparts`: no label table has {name!r}; they have {found}"
-        for name in config.skeleton.bodyparts
+        for name in rename_skeleton(config.skeleton, corrected).bodyparts
         if name not in labelled
     ]
 
 
 def _check_edges(config: Config) -> list[str]:
     """Find missing edges if no source has to be opened for it."""
-    paths = [Path(source.path) for source in config.labels]
+    paths = [Path(source.path) for source in config.label_sources]
     if not config.skeleton.bodyparts or not paths:
         return []
-    if not all(map(_lies_in_tables, config.labels)):
+    if not all(map(_lies_in_tables, config.label_sources)):
         return []
     if any(read_project_skeleton(path).edges for path in paths):
         return []

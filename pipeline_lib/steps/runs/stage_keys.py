@@ -19,9 +19,11 @@ from pipeline_lib.io.exports.session import hash_sessions
 from pipeline_lib.io.key_files import claim_key, list_other_keys
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
 from pipeline_lib.steps.runs.plan import Plan
+from pipeline_lib.steps.runs.start_network import find_start
 
 # Rules whose results are no outputs: they are counted from the first run on, or once one was lost.
 _COUNTED = ("infer", "postprocess")
@@ -42,6 +44,8 @@ def find_stage_key(config: Config, results: Results, name: str) -> Path:
     digest = hash_settings(
         stage.hash_settings(config),
         *(f"{path}: {_hash_file(path)}" for path in _list_given_files(config, stage)),
+        # None where there are no corrections.
+        *(list_corrections(config) if "corrections" in stage.given else ()),
     )
     return results.stage_key(name, config.training.name if stage.per_model else "", digest)
 
@@ -248,6 +252,9 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
                 weights = Path(one.training.weights)
                 if weights.is_file():
                     yield weights
+                if config.training.start_from is not None:
+                    start = find_start(config, locator=kind == "locator weights")
+                    yield start.weights
             case "sheet":
                 yield Path(config.cohort)
             case "refinement":

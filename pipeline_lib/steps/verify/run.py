@@ -25,6 +25,7 @@ from pipeline_lib.steps.provenance.checksums import compare_checksums, read_chec
 from pipeline_lib.steps.provenance.outputs import identify_sources, knows_all
 from pipeline_lib.steps.provenance.run import hash_inputs, read_provenance
 from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.start_network import find_start
 from pipeline_lib.steps.train import training_key
 from pipeline_lib.steps.verify.shard import Finding, Problem, list_planned_shards, verify_shard
 
@@ -103,6 +104,8 @@ def _verify_inputs(
     now, then = hash_inputs(config), record["hashes"]
     pairs = [("sheet", {config.cohort: now["cohort"]}, {config.cohort: then["cohort"]})]
     pairs += [(kind, now[kind], then[kind]) for kind in ("labels", "weights")]
+    # Records of older releases have none.
+    pairs.append(("corrections", now["corrections"], then.get("corrections", {})))
     for kind, found, recorded in pairs:
         for path in {**recorded, **found}:
             checked[kind] += 1
@@ -117,19 +120,25 @@ def _verify_inputs(
 
 
 def _verify_networks(config: Config, results: Results, checked: Counter[str]) -> Iterator[Finding]:
-    if not config.labels:
+    if not config.has_labels:
         return
     model = results.model(config.training.name)
-    yield from _verify_network(config, model, results.targets, checked)
+    start = None if config.training.start_from is None else find_start(config)
+    yield from _verify_network(config, model, results.targets, checked, start)
     if config.uses_locator:
         locator = config.for_locator()
-        yield from _verify_network(locator, model.locator, results.locator_targets, checked)
+        start = start.locator if start else None
+        yield from _verify_network(locator, model.locator, results.locator_targets, checked, start)
 
 
 def _verify_network(
-    config: Config, files: ModelFiles, targets: Path, checked: Counter[str]
+    config: Config,
+    files: ModelFiles,
+    targets: Path,
+    checked: Counter[str],
+    start: ModelFiles | None,
 ) -> Iterator[Finding]:
-    """Compare a network with its card, and the card with targets and settings."""
+    """Compare a network with its card, and the card with targets, settings and its start."""
     checked["network"] += 1
     name = str(files.network)
     try:
@@ -141,8 +150,11 @@ def _verify_network(
         return
     if files.network.is_file() and hash_path(files.network) != card.network_sha256:
         yield Finding("network", name, Problem.CHANGED, f"{files.card.name} names another hash")
+    if start is not None and not start.weights.is_file():
+        yield Finding("network", str(start.weights), Problem.MISSING, "a training started from it")
+        return
     try:
-        key = training_key(config, TargetStore(targets))
+        key = training_key(config, TargetStore(targets), start)
     except CohortposeError as error:
         if targets.exists():
             yield Finding("targets", str(targets), Problem.CHANGED, str(error))

@@ -103,6 +103,11 @@ def test_a_frame_is_replaced_as_a_whole_and_only_for_its_author(tmp_path):
     newer = _correct(keypoints=(tail,), time=NOON + timedelta(seconds=1))
     write_frame_correction(tmp_path, newer)
     assert set(read_label_corrections(tmp_path)) == {newer, _correct(author="Bob")}
+    later = replace(newer, iteration=3)
+    write_frame_correction(tmp_path, later)
+    assert set(read_label_corrections(tmp_path)) == {newer, _correct(author="Bob")}
+    write_frame_correction(tmp_path, replace(newer, iteration=0))
+    assert {one.iteration for one in read_label_corrections(tmp_path)} == {0, 1}
     remove_frame_correction(tmp_path, "Ann", newer.key)
     assert read_label_corrections(tmp_path) == (_correct(author="Bob"),)
     assert list_label_tables(tmp_path) == [tmp_path / "labels/Bob/m1.tsv"]

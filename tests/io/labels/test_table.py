@@ -31,6 +31,8 @@ def make_labels(points, bodyparts=("nose", "tail")):
             "source": "table.csv",
             "split": "train",
             "image": f"/data/img{frame}.png",
+            "iteration": 2,
+            "visibility": "hidden",
         }
         for frame, individual, bodypart, x, y in points
     ]
@@ -109,8 +111,23 @@ def test_tables_of_before_images_were_relative(tmp_path):
     record = json.dumps({"version": 1, "bodyparts": ["nose", "tail"]}).encode()
     table = pq.read_table(path).drop_columns("image_base")
     pq.write_table(table.replace_schema_metadata({b"cohortpose": record}), path)
-    with pytest.raises(StoreError, match=r"is of version 1, expected 2; run .*import-labels"):
+    with pytest.raises(StoreError, match=r"is of version 1, expected 3; run .*import-labels"):
         read_labels(path)
+
+
+def test_tables_of_before_rounds_are_read_all_the_same(tmp_path):
+    path = tmp_path / "labels.parquet"
+    write_labels(path, LABELS)
+    table = pq.read_table(path)
+    record = json.loads(table.schema.metadata[b"cohortpose"]) | {"version": 2}
+    table = table.drop_columns(["iteration", "visibility"])
+    metadata = {b"cohortpose": json.dumps(record).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    found = read_labels(path).table
+    assert tuple(found.columns) == LABEL_COLUMNS
+    assert found["iteration"].tolist() == [0] * 4
+    assert found["visibility"].tolist() == [""] * 4
+    assert found["x"].tolist()[:3] == [1, 3, 5]
 
 
 coordinates = st.floats(allow_nan=True, allow_infinity=False, width=64)
@@ -140,6 +157,7 @@ def test_schema_on_disk(tmp_path):
         "x": "double",
         "y": "double",
         "visible": "bool",
+        "iteration": "int64",
     }
     assert tuple(types) == (*LABEL_COLUMNS, "image_base")
     # Unlabelled is NaN, which readers of other languages see as such, never null.
@@ -158,5 +176,5 @@ def test_stores_that_are_not_labels(tmp_path):
         read_labels(path)
     write_labels(path, LABELS)
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
-    with pytest.raises(StoreError, match="is of version none, expected 2"):
+    with pytest.raises(StoreError, match="is of version none, expected 3"):
         read_labels(path)

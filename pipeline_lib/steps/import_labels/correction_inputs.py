@@ -1,0 +1,245 @@
+"""Read the corrected labels that a training uses, and describe them for keys and reasons.
+
+Imports are light: the workflow asks whenever it is parsed.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.errors import LabelError, SheetError
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.io.corrections.files import find_table_path, format_time
+from pipeline_lib.io.corrections.labels import (
+    BodypartChange,
+    CorrectedKeypoint,
+    FrameCorrection,
+    apply_renames,
+    describe_frame,
+    list_label_tables,
+    read_bodypart_changes,
+    read_label_corrections,
+)
+
+
+@dataclass(frozen=True)
+class CorrectedLabels:
+    """Hold the corrections of a project that a training uses.
+
+    Attributes
+    ----------
+    frames
+        Corrections of its round and earlier ones, also those that newer ones replace; bodyparts
+        have their present names.
+    changes
+        Bodyparts added and renamed, oldest first.
+    """
+
+    frames: tuple[FrameCorrection, ...] = ()
+    changes: tuple[BodypartChange, ...] = ()
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Return the bodyparts that were added, by their present names, in order."""
+        names = [
+            apply_renames(one.bodypart, self.changes, one.time)
+            for one in self.changes
+            if one.what == "add"
+        ]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def renames(self) -> tuple[BodypartChange, ...]:
+        """Return the changes that rename a bodypart."""
+        return tuple(one for one in self.changes if one.what == "rename")
+
+
+def read_corrections(config: Config) -> CorrectedLabels:
+    """Read the corrections of the round that is trained, and of earlier rounds.
+
+    Raises
+    ------
+    LabelError
+        With every problem of the tables, by file and line.
+    """
+    folder = Path(config.corrections.path)
+    problems: list[str] = []
+    changes: tuple[BodypartChange, ...] = ()
+    frames: tuple[FrameCorrection, ...] = ()
+    try:
+        changes = read_bodypart_changes(folder)
+    except LabelError as error:
+        problems += [f"{error.where}: {problem}" for problem in error.problems]
+    try:
+        frames = read_label_corrections(folder)
+    except LabelError as error:
+        problems += [f"{error.where}: {problem}" for problem in error.problems]
+    if problems:
+        raise LabelError(str(folder), problems)
+    used = [one for one in frames if one.iteration <= config.training.iteration]
+    return CorrectedLabels(tuple(_rename_frame(one, changes) for one in used), changes)
+
+
+def _rename_frame(one: FrameCorrection, changes: Sequence[BodypartChange]) -> FrameCorrection:
+    """Return a correction with the present names of its bodyparts.
+
+    Raises
+    ------
+    LabelError
+        If two of its bodyparts have one name now.
+    """
+    if not any(change.what == "rename" and change.time > one.time for change in changes):
+        return one
+    former: dict[tuple[str, str], str] = {}
+    keypoints = []
+    for point in one.keypoints:
+        name = apply_renames(point.bodypart, changes, one.time)
+        other = former.setdefault((point.individual, name), point.bodypart)
+        if other != point.bodypart:
+            problem = (
+                f"{describe_frame(one.key)}: {other} and {point.bodypart} are both labelled, but "
+                f"bodyparts.tsv gives both the name {name}: give them two names"
+            )
+            raise LabelError(f"{one.author}, {one.video}", [problem])
+        keypoints.append(CorrectedKeypoint(point.individual, name, *point[2:]))
+    return replace(one, keypoints=tuple(keypoints))
+
+
+def rename_skeleton(
+    skeleton: Skeleton, corrected: CorrectedLabels, labelled: Iterable[str] = ()
+) -> Skeleton:
+    """Return a skeleton with the present names of bodyparts, and those that were added.
+
+    Parameters
+    ----------
+    skeleton
+        Of the config or a label source.
+    corrected
+        The project's changes.
+    labelled
+        Bodyparts that have labels. Of those that were added, these are appended to a skeleton
+        that names its bodyparts.
+
+    Raises
+    ------
+    LabelError
+        If what results is no skeleton.
+    """
+    if not corrected.changes:
+        return skeleton
+
+    def rename(name: str) -> str:
+        return apply_renames(name, corrected.changes, None)
+
+    def rename_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        named = dict.fromkeys((rename(a), rename(b)) for a, b in pairs)
+        return tuple((a, b) for a, b in named if a != b)
+
+    bodyparts = list(dict.fromkeys(map(rename, skeleton.bodyparts)))
+    known = set(labelled)
+    more = [name for name in corrected.added if name in known and name not in bodyparts]
+    try:
+        return Skeleton(
+            bodyparts=tuple([*bodyparts, *more] if bodyparts else ()),
+            edges=rename_pairs(skeleton.edges),
+            symmetries=rename_pairs(skeleton.symmetries),
+            unique_bodyparts=tuple(dict.fromkeys(map(rename, skeleton.unique_bodyparts))),
+        )
+    except ValidationError as error:
+        problems = [one["msg"].removeprefix("Value error, ") for one in error.errors()]
+        raise LabelError(
+            "bodyparts.tsv", [f"after renaming, the skeleton is none: {one}" for one in problems]
+        ) from None
+
+
+def list_corrections(config: Config) -> list[str]:
+    """Return one line per table of corrections that the labels depend on; none without any.
+
+    Keys of the import are made from these lines, and people read them as Snakemake's reason. A
+    table of later rounds alone has none, so that labelling for the next round leaves the results
+    of this one as they are.
+    """
+    folder = Path(config.corrections.path)
+    try:
+        tables = list_label_tables(folder)
+        if not tables:
+            return []
+        corrected = read_corrections(config)
+    except LabelError:
+        # The pre-flight checks and the import say what is wrong; mending it is another key.
+        return [f"damaged corrections: {_hash_files(folder)}"]
+    lines = [
+        f"{video} as {author} labelled it: {len(frames)} frames, {_hash(map(_describe, frames))}"
+        for (author, video), frames in _group_by_table(corrected.frames)
+    ]
+    lines += [f"bodypart {one.former} is now {one.bodypart}" for one in corrected.renames]
+    labelled = {point.bodypart for one in corrected.frames for point in one.keypoints}
+    lines += [f"bodypart {name} is new" for name in corrected.added if name in labelled]
+    return [*lines, *_list_videos(config, corrected.frames)]
+
+
+def hash_corrections(config: Config) -> dict[str, str | None]:
+    """Return the hash of the corrections in use by the path of their table.
+
+    A table that cannot be read has None.
+    """
+    folder = Path(config.corrections.path)
+    try:
+        corrected = read_corrections(config)
+    except LabelError:
+        return {str(path): None for path in sorted((folder / "labels").glob("*/*.tsv"))}
+    hashes: dict[str, str | None] = {
+        str(find_table_path(folder / "labels", *table)): _hash(map(_describe, frames))
+        for table, frames in _group_by_table(corrected.frames)
+    }
+    if corrected.frames and corrected.changes:
+        hashes[str(folder / "bodyparts.tsv")] = _hash(map(str, corrected.changes))
+    return hashes
+
+
+def _group_by_table(
+    frames: Iterable[FrameCorrection],
+) -> list[tuple[tuple[str, str], list[FrameCorrection]]]:
+    """Return the corrections of each author and video, in order."""
+    by_table: dict[tuple[str, str], list[FrameCorrection]] = {}
+    for one in frames:
+        by_table.setdefault((one.author, one.video), []).append(one)
+    return sorted(by_table.items())
+
+
+def _list_videos(config: Config, frames: Iterable[FrameCorrection]) -> list[str]:
+    """Return the size of each corrected video that the cohort has: one that comes back counts."""
+    corrected = {one.video for one in frames if not one.image}
+    try:
+        cohort = read_cohort(Path(config.cohort)) if corrected else ()
+    except SheetError:
+        return []
+    return [
+        f"corrected video {one.video}: {measure_file(one.path)[0]} bytes"
+        for one in cohort
+        if one.video in corrected
+    ]
+
+
+def _describe(one: FrameCorrection) -> str:
+    points = [[str(point[0]), str(point[1]), *point[2:4], str(point[4])] for point in one.keypoints]
+    return f"{[*one.key]} {one.author} {format_time(one.time)} {one.iteration} {points}"
+
+
+def _hash_files(folder: Path) -> str:
+    """Return a hash of names, sizes and times: what is there may be a link or no file at all."""
+    facts = ((path, path.lstat()) for path in sorted(folder.rglob("*.tsv")))
+    return _hash(f"{path.name} {stat.st_size} {stat.st_mtime_ns}" for path, stat in facts)
+
+
+def _hash(parts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() + b"\n")
+    return digest.hexdigest()[:16]
