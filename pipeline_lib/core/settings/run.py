@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from pipeline_lib.core.settings.base import PathText, ResultsText, Settings
+from pipeline_lib.core.settings.corrections import CorrectionSettings
 from pipeline_lib.core.settings.individuals import (
     AssemblySettings,
     IndividualSettings,
@@ -59,6 +60,7 @@ class Config(Settings):
     filtering: FilteringSettings = FilteringSettings()
     exports: ExportSettings = ExportSettings()
     refinement: RefinementSettings = RefinementSettings()
+    corrections: CorrectionSettings = CorrectionSettings()
     report: ReportSettings = ReportSettings()
 
     @property

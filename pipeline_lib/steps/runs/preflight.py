@@ -21,6 +21,7 @@ from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
 from pipeline_lib.io.labels.detect import label_inputs, name_format
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
+from pipeline_lib.steps.runs.decision_tables import DecisionTables
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,26 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
         raise ConfigError(where, problems)
     for video in missing:
         logger.warning("video %s: no such file: %s (will be quarantined)", video.video, video.path)
+    _warn_of_strangers(config, videos)
     return config, videos
+
+
+def _warn_of_strangers(config: Config, videos: Iterable[Video]) -> None:
+    """Log the videos that people decided about and that are not in the sheet."""
+    try:
+        decided = DecisionTables(config).list_videos()
+    except LabelError as error:
+        if config.individuals.max == 1:
+            logger.warning("%s", error)
+            return
+        raise
+    for name in sorted(set(decided) - {video.video for video in videos}):
+        logger.warning(
+            "%s: decisions about the tracks of %s, which is not in %s: they are left out",
+            config.corrections.path,
+            name,
+            config.cohort,
+        )
 
 
 def check_config_files(paths: Iterable[Path]) -> None:
