@@ -202,6 +202,15 @@ def track(  # noqa: PLR0913 - one option per setting
         typer.echo(written)
 
 
+@app.command(rich_help_panel=VIDEOS)
+def correct(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Apply what people decided about tracks (`corrections`): swaps, new animals, cuts, joins."""
+    keep_cores(cores)
+    run_shards(config, shard, "correct")
+
+
 @app.command("filter", rich_help_panel=VIDEOS)
 def filter_poses(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None

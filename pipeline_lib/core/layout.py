@@ -25,6 +25,10 @@ class ShardFiles:
         """Return the key file of the sessions that exports of a shard describe."""
         return self.folder / f".sessions-{digest}"
 
+    def decision_key(self, digest: str) -> Path:
+        """Return the key file of what people decided about the tracks of a shard's videos."""
+        return self.folder / f".decisions-{digest}"
+
     @property
     def probe(self) -> Path:
         """Return the table of container facts and fingerprint of each video."""
@@ -59,6 +63,14 @@ class ShardFiles:
     def track(self, model: str) -> Path:
         """Return the table with the outcome of tracking for each video."""
         return self.table("track", model)
+
+    def correct(self, model: str) -> Path:
+        """Return the table with the outcome of correcting the tracks of each video."""
+        return self.table("correct", model)
+
+    def decisions(self, model: str) -> Path:
+        """Return the table of what became of each decision about the tracks of the videos."""
+        return self.table("decisions", model)
 
     def filter(self, model: str) -> Path:
         """Return the table with the outcome of filtering for each video."""
@@ -315,6 +327,10 @@ class Results:
     def tracked(self, model: str, video: str) -> Path:
         """Return the pose file of one video with one animal per slot, packed."""
         return self.root / "tracked" / model / f"{video}.zarr.zip"
+
+    def corrected(self, model: str, video: str) -> Path:
+        """Return the pose file of one video whose tracks a person had to mend, packed."""
+        return self.root / "corrected" / model / f"{video}.zarr.zip"
 
     def filtered(self, model: str, video: str) -> Path:
         """Return the pose file of one video after filtering, packed."""

@@ -61,6 +61,9 @@ class VideoResults:
     key
         Return the key of a result from the key of its source; None for a stage whose keys need
         more than that.
+    optional
+        Whether a video has a result only if the stage changed something. The others keep the key
+        of their source in the stage's table, and later stages read the source.
     """
 
     about: str
@@ -68,6 +71,7 @@ class VideoResults:
     locate: Callable[[Config, Results, str], Mapping[str, Path]]
     source: Callable[[Config], str]
     key: Callable[[Config, str], str] | None = None
+    optional: bool = False
 
 
 def _always(config: Config) -> bool:
@@ -160,6 +164,23 @@ class Stage:
     def list_results(self, config: Config, results: Results, video: str) -> list[Path]:
         """Return the paths of the results of one video; none for a stage of the cohort."""
         return list(self.videos.locate(config, results, video).values()) if self.videos else []
+
+    def makes(self, row: Mapping[str, str]) -> bool:
+        """Tell whether a video has results of its own, by its row of the stage's table."""
+        optional = self.videos is not None and self.videos.optional
+        return not optional or row.get("key") != row.get("source_key")
+
+    def find_poses(self, config: Config, results: Results, video: str) -> Path:
+        """Return the pose file of a video that a stage after this one reads.
+
+        It is the stage's result; of a stage that leaves a video as it was, that of its source.
+        """
+        if self.videos is None:
+            raise ValueError(f"stage {self.name} makes no poses")
+        path = next(iter(self.videos.locate(config, results, video).values()))
+        if self.videos.optional and not path.exists():
+            return STAGES[self.videos.source(config)].find_poses(config, results, video)
+        return path
 
     def list_settings(self, config: Config) -> tuple[str, ...]:
         """Return one line per setting that the results depend on, and the step's version.
@@ -320,7 +341,7 @@ def _tracks(config: Config) -> bool:
 
 def _choose_raw(config: Config) -> str:
     """Return the stage that gives the poses before filtering."""
-    return "track" if _tracks(config) else "infer"
+    return "correct" if _tracks(config) else "infer"
 
 
 def _choose_exported(config: Config) -> str:
@@ -468,6 +489,24 @@ STAGES: Mapping[str, Stage] = {
                 key=lambda config, source: tracking_key(
                     source, config.individuals, config.tracking
                 ),
+            ),
+        ),
+        Stage(
+            "correct",
+            "CORRECT",
+            # What people decided is in files, which have keys of their own.
+            lambda _: {},
+            _tracks,
+            step="correct.run:run_correct",
+            table="correct",
+            videos=VideoResults(
+                "tracks that people had to mend",
+                "postprocess",
+                lambda config, results, video: {
+                    "corrected": results.corrected(config.training.name, video)
+                },
+                source=lambda _: "track",
+                optional=True,
             ),
         ),
         Stage(

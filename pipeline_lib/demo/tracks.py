@@ -86,7 +86,8 @@ def measure_demo_tracks(folder: Path, results: Results, model: str) -> TrackErro
     metrics: list[TrackMetrics] = []
     distances: list[NDArray[np.float64]] = []
     for path in list_truths(folder):
-        truth, tracked = read_truth(path), results.tracked(model, path.stem)
+        truth = read_truth(path)
+        tracked = find_tracks(results, model, path.stem)
         predicted = align_positions(tracked, read_poses(tracked), truth)
         visible = np.where(truth.visible[..., None], truth.position, np.nan)
         near = _NEAR * _measure_length(truth)
@@ -94,6 +95,12 @@ def measure_demo_tracks(folder: Path, results: Results, model: str) -> TrackErro
         kept = _keep_identity(predicted, visible, near)
         distances.append(keypoint_distance(kept, truth.position)[truth.visible])
     return _add_up(metrics, summarise_distances(distances))
+
+
+def find_tracks(results: Results, model: str, video: str) -> Path:
+    """Return the tracks of a video: the corrected ones if people had to mend them."""
+    corrected = results.corrected(model, video)
+    return corrected if corrected.exists() else results.tracked(model, video)
 
 
 def measure_encounters(folder: Path) -> DemoEncounters:

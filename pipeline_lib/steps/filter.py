@@ -11,6 +11,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.settings.videos import FilteringSettings
+from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import STAGE_COLUMNS, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.poses.read import read_pose_key, read_poses, read_times, require_pose_key
 from pipeline_lib.io.poses.write import create_poses
@@ -48,7 +49,7 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
     """
     model, files = config.training.name, results.shard(shard)
     several = config.individuals.max > 1
-    rows = read_table(files.track(model) if several else files.infer(model), STAGE_COLUMNS)
+    rows = read_table(files.correct(model) if several else files.infer(model), STAGE_COLUMNS)
     rows = keep_planned(rows, results, shard)
     source, target = partial(locate_unfiltered, config, results), partial(results.filtered, model)
     ended = end_videos(
@@ -145,9 +146,9 @@ def _require_tracks(source: Path, head: Poses) -> None:
 
 
 def locate_unfiltered(config: Config, results: Results, video: str) -> Path:
-    """Return the pose file to clean: the tracked one if there are several individuals."""
-    locate = results.tracked if config.individuals.max > 1 else results.poses
-    return locate(config.training.name, video)
+    """Return the pose file to clean: of several individuals the corrected or the tracked one."""
+    stage = STAGES["correct" if config.individuals.max > 1 else "infer"]
+    return stage.find_poses(config, results, video)
 
 
 def _extend_attributes(

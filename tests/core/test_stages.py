@@ -106,7 +106,7 @@ def test_frames_to_label_next_are_chosen_on_demand_from_the_poses_before_filteri
     assert refine.wanted(parse(refinement=asked))
     assert not refine.wanted(parse_config({"cohort": "cohort.tsv", "refinement": asked}))
     assert refine.reads(parse()) == ("probe", "infer")
-    assert refine.reads(parse(individuals={"max": 2})) == ("probe", "track")
+    assert refine.reads(parse(individuals={"max": 2})) == ("probe", "correct")
 
 
 def test_the_rules_of_shards_call_the_wanted_stages_in_order():
@@ -114,7 +114,12 @@ def test_the_rules_of_shards_call_the_wanted_stages_in_order():
         return [stage.name for stage in list_stages_of(rule, config)]
 
     assert names("postprocess", parse()) == ["filter", "export"]
-    assert names("postprocess", parse(individuals={"max": 2})) == ["track", "filter", "export"]
+    assert names("postprocess", parse(individuals={"max": 2})) == [
+        "track",
+        "correct",
+        "filter",
+        "export",
+    ]
     assert names("infer", parse()) == ["infer"]
     assert names("select_frames", parse(frames={"extract": True})) == ["select-frames"]
     assert names("infer", parse_config({"cohort": "cohort.tsv"})) == []

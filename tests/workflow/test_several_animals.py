@@ -1,6 +1,12 @@
 """Run two animals per video from a fresh folder to tracks, exports and the report."""
 
+import json
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,9 +14,13 @@ import pytest
 import xarray as xr
 
 from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.core.track_decisions import Anchor, DecisionKind, Passage, TrackDecision
 from pipeline_lib.demo.render.animal import BODYPARTS
 from pipeline_lib.demo.tracks import describe_demo_tracks, measure_demo_tracks
 from pipeline_lib.demo.write import DemoSettings, write_demo
+from pipeline_lib.io.corrections.tracks import remove_track_decision, write_track_decision
+from pipeline_lib.io.poses.read import read_poses
+from pipeline_lib.kernels.tracking.similarity import centre_poses
 from tests.workflow.running import PROJECT, Run, identify, read_tsv
 
 pytestmark = [pytest.mark.workflow]
@@ -33,6 +43,8 @@ SETTINGS = {
     "assembly": {"pcutoff": 0.0, "min_affinity": 0.0, "min_keypoints": 1},
     "tracking": {"min_length": 1},
     "report": {"sample_frames": 2},
+    # A shard for each video.
+    "inference": {"shard_videos": 1},
 }
 VIDEOS = ("mouse-01", "mouse-02")
 STAGES = {f"{rule} 00001" for rule in ("probe", "infer", "postprocess")}
@@ -137,3 +149,102 @@ def test_another_setting_of_the_tracking_infers_nothing(pair, tmp_path):
     assert ended.code == 0, ended.output
     assert {"postprocess 00001", "report"} <= ended.jobs
     assert not {"train", "infer 00001"} & ended.jobs
+
+
+def decide_swap(run, video):
+    """Say that the two animals were exchanged, at a frame where both are seen on both sides."""
+    poses = read_poses(run.results.tracked("pose", video))
+    centre = centre_poses(poses.position)
+    seen = np.isfinite(centre).all((1, 2))
+    frame = next(row for row in range(1, 24) if seen[row] and seen[row - 1])
+
+    def passage(one, other):
+        return Passage(
+            Anchor(frame - 1, *centre[frame - 1, one].tolist()),
+            Anchor(frame, *centre[frame, other].tolist()),
+        )
+
+    passages = (passage(0, 1), passage(1, 0))
+    names = poses.individuals[:2]
+    when = datetime(2026, 3, 1, tzinfo=UTC)
+    decision = TrackDecision(
+        video, DecisionKind.SWAP, frame, None, *names, passages, (), "anna", when
+    )
+    return decision, poses
+
+
+def list_results(run, video):
+    """Identify the poses and exports of a video."""
+    found = {path.relative_to(run.results.root): facts for path, facts in
+             identify(run.results.root).items()}  # fmt: skip
+    return {path: facts for path, facts in found.items() if path.parts[2:] and
+            path.parts[2].startswith(video) and path.parts[0] in POSES}  # fmt: skip
+
+
+POSES = ("poses", "tracked", "corrected", "filtered", "exports")
+AGAIN = {"postprocess 00001", "status", "report", "accept"}
+
+
+def test_decisions_about_tracks_change_their_video_and_nothing_else(pair, tmp_path):
+    run = pair.copy(tmp_path / "corrected")
+    first, second = (list_results(run, video) for video in VIDEOS)
+    decision, tracks = decide_swap(run, "mouse-01")
+    write_track_decision(run.folder / "corrections", decision)
+    # A decision about a video that is gone is told, and no more.
+    write_track_decision(run.folder / "corrections", replace(decision, video="gone"))
+    said = json.loads(call(run, "status", "--format", "json").stdout)["videos"]
+    assert [one["status"] for one in said] == ["pending", "done"]
+    assert "people have decided about its tracks since" in said[0]["reason"]
+    ended = run.snakemake()
+    assert ended.code == 0, ended.output
+    assert ended.jobs == AGAIN
+    assert "decisions about the tracks of gone, which is not in cohort.tsv" in ended.output
+    planned = run.snakemake("--dry-run")
+    assert planned.code == 0
+    assert "Nothing to be done" in planned.output
+
+    # Poses and tracks stay, the corrected ones are exchanged, and what is made of them follows.
+    corrected = read_poses(run.results.corrected("pose", "mouse-01"))
+    frame = decision.first_frame
+    np.testing.assert_array_equal(corrected.position[:frame], tracks.position[:frame])
+    np.testing.assert_array_equal(corrected.position[frame:], tracks.position[frame:, ::-1])
+    filtered = read_poses(run.results.filtered("pose", "mouse-01"), 0, 0)
+    assert filtered.attributes["source_key"] == corrected.attributes["key"]
+    changed = list_results(run, "mouse-01")
+    same = {path.parts[0] for path in first if changed[path] == first[path]}
+    assert same == {"poses", "tracked"}
+    assert {path.parts[0] for path in changed.keys() - first.keys()} == {"corrected"}
+    assert list_results(run, "mouse-02") == second
+    (row,) = read_tsv(run.results.shard("00001").decisions("pose"))
+    assert (row["video"], row["outcome"]) == ("mouse-01", "applied")
+    page = run.results.report.read_text()
+    assert "Tracks were proofread by hand: 1 decision about 1 video" in page
+    assert "1 applied, 0 right already, 0 left out" in page
+    verified = call(run, "verify", "--format", "json")
+    assert verified.returncode == 0, verified.stdout
+    assert json.loads(verified.stdout)["checked"]["corrected"] == 1
+
+    # A corrected file that is lost is made again.
+    run.results.corrected("pose", "mouse-01").unlink()
+    assert run.snakemake("--dry-run").jobs == AGAIN
+    # Withdrawn, everything is as it was.
+    remove_track_decision(run.folder / "corrections", decision)
+    ended = run.snakemake()
+    assert ended.code == 0, ended.output
+    assert ended.jobs == AGAIN
+    assert list_results(run, "mouse-01").keys() == first.keys()
+    before, after = (
+        read_tsv(one.results.shard("00001").filter("pose"))[0]["key"] for one in (pair, run)
+    )
+    assert before == after
+
+
+def call(run, *arguments):
+    """Run a verb of the command line in the folder of a run."""
+    command = [str(Path(sys.executable).parent / "cohortpose"), "-d", str(run.folder)]
+    return subprocess.run(
+        [*command, *arguments, "--config", "config.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )

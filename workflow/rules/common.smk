@@ -25,10 +25,12 @@ from pipeline_lib.steps.runs.preflight import check_config_files, check_run
 from pipeline_lib.steps.runs.srun_launcher import ask_for_tasks, write_launcher
 from pipeline_lib.steps.runs.stage_keys import (
     SHARD_RULES,
+    find_claimed_decisions,
     find_claimed_key,
     find_claimed_manifest,
     find_claimed_result,
     find_claimed_sessions,
+    find_decision_keys,
     find_lost_key,
     find_result_keys,
     find_session_keys,
@@ -99,9 +101,10 @@ try:
     # Tasks of a training over several nodes.
     TASKS = ask_for_tasks(SETTINGS.training)
     # Jobs find the key files of their run.
-    SESSION_KEYS = RESULT_KEYS = WANTED_KEYS = ()
+    SESSION_KEYS = DECISION_KEYS = RESULT_KEYS = WANTED_KEYS = ()
     if workflow.is_main_process:
         SESSION_KEYS = find_session_keys(SETTINGS, RESULTS, PLAN)
+        DECISION_KEYS = find_decision_keys(SETTINGS, RESULTS, PLAN)
         RESULT_KEYS = {
             name: find_result_keys(SETTINGS, RESULTS, PLAN, name)
             for name in SHARD_RULES
@@ -216,6 +219,15 @@ def session_key(wildcards):
     if workflow.is_main_process:
         return str(SESSION_KEYS[wildcards.shard])
     return str(find_claimed_sessions(RESULTS, wildcards.shard))
+
+
+def decision_key(wildcards):
+    """Return the file named by the hash of what people decided about the tracks of a shard."""
+    if not STAGES["correct"].wanted(SETTINGS):
+        return []
+    if workflow.is_main_process:
+        return str(DECISION_KEYS[wildcards.shard])
+    return str(find_claimed_decisions(RESULTS, wildcards.shard))
 
 
 def result_key(name):

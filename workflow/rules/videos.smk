@@ -71,6 +71,7 @@ rule postprocess:
         table("infer"),
         *[key_file(verb) for verb in POSTPROCESSING],
         session_key,
+        decision_key,
         result_key("postprocess"),
     output:
         [table(verb) for verb in POSTPROCESSING],

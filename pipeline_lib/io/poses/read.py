@@ -92,6 +92,21 @@ def read_frame_status(path: Path) -> NDArray[np.uint8]:
     return _read_arrays(path, ("frame_status",), slice(None))[0]["frame_status"]
 
 
+def read_track_status(path: Path) -> NDArray[np.uint8]:
+    """Read the status of every individual in every frame of a file of tracks.
+
+    Returns
+    -------
+    Array of shape (time, individual), uint8, values of `pipeline_lib.core.tables.TrackStatus`
+
+    Raises
+    ------
+    StoreError
+        As `read_poses`; also if individuals were not tracked.
+    """
+    return _read_arrays(path, ("track_status",), slice(None))[0]["track_status"]
+
+
 def count_frames(path: Path) -> tuple[int, int]:
     """Return the number of frames of a pose file, and how many of them were not decoded.
 

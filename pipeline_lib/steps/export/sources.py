@@ -54,7 +54,7 @@ class ExportSources:
         """Return the table of the previous stage, with the outcome of each video."""
         if self._config.exports.source == "filtered":
             return self._files.filter(self._model)
-        return self._files.track(self._model) if self._several else self._files.infer(self._model)
+        return self._files.correct(self._model) if self._several else self._files.infer(self._model)
 
     def locate(self, video: str) -> Path:
         """Return the pose file of a video."""

@@ -214,7 +214,16 @@ def _describe_methods(
             f"{format_number(100 * animals['followed'])} % of the frames all animals of the video "
             f"were followed without doubt."
         )
+        if (read := animals["proofread"]) is not None:
+            parts.append(
+                f"Tracks were proofread by hand: {_count(read.decisions, 'decision')} about "
+                f"{_count(read.videos, 'video')}, of which {read.applied} changed the tracks."
+            )
     return " ".join(parts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
@@ -224,7 +233,11 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
         (
             "Poses with one animal per slot, VIDEO.zarr.zip",
             results.tracked(model, "VIDEO").parent,
-        )
+        ),
+        (
+            "The same after the decisions of people, of videos that had to be mended",
+            results.corrected(model, "VIDEO").parent,
+        ),
     ]
     entries = (
         ("Ledger: one row per video", results.ledger),

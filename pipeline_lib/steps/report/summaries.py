@@ -112,12 +112,13 @@ class VideoSummary:
 
 
 def find_poses(results: Results, model: str, video: str, *, several: bool) -> Path:
-    """Return the pose file that the report shows: the tracked one of several animals.
+    """Return the pose file that the report shows: of several animals the corrected or tracked one.
 
-    Where it is not there yet, that of the inference.
+    Where there is none yet, that of the inference.
     """
-    tracked = results.tracked(model, video)
-    return tracked if several and tracked.exists() else results.poses(model, video)
+    several_files = (results.corrected(model, video), results.tracked(model, video))
+    found = [path for path in several_files if several and path.exists()]
+    return found[0] if found else results.poses(model, video)
 
 
 def summarise_videos(

@@ -16,6 +16,7 @@ from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.kernels.summaries.tracks import Flag, find_flags
 from pipeline_lib.steps.report.charts import draw_bars
 from pipeline_lib.steps.report.lanes import Lane, draw_counts, draw_lanes
+from pipeline_lib.steps.report.proofreading import read_proofreading
 from pipeline_lib.steps.report.summaries import (
     TrackFigures,
     VideoSummary,
@@ -90,10 +91,10 @@ def describe_animals(
         ``followed``: share of the decoded frames of the cohort in which all animals of their
         video are followed; ``videos``, ``swaps``, ``gaps``: counts; ``swapped``: videos with
         possible swaps; ``crowded``: videos with frames that show more animals than are kept,
-        most such frames first, ``surplus``: these frames, ``most``: animals in one of them at
-        most; ``histogram``: of the videos' shares, bars or None; ``cards``: a few
-        videos, those with the most to check first; ``undecodable``: whether one of these has frames
-        that could not be decoded.
+        most such frames first; ``surplus``: these frames, ``most``: animals in one of them at
+        most; ``histogram``: of the videos' shares, bars or None; ``cards``: a few videos, those
+        with the most to check first; ``proofread``: what people decided, or None; ``undecodable``:
+        whether one of the cards has frames that could not be decoded.
     """
     tracks = {video: summary.tracks for video, summary in summaries.items() if summary.tracks}
     if not tracks:
@@ -120,6 +121,7 @@ def describe_animals(
         "swapped": [video for video in rank_tracks(tracks) if tracks[video].swaps],
         "histogram": draw_bars(counts) if len(tracks) >= _HISTOGRAM_VIDEOS else None,
         "cards": cards,
+        "proofread": read_proofreading(config, results),
         "undecodable": any(lane.undecodable for card in cards for lane in card.lanes),
     }
 

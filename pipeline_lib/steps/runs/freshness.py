@@ -15,6 +15,7 @@ from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import MANIFEST_COLUMNS
 from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps.runs.decision_tables import DecisionTables
 from pipeline_lib.steps.runs.result_keys import (
     identify_content,
     locate_results,
@@ -49,6 +50,7 @@ class Freshness:
         self._outdated = [name for name in STAGES if self._is_outdated(name)]
         self._network = self._find_network()
         self._manifests: dict[str, dict[str, Row]] = {}
+        self._decisions = DecisionTables(config)
 
     def explain(self, video: Video, shard: str, stage: str, records: Mapping[str, Row]) -> str:
         """Explain why the result of a stage is out of date; empty if it is up to date.
@@ -71,7 +73,9 @@ class Freshness:
             return f"{missing[0]} has not run with the present settings and labels"
         if stage in self._outdated or not self._has_key(stage, records):
             return f"{stage} {_CHANGED_SETTINGS}"
-        if records[stage].get("key"):
+        if stage == "correct" and not self._decisions.are_those(video.video, records[stage]):
+            return "people have decided about its tracks since"
+        if records[stage].get("key") and STAGES[stage].makes(records[stage]):
             paths = locate_results(self._config, self._results, stage, video.video)
             lost = [path for path in paths if not path.exists()]
             return f"{lost[0]} is missing" if lost else ""

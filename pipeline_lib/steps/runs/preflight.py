@@ -27,6 +27,7 @@ from pipeline_lib.steps.import_labels.correction_inputs import (
     rename_skeleton,
 )
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
+from pipeline_lib.steps.runs.decision_tables import DecisionTables
 from pipeline_lib.steps.runs.start_network import check_start
 
 logger = logging.getLogger(__name__)
@@ -90,7 +91,26 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
         raise ConfigError(where, problems)
     for video in missing:
         logger.warning("video %s: no such file: %s (will be quarantined)", video.video, video.path)
+    _warn_of_strangers(config, videos)
     return config, videos
+
+
+def _warn_of_strangers(config: Config, videos: Iterable[Video]) -> None:
+    """Log the videos that people decided about and that are not in the sheet."""
+    try:
+        decided = DecisionTables(config).list_videos()
+    except LabelError as error:
+        if config.individuals.max == 1:
+            logger.warning("%s", error)
+            return
+        raise
+    for name in sorted(set(decided) - {video.video for video in videos}):
+        logger.warning(
+            "%s: decisions about the tracks of %s, which is not in %s: they are left out",
+            config.corrections.path,
+            name,
+            config.cohort,
+        )
 
 
 def check_config_files(paths: Iterable[Path]) -> None:

@@ -14,7 +14,7 @@ from pipeline_lib.io.poses.read import read_pose_key
 from pipeline_lib.io.stage_cache import Basis, measure_basis, write_outcome
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.runs.result_keys import probing_key
-from pipeline_lib.steps.runs.stage_keys import find_stage_key
+from pipeline_lib.steps.runs.stage_keys import find_claimed_decisions, find_stage_key
 
 # Steps are imported where their stage is described: the probe does without most of them.
 
@@ -130,7 +130,7 @@ def _describe_chained(name: str, config: Config, results: Results, shard: str) -
     source, make_key = STAGES[stage.videos.source(config)], stage.videos.key
 
     def find_key(row: Row) -> str:
-        (path,) = source.list_results(config, results, row["video"])
+        path = source.find_poses(config, results, row["video"])
         return make_key(config, read_pose_key(path) or "")
 
     return _Stage(
@@ -138,12 +138,36 @@ def _describe_chained(name: str, config: Config, results: Results, shard: str) -
         table=stage.find_table(config, results, shard),
         read=(),
         kept=lambda row: [
-            path
-            for one in (source, stage)
-            for path in one.list_results(config, results, row["video"])
+            source.find_poses(config, results, row["video"]),
+            *stage.list_results(config, results, row["video"]),
         ],
         key=find_key,
         records=(results.shard(shard).checksums(name, config.training.name),),
+    )
+
+
+def _describe_correct(config: Config, results: Results, shard: str) -> _Stage:
+    from pipeline_lib.steps.correct.decisions import VideoDecisions  # noqa: PLC0415
+
+    files, model = results.shard(shard), config.training.name
+    stage, decisions = STAGES["correct"], VideoDecisions(config)
+    rows = read_table(files.track(model), ("video",))
+
+    def list_kept(row: Row) -> list[Path]:
+        own = stage.list_results(config, results, row["video"]) if stage.makes(row) else []
+        return [results.tracked(model, row["video"]), *own]
+
+    return _Stage(
+        before=files.track(model),
+        table=files.correct(model),
+        read=(
+            # Its name tells of tables that come or go.
+            find_claimed_decisions(results, shard),
+            *(table for row in rows for table in decisions.list_tables(row["video"])),
+        ),
+        kept=list_kept,
+        key=lambda row: decisions.make_key(row["video"], results.tracked(model, row["video"])),
+        records=(files.checksums("correct", model), files.decisions(model)),
     )
 
 
@@ -174,6 +198,7 @@ def _describe_export(config: Config, results: Results, shard: str) -> _Stage:
 _OTHERS: dict[str, Callable[[Config, Results, str], _Stage]] = {
     "probe": _describe_probe,
     "infer": _describe_infer,
+    "correct": _describe_correct,
     "export": _describe_export,
 }
 

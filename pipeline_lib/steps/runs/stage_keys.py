@@ -15,6 +15,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, Stage, list_stages_of
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.corrections.tracks import hash_tables, index_decision_tables
 from pipeline_lib.io.exports.session import hash_sessions
 from pipeline_lib.io.key_files import claim_key, list_other_keys
 from pipeline_lib.io.labels.detect import label_inputs
@@ -180,7 +181,7 @@ def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, sta
     return any(
         not path.exists()
         for row in read_table(table, ("video", "status"))
-        if row["status"] == VideoStatus.DONE and row["video"] not in removed
+        if row["status"] == VideoStatus.DONE and row["video"] not in removed and stage.makes(row)
         for path in stage.list_results(config, results, row["video"])
     )
 
@@ -188,6 +189,34 @@ def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, sta
 def find_claimed_sessions(results: Results, shard: str) -> Path:
     """Return the key file that the sessions of a shard have."""
     path = results.shard(shard).session_key("none")
+    return next(iter(list_other_keys(path)), path)
+
+
+def find_decision_keys(config: Config, results: Results, plan: Plan) -> dict[str, Path]:
+    """Return the key file of the decisions about the tracks of each shard, if there are tracks.
+
+    Raises
+    ------
+    LabelError
+        If links or other files stand among the tables of decisions.
+    """
+    if not STAGES["correct"].wanted(config):
+        return {}
+    tables = index_decision_tables(Path(config.corrections.path))
+    decided: dict[str, list[str]] = {shard: [] for shard in plan.shards}
+    for video in sorted(tables.keys() & plan.shard_of.keys()):
+        shard = plan.shard_of[video]
+        if shard in decided and video not in plan.list_removed(shard):
+            decided[shard] += [video, hash_tables(tables[video])]
+    return {
+        shard: results.shard(shard).decision_key(hash_settings(*names) if names else "none")
+        for shard, names in decided.items()
+    }
+
+
+def find_claimed_decisions(results: Results, shard: str) -> Path:
+    """Return the key file that the decisions about the tracks of a shard have."""
+    path = results.shard(shard).decision_key("none")
     return next(iter(list_other_keys(path)), path)
 
 
@@ -220,7 +249,8 @@ def list_wanted_keys(config: Config, results: Results, plan: Plan) -> list[Path]
     ]
     lost.append(find_description_key(config, results, plan))
     sessions = find_session_keys(config, results, plan).values()
-    return [*stages, *manifests, *sessions, *made, *(path for path in lost if path)]
+    decisions = find_decision_keys(config, results, plan).values()
+    return [*stages, *manifests, *sessions, *decisions, *made, *(path for path in lost if path)]
 
 
 def find_session_keys(config: Config, results: Results, plan: Plan) -> dict[str, Path]:

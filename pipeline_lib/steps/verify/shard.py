@@ -22,6 +22,7 @@ from pipeline_lib.core.tables import (
 from pipeline_lib.io.poses.read import read_pose_key
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.video.reader import fingerprint_file
+from pipeline_lib.steps.correct.decisions import VideoDecisions
 from pipeline_lib.steps.export.sources import ExportSources
 from pipeline_lib.steps.infer.plan import list_tasks
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
@@ -30,6 +31,7 @@ from pipeline_lib.steps.runs.plan import read_plan
 Row = dict[str, str]
 Difference = tuple["Problem", str]
 
+_DECIDED_SINCE = "people have decided about its tracks since; run snakemake"
 _MADE_OTHERWISE = "made with other settings, another network or another version of the step"
 
 
@@ -205,6 +207,7 @@ class _ShardResults:
     def __init__(self, config: Config, results: Results, shard: PlannedShard) -> None:
         self._config, self._results, self._shard = config, results, shard
         self._exports = ExportSources(config, results, shard.name)
+        self._decisions = VideoDecisions(config)
         files, model = results.shard(shard.name), config.training.name
         self._stages = [
             (stage, stage.videos)
@@ -221,7 +224,7 @@ class _ShardResults:
         """Yield the differences, stage by stage."""
         for stage, videos in self._stages:
             table = stage.find_table(self._config, self._results, self._shard.name)
-            ended = {row["video"]: row["status"] for row in _read_stage(table, STAGE_COLUMNS)}
+            ended = {row["video"]: row for row in _read_stage(table, STAGE_COLUMNS)}
             paths = {
                 video: videos.locate(self._config, self._results, video) for video in self._keys
             }
@@ -231,7 +234,10 @@ class _ShardResults:
                 name = path.relative_to(self._results.root).as_posix()
                 if video not in ended:
                     yield Finding(kind, name, Problem.MISSING, "not made yet; run snakemake")
-                elif ended[video] == VideoStatus.DONE:
+                elif ended[video]["status"] == VideoStatus.DONE and not stage.makes(ended[video]):
+                    if self._expect(stage, video) not in (None, ended[video]["key"]):
+                        yield Finding(kind, name, Problem.UNEXPLAINED, _DECIDED_SINCE)
+                elif ended[video]["status"] == VideoStatus.DONE:
                     checked[kind] += 1
                     if found := self._compare(name, self._expect(stage, video), quick=quick):
                         yield Finding(kind, name, *found)
@@ -243,17 +249,23 @@ class _ShardResults:
             return self._keys[video]
         if videos is None or videos.rule == "select_frames":
             return None
-        paths = STAGES[videos.source(self._config)].list_results(self._config, self._results, video)
-        source = read_pose_key(paths[0]) if paths else None
+        path = STAGES[videos.source(self._config)].find_poses(self._config, self._results, video)
+        source = read_pose_key(path)
         if source is None:
             return None
-        if videos.key is not None:
-            return videos.key(self._config, source)
         try:
-            return self._exports.make_key(video, source)
+            return self._make_key(stage, video, path, source)
         except CohortposeError:
-            # No network card or no table of probing, which are findings of their own.
+            # No network card, no table of probing or damaged tracks: findings of their own.
             return None
+
+    def _make_key(self, stage: Stage, video: str, path: Path, source: str) -> str:
+        """Return the key of a result that is made from poses with a key."""
+        if stage.videos is not None and stage.videos.key is not None:
+            return stage.videos.key(self._config, source)
+        if stage.name == "correct":
+            return self._decisions.make_key(video, path)
+        return self._exports.make_key(video, source)
 
     def _compare(self, name: str, expected: str | None, *, quick: bool) -> Difference | None:
         path, row = self._results.root / name, self._checksums.get(name)

@@ -250,7 +250,7 @@ def add_several(results):
         )
         write_poses(locate("pose", "v"), poses)
     files = results.shard(SHARD)
-    write_table(files.track("pose"), STAGE_COLUMNS, [done("v")])
+    write_table(files.correct("pose"), STAGE_COLUMNS, [done("v")])
     probed = {"video": "v", "path": "/videos/v.mp4", "width": 640, "height": 480}
     write_table(files.probe, PROBE_COLUMNS, [probed])
 

@@ -354,7 +354,7 @@ def test_tracked_poses_are_judged_and_doubtful_tracks_are_found(cohort):
         decoded = np.zeros(FRAMES, np.uint8)
         writer.write(0, position.astype(np.float32), confidence.astype(np.float32), decoded, tracks)
     rows = [{"video": "a", "status": "done"}]
-    write_table(cohort.results.shard("00001").track("pose"), STAGE_COLUMNS, rows)
+    write_table(cohort.results.shard("00001").correct("pose"), STAGE_COLUMNS, rows)
     refinement = {"frames": 1, "criteria": ["tracks"]}
     config = parse_config({"cohort": "c.tsv", "individuals": {"max": 2}, "refinement": refinement})
     run_refine(config, cohort.results)

@@ -25,6 +25,7 @@ from pipeline_lib.core.tables import (
 from pipeline_lib.io.poses.read import read_pose_key, read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.correct.run import run_correct
 from pipeline_lib.steps.filter import run_filter
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.runs.ledger import wanted_stages
@@ -283,6 +284,7 @@ def test_filtering_takes_the_tracks_and_keeps_what_is_known_of_them(results):
     write_poses(results.poses("pose", "v"), make_poses(identity=True))
     config = make_config()
     run_track(config, results, SHARD)
+    run_correct(config, results, SHARD)
     run_filter(config, results, SHARD)
     tracks = read_poses(results.tracked("pose", "v"))
     cleaned = read_poses(results.filtered("pose", "v"))
@@ -296,7 +298,7 @@ def test_filtering_takes_the_tracks_and_keeps_what_is_known_of_them(results):
 
 def test_a_single_animal_is_not_tracked():
     assert "track" not in wanted_stages(parse_config({"cohort": "cohort.tsv"}))
-    assert wanted_stages(make_config())[1:4] == ("infer", "track", "filter")
+    assert wanted_stages(make_config())[1:4] == ("infer", "track", "correct")
 
 
 def test_verifying_looks_at_tracks(results, tmp_path):
@@ -315,10 +317,12 @@ def test_verifying_looks_at_tracks(results, tmp_path):
         found = verify_shard(settings, results, shard, checked, quick=True)
         return checked["tracked"], {(finding.kind, finding.problem) for finding in found}
 
-    missing = {("tracked", Problem.MISSING), ("filtered", Problem.MISSING)}
+    kinds = ("tracked", "corrected", "filtered")
+    missing = {(kind, Problem.MISSING) for kind in kinds}
     # The stage after inference records what inference made.
     assert verify(config) == (0, missing | {("poses", Problem.UNRECORDED)})
     run_track(config, results, SHARD)
+    run_correct(config, results, SHARD)
     run_filter(config, results, SHARD)
     assert verify(config) == (1, set())
     # Tracked otherwise than is asked now, which leaves the filtered ones explained.

@@ -1,0 +1,86 @@
+"""Hold what a proofreader decides about a place in the tracks of a video.
+
+A decision is a statement about animals, not about slots of a file: it names where an animal is
+just before a place and just after it (its *anchors*), so that it stays true when the video is
+tracked again and slots are permuted, or the mistake is gone.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class DecisionKind(StrEnum):
+    """Name what a proofreader says of a place."""
+
+    SWAP = "swap"  # two animals were exchanged here
+    NEW = "new"  # this is a new animal from here on
+    CUT = "cut"  # the track breaks here: what follows is another, unknown animal
+    JOIN = "join"  # the track of one animal goes on in that of another one
+    CONFIRM = "confirm"  # fine as it is
+
+
+class Anchor(NamedTuple):
+    """Tell where the centre of an animal (the mean of its keypoints) is in a frame.
+
+    Attributes
+    ----------
+    frame
+        0-based.
+    x, y
+        In px of the full upright frame.
+    """
+
+    frame: int
+    x: float
+    y: float
+
+
+class Passage(NamedTuple):
+    """Hold the anchors of one animal on both sides of a place; None where it is not seen."""
+
+    before: Anchor | None = None
+    after: Anchor | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether both anchors are known."""
+        return self.before is not None and self.after is not None
+
+
+@dataclass(frozen=True)
+class TrackDecision:
+    """Hold one decision about a place in the tracks of a video.
+
+    Attributes
+    ----------
+    video
+        Id of the video in the cohort sheet.
+    what
+        The kind of the decision.
+    first_frame
+        First frame that it concerns, 1 or more: the place is between this frame and the one before.
+    last_frame
+        Last frame that it concerns; None: to the end. Of a ``confirm``, the end of the doubt.
+    individual, other
+        Names of the animals as the tracks had them, for people; ``other`` may be empty.
+    passages
+        Anchors at the place: of the individual, then of the other one if there is one. Of a
+        ``join``, the anchor after lies on the track that goes on.
+    ends
+        The same at the end of the frames, where ``last_frame`` ends a ``swap`` or a ``cut``.
+    author, time
+        Who decided, and when, with its zone.
+    """
+
+    video: str
+    what: DecisionKind
+    first_frame: int
+    last_frame: int | None
+    individual: str
+    other: str
+    passages: tuple[Passage, ...]
+    ends: tuple[Passage, ...]
+    author: str
+    time: datetime

@@ -1,0 +1,458 @@
+"""Apply a proofreader's decisions to the slots of tracks.
+
+The places of all decisions cut a video into blocks. Within a block a slot is one animal: a *piece*.
+Decisions say which pieces are one animal (`swap`, `join`, `confirm`) and which are not (`new`,
+`cut`), by positions of animals and not by numbers of slots; whatever they leave open goes on in
+the slot it was in. So a decision that is true already changes nothing, all may be applied again,
+and the order of slots and of decisions does not matter. Of decisions that cannot all be true, the
+newest hold.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.core.track_decisions import Anchor, DecisionKind, TrackDecision
+from pipeline_lib.kernels.metrics.keypoints import keypoint_distance
+from pipeline_lib.kernels.tracking.similarity import centre_poses, measure_sizes
+
+Floats = NDArray[np.floating[Any]]
+ReadFrame = Callable[[int], Floats]
+
+# An animal is the one at an anchor if its centre is no farther than its size, or this in px.
+_LEAST_TOLERANCE = 16.0
+# Two people mean one event if their places are no farther apart than this number of frames.
+_SAME_PLACE = 5
+
+Piece = tuple[int, int]  # block, slot
+
+
+class Outcome(StrEnum):
+    """Name what became of a decision."""
+
+    APPLIED = "applied"
+    RIGHT = "already right"
+    REPLACED = "replaced"  # by a newer decision that it contradicts
+    IMPOSSIBLE = "not applicable"  # its frame or its animal is not there
+
+
+class Result(NamedTuple):
+    """Hold what became of a decision, and why; the reason is empty where it was applied."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Tell which slot of tracks each slot of corrected tracks is, block by block.
+
+    Attributes
+    ----------
+    starts
+        Shape (block,), int64, first frame of each block; the first is 0.
+    source
+        Shape (block, slot of the result), int64: slot of the tracks; -1: nobody. The result has as
+        many slots as the tracks, and one more for each new animal that no unused slot can take.
+    results
+        What became of each decision, in their order.
+    """
+
+    starts: NDArray[np.int64]
+    source: NDArray[np.int64]
+    results: tuple[Result, ...]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the corrected tracks are the tracks."""
+        return bool((self.source == np.arange(self.source.shape[1])).all())
+
+    def list_sources(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the source of each slot in some frames, shape (frame, slot)."""
+        block = np.searchsorted(self.starts, np.arange(start, stop), side="right") - 1
+        return np.asarray(self.source[block])
+
+
+def arrange_slots(
+    decisions: Sequence[TrackDecision], found: NDArray[np.bool_], read_frame: ReadFrame
+) -> Arrangement:
+    """Decide which slot holds which animal from which frame on.
+
+    Parameters
+    ----------
+    decisions
+        All decisions about a video, in any order.
+    found
+        Shape (frame, slot): whether a pose was found.
+    read_frame
+        Returns the poses of a frame, shape (slot, keypoint, 2), px; NaN where missing.
+
+    Returns
+    -------
+    Arrangement
+        Its ``source`` is the identity where all is right already.
+    """
+    frames, slots = found.shape
+    results: list[Result | None] = [None] * len(decisions)
+    located = _locate_all(decisions, frames, read_frame, results)
+    # The newest first; of the same time, the first author in the order of names.
+    order = sorted(located, key=lambda number: (decisions[number].author, number))
+    order.sort(key=lambda number: decisions[number].time, reverse=True)
+    order = list(_drop_repeated(decisions, order, _measure_tolerance(located), results))
+    places = {frame for number in order for frame in located[number].places}
+    starts = np.array(sorted({0, *places}), np.int64)
+    pieces = _Pieces(starts, slots)
+    for number in order:
+        claims = located[number].claims
+        if not pieces.accept(claims):
+            results[number] = Result(Outcome.REPLACED, "contradicts newer decisions")
+        else:
+            right = all((one.before[1] == one.after[1]) == one.same for one in claims)
+            results[number] = Result(Outcome.RIGHT if right else Outcome.APPLIED, "")
+    pieces.continue_slots()
+    source = _number_slots(pieces, _find_used(found, starts))
+    # Blocks that continue the one before: places at which nothing had to be done.
+    differs = np.concatenate([[True], (source[1:] != source[:-1]).any(axis=1)])
+    return Arrangement(
+        starts[differs], source[differs], tuple(one for one in results if one is not None)
+    )
+
+
+def rearrange(values: NDArray[Any], sources: NDArray[np.int64], missing: float) -> NDArray[Any]:
+    """Return values of some frames in the slots of corrected tracks.
+
+    Parameters
+    ----------
+    values
+        Shape (frame, slot, ...).
+    sources
+        Shape (frame, slot of the result), of `Arrangement.list_sources`.
+    missing
+        Value where nobody is.
+    """
+    frame = np.arange(len(values))[:, None]
+    taken = values[frame, sources]
+    taken[sources < 0] = missing
+    return np.asarray(taken)
+
+
+def determine_status(status: NDArray[np.uint8], sources: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the track status of corrected tracks.
+
+    Parameters
+    ----------
+    status
+        Shape (frame, slot), of the tracks, all frames, values of `TrackStatus`.
+    sources
+        Shape (frame, slot of the result), of `Arrangement.list_sources`.
+    """
+    moved = rearrange(status, sources, int(TrackStatus.ABSENT)).astype(np.uint8)
+    found = find_followed(moved)
+    since = np.logical_or.accumulate(found, axis=0)
+    until = np.logical_or.accumulate(found[::-1], axis=0)[::-1]
+    missing = np.where(since & until, TrackStatus.GAP, TrackStatus.ABSENT)
+    return np.where(found, moved, missing).astype(np.uint8)
+
+
+def find_followed(status: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell where a slot holds a pose, by its track status."""
+    return np.isin(status, (TrackStatus.FOLLOWED, TrackStatus.UNCERTAIN))
+
+
+def correct_positions(position: Floats, decisions: Sequence[TrackDecision]) -> Floats:
+    """Apply decisions to tracks that are held in memory.
+
+    Parameters
+    ----------
+    position
+        Shape (frame, slot, keypoint, 2), px; NaN where missing.
+    decisions
+        All decisions about the video.
+
+    Returns
+    -------
+    ndarray
+        The same poses in the slots of their animals; slots may be added.
+    """
+    found = np.asarray(np.isfinite(position).all(-1).any(-1))
+    arrangement = arrange_slots(decisions, found, lambda frame: position[frame])
+    return rearrange(position, arrangement.list_sources(0, len(position)), np.nan)
+
+
+class _Claim(NamedTuple):
+    """Say that an animal in a frame and slot is, or is not, the one in a later frame and slot."""
+
+    same: bool
+    before: tuple[int, int]
+    after: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Located:
+    """Hold the claims of a decision by slots, the frames of its places, and the animals' size."""
+
+    claims: tuple[_Claim, ...]
+    places: tuple[int, ...]
+    size: float
+
+
+def _locate_all(
+    decisions: Sequence[TrackDecision],
+    frames: int,
+    read_frame: ReadFrame,
+    results: list[Result | None],
+) -> dict[int, _Located]:
+    """Return the claims of each decision that can be applied; note why others cannot."""
+    located = {}
+    for number, decision in enumerate(decisions):
+        last = max(decision.first_frame, decision.last_frame or 0)
+        if last >= frames:
+            reason = f"frame {last} is not there: the video has {frames} frames"
+            results[number] = Result(Outcome.IMPOSSIBLE, reason)
+            continue
+        found = _locate(decision, frames, read_frame)
+        if found is None:
+            reason = f"no animal where it was at frame {decision.first_frame}"
+            results[number] = Result(Outcome.IMPOSSIBLE, reason)
+        else:
+            located[number] = found
+    return located
+
+
+def _locate(decision: TrackDecision, frames: int, read_frame: ReadFrame) -> _Located | None:
+    anchors = [
+        anchor
+        for passage in (*decision.passages, *decision.ends)
+        for anchor in passage
+        if anchor is not None
+    ]
+    by_frame: dict[int, list[Anchor]] = {}
+    for anchor in anchors:
+        by_frame.setdefault(anchor.frame, []).append(anchor)
+    slots: dict[Anchor, int] = {}
+    sizes = []
+    for frame, there in by_frame.items():
+        if frame < frames:
+            poses = read_frame(frame)
+            size = _measure_size(poses)
+            sizes.append(size)
+            slots |= _assign_anchors(there, poses, size)
+    claims = tuple(_list_claims(decision, slots))
+    if not claims:
+        return None
+    ends = decision.what in (DecisionKind.SWAP, DecisionKind.CUT)
+    places = [decision.first_frame]
+    if ends and decision.last_frame is not None and decision.last_frame + 1 < frames:
+        places.append(decision.last_frame + 1)
+    return _Located(claims, tuple(places), float(np.median(sizes)))
+
+
+def _list_claims(decision: TrackDecision, slots: dict[Anchor, int]) -> Iterable[_Claim]:
+    """Yield what a decision says of the animals that are where they were."""
+
+    def claim(before: Anchor | None, after: Anchor | None, *, same: bool) -> Iterable[_Claim]:
+        if before in slots and after in slots:
+            yield _Claim(same, (before.frame, slots[before]), (after.frame, slots[after]))
+
+    same = decision.what not in (DecisionKind.NEW, DecisionKind.CUT)
+    for passage in decision.passages:
+        yield from claim(*passage, same=same)
+    if decision.what is DecisionKind.CUT and decision.ends:
+        # What was cut out ends here, and the animal from before goes on.
+        yield from claim(decision.passages[0].before, decision.ends[0].after, same=True)
+    elif decision.what is DecisionKind.SWAP:
+        for passage in decision.ends:
+            yield from claim(*passage, same=True)
+
+
+def _measure_size(poses: Floats) -> float:
+    sizes = measure_sizes(poses)
+    sizes = sizes[np.isfinite(sizes)]
+    # The keypoints of a pose lie within twice this distance of its centre.
+    return max(_LEAST_TOLERANCE, 2.0 * float(np.median(sizes)) if sizes.size else 0.0)
+
+
+def _assign_anchors(anchors: Sequence[Anchor], poses: Floats, size: float) -> dict[Anchor, int]:
+    """Return the slot of each anchor of one frame that has an animal near enough."""
+    distinct = list(dict.fromkeys(anchors))
+    wanted = np.array([[anchor.x, anchor.y] for anchor in distinct])
+    distance = keypoint_distance(wanted[:, None], centre_poses(poses)[None])
+    cost = np.where(np.isfinite(distance), np.minimum(distance, size), size)
+    anchor, slot = linear_sum_assignment(cost)
+    return {
+        distinct[one]: int(other)
+        for one, other in zip(anchor, slot, strict=True)
+        if np.isfinite(distance[one, other]) and distance[one, other] < size
+    }
+
+
+def _measure_tolerance(located: dict[int, _Located]) -> float:
+    return float(np.median([one.size for one in located.values()])) if located else 0.0
+
+
+def _drop_repeated(
+    decisions: Sequence[TrackDecision],
+    order: Sequence[int],
+    tolerance: float,
+    results: list[Result | None],
+) -> Iterable[int]:
+    """Yield decisions, the newest first, without older exchanges of others at the same place.
+
+    Two people who mend one exchange a frame apart would else exchange the animals twice.
+    """
+    kept: list[int] = []
+    for number in order:
+        own = decisions[number]
+        newer = next((one for one in kept if _mean_the_same(decisions[one], own, tolerance)), None)
+        if newer is not None:
+            by = f"by the decision of {decisions[newer].author} at frame"
+            reason = f"{by} {decisions[newer].first_frame}"
+            results[number] = Result(Outcome.REPLACED, reason)
+            continue
+        kept.append(number)
+        yield number
+
+
+def _mean_the_same(one: TrackDecision, other: TrackDecision, tolerance: float) -> bool:
+    """Tell whether two people mend one exchange of two animals at slightly different frames."""
+    swaps = one.what == other.what == DecisionKind.SWAP
+    apart = abs(one.first_frame - other.first_frame)
+    if not swaps or one.author == other.author or not 0 < apart <= _SAME_PLACE:
+        return False
+    pairs = [[p.before for p in each.passages if p.before is not None] for each in (one, other)]
+    if min(map(len, pairs)) < len(("individual", "other")):
+        return False
+    first, second = (np.array([[a.x, a.y] for a in anchors]) for anchors in pairs)
+    distance = keypoint_distance(first[:, None], second[None])
+    rows, columns = linear_sum_assignment(distance)
+    return bool((distance[rows, columns] < tolerance).all())
+
+
+class _Pieces:
+    """Group the pieces of tracks by animal.
+
+    Parameters
+    ----------
+    starts
+        First frame of each block.
+    slots
+        Number of slots.
+    """
+
+    def __init__(self, starts: NDArray[np.int64], slots: int) -> None:
+        self._starts, self.slots = starts, slots
+        self.blocks = len(starts)
+        every = [(block, slot) for block in range(self.blocks) for slot in range(slots)]
+        self._group: dict[Piece, int] = {piece: number for number, piece in enumerate(every)}
+        self._members: dict[int, dict[int, int]] = {
+            number: {block: slot} for number, (block, slot) in enumerate(every)
+        }
+        # Groups that are other animals than this one.
+        self._others: dict[int, set[int]] = {number: set() for number in self._members}
+
+    def accept(self, claims: Iterable[_Claim]) -> bool:
+        """Take the claims of a decision for true, all or none; return whether they can be."""
+        undo = dict(self._group), dict(self._members), dict(self._others)
+        for claim in claims:
+            before, after = (self._find_piece(*place) for place in (claim.before, claim.after))
+            join = self.join if claim.same else self._part
+            if not join(before, after):
+                self._group, self._members, self._others = undo
+                return False
+        return True
+
+    def join(self, one: Piece, other: Piece) -> bool:
+        """Take two pieces for one animal; return whether they can be."""
+        first, second = self._group[one], self._group[other]
+        if first == second:
+            return True
+        if second in self._others[first]:
+            return False
+        smaller, larger = sorted((first, second), key=lambda group: len(self._members[group]))
+        if not self._members[smaller].keys().isdisjoint(self._members[larger]):
+            return False
+        # Groups are replaced, never changed: `accept` may have to undo it.
+        moved = self._members.pop(smaller)
+        self._members[larger] = {**self._members[larger], **moved}
+        for piece in moved.items():
+            self._group[piece] = larger
+        rivals = self._others.pop(smaller)
+        self._others[larger] = self._others[larger] | rivals
+        for rival in rivals:
+            self._others[rival] = (self._others[rival] - {smaller}) | {larger}
+        return True
+
+    def _part(self, one: Piece, other: Piece) -> bool:
+        """Take two pieces for two animals; return whether they can be."""
+        first, second = self._group[one], self._group[other]
+        if first == second:
+            return False
+        self._others[first] = self._others[first] | {second}
+        self._others[second] = self._others[second] | {first}
+        return True
+
+    def continue_slots(self) -> None:
+        """Let animals go on in their slots where nothing else is known.
+
+        Where another animal took the slot of one, that one goes on in the slot that became free:
+        the one of the animal that took its slot, or of the one that took that one's, and so on.
+        """
+        for block in range(self.blocks - 1):
+            for slot in range(self.slots):
+                self.join((block, slot), (block + 1, slot))
+            for slot in range(self.slots):
+                group = self._group[block, slot]
+                if block + 1 not in self._members[group]:
+                    self.join((block, slot), (block + 1, self._find_free(block, slot)))
+
+    def _find_free(self, block: int, slot: int) -> int:
+        """Return the slot of the next block to which a chain of exchanges leads."""
+        while True:
+            taken = self._members[self._group[block + 1, slot]]
+            if block not in taken:
+                return slot
+            slot = taken[block]
+
+    def list_groups(self) -> list[dict[int, int]]:
+        """Return the slot of each animal by block, animals in the order of their first pieces."""
+        return sorted(self._members.values(), key=lambda group: min(group.items()))
+
+    def _find_piece(self, frame: int, slot: int) -> Piece:
+        return int(np.searchsorted(self._starts, frame, side="right")) - 1, slot
+
+
+def _find_used(found: NDArray[np.bool_], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell whether a slot has a pose in a block, shape (block, slot)."""
+    if not len(found):
+        return np.zeros((len(starts), found.shape[1]), bool)
+    return np.asarray(np.logical_or.reduceat(found, starts, axis=0))
+
+
+def _number_slots(pieces: _Pieces, used: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Give each animal a slot: that of its first piece in the first block, or a free one."""
+    source = np.full((pieces.blocks, pieces.slots), -1, np.int64)
+    free: list[int] = []
+    late: list[NDArray[np.int64]] = []
+    for group in pieces.list_groups():
+        column = np.full(pieces.blocks, -1, np.int64)
+        column[list(group)] = list(group.values())
+        seen = any(used[block, slot] for block, slot in group.items())
+        if 0 in group:
+            source[:, group[0]] = column
+            if not seen:
+                free.append(group[0])
+        elif seen:
+            late.append(column)
+    added = []
+    for column in late:
+        if free:
+            source[:, free.pop(0)] = column
+        else:
+            added.append(column)
+    return np.concatenate([source, *(column[:, None] for column in added)], axis=1)
