@@ -3,7 +3,6 @@
 Each verb imports its step when it runs, so that ``--help`` and ``status`` answer at once.
 """
 
-import getpass
 import os
 import platform
 from functools import partial
@@ -261,11 +260,13 @@ def label(
 
 
 def _announce_page(address: str) -> None:
-    port = urlsplit(address).port
+    from pipeline_lib.label.project import find_account
+
+    port, account = urlsplit(address).port, find_account() or "USER"
     typer.echo(
         f"Label at {address}\n"
         "From another computer, through a tunnel first:\n"
-        f"  ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@{platform.node()}\n"
+        f"  ssh -N -L {port}:127.0.0.1:{port} {account}@{platform.node()}\n"
         "Whoever has this address can label under your name. Ctrl+C ends."
     )
 

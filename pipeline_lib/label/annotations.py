@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline_lib.io.labels.table import Labels
 
 _TICK = timedelta(milliseconds=1)
+Stamp = tuple[tuple[Path, tuple[int, int, int]], ...]
 # Individual, bodypart, x, y, visibility; predictions have their confidence instead of it.
 Point = tuple[str, str, float | None, float | None, str | float]
 
@@ -65,7 +66,7 @@ class Annotations:
         self._labels: Labels | None = project.read_labels()
         # Rows of the labels by image.
         self._rows = self._labels.table.groupby("image").indices if self._labels else {}
-        self._stamp: object = None
+        self._stamp: Stamp | None = None
         self._chosen: dict[FrameKey, FrameCorrection] = {}
         self._others: dict[FrameKey, list[FrameCorrection]] = {}
         self.changes: tuple[BodypartChange, ...] = ()
@@ -269,7 +270,8 @@ class Annotations:
         Raises
         ------
         LabelError
-            If the correction cannot be stored.
+            If the correction cannot be stored, names what the project has not, or places a point
+            outside of the frame.
         """
         with self._lock:
             self.refresh()
@@ -281,19 +283,10 @@ class Annotations:
                 time = max(time, there.time + _TICK)
             project = self.project
             correction = FrameCorrection(
-                *key,
-                project.author,
-                time,
-                project.iteration,
-                tuple(
-                    CorrectedKeypoint(
-                        name, bodypart, _to_number(x), _to_number(y), Visibility(str(visibility))
-                    )
-                    for name, bodypart, x, y, visibility in keypoints
-                ),
+                *key, project.author, time, project.iteration, self._check(key, keypoints)
             )
-            write_frame_correction(project.corrections, correction)
-            self.refresh()
+            path = write_frame_correction(project.corrections, correction)
+            self._note(path, key, correction)
             missed = there is not None and _version(there) != base
             replaced = _version(there) if missed else None
             return {
@@ -306,9 +299,49 @@ class Annotations:
         """Withdraw the author's correction of a frame, and return what is known of it then."""
         with self._lock:
             key = self.frames[place].key
-            remove_frame_correction(self.project.corrections, self.project.author, key)
             self.refresh()
+            path = remove_frame_correction(self.project.corrections, self.project.author, key)
+            self._note(path, key, None)
         return self.read(place)
+
+    def _check(self, key: FrameKey, keypoints: Iterable[Point]) -> tuple[CorrectedKeypoint, ...]:
+        """Return keypoints as they are stored, under the present names of bodyparts."""
+        checked, names, problems = [], set(self.skeleton.bodyparts), []
+        size = None if key.image else self.project.frames.measure(key.video)[1:]
+        for individual, written, x, y, visibility in keypoints:
+            # The page may have been open since before somebody renamed it.
+            bodypart = written if written in names else apply_renames(written, self.changes, None)
+            if bodypart not in names:
+                problems.append(f"{bodypart!r} is no bodypart of the project: load the page anew")
+            if size and not all(
+                -0.5 <= value <= most - 0.5
+                for value, most in zip((x, y), size, strict=True)
+                if value is not None
+            ):
+                problems.append(f"{individual} {bodypart}: ({x}, {y}) is outside of the frame")
+            seen = Visibility(str(visibility))
+            checked.append(
+                CorrectedKeypoint(individual, bodypart, _to_number(x), _to_number(y), seen)
+            )
+        if problems:
+            raise LabelError(key.image or f"{key.video}, frame {key.frame}", problems)
+        return tuple(checked)
+
+    def _note(self, path: Path, key: FrameKey, own: FrameCorrection | None) -> None:
+        """Take over what was just written; read all again only if others wrote, too."""
+        before = dict(self._stamp) if self._stamp is not None else {}
+        after = _stamp_tables(self.project.corrections)
+        if {**dict(after), path: None} != {**before, path: None}:
+            self.refresh()
+            return
+        there = [*filter(None, [self._chosen.get(key)]), *self._others.get(key, ())]
+        kept = [one for one in there if one.author != self.project.author]
+        chosen, replaced = settle_corrections([*kept, *filter(None, [own])])
+        self._chosen.pop(key, None)
+        self._chosen |= chosen
+        self._others[key] = [other for _, other in replaced]
+        self._stamp = after
+        self.log.append(self._place(key))
 
     def change_bodypart(self, what: str, bodypart: str, former: str) -> None:
         """Add or rename a bodypart for the whole project.
@@ -365,13 +398,13 @@ def _to_number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _stamp_tables(folder: Path) -> object:
-    """Return what changes when a table of corrections does."""
+def _stamp_tables(folder: Path) -> Stamp:
+    """Return what changes when a table of corrections does, by table."""
     stamps = []
     for path in list_label_tables(folder):
         try:
             facts = path.stat()
         except OSError:
             continue
-        stamps.append((str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns))
+        stamps.append((path, (facts.st_ino, facts.st_size, facts.st_mtime_ns)))
     return tuple(stamps)

@@ -3,6 +3,7 @@
 from nicegui import run, ui
 
 from pipeline_lib.label.annotations import Annotations
+from pipeline_lib.label.routes import describe_project
 
 _SECONDS = 2.0
 
@@ -14,11 +15,14 @@ class LabelView(ui.element, component="script/label_view.js", esm={"cohortpose-l
 def build_label_view(annotations: Annotations) -> None:
     """Fill the tab of labels."""
     view = LabelView()
-    seen = len(annotations.log)
+    seen, changes = len(annotations.log), annotations.changes
 
     async def watch() -> None:
-        nonlocal seen
+        nonlocal seen, changes
         await run.io_bound(annotations.refresh)
+        if annotations.changes != changes:
+            changes = annotations.changes
+            view.run_method("showProject", describe_project(annotations))
         log = annotations.log
         if len(log) > seen:
             changed, seen = dict.fromkeys(log[seen:]), len(log)

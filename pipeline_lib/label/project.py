@@ -105,12 +105,18 @@ def choose_author(given: str | None) -> str:
     ConfigError
         If the account has no name.
     """
-    if given is not None:
-        return given
+    found = find_account() if given is None else given
+    if found is None:
+        raise ConfigError("--author", ["this account has no name: say who labels"])
+    return found
+
+
+def find_account() -> str | None:
+    """Return the name of the user's account; None where it has none, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        raise ConfigError("--author", ["this account has no name: say who labels"]) from None
+        return None
 
 
 def change_bodyparts(names: Sequence[str], changes: Sequence[BodypartChange]) -> tuple[str, ...]:

@@ -90,7 +90,6 @@ export class Annotation {
   toggleHidden(number, bodypart) {
     return this.edit((animals) => {
       const point = animals[number].points[bodypart];
-      if (point.state === "absent") return false;
       point.state = point.state === "hidden" ? "visible" : "hidden";
     });
   }

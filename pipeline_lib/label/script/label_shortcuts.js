@@ -41,7 +41,7 @@ export const SHORTCUTS = [
   ...arrows(0, -1, "ArrowUp"),
   ...arrows(0, 1, "ArrowDown"),
   { group: "Points", keys: [" "], about: "Place the bodypart, or accept a suggestion", run: (view) => view.place() },
-  { group: "Points", keys: ["h"], about: "Hidden, or visible again", run: (view) => view.toggleHidden() },
+  { group: "Points", keys: ["h"], about: "Hidden, or visible again; places a hidden one", run: (view) => view.toggleHidden() },
   { group: "Points", keys: ["x", "Delete", "Backspace"], about: "Remove the point", run: (view) => view.removePoint() },
   { group: "Points", keys: ["q"], about: "Accept all suggestions of the animal", run: (view) => view.acceptSuggestions() },
 

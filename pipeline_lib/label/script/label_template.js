@@ -103,7 +103,7 @@ export const template = /* html */ `
           </div>
         </section>
         <section><h2>Mouse</h2>
-          <div class="cp-shortcut"><span class="cp-keys"><kbd>Click</kbd></span><span>Place the bodypart that is chosen</span></div>
+          <div class="cp-shortcut"><span class="cp-keys"><kbd>Click</kbd></span><span>Place the bodypart that is chosen; with Shift, as hidden</span></div>
           <div class="cp-shortcut"><span class="cp-keys"><kbd>Drag</kbd></span><span>Move a point; beside points, the section shown</span></div>
           <div class="cp-shortcut"><span class="cp-keys"><kbd>Right click</kbd></span><span>Hidden, or visible again</span></div>
           <div class="cp-shortcut"><span class="cp-keys"><kbd>Wheel</kbd></span><span>Zoom</span></div>

@@ -15,6 +15,8 @@ import { FrameViewer } from "cohortpose-label/viewer.js";
 
 const REACH = 12; // px of the screen within which a point is grabbed
 const MOVED = "moved";
+// Groups of shortcuts that concern the frame that is shown.
+const WAITING = ["Points", "Animals", "Changes"];
 
 export default {
   template,
@@ -91,6 +93,7 @@ export default {
     this.kept = markRaw(new Map());
     this.annotation = null;
     this.cursor = null;
+    this.waitingKeys = [];
     this.saver = markRaw(new Saver({ changed: () => this.showSaving(), saved: this.onSaved }));
     this.viewer = markRaw(
       new FrameViewer(this.$refs.host, {
@@ -145,6 +148,8 @@ export default {
       if (!entry) return;
       this.finish();
       this.current = id;
+      this.waitingKeys = [];
+      this.setShown(null);
       this.look = 0;
       this.isSwapping = false;
       this.message = "";
@@ -165,20 +170,28 @@ export default {
         this.setAnnotation(id, found instanceof Annotation ? found : new Annotation(this.project, found));
         if (found.problem) this.message = found.problem;
         await this.viewer.show(url);
+        if (this.current !== id) return;
+        this.isLoading = false;
+        for (const [shortcut, event] of this.waitingKeys.splice(0)) shortcut.run(this, event);
       } catch (error) {
         if (this.current !== id) return;
         this.viewer.clear();
-        this.annotation = null;
-        this.tick++;
+        this.setShown(null);
         this.notice = { text: error.message, actions: [{ text: "Try again", run: () => this.go(id) }] };
       } finally {
         if (this.current === id) this.isLoading = false;
       }
     },
 
+    setShown(annotation) {
+      this.annotation = annotation && markRaw(annotation);
+      this.changed();
+    },
+
     setAnnotation(id, annotation) {
+      annotation.id = id;
       this.kept.set(id, annotation);
-      this.annotation = markRaw(annotation);
+      this.setShown(annotation);
       this.animal = Math.min(this.animal, annotation.animals.length - 1);
       this.part = 0;
       this.cursor = null;
@@ -360,16 +373,19 @@ export default {
       this.placeAt(to);
     },
 
-    placeAt(position) {
+    placeAt(position, state = null) {
       const { name } = this.parts[this.part];
       const to = this.viewer.clamp(position).map(round);
-      this.edited(this.annotation.setPoint(this.animal, name, to));
+      this.edited(this.annotation.setPoint(this.animal, name, to, state));
       this.chooseOpenPart();
       this.changed();
     },
 
+    // Where there is no point, one is placed that is hidden.
     toggleHidden() {
-      if (this.isEditable()) this.edited(this.annotation.toggleHidden(this.animal, this.parts[this.part].name));
+      if (!this.isEditable()) return;
+      if (this.get().state === "absent") this.placeAt(this.cursor ?? this.findStart(), "hidden");
+      else this.edited(this.annotation.toggleHidden(this.animal, this.parts[this.part].name));
     },
 
     removePoint() {
@@ -516,9 +532,9 @@ export default {
     },
 
     save() {
-      const { annotation, current } = this;
-      const readBase = () => annotation.base;
-      this.saver.add(current, this.nameFrame(current), readBase, annotation.toKeypoints());
+      const { annotation } = this;
+      const { id } = annotation;
+      this.saver.add(id, this.nameFrame(id), () => annotation.base, annotation.toKeypoints());
     },
 
     sendWithdrawal() {
@@ -571,6 +587,16 @@ export default {
         );
         if (entry) this.saver.add(entry.id, name, () => ({ author: entry.author, time: entry.time }), keypoints);
       }
+    },
+
+    // The server calls this: somebody added or renamed a bodypart.
+    async showProject(project) {
+      if (JSON.stringify(project.bodyparts) === JSON.stringify(this.project.bodyparts)) return;
+      this.finish();
+      this.project = markRaw(project);
+      this.kept.clear();
+      if (this.entry) await this.open(this.current);
+      this.notice = { text: "The bodyparts of the project have changed.", actions: [] };
     },
 
     // The server calls this: corrections have changed on the disk.
@@ -653,7 +679,9 @@ export default {
       if (!shortcut || (isButton && ["Enter", " ", "Tab"].includes(event.key))) return;
       event.preventDefault();
       if (!["m", "Escape"].includes(event.key)) this.message = "";
-      shortcut.run(this, event);
+      // What is pressed while a frame is on its way is meant for that frame.
+      if (this.isLoading && WAITING.includes(shortcut.group)) this.waitingKeys.push([shortcut, event]);
+      else shortcut.run(this, event);
     },
 
     find([x, y]) {
@@ -697,7 +725,7 @@ export default {
         this.toggleHidden();
       } else if (event.button === 0 && !found && ["absent", "suggested"].includes(this.get().state)) {
         const inside = this.viewer.clamp(position);
-        if (inside[0] === position[0] && inside[1] === position[1]) this.placeAt(position);
+        if (inside[0] === position[0] && inside[1] === position[1]) this.placeAt(position, event.shiftKey ? "hidden" : null);
       }
     },
 
