@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, HTTPException, Path, Query, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_lib.core.errors import CohortposeError
@@ -16,7 +18,7 @@ _LARGEST = 10**12
 _MOST_POINTS = 50_000
 
 Name = Annotated[str, Field(max_length=400)]
-Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False, strict=True)]
 Place = Annotated[int, Path(ge=0, le=_LARGEST)]
 Frame = Annotated[int, Field(ge=0, le=_LARGEST)]
 
@@ -71,6 +73,13 @@ def make_router(annotations: Annotations) -> APIRouter:
     _add_corrections(router, annotations)
     _add_images(router, annotations)
     return router
+
+
+def explain_request(_: Request, error: Exception) -> Response:
+    """Answer a request that is none of the page's with what is wrong, and not with what it held."""
+    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    shown = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems[:5]]
+    return JSONResponse({"detail": "; ".join(shown)}, 422)
 
 
 def _add_project(router: APIRouter, annotations: Annotations) -> None:

@@ -78,12 +78,14 @@ def require_nicegui() -> None:
 def _build(annotations: Annotations) -> Application:
     """Return the application: the routes, and NiceGUI below them."""
     from fastapi import FastAPI  # noqa: PLC0415
+    from fastapi.exceptions import RequestValidationError  # noqa: PLC0415
     from nicegui import ui  # noqa: PLC0415
 
     from pipeline_lib.label.page import define_page  # noqa: PLC0415
-    from pipeline_lib.label.routes import make_router  # noqa: PLC0415
+    from pipeline_lib.label.routes import explain_request, make_router  # noqa: PLC0415
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(RequestValidationError, explain_request)
     app.include_router(make_router(annotations))
     define_page(annotations)
     ui.run_with(
