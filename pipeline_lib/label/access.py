@@ -156,8 +156,10 @@ def _is_too_long(scope: Scope, headers: _Headers) -> bool:
     if scope["method"] in _READING:
         return False
     lengths = headers.list("content-length")
+    if not lengths:
+        # Of unknown length it could be endless.
+        return bool(headers.list("transfer-encoding"))
     known = len(lengths) == 1 and lengths[0].isascii() and lengths[0].isdecimal()
-    # Without a length it could be endless.
     return not known or int(lengths[0]) > MOST_BYTES
 
 

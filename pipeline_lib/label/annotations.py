@@ -154,6 +154,7 @@ class Annotations:
         """Return a frame of the list as the page shows it."""
         with self._lock:
             frame, version = self.frames[place], self.version(place)
+            correction = self._chosen.get(frame.key)
             return {
                 "id": place,
                 "video": frame.key.video,
@@ -162,6 +163,7 @@ class Annotations:
                 "reasons": [list(reason) for reason in frame.reasons],
                 "author": version.author,
                 "time": version.time,
+                "empty": correction is not None and not correction.keypoints,
             }
 
     def read(self, place: int) -> dict[str, Any]:

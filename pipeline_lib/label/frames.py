@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.io.images import read_image
-from pipeline_lib.steps.infer.read_ahead import explain_stall
-from pipeline_lib.steps.select_frames import PatientReader
+from pipeline_lib.io.video.reader import VideoReader
+from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
 
 _MOST_CACHED = 256 * 2**20  # bytes
 _QUALITY = 92
@@ -34,7 +35,7 @@ class FrameReader:
     def __init__(self, videos: Mapping[str, Path], patience: float) -> None:
         self._videos = videos
         self._patience = patience
-        self._readers: dict[str, PatientReader] = {}
+        self._readers: dict[str, VideoReader] = {}
         self._locks = {video: threading.Lock() for video in videos}
         self._images: OrderedDict[Hashable, bytes] = OrderedDict()
         self._cached = 0
@@ -95,12 +96,10 @@ class FrameReader:
             self._keep(path, found)
         return found
 
-    def _open(self, video: str) -> PatientReader:
+    def _open(self, video: str) -> VideoReader:
         if video not in self._readers:
-            path = self._videos[video]
             try:
-                with explain_stall(self._patience):
-                    self._readers[video] = PatientReader(path, self._patience)
+                self._readers[video] = VideoReader(self._videos[video])
             except VideoError as error:
                 raise VideoError(f"{video}: {error}") from None
         return self._readers[video]
@@ -113,8 +112,14 @@ class FrameReader:
         start = frame // BLOCK * BLOCK if block else frame
         stop = min(start + BLOCK, frames) if block else frame + 1
         wanted = None
-        with explain_stall(self._patience):
-            for index, image in reader.read(start, stop, width=width):
+        ahead = ReadAhead(
+            reader.read(start, stop, width=width),
+            depth=2,
+            patience=self._patience,
+            progress=lambda: reader.packets_read,
+        )
+        with explain_stall(self._patience), closing(ahead):
+            for index, image in ahead:
                 if image is None:
                     continue
                 encoded = _encode(image)

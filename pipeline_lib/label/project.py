@@ -10,7 +10,6 @@ from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.names import find_text_problem
-from pipeline_lib.core.settings.corrections import CorrectionSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
@@ -47,8 +46,7 @@ class Project:
     @property
     def corrections(self) -> Path:
         """Folder of the corrections."""
-        # TEMPORARY until the section is merged.
-        return Path(getattr(self.config, "corrections", CorrectionSettings()).path)
+        return Path(self.config.corrections.path)
 
     @cached_property
     def videos(self) -> dict[str, Path]:
@@ -64,9 +62,8 @@ class Project:
     def iteration(self) -> int:
         """Round to which new labels belong: the next one, once there is a network of this one."""
         training = self.config.training
-        iteration: int = getattr(training, "iteration", 0)  # TEMPORARY until it is merged.
         trained = self.results.model(training.name).card.is_file()
-        return iteration + 1 if trained else iteration
+        return training.iteration + 1 if trained else training.iteration
 
     def read_labels(self) -> Labels | None:
         """Return the labels that were imported; None where there are none.

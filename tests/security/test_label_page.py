@@ -30,7 +30,13 @@ EVIL_HOSTS = (
     "0.0.0.0:{port}",
     "",
 )
-EVIL_ORIGINS = ("http://evil.example", "null", "http://localhost", "https://{host}", "http://{host}.x")
+EVIL_ORIGINS = (
+    "http://evil.example",
+    "null",
+    "http://localhost",
+    "https://{host}",
+    "http://{host}.x",
+)
 TRAVERSALS = (
     "/api/videos/../../../../etc/passwd/0",
     "/api/videos/..%2f..%2f..%2fetc%2fpasswd/0",
@@ -185,7 +191,9 @@ def test_websockets_need_cookie_and_origin(page, cookie):
 @pytest.mark.parametrize("path", TRAVERSALS)
 def test_no_path_leads_to_a_file(page, cookie, path):
     text = page.ask("GET", "/", [cookie])[2].decode()
-    version, key = re.search(r'cohortpose-label/"\s*:\s*"/_nicegui/([^/]+)/esm/([^/]+)/', text).groups()
+    version, key = re.search(
+        r'cohortpose-label/"\s*:\s*"/_nicegui/([^/]+)/esm/([^/]+)/', text
+    ).groups()
     ours = page.ask("GET", f"/_nicegui/{version}/esm/{key}/viewer.js", [cookie])
     assert (ours[0], b"FrameViewer" in ours[2]) == (200, True)
     status, _, body = page.ask("GET", path.format(version=version, key=key), [cookie])

@@ -18,7 +18,7 @@ export const template = /* html */ `
         <span class="cp-mark" :aria-label="isDone(item) ? 'labelled' : 'to do'"></span>
         <span class="cp-name">{{ item.video }}</span>
         <span class="cp-number">{{ item.frame >= 0 ? item.frame : '' }}</span>
-        <span class="cp-why">{{ item.author ? 'by ' + item.author : describeReason(item) }}</span>
+        <span class="cp-why">{{ item.author ? (item.empty ? 'no animal, by ' : 'by ') + item.author : describeReason(item) }}</span>
       </div>
     </q-virtual-scroll>
   </aside>
@@ -92,7 +92,7 @@ export const template = /* html */ `
     </section>
   </aside>
 
-  <q-dialog :model-value="dialog === 'help'" @update:model-value="closeDialog">
+  <q-dialog transition-duration="80" :model-value="dialog === 'help'" @update:model-value="closeDialog">
     <div class="cp-dialog cp-help">
       <h1>Shortcuts</h1>
       <div class="cp-columns">
@@ -112,7 +112,7 @@ export const template = /* html */ `
     </div>
   </q-dialog>
 
-  <q-dialog :model-value="dialog === 'frame'" @update:model-value="closeDialog">
+  <q-dialog transition-duration="80" :model-value="dialog === 'frame'" @update:model-value="closeDialog">
     <form class="cp-dialog" @submit.prevent="submitFrame">
       <h1>Add a frame</h1>
       <label>Video <select class="cp-input" v-model="dialogVideo"><option v-for="video in project.videos">{{ video }}</option></select></label>
@@ -122,7 +122,7 @@ export const template = /* html */ `
     </form>
   </q-dialog>
 
-  <q-dialog :model-value="dialog === 'bodyparts'" @update:model-value="closeDialog">
+  <q-dialog transition-duration="80" :model-value="dialog === 'bodyparts'" @update:model-value="closeDialog">
     <form class="cp-dialog" @submit.prevent="submitBodypart">
       <h1>Bodyparts of the project</h1>
       <p>Everybody who labels this project sees the change. Labels keep their points.</p>

@@ -10,7 +10,7 @@ import { colourOf, drawAnimals, drawCrosshair } from "cohortpose-label/drawing.j
 import { SHORTCUTS, SHOWN } from "cohortpose-label/label_shortcuts.js";
 import { template } from "cohortpose-label/label_template.js";
 import { Saver } from "cohortpose-label/saving.js";
-import { findShortcut, groupShortcuts, isBusy, showKey } from "cohortpose-label/shortcuts.js";
+import { findShortcut, groupShortcuts, isTyping, showKey } from "cohortpose-label/shortcuts.js";
 import { FrameViewer } from "cohortpose-label/viewer.js";
 
 const REACH = 12; // px of the screen within which a point is grabbed
@@ -501,12 +501,13 @@ export default {
     // Return the nearest earlier frame of the video with labels, else the one before in the list.
     findPrevious() {
       const { entry } = this;
+      const hasLabels = (other) => this.isDone(other) && !other.empty;
       const earlier = this.entries.filter(
-        (other) => other.video === entry.video && other.frame < entry.frame && this.isDone(other),
+        (other) => other.video === entry.video && other.frame < entry.frame && hasLabels(other),
       );
       if (earlier.length) return earlier.reduce((a, b) => (b.frame > a.frame ? b : a));
       const place = this.shown.findIndex(({ id }) => id === this.current);
-      return this.shown.slice(0, Math.max(place, 0)).reverse().find(this.isDone);
+      return this.shown.slice(0, Math.max(place, 0)).reverse().find(hasLabels);
     },
 
     withdraw() {
@@ -545,6 +546,7 @@ export default {
       const entry = this.entries[id];
       entry.author = answer.author;
       entry.time = answer.time;
+      entry.empty = task.keypoints?.length === 0;
       const annotation = this.kept.get(id);
       if (task.keypoints === null) {
         this.showWithdrawn(id, answer);
@@ -634,8 +636,9 @@ export default {
         return;
       }
       try {
-        await this.addByNumber(this.dialogVideo, frame);
-        this.dialog = "";
+        const { dialogVideo } = this;
+        await this.addByNumber(dialogVideo, frame);
+        this.closeDialog();
       } catch (error) {
         this.dialogError = error.message;
       }
@@ -672,7 +675,7 @@ export default {
 
     pressKey(event) {
       const { root } = this.$refs;
-      if (!this.project || !root?.offsetParent || isBusy(event)) return;
+      if (!this.project || this.dialog || !root?.offsetParent || isTyping(event)) return;
       const shortcut = findShortcut(SHORTCUTS, event);
       // A button that has the focus takes its own keys.
       const isButton = event.target instanceof Element && event.target.closest("button, a, [role=tab]");

@@ -33,11 +33,9 @@ export function findShortcut(shortcuts, event) {
   return shortcuts.find(({ keys }) => keys.some((key) => key.toLowerCase() === name));
 }
 
-// Tell whether somebody is typing, or a dialog is open.
-export function isBusy(event) {
-  const { target } = event;
-  const types = target instanceof Element && target.closest("input, textarea, select, [contenteditable]");
-  return Boolean(types) || document.querySelector(".q-dialog") !== null;
+// Tell whether somebody is typing.
+export function isTyping({ target }) {
+  return target instanceof Element && target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null;
 }
 
 export function groupShortcuts(shortcuts) {
