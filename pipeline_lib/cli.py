@@ -4,9 +4,11 @@ Each verb imports its step when it runs, so that ``--help`` and ``status`` answe
 """
 
 import os
+import platform
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import typer
 
@@ -236,6 +238,46 @@ def refine(config: ConfigOption = DEFAULT_CONFIG, cores: CoresOption = None) -> 
 
     keep_cores(cores)
     run(config, run_refine)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def label(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    author: Annotated[
+        str | None,
+        typer.Option(help="Name under which corrections are stored; without it, your account's."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port on 127.0.0.1; without it, 8765 or any that is free."
+        ),
+    ] = None,
+) -> None:
+    """Label, correct and proofread in the browser; needs the extra `label`.
+
+    The page is served on loopback, for whoever has the address that is printed. Corrections go to
+    `corrections.path` of the project; results are never changed.
+    """
+    from pipeline_lib.label.project import Project, choose_author
+    from pipeline_lib.label.server import serve
+
+    with report_errors():
+        settings, results = load(config)
+        serve(Project(settings, results, choose_author(author)), port, _announce_page)
+
+
+def _announce_page(address: str) -> None:
+    from pipeline_lib.label.project import find_account
+
+    port, account = urlsplit(address).port, find_account() or "USER"
+    typer.echo(
+        f"Label at {address}\n"
+        "From another computer, through a tunnel first:\n"
+        f"  ssh -N -L {port}:127.0.0.1:{port} {account}@{platform.node()}\n"
+        "Whoever has this address can label under your name. Ctrl+C ends."
+    )
 
 
 @app.command(rich_help_panel=VIDEOS)

@@ -1,0 +1,10 @@
+"""Label, correct and proofread in the browser: the page that ``cohortpose label`` serves.
+
+- `server` starts it, `access` keeps others out;
+- `project` knows the run, `frames` reads its frames, `frame_list` says which are worth a look;
+- `annotations` joins labels, corrections and predictions of a frame, and saves corrections;
+- `routes` answers the page's requests, `page` lays out its views; `script` is what runs in the
+  browser.
+
+Only the command line knows this package.
+"""

@@ -1,0 +1,152 @@
+"""Know what is labelled: the videos, names and labels of a run, and who labels."""
+
+import getpass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.names import find_text_problem
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.io.corrections.labels import BodypartChange
+from pipeline_lib.io.labels.table import Labels, read_labels
+from pipeline_lib.label.frames import FrameReader
+
+
+@dataclass(frozen=True)
+class Project:
+    """Hold a run as the page needs it.
+
+    Attributes
+    ----------
+    config
+        Its settings.
+    results
+        Its results, which the page reads and never changes.
+    author
+        Name under which corrections are stored.
+    """
+
+    config: Config
+    results: Results
+    author: str
+
+    def __post_init__(self) -> None:
+        problem = find_text_problem(self.author)
+        if problem or self.author != self.author.strip():
+            raise ConfigError(
+                "--author", [f"{self.author!r} {problem or 'begins or ends with a blank'}"]
+            )
+
+    @property
+    def corrections(self) -> Path:
+        """Folder of the corrections."""
+        return Path(self.config.corrections.path)
+
+    @cached_property
+    def videos(self) -> dict[str, Path]:
+        """Path of each video of the cohort by its name, in the order of the sheet."""
+        return {video.video: video.path for video in read_cohort(Path(self.config.cohort))}
+
+    @cached_property
+    def frames(self) -> FrameReader:
+        """What reads frames."""
+        return FrameReader(self.videos, self.config.reading.seconds_per_frame)
+
+    @property
+    def iteration(self) -> int:
+        """Round to which new labels belong: the next one, once there is a network of this one."""
+        training = self.config.training
+        trained = self.results.model(training.name).card.is_file()
+        return training.iteration + 1 if trained else training.iteration
+
+    def read_labels(self) -> Labels | None:
+        """Return the labels that were imported; None where there are none.
+
+        Raises
+        ------
+        StoreError
+            If they are damaged.
+        """
+        if not self.results.labels.is_file():
+            return None
+        return read_labels(self.results.labels)
+
+    def name_skeleton(self, labels: Labels | None) -> Skeleton:
+        """Return the skeleton of the config, or that of the labels."""
+        skeleton = self.config.skeleton
+        if skeleton.bodyparts or labels is None:
+            return skeleton
+        return skeleton.with_bodyparts(labels.bodyparts) if skeleton.edges else labels.skeleton
+
+    def name_individuals(self, labels: Labels | None) -> tuple[str, ...]:
+        """Return the names that animals have."""
+        individuals = self.config.individuals
+        if individuals.max == 1:
+            return (SINGLE_INDIVIDUAL,)
+        known = individuals.names or (labels.individuals if labels else ())
+        more = (f"individual{number}" for number in range(1, individuals.max + 1))
+        return tuple(dict.fromkeys((*known, *more)))[: max(individuals.max, len(known))]
+
+
+def choose_author(given: str | None) -> str:
+    """Return the name that was given, or that of the user's account.
+
+    Raises
+    ------
+    ConfigError
+        If the account has no name.
+    """
+    found = find_account() if given is None else given
+    if found is None:
+        raise ConfigError("--author", ["this account has no name: say who labels"])
+    return found
+
+
+def find_account() -> str | None:
+    """Return the name of the user's account; None where it has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+def change_bodyparts(names: Sequence[str], changes: Sequence[BodypartChange]) -> tuple[str, ...]:
+    """Return the bodyparts after some were added and renamed for the whole project.
+
+    Parameters
+    ----------
+    names
+        Those of the config or the labels.
+    changes
+        Oldest first.
+    """
+    changed = list(names)
+    for change in changes:
+        if change.what == "rename" and change.former in changed:
+            changed[changed.index(change.former)] = change.bodypart
+        elif change.bodypart not in changed:
+            changed.append(change.bodypart)
+    return tuple(dict.fromkeys(changed))
+
+
+def rename_skeleton(skeleton: Skeleton, changes: Sequence[BodypartChange]) -> Skeleton:
+    """Return a skeleton after bodyparts were added and renamed for the whole project."""
+
+    def rename(name: str) -> str:
+        for change in changes:
+            if change.what == "rename" and change.former == name:
+                name = change.bodypart
+        return name
+
+    return Skeleton(
+        bodyparts=change_bodyparts(skeleton.bodyparts, changes),
+        edges=tuple((rename(a), rename(b)) for a, b in skeleton.edges),
+        symmetries=tuple((rename(a), rename(b)) for a, b in skeleton.symmetries),
+        unique_bodyparts=tuple(map(rename, skeleton.unique_bodyparts)),
+    )
