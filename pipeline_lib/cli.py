@@ -16,17 +16,25 @@ from pipeline_lib import __version__
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
     AssembliesOption,
+    AuthorOption,
     ConfigOption,
     CoresOption,
     DetectionsOption,
     FillGapsOption,
     FpsOption,
     IndividualsOption,
+    IterationOption,
+    LabelFormatOption,
+    LinkedOption,
     LocatorOption,
     MinAffinityOption,
     OutputOption,
     PcutoffOption,
+    ProjectFormatOption,
+    ProjectOption,
+    ScorerOption,
     ShardOption,
+    TimeOption,
 )
 from pipeline_lib.cli_running import (
     keep_cores,
@@ -39,6 +47,7 @@ from pipeline_lib.cli_running import (
     spell_command,
 )
 from pipeline_lib.core.environment import prepare_process
+from pipeline_lib.core.formats.labels import AUTO
 
 app = typer.Typer(
     name="cohortpose",
@@ -240,7 +249,7 @@ def refine(config: ConfigOption = DEFAULT_CONFIG, cores: CoresOption = None) -> 
     run(config, run_refine)
 
 
-@app.command(rich_help_panel=PEOPLE)
+@app.command(rich_help_panel=LABELS)
 def label(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
@@ -278,6 +287,73 @@ def _announce_page(address: str) -> None:
         f"  ssh -N -L {port}:127.0.0.1:{port} {account}@{platform.node()}\n"
         "Whoever has this address can label under your name. Ctrl+C ends."
     )
+
+
+@app.command(rich_help_panel=LABELS)
+def write_label_project(  # noqa: PLR0913 - one for each option
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    form: ProjectFormatOption = "deeplabcut",
+    scorer: ScorerOption = "corrected",
+    frames: Annotated[
+        Literal["auto", "refined", "selected", "none"],
+        typer.Option(
+            help="Chosen frames to write: those of `refine`, of `select-frames`, or none; "
+            "`auto`: those of `refine` if there are any."
+        ),
+    ] = "auto",
+    labels: Annotated[bool, typer.Option(help="Write the labels that there are, too.")] = True,
+    link_videos: LinkedOption = False,
+) -> None:
+    """Write chosen frames, predictions and labels as a project to correct in another tool."""
+    from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
+
+    with report_errors():
+        options = ProjectOptions(form, scorer, frames, labels, link_videos)
+        run_write_label_project(*load(config), folder, options)
+
+
+@app.command(rich_help_panel=LABELS)
+def merge_labels(  # noqa: PLR0913 - one for each option
+    file: Annotated[
+        Path, typer.Argument(help="File or project of another tool, with corrected labels.")
+    ],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    form: LabelFormatOption = AUTO,
+    project: ProjectOption = None,
+    author: AuthorOption = "",
+    time: TimeOption = None,
+    iteration: IterationOption = None,
+    predicted: Annotated[
+        bool,
+        typer.Option("--predicted", help="Take predictions that nobody corrected, too (SLEAP)."),
+    ] = False,
+    untouched: Annotated[
+        bool,
+        typer.Option(
+            "--untouched",
+            help="Take frames that are as they were predicted, too, as found right (COCO).",
+        ),
+    ] = False,
+) -> None:
+    """Take corrections made in another tool into `corrections`; each replaces its prediction."""
+    from datetime import datetime
+
+    from pipeline_lib.steps.label_projects.merge import MergeOptions, run_merge_labels
+
+    with report_errors():
+        options = MergeOptions(
+            format=form,
+            project=project,
+            author=author,
+            time=datetime.fromisoformat(time) if time else None,
+            iteration=iteration,
+            predicted=predicted,
+            untouched=untouched,
+        )
+        run_merge_labels(*load(config), file, options)
 
 
 @app.command(rich_help_panel=VIDEOS)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.settings.reading import parse_config, read_config
-from pipeline_lib.io.labels.coco import file as coco_file
+from pipeline_lib.io.foreign import json_files
 from pipeline_lib.io.labels.coco import images as coco_images
 from pipeline_lib.io.labels.coco.read import read_coco
 from pipeline_lib.io.labels.detect import label_inputs
@@ -118,11 +118,11 @@ def test_deep_nesting_is_refused(tmp_path, levels, start, end):
 
 def test_large_files_are_refused_before_they_are_parsed(tmp_path, monkeypatch):
     path = write_one(tmp_path, make_animal(1))
-    monkeypatch.setattr(coco_file, "_MOST_VALUES", 20)
+    monkeypatch.setattr(json_files, "_MOST_VALUES", 20)
     with pytest.raises(LabelError, match="or has more than 20 values"):
         read_coco(path)
     monkeypatch.undo()
-    monkeypatch.setattr(coco_file, "_MOST_BYTES", 100)
+    monkeypatch.setattr(json_files, "_MOST_BYTES", 100)
     with pytest.raises(LabelError, match="is larger than 0 MiB"):
         read_coco(path)
     monkeypatch.undo()

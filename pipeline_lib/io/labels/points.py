@@ -28,6 +28,10 @@ _OF_IMPORT = ("split", "iteration", "visibility")
 # `named`, bool: the individual's name was given by who labelled, it is not a mere count.
 POINT_COLUMNS = (*(name for name in LABEL_COLUMNS if name not in _OF_IMPORT), "named")
 
+# bool, of formats that can say it: the keypoint is labelled, though out of sight. Where a source
+# lacks the column, no keypoint is.
+HIDDEN = "hidden"
+
 
 @dataclass(frozen=True)
 class SourceLabels:
@@ -36,7 +40,8 @@ class SourceLabels:
     Attributes
     ----------
     points
-        Columns `POINT_COLUMNS`, one row per point; bodyparts in the source's order.
+        Columns `POINT_COLUMNS`, and `HIDDEN` of some formats, one row per point; bodyparts in the
+        source's order.
     skeleton
         Edges, symmetries and unique bodyparts in the source; bodyparts may be empty.
     kind

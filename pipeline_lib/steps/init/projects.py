@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.formats.labels import find_format
 from pipeline_lib.core.names import find_name_problem, natural_order
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.io.labels.coco.file import open_coco_file
 from pipeline_lib.io.labels.coco.images import CocoFolder
 from pipeline_lib.io.labels.deeplabcut_project import (
@@ -21,6 +24,7 @@ from pipeline_lib.io.labels.deeplabcut_project import (
     read_project_config,
 )
 from pipeline_lib.io.labels.formats.coco import find_coco_file
+from pipeline_lib.io.labels.label_studio.file import open_studio_file
 from pipeline_lib.io.labels.sleap.file import SleapFile, open_sleap_file
 from pipeline_lib.io.labels.tables import LABELED_DATA, find_deeplabcut_tables
 
@@ -48,9 +52,19 @@ class Described:
     sections: dict[str, Any] = field(default_factory=dict)
 
 
-def describe_folder(source: Path) -> Described:
-    """Describe labels of any format: the videos are in the folder of the labels."""
-    return Described([source if source.is_dir() else source.parent])
+def describe_labels(kind: str, source: Path) -> Described:
+    """Describe labels of any format of `pipeline_lib.core.formats.labels.FORMATS`.
+
+    Raises
+    ------
+    LabelError
+        If they cannot be read.
+    """
+    describe = find_format(kind).describe
+    if not describe:
+        return Described([source if source.is_dir() else source.parent])
+    described: Described = resolve_name(describe)(source)
+    return described
 
 
 def describe_lightning_pose(source: Path) -> Described:
@@ -124,10 +138,31 @@ def describe_coco(source: Path) -> Described:
     path = find_coco_file(source)
     file = open_coco_file(path)
     sections = _describe_skeleton(file.skeleton)
-    most = max(Counter(animal.image for animal in file.animals).values())
+    animals = [animal for animal in file.animals if animal.name != UNIQUE_INDIVIDUAL]
+    most = max(Counter(animal.image for animal in animals).values(), default=0)
     if most > 1:
         sections |= _describe_individuals(most, (), file.skeleton)
     return Described([CocoFolder(path, ()).root], sections=sections)
+
+
+def describe_label_studio(source: Path) -> Described:
+    """Describe an export of Label Studio: the videos are in its folder.
+
+    Raises
+    ------
+    LabelError
+        If the file cannot be read.
+    """
+    file = open_studio_file(source)
+    skeleton = Skeleton(bodyparts=file.bodyparts)
+    sections = _describe_skeleton(skeleton)
+    counts = (
+        sum(animal.name != UNIQUE_INDIVIDUAL for animal in one.animals) for one in file.annotations
+    )
+    most = max(counts, default=0)
+    if most > 1:
+        sections |= _describe_individuals(most, (), skeleton)
+    return Described([source.parent], labelled=bool(file.annotations), sections=sections)
 
 
 def _describe_skeleton(skeleton: Skeleton) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,7 @@ from pipeline_lib.io.labels.tables import LABELED_DATA
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.io.video.containers.formats import VIDEO_SUFFIXES
-from pipeline_lib.steps.init.projects import (
-    Described,
-    describe_coco,
-    describe_deeplabcut,
-    describe_folder,
-    describe_lightning_pose,
-    describe_sleap,
-)
+from pipeline_lib.steps.init.projects import describe_labels
 
 CONFIG_NAME = "config.yaml"
 SHEET_NAME = "cohort.tsv"
@@ -57,13 +50,6 @@ _TITLES = {
     "frames": "No labels yet: write frames to label, then name the labelled project in `labels`.",
 }
 
-_DESCRIBE: dict[str, Callable[[Path], Described]] = {
-    "deeplabcut": describe_deeplabcut,
-    "lightning-pose": describe_lightning_pose,
-    "sleap": describe_sleap,
-    "coco": describe_coco,
-}
-
 _log = logging.getLogger(__name__)
 
 
@@ -86,7 +72,8 @@ def init_project(source: Path, folder: Path) -> None:
     ----------
     source
         Folder of videos (searched with its subfolders), one video, a DeepLabCut project (or its
-        ``config.yaml``), a SLEAP file, COCO keypoints, or a Lightning Pose data folder.
+        ``config.yaml``), a SLEAP file, COCO keypoints, or any other format of
+        `pipeline_lib.core.formats.labels.FORMATS`.
     folder
         Working directory of the run to be; made if missing. Paths in both files are relative to
         it where that is short, else absolute.
@@ -112,7 +99,7 @@ def init_project(source: Path, folder: Path) -> None:
             raise SheetError(str(source), [f"no videos found here ({known})"])
         _tell_labelled(source)
     else:
-        described = _DESCRIBE.get(kind, describe_folder)(source)
+        described = describe_labels(kind, source)
         sections |= described.sections
         videos = find_videos(described.videos)
         if described.labelled:

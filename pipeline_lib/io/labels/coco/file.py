@@ -2,11 +2,10 @@
 
 The format: https://cocodataset.org/#format-data. What is read of it: of ``images`` ``id``,
 ``file_name``, ``width`` and ``height``; of ``categories`` ``id``, ``name``, ``keypoints`` and
-``skeleton``; of ``annotations`` ``id``, ``image_id``, ``category_id``, ``iscrowd`` and
-``keypoints``.
+``skeleton``; of ``annotations`` ``id``, ``image_id``, ``category_id``, ``iscrowd``,
+``keypoints`` and, of ``attributes``, ``individual``.
 """
 
-import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +20,9 @@ from pydantic import ValidationError
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.names import find_text_problem
-from pipeline_lib.core.regular_files import describe_encoding, require_regular_file
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
+from pipeline_lib.io.foreign.json_files import read_json, show_text
 
 # Added to the file's coordinates so that pixel centres are at integers, px. Labelling tools place
 # points on a canvas on which an image of width W covers 0 .. W, so that the centre of the top-left
@@ -33,9 +33,6 @@ from pipeline_lib.core.skeleton import Skeleton
 # detectron2/data/datasets/coco.py adds 0.5 to them: those are read 0.5 px too far to the top left.
 PIXEL_OFFSET = -0.5
 
-_MOST_BYTES = 256 * 2**20  # COCO's largest file of keypoints has 240 MB
-# Each takes some 100 bytes of memory; COCO's largest file has 18 million.
-_MOST_VALUES = 20_000_000
 _MOST_PROBLEMS = 1000
 _MOST_NAMED = 6  # in a message
 _LISTS = ("images", "annotations", "categories")
@@ -65,10 +62,18 @@ class CocoAnimal:
     position
         Shape (bodypart, 2), float64, x and y in px, pixel centres at integers; bodyparts of
         `CocoFile.skeleton`. NaN: not labelled.
+    hidden
+        Shape (bodypart,), bool. True: labelled, but out of sight (visibility 1).
+    name
+        Name of the individual (``attributes.individual``);
+        `pipeline_lib.core.tables.UNIQUE_INDIVIDUAL` for annotations of the category of this name;
+        empty where there is none.
     """
 
     image: int
     position: NDArray[np.float64]
+    hidden: NDArray[np.bool_]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ class CocoFile:
     path
         The file.
     skeleton
-        Keypoints and edges of the categories that its annotations are of.
+        Keypoints and edges of the categories that its annotations are of; those of the category
+        ``single`` are unique bodyparts, which come last.
     images
         In the file's order, labelled or not.
     animals
@@ -100,6 +106,16 @@ class _Category:
     edges: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class _Labelled:
+    """Hold an annotation: category, image, x, y and visibility of each keypoint, and name."""
+
+    category: Id
+    image: int
+    keypoints: NDArray[np.float64]
+    name: str
+
+
 @dataclass
 class _Annotations:
     """Sort annotations: animals that are labelled, what is left out, what is wrong.
@@ -111,7 +127,7 @@ class _Annotations:
     categories
         By their ids.
     animals
-        Category, image and position of each animal.
+        Those with a labelled keypoint.
     crowds, without
         Numbers of annotations that are left out: crowds, and those without a labelled keypoint.
     unknown
@@ -120,7 +136,7 @@ class _Annotations:
 
     images: Mapping[Id, int]
     categories: Mapping[Id, _Category]
-    animals: list[tuple[Id, int, NDArray[np.float64]]] = field(default_factory=list)
+    animals: list[_Labelled] = field(default_factory=list)
     crowds: int = 0
     without: int = 0
     unknown: dict[Id, list[str]] = field(default_factory=dict)
@@ -157,16 +173,18 @@ class _Annotations:
         elif value.get("keypoints") in (None, []):
             self.without += 1
         else:
-            yield from self._add_animal(image, key, value["keypoints"])
+            yield from self._add_animal(image, key, value)
 
-    def _add_animal(self, image: Id, key: Id, keypoints: Any) -> Iterator[str]:  # noqa: ANN401
-        position, problems = _read_position(keypoints, self.categories[key])
-        if problems:
-            yield from problems
-        elif np.isnan(position).all():
+    def _add_animal(self, image: Id, key: Id, value: Mapping[str, Any]) -> Iterator[str]:
+        category = self.categories[key]
+        keypoints, problems = _read_keypoints(value["keypoints"], category)
+        name, problem = _read_name(value, category)
+        if problems or problem:
+            yield from problems + ([problem] if problem else [])
+        elif np.isnan(keypoints).all():
             self.without += 1
         else:
-            self.animals.append((key, self.images[image], position))
+            self.animals.append(_Labelled(key, self.images[image], keypoints, name))
 
 
 def open_coco_file(path: Path) -> CocoFile:
@@ -182,8 +200,8 @@ def open_coco_file(path: Path) -> CocoFile:
     LabelError
         If it is missing, larger than 256 MiB, not JSON, nested too deeply or has other entries
         than COCO's; if an id stands twice, an annotation is of an unknown image or category or
-        its keypoints are not x, y and visibility (0, 1, 2) of each; if the annotated categories
-        do not have the same keypoints; if nothing is labelled.
+        its keypoints are not x, y and visibility (0, 1, 2) of each; if the annotated categories,
+        but for ``single``, do not have the same keypoints; if nothing is labelled.
     """
     values = _read_object(path)
     categories, problems = _read_categories(values["categories"])
@@ -193,7 +211,7 @@ def open_coco_file(path: Path) -> CocoFile:
     annotations = _Annotations(places, categories)
     problems += islice(annotations.read(values["annotations"]), _MOST_PROBLEMS)
     problems += _describe_unknown(annotations.unknown, categories)
-    annotated = {category for category, _, _ in annotations.animals}
+    annotated = {animal.category for animal in annotations.animals}
     used = {key: one for key, one in categories.items() if key in annotated}
     problems += _check_keypoints(list(used.values()))
     if not annotations.animals and not problems:
@@ -202,28 +220,19 @@ def open_coco_file(path: Path) -> CocoFile:
         raise LabelError(str(path), problems)
     _log_left_out(path, annotations)
     skeleton = _join_skeletons(path, list(used.values()))
-    orders = {
-        key: [one.keypoints.index(name) for name in skeleton.bodyparts] for key, one in used.items()
-    }
     return CocoFile(
         path=path,
         skeleton=skeleton,
         images=tuple(images.values()),
         animals=tuple(
-            CocoAnimal(image, position[orders[category]] + PIXEL_OFFSET)
-            for category, image, position in annotations.animals
+            _order_keypoints(animal, used[animal.category], skeleton)
+            for animal in annotations.animals
         ),
     )
 
 
-def show_text(text: object) -> str:
-    """Return a text of a stranger's file as it can be shown: short, and encodable."""
-    shown = str(text).encode(errors="backslashreplace").decode()
-    return shown if len(shown) <= 100 else f"{shown[:97]}..."
-
-
 def _read_object(path: Path) -> dict[str, list[Any]]:
-    values = _parse(path, _read_bytes(path))
+    values = read_json(path)
     if isinstance(values, list):
         problem = (
             "holds a list, as files of results do, expected an object with `images`, "
@@ -240,39 +249,6 @@ def _read_object(path: Path) -> dict[str, list[Any]]:
     if problems:
         raise LabelError(str(path), problems)
     return values
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        require_regular_file(path)
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise LabelError(str(path), ["no such file"]) from None
-    except OSError as error:
-        raise LabelError(str(path), [f"cannot be read: {error.strerror or error}"]) from None
-    values = sum(data.count(mark) for mark in (b",", b"[", b"{"))
-    if len(data) > _MOST_BYTES or values > _MOST_VALUES:
-        problem = (
-            f"is larger than {_MOST_BYTES // 2**20} MiB or has more than {_MOST_VALUES:,} values: "
-            "leave out outlines (`segmentation`), or divide it"
-        )
-        raise LabelError(str(path), [problem])
-    return data
-
-
-def _parse(path: Path, data: bytes) -> Any:  # noqa: ANN401 - whatever stands in the file
-    try:
-        return json.loads(data)
-    except RecursionError:
-        problem = "is nested too deeply to be COCO keypoints: it is not read"
-    except UnicodeDecodeError as error:
-        problem = describe_encoding(data, error)
-    except json.JSONDecodeError as error:
-        problem = f"is not JSON (line {error.lineno}, column {error.colno}: {error.msg})"
-    except ValueError as error:
-        problem = f"is not JSON ({show_text(error)})"
-    raise LabelError(str(path), [problem])
 
 
 def _read_categories(values: Sequence[Any]) -> tuple[dict[Id, _Category], list[str]]:
@@ -352,10 +328,37 @@ def _read_images(values: Sequence[Any]) -> tuple[dict[Id, CocoImage], list[str]]
     return images, problems
 
 
-def _read_position(values: Any, category: _Category) -> tuple[NDArray[np.float64], list[str]]:  # noqa: ANN401
-    """Return the position of each keypoint, NaN if it is not labelled, and what is wrong."""
+def _order_keypoints(animal: _Labelled, category: _Category, skeleton: Skeleton) -> CocoAnimal:
+    """Return an animal with the bodyparts of the file; those of other categories are absent."""
+    keypoints = np.full((len(skeleton.bodyparts), 3), np.nan)
+    keypoints[[skeleton.bodyparts.index(name) for name in category.keypoints]] = animal.keypoints
+    return CocoAnimal(
+        image=animal.image,
+        position=keypoints[:, :2] + PIXEL_OFFSET,
+        hidden=keypoints[:, 2] == _HIDDEN,
+        name=animal.name,
+    )
+
+
+def _read_name(value: Mapping[str, Any], category: _Category) -> tuple[str, str]:
+    """Return the name of an annotation's individual, empty if it has none, and what is wrong."""
+    if category.name == UNIQUE_INDIVIDUAL:
+        return UNIQUE_INDIVIDUAL, ""
+    attributes = value.get("attributes")
+    name = attributes.get("individual") if isinstance(attributes, dict) else None
+    if name in (None, ""):
+        return "", ""
+    problem = find_text_problem(name) if isinstance(name, str) else "is no text"
+    if problem:
+        return "", f": its individual {show_text(repr(name))}: its name {problem}"
+    # It would be taken for the unique bodyparts.
+    return (name if name != UNIQUE_INDIVIDUAL else ""), ""
+
+
+def _read_keypoints(values: Any, category: _Category) -> tuple[NDArray[np.float64], list[str]]:  # noqa: ANN401
+    """Return x, y and visibility of each keypoint, NaN if not labelled, and what is wrong."""
     count = len(category.keypoints)
-    position = np.full((count, 2), np.nan)
+    position = np.full((count, 3), np.nan)
     if not isinstance(values, list) or len(values) != 3 * count:
         numbers = len(values) if isinstance(values, list) else "no"
         problem = (
@@ -369,7 +372,7 @@ def _read_position(values: Any, category: _Category) -> tuple[NDArray[np.float64
         if wrong := _find_point_problem(x, y, visibility):
             problems.append(f", {show_text(name)}: {wrong}")
         elif visibility != _NOT_LABELLED:
-            position[number] = x, y
+            position[number] = x, y, visibility
     return position, problems
 
 
@@ -419,6 +422,15 @@ def _describe_unknown(
 
 
 def _check_keypoints(used: Sequence[_Category]) -> list[str]:
+    unique = [one for one in used if one.name == UNIQUE_INDIVIDUAL]
+    used = [one for one in used if one.name != UNIQUE_INDIVIDUAL]
+    names = [name for one in used[:1] for name in one.keypoints]
+    names += [name for one in unique[:1] for name in one.keypoints]
+    if len(unique) > 1:
+        return [f"several categories are called {UNIQUE_INDIVIDUAL}: keep one"]
+    if len(set(names)) < len(names):
+        shared = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        return [f"{_join(shared)}: keypoints of the animals and of category {UNIQUE_INDIVIDUAL}"]
     if len({frozenset(one.keypoints) for one in used}) < 2:
         return []
     shown = "; ".join(f"{one.name}: {_join(one.keypoints)}" for one in used[:_MOST_NAMED])
@@ -431,10 +443,17 @@ def _check_keypoints(used: Sequence[_Category]) -> list[str]:
 
 def _join_skeletons(path: Path, used: Sequence[_Category]) -> Skeleton:
     edges: dict[frozenset[str], tuple[str, str]] = {}
-    for pair in (pair for one in used for pair in one.edges):
+    animals = [one for one in used if one.name != UNIQUE_INDIVIDUAL]
+    unique = [name for one in used if one.name == UNIQUE_INDIVIDUAL for name in one.keypoints]
+    for pair in (pair for one in animals for pair in one.edges):
         edges.setdefault(frozenset(pair), pair)
+    names = [name for one in animals[:1] for name in one.keypoints]
     try:
-        return Skeleton(bodyparts=used[0].keypoints, edges=tuple(edges.values()))
+        return Skeleton(
+            bodyparts=(*names, *unique),
+            edges=tuple(edges.values()),
+            unique_bodyparts=tuple(unique),
+        )
     except ValidationError as error:
         problems = [one["msg"].removeprefix("Value error, ") for one in error.errors()]
         raise LabelError(str(path), [f"skeleton: {problem}" for problem in problems]) from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from pipeline_lib.io.labels.coco.file import show_text
+from pipeline_lib.io.foreign.json_files import show_text
 
 _IMAGES = "images"
 _ANNOTATIONS = "annotations"

@@ -53,7 +53,7 @@ def read_sleap(path: Path, images: Path, *, predicted: bool = False) -> SourceLa
     """
     file = open_sleap_file(path, predicted=predicted)
     videos = _labelled_videos(file)
-    problems = [*_check_frames(file), *_check_videos(file, videos)]
+    problems = [*check_frames(file), *_check_videos(file, videos)]
     if problems:
         raise LabelError(str(path), problems)
     try:
@@ -82,7 +82,8 @@ def _labelled_videos(file: SleapFile) -> list[LabelledVideo]:
     return videos
 
 
-def _check_frames(file: SleapFile) -> Iterator[str]:
+def check_frames(file: SleapFile) -> Iterator[str]:
+    """Yield what is wrong with labelled frames: none, one labelled twice, a track twice in one."""
     if not file.frames:
         hint = (
             f"; its {file.unused} predicted instances are taken with `predicted: true`"

@@ -43,6 +43,10 @@ class SleapVideo:
         Reads its frames; None where it was not found.
     problem
         Why it was not taken though there is a file for it; empty where there is none.
+    images
+        Recorded paths of the images that it consists, or consisted, of; empty for a video file.
+    size
+        Recorded width and height in px; None where they are not recorded.
     """
 
     name: str
@@ -51,6 +55,8 @@ class SleapVideo:
     source: Path | None
     read: FrameReader | None
     problem: str = ""
+    images: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
 
 
 def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[SleapVideo]:
@@ -79,7 +85,7 @@ def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[Slea
             count += 1
             name = f"{stem}-{count}"
         taken.add(fold_name(name))
-        yield replace(found, name=name)
+        yield replace(found, name=name, images=_list_images(path, video), size=_find_size(video))
 
 
 def _recorded_files(path: Path, video: "sleap_io.Video") -> list[str]:
@@ -90,6 +96,12 @@ def _recorded_files(path: Path, video: "sleap_io.Video") -> list[str]:
     if isinstance(video.filename, list):
         return [str(file) for file in video.filename]
     return [str(video.filename)]
+
+
+def _list_images(path: Path, video: "sleap_io.Video") -> tuple[str, ...]:
+    original = video.original_video if _holds_frames(path, video) else video
+    files = original.filename if original is not None else ""
+    return tuple(map(str, files)) if isinstance(files, list) else ()
 
 
 def _find_video(path: Path, video: "sleap_io.Video", links: Sequence[FileLink]) -> SleapVideo:

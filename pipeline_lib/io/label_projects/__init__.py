@@ -1,0 +1,1 @@
+"""Write labelling projects for people who correct frames in another tool."""

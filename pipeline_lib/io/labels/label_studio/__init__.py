@@ -1,0 +1,1 @@
+"""Read labels of Label Studio."""

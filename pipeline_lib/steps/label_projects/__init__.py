@@ -1,0 +1,1 @@
+"""Run the verbs `write-label-project` and `merge-labels`."""

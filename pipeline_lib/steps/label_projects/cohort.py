@@ -1,0 +1,253 @@
+"""Find the videos of the cohort, its labels and the frames chosen to label."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import LabelError, StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import PROBE_COLUMNS, SINGLE_INDIVIDUAL
+from pipeline_lib.io.labels.image_paths import shorten_path
+from pipeline_lib.io.labels.points import HIDDEN
+from pipeline_lib.io.labels.table import Labels, read_labels
+from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.models.card import read_card
+from pipeline_lib.steps.runs.plan import keep_planned, read_plan
+
+# One keypoint: individual, bodypart, x, y (px) and whether it is hidden.
+Point = tuple[str, str, float, float, bool]
+
+
+@dataclass(frozen=True)
+class CohortVideo:
+    """Describe a video of the plan.
+
+    Attributes
+    ----------
+    name
+        Its id.
+    path
+        The file, as the sheet names it.
+    frames, fps, width, height
+        As probed; 0 where unknown.
+    """
+
+    name: str
+    path: Path
+    frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """Hold what is labelled in one image, or in one frame of a video of the cohort.
+
+    Attributes
+    ----------
+    video, frame, image
+        As a correction of it has them: `pipeline_lib.io.corrections.labels.FrameKey`.
+    file
+        The image, absolute.
+    points
+        Labelled keypoints; none where there is no animal.
+    """
+
+    video: str
+    frame: int
+    image: str
+    file: Path
+    points: tuple[Point, ...]
+
+
+class Cohort:
+    """Know the videos, labels and names of a run.
+
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    results
+        The results folder.
+    """
+
+    def __init__(self, config: Config, results: Results) -> None:
+        self.config, self.results = config, results
+
+    @cached_property
+    def videos(self) -> Mapping[str, CohortVideo]:
+        """Return the probed videos of the plan by their ids; none before the first run."""
+        try:
+            shards = read_plan(self.results).shards
+        except StoreError:
+            return {}
+        found = {}
+        for shard in shards:
+            try:
+                rows = read_table(self.results.shard(shard).probe, PROBE_COLUMNS)
+            except StoreError:
+                continue
+            for row in keep_planned(rows, self.results, shard):
+                found[row["video"]] = CohortVideo(
+                    row["video"],
+                    Path(row["path"]),
+                    int(row["frames"] or 0),
+                    float(row["fps"] or 0),
+                    int(row["width"] or 0),
+                    int(row["height"] or 0),
+                )
+        return found
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        """Return the imported labels; None where there are none yet."""
+        return read_labels(self.results.labels) if self.results.labels.is_file() else None
+
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        """Return the skeleton: that of the labels, else of the network, else of the config.
+
+        Raises
+        ------
+        LabelError
+            If none of them names bodyparts.
+        """
+        if self.labels is not None:
+            return self.labels.skeleton
+        card = self.results.model(self.config.training.name).card
+        skeleton = read_card(card).skeleton if card.is_file() else self.config.skeleton
+        if not skeleton.bodyparts:
+            problem = "no bodyparts: name them in `skeleton.bodyparts`, or import labels first"
+            raise LabelError("config", [problem])
+        return skeleton
+
+    @cached_property
+    def individuals(self) -> tuple[str, ...]:
+        """Return the names of the animals, without that of the unique bodyparts."""
+        if self.labels is not None:
+            return self.labels.individuals
+        settings = self.config.individuals
+        if settings.max == 1:
+            return (SINGLE_INDIVIDUAL,)
+        counted = (f"individual{n}" for n in range(1, 2 * settings.max + 1))
+        free = (name for name in counted if name not in settings.names)
+        missing = settings.max - len(settings.names)
+        return (*settings.names, *(next(free) for _ in range(missing)))
+
+    @cached_property
+    def labelled(self) -> tuple[LabelledImage, ...]:
+        """Return all labelled images, in the order of the table of labels."""
+        if self.labels is None:
+            return ()
+        table = self.labels.table
+        # Labels of older releases do not have it.
+        if HIDDEN not in table:
+            table = table.assign(**{HIDDEN: False})
+        found = []
+        for image, rows in table.groupby("image", sort=False):
+            seen = rows[rows["visible"]]
+            columns = [seen[name] for name in ("individual", "bodypart", "x", "y", HIDDEN)]
+            first = rows.iloc[0]
+            found.append(
+                LabelledImage(
+                    str(first["video"]),
+                    int(first["frame"]),
+                    self.name_image(Path(str(image))),
+                    Path(str(image)),
+                    tuple(
+                        (str(individual), str(bodypart), float(x), float(y), bool(unseen))
+                        for individual, bodypart, x, y, unseen in zip(*columns, strict=True)
+                    ),
+                )
+            )
+        return tuple(found)
+
+    def name_image(self, image: Path) -> str:
+        """Return the path of a label source's image as corrections have it."""
+        base, inside = shorten_path(str(image), self.results.root)
+        if base != ".":
+            return inside
+        # Images that the import wrote: below the results, which lie in the project as a rule.
+        return shorten_path(str(self.results.root.absolute() / inside), Path("/nowhere"))[1]
+
+    def find_video(self, path: Path) -> str | None:
+        """Return the id of the video at a path, through links; None if the cohort has none."""
+        return self._by_path.get(os.path.realpath(path))
+
+    @cached_property
+    def _by_path(self) -> Mapping[str, str]:
+        return {os.path.realpath(video.path): name for name, video in self.videos.items()}
+
+
+def read_chosen_frames(cohort: Cohort, choice: str) -> Iterator[tuple[str, int, Path]]:
+    """Yield video, frame and image of the frames that were chosen to label.
+
+    Parameters
+    ----------
+    cohort
+        The run.
+    choice
+        ``refined``, ``selected``, or ``auto``: those of `refine` if there are any, else those of
+        `select-frames`.
+
+    Raises
+    ------
+    StoreError
+        If there are none.
+    """
+    results, model = cohort.results, cohort.config.training.name
+    table = results.refined_table(model)
+    if choice == "refined" or (choice == "auto" and table.is_file()):
+        if not table.is_file():
+            raise StoreError(f"{table}: no such file; run `cohortpose refine`")
+        for row in _read_rows(table, ("video", "frame", "image")):
+            yield row["video"], int(row["frame"]), results.refined(model) / row["image"]
+        return
+    folders = [(video, results.frames(video)) for video in cohort.videos]
+    folders = [(video, folder) for video, folder in folders if (folder / "frames.tsv").is_file()]
+    if not folders and choice == "selected":
+        raise StoreError(f"{results.root / 'frames'}: no frames; run `cohortpose select-frames`")
+    for video, folder in folders:
+        for row in _read_rows(folder / "frames.tsv", ("frame", "image")):
+            yield video, int(row["frame"]), folder / row["image"]
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    # Of tables with more columns than these, which other releases may add to.
+    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t")
+    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
+        raise StoreError(f"{path}: has no column {', '.join(missing)}; run the step again")
+    return list(reader)
+
+
+def arrange_points(
+    points: Sequence[Point], bodyparts: Sequence[str]
+) -> Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Return positions and hidden keypoints of each individual, in the order of the points.
+
+    Returns
+    -------
+    dict
+        By name: shape (bodypart, 2), float64, px, NaN where absent; shape (bodypart,), bool.
+    """
+    found: dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]] = {}
+    for individual, bodypart, x, y, hidden in points:
+        if individual not in found:
+            found[individual] = (
+                np.full((len(bodyparts), 2), np.nan),
+                np.zeros(len(bodyparts), bool),
+            )
+        keypoint = bodyparts.index(bodypart)
+        found[individual][0][keypoint] = x, y
+        found[individual][1][keypoint] = hidden
+    return found

@@ -1,0 +1,466 @@
+"""Run the verb `merge-labels`: take corrections made in another tool into the project's own.
+
+What comes back becomes `pipeline_lib.io.corrections.labels`, one frame at a time, under the name of
+who corrected and the time of the file: so a frame keeps its video, the newest correction counts
+whatever tool it was made in, and no image has to be copied.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.formats.label_projects import FORMATS as PROJECT_FORMATS
+from pipeline_lib.core.formats.labels import AUTO, find_format
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
+from pipeline_lib.io.corrections.labels import (
+    CorrectedKeypoint,
+    FrameCorrection,
+    FrameKey,
+    Visibility,
+    describe_frame,
+    read_label_corrections,
+    settle_corrections,
+    write_frame_correction,
+)
+from pipeline_lib.io.label_projects.manifest import (
+    MANIFEST,
+    Manifest,
+    RecordedFrame,
+    read_manifest,
+)
+from pipeline_lib.io.labels.detect import detect_format
+from pipeline_lib.io.labels.points import is_outside
+from pipeline_lib.io.labels.returned import ReturnedFile, ReturnedFrame, read_returned
+from pipeline_lib.steps.label_projects.cohort import Cohort, Point
+from pipeline_lib.steps.label_projects.places import GoneError, Places, UnknownPlaceError
+
+# Smaller differences are those of a format's digits, px.
+_TOLERANCE = 1e-3
+_MOST_SHOWN = 3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MergeOptions:
+    """Say how corrections are taken.
+
+    Attributes
+    ----------
+    format
+        As in `pipeline_lib.core.formats.labels.FORMATS`, or ``auto``.
+    project
+        Folder of the project that the file was made from; None: the file is in it.
+    author
+        Who corrected; empty: as the file says, else the scorer of the project, else the format.
+    time
+        When; None: as the file says, else when it was saved.
+    iteration
+        Round of labelling; None: the next one, once the network is trained.
+    predicted
+        Whether to take predictions that nobody corrected, of formats that tell them from labels.
+    untouched
+        Whether to take frames that are as they were predicted, of formats that do not.
+    """
+
+    format: str = AUTO
+    project: Path | None = None
+    author: str = ""
+    time: datetime | None = None
+    iteration: int | None = None
+    predicted: bool = False
+    untouched: bool = False
+
+
+@dataclass
+class MergeSummary:
+    """Count what became of the frames of a file.
+
+    Attributes
+    ----------
+    corrected
+        Frames that were written.
+    unchanged
+        Frames that are as they stand in the project.
+    untouched
+        Frames that are as they were predicted.
+    empty
+        Frames without a keypoint, in a format that does not say whether that is meant.
+    older
+        Frames on which the same author has said something else since.
+    gone
+        Why frames were left out, whose video or image is no longer there.
+    """
+
+    corrected: int = 0
+    unchanged: int = 0
+    untouched: int = 0
+    empty: int = 0
+    older: int = 0
+    gone: tuple[str, ...] = ()
+
+
+def run_merge_labels(
+    config: Config, results: Results, path: Path, options: MergeOptions
+) -> MergeSummary:
+    """Merge the labels of a file into the corrections of the project.
+
+    Each frame of the file replaces the prediction that it was made from, and the label that stands
+    there. Bodyparts that the file does not have keep theirs, and so does what its format cannot
+    hold: names of animals are matched by position, and keypoints stay hidden. Frames that the
+    file does not have stay as they are.
+
+    Parameters
+    ----------
+    config
+        The run; ``corrections.path`` receives the corrections.
+    results
+        Has plan, labels and chosen frames.
+    path
+        File or project of another tool.
+    options
+        How to merge.
+
+    Raises
+    ------
+    LabelError
+        With everything that cannot be mapped; then nothing is written.
+    """
+    if options.format != AUTO:
+        find_format(options.format)
+    kind = detect_format(path) if options.format == AUTO else options.format
+    folder, manifest = _find_manifest(path, options.project)
+    file = read_returned(path, kind, options.project, predicted=options.predicted)
+    merger = _Merger(Cohort(config, results), manifest, options, kind)
+    corrections = merger.merge(file, Places(merger.cohort, manifest, folder), path)
+    for correction in corrections:
+        write_frame_correction(Path(config.corrections.path), correction)
+    _tell(path, merger.summary)
+    return merger.summary
+
+
+def _find_manifest(path: Path, project: Path | None) -> tuple[Path, Manifest | None]:
+    """Return the folder of the labelling project, and its record if there is one."""
+    if project is not None:
+        manifest = read_manifest(project / MANIFEST)
+        if manifest is None:
+            problem = f"has no {MANIFEST}: expected a folder of `cohortpose write-label-project`"
+            raise LabelError(str(project), [problem])
+        return project, manifest
+    absolute = path.absolute()
+    # A table of DeepLabCut lies two folders below its project.
+    for folder in (absolute, *absolute.parents[:3]):
+        manifest = read_manifest(folder / MANIFEST) if folder.is_dir() else None
+        if manifest is not None:
+            return folder, manifest
+    return absolute.parent, None
+
+
+class _Merger:
+    """Turn the frames of a file into corrections, and collect what is wrong."""
+
+    def __init__(
+        self, cohort: Cohort, manifest: Manifest | None, options: MergeOptions, kind: str
+    ) -> None:
+        self.cohort = cohort
+        self.summary = MergeSummary()
+        self._options, self._kind, self._manifest = options, kind, manifest
+        holds = PROJECT_FORMATS.get(kind)
+        self._holds_hidden = holds is not None and holds.holds_hidden
+        self._holds_empty = holds is not None and holds.holds_empty
+        self._holds_predictions = holds is not None and holds.holds_predictions
+        given = read_label_corrections(Path(cohort.config.corrections.path))
+        self._own = {(one.author, one.key): one for one in given}
+        self._current = {
+            FrameKey(one.video, one.frame, one.image): one.points for one in cohort.labelled
+        }
+        for key, one in settle_corrections(given)[0].items():
+            self._current[key] = _list_points(one)
+
+    def merge(self, file: ReturnedFile, places: Places, path: Path) -> list[FrameCorrection]:
+        """Return the corrections to write.
+
+        Raises
+        ------
+        LabelError
+            With everything that cannot be mapped.
+        """
+        problems, gone = list(self._check_bodyparts(file)), []
+        found: list[tuple[ReturnedFrame, FrameKey, RecordedFrame | None]] = []
+        for frame in file.frames:
+            try:
+                found.append((frame, *places.find(frame)))
+            except UnknownPlaceError as error:
+                problems.append(f"{frame.shown}: {error}")
+            except GoneError as error:
+                gone.append(f"{frame.shown}: {error}")
+        counts = Counter(key for _, key, _ in found)
+        problems += [
+            f"{describe_frame(key)}: labelled {count} times: keep one"
+            for key, count in counts.items()
+            if count > 1
+        ]
+        corrections = []
+        covered = self._list_covered(file)
+        for frame, key, record in found if not problems else ():
+            try:
+                correction = self._correct(frame, key, record, covered)
+            except LabelError as error:
+                problems += [f"{frame.shown}: {problem}" for problem in error.problems]
+                continue
+            if correction is not None:
+                corrections.append(correction)
+        if problems:
+            raise LabelError(str(path), problems)
+        self.summary.gone = tuple(gone)
+        self.summary.corrected = len(corrections)
+        return corrections
+
+    def _check_bodyparts(self, file: ReturnedFile) -> Iterator[str]:
+        known = self.cohort.skeleton.bodyparts
+        labelled = {point.bodypart for frame in file.frames for point in frame.points}
+        for name in file.bodyparts:
+            if name in labelled and name not in known:
+                yield (
+                    f"bodypart {name!r} is labelled, but the project has {', '.join(known)}: "
+                    "rename it, or add it to the project first"
+                )
+
+    def _list_covered(self, file: ReturnedFile) -> frozenset[str]:
+        """Return the bodyparts that the file says something about."""
+        # Label Studio's files do not list what could be labelled; the project did.
+        given = self._manifest.bodyparts if self._manifest and self._kind == "label-studio" else []
+        return frozenset([*file.bodyparts, *given])
+
+    def _correct(
+        self,
+        frame: ReturnedFrame,
+        key: FrameKey,
+        record: RecordedFrame | None,
+        covered: frozenset[str],
+    ) -> FrameCorrection | None:
+        """Return the correction of a frame; None where there is none to write."""
+        current = self._current.get(key)
+        predicted = _list_predicted(record)
+        self._check_inside(frame, key)
+        points = self._name(frame, current or predicted or ())
+        if not points and not self._holds_empty:
+            if current != ():
+                self.summary.empty += 1
+            else:
+                self.summary.unchanged += 1
+            return None
+        points = self._complete(points, current or (), covered)
+        if current is not None and _are_equal(points, current):
+            self.summary.unchanged += 1
+            return None
+        ours = self._holds_predictions or self._options.untouched
+        if current is None and not ours and predicted is not None and _are_equal(points, predicted):
+            self.summary.untouched += 1
+            return None
+        return self._date(frame, key, points)
+
+    def _date(
+        self, frame: ReturnedFrame, key: FrameKey, points: Sequence[Point]
+    ) -> FrameCorrection | None:
+        options = self._options
+        scorer = self._manifest.scorer if self._manifest else self._kind
+        iteration = self._choose_iteration() if options.iteration is None else options.iteration
+        correction = FrameCorrection(
+            *key,
+            author=options.author or frame.author or scorer,
+            time=options.time or frame.time,
+            iteration=iteration,
+            keypoints=tuple(
+                CorrectedKeypoint(
+                    individual, name, x, y, Visibility.HIDDEN if hidden else Visibility.VISIBLE
+                )
+                for individual, name, x, y, hidden in points
+            ),
+        )
+        earlier = self._own.get((correction.author, key))
+        if earlier is not None and earlier.time >= correction.time:
+            self.summary.older += 1
+            return None
+        return correction
+
+    def _choose_iteration(self) -> int:
+        training = self.cohort.config.training
+        iteration = int(getattr(training, "iteration", 0))
+        trained = self.cohort.results.model(training.name).card.is_file()
+        return iteration + 1 if trained else iteration
+
+    def _check_inside(self, frame: ReturnedFrame, key: FrameKey) -> None:
+        """Refuse positions outside of a video's frames; those on images were checked."""
+        if frame.image is not None:
+            return
+        video = self.cohort.videos.get(key.video)
+        size = (video.width, video.height) if video and not key.image else frame.size
+        if not size or not all(size):
+            return
+        if frame.size is not None and frame.size != size:
+            shown = " x ".join(map(str, frame.size))
+            problem = f"its video has {shown} px, that of the cohort {size[0]} x {size[1]} px"
+            raise LabelError(frame.shown, [f"{problem}: it is another video, or was scaled"])
+        problems = [
+            f"{point.individual} {point.bodypart}: x {point.x:g}, y {point.y:g} is outside its "
+            f"frame of {size[0]} x {size[1]} px"
+            for point in frame.points
+            if is_outside(np.array([point.x, point.y]), size)
+        ]
+        if problems:
+            raise LabelError(frame.shown, problems)
+
+    def _name(self, frame: ReturnedFrame, reference: Sequence[Point]) -> list[Point]:
+        """Return the points with the names of the project.
+
+        A name of the project is kept. Other animals are those of the reference that they are
+        nearest to, all pairs together, else the next that are free.
+        """
+        unique = self.cohort.skeleton.unique_bodyparts
+        names = self.cohort.individuals
+        groups: dict[str, dict[str, Point]] = {}
+        named = {}
+        for point in frame.points:
+            own = UNIQUE_INDIVIDUAL if point.bodypart in unique else point.individual
+            named[own] = point.named
+            found = (own, point.bodypart, point.x, point.y, point.hidden)
+            if point.bodypart in groups.setdefault(own, {}):
+                raise LabelError(frame.shown, [f"{own} {point.bodypart}: labelled twice"])
+            groups[own][point.bodypart] = found
+        animals = {name: group for name, group in groups.items() if name != UNIQUE_INDIVIDUAL}
+        if len(animals) > len(names):
+            problem = f"{len(animals)} animals are labelled, but `individuals.max` is {len(names)}"
+            raise LabelError(frame.shown, [problem])
+        chosen = {name: name for name in animals if name in names and named[name]}
+        if names == (SINGLE_INDIVIDUAL,):
+            chosen = dict.fromkeys(animals, SINGLE_INDIVIDUAL)
+        others = [name for name in animals if name not in chosen]
+        taken = set(chosen.values())
+        chosen |= _match(
+            [animals[name] for name in others],
+            others,
+            [name for name in names if name not in taken],
+            reference,
+        )
+        chosen[UNIQUE_INDIVIDUAL] = UNIQUE_INDIVIDUAL
+        return [
+            (chosen[own], *point[1:]) for own, group in groups.items() for point in group.values()
+        ]
+
+    def _complete(
+        self, points: Sequence[Point], current: Sequence[Point], covered: frozenset[str]
+    ) -> tuple[Point, ...]:
+        """Add what the file cannot say: bodyparts that it lacks, and what is hidden."""
+        hidden = {point[:2]: point[4] for point in current}
+        if not self._holds_hidden:
+            points = [(*point[:4], hidden.get(point[:2], False)) for point in points]
+        kept = [point for point in current if point[1] not in covered]
+        names = [*self.cohort.individuals, UNIQUE_INDIVIDUAL]
+        bodyparts = self.cohort.skeleton.bodyparts
+        order = {name: number for number, name in enumerate(bodyparts)}
+        known = [point for point in [*points, *kept] if point[1] in order]
+        return tuple(sorted(known, key=lambda one: (names.index(one[0]), order[one[1]])))
+
+
+def _match(
+    animals: Sequence[Mapping[str, Point]],
+    keys: Sequence[str],
+    free: Sequence[str],
+    reference: Sequence[Point],
+) -> dict[str, str]:
+    """Return a free name for each animal: those of the reference that are nearest in all.
+
+    Parameters
+    ----------
+    animals
+        Points of each animal by bodypart.
+    keys
+        What each is called in the result.
+    free
+        Names that can be given, at least as many as animals.
+    reference
+        Points of named animals.
+    """
+    if not animals:
+        return {}
+    known = {(individual, bodypart): (x, y) for individual, bodypart, x, y, _ in reference}
+    far = 1e9  # no keypoint in common: any animal that has one comes first
+    costs = np.full((len(animals), len(free)), far)
+    for row, animal in enumerate(animals):
+        for column, name in enumerate(free):
+            pairs = [
+                (point[2:4], known[name, bodypart])
+                for bodypart, point in animal.items()
+                if (name, bodypart) in known
+            ]
+            if pairs:
+                costs[row, column] = float(np.mean([np.hypot(*np.subtract(*two)) for two in pairs]))
+            else:
+                costs[row, column] += column
+    rows, columns = linear_sum_assignment(costs)
+    return {keys[row]: free[column] for row, column in zip(rows, columns, strict=True)}
+
+
+def _list_points(correction: FrameCorrection) -> tuple[Point, ...]:
+    return tuple(
+        (one.individual, one.bodypart, one.x, one.y, one.visibility == Visibility.HIDDEN)
+        for one in correction.keypoints
+        if one.visibility != Visibility.ABSENT
+    )
+
+
+def _list_predicted(record: RecordedFrame | None) -> tuple[Point, ...] | None:
+    """Return the prediction that a frame was handed over with; None where it had a label."""
+    if record is None or record.predicted is None:
+        return None
+    return tuple(
+        (animal.individual, bodypart, x, y, False)
+        for animal in record.predicted
+        for bodypart, (x, y) in animal.points.items()
+    )
+
+
+def _are_equal(first: Sequence[Point], second: Sequence[Point]) -> bool:
+    """Tell whether two annotations of a frame say the same."""
+    a, b = ({point[:2]: point[2:] for point in points} for points in (first, second))
+    return a.keys() == b.keys() and all(
+        abs(a[key][0] - b[key][0]) <= _TOLERANCE
+        and abs(a[key][1] - b[key][1]) <= _TOLERANCE
+        and a[key][2] == b[key][2]
+        for key in a
+    )
+
+
+def _tell(path: Path, summary: MergeSummary) -> None:
+    _log.info("%s: %d frames corrected, %d as before", path, summary.corrected, summary.unchanged)
+    if summary.untouched:
+        _log.info(
+            "%d frames are as they were predicted and are not taken; `--untouched` takes them",
+            summary.untouched,
+        )
+    if summary.empty:
+        _log.info(
+            "%d frames have no keypoint, which this format does not tell from frames that nobody "
+            "labelled: they stay as they are",
+            summary.empty,
+        )
+    if summary.older:
+        _log.warning(
+            "%d frames are left as they are: their author has corrected them since; `--time` "
+            "gives the file a later time",
+            summary.older,
+        )
+    for problem in summary.gone[:_MOST_SHOWN]:
+        _log.warning("left out: %s", problem)
+    if len(summary.gone) > _MOST_SHOWN:
+        _log.warning("left out: %d more frames", len(summary.gone) - _MOST_SHOWN)

@@ -1,0 +1,196 @@
+"""Find the frame of the cohort, or the labelled image, that a file of another tool means."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.io.corrections.labels import FrameKey
+from pipeline_lib.io.label_projects.manifest import Manifest, RecordedFrame
+from pipeline_lib.io.labels.returned import ReturnedFrame
+from pipeline_lib.steps.label_projects.cohort import Cohort, read_chosen_frames
+
+_ELSEWHERE = "is no frame of this project; to train on it, name the file under `labels`"
+
+
+class UnknownPlaceError(Exception):
+    """Report that a frame is none of the project, or not clearly one; the message says why."""
+
+
+class GoneError(Exception):
+    """Report that the video or the image of a frame is no longer part of the project."""
+
+
+class Places:
+    """Know which frames there are, by every name that a file may give them.
+
+    Parameters
+    ----------
+    cohort
+        The run.
+    manifest
+        Record of the labelling project that the file comes from; None where there is none.
+    folder
+        The project's folder.
+    """
+
+    def __init__(self, cohort: Cohort, manifest: Manifest | None, folder: Path) -> None:
+        self._cohort, self._manifest, self._folder = cohort, manifest, folder
+
+    def find(self, frame: ReturnedFrame) -> tuple[FrameKey, RecordedFrame | None]:
+        """Return the frame that is meant, and the record of how it was handed over, if any.
+
+        A frame of a video is found by the path of its video: as the project named it, where it
+        lies, by the id of the video, then by ever longer ends of the path, of which one must be
+        unique. Images are found by the file itself, through links.
+
+        Raises
+        ------
+        UnknownPlaceError
+            If it is none of the project, or may be several.
+        GoneError
+            If it was handed over, but its video or image is no longer part of the project.
+        """
+        if frame.frame < 0:
+            return self._find_image(frame)
+        video = self._find_video(frame.recorded)
+        key = FrameKey(video, frame.frame, "")
+        count = self._cohort.videos[video].frames
+        if count and frame.frame >= count:
+            raise UnknownPlaceError(f"video {video} has the frames 0 to {count - 1}")
+        return key, self._recorded.get((video, frame.frame, ""))
+
+    def _find_image(self, frame: ReturnedFrame) -> tuple[FrameKey, RecordedFrame | None]:
+        if frame.image is not None:
+            real = os.path.realpath(frame.image)
+            if record := self._by_file.get(real):
+                return self._check(record), record
+            if key := self._by_image.get(real):
+                return key, None
+            raise UnknownPlaceError(_ELSEWHERE)
+        # A path of the machine that labelled: of the project's images only the end is known.
+        ends = [one for one in self._records if _ends_with(frame.recorded, one.file)]
+        if len(ends) == 1:
+            return self._check(ends[0]), ends[0]
+        real = os.path.realpath(frame.recorded) if _can_exist(frame.recorded) else ""
+        if key := self._by_image.get(real):
+            return key, None
+        raise UnknownPlaceError(_ELSEWHERE)
+
+    def _check(self, record: RecordedFrame) -> FrameKey:
+        """Return the frame of a record, which strangers may have changed."""
+        key = FrameKey(record.video, record.frame, record.image)
+        if key.image:
+            known = self._labelled.get(key.image)
+            if known is None:
+                raise GoneError(f"image {key.image} is no longer among the labels")
+            return known
+        video = self._cohort.videos.get(key.video)
+        if video is None:
+            raise GoneError(f"video {key.video} is no longer part of the cohort")
+        if key.frame < 0 or (video.frames and key.frame >= video.frames):
+            raise GoneError(f"video {key.video} has no frame {key.frame}")
+        return key
+
+    def _find_video(self, recorded: str) -> str:
+        name = self._recordings.get(recorded)
+        if name is not None and name not in self._cohort.videos:
+            raise GoneError(f"video {name} is no longer part of the cohort")
+        if name is None:
+            name = self._cohort.find_video(Path(recorded)) if _can_exist(recorded) else None
+        stem = PureWindowsPath(recorded).stem
+        if name is None and stem in self._cohort.videos:
+            name = stem
+        return name if name is not None else self._match_end(recorded)
+
+    def _match_end(self, recorded: str) -> str:
+        """Return the only video whose path has the longest end in common with a recorded one."""
+        lengths = {
+            name: _count_shared(recorded, video.path.as_posix())
+            for name, video in self._cohort.videos.items()
+        }
+        longest = max(lengths.values(), default=0)
+        found = [name for name, length in lengths.items() if length == longest]
+        if not longest:
+            raise UnknownPlaceError("is none of the videos of the cohort sheet, by its name")
+        if len(found) > 1:
+            shown = ", ".join(found[:3])
+            raise UnknownPlaceError(
+                f"may be any of the videos {shown}, whose files have the same name: merge the "
+                "project that `cohortpose write-label-project` wrote, or keep the videos' folders"
+            )
+        return found[0]
+
+    @cached_property
+    def _records(self) -> list[RecordedFrame]:
+        return [] if self._manifest is None else self._manifest.frames
+
+    @cached_property
+    def _recorded(self) -> Mapping[tuple[str, int, str], RecordedFrame]:
+        return {(one.video, one.frame, one.image): one for one in self._records}
+
+    @cached_property
+    def _recordings(self) -> Mapping[str, str]:
+        return {
+            PureWindowsPath(one.recording).as_posix(): one.video
+            for one in self._records
+            if one.recording and not one.image
+        }
+
+    @cached_property
+    def _by_file(self) -> Mapping[str, RecordedFrame]:
+        return {os.path.realpath(self._folder / one.file): one for one in self._records}
+
+    @cached_property
+    def _labelled(self) -> Mapping[str, FrameKey]:
+        return {
+            one.image: FrameKey(one.video, one.frame, one.image)
+            for one in self._cohort.labelled
+            if one.image
+        }
+
+    @cached_property
+    def _by_image(self) -> Mapping[str, FrameKey]:
+        """Return the frames by their images: those chosen to label, and those of the labels."""
+        found = {
+            os.path.realpath(image): FrameKey(video, frame, "")
+            for video, frame, image in self._list_chosen()
+            if video in self._cohort.videos
+        }
+        for one in self._cohort.labelled:
+            found[os.path.realpath(one.file)] = FrameKey(one.video, one.frame, one.image)
+        return found
+
+    def _list_chosen(self) -> Iterator[tuple[str, int, Path]]:
+        for choice in ("selected", "refined"):
+            try:
+                yield from read_chosen_frames(self._cohort, choice)
+            except StoreError:
+                continue
+
+
+def _can_exist(recorded: str) -> bool:
+    return "\0" not in recorded
+
+
+def _split(path: str) -> tuple[str, ...]:
+    return tuple(part.casefold() for part in PureWindowsPath(path).parts if part != "..")
+
+
+def _ends_with(path: str, end: str) -> bool:
+    parts, wanted = _split(path), _split(end)
+    return bool(wanted) and parts[-len(wanted) :] == wanted
+
+
+def _count_shared(first: str, second: str) -> int:
+    """Count the last parts that two paths have in common."""
+    pairs: Iterable[tuple[str, str]] = zip(
+        reversed(_split(first)), reversed(_split(second)), strict=False
+    )
+    shared = 0
+    for a, b in pairs:
+        if a != b:
+            break
+        shared += 1
+    return shared
