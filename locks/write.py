@@ -4,7 +4,7 @@
 
 - ``torch.txt``: PyTorch as it is on PyPI, with the CUDA libraries that it needs on Linux;
 - ``torch-cpu.txt``: the same PyTorch, built for CPUs, from PyTorch's own index;
-- ``run.txt``: all else that running needs;
+- ``run.txt``: all else that running needs, and the page for labelling;
 - ``develop.txt``: what tests, checks and documentation need besides;
 - ``uv.txt``: uv, which installs the others.
 
@@ -52,7 +52,7 @@ def make_texts() -> dict[str, str]:
     # First all together: what both need is of one version.
     everything = resolve("--extra", "dev", constraints=read_pins())
     # Of what both need, the markers that hold for both.
-    running = {name: everything[name] for name in resolve(constraints=everything)}
+    running = {name: everything[name] for name in resolve("--extra", "label", constraints=everything)}
     builds = {name: pin for name, pin in running.items() if name in TORCH or CUDA.match(name)}
     developing = {name: pin for name, pin in everything.items() if name not in running}
     cpu = [re.split(r" \\\n", builds[name], maxsplit=1)[0] for name in TORCH]
