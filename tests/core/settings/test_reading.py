@@ -359,9 +359,8 @@ VALUES = [
 
 def nest(names, value):
     for name in reversed(names):
-        value = [{"path": "p", name: value}] if name == "predicted" else {name: value}
-        if name == "labels":
-            value = {"labels": value["labels"]}
+        # The label sources are a list.
+        value = {name: [{"path": "p", **value}] if name == "labels" else value}
     return value
 
 
