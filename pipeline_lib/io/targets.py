@@ -93,6 +93,8 @@ class SampleRecord:
         Of the image, or of the window cut out of it, px.
     individual
         The animal that a window is around; empty where the sample is the whole image.
+    absent
+        Positions on the keypoint axis of the bodyparts that somebody said are not to be seen.
     """
 
     image: str
@@ -100,6 +102,7 @@ class SampleRecord:
     height: int
     width: int
     individual: str = ""
+    absent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def create_targets(
             "format_version": FORMAT_VERSION,
             "key": key,
             "layout": layout.describe(),
-            "samples": json.dumps([vars(sample) for sample in samples]),
+            "samples": json.dumps([_describe_record(sample) for sample in samples]),
         }
     )
     maps = (len(layout.bodyparts), layout.rows, layout.columns)
@@ -198,6 +201,15 @@ def create_targets(
     return group
 
 
+def _describe_record(sample: SampleRecord) -> dict[str, Any]:
+    """Return the JSON form of a record, without what hardly any has."""
+    return {name: value for name, value in vars(sample).items() if name != "absent" or value}
+
+
+def _read_record(values: Mapping[str, Any]) -> SampleRecord:
+    return SampleRecord(**{**values, "absent": tuple(values.get("absent", ()))})
+
+
 def write_block(group: zarr.Group, start: int, block: TargetBlock) -> None:
     """Write consecutive samples; `start` must begin a shard, and one writer owns a shard."""
     per_shard = group.attrs["layout"]["samples_per_shard"]
@@ -238,7 +250,7 @@ class TargetStore:
         self.path = path
         self.key = str(attributes["key"])
         self.layout = TargetLayout.read(attributes["layout"])
-        self.samples = [SampleRecord(**one) for one in json.loads(attributes["samples"])]
+        self.samples = [_read_record(one) for one in json.loads(attributes["samples"])]
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -11,7 +11,6 @@ from snakemake.settings.types import DeploymentMethod
 from pipeline_lib.core.environment import name_user, require_utf8
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.process import forget_launchers
-from pipeline_lib.core.settings.corrections import holds_label_corrections
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import (
     STAGES,
@@ -269,13 +268,11 @@ def list_settings(*stages):
 
 
 def list_corrected():
-    """Return a parameter that lists the corrected labels; none where there are no corrections.
+    """Return one parameter for each table of corrected labels in use: the reasons of a rerun.
 
-    A function: the tables are read only where the import of labels is considered.
+    Functions, as in `list_settings`.
     """
-    if not holds_label_corrections(Path(SETTINGS.corrections.path)):
-        return []
-    return [lambda wildcards: list_corrections(SETTINGS)]
+    return [lambda wildcards, line=line: line for line in list_corrections(SETTINGS)]
 
 
 def launcher(wildcards, resources, threads):

@@ -124,6 +124,24 @@ def warp_keypoints(position: Tensor, warp: Warp, mirrored_order: tuple[int, ...]
     return torch.where(warp.mirrored.to(position.device)[:, None, None, None], swapped, moved)
 
 
+def mirror_names(
+    absent: Tensor | None, warp: Warp, mirrored_order: tuple[int, ...]
+) -> Tensor | None:
+    """Exchange left and right bodyparts where the map mirrors; None stays None.
+
+    Parameters
+    ----------
+    absent
+        Shape (batch, keypoint), any dtype.
+    warp, mirrored_order
+        As in `warp_keypoints`.
+    """
+    if absent is None:
+        return None
+    swapped = absent[:, list(mirrored_order)]
+    return torch.where(warp.mirrored.to(absent.device)[:, None], swapped, absent)
+
+
 def change_appearance(
     image: Tensor, settings: AugmentationSettings, streams: list[np.random.Generator]
 ) -> Tensor:

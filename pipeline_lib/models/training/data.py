@@ -30,12 +30,16 @@ class Batch(NamedTuple):
         nothing.
     maps
         The stored maps of frames that are used as they are; None where they will be warped.
+    absent
+        Shape (batch, keypoint), bool: bodyparts that somebody said are not to be seen, of one
+        animal; None where nobody said it of any sample of the store.
     """
 
     image: Tensor
     keypoint: Tensor
     sample: Tensor
     maps: TargetMaps | None
+    absent: Tensor | None = None
 
 
 # Index of a sample with weight zero, for devices that have fewer samples than others.
@@ -99,7 +103,15 @@ class StoredSamples(Dataset[Batch]):
                     for field, values in stored.items()
                 }
             )
-        return Batch(image, keypoint, torch.tensor(number), maps)
+        return Batch(image, keypoint, torch.tensor(number), maps, _read_absent(store, number))
+
+
+def _read_absent(store: TargetStore, number: int) -> Tensor | None:
+    if not any(one.absent for one in store.samples):
+        return None
+    absent = torch.zeros(len(store.layout.bodyparts), dtype=torch.bool)
+    absent[list(store.samples[number].absent)] = True
+    return absent
 
 
 class GlobalBatches(Sampler[list[int]]):
@@ -274,6 +286,7 @@ def _forget_labels(sample: Batch) -> Batch:
     maps = sample.maps
     return sample._replace(
         keypoint=torch.full_like(sample.keypoint, torch.nan),
+        absent=None if sample.absent is None else torch.zeros_like(sample.absent),
         sample=torch.tensor(FILLER),
         maps=maps and TargetMaps(*(one if one is None else torch.zeros_like(one) for one in maps)),
     )
@@ -287,6 +300,7 @@ def collate(items: list[Batch]) -> Batch:
         keypoint=torch.stack([item.keypoint for item in items]),
         sample=torch.stack([item.sample for item in items]),
         maps=TargetMaps(*map(_stack, zip(*maps, strict=True))) if maps else None,
+        absent=_stack(tuple(item.absent for item in items)),
     )
 
 

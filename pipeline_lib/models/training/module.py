@@ -22,6 +22,7 @@ from pipeline_lib.models.network.network import PoseNetwork
 from pipeline_lib.models.training.augmentation import (
     change_appearance,
     draw_warp,
+    mirror_names,
     random_streams,
     warp_images,
     warp_keypoints,
@@ -119,8 +120,8 @@ class PoseTraining(lightning.LightningModule):
 
         A batch with stored maps has no keypoint that moves: the stored maps are its targets.
         """
-        image, keypoint, maps = self._augment(batch)
-        measured = self._measure(image, self._find_present(batch, keypoint), maps)
+        batch, image, maps = self._augment(batch)
+        measured = self._measure(image, self._find_present(batch), maps)
         parts = measured.loss * self._share(measured.weight)
         loss = self.weigh(parts)
         shown = torch.stack([loss, *parts]).detach()
@@ -138,7 +139,7 @@ class PoseTraining(lightning.LightningModule):
         """Measure loss and error of frames as they are."""
         del batch_index
         batch, maps = self._take_stored(batch)
-        present = self._find_present(batch, batch.keypoint)
+        present = self._find_present(batch)
         measured = self._measure(self._to_image(batch.image), present, maps)
         distance = self._measure_distance(measured, batch.keypoint)
         found = distance[torch.isfinite(distance)].cpu().double()
@@ -171,7 +172,7 @@ class PoseTraining(lightning.LightningModule):
             Shape (batch, 2), network px per px of the frame in x and y.
         """
         batch, maps = self._take_stored(batch)
-        present = self._find_present(batch, batch.keypoint)
+        present = self._find_present(batch)
         found = self._draw(self._to_image(batch.image))
         compared = [
             self._compare(
@@ -215,8 +216,8 @@ class PoseTraining(lightning.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
         }
 
-    def _augment(self, batch: Batch) -> tuple[Tensor, Tensor, TargetMaps]:
-        """Return images, keypoints and targets of a batch, changed at random."""
+    def _augment(self, batch: Batch) -> tuple[Batch, Tensor, TargetMaps]:
+        """Return a batch with its keypoints, its images and targets, changed at random."""
         settings = self._training.augmentation
         streams = random_streams(self._training.seed, self.current_epoch, batch.sample.tolist())
         size = self._training_size(batch.image)
@@ -227,10 +228,12 @@ class PoseTraining(lightning.LightningModule):
             keypoint = warp_keypoints(batch.keypoint, warp, self._mirrored_order)
             shape = map_shape(*size, self._targets.stride)
             maps = encode_targets(keypoint, shape, self._targets, self._plan)
+            absent = mirror_names(batch.absent, warp, self._mirrored_order)
+            batch = batch._replace(keypoint=keypoint, absent=absent)
         else:
             batch, maps = self._take_stored(batch)
-            image, keypoint = self._to_image(batch.image), batch.keypoint
-        return change_appearance(image, settings, streams), keypoint, maps
+            image = self._to_image(batch.image)
+        return batch, change_appearance(image, settings, streams), maps
 
     def _take_stored(self, batch: Batch) -> tuple[Batch, TargetMaps]:
         """Return the network's view of unchanged samples, and their stored maps."""
@@ -266,17 +269,18 @@ class PoseTraining(lightning.LightningModule):
                 anchors[row] = present[stream.integers(len(present))]
         return anchors
 
-    def _find_present(self, batch: Batch, keypoint: Tensor) -> Tensor:
+    def _find_present(self, batch: Batch) -> Tensor:
         """Return the score maps that count in the loss: (batch, keypoint), bool.
 
-        A bodypart without a label may be there all the same where there is one animal. Of
-        several, those that are to be seen are labelled: an image without one shows none, and
-        what a window shows of others is not to be found.
+        A bodypart without a label may be there all the same where there is one animal, unless
+        somebody said that it is not: then its map is to be empty. Of several, those that are to
+        be seen are labelled: an image without one shows none, and what a window shows of others
+        is not to be found.
         """
         if self._plan.animals == 1 and self._plan.window is None:
-            present: Tensor = find_present(keypoint)
-            return present
-        return (batch.sample != FILLER)[:, None].expand(-1, keypoint.shape[2])
+            present: Tensor = find_present(batch.keypoint)
+            return present if batch.absent is None else present | batch.absent
+        return (batch.sample != FILLER)[:, None].expand(-1, batch.keypoint.shape[2])
 
     def _measure(self, image: Tensor, present: Tensor, maps: TargetMaps) -> _Measured:
         found = self._draw(image)

@@ -109,6 +109,7 @@ def run_make_targets(config: Config, results: Results, *, locator: bool = False)
             one.fit.height,
             one.fit.width,
             one.individual,
+            one.absent,
         )
         for one in samples
     ]

@@ -44,6 +44,9 @@ class Sample:
         The animal that a window is around; empty for an image.
     corner
         x and y of a window's top-left pixel in the image; None for an image.
+    absent
+        Positions of the bodyparts that somebody said are not to be seen; only of one animal in
+        whole images, as elsewhere whatever is not labelled counts as not to be seen.
     """
 
     image: Path
@@ -53,6 +56,7 @@ class Sample:
     fit: FrameFit
     individual: str = ""
     corner: tuple[int, int] | None = None
+    absent: tuple[int, ...] = ()
 
     def read(self) -> NDArray[np.uint8]:
         """Return the pixels, shape (height, width, 3), RGB; black outside the image."""
@@ -78,6 +82,7 @@ def collect_images(labels: Labels, scale: float) -> list[Sample]:
         With all images that cannot be read.
     """
     images, position = label_arrays(labels)
+    absent = _list_absent(labels)
     samples, problems = [], []
     for name, split, keypoints in zip(images["image"], images["split"], position, strict=True):
         path = Path(name)
@@ -88,11 +93,25 @@ def collect_images(labels: Labels, scale: float) -> list[Sample]:
             continue
         fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
         fit = FrameFit.of(height, width, scale)
-        samples.append(Sample(path, fingerprint, split, keypoints, fit))
+        unseen = absent.get(name, ())
+        samples.append(Sample(path, fingerprint, split, keypoints, fit, absent=unseen))
     if problems:
         raise LabelError("labelled images", problems)
     _warn_of_copies(samples)
     return samples
+
+
+def _list_absent(labels: Labels) -> dict[str, tuple[int, ...]]:
+    """Return the positions of absent bodyparts by image; none for several animals."""
+    table = labels.table
+    if len(labels.individuals) > 1 or "visibility" not in table.columns:
+        return {}
+    order = {name: number for number, name in enumerate(labels.bodyparts)}
+    rows = table.loc[table["visibility"] == "absent", ["image", "bodypart"]]
+    absent: dict[str, list[int]] = {}
+    for image, bodypart in rows.itertuples(index=False):
+        absent.setdefault(str(image), []).append(order[str(bodypart)])
+    return {image: tuple(sorted(found)) for image, found in absent.items()}
 
 
 def _warn_of_copies(samples: Iterable[Sample]) -> None:
@@ -116,7 +135,7 @@ def _warn_of_copies(samples: Iterable[Sample]) -> None:
 
 def find_centres(images: Iterable[Sample]) -> list[Sample]:
     """Return images with one keypoint per animal: the mean of its labelled keypoints."""
-    return [replace(one, position=centre_poses(one.position)[:, None]) for one in images]
+    return [replace(one, position=centre_poses(one.position)[:, None], absent=()) for one in images]
 
 
 def cut_windows(
@@ -169,6 +188,7 @@ def hash_samples(samples: Iterable[Sample]) -> str:
                 one.split,
                 repr(one.position.tolist()),
                 *(one.corner or ()),
+                *([{"absent": one.absent}] if one.absent else ()),
             ]
             for number, one in enumerate(samples)
         }

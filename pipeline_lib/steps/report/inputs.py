@@ -89,11 +89,11 @@ def read_inputs(config: Config, results: Results) -> ReportInputs:
     model = results.model(name)
     gaps: list[str] = []
     return ReportInputs(
-        metrics=_read(results.metrics(name), _read_metrics, {}, gaps),
+        metrics=_read(results.metrics(name), read_metrics, {}, gaps),
         history=_read(model.history, _read_history, {}, gaps),
         predictions=_read(
             results.predictions(name),
-            partial(_read_predictions, results=results.root),
+            partial(read_predictions, results=results.root),
             pd.DataFrame(columns=list(PREDICTION_COLUMNS)),
             gaps,
         ),
@@ -115,7 +115,14 @@ def _read(path: Path, reader: Callable[[Path], T], absent: T, gaps: list[str]) -
         return absent
 
 
-def _read_metrics(path: Path) -> dict[tuple[str, str, str], float]:
+def read_metrics(path: Path) -> dict[tuple[str, str, str], float]:
+    """Return the metrics of a network by bodypart, split and metric.
+
+    Raises
+    ------
+    StoreError
+        If the table is missing or damaged.
+    """
     return {
         (row["bodypart"], row["split"], row["metric"]): float(row["value"] or "nan")
         for row in read_table(path, METRIC_COLUMNS)
@@ -131,7 +138,14 @@ def _read_history(path: Path) -> dict[str, list[tuple[float, float]]]:
     return {metric: sorted(points) for metric, points in curves.items()}
 
 
-def _read_predictions(path: Path, results: Path) -> pd.DataFrame:
+def read_predictions(path: Path, results: Path) -> pd.DataFrame:
+    """Return the predictions of a network on labelled images, with absolute paths of images.
+
+    Raises
+    ------
+    StoreError
+        If the table lacks a column.
+    """
     table = pd.read_parquet(path)
     missing = [name for name in PREDICTION_COLUMNS if name not in table.columns]
     if missing:

@@ -161,7 +161,8 @@ def _check_labels(config: Config, corrected: CorrectedLabels) -> list[str]:
     tables = [file for file in there if file.suffix == ".csv"]
     # Tables in HDF5 alone are left to import-labels: reading them takes seconds.
     sources = [file for file in there if file.suffix != ".yaml"]
-    if not tables or any(file.with_suffix(".csv") not in tables for file in sources):
+    unread = any(file.with_suffix(".csv") not in tables for file in sources)
+    if unread or not (tables or corrected.frames):
         return problems
     if not all(map(_lies_in_tables, config.label_sources)):
         return problems

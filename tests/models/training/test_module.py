@@ -153,11 +153,30 @@ def test_windows_are_taken_around_the_middle_of_the_sample():
     streams = [np.random.default_rng(0)]
     assert module._choose_anchors(batch, streams).tolist() == [[31.5, 31.5]]
     assert module._training_size(batch.image) == (32, 32)
-    assert module._find_present(batch, points).tolist() == [[True, True]]
+    assert module._find_present(batch).tolist() == [[True, True]]
     filler = batch._replace(sample=torch.tensor([FILLER]))
-    assert module._find_present(filler, points).tolist() == [[False, False]]
+    assert module._find_present(filler).tolist() == [[False, False]]
     # The one animal of a whole image may have bodyparts that nobody labelled.
-    assert make_module()._find_present(batch, points).tolist() == [[True, False]]
+    assert make_module()._find_present(batch).tolist() == [[True, False]]
+
+
+def test_a_bodypart_that_is_not_to_be_seen_has_an_empty_map():
+    """Only where somebody said so does its map count; a mirror exchanges it with its partner."""
+    module = make_windows(None, augmentation={"mirror": True})
+    points = torch.tensor([[[[10.0, 20.0], [NAN, NAN]]]] * 8)
+    absent = torch.tensor([[False, True]] * 7 + [[False, False]])
+    batch = Batch(torch.zeros(8, 64, 64, 3), points, torch.arange(8), None, absent)
+    assert module._find_present(batch).tolist() == [[True, True]] * 7 + [[True, False]]
+    module._mirrored_order = (1, 0)
+    changed, _, maps = module._augment(batch)
+    seen = torch.isfinite(changed.keypoint[:, 0, :, 0])
+    assert {tuple(row) for row in seen.tolist()} == {(True, False), (False, True)}
+    assert torch.equal(changed.absent[:7], ~seen[:7])
+    assert not changed.absent[7].any()
+    assert maps.score[:7][~seen[:7]].abs().max() == 0
+    # Where there may be several animals, nothing changes.
+    several = make_windows(32)
+    assert several._find_present(batch).all()
 
 
 STILL = {"rotation": 0.0, "scale": [1.0, 1.0], "translation": 0.0}
@@ -188,11 +207,13 @@ def test_where_nothing_moves_the_stored_maps_are_read_and_nothing_is_drawn(
     batch = Batch(
         torch.from_numpy(noise.astype(np.uint8)), points, torch.arange(2), type(drawn)(*halved)
     )
-    image, keypoint, maps = module._augment(batch._replace(maps=None))
+    changed, image, maps = module._augment(batch._replace(maps=None))
+    keypoint = changed.keypoint
     monkeypatch.setattr(
         "pipeline_lib.models.training.module.encode_targets", lambda *_: pytest.fail("drawn")
     )
-    read_image, read_keypoint, read_maps = module._augment(batch)
+    read_batch, read_image, read_maps = module._augment(batch)
+    read_keypoint = read_batch.keypoint
     assert image.shape[2:] == (window or side,) * 2
     # Changes of appearance are the same as well.
     torch.testing.assert_close(read_image, image, atol=1e-4, rtol=0)
