@@ -91,8 +91,9 @@ def test_a_project_labelled_in_our_page_alone_is_trained(fresh, tmp_path):
     assert not FROM_LABELS & run.snakemake("-n").jobs
     for frame in range(4):
         correct(run, frame, iteration=0)
-    ended = run.snakemake("evaluate")
+    assert run.snakemake("-n").jobs >= {*FROM_LABELS, "infer 00001", "report"}
+    ended = run.snakemake("make_targets")
     assert ended.code == 0, ended.output
     table = read_labels(run.results.labels).table
     assert table["frame"].unique().tolist() == [0, 1, 2, 3]
-    assert run.results.metrics("pose").is_file()
+    assert run.results.targets.is_dir()
