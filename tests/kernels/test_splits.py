@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.kernels.splits import (
     cut_blocks,
+    find_beside,
     folds_blocks,
     folds_random,
     split_blocks,
@@ -150,3 +151,64 @@ def test_blocks_do_not_depend_on_the_order_of_the_frames(labelled, block_frames,
     ):
         straight = divide(videos, frames)
         assert np.array_equal(divide(videos[order], frames[order]), straight[order])
+
+
+def beside(frames, first, test, block_frames=2, videos=None):
+    """Return the frames that were labelled later and are found."""
+    videos = videos or ["v"] * len(frames)
+    found = find_beside(videos, frames, first, test, block_frames)
+    return [frame for frame, one in zip(frames, found, strict=True) if one]
+
+
+def test_frames_beside_a_test_block_are_found():
+    """A block of 20, 26 and 32: its frames are 6 apart, so 15 to 37 are too near."""
+    known, test = [2, 8, 20, 26, 32, 60], [0, 0, 1, 1, 1, 0]
+    later = [7, 14, 15, 20, 25, 37, 38, 50, 61]
+    frames = known + later
+    first = [1] * len(known) + [0] * len(later)
+    tested = test + [0] * len(later)
+    assert beside(frames, first, tested) == [15, 20, 25, 37]
+    # However near labelled frames are to each other, neighbours are copies.
+    assert beside(frames, first, tested, block_frames=9) == [14, 15, 20, 25, 37, 38]
+    # Where single frames were drawn, only the same frame is found.
+    assert beside(frames, first, tested, block_frames=None) == [20]
+
+
+def test_frames_of_other_videos_are_not_beside_it():
+    frames, videos = [10, 40, 10, 11, 10], ["a", "a", "b", "b", "a"]
+    first, test = [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]
+    assert beside(frames, first, test, 5, videos) == [10]
+    assert beside(frames, first, [0, 0, 1, 0, 0], 5, videos) == [11]
+    assert beside(frames, first, [0] * 5, 5, videos) == []
+
+
+def test_frames_whose_number_is_unknown_are_beside_their_own_kind():
+    assert beside([-1, -1, -1, 50], [1, 1, 0, 0], [1, 0, 0, 0], 5) == [-1]
+    assert beside([-1, -1, -1, 50], [1, 1, 0, 0], [1, 0, 0, 0], None) == []
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(-1, 40), st.booleans(), st.booleans()),
+        max_size=30,
+    ),
+    st.none() | st.integers(1, 10),
+    st.randoms(),
+)
+def test_divided_frames_are_never_found_and_order_does_not_matter(rows, block, random):
+    rows = [(video, frame, first, first and test) for video, frame, first, test in rows]
+
+    def find(given):
+        columns = zip(*given, strict=True) if given else ([], [], [], [])
+        return dict.fromkeys(
+            (row for row, one in zip(given, find_beside(*columns, block), strict=True) if one)
+        )
+
+    found = find(rows)
+    assert not any(first for _, _, first, _ in found)
+    tested = {(video, frame) for video, frame, _, test in rows if test and frame >= 0}
+    same = {row for row in rows if not row[2] and (row[0], row[1]) in tested}
+    assert same <= found.keys()
+    shuffled = random.sample(rows, len(rows))
+    if len({(video, frame) for video, frame, first, _ in rows if first}) == sum(r[2] for r in rows):
+        assert find(shuffled).keys() == found.keys()
