@@ -52,35 +52,35 @@ def test_nothing_is_written_through_a_link(tmp_path, place):
     else:
         outside.write_text("precious")
     (project / place).symlink_to(outside)
-    with pytest.raises(LabelError, match="link|locked"):
+    with pytest.raises(LabelError, match=r"link|locked"):
         write_frame_correction(project, correct())
     assert list(outside.iterdir()) == [] if kept.is_dir() else outside.read_text() == "precious"
 
 
 def test_bodyparts_are_not_read_through_a_link(tmp_path):
-    (tmp_path / "secret").write_text("what\tbodypart\tformer\tauthor\ttime\nroot:x:0\n")
+    (tmp_path / "secret").write_text("what\tbodypart\tformer\tauthor\ttime\nhush:x:0\n")
     (tmp_path / "bodyparts.tsv").symlink_to(tmp_path / "secret")
     with pytest.raises(LabelError) as caught:
         read_bodypart_changes(tmp_path)
     assert "is a link" in str(caught.value)
-    assert "root" not in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["../../x", "/etc/x", "..", ".", "a/../../x", "~/x", "C:\\x", "-x"]
-)
-def test_no_name_leads_out_of_the_folder(tmp_path, name):
+@pytest.mark.parametrize("what", ["author", "video"])
+@pytest.mark.parametrize("name", ["../../x", "..", ".", "a/../../x", "a\\..\\x"])
+def test_paths_to_other_folders_are_no_names(name, what):
+    with pytest.raises(LabelError, match="is a path to another folder"):
+        correct(**{what: name})
+
+
+@pytest.mark.parametrize("what", ["author", "video"])
+@pytest.mark.parametrize("name", ["/etc/x", "~/x", "C:\\x", "-x", ".part-x", "plan.tsv", "a" * 200])
+def test_no_name_leads_out_of_the_folder(tmp_path, name, what):
     project = tmp_path / "a" / "corrections"
-    for given in ({"author": name}, {"video": name}):
-        try:
-            path = write_frame_correction(project, correct(**given))
-        except LabelError as error:
-            assert "is a path to another folder" in str(error)
-        else:
-            assert path.parent.parent == project / "labels"
-            assert len(read_label_corrections(project)) == 1
-            path.unlink()
-    assert [path.name for path in tmp_path.iterdir()] in ([], ["a"])
+    path = write_frame_correction(project, correct(**{what: name}))
+    assert path.parent.parent == project / "labels"
+    assert len(read_label_corrections(project)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_message_controls_no_terminal_and_shows_no_long_cell(tmp_path):
