@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.core.errors import CohortposeError, LabelError, StoreError
-from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.io.corrections.files import format_time
 from pipeline_lib.io.corrections.labels import (
@@ -28,8 +27,9 @@ from pipeline_lib.io.corrections.labels import (
     write_frame_correction,
 )
 from pipeline_lib.io.poses.read import read_poses
-from pipeline_lib.label.frame_list import ListedFrame, list_frames
-from pipeline_lib.label.project import Project, rename_skeleton
+from pipeline_lib.label.frame_list import LabelImages, ListedFrame, list_frames
+from pipeline_lib.label.project import Project
+from pipeline_lib.steps.import_labels.corrected_images import FOLDER
 
 if TYPE_CHECKING:
     from pipeline_lib.io.labels.table import Labels
@@ -64,25 +64,23 @@ class Annotations:
         self.project = project
         self._lock = threading.RLock()
         self._labels: Labels | None = project.read_labels()
+        self._images = LabelImages(self._labels, project.results.label_images / FOLDER)
         # Rows of the labels by image.
         self._rows = self._labels.table.groupby("image").indices if self._labels else {}
         self._stamp: Stamp | None = None
         self._chosen: dict[FrameKey, FrameCorrection] = {}
         self._others: dict[FrameKey, list[FrameCorrection]] = {}
         self.changes: tuple[BodypartChange, ...] = ()
+        # With the bodyparts that were added and renamed.
+        self.skeleton = project.name_skeleton(self._labels, ())
         self.problem = ""
         self.frames: list[ListedFrame] = []
         # Places of frames whose correction changed, in order of time: each page reads what is new.
         self.log: list[int] = []
         self._places: dict[FrameKey, int] = {}
         self._read()
-        self.frames, self.problems = list_frames(project, self._labels, self._chosen.values())
+        self.frames, self.problems = list_frames(project, self._images, self._chosen)
         self._places = {frame.key: place for place, frame in enumerate(self.frames)}
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """The skeleton with the bodyparts that were added and renamed."""
-        return rename_skeleton(self.project.name_skeleton(self._labels), self.changes)
 
     @property
     def individuals(self) -> tuple[str, ...]:
@@ -111,16 +109,21 @@ class Annotations:
             if stamp == self._stamp:
                 return False
             changes, corrections = read_bodypart_changes(folder), read_label_corrections(folder)
+            self.skeleton = self.project.name_skeleton(self._labels, changes)
         except LabelError as error:
             # Somebody is at work on it by hand: what was read before counts until then.
             self.problem = str(error)
             return False
         self.problem, self._stamp, self.changes = "", stamp, changes
-        self._chosen, replaced = settle_corrections(corrections)
+        chosen, replaced = settle_corrections(corrections, self._find_key)
+        self._chosen = {self._find_key(one): one for one in chosen.values()}
         self._others = {}
         for _, other in replaced:
-            self._others.setdefault(other.key, []).append(other)
+            self._others.setdefault(self._find_key(other), []).append(other)
         return True
+
+    def _find_key(self, one: FrameCorrection) -> FrameKey:
+        return self._images.find(one.key)
 
     def add(self, video: str, frame: int) -> int:
         """Add a frame of a video to the list, and return its place.
@@ -136,12 +139,13 @@ class Annotations:
         if not 0 <= frame < frames:
             raise StoreError(f"{video} has the frames 0 to {frames - 1}, no frame {frame}")
         with self._lock:
-            return self._place(FrameKey(video, frame, ""), "chosen by hand")
+            key = self._images.find(FrameKey(video, frame, ""))
+            return self._place(key, "chosen by hand")
 
     def _place(self, key: FrameKey, why: str = "corrected") -> int:
         """Return the place of a frame in the list, to which it is added."""
         if key not in self._places:
-            path = Path(key.image).absolute() if key.image else None
+            path = self._images.paths.get(key)
             self._places[key] = len(self.frames)
             self.frames.append(ListedFrame(key, path, ((why, ""),)))
         return self._places[key]
@@ -300,10 +304,14 @@ class Annotations:
     def withdraw(self, place: int) -> dict[str, Any]:
         """Withdraw the author's correction of a frame, and return what is known of it then."""
         with self._lock:
-            key = self.frames[place].key
             self.refresh()
-            path = remove_frame_correction(self.project.corrections, self.project.author, key)
-            self._note(path, key, None)
+            key, project = self.frames[place].key, self.project
+            there = [*filter(None, [self._chosen.get(key)]), *self._others.get(key, ())]
+            # It may stand there by another name of the same frame, too.
+            for one in there:
+                if one.author == project.author:
+                    remove_frame_correction(project.corrections, one.author, one.key)
+            self.refresh()
         return self.read(place)
 
     def _check(self, key: FrameKey, keypoints: Iterable[Point]) -> tuple[CorrectedKeypoint, ...]:
@@ -338,9 +346,9 @@ class Annotations:
             return
         there = [*filter(None, [self._chosen.get(key)]), *self._others.get(key, ())]
         kept = [one for one in there if one.author != self.project.author]
-        chosen, replaced = settle_corrections([*kept, *filter(None, [own])])
+        chosen, replaced = settle_corrections([*kept, *filter(None, [own])], self._find_key)
         self._chosen.pop(key, None)
-        self._chosen |= chosen
+        self._chosen |= dict.fromkeys([key], *chosen.values()) if chosen else {}
         self._others[key] = [other for _, other in replaced]
         self._stamp = after
         self.log.append(self._place(key))

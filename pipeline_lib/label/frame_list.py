@@ -1,12 +1,12 @@
 """List the frames that are worth a look: chosen, doubted or labelled."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.core.errors import CohortposeError
-from pipeline_lib.io.corrections.labels import FrameCorrection, FrameKey
+from pipeline_lib.io.corrections.labels import FrameKey
 from pipeline_lib.io.labels.table import Labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.label.project import Project
@@ -37,8 +37,52 @@ class ListedFrame:
     reasons: tuple[tuple[str, str], ...]
 
 
+class LabelImages:
+    """Know the images of label sources by the names that corrections give them.
+
+    A frame of a video and an image of a label source may be the same frame: then it has one name,
+    that of the image.
+
+    Parameters
+    ----------
+    labels
+        The labels that were imported; None: there are none.
+    written
+        Folder of the frames that the import has written for corrections; they are frames of
+        videos.
+
+    Attributes
+    ----------
+    paths
+        The images by their names.
+    """
+
+    def __init__(self, labels: Labels | None, written: Path) -> None:
+        self.paths: dict[FrameKey, Path] = {}
+        self._by_name: dict[str, FrameKey] = {}
+        self._by_frame: dict[tuple[str, int], FrameKey] = {}
+        if labels is None:
+            return
+        images = labels.table[["video", "frame", "image"]].drop_duplicates("image")
+        for video, frame, image in images.itertuples(index=False):
+            path = Path(image)
+            if path.is_relative_to(written.absolute()):
+                continue
+            key = FrameKey(str(video), int(frame), name_image(path))
+            self.paths[key] = path
+            self._by_name[key.image] = key
+            if key.frame >= 0:
+                self._by_frame.setdefault((key.video, key.frame), key)
+
+    def find(self, key: FrameKey) -> FrameKey:
+        """Return the one name of a frame."""
+        if not key.image:
+            return self._by_frame.get((key.video, key.frame), key)
+        return self._by_name.get(name_image(Path(key.image).absolute()), key)
+
+
 def list_frames(
-    project: Project, labels: Labels | None, corrections: Iterable[FrameCorrection]
+    project: Project, images: LabelImages, corrected: Iterable[FrameKey]
 ) -> tuple[list[ListedFrame], list[str]]:
     """List each frame once: doubted labels and frames to refine first, worst first.
 
@@ -49,30 +93,29 @@ def list_frames(
     problems
         Tables that could not be read, one line each; the others are listed all the same.
     """
-    images = _list_images(labels)
-    by_image = {str(path): key for key, path in images.items()}
     reasons: dict[FrameKey, list[tuple[str, str]]] = {}
     problems: list[str] = []
     model = project.config.training.name
     sources = (
-        _list_errors(project.results.refined(model) / LABEL_ERRORS, by_image),
+        _list_errors(project.results.refined(model) / LABEL_ERRORS),
         _list_refined(project.results.refined_table(model)),
         _list_selected(project),
-        ((key, ("label", "")) for key in images),
-        ((one.key, ("corrected", "")) for one in corrections),
+        ((key, ("label", "")) for key in images.paths),
+        ((key, ("corrected", "")) for key in corrected),
     )
     for source in sources:
         try:
             for key, reason in source:
-                there = reasons.setdefault(key, [])
+                there = reasons.setdefault(images.find(key), [])
                 if reason not in there:
                     there.append(reason)
         except CohortposeError as error:
             problems.append(str(error))
     listed = []
     for key, why in reasons.items():
-        path = images.get(key) or (Path(key.image).absolute() if key.image else None)
-        if path is not None or key.video in project.videos:
+        path = images.paths.get(key)
+        # Frames of videos that are gone, and images that are no labels any more, are left out.
+        if path is not None or (not key.image and key.video in project.videos):
             listed.append(ListedFrame(key, path, tuple(why)))
     return listed, problems
 
@@ -84,16 +127,6 @@ def name_image(path: Path) -> str:
         if path.is_relative_to(base):
             return path.relative_to(base).as_posix()
     return str(path)
-
-
-def _list_images(labels: Labels | None) -> Mapping[FrameKey, Path]:
-    if labels is None:
-        return {}
-    images = labels.table[["video", "frame", "image"]].drop_duplicates("image")
-    return {
-        FrameKey(str(video), int(frame), name_image(Path(image))): Path(image)
-        for video, frame, image in images.itertuples(index=False)
-    }
 
 
 Listed = Iterator[tuple[FrameKey, tuple[str, str]]]
@@ -117,13 +150,12 @@ def _list_selected(project: Project) -> Listed:
                 yield FrameKey(video, int(row["frame"]), ""), ("selected", "")
 
 
-def _list_errors(path: Path, by_image: Mapping[str, FrameKey]) -> Listed:
+def _list_errors(path: Path) -> Listed:
     if not path.is_file():
         return
     for row in read_table(path, _ERRORS):
-        known = by_image.get(str(Path(row["image"]).absolute())) if row["image"] else None
-        if known is None and row["frame"].isdecimal():
-            known = FrameKey(row["video"], int(row["frame"]), "")
-        if known is not None:
+        if row["image"] or row["frame"].isdecimal():
+            frame = int(row["frame"]) if row["frame"].isdecimal() else -1
             names = " ".join(filter(None, (row.get("individual", ""), row["bodypart"])))
-            yield known, ("label error", f"{names}: {row['what']}".removeprefix(": "))
+            what = f"{names}: {row['what']}".removeprefix(": ")
+            yield FrameKey(row["video"], frame, row["image"]), ("label error", what)

@@ -16,6 +16,7 @@ from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.io.corrections.labels import BodypartChange
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.label.frames import FrameReader
+from pipeline_lib.steps.import_labels.correction_inputs import CorrectedLabels, rename_skeleton
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,27 @@ class Project:
             return None
         return read_labels(self.results.labels)
 
-    def name_skeleton(self, labels: Labels | None) -> Skeleton:
-        """Return the skeleton of the config, or that of the labels."""
+    def name_skeleton(self, labels: Labels | None, changes: Sequence[BodypartChange]) -> Skeleton:
+        """Return the skeleton of the config, or that of the labels, with the present names.
+
+        Parameters
+        ----------
+        labels
+            Those that were imported.
+        changes
+            Bodyparts added and renamed for the whole project, oldest first.
+
+        Raises
+        ------
+        LabelError
+            If what results is no skeleton.
+        """
         skeleton = self.config.skeleton
-        if skeleton.bodyparts or labels is None:
-            return skeleton
-        return skeleton.with_bodyparts(labels.bodyparts) if skeleton.edges else labels.skeleton
+        if not skeleton.bodyparts and labels is not None:
+            skeleton = labels.skeleton
+        corrected = CorrectedLabels(changes=tuple(changes))
+        renamed = rename_skeleton(skeleton, corrected, corrected.added)
+        return renamed if renamed.bodyparts else renamed.with_bodyparts(corrected.added)
 
     def name_individuals(self, labels: Labels | None) -> tuple[str, ...]:
         """Return the names that animals have."""
@@ -114,39 +130,3 @@ def find_account() -> str | None:
         return getpass.getuser()
     except (KeyError, OSError):
         return None
-
-
-def change_bodyparts(names: Sequence[str], changes: Sequence[BodypartChange]) -> tuple[str, ...]:
-    """Return the bodyparts after some were added and renamed for the whole project.
-
-    Parameters
-    ----------
-    names
-        Those of the config or the labels.
-    changes
-        Oldest first.
-    """
-    changed = list(names)
-    for change in changes:
-        if change.what == "rename" and change.former in changed:
-            changed[changed.index(change.former)] = change.bodypart
-        elif change.bodypart not in changed:
-            changed.append(change.bodypart)
-    return tuple(dict.fromkeys(changed))
-
-
-def rename_skeleton(skeleton: Skeleton, changes: Sequence[BodypartChange]) -> Skeleton:
-    """Return a skeleton after bodyparts were added and renamed for the whole project."""
-
-    def rename(name: str) -> str:
-        for change in changes:
-            if change.what == "rename" and change.former == name:
-                name = change.bodypart
-        return name
-
-    return Skeleton(
-        bodyparts=change_bodyparts(skeleton.bodyparts, changes),
-        edges=tuple((rename(a), rename(b)) for a, b in skeleton.edges),
-        symmetries=tuple((rename(a), rename(b)) for a, b in skeleton.symmetries),
-        unique_bodyparts=tuple(map(rename, skeleton.unique_bodyparts)),
-    )

@@ -11,6 +11,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.corrections.labels import read_label_corrections, settle_corrections
 from pipeline_lib.io.labels.table import label_arrays, read_labels
+from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train
@@ -212,3 +213,95 @@ def train_on_corrections(folder):
     run_make_targets(config, results)
     run_train(config, results)
     assert results.model(config.training.name).network.is_file()
+
+
+def test_two_authors_label_at_once(chromium, tmp_path):
+    folder = write_project(
+        tmp_path / "project", {"m1": film(tmp_path / "m1.mp4")}, [("m1", 0), ("m1", 4)]
+    )
+    with (
+        serve(folder, "Ann") as hers,
+        serve(folder, "Bob <b>") as his,
+        open_page(chromium, hers) as ann,
+        open_page(chromium, his) as bob,
+    ):
+        # Bob looks at a frame that Ann labels: he is told, and sees her points.
+        click(ann, 10, 40)
+        wait_saved(ann)
+        wait_states(bob, "visible", "absent", "absent", "absent")
+        assert bob.text_content(".cp-notice").startswith("Ann corrected this frame at ")
+        # Both change a frame before they hear of each other.
+        press(ann, "n")
+        press(bob, "n")
+        wait_frame(ann, 4)
+        wait_frame(bob, 4)
+        held = []
+        bob.route("**/api/frames/1", lambda route: held.append(route))  # noqa: PLW0108 - no method
+        with bob.expect_request("**/api/frames/1"):
+            click(bob, 50, 40)
+        wait_states(bob, "visible", "absent", "absent", "absent")
+        click(ann, 30, 40)
+        wait_saved(ann)
+        held[0].continue_()
+        bob.unroute("**/api/frames/1")
+        bob.wait_for_function("document.querySelector('.cp-notice')?.textContent.includes('while')")
+        assert read_points(folder, "m1", 4)["nose"] == ((50, 40), "visible")
+        assert len(read_label_corrections(folder / "corrections")) == 3
+        # Ann sees that Bob's is newer, and takes hers back; his stays in his own file.
+        ann.wait_for_function(
+            "document.querySelector('.cp-notice')?.textContent.includes('Bob <b>')"
+        )
+        ann.get_by_role("button", name="Use", exact=True).click()
+        wait_saved(ann)
+        assert read_points(folder, "m1", 4)["nose"] == ((30, 40), "visible")
+        assert read_saved(folder)["m1", 4].author == "Ann"
+        authors = {one.author for one in read_label_corrections(folder / "corrections")}
+        assert authors == {"Ann", "Bob <b>"}
+        # A bodypart that Ann renames has its new name on Bob's page, too.
+        press(ann, "Shift+b")
+        ann.select_option(".cp-dialog select", "tail")
+        ann.fill(".cp-dialog input", EVIL)
+        press(ann, "Enter")
+        for page in (ann, bob):
+            page.wait_for_selector(f"[data-bodypart='{EVIL}']")
+            assert page.evaluate("window.broken") is None
+
+
+def test_a_thousand_frames_and_large_ones(chromium, tmp_path):
+    small = film(tmp_path / "small.mp4", frames=1000, width=64, height=48)
+    large = film(tmp_path / "large.mp4", frames=2, width=3840, height=2160)
+    folder = write_project(tmp_path / "project", {"small": small, "large": large})
+    rows = [
+        {"rank": rank, "video": "small", "frame": rank, "reason": f"{EVIL} {rank}"}
+        for rank in range(1000)
+    ]
+    table = Results(folder / "results").refined_table("pose")
+    write_table(table, REFINED, [*rows, {"video": "large", "frame": 1, "reason": "large"}])
+    with serve(folder) as served, open_page(chromium, served) as page:
+        # Reasons are shown as text.
+        assert page.text_content(".cp-reason") == f"{EVIL} 0"
+        assert page.evaluate("window.broken") is None
+        assert page.text_content(".cp-filter button") == "All 1001"
+        # Far fewer rows than frames are in the page, wherever the list stands.
+        press(page, *["PageDown"] * 40)
+        wait_frame(page, 40)
+        assert page.locator(".cp-item").count() < 150
+        assert page.locator(".cp-item.on").inner_text().startswith("small")
+        press(page, "/")
+        page.fill("input[type=search]", "large")
+        press(page, "Enter")
+        wait_frame(page, 1)
+        page.wait_for_function("document.querySelector('.cp-host img').naturalWidth === 3840")
+        # The wheel zooms about the mouse; at 60 px a pixel, a click hits a fraction of it.
+        x, y = locate(page, 3000, 1500)
+        page.mouse.move(x, y)
+        for _ in range(30):
+            page.mouse.wheel(0, -400)
+        page.wait_for_function("document.querySelector('.cp-zoom').textContent === '6000 %'")
+        x, y = 600, 400
+        left, top = locate(page, 0, 0)
+        page.mouse.click(x, y)
+        wait_saved(page)
+        nose = read_saved(folder)["large", 1].keypoints[0]
+        np.testing.assert_allclose(nose[2:4], [(x - left) / 60, (y - top) / 60], atol=0.03)
+        assert abs(nose.x - 3000) < 20

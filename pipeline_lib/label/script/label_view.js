@@ -235,8 +235,8 @@ export default {
 
     async lookBy(by) {
       const { entry } = this;
-      if (!entry || entry.image) {
-        this.message = "A label image has no neighbours: its video is not known.";
+      if (!entry || entry.frame < 0 || !this.project.videos.includes(entry.video)) {
+        this.message = "The cohort does not have the video of this image, so it has no neighbours.";
         return;
       }
       const { frames } = await measureVideo(entry.video).catch(() => ({ frames: Infinity }));

@@ -56,8 +56,9 @@ export class FrameViewer {
     const same = image.naturalWidth === this.width && image.naturalHeight === this.height;
     this.width = image.naturalWidth;
     this.height = image.naturalHeight;
-    if (same && !this.isFitted) this.redraw();
-    else this.fit();
+    if (!same || this.isFitted) this.fit();
+    // At once: the image would be seen unscaled until the next turn.
+    this.#draw();
     return true;
   }
 
