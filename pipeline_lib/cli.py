@@ -356,6 +356,24 @@ def merge_labels(  # noqa: PLR0913 - one for each option
         run_merge_labels(*load(config), file, options)
 
 
+@app.command(rich_help_panel=LABELS)
+def merge_tracks(
+    file: Annotated[Path, typer.Argument(help="SLEAP file of whole videos, its tracks corrected.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    author: AuthorOption = "",
+    time: TimeOption = None,
+) -> None:
+    """Take tracks that were corrected in SLEAP into `corrections`, as decisions about tracks."""
+    from datetime import datetime
+
+    from pipeline_lib.steps.label_projects.merge_tracks import run_merge_tracks
+
+    with report_errors():
+        when = datetime.fromisoformat(time) if time else None
+        run_merge_tracks(*load(config), file, author, when)
+
+
 @app.command(rich_help_panel=VIDEOS)
 def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Write one HTML page about the whole cohort."""

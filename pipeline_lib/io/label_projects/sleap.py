@@ -115,7 +115,7 @@ def _describe_video(frames: Sequence[ProjectFrame], target: Path) -> "sleap_io.V
 
     first = frames[0]
     width, height = first.size
-    shared = {"grayscale": False, "fps": None}
+    shared: dict[str, Any] = {"grayscale": False, "fps": None}
     if first.recording is None:
         files = [(target / name_image(frame)).as_posix() for frame in frames]
         shape = [len(files), height, width, 3]
@@ -211,7 +211,7 @@ def _write_images(group: "h5py.Group", images: Sequence[NDArray[np.uint8]]) -> N
     padded = np.zeros((len(encoded), length), np.int8)
     for row, one in zip(padded, encoded, strict=True):
         row[: len(one)] = one
-    data = group.create_dataset("video", data=padded, compression="gzip", compression_opts=1)
+    data = group.create_dataset("video", data=padded)
     height, width = images[0].shape[:2]
     described: dict[str, Any] = {
         "format": "png",
@@ -225,6 +225,8 @@ def _write_images(group: "h5py.Group", images: Sequence[NDArray[np.uint8]]) -> N
 
 
 def _encode(image: NDArray[np.uint8]) -> NDArray[np.int8]:
-    _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    # Fast: PNG's best compression saves little, and takes most of the time.
+    quickly = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quickly)
     encoded: NDArray[np.int8] = data.ravel().view(np.int8)
     return encoded

@@ -24,7 +24,7 @@ from pipeline_lib.core.tables import (
     UNUSED_SPLIT,
 )
 from pipeline_lib.io.corrections.labels import Visibility
-from pipeline_lib.io.labels.points import POINT_COLUMNS, SourceLabels
+from pipeline_lib.io.labels.points import HIDDEN, POINT_COLUMNS, SourceLabels
 from pipeline_lib.io.labels.table import Labels, import_labels, write_labels
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels.splits import (
@@ -302,17 +302,24 @@ def _join_sources(sources: list[SourceLabels], settings: tuple[LabelSource, ...]
         return pd.DataFrame(columns=[*POINT_COLUMNS, *_OF_SOURCE])
     joined: pd.DataFrame = pd.concat(
         [
-            source.points.assign(
+            source.points.drop(columns=HIDDEN, errors="ignore").assign(
                 source_number=number,
                 identified=source.identified,
                 iteration=own.iteration,
-                visibility=np.where(source.points["visible"], str(Visibility.VISIBLE), ""),
+                visibility=_name_visibility(source.points),
             )
             for number, (source, own) in enumerate(zip(sources, settings, strict=True))
         ],
         ignore_index=True,
     )
     return joined
+
+
+def _name_visibility(points: pd.DataFrame) -> NDArray[np.object_]:
+    """Return `Visibility` of each labelled point, empty for others."""
+    hidden = points[HIDDEN] if HIDDEN in points else np.zeros(len(points), bool)
+    seen = np.where(hidden, str(Visibility.HIDDEN), str(Visibility.VISIBLE))
+    return np.where(points["visible"], seen, "").astype(object)
 
 
 def _check_images_disjoint(points: pd.DataFrame, sources: list[SourceLabels]) -> None:

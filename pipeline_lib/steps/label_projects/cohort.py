@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +17,12 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS, SINGLE_INDIVIDUAL
+from pipeline_lib.io.corrections.labels import FrameKey, Visibility
 from pipeline_lib.io.labels.image_paths import shorten_path
-from pipeline_lib.io.labels.points import HIDDEN
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
+from pipeline_lib.steps.import_labels.corrected_images import FOLDER as CORRECTED
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
 
 # One keypoint: individual, bodypart, x, y (px) and whether it is hidden.
@@ -55,17 +57,15 @@ class LabelledImage:
 
     Attributes
     ----------
-    video, frame, image
-        As a correction of it has them: `pipeline_lib.io.corrections.labels.FrameKey`.
+    key
+        As a correction of it has it.
     file
         The image, absolute.
     points
         Labelled keypoints; none where there is no animal.
     """
 
-    video: str
-    frame: int
-    image: str
+    key: FrameKey
     file: Path
     points: tuple[Point, ...]
 
@@ -149,28 +149,42 @@ class Cohort:
         """Return all labelled images, in the order of the table of labels."""
         if self.labels is None:
             return ()
-        table = self.labels.table
-        # Labels of older releases do not have it.
-        if HIDDEN not in table:
-            table = table.assign(**{HIDDEN: False})
         found = []
-        for image, rows in table.groupby("image", sort=False):
+        for image, rows in self.labels.table.groupby("image", sort=False):
             seen = rows[rows["visible"]]
-            columns = [seen[name] for name in ("individual", "bodypart", "x", "y", HIDDEN)]
+            columns = [seen[name] for name in ("individual", "bodypart", "x", "y", "visibility")]
             first = rows.iloc[0]
+            file = Path(str(image))
             found.append(
                 LabelledImage(
-                    str(first["video"]),
-                    int(first["frame"]),
-                    self.name_image(Path(str(image))),
-                    Path(str(image)),
+                    self._name_frame(str(first["video"]), int(first["frame"]), file),
+                    file,
                     tuple(
-                        (str(individual), str(bodypart), float(x), float(y), bool(unseen))
-                        for individual, bodypart, x, y, unseen in zip(*columns, strict=True)
+                        (individual, bodypart, float(x), float(y), visibility == Visibility.HIDDEN)
+                        for individual, bodypart, x, y, visibility in zip(*columns, strict=True)
                     ),
                 )
             )
         return tuple(found)
+
+    def _name_frame(self, video: str, frame: int, image: Path) -> FrameKey:
+        # Frames of the cohort's videos that somebody has corrected are images of ours.
+        ours = Path(os.path.realpath(self.results.label_images)) / CORRECTED
+        if Path(os.path.realpath(image)).is_relative_to(ours):
+            return FrameKey(video, frame, "")
+        return FrameKey(video, frame, self.name_image(image))
+
+    def find_frame(self, key: FrameKey) -> FrameKey:
+        """Return one key for all images of a frame of the cohort's videos.
+
+        Label sources know videos by the names of their files, as `import-labels` matches them.
+        """
+        if not key.image:
+            return key
+        video = key.video if key.video in self.videos else self._by_stem.get(key.video, "")
+        # An image is one, whatever its video is called.
+        known = video and key.frame >= 0
+        return FrameKey(video, key.frame, "") if known else FrameKey("", -1, key.image)
 
     def name_image(self, image: Path) -> str:
         """Return the path of a label source's image as corrections have it."""
@@ -183,6 +197,16 @@ class Cohort:
     def find_video(self, path: Path) -> str | None:
         """Return the id of the video at a path, through links; None if the cohort has none."""
         return self._by_path.get(os.path.realpath(path))
+
+    @cached_property
+    def _by_stem(self) -> Mapping[str, str]:
+        """Return the ids of the videos whose files have a name that no other has."""
+        counts = Counter(video.path.stem for video in self.videos.values())
+        return {
+            video.path.stem: name
+            for name, video in self.videos.items()
+            if counts[video.path.stem] == 1
+        }
 
     @cached_property
     def _by_path(self) -> Mapping[str, str]:

@@ -6,7 +6,6 @@ whatever tool it was made in, and no image has to be copied.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +25,6 @@ from pipeline_lib.io.corrections.labels import (
     FrameCorrection,
     FrameKey,
     Visibility,
-    describe_frame,
     read_label_corrections,
     settle_corrections,
     write_frame_correction,
@@ -180,11 +178,9 @@ class _Merger:
         self._holds_predictions = holds is not None and holds.holds_predictions
         given = read_label_corrections(Path(cohort.config.corrections.path))
         self._own = {(one.author, one.key): one for one in given}
-        self._current = {
-            FrameKey(one.video, one.frame, one.image): one.points for one in cohort.labelled
-        }
+        self._current = {cohort.find_frame(one.key): one.points for one in cohort.labelled}
         for key, one in settle_corrections(given)[0].items():
-            self._current[key] = _list_points(one)
+            self._current[cohort.find_frame(key)] = _list_points(one)
 
     def merge(self, file: ReturnedFile, places: Places, path: Path) -> list[FrameCorrection]:
         """Return the corrections to write.
@@ -203,11 +199,13 @@ class _Merger:
                 problems.append(f"{frame.shown}: {error}")
             except GoneError as error:
                 gone.append(f"{frame.shown}: {error}")
-        counts = Counter(key for _, key, _ in found)
+        names: dict[FrameKey, list[str]] = {}
+        for frame, key, _ in found:
+            names.setdefault(self.cohort.find_frame(key), []).append(frame.shown)
         problems += [
-            f"{describe_frame(key)}: labelled {count} times: keep one"
-            for key, count in counts.items()
-            if count > 1
+            f"{' and '.join(shown[:_MOST_SHOWN])} are one frame: keep the labels of one"
+            for shown in names.values()
+            if len(shown) > 1
         ]
         corrections = []
         covered = self._list_covered(file)
@@ -249,17 +247,17 @@ class _Merger:
         covered: frozenset[str],
     ) -> FrameCorrection | None:
         """Return the correction of a frame; None where there is none to write."""
-        current = self._current.get(key)
+        current = self._current.get(self.cohort.find_frame(key))
         predicted = _list_predicted(record)
         self._check_inside(frame, key)
-        points = self._name(frame, current or predicted or ())
-        if not points and not self._holds_empty:
+        named = self._name(frame, current or predicted or ())
+        if not named and not self._holds_empty:
             if current != ():
                 self.summary.empty += 1
             else:
                 self.summary.unchanged += 1
             return None
-        points = self._complete(points, current or (), covered)
+        points = self._complete(named, current or (), covered)
         if current is not None and _are_equal(points, current):
             self.summary.unchanged += 1
             return None
@@ -295,9 +293,8 @@ class _Merger:
 
     def _choose_iteration(self) -> int:
         training = self.cohort.config.training
-        iteration = int(getattr(training, "iteration", 0))
         trained = self.cohort.results.model(training.name).card.is_file()
-        return iteration + 1 if trained else iteration
+        return training.iteration + 1 if trained else training.iteration
 
     def _check_inside(self, frame: ReturnedFrame, key: FrameKey) -> None:
         """Refuse positions outside of a video's frames; those on images were checked."""

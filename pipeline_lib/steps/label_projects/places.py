@@ -144,11 +144,7 @@ class Places:
 
     @cached_property
     def _labelled(self) -> Mapping[str, FrameKey]:
-        return {
-            one.image: FrameKey(one.video, one.frame, one.image)
-            for one in self._cohort.labelled
-            if one.image
-        }
+        return {one.key.image: one.key for one in self._cohort.labelled if one.key.image}
 
     @cached_property
     def _by_image(self) -> Mapping[str, FrameKey]:
@@ -159,7 +155,7 @@ class Places:
             if video in self._cohort.videos
         }
         for one in self._cohort.labelled:
-            found[os.path.realpath(one.file)] = FrameKey(one.video, one.frame, one.image)
+            found[os.path.realpath(one.file)] = one.key
         return found
 
     def _list_chosen(self) -> Iterator[tuple[str, int, Path]]:

@@ -16,6 +16,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.names import clean_part, find_part_problem, fold_name
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.io.corrections.labels import FrameKey
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.label_projects.project import Animal, LabelProject, ProjectFrame, Recording
 from pipeline_lib.io.label_projects.registry import write_label_project
@@ -103,7 +104,7 @@ def run_write_label_project(
             name=clean_part(folder.name, "cohortpose"),
             scorer=options.scorer,
             model=config.training.name,
-            iteration=getattr(config.training, "iteration", 0),
+            iteration=config.training.iteration,
             skeleton=cohort.skeleton,
             individuals=cohort.individuals,
             frames=tuple(frames),
@@ -125,7 +126,7 @@ def _collect(cohort: Cohort, options: ProjectOptions, stack: ExitStack) -> list[
     if options.frames != "none":
         frames = list(_collect_chosen(cohort, options, stack))
     if options.labels:
-        frames += [_describe_labelled(one, cohort, folders) for one in labelled]
+        frames += [_describe_labelled(one, cohort, folders, options) for one in labelled]
     return frames
 
 
@@ -133,12 +134,12 @@ def _collect_chosen(
     cohort: Cohort, options: ProjectOptions, stack: ExitStack
 ) -> Iterator[ProjectFrame]:
     """Yield the chosen frames that nobody has labelled, worst first as `refine` has them."""
-    known = {(one.video, one.frame) for one in cohort.labelled}
-    chosen = []
-    for video, frame, image in read_chosen_frames(cohort, options.frames):
-        names = {video, cohort.videos[video].path.stem} if video in cohort.videos else {video}
-        if not any((name, frame) in known for name in names):
-            chosen.append((video, frame, image))
+    known = {cohort.find_frame(one.key) for one in cohort.labelled}
+    chosen = [
+        (video, frame, image)
+        for video, frame, image in read_chosen_frames(cohort, options.frames)
+        if FrameKey(video, frame, "") not in known
+    ]
     gone = sorted({video for video, _, _ in chosen} - set(cohort.videos))
     for video in gone:
         _log.warning("%s is no longer a video of the cohort: its frames are left out", video)
@@ -253,19 +254,22 @@ class _Folders:
         return self._known[key]
 
 
-def _describe_labelled(one: LabelledImage, cohort: Cohort, folders: _Folders) -> ProjectFrame:
+def _describe_labelled(
+    one: LabelledImage, cohort: Cohort, folders: _Folders, options: ProjectOptions
+) -> ProjectFrame:
     bodyparts = cohort.skeleton.bodyparts
     animals = [
         Animal(name, position, hidden, np.full(len(bodyparts), np.nan))
         for name, (position, hidden) in arrange_points(one.points, bodyparts).items()
     ]
+    # A frame of the cohort, which somebody has corrected: beside the chosen ones of its video.
+    video = None if one.key.image else cohort.videos.get(one.key.video)
     return ProjectFrame(
-        video=one.video,
-        frame=one.frame,
-        image=one.image,
+        *one.key,
         file=one.file,
         size=read_header(one.file).upright,
-        folder=folders.name(one.video, one.file.parent),
+        folder=video.name if video else folders.name(one.key.video, one.file.parent),
         name=one.file.name,
+        recording=_describe_recording(video, linked=options.linked) if video else None,
         labels=tuple(animals),
     )

@@ -47,14 +47,13 @@ def test_format_by_the_files_found(tmp_path, files, path, expected):
 
 
 @pytest.mark.parametrize("text", ['{"images": []}', "\n \t{\r\n", "\ufeff{}"])
-def test_a_json_object_is_coco_and_a_list_is_not(tmp_path, text):
+def test_a_json_object_is_coco_and_a_list_is_label_studio(tmp_path, text):
     path = "annotations/person_keypoints_default.json"
     touch(tmp_path, path, "labels.JSON", text=text)
     for name in ("labels.JSON", path, ""):
         assert detect_format(tmp_path / name) == "coco"
     touch(tmp_path, "list.json", text='[{"image_id": 1}]')
-    with pytest.raises(LabelError, match="holds no labels that are known"):
-        detect_format(tmp_path / "list.json")
+    assert detect_format(tmp_path / "list.json") == "label-studio"
 
 
 def test_config_yaml_of_deeplabcut_is_told_from_others(tmp_path):

@@ -84,7 +84,9 @@ class Run:
                 for bodypart in self.bodyparts:
                     if (bodypart in self.unique) == (individual == "single"):
                         x, y = self.label(image, individual, bodypart)
-                        row = dict.fromkeys(LABEL_COLUMNS, "mine") | {
+                        first = individual == self.individuals[0]
+                        hidden = image == 0 and first and bodypart == "ear"
+                        row = {
                             "video": "old",
                             "frame": image,
                             "individual": individual,
@@ -92,8 +94,11 @@ class Run:
                             "x": x,
                             "y": y,
                             "visible": not np.isnan(x),
+                            "source": "mine",
                             "split": "train",
                             "image": str(file),
+                            "iteration": 0,
+                            "visibility": "hidden" if hidden else "visible",
                         }
                         rows.append(row)
         table = pd.DataFrame(rows, columns=list(LABEL_COLUMNS))

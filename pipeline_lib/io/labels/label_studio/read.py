@@ -78,13 +78,13 @@ def read_label_studio(path: Path, place: Path | None = None) -> SourceLabels:
     if problems:
         raise LabelError(str(path), problems)
     videos = folder.name_videos([image for image, _ in located])
+    unique = _list_unique(located)
+    animal = [name for name in file.bodyparts if name not in unique]
     rows = [
         row
         for (image, annotation), video in zip(located, videos, strict=True)
-        for row in _list_rows(image, annotation, video, path, file.bodyparts)
+        for row in _list_rows(image, annotation, video, path, animal)
     ]
-    unique = {row["bodypart"] for row in rows if row["individual"] == UNIQUE_INDIVIDUAL}
-    unique -= {row["bodypart"] for row in rows if row["individual"] != UNIQUE_INDIVIDUAL}
     skeleton = Skeleton(
         bodyparts=file.bodyparts,
         unique_bodyparts=tuple(name for name in file.bodyparts if name in unique),
@@ -171,6 +171,16 @@ def name_animals(animals: Sequence[StudioAnimal]) -> Iterator[tuple[str, bool, S
     for animal in animals:
         named = animal.name not in ("", UNIQUE_INDIVIDUAL)
         yield animal.name or next(free), named, animal
+
+
+def _list_unique(located: Sequence[tuple[Path, StudioAnnotation]]) -> set[str]:
+    """Return the bodyparts that only the individual of the unique ones has."""
+    owners: dict[str, set[bool]] = defaultdict(set)
+    for _, one in located:
+        for animal in one.animals:
+            for point in animal.points:
+                owners[point.bodypart].add(animal.name == UNIQUE_INDIVIDUAL)
+    return {bodypart for bodypart, owner in owners.items() if owner == {True}}
 
 
 def _list_rows(

@@ -1,0 +1,174 @@
+"""Run the verb `merge-tracks`: take tracks that were corrected in SLEAP as decisions about tracks."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
+from pipeline_lib.core.track_decisions import Anchor, DecisionKind, Passage, TrackDecision
+from pipeline_lib.io.corrections.tracks import read_track_decisions, write_track_decision
+from pipeline_lib.io.labels.returned import ReturnedFrame
+from pipeline_lib.io.labels.sleap.tracks import SleapTracks, read_sleap_tracks
+from pipeline_lib.io.poses.read import read_poses, read_times
+from pipeline_lib.kernels.tracking.returned import TrackChange, find_changes, match_slots
+from pipeline_lib.kernels.tracking.similarity import centre_poses, measure_sizes
+from pipeline_lib.steps.filter import locate_unfiltered
+from pipeline_lib.steps.label_projects.cohort import Cohort
+from pipeline_lib.steps.label_projects.places import GoneError, Places, UnknownPlaceError
+
+_BLOCK_FRAMES = 2**14
+_LEAST_TOLERANCE = 16.0  # px
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    """Hold the tracks of a video: names, centres (frame, slot, 2) and the animals' size, px."""
+
+    names: tuple[str, ...]
+    centres: NDArray[np.float64]
+    size: float
+
+
+def run_merge_tracks(
+    config: Config, results: Results, path: Path, author: str = "", time: datetime | None = None
+) -> int:
+    """Compare the tracks of a SLEAP file with ours, and write what differs as decisions.
+
+    An animal that goes on in another slot, or is exchanged with another one, is a `join` or a
+    `swap`, a track that begins in a slot of another one is a `new` animal. Animals are found by
+    their positions, so that names of tracks do not matter, and what nobody changed is no decision.
+    Frames that the file lacks stay as they are.
+
+    Parameters
+    ----------
+    config
+        The run; ``corrections.path`` receives the decisions.
+    results
+        Has the tracks, corrected ones if there are any.
+    path
+        A ``.slp`` of whole videos, as ``exports.formats: [slp]`` writes it.
+    author, time
+        Who decided, and when; without them ``sleap`` and the time of the file.
+
+    Returns
+    -------
+    int
+        Number of decisions that were written.
+
+    Raises
+    ------
+    LabelError
+        If the file cannot be read, or is of other videos; then nothing is written.
+    """
+    places = Places(Cohort(config, results), None, path.absolute().parent)
+    time = time or datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
+    decisions: list[TrackDecision] = []
+    problems: list[str] = []
+    for video in read_sleap_tracks(path):
+        if not len(video.frame):
+            continue
+        try:
+            name = _find_video(places, video)
+            tracks = _read_tracks(config, results, name, int(video.frame.max()))
+        except (UnknownPlaceError, GoneError) as error:
+            problems.append(f"{video.recorded}: {error}")
+            continue
+        decisions += _decide(name, tracks, video, author or "sleap", time)
+    if problems:
+        raise LabelError(str(path), problems)
+    folder = Path(config.corrections.path)
+    known = {_describe(one) for one in read_track_decisions(folder)}
+    new = [one for one in decisions if _describe(one) not in known]
+    for one in new:
+        write_track_decision(folder, one)
+    _log.info("%s: %d decisions about tracks, %d of them new", path, len(decisions), len(new))
+    return len(new)
+
+
+def _find_video(places: Places, video: SleapTracks) -> str:
+    last = int(video.frame.max())
+    frame = ReturnedFrame(video.recorded, last, None, (), datetime.now(UTC))
+    key, _ = places.find(frame)
+    return key.video
+
+
+def _read_tracks(config: Config, results: Results, video: str, last: int) -> _Tracks:
+    path = locate_unfiltered(config, results, video)
+    if config.individuals.max < 2 or not path.exists():
+        raise GoneError(f"video {video} has no tracks; run the workflow first")
+    count = len(read_times(path))
+    if last >= count:
+        raise UnknownPlaceError(f"frame {last} is labelled, but the tracks have {count} frames")
+    blocks, sizes = [], []
+    for start in range(0, count, _BLOCK_FRAMES):
+        poses = read_poses(path, start, start + _BLOCK_FRAMES)
+        kept = [n for n, name in enumerate(poses.individuals) if name != UNIQUE_INDIVIDUAL]
+        names = tuple(poses.individuals[n] for n in kept)
+        blocks.append(centre_poses(poses.position[:, kept]))
+        found = measure_sizes(poses.position[:, kept])
+        sizes.append(found[np.isfinite(found)])
+    together = np.concatenate(sizes)
+    # As decisions are applied: the keypoints of a pose lie within twice this of its centre.
+    size = 2.0 * float(np.median(together)) if together.size else 0.0
+    return _Tracks(names, np.concatenate(blocks), max(_LEAST_TOLERANCE, size))
+
+
+def _decide(
+    video: str, tracks: _Tracks, returned: SleapTracks, author: str, time: datetime
+) -> Iterator[TrackDecision]:
+    used = [n for n in np.unique(returned.track).tolist() if returned.names[n] != UNIQUE_INDIVIDUAL]
+    place = {track: column for column, track in enumerate(used)}
+    kept = np.isin(returned.track, used)
+    centres = np.full((len(tracks.centres), len(used), 2), np.nan)
+    columns = [place[track] for track in returned.track[kept].tolist()]
+    centres[returned.frame[kept], columns] = returned.centre[kept]
+    own = [
+        tracks.names.index(name) if name in tracks.names else -1
+        for name in (returned.names[track] for track in used)
+    ]
+    matched = match_slots(tracks.centres, centres, own, tracks.size)
+    for change in find_changes(matched):
+        yield _make_decision(video, tracks, change, author, time)
+
+
+def _make_decision(
+    video: str, tracks: _Tracks, change: TrackChange, author: str, time: datetime
+) -> TrackDecision:
+    def anchor(frame: int, slot: int) -> Anchor:
+        x, y = tracks.centres[frame, slot].tolist()
+        return Anchor(frame, x, y)
+
+    (_, before), (_, after) = change.passages[0]
+    other = "" if change.what is DecisionKind.NEW else tracks.names[after]
+    return TrackDecision(
+        video=video,
+        what=change.what,
+        first_frame=change.first_frame,
+        last_frame=None,
+        individual=tracks.names[before],
+        other=other,
+        passages=tuple(Passage(anchor(*one), anchor(*two)) for one, two in change.passages),
+        ends=(),
+        author=author,
+        time=time,
+    )
+
+
+def _describe(one: TrackDecision) -> tuple[object, ...]:
+    """Return what a decision says, without who said it and when."""
+    anchors = [
+        (anchor.frame, round(anchor.x, 2), round(anchor.y, 2)) if anchor else None
+        for passage in one.passages
+        for anchor in passage
+    ]
+    return (one.video, one.what, one.first_frame, one.last_frame, *anchors)
