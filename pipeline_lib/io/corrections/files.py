@@ -179,12 +179,10 @@ def _find_row_problem(cells: list[str], header: list[str]) -> str | None:
         return "is a mark of a merge that git could not make: keep the rows of one side"
     if len(cells) != len(header):
         return f"{len(cells)} cells, expected {len(header)}"
-    long = next((name for name, cell in zip(header, cells, strict=True) if _is_long(cell)), None)
-    return f"{long} is longer than {_LONGEST_CELL} characters" if long else None
-
-
-def _is_long(cell: str) -> bool:
-    return len(cell) > _LONGEST_CELL
+    if max(map(len, cells)) <= _LONGEST_CELL:
+        return None
+    long = next(name for name, cell in zip(header, cells, strict=True) if len(cell) > _LONGEST_CELL)
+    return f"{long} is longer than {_LONGEST_CELL} characters"
 
 
 @contextmanager

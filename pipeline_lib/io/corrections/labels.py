@@ -62,6 +62,9 @@ class Visibility(StrEnum):
     ABSENT = "absent"  # no position
 
 
+_VISIBILITIES = {str(one): one for one in Visibility}
+
+
 class CorrectedKeypoint(NamedTuple):
     """Hold one keypoint of a corrected frame.
 
@@ -382,11 +385,11 @@ def apply_renames(name: str, changes: Sequence[BodypartChange], since: datetime 
 def _make_keypoint(
     individual: str, bodypart: str, x: float, y: float, visibility: str
 ) -> CorrectedKeypoint:
-    known = visibility in Visibility.__members__.values()
     # What is unknown is reported with the other problems of the frame.
-    shown = Visibility(visibility) if known else visibility
+    shown = _VISIBILITIES.get(visibility, visibility)
     # One NaN for all, so that equal corrections compare equal.
-    x, y = (math.nan if math.isnan(value) else float(value) for value in (x, y))
+    x = math.nan if math.isnan(x) else float(x)
+    y = math.nan if math.isnan(y) else float(y)
     return CorrectedKeypoint(individual, bodypart, x, y, shown)  # type: ignore[arg-type]
 
 
@@ -415,17 +418,17 @@ def _find_keypoint_problems(one: CorrectedKeypoint, name: str) -> Iterator[str]:
     for what, text in (("individual", one.individual), ("bodypart", one.bodypart)):
         if problem := _check_name(what, text):
             yield problem
-    known = one.visibility in Visibility.__members__.values()
+    known = one.visibility in _VISIBILITIES
     if not known:
         expected = ", ".join(Visibility)
         yield f"{name}: visibility {str(one.visibility)[:40]!r}: expected {expected}"
-    nowhere = [math.isnan(value) for value in (one.x, one.y)]
+    without = math.isnan(one.x) + math.isnan(one.y)
     if one.visibility == Visibility.ABSENT:
-        if not all(nowhere):
+        if without < 2:
             yield f"{name}: is absent, so x and y must be empty"
-    elif known and any(nowhere):
+    elif known and without:
         yield f"{name}: is {one.visibility}, but x or y is missing"
-    if any(abs(value) > _FARTHEST for value in (one.x, one.y)):
+    if abs(one.x) > _FARTHEST or abs(one.y) > _FARTHEST:
         yield f"{name}: x {one.x:g}, y {one.y:g}: expected px within a frame"
 
 

@@ -6,6 +6,7 @@ Imports are light: the workflow asks whenever it is parsed.
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -69,6 +70,26 @@ def read_corrections(config: Config) -> CorrectedLabels:
         With every problem of the tables, by file and line.
     """
     folder = Path(config.corrections.path)
+    tables = list_label_tables(folder)
+    if not tables:
+        return CorrectedLabels()
+    frames, changes = _read_tables(folder.absolute(), tuple(map(_measure, tables)))
+    used = [one for one in frames if one.iteration <= config.training.iteration]
+    return CorrectedLabels(tuple(_rename_frame(one, changes) for one in used), changes)
+
+
+def _measure(path: Path) -> tuple[str, int, int, int]:
+    facts = path.lstat()
+    return str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+# A process asks several times.
+@lru_cache(maxsize=1)
+def _read_tables(
+    folder: Path, stamp: tuple[tuple[str, int, int, int], ...]
+) -> tuple[tuple[FrameCorrection, ...], tuple[BodypartChange, ...]]:
+    """Read the tables below a folder, of which the stamp tells whether they have changed."""
+    del stamp
     problems: list[str] = []
     changes: tuple[BodypartChange, ...] = ()
     frames: tuple[FrameCorrection, ...] = ()
@@ -82,8 +103,7 @@ def read_corrections(config: Config) -> CorrectedLabels:
         problems += [f"{error.where}: {problem}" for problem in error.problems]
     if problems:
         raise LabelError(str(folder), problems)
-    used = [one for one in frames if one.iteration <= config.training.iteration]
-    return CorrectedLabels(tuple(_rename_frame(one, changes) for one in used), changes)
+    return frames, changes
 
 
 def _rename_frame(one: FrameCorrection, changes: Sequence[BodypartChange]) -> FrameCorrection:
@@ -198,7 +218,7 @@ def hash_corrections(config: Config) -> dict[str, str | None]:
         str(find_table_path(folder / "labels", *table)): _hash(map(_describe, frames))
         for table, frames in _group_by_table(corrected.frames)
     }
-    if corrected.frames and corrected.changes:
+    if corrected.renames or (corrected.frames and corrected.changes):
         hashes[str(folder / "bodyparts.tsv")] = _hash(map(str, corrected.changes))
     return hashes
 

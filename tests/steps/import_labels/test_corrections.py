@@ -184,6 +184,18 @@ def test_two_people_correct_one_frame_and_the_newest_counts():
     assert [float(row["distance"]) for row in rows] == pytest.approx([5.09902, 2**0.5, 8**0.5])
 
 
+def test_every_image_of_a_frame_gets_its_correction():
+    """Two projects that labelled one frame of one video keep their images, and their split."""
+    sources = [make_project(Path(name), [7, 8]) for name in ("one", "two")]
+    before = run(*sources)
+    correct(7, ("nose", 10, 5))
+    labels = run(*sources)
+    assert position(labels, 7, "nose") == [(10, 5), (10, 5)]
+    assert position(labels, 8, "nose") == [(8, 1), (8, 1)]
+    assert labels.table[["image", "split"]].equals(before.table[["image", "split"]])
+    assert [row["image"].split("/")[0] for row in read_conflicts()] == ["one", "two"]
+
+
 def test_images_of_sources_are_corrected_by_their_paths(project):
     source = make_project(Path("dlc"), [7], video="other")
     for name in (
