@@ -129,7 +129,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[TableRow]:
         _check_header(path, header, columns)
         for cells in reader:
             line = reader.line_num
-            if not cells:
+            # As spreadsheets leave below a table.
+            if not any(cells):
                 continue
             if problem := _find_row_problem(cells, header):
                 problems.append(f"line {line}: {problem}")

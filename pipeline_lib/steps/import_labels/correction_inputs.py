@@ -79,7 +79,10 @@ def read_corrections(config: Config) -> CorrectedLabels:
 
 
 def _measure(path: Path) -> tuple[str, int, int, int]:
-    facts = path.lstat()
+    try:
+        facts = path.lstat()
+    except OSError:  # it was there a moment ago
+        return str(path), 0, 0, 0
     return str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
@@ -254,8 +257,7 @@ def _describe(one: FrameCorrection) -> str:
 
 def _hash_files(folder: Path) -> str:
     """Return a hash of names, sizes and times: what is there may be a link or no file at all."""
-    facts = ((path, path.lstat()) for path in sorted(folder.rglob("*.tsv")))
-    return _hash(f"{path.name} {stat.st_size} {stat.st_mtime_ns}" for path, stat in facts)
+    return _hash(str(_measure(path)) for path in sorted(folder.rglob("*.tsv")))
 
 
 def _hash(parts: Iterable[str]) -> str:

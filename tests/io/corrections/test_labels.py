@@ -175,6 +175,17 @@ def test_a_damaged_row_is_one_problem_that_names_file_and_line(tmp_path, row, pr
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n\n", "\n" + "\t" * 10 + "\n"])
+def test_what_editors_and_spreadsheets_make_of_a_table_is_read(tmp_path, end):
+    path = write_rows(tmp_path, ROW)
+    columns = [3, 0, *range(4, 11), 1, 2]
+    lines = [line.split("\t") for line in (HEADER, ROW)]
+    text = end.join("\t".join(cells[number] for number in columns) for cells in lines) + end
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (one,) = read_label_corrections(tmp_path)
+    assert one == replace(correct(keypoints=(("animal", "nose", 1, 2, "visible"),)), iteration=0)
+
+
 def test_every_damaged_row_of_every_file_is_named(tmp_path):
     path = write_rows(tmp_path, ROW.replace("visible", "v"), ROW.replace("\t5\t", "\tx\t"))
     other = path.with_name("m2.tsv")
