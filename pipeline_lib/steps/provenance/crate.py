@@ -212,7 +212,7 @@ class _Description:
                 yield name, packages[name], address
 
     def _add_inputs(self) -> Iterator[tuple[str, "ContextEntity"]]:
-        """Add sheet, label tables and weights, which lie elsewhere: named by their hashes."""
+        """Add sheet, label tables, weights and corrections, which are named by their hashes."""
         hashes = self._record["hashes"]
         groups = {
             "cohort-sheet": {self._config.cohort: hashes["cohort"]},
@@ -233,6 +233,14 @@ class _Description:
                     "exampleOfWork": {"@id": _parameter(name)},
                 }
                 yield name, self._crate.add_file(_name_by_hash(digest), properties=properties)
+        # Their hashes are of the rows in use, not of the file, which people go on writing.
+        for number, (path, digest) in enumerate(hashes.get("corrections", {}).items()):
+            name = f"corrections-{number + 1}"
+            self._add_parameter(name, "CreativeWork")
+            address, identifier = f"#corrections/{number + 1}", digest or "damaged"
+            entity = self._add(address, "CreativeWork", name=path, identifier=identifier)
+            entity["exampleOfWork"] = {"@id": _parameter(name)}
+            yield name, entity
 
     def _add_settings(self) -> Iterator[tuple[str, "ContextEntity"]]:
         for name, value in _list_leaves(self._record["settings"]):

@@ -23,6 +23,7 @@ from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import label_arrays, read_labels
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.import_labels.run import run_import_labels
+from pipeline_lib.steps.provenance.run import hash_inputs
 from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
 from tests.io.labels.slp_examples import Project
@@ -349,6 +350,25 @@ def test_a_swap_of_two_names_is_applied_in_order():
 def key(*labels, **settings):
     config = configure(*labels, **settings)
     return find_stage_key(config, Results(Path("results")), "import-labels").name
+
+
+def test_provenance_is_of_the_rows_in_use():
+    source = make_project(Path("dlc"), [7])
+    config = configure(source)
+    assert hash_inputs(config)["corrections"] == {}
+    correct(7, ("nose", 1, 1))
+    correct(8, ("nose", 1, 1), author="Bob", iteration=1)
+    table = "corrections/labels/Ann/mouse.tsv"
+    found = hash_inputs(config)["corrections"]
+    assert list(found) == [table]
+    correct(9, ("nose", 1, 1), iteration=1)
+    assert hash_inputs(config)["corrections"] == found
+    correct(7, ("nose", 1, 2))
+    assert hash_inputs(config)["corrections"][table] != found[table]
+    later = hash_inputs(configure(source, training={"iteration": 1}))["corrections"]
+    assert list(later) == [table, "corrections/labels/Bob/mouse.tsv"]
+    Path(table).write_text("nothing")
+    assert set(hash_inputs(config)["corrections"].values()) == {None}
 
 
 def test_keys_depend_on_what_is_used_and_on_nothing_else():
