@@ -54,8 +54,8 @@ class Proof:
         Names the tracks and the decisions: another one is another state.
     times
         Shape (frame,), seconds.
-    individuals
-        Names of the animals, one per slot.
+    individuals, bodyparts
+        Names of the animals, one per slot, and of the keypoints.
     position
         Shape (frame, slot, keypoint, 2), px; NaN where missing.
     status
@@ -71,6 +71,7 @@ class Proof:
     version: str
     times: NDArray[np.float64]
     individuals: tuple[str, ...]
+    bodyparts: tuple[str, ...]
     position: NDArray[np.float32]
     status: NDArray[np.uint8]
     decisions: tuple[TrackDecision, ...]
@@ -226,6 +227,7 @@ class Proofreader:
             version=version,
             times=poses.time,
             individuals=name_slots(poses, sources.shape[1])[: sources.shape[1]],
+            bodyparts=poses.bodyparts,
             position=corrected,
             status=corrected_status,
             decisions=decisions,
