@@ -62,6 +62,33 @@ def count_encounters(midlines: NDArray[np.float64]) -> Encounters:
     return found
 
 
+def list_approaches(position: NDArray[np.float64], near: int) -> list[tuple[int, int, int]]:
+    """List the closest approaches of any two animals, the closest first.
+
+    Parameters
+    ----------
+    position
+        Shape (frame, individual, point, 2), no NaN.
+    near
+        Number of frames on both sides within which their centres are never closer.
+
+    Returns
+    -------
+    list of tuple
+        Frame and the two animals; no approach at the first or the last frame.
+    """
+    middles = position.mean(axis=2)
+    found = []
+    for one, other in itertools.combinations(range(position.shape[1]), 2):
+        apart = np.linalg.norm(middles[:, one] - middles[:, other], axis=-1)
+        found += [
+            (float(apart[frame]), frame, one, other)
+            for frame in range(1, len(apart) - 1)
+            if apart[frame] == apart[max(0, frame - near) : frame + near + 1].min()
+        ]
+    return [(frame, one, other) for _, frame, one, other in sorted(found)]
+
+
 def _fill(midlines: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return midlines with points interpolated between the given ones."""
     start, end = midlines[:, :, :-1, None], midlines[:, :, 1:, None]

@@ -9,6 +9,7 @@ from nicegui import ui
 from pipeline_lib.label.annotations import Annotations
 from pipeline_lib.label.label_view import build_label_view
 from pipeline_lib.label.project import Project
+from pipeline_lib.label.tracks_view import build_tracks_view
 
 _STYLE = Path(__file__).with_name("script") / "page.css"
 
@@ -36,7 +37,12 @@ class View:
 
 
 # A further view is a further record here.
-VIEWS = (View("Labels", "control_point", lambda _: True, build_label_view),)
+VIEWS = (
+    View("Labels", "control_point", lambda _: True, build_label_view),
+    View(
+        "Tracks", "timeline", lambda project: project.config.individuals.max > 1, build_tracks_view
+    ),
+)
 
 
 def define_page(annotations: Annotations) -> None:

@@ -172,7 +172,11 @@ def _find_naming_problems(one: TrackDecision) -> Iterator[str]:
 def _find_place_problems(one: TrackDecision) -> Iterator[str]:
     if one.first_frame < 1:
         yield f"first_frame {one.first_frame}: expected 1 or more, a frame that has one before it"
-    if not any(passage.complete for passage in one.passages):
+    anchored = any(passage.complete for passage in one.passages)
+    if one.what is DecisionKind.CONFIRM:
+        if not one.passages:
+            yield "before, after: expected an anchor"
+    elif not anchored:
         yield "before, after: expected the anchors of one animal at least on both sides"
     elif one.what is not DecisionKind.SWAP and not one.passages[0].complete:
         yield "before, after: expected both anchors of the individual"

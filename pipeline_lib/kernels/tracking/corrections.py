@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pipeline_lib.core.tables import TrackStatus
-from pipeline_lib.core.track_decisions import Anchor, DecisionKind, TrackDecision
+from pipeline_lib.core.track_decisions import Anchor, DecisionKind, Passage, TrackDecision
 from pipeline_lib.kernels.metrics.keypoints import keypoint_distance
 from pipeline_lib.kernels.tracking.similarity import centre_poses, measure_sizes
 
@@ -29,6 +29,8 @@ ReadFrame = Callable[[int], Floats]
 _LEAST_TOLERANCE = 16.0
 # Two people mean one event if their places are no farther apart than this number of frames.
 _SAME_PLACE = 5
+# Anchors are looked for within this number of frames.
+_REACH = 250
 
 Piece = tuple[int, int]  # block, slot
 
@@ -185,6 +187,103 @@ def correct_positions(position: Floats, decisions: Sequence[TrackDecision]) -> F
     return rearrange(position, arrangement.list_sources(0, len(position)), np.nan)
 
 
+class DecidedPlace(NamedTuple):
+    """Tell where somebody has decided.
+
+    Attributes
+    ----------
+    what
+        The kind of the decision.
+    frame, last
+        First frame that it concerns, and the last one; the same where there is no end.
+    slots
+        The animals, by their slots in the tracks.
+    """
+
+    what: DecisionKind
+    frame: int
+    last: int
+    slots: frozenset[int]
+
+
+def place_decisions(
+    decisions: Sequence[TrackDecision], frames: int, read_frame: ReadFrame
+) -> list[DecidedPlace]:
+    """Return the places of decisions by the slots of some tracks.
+
+    Parameters
+    ----------
+    decisions
+        Decisions; those whose frames or animals are not there are left out.
+    frames
+        Number of frames.
+    read_frame
+        As in `arrange_slots`, of the tracks whose slots are wanted.
+    """
+    located = _locate_all(decisions, frames, read_frame, [None] * len(decisions))
+    places = []
+    for number, found in located.items():
+        one = decisions[number]
+        last = one.first_frame if one.last_frame is None else one.last_frame
+        places.append(DecidedPlace(one.what, one.first_frame, last, found.slots))
+    return places
+
+
+def anchor_decision(
+    position: Floats, what: DecisionKind, frame: int, last: int | None, slots: Sequence[int]
+) -> tuple[tuple[Passage, ...], tuple[Passage, ...]]:
+    """Return the anchors of a decision: where its animals are before and after its places.
+
+    Parameters
+    ----------
+    position
+        Shape (frame, slot, keypoint, 2), px, tracks as the person who decides sees them.
+    what
+        The kind of the decision.
+    frame, last
+        First and last frame that it concerns; None: to the end.
+    slots
+        The animals: of a ``swap``, both; of a ``join``, the one before and the one after; of a
+        ``new`` or a ``cut``, one; of a ``confirm``, one or two.
+
+    Returns
+    -------
+    passages, ends
+        As in `TrackDecision`; an anchor is None where an animal is not seen near the place.
+    """
+    centre = centre_poses(position)
+
+    # What was looked at and is fine is fine however long an animal was lost.
+    reach = len(centre) if what is DecisionKind.CONFIRM else _REACH
+
+    def passage(place: int, one: int, other: int, after: int | None = None) -> Passage:
+        before = _find_seen(centre[:, one], range(place - 1, max(-1, place - 1 - reach), -1))
+        later = place if after is None else max(place, after)
+        following = range(later, min(len(centre), later + reach))
+        return Passage(before, _find_seen(centre[:, other], following))
+
+    first, second = slots[0], slots[-1]
+    both = what is DecisionKind.SWAP
+    if what is DecisionKind.CONFIRM:
+        return tuple(passage(frame, one, one, last) for one in slots), ()
+    if what is DecisionKind.JOIN:
+        return (passage(frame, first, second),), ()
+    pairs = ((first, second), (second, first)) if both else ((first, first),)
+    passages = tuple(passage(frame, one, other) for one, other in pairs)
+    if last is None:
+        return passages, ()
+    # Between the two places, each animal is in the slot of the other one.
+    return passages, tuple(passage(last + 1, other, one) for one, other in pairs)
+
+
+def _find_seen(centre: Floats, frames: Iterable[int]) -> Anchor | None:
+    """Return the first of some frames in which an animal is seen, and where it is."""
+    for frame in frames:
+        if 0 <= frame < len(centre) and np.isfinite(centre[frame]).all():
+            return Anchor(frame, float(centre[frame, 0]), float(centre[frame, 1]))
+    return None
+
+
 class _Claim(NamedTuple):
     """Say that an animal in a frame and slot is, or is not, the one in a later frame and slot."""
 
@@ -195,9 +294,10 @@ class _Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class _Located:
-    """Hold the claims of a decision by slots, the frames of its places, and the animals' size."""
+    """Hold what a decision says of slots, the frames of its places, and the animals' size."""
 
     claims: tuple[_Claim, ...]
+    slots: frozenset[int]
     places: tuple[int, ...]
     size: float
 
@@ -244,13 +344,14 @@ def _locate(decision: TrackDecision, frames: int, read_frame: ReadFrame) -> _Loc
             sizes.append(size)
             slots |= _assign_anchors(there, poses, size)
     claims = tuple(_list_claims(decision, slots))
-    if not claims:
+    # Of an animal that is seen on one side alone, "fine as it is" says nothing, and is right.
+    if not claims and not (slots and decision.what is DecisionKind.CONFIRM):
         return None
     ends = decision.what in (DecisionKind.SWAP, DecisionKind.CUT)
     places = [decision.first_frame]
     if ends and decision.last_frame is not None and decision.last_frame + 1 < frames:
         places.append(decision.last_frame + 1)
-    return _Located(claims, tuple(places), float(np.median(sizes)))
+    return _Located(claims, frozenset(slots.values()), tuple(places), float(np.median(sizes)))
 
 
 def _list_claims(decision: TrackDecision, slots: dict[Anchor, int]) -> Iterable[_Claim]:

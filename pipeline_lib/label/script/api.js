@@ -39,6 +39,16 @@ export const measureVideo = (video) => askJson("GET", `/videos/${encodeURICompon
 export const changeBodypart = (what, bodypart, former = "") =>
   askJson("POST", "/bodyparts", { what, bodypart, former });
 
+export const listTracks = () => askJson("GET", "/tracks");
+const tracksOf = (video) => `/tracks/${encodeURIComponent(video)}`;
+export const readTracks = (video, known = "") =>
+  askJson("GET", `${tracksOf(video)}?known=${encodeURIComponent(known)}`);
+export const readPoses = (video, start, stop) =>
+  askJson("GET", `${tracksOf(video)}/poses?start=${start}&stop=${stop}`);
+export const decide = (video, decision) => askJson("POST", `${tracksOf(video)}/decisions`, decision);
+export const withdrawDecision = (video, time) =>
+  askJson("DELETE", `${tracksOf(video)}/decisions?time=${encodeURIComponent(time)}`);
+
 export const imagePath = (id) => `/frames/${id}/image`;
 export const videoFramePath = (video, frame, width) =>
   `/videos/${encodeURIComponent(video)}/${frame}${width ? `?width=${width}` : ""}`;

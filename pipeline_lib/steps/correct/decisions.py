@@ -99,6 +99,18 @@ def count_animals(poses: Poses) -> int:
     return sum(name != UNIQUE_INDIVIDUAL for name in poses.individuals)
 
 
+def name_slots(head: Poses, slots: int) -> tuple[str, ...]:
+    """Return the names of the individuals; animals that came later are numbered."""
+    animals = count_animals(head)
+    names = list(head.individuals[:animals])
+    number = animals
+    while len(names) < slots:
+        number += 1
+        if (name := f"individual{number}") not in head.individuals:
+            names.append(name)
+    return (*names, *head.individuals[animals:])
+
+
 @dataclass
 class _Frames:
     """Read single frames of a pose file, of which a few blocks are held."""

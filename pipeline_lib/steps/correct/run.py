@@ -38,6 +38,7 @@ from pipeline_lib.steps.correct.decisions import (
     correction_key,
     count_animals,
     describe_arrangement,
+    name_slots,
 )
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.runs.decision_tables import DECIDED
@@ -185,7 +186,7 @@ def _write_corrected(source: Path, target: Path, arrangement: Arrangement, key: 
         target,
         times,
         head.bodyparts,
-        _name_slots(head, sources.shape[1]),
+        name_slots(head, sources.shape[1]),
         attributes,
         tracked=True,
         identities=head.attributes["identities"] if head.identity is not None else (),
@@ -194,18 +195,6 @@ def _write_corrected(source: Path, target: Path, arrangement: Arrangement, key: 
             block = slice(start, start + _BLOCK_FRAMES)
             poses = read_poses(source, start, start + _BLOCK_FRAMES)
             _write_block(writer, start, poses, sources[block], status[block])
-
-
-def _name_slots(head: Poses, slots: int) -> tuple[str, ...]:
-    """Return the names of the individuals; animals that came later are numbered."""
-    animals = count_animals(head)
-    names = list(head.individuals[:animals])
-    number = animals
-    while len(names) < slots:
-        number += 1
-        if (name := f"individual{number}") not in head.individuals:
-            names.append(name)
-    return (*names, *head.individuals[animals:])
 
 
 def _write_block(

@@ -12,9 +12,11 @@ from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.core.track_decisions import Anchor, DecisionKind, Passage, TrackDecision
 from pipeline_lib.kernels.tracking.corrections import (
     Outcome,
+    anchor_decision,
     arrange_slots,
     correct_positions,
     determine_status,
+    place_decisions,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -173,6 +175,37 @@ def test_what_was_confirmed_is_kept_by_another_tracker():
     truth = make_tracks()
     decision = decide("confirm", truth, 6, (0, 0), (1, 1))
     np.testing.assert_array_equal(correct_positions(exchange(truth, [1, 0], 6), [decision]), truth)
+
+
+def test_what_begins_in_doubt_can_be_confirmed():
+    tracks = make_tracks()
+    tracks[:5, 1] = np.nan
+    passages, _ = anchor_decision(tracks, DecisionKind.CONFIRM, 4, 7, [1])
+    assert passages == (Passage(None, anchor(tracks, 7, 1)),)
+    decision = replace(decide("confirm", make_tracks(), 4, (1, 1)), passages=passages, last_frame=7)
+    assert outcomes(tracks, decision) == [Outcome.RIGHT]
+    read = lambda frame: tracks[frame]  # noqa: E731 - short
+    (place,) = place_decisions([decision], FRAMES, read)
+    assert (place.frame, place.last, place.slots) == (4, 7, {1})
+
+
+def test_anchors_are_where_the_animals_are_seen():
+    tracks = make_tracks(3)
+    tracks[4:6, 0] = np.nan
+    passages, ends = anchor_decision(tracks, DecisionKind.SWAP, 5, 8, [0, 2])
+    assert passages == (
+        Passage(anchor(tracks, 3, 0), anchor(tracks, 5, 2)),
+        Passage(anchor(tracks, 4, 2), anchor(tracks, 6, 0)),
+    )
+    assert ends == (
+        Passage(anchor(tracks, 8, 2), anchor(tracks, 9, 0)),
+        Passage(anchor(tracks, 8, 0), anchor(tracks, 9, 2)),
+    )
+    assert anchor_decision(tracks, DecisionKind.JOIN, 5, None, [0, 1]) == (
+        (Passage(anchor(tracks, 3, 0), anchor(tracks, 5, 1)),),
+        (),
+    )
+    assert anchor_decision(tracks, DecisionKind.NEW, FRAMES, None, [1])[0][0].after is None
 
 
 def test_what_is_gone_is_told():

@@ -1,0 +1,257 @@
+"""Proofread the tracks of one video: its doubts, and decisions that are saved at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import LabelError, StoreError
+from pipeline_lib.core.settings.individuals import TrackingSettings
+from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.core.track_decisions import DecisionKind, TrackDecision
+from pipeline_lib.io.corrections.tracks import (
+    hash_tables,
+    index_decision_tables,
+    read_decision_tables,
+    remove_track_decision,
+    write_track_decision,
+)
+from pipeline_lib.io.poses.read import read_poses
+from pipeline_lib.kernels.tracking.corrections import (
+    Arrangement,
+    Outcome,
+    anchor_decision,
+    arrange_slots,
+    determine_status,
+    find_followed,
+    place_decisions,
+    rearrange,
+)
+from pipeline_lib.kernels.tracking.doubts import (
+    DoubtfulPlaces,
+    TrackDoubt,
+    drop_decided,
+    list_doubts,
+)
+from pipeline_lib.steps.correct.decisions import count_animals, name_slots
+
+# Frames within which doubts about the same animals are one.
+NEAR = 8
+_TWO = 2
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Hold the tracks of a video after all decisions about it, and what is in doubt.
+
+    Attributes
+    ----------
+    version
+        Names the tracks and the decisions: another one is another state.
+    times
+        Shape (frame,), seconds.
+    individuals, bodyparts
+        Names of the animals, one per slot, and of the keypoints.
+    position
+        Shape (frame, slot, keypoint, 2), px; NaN where missing.
+    status
+        Shape (frame, slot), values of `TrackStatus`.
+    decisions
+        All decisions about the video.
+    arrangement
+        What they change, and what became of each.
+    doubts
+        Places about which nobody has decided, worst first.
+    """
+
+    version: str
+    times: NDArray[np.float64]
+    individuals: tuple[str, ...]
+    bodyparts: tuple[str, ...]
+    position: NDArray[np.float32]
+    status: NDArray[np.uint8]
+    decisions: tuple[TrackDecision, ...]
+    arrangement: Arrangement
+    doubts: tuple[TrackDoubt, ...]
+
+
+class Proofreader:
+    """Proofread the tracks of one video.
+
+    Parameters
+    ----------
+    folder
+        ``corrections.path``.
+    video
+        Name of the video.
+    tracked
+        Its tracks, which stay as they are.
+    author
+        Who decides.
+    settings
+        Measure of similarity and largest ambiguity, as the tracker has them.
+    """
+
+    def __init__(
+        self, folder: Path, video: str, tracked: Path, author: str, settings: TrackingSettings
+    ) -> None:
+        self.video, self._folder, self._tracked, self._author = video, folder, tracked, author
+        self._rules = DoubtfulPlaces(
+            settings.similarity, settings.max_ambiguity, NEAR, settings.max_stitch_gap
+        )
+        self._proof: Proof | None = None
+
+    def read(self) -> Proof:
+        """Return the tracks after the decisions of everybody, as the disk has them now.
+
+        Raises
+        ------
+        StoreError
+            If the tracks are missing or damaged.
+        LabelError
+            If a table of decisions is damaged, by file and line.
+        """
+        version = self._name_version()
+        if self._proof is None or self._proof.version != version:
+            self._proof = self._make_proof(version)
+        return self._proof
+
+    def decide(
+        self, what: DecisionKind, frame: int, last: int | None, slots: Sequence[int], seen: str
+    ) -> TrackDecision:
+        """Save a decision about the tracks as somebody has seen them.
+
+        Parameters
+        ----------
+        what, frame, last, slots
+            As in `pipeline_lib.kernels.tracking.corrections.anchor_decision`.
+        seen
+            Version of the tracks on which the decision was made.
+
+        Raises
+        ------
+        LabelError
+            If the decision cannot be made there, or others have decided since.
+        """
+        proof = self.read()
+        if seen != proof.version:
+            problem = "these tracks have changed since they were shown: look again, then decide"
+            raise LabelError(self.video, [problem])
+        self._check(proof, what, frame, last, slots)
+        passages, ends = anchor_decision(proof.position, what, frame, last, slots)
+        names = [proof.individuals[slot] for slot in slots]
+        decision = TrackDecision(
+            self.video,
+            what,
+            frame,
+            last,
+            names[0],
+            names[1] if len(names) == _TWO else "",
+            passages,
+            ends,
+            self._author,
+            datetime.now(UTC),
+        )
+        write_track_decision(self._folder, decision)
+        return decision
+
+    def withdraw(self, time: datetime) -> TrackDecision:
+        """Withdraw the author's decision of some time, and return it.
+
+        Raises
+        ------
+        LabelError
+            If there is none.
+        """
+        own = [
+            one for one in self.read().decisions if one.author == self._author and one.time == time
+        ]
+        if not own:
+            raise LabelError(self.video, ["there is no such decision any more"])
+        remove_track_decision(self._folder, own[-1])
+        return own[-1]
+
+    def _check(
+        self, proof: Proof, what: DecisionKind, frame: int, last: int | None, slots: Sequence[int]
+    ) -> None:
+        frames, animals = proof.status.shape
+        problems = []
+        if not 1 <= frame < frames or (last is not None and not frame <= last < frames):
+            problems.append(f"frames {frame} to {last}: expected frames from 1 to {frames - 1}")
+        pair = what in (DecisionKind.SWAP, DecisionKind.JOIN)
+        single = what in (DecisionKind.NEW, DecisionKind.CUT)
+        wrong = (pair and len(slots) != _TWO) or (single and len(slots) != 1)
+        if wrong or not 1 <= len(slots) <= _TWO or len(set(slots)) < len(slots):
+            problems.append(f"{what} of {len(slots)} animals: expected {_TWO if pair else 1}")
+        if any(not 0 <= slot < animals for slot in slots):
+            problems.append(f"animals {list(slots)}: expected 0 to {animals - 1}")
+        if problems:
+            raise LabelError(self.video, problems)
+
+    def _name_version(self) -> str:
+        try:
+            facts = self._tracked.stat()
+        except OSError as error:
+            raise StoreError(f"{self._tracked}: {error.strerror}; run `track` first") from None
+        return f"{facts.st_mtime_ns}-{facts.st_size}-{hash_tables(self._list_tables())}"
+
+    def _list_tables(self) -> tuple[Path, ...]:
+        return index_decision_tables(self._folder).get(self.video, ())
+
+    def _make_proof(self, version: str) -> Proof:
+        poses = read_poses(self._tracked)
+        decisions = read_decision_tables(self._list_tables())
+        animals = count_animals(poses)
+        position = poses.position[:, :animals]
+        if poses.track_status is None:
+            raise StoreError(f"{self._tracked}: holds no tracks; run `track` again")
+        status = poses.track_status[:, :animals]
+        arrangement = arrange_slots(decisions, find_followed(status), lambda frame: position[frame])
+        sources = arrangement.list_sources(0, len(position))
+        corrected = rearrange(position, sources, np.nan)
+        corrected_status = determine_status(status, sources)
+        held = tuple(
+            decision
+            for decision, result in zip(decisions, arrangement.results, strict=True)
+            if result.outcome in (Outcome.APPLIED, Outcome.RIGHT)
+        )
+        decided = place_decisions(held, len(corrected), lambda frame: corrected[frame])
+        doubts = drop_decided(
+            list_doubts(corrected, corrected_status, self._rules), decided, self._rules.near
+        )
+        return Proof(
+            version=version,
+            times=poses.time,
+            individuals=name_slots(poses, sources.shape[1])[: sources.shape[1]],
+            bodyparts=poses.bodyparts,
+            position=corrected,
+            status=corrected_status,
+            decisions=decisions,
+            arrangement=arrangement,
+            doubts=tuple(doubts),
+        )
+
+
+def list_runs(status: NDArray[np.uint8]) -> list[list[tuple[int, int, str]]]:
+    """Return the runs of each slot that a timeline shows: first frame, last frame, what.
+
+    Parameters
+    ----------
+    status
+        Shape (frame, slot), values of `TrackStatus`.
+    """
+    lanes = []
+    for lane in status.T:
+        change = np.flatnonzero(np.diff(lane.astype(np.int16), prepend=-1, append=-1))
+        lanes.append(
+            [
+                (int(first), int(stop) - 1, TrackStatus(int(lane[first])).name.lower())
+                for first, stop in pairwise(change)
+                if lane[first] != TrackStatus.ABSENT
+            ]
+        )
+    return lanes

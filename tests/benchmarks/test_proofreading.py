@@ -1,0 +1,55 @@
+"""Check that doubts lead a proofreader to every swap, and that the benchmark can tell."""
+
+import numpy as np
+import pytest
+
+from pipeline_lib.kernels.tracking.doubts import TrackDoubt
+
+
+@pytest.fixture(scope="module")
+def benchmark_module():
+    import proofreading  # noqa: PLC0415 - importable once the folder is on the path
+
+    return proofreading
+
+
+@pytest.fixture(scope="module")
+def videos(benchmark_module):
+    settings = benchmark_module.DEMO_MULTI.model_copy(update={"videos": 2})
+    return list(benchmark_module.simulate(settings))
+
+
+def test_every_swap_is_listed_and_mended(benchmark_module, videos):
+    count = benchmark_module.measure(((one, one) for one in videos), 4, 30.0)
+    assert (count.swaps, count.flagged, count.mended) == (8, 8, 8)
+    assert count.right_after == count.total
+    assert count.right_before < 0.9 * count.total
+    # Nobody is asked about what is right.
+    assert count.doubts == 0
+    assert count.decisions == 8
+
+
+def test_noise_and_gaps_cost_few_decisions_more(benchmark_module, videos):
+    rng = np.random.default_rng(1)
+    noisy = ((benchmark_module.spoil(one, rng), one) for one in videos)
+    count = benchmark_module.measure(noisy, 4, 30.0)
+    assert count.flagged == count.mended == count.swaps == 8
+    assert count.right_after == count.total
+    assert count.decisions <= 10
+
+
+def test_what_is_not_looked_at_stays_wrong(benchmark_module, videos, monkeypatch):
+    monkeypatch.setattr(benchmark_module, "MOST_DECISIONS", 1)
+    count = benchmark_module.measure(iter([(videos[0], videos[0])]), 4, 30.0)
+    assert (count.swaps, count.flagged, count.mended) == (4, 1, 1)
+    assert count.right_after < count.total
+
+
+def test_exchanges_are_found_where_they_are(benchmark_module, videos):
+    (truth, _), number = videos, 57
+    wrong = truth.copy()
+    wrong[number:, [0, 2]] = wrong[number:, [2, 0]]
+    proof = type("Proof", (), {"position": wrong})
+    doubt = TrackDoubt(55, 50, 60, (0, 2), 1.0)
+    assert benchmark_module.find_exchanges(proof, truth, doubt) == [number]
+    assert benchmark_module.find_exchanges(proof, truth, doubt._replace(slots=(1,))) == []
