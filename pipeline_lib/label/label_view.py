@@ -5,7 +5,7 @@ from nicegui import run, ui
 from pipeline_lib.label.annotations import Annotations
 from pipeline_lib.label.routes import describe_project
 
-_SECONDS = 2.0
+_SECONDS = 1.0
 
 
 class LabelView(ui.element, component="script/label_view.js", esm={"cohortpose-label": "script"}):

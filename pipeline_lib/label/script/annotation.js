@@ -5,6 +5,7 @@
 
 export const UNIQUE = "single";
 const MOST_STEPS = 200;
+const round = (value) => Math.round(value * 100) / 100;
 const ABSENT = () => ({ x: null, y: null, state: "absent" });
 
 export class Annotation {
@@ -204,7 +205,8 @@ export class Annotation {
   // Take predicted animals; those without a name of the project get one that is free, surest first.
   #adopt(keypoints) {
     const { pcutoff, individuals } = this.project;
-    const animals = this.#read(keypoints, (confidence) => (confidence >= pcutoff ? "visible" : "suggested"));
+    const rounded = keypoints.map(([name, part, x, y, said]) => [name, part, round(x), round(y), said]);
+    const animals = this.#read(rounded, (confidence) => (confidence >= pcutoff ? "visible" : "suggested"));
     const sureness = (animal) =>
       keypoints.filter(([name]) => name === animal.name).reduce((sum, point) => sum + (point[4] || 0), 0);
     const isKnown = (animal) => animal.name === UNIQUE || individuals.includes(animal.name);

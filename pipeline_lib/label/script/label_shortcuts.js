@@ -23,7 +23,7 @@ const arrows = (dx, dy, arrow) => [
 export const SHORTCUTS = [
   { group: "Frames", keys: ["n", "PageDown"], about: "Next frame", run: (view) => view.step(1) },
   { group: "Frames", keys: ["p", "PageUp"], about: "Previous frame", run: (view) => view.step(-1) },
-  { group: "Frames", keys: ["Enter"], about: "Fine as it is: save and go to the next", run: (view) => view.accept() },
+  { group: "Frames", keys: ["Enter"], waits: true, about: "Fine as it is: save and go to the next", run: (view) => view.accept() },
   { group: "Frames", keys: ["u"], about: "Next frame without labels", run: (view) => view.stepToOpen() },
   { group: "Frames", keys: ["g"], about: "Add a frame by its number", run: (view) => view.openFrameDialog() },
   { group: "Frames", keys: ["/"], about: "Search the list", run: (view) => view.$refs.search.focus() },

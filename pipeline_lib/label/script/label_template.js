@@ -14,7 +14,7 @@ export const template = /* html */ `
     </div>
     <q-virtual-scroll ref="list" class="cp-scroll" :items="shown" :virtual-scroll-item-size="46" v-slot="{ item }">
       <div :key="item.id" class="cp-item" :class="{ on: item.id === current, done: isDone(item) }" :data-frame="item.id"
-        :title="describeEntry(item)" @click="go(item.id)">
+        :title="describeEntry(item)" @click="choose(item.id)">
         <span class="cp-mark" :aria-label="isDone(item) ? 'labelled' : 'to do'"></span>
         <span class="cp-name">{{ item.video }}</span>
         <span class="cp-number">{{ item.frame >= 0 ? item.frame : '' }}</span>
@@ -67,7 +67,7 @@ export const template = /* html */ `
     </section>
     <section>
       <h2>Bodyparts</h2>
-      <div class="cp-row" v-for="(one, number) in parts" :class="[one.state, { on: number === part }]" @click="selectPart(number)"
+      <div class="cp-row" v-for="(one, number) in parts" :class="['is-' + one.state, { on: number === part }]" @click="selectPart(number)"
         :data-bodypart="one.name" :data-state="one.state">
         <span class="cp-dot" :style="{ borderColor: one.colour, background: one.state === 'visible' ? one.colour : 'transparent' }"></span>
         <span class="cp-name">{{ one.name }}</span>

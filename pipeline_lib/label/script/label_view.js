@@ -143,12 +143,16 @@ export default {
       return { selected: "selected", label: "label", corrected: "corrected" }[kind] ?? kind;
     },
 
+    choose(id) {
+      this.waitingKeys = [];
+      return this.go(id);
+    },
+
     async go(id) {
       const entry = this.entries[id];
       if (!entry) return;
       this.finish();
       this.current = id;
-      this.waitingKeys = [];
       this.setShown(null);
       this.look = 0;
       this.isSwapping = false;
@@ -170,16 +174,23 @@ export default {
         this.setAnnotation(id, found instanceof Annotation ? found : new Annotation(this.project, found));
         if (found.problem) this.message = found.problem;
         await this.viewer.show(url);
-        if (this.current !== id) return;
-        this.isLoading = false;
-        for (const [shortcut, event] of this.waitingKeys.splice(0)) shortcut.run(this, event);
       } catch (error) {
         if (this.current !== id) return;
+        this.waitingKeys = [];
         this.viewer.clear();
         this.setShown(null);
         this.notice = { text: error.message, actions: [{ text: "Try again", run: () => this.go(id) }] };
       } finally {
-        if (this.current === id) this.isLoading = false;
+        if (this.current === id) this.endLoading();
+      }
+    },
+
+    // What was pressed meanwhile is done now, until it is time to wait again.
+    endLoading() {
+      this.isLoading = false;
+      while (this.waitingKeys.length && !this.isLoading) {
+        const [shortcut, event] = this.waitingKeys.shift();
+        shortcut.run(this, event);
       }
     },
 
@@ -492,10 +503,17 @@ export default {
       }
       const { annotation } = this;
       const kept = this.kept.get(source.id);
-      const keypoints = kept?.hasPoints ? kept.toKeypoints() : (await readFrame(source.id)).keypoints;
-      if (annotation !== this.annotation) return;
-      this.edited(annotation.copyFrom(keypoints));
-      this.message = `Copied from ${source.video}, frame ${source.frame}.`;
+      this.isLoading = true;
+      try {
+        const keypoints = kept?.hasPoints ? kept.toKeypoints() : (await readFrame(source.id)).keypoints;
+        if (annotation !== this.annotation) return;
+        this.edited(annotation.copyFrom(keypoints));
+        this.message = `Copied from ${source.video}, frame ${source.frame}.`;
+      } catch (error) {
+        this.message = error.message;
+      } finally {
+        if (annotation === this.annotation) this.endLoading();
+      }
     },
 
     // Return the nearest earlier frame of the video with labels, else the one before in the list.
@@ -682,8 +700,9 @@ export default {
       if (!shortcut || (isButton && ["Enter", " ", "Tab"].includes(event.key))) return;
       event.preventDefault();
       if (!["m", "Escape"].includes(event.key)) this.message = "";
-      // What is pressed while a frame is on its way is meant for that frame.
-      if (this.isLoading && WAITING.includes(shortcut.group)) this.waitingKeys.push([shortcut, event]);
+      // What is pressed while a frame is on its way is meant for that frame; keys keep their order.
+      const isWaiting = this.waitingKeys.length > 0 || WAITING.includes(shortcut.group) || shortcut.waits;
+      if (this.isLoading && isWaiting) this.waitingKeys.push([shortcut, event]);
       else shortcut.run(this, event);
     },
 
