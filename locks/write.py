@@ -52,9 +52,7 @@ def make_texts() -> dict[str, str]:
     # First all together: what both need is of one version.
     everything = resolve("--extra", "dev", constraints=read_pins())
     # Of what both need, the markers that hold for both.
-    running = {
-        name: everything[name] for name in resolve("--extra", "label", constraints=everything)
-    }
+    running = {name: everything[name] for name in resolve("--extra", "label", constraints=everything)}
     builds = {name: pin for name, pin in running.items() if name in TORCH or CUDA.match(name)}
     developing = {name: pin for name, pin in everything.items() if name not in running}
     cpu = [re.split(r" \\\n", builds[name], maxsplit=1)[0] for name in TORCH]
