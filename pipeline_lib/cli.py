@@ -466,8 +466,8 @@ def init(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder of videos, a DeepLabCut or Lightning Pose project, SLEAP's .slp, or "
-            "COCO's .json."
+            help="A folder of videos, a DeepLabCut or Lightning Pose project, SLEAP's .slp, "
+            "COCO's or Label Studio's .json."
         ),
     ],
     folder: Annotated[Path, typer.Argument(help="Folder for config.yaml and cohort.tsv.")] = Path(),

@@ -47,9 +47,9 @@ FORMATS: dict[str, ProjectFormat] = {
         holds_predictions=True,
     ),
     "sleap": ProjectFormat(
-        "a SLEAP file (labels.pkg.slp, or labels.slp beside the videos)",
+        "a SLEAP file (project.pkg.slp, or project.slp beside the videos)",
         f"{_WRITERS}.sleap",
-        labels="labels.pkg.slp",
+        labels="project.pkg.slp",
         holds_empty=True,
         holds_predictions=True,
     ),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # sleap-io and h5py are imported where they are used: loading them takes a second.
 
-PACKAGE, LINKED = "labels.pkg.slp", "labels.slp"
+PACKAGE, LINKED = "project.pkg.slp", "project.slp"
 _IMAGES = "images"
 
 
@@ -39,7 +39,7 @@ def name_image(frame: ProjectFrame) -> str:
 
 
 def write(folder: Path, target: Path, project: LabelProject) -> None:
-    """Write ``labels.pkg.slp``, or ``labels.slp`` for a linked project.
+    """Write ``project.pkg.slp``, or ``project.slp`` for a linked project.
 
     Labelled individuals are user instances, predicted ones predicted instances; of several, each
     has the track of its name. Hidden keypoints are visible: SLEAP knows no others. A frame that

@@ -1,8 +1,8 @@
-"""Find what somebody changed about tracks, given where each animal was in each frame before and after.
+"""Find what somebody changed about tracks, given where each animal was before and after.
 
 Tools in which tracks are proofread give back positions with names of tracks, not what was done. A
-track that goes on in another slot than it was in is an exchange or a join; a slot in which an unknown
-track begins holds a new animal from there on.
+track that goes on in another slot than it was in is an exchange or a join; a slot in which an
+unknown track begins holds a new animal from there on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,7 +69,7 @@ def match_slots(
     """
     frames, tracks = returned.shape[:2]
     matched = np.full((frames, tracks), -1, np.int64)
-    there = np.isfinite(returned).all(-1)
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(returned).all(-1))
     for track, slot in enumerate(own):
         if slot >= 0:
             distance = np.linalg.norm(returned[:, track] - centres[:, slot], axis=-1)

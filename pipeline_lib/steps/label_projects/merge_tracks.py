@@ -1,4 +1,4 @@
-"""Run the verb `merge-tracks`: take tracks that were corrected in SLEAP as decisions about tracks."""
+"""Run the verb `merge-tracks`: take tracks that were corrected in SLEAP as decisions."""
 
 import logging
 from collections.abc import Iterator

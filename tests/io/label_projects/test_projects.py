@@ -134,8 +134,8 @@ def test_label_studio_keeps_positions_names_visibility_and_empty_frames(tmp_path
 @several
 def test_a_sleap_package_holds_frames_labels_predictions_and_suggestions(tmp_path, several):
     folder, project = write(tmp_path, "sleap", several=several)
-    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "labels.pkg.slp"]
-    path = folder / "labels.pkg.slp"
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "project.pkg.slp"]
+    path = folder / "project.pkg.slp"
     images = tmp_path / "images"
     source = read_sleap(path, images)
     points = source.points
@@ -162,13 +162,13 @@ def test_a_sleap_package_holds_frames_labels_predictions_and_suggestions(tmp_pat
 
 def test_a_linked_sleap_project_names_the_videos_and_keeps_images_of_none(tmp_path):
     folder, _ = write(tmp_path, "sleap", linked=True)
-    labels = sleap_io.load_slp(str(folder / "labels.slp"), open_videos=False)
+    labels = sleap_io.load_slp(str(folder / "project.slp"), open_videos=False)
     names = [video.filename for video in labels.videos]
     assert names[:2] == [str(tmp_path / "day1/cam.mp4"), str(tmp_path / "day2/cam.mp4")]
     assert names[2] == [str(folder / "images/old.one/img012.png")]
     assert sorted(
         str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()
-    ) == [*(MANIFEST, "images/old.one/img012.png", "labels.slp")]
+    ) == [*(MANIFEST, "images/old.one/img012.png", "project.slp")]
     suggested = [(one.video.filename, one.frame_idx) for one in labels.suggestions]
     # In the project's order: the worst first.
     assert suggested == [(names[1], 7), (names[0], 31)]

@@ -564,3 +564,72 @@ def test_results_of_pycocotools_are_named(tmp_path):
         json.dumps([{"image_id": 1, "category_id": 1, "keypoints": POINTS, "score": 1}])
     )
     assert "holds a list" in problems_of(path)[0]
+
+
+def test_names_and_hidden_keypoints_of_our_own_files(tmp_path):
+    named = [
+        make_animal(1, attributes={"individual": "Minnie"}),
+        make_animal(2, attributes={"occluded": False}),
+        make_animal(3, attributes={"individual": "individual1"}),
+    ]
+    points = read_coco(write_one(tmp_path, *named)).points
+    found = points.groupby("individual", sort=False)["named"].first().to_dict()
+    # A counted name is never one that somebody gave.
+    assert found == {"Minnie": True, "individual2": False, "individual1": True}
+    hidden = points[points["individual"] == "Minnie"].set_index("bodypart")["hidden"].to_dict()
+    assert hidden == {"nose": False, "ear": False, "tail": True}
+
+
+SINGLE = {"id": 2, "name": "single", "keypoints": ["corner"]}
+
+
+def test_the_category_single_has_the_unique_bodyparts(tmp_path):
+    corner = make_animal(2, keypoints=[60.5, 40.5, 2], category_id=2)
+    source = read_coco(write_one(tmp_path, make_animal(1), corner, categories=(MOUSE, SINGLE)))
+    assert source.skeleton.bodyparts == ("nose", "ear", "tail", "corner")
+    assert source.skeleton.unique_bodyparts == ("corner",)
+    rows = source.points.groupby("individual")["bodypart"].agg(list).to_dict()
+    assert rows == {"individual1": ["nose", "ear", "tail"], "single": ["corner"]}
+    row = source.points[source.points["bodypart"] == "corner"].iloc[0]
+    assert (row["x"], row["y"], row["named"]) == (60.0, 40.0, False)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "categories", "problem"),
+    [
+        (
+            [
+                make_animal(1, attributes={"individual": "a"}),
+                make_animal(2, attributes={"individual": "a"}),
+            ],
+            (MOUSE,),
+            "2 annotations are of a, expected one",
+        ),
+        (
+            [make_animal(1, attributes={"individual": 3})],
+            (MOUSE,),
+            "the name of its individual, 3, is no text",
+        ),
+        (
+            [make_animal(1, attributes={"individual": "a\tb"})],
+            (MOUSE,),
+            "another character that is not seen",
+        ),
+        (
+            [make_animal(1), make_animal(2, category_id=2)],
+            (MOUSE, {**MOUSE, "id": 2, "name": "single"}),
+            "keypoints of the animals and of category single",
+        ),
+        (
+            [
+                make_animal(1, keypoints=[1, 1, 2], category_id=2),
+                make_animal(2, category_id=3),
+            ],
+            (SINGLE, {**MOUSE, "id": 3, "name": "single"}),
+            "several categories are called single: keep one",
+        ),
+    ],
+)
+def test_names_and_categories_that_are_wrong(tmp_path, annotations, categories, problem):
+    with pytest.raises(LabelError, match=problem):
+        read_coco(write_one(tmp_path, *annotations, categories=categories))

@@ -140,7 +140,7 @@ def expect_labels(run, image):
 
 
 def test_sleap_io_reads_the_package_and_its_frames(run):
-    labels = sleap_io.load_slp(str(run.hand_over("sleap") / "labels.pkg.slp"))
+    labels = sleap_io.load_slp(str(run.hand_over("sleap") / "project.pkg.slp"))
     found = list_instances(labels)
     # Images are counted: 0 and 3 are the first and the second.
     assert found["img000.png", 0, "Instance"] == expect_labels(run, 0)

@@ -2,22 +2,29 @@
 
 import json
 import os
+import shutil
 from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 import sleap_io
+from typer.testing import CliRunner
 
+from pipeline_lib.cli import app
 from pipeline_lib.core.errors import LabelError, StoreError
+from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.io.corrections.labels import (
     FrameCorrection,
     read_label_corrections,
     write_frame_correction,
 )
 from pipeline_lib.io.label_projects.label_studio import TASKS
+from pipeline_lib.io.labels.table import read_labels
+from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
 from tests.steps.label_projects.example import Run
+from tests.video_corpus import encode
 
 COCO = "annotations/person_keypoints_default.json"
 KINDS = [
@@ -54,7 +61,7 @@ def correct_in_deeplabcut(run, folder):
     return folder
 
 
-def correct_in_sleap(run, folder, name="labels.pkg.slp"):
+def correct_in_sleap(run, folder, name="project.pkg.slp"):
     labels = sleap_io.load_slp(str(folder / name), open_videos=False)
     for frame in labels.labeled_frames:
         video = frame.video.source_video or frame.video
@@ -119,7 +126,7 @@ def test_a_corrected_frame_replaces_its_prediction_and_no_other_frame_changes(ru
 @pytest.mark.parametrize("form", TOOLS)
 def test_a_project_that_nobody_touched_changes_nothing(run, form):
     folder = run.hand_over(form)
-    path = folder / {"sleap": "labels.pkg.slp", "coco": COCO, "label-studio": TASKS}.get(form, "")
+    path = folder / {"sleap": "project.pkg.slp", "coco": COCO, "label-studio": TASKS}.get(form, "")
     assert run.merge(path).unchanged == 2
     assert run.corrections() == {}
 
@@ -129,7 +136,7 @@ def test_predictions_found_right_are_taken_when_told_so(one):
     assert one.merge(folder / COCO, untouched=True).corrected == 3
     assert one.corrections()[("day1-cam", 40, "")] == one.expect("day1-cam", 40)
     folder = one.hand_over("sleap", "more")
-    summary = one.merge(folder / "labels.pkg.slp", predicted=True)
+    summary = one.merge(folder / "project.pkg.slp", predicted=True)
     assert (summary.corrected, summary.unchanged) == (0, 5)
 
 
@@ -315,7 +322,7 @@ def test_label_studio_renames_what_is_uploaded(one):
 
 def test_a_linked_sleap_file_may_go_to_another_machine(run):
     folder = run.hand_over("sleap", linked=True)
-    path = correct_in_sleap(run, folder, "labels.slp")
+    path = correct_in_sleap(run, folder, "project.slp")
     assert run.merge(path).corrected == 1
     assert list(run.corrections()) == [("day2-cam", 9, "")]
 
@@ -458,3 +465,72 @@ def test_frames_of_refine_that_are_not_there(one):
         one.hand_over("coco", frames="selected")
     # The labels alone.
     assert len(json.loads((one.hand_over("coco") / COCO).read_text())["images"]) == 2
+
+
+@pytest.mark.parametrize("form", ["coco", "sleap"])
+def test_corrections_are_in_the_labels_and_in_the_next_project(tmp_path, monkeypatch, form):
+    """From a label source through a tool to the import, and out again."""
+    monkeypatch.chdir(tmp_path)
+    run = Run(tmp_path)
+    for day in ("day1", "day2"):
+        (tmp_path / day / "cam.mp4").unlink()
+        encode(tmp_path / day / "cam.mp4")
+    source = tmp_path / "mine" / "labels.json"
+    shutil.copyfile(run.hand_over("coco", frames="none") / COCO, source)
+    values = json.loads(source.read_text())
+    for image in values["images"]:
+        image["file_name"] = image["file_name"].replace("old/old-", "old/")
+    source.write_text(json.dumps(values))
+    run.config = parse_config({"cohort": "cohort.tsv", "labels": [{"path": "mine/labels.json"}]})
+    run_import_labels(run.config, run.results)
+    first = read_labels(run.results.labels).table.set_index(["frame", "bodypart"])
+    # What the first project knew as hidden is so in the labels.
+    assert first.loc[(0, "ear"), "visibility"] == "hidden"
+    path = TOOLS[form](run, run.hand_over(form, "round1"))
+    assert run.merge(path, iteration=0).corrected == 1
+    run_import_labels(run.config, run.results)
+    table = read_labels(run.results.labels).table
+    rows = table[(table["video"] == "day2-cam") & table["visible"]].set_index("bodypart")
+    assert sorted(rows.index) == ["ear", "nose", "tail"]
+    assert rows.loc["nose", ["x", "y"]].tolist() == [50.0, 40.0]
+    assert set(table["frame"]) == {0, 3, 9}
+    # The frame is labelled now: the next project has it as a label, with its own image.
+    again = run.hand_over(form, "round2")
+    manifest = json.loads((again / "cohortpose.json").read_text())
+    frames = {
+        (one["video"], one["frame"], one["image"]): one["predicted"] for one in manifest["frames"]
+    }
+    assert frames["day2-cam", 9, ""] is None
+    assert len(frames["day1-cam", 9, ""]) == 1
+    # Merged once more, nothing changes.
+    assert run.merge(again / ("project.pkg.slp" if form == "sleap" else COCO)).corrected == 0
+
+
+def test_the_verbs(one):
+    """As people type them."""
+    config = one.folder / "config.yaml"
+    config.write_text("cohort: cohort.tsv\n")
+    runner = CliRunner()
+    shared = ["--config", str(config)]
+    said = runner.invoke(
+        app, ["write-label-project", "p", *shared, "--format", "coco", "--scorer", "Eve"]
+    )
+    assert said.exit_code == 0, said.output
+    correct_in_coco(one, one.folder / "p")
+    said = runner.invoke(
+        app, ["merge-labels", f"p/{COCO}", *shared, "--time", "2026-05-01T00:00:00Z"]
+    )
+    assert said.exit_code == 0, said.output
+    (correction,) = read_label_corrections(one.folder / "corrections")
+    assert (correction.author, correction.time.year) == ("Eve", 2026)
+    for arguments in (
+        ["write-label-project", "q", *shared, "--format", "cvat"],
+        ["merge-labels", "p", *shared, "--format", "cvat"],
+        ["merge-labels", "p", *shared, "--time", "yesterday"],
+        ["merge-labels", "p", *shared, "--time", "2026-05-01T00:00:00"],
+    ):
+        said = runner.invoke(app, arguments)
+        assert said.exit_code == 2, arguments
+    said = runner.invoke(app, ["write-label-project", "p", *shared])
+    assert said.exit_code == 1
+    assert "may hold somebody's corrections" in said.output

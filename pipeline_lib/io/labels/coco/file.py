@@ -350,7 +350,7 @@ def _read_name(value: Mapping[str, Any], category: _Category) -> tuple[str, str]
         return "", ""
     problem = find_text_problem(name) if isinstance(name, str) else "is no text"
     if problem:
-        return "", f": its individual {show_text(repr(name))}: its name {problem}"
+        return "", f": the name of its individual, {show_text(repr(name))}, {problem}"
     # It would be taken for the unique bodyparts.
     return (name if name != UNIQUE_INDIVIDUAL else ""), ""
 

@@ -187,7 +187,7 @@ def _read_author(annotation: Mapping[str, Any]) -> str:
     author = annotation.get("completed_by")
     if isinstance(author, dict):
         author = author.get("email") or author.get("id")
-    return "" if author is None or isinstance(author, bool) else show_text(author)
+    return str(author) if isinstance(author, str | int) and not isinstance(author, bool) else ""
 
 
 def _read_time(text: Any) -> datetime | None:  # noqa: ANN401

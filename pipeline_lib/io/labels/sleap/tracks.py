@@ -1,7 +1,7 @@
 """Read the tracks of a SLEAP file: where each animal is in each frame, without its keypoints.
 
-The tables of the file are read as arrays, because sleap-io's objects, one per animal and frame, would
-take a hundred times the memory.
+The tables of the file are read as arrays, because sleap-io's objects, one per animal and frame,
+would take a hundred times the memory.
 """
 
 import json
