@@ -213,9 +213,7 @@ def test_a_training_may_be_several_tasks(run):
     assert steps[0] == steps[1]
     # Processes add up gradients in another order. Losses show it in later digits; errors in px are
     # taken at the maximum of a map, which a network of few steps may put elsewhere.
-    losses = [
-        [float(row["value"]) for row in curve if "loss" in row["metric"]] for curve in curves
-    ]
+    losses = [[float(row["value"]) for row in curve if "loss" in row["metric"]] for curve in curves]
     assert len(losses[0]) > len(curves[0]) // 3
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
     log = (run.results.root / "logs" / "train-two.log").read_text()
