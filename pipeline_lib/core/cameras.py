@@ -27,6 +27,7 @@ _LARGEST_SIDE = 1_000_000
 MOST_CAMERAS = 1_000
 # Files round numbers to some four digits; more is another matrix.
 _ROTATION_TOLERANCE = 1e-3
+_ROUNDING = 1e-12
 
 Floats = NDArray[np.float64]
 
@@ -227,14 +228,17 @@ def _check_distortion(value: Any, model: Model) -> Floats:  # noqa: ANN401
 
 def _check_rotation(value: Any) -> Floats:  # noqa: ANN401
     rotation = _take_numbers("rotation", value, (3, 3))
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > _ROTATION_TOLERANCE:
+    off = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if off > _ROTATION_TOLERANCE:
         raise ValueError(
             "`rotation` is no rotation: its rows are not perpendicular and of length 1"
         )
+    if np.linalg.det(rotation) < 0:
+        raise ValueError("`rotation` mirrors: its determinant is -1, expected 1")
+    if off < _ROUNDING:
+        return rotation
     left, _, right = np.linalg.svd(rotation)
     proper: Floats = left @ right
-    if np.linalg.det(proper) < 0:
-        raise ValueError("`rotation` mirrors: its determinant is -1, expected 1")
     proper.flags.writeable = False
     return proper
 

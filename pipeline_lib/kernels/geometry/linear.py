@@ -50,7 +50,7 @@ def triangulate_linearly(views: Sequence[View], *, weighted: bool) -> Floats:
                 normal[first, second] += scaled[first] * row[second]
     with np.errstate(all="ignore"):
         vector = _find_smallest(normal)
-        points = vector[:3] / vector[3]
+        points: Floats = vector[:3] / vector[3]
     points[:, count < 2] = np.nan
     return points
 

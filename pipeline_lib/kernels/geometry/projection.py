@@ -66,7 +66,8 @@ def unproject(camera: Camera, pixels: Floats) -> Floats:
     """
     local = np.stack(find_rays(camera, pixels[..., 0], pixels[..., 1]), axis=-1)
     direction: Floats = local @ camera.rotation
-    return direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    return direction
 
 
 def undistort(camera: Camera, pixels: Floats) -> Floats:
