@@ -13,6 +13,23 @@ from urllib.parse import urlsplit
 import typer
 
 from pipeline_lib import __version__
+from pipeline_lib.cli_cameras import (
+    BoardOption,
+    CalibrationFormatOption,
+    CalibrationOutputOption,
+    CheckOption,
+    CoefficientsOption,
+    DictionaryOption,
+    EveryOption,
+    LensOption,
+    MarkerSizeOption,
+    MaxErrorOption,
+    SourcesArgument,
+    SquareSizeOption,
+    SquaresOption,
+    UnitOption,
+    make_board,
+)
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
     AssembliesOption,
@@ -63,6 +80,7 @@ app = typer.Typer(
 PEOPLE = "For people"
 LABELS = "From labels to a network"
 VIDEOS = "From videos to poses"
+CAMERAS = "Cameras"
 
 
 def _print_version(value: bool) -> None:
@@ -477,6 +495,74 @@ def init(
 
     with report_errors():
         init_project(source, folder)
+
+
+@app.command(rich_help_panel=CAMERAS)
+def calibrate(  # noqa: PLR0913 - one option per setting
+    sources: SourcesArgument = None,
+    *,
+    check: CheckOption = None,
+    board: BoardOption = "chessboard",
+    squares: SquaresOption = None,
+    square_size: SquareSizeOption = None,
+    marker_size: MarkerSizeOption = None,
+    dictionary: DictionaryOption = "4X4_250",
+    unit: UnitOption = None,
+    lens: LensOption = "pinhole",
+    coefficients: CoefficientsOption = 5,
+    every: EveryOption = None,
+    max_error: MaxErrorOption = 2.0,
+    output: CalibrationOutputOption = None,
+    style: CalibrationFormatOption = "aniposelib",
+) -> None:
+    """Calibrate cameras from images or videos of a board; refuse calibrations that are bad.
+
+    Folders of images and videos are one camera each. Other images are named by camera and moment:
+    left03.jpg and right03.jpg. With `--check`, a calibration of any tool is judged instead, against
+    the size of the videos that are named, and written in another format if there is an `--output`.
+    """
+    from pipeline_lib.steps.calibrate.check import run_check
+    from pipeline_lib.steps.calibrate.run import Wish, run_calibrate
+
+    with report_errors():
+        if check is not None:
+            table, doubts = run_check(
+                check, sources or [], unit=unit, max_error=max_error, output=output, name=style
+            )
+        else:
+            wish = Wish(
+                make_board(board, squares, square_size, marker_size, dictionary),
+                lens,
+                coefficients,
+                unit or "mm",
+                every,
+                max_error,
+            )
+            target = output or Path("calibration.toml")
+            table, doubts = run_calibrate(sources or [], wish, target, style)
+        typer.echo(table, nl=False)
+        for doubt in doubts:
+            typer.echo(f"warning: {doubt.text}", err=True)
+
+
+@app.command(rich_help_panel=CAMERAS)
+def board(  # noqa: PLR0913 - one option per setting
+    output: Annotated[Path, typer.Argument(help="PDF file to write.")],
+    *,
+    board: BoardOption = "charuco",
+    squares: SquaresOption = None,
+    square_size: SquareSizeOption = None,
+    marker_size: MarkerSizeOption = None,
+    dictionary: DictionaryOption = "4X4_250",
+    unit: UnitOption = None,
+) -> None:
+    """Draw a calibration board as a PDF page of its true size."""
+    from pipeline_lib.steps.calibrate.board_pdf import write_board
+
+    with report_errors():
+        made = make_board(board, squares, square_size, marker_size, dictionary)
+        write_board(output, made, unit or "mm")
+        typer.echo(output)
 
 
 @app.command(rich_help_panel=PEOPLE)

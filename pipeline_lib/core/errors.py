@@ -54,6 +54,10 @@ class LabelError(ProblemsError):
     """Report that label tables or their images cannot be imported."""
 
 
+class CalibrationError(ProblemsError):
+    """Report that a calibration, or the images for one, cannot be used."""
+
+
 class VideoError(CohortposeError):
     """Report that one video cannot be used; the rest of the cohort can.
 

@@ -1,0 +1,1 @@
+"""Read and write calibrations of cameras, in the formats of other tools."""

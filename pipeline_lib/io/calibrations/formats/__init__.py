@@ -1,0 +1,1 @@
+"""Read and write one format of calibrations each."""

@@ -1,0 +1,1 @@
+"""Compute with cameras: lenses, projection, triangulation and bundle adjustment."""

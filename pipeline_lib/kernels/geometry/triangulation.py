@@ -1,0 +1,280 @@
+"""Triangulate points that several cameras saw: linear, refined, and with the right views.
+
+Views are chosen by truncated least squares: a view costs its squared error or, left out, the
+square of `gate`, both times its weight. Every subset of two views or more is tried, in order of
+what it leaves out, and skipped only where what it leaves out costs more than the best subset so
+far: the result is the best of all subsets, exactly.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.cameras import Camera
+from pipeline_lib.kernels.geometry.linear import triangulate_linearly
+from pipeline_lib.kernels.geometry.projection import measure_errors
+from pipeline_lib.kernels.geometry.refinement import (
+    Refined,
+    inform,
+    invert_information,
+    refine_points,
+)
+from pipeline_lib.kernels.geometry.views import View, prepare_views
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+# Of so many cameras every subset is tried: 247 subsets.
+MOST_CHOSEN = 8
+# Points at a time: what is computed of them stays in a core's cache.
+_POINTS = 8192
+# The stated noise counts as so many observed coordinates against the errors of a point itself.
+_PRIOR = 4.0
+
+
+@dataclass(frozen=True)
+class Triangulated:
+    """Hold triangulated points.
+
+    Attributes
+    ----------
+    points
+        Shape (frame, ..., 3), in the unit of the calibration; NaN: fewer than two views, or no
+        two that agree within the gate.
+    errors
+        Shape (frame, camera, ...): distance in px between the projected point and what the
+        camera saw, also in views that were left out; NaN: not seen, or no point.
+    used
+        Shape (frame, camera, ...): the views that the point was computed from.
+    uncertainty
+        Shape (frame, ...): expected distance from the true point (root mean square), in the unit
+        of the calibration, from the geometry of the rays and from noise and errors in px; NaN
+        where there is no point.
+    """
+
+    points: Floats
+    errors: Floats
+    used: Flags
+    uncertainty: Floats
+
+
+@dataclass(frozen=True)
+class _Found:
+    points: Floats  # (3, points)
+    used: Flags  # (camera, points)
+    uncertainty: Floats
+
+
+def triangulate(  # noqa: PLR0913 - one argument for each choice
+    cameras: Sequence[Camera],
+    pixels: Floats,
+    weights: Floats,
+    *,
+    gate: float | None,
+    noise: float,
+    threads: int,
+) -> Triangulated:
+    """Triangulate points by the least weighted squared reprojection error.
+
+    Parameters
+    ----------
+    cameras
+        In the order of the second axis of `pixels`.
+    pixels
+        Shape (frame, camera, ..., 2), in px; NaN: not seen.
+    weights
+        Shape (frame, camera, ...): confidences, or any other weights of squared errors; a view
+        without a positive weight is not seen.
+    gate
+        Error in px from which a view had better be left out: the views are chosen. None: all
+        views are used.
+    noise
+        Expected error of a coordinate of weight 1, in px, for the uncertainty.
+    threads
+        Number of threads; the result is the same for any.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or views are to be chosen among more than `MOST_CHOSEN` cameras.
+    """
+    _check_shapes(cameras, pixels, weights)
+    if gate is not None and len(cameras) > MOST_CHOSEN:
+        raise ValueError(
+            f"views are chosen among at most {MOST_CHOSEN} cameras, not {len(cameras)}"
+        )
+    shape = (pixels.shape[0], *pixels.shape[2:-1])
+    pixels = np.where(np.isfinite(pixels), pixels, np.nan).astype(np.float64, copy=False)
+    flat = _flatten(pixels)
+    flat_weights = np.moveaxis(np.asarray(weights, np.float64), 1, 0).reshape(len(cameras), -1)
+
+    def solve(part: slice) -> _Found:
+        views = prepare_views(cameras, flat[:, :, part], flat_weights[:, part])
+        found = _use_all(views) if gate is None else _choose_views(views, gate)
+        return _estimate(views, found, noise)
+
+    parts = list(_divide(flat.shape[2]))
+    if threads > 1 and len(parts) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            solved = list(pool.map(solve, parts))
+    else:
+        solved = [solve(part) for part in parts]
+    if not solved:
+        empty = np.full((*shape, 3), np.nan)
+        return Triangulated(
+            empty, np.full(weights.shape, np.nan), np.zeros(weights.shape, bool), empty[..., 0]
+        )
+    points = np.concatenate([one.points for one in solved], axis=1).T.reshape(*shape, 3)
+    used = np.concatenate([one.used for one in solved], axis=1)
+    uncertainty = np.concatenate([one.uncertainty for one in solved]).reshape(shape)
+    used = np.moveaxis(used.reshape(len(cameras), *shape), 0, 1)
+    errors = measure_errors(cameras, points, pixels)
+    errors[~(np.asarray(weights) > 0)] = np.nan
+    return Triangulated(points, errors, used, uncertainty)
+
+
+def triangulate_linear(
+    cameras: Sequence[Camera], pixels: Floats, weights: Floats | None = None
+) -> Floats:
+    """Triangulate points by the direct linear transformation alone.
+
+    Parameters
+    ----------
+    cameras
+        In the order of the second axis of `pixels`.
+    pixels
+        Shape (frame, camera, ..., 2), in px; NaN: not seen.
+    weights
+        Shape (frame, camera, ...) of squared equations; None: 1.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        Shape (frame, ..., 3); NaN where fewer than two views see a point.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit.
+    """
+    given = np.ones(pixels.shape[:-1]) if weights is None else weights
+    _check_shapes(cameras, pixels, given)
+    flat = _flatten(pixels)
+    flat_weights = np.moveaxis(given, 1, 0).reshape(len(cameras), -1)
+    points = np.empty((3, flat.shape[2]))
+    for part in _divide(flat.shape[2]):
+        views = prepare_views(cameras, flat[:, :, part], flat_weights[:, part])
+        points[:, part] = triangulate_linearly(views, weighted=weights is not None)
+    return points.T.reshape(pixels.shape[0], *pixels.shape[2:-1], 3)
+
+
+def _check_shapes(cameras: Sequence[Camera], pixels: Floats, weights: Floats) -> None:
+    if pixels.ndim < 2 or pixels.shape[-1] != 2 or pixels.shape[1] != len(cameras):
+        raise ValueError(
+            f"expected pixels of shape (frame, {len(cameras)} cameras, ..., 2), found "
+            f"{pixels.shape}"
+        )
+    if weights.shape != pixels.shape[:-1]:
+        raise ValueError(f"expected weights of shape {pixels.shape[:-1]}, found {weights.shape}")
+
+
+def _flatten(pixels: Floats) -> Floats:
+    """Return pixels as (camera, 2, points)."""
+    moved = np.moveaxis(np.asarray(pixels, np.float64), (1, -1), (0, 1))
+    return np.ascontiguousarray(moved).reshape(pixels.shape[1], 2, -1)
+
+
+def _divide(count: int) -> Iterator[slice]:
+    for start in range(0, count, _POINTS):
+        yield slice(start, min(start + _POINTS, count))
+
+
+@dataclass
+class _Choice:
+    """Hold the best subset of each point so far."""
+
+    points: Floats
+    cost: Floats  # with what is left out
+    used: Flags
+    information: list[Floats] | None = None
+
+
+def _use_all(views: Sequence[View]) -> _Choice:
+    refined = _solve(views)
+    used = np.stack([view.weight > 0 for view in views])
+    return _Choice(refined.points, refined.cost, used, refined.information)
+
+
+def _solve(views: Sequence[View]) -> Refined:
+    return refine_points(views, triangulate_linearly(views, weighted=True))
+
+
+def _choose_views(views: Sequence[View], gate: float) -> _Choice:
+    weights = np.stack([view.weight for view in views])
+    seen = weights > 0
+    count = seen.sum(axis=0)
+    best = _Choice(
+        np.full((3, weights.shape[1]), np.nan),
+        np.full(weights.shape[1], np.inf),
+        np.zeros_like(seen),
+    )
+    for subset in _list_subsets(len(views)):
+        kept = np.zeros(len(views), dtype=bool)
+        kept[list(subset)] = True
+        # Of a point's own views: a subset with one that it lacks is another subset.
+        left_out = gate**2 * weights[~kept].sum(axis=0)
+        active = np.flatnonzero(seen[kept].all(axis=0) & (left_out < best.cost))
+        if not len(active):
+            continue
+        refined = _solve([views[place].take(active) for place in subset])
+        cost = refined.cost + left_out[active]
+        better = cost < best.cost[active]
+        where = active[better]
+        best.points[:, where] = refined.points[:, better]
+        best.cost[where] = cost[better]
+        best.used[:, where] = kept[:, None]
+    _reject(views, best, gate)
+    best.used[:, count < 2] = False
+    return best
+
+
+def _list_subsets(count: int) -> Iterator[tuple[int, ...]]:
+    for size in range(count, 1, -1):
+        yield from itertools.combinations(range(count), size)
+
+
+def _reject(views: Sequence[View], best: _Choice, gate: float) -> None:
+    """Drop points of which no two views agree within the gate."""
+    homogeneous = np.concatenate([best.points, np.ones((1, best.points.shape[1]))])
+    for place, view in enumerate(views):
+        with np.errstate(all="ignore"):
+            depth = sum(one * other for one, other in zip(view.depth, homogeneous, strict=True))
+            off_x, off_y = (
+                sum(one * other for one, other in zip(row, homogeneous, strict=True)) / depth
+                for row in view.rows
+            )
+            xx, xy, yy = view.metric
+            square = xx * off_x**2 + 2 * xy * off_x * off_y + yy * off_y**2
+        bad = best.used[place] & ~(square <= view.weight * gate**2)
+        best.points[:, bad] = np.nan
+    best.used[:, np.isnan(best.points[0])] = False
+
+
+def _estimate(views: Sequence[View], choice: _Choice, noise: float) -> _Found:
+    """Add the uncertainty of each point."""
+    used = choice.used & np.isfinite(choice.points[0])
+    information, cost = choice.information, choice.cost
+    if information is None:
+        kept = [view.keep(used[place]) for place, view in enumerate(views)]
+        information, cost = inform(kept, choice.points)
+    coordinates = 2.0 * used.sum(axis=0) - 3
+    variance = (_PRIOR * noise**2 + cost) / (_PRIOR + np.maximum(coordinates, 0))
+    with np.errstate(all="ignore"):
+        uncertainty = np.sqrt(variance * invert_information(information))
+    uncertainty = np.where(coordinates > 0, uncertainty, np.nan)
+    points = np.where(coordinates > 0, choice.points, np.nan)
+    return _Found(points, used & (coordinates > 0), uncertainty)

@@ -1,0 +1,1 @@
+"""Calibrate cameras from images of a board, judge calibrations, draw boards."""

@@ -1,0 +1,373 @@
+"""Calibrate cameras from images of a board: lenses, places, and how good they are."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.boards import Board
+from pipeline_lib.core.cameras import Calibration, Camera, Model
+from pipeline_lib.core.errors import CalibrationError
+from pipeline_lib.io.calibrations.files import write_calibration
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.kernels.geometry.adjustment import Adjusted, BoardView, Bundle, Pose, adjust
+from pipeline_lib.kernels.geometry.boards import list_corners
+from pipeline_lib.kernels.geometry.start import estimate_lens, find_groups, place_cameras
+from pipeline_lib.steps.calibrate.judge import Finding, doubt, judge_calibration, refuse
+from pipeline_lib.steps.calibrate.sources import Seen, find_boards, list_sources
+
+_log = logging.getLogger(__name__)
+
+# Corners further off than this many px count linearly.
+_ROBUST = 1.0
+_STEPS = 100
+# Views of the board that a camera needs, and that it should have.
+_FEWEST_VIEWS, _FEW_VIEWS = 3, 10
+_FEWEST_SHARED = 2
+# A view is left out if its median error exceeds so many times the median of all, and so many px.
+_OUTLIER, _OUTLIER_PX = 6.0, 1.5
+_COVERAGE_GRID = (8, 6)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Hold what the command line asks for.
+
+    Attributes
+    ----------
+    board
+        That was filmed.
+    model
+        Of all cameras.
+    coefficients
+        Number of coefficients of distortion that are estimated, in OpenCV's order.
+    unit
+        Of the board's squares.
+    step
+        Look at every Nth frame of videos; None: at 300 frames at most.
+    max_error
+        Reprojection error in px that refuses a calibration.
+    """
+
+    board: Board
+    model: Model
+    coefficients: int
+    unit: str
+    step: int | None
+    max_error: float
+
+
+class Quality(NamedTuple):
+    """Hold how well one camera is calibrated; lengths in the unit of the board, errors in px."""
+
+    camera: str
+    images: int
+    views: int
+    left_out: int
+    corners: int
+    rms_error: float
+    median_error: float
+    coverage: float
+    nearest: float
+    farthest: float
+    focal_deviation: float
+
+
+def calibrate(paths: list[Path], wish: Wish) -> tuple[Calibration, list[Quality], list[Finding]]:
+    """Calibrate the cameras that filmed a board.
+
+    Returns
+    -------
+    tuple
+        Calibration in the axes of the first camera; quality of each camera; what is wrong.
+
+    Raises
+    ------
+    CalibrationError
+        If images show no board, or too little of it to calibrate at all.
+    """
+    sources = list_sources(paths)
+    if not sources:
+        raise CalibrationError("board images", ["none are given: name images, folders or videos"])
+    if len(sources) > 1 and wish.board.is_ambiguous:
+        reason = (
+            f"a {wish.board.describe()} looks the same after half a turn, so that two cameras may "
+            "see it differently: use one with an odd and an even number of squares, or a ChArUco "
+            "board"
+        )
+        raise CalibrationError("board", [reason])
+    seen = find_boards(sources, wish.board, wish.step)
+    names = [source.camera for source in sources]
+    _require_views(names, seen)
+    views, moments = _list_views(names, seen, wish.board)
+    _require_links(names, views)
+    bundle = _start(names, seen, views, wish)
+    adjusted, left_out = _adjust(bundle)
+    qualities = _measure_quality(adjusted, left_out, seen)
+    errors = {one.camera: one.rms_error for one in qualities}
+    calibration = Calibration(adjusted.bundle.cameras, wish.unit, errors)
+    findings = judge_calibration(calibration, {}, wish.max_error)
+    if not adjusted.converged:
+        findings.append(refuse(f"the adjustment did not end within {_STEPS} steps"))
+    findings += _judge_views(qualities, calibration)
+    _log.info("adjusted %d cameras in %d moments", len(names), len(moments))
+    return calibration, qualities, sorted(findings, key=lambda one: not one.refuses)
+
+
+def _require_views(names: Sequence[str], seen: dict[str, Seen]) -> None:
+    problems = [
+        f"camera {name}: shows the board in {len(seen[name].boards)} of {seen[name].looked_at} "
+        f"images; at least {_FEWEST_VIEWS} are needed, from different sides, {_FEW_VIEWS} or more "
+        "are better"
+        for name in names
+        if len(seen[name].boards) < _FEWEST_VIEWS
+    ]
+    problems += [
+        f"cameras {first} and {second} have identical images: one was copied from the other"
+        for first, second in combinations(names, 2)
+        if _are_same(seen[first], seen[second])
+    ]
+    if problems:
+        raise CalibrationError("board images", problems)
+
+
+def _are_same(first: Seen, second: Seen) -> bool:
+    shared = first.boards.keys() & second.boards.keys()
+    return bool(shared) and all(
+        np.array_equal(first.boards[moment].pixels, second.boards[moment].pixels)
+        for moment in shared
+    )
+
+
+def _list_views(
+    names: Sequence[str], seen: dict[str, Seen], board: Board
+) -> tuple[list[BoardView], list[int]]:
+    points = list_corners(board)
+    moments = sorted({moment for one in seen.values() for moment in one.boards})
+    frames = {moment: frame for frame, moment in enumerate(moments)}
+    views = [
+        BoardView(number, frames[moment], points[corners.numbers], corners.pixels)
+        for number, name in enumerate(names)
+        for moment, corners in sorted(seen[name].boards.items())
+    ]
+    return views, moments
+
+
+def _require_links(names: Sequence[str], views: list[BoardView]) -> None:
+    groups = find_groups(len(names), views, _FEWEST_SHARED)
+    if len(groups) > 1:
+        told = "; ".join(", ".join(names[one] for one in group) for group in groups)
+        reason = (
+            f"no two cameras of these groups saw the board at the same {_FEWEST_SHARED} moments: "
+            f"{told}. Show the board to both at once; images of one moment have the same number"
+        )
+        raise CalibrationError("board images", [reason])
+
+
+def _start(
+    names: Sequence[str], seen: dict[str, Seen], views: list[BoardView], wish: Wish
+) -> Bundle:
+    most = 4 if wish.model == "fisheye" else 12
+    free = tuple(range(min(wish.coefficients, most)))
+    cameras, problems = [], []
+    for number, name in enumerate(names):
+        own = [view for view in views if view.camera == number]
+        try:
+            cameras.append(estimate_lens(name, seen[name].size, wish.model, own, free))
+        except ValueError as error:
+            problems.append(f"camera {name}: {error}; check the board and the model of the lens")
+    if problems:
+        raise CalibrationError("board images", problems)
+    try:
+        placed, poses = place_cameras(cameras, views)
+    except ValueError as error:
+        raise CalibrationError("board images", [str(error)]) from None
+    return _pack(placed, [view for view in views if view.frame in poses], poses, free)
+
+
+def _pack(
+    cameras: Sequence[Camera],
+    views: list[BoardView],
+    poses: "dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] | dict[int, Pose]",
+    free: tuple[int, ...],
+) -> Bundle:
+    """Return a bundle whose frames are numbered without gaps."""
+    frames = {frame: place for place, frame in enumerate(sorted({view.frame for view in views}))}
+    packed = tuple(
+        pose if isinstance(pose, Pose) else Pose(*pose) for pose in (poses[one] for one in frames)
+    )
+    renumbered = tuple(
+        BoardView(view.camera, frames[view.frame], view.points, view.pixels) for view in views
+    )
+    return Bundle(tuple(cameras), packed, renumbered, (free,) * len(cameras))
+
+
+def _adjust(bundle: Bundle) -> tuple[Adjusted, list[int]]:
+    """Adjust, leave out views that are far off, and adjust again.
+
+    Returns
+    -------
+    tuple
+        The result, and for each camera the number of views that were left out.
+    """
+    try:
+        adjusted = adjust(bundle, scale=_ROBUST, most_steps=_STEPS)
+    except ValueError as error:
+        raise CalibrationError(
+            "board images", [f"{error}: the views contradict each other"]
+        ) from None
+    medians = np.array([np.median(one) for one in adjusted.errors])
+    limit = max(_OUTLIER * float(np.median(medians)), _OUTLIER_PX)
+    left_out = [0] * len(bundle.cameras)
+    kept = []
+    for view, median in zip(adjusted.bundle.views, medians, strict=True):
+        if median > limit:
+            left_out[view.camera] += 1
+        else:
+            kept.append(view)
+    counts = np.bincount([view.camera for view in kept], minlength=len(bundle.cameras))
+    groups = find_groups(len(bundle.cameras), kept, 1) if kept else []
+    if not any(left_out) or counts.min() < _FEWEST_VIEWS or len(groups) > 1:
+        return adjusted, [0] * len(bundle.cameras)
+    poses = dict(enumerate(adjusted.bundle.poses))
+    again = _pack(adjusted.bundle.cameras, kept, poses, bundle.free[0])
+    return adjust(again, scale=_ROBUST, most_steps=_STEPS), left_out
+
+
+def _measure_quality(
+    adjusted: Adjusted, left_out: list[int], seen: dict[str, Seen]
+) -> list[Quality]:
+    bundle = adjusted.bundle
+    qualities = []
+    for number, camera in enumerate(bundle.cameras):
+        places = [place for place, view in enumerate(bundle.views) if view.camera == number]
+        errors = np.concatenate([adjusted.errors[place] for place in places])
+        views = [bundle.views[place] for place in places]
+        pixels = np.concatenate([view.pixels for view in views])
+        depths = np.concatenate([_find_depths(camera, bundle, view) for view in views])
+        qualities.append(
+            Quality(
+                camera.name,
+                seen[camera.name].looked_at,
+                len(views),
+                left_out[number],
+                len(errors),
+                float(np.sqrt((errors**2).mean())),
+                float(np.median(errors)),
+                _measure_coverage(pixels, camera.size),
+                float(depths.min()),
+                float(depths.max()),
+                float(adjusted.deviations[number][:2].max()),
+            )
+        )
+    return qualities
+
+
+def _find_depths(camera: Camera, bundle: Bundle, view: BoardView) -> NDArray[np.float64]:
+    """Return the distance of a view's corners from the camera."""
+    pose = bundle.poses[view.frame]
+    world = view.points @ pose.rotation.T + pose.translation
+    distance: NDArray[np.float64] = np.linalg.norm(world - camera.centre, axis=1)
+    return distance
+
+
+def _measure_coverage(pixels: NDArray[np.float64], size: tuple[int, int]) -> float:
+    """Return the share of the image's 8 x 6 cells that hold a corner."""
+    cells = np.floor((pixels + 0.5) / np.array(size) * _COVERAGE_GRID).astype(int)
+    cells = np.clip(cells, 0, np.array(_COVERAGE_GRID) - 1)
+    return len({tuple(cell) for cell in cells.tolist()}) / (_COVERAGE_GRID[0] * _COVERAGE_GRID[1])
+
+
+def _judge_views(qualities: Sequence[Quality], calibration: Calibration) -> list[Finding]:
+    findings = []
+    for one in qualities:
+        where = f"camera {one.camera}: "
+        focal = float(calibration.find(one.camera).matrix[0, 0])
+        share = one.focal_deviation / focal
+        if not share <= 0.05:
+            findings.append(
+                refuse(
+                    f"{where}the views do not determine its focal length (standard error "
+                    f"{100 * share:.0f} %): tilt the board, and show it near and far",
+                )
+            )
+        elif share > 0.005:
+            findings.append(
+                doubt(
+                    f"{where}the standard error of its focal length is {100 * share:.1f} %; tilted "
+                    "boards make it smaller",
+                )
+            )
+        if one.views < _FEW_VIEWS:
+            findings.append(
+                doubt(f"{where}{one.views} views are few; {_FEW_VIEWS} or more are better")
+            )
+        if one.left_out:
+            findings.append(
+                doubt(
+                    f"{where}{one.left_out} of {one.views + one.left_out} views are far off and "
+                    "were left out: blurred, wrongly found, or not of the same moment",
+                )
+            )
+        if one.coverage < 0.3:
+            findings.append(
+                doubt(
+                    f"{where}corners cover {100 * one.coverage:.0f} % of the image; outside, the "
+                    "distortion is a guess",
+                )
+            )
+        if one.farthest < 1.2 * one.nearest:
+            findings.append(
+                doubt(f"{where}all boards are equally far away: show it near and far, too")
+            )
+    return findings
+
+
+def format_qualities(qualities: Sequence[Quality]) -> str:
+    """Return the quality of each camera as a table with tabs."""
+    rows = ["\t".join(Quality._fields)]
+    for one in qualities:
+        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in one]
+        rows.append("\t".join(cells))
+    return "\n".join(rows) + "\n"
+
+
+def run_calibrate(
+    paths: list[Path], wish: Wish, output: Path, name: str
+) -> tuple[str, list[Finding]]:
+    """Calibrate, write the calibration and a table of quality beside it.
+
+    Parameters
+    ----------
+    paths
+        Images, folders or videos of the board.
+    wish
+        What is asked for.
+    output
+        File to write; a refused calibration is not written.
+    name
+        Of its format.
+
+    Returns
+    -------
+    tuple
+        The table of quality, and the doubts.
+
+    Raises
+    ------
+    CalibrationError
+        If the cameras cannot be calibrated, or the calibration is refused.
+    """
+    calibration, qualities, findings = calibrate(paths, wish)
+    table = format_qualities(qualities)
+    refusals = [finding.text for finding in findings if finding.refuses]
+    if refusals:
+        raise CalibrationError("calibration refused", refusals)
+    write_calibration(output, calibration, name)
+    publish_text(output.with_name(f"{output.name.split('.')[0]}.quality.tsv"), table)
+    return table, findings

@@ -1,0 +1,153 @@
+"""Test calibrations from strangers: nothing runs, nothing grows, and each mistake has a name."""
+
+import os
+import pickle
+import zlib
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from pipeline_lib.core.errors import CalibrationError
+from pipeline_lib.io.calibrations.building import MOST_BYTES
+from pipeline_lib.io.calibrations.files import read_calibration
+
+TABLE = """[cam_0]
+name = "left"
+size = [640, 480]
+matrix = [[500, 0, 320], [0, 500, 240], [0, 0, 1]]
+distortions = [0, 0, 0, 0, 0]
+rotation = [0, 0, 0]
+translation = [0, 0, 0]
+"""
+
+
+def refuse(path, content, message):
+    if isinstance(content, str):
+        content = content.encode()
+    path.write_bytes(content)
+    with pytest.raises(CalibrationError, match=message) as caught:
+        read_calibration(path)
+    text = str(caught.value)
+    assert path.name in text
+    assert len(text) < 3000
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[640, 480]", "[640, -480]", "camera cam_0: `size` is 640 x -480"),
+        ("[640, 480]", "[1e999, 480]", "`size` has numbers that are not finite"),
+        ("[640, 480]", f"[{10**400}, 480]", "`size` is not made of numbers"),
+        ("[640, 480]", '["a", 480]', "`size` is not made of numbers"),
+        ("size = [640, 480]\n", "", "camera cam_0: has no 'size'"),
+        ("rotation = [0, 0, 0]", "rotation = [nan, 0, 0]", "`rotation` has numbers that are not"),
+        ("rotation = [0, 0, 0]", "rotation = [0, 0]", "`rotation` has 2 numbers"),
+        ("rotation = [0, 0, 0]", "rotation = [[1, 0, 0], [0, 1, 0], [0, 0, -1]]", "mirrors"),
+        ("rotation = [0, 0, 0]", "rotation = [[[]], 1]", "`rotation` is not made of numbers"),
+        ("[[500, 0, 320], ", "[[-500, 0, 320], ", "focal length that is not positive"),
+        ("[0, 0, 1]]", "[0, 0]]", "`matrix` is not made of numbers"),
+        ('"left"', '"../left"', "its name is a path"),
+        ('"left"', '"a\\u001b[31mb"', "its name holds a tab"),
+        ('"left"', "[1, 2]", "camera cam_0: its name is no text"),
+        ("distortions = [0, 0, 0, 0, 0]", f"distortions = {[1] * 40}", "40 numbers for the model"),
+        ("[cam_0]", "[cam_0]\nfisheye = 3", "`fisheye` is 3"),
+        ("[cam_0]", "[metadata]\nunit = 'ell'\n[cam_0]", "'ell' is no unit"),
+        ("[cam_0]", "[metadata]\nunit = [1]\n[cam_0]", "is no unit"),
+        ("[cam_0]", "x = 3\n[cam_0]", "camera x: expected a table"),
+        (TABLE, TABLE + TABLE.replace("cam_0", "cam_1"), "two cameras have the name 'left'"),
+    ],
+)
+def test_damaged_toml(tmp_path, old, new, message):
+    assert old in TABLE
+    content = TABLE.replace(old, new)
+    refuse(tmp_path / "c.toml", content, message)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.toml", "", "no calibration in a known format"),
+        ("c.toml", "a = " + "[" * 100_000, "no calibration in a known format"),
+        ("c.toml", b"\xff\xfe[\x00", "no calibration in a known format"),
+        ("c.docx", "x", "no calibration in a known format"),
+        ("c.yml", "cameras: [", "no calibration in a known format"),
+        ("c.yml", "cameras: 3", "`cameras` is no list"),
+        ("c.yml", "cameras: [3]", "camera 0: expected a table"),
+        ("c.yml", "camera_matrix: !!python/object/apply:os.system [ls]", "no calibration"),
+        ("c.yml", "camera_matrix: 3", "has no image size"),
+        (
+            "c.yml",
+            "image_width: 1\nimage_height: 1\ncamera_matrix: {data: abc}\n",
+            "`camera_matrix` is not made of numbers",
+        ),
+        ("c.xml", "<calibration><camera serial='a'/></calibration>", "has no element `intrinsic`"),
+        ("c.xml", "<calibration/>", "there is no camera"),
+        ("c.xml", "<!DOCTYPE c [<!ENTITY a 'b'>]><calibration/>", "no calibration in a known"),
+        ("c.mat", "x" * 500, "is no MATLAB file"),
+        ("c.mat", "", "is no MATLAB file"),
+        ("c.pickle", "x", "expected a whole pickle"),
+        ("c.pickle", pickle.dumps([1]), "expected the parameters of one pair"),
+        ("c.pickle", pickle.dumps({"a-b": {"mtx": 1}}), "give stereo_params.pickle"),
+        (
+            "c.pickle",
+            pickle.dumps({"a-b": {"cameraMatrix1": "x", "image_shape": [(1, 1), (1, 1)]}}),
+            "camera a: ",
+        ),
+    ],
+)
+def test_damaged_files_of_other_formats(tmp_path, name, content, message):
+    refuse(tmp_path / name, content, message)
+
+
+class Runs:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/cohortpose-was-here",)
+
+
+def test_a_pickle_runs_nothing(tmp_path):
+    content = pickle.dumps({"a-b": {"cameraMatrix1": Runs()}})
+    refuse(tmp_path / "c.pickle", content, r"names posix\.system, which is not loaded")
+
+
+def test_entities_are_not_expanded(tmp_path):
+    path = tmp_path / "c.txt"
+    bomb = '<!DOCTYPE c [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;">]>'
+    refuse(path, f"{bomb}<calibration>&b;</calibration>", "no calibration")
+
+
+def test_matlab_variables_that_unpack_to_much_are_passed_over(tmp_path):
+    path = tmp_path / "c.mat"
+    lens = {"cc": [[320.0], [240]], "kc": np.zeros((5, 1)), "nx": 640, "ny": 480}
+    savemat(path, lens, do_compression=True)
+    # A variable fc that says 2 x 1 and unpacks to 200 MB.
+    packed = zlib.compress(b"\x0e\x00\x00\x00\x00\x00\x00\x0c" + bytes(200 * 2**20))
+    bomb = b"\x0f\x00\x00\x00" + len(packed).to_bytes(4, "little") + packed
+    refuse(path, path.read_bytes() + bomb, "has no variable `fc`")
+
+
+def test_files_that_are_cut_short(tmp_path):
+    path = tmp_path / "c.mat"
+    savemat(path, {"fc": [[1.0], [2]]}, do_compression=True)
+    refuse(path, path.read_bytes()[:-5], "it is cut short")
+
+
+def test_special_and_huge_files_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "c.toml")
+    with pytest.raises(CalibrationError, match="is no regular file"):
+        read_calibration(tmp_path / "c.toml")
+    with pytest.raises(CalibrationError, match="no such file"):
+        read_calibration(tmp_path / "d.toml")
+    with pytest.raises(CalibrationError, match="Is a directory"):
+        read_calibration(tmp_path)
+    with (tmp_path / "e.mat").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(CalibrationError, match="is larger than 64 MiB"):
+        read_calibration(tmp_path / "e.mat")
+
+
+def test_thousands_of_cameras_are_refused(tmp_path):
+    path = tmp_path / "c.toml"
+    text = "".join(TABLE.replace("cam_0", f"cam_{n}").replace("left", f"c{n}") for n in range(1001))
+    refuse(path, text, "more than 1,000 cameras")
