@@ -34,15 +34,16 @@ from pipeline_lib.kernels.splits import (
     split_blocks,
     split_random,
 )
+from pipeline_lib.steps.import_labels.conflicts import LEFT_OUT
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER
 from pipeline_lib.steps.import_labels.correction_inputs import read_corrections, rename_skeleton
 from pipeline_lib.steps.import_labels.corrections import (
     SOURCE_NUMBER,
     AppliedCorrections,
     apply_corrections,
-    list_images,
     rename_source,
 )
+from pipeline_lib.steps.import_labels.frames import list_images, read_videos
 from pipeline_lib.steps.import_labels.individuals import keep_single_individual, place_individuals
 from pipeline_lib.steps.import_labels.skeleton import (
     choose_bodyparts,
@@ -123,7 +124,7 @@ def collect_labels(config: Config, results: Results) -> tuple[Labels, list[Mappi
         applied = apply_corrections(points, sources, corrected, config, results)
     else:
         shutil.rmtree(results.label_images / FOLDER, ignore_errors=True)
-        applied = AppliedCorrections(points, list_images(points, sources, config))
+        applied = AppliedCorrections(points, list_images(points, sources, read_videos(config)))
     if not applied.points["visible"].any():
         raise LabelError("labels", ["no bodypart is labelled in any image"])
     points, images = applied.points, _sort_images(applied.images, config.label_sources)
@@ -393,7 +394,7 @@ def _describe_unused(images: pd.DataFrame) -> Iterator[Mapping[str, object]]:
         )
     for row in unused.to_dict("records"):
         yield {
-            "what": "left out",
+            "what": LEFT_OUT,
             "video": row["video"],
             "frame": row["frame"],
             "image": row["image"],

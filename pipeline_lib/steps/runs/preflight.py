@@ -71,7 +71,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
             problems += [f"{error.where}: {problem}" for problem in error.problems]
     corrected, damaged = _read_corrections(config)
     problems += damaged
-    problems += _check_labels(config, corrected)
+    problems += [] if damaged else _check_labels(config, corrected)
     problems += check_start(config)
     problems += check_start(config, locator=True) if config.uses_locator else []
     problems += _check_edges(config)
@@ -152,6 +152,13 @@ def _read_corrections(config: Config) -> tuple[CorrectedLabels, list[str]]:
 
 def _check_labels(config: Config, corrected: CorrectedLabels) -> list[str]:
     files = label_inputs(config)
+    if config.has_labels and not (config.label_sources or corrected.frames):
+        rounds = ", ".join(str(one.iteration) for one in config.labels) or "later ones"
+        problem = (
+            f"`training.iteration`: {config.training.iteration}, but there are labels of other "
+            f"rounds only ({rounds}): raise it, or lower `iteration` of the labels"
+        )
+        return [problem]
     problems = [
         f"`labels`: {file}: no labels there; give a project folder or a label table"
         for file in files

@@ -275,8 +275,11 @@ def test_damaged_tables_are_found_before_any_work():
     table = Path("corrections/labels/Ann/mouse.tsv")
     table.write_text(table.read_text().replace("visible", "seen"))
     values = {"cohort": "cohort.tsv"}
-    with pytest.raises(ConfigError, match=r"`corrections`: .*Ann/mouse\.tsv, line 2: .*'seen'"):
+    with pytest.raises(
+        ConfigError, match=r"`corrections`: .*Ann/mouse\.tsv, line 2: .*'seen'"
+    ) as caught:
         check_run(values)
+    assert len(caught.value.problems) == 1
     with pytest.raises(LabelError, match=r"Ann/mouse\.tsv, line 2"):
         run()
 
@@ -455,6 +458,12 @@ def test_only_later_rounds_are_no_labels_of_this_one():
     source = make_project(Path("dlc"), [7])
     with pytest.raises(LabelError, match=r"no labels of round 0 \(`training.iteration`\)"):
         run({"path": str(source), "iteration": 1})
+    values = {"cohort": "cohort.tsv", "labels": [{"path": str(source), "iteration": 1}]}
+    with pytest.raises(ConfigError, match=r"`training\.iteration`: 0, but .* rounds only \(1\)"):
+        check_run(values)
+    correct(8, ("nose", 1, 1), iteration=2)
+    with pytest.raises(ConfigError, match=r"rounds only \(later ones\)"):
+        check_run({"cohort": "cohort.tsv"})
 
 
 def test_a_copied_image_of_the_results_is_still_known():
