@@ -85,7 +85,7 @@ class Cohort:
         rows = [
             dict.fromkeys(LABEL_COLUMNS, "")
             | {"video": name, "frame": frame, "bodypart": part, "individual": "animal"}
-            | {"x": 1.0, "y": 2.0, "visible": True, "image": "/i.png"}
+            | {"x": 1.0, "y": 2.0, "visible": True, "image": "/i.png", "iteration": 0}
             for name, frame in self.labels or [("elsewhere", 0)]
             for part in BODYPARTS
         ]
