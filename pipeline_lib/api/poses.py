@@ -13,15 +13,23 @@ from numpy.typing import NDArray
 from pipeline_lib.api.places import find_results
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.tables import LEDGER_COLUMNS, FrameStatus, TrackStatus, VideoStatus
+from pipeline_lib.core.poses import ADDED_INDIVIDUALS
+from pipeline_lib.core.tables import (
+    LEDGER_COLUMNS,
+    UNIQUE_INDIVIDUAL,
+    FrameStatus,
+    TrackStatus,
+    VideoStatus,
+)
 from pipeline_lib.io.poses.format import DIMENSIONS, DTYPES, is_packed, open_group, read_metadata
 from pipeline_lib.io.stage_tables import read_table
 
 if TYPE_CHECKING:
     import xarray as xr
 
-Stage = Literal["infer", "track", "filter"]
+Stage = Literal["infer", "track", "correct", "filter"]
 
+_INDIVIDUAL = "individual"
 # Frames in a chunk of the arrays of a cohort.
 _CHUNK_FRAMES = 2**14
 # Variables of a cohort; the two statuses are numbers whose meaning is told by CF's attributes.
@@ -102,7 +110,8 @@ def open_cohort(
     results
         The results folder.
     stage
-        Whose poses: those of the network (``infer``), tracked (``track``), or filtered.
+        Whose poses: those of the network (``infer``), tracked (``track``), tracked and mended by
+        people where they had to (``correct``), or filtered.
     model
         Name of the network; needed where the folder holds poses of several.
 
@@ -111,7 +120,8 @@ def open_cohort(
     Dataset
         As `open_poses` describes them, ``position`` (video, frame, space, keypoint, individual),
         ``confidence`` and the statuses; ``time`` (video, frame), float64, in seconds. Videos are
-        those that the ledger calls done, in its order. A video that is shorter than the longest
+        those that the ledger calls done, in its order. An animal that a person added to the tracks
+        of one video is NaN in the others. A video that is shorter than the longest
         one is filled up: NaN, and ``frame_status`` is `FrameStatus.MISSING`. ``frames`` (video)
         is the true number of frames; further coordinates along ``video`` are the columns of the
         user's sheet, as texts.
@@ -147,14 +157,18 @@ def open_cohort(
         raise StoreError(f"{folder.ledger}: no video is done")
     locate = _find_locator(folder, stage, model)
     paths = [locate(row["video"]) for row in rows]
-    arrays = [read_metadata(path)[0] for path in paths]
+    heads = [read_metadata(path) for path in paths]
+    arrays = [array for array, _ in heads]
     names = [name for name in DTYPES if name in arrays[0]]
-    _require_equal_axes(paths, arrays, names)
+    added = [tuple(attributes.get(ADDED_INDIVIDUALS, ())) for _, attributes in heads]
+    axes, slots = _join_axes(paths, arrays, names, added)
     frames = np.array([array["time"]["shape"][0] for array in arrays])
     variables = {
         name: (
             ("video", "frame", *DIMENSIONS[name][1:]),
-            _join_lazily(name, paths, frames, arrays[0][name]["shape"][1:]),
+            _join_lazily(
+                name, paths, frames, _find_shape(name, arrays[0][name]["shape"], axes), slots
+            ),
         )
         for name in names
     }
@@ -165,7 +179,7 @@ def open_cohort(
         "time": (*time, {"units": "s"}),
         "frames": ("video", frames),
     }
-    coordinates.update(_read_names(paths[0], names))
+    coordinates.update(axes)
     coordinates.update(_read_sheet(rows))
     dataset = xr.Dataset(variables, coords=coordinates)
     dataset["position"].attrs["units"] = "px"
@@ -177,6 +191,7 @@ def _find_locator(results: Results, stage: Stage, model: str | None) -> Callable
     locators: dict[str, Callable[[str, str], Path]] = {
         "infer": results.poses,
         "track": results.tracked,
+        "correct": results.tracked,
         "filter": results.filtered,
     }
     if stage not in locators:
@@ -193,24 +208,60 @@ def _find_locator(results: Results, stage: Stage, model: str | None) -> Callable
             raise ValueError(f"{folder}: holds poses of {', '.join(found)}; choose one by `model`")
         model = found[0]
     chosen = model
-    return lambda video: locate(chosen, video)
+
+    def find(video: str) -> Path:
+        corrected = results.corrected(chosen, video)
+        return corrected if stage == "correct" and corrected.exists() else locate(chosen, video)
+
+    return find
 
 
-def _require_equal_axes(
-    paths: Sequence[Path], arrays: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> None:
-    """Raise `StoreError` where a video has other variables, bodyparts or individuals."""
-    axes = _read_names(paths[0], names)
-    for path, array in zip(paths, arrays, strict=True):
-        same = all(
-            name in array and array[name]["shape"][1:] == arrays[0][name]["shape"][1:]
-            for name in names
-        )
-        if not same or _read_names(path, names) != axes:
+def _join_axes(
+    paths: Sequence[Path],
+    arrays: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    added: Sequence[Sequence[str]],
+) -> tuple[dict[str, list[str]], list[list[int]]]:
+    """Return the names along the axes of the cohort, and the place of each video's individuals.
+
+    Parameters
+    ----------
+    paths, arrays
+        Pose files and the metadata of their arrays.
+    names
+        Names of the variables.
+    added
+        Individuals that a person added to each video: the others lack them.
+
+    Raises
+    ------
+    StoreError
+        If a video has other variables, bodyparts or individuals.
+    """
+    own = [_read_names(path, names) for path in paths]
+    shared = {**own[0], _INDIVIDUAL: _leave_out(own[0][_INDIVIDUAL], added[0])}
+    for path, array, found, more in zip(paths, arrays, own, added, strict=True):
+        without = {**found, _INDIVIDUAL: _leave_out(found[_INDIVIDUAL], more)}
+        if any(name not in array for name in names) or without != shared:
             raise StoreError(
                 f"{path}: has other bodyparts, individuals or variables than {paths[0]}; "
                 "one of them is of an older run: run Snakemake again"
             )
+    animals = [name for name in shared[_INDIVIDUAL] if name != UNIQUE_INDIVIDUAL]
+    unique = shared[_INDIVIDUAL][len(animals) :]
+    everyone = [*animals, *dict.fromkeys(name for more in added for name in more), *unique]
+    slots = [[everyone.index(name) for name in found[_INDIVIDUAL]] for found in own]
+    return {**shared, _INDIVIDUAL: everyone}, slots
+
+
+def _leave_out(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    return [name for name in names if name not in others]
+
+
+def _find_shape(name: str, shape: Sequence[int], axes: Mapping[str, Sequence[str]]) -> list[int]:
+    """Return the lengths of a variable's axes but time's, with the individuals of all videos."""
+    lengths = zip(DIMENSIONS[name], shape, strict=True)
+    return [len(axes[axis]) if axis == _INDIVIDUAL else size for axis, size in lengths][1:]
 
 
 def _read_names(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
@@ -231,7 +282,11 @@ def _read_sheet(rows: Sequence[Mapping[str, str]]) -> dict[Hashable, tuple[str, 
 
 
 def _join_lazily(
-    name: str, paths: Sequence[Path], frames: NDArray[np.int64], rest: Sequence[int]
+    name: str,
+    paths: Sequence[Path],
+    frames: NDArray[np.int64],
+    rest: Sequence[int],
+    slots: Sequence[Sequence[int]],
 ) -> Any:  # noqa: ANN401 - Dask is not typed
     """Return a Dask array (video, frame, ...) of one variable of all videos."""
     import dask.array as da  # noqa: PLC0415 - seconds
@@ -250,6 +305,7 @@ def _join_lazily(
         meta=np.empty((0,) * len(chunks), DTYPES[name]),
         variable=name,
         paths=list(paths),
+        slots=slots,
         length=length,
         shape=(longest, *rest),
     )
@@ -259,6 +315,7 @@ def _read_block(
     *,
     variable: str,
     paths: Sequence[Path],
+    slots: Sequence[Sequence[int]],
     length: int,
     shape: Sequence[int],
     block_id: Sequence[int],
@@ -271,7 +328,11 @@ def _read_block(
         values = np.asarray(group[variable][start:stop])
     fill = _PADDING.get(variable, math.nan)
     block = np.full((1, stop - start, *shape[1:]), fill, DTYPES[variable])
-    block[0, : len(values)] = values
+    place: list[Any] = [slice(None)] * values.ndim
+    place[0] = slice(len(values))
+    if _INDIVIDUAL in DIMENSIONS[variable]:
+        place[DIMENSIONS[variable].index(_INDIVIDUAL)] = list(slots[video])
+    block[0][tuple(place)] = values
     return block
 
 

@@ -6,11 +6,15 @@ space, keypoint, individual); `pipeline_lib.io.poses` alone converts one into th
 of other tools are converted where they are written or read.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Attribute of corrected tracks: names of the animals that other videos of the cohort do not have,
+# because a person said that somebody else came.
+ADDED_INDIVIDUALS = "added_individuals"
 
 
 @dataclass(frozen=True)
@@ -68,3 +72,19 @@ class Poses:
             found = getattr(self, name).shape
             if found != shape:
                 raise ValueError(f"{name} has shape {found}, expected {shape}")
+
+
+def drop_added(poses: Poses) -> Poses:
+    """Return poses without the animals that other videos do not have, see `ADDED_INDIVIDUALS`."""
+    added = set(poses.attributes.get(ADDED_INDIVIDUALS, ()))
+    if not added:
+        return poses
+    kept = [slot for slot, name in enumerate(poses.individuals) if name not in added]
+    return replace(
+        poses,
+        position=poses.position[:, kept],
+        confidence=poses.confidence[:, kept],
+        individuals=tuple(poses.individuals[slot] for slot in kept),
+        track_status=None if poses.track_status is None else poses.track_status[:, kept],
+        identity=None if poses.identity is None else poses.identity[:, kept],
+    )

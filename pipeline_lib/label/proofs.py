@@ -137,7 +137,7 @@ class Proofs:
             "video": video,
             "version": proof.version,
             "frames": len(proof.times),
-            "fps": fps,
+            "fps": round(fps, 3),
             "individuals": proof.individuals,
             "bodyparts": proof.bodyparts,
             "lanes": list_runs(proof.status),

@@ -13,8 +13,8 @@ _LARGEST = 10**12
 _MOST_FRAMES = 600
 _MOST_SLOTS = 1000
 
-Frame = Annotated[int, Field(ge=0, le=_LARGEST)]
-Slot = Annotated[int, Field(ge=0, le=_MOST_SLOTS)]
+Frame = Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]
+Slot = Annotated[int, Field(ge=0, le=_MOST_SLOTS, strict=True)]
 
 
 class Decided(BaseModel):

@@ -1,6 +1,7 @@
 """Test poses of cohorts whose videos differ in length, bodyparts or tracking."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,35 @@ def test_videos_of_other_bodyparts_are_refused(tmp_path, other):
     folder = write_results(tmp_path, {"a": make_poses(2), "b": other})
     with pytest.raises(StoreError, match=r"b\.zarr\.zip: has other bodyparts"):
         pipeline_lib.open_cohort(folder)
+
+
+def test_an_animal_that_was_added_to_one_video_is_absent_in_others(tmp_path):
+    tracked, more = make_tracked(), make_tracked()
+    names = tracked.individuals
+    added = replace(
+        more,
+        position=np.concatenate([more.position, more.position[:, :1] + 5], axis=1),
+        confidence=np.concatenate([more.confidence, more.confidence[:, :1]], axis=1),
+        track_status=np.concatenate([more.track_status, more.track_status[:, :1]], axis=1),
+        identity=None,
+        individuals=(*names, "extra"),
+        attributes={**more.attributes, "added_individuals": ["extra"]},
+    )
+    tracked = replace(tracked, identity=None)
+    folder = write_results(tmp_path, {"a": tracked, "b": tracked}, Results.tracked)
+    write_poses(Results(folder).corrected("pose", "b"), added)
+    cohort = pipeline_lib.open_cohort(folder, stage="correct")
+    assert cohort.individual.values.tolist() == [*names, "extra"]
+    extra = cohort.sel(individual="extra")
+    assert np.isnan(extra.position.sel(video="a").values).all()
+    assert (extra.track_status.sel(video="a").values == 0).all()
+    found = extra.position.sel(video="b").transpose("frame", "keypoint", "space").values
+    np.testing.assert_array_equal(found, more.position[:, 0] + 5)
+    for video in "ab":
+        same = cohort.position.sel(video=video, individual=list(names))
+        same = same.transpose("frame", "individual", "keypoint", "space").values
+        np.testing.assert_array_equal(same, tracked.position)
+    assert pipeline_lib.open_cohort(folder, stage="track").sizes["individual"] == len(names)
 
 
 def test_a_pose_file_that_is_missing(tmp_path):

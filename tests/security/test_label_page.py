@@ -18,6 +18,8 @@ PATHS = (
     "/api/frames/0",
     "/api/frames/0/image",
     "/api/videos/mouse/1",
+    "/api/tracks",
+    "/api/tracks/mouse",
     f"{SOCKET}polling",
 )
 EVIL_HOSTS = (

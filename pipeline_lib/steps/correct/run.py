@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.poses import ADDED_INDIVIDUALS, Poses
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
 from pipeline_lib.core.track_decisions import TrackDecision
@@ -180,13 +180,16 @@ def _write_corrected(source: Path, target: Path, arrangement: Arrangement, key: 
         "versions": {**head.attributes.get("versions", {}), "correct": versions.CORRECT},
     }
     animals = count_animals(head)
+    names = name_slots(head, arrangement.source.shape[1])
+    if added := [name for name in names if name not in head.individuals]:
+        attributes[ADDED_INDIVIDUALS] = added
     sources = arrangement.list_sources(0, len(times))
     status = determine_status(read_track_status(source)[:, :animals], sources)
     with create_poses(
         target,
         times,
         head.bodyparts,
-        name_slots(head, sources.shape[1]),
+        names,
         attributes,
         tracked=True,
         identities=head.attributes["identities"] if head.identity is not None else (),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.formats.criteria import find_criterion
-from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.poses import Poses, drop_added
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.io.poses.read import read_poses, read_times
@@ -241,7 +241,7 @@ def _read_blocks(path: Path, scoring: Scoring) -> Iterator[tuple[int, Poses, Pos
     start = 0
     while True:
         first = max(0, start - CONTEXT)
-        poses = read_poses(path, first, start + _BLOCK_FRAMES)
+        poses = drop_added(read_poses(path, first, start + _BLOCK_FRAMES))
         if not start:
             _check_axes(path, poses, scoring.names)
         if len(poses.time) > start - first:
@@ -330,7 +330,8 @@ def _read_runs(path: Path, runs: int, random: np.random.Generator) -> list[tuple
     read = []
     for start in np.sort(random.permutation(starts)[:runs]).tolist():
         first = max(0, start - CONTEXT)
-        read.append((CONTEXT - (start - first), read_poses(path, first, start + _RUN_FRAMES)))
+        poses = drop_added(read_poses(path, first, start + _RUN_FRAMES))
+        read.append((CONTEXT - (start - first), poses))
     return read
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import pipeline_lib.steps.correct.run as subject
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.poses import Poses, drop_added
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.videos import ExportSettings
@@ -255,6 +255,9 @@ def test_a_new_animal_has_a_name_of_its_own(project):
     assert (absent == TrackStatus.ABSENT).all()
     assert np.isnan(mended.identity[:EXCHANGED, 2]).all()
     assert np.isfinite(mended.position[EXCHANGED, 2, 0]).all()
+    # Where all videos must have the same animals, it is left out.
+    assert drop_added(mended).individuals == ("anton", "berta", "single")
+    np.testing.assert_array_equal(drop_added(mended).position[:, 1], make_tracks().position[:, 1])
     # The cage stays what it was.
     np.testing.assert_array_equal(mended.position[:, 3], make_tracks().position[:, 2])
 

@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -24,6 +25,7 @@ from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
 from pipeline_lib.io.exports import deeplabcut as deeplabcut_exports
 from pipeline_lib.io.exports import source as exports_source
 from pipeline_lib.io.exports.deeplabcut import read_deeplabcut_predictions
+from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
@@ -294,6 +296,32 @@ def test_several_animals_are_exported_as_tracked_or_filtered(results, source, x)
     found = [one["keypoints"][0] for one in coco["annotations"] if one["track_id"] == 2]
     assert found == [value + 0.5 for value in x]
     assert coco["info"]["video"] == "v.mp4"
+
+
+def test_corrected_tracks_are_exported_with_an_animal_that_was_added(results):
+    add_several(results)
+    tracked = read_poses(results.tracked("pose", "v"))
+    order = [0, 1, 1, 2]
+    position = tracked.position[:, order].copy()
+    position[:, 2, 0] = 7.0
+    corrected = replace(
+        tracked,
+        position=position,
+        confidence=tracked.confidence[:, order],
+        track_status=tracked.track_status[:, order],
+        individuals=("a", "b", "individual3", "single"),
+        attributes={"key": "corrected", "fps": 30.0},
+    )
+    write_poses(results.corrected("pose", "v"), corrected)
+    run_export(make_several_config(source="raw", formats=EVERY_FORMAT), results, SHARD)
+    (row,) = read_rows(results)
+    assert (row["status"], row["source_key"]) == ("done", "corrected"), row["reason"]
+    table = pd.read_hdf(results.exported("pose", "v", "h5"))
+    assert table["cohortpose", "individual3", "nose", "x"].tolist() == [7, 7]
+    labels = sleap_io.load_slp(str(results.exported("pose", "v", "slp")), open_videos=False)
+    assert [track.name for track in labels.tracks] == ["a", "b", "individual3", "single"]
+    with h5py.File(results.exported("pose", "v", "nwb")) as file:
+        assert file["processing/behavior/individual3/nose/data"][:, 0].tolist() == [7, 7]
 
 
 def test_the_key_of_linked_files_covers_their_content(results):
