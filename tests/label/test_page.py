@@ -170,11 +170,15 @@ def label_by_keys(page, folder):
     assert copied["left_ear"] == ((36, 50), "visible")
     # The cross starts in the middle of what is seen.
     press(page, " ", "h", "Tab", "x")
-    wait_states(page, "visible", "hidden", "absent", "absent")
-    press(page, "Control+z", "Control+z")
-    wait_states(page, *["absent"] * 4)
+    wait_states(page, "visible", "hidden", "open", "absent")
+    wait_saved(page)
+    third = read_points(folder, "m1", 8)
+    assert (third["left_ear"][1], third["tail"]) == ("hidden", (None, "absent"))
+    assert "right_ear" not in third
+    press(page, *["Control+z"] * 3)
+    wait_states(page, *["open"] * 4)
     press(page, "Control+Shift+z")
-    wait_states(page, "visible", "absent", "absent", "absent")
+    wait_states(page, "visible", "open", "open", "open")
     wait_saved(page)
     assert read_points(folder, "m1", 8)["nose"] == ((80, 60), "visible")
     # Left and right are exchanged.
@@ -231,7 +235,7 @@ def test_two_authors_label_at_once(chromium, tmp_path):
         # Bob looks at a frame that Ann labels: he is told, and sees her points.
         click(ann, 10, 40)
         wait_saved(ann)
-        wait_states(bob, "visible", "absent", "absent", "absent")
+        wait_states(bob, "visible", "open", "open", "open")
         assert bob.text_content(".cp-notice").startswith("Ann corrected this frame at ")
         # Both change a frame before they hear of each other.
         press(ann, "n")
@@ -242,7 +246,7 @@ def test_two_authors_label_at_once(chromium, tmp_path):
         bob.route("**/api/frames/1", lambda route: held.append(route))  # noqa: PLW0108 - no method
         with bob.expect_request("**/api/frames/1"):
             click(bob, 50, 40)
-        wait_states(bob, "visible", "absent", "absent", "absent")
+        wait_states(bob, "visible", "open", "open", "open")
         click(ann, 30, 40)
         wait_saved(ann)
         held[0].continue_()
@@ -355,7 +359,7 @@ def test_predicted_animals_are_corrected(chromium, tmp_path):
         wait_states(page, *["visible"] * 4)
         page.click("[data-bodypart=nose]")
         press(page, "x", "a")
-        wait_states(page, *["absent"] * 4)
+        wait_states(page, *["open"] * 4)
         click(page, 140, 60)
         wait_saved(page)
         assert read()["bob", "tail"] == (80, 30)
