@@ -223,15 +223,15 @@ class Annotations:
         if self._labels is None or rows is None:
             return []
         table = self._labels.table.iloc[rows]
-        columns = (table[name].tolist() for name in ("individual", "bodypart", "x", "y", "visible"))
+        names = ("individual", "bodypart", "x", "y", "visibility")
+        columns = (table[name].tolist() for name in names)
         points: list[Point] = []
-        for individual, bodypart, x, y, visible in zip(*columns, strict=True):
+        for individual, bodypart, x, y, said in zip(*columns, strict=True):
             name = apply_renames(bodypart, changes, None)
-            if math.isnan(x) or math.isnan(y):
-                points.append((individual, name, None, None, str(Visibility.ABSENT)))
-            else:
-                seen = Visibility.VISIBLE if visible else Visibility.HIDDEN
-                points.append((individual, name, x, y, str(seen)))
+            if not math.isnan(x) and not math.isnan(y):
+                points.append((individual, name, x, y, said or str(Visibility.VISIBLE)))
+            elif said == Visibility.ABSENT:
+                points.append((individual, name, None, None, said))
         return points
 
     def _list_predictions(

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.corrections.labels import read_label_corrections, settle_corrections
 from pipeline_lib.io.labels.table import label_arrays, read_labels
+from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train
+from tests.io.poses.pose_examples import make_poses
 from tests.label.serving import BODYPARTS, film, serve, write_project
 from tests.models.synthetic import TINY_BACKBONE
 
@@ -167,11 +170,15 @@ def label_by_keys(page, folder):
     assert copied["left_ear"] == ((36, 50), "visible")
     # The cross starts in the middle of what is seen.
     press(page, " ", "h", "Tab", "x")
-    wait_states(page, "visible", "hidden", "absent", "absent")
-    press(page, "Control+z", "Control+z")
-    wait_states(page, *["absent"] * 4)
+    wait_states(page, "visible", "hidden", "open", "absent")
+    wait_saved(page)
+    third = read_points(folder, "m1", 8)
+    assert (third["left_ear"][1], third["tail"]) == ("hidden", (None, "absent"))
+    assert "right_ear" not in third
+    press(page, *["Control+z"] * 3)
+    wait_states(page, *["open"] * 4)
     press(page, "Control+Shift+z")
-    wait_states(page, "visible", "absent", "absent", "absent")
+    wait_states(page, "visible", "open", "open", "open")
     wait_saved(page)
     assert read_points(folder, "m1", 8)["nose"] == ((80, 60), "visible")
     # Left and right are exchanged.
@@ -228,7 +235,7 @@ def test_two_authors_label_at_once(chromium, tmp_path):
         # Bob looks at a frame that Ann labels: he is told, and sees her points.
         click(ann, 10, 40)
         wait_saved(ann)
-        wait_states(bob, "visible", "absent", "absent", "absent")
+        wait_states(bob, "visible", "open", "open", "open")
         assert bob.text_content(".cp-notice").startswith("Ann corrected this frame at ")
         # Both change a frame before they hear of each other.
         press(ann, "n")
@@ -239,7 +246,7 @@ def test_two_authors_label_at_once(chromium, tmp_path):
         bob.route("**/api/frames/1", lambda route: held.append(route))  # noqa: PLW0108 - no method
         with bob.expect_request("**/api/frames/1"):
             click(bob, 50, 40)
-        wait_states(bob, "visible", "absent", "absent", "absent")
+        wait_states(bob, "visible", "open", "open", "open")
         click(ann, 30, 40)
         wait_saved(ann)
         held[0].continue_()
@@ -305,3 +312,80 @@ def test_a_thousand_frames_and_large_ones(chromium, tmp_path):
         nose = read_saved(folder)["large", 1].keypoints[0]
         np.testing.assert_allclose(nose[2:4], [(x - left) / 60, (y - top) / 60], atol=0.03)
         assert abs(nose.x - 3000) < 20
+
+
+def write_tracks(folder, video, frames, confidence):
+    """Write tracks of two animals whose keypoints lie 20 px apart, 60 px between animals."""
+    results = Results(folder / "results")
+    position = np.zeros((frames, 2, len(BODYPARTS), 2), np.float32)
+    position[..., 0] = 20 + 20 * np.arange(len(BODYPARTS))
+    position[..., 1] = np.array([30, 90])[:, None]
+    poses = replace(
+        make_poses(frames, BODYPARTS, ("ann", "bob")),
+        position=position,
+        confidence=np.broadcast_to(np.float32(confidence), position.shape[:3]),
+        track_status=np.ones((frames, 2), np.uint8),
+    )
+    path = results.tracked("pose", video)
+    path.parent.mkdir(parents=True)
+    write_poses(path, poses)
+
+
+def test_predicted_animals_are_corrected(chromium, tmp_path):
+    names = {"max": 3, "names": ["ann", "bob", "cy"]}
+    folder = write_project(
+        tmp_path / "project", {"m1": film(tmp_path / "m1.mp4")}, [("m1", 5)], individuals=names
+    )
+    # The tails are unsure.
+    write_tracks(folder, "m1", 20, [[0.9, 0.9, 0.9, 0.2]] * 2)
+
+    def read(frame=5):
+        return {
+            (point.individual, point.bodypart): (point.x, point.y)
+            for point in read_saved(folder)["m1", frame].keypoints
+            if point.visibility == "visible"
+        }
+
+    with serve(folder) as served, open_page(chromium, served) as page:
+        wait_states(page, "visible", "visible", "visible", "suggested")
+        assert not (folder / "corrections").exists()
+        press(page, "s")
+        wait_saved(page)
+        assert read()["ann", "nose"] == (20, 90)
+        assert read()["bob", "nose"] == (20, 30)
+        assert not {("ann", "tail"), ("bob", "tail")} & set(read())
+        # Bob's tail is accepted, his nose removed; a third animal gets one point.
+        press(page, "2", "q", "Shift+Tab")
+        wait_states(page, *["visible"] * 4)
+        page.click("[data-bodypart=nose]")
+        press(page, "x", "a")
+        wait_states(page, *["open"] * 4)
+        click(page, 140, 60)
+        wait_saved(page)
+        assert read()["bob", "tail"] == (80, 30)
+        assert ("bob", "nose") not in read()
+        assert [name for name in read() if name[0] == "cy"] == [("cy", "nose")]
+        # There is no fourth; Ann is removed.
+        press(page, "a")
+        assert "3 animals at most" in page.text_content(".cp-message")
+        press(page, "1", "Shift+x", "n")
+        wait_saved(page)
+        assert {name for name, _ in read()} == {"bob", "cy"}
+        # All is undone, step by step: the frame is as if nobody had touched it.
+        press(page, *["Control+z"] * 8)
+        page.wait_for_function(
+            "document.querySelector('.cp-origin').textContent.startsWith('prediction')"
+        )
+        wait_saved(page)
+        assert read_saved(folder) == {}
+        # A neighbour is looked at, where nothing can be changed, and taken into the list.
+        press(page, ".", ".", "x")
+        page.wait_for_selector(".cp-look")
+        assert page.text_content(".cp-look").startswith("frame 7 (+2)")
+        assert "Esc returns" in page.text_content(".cp-message")
+        press(page, "m")
+        wait_frame(page, 7)
+        press(page, "Enter")
+        wait_saved(page)
+        assert set(read_saved(folder)) == {("m1", 7)}
+        assert read(7)["ann", "nose"] == (20, 30)

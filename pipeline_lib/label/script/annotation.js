@@ -1,12 +1,17 @@
 // What is said of one frame: animals with points, with undo and redo. Nothing here is shown.
 //
-// A point's state is `visible`, `hidden`, `absent`, or `suggested`: a prediction that is too
-// uncertain to be taken over, and counts as absent until somebody accepts it.
+// A point's state is `visible`, `hidden`, `absent` (somebody says that it is not to be seen), or one of
+// two of which nothing is stored: `open`, of which nothing was said yet, and `suggested`, a prediction
+// that is too uncertain to be taken over until somebody accepts it.
 
 export const UNIQUE = "single";
 const MOST_STEPS = 200;
+const STORED = ["visible", "hidden", "absent"];
 const round = (value) => Math.round(value * 100) / 100;
-const ABSENT = () => ({ x: null, y: null, state: "absent" });
+const nowhere = (state) => ({ x: null, y: null, state });
+
+// Tell whether a point has a position.
+export const hasPlace = (point) => Number.isFinite(point?.x);
 
 export class Annotation {
   // project: bodyparts, unique, individuals, several, pcutoff, symmetries. found: what the server knows.
@@ -38,16 +43,17 @@ export class Annotation {
     return this.past.length > 0;
   }
 
-  // What is stored: every bodypart of each animal with a point.
+  // What is stored: whatever is said of an animal with a point.
   toKeypoints() {
     return this.animals
       .filter((animal) => this.#isPlaced(animal))
       .flatMap((animal) =>
-        this.partsOf(animal).map((bodypart) => {
-          const { x, y, state } = animal.points[bodypart];
-          const isHere = state === "visible" || state === "hidden";
-          return [animal.name, bodypart, isHere ? x : null, isHere ? y : null, isHere ? state : "absent"];
-        }),
+        this.partsOf(animal)
+          .filter((bodypart) => STORED.includes(animal.points[bodypart].state))
+          .map((bodypart) => {
+            const { x, y, state } = animal.points[bodypart];
+            return [animal.name, bodypart, x, y, state];
+          }),
       );
   }
 
@@ -95,10 +101,11 @@ export class Annotation {
     });
   }
 
+  // Say that a bodypart is not to be seen; said again, nothing is said of it any more.
   removePoint(number, bodypart) {
     return this.edit((animals) => {
-      if (animals[number].points[bodypart].state === "absent") return false;
-      animals[number].points[bodypart] = ABSENT();
+      const { points } = animals[number];
+      points[bodypart] = nowhere(points[bodypart].state === "absent" ? "open" : "absent");
     });
   }
 
@@ -187,7 +194,7 @@ export class Annotation {
 
   #makeAnimal(name) {
     const animal = { name, points: {} };
-    for (const bodypart of this.partsOf(animal)) animal.points[bodypart] = ABSENT();
+    for (const bodypart of this.partsOf(animal)) animal.points[bodypart] = nowhere("open");
     return animal;
   }
 
@@ -197,7 +204,7 @@ export class Annotation {
       if (!animals.has(name)) animals.set(name, this.#makeAnimal(name));
       const { points } = animals.get(name);
       if (!(bodypart in points)) continue; // of no bodypart of the project
-      points[bodypart] = x === null ? ABSENT() : { x, y, state: toState(said) };
+      points[bodypart] = x === null ? nowhere("absent") : { x, y, state: toState(said) };
     }
     return [...animals.values()];
   }

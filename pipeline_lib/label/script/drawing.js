@@ -1,5 +1,7 @@
 // Draw animals upon a frame.
 
+import { hasPlace } from "cohortpose-label/annotation.js";
+
 const COLOURS = [
   "#4cc9f0", "#f9a03f", "#7ee081", "#f25f8b", "#c69cff",
   "#ffe14d", "#5b9dff", "#ff7f6b", "#4fe0c5", "#d3e36b",
@@ -20,7 +22,7 @@ export function drawAnimals(context, viewer, animals, options) {
   animals.forEach((animal, number) => {
     options.bodyparts.forEach((bodypart, part) => {
       const point = animal.points[bodypart];
-      if (!point || point.state === "absent") return;
+      if (!hasPlace(point)) return;
       const isSelected = options.selected?.[0] === number && options.selected[1] === bodypart;
       const colour = colourOf(options.several ? number : part);
       drawPoint(context, viewer.toScreen([point.x, point.y]), point.state, colour, isSelected);
@@ -38,7 +40,7 @@ function drawEdges(context, viewer, animal, number, { edges, several }) {
   context.strokeStyle = several ? colourOf(number) : "rgba(225, 228, 235, 0.75)";
   for (const [from, to] of edges) {
     const ends = [animal.points[from], animal.points[to]];
-    if (ends.some((point) => !point || point.state === "absent")) continue;
+    if (!ends.every(hasPlace)) continue;
     context.globalAlpha = ends.some((point) => point.state === "suggested") ? 0.3 : 0.75;
     context.beginPath();
     context.moveTo(...viewer.toScreen([ends[0].x, ends[0].y]));

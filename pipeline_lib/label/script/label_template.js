@@ -71,7 +71,7 @@ export const template = /* html */ `
         :data-bodypart="one.name" :data-state="one.state">
         <span class="cp-dot" :style="{ borderColor: one.colour, background: one.state === 'visible' ? one.colour : 'transparent' }"></span>
         <span class="cp-name">{{ one.name }}</span>
-        <span class="cp-state">{{ { visible: '', hidden: 'hidden', absent: '–', suggested: 'unsure' }[one.state] }}</span>
+        <span class="cp-state">{{ { visible: '', hidden: 'hidden', absent: 'not seen', open: '–', suggested: 'unsure' }[one.state] }}</span>
       </div>
       <div class="cp-actions"><button class="cp-button" @click="openBodyparts" title="Shift B">Add or rename</button></div>
     </section>

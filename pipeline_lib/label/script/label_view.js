@@ -5,7 +5,7 @@ import {
   ImageLoader, addFrame, changeBodypart, imagePath, listFrames, measureVideo, readFrame, readOthers,
   readProject, videoFramePath,
 } from "cohortpose-label/api.js"; // prettier-ignore
-import { Annotation, UNIQUE } from "cohortpose-label/annotation.js";
+import { Annotation, UNIQUE, hasPlace } from "cohortpose-label/annotation.js";
 import { colourOf, drawAnimals, drawCrosshair } from "cohortpose-label/drawing.js";
 import { SHORTCUTS, SHOWN } from "cohortpose-label/label_shortcuts.js";
 import { template } from "cohortpose-label/label_template.js";
@@ -15,6 +15,8 @@ import { FrameViewer } from "cohortpose-label/viewer.js";
 
 const REACH = 12; // px of the screen within which a point is grabbed
 const MOVED = "moved";
+// States of bodyparts that nobody has spoken of.
+const OPEN = ["open", "suggested"];
 // Groups of shortcuts that concern the frame that is shown.
 const WAITING = ["Points", "Animals", "Changes"];
 
@@ -94,6 +96,7 @@ export default {
     this.annotation = null;
     this.cursor = null;
     this.waitingKeys = [];
+    this.frameCounts = markRaw(new Map());
     this.saver = markRaw(new Saver({ changed: () => this.showSaving(), saved: this.onSaved }));
     this.viewer = markRaw(
       new FrameViewer(this.$refs.host, {
@@ -250,9 +253,13 @@ export default {
         this.message = "The cohort does not have the video of this image, so it has no neighbours.";
         return;
       }
-      const { frames } = await measureVideo(entry.video).catch(() => ({ frames: Infinity }));
-      const target = Math.min(frames - 1, Math.max(0, entry.frame + this.look + by));
-      this.look = target - entry.frame;
+      // At once: keys that follow are meant for the neighbour, which cannot be changed.
+      this.look = Math.max(-entry.frame, this.look + by);
+      this.changed();
+      const frames = await this.countFrames(entry.video);
+      if (entry !== this.entry) return;
+      this.look = Math.min(frames - 1 - entry.frame, this.look);
+      const target = entry.frame + this.look;
       const path = this.look ? videoFramePath(entry.video, target) : imagePath(entry.id);
       try {
         const url = await this.images.load(path);
@@ -263,6 +270,14 @@ export default {
         this.message = error.message;
       }
       this.changed();
+    },
+
+    async countFrames(video) {
+      if (!this.frameCounts.has(video)) {
+        const facts = await measureVideo(video).catch(() => ({ frames: Infinity }));
+        this.frameCounts.set(video, facts.frames);
+      }
+      return this.frameCounts.get(video);
     },
 
     async escape() {
@@ -281,6 +296,8 @@ export default {
     async addByNumber(video, frame) {
       const entry = await addFrame(video, frame);
       this.entries[entry.id] = entry;
+      // Before the frame is there: keys that follow are meant for it.
+      if (this.dialog) this.closeDialog();
       await this.go(entry.id);
     },
 
@@ -334,7 +351,7 @@ export default {
       this.part = part;
       this.cursor = null;
       const point = this.get();
-      if (point && point.state !== "absent") this.viewer.reveal([point.x, point.y]);
+      if (hasPlace(point)) this.viewer.reveal([point.x, point.y]);
       this.changed();
     },
 
@@ -343,7 +360,7 @@ export default {
       const { length } = this.parts;
       for (let step = 0; step < length; step++) {
         const part = (this.part + step) % length;
-        if (["absent", "suggested"].includes(this.get(part).state)) {
+        if (OPEN.includes(this.get(part).state)) {
           this.part = part;
           return;
         }
@@ -353,7 +370,7 @@ export default {
     nudge(dx, dy) {
       if (!this.isEditable()) return;
       const point = this.get();
-      if (point.state !== "absent") {
+      if (hasPlace(point)) {
         const to = this.viewer.clamp([round(point.x + dx), round(point.y + dy)]);
         this.viewer.reveal(to);
         const state = point.state === "suggested" ? "visible" : null;
@@ -370,17 +387,17 @@ export default {
 
     findStart() {
       const points = Object.values(this.annotation.animals[this.animal].points);
-      const placed = points.filter(({ state }) => state !== "absent");
+      const placed = points.filter(hasPlace);
       const last = this.parts.slice(0, this.part).reverse().map(({ name }) => name)
         .map((name) => this.annotation.animals[this.animal].points[name])
-        .find(({ state }) => state !== "absent") ?? placed[0]; // prettier-ignore
+        .find(hasPlace) ?? placed[0]; // prettier-ignore
       return last ? [last.x, last.y] : this.viewer.centre.map(Math.round);
     },
 
     place() {
       if (!this.isEditable()) return;
       const point = this.get();
-      const to = point.state === "absent" ? (this.cursor ?? this.findStart()) : [point.x, point.y];
+      const to = hasPlace(point) ? [point.x, point.y] : (this.cursor ?? this.findStart());
       this.placeAt(to);
     },
 
@@ -395,7 +412,7 @@ export default {
     // Where there is no point, one is placed that is hidden.
     toggleHidden() {
       if (!this.isEditable()) return;
-      if (this.get().state === "absent") this.placeAt(this.cursor ?? this.findStart(), "hidden");
+      if (!hasPlace(this.get())) this.placeAt(this.cursor ?? this.findStart(), "hidden");
       else this.edited(this.annotation.toggleHidden(this.animal, this.parts[this.part].name));
     },
 
@@ -654,9 +671,7 @@ export default {
         return;
       }
       try {
-        const { dialogVideo } = this;
-        await this.addByNumber(dialogVideo, frame);
-        this.closeDialog();
+        await this.addByNumber(this.dialogVideo, frame);
       } catch (error) {
         this.dialogError = error.message;
       }
@@ -711,7 +726,7 @@ export default {
       let best = null;
       this.annotation?.animals.forEach((animal, number) => {
         for (const [bodypart, point] of Object.entries(animal.points)) {
-          if (point.state === "absent") continue;
+          if (!hasPlace(point)) continue;
           const [px, py] = this.viewer.toScreen([point.x, point.y]);
           const distance = Math.hypot(px - sx, py - sy);
           if (distance <= REACH && distance < (best?.distance ?? Infinity)) best = { number, bodypart, distance };
@@ -745,7 +760,7 @@ export default {
       if (event.button === 2 && found) {
         this.grab(position);
         this.toggleHidden();
-      } else if (event.button === 0 && !found && ["absent", "suggested"].includes(this.get().state)) {
+      } else if (event.button === 0 && !found && !["visible", "hidden"].includes(this.get().state)) {
         const inside = this.viewer.clamp(position);
         if (inside[0] === position[0] && inside[1] === position[1]) this.placeAt(position, event.shiftKey ? "hidden" : null);
       }
@@ -764,12 +779,12 @@ export default {
         selected: this.look ? null : [this.animal, this.parts[this.part]?.name],
       });
       const point = this.get();
-      if (this.cursor && point?.state === "absent" && !this.look) drawCrosshair(context, viewer.toScreen(this.cursor));
+      if (this.cursor && point && !hasPlace(point) && !this.look) drawCrosshair(context, viewer.toScreen(this.cursor));
     },
 
     zoomToAnimal() {
       const points = Object.values(this.annotation?.animals[this.animal]?.points ?? {});
-      const placed = points.filter(({ state }) => state !== "absent").map(({ x, y }) => [x, y]);
+      const placed = points.filter(hasPlace).map(({ x, y }) => [x, y]);
       if (placed.length) this.viewer.zoomTo(placed);
     },
 
