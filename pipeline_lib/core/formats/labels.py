@@ -68,6 +68,11 @@ FORMATS: dict[str, LabelFormat] = {
         "pipeline_lib.io.labels.formats.label_studio",
         describe=f"{_INIT}:describe_label_studio",
     ),
+    "leap": LabelFormat(
+        "a file of LEAP (.mat)",
+        "pipeline_lib.io.labels.formats.leap",
+        describe=f"{_INIT}:describe_leap",
+    ),
 }
 
 

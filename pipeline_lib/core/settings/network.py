@@ -72,7 +72,7 @@ class LabelSource(Settings):
     path: PathText = Field(
         description="A DeepLabCut project folder, a label table (CSV or HDF5), a Lightning Pose "
         "data folder, a SLEAP file (`.slp`, `.pkg.slp`), COCO keypoints or an export of Label "
-        "Studio (`.json`)."
+        "Studio (`.json`), or a file of LEAP (`.mat`)."
     )
     format: LabelFormatName = Field(
         AUTO, description="Tool that wrote it; `auto`: recognised by the files found."

@@ -6,7 +6,7 @@ one frame the newest correction counts, whoever made it (`settle_corrections`).
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -255,7 +255,34 @@ def write_frame_correction(folder: Path, correction: FrameCorrection) -> Path:
     LabelError
         If the table that stands there is damaged or cannot be locked.
     """
-    return _rewrite(folder, correction.author, correction.key, correction)
+    return _rewrite(folder, correction.author, {correction.key: correction})
+
+
+def write_frame_corrections(folder: Path, corrections: Iterable[FrameCorrection]) -> list[Path]:
+    """Write many corrections as `write_frame_correction` does, each table once.
+
+    Parameters
+    ----------
+    folder
+        ``corrections.path``; made where it does not exist.
+    corrections
+        Of different frames, or authors.
+
+    Returns
+    -------
+    list of Path
+        The tables.
+
+    Raises
+    ------
+    LabelError
+        If a table that stands there is damaged or cannot be locked; those before it are written.
+    """
+    tables: dict[tuple[str, Path], dict[FrameKey, FrameCorrection | None]] = {}
+    for one in corrections:
+        table = find_table_path(folder / _LABELS, one.author, one.video)
+        tables.setdefault((one.author, table), {})[one.key] = one
+    return [_rewrite(folder, author, changes) for (author, _), changes in tables.items()]
 
 
 def remove_frame_correction(folder: Path, author: str, key: FrameKey) -> Path:
@@ -266,7 +293,7 @@ def remove_frame_correction(folder: Path, author: str, key: FrameKey) -> Path:
     LabelError
         As `write_frame_correction`.
     """
-    return _rewrite(folder, author, key, None)
+    return _rewrite(folder, author, {key: None})
 
 
 def identify_frame(correction: FrameCorrection) -> Hashable:
@@ -526,15 +553,19 @@ def _read_number(row: TableRow, column: str) -> float:
     return float(text)
 
 
-def _rewrite(folder: Path, author: str, key: FrameKey, correction: FrameCorrection | None) -> Path:
-    path = find_table_path(folder / _LABELS, author, key.video)
+def _rewrite(folder: Path, author: str, changes: Mapping[FrameKey, FrameCorrection | None]) -> Path:
+    """Replace frames of one table; None removes a frame."""
+    path = find_table_path(folder / _LABELS, author, next(iter(changes)).video)
     with lock_folder(path.parent, folder):
         stored = _read_table(path)
-        kept = [one for one in stored if (one.author, one.key) != (author, key)]
-        if correction:
-            # A frame stays one of the round in which it was labelled first.
-            rounds = [one.iteration for one in stored if (one.author, one.key) == (author, key)]
-            kept.append(replace(correction, iteration=min([correction.iteration, *rounds])))
+        kept = [one for one in stored if one.author != author or one.key not in changes]
+        # A frame stays one of the round in which it was labelled first.
+        rounds = {one.key: one.iteration for one in stored if one.author == author}
+        kept += [
+            replace(one, iteration=min(one.iteration, rounds.get(key, one.iteration)))
+            for key, one in changes.items()
+            if one is not None
+        ]
         # In the order of frames, so that version control sees what changed and nothing else.
         kept.sort(key=lambda one: (one.key, one.author))
         if kept:

@@ -4,14 +4,13 @@ Other than a source of labels, a frame of a video needs no image here, and may b
 named but not there.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -19,7 +18,8 @@ from pipeline_lib.core.errors import LabelError
 from pipeline_lib.io.labels.detect import load_reader
 from pipeline_lib.io.labels.points import HIDDEN, SourceLabels
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from pipeline_lib.io.labels.sleap.file import SleapFile
 
 
 class ReturnedPoint(NamedTuple):
@@ -109,6 +109,7 @@ def read_returned(
     """
     special: Mapping[str, Callable[..., ReturnedFile]] = {
         "sleap": partial(_read_sleap, predicted=predicted),
+        "leap": _read_leap,
         "coco": _read_coco,
         "label-studio": _read_label_studio,
     }
@@ -193,9 +194,21 @@ def _read_label_studio(path: Path, project: Path | None) -> ReturnedFile:
 def _read_sleap(path: Path, project: Path | None, *, predicted: bool) -> ReturnedFile:
     del project  # a SLEAP file names its videos
     from pipeline_lib.io.labels.sleap.file import open_sleap_file  # noqa: PLC0415
+
+    return _list_frames(open_sleap_file(path, predicted=predicted))
+
+
+def _read_leap(path: Path, project: Path | None) -> ReturnedFile:
+    del project  # a LEAP file names its video
+    from pipeline_lib.io.labels.leap import open_leap_file  # noqa: PLC0415
+
+    return _list_frames(open_leap_file(path))
+
+
+def _list_frames(file: "SleapFile") -> ReturnedFile:
     from pipeline_lib.io.labels.sleap.read import check_frames  # noqa: PLC0415
 
-    file = open_sleap_file(path, predicted=predicted)
+    path = file.path
     if problems := list(check_frames(file)):
         raise LabelError(str(path), problems)
     saved = _read_time(path)

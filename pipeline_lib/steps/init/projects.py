@@ -25,6 +25,7 @@ from pipeline_lib.io.labels.deeplabcut_project import (
 )
 from pipeline_lib.io.labels.formats.coco import find_coco_file
 from pipeline_lib.io.labels.label_studio.file import open_studio_file
+from pipeline_lib.io.labels.leap import open_leap_file
 from pipeline_lib.io.labels.sleap.file import SleapFile, open_sleap_file
 from pipeline_lib.io.labels.tables import LABELED_DATA, find_deeplabcut_tables
 
@@ -112,7 +113,21 @@ def describe_sleap(source: Path) -> Described:
     LabelError
         If the file cannot be read.
     """
-    file = open_sleap_file(source)
+    return _describe_sleap_file(open_sleap_file(source), source)
+
+
+def describe_leap(source: Path) -> Described:
+    """Describe a file of LEAP.
+
+    Raises
+    ------
+    LabelError
+        If the file cannot be read.
+    """
+    return _describe_sleap_file(open_leap_file(source), source)
+
+
+def _describe_sleap_file(file: SleapFile, source: Path) -> Described:
     sections = _describe_skeleton(file.skeleton)
     most = max((len(frame.animals) for frame in file.frames), default=0)
     if most > 1:

@@ -27,7 +27,7 @@ from pipeline_lib.io.corrections.labels import (
     Visibility,
     read_label_corrections,
     settle_corrections,
-    write_frame_correction,
+    write_frame_corrections,
 )
 from pipeline_lib.io.label_projects.manifest import (
     MANIFEST,
@@ -140,8 +140,7 @@ def run_merge_labels(
     file = read_returned(path, kind, options.project, predicted=options.predicted)
     merger = _Merger(Cohort(config, results), manifest, options, kind)
     corrections = merger.merge(file, Places(merger.cohort, manifest, folder), path)
-    for correction in corrections:
-        write_frame_correction(Path(config.corrections.path), correction)
+    write_frame_corrections(Path(config.corrections.path), corrections)
     _tell(path, merger.summary)
     return merger.summary
 

@@ -26,6 +26,7 @@ from pipeline_lib.io.corrections.labels import (
     settle_corrections,
     write_bodypart_change,
     write_frame_correction,
+    write_frame_corrections,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -272,3 +273,29 @@ def test_bodyparts_are_renamed_in_the_order_of_time(tmp_path):
     (tmp_path / "bodyparts.tsv").write_text("what\tbodypart\tformer\tauthor\ttime\nfly\t\t\t\t\n")
     with pytest.raises(LabelError, match="line 2: time '': expected a time"):
         read_bodypart_changes(tmp_path)
+
+
+def test_many_frames_at_once_are_written_as_one_by_one(tmp_path):
+    corrections = [
+        correct(frame, author=author, video=video, time=NOON + timedelta(seconds=frame))
+        for author in ("Ann", "Bob")
+        for video in ("m1", "m2")
+        for frame in (3, 1, 2)
+    ]
+    for one in corrections:
+        write_frame_correction(tmp_path / "single", one)
+    before = replace(correct(1), iteration=0)
+    for folder in ("single", "many"):
+        write_frame_correction(tmp_path / folder, before)
+    written = write_frame_corrections(tmp_path / "many", corrections)
+    write_frame_correction(tmp_path / "single", corrections[1])
+    assert len(written) == 4
+    for path in written:
+        same = tmp_path / "single" / path.relative_to(tmp_path / "many")
+        assert path.read_text() == same.read_text()
+    found = read_label_corrections(tmp_path / "many")
+    assert len(found) == 12
+    # A frame of an earlier round stays one of it.
+    assert {one.iteration for one in found if one.key == ("m1", 1, "") and one.author == "Ann"} == {
+        0
+    }

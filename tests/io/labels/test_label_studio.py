@@ -89,6 +89,21 @@ def test_keypoints_related_to_each_other_are_animals_without_names(tmp_path):
     assert not read_label_studio(tmp_path / "project-1-at-2026.json").points["named"].any()
 
 
+def test_notes_on_keypoints_name_animals(tmp_path):
+    noted = [
+        make_point("a", "nose", 10, 10, meta={"text": ["Mickey"]}),
+        make_point("b", "nose", 20, 20, meta={"text": "Minnie"}),
+        make_point("c", "tail", 30, 30, meta={"text": ["Minnie"]}),
+    ]
+    assert [one[:3] for one in read(write_one(tmp_path, *noted))] == TOLD
+    # What else may stand there is no name.
+    for meta in ({"text": ["a", "b"]}, {"text": 3}, {"text": [" "]}, [], "x", {"text": [3]}):
+        (point,) = read(write_one(tmp_path, make_point("a", "nose", 3, 3, meta=meta)))
+        assert point[0] == "individual1"
+    with pytest.raises(LabelError, match="another character that is not seen"):
+        read(write_one(tmp_path, make_point("a", "nose", 3, 3, meta={"text": ["a\tb"]})))
+
+
 def test_hidden_keypoints_and_unique_bodyparts(tmp_path):
     path = write_one(
         tmp_path,

@@ -19,12 +19,16 @@ from pipeline_lib.io.corrections.labels import (
     read_label_corrections,
     write_frame_correction,
 )
+from pipeline_lib.io.images import read_image, write_png
 from pipeline_lib.io.label_projects.label_studio import TASKS
+from pipeline_lib.io.labels.sleap.read import read_sleap
 from pipeline_lib.io.labels.table import read_labels
+from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
+from pipeline_lib.steps.select_frames import FRAME_COLUMNS
 from tests.steps.label_projects.example import Run
-from tests.video_corpus import encode
+from tests.video_corpus import encode, read_number
 
 COCO = "annotations/person_keypoints_default.json"
 KINDS = [
@@ -534,3 +538,28 @@ def test_the_verbs(one):
     said = runner.invoke(app, ["write-label-project", "p", *shared])
     assert said.exit_code == 1
     assert "may hold somebody's corrections" in said.output
+
+
+@pytest.mark.parametrize("form", ["coco", "sleap"])
+def test_regions_that_were_selected_are_handed_over_whole(one, form):
+    """`frames.crop` writes a part of the frame; positions are those of the whole one."""
+    for day in ("day1", "day2"):
+        (one.folder / day / "cam.mp4").unlink()
+    encode(one.folder / "day1" / "cam.mp4")
+    folder = one.results.frames("day1-cam")
+    rows = [{"frame": n, "time": 0, "image": f"frame-{n:07d}.png"} for n in (9, 41)]
+    folder.mkdir(parents=True)
+    for row in rows:
+        write_png(folder / row["image"], np.zeros((20, 30, 3), np.uint8))
+    write_table(folder / "frames.tsv", FRAME_COLUMNS, rows)
+    project = one.hand_over(form, frames="selected", labels=False)
+    images = project / "images" / "day1-cam"
+    if form == "sleap":
+        source = read_sleap(project / "project.pkg.slp", one.folder / "seen", predicted=True)
+        assert sorted(set(source.points["frame"])) == [9, 41]
+        images = one.folder / "seen" / "day1-cam"
+    found = {path.name: read_image(path) for path in images.iterdir() if path.suffix == ".png"}
+    assert [read_number(image) for _, image in sorted(found.items())] == [9, 41]
+    manifest = json.loads((project / "cohortpose.json").read_text())
+    nose = manifest["frames"][0]["predicted"][0]["points"]["nose"]
+    assert nose == pytest.approx(one.predict("day1-cam", 9, "animal", "nose"), abs=1e-3)

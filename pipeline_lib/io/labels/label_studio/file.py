@@ -3,7 +3,8 @@
 The format: https://labelstud.io/guide/export and https://labelstud.io/guide/task_format. What is
 read of a task: ``data``, ``id`` and ``annotations`` (once ``completions``); of an annotation
 ``result``, ``was_cancelled``, ``completed_by``, ``updated_at`` and ``created_at``; of results
-``keypointlabels``, the names of ``rectanglelabels``, ``relation`` and the choice ``hidden``.
+``keypointlabels`` (and the text of their ``meta``), the names of ``rectanglelabels``, ``relation``
+and the choice ``hidden``.
 """
 
 import logging
@@ -203,14 +204,16 @@ def _read_time(text: Any) -> datetime | None:  # noqa: ANN401
 class _Results:
     """Sort the results of one annotation into animals.
 
-    Keypoints belong together if they are related to one rectangle, lie in it by ``parentID``, or
-    are related to each other; those that belong to nothing are one animal.
+    Keypoints belong together if they are related to one rectangle, lie in it by ``parentID``, are
+    related to each other, or have the same text in their ``meta``, which is then the animal's name;
+    those that belong to nothing are one animal.
     """
 
     def __init__(self, results: Sequence[Mapping[str, Any]], ignored: Counter[str]) -> None:
         self._results, self._ignored = results, ignored
         self._points: dict[str, StudioPoint] = {}
         self._names: dict[str, str] = {}
+        self._noted: dict[str, str] = {}
         self._hidden: set[str] = set()
         self._owner: dict[str, str] = {}
         self._sizes: set[tuple[int, int]] = set()
@@ -234,6 +237,7 @@ class _Results:
         if len(self._sizes) > 1:
             self._problems.append("its results are of images of different sizes")
         self._join()
+        self._names |= self._noted
         animals = list(self._list_animals())
         if self._problems:
             raise _TaskError(list(islice(self._problems, _MOST_PROBLEMS)))
@@ -252,11 +256,23 @@ class _Results:
         else:
             size = int(one["original_width"]), int(one["original_height"])
             self._sizes.add(size)
-            self._owner[key] = str(one.get("parentID") or "")
+            self._owner[key] = str(one.get("parentID") or "") or self._find_meta(one)
             x, y = (one["value"][axis] * side / 100 for axis, side in zip("xy", size, strict=True))
             self._points[key] = StudioPoint(
                 names[0], x + PIXEL_OFFSET, y + PIXEL_OFFSET, key in self._hidden
             )
+
+    def _find_meta(self, one: Mapping[str, Any]) -> str:
+        """Return the owner that a note on a keypoint names; empty where there is none."""
+        meta = one.get("meta")
+        texts = meta.get("text") if isinstance(meta, dict) else None
+        name = texts[0] if isinstance(texts, list) and len(texts) == 1 else texts
+        if not isinstance(name, str) or not name.strip():
+            return ""
+        if problem := find_text_problem(name):
+            self._problems.append(f"individual {show_text(repr(name))}: its name {problem}")
+        self._noted[f"note {name}"] = name
+        return f"note {name}"
 
     def _add_rectangle(self, one: Mapping[str, Any]) -> None:
         names = _list_texts(one, "rectanglelabels")

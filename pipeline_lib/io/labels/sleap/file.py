@@ -117,6 +117,28 @@ def open_sleap_file(path: Path, *, predicted: bool = False) -> SleapFile:
     # Files that are none, or damaged, fail inside HDF5, JSON or NumPy in many ways.
     except Exception as error:
         raise LabelError(str(path), [_describe_damage(error)]) from error
+    return convert_labels(path, labels, predicted=predicted)
+
+
+def convert_labels(path: Path, labels: "sleap_io.Labels", *, predicted: bool) -> SleapFile:
+    """Return what sleap-io read from a file, of whatever format, as ours.
+
+    Parameters
+    ----------
+    path
+        The file.
+    labels
+        Its content.
+    predicted
+        As in `open_sleap_file`.
+
+    Raises
+    ------
+    LabelError
+        If its skeletons contradict each other.
+    """
+    import sleap_io  # noqa: PLC0415
+
     numbers = {id(video): number for number, video in enumerate(labels.videos)}
     frames, unused = [], 0
     for one in labels.labeled_frames:

@@ -51,7 +51,27 @@ def read_sleap(path: Path, images: Path, *, predicted: bool = False) -> SourceLa
         found or cannot be read, a frame is labelled twice, a frame has a track twice, or a point
         lies more than 1 px outside its image.
     """
-    file = open_sleap_file(path, predicted=predicted)
+    return write_and_tabulate(open_sleap_file(path, predicted=predicted), images, "sleap")
+
+
+def write_and_tabulate(file: SleapFile, images: Path, kind: str) -> SourceLabels:
+    """Write the labelled frames of a file as images, and return its labels.
+
+    Parameters
+    ----------
+    file
+        What sleap-io read.
+    images
+        Folder for its images alone.
+    kind
+        Its format, a name of `pipeline_lib.core.formats.labels.FORMATS`.
+
+    Raises
+    ------
+    LabelError
+        As `read_sleap`.
+    """
+    path = file.path
     videos = _labelled_videos(file)
     problems = [*check_frames(file), *_check_videos(file, videos)]
     if problems:
@@ -67,7 +87,7 @@ def read_sleap(path: Path, images: Path, *, predicted: bool = False) -> SourceLa
     return SourceLabels(
         points=pd.DataFrame(_rows(file, folder), columns=list(POINT_COLUMNS)),
         skeleton=file.skeleton,
-        kind="sleap",
+        kind=kind,
         origins=_find_origins(file, folder),
         identified=False,
     )
