@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.cameras import UNITS, Calibration, Camera
+from pipeline_lib.core.names import fold_name
 from pipeline_lib.kernels.geometry.lenses import find_rays
 from pipeline_lib.kernels.geometry.projection import project
 
@@ -82,7 +83,9 @@ def _judge_errors(calibration: Calibration, max_error: float) -> Iterator[Findin
 def _judge_sizes(
     calibration: Calibration, sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[Finding]:
-    for name, (width, height) in sizes.items():
+    plain = {_simplify(name): name for name in calibration.names}
+    for given, (width, height) in sizes.items():
+        name = given if given in calibration.names else plain.get(_simplify(given), given)
         if name not in calibration.names:
             yield refuse(
                 f"camera {name} has videos, but the calibration has only "
@@ -99,6 +102,11 @@ def _judge_sizes(
             yield doubt(f"{told}: taken for padding on the right and below")
         else:
             yield refuse(f"{told}: calibrate at the size that is recorded")
+
+
+def _simplify(name: str) -> str:
+    """Return a name without what people write differently: cam_01 and Cam01 are one camera."""
+    return "".join(letter for letter in fold_name(name) if letter.isalnum())
 
 
 def _judge_lens(camera: Camera) -> Iterator[Finding]:
