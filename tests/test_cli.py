@@ -27,10 +27,13 @@ VERBS = {
     "refine": "worth labelling next",
     "report": "HTML page",
     "status": "how every video of the cohort stands",
+    "calibrate": "refuse calibrations that are bad",
+    "board": "PDF page of its true size",
     "init": "cohort sheet for your own videos",
     "demo": "exact truth",
 }
 
+WITHOUT_CONFIG = ("calibrate", "board", "init", "demo")
 HEAVY = ("torch", "pandas", "dask", "distributed", "zarr", "xarray", "cv2", "av", "scipy")
 
 
@@ -82,7 +85,7 @@ def test_the_version(invoke):
     assert invoke("--version").output.strip() == pipeline_lib.__version__
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in ("init", "demo")])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in WITHOUT_CONFIG])
 def test_a_missing_config_is_a_message(invoke, verb):
     result = invoke(verb, "--config", "nowhere.yaml")
     assert result.exit_code == 1

@@ -9,7 +9,8 @@ KINDS: tuple[Kind, ...] = ("chessboard", "charuco")
 DICTIONARIES = tuple(
     f"{bits}X{bits}_{count}" for bits in (4, 5, 6, 7) for count in (50, 100, 250, 1000)
 )
-_FEWEST, _MOST = 3, 100
+# OpenCV finds no chessboard of fewer.
+_FEWEST, _MOST = 4, 100
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def guess_squares(image: Gray, board: Board) -> tuple[int, int] | None:
     tried = [(columns + 1, rows + 1), (columns - 1, rows - 1)]
     tried += [(columns + 1, rows), (columns - 1, rows), (columns, rows + 1), (columns, rows - 1)]
     for one in tried:
-        if min(one) > 2 and _find_chessboard(image, (one[0] - 1, one[1] - 1)) is not None:
+        if min(one) > 3 and _find_chessboard(image, (one[0] - 1, one[1] - 1)) is not None:
             return one
     return None
 

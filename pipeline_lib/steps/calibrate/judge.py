@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.cameras import UNITS, Calibration, Camera
+from pipeline_lib.core.names import fold_name
 from pipeline_lib.kernels.geometry.lenses import find_rays
 from pipeline_lib.kernels.geometry.projection import project
 
@@ -19,6 +20,7 @@ _DOUBTFUL_ERROR = 1.0
 # Metres between the two cameras that are furthest apart.
 _NEAREST, _FURTHEST = 0.005, 100.0
 _GRID = 8
+_FISHEYE_BLIND = 0.25
 _DEPTHS = 40
 
 
@@ -82,7 +84,9 @@ def _judge_errors(calibration: Calibration, max_error: float) -> Iterator[Findin
 def _judge_sizes(
     calibration: Calibration, sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[Finding]:
-    for name, (width, height) in sizes.items():
+    plain = {_simplify(name): name for name in calibration.names}
+    for given, (width, height) in sizes.items():
+        name = given if given in calibration.names else plain.get(_simplify(given), given)
         if name not in calibration.names:
             yield refuse(
                 f"camera {name} has videos, but the calibration has only "
@@ -101,6 +105,11 @@ def _judge_sizes(
             yield refuse(f"{told}: calibrate at the size that is recorded")
 
 
+def _simplify(name: str) -> str:
+    """Return a name without what people write differently: cam_01 and Cam01 are one camera."""
+    return "".join(letter for letter in fold_name(name) if letter.isalnum())
+
+
 def _judge_lens(camera: Camera) -> Iterator[Finding]:
     width, height = camera.size
     x, y = camera.matrix[:2, 2]
@@ -116,10 +125,11 @@ def _judge_lens(camera: Camera) -> Iterator[Finding]:
             "were images stretched?",
         )
     blind = np.isnan(_find_edge_rays(camera)).any(axis=1).mean()
-    if blind > 0:
+    # The corners of a fisheye's image are outside its circle.
+    if blind > (_FISHEYE_BLIND if camera.model == "fisheye" else 0):
         yield doubt(
             f"camera {camera.name}: the distortion has no inverse in {100 * blind:.0f} % of the "
-            "image's edge; nothing there is triangulated",
+            "image; nothing there is triangulated",
         )
 
 

@@ -11,7 +11,11 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from pipeline_lib.kernels.geometry.projection import measure_errors, project, project_all
-from pipeline_lib.kernels.geometry.triangulation import triangulate, triangulate_linear
+from pipeline_lib.kernels.geometry.triangulation import (
+    find_gate,
+    triangulate,
+    triangulate_linear,
+)
 from tests.kernels.geometry.rigs import LENSES, draw_points, make_ring
 
 SEEDS = st.integers(0, 10_000)
@@ -246,3 +250,20 @@ def test_views_are_chosen_among_eight_cameras_at_most():
         solve(cameras, np.zeros((1, 9, 2)), gate=5.0)
     points = draw_points(3)
     assert np.abs(solve(cameras, project_all(cameras, points)).points - points).max() < 1e-6
+
+
+@pytest.mark.parametrize("noise", [0.5, 8.0])
+def test_the_gate_follows_the_noise_and_not_the_outliers(noise):
+    cameras, points = make_ring(4), draw_points(3000)
+    pixels, weights = see_noisy(cameras, points, noise), np.ones((3000, 4))
+    clean = find_gate(cameras, pixels, weights, threads=1)
+    # Errors are smaller than noise: eight coordinates, of which a point takes three.
+    assert clean == pytest.approx(4.5 * 1.177 * noise * np.sqrt(5 / 8), rel=0.1)
+    pixels[::4, 1] += 300
+    assert find_gate(cameras, pixels, weights, threads=1) == pytest.approx(clean, rel=0.15)
+
+
+def test_the_gate_of_nothing_is_one_pixel():
+    assert (
+        find_gate(make_ring(2), np.full((3, 2, 4, 2), np.nan), np.ones((3, 2, 4)), threads=1) == 1
+    )
