@@ -64,7 +64,20 @@ def write_images(results, count, splits):
         path = folder / f"img{number:03d}.png"
         write_png(path, draw_animals(animals))
         rows += [
-            ("sticks", number, f"animal{one}", part, x, y, True, str(folder), split, str(path))
+            (
+                "sticks",
+                number,
+                f"animal{one}",
+                part,
+                x,
+                y,
+                True,
+                str(folder),
+                split,
+                str(path),
+                0,
+                "",
+            )
             for one, animal in enumerate(animals)
             for part, (x, y) in zip(BODYPARTS, animal, strict=True)
             for split in [splits[number % len(splits)]]

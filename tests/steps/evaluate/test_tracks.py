@@ -32,6 +32,7 @@ def make_labels(frames, video="v"):
         for individual, bodypart in [*keypoints, ("single", "cage")]:
             x, y = place(individual, bodypart, number)
             values = (video, number, individual, bodypart, x, y, True, "s", "train", f"{number}")
+            values += (0, "visible")
             rows.append(dict(zip(LABEL_COLUMNS, values, strict=True)))
     table = pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
     return Labels(table, SKELETON.bodyparts, ("anna", "ben"), SKELETON)
