@@ -450,7 +450,7 @@ export default {
       const options = { bodyparts, edges: this.project.edges, several: true, showSkeleton: true };
       const faint = animals.map((one, slot) => (this.pair.includes(slot) ? { ...one, points: {} } : one));
       const bright = animals.map((one, slot) => (this.pair.includes(slot) ? one : { ...one, points: {} }));
-      drawAnimals(context, viewer, faint, { ...options, isFaint: true });
+      drawAnimals(context, viewer, faint, { ...options, isFaint: true, showSkeleton: false });
       drawAnimals(context, viewer, bright, options);
       if (this.showNames) for (const slot of this.pair) this.drawName(context, viewer, slot);
     },
