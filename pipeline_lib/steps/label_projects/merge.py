@@ -41,8 +41,8 @@ from pipeline_lib.io.labels.returned import ReturnedFile, ReturnedFrame, read_re
 from pipeline_lib.steps.label_projects.cohort import Cohort, Point
 from pipeline_lib.steps.label_projects.places import GoneError, Places, UnknownPlaceError
 
-# Smaller differences are those of a format's digits, px.
-_TOLERANCE = 1e-3
+# Smaller differences, in px, are those of a tool's digits: CVAT keeps two after the point.
+_TOLERANCE = 0.011
 _MOST_SHOWN = 3
 
 _log = logging.getLogger(__name__)
@@ -249,7 +249,8 @@ class _Merger:
         current = self._current.get(self.cohort.find_frame(key))
         predicted = _list_predicted(record)
         self._check_inside(frame, key)
-        named = self._name(frame, current or predicted or ())
+        handed_over = current or predicted or ()
+        named = _restore(self._name(frame, handed_over), handed_over)
         if not named and not self._holds_empty:
             if current != ():
                 self.summary.empty += 1
@@ -368,6 +369,21 @@ class _Merger:
         return tuple(sorted(known, key=lambda one: (names.index(one[0]), order[one[1]])))
 
 
+def _restore(points: Sequence[Point], before: Sequence[Point]) -> list[Point]:
+    """Return points with the exact positions of before, where nobody moved them."""
+    known = {point[:2]: point[2:4] for point in before}
+    return [
+        (*point[:2], *known[point[:2]], point[4])
+        if point[:2] in known and _are_near(point[2:4], known[point[:2]])
+        else point
+        for point in points
+    ]
+
+
+def _are_near(first: Sequence[float], second: Sequence[float]) -> bool:
+    return all(abs(a - b) <= _TOLERANCE for a, b in zip(first, second, strict=True))
+
+
 def _match(
     animals: Sequence[Mapping[str, Point]],
     keys: Sequence[str],
@@ -430,10 +446,7 @@ def _are_equal(first: Sequence[Point], second: Sequence[Point]) -> bool:
     """Tell whether two annotations of a frame say the same."""
     a, b = ({point[:2]: point[2:] for point in points} for points in (first, second))
     return a.keys() == b.keys() and all(
-        abs(a[key][0] - b[key][0]) <= _TOLERANCE
-        and abs(a[key][1] - b[key][1]) <= _TOLERANCE
-        and a[key][2] == b[key][2]
-        for key in a
+        _are_near(a[key][:2], b[key][:2]) and a[key][2] == b[key][2] for key in a
     )
 
 

@@ -1,7 +1,7 @@
 """Other tools' own readers open the projects, and what they save comes back.
 
-napari pulls in a GUI, and Label Studio's packages much else: each runs in an environment of its
-own, whose Python COHORTPOSE_NAPARI and COHORTPOSE_LABEL_STUDIO name.
+napari pulls in a GUI, and Label Studio's and CVAT's packages much else: each runs in an environment
+of its own, whose Python COHORTPOSE_NAPARI, COHORTPOSE_LABEL_STUDIO and COHORTPOSE_DATUMARO name.
 """
 
 import json
@@ -19,9 +19,10 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.io.labels.table import read_labels
 from pipeline_lib.steps.import_labels.run import run_import_labels
+from pipeline_lib.steps.label_projects import merge
 from pipeline_lib.steps.label_projects.merge import MergeOptions, run_merge_labels
 from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
-from tests.steps.label_projects.example import Run
+from tests.steps.label_projects.example import BODYPARTS, Run
 
 SEVERAL = {"individuals": ("2nd", "mus1"), "unique": ("corner",)}
 
@@ -108,6 +109,22 @@ def test_label_studio_accepts_and_converts(run):
     np.testing.assert_allclose(
         sorted(one[:2] for one in points), sorted(one[:2] for one in seen), atol=1e-6
     )
+
+
+def test_datumaro_by_which_cvat_reads_and_writes(run):
+    """It keeps two digits after the point; what nobody moved is as it was."""
+    folder = run.hand_over("coco")
+    job = {"project": str(folder), "image": "day2-cam/day2-cam-frame-0000009"}
+    job |= {"individual": run.individuals[0], "to": [50.5, 40.5]}
+    (run.folder / "job.json").write_text(json.dumps(job))
+    run_elsewhere("COHORTPOSE_DATUMARO", "datumaro", "datumaro_reader.py", run.folder / "job.json")
+    found = json.loads((run.folder / "job.json.found").read_text())
+    assert found["images"] == 5
+    assert found["bodyparts"] == [list(BODYPARTS), *([list(run.unique)] if run.unique else [])]
+    exported = run.folder / "exported" / "annotations" / "person_keypoints_default.json"
+    summary = run.merge(exported, project=folder)
+    assert (summary.corrected, summary.unchanged, summary.untouched) == (1, 2, 2)
+    assert run.corrections() == {("day2-cam", 9, ""): run.expect("day2-cam", 9, nose=(50.0, 40.0))}
 
 
 def list_instances(labels, *, offset=0.0):
@@ -235,7 +252,8 @@ def real(data_folder, tmp_path_factory):
 @pytest.mark.real
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", REAL)
-def test_real_labels_come_back_as_they_were(real, name, form):
+def test_real_labels_come_back_as_they_were(real, monkeypatch, name, form):
+    monkeypatch.setattr(merge, "_TOLERANCE", 1e-3)
     folder, config, results = real(name)
     project = folder / form
     run_write_label_project(config, results, project, ProjectOptions(form, "Ada", "none"))
