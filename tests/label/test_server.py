@@ -35,4 +35,4 @@ def test_a_port_that_is_taken_is_an_error(monkeypatch, tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(LabelPageError, match="--port"):
-            serve(project, taken.getsockname()[1], lambda address: None)
+            serve(project, taken.getsockname()[1], print)
