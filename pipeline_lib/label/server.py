@@ -51,6 +51,8 @@ def serve(project: Project, port: int | None, announce: Callable[[str], None]) -
             # It would name every address that is asked for.
             access_log=False,
             server_header=False,
+            # There is no proxy whose word counts.
+            proxy_headers=False,
             ws_max_size=_MOST_WEBSOCKET_BYTES,
             timeout_graceful_shutdown=1,
         )
