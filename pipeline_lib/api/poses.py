@@ -311,7 +311,7 @@ def _join_lazily(
     )
 
 
-def _read_block(  # noqa: PLR0913 - one for each axis and list of the blocks
+def _read_block(  # noqa: PLR0913 - what dask gives to each block
     *,
     variable: str,
     paths: Sequence[Path],
