@@ -259,6 +259,9 @@ def test_two_authors_label_at_once(chromium, tmp_path):
             "document.querySelector('.cp-notice')?.textContent.includes('Bob <b>')"
         )
         ann.get_by_role("button", name="Use", exact=True).click()
+        ann.wait_for_function(
+            "document.querySelector('.cp-origin').textContent.startsWith('by Ann')"
+        )
         wait_saved(ann)
         assert read_points(folder, "m1", 4)["nose"] == ((30, 40), "visible")
         assert read_saved(folder)["m1", 4].author == "Ann"
