@@ -2,7 +2,6 @@
 
 import importlib
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -45,9 +44,7 @@ def load_writer(name: str) -> ProjectWriter:
     return cast("ProjectWriter", importlib.import_module(find_format(name).module))
 
 
-def write_label_project(
-    name: str, folder: Path, project: LabelProject, tell: Callable[[str], None] = lambda _: None
-) -> None:
+def write_label_project(name: str, folder: Path, project: LabelProject) -> None:
     """Publish a labelling project, whole or not at all.
 
     Parameters
@@ -58,8 +55,6 @@ def write_label_project(
         The project's folder, which must not exist: somebody's corrections may be in it.
     project
         What to write. The image of every frame is copied.
-    tell
-        Receives each path that was written for people to open.
 
     Raises
     ------
@@ -80,4 +75,3 @@ def write_label_project(
         writer.write(part, target, project)
         manifest = describe_project(name, project, writer.name_image)
         write_manifest(part / MANIFEST, manifest)
-    tell(str(folder))
