@@ -29,7 +29,7 @@ def list_corners(board: Board) -> Floats:
     columns, rows = board.corners
     x, y = np.meshgrid(np.arange(1, columns + 1), np.arange(1, rows + 1))
     flat = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)
-    points: Floats = flat * board.square
+    points: Floats = flat.astype(np.float64) * board.square
     return points
 
 

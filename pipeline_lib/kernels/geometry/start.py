@@ -108,7 +108,8 @@ def _start_fisheyes(name: str, size: tuple[int, int], views: Sequence[BoardView]
 def _adjust_alone(
     camera: Camera, views: Sequence[BoardView], free: tuple[int, ...]
 ) -> tuple[Camera, float] | None:
-    poses, kept = [], []
+    poses: list[Pose] = []
+    kept: list[BoardView] = []
     for view in views:
         placed = place_board(camera, view)
         if placed is not None:

@@ -1,9 +1,10 @@
 """Triangulate points that several cameras saw: linear, refined, and with the right views.
 
-Views are chosen by truncated least squares: a view costs its squared error or, left out, the
-square of `gate`, both times its weight. Every subset of two views or more is tried, in order of
-what it leaves out, and skipped only where what it leaves out costs more than the best subset so
-far: the result is the best of all subsets, exactly.
+Views are chosen by truncated least squares: views that are used cost their weighted squared
+errors, none of which may exceed `gate`; each view left out costs the square of `gate` times the
+point's mean weight, however confident it is, since wrong detections may be confident. Every subset
+of two views or more is tried, in order of what it leaves out, and skipped only where what it leaves
+out costs more than the best subset so far: the result is the best of all subsets, exactly.
 """
 
 import itertools
@@ -262,35 +263,31 @@ def _choose_views(views: Sequence[View], gate: float) -> _Choice:
         np.full(weights.shape[1], np.inf),
         np.zeros_like(seen),
     )
+    penalty = gate**2 * weights.sum(axis=0) / np.maximum(count, 1)
     for subset in _list_subsets(len(views)):
         kept = np.zeros(len(views), dtype=bool)
         kept[list(subset)] = True
         # Of a point's own views: a subset with one that it lacks is another subset.
-        left_out = gate**2 * weights[~kept].sum(axis=0)
+        left_out = penalty * (count - len(subset))
         active = np.flatnonzero(seen[kept].all(axis=0) & (left_out < best.cost))
         if not len(active):
             continue
-        refined = _solve([views[place].take(active) for place in subset])
+        own = [views[place].take(active) for place in subset]
+        refined = _solve(own)
         cost = refined.cost + left_out[active]
-        better = cost < best.cost[active]
+        better = (cost < best.cost[active]) & _agree(own, refined.points, gate)
         where = active[better]
         best.points[:, where] = refined.points[:, better]
         best.cost[where] = cost[better]
         best.used[:, where] = kept[:, None]
-    _reject(views, best, gate)
-    best.used[:, count < 2] = False
     return best
 
 
-def _list_subsets(count: int) -> Iterator[tuple[int, ...]]:
-    for size in range(count, 1, -1):
-        yield from itertools.combinations(range(count), size)
-
-
-def _reject(views: Sequence[View], best: _Choice, gate: float) -> None:
-    """Drop points of which no two views agree within the gate."""
-    homogeneous = np.concatenate([best.points, np.ones((1, best.points.shape[1]))])
-    for place, view in enumerate(views):
+def _agree(views: Sequence[View], points: Floats, gate: float) -> Flags:
+    """Tell of which points the error is within the gate in every view."""
+    homogeneous = np.concatenate([points, np.ones((1, points.shape[1]))])
+    agrees: Flags = np.isfinite(points[0])
+    for view in views:
         with np.errstate(all="ignore"):
             depth = sum(one * other for one, other in zip(view.depth, homogeneous, strict=True))
             off_x, off_y = (
@@ -299,9 +296,13 @@ def _reject(views: Sequence[View], best: _Choice, gate: float) -> None:
             )
             xx, xy, yy = view.metric
             square = xx * off_x**2 + 2 * xy * off_x * off_y + yy * off_y**2
-        bad = best.used[place] & ~(square <= view.weight * gate**2)
-        best.points[:, bad] = np.nan
-    best.used[:, np.isnan(best.points[0])] = False
+        agrees = np.logical_and(agrees, square <= view.weight * gate**2)
+    return agrees
+
+
+def _list_subsets(count: int) -> Iterator[tuple[int, ...]]:
+    for size in range(count, 1, -1):
+        yield from itertools.combinations(range(count), size)
 
 
 def _estimate(views: Sequence[View], choice: _Choice, noise: float) -> _Found:

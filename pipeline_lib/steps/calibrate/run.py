@@ -1,7 +1,7 @@
 """Calibrate cameras from images of a board: lenses, places, and how good they are."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -187,20 +187,19 @@ def _start(
         placed, poses = place_cameras(cameras, views)
     except ValueError as error:
         raise CalibrationError("board images", [str(error)]) from None
-    return _pack(placed, [view for view in views if view.frame in poses], poses, free)
+    kept = [view for view in views if view.frame in poses]
+    return _pack(placed, kept, {frame: Pose(*one) for frame, one in poses.items()}, free)
 
 
 def _pack(
     cameras: Sequence[Camera],
     views: list[BoardView],
-    poses: "dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] | dict[int, Pose]",
+    poses: Mapping[int, Pose],
     free: tuple[int, ...],
 ) -> Bundle:
     """Return a bundle whose frames are numbered without gaps."""
     frames = {frame: place for place, frame in enumerate(sorted({view.frame for view in views}))}
-    packed = tuple(
-        pose if isinstance(pose, Pose) else Pose(*pose) for pose in (poses[one] for one in frames)
-    )
+    packed = tuple(poses[frame] for frame in frames)
     renumbered = tuple(
         BoardView(view.camera, frames[view.frame], view.points, view.pixels) for view in views
     )

@@ -103,7 +103,8 @@ def test_the_choice_is_the_best_of_all_subsets():
         for subset in map(list, combinations(range(5), size)):
             part = solve([cameras[one] for one in subset], pixels[:, subset], weights[:, subset])
             cost = (weights[:, subset] * part.errors**2).sum(1)
-            cost += gate**2 * (weights.sum(1) - weights[:, subset].sum(1))
+            cost += gate**2 * weights.mean(1) * (5 - size)
+            cost[(part.errors > gate).any(1)] = np.inf
             for point in np.flatnonzero(cost < best - 1e-6):
                 choice[point] = tuple(subset)
             best = np.fmin(best, cost)
@@ -128,6 +129,17 @@ def test_refined_points_have_the_least_weighted_error(lens):
         expected = least_squares(measure, points[point], xtol=1e-14, ftol=1e-14).x
         # The error of a bent lens is linearised where it was seen: 1 px of some 900.
         assert np.abs(found.points[point] - expected).max() < (1e-5 if lens == "plain" else 0.02)
+
+
+def test_a_confident_wrong_view_does_not_outvote_three_doubtful_ones():
+    cameras, points = make_ring(4), draw_points(400)
+    pixels, weights = see_noisy(cameras, points, 0.5), np.full((400, 4), 0.3)
+    stream = np.random.default_rng(1)
+    pixels[:, 2] += stream.choice([-1, 1], (400, 2)) * stream.uniform(30, 150, (400, 2))
+    weights[:, 2] = 1.0
+    found = solve(cameras, pixels, weights, gate=6.0)
+    assert not found.used[:, 2].any()
+    assert found.used[:, [0, 1, 3]].all()
 
 
 def test_confident_views_weigh_more():
