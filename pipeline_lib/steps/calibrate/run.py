@@ -20,6 +20,7 @@ from pipeline_lib.kernels.geometry.boards import list_corners
 from pipeline_lib.kernels.geometry.start import estimate_lens, find_groups, place_cameras
 from pipeline_lib.steps.calibrate.judge import Finding, doubt, judge_calibration, refuse
 from pipeline_lib.steps.calibrate.sources import Seen, find_boards, list_sources
+from pipeline_lib.steps.calibrate.squares import measure_sides
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ _FEWEST_SHARED = 2
 # A view is left out if its median error exceeds so many times the median of all, and so many px.
 _OUTLIER, _OUTLIER_PX = 6.0, 1.5
 _COVERAGE_GRID = (8, 6)
+# Median difference of triangulated sides of squares, as a share.
+_DOUBTFUL_SIDES = 0.02
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ def calibrate(paths: list[Path], wish: Wish) -> tuple[Calibration, list[Quality]
     if not adjusted.converged:
         findings.append(refuse(f"the adjustment did not end within {_STEPS} steps"))
     findings += _judge_views(qualities, calibration)
+    if len(names) > 1:
+        findings += _judge_sides(measure_sides(adjusted.bundle, wish.board))
     _log.info("adjusted %d cameras in %d moments", len(names), len(moments))
     return calibration, qualities, sorted(findings, key=lambda one: not one.refuses)
 
@@ -325,6 +330,18 @@ def _judge_views(qualities: Sequence[Quality], calibration: Calibration) -> list
                 doubt(f"{where}all boards are equally far away: show it near and far, too")
             )
     return findings
+
+
+def _judge_sides(off: float) -> list[Finding]:
+    _log.info("sides of squares, triangulated, are off by %.2f %% (median)", 100 * off)
+    if not off > _DOUBTFUL_SIDES:
+        return []
+    return [
+        doubt(
+            f"sides of squares, triangulated, are off by {100 * off:.1f} % (median): the cameras' "
+            "places are not exact"
+        )
+    ]
 
 
 def format_qualities(qualities: Sequence[Quality]) -> str:

@@ -54,8 +54,12 @@ def assert_found(calibration, cameras):
         assert np.linalg.norm(camera.centre - true.centre) < 0.002 * 800
 
 
-def test_a_pair_is_found_from_a_chessboard(images):
+def test_a_pair_is_found_from_a_chessboard(images, caplog):
+    caplog.set_level("INFO")
     calibration, qualities, findings = calibrate(images, wish())
+    # Corners that are triangulated one by one make squares of the true size.
+    off = re.search(r"sides of squares, triangulated, are off by (\S+) %", caplog.text)
+    assert float(off[1]) < 0.6
     assert_found(calibration, make_pair())
     assert calibration.unit == "mm"
     assert findings == []
@@ -71,7 +75,7 @@ def test_a_pair_is_found_from_a_chessboard(images):
 
 def test_a_pair_of_fisheyes_is_found_from_a_charuco_board(tmp_path):
     cameras = make_pair("fisheye")
-    poses = draw_poses(20, CHARUCO, seed=2, distance=(220, 480))
+    poses = draw_poses(16, CHARUCO, seed=2, distance=(220, 480))
     paths = write_images(tmp_path, cameras, poses, CHARUCO)
     calibration, _, findings = calibrate(paths, wish(CHARUCO, "fisheye"))
     assert {camera.model for camera in calibration.cameras} == {"fisheye"}
@@ -199,16 +203,16 @@ def test_images_of_two_sizes_are_refused(tmp_path, images):
         calibrate(sorted(tmp_path.glob("*.png")), wish())
 
 
-def test_views_that_are_far_off_are_left_out_and_counted(tmp_path):
-    cameras, poses = make_pair(), draw_poses(POSES, CHESSBOARD)
-    paths = write_images(tmp_path, cameras, poses, CHESSBOARD)
+def test_views_that_are_far_off_are_left_out_and_counted(tmp_path, images):
+    cameras = make_pair()
+    paths = [shutil.copy(path, tmp_path / path.name) for path in images]
     # The board moved between the two images of one moment.
     other = draw_poses(1, CHESSBOARD, seed=9)[0]
     cv2.imwrite(
         str(tmp_path / "cam1_04.png"), render(cameras[1], *see_pose(cameras[1], other), CHESSBOARD)
     )
     calibration, qualities, findings = calibrate(paths, wish())
-    assert sum(one.left_out for one in qualities) in (1, 2)
+    assert sum(one.left_out for one in qualities) in {1, 2}
     assert "were left out" in " ".join(one.text for one in findings)
     assert_found(calibration, cameras)
 
