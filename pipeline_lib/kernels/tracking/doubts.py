@@ -34,6 +34,7 @@ _UNCERTAIN = 0.5
 # Similarities below this are none: no exchange is likely between poses so unlike.
 _LEAST_SIMILARITY = 0.02
 _HIGHEST = 99.0
+_PAIR = 2
 _BLOCK = 2**16
 # Frames from a decision within which nothing more is asked.
 _AT_PLACE = 1
@@ -289,20 +290,29 @@ def _list_uncertain(
         runs += [(int(start), int(stop) - 1, slot) for start, stop in change.reshape(-1, 2)]
     for group in _group_runs(sorted(runs), near):
         first, last = min(run[0] for run in group), max(run[1] for run in group)
-        slots = tuple(sorted({run[2] for run in group}))
-        if last == 0 or any(
-            set(one.slots) & set(slots) and one.first <= last and first <= one.last for one in known
-        ):
-            continue
-        inside = [
-            one for one in pairs if first <= one.frame <= last and set(one.slots) & set(slots)
-        ]
-        worst = max(inside, key=lambda place: place.ambiguity, default=None)
-        frame = max(1, worst.frame if worst else (first + last + 1) // 2)
-        two = len(("individual", "other"))
-        named = worst.slots if worst and len(slots) != two else slots[:two]
-        ambiguity = max(_UNCERTAIN, worst.ambiguity if worst else 0.0)
-        yield TrackDoubt(frame, max(0, first - 1), last + 1, named, ambiguity)
+        told = {
+            slot for one in known if one.first <= last and first <= one.last for slot in one.slots
+        }
+        left = sorted({run[2] for run in group} - told)
+        if last > 0 and left:
+            inside = [one for one in pairs if first <= one.frame <= last and one.ambiguity > 0.0]
+            yield from _name_uncertain(left, inside, (first, last))
+
+
+def _name_uncertain(
+    slots: Sequence[int], pairs: Sequence[TrackDoubt], frames: tuple[int, int]
+) -> Iterator[TrackDoubt]:
+    """Yield doubts about all slots of an uncertain run: the most ambiguous pair, then the rest."""
+    first, last = max(0, frames[0] - 1), frames[1] + 1
+    concerned = [one for one in pairs if set(one.slots) & set(slots)]
+    worst = max(concerned, key=lambda place: place.ambiguity, default=None)
+    left = list(slots)
+    if worst is not None and len(slots) != _PAIR:
+        left = [slot for slot in slots if slot not in worst.slots]
+        yield TrackDoubt(worst.frame, first, last, worst.slots, max(_UNCERTAIN, worst.ambiguity))
+    frame = worst.frame if worst is not None else max(1, (sum(frames) + 1) // 2)
+    for start in range(0, len(left), _PAIR):
+        yield TrackDoubt(frame, first, last, tuple(left[start : start + _PAIR]), _UNCERTAIN)
 
 
 def _group_runs(

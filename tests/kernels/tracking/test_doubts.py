@@ -93,6 +93,22 @@ def test_uncertain_places_of_the_tracker_are_listed_once():
     assert len(list_doubts(exchange(met, MEETING), status, RULES)) == 1
 
 
+def test_no_uncertain_animal_is_left_out():
+    position = make_crossing(200.0)
+    crowd = np.concatenate([position, position + 900.0, position[:, :1] + 2000.0], axis=1)
+    status = np.full((FRAMES, 5), TrackStatus.FOLLOWED, np.uint8)
+    status[10:15] = TrackStatus.UNCERTAIN
+    doubts = list_doubts(crowd, status, RULES)
+    assert {slot for one in doubts for slot in one.slots} == {0, 1, 2, 3, 4}
+    assert all((one.first, one.last) == (9, 15) for one in doubts)
+    # Of two that poses tell of already, the third is left.
+    crowd[:, :2] = exchange(make_crossing(), MEETING)
+    status[:] = TrackStatus.FOLLOWED
+    status[MEETING - 2 : MEETING + 3, :3] = TrackStatus.UNCERTAIN
+    slots = sorted(one.slots for one in list_doubts(crowd, status, RULES))
+    assert slots == [(0, 1), (2,)]
+
+
 def test_decisions_take_doubts_off_the_list():
     doubt = TrackDoubt(100, 95, 108, (0, 1), 0.9)
     confirmed = DecidedPlace(DecisionKind.CONFIRM, 96, 108, frozenset({0, 1}))
