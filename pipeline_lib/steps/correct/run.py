@@ -101,6 +101,8 @@ def run_correct(config: Config, results: Results, shard: str) -> None:
     model, files = config.training.name, results.shard(shard)
     source, target = partial(results.tracked, model), partial(results.corrected, model)
     decided = VideoDecisions(config)
+    # What is wrong with the folder is no fault of any video.
+    decided.list_videos()
     outcomes: list[Row] = []
 
     def correct(video: str) -> Row:

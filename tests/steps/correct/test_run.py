@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import pipeline_lib.steps.correct.run as subject
+from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses, drop_added
 from pipeline_lib.core.settings.network import LabelSource
@@ -240,6 +241,21 @@ def test_a_damaged_table_is_the_fate_of_its_video_alone(project):
     assert rows["v"]["status"] == "failed"
     assert "anna/v.tsv, line 2: what 'explode'" in rows["v"]["reason"]
     assert (rows["w"]["status"], rows["w"]["applied"]) == ("done", "1")
+
+
+def test_a_damaged_folder_is_an_error_that_costs_no_video(project):
+    write_track_decision(project.root.parent / "corrections", decide(make_tracks()))
+    before = run(project)
+    stray = project.root.parent / "corrections" / "tracks" / "notes.txt"
+    stray.write_text("?")
+    with pytest.raises(LabelError, match=r"notes\.txt: expected a folder of one author's tables"):
+        run(project)
+    stray.unlink()
+    assert project.corrected("pose", "v").exists()
+    rows = run(project)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        name: row["status"] for name, row in before.items()
+    }
 
 
 def test_a_new_animal_has_a_name_of_its_own(project):
