@@ -62,6 +62,8 @@ class Annotations:
 
     def __init__(self, project: Project) -> None:
         self.project = project
+        # One at a time reads and writes the tables; what is known of frames can be read meanwhile.
+        self._disk = threading.RLock()
         self._lock = threading.RLock()
         self._labels: Labels | None = project.read_labels()
         self._images = LabelImages(self._labels, project.results.label_images / FOLDER)
@@ -91,7 +93,7 @@ class Annotations:
 
     def refresh(self) -> None:
         """Read corrections again if their files have changed, and log what is new."""
-        with self._lock:
+        with self._disk:
             before = self._chosen
             if not self._read():
                 return
@@ -99,7 +101,8 @@ class Annotations:
             changed = (
                 key for key in keys if _version(before.get(key)) != _version(self._chosen.get(key))
             )
-            self.log += sorted(map(self._place, changed))
+            with self._lock:
+                self.log += sorted(map(self._place, changed))
 
     def _read(self) -> bool:
         """Read corrections if their files have changed; return whether they have."""
@@ -114,12 +117,14 @@ class Annotations:
             # Somebody is at work on it by hand: what was read before counts until then.
             self.problem = str(error)
             return False
-        self.problem, self._stamp, self.changes = "", stamp, changes
         chosen, replaced = settle_corrections(corrections, self._find_key)
-        self._chosen = {self._find_key(one): one for one in chosen.values()}
-        self._others = {}
+        others: dict[FrameKey, list[FrameCorrection]] = {}
         for _, other in replaced:
-            self._others.setdefault(self._find_key(other), []).append(other)
+            others.setdefault(self._find_key(other), []).append(other)
+        with self._lock:
+            self.problem, self._stamp, self.changes = "", stamp, changes
+            self._chosen = {self._find_key(one): one for one in chosen.values()}
+            self._others = others
         return True
 
     def _find_key(self, one: FrameCorrection) -> FrameKey:
@@ -279,7 +284,7 @@ class Annotations:
             If the correction cannot be stored, names what the project has not, or places a point
             outside of the frame.
         """
-        with self._lock:
+        with self._disk:
             self.refresh()
             key = self.frames[place].key
             there = self._chosen.get(key)
@@ -303,7 +308,7 @@ class Annotations:
 
     def withdraw(self, place: int) -> dict[str, Any]:
         """Withdraw the author's correction of a frame, and return what is known of it then."""
-        with self._lock:
+        with self._disk:
             self.refresh()
             key, project = self.frames[place].key, self.project
             there = [*filter(None, [self._chosen.get(key)]), *self._others.get(key, ())]
@@ -344,14 +349,17 @@ class Annotations:
         if {**dict(after), path: None} != {**before, path: None}:
             self.refresh()
             return
-        there = [*filter(None, [self._chosen.get(key)]), *self._others.get(key, ())]
-        kept = [one for one in there if one.author != self.project.author]
-        chosen, replaced = settle_corrections([*kept, *filter(None, [own])], self._find_key)
-        self._chosen.pop(key, None)
-        self._chosen |= dict.fromkeys([key], *chosen.values()) if chosen else {}
-        self._others[key] = [other for _, other in replaced]
-        self._stamp = after
-        self.log.append(self._place(key))
+        with self._lock:
+            there = [*filter(None, [self._chosen.get(key)]), *self._others.get(key, ())]
+            kept = [one for one in there if one.author != self.project.author]
+            chosen, replaced = settle_corrections([*kept, *filter(None, [own])], self._find_key)
+            # A new dictionary: other threads may be reading the present one.
+            rest = {known: one for known, one in self._chosen.items() if known != key}
+            best = next(iter(chosen.values()), None)
+            self._chosen = rest if best is None else rest | {key: best}
+            self._others[key] = [other for _, other in replaced]
+            self._stamp = after
+            self.log.append(self._place(key))
 
     def change_bodypart(self, what: str, bodypart: str, former: str) -> None:
         """Add or rename a bodypart for the whole project.
@@ -361,7 +369,7 @@ class Annotations:
         LabelError
             If the name cannot be used, is taken, or the one to rename is unknown.
         """
-        with self._lock:
+        with self._disk:
             self.refresh()
             names = self.skeleton.bodyparts
             problem = None
