@@ -166,5 +166,5 @@ TimeOption = Annotated[
 ]
 IterationOption = Annotated[
     int | None,
-    typer.Option(min=0, help="Round of labelling; without it, the one after the network's."),
+    typer.Option(min=0, help="Labelling iteration; without it, the one after the network's."),
 ]

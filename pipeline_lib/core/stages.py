@@ -243,7 +243,7 @@ def _flatten(values: Values, prefix: str = "") -> Iterator[tuple[str, str]]:
 def _select_labels(config: Config) -> Values:
     training = config.training
     sources = [
-        # A source of round 0 has the key that it had before there were rounds.
+        # A source of iteration 0 has the key that it had before there were iterations.
         one.model_dump(mode="json", exclude=None if one.iteration else {"iteration"})
         for one in config.label_sources
     ]

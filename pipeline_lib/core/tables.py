@@ -90,7 +90,7 @@ LABEL_COLUMNS = (
     "visibility",
 )
 
-# Labelled frames of later rounds that are beside test frames: they neither train nor test.
+# Labelled frames of later iterations that are beside test frames: they neither train nor test.
 UNUSED_SPLIT = "unused"
 
 # What corrections replaced, and which were left out. The distance is the greatest of a keypoint

@@ -61,7 +61,7 @@ class Project:
 
     @property
     def iteration(self) -> int:
-        """Round to which new labels belong: the next one, once there is a network of this one."""
+        """Iteration of new labels: the next one once the network of this one is trained."""
         training = self.config.training
         trained = self.results.model(training.name).card.is_file()
         return training.iteration + 1 if trained else training.iteration

@@ -20,7 +20,7 @@ class TrainingRecord(BaseModel):
     Attributes
     ----------
     iteration
-        Round of labelling.
+        Labelling iteration.
     start_from, start_sha256
         Name of the network that the training started from, and the hash of its weights; None:
         from pretrained or random weights.

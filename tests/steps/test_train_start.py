@@ -1,4 +1,4 @@
-"""Test trainings that start from the network of an earlier round."""
+"""Test trainings that start from the network of an earlier iteration."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ NEXT = {"name": "pose-1", "iteration": 1, "start_from": "pose"}
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
-    """Make results with the network of round 0."""
+    """Make results with the network of iteration 0."""
     results = Results(tmp_path_factory.mktemp("first") / "results")
     write_tiny_labels(results)
     run_make_targets(tiny_config(), results)
@@ -152,7 +152,7 @@ def test_weights_that_are_damaged_or_a_program_are_refused(results):
         assert not Path("pwned").exists()
 
 
-def test_rounds_of_settings():
+def test_iterations_of_settings():
     with pytest.raises(ConfigError, match=r"training\.iteration"):
         parse_config({"cohort": "c", "training": {"iteration": -1}})
     with pytest.raises(ConfigError, match=r"labels\.0\.iteration"):

@@ -83,7 +83,9 @@ class LabelSource(Settings):
         "(SLEAP).",
     )
     iteration: NotNegativeInt = Field(
-        0, description="Round of labelling that these labels belong to."
+        0,
+        description="Labelling iteration of these labels; training uses them from this "
+        "`training.iteration` on.",
     )
 
 
@@ -198,8 +200,9 @@ class TrainingSettings(Settings):
     )
     iteration: NotNegativeInt = Field(
         0,
-        description="Round of training: labels of this round and of earlier ones are used. The "
-        "test frames are drawn among the labels of round 0, and stay the same in every round.",
+        description="Labelling iteration of this network: it is trained on the labels of this "
+        "iteration and of earlier ones. Test frames are drawn from the labels of iteration 0 and "
+        "stay the same in every iteration.",
     )
     start_from: Name | None = Field(
         None,
@@ -261,7 +264,7 @@ class TrainingSettings(Settings):
             raise ValueError("checkpoint: best needs validation_fraction above 0")
         if self.start_from is not None and self.start_from == self.name:
             raise ValueError(
-                f"start_from ({self.start_from}) is the network itself: give this round's network "
+                f"start_from ({self.start_from}) is the network itself: give the network "
                 "another `name`"
             )
         if self.crop is not None and self.crop % 32:

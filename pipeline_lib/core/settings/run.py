@@ -66,7 +66,7 @@ class Config(Settings):
 
     @property
     def label_sources(self) -> tuple[LabelSource, ...]:
-        """Return the label sources of the rounds that the network learns from."""
+        """Return the label sources of the iterations that the network learns from."""
         return tuple(one for one in self.labels if one.iteration <= self.training.iteration)
 
     @property

@@ -112,7 +112,7 @@ class FrameCorrection:
     time
         When, with its zone.
     iteration
-        Round of labelling, 0 or more.
+        Labelling iteration, 0 or more.
     keypoints
         `CorrectedKeypoint`, or tuples (individual, bodypart, x, y, visibility); empty where the
         frame shows no animal. Of a bodypart that is not listed nothing is said.
@@ -240,8 +240,8 @@ def write_frame_correction(folder: Path, correction: FrameCorrection) -> Path:
     """Replace what its author says of a frame, and return the table it stands in.
 
     The table is written whole, under the lock of the author's folder; an unreadable one is left
-    as it is. A frame that the author has labelled in an earlier round keeps that iteration: what
-    tests the networks of all rounds must not change by being corrected.
+    as it is. A frame that the author has labelled in an earlier iteration keeps that iteration, so
+    that a correction cannot change which frames test the networks.
 
     Parameters
     ----------
@@ -559,10 +559,10 @@ def _rewrite(folder: Path, author: str, changes: Mapping[FrameKey, FrameCorrecti
     with lock_folder(path.parent, folder):
         stored = _read_table(path)
         kept = [one for one in stored if one.author != author or one.key not in changes]
-        # A frame stays one of the round in which it was labelled first.
-        rounds = {one.key: one.iteration for one in stored if one.author == author}
+        # A frame keeps the iteration in which it was labelled first.
+        iterations = {one.key: one.iteration for one in stored if one.author == author}
         kept += [
-            replace(one, iteration=min(one.iteration, rounds.get(key, one.iteration)))
+            replace(one, iteration=min(one.iteration, iterations.get(key, one.iteration)))
             for key, one in changes.items()
             if one is not None
         ]

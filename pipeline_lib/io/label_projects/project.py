@@ -130,7 +130,7 @@ class LabelProject:
     model
         Name of the network that predicted.
     iteration
-        Number of the round: not negative.
+        Number of the iteration: not negative.
     skeleton
         With bodyparts.
     individuals

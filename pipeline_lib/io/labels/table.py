@@ -31,7 +31,7 @@ from pipeline_lib.io.labels.points import SourceLabels
 from pipeline_lib.io.publish import publish_file
 
 _VERSION = 3
-# Tables of before rounds and corrections lack these columns, and are read all the same.
+# Tables of before iterations and corrections lack these columns, and are read all the same.
 _ADDED: dict[str, int | str] = {"iteration": 0, "visibility": ""}
 _VERSION_BEFORE = 2
 # What a path leads to that one may not read, or that is no path.
@@ -59,7 +59,7 @@ class Labels:
         Columns `pipeline_lib.core.tables.LABEL_COLUMNS`, one row per image, individual and
         bodypart; x, y float64 in px of the image, NaN where unlabelled; frame int64, -1 where
         the image's name holds none. Unique bodyparts have rows of the individual ``single``
-        only, and that one has no others. ``iteration`` is the round of labelling, int64;
+        only, and that one has no others. ``iteration`` is the labelling iteration, int64;
         ``visibility`` what a person said: see `LABEL_COLUMNS`.
     bodyparts
         Names in the order of every keypoint axis.

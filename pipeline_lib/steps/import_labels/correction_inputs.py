@@ -36,7 +36,7 @@ class CorrectedLabels:
     Attributes
     ----------
     frames
-        Corrections of its round and earlier ones, also those that newer ones replace; bodyparts
+        Corrections of its iteration and earlier ones, also those that newer ones replace; bodyparts
         have their present names.
     changes
         Bodyparts added and renamed, oldest first.
@@ -62,7 +62,7 @@ class CorrectedLabels:
 
 
 def read_corrections(config: Config) -> CorrectedLabels:
-    """Read the corrections of the round that is trained, and of earlier rounds.
+    """Read the corrections of the iteration that is trained, and of earlier iterations.
 
     Raises
     ------
@@ -185,8 +185,8 @@ def list_corrections(config: Config) -> list[str]:
     """Return one line per table of corrections that the labels depend on; none without any.
 
     Keys of the import are made from these lines, and people read them as Snakemake's reason. A
-    table of later rounds alone has none, so that labelling for the next round leaves the results
-    of this one as they are.
+    table of later iterations alone has none, so that labelling for the next iteration leaves the
+    results of this one as they are.
     """
     folder = Path(config.corrections.path)
     try:

@@ -2,7 +2,7 @@
 
 A correction names a frame of a video of the cohort, or an image of a label source. Both may be
 the same frame; so may images of two sources, which then both get the corrected labels. A frame
-keeps its image, its video and its round where a source has labelled it before.
+keeps its image, its video and its iteration where a source has labelled it before.
 """
 
 import logging
@@ -125,7 +125,7 @@ def apply_corrections(
     sources
         In the order of their numbers.
     corrected
-        Of the rounds in use.
+        Of the iterations in use.
     config, results
         The run. Images of corrected frames of videos are written.
 
@@ -142,11 +142,13 @@ def apply_corrections(
         [one for one, target in targets.items() if target.frame is not None],
         lambda one: targets[one].frame,
     )
-    rounds: dict[FrameKey, int] = {}
+    iterations: dict[FrameKey, int] = {}
     for one, target in targets.items():
         if target.frame is not None:
-            rounds[target.frame] = min(rounds.get(target.frame, one.iteration), one.iteration)
-    kept = [_Kept(one, targets[one], rounds[targets[one].frame]) for one in chosen.values()]  # type: ignore[index]
+            iterations[target.frame] = min(
+                iterations.get(target.frame, one.iteration), one.iteration
+            )
+    kept = [_Kept(one, targets[one], iterations[targets[one].frame]) for one in chosen.values()]  # type: ignore[index]
     problems_of = {one: target.problem for one, target in targets.items() if target.problem}
     kept, lost = _write_images(kept, videos, results)
     problems_of |= lost
@@ -191,7 +193,7 @@ def _replace_rows(
 
 @dataclass(frozen=True)
 class _Kept:
-    """Hold the correction of a frame that counts, and the round that the frame belongs to."""
+    """Hold the correction of a frame that counts, and the iteration that the frame belongs to."""
 
     correction: FrameCorrection
     target: FrameTarget
@@ -237,7 +239,7 @@ def _warn_of_gone(problems: Mapping[FrameCorrection, str]) -> None:
 
 
 def _complete_images(images: pd.DataFrame, kept: Sequence[_Kept], folder: Path) -> pd.DataFrame:
-    """Return the images of sources and corrections, each with its round and its last source."""
+    """Return the images of sources and corrections, each with its iteration and its last source."""
     columns = list(images.columns)
     rows: dict[str, dict[Any, Any]] = {str(row["image"]): row for row in images.to_dict("records")}
     for one in kept:

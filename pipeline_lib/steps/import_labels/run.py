@@ -109,7 +109,7 @@ def collect_labels(config: Config, results: Results) -> tuple[Labels, list[Mappi
     corrected = read_corrections(config)
     if not config.label_sources and not corrected.frames:
         problem = (
-            f"no labels of round {config.training.iteration} (`training.iteration`) or before: "
+            f"no labels of iteration {config.training.iteration} (`training.iteration`) or before: "
             "raise it, or lower `iteration` of an entry of `labels:`"
             if config.has_labels
             else "no labels: add under `labels:` an entry `- path: PROJECT`, a DeepLabCut project, "
@@ -180,10 +180,10 @@ def divide_images(
 ) -> NDArray[np.object_]:
     """Return ``train``, ``validation``, ``test`` or ``unused`` for each image.
 
-    The images of the first round are divided as if there were no others, so that they are divided
-    alike in every round. Those of later rounds train, unless that would make the test easier: an
-    image of a test frame, or with ``method: block`` a frame beside a test block of its video,
-    neither trains nor tests.
+    The images of the first iteration are divided as if there were no others, so that their split is
+    the same in every iteration. Those of later iterations are trained on, unless that would make
+    the test easier: an image of a test frame, or with ``method: block`` a frame beside a test block
+    of its video, is ``unused``.
 
     Parameters
     ----------
@@ -350,9 +350,9 @@ def _identify(image: str) -> str:
 def _sort_images(images: pd.DataFrame, sources: tuple[LabelSource, ...]) -> pd.DataFrame:
     """Return images in an order that does not depend on the paths of sources, with their group.
 
-    Groups are videos of a source: blocks of frames are cut in each. The sources of the first round
-    come first, so that later ones do not change their order; corrected frames come last, in the
-    group of a source that has labels of the same video.
+    Groups are videos of a source: blocks of frames are cut in each. The sources of the first
+    iteration come first, so that later ones do not change their order; corrected frames come last,
+    in the group of a source that has labels of the same video.
     """
     ordered = sorted(range(len(sources)), key=lambda number: sources[number].iteration)
     rank = {number: place for place, number in enumerate(ordered)}
@@ -384,12 +384,12 @@ def _is_absent(bodypart: str, names: Container[str] | None) -> bool:
 
 
 def _describe_unused(images: pd.DataFrame) -> Iterator[Mapping[str, object]]:
-    """Yield a row per image that neither trains nor tests, and warn of them."""
+    """Yield a row per image that is used neither for training nor for the test, and warn."""
     unused = images[images["split"] == UNUSED_SPLIT]
     if len(unused):
         _log.warning(
-            "%d labelled frames of later rounds are beside test frames of round 0, and are not "
-            "trained on: see labels/conflicts.tsv",
+            "%d labelled frames of later iterations are not trained on, as they are beside test "
+            "frames of the first iteration: see labels/conflicts.tsv",
             len(unused),
         )
     for row in unused.to_dict("records"):
@@ -399,7 +399,7 @@ def _describe_unused(images: pd.DataFrame) -> Iterator[Mapping[str, object]]:
             "frame": row["frame"],
             "image": row["image"],
             "replaced_source": row["source"],
-            "reason": "beside test frames of the first round: training on it would make the "
+            "reason": "beside test frames of the first iteration: training on it would make the "
             "test easier",
         }
 

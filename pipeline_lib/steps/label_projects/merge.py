@@ -63,7 +63,7 @@ class MergeOptions:
     time
         When; None: as the file says, else when it was saved.
     iteration
-        Round of labelling; None: the next one, once the network is trained.
+        Labelling iteration; None: the next one, once the network is trained.
     predicted
         Whether to take predictions that nobody corrected, of formats that tell them from labels.
     untouched

@@ -38,8 +38,8 @@ from pipeline_lib.steps.report.charts import (
     format_number,
 )
 from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
+from pipeline_lib.steps.report.iterations import compare_iterations
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
-from pipeline_lib.steps.report.rounds import compare_rounds
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
 from pipeline_lib.steps.report.score_maps import draw_score_maps
 from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, summarise_videos
@@ -126,7 +126,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "comparison": comparison,
         "most_error": max((max(row["errors"].values()) for row in comparison), default=math.nan),
         "error_charts": chart_errors(inputs, config),
-        "rounds": compare_rounds(config, results),
+        "iterations": compare_iterations(config, results),
         "history_charts": chart_history(inputs.history),
         "history_gap": explain_missing_test(inputs),
         "maps": draw_score_maps(results, config.training.name, inputs.predictions),

@@ -153,10 +153,10 @@ def _read_corrections(config: Config) -> tuple[CorrectedLabels, list[str]]:
 def _check_labels(config: Config, corrected: CorrectedLabels) -> list[str]:
     files = label_inputs(config)
     if config.has_labels and not (config.label_sources or corrected.frames):
-        rounds = ", ".join(str(one.iteration) for one in config.labels) or "later ones"
+        iterations = ", ".join(str(one.iteration) for one in config.labels) or "later ones"
         problem = (
             f"`training.iteration`: {config.training.iteration}, but there are labels of other "
-            f"rounds only ({rounds}): raise it, or lower `iteration` of the labels"
+            f"iterations only ({iterations}): raise it, or lower `iteration` of the labels"
         )
         return [problem]
     problems = [

@@ -295,7 +295,7 @@ def test_many_frames_at_once_are_written_as_one_by_one(tmp_path):
         assert path.read_text() == same.read_text()
     found = read_label_corrections(tmp_path / "many")
     assert len(found) == 12
-    # A frame of an earlier round stays one of it.
+    # A frame of an earlier iteration stays one of it.
     assert {one.iteration for one in found if one.key == ("m1", 1, "") and one.author == "Ann"} == {
         0
     }

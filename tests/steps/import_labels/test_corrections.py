@@ -1,4 +1,4 @@
-"""Test corrected labels: which frames they are of, what they replace, rounds and the test split."""
+"""Test corrected labels: their frames, what they replace, iterations and the test split."""
 
 import csv
 import logging
@@ -378,7 +378,7 @@ def test_keys_depend_on_what_is_used_and_on_nothing_else():
     source = make_project(Path("dlc"), [7])
     before = key(source)
     correct(8, ("nose", 1, 1), iteration=1)
-    # Labels of the next round leave this one as it is.
+    # Labels of the next iteration leave this one as it is.
     assert key(source) == before
     assert list_corrections(configure(source)) == []
     later = key(source, training={"iteration": 1})
@@ -412,7 +412,7 @@ def test_the_split_of_the_first_round_stays(method, folds):
     known = dict(zip(before["image"], before["split"], strict=True))
     assert set(known.values()) == {"train", "test", "validation"}
     tested = before.loc[before["split"] == "test", "frame"].tolist()
-    # Test frames, neighbours of theirs and others are labelled in round 1.
+    # Test frames, neighbours of theirs and others are labelled in iteration 1.
     correct(tested[0], ("nose", 9, 9), author="Bob", iteration=1)
     correct(1, ("nose", 2, 2), video="f1", author="Ann", iteration=1)
     for frame in range(1, 40, 6):
@@ -456,13 +456,15 @@ def test_a_later_label_of_a_test_frame_never_trains():
 
 def test_only_later_rounds_are_no_labels_of_this_one():
     source = make_project(Path("dlc"), [7])
-    with pytest.raises(LabelError, match=r"no labels of round 0 \(`training.iteration`\)"):
+    with pytest.raises(LabelError, match=r"no labels of iteration 0 \(`training.iteration`\)"):
         run({"path": str(source), "iteration": 1})
     values = {"cohort": "cohort.tsv", "labels": [{"path": str(source), "iteration": 1}]}
-    with pytest.raises(ConfigError, match=r"`training\.iteration`: 0, but .* rounds only \(1\)"):
+    with pytest.raises(
+        ConfigError, match=r"`training\.iteration`: 0, but .* iterations only \(1\)"
+    ):
         check_run(values)
     correct(8, ("nose", 1, 1), iteration=2)
-    with pytest.raises(ConfigError, match=r"rounds only \(later ones\)"):
+    with pytest.raises(ConfigError, match=r"iterations only \(later ones\)"):
         check_run({"cohort": "cohort.tsv"})
 
 

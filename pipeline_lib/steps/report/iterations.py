@@ -1,4 +1,4 @@
-"""Compare the networks of the rounds of labelling, and show what the last labels changed."""
+"""Compare the networks of the labelling iterations, and show what the last labels changed."""
 
 import logging
 import math
@@ -71,21 +71,21 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """Hold what the report shows of rounds.
+class Iterations:
+    """Hold what the report shows of iterations.
 
     Attributes
     ----------
     networks
-        In the order of rounds.
+        In the order of iterations.
     chart
         Error against number of labels.
     iteration
-        The present round.
+        Iteration of the network that the report is about.
     before
         Name of the network that this one is compared with; empty if there is none.
     added
-        Number of frames labelled in this round, by video, and their numbers.
+        Number of frames labelled in this iteration, by video, and their numbers.
     unused
         How many of these are beside test frames, and were not trained on.
     changes
@@ -101,8 +101,8 @@ class Rounds:
     changes: Sequence[Change]
 
 
-def compare_rounds(config: Config, results: Results) -> Rounds | None:
-    """Compare the evaluated networks of all rounds; None while there is only one round.
+def compare_iterations(config: Config, results: Results) -> Iterations | None:
+    """Compare the evaluated networks of all iterations; None while there is only one iteration.
 
     Errors in the chart are those that were measured when each network was evaluated. The table of
     changes measures both networks against the present labels of the test frames, on the points
@@ -119,11 +119,11 @@ def compare_rounds(config: Config, results: Results) -> Rounds | None:
         labels = read_labels(results.labels)
     except CohortposeError as error:
         _log.warning("the report leaves out what the last labels changed: %s", error)
-        return Rounds(networks, _draw(networks), current.training.iteration, "", (), 0, ())
+        return Iterations(networks, _draw(networks), current.training.iteration, "", (), 0, ())
     rows = labels.table.drop_duplicates("image")
     new = rows[rows["iteration"] == current.training.iteration]
     changes = _measure_changes(results, before.name, current.name, labels) if before else []
-    return Rounds(
+    return Iterations(
         networks,
         _draw(networks),
         current.training.iteration,
@@ -135,7 +135,7 @@ def compare_rounds(config: Config, results: Results) -> Rounds | None:
 
 
 def _read_cards(results: Results) -> list[ModelCard]:
-    """Return the cards of all networks of the results, in the order of rounds."""
+    """Return the cards of all networks of the results, in the order of iterations."""
     cards = []
     for path in sorted(results.model("any").folder.parent.glob("*/model.json")):
         try:
@@ -178,7 +178,7 @@ def _draw(networks: Sequence[RoundNetwork]) -> Chart | None:
 
 
 def _choose_before(current: ModelCard, cards: Sequence[ModelCard]) -> ModelCard | None:
-    """Return the network that a training started from, else the last one of an earlier round."""
+    """Return the network that the training started from, else the last of an earlier iteration."""
     by_name = {card.name: card for card in cards}
     start = by_name.get(current.training.start_from or "")
     earlier = [card for card in cards if card.training.iteration < current.training.iteration]

@@ -1,4 +1,4 @@
-"""Test the panel of rounds: which networks are compared, and on which points."""
+"""Test the panel of iterations: which networks are compared, and on which points."""
 
 import math
 
@@ -12,8 +12,8 @@ from pipeline_lib.io.labels.image_paths import shorten_images
 from pipeline_lib.io.labels.table import Labels, write_labels
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
+from pipeline_lib.steps.report.iterations import compare_iterations
 from pipeline_lib.steps.report.page import write_report
-from pipeline_lib.steps.report.rounds import compare_rounds
 from tests.steps.report.report_pages import EVIL, make_cohort
 
 BODYPARTS = ("nose", "tail")
@@ -106,36 +106,36 @@ def cohort(tmp_path):
 
 def test_one_round_is_not_compared(cohort):
     config, results = cohort
-    assert compare_rounds(config, results) is None
+    assert compare_iterations(config, results) is None
     write_network(results, "pose-b", 0)
     named = config.model_copy(
         update={"training": config.training.model_copy(update={"name": "pose-b"})}
     )
-    assert compare_rounds(named, results) is None
+    assert compare_iterations(named, results) is None
 
 
 def test_errors_are_compared_on_the_same_points_against_the_present_labels(cohort):
     config, results = cohort
     write_network(results, "pose-1", 1, start="pose", train=20, error=2.5, shift=1.0)
     write_round_labels(results)
-    rounds = compare_rounds(config, results)
-    assert [(one.name, one.labels, one.mean) for one in rounds.networks] == [
+    iterations = compare_iterations(config, results)
+    assert [(one.name, one.labels, one.mean) for one in iterations.networks] == [
         ("pose", 9, 4.0),
         ("pose-1", 21, 2.5),
     ]
-    assert math.isnan(rounds.networks[0].median)
-    marks = rounds.chart.drawings[0].marks
+    assert math.isnan(iterations.networks[0].median)
+    marks = iterations.chart.drawings[0].marks
     assert marks[0].x < marks[1].x
     assert marks[0].y < marks[1].y  # downwards in the drawing
-    assert rounds.before == "pose"
+    assert iterations.before == "pose"
     # Errors of nose 3 and 2, of tail 6 and 5; now 1 and 0, 2 and 1.
-    assert [(one.bodypart, one.points, one.before, one.now) for one in rounds.changes] == [
+    assert [(one.bodypart, one.points, one.before, one.now) for one in iterations.changes] == [
         ("all", 4, 4.0, 1.0),
         ("nose", 2, 2.5, 0.5),
         ("tail", 2, 5.5, 1.5),
     ]
-    assert rounds.added == [("v", 2, "5, 12"), (EVIL, 1, "4")]
-    assert rounds.unused == 1
+    assert iterations.added == [("v", 2, "5, 12"), (EVIL, 1, "4")]
+    assert iterations.unused == 1
 
 
 def test_without_a_start_the_last_network_of_an_earlier_round_is_compared(cohort):
@@ -144,9 +144,9 @@ def test_without_a_start_the_last_network_of_an_earlier_round_is_compared(cohort
     write_network(results, "other", 1)
     write_network(results, "later", 2)
     write_round_labels(results)
-    assert compare_rounds(config, results).before == "pose"
+    assert compare_iterations(config, results).before == "pose"
     changed = config.training.model_copy(update={"name": "later"})
-    later = compare_rounds(config.model_copy(update={"training": changed}), results)
+    later = compare_iterations(config.model_copy(update={"training": changed}), results)
     assert later.before == "pose-1"
     assert np.isfinite([one.now for one in later.changes]).all()
 
@@ -158,11 +158,11 @@ def test_what_is_damaged_leaves_a_gap(cohort):
     results.metrics("pose").write_text("nothing")
     results.model("broken").folder.mkdir()
     results.model("broken").card.write_text("{}")
-    assert compare_rounds(config, results).added == ()
+    assert compare_iterations(config, results).added == ()
     write_round_labels(results)
-    rounds = compare_rounds(config, results)
-    assert rounds.changes == []
-    assert math.isnan(rounds.networks[0].mean)
+    iterations = compare_iterations(config, results)
+    assert iterations.changes == []
+    assert math.isnan(iterations.networks[0].mean)
 
 
 def test_the_page_shows_rounds_and_runs_nothing_that_a_name_holds(cohort):
@@ -171,7 +171,7 @@ def test_the_page_shows_rounds_and_runs_nothing_that_a_name_holds(cohort):
     write_round_labels(results)
     write_report(config, results)
     page = results.report.read_text()
-    assert "What the labels of round 1 changed" in page
+    assert "What the labels of iteration 1 changed" in page
     assert "Error against number of labels" in page
     assert "1 of them are beside test frames" in page
     assert EVIL not in page

@@ -1,4 +1,4 @@
-"""Corrections and rounds: what runs again after a correction, and a round on top of another."""
+"""Test what runs again after a correction, and an iteration that builds on another."""
 
 import json
 from datetime import UTC, datetime
@@ -28,14 +28,14 @@ def divide(run):
     return dict(zip(zip(table["video"], table["frame"], strict=True), table["split"], strict=True))
 
 
-def test_rounds_build_on_each_other(finished, tmp_path):
+def test_iterations_build_on_each_other(finished, tmp_path):
     run = finished.copy(tmp_path / "a cohort")
     before = divide(run)
     tested = {frame for frame, split in before.items() if split == "test"}
     assert tested
     first = identify(run.results.model("pose").folder)
 
-    # Labelling for the next round leaves this one as it is.
+    # Labelling for the next iteration leaves this one as it is.
     correct(run, 1, iteration=1)
     known = identify(run.results.root)
     assert run.snakemake("-n").jobs == set()
@@ -60,7 +60,7 @@ def test_rounds_build_on_each_other(finished, tmp_path):
     assert set(now) - set(before) == {(run.read_sheet()[0]["video"], 1)}
     conflicts = read_tsv(run.results.label_conflicts)
     assert [(row["what"], row["image"]) for row in conflicts] == [("replaced", name), ("gone", "")]
-    # The network of the first round is what it was, and the second one began with it.
+    # The network of the first iteration is what it was, and the second one began with it.
     assert identify(run.results.model("pose").folder) == first
     card = json.loads(run.results.model("pose-1").card.read_text())["training"]
     assert (card["iteration"], card["start_from"]) == (1, "pose")
@@ -73,9 +73,9 @@ def test_rounds_build_on_each_other(finished, tmp_path):
         for name in sorted([f"Ann/{run.read_sheet()[0]['video']}", "Ann/left", f"Bob/{video}"])
     ]
     page = run.results.report.read_text()
-    assert "Rounds of labelling" in page
+    assert "Labelling iterations" in page
 
-    # A correction of this round: exactly what depends on it, and why.
+    # A correction of this iteration: exactly what depends on it, and why.
     correct(run, 1, iteration=1, x=21.0)
     again = run.snakemake("-n")
     assert again.jobs >= FROM_LABELS
