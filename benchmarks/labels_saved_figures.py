@@ -1,0 +1,2 @@
+def write_figures(folder, rows):
+    pass
