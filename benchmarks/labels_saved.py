@@ -1,10 +1,10 @@
 """Simulate how many labels the choice of `refine` saves (takes hours; resumes).
 
-Each seed starts with labels of 10 frames drawn at random. In four rounds 10 frames are added, either
-chosen by `refine` from what the last network predicts, or drawn at random from the rest; their labels
-come from truth. Each network goes on from that of the round before, with the same number of steps in
-both cases, and is measured on the same test frames. A finished training is a row of `runs.tsv`, which
-a rerun skips.
+Each seed starts with labels of 10 frames drawn at random. In four rounds 10 frames are added,
+either chosen by `refine` from what the last network predicts, or drawn at random from the rest;
+their labels come from truth. Each network goes on from that of the first 10 labels, with the same
+number of steps however many labels there are, and is measured on the same test frames. A finished
+training is a row of `runs.tsv`, which a rerun skips.
 """
 
 import argparse
@@ -13,8 +13,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,16 +45,24 @@ from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
-from pipeline_lib.models.network.network import PoseNetwork
-from pipeline_lib.models.training import run as training_run
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.refine.run import REFINEMENT_COLUMNS, run_refine
 from pipeline_lib.steps.train import run_train
 
 START, STEP, ROUNDS = 10, 10, 4  # labelled frames
 STRATEGIES = ("chosen", "random")
-BATCH, FIRST = 8, 3  # frames in a batch; the first training has so many times the steps
-RUN_COLUMNS = ("seed", "strategy", "labels", "error", "usual", "unusual", "unusual_labels", "seconds")
+BEFORE = "before"  # name of the network to start from
+BATCH, FIRST = 8, 300  # frames in a batch, and steps of the first training
+RUN_COLUMNS = (
+    "seed",
+    "strategy",
+    "labels",
+    "error",
+    "usual",
+    "unusual",
+    "unusual_labels",
+    "seconds",
+)
 SHARD = "00001"
 _GROUP = 16  # frames predicted at a time
 
@@ -116,11 +123,12 @@ def train_and_choose(
     if kept.is_dir():
         shutil.copytree(kept, model.folder)
     else:
+        if name != "start":
+            # Each has had as many steps as any other, however many labels it learns from.
+            first = simulation.folder / f"network-{seed}-start-{START}"
+            shutil.copytree(first, results.model(BEFORE).folder)
         run_make_targets(config, results)
-        before = "start" if len(labelled) == START + STEP else name
-        earlier = simulation.folder / f"network-{seed}-{before}-{len(labelled) - STEP}"
-        with _start_from(None if name == "start" else earlier / model.weights.name):
-            run_train(config, results)
+        run_train(config, results)
         shutil.rmtree(model.checkpoints)
         shutil.copytree(model.folder, kept)
     predictor = load_pose_predictor(
@@ -129,7 +137,9 @@ def train_and_choose(
     errors = _measure(simulation.material, predictor)
     if not _is_done(simulation, seed, name, len(labelled)):
         row = {
-            **{"seed": seed, "strategy": name, "labels": len(labelled)},
+            "seed": seed,
+            "strategy": name,
+            "labels": len(labelled),
             **{key: f"{value:.4f}" for key, value in errors.items()},
             "unusual_labels": sum(map(simulation.is_unusual, labelled)),
             "seconds": f"{time.process_time() - began:.1f}",
@@ -152,24 +162,6 @@ def train_and_choose(
     return found
 
 
-@contextmanager
-def _start_from(weights: Path | None) -> Iterator[None]:
-    """Let trainings start with given weights instead of pretrained ones."""
-    build = training_run.build_network
-
-    def build_started(*arguments: Any, **named: Any) -> PoseNetwork:  # noqa: ANN401
-        network = build(*arguments, **named)
-        if weights is not None:
-            network.load_state_dict(torch.load(weights, weights_only=True))
-        return network
-
-    training_run.build_network = build_started
-    try:
-        yield
-    finally:
-        training_run.build_network = build
-
-
 def _write_run(
     simulation: Simulation, work: Path, seed: int, labelled: Sequence[Frame]
 ) -> tuple[Config, Results]:
@@ -177,7 +169,7 @@ def _write_run(
     material, results = simulation.material, Results(work / "results")
     sheet = "".join(f"{clip.name}\t{clip.path.resolve()}\n" for clip in material.clips)
     publish_text(work / "cohort.tsv", f"video\tpath\n{sheet}")
-    steps = simulation.steps * (FIRST if len(labelled) == START else 1)
+    steps = FIRST if len(labelled) == START else simulation.steps
     epochs = max(1, round(steps / math.ceil(len(labelled) / BATCH)))
     edges = [list(edge) for edge in material.edges]
     values: dict[str, Any] = {
@@ -185,10 +177,17 @@ def _write_run(
         "skeleton": {"bodyparts": list(material.bodyparts), "edges": edges},
         "labels": [{"path": "truth.csv", "format": "deeplabcut"}],
         "training": {
-            **{"epochs": epochs, "batch_size": BATCH, "seed": seed, "measure_every": 0},
+            "epochs": epochs,
+            "batch_size": BATCH,
+            "seed": seed,
+            "measure_every": 0,
             # Checkpoints once, at the end.
-            **{"validate_every": epochs, "learning_rate": 3e-3},
-            **{"head_channels": 64, "accelerator": "cpu", "devices": 1},
+            "validate_every": epochs,
+            "learning_rate": 3e-3,
+            "start_from": BEFORE if len(labelled) > START else None,
+            "head_channels": 64,
+            "accelerator": "cpu",
+            "devices": 1,
         },
         "refinement": {"frames": STEP, "seed": seed},
     }
@@ -200,9 +199,17 @@ def _write_run(
         write_png(image, simulation.pixels[clip][frame])
         rows += [
             {
-                **{"video": material.clips[clip].name, "frame": frame, "bodypart": bodypart},
-                **{"individual": SINGLE_INDIVIDUAL, "x": x, "y": y, "visible": np.isfinite(x)},
-                **{"source": "truth", "split": "train", "image": str(image)},
+                "video": material.clips[clip].name,
+                "frame": frame,
+                "bodypart": bodypart,
+                "individual": SINGLE_INDIVIDUAL,
+                "x": x,
+                "y": y,
+                "visible": np.isfinite(x),
+                "source": "truth",
+                "split": "train",
+                "image": str(image),
+                "iteration": 0,
             }
             for bodypart, (x, y) in zip(
                 material.bodyparts, material.clips[clip].position[frame].tolist(), strict=True
@@ -210,9 +217,7 @@ def _write_run(
         ]
     table = pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
     skeleton = Skeleton(**config.skeleton.model_dump())
-    write_labels(
-        results.labels, Labels(table, material.bodyparts, (SINGLE_INDIVIDUAL,), skeleton)
-    )
+    write_labels(results.labels, Labels(table, material.bodyparts, (SINGLE_INDIVIDUAL,), skeleton))
     _write_tables(simulation, config, results)
     return config, results
 
@@ -224,8 +229,11 @@ def _write_tables(simulation: Simulation, config: Config, results: Results) -> N
     write_table(results.plan, PLAN_COLUMNS, plan)
     done: Sequence[Mapping[str, object]] = [
         {
-            **{"video": clip.name, "status": "done", "path": clip.path.resolve()},
-            **{"frames": len(clip.position), "fps": simulation.material.fps},
+            "video": clip.name,
+            "status": "done",
+            "path": clip.path.resolve(),
+            "frames": len(clip.position),
+            "fps": simulation.material.fps,
         }
         for clip in clips
     ]
@@ -289,7 +297,7 @@ def main() -> None:
     parser.add_argument("material", choices=("rendered", "openfield"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=100, help="of each round")
+    parser.add_argument("--steps", type=int, default=120, help="of each training")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     parser.add_argument("--draw", action="store_true", help="only draw what is there")
     given = parser.parse_args()
@@ -302,8 +310,8 @@ def main() -> None:
         material = prepare(given.folder)
         pixels = [clip.read() for clip in material.clips]
         simulation = Simulation(material, pixels, folder, given.steps)
-        for strategy in given.strategies:
-            for seed in range(given.seeds):
+        for seed in range(given.seeds):
+            for strategy in given.strategies:
                 simulate(simulation, seed, strategy)
     write_figures(folder, _read_runs(folder / "runs.tsv"))
 

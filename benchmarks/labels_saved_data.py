@@ -112,8 +112,13 @@ def prepare_rendered(folder: Path) -> Material:
         # Little else than turns: the trainings are short.
         "training": {
             "augmentation": {
-                **{"rotation": 180, "mirror": True, "scale": [0.95, 1.05], "translation": 0.05},
-                **{"noise": 0.0, "blur": 0.0, "erase": 0.0},
+                "rotation": 180,
+                "mirror": True,
+                "scale": [0.95, 1.05],
+                "translation": 0.05,
+                "noise": 0.0,
+                "blur": 0.0,
+                "erase": 0.0,
             }
         },
         "refinement": {"min_gap": 0.5},
@@ -124,10 +129,9 @@ def prepare_rendered(folder: Path) -> Material:
 def prepare_openfield(folder: Path, seed: int = 0) -> Material:
     """Return the open field's labelled images as one video, without the blocks to test on."""
     project = locate_project(PROJECTS["openfield"])
-    labels = import_labels(LabelSource(path=str(project)), folder)
-    table = labels.table
+    table = import_labels(LabelSource(path=str(project)), folder).points
     names = list(dict.fromkeys(table["image"]))
-    bodyparts = tuple(labels.bodyparts)
+    bodyparts = tuple(map(str, table["bodypart"].unique()))
     position = np.stack(
         [
             table[table["image"] == name].set_index("bodypart").loc[list(bodyparts), ["x", "y"]]
@@ -144,8 +148,19 @@ def prepare_openfield(folder: Path, seed: int = 0) -> Material:
     test = tuple((images[place], "usual", position[place]) for place in np.flatnonzero(tested))
     settings = {
         "skeleton": {"symmetries": [["leftear", "rightear"]]},
-        "targets": {"scale": 0.5, "stride": 4, "sigma": 4.0, "pos_dist_thresh": 8.0},
-        "training": {"crop": 96, "augmentation": {"rotation": 180, "translation": 0.25}},
+        "targets": {"scale": 0.4, "stride": 4, "sigma": 3.0, "pos_dist_thresh": 5.0},
+        "training": {
+            "crop": 64,
+            "augmentation": {
+                "rotation": 180,
+                "mirror": True,
+                "scale": [0.95, 1.05],
+                "translation": 0.2,
+                "noise": 0.0,
+                "blur": 0.0,
+                "erase": 0.0,
+            },
+        },
         "refinement": {"min_gap": 0.0},
     }
     edges = (("snout", "leftear"), ("snout", "rightear"))

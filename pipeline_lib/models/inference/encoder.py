@@ -51,6 +51,11 @@ class FrameEncoder:
     files
         Files of the model.
 
+    Attributes
+    ----------
+    bodyparts
+        Names along the keypoint axis.
+
     Raises
     ------
     ModelError
@@ -59,6 +64,7 @@ class FrameEncoder:
 
     def __init__(self, files: ModelFiles) -> None:
         self._card = read_card(files.card)
+        self.bodyparts = tuple(self._card.skeleton.bodyparts)
         self._device = torch.device("cuda" if count_gpus() else "cpu")
         if self._device.type == "cpu":
             torch.set_num_threads(1)

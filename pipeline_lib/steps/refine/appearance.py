@@ -52,7 +52,15 @@ class _Encoded(Protocol):
 
 
 class Viewer(Protocol):
-    """Describe frames, each of shape (height, width, 3), uint8, RGB."""
+    """Describe frames, each of shape (height, width, 3), uint8, RGB.
+
+    Attributes
+    ----------
+    bodyparts
+        Names of the surplus peaks.
+    """
+
+    bodyparts: tuple[str, ...]
 
     def encode(self, frames: Sequence[NDArray[np.uint8]]) -> Sequence[_Encoded]:
         """Return the embedding of each frame, and the surplus peaks that its maps show."""
@@ -66,6 +74,8 @@ class _Thumbnail(NamedTuple):
 
 class Thumbnails:
     """Describe frames by their small grey images, where there is no network."""
+
+    bodyparts: tuple[str, ...] = ()
 
     def encode(self, frames: Sequence[NDArray[np.uint8]]) -> Sequence[_Thumbnail]:
         """Return the pixels of the small grey image of each frame."""

@@ -18,8 +18,8 @@ from pipeline_lib.steps.refine.appearance import Look, Place
 from pipeline_lib.steps.refine.scoring import CohortScores, load_criterion
 
 LISTED, PEAKS = "list", "peaks"
-# Reason of a frame that was drawn at random, before it is judged.
-DRAWN = "drawn at random"
+# Reasons of frames drawn at random, before they are judged: candidates, and those near one.
+DRAWN, NEAR = "drawn at random", "drawn at random near a candidate"
 # Most frames have no surplus peak, so that any is beyond the fence. It is an outlier only if rarer
 # than one in so many frames.
 _RARE = math.log10(20)
@@ -138,7 +138,7 @@ def add_peaks(
     ranked
         Candidates of the other criteria.
     drawn
-        The sample; its outliers become candidates.
+        The sample; outliers in it that have the reason `DRAWN` become candidates.
     looks
         Look of each of these frames that can be read.
     bodyparts
@@ -158,7 +158,7 @@ def add_peaks(
     usual = kernel.fit(np.stack(surplus), names)
     counts = count_scores(kernel.score(np.stack(surplus), usual).score)
     judged = []
-    for one in (*ranked, *drawn):
+    for one in (*ranked, *(one for one in drawn if one.reason == DRAWN)):
         look = looks.get((one.video, one.frame))
         if look is None or look.surplus is None:
             continue

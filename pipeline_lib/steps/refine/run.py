@@ -32,9 +32,11 @@ from pipeline_lib.steps.refine.appearance import (
 from pipeline_lib.steps.refine.choice import choose
 from pipeline_lib.steps.refine.frame_list import read_frame_list
 from pipeline_lib.steps.refine.images import write_frames
+from pipeline_lib.steps.refine.label_errors import LABEL_ERROR_COLUMNS, list_label_errors
 from pipeline_lib.steps.refine.ranking import (
     DRAWN,
     LISTED,
+    NEAR,
     PEAKS,
     Choice,
     add_peaks,
@@ -56,7 +58,7 @@ REFINEMENT_COLUMNS = (
     "reason",
     "image",
 )
-_OWN_FILE = re.compile(r"frame-\d+\.png|frames\.tsv")
+_OWN_FILE = re.compile(r"frame-\d+\.png|frames\.tsv|label_errors\.tsv")
 # Candidates for each frame to choose, among which those that look different are chosen.
 _POOL = 4
 # Frames that are drawn at random to see which score maps are usual.
@@ -79,6 +81,7 @@ class _Video:
 def run_refine(config: Config, results: Results) -> None:
     """Choose the worst frames of all videos together, within one budget, and write them.
 
+    ``refine/NAME/label_errors.tsv`` lists labels that are probably wrong, worst first.
     ``refine/NAME/frames.tsv`` lists them with the reason of each, ``refine/NAME/frames`` has a
     folder of images for each video, as `pipeline_lib.steps.select_frames` writes it. Frames that
     are labelled are left out; videos without poses are, too. The choice depends on nothing but
@@ -113,7 +116,7 @@ def run_refine(config: Config, results: Results) -> None:
     patience = config.reading.seconds_per_frame
     pool = [*listed, *ranked, *drawn]
     looks = look_at_frames([(one.video, one.frame) for one in pool], paths, viewer, patience)
-    ranked = add_peaks(ranked, drawn, looks, labels.bodyparts)
+    ranked = add_peaks(ranked, drawn, looks, viewer.bodyparts)
     images = [Path(image) for image in labels.table["image"].unique()]
     known = look_at_images(images, viewer) if ranked else np.empty((0, 0), np.float32)
     chosen = choose([*listed, *ranked], looks, known, settings.frames)
@@ -122,12 +125,16 @@ def run_refine(config: Config, results: Results) -> None:
         written = _write_images(chosen, paths, folder, patience)
         chosen = [one for one in chosen if (one.video, one.frame) in written]
         _publish(part / results.refined_table(model).name, chosen, looks, written)
+        errors = list_label_errors(config, results, labels)
+        write_table(part / results.label_errors(model).name, LABEL_ERROR_COLUMNS, errors)
     if len(chosen) < settings.frames:
         _log.warning(
             "%d frames chosen, not `refinement.frames` (%d): the cohort has no more candidates "
             "that are at least %g s apart, readable and not labelled",
             *(len(chosen), settings.frames, settings.min_gap),
         )
+    if errors:
+        _log.info("%d labels are doubted: %s", len(errors), results.label_errors(model))
     _log.info("%d frames of %d videos chosen", len(chosen), len({one.video for one in chosen}))
 
 
@@ -283,7 +290,7 @@ def _draw_sample(
 ) -> list[Choice]:
     """Draw frames of the cohort at random for the criteria that judge score maps.
 
-    Labelled frames, and frames near a candidate in time, are left out.
+    Labelled frames are left out; those near a candidate in time have the reason `NEAR`.
     """
     settings = config.refinement
     good = [video for video in videos.values() if video.done and video.frames]
@@ -304,10 +311,15 @@ def _draw_sample(
         video = good[owner]
         frame = place - int(ends[owner]) + (video.frames or 0)
         time = frame / video.fps
-        near = any(abs(time - other) < settings.min_gap for other in taken[video.name])
-        if not near and frame not in labelled[video.name]:
+        # Half a frame at least: no frame comes twice.
+        gap = max(settings.min_gap, 0.5 / video.fps)
+        near = any(abs(time - other) < gap for other in taken[video.name])
+        if frame in labelled[video.name]:
+            continue
+        if not near:
             taken[video.name].append(time)
-            drawn.append(Choice(video.name, frame, -math.inf, -math.inf, PEAKS, DRAWN, video.group))
+        reason = NEAR if near else DRAWN
+        drawn.append(Choice(video.name, frame, -math.inf, -math.inf, PEAKS, reason, video.group))
     return drawn
 
 
