@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline_lib.kernels.refinement import pose
 from pipeline_lib.kernels.refinement.blocks import (
     CONTEXT,
+    PoseBlock,
     PoseNames,
     make_block,
     measure_usual,
@@ -385,7 +386,7 @@ def _find_centres(labelled: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def _make_block(flat: NDArray[np.float64]) -> pose.PoseBlock:
+def _make_block(flat: NDArray[np.float64]) -> PoseBlock:
     """Return poses as a block in which each is a frame."""
     return make_block(
         flat.astype(np.float32),

@@ -80,7 +80,7 @@ class FrameEncoder:
 
     @torch.inference_mode()
     def _encode(self, frame: NDArray[np.uint8]) -> EncodedFrame:
-        fit = FrameFit.of(*frame.shape[:2], self._card.scale)
+        fit = FrameFit.of(frame.shape[0], frame.shape[1], self._card.scale)
         pixels = torch.from_numpy(np.ascontiguousarray(fit_frame(frame, fit))).to(self._device)
         image = pixels.permute(2, 0, 1)[None].float() / 255.0
         maps = self._network.backbone((image - self._network.mean) / self._network.std)

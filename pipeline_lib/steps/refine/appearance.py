@@ -155,4 +155,5 @@ def _divide(items: Iterable[_Item], number: int) -> Iterator[tuple[_Item, ...]]:
 def _shrink(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, _SMALL, interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32).ravel()
+    pixels: NDArray[np.float32] = small.astype(np.float32).ravel()
+    return pixels

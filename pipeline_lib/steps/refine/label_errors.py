@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +179,7 @@ def _find_places(
 def _describe(  # noqa: PLR0913 - a doubt, and all the names that it needs
     rank: int,
     doubt: Doubt,
-    image: Mapping[str, object],
+    image: Mapping[Hashable, object],
     labels: Labels,
     network: str,
     *,
