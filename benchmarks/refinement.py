@@ -19,7 +19,7 @@ import numpy as np
 from pipeline_lib.core.formats.criteria import CRITERIA
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.io.poses.write import create_poses
-from pipeline_lib.kernels.refinement.choice import choose_different
+from pipeline_lib.kernels.refinement.choice import choose_different, reduce_embeddings
 from pipeline_lib.steps.refine.ranking import rank_candidates
 from pipeline_lib.steps.refine.scoring import Scoring, fit_criteria, score_cohort
 
@@ -64,24 +64,28 @@ def measure(folder: Path, videos: int, frames: int, number: int) -> None:
     paths = [folder / f"v{place:05d}.zarr" for place in range(videos)]
     spoilt = [write_video(path, frames, place) for place, path in enumerate(paths)]
     began, spent = time.perf_counter(), time.process_time()
-    fitted = fit_criteria(tuple(CRITERIA), paths, EDGES, pcutoff=0.4, seed=0)
+    criteria = tuple(name for name, one in CRITERIA.items() if one.judges == "poses")
+    fitted = fit_criteria(criteria, paths, EDGES, pcutoff=0.4, seed=0)
     if fitted is None:
         raise SystemExit("no poses")
-    usual, names, _ = fitted
+    names = fitted.names
     learned = time.perf_counter() - began
     most = max(10, 4 * number // videos)
-    scoring = Scoring(tuple(CRITERIA), usual, names, 0.4, 1.0, most)
+    scoring = Scoring(criteria, fitted.usual, names, fitted.pcutoff, 1.0, most)
     scores = score_cohort(scoring, paths, [frozenset()] * videos)
     labels = [path.stem for path in paths]
     pool = rank_candidates(
         *(labels, [""] * videos, scores, scoring.criteria, names),
         taken={},
         gap=1.0,
-        number=2 * number,
+        number=4 * number,
     )
     random = np.random.default_rng(0)
-    images = random.integers(0, 255, (len(pool), 24, 32), dtype=np.uint8)
-    places = choose_different(np.array([one.value for one in pool]), images, number, 0)
+    # As many channels as an encoder has, and labelled frames.
+    looks = random.normal(size=(len(pool) + 500, 448)).astype(np.float32)
+    seen = reduce_embeddings(looks)
+    value = np.array([one.value for one in pool])
+    places = choose_different(value, seen[: len(pool)], number, seen[len(pool) :])
     seconds = time.perf_counter() - began
     own = time.process_time() - spent
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -352,6 +352,10 @@ class Results:
         """Return the table of these frames: where each is, and why it was chosen."""
         return self.refined(model) / "frames.tsv"
 
+    def label_errors(self, model: str) -> Path:
+        """Return the table of labels that are probably wrong."""
+        return self.refined(model) / "label_errors.tsv"
+
     def refined_frames(self, model: str) -> Path:
         """Return the folder of their images: a folder for each video, as that of `frames`."""
         return self.refined(model) / "frames"

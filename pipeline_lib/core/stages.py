@@ -542,10 +542,11 @@ STAGES: Mapping[str, Stage] = {
             _select_refinement,
             lambda config: config.refinement.enabled,
             given=("refinement",),
-            after=("import-labels",),
+            after=("import-labels", "train", "evaluate"),
             reads=lambda config: ("probe", _choose_raw(config)),
             files=lambda config, results: (
                 CohortFile("refinement", results.refined_table(config.training.name)),
+                CohortFile("label errors", results.label_errors(config.training.name)),
                 # Snakemake would remove declared ones before each job, and labels with them.
                 CohortFile(
                     "refinement images",

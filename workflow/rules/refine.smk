@@ -4,6 +4,9 @@
 rule refine:
     input:
         str(RESULTS.labels),
+        # Candidates are seen through the network; labels are compared with its predictions.
+        str(RESULTS.model(MODEL).card),
+        str(RESULTS.predictions(MODEL)),
         [
             path
             for stage in STAGES["refine"].reads(SETTINGS)
@@ -13,6 +16,7 @@ rule refine:
         lost_key("refine"),
     output:
         str(RESULTS.refined_table(MODEL)),
+        str(RESULTS.label_errors(MODEL)),
     log:
         f"{LOGS}/refine-{MODEL}.log",
     benchmark:

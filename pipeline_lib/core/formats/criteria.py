@@ -1,10 +1,13 @@
 """Registry of the criteria of refinement: one record for each, by its name in the config.
 
 To add a criterion, write a module with the functions ``fit``, ``score`` and ``explain`` beside
-those in `pipeline_lib.kernels.refinement`, and add its record here.
+those in `pipeline_lib.kernels.refinement`, and add its record here. Most criteria judge poses, all
+of the cohort. Those that judge score maps see the candidates of the others and a random sample of
+the cohort only, because score maps are not stored.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 _KERNELS = "pipeline_lib.kernels.refinement"
 
@@ -19,10 +22,13 @@ class Criterion:
         Words for the documentation of the settings.
     module
         Module of its functions. A name, because this package imports no kernel.
+    judges
+        What its functions take: blocks of poses, or what the network's score maps show.
     """
 
     about: str
     module: str
+    judges: Literal["poses", "score maps"] = "poses"
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -34,6 +40,9 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "pose": Criterion("a rare posture", f"{_KERNELS}.pose"),
     "tracks": Criterion("a track is in doubt (several individuals)", f"{_KERNELS}.tracks"),
+    "peaks": Criterion(
+        "a bodypart has more strong peaks than there are animals", f"{_KERNELS}.peaks", "score maps"
+    ),
 }
 
 

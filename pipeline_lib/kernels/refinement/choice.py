@@ -10,8 +10,6 @@ scores: no list of all frames is kept.
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.kernels.frame_selection import cluster_images
-
 # The first 16 bits of a positive float32 are its exponent and 7 bits of its mantissa: bins of
 # 0.8 % of a score, in ascending order.
 _SHIFT = 16
@@ -19,6 +17,9 @@ BINS = 2**15
 # Fence beyond the upper quartile, in distances between the quartiles.
 _FENCE = 3.0
 _SHORTEST_GAP = 1e-6  # seconds
+_COMPONENTS = 16
+# Weight of the least bad candidate in comparison with the worst.
+_LEAST_WEIGHT = 0.25
 
 
 def count_scores(scores: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -166,34 +167,73 @@ def _number_within(owner: NDArray[np.int64], rarity: NDArray[np.float64]) -> NDA
     return numbers
 
 
+def reduce_embeddings(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the principal components of embeddings whose channels have the same variance.
+
+    Parameters
+    ----------
+    embeddings
+        Shape (frame, channel). Channels that are all the same say nothing.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        Shape (frame, component), at most 16 components.
+    """
+    values = embeddings.astype(np.float64)
+    values -= values.mean(axis=0)
+    spread = values.std(axis=0)
+    values = values[:, spread > 0] / spread[spread > 0]
+    if not values.size:
+        return np.zeros((len(embeddings), 1))
+    left, size, _ = np.linalg.svd(values, full_matrices=False)
+    components: NDArray[np.float64] = (left * size)[:, :_COMPONENTS]
+    return components
+
+
 def choose_different(
-    value: NDArray[np.float64], images: NDArray[np.uint8], number: int, seed: int
+    value: NDArray[np.float64],
+    place: NDArray[np.float64],
+    number: int,
+    known: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
-    """Choose the worst frame of each cluster of similar images.
+    """Choose frames that are bad and look unlike each other and unlike what is known.
+
+    A farthest-first traversal (Gonzalez, Theoretical Computer Science 1985), whose choices are
+    centres of clusters: each choice is the frame with the largest distance from what is known and
+    chosen, times a weight that falls from 1 for the worst frame to a quarter for the least bad.
 
     Parameters
     ----------
     value
-        Shape (frame,), larger is worse.
-    images
-        Shape (frame, height, width), uint8.
+        Shape (frame,), larger is worse; the order alone counts.
+    place
+        Shape (frame, component): where the look of a frame is, of `reduce_embeddings`.
     number
-        Frames to choose: so many clusters are made. Where images are too alike for that, the
-        worst of the rest complete the choice.
-    seed
-        Seed of the clustering.
+        Frames to choose.
+    known
+        Shape (known frame, component): looks of frames that need not be chosen again, such as
+        labelled ones. None, or empty: nothing is known, and the worst frame is chosen first.
 
     Returns
     -------
     NDArray[np.int64]
-        Positions, worst first, the first of equals first: `number`, or all if fewer.
+        Positions, in the order of choice: `number`, or all if fewer. Frames that are alike
+        complete the choice worst first.
     """
     order = np.argsort(-value, kind="stable")
-    if len(order) <= number:
-        return order.astype(np.int64)
-    labels, _ = cluster_images(images, number, seed)
-    _, firsts = np.unique(labels[order], return_index=True)
-    best = order[np.sort(firsts)]
-    rest = order[~np.isin(order, best)]
-    chosen = np.concatenate([best, rest])[:number]
-    return chosen[np.argsort(-value[chosen], kind="stable")].astype(np.int64)
+    weight = np.empty(len(value))
+    weight[order] = np.linspace(1.0, _LEAST_WEIGHT, len(value))
+    distance = np.full(len(value), np.inf)
+    for one in () if known is None else known:
+        distance = np.minimum(distance, np.linalg.norm(place - one, axis=1))
+    free = np.ones(len(value), np.bool_)
+    chosen: list[int] = []
+    while len(chosen) < min(number, len(value)):
+        gain = np.where(free, distance * weight, -1.0)
+        # The worst of equals, among which are all as long as nothing is known.
+        best = int(order[gain[order].argmax()]) if chosen or np.isfinite(gain).all() else order[0]
+        chosen.append(int(best))
+        free[best] = False
+        distance = np.minimum(distance, np.linalg.norm(place - place[best], axis=1))
+    return np.array(chosen, dtype=np.int64)

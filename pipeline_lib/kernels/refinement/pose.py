@@ -47,8 +47,17 @@ class UsualPoses(NamedTuple):
     whitening: NDArray[np.float64] | None
 
 
-def fit(blocks: Sequence[PoseBlock], names: PoseNames) -> UsualPoses:
-    """Describe the poses of a sample of the cohort."""
+def fit(blocks: Sequence[PoseBlock], names: PoseNames, shrinkage: float = 0.0) -> UsualPoses:
+    """Describe the poses of a sample of the cohort.
+
+    Parameters
+    ----------
+    blocks, names
+        The sample.
+    shrinkage
+        Share of the mean variance that every component has at least; above 0 for few poses, of
+        which most directions are unknown.
+    """
     number = len(names.bodyparts)
     poses = np.concatenate(
         [_to_complex(block.position[CONTEXT:]).reshape(-1, number) for block in blocks]
@@ -63,7 +72,7 @@ def fit(blocks: Sequence[PoseBlock], names: PoseNames) -> UsualPoses:
     for _ in range(_STEPS):
         shape = _take_median(_align(poses, shape))
     aligned = _to_real(_align(poses, shape))
-    centre, whitening = _concentrate(aligned)
+    centre, whitening = _concentrate(aligned, shrinkage)
     return UsualPoses(shape, centre, whitening)
 
 
@@ -134,7 +143,7 @@ def _take_median(aligned: NDArray[np.complex128]) -> NDArray[np.complex128]:
 
 
 def _concentrate(
-    aligned: NDArray[np.float64],
+    aligned: NDArray[np.float64], shrinkage: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the centre and the whitening of the inner share of some points."""
     centre = np.median(aligned, axis=0)
@@ -145,6 +154,6 @@ def _concentrate(
         kept = aligned[np.argsort(distance, kind="stable")[:inner]]
         centre = kept.mean(axis=0)
         values, axes = np.linalg.eigh(np.cov(kept, rowvar=False))
-        whitening = axes / np.sqrt(np.maximum(values, 0.0) + _NOISE)
+        whitening = axes / np.sqrt(np.maximum(values, 0.0) + _NOISE + shrinkage * values.mean())
         distance = np.linalg.norm((aligned - centre) @ whitening, axis=1)
     return centre, whitening

@@ -70,7 +70,7 @@ class TorchRuntime:
         else:
             torch.set_num_threads(1)
         network = DeployedNetwork(
-            _load_network(path, decoder.card), decoder.card.refinement_scale
+            load_network(path, decoder.card), decoder.card.refinement_scale
         ).eval()
         if self._dtype != torch.float32:
             _lower_precision(network.network, self._dtype)
@@ -136,7 +136,14 @@ class _InFloat32(nn.Module):
             return cast("Tensor", self.layer(features.float()))
 
 
-def _load_network(path: Path, card: ModelCard) -> PoseNetwork:
+def load_network(path: Path, card: ModelCard) -> PoseNetwork:
+    """Load the weights that training wrote.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or has the weights of another network.
+    """
     backbone = Backbone(card.backbone, "none", card.stride)
     network = PoseNetwork(
         backbone,

@@ -106,6 +106,7 @@ def hash_inputs(config: Config) -> dict[str, Any]:
     -------
     dict
         ``cohort``: a hash; ``labels`` and ``weights``: hash by path; None for a missing file.
+        ``refinement``: hash of the list of frames that a user named, by path.
         ``corrections``: hash of the corrected labels in use by path of their table. What people
         label meanwhile for the next round is no part of it.
     """
@@ -114,6 +115,7 @@ def hash_inputs(config: Config) -> dict[str, Any]:
         "cohort": _hash_if_there(Path(config.cohort)),
         "labels": _hash_each(label_inputs(config)),
         "corrections": hash_corrections(config),
+        "refinement": _hash_each(_list_named(config)),
         "weights": _hash_each(path for path in map(Path, sorted(weights)) if path.is_file()),
     }
 
@@ -121,6 +123,11 @@ def hash_inputs(config: Config) -> dict[str, Any]:
 def list_outputs(config: Config, results: Results) -> list[tuple[str, Path]]:
     """Return kind and path of the files of the whole cohort, whether they exist or not."""
     return [(file.kind, file.path) for _, file in list_cohort_files(config, results)]
+
+
+def _list_named(config: Config) -> list[Path]:
+    path = config.refinement.frame_list
+    return [] if path is None or not config.refinement.enabled else [Path(path)]
 
 
 def _hash_each(paths: Iterable[Path]) -> dict[str, str | None]:

@@ -1,16 +1,28 @@
 """Rank the candidates of all videos in one list, and thin and spread them."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.kernels.refinement.blocks import PoseNames
-from pipeline_lib.kernels.refinement.choice import keep_worst, rank_scores, spread_candidates
+from pipeline_lib.kernels.refinement.choice import (
+    count_scores,
+    keep_worst,
+    rank_scores,
+    spread_candidates,
+)
+from pipeline_lib.steps.refine.appearance import Look, Place
 from pipeline_lib.steps.refine.scoring import CohortScores, load_criterion
 
-LISTED = "list"
+LISTED, PEAKS = "list", "peaks"
+# Reasons of frames drawn at random, before they are judged: candidates, and those near one.
+DRAWN, NEAR = "drawn at random", "drawn at random near a candidate"
+# Most frames have no surplus peak, so that any is beyond the fence. It is an outlier only if rarer
+# than one in so many frames.
+_RARE = math.log10(20)
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,63 @@ def rank_candidates(  # noqa: PLR0913 - what a ranking depends on
         )
         for place in order.tolist()
     ]
+
+
+def add_peaks(
+    ranked: Sequence[Choice],
+    drawn: Sequence[Choice],
+    looks: Mapping[Place, Look],
+    bodyparts: Sequence[str],
+) -> list[Choice]:
+    """Rank candidates by the criterion `peaks`, too.
+
+    How rare surplus peaks are is estimated from a random sample of the cohort, because score maps
+    are not stored.
+
+    Parameters
+    ----------
+    ranked
+        Candidates of the other criteria.
+    drawn
+        The sample; outliers in it that have the reason `DRAWN` become candidates.
+    looks
+        Look of each of these frames that can be read.
+    bodyparts
+        Names along the keypoint axis.
+
+    Returns
+    -------
+    list of Choice
+        Candidates, each with the criterion by which it is rarest.
+    """
+    names = PoseNames(tuple(bodyparts), ("",), ())
+    kernel = load_criterion(PEAKS)
+    sample = [look for one in drawn if (look := looks.get((one.video, one.frame)))]
+    surplus = [look.surplus for look in sample if look.surplus is not None]
+    if not surplus:
+        return list(ranked)
+    usual = kernel.fit(np.stack(surplus), names)
+    counts = count_scores(kernel.score(np.stack(surplus), usual).score)
+    judged = []
+    for one in (*ranked, *(one for one in drawn if one.reason == DRAWN)):
+        look = looks.get((one.video, one.frame))
+        if look is None or look.surplus is None:
+            continue
+        scored = kernel.score(look.surplus[None], usual)
+        rarity = float(rank_scores(counts, scored.score)[0])
+        if 0 < rarity < _RARE:
+            rarity -= math.log10(len(surplus))
+        if rarity <= one.score:
+            judged.append(one)
+            continue
+        words = kernel.explain(float(scored.score[0]), int(scored.culprit[0]), names)
+        # What worse frames of the same video have taken stays taken.
+        lost = one.score - one.value if math.isfinite(one.score) else 0.0
+        reason = f"{words}; {_describe_share(rarity)}"
+        judged.append(
+            replace(one, score=rarity, value=rarity - lost, criterion=PEAKS, reason=reason)
+        )
+    return [one for one in judged if math.isfinite(one.score)]
 
 
 def _describe(  # noqa: PLR0913, PLR0917

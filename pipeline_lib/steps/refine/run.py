@@ -3,8 +3,7 @@
 import logging
 import math
 import re
-import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +13,7 @@ import numpy as np
 
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import SheetError, StoreError
+from pipeline_lib.core.formats.criteria import find_criterion
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
@@ -21,11 +21,27 @@ from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.kernels.refinement.choice import choose_different
 from pipeline_lib.steps.filter import locate_unfiltered
+from pipeline_lib.steps.refine.appearance import (
+    Look,
+    Place,
+    load_viewer,
+    look_at_frames,
+    look_at_images,
+)
+from pipeline_lib.steps.refine.choice import choose
 from pipeline_lib.steps.refine.frame_list import read_frame_list
-from pipeline_lib.steps.refine.images import WrittenFrame, write_frames
-from pipeline_lib.steps.refine.ranking import LISTED, Choice, rank_candidates
+from pipeline_lib.steps.refine.images import write_frames
+from pipeline_lib.steps.refine.label_errors import LABEL_ERROR_COLUMNS, list_label_errors
+from pipeline_lib.steps.refine.ranking import (
+    DRAWN,
+    LISTED,
+    NEAR,
+    PEAKS,
+    Choice,
+    add_peaks,
+    rank_candidates,
+)
 from pipeline_lib.steps.refine.scoring import CohortScores, Scoring, fit_criteria, score_cohort
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
 from pipeline_lib.steps.select_frames import FRAME_COLUMNS
@@ -42,12 +58,13 @@ REFINEMENT_COLUMNS = (
     "reason",
     "image",
 )
-_OWN_FILE = re.compile(r"frame-\d+\.png|frames\.tsv")
+_OWN_FILE = re.compile(r"frame-\d+\.png|frames\.tsv|label_errors\.tsv")
 # Candidates for each frame to choose, among which those that look different are chosen.
-_POOL = 2
+_POOL = 4
+# Frames that are drawn at random to see which score maps are usual.
+_FEWEST_DRAWN, _MOST_DRAWN = 50, 200
 # Fewest candidates of a video and criterion.
 _FEWEST_CANDIDATES = 10
-_FEW_CONFIDENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,7 @@ class _Video:
 def run_refine(config: Config, results: Results) -> None:
     """Choose the worst frames of all videos together, within one budget, and write them.
 
+    ``refine/NAME/label_errors.tsv`` lists labels that are probably wrong, worst first.
     ``refine/NAME/frames.tsv`` lists them with the reason of each, ``refine/NAME/frames`` has a
     folder of images for each video, as `pipeline_lib.steps.select_frames` writes it. Frames that
     are labelled are left out; videos without poses are, too. The choice depends on nothing but
@@ -92,18 +110,31 @@ def run_refine(config: Config, results: Results) -> None:
     labelled = _list_labelled(labels, videos)
     listed = _choose_listed(config, videos, labelled)
     ranked = _rank(config, videos, labels, labelled, listed)
+    viewer = load_viewer(results.model(model))
+    drawn = _draw_sample(config, videos, labelled, [*listed, *ranked])
+    paths = {name: video.path for name, video in videos.items()}
+    patience = config.reading.seconds_per_frame
+    pool = [*listed, *ranked, *drawn]
+    looks = look_at_frames([(one.video, one.frame) for one in pool], paths, viewer, patience)
+    ranked = add_peaks(ranked, drawn, looks, viewer.bodyparts)
+    images = [Path(image) for image in labels.table["image"].unique()]
+    known = look_at_images(images, viewer) if ranked else np.empty((0, 0), np.float32)
+    chosen = choose([*listed, *ranked], looks, known, settings.frames)
     with publish_folder(results.refined(model)) as part:
         folder = part / results.refined_frames(model).name
-        pool = listed + ranked
-        written = _write_pool(pool, videos, folder, config.reading.seconds_per_frame)
-        chosen = _choose(pool, written, settings.frames, settings.seed)
-        _publish(part / results.refined_table(model).name, folder, chosen, written)
+        written = _write_images(chosen, paths, folder, patience)
+        chosen = [one for one in chosen if (one.video, one.frame) in written]
+        _publish(part / results.refined_table(model).name, chosen, looks, written)
+        errors = list_label_errors(config, results, labels)
+        write_table(part / results.label_errors(model).name, LABEL_ERROR_COLUMNS, errors)
     if len(chosen) < settings.frames:
         _log.warning(
             "%d frames chosen, not `refinement.frames` (%d): the cohort has no more candidates "
             "that are at least %g s apart, readable and not labelled",
             *(len(chosen), settings.frames, settings.min_gap),
         )
+    if errors:
+        _log.info("%d labels are doubted: %s", len(errors), results.label_errors(model))
     _log.info("%d frames of %d videos chosen", len(chosen), len({one.video for one in chosen}))
 
 
@@ -195,11 +226,12 @@ def _rank(
     wanted = settings.frames - len(listed)
     if len(good) < len(videos):
         _log.warning("%d of %d videos have no poses", len(videos) - len(good), len(videos))
-    if wanted < 1 or not settings.criteria:
+    criteria = tuple(name for name in settings.criteria if find_criterion(name).judges == "poses")
+    if wanted < 1 or not criteria:
         return []
     paths = [video.poses for video in good]
     fitted = fit_criteria(
-        settings.criteria,
+        criteria,
         paths,
         labels.skeleton.edges,
         pcutoff=settings.pcutoff,
@@ -207,15 +239,16 @@ def _rank(
     )
     if fitted is None:
         return []
-    usual, names, confident = fitted
-    if confident < _FEW_CONFIDENT:
+    names = fitted.names
+    if fitted.pcutoff < settings.pcutoff:
         _log.warning(
-            "%.0f %% of the keypoints have confidences below `refinement.pcutoff` (%g): what is "
-            "usual is bad, and the worst frames tell little; label frames of `select-frames` first",
-            *(100 * (1 - confident), settings.pcutoff),
+            "%.0f %% of the keypoints have confidences below `refinement.pcutoff` (%g), which is "
+            "lowered to %.2g here: the network is bad throughout, and the worst frames tell less "
+            "than those of a better one",
+            *(100 * (1 - fitted.share), settings.pcutoff, fitted.pcutoff),
         )
-    number = max(_FEWEST_CANDIDATES, math.ceil(2 * _POOL * wanted / len(good)))
-    scoring = Scoring(settings.criteria, usual, names, settings.pcutoff, settings.min_gap, number)
+    number = max(_FEWEST_CANDIDATES, math.ceil(_POOL * wanted / len(good)))
+    scoring = Scoring(criteria, fitted.usual, names, fitted.pcutoff, settings.min_gap, number)
     left_out = [labelled[video.name] for video in good]
     scores = score_cohort(scoring, paths, left_out)
     _warn(good, scores)
@@ -223,7 +256,7 @@ def _rank(
         [video.name for video in good],
         [video.group for video in good],
         scores,
-        settings.criteria,
+        criteria,
         names,
         taken=_find_times(listed, videos),
         gap=settings.min_gap,
@@ -249,83 +282,88 @@ def _find_times(
     return {video: np.array(some) for video, some in times.items()}
 
 
-def _write_pool(
-    pool: Sequence[Choice], videos: Mapping[str, _Video], folder: Path, patience: float
-) -> dict[tuple[str, int], WrittenFrame]:
-    """Write the images of all candidates; decoding them once is worth more than the space."""
+def _draw_sample(
+    config: Config,
+    videos: Mapping[str, _Video],
+    labelled: Mapping[str, frozenset[int]],
+    others: Sequence[Choice],
+) -> list[Choice]:
+    """Draw frames of the cohort at random for the criteria that judge score maps.
+
+    Labelled frames are left out; those near a candidate in time have the reason `NEAR`.
+    """
+    settings = config.refinement
+    good = [video for video in videos.values() if video.done and video.frames]
+    total = sum(video.frames or 0 for video in good)
+    if PEAKS not in settings.criteria or not total:
+        return []
+    number = min(total, _MOST_DRAWN, max(_FEWEST_DRAWN, settings.frames))
+    random = np.random.default_rng(settings.seed)
+    places = np.sort(random.choice(total, number, replace=False))
+    ends = np.cumsum([video.frames for video in good])
+    taken: dict[str, list[float]] = defaultdict(list)
+    for one in others:
+        taken[one.video].append(one.frame / videos[one.video].fps)
+    drawn = []
+    for place, owner in zip(
+        places.tolist(), np.searchsorted(ends, places, side="right").tolist(), strict=True
+    ):
+        video = good[owner]
+        frame = place - int(ends[owner]) + (video.frames or 0)
+        time = frame / video.fps
+        # Half a frame at least: no frame comes twice.
+        gap = max(settings.min_gap, 0.5 / video.fps)
+        near = any(abs(time - other) < gap for other in taken[video.name])
+        if frame in labelled[video.name]:
+            continue
+        if not near:
+            taken[video.name].append(time)
+        reason = NEAR if near else DRAWN
+        drawn.append(Choice(video.name, frame, -math.inf, -math.inf, PEAKS, reason, video.group))
+    return drawn
+
+
+def _write_images(
+    chosen: Sequence[Choice], paths: Mapping[str, Path], folder: Path, patience: float
+) -> dict[Place, Path]:
+    """Write the images of the chosen frames, a folder for each video."""
     written = {}
-    ordered = sorted(pool, key=lambda one: (one.video, one.frame))
+    ordered = sorted(chosen, key=lambda one: one.video)
     for name, some in groupby(ordered, key=lambda one: one.video):
-        found = write_frames(
-            videos[name].path, [one.frame for one in some], folder / name, patience
-        )
+        found = write_frames(paths[name], [one.frame for one in some], folder / name, patience)
         written.update({(name, frame): image for frame, image in found.items()})
     return written
 
 
-def _choose(
-    pool: Sequence[Choice],
-    written: Mapping[tuple[str, int], WrittenFrame],
-    number: int,
-    seed: int,
-) -> list[Choice]:
-    """Choose among the frames with an image; the user's come first, then the worst.
-
-    Frames that are no outliers only fill what outliers leave.
-    """
-    there = [one for one in pool if (one.video, one.frame) in written]
-    listed = [one for one in there if one.criterion == LISTED]
-    others = [one for one in there if one.criterion != LISTED]
-    wanted = number - len(listed)
-    if not others or wanted < 1:
-        return listed
-    others.sort(key=lambda one: -one.value)
-    # Looks decide within a group, not over how many frames it gets.
-    shares = Counter(one.group for one in others[:wanted])
-    others = others[: max(wanted, sum(one.score > 0 for one in others))]
-    chosen = []
-    for group, share in shares.items():
-        own = [one for one in others if one.group == group]
-        images = np.stack([written[one.video, one.frame].small for one in own])
-        places = choose_different(np.array([one.value for one in own]), images, share, seed)
-        chosen += [own[place] for place in places.tolist()]
-    return listed + sorted(chosen, key=lambda one: -one.score)
-
-
 def _publish(
     table: Path,
-    folder: Path,
     chosen: Sequence[Choice],
-    written: Mapping[tuple[str, int], WrittenFrame],
+    looks: Mapping[Place, Look],
+    written: Mapping[Place, Path],
 ) -> None:
-    """Write the tables, and remove the images of what was not chosen."""
-    for place in written.keys() - {(one.video, one.frame) for one in chosen}:
-        written[place].path.unlink()
+    """Write the table of the cohort and that of each video."""
     rows = [
         {
             "rank": rank,
             "video": one.video,
             "frame": one.frame,
-            "time": f"{written[one.video, one.frame].time:.6f}",
+            "time": f"{looks[one.video, one.frame].time:.6f}",
             "score": "" if math.isinf(one.score) else f"{one.score:.3f}",
             "criterion": one.criterion,
             "reason": one.reason,
-            "image": f"{folder.name}/{one.video}/{written[one.video, one.frame].path.name}",
+            "image": written[one.video, one.frame].relative_to(table.parent).as_posix(),
         }
         for rank, one in enumerate(chosen, start=1)
     ]
     write_table(table, REFINEMENT_COLUMNS, rows)
-    of_video: dict[str, list[Mapping[str, object]]] = defaultdict(list)
+    of_video: dict[Path, list[Mapping[str, object]]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: int(str(row["frame"]))):
-        image = Path(str(row["image"])).name
-        of_video[str(row["video"])].append(
-            {"frame": row["frame"], "time": row["time"], "image": image}
+        image = table.parent / str(row["image"])
+        of_video[image.parent].append(
+            {"frame": row["frame"], "time": row["time"], "image": image.name}
         )
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name in of_video:
-            write_table(path / "frames.tsv", FRAME_COLUMNS, of_video[path.name])
-        else:
-            shutil.rmtree(path)
+    for folder, own in of_video.items():
+        write_table(folder / "frames.tsv", FRAME_COLUMNS, own)
 
 
 def _check_own(folder: Path) -> None:

@@ -33,9 +33,35 @@ _FEW_FRAMES = 500_000
 _TASKS_PER_CORE = 16
 
 
+# Where fewer keypoints than this share reach the cut-off, it is lowered until the other share does:
+# what an uncertain network misplaces would count as not found, and its worst frames as faultless.
+_FEW_CONFIDENT, _ENOUGH_CONFIDENT = 0.75, 0.9
+
+
 class _Sample(NamedTuple):
-    blocks: list[PoseBlock]
+    poses: list[tuple[int, Poses]]
     names: PoseNames
+
+
+class Fitted(NamedTuple):
+    """Hold what a sample of the cohort shows.
+
+    Attributes
+    ----------
+    usual
+        What each criterion learned.
+    names
+        Names of the axes of poses, and bones.
+    share
+        Share of the keypoints that reach the cut-off asked for.
+    pcutoff
+        Cut-off to use: the one asked for, or a lower one where too few keypoints reach it.
+    """
+
+    usual: tuple[Any, ...]
+    names: PoseNames
+    share: float
+    pcutoff: float
 
 
 @dataclass(frozen=True)
@@ -117,7 +143,7 @@ def fit_criteria(
     *,
     pcutoff: float,
     seed: int,
-) -> tuple[tuple[Any, ...], PoseNames, float] | None:
+) -> Fitted | None:
     """Learn from a sample of the cohort what is usual.
 
     Parameters
@@ -129,23 +155,28 @@ def fit_criteria(
     edges
         Pairs of names of bodyparts; those that poses do not have are left out.
     pcutoff
-        Smallest confidence of a keypoint.
+        Smallest confidence of a keypoint. It is lowered where fewer than three quarters of the
+        keypoints reach it, until nine tenths do.
     seed
         Seed of the sample.
 
     Returns
     -------
-    usual, names, share
-        What each criterion learned, the names of the axes, and the share of the keypoints that
-        are confident enough; None if no pose can be read.
+    Fitted or None
+        None if no pose can be read.
     """
-    sample = _take_sample(paths, edges, pcutoff, np.random.default_rng(seed))
+    sample = _take_sample(paths, edges, np.random.default_rng(seed))
     if sample is None:
         return None
-    usual = tuple(load_criterion(name).fit(sample.blocks, sample.names) for name in criteria)
-    located = sum(int(block.located.sum()) for block in sample.blocks)
-    confident = sum(int(np.isfinite(block.position[..., 0]).sum()) for block in sample.blocks)
-    return usual, sample.names, confident / max(1, located)
+    confidence = np.concatenate(
+        [one.confidence[np.isfinite(one.position).all(axis=-1)] for _, one in sample.poses]
+    )
+    share = float((confidence >= pcutoff).mean()) if len(confidence) else 0.0
+    if len(confidence) and share < _FEW_CONFIDENT:
+        pcutoff = min(pcutoff, float(np.nanquantile(confidence, 1 - _ENOUGH_CONFIDENT)))
+    blocks = [_convert(one, pcutoff, missing) for missing, one in sample.poses]
+    usual = tuple(load_criterion(name).fit(blocks, sample.names) for name in criteria)
+    return Fitted(usual, sample.names, share, pcutoff)
 
 
 def score_cohort(
@@ -302,13 +333,12 @@ def _keep_candidates(found: Candidates, scoring: Scoring, left_out: frozenset[in
 def _take_sample(
     paths: Sequence[Path],
     edges: Sequence[tuple[str, str]],
-    pcutoff: float,
     random: np.random.Generator,
 ) -> _Sample | None:
     """Read runs of frames of videos drawn at random; videos that cannot be read are left out."""
     drawn = np.sort(random.permutation(len(paths))[:_SAMPLED_VIDEOS])
     runs = math.ceil(_SAMPLED_FRAMES / _RUN_FRAMES / max(1, len(drawn)))
-    blocks: list[PoseBlock] = []
+    read: list[tuple[int, Poses]] = []
     names: PoseNames | None = None
     for number in drawn.tolist():
         try:
@@ -320,8 +350,8 @@ def _take_sample(
         own = _name_axes(head.bodyparts, head.individuals, edges)
         names = names or own
         if own == names:
-            blocks += [_convert(one, pcutoff, missing) for missing, one in poses]
-    return None if names is None else _Sample(blocks, names)
+            read += poses
+    return None if names is None else _Sample(read, names)
 
 
 def _read_runs(path: Path, runs: int, random: np.random.Generator) -> list[tuple[int, Poses]]:

@@ -39,6 +39,7 @@ from pipeline_lib.steps.report.charts import (
 )
 from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
 from pipeline_lib.steps.report.iterations import compare_iterations
+from pipeline_lib.steps.report.label_errors import read_label_errors
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
 from pipeline_lib.steps.report.score_maps import draw_score_maps
@@ -130,6 +131,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "history_charts": chart_history(inputs.history),
         "history_gap": explain_missing_test(inputs),
         "maps": draw_score_maps(results, config.training.name, inputs.predictions),
+        "doubted_labels": read_label_errors(results, config.training.name, inputs.gaps),
         "samples": draw_samples(inputs.predictions, config, inputs.edges(config)),
         # Of several animals each video's card has its own.
         "trajectories": [] if several else draw_trajectories(config, results, rows, summaries),
@@ -245,6 +247,7 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
         ("Ledger: one row per video", results.ledger),
         ("Metrics on labelled frames", results.metrics(model)),
         ("Predictions on labelled frames", results.predictions(model)),
+        ("Labels that are probably wrong", results.label_errors(model)),
         ("Score maps of the worst test frames", results.score_maps(model)),
         ("The trained network", results.model(model).folder),
         ("Poses as the network predicted them, VIDEO.zarr", results.poses(model, "VIDEO").parent),

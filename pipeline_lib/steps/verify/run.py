@@ -106,6 +106,7 @@ def _verify_inputs(
     pairs += [(kind, now[kind], then[kind]) for kind in ("labels", "weights")]
     # Records of older releases have none.
     pairs.append(("corrections", now["corrections"], then.get("corrections", {})))
+    pairs.append(("refinement", now["refinement"], then.get("refinement", now["refinement"])))
     for kind, found, recorded in pairs:
         for path in {**recorded, **found}:
             checked[kind] += 1

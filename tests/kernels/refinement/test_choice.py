@@ -10,6 +10,7 @@ from pipeline_lib.kernels.refinement.choice import (
     count_scores,
     keep_worst,
     rank_scores,
+    reduce_embeddings,
     spread_candidates,
 )
 
@@ -123,36 +124,62 @@ def test_groups_share_the_budget():
     assert groups[alone[:10]].sum() == 0
 
 
-def make_images(kinds):
+def make_embeddings(kinds):
+    """Return embeddings of which those of a kind are nearly alike."""
     random = np.random.default_rng(0)
-    bases = random.integers(0, 255, (max(kinds) + 1, 12, 16))
-    noise = random.integers(0, 3, (len(kinds), 12, 16))
-    return np.clip(bases[kinds] + noise, 0, 255).astype(np.uint8)
+    bases = random.normal(0, 10, (max(kinds) + 1, 40))
+    return (bases[kinds] + random.normal(0, 0.1, (len(kinds), 40))).astype(np.float32)
 
 
-def test_the_worst_of_each_look_is_chosen():
+def choose(value, kinds, number, known=()):
+    places = reduce_embeddings(make_embeddings([*kinds, *known]))
+    return choose_different(
+        np.array(value, float), places[: len(kinds)], number, places[len(kinds) :]
+    ).tolist()
+
+
+def test_the_worst_is_chosen_first_and_then_bad_ones_of_each_look():
     kinds = [0] * 30 + [1] * 20 + [2] * 10
     value = np.r_[np.arange(90, 60, -1.0), np.arange(20, 40.0), np.arange(10.0)]
-    chosen = choose_different(value, make_images(kinds), 3, 0)
-    assert chosen.tolist() == [0, 49, 59]
+    chosen = choose(value, kinds, 3)
+    assert chosen[0] == 0
+    assert sorted(kinds[one] for one in chosen) == [0, 1, 2]
+    # Among those that are alike it is one of the worst.
+    assert {one for one in chosen if kinds[one] == 1} <= set(range(45, 50))
+
+
+def test_looks_that_are_labelled_already_come_last():
+    kinds = [0] * 10 + [1] * 10
+    value = np.r_[np.full(10, 9.0), np.full(10, 8.0)]
+    assert [kinds[one] for one in choose(value, kinds, 2)] == [0, 1]
+    assert kinds[choose(value, kinds, 1, known=[0])[0]] == 1
+    assert kinds[choose(value, kinds, 1, known=[1, 1])[0]] == 0
 
 
 def test_frames_that_are_alike_complete_the_choice_worst_first():
-    images = np.zeros((5, 4, 4), np.uint8)
-    assert choose_different(np.array([1, 5, 3, 2, 4.0]), images, 3, 0).tolist() == [1, 4, 2]
+    places = reduce_embeddings(np.zeros((5, 4), np.float32))
+    assert choose_different(np.array([1, 5, 3, 2, 4.0]), places, 3).tolist() == [1, 4, 2]
 
 
 @pytest.mark.parametrize("number", [6, 7])
 def test_a_budget_of_all_frames_or_more_chooses_all(number):
-    value = np.array([1, 5, 3, 2, 4, 4.0])
-    chosen = choose_different(value, make_images([0] * 6), number, 0)
-    assert chosen.tolist() == [1, 4, 5, 2, 3, 0]
+    chosen = choose([1, 5, 3, 2, 4, 4.0], [0] * 6, number)
+    assert chosen[0] == 1
+    assert sorted(chosen) == list(range(6))
 
 
-@pytest.mark.parametrize("seed", [5, 2**63 - 1])
-def test_the_same_seed_chooses_the_same(seed):
+def test_scale_and_channels_that_never_change_do_not_matter():
     random = np.random.default_rng(1)
-    value, images = random.random(60), random.integers(0, 255, (60, 12, 16)).astype(np.uint8)
-    first, second = (choose_different(value, images, 20, seed) for _ in range(2))
-    assert first.tolist() == second.tolist()
-    assert len(set(first.tolist())) == 20
+    embeddings = random.normal(0, 1, (60, 8)).astype(np.float32)
+    other = np.c_[embeddings * np.float32([1, 2, 4, 8, 16, 32, 64, 128]), np.ones(60)]
+    value = random.random(60)
+    first, second = (
+        choose_different(value, reduce_embeddings(one.astype(np.float32)), 20).tolist()
+        for one in (embeddings, other)
+    )
+    assert first == second
+    assert len(set(first)) == 20
+
+
+def test_none_of_no_candidates_is_chosen():
+    assert choose_different(np.empty(0), np.empty((0, 1)), 3).tolist() == []
