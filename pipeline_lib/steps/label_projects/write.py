@@ -180,7 +180,7 @@ def _find_images(
         for video, frames in cut.items():
             path = cohort.videos[video].path
             written = write_frames(path, frames, folder / video, patience)
-            found |= {(video, frame): written[frame].path for frame in frames if frame in written}
+            found |= {(video, frame): written[frame] for frame in frames if frame in written}
             for frame in frames:
                 if frame not in written:
                     del found[video, frame]
