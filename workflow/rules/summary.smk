@@ -25,12 +25,6 @@ rule status:
 rule report:
     input:
         summarised_files(),
-        # The report shows the labels that `refine` doubts; it is not made anew because of them.
-        [
-            ancient(str(RESULTS.label_errors(MODEL)))
-            for stage in [STAGES["refine"]]
-            if stage.wanted(SETTINGS)
-        ],
         key_file("report"),
         lost_key("report"),
     output:
