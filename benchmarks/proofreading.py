@@ -394,7 +394,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     noisy = measure(((spoil(one, rng), one) for one in simulate(longer)), SWAPS, fps)
     print(report("longer, with noise and gaps", noisy, fps))
-    own = Count()
+    own, rng = Count(), np.random.default_rng(0)
     for truth in simulate(longer):
         with tempfile.TemporaryDirectory() as folder:
             own += proofread_tracker(Path(folder), truth, rng, fps)
