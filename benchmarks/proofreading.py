@@ -41,7 +41,7 @@ from pipeline_lib.kernels.metrics.tracks import measure_tracks
 from pipeline_lib.kernels.tracking.detections import Detections
 from pipeline_lib.kernels.tracking.doubts import TrackDoubt
 from pipeline_lib.kernels.tracking.tracks import track_individuals
-from pipeline_lib.steps.correct.proof import NEAR, Proof, Proofreader
+from pipeline_lib.steps.correct.proofreading import NEAR, Proofreader, ProofreadState
 from pipeline_lib.steps.correct.run import correct_file
 from pipeline_lib.steps.track.run import make_track_rules
 
@@ -186,25 +186,25 @@ def write_tracks(
 def follow_doubts(reader: Proofreader, truth: Array) -> tuple[int, int, list[TrackDoubt]]:
     """Decide about every doubt; return decisions, keystrokes and the doubts that were looked at."""
     decisions, keystrokes, looked = 0, 1, []  # a key to open the video
-    while (proof := reader.read()).doubts and decisions < MOST_DECISIONS:
-        doubt = proof.doubts[0]
+    while (state := reader.read()).doubts and decisions < MOST_DECISIONS:
+        doubt = state.doubts[0]
         looked.append(doubt)
-        flips = find_exchanges(proof, truth, doubt)
+        flips = find_exchanges(state, truth, doubt)
         if flips and len(doubt.slots) > 1:
             frame = min(flips, key=lambda flip: abs(flip - doubt.frame))
-            reader.decide(DecisionKind.SWAP, frame, None, doubt.slots, proof.version)
+            reader.decide(DecisionKind.SWAP, frame, None, doubt.slots, state.version)
             keystrokes += abs(frame - doubt.frame)
         else:
             frames = (max(1, doubt.first + 1), min(doubt.last, len(truth) - 1))
-            reader.decide(DecisionKind.CONFIRM, *frames, doubt.slots, proof.version)
+            reader.decide(DecisionKind.CONFIRM, *frames, doubt.slots, state.version)
         decisions, keystrokes = decisions + 1, keystrokes + 1
     return decisions, keystrokes, looked
 
 
-def find_exchanges(proof: Proof, truth: Array, doubt: TrackDoubt) -> list[int]:
+def find_exchanges(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> list[int]:
     """Return the frames of a doubt from which a slot shows another animal than before."""
     start, stop = max(0, doubt.first), min(len(truth), doubt.last + 1)
-    tracks = proof.position[start:stop, list(doubt.slots)]
+    tracks = state.position[start:stop, list(doubt.slots)]
     shown = _name_animals(tracks, truth[start:stop])
     flips = []
     last = shown[0].copy()

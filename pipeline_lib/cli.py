@@ -235,7 +235,7 @@ def track(  # noqa: PLR0913 - one option per setting
 def correct(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
 ) -> None:
-    """Apply what people decided about tracks (`corrections`): swaps, new animals, cuts, joins."""
+    """Apply decisions about tracks (`corrections`): swaps, new animals, cuts and joins."""
     keep_cores(cores)
     run_shards(config, shard, "correct")
 
@@ -321,7 +321,7 @@ def write_label_project(  # noqa: PLR0913 - one for each option
             "`auto`: those of `refine` if there are any."
         ),
     ] = "auto",
-    labels: Annotated[bool, typer.Option(help="Write the labels that there are, too.")] = True,
+    labels: Annotated[bool, typer.Option(help="Also write the existing labels.")] = True,
     link_videos: LinkedOption = False,
 ) -> None:
     """Write chosen frames, predictions and labels as a project to correct in another tool."""
@@ -346,17 +346,17 @@ def merge_labels(  # noqa: PLR0913 - one for each option
     iteration: IterationOption = None,
     predicted: Annotated[
         bool,
-        typer.Option("--predicted", help="Take predictions that nobody corrected, too (SLEAP)."),
+        typer.Option("--predicted", help="Also take predictions that nobody corrected (SLEAP)."),
     ] = False,
     untouched: Annotated[
         bool,
         typer.Option(
             "--untouched",
-            help="Take frames that are as they were predicted, too, as found right (COCO).",
+            help="Also take frames that equal their prediction, as confirmed by the author (COCO).",
         ),
     ] = False,
 ) -> None:
-    """Take corrections made in another tool into `corrections`; each replaces its prediction."""
+    """Merge labels corrected in another tool into `corrections`; each replaces its prediction."""
     from datetime import datetime
 
     from pipeline_lib.steps.label_projects.merge import MergeOptions, run_merge_labels
@@ -376,13 +376,13 @@ def merge_labels(  # noqa: PLR0913 - one for each option
 
 @app.command(rich_help_panel=LABELS)
 def merge_tracks(
-    file: Annotated[Path, typer.Argument(help="SLEAP file of whole videos, its tracks corrected.")],
+    file: Annotated[Path, typer.Argument(help="SLEAP file of whole videos with corrected tracks.")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     author: AuthorOption = "",
     time: TimeOption = None,
 ) -> None:
-    """Take tracks that were corrected in SLEAP into `corrections`, as decisions about tracks."""
+    """Merge tracks corrected in SLEAP into `corrections`, as decisions about tracks."""
     from datetime import datetime
 
     from pipeline_lib.steps.label_projects.merge_tracks import run_merge_tracks
@@ -515,22 +515,22 @@ def calibrate(  # noqa: PLR0913 - one option per setting
     output: CalibrationOutputOption = None,
     style: CalibrationFormatOption = "aniposelib",
 ) -> None:
-    """Calibrate cameras from images or videos of a board; refuse calibrations that are bad.
+    """Calibrate cameras from images or videos of a board; refuse bad calibrations.
 
     Folders of images and videos are one camera each. Other images are named by camera and moment:
     left03.jpg and right03.jpg. With `--check`, a calibration of any tool is judged instead, against
     the size of the videos that are named, and written in another format if there is an `--output`.
     """
     from pipeline_lib.steps.calibrate.check import run_check
-    from pipeline_lib.steps.calibrate.run import Wish, run_calibrate
+    from pipeline_lib.steps.calibrate.run import CalibrationRequest, run_calibrate
 
     with report_errors():
         if check is not None:
-            table, doubts = run_check(
+            table, warnings = run_check(
                 check, sources or [], unit=unit, max_error=max_error, output=output, name=style
             )
         else:
-            wish = Wish(
+            request = CalibrationRequest(
                 make_board(board, squares, square_size, marker_size, dictionary),
                 lens,
                 coefficients,
@@ -539,10 +539,10 @@ def calibrate(  # noqa: PLR0913 - one option per setting
                 max_error,
             )
             target = output or Path("calibration.toml")
-            table, doubts = run_calibrate(sources or [], wish, target, style)
+            table, warnings = run_calibrate(sources or [], request, target, style)
         typer.echo(table, nl=False)
-        for doubt in doubts:
-            typer.echo(f"warning: {doubt.text}", err=True)
+        for warning in warnings:
+            typer.echo(f"warning: {warning.text}", err=True)
 
 
 @app.command(rich_help_panel=CAMERAS)

@@ -1,4 +1,4 @@
-"""Define the options of the verbs about cameras, and make boards of them."""
+"""Define the options of the verbs about cameras, and build boards from them."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from pipeline_lib.core.boards import DICTIONARIES, KINDS, Board, Kind
 from pipeline_lib.core.cameras import UNITS, Model
 from pipeline_lib.core.formats.calibrations import FORMATS
 
-# Share of a square's side that a marker takes where nobody says.
+# Default side of a marker, as a share of the side of a square.
 _MARKER_SHARE = 0.75
 _DEFAULT_SQUARES = "10x7"
 _DEFAULT_SIDE = 25.0

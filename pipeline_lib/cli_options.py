@@ -131,7 +131,7 @@ LabelFormatOption = Annotated[
     str,
     typer.Option(
         "--format",
-        help=f"Format of the file: {', '.join(LABELS)}; without it, recognised.",
+        help=f"Format of the file: {', '.join(LABELS)}; without it, it is detected.",
         callback=_check_label_format,
     ),
 ]
@@ -150,7 +150,7 @@ ProjectOption = Annotated[
     typer.Option(
         exists=True,
         file_okay=False,
-        help="Folder that `write-label-project` wrote, where the file is not in it.",
+        help="Folder that `write-label-project` wrote, if the file lies elsewhere.",
     ),
 ]
 AuthorOption = Annotated[
@@ -166,5 +166,9 @@ TimeOption = Annotated[
 ]
 IterationOption = Annotated[
     int | None,
-    typer.Option(min=0, help="Labelling iteration; without it, the one after the network's."),
+    typer.Option(
+        min=0,
+        help="Labelling iteration; without it, `training.iteration`, or the next one once its "
+        "network is trained.",
+    ),
 ]

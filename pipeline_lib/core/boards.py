@@ -5,11 +5,11 @@ from typing import Literal
 
 Kind = Literal["chessboard", "charuco"]
 KINDS: tuple[Kind, ...] = ("chessboard", "charuco")
-# OpenCV's, by number of bits and of markers.
+# ArUco dictionaries of OpenCV, named by the bits of a marker and the number of markers.
 DICTIONARIES = tuple(
     f"{bits}X{bits}_{count}" for bits in (4, 5, 6, 7) for count in (50, 100, 250, 1000)
 )
-# OpenCV finds no chessboard of fewer.
+# Squares in each direction; OpenCV needs at least this many to find a chessboard.
 _FEWEST, _MOST = 4, 100
 
 
@@ -22,8 +22,7 @@ class Board:
     kind
         ``chessboard`` or ``charuco`` (a chessboard with a marker in each light square).
     columns, rows
-        Squares, counted along the board's long and short side or as it pleases; corners where
-        four squares meet are one fewer each way.
+        Number of squares in each direction; there is one inner corner fewer than squares.
     square
         Side of a square, in the unit of the calibration.
     marker

@@ -1,4 +1,4 @@
-"""Describe cameras and calibrations: the value objects that geometry works on.
+"""Define cameras and calibrations, the value objects of the geometry kernels.
 
 World and camera axes follow OpenCV: a point X of the world is at ``rotation @ X + translation``
 in a camera's own axes, x to the right, y down, z forward. Pixels are 0-based, (0, 0) being the
@@ -25,7 +25,7 @@ UNITS: Mapping[str, float] = MappingProxyType(
 _COUNTS: Mapping[str, int] = MappingProxyType({"pinhole": 12, "fisheye": 4})
 _LARGEST_SIDE = 1_000_000
 MOST_CAMERAS = 1_000
-# Files round numbers to some four digits; more is another matrix.
+# Files round to about four digits; a larger deviation means that this is no rotation matrix.
 _ROTATION_TOLERANCE = 1e-3
 _ROUNDING = 1e-12
 
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """Describe one camera: its lens and where it stands.
+    """Describe one camera: its intrinsics and its pose.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Camera:
 
     @property
     def centre(self) -> Floats:
-        """Return where the camera stands in the world; shape (3,)."""
+        """Return the position of the camera in the world; shape (3,), unit of the calibration."""
         centre: Floats = -self.rotation.T @ self.translation
         return centre
 
@@ -215,7 +215,7 @@ def _check_matrix(value: Any) -> Floats:  # noqa: ANN401
 def _check_distortion(value: Any, model: Model) -> Floats:  # noqa: ANN401
     count, most = int(np.size(value)), _COUNTS[model]
     given = _take_numbers("distortion", value, (count,)) if count else np.zeros(0)
-    # Zeros at the end say nothing: OpenCV writes 14 numbers for some flags.
+    # Trailing zeros have no effect; OpenCV writes 14 numbers for some flags.
     if given[most:].any():
         raise ValueError(
             f"`distortion` has {count} numbers for the model {model}; expected at most {most}"

@@ -3,7 +3,7 @@
 - `server` starts it, `access` keeps others out;
 - `project` knows the run, `frames` reads its frames, `frame_list` says which are worth a look;
 - `annotations` joins labels, corrections and predictions of a frame, and saves corrections;
-- `proofs` joins tracks, doubts and decisions of a video, and saves decisions;
+- `proofreaders` joins tracks, doubts and decisions of a video, and saves decisions;
 - `routes` and `track_routes` answer the page's requests, `page` lays out its views; `script` is
   what runs in the browser.
 

@@ -84,14 +84,14 @@ def _build(annotations: Annotations) -> Application:
     from nicegui import ui  # noqa: PLC0415
 
     from pipeline_lib.label.page import define_page  # noqa: PLC0415
-    from pipeline_lib.label.proofs import Proofs  # noqa: PLC0415
+    from pipeline_lib.label.proofreaders import Proofreaders  # noqa: PLC0415
     from pipeline_lib.label.routes import explain_request, make_router  # noqa: PLC0415
     from pipeline_lib.label.track_routes import make_track_router  # noqa: PLC0415
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(RequestValidationError, explain_request)
     app.include_router(make_router(annotations))
-    app.include_router(make_track_router(Proofs(annotations.project)))
+    app.include_router(make_track_router(Proofreaders(annotations.project)))
     define_page(annotations)
     ui.run_with(
         app,

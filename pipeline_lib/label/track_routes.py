@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_lib.core.track_decisions import DecisionKind
-from pipeline_lib.label.proofs import Proofs
+from pipeline_lib.label.proofreaders import Proofreaders
 from pipeline_lib.label.routes import PREFIX, Name, answer
 
 _LARGEST = 10**12
@@ -29,22 +29,22 @@ class Decided(BaseModel):
     seen: Name
 
 
-def make_track_router(proofs: Proofs) -> APIRouter:
+def make_track_router(proofreaders: Proofreaders) -> APIRouter:
     """Return the routes of the view of tracks."""
     router = APIRouter(prefix=PREFIX)
 
     def check(video: str) -> None:
-        if video not in proofs.project.videos:
+        if video not in proofreaders.project.videos:
             raise HTTPException(404, "the cohort has no such video")
 
     @router.get("/tracks")
     def list_videos() -> list[dict[str, Any]]:
-        return proofs.list_videos()
+        return proofreaders.list_videos()
 
     @router.get("/tracks/{video}")
     def describe(video: str, known: Annotated[Name, Query()] = "") -> dict[str, Any]:
         check(video)
-        return answer(lambda: proofs.describe(video, known))
+        return answer(lambda: proofreaders.describe(video, known))
 
     @router.get("/tracks/{video}/poses")
     def read_poses(
@@ -55,17 +55,17 @@ def make_track_router(proofs: Proofs) -> APIRouter:
         check(video)
         if not start <= stop <= start + _MOST_FRAMES:
             raise HTTPException(422, f"expected at most {_MOST_FRAMES} frames")
-        return answer(lambda: proofs.read_poses(video, start, stop))
+        return answer(lambda: proofreaders.read_poses(video, start, stop))
 
     @router.post("/tracks/{video}/decisions")
     def decide(video: str, made: Decided) -> dict[str, Any]:
         check(video)
         what, frames = DecisionKind(made.what), (made.frame, made.last)
-        return answer(lambda: proofs.decide(video, what, frames, made.slots, made.seen))
+        return answer(lambda: proofreaders.decide(video, what, frames, made.slots, made.seen))
 
     @router.delete("/tracks/{video}/decisions")
     def withdraw(video: str, time: Annotated[Name, Query()]) -> dict[str, Any]:
         check(video)
-        return answer(lambda: proofs.withdraw(video, time))
+        return answer(lambda: proofreaders.withdraw(video, time))
 
     return router

@@ -49,7 +49,7 @@ def test_exchanges_are_found_where_they_are(benchmark_module, videos):
     (truth, _), number = videos, 57
     wrong = truth.copy()
     wrong[number:, [0, 2]] = wrong[number:, [2, 0]]
-    proof = type("Proof", (), {"position": wrong})
+    state = type("ProofreadState", (), {"position": wrong})
     doubt = TrackDoubt(55, 50, 60, (0, 2), 1.0)
-    assert benchmark_module.find_exchanges(proof, truth, doubt) == [number]
-    assert benchmark_module.find_exchanges(proof, truth, doubt._replace(slots=(1,))) == []
+    assert benchmark_module.find_exchanges(state, truth, doubt) == [number]
+    assert benchmark_module.find_exchanges(state, truth, doubt._replace(slots=(1,))) == []

@@ -48,12 +48,12 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def client(folder):
-    from pipeline_lib.label.proofs import Proofs  # noqa: PLC0415 - needs the extra `label`
+    from pipeline_lib.label.proofreaders import Proofreaders  # noqa: PLC0415 - needs the extra `label`
     from pipeline_lib.label.track_routes import make_track_router  # noqa: PLC0415
 
     config = parse_config({"cohort": str(folder / "cohort.tsv"), "individuals": {"max": 2}})
     app = fastapi.FastAPI()
-    app.include_router(make_track_router(Proofs(Project(config, Results("results"), "Ann"))))
+    app.include_router(make_track_router(Proofreaders(Project(config, Results("results"), "Ann"))))
     return testclient.TestClient(app)
 
 

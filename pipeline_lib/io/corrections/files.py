@@ -248,7 +248,7 @@ def _name_part(name: str) -> str:
     return f"{part.encode()[: LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"
 
 
-def find_name_problem_of(what: str, name: str) -> str | None:
+def describe_name_problem(what: str, name: str) -> str | None:
     """Explain why a name cannot be used, naming what it is of; None if it can."""
     problem = find_text_problem(name)
     if problem is None and name != name.strip():

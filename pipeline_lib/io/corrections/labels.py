@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.io.corrections.files import (
     TableRow,
-    find_name_problem_of,
+    describe_name_problem,
     find_table_path,
     format_time,
     list_tables,
@@ -174,7 +174,7 @@ class BodypartChange:
     def __post_init__(self) -> None:
         names = [("bodypart", self.bodypart), ("author", self.author)]
         names += [("bodypart", self.former)] if self.what == "rename" else []
-        problems = [found for one in names if (found := find_name_problem_of(*one))]
+        problems = [found for one in names if (found := describe_name_problem(*one))]
         if self.what not in ("add", "rename"):
             problems.append(f"what {self.what[:40]!r}: expected add or rename")
         if self.what == "add" and self.former:
@@ -462,7 +462,7 @@ def _find_keypoint_problems(one: CorrectedKeypoint, name: str) -> Iterator[str]:
 # A table repeats its few names in thousands of rows.
 @lru_cache(maxsize=4096)
 def _check_name(what: str, name: str) -> str | None:
-    return find_name_problem_of(what, name)
+    return describe_name_problem(what, name)
 
 
 def _read_table(path: Path) -> list[FrameCorrection]:

@@ -10,7 +10,7 @@ from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.track_decisions import Anchor, DecisionKind, Passage, TrackDecision
 from pipeline_lib.io.corrections.files import (
     TableRow,
-    find_name_problem_of,
+    describe_name_problem,
     find_table_path,
     format_time,
     list_tables,
@@ -162,7 +162,7 @@ def find_decision_problems(one: TrackDecision) -> list[str]:
 def _find_naming_problems(one: TrackDecision) -> Iterator[str]:
     names = [("video", one.video), ("individual", one.individual), ("author", one.author)]
     names += [("other", one.other)] if one.other or one.what in _PAIRED else []
-    yield from (problem for pair in names if (problem := find_name_problem_of(*pair)))
+    yield from (problem for pair in names if (problem := describe_name_problem(*pair)))
     if one.other and one.other == one.individual:
         yield f"other {one.other[:80]!r}: is the individual itself"
     if one.time.tzinfo is None:

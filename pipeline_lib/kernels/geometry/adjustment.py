@@ -1,11 +1,12 @@
-"""Adjust cameras and boards together to the least robust reprojection error (bundle adjustment).
+"""Adjust cameras and board poses jointly: minimise a robust reprojection error.
 
-Triggs et al. 2000, Bundle adjustment: a modern synthesis. Unknown are lens and place of each
-camera and the pose of the board in each frame; the first camera's place is that of the world. The
-normal equations are sparse: a board pose meets the cameras that saw it and no other pose. Poses
-are eliminated (Schur complement), SciPy solves what is left, and Levenberg's damping keeps steps
-short. Derivatives are analytic; rotations are changed by small rotations from the left, so that no
-parameter has a singularity. Errors beyond `scale` px count linearly (Huber 1964).
+Bundle adjustment as in Triggs et al. 2000, Bundle adjustment: a modern synthesis. Unknowns are the
+intrinsics and the pose of each camera and the pose of the board in each frame; the axes of the
+first camera define the world. The normal equations are sparse, as each board pose is coupled only
+to the cameras that saw it. Board poses are eliminated (Schur complement), SciPy solves the reduced
+system, and Levenberg-Marquardt damping keeps steps short. Derivatives are analytic; rotations are
+updated by small rotations from the left, so that no parameter has a singularity. Errors beyond
+`scale` px count linearly (Huber 1964).
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 
 from pipeline_lib.core.cameras import Camera
-from pipeline_lib.kernels.geometry.lenses import differentiate_see, see
+from pipeline_lib.kernels.geometry.lenses import differentiate_projection, project_local
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -88,7 +89,7 @@ class Adjusted:
     errors
         For each view: shape (corner,), in px.
     converged
-        Whether it ended because nothing improved any more.
+        Whether the cost stopped improving within the allowed steps.
     deviations
         For each camera, the standard error of fx, fy, cx, cy in px, from the residuals and the
         geometry of the views; infinite where the views do not determine them.
@@ -112,16 +113,16 @@ class _Normal:
 
 
 def adjust(bundle: Bundle, *, scale: float, most_steps: int) -> Adjusted:
-    """Adjust cameras and poses.
+    """Minimise the robust reprojection error over cameras and board poses.
 
     Parameters
     ----------
     bundle
-        A start that is near enough: every board in front of the cameras that saw it.
+        Initial estimate, in which every board is in front of the cameras that saw it.
     scale
         Error in px beyond which a corner counts linearly.
     most_steps
-        Steps after which it ends in any case.
+        Largest number of steps.
 
     Raises
     ------
@@ -159,7 +160,7 @@ def find_residuals(bundle: Bundle) -> list[Floats]:
         camera, pose = bundle.cameras[view.camera], bundle.poses[view.frame]
         world = view.points @ pose.rotation.T + pose.translation
         local = world @ camera.rotation.T + camera.translation
-        seen = np.stack(see(camera, *local.T), axis=-1)
+        seen = np.stack(project_local(camera, *local.T), axis=-1)
         residuals.append(seen - view.pixels)
     return residuals
 
@@ -186,10 +187,10 @@ def find_gradient(bundle: Bundle, scale: float) -> tuple[Floats, Floats]:
 
 
 def list_parameters(bundle: Bundle) -> list[slice]:
-    """Return where each camera's parameters stand.
+    """Return the slice of each camera's parameters in the parameter vector.
 
-    They are fx, fy, cx, cy, the free coefficients and, for all cameras but the first, a small
-    rotation (in radians, from the left) and a translation.
+    The parameters are fx, fy, cx, cy, the free coefficients and, for all cameras but the first, a
+    small rotation (in radians, from the left) and a translation.
     """
     places, start = [], 0
     for number, free in enumerate(bundle.free):
@@ -281,7 +282,7 @@ def _differentiate(
     turned = np.einsum("nij,nj->ni", rotations, points)
     world = turned + np.stack([pose.translation for pose in bundle.poses])[frames]
     in_camera = world @ camera.rotation.T
-    seen, by_point, by_matrix, by_distortion = differentiate_see(
+    seen, by_point, by_matrix, by_distortion = differentiate_projection(
         camera, *(in_camera + camera.translation).T
     )
     residual = seen - pixels
@@ -307,8 +308,8 @@ def _cross(vectors: Floats) -> Floats:
 def _solve(normal: _Normal, damping: float) -> tuple[Floats, Floats]:
     """Return the damped step of cameras and poses."""
     cameras, poses = normal.cameras.copy(), normal.poses.copy()
-    _stiffen(cameras, damping)
-    _stiffen(poses, damping)
+    _damp(cameras, damping)
+    _damp(poses, damping)
     inverse = np.linalg.inv(poses)
     carried = normal.shared @ inverse
     reduced = cameras - np.tensordot(carried, normal.shared, axes=([0, 2], [0, 2]))
@@ -321,14 +322,14 @@ def _solve(normal: _Normal, damping: float) -> tuple[Floats, Floats]:
     return step, -np.einsum("fij,fj->fi", inverse, rest)
 
 
-def _stiffen(matrices: Floats, damping: float) -> None:
+def _damp(matrices: Floats, damping: float) -> None:
     places = np.arange(matrices.shape[-1])
     diagonal = matrices[..., places, places]
     matrices[..., places, places] = diagonal * (1 + damping) + 1e-12
 
 
 def _find_deviations(bundle: Bundle, errors: Sequence[Floats], scale: float) -> tuple[Floats, ...]:
-    """Return standard errors of the focal lengths and principal points."""
+    """Estimate the standard errors of focal lengths and principal points, in px."""
     normal = _make_normal(bundle, scale)
     unknown = len(normal.camera_gradient) + normal.pose_gradient.size
     square = np.concatenate([np.minimum(one, scale) ** 2 for one in errors])

@@ -36,9 +36,9 @@ def list_corners(board: Board) -> Floats:
 def find_corners(image: Gray, board: Board) -> Corners | None:
     """Find a board in an image.
 
-    Corners of a chessboard start where its first square is dark and run as columns and rows do
-    when one looks at the front. A board with an odd number of squares one way and an even number
-    the other way then has one order only, however it is turned.
+    Corners of a chessboard are ordered by rows and columns as seen from the front, starting at a
+    dark square. For a board with an odd number of squares in one direction and an even number in
+    the other, this order is unique however the board is turned.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Bend rays as lenses do, and back: pinhole with distortion, and fisheye.
+"""Model lenses: distort and undistort coordinates, for pinhole cameras and fisheyes.
 
 The models are those of OpenCV. Pinhole: Brown's radial and tangential distortion, its rational
 extension and thin prisms (Brown 1971; Claus and Fitzgibbon 2005; Weng et al. 1992). Fisheye: the
@@ -23,7 +23,7 @@ _TOLERANCE = 1e-12
 _ACCEPTED = 1e-8
 
 
-class Bent(NamedTuple):
+class Distorted(NamedTuple):
     """Hold distorted coordinates and their derivatives.
 
     Attributes
@@ -42,7 +42,7 @@ class Bent(NamedTuple):
     yy: Floats
 
 
-def bend(x: Floats, y: Floats, distortion: Floats) -> tuple[Floats, Floats]:
+def distort(x: Floats, y: Floats, distortion: Floats) -> tuple[Floats, Floats]:
     """Distort normalised coordinates as a pinhole camera does.
 
     Parameters
@@ -59,16 +59,16 @@ def bend(x: Floats, y: Floats, distortion: Floats) -> tuple[Floats, Floats]:
     top, bottom = _radial(square, distortion)
     radial = top if bottom is None else top / bottom
     product = 2 * x * y
-    bent_x = x * radial + p1 * product + p2 * (square + 2 * x * x)
-    bent_y = y * radial + p1 * (square + 2 * y * y) + p2 * product
+    distorted_x = x * radial + p1 * product + p2 * (square + 2 * x * x)
+    distorted_y = y * radial + p1 * (square + 2 * y * y) + p2 * product
     if s1 or s2 or s3 or s4:
-        bent_x = bent_x + square * (s1 + s2 * square)
-        bent_y = bent_y + square * (s3 + s4 * square)
-    return bent_x, bent_y
+        distorted_x = distorted_x + square * (s1 + s2 * square)
+        distorted_y = distorted_y + square * (s3 + s4 * square)
+    return distorted_x, distorted_y
 
 
-def differentiate_bend(x: Floats, y: Floats, distortion: Floats) -> Bent:
-    """Distort normalised coordinates of a pinhole camera, with derivatives; see `bend`."""
+def differentiate_distort(x: Floats, y: Floats, distortion: Floats) -> Distorted:
+    """Distort normalised coordinates of a pinhole camera, with derivatives; see `distort`."""
     k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = distortion.tolist()
     square = x * x + y * y
     top, bottom = _radial(square, distortion)
@@ -78,21 +78,21 @@ def differentiate_bend(x: Floats, y: Floats, distortion: Floats) -> Bent:
         radial = top / bottom
         slope = (slope - radial * (k4 + square * (2 * k5 + 3 * k6 * square))) / bottom
     product, double_x, double_y = 2 * x * y, 2 * x, 2 * y
-    bent_x = x * radial + p1 * product + p2 * (square + double_x * x)
-    bent_y = y * radial + p1 * (square + double_y * y) + p2 * product
+    distorted_x = x * radial + p1 * product + p2 * (square + double_x * x)
+    distorted_y = y * radial + p1 * (square + double_y * y) + p2 * product
     by_xx = radial + double_x * x * slope + p1 * double_y + (3 * p2) * double_x
     by_yy = radial + double_y * y * slope + (3 * p1) * double_y + p2 * double_x
     by_xy = by_yx = product * slope + p1 * double_x + p2 * double_y
     if s1 or s2 or s3 or s4:
-        bent_x = bent_x + square * (s1 + s2 * square)
-        bent_y = bent_y + square * (s3 + s4 * square)
+        distorted_x = distorted_x + square * (s1 + s2 * square)
+        distorted_y = distorted_y + square * (s3 + s4 * square)
         first, second = s1 + 2 * s2 * square, s3 + 2 * s4 * square
         by_xx, by_xy = by_xx + double_x * first, by_xy + double_y * first
         by_yx, by_yy = by_yx + double_x * second, by_yy + double_y * second
-    return Bent(bent_x, bent_y, by_xx, by_xy, by_yx, by_yy)
+    return Distorted(distorted_x, distorted_y, by_xx, by_xy, by_yx, by_yy)
 
 
-def differentiate_by_distortion(x: Floats, y: Floats, distortion: Floats) -> Floats:
+def differentiate_by_coefficients(x: Floats, y: Floats, distortion: Floats) -> Floats:
     """Return the derivatives of distorted coordinates by the coefficients; shape (..., 2, 12)."""
     square = x * x + y * y
     top, bottom = _radial(square, distortion)
@@ -111,8 +111,8 @@ def differentiate_by_distortion(x: Floats, y: Floats, distortion: Floats) -> Flo
     return result
 
 
-def unbend(x: Floats, y: Floats, distortion: Floats) -> tuple[Floats, Floats]:
-    """Undo `bend` by Newton's method.
+def undistort_normalised(x: Floats, y: Floats, distortion: Floats) -> tuple[Floats, Floats]:
+    """Undo `distort` by Newton's method.
 
     Returns
     -------
@@ -125,21 +125,25 @@ def unbend(x: Floats, y: Floats, distortion: Floats) -> tuple[Floats, Floats]:
     found_x, found_y = x, y
     with np.errstate(all="ignore"):
         for step in range(_STEPS + 1):
-            bent = differentiate_bend(found_x, found_y, distortion)
-            off_x, off_y = bent.x - x, bent.y - y
+            distorted = differentiate_distort(found_x, found_y, distortion)
+            off_x, off_y = distorted.x - x, distorted.y - y
             off = np.maximum(np.abs(off_x), np.abs(off_y))
             if step == _STEPS or not (off > _TOLERANCE).any():
                 break
-            inverse = 1 / (bent.xx * bent.yy - bent.xy * bent.yx)
-            found_x = found_x - (bent.yy * off_x - bent.xy * off_y) * inverse
-            found_y = found_y - (bent.xx * off_y - bent.yx * off_x) * inverse
-        # Past a fold the image is turned inside out.
-        good = (off < _ACCEPTED) & (bent.xx * bent.yy > bent.xy * bent.yx) & (bent.xx > 0)
+            inverse = 1 / (distorted.xx * distorted.yy - distorted.xy * distorted.yx)
+            found_x = found_x - (distorted.yy * off_x - distorted.xy * off_y) * inverse
+            found_y = found_y - (distorted.xx * off_y - distorted.yx * off_x) * inverse
+        # Beyond a fold the mapping reverses its orientation.
+        good = (
+            (off < _ACCEPTED)
+            & (distorted.xx * distorted.yy > distorted.xy * distorted.yx)
+            & (distorted.xx > 0)
+        )
     return np.where(good, found_x, np.nan), np.where(good, found_y, np.nan)
 
 
-def bend_angle(angle: Floats, distortion: Floats) -> tuple[Floats, Floats]:
-    """Return the distance from the centre that a fisheye gives to an angle, and its derivative.
+def distort_angle(angle: Floats, distortion: Floats) -> tuple[Floats, Floats]:
+    """Return the radius at which a fisheye images an angle, and its derivative by the angle.
 
     Parameters
     ----------
@@ -155,23 +159,23 @@ def bend_angle(angle: Floats, distortion: Floats) -> tuple[Floats, Floats]:
     return distance, slope
 
 
-def unbend_angle(distance: Floats, distortion: Floats) -> Floats:
-    """Undo `bend_angle` by Newton's method; NaN where no angle up to pi has this distance."""
+def undistort_angle(distance: Floats, distortion: Floats) -> Floats:
+    """Undo `distort_angle` by Newton's method; NaN where no angle up to pi has this distance."""
     angle = np.minimum(distance, np.pi)
     with np.errstate(all="ignore"):
         for _ in range(_STEPS):
-            found, slope = bend_angle(angle, distortion)
+            found, slope = distort_angle(angle, distortion)
             angle = angle - (found - distance) / slope
             if not (np.abs(found - distance) > _TOLERANCE).any():
                 break
-        found, slope = bend_angle(angle, distortion)
+        found, slope = distort_angle(angle, distortion)
         good = (np.abs(found - distance) < _ACCEPTED) & (slope > 0) & (angle <= np.pi)
         good &= angle >= 0
     return np.where(good, angle, np.nan)
 
 
 def find_rays(camera: Camera, x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return the ray in the camera's axes that each pixel sees.
+    """Return the ray of each pixel, in the camera's axes.
 
     Parameters
     ----------
@@ -190,17 +194,17 @@ def find_rays(camera: Camera, x: Floats, y: Floats) -> tuple[Floats, Floats, Flo
     flat_y = (y - centre_y) / focal_y
     flat_x = (x - centre_x - skew * flat_y) / focal_x
     if camera.model == "pinhole":
-        flat_x, flat_y = unbend(flat_x, flat_y, camera.distortion)
+        flat_x, flat_y = undistort_normalised(flat_x, flat_y, camera.distortion)
         return flat_x, flat_y, np.ones_like(flat_x)
     distance = np.hypot(flat_x, flat_y)
-    angle = unbend_angle(distance, camera.distortion)
+    angle = undistort_angle(distance, camera.distortion)
     with np.errstate(all="ignore"):
         scale = np.where(distance > 0, np.sin(angle) / distance, 1.0)
     return flat_x * scale, flat_y * scale, np.cos(angle)
 
 
-def see(camera: Camera, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
-    """Return the pixel in which a camera sees each point of its own axes.
+def project_local(camera: Camera, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
+    """Project points in the camera's own axes to pixels.
 
     Returns
     -------
@@ -210,20 +214,20 @@ def see(camera: Camera, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats
     with np.errstate(all="ignore"):
         if camera.model == "pinhole":
             depth = np.where(z > 0, z, np.nan)
-            flat_x, flat_y = bend(x / depth, y / depth, camera.distortion)
+            flat_x, flat_y = distort(x / depth, y / depth, camera.distortion)
         else:
             side = np.hypot(x, y)
-            distance, _ = bend_angle(np.arctan2(side, z), camera.distortion)
+            distance, _ = distort_angle(np.arctan2(side, z), camera.distortion)
             scale = np.where(side > 0, distance / side, np.where(z > 0, 1 / z, np.nan))
             flat_x, flat_y = x * scale, y * scale
     (focal_x, skew, centre_x), (_, focal_y, centre_y) = camera.matrix[:2].tolist()
     return focal_x * flat_x + skew * flat_y + centre_x, focal_y * flat_y + centre_y
 
 
-def differentiate_see(
+def differentiate_projection(
     camera: Camera, x: Floats, y: Floats, z: Floats
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return pixels, and their derivatives by the point and by the lens.
+    """Project points in the camera's own axes, with derivatives by the point and the lens.
 
     Parameters
     ----------
@@ -256,14 +260,16 @@ def _differentiate_pinhole(
     with np.errstate(all="ignore"):
         depth = np.where(z > 0, z, np.nan)
         flat_x, flat_y = x / depth, y / depth
-        bent = differentiate_bend(flat_x, flat_y, camera.distortion)
+        distorted = differentiate_distort(flat_x, flat_y, camera.distortion)
         by_point = np.empty((*x.shape, 2, 3))
-        for row, (by_x, by_y) in enumerate(((bent.xx, bent.xy), (bent.yx, bent.yy))):
+        for row, (by_x, by_y) in enumerate(
+            ((distorted.xx, distorted.xy), (distorted.yx, distorted.yy))
+        ):
             by_point[..., row, 0] = by_x / depth
             by_point[..., row, 1] = by_y / depth
             by_point[..., row, 2] = -(by_x * flat_x + by_y * flat_y) / depth
-    by_distortion = differentiate_by_distortion(flat_x, flat_y, camera.distortion)
-    return np.stack([bent.x, bent.y], axis=-1), by_point, by_distortion
+    by_distortion = differentiate_by_coefficients(flat_x, flat_y, camera.distortion)
+    return np.stack([distorted.x, distorted.y], axis=-1), by_point, by_distortion
 
 
 def _differentiate_fisheye(
@@ -271,7 +277,7 @@ def _differentiate_fisheye(
 ) -> tuple[Floats, Floats, Floats]:
     side = np.hypot(x, y)
     angle = np.arctan2(side, z)
-    distance, slope = bend_angle(angle, camera.distortion)
+    distance, slope = distort_angle(angle, camera.distortion)
     # On the axis directions are undefined, and distance / side has the limit 1 / z.
     central = side <= 1e-12 * np.abs(z)
     with np.errstate(all="ignore"):

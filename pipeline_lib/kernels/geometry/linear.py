@@ -1,9 +1,9 @@
-"""Triangulate linearly: the homogeneous point that fulfils all equations best (DLT).
+"""Triangulate points by the direct linear transformation (DLT).
 
 Hartley and Zisserman, Multiple View Geometry, section 12.2: the right singular vector of the
 smallest singular value. It is found by inverse iteration on the 4 x 4 normal matrix, for all points
 at once and each step a handful of operations on long arrays, where NumPy would call LAPACK per
-point. Points for which the iteration is slow (rays that agree badly) go to LAPACK.
+point. Points for which the iteration converges slowly (rays that disagree) go to LAPACK.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def triangulate_linearly(views: Sequence[View], *, weighted: bool) -> Floats:
 def _find_smallest(normal: dict[tuple[int, int], Floats]) -> Floats:
     """Return the eigenvectors of the smallest eigenvalues; shape (4, points)."""
     factor = _factorise(normal)
-    # Of least squares with the fourth coordinate 1: nearly the solution already.
+    # The first step then solves least squares with the fourth coordinate 1, nearly the solution.
     vector = np.zeros((4, *normal[0, 0].shape))
     vector[3] = 1
     change = np.full(normal[0, 0].shape, np.inf)

@@ -1,4 +1,4 @@
-"""Project points of the world into cameras, and measure how far that is from what they saw."""
+"""Project points of the world into cameras, and measure reprojection errors."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.cameras import Camera
-from pipeline_lib.kernels.geometry.lenses import find_rays, see
+from pipeline_lib.kernels.geometry.lenses import find_rays, project_local
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ def project(camera: Camera, points: Floats) -> Floats:
         lie outside the image.
     """
     local = points @ camera.rotation.T + camera.translation
-    return np.stack(see(camera, local[..., 0], local[..., 1], local[..., 2]), axis=-1)
+    return np.stack(project_local(camera, local[..., 0], local[..., 1], local[..., 2]), axis=-1)
 
 
 def project_all(cameras: Sequence[Camera], points: Floats) -> Floats:

@@ -1,4 +1,7 @@
-"""Move points to the least weighted squared reprojection error (Levenberg 1944, Marquardt 1963)."""
+"""Refine points: minimise their weighted squared reprojection error.
+
+The method is that of Levenberg (1944) and Marquardt (1963), for all points at once.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +16,7 @@ Floats = NDArray[np.float64]
 _STEPS = 30
 # Of the distance from the nearest camera. Each step divides the error by a thousand or more.
 _TOLERANCE = 1e-8
-# Costs differ by so much from rounding alone.
+# Relative difference of costs that rounding alone explains.
 _ROUNDING = 1e-12
 _PAIRS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
@@ -87,11 +90,11 @@ def refine_points(views: Sequence[View], start: Floats) -> Refined:
             done = size <= _TOLERANCE * _measure_depth(seen, here.points)
             here = _choose(better, trial, here)
             damping = np.where(better, damping * 0.1, damping * 10)
-            # Too much damping to move at all: at the bottom, as far as numbers tell.
+            # No step of any length helps: the minimum, to numerical precision.
             done |= damping > 1e8
             if done.all():
                 break
-            # Few points more to compute cost less than to copy all others.
+            # Copying the points costs more than computing a few that are done.
             if done.mean() > 0.5:
                 state.put(active, here)
                 left = np.flatnonzero(~done)
@@ -102,8 +105,8 @@ def refine_points(views: Sequence[View], start: Floats) -> Refined:
     return Refined(points, state.cost, state.information)
 
 
-def inform(views: Sequence[View], points: Floats) -> tuple[list[Floats], Floats]:
-    """Return information and cost of points where they are; see `Refined`.
+def measure_information(views: Sequence[View], points: Floats) -> tuple[list[Floats], Floats]:
+    """Return information and cost of points without moving them; see `Refined`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Find a start for bundle adjustment: lenses, poses of the board, places of the cameras."""
+"""Estimate initial values for bundle adjustment: intrinsics, board poses and camera poses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from pipeline_lib.kernels.geometry.projection import project
 
 Floats = NDArray[np.float64]
 
-# So many views, spread over all, suffice for a start.
+# Largest number of views, evenly spread, from which initial values are estimated.
 _MOST_VIEWS = 30
 # Rays further than this from the axis (tangent) are left to the adjustment.
 _WIDEST = 5.0
@@ -30,7 +30,7 @@ class Placed(NamedTuple):
     translation: Floats
 
     def after(self, other: "Placed") -> "Placed":
-        """Return what does the other first and then this."""
+        """Return the composition that applies `other` first, then this transform."""
         return Placed(
             self.rotation @ other.rotation,
             self.rotation @ other.translation + self.translation,
@@ -44,7 +44,7 @@ class Placed(NamedTuple):
 def estimate_lens(
     name: str, size: tuple[int, int], model: Model, views: Sequence[BoardView], free: Sequence[int]
 ) -> Camera:
-    """Estimate the lens of one camera from its views of the board.
+    """Estimate the intrinsics of one camera from its views of the board.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _adjust_alone(
         return None
     bundle = Bundle((camera,), tuple(poses), tuple(kept), (free,))
     try:
-        # Errors of a bad start count linearly.
+        # Large errors of a poor initial estimate count linearly.
         adjusted = adjust(bundle, scale=2.0, most_steps=60)
     except (ValueError, np.linalg.LinAlgError):
         return None
@@ -129,7 +129,7 @@ def _adjust_alone(
 def place_board(camera: Camera, view: BoardView) -> Placed | None:
     """Return the pose of the board in a camera's axes; None if none fits.
 
-    Of the two poses that a plane may have (Collins and Bartoli 2014), the one of less error.
+    A plane may have two poses (Collins and Bartoli 2014); the one with the smaller error is taken.
     """
     x, y, z = find_rays(camera, *view.pixels.T)
     with np.errstate(all="ignore"):

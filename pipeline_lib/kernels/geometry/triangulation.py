@@ -1,10 +1,10 @@
-"""Triangulate points that several cameras saw: linear, refined, and with the right views.
+"""Triangulate points that several cameras saw: linearly, refined, and without outlier views.
 
-Views are chosen by truncated least squares: views that are used cost their weighted squared
-errors, none of which may exceed `gate`; each view left out costs the square of `gate` times the
-point's mean weight, however confident it is, since wrong detections may be confident. Every subset
-of two views or more is tried, in order of what it leaves out, and skipped only where what it leaves
-out costs more than the best subset so far: the result is the best of all subsets, exactly.
+Views are chosen by truncated least squares. A view that is used costs its weighted squared error,
+which may not exceed `gate`. A view that is left out costs the square of `gate` times the point's
+mean weight, whatever its own confidence, since wrong detections may be confident. All subsets of at
+least two views are searched, largest first; a subset is skipped only if the views that it leaves
+out cost more than the best subset so far. The result is therefore the exact minimum.
 """
 
 import itertools
@@ -20,8 +20,8 @@ from pipeline_lib.kernels.geometry.linear import triangulate_linearly
 from pipeline_lib.kernels.geometry.projection import measure_errors
 from pipeline_lib.kernels.geometry.refinement import (
     Refined,
-    inform,
     invert_information,
+    measure_information,
     refine_points,
 )
 from pipeline_lib.kernels.geometry.views import View, prepare_views
@@ -29,15 +29,15 @@ from pipeline_lib.kernels.geometry.views import View, prepare_views
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-# Of so many cameras every subset is tried: 247 subsets.
+# Largest number of cameras of which all subsets are searched: 8 cameras have 247.
 MOST_CHOSEN = 8
-# Points at a time: what is computed of them stays in a core's cache.
+# Number of points processed at a time, so that the data fit in a core's cache.
 _POINTS = 8192
-# Of the median error; points to measure it with, and how often.
+# Gate as a multiple of the median error; points to estimate it from; largest number of updates.
 _GATE = 4.5
 _GATE_POINTS = 20_000
 _GATE_STEPS = 8
-# The stated noise counts as so many observed coordinates against the errors of a point itself.
+# Weight of the stated noise against a point's own errors, as a number of coordinates.
 _PRIOR = 4.0
 
 
@@ -95,8 +95,8 @@ def triangulate(  # noqa: PLR0913 - one argument for each choice
         Shape (frame, camera, ...): confidences, or any other weights of squared errors; a view
         without a positive weight is not seen.
     gate
-        Error in px from which a view had better be left out: the views are chosen. None: all
-        views are used.
+        Largest error in px of a view that is used; the views are chosen. None: all views are
+        used.
     noise
         Expected error of a coordinate of weight 1, in px, for the uncertainty.
     threads
@@ -143,17 +143,17 @@ def triangulate(  # noqa: PLR0913 - one argument for each choice
 
 
 def find_gate(cameras: Sequence[Camera], pixels: Floats, weights: Floats, *, threads: int) -> float:
-    """Find the error from which a view is an outlier, from the errors of all views.
+    """Estimate the reprojection error above which a view is an outlier, from all views.
 
-    It is 4.5 times the median error, which is 5.3 standard deviations where errors are normal.
-    Detectors and calibrations differ tenfold in what they err by, and a gate below what all views
-    err by would choose those that agree by chance. Outliers raise the median only at first: it is
-    measured again with the views chosen until it stays.
+    It is 4.5 times the median error, which is 5.3 standard deviations if errors are normal. It
+    follows the data, because the errors of detectors and calibrations differ tenfold, and a gate
+    below the usual error would select views that agree by chance. Outliers raise the first median,
+    so it is measured again on the views that were chosen until it changes by less than 1 %.
 
     Parameters
     ----------
     cameras, pixels, weights
-        As for `triangulate`; of many points, some spread over all of them.
+        As for `triangulate`; at most some 20,000 points, evenly spread, are used.
     threads
         Number of threads.
 
@@ -267,7 +267,7 @@ def _choose_views(views: Sequence[View], gate: float) -> _Choice:
     for subset in _list_subsets(len(views)):
         kept = np.zeros(len(views), dtype=bool)
         kept[list(subset)] = True
-        # Of a point's own views: a subset with one that it lacks is another subset.
+        # Only points that all views of the subset saw.
         left_out = penalty * (count - len(subset))
         active = np.flatnonzero(seen[kept].all(axis=0) & (left_out < best.cost))
         if not len(active):
@@ -284,7 +284,7 @@ def _choose_views(views: Sequence[View], gate: float) -> _Choice:
 
 
 def _agree(views: Sequence[View], points: Floats, gate: float) -> Flags:
-    """Tell of which points the error is within the gate in every view."""
+    """Tell which points have an error within the gate in every view."""
     homogeneous = np.concatenate([points, np.ones((1, points.shape[1]))])
     agrees: Flags = np.isfinite(points[0])
     for view in views:
@@ -311,7 +311,7 @@ def _estimate(views: Sequence[View], choice: _Choice, noise: float) -> _Found:
     information, cost = choice.information, choice.cost
     if information is None:
         kept = [view.keep(used[place]) for place, view in enumerate(views)]
-        information, cost = inform(kept, choice.points)
+        information, cost = measure_information(kept, choice.points)
     coordinates = 2.0 * used.sum(axis=0) - 3
     variance = (_PRIOR * noise**2 + cost) / (_PRIOR + np.maximum(coordinates, 0))
     with np.errstate(all="ignore"):

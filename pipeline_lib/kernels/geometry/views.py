@@ -1,7 +1,7 @@
-"""Prepare what several cameras saw for triangulation: linear rows and weights, view by view.
+"""Prepare the observations of each camera for triangulation: linear equations and weights.
 
-A ray d of a camera and a point X fulfil two equations ``rows @ (X, 1) = 0``. Divided by the depth
-``depth @ (X, 1)`` they are coordinates in a plane perpendicular to the axis (pinhole) or to the
+A ray of a camera and a point X on it fulfil two equations ``rows @ (X, 1) = 0``. Divided by the
+depth ``depth @ (X, 1)`` they are coordinates in a plane perpendicular to the axis (pinhole) or to the
 ray (fisheye), which the lens' derivative turns into px. All arrays have one value per point, so
 that NumPy works on long contiguous runs.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.cameras import Camera
-from pipeline_lib.kernels.geometry.lenses import bend_angle, differentiate_bend, find_rays
+from pipeline_lib.kernels.geometry.lenses import differentiate_distort, distort_angle, find_rays
 
 Floats = NDArray[np.float64]
 Number = Floats | float
@@ -41,14 +41,14 @@ class View(NamedTuple):
     weight: Floats
 
     def keep(self, which: NDArray[np.bool_]) -> "View":
-        """Return the same, not seen where a flag is not set."""
+        """Return the view with weight 0 where a flag is not set; shape of the flags (points,)."""
         if which.all():
             return self
         xx, xy, yy = (np.where(which, one, 0.0) for one in self.metric)
         return self._replace(metric=(xx, xy, yy), weight=np.where(which, self.weight, 0.0))
 
     def take(self, which: NDArray[np.intp]) -> "View":
-        """Return the same of some points."""
+        """Return the view of some points, by index."""
         return View(
             (_take(self.rows[0], which), _take(self.rows[1], which)),
             tuple(one if isinstance(one, float) else one[which] for one in self.depth),
@@ -98,10 +98,10 @@ def _prepare_pinhole(camera: Camera, x: Floats, y: Floats, weight: Floats) -> Vi
         tuple(one - x * other for one, other in zip(first, third, strict=True)),
         tuple(one - y * other for one, other in zip(second, third, strict=True)),
     )
-    bent = differentiate_bend(x, y, camera.distortion)
+    distorted = differentiate_distort(x, y, camera.distortion)
     (focal_x, skew, _), (_, focal_y, _) = camera.matrix[:2].tolist()
-    by_x = (focal_x * bent.xx + skew * bent.yx, focal_y * bent.yx)
-    by_y = (focal_x * bent.xy + skew * bent.yy, focal_y * bent.yy)
+    by_x = (focal_x * distorted.xx + skew * distorted.yx, focal_y * distorted.yx)
+    by_y = (focal_x * distorted.xy + skew * distorted.yy, focal_y * distorted.yy)
     return View(rows, third, _square(by_x, by_y, weight), weight)
 
 
@@ -112,7 +112,7 @@ def _prepare_fisheye(camera: Camera, ray: tuple[Floats, Floats, Floats], weight:
     central = side < 1e-12
     with np.errstate(all="ignore"):
         cosine, sine = np.where(central, 1.0, x / side), np.where(central, 0.0, y / side)
-        distance, slope = bend_angle(np.arctan2(side, z), camera.distortion)
+        distance, slope = distort_angle(np.arctan2(side, z), camera.distortion)
         around = np.where(central, 1.0, distance / side)
     matrix = _list_rows(camera)
     outwards = (z * cosine, z * sine, -side)

@@ -41,7 +41,7 @@ _AT_PLACE = 1
 
 
 @dataclass(frozen=True)
-class DoubtfulPlaces:
+class DoubtRules:
     """Rules by which places are listed.
 
     Attributes
@@ -86,7 +86,7 @@ class TrackDoubt(NamedTuple):
 
 
 def list_doubts(
-    position: Floats, status: NDArray[np.uint8] | None, rules: DoubtfulPlaces
+    position: Floats, status: NDArray[np.uint8] | None, rules: DoubtRules
 ) -> list[TrackDoubt]:
     """List the doubtful places of tracks, worst first.
 
@@ -143,7 +143,7 @@ def _settles(place: DecidedPlace, doubt: TrackDoubt, near: int) -> bool:
     return False
 
 
-def _compare_pairs(position: NDArray[np.float64], rules: DoubtfulPlaces) -> Iterator[TrackDoubt]:
+def _compare_pairs(position: NDArray[np.float64], rules: DoubtRules) -> Iterator[TrackDoubt]:
     """Yield the ambiguity of each place at which two animals are near each other."""
     seen = find_individuals(position)
     before, after = _list_neighbours(seen)
@@ -230,7 +230,7 @@ def _measure_ambiguity(
     motion: tuple[NDArray[np.float64], NDArray[np.float64]],
     passages: _Passages,
     tolerance: float,
-    rules: DoubtfulPlaces,
+    rules: DoubtRules,
 ) -> NDArray[np.float64]:
     """Return how similar exchanged tracks are, as a share of the tracks as they are."""
     offset, velocity = motion

@@ -27,7 +27,7 @@ def check_calibration(
     videos
         Videos, images or folders of images, named as their cameras, whose size is compared.
     unit
-        Of the lengths, for files that do not tell; else it must be theirs.
+        Unit of lengths, for files that do not name it; otherwise it must equal that of the file.
     max_error
         Reprojection error in px that refuses it.
 
@@ -84,7 +84,7 @@ def run_check(  # noqa: PLR0913 - one for each option
     Returns
     -------
     tuple
-        A table of the cameras, and the doubts.
+        A table of the cameras, and the warnings.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Judge calibrations: what refuses one, and what makes one doubtful."""
+"""Judge calibrations: list the reasons to refuse one, and warnings."""
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -14,9 +14,9 @@ from pipeline_lib.kernels.geometry.projection import project
 
 # Recorders pad sides to multiples of 16 px.
 PADDING = 16
-# Reprojection error in px.
+# Largest reprojection error in px.
 MAX_ERROR = 2.0
-_DOUBTFUL_ERROR = 1.0
+_WARNING_ERROR = 1.0
 # Metres between the two cameras that are furthest apart.
 _NEAREST, _FURTHEST = 0.005, 100.0
 _GRID = 8
@@ -25,7 +25,7 @@ _DEPTHS = 40
 
 
 class Finding(NamedTuple):
-    """Hold what is wrong: whether it refuses the calibration, and one line about it."""
+    """Hold one finding: whether it refuses the calibration, and one line of text."""
 
     refuses: bool
     text: str
@@ -36,8 +36,8 @@ def refuse(text: str) -> Finding:
     return Finding(refuses=True, text=text)
 
 
-def doubt(text: str) -> Finding:
-    """Return a finding that people should know."""
+def warn(text: str) -> Finding:
+    """Return a finding that only warns."""
     return Finding(refuses=False, text=text)
 
 
@@ -73,10 +73,10 @@ def _judge_errors(calibration: Calibration, max_error: float) -> Iterator[Findin
             yield refuse(
                 f"camera {name}: the reprojection error is {error:.2f} px, more than "
                 f"{max_error:g}; look for a moved camera, cameras that are not synchronous, a "
-                "bent board or blurred images",
+                "distorted board or blurred images",
             )
-        elif error > _DOUBTFUL_ERROR:
-            yield doubt(
+        elif error > _WARNING_ERROR:
+            yield warn(
                 f"camera {name}: the reprojection error is {error:.2f} px; below 0.5 is usual",
             )
 
@@ -100,7 +100,7 @@ def _judge_sizes(
         told = f"camera {name}: was calibrated at {own[0]} x {own[1]} px, its videos have "
         told += f"{width} x {height}"
         if off <= PADDING:
-            yield doubt(f"{told}: taken for padding on the right and below")
+            yield warn(f"{told}: taken for padding on the right and below")
         else:
             yield refuse(f"{told}: calibrate at the size that is recorded")
 
@@ -114,20 +114,20 @@ def _judge_lens(camera: Camera) -> Iterator[Finding]:
     width, height = camera.size
     x, y = camera.matrix[:2, 2]
     if not (0.1 * width <= x <= 0.9 * width and 0.1 * height <= y <= 0.9 * height):
-        yield doubt(
+        yield warn(
             f"camera {camera.name}: its optical axis is at ({x:.0f}, {y:.0f}) of {width} x "
             f"{height} px, far from the middle; were images cropped or turned?",
         )
     ratio = camera.matrix[0, 0] / camera.matrix[1, 1]
     if not 0.9 < ratio < 1.1:
-        yield doubt(
+        yield warn(
             f"camera {camera.name}: pixels are {ratio:.2f} times as wide as high; "
             "were images stretched?",
         )
     blind = np.isnan(_find_edge_rays(camera)).any(axis=1).mean()
     # The corners of a fisheye's image are outside its circle.
     if blind > (_FISHEYE_BLIND if camera.model == "fisheye" else 0):
-        yield doubt(
+        yield warn(
             f"camera {camera.name}: the distortion has no inverse in {100 * blind:.0f} % of the "
             "image; nothing there is triangulated",
         )
@@ -195,14 +195,14 @@ def _share_view(first: Camera, second: Camera, calibration: Calibration) -> bool
 
 def _judge_unit(calibration: Calibration) -> Iterator[Finding]:
     if calibration.unit is None:
-        yield doubt("the unit of length is not known: tell it (--unit)")
+        yield warn("the unit of length is not known: tell it (--unit)")
         return
     if len(calibration.cameras) < 2:
         return
     apart = max(_measure_distance(*pair) for pair in combinations(calibration.cameras, 2))
     metres = apart * UNITS[calibration.unit]
     if not _NEAREST <= metres <= _FURTHEST:
-        yield doubt(
+        yield warn(
             f"cameras are up to {apart:g} {calibration.unit} apart: is another unit meant (mm "
             "for m)?",
         )

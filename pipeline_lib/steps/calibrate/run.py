@@ -1,4 +1,4 @@
-"""Calibrate cameras from images of a board: lenses, places, and how good they are."""
+"""Calibrate cameras from images of a board, and measure the quality of the calibration."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,20 @@ from pipeline_lib.io.publish import publish_text
 from pipeline_lib.kernels.geometry.adjustment import Adjusted, BoardView, Bundle, Pose, adjust
 from pipeline_lib.kernels.geometry.boards import list_corners
 from pipeline_lib.kernels.geometry.start import estimate_lens, find_groups, place_cameras
-from pipeline_lib.steps.calibrate.judge import Finding, doubt, judge_calibration, refuse
+from pipeline_lib.steps.calibrate.judge import Finding, judge_calibration, refuse, warn
 from pipeline_lib.steps.calibrate.sources import Seen, find_boards, list_sources
 from pipeline_lib.steps.calibrate.squares import measure_sides
 
 _log = logging.getLogger(__name__)
 
-# Corners further off than this many px count linearly.
+# Reprojection error in px beyond which a corner counts linearly.
 _ROBUST = 1.0
 _STEPS = 100
-# Views of the board that a camera needs, and that it should have.
+# Views of the board that a camera must have, and that it should have.
 _FEWEST_VIEWS, _FEW_VIEWS = 3, 10
 _FEWEST_SHARED = 2
-# A view is left out if its median error exceeds so many times the median of all, and so many px.
+# A view is left out if its median error exceeds both this multiple of the median of all views
+# and this many px.
 _OUTLIER, _OUTLIER_PX = 6.0, 1.5
 _COVERAGE_GRID = (8, 6)
 # Median difference of triangulated sides of squares, as a share.
@@ -38,21 +39,21 @@ _DOUBTFUL_SIDES = 0.02
 
 
 @dataclass(frozen=True)
-class Wish:
-    """Hold what the command line asks for.
+class CalibrationRequest:
+    """Hold the options of a calibration.
 
     Attributes
     ----------
     board
-        That was filmed.
+        The board that was filmed.
     model
-        Of all cameras.
+        Lens model of all cameras.
     coefficients
         Number of coefficients of distortion that are estimated, in OpenCV's order.
     unit
-        Of the board's squares.
+        Unit of the board's squares, a key of `pipeline_lib.core.cameras.UNITS`.
     step
-        Look at every Nth frame of videos; None: at 300 frames at most.
+        Read every Nth frame of videos; None: at most 300 frames.
     max_error
         Reprojection error in px that refuses a calibration.
     """
@@ -81,13 +82,16 @@ class Quality(NamedTuple):
     focal_deviation: float
 
 
-def calibrate(paths: list[Path], wish: Wish) -> tuple[Calibration, list[Quality], list[Finding]]:
+def calibrate(
+    paths: list[Path], request: CalibrationRequest
+) -> tuple[Calibration, list[Quality], list[Finding]]:
     """Calibrate the cameras that filmed a board.
 
     Returns
     -------
     tuple
-        Calibration in the axes of the first camera; quality of each camera; what is wrong.
+        Calibration in the axes of the first camera; quality of each camera; findings, refusals
+        first.
 
     Raises
     ------
@@ -97,24 +101,24 @@ def calibrate(paths: list[Path], wish: Wish) -> tuple[Calibration, list[Quality]
     sources = list_sources(paths)
     if not sources:
         raise CalibrationError("board images", ["none are given: name images, folders or videos"])
-    if len(sources) > 1 and wish.board.is_ambiguous:
+    if len(sources) > 1 and request.board.is_ambiguous:
         reason = (
-            f"a {wish.board.describe()} looks the same after half a turn, so that two cameras may "
-            "see it differently: use one with an odd and an even number of squares, or a ChArUco "
-            "board"
+            f"a {request.board.describe()} looks the same after half a turn, so that two cameras "
+            "may order its corners differently: use a board with an odd number of squares one way "
+            "and an even number the other way, or a ChArUco board"
         )
         raise CalibrationError("board", [reason])
-    seen = find_boards(sources, wish.board, wish.step)
+    seen = find_boards(sources, request.board, request.step)
     names = [source.camera for source in sources]
     _require_views(names, seen)
-    views, moments = _list_views(names, seen, wish.board)
+    views, moments = _list_views(names, seen, request.board)
     _require_links(names, views)
-    bundle = _start(names, seen, views, wish)
+    bundle = _start(names, seen, views, request)
     adjusted, left_out = _adjust(bundle)
     qualities = _measure_quality(adjusted, left_out, seen)
     errors = {one.camera: one.rms_error for one in qualities}
-    calibration = Calibration(adjusted.bundle.cameras, wish.unit, errors)
-    findings = judge_calibration(calibration, {}, wish.max_error)
+    calibration = Calibration(adjusted.bundle.cameras, request.unit, errors)
+    findings = judge_calibration(calibration, {}, request.max_error)
     if not adjusted.converged:
         findings.append(refuse(f"the adjustment did not end within {_STEPS} steps"))
     findings += _judge_views(qualities, calibration)
@@ -175,15 +179,15 @@ def _require_links(names: Sequence[str], views: list[BoardView]) -> None:
 
 
 def _start(
-    names: Sequence[str], seen: dict[str, Seen], views: list[BoardView], wish: Wish
+    names: Sequence[str], seen: dict[str, Seen], views: list[BoardView], request: CalibrationRequest
 ) -> Bundle:
-    most = 4 if wish.model == "fisheye" else 12
-    free = tuple(range(min(wish.coefficients, most)))
+    most = 4 if request.model == "fisheye" else 12
+    free = tuple(range(min(request.coefficients, most)))
     cameras, problems = [], []
     for number, name in enumerate(names):
         own = [view for view in views if view.camera == number]
         try:
-            cameras.append(estimate_lens(name, seen[name].size, wish.model, own, free))
+            cameras.append(estimate_lens(name, seen[name].size, request.model, own, free))
         except ValueError as error:
             problems.append(f"camera {name}: {error}; check the board and the model of the lens")
     if problems:
@@ -302,32 +306,32 @@ def _judge_views(qualities: Sequence[Quality], calibration: Calibration) -> list
             )
         elif share > 0.005:
             findings.append(
-                doubt(
+                warn(
                     f"{where}the standard error of its focal length is {100 * share:.1f} %; tilted "
                     "boards make it smaller",
                 )
             )
         if one.views < _FEW_VIEWS:
             findings.append(
-                doubt(f"{where}{one.views} views are few; {_FEW_VIEWS} or more are better")
+                warn(f"{where}{one.views} views are few; {_FEW_VIEWS} or more are better")
             )
         if one.left_out:
             findings.append(
-                doubt(
+                warn(
                     f"{where}{one.left_out} of {one.views + one.left_out} views are far off and "
                     "were left out: blurred, wrongly found, or not of the same moment",
                 )
             )
         if one.coverage < 0.3:
             findings.append(
-                doubt(
+                warn(
                     f"{where}corners cover {100 * one.coverage:.0f} % of the image; outside, the "
                     "distortion is a guess",
                 )
             )
         if one.farthest < 1.2 * one.nearest:
             findings.append(
-                doubt(f"{where}all boards are equally far away: show it near and far, too")
+                warn(f"{where}all boards are equally far away: show it near and far, too")
             )
     return findings
 
@@ -354,7 +358,7 @@ def format_qualities(qualities: Sequence[Quality]) -> str:
 
 
 def run_calibrate(
-    paths: list[Path], wish: Wish, output: Path, name: str
+    paths: list[Path], request: CalibrationRequest, output: Path, name: str
 ) -> tuple[str, list[Finding]]:
     """Calibrate, write the calibration and a table of quality beside it.
 
@@ -362,24 +366,24 @@ def run_calibrate(
     ----------
     paths
         Images, folders or videos of the board.
-    wish
-        What is asked for.
+    request
+        Options of the calibration.
     output
         File to write; a refused calibration is not written.
     name
-        Of its format.
+        Name of the output format.
 
     Returns
     -------
     tuple
-        The table of quality, and the doubts.
+        The table of quality, and the warnings.
 
     Raises
     ------
     CalibrationError
         If the cameras cannot be calibrated, or the calibration is refused.
     """
-    calibration, qualities, findings = calibrate(paths, wish)
+    calibration, qualities, findings = calibrate(paths, request)
     table = format_qualities(qualities)
     refusals = [finding.text for finding in findings if finding.refuses]
     if refusals:

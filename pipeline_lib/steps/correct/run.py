@@ -41,7 +41,7 @@ from pipeline_lib.steps.correct.decisions import (
     name_slots,
 )
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
-from pipeline_lib.steps.runs.decision_tables import DECIDED
+from pipeline_lib.steps.runs.decision_tables import DECISIONS_HASH
 from pipeline_lib.steps.runs.outcomes import end_videos
 from pipeline_lib.steps.runs.plan import keep_planned
 
@@ -52,7 +52,7 @@ COUNTS = {
     Outcome.REPLACED: "replaced",
     Outcome.IMPOSSIBLE: "not_applicable",
 }
-CORRECT_COLUMNS = (*STAGE_COLUMNS, "source_key", DECIDED, *COUNTS.values())
+CORRECT_COLUMNS = (*STAGE_COLUMNS, "source_key", DECISIONS_HASH, *COUNTS.values())
 # One row per decision.
 OUTCOME_COLUMNS = (
     "video",
@@ -116,7 +116,7 @@ def run_correct(config: Config, results: Results, shard: str) -> None:
         return {
             "key": key,
             "source_key": require_pose_key(source(video)),
-            DECIDED: digest,
+            DECISIONS_HASH: digest,
             **{column: counts[outcome] for outcome, column in COUNTS.items()},
         }
 

@@ -26,7 +26,7 @@ _MOST_VIDEOS = 30
 
 
 @dataclass(frozen=True)
-class RoundNetwork:
+class EvaluatedNetwork:
     """Describe an evaluated network.
 
     Attributes
@@ -92,7 +92,7 @@ class Iterations:
         Error before and now, all bodyparts first.
     """
 
-    networks: Sequence[RoundNetwork]
+    networks: Sequence[EvaluatedNetwork]
     chart: Chart | None
     iteration: int
     before: str
@@ -145,10 +145,10 @@ def _read_cards(results: Results) -> list[ModelCard]:
     return sorted(cards, key=lambda card: (card.training.iteration, natural_order(card.name)))
 
 
-def _describe(card: ModelCard, results: Results) -> RoundNetwork:
+def _describe(card: ModelCard, results: Results) -> EvaluatedNetwork:
     frames = card.training.frames
     metrics = _read_metrics(results, card.name)
-    return RoundNetwork(
+    return EvaluatedNetwork(
         card.name,
         card.training.iteration,
         card.training.start_from or "",
@@ -168,7 +168,7 @@ def _read_metrics(results: Results, model: str) -> dict[tuple[str, str, str], fl
         return {}
 
 
-def _draw(networks: Sequence[RoundNetwork]) -> Chart | None:
+def _draw(networks: Sequence[EvaluatedNetwork]) -> Chart | None:
     ordered = sorted(networks, key=lambda one: (one.labels, one.iteration))
     curves = [
         Curve("test, mean", [(float(one.labels), one.mean) for one in ordered], 1),

@@ -12,7 +12,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.corrections.tracks import hash_tables, index_decision_tables
 
 # Column of the table of the stage `correct`: hash of the tables of decisions that were read.
-DECIDED = "decided"
+DECISIONS_HASH = "decisions_hash"
 
 
 class DecisionTables:
@@ -41,10 +41,10 @@ class DecisionTables:
         """Return the hash of the tables of a video; empty if there is none."""
         return hash_tables(self.list_tables(video))
 
-    def are_those(self, video: str, row: Mapping[str, str]) -> bool:
+    def is_current(self, video: str, row: Mapping[str, str]) -> bool:
         """Tell whether the tables are those that a row of the stage `correct` was made from."""
         try:
-            return self.hash(video) == row.get(DECIDED, "")
+            return self.hash(video) == row.get(DECISIONS_HASH, "")
         except LabelError:
             # The next run says so; nothing is known until then.
             return False

@@ -73,7 +73,7 @@ class Freshness:
             return f"{missing[0]} has not run with the present settings and labels"
         if stage in self._outdated or not self._has_key(stage, records):
             return f"{stage} {_CHANGED_SETTINGS}"
-        if stage == "correct" and not self._decisions.are_those(video.video, records[stage]):
+        if stage == "correct" and not self._decisions.is_current(video.video, records[stage]):
             return "people have decided about its tracks since"
         if records[stage].get("key") and STAGES[stage].makes(records[stage]):
             paths = locate_results(self._config, self._results, stage, video.video)

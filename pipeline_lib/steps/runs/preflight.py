@@ -91,11 +91,11 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
         raise ConfigError(where, problems)
     for video in missing:
         logger.warning("video %s: no such file: %s (will be quarantined)", video.video, video.path)
-    _warn_of_strangers(config, videos)
+    _warn_of_unknown_videos(config, videos)
     return config, videos
 
 
-def _warn_of_strangers(config: Config, videos: Iterable[Video]) -> None:
+def _warn_of_unknown_videos(config: Config, videos: Iterable[Video]) -> None:
     """Log the videos that people decided about and that are not in the sheet."""
     try:
         decided = DecisionTables(config).list_videos()

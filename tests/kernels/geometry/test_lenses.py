@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline_lib.kernels.geometry.lenses import differentiate_see, find_rays, see
+from pipeline_lib.kernels.geometry.lenses import differentiate_projection, find_rays, project_local
 from pipeline_lib.kernels.geometry.projection import project, undistort, unproject
 from tests.kernels.geometry.rigs import LENSES, draw_points, make_camera
 
@@ -58,12 +58,12 @@ def test_a_pixel_looks_at_what_it_shows(lens):
 def test_derivatives_are_those_of_differences(lens):
     camera = make_camera("a", CENTRE, lens)
     local = draw_points(50) @ camera.rotation.T + camera.translation
-    pixels, by_point, by_matrix, by_distortion = differentiate_see(camera, *local.T)
-    assert np.abs(pixels - np.stack(see(camera, *local.T), -1)).max() < 1e-9
+    pixels, by_point, by_matrix, by_distortion = differentiate_projection(camera, *local.T)
+    assert np.abs(pixels - np.stack(project_local(camera, *local.T), -1)).max() < 1e-9
     for axis in range(3):
         step = np.eye(3)[axis] * 1e-3
-        change = np.stack(see(camera, *(local + step).T), -1) - np.stack(
-            see(camera, *(local - step).T), -1
+        change = np.stack(project_local(camera, *(local + step).T), -1) - np.stack(
+            project_local(camera, *(local - step).T), -1
         )
         assert np.allclose(by_point[..., axis], change / 2e-3, atol=1e-6)
     flat_x, flat_y = (pixels - camera.matrix[:2, 2]).T / np.diag(camera.matrix)[:2, None]
@@ -80,14 +80,14 @@ def test_derivatives_are_those_of_differences(lens):
             moved[place] += sign * 1e-6
             other = make_camera("a", CENTRE, lens)
             object.__setattr__(other, "distortion", moved)
-            sides.append(np.stack(see(other, *local.T), -1))
+            sides.append(np.stack(project_local(other, *local.T), -1))
         change = (sides[0] - sides[1]) / 2e-6
         assert np.allclose(by_distortion[..., place], change, atol=1e-4)
 
 
 def test_the_axis_of_a_fisheye_has_derivatives():
     camera = make_camera("a", CENTRE, "fisheye")
-    pixels, by_point, _, by_distortion = differentiate_see(
+    pixels, by_point, _, by_distortion = differentiate_projection(
         camera, np.zeros(1), np.zeros(1), np.full(1, 2.0)
     )
     assert np.allclose(pixels, camera.matrix[:2, 2])
@@ -100,7 +100,7 @@ def test_a_fisheye_sees_beside_and_behind_itself():
     camera = make_camera("a", (0, 0, 0), "fisheye", target=(0, 1, 0))
     for angle in (80, 90, 100):
         local = np.array([np.sin(np.radians(angle)), 0.0, np.cos(np.radians(angle))])
-        x, y = see(camera, *local[:, None])
+        x, y = project_local(camera, *local[:, None])
         assert np.allclose(np.ravel(find_rays(camera, x, y)), local, atol=1e-10)
 
 

@@ -127,7 +127,7 @@ def test_refined_points_have_the_least_weighted_error(lens):
             return (np.sqrt(weights[point])[:, None] * off).ravel()
 
         expected = least_squares(measure, points[point], xtol=1e-14, ftol=1e-14).x
-        # The error of a bent lens is linearised where it was seen: 1 px of some 900.
+        # The error of a distorted lens is linearised where it was seen: 1 px of some 900.
         assert np.abs(found.points[point] - expected).max() < (1e-5 if lens == "plain" else 0.02)
 
 

@@ -7,13 +7,13 @@ from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.core.track_decisions import DecisionKind
 from pipeline_lib.kernels.tracking.corrections import DecidedPlace
 from pipeline_lib.kernels.tracking.doubts import (
-    DoubtfulPlaces,
+    DoubtRules,
     TrackDoubt,
     drop_decided,
     list_doubts,
 )
 
-RULES = DoubtfulPlaces("oks", 0.7, 8, 250)
+RULES = DoubtRules("oks", 0.7, 8, 250)
 FRAMES, MEETING = 60, 30
 
 

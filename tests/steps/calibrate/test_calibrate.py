@@ -14,7 +14,7 @@ from pipeline_lib.cli import app
 from pipeline_lib.core.boards import Board
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.io.calibrations.files import read_calibration
-from pipeline_lib.steps.calibrate.run import Wish, calibrate
+from pipeline_lib.steps.calibrate.run import CalibrationRequest, calibrate
 from pipeline_lib.steps.calibrate.sources import list_sources, split_name
 from tests.kernels.geometry.board_images import (
     CHARUCO,
@@ -29,8 +29,8 @@ from tests.kernels.geometry.board_images import (
 POSES = 12
 
 
-def wish(board=CHESSBOARD, model="pinhole", **more):
-    return replace(Wish(board, model, 4, "mm", None, 2.0), **more)
+def request(board=CHESSBOARD, model="pinhole", **more):
+    return replace(CalibrationRequest(board, model, 4, "mm", None, 2.0), **more)
 
 
 def run(*arguments):
@@ -56,7 +56,7 @@ def assert_found(calibration, cameras):
 
 def test_a_pair_is_found_from_a_chessboard(images, caplog):
     caplog.set_level("INFO")
-    calibration, qualities, findings = calibrate(images, wish())
+    calibration, qualities, findings = calibrate(images, request())
     # Corners that are triangulated one by one make squares of the true size.
     off = re.search(r"sides of squares, triangulated, are off by (\S+) %", caplog.text)
     assert float(off[1]) < 0.6
@@ -77,7 +77,7 @@ def test_a_pair_of_fisheyes_is_found_from_a_charuco_board(tmp_path):
     cameras = make_pair("fisheye")
     poses = draw_poses(16, CHARUCO, seed=2, distance=(220, 480))
     paths = write_images(tmp_path, cameras, poses, CHARUCO)
-    calibration, _, findings = calibrate(paths, wish(CHARUCO, "fisheye"))
+    calibration, _, findings = calibrate(paths, request(CHARUCO, "fisheye"))
     assert {camera.model for camera in calibration.cameras} == {"fisheye"}
     assert_found(calibration, cameras)
     assert not [one for one in findings if one.refuses]
@@ -100,11 +100,11 @@ def test_videos_are_matched_by_frame_and_may_differ_in_length(tmp_path, images, 
         seen = [cv2.imread(str(path), 0) for path in paths]
         write_video(tmp_path / f"cam{number}.mp4", seen[: POSES - drop])
     videos = sorted(tmp_path.glob("*.mp4"))
-    calibration, qualities, _ = calibrate(videos, wish())
+    calibration, qualities, _ = calibrate(videos, request())
     assert_found(calibration, make_pair())
     assert [one.images for one in qualities] == [POSES, POSES - 3]
     assert "videos differ in length (frames: cam0 12, cam1 9)" in caplog.text
-    _, qualities, _ = calibrate(videos, wish(step=2))
+    _, qualities, _ = calibrate(videos, request(step=2))
     assert [one.images for one in qualities] == [6, 5]
 
 
@@ -131,19 +131,19 @@ def test_the_verb_writes_calibration_and_quality(tmp_path, images):
 def test_a_single_camera_may_use_any_board(tmp_path):
     board = Board("chessboard", 8, 6, 30.0)
     paths = write_images(tmp_path, make_pair()[:1], draw_poses(8, board, seed=1), board)
-    calibration, _, findings = calibrate(paths, wish(board))
+    calibration, _, findings = calibrate(paths, request(board))
     assert calibration.cameras[0].matrix[0, 0] == pytest.approx(520, rel=0.01)
     assert "8 views are few" in " ".join(one.text for one in findings)
 
 
 def test_boards_that_are_ambiguous_are_refused_for_pairs(images):
     with pytest.raises(CalibrationError, match=r"8 x 6 squares looks the same after half a turn"):
-        calibrate(images, wish(Board("chessboard", 8, 6, 30.0)))
+        calibrate(images, request(Board("chessboard", 8, 6, 30.0)))
 
 
 def test_a_wrong_number_of_squares_is_told(images):
     with pytest.raises(CalibrationError, match=r"camera cam0: .*--squares 8x5") as caught:
-        calibrate(images, wish(Board("chessboard", 7, 4, 30.0)))
+        calibrate(images, request(Board("chessboard", 7, 4, 30.0)))
     assert "camera cam1" in str(caught.value)
 
 
@@ -153,7 +153,7 @@ def test_mirrored_images_are_told(tmp_path):
         image = render(camera, *see_pose(camera, pose), CHARUCO)[:, ::-1]
         cv2.imwrite(str(tmp_path / f"a{moment}.png"), image)
     with pytest.raises(CalibrationError, match="when they are mirrored"):
-        calibrate(sorted(tmp_path.glob("*.png")), wish(CHARUCO))
+        calibrate(sorted(tmp_path.glob("*.png")), request(CHARUCO))
 
 
 def test_one_camera_under_two_names_is_refused(tmp_path, images):
@@ -161,13 +161,13 @@ def test_one_camera_under_two_names_is_refused(tmp_path, images):
         shutil.copy(path, tmp_path / path.name)
         shutil.copy(path, tmp_path / path.name.replace("cam0", "twin"))
     with pytest.raises(CalibrationError, match="cameras cam0 and twin have identical images"):
-        calibrate(sorted(tmp_path.glob("*.png")), wish())
+        calibrate(sorted(tmp_path.glob("*.png")), request())
 
 
 def test_too_few_views_are_refused(images):
     few = [path for path in images if path.stem.endswith(("00", "01"))]
     with pytest.raises(CalibrationError, match=r"camera cam0: .* in 2 of 2 images; at least 3"):
-        calibrate(few, wish())
+        calibrate(few, request())
 
 
 def test_cameras_that_share_no_moment_are_refused(tmp_path, images):
@@ -176,7 +176,7 @@ def test_cameras_that_share_no_moment_are_refused(tmp_path, images):
         moved = moment + 100 if camera == "cam1" else moment
         shutil.copy(path, tmp_path / f"{camera}_{moved}.png")
     with pytest.raises(CalibrationError, match=r"at the same 2 moments: cam0; cam1\. Show"):
-        calibrate(sorted(tmp_path.glob("*.png")), wish())
+        calibrate(sorted(tmp_path.glob("*.png")), request())
 
 
 def test_cameras_that_are_not_synchronous_are_refused(tmp_path, images):
@@ -200,7 +200,7 @@ def test_images_of_two_sizes_are_refused(tmp_path, images):
         shutil.copy(path, tmp_path / path.name)
     cv2.imwrite(str(tmp_path / "cam0_50.png"), np.zeros((400, 640), np.uint8))
     with pytest.raises(CalibrationError, match=r"cam0_50\.png is 640 x 400 px, others are 640 x"):
-        calibrate(sorted(tmp_path.glob("*.png")), wish())
+        calibrate(sorted(tmp_path.glob("*.png")), request())
 
 
 def test_views_that_are_far_off_are_left_out_and_counted(tmp_path, images):
@@ -211,7 +211,7 @@ def test_views_that_are_far_off_are_left_out_and_counted(tmp_path, images):
     cv2.imwrite(
         str(tmp_path / "cam1_04.png"), render(cameras[1], *see_pose(cameras[1], other), CHESSBOARD)
     )
-    calibration, qualities, findings = calibrate(paths, wish())
+    calibration, qualities, findings = calibrate(paths, request())
     assert sum(one.left_out for one in qualities) in {1, 2}
     assert "were left out" in " ".join(one.text for one in findings)
     assert_found(calibration, cameras)
@@ -220,7 +220,7 @@ def test_views_that_are_far_off_are_left_out_and_counted(tmp_path, images):
 def test_boards_that_are_never_tilted_are_refused_or_doubted(tmp_path):
     poses = draw_poses(6, CHESSBOARD, distance=(600, 601), tilt=0.001)
     paths = write_images(tmp_path, make_pair()[:1], poses, CHESSBOARD)
-    _, _, findings = calibrate(paths, wish())
+    _, _, findings = calibrate(paths, request())
     told = " ".join(one.text for one in findings)
     assert "focal length" in told
     assert "equally far away" in told
@@ -292,7 +292,7 @@ def test_wrong_options_have_their_own_status(options):
 def test_the_real_stereo_pair(data_folder):
     paths = sorted((data_folder / "stereo-chessboard").glob("*.jpg"))
     board = Board("chessboard", 10, 7, 30.0)
-    calibration, qualities, findings = calibrate(paths, replace(wish(board), coefficients=5))
+    calibration, qualities, findings = calibrate(paths, replace(request(board), coefficients=5))
     assert [(one.views, one.left_out) for one in qualities] == [(14, 0), (14, 0)]
     total = np.sqrt(np.mean([one.rms_error**2 for one in qualities]))
     assert total <= 0.44
@@ -309,6 +309,6 @@ def test_coefficients_of_qualisys_are_those_of_its_images(data_folder):
     folder = data_folder / "human-4cam-pose2sim" / "S00_Calibration"
     given = read_calibration(folder / "Calib.qca.txt").cameras[0]
     board = Board("chessboard", 5, 8, 60.0)
-    calibration, _, _ = calibrate([folder / "intrinsics" / "int_cam01_img"], wish(board))
+    calibration, _, _ = calibrate([folder / "intrinsics" / "int_cam01_img"], request(board))
     assert calibration.cameras[0].distortion[:2] == pytest.approx(given.distortion[:2], abs=0.015)
     assert calibration.cameras[0].matrix[0, 0] == pytest.approx(given.matrix[0, 0], rel=0.01)

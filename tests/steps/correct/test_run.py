@@ -199,7 +199,7 @@ def test_a_decision_that_changes_nothing_leaves_the_key(project):
     write_track_decision(folder, decide(make_tracks(exchanged=None), 25, "confirm"))
     rows = run(project)
     assert rows["v"]["key"] == key
-    assert rows["v"]["decided"] != ""
+    assert rows["v"]["decisions_hash"] != ""
     assert list_outcomes(project) == [("v", "anna", "applied"), ("v", "anna", "already right")]
     # Confirmed only: no file.
     write_track_decision(folder, decide(make_tracks("w"), 25, "confirm"))

@@ -15,14 +15,14 @@ from pipeline_lib.io.corrections.files import format_time, parse_time
 from pipeline_lib.kernels.tracking.corrections import Result
 from pipeline_lib.kernels.tracking.doubts import TrackDoubt
 from pipeline_lib.label.project import Project
-from pipeline_lib.steps.correct.proof import Proof, Proofreader, list_runs
+from pipeline_lib.steps.correct.proofreading import Proofreader, ProofreadState, list_runs
 
 # Videos whose tracks are held: those that somebody looks at, and the last ones.
 _MOST_HELD = 4
 _SURE = 1.0
 
 
-class Proofs:
+class Proofreaders:
     """Proofread the videos of a project.
 
     What stands on the disk counts: tracks and decisions are read again when they have changed. All
@@ -58,21 +58,21 @@ class Proofs:
             If the tracks or the decisions cannot be read.
         """
         with self._open(video) as reader:
-            proof = reader.read()
-            if proof.version == known:
+            state = reader.read()
+            if state.version == known:
                 return {"version": known}
-            return self._describe(video, proof)
+            return self._describe(video, state)
 
     def read_poses(self, video: str, start: int, stop: int) -> dict[str, Any]:
         """Return the poses of some frames: of each frame and animal a list of x, y or None."""
         with self._open(video) as reader:
-            proof = reader.read()
-        rounded = np.round(proof.position[start:stop].astype(np.float64), 1)
+            state = reader.read()
+        rounded = np.round(state.position[start:stop].astype(np.float64), 1)
         frames = [
             [[point if math.isfinite(point[0]) else None for point in animal] for animal in frame]
             for frame in rounded.tolist()
         ]
-        return {"version": proof.version, "start": start, "frames": frames}
+        return {"version": state.version, "start": start, "frames": frames}
 
     def decide(
         self, video: str, what: DecisionKind, frames: tuple[int, int | None], slots: Sequence[int],
@@ -129,19 +129,19 @@ class Proofs:
             project.config.tracking,
         )
 
-    def _describe(self, video: str, proof: Proof) -> dict[str, Any]:
-        steps = np.diff(proof.times)
+    def _describe(self, video: str, state: ProofreadState) -> dict[str, Any]:
+        steps = np.diff(state.times)
         fps = 1.0 / float(np.median(steps)) if len(steps) and np.median(steps) > 0 else 0.0
-        pairs = zip(proof.decisions, proof.arrangement.results, strict=True)
+        pairs = zip(state.decisions, state.arrangement.results, strict=True)
         return {
             "video": video,
-            "version": proof.version,
-            "frames": len(proof.times),
+            "version": state.version,
+            "frames": len(state.times),
             "fps": round(fps, 3),
-            "individuals": proof.individuals,
-            "bodyparts": proof.bodyparts,
-            "lanes": list_runs(proof.status),
-            "doubts": [_describe_doubt(doubt, proof) for doubt in proof.doubts],
+            "individuals": state.individuals,
+            "bodyparts": state.bodyparts,
+            "lanes": list_runs(state.status),
+            "doubts": [_describe_doubt(doubt, state) for doubt in state.doubts],
             "decisions": [self._describe_decision(one, result) for one, result in pairs],
         }
 
@@ -160,8 +160,8 @@ class Proofs:
         }
 
 
-def _describe_doubt(doubt: TrackDoubt, proof: Proof) -> dict[str, Any]:
-    names = " and ".join(proof.individuals[slot] for slot in doubt.slots)
+def _describe_doubt(doubt: TrackDoubt, state: ProofreadState) -> dict[str, Any]:
+    names = " and ".join(state.individuals[slot] for slot in doubt.slots)
     if doubt.ambiguity > _SURE:
         why = f"{names}: exchanged, they would fit better"
     elif len(doubt.slots) > 1:
@@ -171,7 +171,7 @@ def _describe_doubt(doubt: TrackDoubt, proof: Proof) -> dict[str, Any]:
     return {
         "frame": doubt.frame,
         "first": doubt.first,
-        "last": min(doubt.last, len(proof.times) - 1),
+        "last": min(doubt.last, len(state.times) - 1),
         "slots": doubt.slots,
         "ambiguity": round(doubt.ambiguity, 3),
         "why": why,

@@ -32,7 +32,7 @@ from pipeline_lib.kernels.tracking.corrections import (
     rearrange,
 )
 from pipeline_lib.kernels.tracking.doubts import (
-    DoubtfulPlaces,
+    DoubtRules,
     TrackDoubt,
     drop_decided,
     list_doubts,
@@ -45,7 +45,7 @@ _TWO = 2
 
 
 @dataclass(frozen=True)
-class Proof:
+class ProofreadState:
     """Hold the tracks of a video after all decisions about it, and what is in doubt.
 
     Attributes
@@ -100,12 +100,12 @@ class Proofreader:
         self, folder: Path, video: str, tracked: Path, author: str, settings: TrackingSettings
     ) -> None:
         self.video, self._folder, self._tracked, self._author = video, folder, tracked, author
-        self._rules = DoubtfulPlaces(
+        self._rules = DoubtRules(
             settings.similarity, settings.max_ambiguity, NEAR, settings.max_stitch_gap
         )
-        self._proof: Proof | None = None
+        self._state: ProofreadState | None = None
 
-    def read(self) -> Proof:
+    def read(self) -> ProofreadState:
         """Return the tracks after the decisions of everybody, as the disk has them now.
 
         Raises
@@ -116,9 +116,9 @@ class Proofreader:
             If a table of decisions is damaged, by file and line.
         """
         version = self._name_version()
-        if self._proof is None or self._proof.version != version:
-            self._proof = self._make_proof(version)
-        return self._proof
+        if self._state is None or self._state.version != version:
+            self._state = self._make_state(version)
+        return self._state
 
     def decide(
         self, what: DecisionKind, frame: int, last: int | None, slots: Sequence[int], seen: str
@@ -137,13 +137,13 @@ class Proofreader:
         LabelError
             If the decision cannot be made there, or others have decided since.
         """
-        proof = self.read()
-        if seen != proof.version:
+        state = self.read()
+        if seen != state.version:
             problem = "these tracks have changed since they were shown: look again, then decide"
             raise LabelError(self.video, [problem])
-        self._check(proof, what, frame, last, slots)
-        passages, ends = anchor_decision(proof.position, what, frame, last, slots)
-        names = [proof.individuals[slot] for slot in slots]
+        self._check(state, what, frame, last, slots)
+        passages, ends = anchor_decision(state.position, what, frame, last, slots)
+        names = [state.individuals[slot] for slot in slots]
         decision = TrackDecision(
             self.video,
             what,
@@ -176,9 +176,14 @@ class Proofreader:
         return own[-1]
 
     def _check(
-        self, proof: Proof, what: DecisionKind, frame: int, last: int | None, slots: Sequence[int]
+        self,
+        state: ProofreadState,
+        what: DecisionKind,
+        frame: int,
+        last: int | None,
+        slots: Sequence[int],
     ) -> None:
-        frames, animals = proof.status.shape
+        frames, animals = state.status.shape
         problems = []
         if not 1 <= frame < frames or (last is not None and not frame <= last < frames):
             problems.append(f"frames {frame} to {last}: expected frames from 1 to {frames - 1}")
@@ -202,7 +207,7 @@ class Proofreader:
     def _list_tables(self) -> tuple[Path, ...]:
         return index_decision_tables(self._folder).get(self.video, ())
 
-    def _make_proof(self, version: str) -> Proof:
+    def _make_state(self, version: str) -> ProofreadState:
         poses = read_poses(self._tracked)
         decisions = read_decision_tables(self._list_tables())
         animals = count_animals(poses)
@@ -223,7 +228,7 @@ class Proofreader:
         doubts = drop_decided(
             list_doubts(corrected, corrected_status, self._rules), decided, self._rules.near
         )
-        return Proof(
+        return ProofreadState(
             version=version,
             times=poses.time,
             individuals=name_slots(poses, sources.shape[1])[: sources.shape[1]],
