@@ -1,8 +1,8 @@
 """Prepare the observations of each camera for triangulation: linear equations and weights.
 
 A ray of a camera and a point X on it fulfil two equations ``rows @ (X, 1) = 0``. Divided by the
-depth ``depth @ (X, 1)`` they are coordinates in a plane perpendicular to the axis (pinhole) or to the
-ray (fisheye), which the lens' derivative turns into px. All arrays have one value per point, so
+depth ``depth @ (X, 1)`` they are coordinates in a plane perpendicular to the axis (pinhole) or to
+the ray (fisheye), which the lens' derivative turns into px. All arrays have one value per point, so
 that NumPy works on long contiguous runs.
 """
 
