@@ -1,6 +1,6 @@
 """Simulate how many labels the choice of `refine` saves (takes hours; resumes).
 
-Each seed starts with labels of 10 frames drawn at random. In four rounds 10 frames are added,
+Each seed starts with labels of 10 frames drawn at random. In four iterations 10 frames are added,
 either chosen by `refine` from what the last network predicts, or drawn at random from the rest;
 their labels come from truth. Each network goes on from that of the first 10 labels, with the same
 number of steps however many labels there are, and is measured on the same test frames. A finished
@@ -49,7 +49,7 @@ from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.refine.run import REFINEMENT_COLUMNS, run_refine
 from pipeline_lib.steps.train import run_train
 
-START, STEP, ROUNDS = 10, 10, 4  # labelled frames
+START, STEP, ITERATIONS = 10, 10, 4  # labelled frames
 STRATEGIES = ("chosen", "random")
 BEFORE = "before"  # name of the network to start from
 BATCH, FIRST = 8, 300  # frames in a batch, and steps of the first training
@@ -94,10 +94,10 @@ def simulate(simulation: Simulation, seed: int, strategy: str) -> None:
     random = np.random.default_rng(seed)
     order = [simulation.pool[place] for place in random.permutation(len(simulation.pool))]
     labelled = order[:START]
-    for number in range(ROUNDS + 1):
+    for number in range(ITERATIONS + 1):
         name = strategy if number else "start"
         next_frames = simulation.folder / f"frames-{seed}-{strategy}-{number}.json"
-        choose = strategy == "chosen" and number < ROUNDS
+        choose = strategy == "chosen" and number < ITERATIONS
         undecided = choose and not next_frames.is_file()
         if undecided or not _is_done(simulation, seed, name, len(labelled)):
             found = train_and_choose(simulation, seed, name, labelled, choose=choose)

@@ -26,7 +26,7 @@ class ShardFiles:
         return self.folder / f".sessions-{digest}"
 
     def decision_key(self, digest: str) -> Path:
-        """Return the key file of what people decided about the tracks of a shard's videos."""
+        """Return the key file of the decisions about the tracks of a shard's videos."""
         return self.folder / f".decisions-{digest}"
 
     @property
@@ -69,7 +69,7 @@ class ShardFiles:
         return self.table("correct", model)
 
     def decisions(self, model: str) -> Path:
-        """Return the table of what became of each decision about the tracks of the videos."""
+        """Return the table with the outcome of each decision about the tracks of the videos."""
         return self.table("decisions", model)
 
     def filter(self, model: str) -> Path:
@@ -329,7 +329,7 @@ class Results:
         return self.root / "tracked" / model / f"{video}.zarr.zip"
 
     def corrected(self, model: str, video: str) -> Path:
-        """Return the pose file of one video whose tracks a person had to mend, packed."""
+        """Return the pose file of one video with corrected tracks, packed."""
         return self.root / "corrected" / model / f"{video}.zarr.zip"
 
     def filtered(self, model: str, video: str) -> Path:

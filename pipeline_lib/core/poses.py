@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Attribute of corrected tracks: names of the animals that other videos of the cohort do not have,
-# because a person said that somebody else came.
+# Attribute of corrected tracks: names of animals that a decision added to this video, and that
+# other videos of the cohort do not have.
 ADDED_INDIVIDUALS = "added_individuals"
 
 

@@ -494,13 +494,13 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "correct",
             "CORRECT",
-            # What people decided is in files, which have keys of their own.
+            # Decisions are files, which have keys of their own.
             lambda _: {},
             _tracks,
             step="correct.run:run_correct",
             table="correct",
             videos=VideoResults(
-                "tracks that people had to mend",
+                "corrected tracks",
                 "postprocess",
                 lambda config, results, video: {
                     "corrected": results.corrected(config.training.name, video)

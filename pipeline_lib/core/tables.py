@@ -73,8 +73,7 @@ LEDGER_COLUMNS = (
 )
 
 # x, y in px of the labelled image, NaN where the bodypart was not labelled. Visibility is
-# `visible` or `hidden` where it was, `absent` where somebody said that it is not to be seen, and
-# empty where nobody said anything.
+# `visible` or `hidden` where it was, `absent` where a correction marks it as absent, else empty.
 LABEL_COLUMNS = (
     "video",
     "frame",

@@ -1,8 +1,9 @@
-"""Hold what a proofreader decides about a place in the tracks of a video.
+"""Define the decisions of a proofreader about the tracks of a video.
 
-A decision is a statement about animals, not about slots of a file: it names where an animal is
-just before a place and just after it (its *anchors*), so that it stays true when the video is
-tracked again and slots are permuted, or the mistake is gone.
+A decision is a statement about animals, not about slots of a file. It stores the position of each
+animal just before and just after a frame (its *anchors*), so that it remains valid if the video is
+tracked again and slots are permuted, or the mistake no longer occurs. The *place* of a decision is
+the boundary between `first_frame` and the frame before.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 
 class DecisionKind(StrEnum):
-    """Name what a proofreader says of a place."""
+    """Name the kinds of decisions."""
 
     SWAP = "swap"  # two animals were exchanged here
     NEW = "new"  # this is a new animal from here on
@@ -22,14 +23,14 @@ class DecisionKind(StrEnum):
 
 
 class Anchor(NamedTuple):
-    """Tell where the centre of an animal (the mean of its keypoints) is in a frame.
+    """Hold the centre of an animal (the mean of its keypoints) in a frame.
 
     Attributes
     ----------
     frame
         0-based.
     x, y
-        In px of the full upright frame.
+        Position in px of the full upright frame.
     """
 
     frame: int
@@ -38,7 +39,7 @@ class Anchor(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """Hold the anchors of one animal on both sides of a place; None where it is not seen."""
+    """Hold the anchors of one animal before and after a place; None where it is not seen."""
 
     before: Anchor | None = None
     after: Anchor | None = None
@@ -71,7 +72,7 @@ class TrackDecision:
     ends
         The same at the end of the frames, where ``last_frame`` ends a ``swap`` or a ``cut``.
     author, time
-        Who decided, and when, with its zone.
+        Name of the proofreader, and time of the decision, with its zone.
     """
 
     video: str

@@ -94,7 +94,7 @@ class SampleRecord:
     individual
         The animal that a window is around; empty where the sample is the whole image.
     absent
-        Positions on the keypoint axis of the bodyparts that somebody said are not to be seen.
+        Positions on the keypoint axis of the bodyparts labelled as absent.
     """
 
     image: str

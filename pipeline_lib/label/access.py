@@ -1,4 +1,4 @@
-"""Keep everybody out who has not got the token of this server, also pages of other sites."""
+"""Refuse every request without the token of this server, also those of other sites' pages."""
 
 import hmac
 import html
@@ -53,7 +53,7 @@ class Access:
     Parameters
     ----------
     app
-        What answers, an ASGI application.
+        The ASGI application that answers admitted requests.
     token
         The token; without it, a random one of 256 bits.
     """

@@ -1,4 +1,4 @@
-"""Join what is known of a frame, and save what a person says of it."""
+"""Join labels, corrections and predictions of a frame, and save corrections."""
 
 import math
 import threading
@@ -42,7 +42,7 @@ Point = tuple[str, str, float | None, float | None, str | float]
 
 @dataclass(frozen=True)
 class Version:
-    """Name a correction: who made it, and when. None was made where both are empty."""
+    """Identify a correction by author and time; both are empty if there is none."""
 
     author: str = ""
     time: str = ""
@@ -114,7 +114,7 @@ class Annotations:
             changes, corrections = read_bodypart_changes(folder), read_label_corrections(folder)
             self.skeleton = self.project.name_skeleton(self._labels, changes)
         except LabelError as error:
-            # Somebody is at work on it by hand: what was read before counts until then.
+            # Somebody may be editing the table by hand: keep what was read before.
             self.problem = str(error)
             return False
         chosen, replaced = settle_corrections(corrections, self._find_key)
@@ -176,7 +176,7 @@ class Annotations:
             }
 
     def read(self, place: int) -> dict[str, Any]:
-        """Return what is known of a frame: its correction, else its label, else predictions.
+        """Return the keypoints of a frame: its correction, else its label, else predictions.
 
         Returns
         -------
@@ -261,7 +261,7 @@ class Annotations:
         return points, ""
 
     def save(self, place: int, keypoints: Iterable[Point], base: Version) -> dict[str, Any]:
-        """Save what the author says of a frame, whole.
+        """Save the author's correction of a frame, whole.
 
         Parameters
         ----------
@@ -388,7 +388,7 @@ def locate_predictions(project: Project, video: str) -> Path | None:
     """Return the pose file to start from: corrected, tracked, or as the network gave it."""
     results, model = project.results, project.config.training.name
     candidates = (
-        results.of_video("corrected", model, f"{video}.zarr.zip"),
+        results.corrected(model, video),
         results.tracked(model, video),
         results.poses(model, video),
     )

@@ -1,4 +1,4 @@
-"""List the frames that are worth a look: chosen, doubted or labelled."""
+"""List the frames that are worth labelling: chosen, suspected of label errors, or labelled."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -38,10 +38,10 @@ class ListedFrame:
 
 
 class LabelImages:
-    """Know the images of label sources by the names that corrections give them.
+    """Map the images of label sources to the keys that corrections use.
 
-    A frame of a video and an image of a label source may be the same frame: then it has one name,
-    that of the image.
+    A frame of a video and an image of a label source may be the same frame; its key is then that of
+    the image.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class LabelImages:
     Attributes
     ----------
     paths
-        The images by their names.
+        Paths of the images by key.
     """
 
     def __init__(self, labels: Labels | None, written: Path) -> None:
@@ -75,7 +75,7 @@ class LabelImages:
                 self._by_frame.setdefault((key.video, key.frame), key)
 
     def find(self, key: FrameKey) -> FrameKey:
-        """Return the one name of a frame."""
+        """Return the key that all names of a frame share."""
         if not key.image:
             return self._by_frame.get((key.video, key.frame), key)
         return self._by_name.get(name_image(Path(key.image).absolute()), key)

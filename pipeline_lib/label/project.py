@@ -1,4 +1,4 @@
-"""Know what is labelled: the videos, names and labels of a run, and who labels."""
+"""Hold what the page needs of a run: its videos, names, labels and the author."""
 
 import getpass
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class Project:
 
     @cached_property
     def frames(self) -> FrameReader:
-        """What reads frames."""
+        """Reader of the frames of all videos."""
         return FrameReader(self.videos, self.config.reading.seconds_per_frame)
 
     @property

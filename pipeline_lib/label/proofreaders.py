@@ -1,4 +1,4 @@
-"""Hold the tracks that are proofread, and answer what the page asks about them."""
+"""Keep a proofreader for each video, and answer the page's requests about tracks."""
 
 import math
 import threading
@@ -17,16 +17,17 @@ from pipeline_lib.kernels.tracking.doubts import TrackDoubt
 from pipeline_lib.label.project import Project
 from pipeline_lib.steps.correct.proofreading import Proofreader, ProofreadState, list_runs
 
-# Videos whose tracks are held: those that somebody looks at, and the last ones.
+# Largest number of videos whose tracks are kept in memory.
 _MOST_HELD = 4
-_SURE = 1.0
+# Ambiguity above which the exchanged tracks fit better than the present ones.
+_EQUAL_FIT = 1.0
 
 
 class Proofreaders:
     """Proofread the videos of a project.
 
-    What stands on the disk counts: tracks and decisions are read again when they have changed. All
-    methods may be called from several threads.
+    Tracks and decisions are read again when their files have changed. All methods may be called
+    from several threads.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ class Proofreaders:
 
 def _describe_doubt(doubt: TrackDoubt, state: ProofreadState) -> dict[str, Any]:
     names = " and ".join(state.individuals[slot] for slot in doubt.slots)
-    if doubt.ambiguity > _SURE:
+    if doubt.ambiguity > _EQUAL_FIT:
         why = f"{names}: exchanged, they would fit better"
     elif len(doubt.slots) > 1:
         why = f"{names}: exchanged, they would fit {100 * doubt.ambiguity:.0f} % as well"

@@ -221,7 +221,7 @@ def session_key(wildcards):
 
 
 def decision_key(wildcards):
-    """Return the file named by the hash of what people decided about the tracks of a shard."""
+    """Return the key file of the decisions about the tracks of a shard."""
     if not STAGES["correct"].wanted(SETTINGS):
         return []
     if workflow.is_main_process:

@@ -9,12 +9,13 @@ from pipeline_lib.core.settings.base import PathText, Settings
 
 
 class CorrectionSettings(Settings):
-    """Name the folder of what people corrected by hand; it may be absent."""
+    """Name the folder of corrections made by hand; it may be absent."""
 
     path: PathText = Field(
         "corrections",
-        description="Folder of the corrected labels and tracks, written by `cohortpose label`. It "
-        "is part of the project, to be kept under version control; runs only read it.",
+        description="Folder of corrected labels and decisions about tracks, written by "
+        "`cohortpose label`, `merge-labels` and `merge-tracks`. It is part of the project: keep it under version "
+        "control. Runs only read it.",
     )
 
 

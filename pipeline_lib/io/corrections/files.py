@@ -34,7 +34,7 @@ _TIME_FORM = "such as 2026-03-01T12:00:00Z"
 
 
 class TableRow(dict[str, str]):
-    """Hold the cells of one row by column, and where it stands.
+    """Hold the cells of one row by column, and its line number.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[TableRow]:
         _check_header(path, header, columns)
         for cells in reader:
             line = reader.line_num
-            # As spreadsheets leave below a table.
+            # Spreadsheets leave blank rows below a table.
             if not any(cells):
                 continue
             if problem := _find_row_problem(cells, header):
@@ -177,7 +177,7 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None
 
 def _find_row_problem(cells: list[str], header: list[str]) -> str | None:
     if cells[0].startswith(_CONFLICT_MARKS):
-        return "is a mark of a merge that git could not make: keep the rows of one side"
+        return "is the mark of a merge conflict of git: keep the rows of one side"
     if len(cells) != len(header):
         return f"{len(cells)} cells, expected {len(header)}"
     if max(map(len, cells)) <= _LONGEST_CELL:
@@ -232,10 +232,10 @@ def _wait_for_lock(handle: int, path: Path) -> None:
 
 
 def find_table_path(folder: Path, author: str, video: str) -> Path:
-    """Return where the table of an author and video stands below a folder.
+    """Return the path of the table of an author and video below a folder.
 
-    Names that paths cannot hold are cleaned, and told apart by a hash of the true name, which
-    stands in the rows.
+    Names that are no valid file names are cleaned and made unique by a hash of the true name; the
+    true name is in the rows.
     """
     return folder / _name_part(author) / f"{_name_part(video)}.tsv"
 
@@ -249,7 +249,7 @@ def _name_part(name: str) -> str:
 
 
 def describe_name_problem(what: str, name: str) -> str | None:
-    """Explain why a name cannot be used, naming what it is of; None if it can."""
+    """Explain why a name of a video, author or bodypart cannot be used; None if it can."""
     problem = find_text_problem(name)
     if problem is None and name != name.strip():
         problem = "begins or ends with a blank"
@@ -262,7 +262,7 @@ def parse_time(text: str) -> datetime:
     Raises
     ------
     ValueError
-        If it is none, or not in UTC.
+        If the text is not a time in UTC.
     """
     try:
         time = datetime.fromisoformat(text) if "T" in text and len(text) <= 40 else None

@@ -1,7 +1,7 @@
 """Read and write corrected labels: one table per author and video, one row per keypoint.
 
-A frame is corrected as a whole: its rows of one author are all that this author says of it. For
-one frame the newest correction counts, whoever made it (`settle_corrections`).
+A frame is corrected as a whole: the rows of one author hold everything that this author labelled
+in it. For one frame the newest correction counts, whoever made it (`settle_corrections`).
 """
 
 import math
@@ -55,7 +55,7 @@ _LONGEST_IMAGE = 4096
 
 
 class Visibility(StrEnum):
-    """Name what a person says of a keypoint in a frame."""
+    """Name the visibility of a keypoint in a frame."""
 
     VISIBLE = "visible"
     HIDDEN = "hidden"  # the position is known, though the bodypart is occluded
@@ -76,7 +76,7 @@ class CorrectedKeypoint(NamedTuple):
         In px of the full upright frame, the centre of its top-left pixel being (0, 0); NaN where
         it is absent.
     visibility
-        What the person says of it.
+        Whether the keypoint is visible, hidden or absent.
     """
 
     individual: str
@@ -96,7 +96,7 @@ class FrameKey(NamedTuple):
 
 @dataclass(frozen=True)
 class FrameCorrection:
-    """Hold all that one author says of one frame.
+    """Hold everything that one author labelled in one frame.
 
     Attributes
     ----------
@@ -108,19 +108,19 @@ class FrameCorrection:
         Empty for a frame of a video of the cohort; else the path of an image of a label source,
         relative to the project or absolute.
     author
-        Who corrected it.
+        Name of the person who corrected the frame.
     time
-        When, with its zone.
+        Time of the correction, with its zone.
     iteration
         Labelling iteration, 0 or more.
     keypoints
         `CorrectedKeypoint`, or tuples (individual, bodypart, x, y, visibility); empty where the
-        frame shows no animal. Of a bodypart that is not listed nothing is said.
+        frame shows no animal. Bodyparts that are not listed are not labelled in this frame.
 
     Raises
     ------
     LabelError
-        If something of it cannot be stored, with every problem.
+        If the correction cannot be stored, with every problem.
     """
 
     video: str
@@ -237,7 +237,7 @@ def read_label_corrections(folder: Path) -> tuple[FrameCorrection, ...]:
 
 
 def write_frame_correction(folder: Path, correction: FrameCorrection) -> Path:
-    """Replace what its author says of a frame, and return the table it stands in.
+    """Replace the author's correction of a frame, and return the path of its table.
 
     The table is written whole, under the lock of the author's folder; an unreadable one is left
     as it is. A frame that the author has labelled in an earlier iteration keeps that iteration, so
@@ -286,7 +286,7 @@ def write_frame_corrections(folder: Path, corrections: Iterable[FrameCorrection]
 
 
 def remove_frame_correction(folder: Path, author: str, key: FrameKey) -> Path:
-    """Withdraw what an author says of a frame: what others say of it counts again.
+    """Withdraw an author's correction of a frame; those of other authors count again.
 
     Raises
     ------
@@ -297,9 +297,9 @@ def remove_frame_correction(folder: Path, author: str, key: FrameKey) -> Path:
 
 
 def identify_frame(correction: FrameCorrection) -> Hashable:
-    """Return what is the same for two corrections of one frame.
+    """Return a key that is equal for two corrections of the same frame.
 
-    An image is one, whatever its video is called.
+    An image is identified by its path alone, whatever its video is called.
     """
     return FrameKey("", -1, correction.image) if correction.image else correction.key
 
@@ -310,14 +310,14 @@ def settle_corrections(
 ) -> tuple[dict[FrameKey, FrameCorrection], list[tuple[FrameCorrection, FrameCorrection]]]:
     """Choose the correction of each frame that counts: the newest.
 
-    Of two of the same time, that of the first author in the order of names counts.
+    At equal times, the correction of the author whose name sorts first counts.
 
     Parameters
     ----------
     corrections
         Of all authors.
     identify
-        Return what is the same for two corrections of one frame.
+        Return a key that is equal for two corrections of the same frame.
 
     Returns
     -------
@@ -331,7 +331,7 @@ def settle_corrections(
         of_frame.setdefault(identify(one), []).append(one)
     settled = []
     for several in of_frame.values():
-        # Sorting is stable: of the same time, the first author stays first.
+        # Sorting is stable: at equal times, the first author stays first.
         by_author = sorted(several, key=lambda one: (one.author, one.key))
         settled.append(sorted(by_author, key=lambda one: one.time, reverse=True))
     settled.sort(key=lambda ordered: ordered[0].key)

@@ -76,7 +76,7 @@ def hash_tables(tables: Iterable[Path]) -> str:
         any_table = True
         digest.update(path.parent.name.encode(errors="surrogateescape") + b"\0")
         try:
-            # What cannot be read is a problem of its video, told by the step.
+            # The step reports a table that cannot be read as a problem of its video.
             content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         except OSError:
             content = b""
@@ -125,20 +125,20 @@ def write_track_decision(folder: Path, decision: TrackDecision) -> Path:
     """Add a decision to the table of its author and video, and return the table.
 
     The table is written whole, under the lock of the author's folder; a damaged one is left as it
-    is. A decision that stands there already is not repeated.
+    is. A decision that the table already holds is not repeated.
 
     Parameters
     ----------
     folder
         ``corrections.path``; made where it does not exist.
     decision
-        What was decided.
+        The decision.
 
     Raises
     ------
     LabelError
-        If something of the decision cannot be stored, with every problem; if the table that
-        stands there is damaged or cannot be locked.
+        If the decision cannot be stored, with every problem; if the existing table is damaged or
+        cannot be locked.
     """
     return _rewrite(folder, decision, keep=True)
 

@@ -1,6 +1,6 @@
-"""Record which frames a labelling project was made of, so that corrections find their way back.
+"""Record the frames of a labelling project, so that its corrections can be assigned to them.
 
-The record travels with the project, through other people's hands: what is read is checked.
+Other people may have edited the record: everything that is read is checked.
 """
 
 import json

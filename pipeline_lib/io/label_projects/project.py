@@ -130,7 +130,7 @@ class LabelProject:
     model
         Name of the network that predicted.
     iteration
-        Number of the iteration: not negative.
+        Labelling iteration, 0 or more.
     skeleton
         With bodyparts.
     individuals

@@ -1,7 +1,6 @@
 """Read labels that come back from another tool, frame by frame, to be merged.
 
-Other than a source of labels, a frame of a video needs no image here, and may be of a video that is
-named but not there.
+Unlike in a source of labels, a frame of a video needs no image here, and its video need not exist.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +34,7 @@ class ReturnedPoint(NamedTuple):
 
 @dataclass(frozen=True)
 class ReturnedFrame:
-    """Hold what a file says of one frame.
+    """Hold the labels of one frame of a file.
 
     Attributes
     ----------

@@ -1,11 +1,11 @@
 """Apply a proofreader's decisions to the slots of tracks.
 
-The places of all decisions cut a video into blocks. Within a block a slot is one animal: a *piece*.
-Decisions say which pieces are one animal (`swap`, `join`, `confirm`) and which are not (`new`,
-`cut`), by positions of animals and not by numbers of slots; whatever they leave open goes on in
-the slot it was in. So a decision that is true already changes nothing, all may be applied again,
-and the order of slots and of decisions does not matter. Of decisions that cannot all be true, the
-newest hold.
+The places of all decisions divide a video into blocks. Within a block each slot holds one animal: a
+*piece*. Decisions state which pieces are the same animal (`swap`, `join`, `confirm`) and which are
+different animals (`new`, `cut`). They identify animals by position, not by slot number. An animal
+about which no decision is made stays in its slot. Applying decisions is therefore idempotent and
+does not depend on the order of slots or decisions; a decision that already holds changes nothing.
+If decisions contradict each other, the newest ones hold.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,18 +25,21 @@ from pipeline_lib.kernels.tracking.similarity import centre_poses, measure_sizes
 Floats = NDArray[np.floating[Any]]
 ReadFrame = Callable[[int], Floats]
 
-# An animal is the one at an anchor if its centre is no farther than its size, or this in px.
+# An animal matches an anchor if its centre is within the size of a pose, or this many px, of it.
 _LEAST_TOLERANCE = 16.0
-# Two people mean one event if their places are no farther apart than this number of frames.
+# Swaps by two authors are the same swap if they are at most this number of frames apart.
 _SAME_PLACE = 5
-# Anchors are looked for within this number of frames.
+# Anchors are searched within this number of frames of a place.
 _REACH = 250
+
+# Number of animals in a swap.
+_PAIR = 2
 
 Piece = tuple[int, int]  # block, slot
 
 
 class Outcome(StrEnum):
-    """Name what became of a decision."""
+    """Name the outcomes of decisions."""
 
     APPLIED = "applied"
     RIGHT = "already right"
@@ -45,7 +48,7 @@ class Outcome(StrEnum):
 
 
 class Result(NamedTuple):
-    """Hold what became of a decision, and why; the reason is empty where it was applied."""
+    """Hold the outcome of a decision, and its reason; empty where the decision was applied."""
 
     outcome: Outcome
     reason: str
@@ -53,17 +56,17 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Tell which slot of tracks each slot of corrected tracks is, block by block.
+    """Map the slots of corrected tracks to the slots of the tracks, block by block.
 
     Attributes
     ----------
     starts
         Shape (block,), int64, first frame of each block; the first is 0.
     source
-        Shape (block, slot of the result), int64: slot of the tracks; -1: nobody. The result has as
-        many slots as the tracks, and one more for each new animal that no unused slot can take.
+        Shape (block, slot of the result), int64: slot of the tracks; -1: no animal. The result has
+        as many slots as the tracks, plus one for each new animal for which no slot is free.
     results
-        What became of each decision, in their order.
+        Outcome of each decision, in the order of the decisions.
     """
 
     starts: NDArray[np.int64]
@@ -72,7 +75,7 @@ class Arrangement:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the corrected tracks are the tracks."""
+        """Whether the corrected tracks equal the tracks."""
         return bool((self.source == np.arange(self.source.shape[1])).all())
 
     def list_sources(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -98,12 +101,12 @@ def arrange_slots(
     Returns
     -------
     Arrangement
-        Its ``source`` is the identity where all is right already.
+        Its ``source`` is the identity if no decision changes the tracks.
     """
     frames, slots = found.shape
     results: list[Result | None] = [None] * len(decisions)
     located = _locate_all(decisions, frames, read_frame, results)
-    # The newest first; of the same time, the first author in the order of names.
+    # The newest first; at equal times, the author whose name sorts first.
     order = sorted(located, key=lambda number: (decisions[number].author, number))
     order.sort(key=lambda number: decisions[number].time, reverse=True)
     order = list(_drop_repeated(decisions, order, _measure_tolerance(located), results))
@@ -119,7 +122,7 @@ def arrange_slots(
             results[number] = Result(Outcome.RIGHT if right else Outcome.APPLIED, "")
     pieces.continue_slots()
     source = _number_slots(pieces, _find_used(found, starts))
-    # Blocks that continue the one before: places at which nothing had to be done.
+    # Merge blocks whose slots equal those of the block before: no change at that place.
     differs = np.concatenate([[True], (source[1:] != source[:-1]).any(axis=1)])
     return Arrangement(
         starts[differs], source[differs], tuple(one for one in results if one is not None)
@@ -188,7 +191,7 @@ def correct_positions(position: Floats, decisions: Sequence[TrackDecision]) -> F
 
 
 class DecidedPlace(NamedTuple):
-    """Tell where somebody has decided.
+    """Describe the place of a decision, in slots of the tracks.
 
     Attributes
     ----------
@@ -253,7 +256,7 @@ def anchor_decision(
     """
     centre = centre_poses(position)
 
-    # What was looked at and is fine is fine however long an animal was lost.
+    # A place that was confirmed is fine, however long an animal was lost.
     reach = len(centre) if what is DecisionKind.CONFIRM else _REACH
 
     def passage(place: int, one: int, other: int, after: int | None = None) -> Passage:
@@ -344,7 +347,7 @@ def _locate(decision: TrackDecision, frames: int, read_frame: ReadFrame) -> _Loc
             sizes.append(size)
             slots |= _assign_anchors(there, poses, size)
     claims = tuple(_list_claims(decision, slots))
-    # Of an animal that is seen on one side alone, "fine as it is" says nothing, and is right.
+    # A `confirm` of an animal that is seen on one side only claims nothing, and holds.
     if not claims and not (slots and decision.what is DecisionKind.CONFIRM):
         return None
     ends = decision.what in (DecisionKind.SWAP, DecisionKind.CUT)
@@ -405,7 +408,7 @@ def _drop_repeated(
 ) -> Iterable[int]:
     """Yield decisions, the newest first, without older exchanges of others at the same place.
 
-    Two people who mend one exchange a frame apart would else exchange the animals twice.
+    Otherwise two people who correct one exchange a frame apart would exchange the animals twice.
     """
     kept: list[int] = []
     for number in order:
@@ -421,13 +424,13 @@ def _drop_repeated(
 
 
 def _mean_the_same(one: TrackDecision, other: TrackDecision, tolerance: float) -> bool:
-    """Tell whether two people mend one exchange of two animals at slightly different frames."""
+    """Tell whether two authors swap the same animals at slightly different frames."""
     swaps = one.what == other.what == DecisionKind.SWAP
     apart = abs(one.first_frame - other.first_frame)
     if not swaps or one.author == other.author or not 0 < apart <= _SAME_PLACE:
         return False
     pairs = [[p.before for p in each.passages if p.before is not None] for each in (one, other)]
-    if min(map(len, pairs)) < len(("individual", "other")):
+    if min(map(len, pairs)) < _PAIR:
         return False
     first, second = (np.array([[a.x, a.y] for a in anchors]) for anchors in pairs)
     distance = keypoint_distance(first[:, None], second[None])
@@ -458,7 +461,7 @@ class _Pieces:
         self._others: dict[int, set[int]] = {number: set() for number in self._members}
 
     def accept(self, claims: Iterable[_Claim]) -> bool:
-        """Take the claims of a decision for true, all or none; return whether they can be."""
+        """Accept all claims of a decision, or none if one contradicts; return whether accepted."""
         undo = dict(self._group), dict(self._members), dict(self._others)
         for claim in claims:
             before, after = (self._find_piece(*place) for place in (claim.before, claim.after))
@@ -469,7 +472,7 @@ class _Pieces:
         return True
 
     def join(self, one: Piece, other: Piece) -> bool:
-        """Take two pieces for one animal; return whether they can be."""
+        """Make two pieces one animal; return False if that contradicts accepted claims."""
         first, second = self._group[one], self._group[other]
         if first == second:
             return True
@@ -490,7 +493,7 @@ class _Pieces:
         return True
 
     def _part(self, one: Piece, other: Piece) -> bool:
-        """Take two pieces for two animals; return whether they can be."""
+        """Make two pieces different animals; return False if that contradicts accepted claims."""
         first, second = self._group[one], self._group[other]
         if first == second:
             return False
@@ -499,10 +502,10 @@ class _Pieces:
         return True
 
     def continue_slots(self) -> None:
-        """Let animals go on in their slots where nothing else is known.
+        """Continue each animal in its slot wherever no claim says otherwise.
 
-        Where another animal took the slot of one, that one goes on in the slot that became free:
-        the one of the animal that took its slot, or of the one that took that one's, and so on.
+        An animal whose slot is taken by another one continues in the slot that this one left; if
+        that slot is taken, too, the chain is followed until a free slot is found.
         """
         for block in range(self.blocks - 1):
             for slot in range(self.slots):

@@ -1,10 +1,9 @@
-"""List the places in tracks where two animals may have been exchanged, worst first.
+"""List the frames at which two animals may have been exchanged (doubts), worst first.
 
-At each place, two animals that are near each other are compared with what they would be if they had
-been exchanged there: the pose that each track predicts is compared with the next pose of its own
-track and of the other one. The *ambiguity* is the similarity of the exchange as a share of that of
-the tracks as they are; above 1 the exchange fits better. Places that the tracker itself called
-uncertain are listed as well.
+For two animals near each other, the pose that each track predicts is compared with the next pose of
+its own track and with that of the other track. The *ambiguity* is the summed similarity of the
+exchanged assignment divided by that of the present one; above 1 the exchange fits better. Frames
+that the tracker marked as uncertain are doubts, too.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,29 +28,31 @@ from pipeline_lib.kernels.tracking.similarity import (
 Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.integer[Any]]
 
-# An uncertain place of the tracker counts as much as this ambiguity where no pair is ambiguous.
+# Ambiguity of a run that the tracker marked as uncertain, if that of its pairs is lower.
 _UNCERTAIN = 0.5
-# Similarities below this are none: no exchange is likely between poses so unlike.
+# Mean similarity below which an exchange is ruled out.
 _LEAST_SIMILARITY = 0.02
+# Largest ambiguity, where the present assignment fits not at all.
 _HIGHEST = 99.0
+# Number of animals in an exchange.
 _PAIR = 2
 _BLOCK = 2**16
-# Frames from a decision within which nothing more is asked.
+# Doubts within this number of frames of a decision are settled by it.
 _AT_PLACE = 1
 
 
 @dataclass(frozen=True)
 class DoubtRules:
-    """Rules by which places are listed.
+    """Hold the rules by which doubts are listed.
 
     Attributes
     ----------
     similarity
         Measure of similarity between poses.
     max_ambiguity
-        0..1; ambiguity above which a place is listed.
+        0..1; ambiguity above which a place is a doubt.
     near
-        Number of frames within which places of the same animals are one.
+        Number of frames within which places of the same animals are one doubt.
     max_gap
         Longest gap in frames across which poses are compared.
     """
@@ -63,19 +64,19 @@ class DoubtRules:
 
 
 class TrackDoubt(NamedTuple):
-    """Describe a place where tracks may be wrong.
+    """Describe a doubt: a place at which tracks may be wrong.
 
     Attributes
     ----------
     frame
         First frame from which the animals may have been exchanged, 1 or more.
     first, last
-        Frames of the doubt: the last one before and the first one after it that are sure.
+        Last certain frame before the doubt, and first certain frame after it.
     slots
-        The animals: two, or one whose track the tracker itself doubted.
+        Slots of the animals: two, or one that the tracker marked as uncertain.
     ambiguity
-        How well the exchange fits, as a share of how well the tracks fit as they are; the list
-        is in this order.
+        Similarity of the exchange divided by that of the tracks as they are; doubts are listed
+        by falling ambiguity.
     """
 
     frame: int
@@ -88,7 +89,7 @@ class TrackDoubt(NamedTuple):
 def list_doubts(
     position: Floats, status: NDArray[np.uint8] | None, rules: DoubtRules
 ) -> list[TrackDoubt]:
-    """List the doubtful places of tracks, worst first.
+    """List the doubts about tracks, worst first.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def list_doubts(
     status
         Shape (frame, slot), values of `TrackStatus`; None: unknown.
     rules
-        Rules by which places are listed.
+        Rules by which doubts are listed.
     """
     if len(position) <= 1:
         return []
@@ -112,10 +113,10 @@ def list_doubts(
 def drop_decided(
     doubts: Iterable[TrackDoubt], decided: Sequence[DecidedPlace], near: int
 ) -> list[TrackDoubt]:
-    """Return the doubts about which nobody has decided.
+    """Return the doubts that no decision settles.
 
-    What was confirmed is no doubt any more. Where animals were exchanged, joined or parted, only a
-    doubt remains at whose place another exchange would fit better than none.
+    A `confirm` settles the doubts about its animals. After a `swap`, `join`, `new` or `cut`, a
+    doubt remains only if a further exchange would fit better than the corrected tracks.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Find what somebody changed about tracks, given where each animal was before and after.
+"""Derive the changes that a person made to tracks, from the tracks before and after.
 
-Tools in which tracks are proofread give back positions with names of tracks, not what was done. A
+Proofreading tools return positions with names of tracks, not the edits that were made. A
 track that goes on in another slot than it was in is an exchange or a join; a slot in which an
 unknown track begins holds a new animal from there on.
 """
@@ -86,7 +86,7 @@ def match_slots(
 
 
 def find_changes(matched: NDArray[np.int64]) -> tuple[TrackChange, ...]:
-    """Return what was changed about tracks.
+    """Return the changes that were made to tracks.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ class Batch(NamedTuple):
     maps
         The stored maps of frames that are used as they are; None where they will be warped.
     absent
-        Shape (batch, keypoint), bool: bodyparts that somebody said are not to be seen, of one
-        animal; None where nobody said it of any sample of the store.
+        Shape (batch, keypoint), bool: bodyparts labelled as absent, with one animal; None if no
+        sample of the store has any.
     """
 
     image: Tensor

@@ -272,10 +272,10 @@ class PoseTraining(lightning.LightningModule):
     def _find_present(self, batch: Batch) -> Tensor:
         """Return the score maps that count in the loss: (batch, keypoint), bool.
 
-        A bodypart without a label may be there all the same where there is one animal, unless
-        somebody said that it is not: then its map is to be empty. Of several, those that are to
-        be seen are labelled: an image without one shows none, and what a window shows of others
-        is not to be found.
+        With one animal, an unlabelled bodypart may still be visible, so it has no loss, unless it
+        is labelled as absent; then its map is trained to be empty. With several animals, every
+        visible bodypart is labelled, so all maps have a loss; so they have with a window, which
+        must not find the bodyparts of other animals.
         """
         if self._plan.animals == 1 and self._plan.window is None:
             present: Tensor = find_present(batch.keypoint)

@@ -123,7 +123,7 @@ def calibrate(
         findings.append(refuse(f"the adjustment did not end within {_STEPS} steps"))
     findings += _judge_views(qualities, calibration)
     if len(names) > 1:
-        findings += _judge_sides(measure_sides(adjusted.bundle, wish.board))
+        findings += _judge_sides(measure_sides(adjusted.bundle, request.board))
     _log.info("adjusted %d cameras in %d moments", len(names), len(moments))
     return calibration, qualities, sorted(findings, key=lambda one: not one.refuses)
 
@@ -341,7 +341,7 @@ def _judge_sides(off: float) -> list[Finding]:
     if not off > _DOUBTFUL_SIDES:
         return []
     return [
-        doubt(
+        warn(
             f"sides of squares, triangulated, are off by {100 * off:.1f} % (median): the cameras' "
             "places are not exact"
         )

@@ -1,4 +1,4 @@
-"""Read what people decided about the tracks of a video, and find what it changes."""
+"""Read the decisions about the tracks of a video, and determine what they change."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipeline_lib.io.poses.read import read_poses, read_track_status, require_po
 from pipeline_lib.kernels.tracking.corrections import Arrangement, arrange_slots, find_followed
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
 
-# Frames read at a time where the place of an animal is looked up.
+# Frames read at a time when anchors are looked up.
 _NEAR_FRAMES = 256
 _BLOCKS_HELD = 8
 
@@ -63,7 +63,8 @@ class VideoDecisions(DecisionTables):
 def correction_key(source_key: str, arrangement: Arrangement) -> str:
     """Return the key of corrected tracks, given that of the tracks.
 
-    It names what is exchanged, not who decided it: decisions that change nothing leave the key.
+    It depends on which slots are exchanged, not on who decided it; decisions that change nothing
+    leave the key as it is.
     """
     if arrangement.changes_nothing:
         return source_key
@@ -81,7 +82,7 @@ def describe_arrangement(arrangement: Arrangement) -> list[dict[str, Any]]:
 
 
 def arrange_tracks(tracked: Path, decisions: tuple[TrackDecision, ...]) -> Arrangement:
-    """Find which animal is in which slot of the tracks of a video, by all decisions about it.
+    """Assign the animals of a video to slots, by all decisions about it.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def count_animals(poses: Poses) -> int:
 
 
 def name_slots(head: Poses, slots: int) -> tuple[str, ...]:
-    """Return the names of the individuals; animals that came later are numbered."""
+    """Return the names of the individuals; added animals are numbered."""
     animals = count_animals(head)
     names = list(head.individuals[:animals])
     number = animals

@@ -1,4 +1,4 @@
-"""Proofread the tracks of one video: its doubts, and decisions that are saved at once."""
+"""Proofread the tracks of one video: list doubts, and save decisions at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,17 +41,18 @@ from pipeline_lib.steps.correct.decisions import count_animals, name_slots
 
 # Frames within which doubts about the same animals are one.
 NEAR = 8
-_TWO = 2
+# Number of animals in a swap or join.
+_PAIR = 2
 
 
 @dataclass(frozen=True)
 class ProofreadState:
-    """Hold the tracks of a video after all decisions about it, and what is in doubt.
+    """Hold the tracks of a video after all decisions about it, and the doubts that remain.
 
     Attributes
     ----------
     version
-        Names the tracks and the decisions: another one is another state.
+        Identifies the tracks and the decisions; changes whenever one of them does.
     times
         Shape (frame,), seconds.
     individuals, bodyparts
@@ -63,9 +64,9 @@ class ProofreadState:
     decisions
         All decisions about the video.
     arrangement
-        What they change, and what became of each.
+        What the decisions change, and the outcome of each.
     doubts
-        Places about which nobody has decided, worst first.
+        Doubts that no decision settles, worst first.
     """
 
     version: str
@@ -89,7 +90,7 @@ class Proofreader:
     video
         Name of the video.
     tracked
-        Its tracks, which stay as they are.
+        Pose file of its tracks, which is only read.
     author
         Who decides.
     settings
@@ -106,7 +107,7 @@ class Proofreader:
         self._state: ProofreadState | None = None
 
     def read(self) -> ProofreadState:
-        """Return the tracks after the decisions of everybody, as the disk has them now.
+        """Return the tracks after the decisions of all authors, as they are on the disk now.
 
         Raises
         ------
@@ -123,7 +124,7 @@ class Proofreader:
     def decide(
         self, what: DecisionKind, frame: int, last: int | None, slots: Sequence[int], seen: str
     ) -> TrackDecision:
-        """Save a decision about the tracks as somebody has seen them.
+        """Save a decision about the tracks, if they have not changed since the author saw them.
 
         Parameters
         ----------
@@ -135,7 +136,7 @@ class Proofreader:
         Raises
         ------
         LabelError
-            If the decision cannot be made there, or others have decided since.
+            If the decision is not possible at this place, or the tracks have changed since.
         """
         state = self.read()
         if seen != state.version:
@@ -150,7 +151,7 @@ class Proofreader:
             frame,
             last,
             names[0],
-            names[1] if len(names) == _TWO else "",
+            names[1] if len(names) == _PAIR else "",
             passages,
             ends,
             self._author,
@@ -160,7 +161,7 @@ class Proofreader:
         return decision
 
     def withdraw(self, time: datetime) -> TrackDecision:
-        """Withdraw the author's decision of some time, and return it.
+        """Withdraw the author's decision made at `time`, and return it.
 
         Raises
         ------
@@ -189,9 +190,9 @@ class Proofreader:
             problems.append(f"frames {frame} to {last}: expected frames from 1 to {frames - 1}")
         pair = what in (DecisionKind.SWAP, DecisionKind.JOIN)
         single = what in (DecisionKind.NEW, DecisionKind.CUT)
-        wrong = (pair and len(slots) != _TWO) or (single and len(slots) != 1)
-        if wrong or not 1 <= len(slots) <= _TWO or len(set(slots)) < len(slots):
-            problems.append(f"{what} of {len(slots)} animals: expected {_TWO if pair else 1}")
+        wrong = (pair and len(slots) != _PAIR) or (single and len(slots) != 1)
+        if wrong or not 1 <= len(slots) <= _PAIR or len(set(slots)) < len(slots):
+            problems.append(f"{what} of {len(slots)} animals: expected {_PAIR if pair else 1}")
         if any(not 0 <= slot < animals for slot in slots):
             problems.append(f"animals {list(slots)}: expected 0 to {animals - 1}")
         if problems:

@@ -1,4 +1,4 @@
-"""Run the verb `correct`: apply what people decided about tracks to every video of a shard."""
+"""Run the verb `correct`: apply decisions about tracks to every video of a shard."""
 
 import logging
 from collections import Counter
@@ -45,7 +45,7 @@ from pipeline_lib.steps.runs.decision_tables import DECISIONS_HASH
 from pipeline_lib.steps.runs.outcomes import end_videos
 from pipeline_lib.steps.runs.plan import keep_planned
 
-# Columns that count the decisions by what became of them.
+# Columns that count the decisions by outcome.
 COUNTS = {
     Outcome.APPLIED: "applied",
     Outcome.RIGHT: "already_right",
@@ -67,7 +67,7 @@ OUTCOME_COLUMNS = (
     "reason",
 )
 
-# Frames moved at a time, so that memory stays flat however long the video is.
+# Frames moved at a time, so that memory does not grow with the length of the video.
 _BLOCK_FRAMES = 2**15
 
 _log = logging.getLogger(__name__)
@@ -106,12 +106,12 @@ def run_correct(config: Config, results: Results, shard: str) -> None:
     outcomes: list[Row] = []
 
     def correct(video: str) -> Row:
-        # Before they are read: what changes meanwhile is read again next time.
+        # Hashed before reading: a table that changes in between is read again by the next run.
         digest = decided.hash(video)
         decisions = decided.read(video)
         key, made = correct_file(source(video), target(video), decisions)
         outcomes.extend(_list_outcomes(decisions, made))
-        _tell_left_out(video, decisions, made)
+        _warn_of_unapplied(video, decisions, made)
         counts = Counter(result.outcome for result in made)
         return {
             "key": key,
@@ -213,7 +213,7 @@ def _write_block(
         return np.concatenate([moved, values[:, animals:]], axis=1)
 
     confidence = move(poses.confidence, 0.0)
-    # Of a frame that was not decoded nothing is known, of nobody.
+    # In a frame that was not decoded, the confidence of every animal is unknown.
     confidence[np.isnan(poses.confidence).all((1, 2))] = np.nan
     assert poses.track_status is not None  # noqa: S101 - tracks have it
     writer.write(
@@ -244,7 +244,7 @@ def _list_outcomes(decisions: Sequence[TrackDecision], results: Sequence[Result]
     ]
 
 
-def _tell_left_out(
+def _warn_of_unapplied(
     video: str, decisions: Sequence[TrackDecision], results: Sequence[Result]
 ) -> None:
     """Log the decisions that were not applied."""

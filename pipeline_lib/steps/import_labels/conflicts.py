@@ -1,4 +1,4 @@
-"""List what corrections replaced, and which of them are gone."""
+"""List the labels that corrections replaced, and corrections whose frame is gone."""
 
 import os
 from collections.abc import Iterator, Mapping

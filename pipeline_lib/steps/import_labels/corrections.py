@@ -1,4 +1,4 @@
-"""Apply corrected labels: whole frames that take the place of those of every other source.
+"""Apply corrected labels: replace whole frames of all other sources.
 
 A correction names a frame of a video of the cohort, or an image of a label source. Both may be
 the same frame; so may images of two sources, which then both get the corrected labels. A frame
@@ -60,12 +60,12 @@ class AppliedCorrections:
     Attributes
     ----------
     points
-        As before, without the frames that were corrected, and with what they were corrected to.
+        The points of the sources, with corrected frames replaced by their corrections.
     images
         Columns image, video, frame, source, source_number, iteration, cohort_video: one row per
         labelled image, those without an animal included.
     absent
-        Bodyparts that somebody said are not to be seen, by image; None: no animal is.
+        Bodyparts labelled as absent, by image; None: the image shows no animal.
     conflicts
         Rows of `pipeline_lib.core.tables.CONFLICT_COLUMNS`.
     """
@@ -162,7 +162,7 @@ def apply_corrections(
         *(describe_gone(one, reason, folder) for one, reason in problems_of.items()),
     ]
     named = _list_named(points, config)
-    # In the order in which they were made, so that later ones do not change the order of names.
+    # Oldest first, so that later corrections do not change the order of names.
     kept.sort(key=lambda one: (one.iteration, one.correction.time))
     rows = [row for one in kept for row in _make_rows(one, folder, named)]
     _check_inside(rows)
@@ -312,7 +312,7 @@ def _check_inside(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _list_absent(one: FrameCorrection) -> frozenset[str] | None:
-    """Return the bodyparts that nothing is to be seen of; None where no animal is."""
+    """Return the bodyparts that are absent in a frame; None if it shows no animal."""
     if not one.keypoints:
         return None
     shown = {point.bodypart for point in one.keypoints if point.visibility != Visibility.ABSENT}

@@ -1,4 +1,4 @@
-"""Find which frames are the same: of videos of the cohort, of label sources, of corrections."""
+"""Match the frames of the cohort's videos, of label sources and of corrections."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ _FRAME_IMAGE = re.compile(r"frame-([0-9]{7,})\.png")
 
 @dataclass(frozen=True)
 class FrameTarget:
-    """Name what a correction is of: images that there are, or a frame to be written as one."""
+    """Name the target of a correction: existing images, or a frame to be written as an image."""
 
     frame: FrameKey | None
     images: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ def _size(path: Path) -> int:
 
 
 class FrameFinder:
-    """Find what corrections are of."""
+    """Find the target of each correction."""
 
     def __init__(self, images: pd.DataFrame, videos: Mapping[str, Video], results: Results) -> None:
         self._videos = videos

@@ -53,7 +53,7 @@ class CohortVideo:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """Hold what is labelled in one image, or in one frame of a video of the cohort.
+    """Hold the labelled keypoints of one image, or of one frame of a video of the cohort.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class LabelledImage:
 
 
 class Cohort:
-    """Know the videos, labels and names of a run.
+    """Read the videos, labels and names of a run, each once.
 
     Parameters
     ----------

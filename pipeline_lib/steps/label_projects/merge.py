@@ -1,8 +1,8 @@
-"""Run the verb `merge-labels`: take corrections made in another tool into the project's own.
+"""Run the verb `merge-labels`: merge labels corrected in another tool into the corrections.
 
-What comes back becomes `pipeline_lib.io.corrections.labels`, one frame at a time, under the name of
-who corrected and the time of the file: so a frame keeps its video, the newest correction counts
-whatever tool it was made in, and no image has to be copied.
+Each returned frame becomes a `pipeline_lib.io.corrections.labels.FrameCorrection` with the author
+and time of the file. The frame thus keeps its video, the newest correction counts whatever tool it
+was made in, and no image has to be copied.
 """
 
 import logging
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MergeOptions:
-    """Say how corrections are taken.
+    """Hold the options of a merge.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class MergeOptions:
 
 @dataclass
 class MergeSummary:
-    """Count what became of the frames of a file.
+    """Count the frames of a file by outcome.
 
     Attributes
     ----------
@@ -94,9 +94,9 @@ class MergeSummary:
     empty
         Frames without a keypoint, in a format that does not say whether that is meant.
     older
-        Frames on which the same author has said something else since.
+        Frames that the same author has corrected later.
     gone
-        Why frames were left out, whose video or image is no longer there.
+        Reasons, one line for each frame that was left out because its video or image is gone.
     """
 
     corrected: int = 0
@@ -357,7 +357,7 @@ class _Merger:
     def _complete(
         self, points: Sequence[Point], current: Sequence[Point], covered: frozenset[str]
     ) -> tuple[Point, ...]:
-        """Add what the file cannot say: bodyparts that it lacks, and what is hidden."""
+        """Add what the file cannot hold: bodyparts that it lacks, and hidden keypoints."""
         hidden = {point[:2]: point[4] for point in current}
         if not self._holds_hidden:
             points = [(*point[:4], hidden.get(point[:2], False)) for point in points]

@@ -1,4 +1,4 @@
-"""Run the verb `merge-tracks`: take tracks that were corrected in SLEAP as decisions."""
+"""Run the verb `merge-tracks`: derive decisions from tracks that were corrected in SLEAP."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Find the frame of the cohort, or the labelled image, that a file of another tool means."""
+"""Find the frame of the cohort, or the labelled image, to which a returned frame belongs."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ class GoneError(Exception):
 
 
 class Places:
-    """Know which frames there are, by every name that a file may give them.
+    """Find the frames that a returned file means, by any name that it may give them.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ProjectOptions:
-    """Say what goes into a labelling project.
+    """Hold the options of a labelling project.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class ProjectOptions:
     frames
         Frames chosen to label: ``auto``, ``refined``, ``selected``, or ``none``.
     labels
-        Whether the labels that there are go into it, too.
+        Whether the existing labels are written, too.
     linked
         Whether SLEAP's file refers to the videos.
     """

@@ -32,13 +32,14 @@ class EvaluatedNetwork:
     Attributes
     ----------
     name, iteration, start_from
-        As its card has them; ``start_from`` is empty for a training from scratch.
+        As in the network's card; ``start_from`` is empty for a training from scratch.
     labels
         Frames that it was trained on.
     tested
         Frames that it was tested on.
     mean, median
-        Error on the test frames, px, as it was measured; NaN: not measured.
+        Error on the test frames in px, measured when the network was evaluated; NaN: not
+        measured.
     """
 
     name: str

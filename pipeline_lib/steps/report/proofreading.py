@@ -1,4 +1,4 @@
-"""Sum up in the report what people decided about tracks."""
+"""Summarise the decisions about tracks for the report."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Proofreading:
 
 
 def read_proofreading(config: Config, results: Results) -> Proofreading | None:
-    """Read what became of all decisions; None if there was none.
+    """Read the outcomes of all decisions; None if there are no decisions.
 
     Raises
     ------

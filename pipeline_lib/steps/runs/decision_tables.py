@@ -1,4 +1,4 @@
-"""Find the tables of what people decided about the tracks of each video.
+"""Find the tables of decisions about the tracks of each video.
 
 Imports are light, for `status`.
 """
@@ -42,7 +42,7 @@ class DecisionTables:
         return hash_tables(self.list_tables(video))
 
     def is_current(self, video: str, row: Mapping[str, str]) -> bool:
-        """Tell whether the tables are those that a row of the stage `correct` was made from."""
+        """Tell whether a row of the stage `correct` was made from the present tables."""
         try:
             return self.hash(video) == row.get(DECISIONS_HASH, "")
         except LabelError:
@@ -50,7 +50,7 @@ class DecisionTables:
             return False
 
     def list_videos(self) -> tuple[str, ...]:
-        """Return the videos that somebody decided about, sorted."""
+        """Return the videos that have decisions, sorted."""
         return tuple(sorted(self._tables))
 
     @cached_property

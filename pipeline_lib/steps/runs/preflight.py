@@ -96,7 +96,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
 
 
 def _warn_of_unknown_videos(config: Config, videos: Iterable[Video]) -> None:
-    """Log the videos that people decided about and that are not in the sheet."""
+    """Log the videos that have decisions and are not in the sheet."""
     try:
         decided = DecisionTables(config).list_videos()
     except LabelError as error:
