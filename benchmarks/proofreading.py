@@ -4,7 +4,7 @@ The exact tracks of demo cohorts are exchanged at the closest approaches of two 
 proofreader then follows the doubts as the page lists them, worst first, sees in the truth what a
 person would see in the clip, and presses one key: "swap from here" or "fine as it is", and the
 arrow keys where the exchange is not at the frame that is proposed. Decisions are written, read and
-applied as in a run. Printed are the swaps that were listed and mended, IDF1 before and after,
+applied as in a run. Printed are the swaps that were listed and corrected, IDF1 before and after,
 decisions and keystrokes per hour of video, and how often tracks without any mistake are doubted.
 
 Cohorts: `demo-multi` itself, rendered, with its hidden bodyparts missing; longer recordings of the
@@ -65,7 +65,7 @@ class Count:
     ----------
     frames
         Frames of all videos.
-    swaps, flagged, mended
+    swaps, flagged, corrected
         Exchanges made, listed as doubts, and undone by the proofreader.
     doubts
         Doubts about the tracks without any mistake.
@@ -78,7 +78,7 @@ class Count:
     frames: int = 0
     swaps: int = 0
     flagged: int = 0
-    mended: int = 0
+    corrected: int = 0
     doubts: int = 0
     decisions: int = 0
     keystrokes: int = 0
@@ -230,16 +230,16 @@ def proofread(folder: Path, tracks: Array, truth: Array, swaps: int, fps: float)
     decisions, keystrokes, looked = follow_doubts(reader, truth)
     target = folder / f"{name}-corrected.zarr.zip"
     correct_file(path, target, reader.read().decisions)
-    mended = read_poses(target if target.exists() else path).position.astype(np.float64)
+    corrected = read_poses(target if target.exists() else path).position.astype(np.float64)
     flagged = [place for place in places if _is_listed(place, looked)]
-    left = _count_wrong(mended, tracks, places)
+    left = _count_wrong(corrected, tracks, places)
     # Of what can be seen: noisy and missing detections are no mistakes of identity.
-    before, after = (_count_right(one, tracks) for one in (wrong, mended))
+    before, after = (_count_right(one, tracks) for one in (wrong, corrected))
     return Count(
         frames=len(tracks),
         swaps=len(places),
         flagged=len(flagged),
-        mended=len(places) - left,
+        corrected=len(places) - left,
         doubts=len(doubts),
         decisions=decisions,
         keystrokes=keystrokes,
@@ -260,7 +260,7 @@ def proofread_tracker(folder: Path, truth: Array, rng: np.random.Generator, fps:
     decisions, keystrokes, looked = follow_doubts(reader, truth)
     target = folder / "corrected.zarr.zip"
     correct_file(path, target, reader.read().decisions)
-    mended = read_poses(target if target.exists() else path).position.astype(np.float64)
+    corrected = read_poses(target if target.exists() else path).position.astype(np.float64)
     flagged = [
         one
         for one in switches
@@ -271,12 +271,12 @@ def proofread_tracker(folder: Path, truth: Array, rng: np.random.Generator, fps:
         frames=len(tracks),
         swaps=len(switches),
         flagged=len(flagged),
-        mended=len(switches) - len(list_switches(mended, truth)),
+        corrected=len(switches) - len(list_switches(corrected, truth)),
         doubts=doubts,
         decisions=decisions,
         keystrokes=keystrokes,
         right_before=_count_right(tracks, truth, near),
-        right_after=_count_right(mended, truth, near),
+        right_after=_count_right(corrected, truth, near),
         total=float(find_individuals(tracks).sum() + find_individuals(truth).sum()),
     )
 
@@ -309,13 +309,13 @@ def _count_right(position: Array, truth: Array, near: float = 1.0) -> float:
     return metrics.idf1 * (metrics.truths + metrics.predictions)
 
 
-def _count_wrong(mended: Array, truth: Array, places: Sequence[tuple[int, int, int]]) -> int:
+def _count_wrong(corrected: Array, truth: Array, places: Sequence[tuple[int, int, int]]) -> int:
     """Count the places on whose two sides a slot holds different animals."""
     same = np.array(
         [
-            [np.isclose(mended[:, slot], truth[:, animal], atol=0.01, equal_nan=True).all((1, 2))
+            [np.isclose(corrected[:, slot], truth[:, animal], atol=0.01, equal_nan=True).all((1, 2))
              for animal in range(truth.shape[1])]
-            for slot in range(mended.shape[1])
+            for slot in range(corrected.shape[1])
         ]
     )  # fmt: skip
     found = find_individuals(truth)
@@ -339,7 +339,7 @@ def report(name: str, count: Count, fps: float) -> str:
         name,
         f"{60 * hours:.1f}",
         f"{count.flagged} of {count.swaps}",
-        f"{count.mended} of {count.flagged}",
+        f"{count.corrected} of {count.flagged}",
         f"{count.right_before / count.total:.3f}",
         f"{count.right_after / count.total:.3f}",
         str(count.decisions),
@@ -356,7 +356,7 @@ COLUMNS = (
     "tracks",
     "minutes",
     "swaps listed",
-    "mended",
+    "corrected",
     "IDF1 before",
     "IDF1 after",
     "decisions",
@@ -399,8 +399,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             own += proofread_tracker(Path(folder), truth, rng, fps)
     print(report("longer, tracked, animals lost where they meet", own, fps))
-    if demo.flagged < TARGET * demo.swaps or demo.mended < demo.flagged:
-        raise SystemExit(f"{demo.flagged} of {demo.swaps} listed, {demo.mended} mended")
+    if demo.flagged < TARGET * demo.swaps or demo.corrected < demo.flagged:
+        raise SystemExit(f"{demo.flagged} of {demo.swaps} listed, {demo.corrected} corrected")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def open_cohort(
     results
         The results folder.
     stage
-        Whose poses: those of the network (``infer``), tracked (``track``), tracked and mended by
+        Whose poses: those of the network (``infer``), tracked (``track``), tracked and corrected by
         people where they had to (``correct``), or filtered.
     model
         Name of the network; needed where the folder holds poses of several.

@@ -46,7 +46,7 @@ class Passage(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether both anchors are known."""
+        """Tell whether both anchors are known."""
         return self.before is not None and self.after is not None
 
 

@@ -98,7 +98,7 @@ def measure_demo_tracks(folder: Path, results: Results, model: str) -> TrackErro
 
 
 def find_tracks(results: Results, model: str, video: str) -> Path:
-    """Return the tracks of a video: the corrected ones if people had to mend them."""
+    """Return the tracks of a video: the corrected ones if there are any."""
     corrected = results.corrected(model, video)
     return corrected if corrected.exists() else results.tracked(model, video)
 

@@ -86,7 +86,7 @@ class Annotations:
 
     @property
     def individuals(self) -> tuple[str, ...]:
-        """Names of animals, those of corrections among them."""
+        """Return the names of animals, including those of corrections."""
         named = self.project.name_individuals(self._labels)
         found = (point.individual for one in self._chosen.values() for point in one.keypoints)
         return tuple(dict.fromkeys(name for name in (*named, *found) if name != UNIQUE_INDIVIDUAL))

@@ -16,7 +16,11 @@ from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.io.corrections.labels import BodypartChange
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.label.frames import FrameReader
-from pipeline_lib.steps.import_labels.correction_inputs import CorrectedLabels, rename_skeleton
+from pipeline_lib.steps.import_labels.correction_inputs import (
+    CorrectedLabels,
+    choose_iteration,
+    rename_skeleton,
+)
 
 
 @dataclass(frozen=True)
@@ -46,25 +50,23 @@ class Project:
 
     @property
     def corrections(self) -> Path:
-        """Folder of the corrections."""
+        """Return the folder of the corrections."""
         return Path(self.config.corrections.path)
 
     @cached_property
     def videos(self) -> dict[str, Path]:
-        """Path of each video of the cohort by its name, in the order of the sheet."""
+        """Return the path of each video of the cohort by its name, in the order of the sheet."""
         return {video.video: video.path for video in read_cohort(Path(self.config.cohort))}
 
     @cached_property
     def frames(self) -> FrameReader:
-        """Reader of the frames of all videos."""
+        """Return the reader of the frames of all videos."""
         return FrameReader(self.videos, self.config.reading.seconds_per_frame)
 
     @property
     def iteration(self) -> int:
-        """Iteration of new labels: the next one once the network of this one is trained."""
-        training = self.config.training
-        trained = self.results.model(training.name).card.is_file()
-        return training.iteration + 1 if trained else training.iteration
+        """Return the iteration of new labels."""
+        return choose_iteration(self.config, self.results)
 
     def read_labels(self) -> Labels | None:
         """Return the labels that were imported; None where there are none.

@@ -27,17 +27,17 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Base(_Body):
+class SeenVersion(_Body):
     """Name the correction that the author saw."""
 
     author: Name = ""
     time: Name = ""
 
 
-class Saved(_Body):
-    """Hold all that is said of a frame."""
+class FrameEdit(_Body):
+    """Hold the correction of a frame."""
 
-    base: Base
+    base: SeenVersion
     keypoints: Annotated[
         list[
             tuple[Name, Name, Number | None, Number | None, Literal["visible", "hidden", "absent"]]
@@ -46,7 +46,7 @@ class Saved(_Body):
     ]
 
 
-class Added(_Body):
+class NewFrame(_Body):
     """Name a frame of a video."""
 
     video: Name
@@ -99,7 +99,7 @@ def _add_frames(router: APIRouter, annotations: Annotations) -> None:
         return [annotations.describe(place) for place in range(len(annotations.frames))]
 
     @router.post("/frames")
-    def add(frame: Added) -> dict[str, Any]:
+    def add(frame: NewFrame) -> dict[str, Any]:
         return answer(lambda: annotations.describe(annotations.add(frame.video, frame.frame)))
 
     @router.get("/frames/{place}")
@@ -115,7 +115,7 @@ def _add_frames(router: APIRouter, annotations: Annotations) -> None:
 
 def _add_corrections(router: APIRouter, annotations: Annotations) -> None:
     @router.put("/frames/{place}")
-    def save(place: Place, saved: Saved) -> dict[str, Any]:
+    def save(place: Place, saved: FrameEdit) -> dict[str, Any]:
         _check_place(annotations, place)
         base = Version(saved.base.author, saved.base.time)
         return answer(lambda: annotations.save(place, saved.keypoints, base))

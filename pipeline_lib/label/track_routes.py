@@ -17,7 +17,7 @@ Frame = Annotated[int, Field(ge=0, le=_LARGEST, strict=True)]
 Slot = Annotated[int, Field(ge=0, le=_MOST_SLOTS, strict=True)]
 
 
-class Decided(BaseModel):
+class DecisionEdit(BaseModel):
     """Hold a decision, and the version of the tracks on which it was made."""
 
     model_config = ConfigDict(extra="forbid")
@@ -58,7 +58,7 @@ def make_track_router(proofreaders: Proofreaders) -> APIRouter:
         return answer(lambda: proofreaders.read_poses(video, start, stop))
 
     @router.post("/tracks/{video}/decisions")
-    def decide(video: str, made: Decided) -> dict[str, Any]:
+    def decide(video: str, made: DecisionEdit) -> dict[str, Any]:
         check(video)
         what, frames = DecisionKind(made.what), (made.frame, made.last)
         return answer(lambda: proofreaders.decide(video, what, frames, made.slots, made.seen))

@@ -14,8 +14,8 @@ class CorrectionSettings(Settings):
     path: PathText = Field(
         "corrections",
         description="Folder of corrected labels and decisions about tracks, written by "
-        "`cohortpose label`, `merge-labels` and `merge-tracks`. It is part of the project: keep it under version "
-        "control. Runs only read it.",
+        "`cohortpose label`, `merge-labels` and `merge-tracks`. It is part of the project: keep "
+        "it under version control. Runs only read it.",
     )
 
 

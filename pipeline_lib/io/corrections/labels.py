@@ -140,7 +140,7 @@ class FrameCorrection:
 
     @property
     def key(self) -> FrameKey:
-        """The frame that is corrected."""
+        """Return the key of the corrected frame."""
         return FrameKey(self.video, self.frame, self.image)
 
 

@@ -75,7 +75,7 @@ class Arrangement:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the corrected tracks equal the tracks."""
+        """Tell whether the corrected tracks equal the tracks."""
         return bool((self.source == np.arange(self.source.shape[1])).all())
 
     def list_sources(self, start: int, stop: int) -> NDArray[np.int64]:
@@ -109,7 +109,7 @@ def arrange_slots(
     # The newest first; at equal times, the author whose name sorts first.
     order = sorted(located, key=lambda number: (decisions[number].author, number))
     order.sort(key=lambda number: decisions[number].time, reverse=True)
-    order = list(_drop_repeated(decisions, order, _measure_tolerance(located), results))
+    order = list(_drop_repeated(decisions, order, _choose_tolerance(located), results))
     places = {frame for number in order for frame in located[number].places}
     starts = np.array(sorted({0, *places}), np.int64)
     pieces = _Pieces(starts, slots)
@@ -343,7 +343,7 @@ def _locate(decision: TrackDecision, frames: int, read_frame: ReadFrame) -> _Loc
     for frame, there in by_frame.items():
         if frame < frames:
             poses = read_frame(frame)
-            size = _measure_size(poses)
+            size = measure_tolerance(measure_sizes(poses))
             sizes.append(size)
             slots |= _assign_anchors(there, poses, size)
     claims = tuple(_list_claims(decision, slots))
@@ -375,11 +375,17 @@ def _list_claims(decision: TrackDecision, slots: dict[Anchor, int]) -> Iterable[
             yield from claim(*passage, same=True)
 
 
-def _measure_size(poses: Floats) -> float:
-    sizes = measure_sizes(poses)
-    sizes = sizes[np.isfinite(sizes)]
+def measure_tolerance(sizes: Floats) -> float:
+    """Return the distance from an anchor within which an animal is taken for the one meant, px.
+
+    Parameters
+    ----------
+    sizes
+        Sizes of poses in px, any shape, as `similarity.measure_sizes` returns them; NaN: unknown.
+    """
+    known = sizes[np.isfinite(sizes)]
     # The keypoints of a pose lie within twice this distance of its centre.
-    return max(_LEAST_TOLERANCE, 2.0 * float(np.median(sizes)) if sizes.size else 0.0)
+    return max(_LEAST_TOLERANCE, 2.0 * float(np.median(known)) if known.size else 0.0)
 
 
 def _assign_anchors(anchors: Sequence[Anchor], poses: Floats, size: float) -> dict[Anchor, int]:
@@ -396,7 +402,7 @@ def _assign_anchors(anchors: Sequence[Anchor], poses: Floats, size: float) -> di
     }
 
 
-def _measure_tolerance(located: dict[int, _Located]) -> float:
+def _choose_tolerance(located: dict[int, _Located]) -> float:
     return float(np.median([one.size for one in located.values()])) if located else 0.0
 
 

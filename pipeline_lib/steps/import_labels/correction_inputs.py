@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import LabelError, SheetError
+from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.checksums import measure_file
@@ -76,6 +77,13 @@ def read_corrections(config: Config) -> CorrectedLabels:
     frames, changes = _read_tables(folder.absolute(), tuple(map(_measure, tables)))
     used = [one for one in frames if one.iteration <= config.training.iteration]
     return CorrectedLabels(tuple(_rename_frame(one, changes) for one in used), changes)
+
+
+def choose_iteration(config: Config, results: Results) -> int:
+    """Return the iteration of new labels: the next one once the network of this one is trained."""
+    training = config.training
+    trained = results.model(training.name).card.is_file()
+    return training.iteration + 1 if trained else training.iteration
 
 
 def _measure(path: Path) -> tuple[str, int, int, int]:
@@ -195,7 +203,7 @@ def list_corrections(config: Config) -> list[str]:
             return []
         corrected = read_corrections(config)
     except LabelError:
-        # The pre-flight checks and the import say what is wrong; mending it is another key.
+        # The pre-flight checks and the import report the damage; a repaired table has another key.
         return [f"damaged corrections: {_hash_files(folder)}"]
     lines = [
         f"{video} as {author} labelled it: {len(frames)} frames, {_hash(map(_describe, frames))}"

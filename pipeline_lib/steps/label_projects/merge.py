@@ -38,6 +38,7 @@ from pipeline_lib.io.label_projects.manifest import (
 from pipeline_lib.io.labels.detect import detect_format
 from pipeline_lib.io.labels.points import is_outside
 from pipeline_lib.io.labels.returned import ReturnedFile, ReturnedFrame, read_returned
+from pipeline_lib.steps.import_labels.correction_inputs import choose_iteration
 from pipeline_lib.steps.label_projects.cohort import Cohort, Point
 from pipeline_lib.steps.label_projects.places import GoneError, Places, UnknownPlaceError
 
@@ -272,7 +273,9 @@ class _Merger:
     ) -> FrameCorrection | None:
         options = self._options
         scorer = self._manifest.scorer if self._manifest else self._kind
-        iteration = self._choose_iteration() if options.iteration is None else options.iteration
+        iteration = options.iteration
+        if iteration is None:
+            iteration = choose_iteration(self.cohort.config, self.cohort.results)
         correction = FrameCorrection(
             *key,
             author=options.author or frame.author or scorer,
@@ -290,11 +293,6 @@ class _Merger:
             self.summary.older += 1
             return None
         return correction
-
-    def _choose_iteration(self) -> int:
-        training = self.cohort.config.training
-        trained = self.cohort.results.model(training.name).card.is_file()
-        return training.iteration + 1 if trained else training.iteration
 
     def _check_inside(self, frame: ReturnedFrame, key: FrameKey) -> None:
         """Refuse positions outside of a video's frames; those on images were checked."""

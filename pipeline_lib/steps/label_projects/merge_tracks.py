@@ -18,6 +18,7 @@ from pipeline_lib.io.corrections.tracks import read_track_decisions, write_track
 from pipeline_lib.io.labels.returned import ReturnedFrame
 from pipeline_lib.io.labels.sleap.tracks import SleapTracks, read_sleap_tracks
 from pipeline_lib.io.poses.read import read_poses, read_times
+from pipeline_lib.kernels.tracking.corrections import measure_tolerance
 from pipeline_lib.kernels.tracking.returned import TrackChange, find_changes, match_slots
 from pipeline_lib.kernels.tracking.similarity import centre_poses, measure_sizes
 from pipeline_lib.steps.filter import locate_unfiltered
@@ -25,18 +26,17 @@ from pipeline_lib.steps.label_projects.cohort import Cohort
 from pipeline_lib.steps.label_projects.places import GoneError, Places, UnknownPlaceError
 
 _BLOCK_FRAMES = 2**14
-_LEAST_TOLERANCE = 16.0  # px
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Tracks:
-    """Hold the tracks of a video: names, centres (frame, slot, 2) and the animals' size, px."""
+    """Hold the tracks of a video: names, centres (frame, slot, 2) and tolerance of matches, px."""
 
     names: tuple[str, ...]
     centres: NDArray[np.float64]
-    size: float
+    tolerance: float
 
 
 def run_merge_tracks(
@@ -115,12 +115,8 @@ def _read_tracks(config: Config, results: Results, video: str, last: int) -> _Tr
         kept = [n for n, name in enumerate(poses.individuals) if name != UNIQUE_INDIVIDUAL]
         names = tuple(poses.individuals[n] for n in kept)
         blocks.append(centre_poses(poses.position[:, kept]))
-        found = measure_sizes(poses.position[:, kept])
-        sizes.append(found[np.isfinite(found)])
-    together = np.concatenate(sizes)
-    # As decisions are applied: the keypoints of a pose lie within twice this of its centre.
-    size = 2.0 * float(np.median(together)) if together.size else 0.0
-    return _Tracks(names, np.concatenate(blocks), max(_LEAST_TOLERANCE, size))
+        sizes.append(measure_sizes(poses.position[:, kept]).ravel())
+    return _Tracks(names, np.concatenate(blocks), measure_tolerance(np.concatenate(sizes)))
 
 
 def _decide(
@@ -136,7 +132,7 @@ def _decide(
         tracks.names.index(name) if name in tracks.names else -1
         for name in (returned.names[track] for track in used)
     ]
-    matched = match_slots(tracks.centres, centres, own, tracks.size)
+    matched = match_slots(tracks.centres, centres, own, tracks.tolerance)
     for change in find_changes(matched):
         yield _make_decision(video, tracks, change, author, time)
 

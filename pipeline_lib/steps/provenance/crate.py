@@ -27,7 +27,7 @@ Made by the Snakemake workflow cohortpose. Look first at `report/index.html`; `l
 each video ended, and why.
 
 - `poses/`: as the network predicted them; `tracked/`: tracks, of several animals;
-  `corrected/`: the same where people mended them;
+  `corrected/`: tracks that decisions changed;
   `filtered/`: cleaned; `exports/`: for other tools
 - `config.resolved.yaml`: every setting; `provenance.json`: versions, hashes, time and energy
 - `shards/*/jobs.jsonl`: when and where the results of each group of videos were made

@@ -239,7 +239,7 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
             results.tracked(model, "VIDEO").parent,
         ),
         (
-            "The same after the decisions of people, of videos that had to be mended",
+            "The tracks after decisions, only for videos that these change",
             results.corrected(model, "VIDEO").parent,
         ),
     ]
