@@ -19,9 +19,9 @@ def videos(benchmark_module):
     return list(benchmark_module.simulate(settings))
 
 
-def test_every_swap_is_listed_and_mended(benchmark_module, videos):
+def test_every_swap_is_listed_and_corrected(benchmark_module, videos):
     count = benchmark_module.measure(((one, one) for one in videos), 4, 30.0)
-    assert (count.swaps, count.flagged, count.mended) == (8, 8, 8)
+    assert (count.swaps, count.flagged, count.corrected) == (8, 8, 8)
     assert count.right_after == count.total
     assert count.right_before < 0.9 * count.total
     # Nobody is asked about what is right.
@@ -33,7 +33,7 @@ def test_noise_and_gaps_cost_few_decisions_more(benchmark_module, videos):
     rng = np.random.default_rng(1)
     noisy = ((benchmark_module.spoil(one, rng), one) for one in videos)
     count = benchmark_module.measure(noisy, 4, 30.0)
-    assert count.flagged == count.mended == count.swaps == 8
+    assert count.flagged == count.corrected == count.swaps == 8
     assert count.right_after == count.total
     assert count.decisions <= 10
 
@@ -41,7 +41,7 @@ def test_noise_and_gaps_cost_few_decisions_more(benchmark_module, videos):
 def test_what_is_not_looked_at_stays_wrong(benchmark_module, videos, monkeypatch):
     monkeypatch.setattr(benchmark_module, "MOST_DECISIONS", 1)
     count = benchmark_module.measure(iter([(videos[0], videos[0])]), 4, 30.0)
-    assert (count.swaps, count.flagged, count.mended) == (4, 1, 1)
+    assert (count.swaps, count.flagged, count.corrected) == (4, 1, 1)
     assert count.right_after < count.total
 
 
