@@ -4,7 +4,6 @@ import hmac
 import html
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -94,13 +93,13 @@ class Access:
         return _is_same(given, self.token)
 
     def _has_cookie(self, headers: "_Headers") -> bool:
+        # By hand: cookies of other ports of this host come along, and `http.cookies` drops all of
+        # them where one is no cookie to it, such as JSON.
         for line in headers.list("cookie"):
-            try:
-                cookie = SimpleCookie(line).get(self._cookie)
-            except CookieError:
-                continue
-            if cookie is not None and _is_same(cookie.value, self._session):
-                return True
+            for part in line.split(";"):
+                name, _, value = part.strip().partition("=")
+                if name == self._cookie and _is_same(value, self._session):
+                    return True
         return False
 
     async def _welcome(self, send: Send) -> None:

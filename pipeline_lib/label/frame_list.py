@@ -14,6 +14,7 @@ from pipeline_lib.label.project import Project
 _REFINED = ("video", "frame", "reason")
 _SELECTED = ("frame",)
 _ERRORS = ("image", "video", "frame", "bodypart", "what")
+_MOST_DIGITS = 12
 LABEL_ERRORS = "label_errors.tsv"
 
 
@@ -132,11 +133,16 @@ def name_image(path: Path) -> str:
 Listed = Iterator[tuple[FrameKey, tuple[str, str]]]
 
 
+def _is_frame(text: str) -> bool:
+    # Python makes no number of thousands of digits.
+    return text.isdecimal() and len(text) <= _MOST_DIGITS
+
+
 def _list_refined(path: Path) -> Listed:
     if not path.is_file():
         return
     for row in read_table(path, _REFINED):
-        if row["frame"].isdecimal():
+        if _is_frame(row["frame"]):
             yield FrameKey(row["video"], int(row["frame"]), ""), ("refine", row["reason"])
 
 
@@ -146,7 +152,7 @@ def _list_selected(project: Project) -> Listed:
         if not path.is_file():
             continue
         for row in read_table(path, _SELECTED):
-            if row["frame"].isdecimal():
+            if _is_frame(row["frame"]):
                 yield FrameKey(video, int(row["frame"]), ""), ("selected", "")
 
 
@@ -154,8 +160,8 @@ def _list_errors(path: Path) -> Listed:
     if not path.is_file():
         return
     for row in read_table(path, _ERRORS):
-        if row["image"] or row["frame"].isdecimal():
-            frame = int(row["frame"]) if row["frame"].isdecimal() else -1
+        if row["image"] or _is_frame(row["frame"]):
+            frame = int(row["frame"]) if _is_frame(row["frame"]) else -1
             names = " ".join(filter(None, (row.get("individual", ""), row["bodypart"])))
             what = f"{names}: {row['what']}".removeprefix(": ")
             yield FrameKey(row["video"], frame, row["image"]), ("label error", what)

@@ -192,7 +192,9 @@ def answer(work: Callable[[], Result]) -> Result:
     except OSError as error:
         # A full disk, a folder that cannot be written.
         what = error.strerror or type(error).__name__
-        raise HTTPException(500, f"{error.filename}: {what}") from None
+        # Where writing fails, other than opening, the system does not name the file.
+        where = f"{error.filename}: " if error.filename else ""
+        raise HTTPException(500, f"{where}{what}") from None
 
 
 def show(work: Callable[[], bytes]) -> Response:

@@ -151,3 +151,12 @@ def test_thousands_of_cameras_are_refused(tmp_path):
     path = tmp_path / "c.toml"
     text = "".join(TABLE.replace("cam_0", f"cam_{n}").replace("left", f"c{n}") for n in range(1001))
     refuse(path, text, "more than 1,000 cameras")
+
+
+@pytest.mark.parametrize("part", ["a", '"a\u2028b"'])
+@pytest.mark.parametrize("form", ["{}=1\n", "[{}]\n"])
+def test_keys_of_thousands_of_parts_do_not_keep_us_busy(tmp_path, part, form):
+    path = tmp_path / "calibration.toml"
+    path.write_text(form.format(".".join([part] * 60_000)), encoding="utf-8")
+    with pytest.raises(CalibrationError, match="too many dots"):
+        read_calibration(path, "aniposelib")

@@ -15,6 +15,8 @@ from pipeline_lib.core.regular_files import describe_encoding, require_regular_f
 # A camera takes one kilobyte; Bouguet's files also hold the corners, DeepLabCut's the images' size.
 MOST_BYTES = 64 * 2**20
 _MOST_TEXT = 16 * 2**20
+# Of each line the square of its dots, all lines together; ten thousand cameras have a tenth.
+_MOST_DOTS = 2 * 10**7
 
 
 def check_file(path: Path) -> None:
@@ -67,8 +69,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     CalibrationError
         If it cannot be read, or is none.
     """
+    text = read_text(path)
+    # A key of many parts takes the square of their number: a few kilobytes take hours.
+    if sum(line.count(".") ** 2 for line in text.split("\n")) > _MOST_DOTS:
+        raise CalibrationError(str(path), ["has lines with too many dots: it is not read"])
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise CalibrationError(str(path), [f"is not TOML: {reason}"]) from None

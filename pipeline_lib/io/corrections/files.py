@@ -31,6 +31,8 @@ _LOCK = ".lock"
 _IGNORED = "# Locks and unfinished files.\n.*\n!.gitignore\n"
 _CONFLICT_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 _TIME_FORM = "such as 2026-03-01T12:00:00Z"
+# Later ones leave no later time for the corrections that replace them.
+_LAST_YEAR = 9000
 
 
 class TableRow(dict[str, str]):
@@ -203,9 +205,8 @@ def lock_folder(folder: Path, root: Path) -> Iterator[None]:
     if not ignore.exists() and not ignore.is_symlink():
         publish_text(ignore, _IGNORED)
     path = folder / _LOCK
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        handle = os.open(path, flags, 0o666)
+        handle = _open_lock(path)
     except OSError as error:
         raise LabelError(str(path), [f"cannot be locked: {error.strerror}"]) from None
     try:
@@ -213,6 +214,15 @@ def lock_folder(folder: Path, root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _open_lock(path: Path) -> int:
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    except PermissionError:
+        # Somebody else made it in a shared folder, and the umask lets others only read it.
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | flags)
 
 
 def _wait_for_lock(handle: int, path: Path) -> None:
@@ -270,7 +280,18 @@ def parse_time(text: str) -> datetime:
         time = None
     if time is None or time.tzinfo is None or time.utcoffset():
         raise ValueError(f"time {text[:40]!r}: expected a time in UTC, {_TIME_FORM}")
+    if problem := find_time_problem(time):
+        raise ValueError(problem)
     return time.astimezone(UTC)
+
+
+def find_time_problem(time: datetime) -> str | None:
+    """Explain why a time cannot be stored; None if it can."""
+    if time.tzinfo is None:
+        return f"time {time}: expected one with a zone, such as datetime.now(UTC)"
+    if not 1 < time.year <= _LAST_YEAR:
+        return f"time {time}: expected a year up to {_LAST_YEAR}"
+    return None
 
 
 def format_time(time: datetime) -> str:

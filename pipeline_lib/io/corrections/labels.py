@@ -19,6 +19,7 @@ from pipeline_lib.io.corrections.files import (
     TableRow,
     describe_name_problem,
     find_table_path,
+    find_time_problem,
     format_time,
     list_tables,
     lock_folder,
@@ -181,8 +182,8 @@ class BodypartChange:
             problems.append(f"former {self.former[:80]!r}: an added bodypart has none")
         if self.what == "rename" and self.former == self.bodypart:
             problems.append(f"bodypart {self.bodypart[:80]!r}: is its former name, too")
-        if self.time.tzinfo is None:
-            problems.append(f"time {self.time}: expected one with a zone")
+        if problem := find_time_problem(self.time):
+            problems.append(problem)
         if problems:
             raise LabelError(f"bodypart {self.bodypart[:80]!r}", problems)
 
@@ -424,8 +425,8 @@ def _find_problems(one: FrameCorrection) -> Iterator[str]:
     for what, name in (("video", one.video), ("author", one.author)):
         if problem := _check_name(what, name):
             yield problem
-    if one.time.tzinfo is None:
-        yield f"time {one.time}: expected one with a zone, such as datetime.now(UTC)"
+    if problem := find_time_problem(one.time):
+        yield problem
     if not 0 <= one.iteration <= _MOST_ITERATIONS:
         yield f"iteration {one.iteration}: expected 0 to {_MOST_ITERATIONS}"
     if not (-1 if one.image else 0) <= one.frame < 10**12:

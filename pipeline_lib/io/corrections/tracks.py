@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.track_decisions import Anchor, DecisionKind, Passage, TrackDecision
 from pipeline_lib.io.corrections.files import (
+    MOST_BYTES,
     TableRow,
     describe_name_problem,
     find_table_path,
+    find_time_problem,
     format_time,
     list_tables,
     lock_folder,
@@ -77,7 +80,9 @@ def hash_tables(tables: Iterable[Path]) -> str:
         digest.update(path.parent.name.encode(errors="surrogateescape") + b"\0")
         try:
             # The step reports a table that cannot be read as a problem of its video.
-            content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+            facts = path.lstat()
+            small = stat.S_ISREG(facts.st_mode) and facts.st_size <= MOST_BYTES
+            content = path.read_bytes() if small else str(facts.st_size).encode()
         except OSError:
             content = b""
         digest.update(hashlib.sha256(content).digest())
@@ -165,8 +170,8 @@ def _find_naming_problems(one: TrackDecision) -> Iterator[str]:
     yield from (problem for pair in names if (problem := describe_name_problem(*pair)))
     if one.other and one.other == one.individual:
         yield f"other {one.other[:80]!r}: is the individual itself"
-    if one.time.tzinfo is None:
-        yield f"time {one.time}: expected one with a zone, such as datetime.now(UTC)"
+    if problem := find_time_problem(one.time):
+        yield problem
 
 
 def _find_place_problems(one: TrackDecision) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """Read labels of LEAP (MATLAB files) through sleap-io, which needs the package pymatreader."""
 
 import stat
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,8 @@ from pipeline_lib.io.labels.sleap.file import SleapFile, convert_labels
 from pipeline_lib.io.labels.sleap.read import write_and_tabulate
 
 if TYPE_CHECKING:
+    import sleap_io
+
     from pipeline_lib.io.labels.points import SourceLabels
 
 _MOST_BYTES = 256 * 2**20
@@ -20,6 +24,10 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 # MATLAB puts this long a text before HDF5.
 _BEFORE_HDF5 = 512
 _VIDEO = "boxPath"
+# Of MATLAB 5 to 7: length of the header, and the kind of a variable that zlib packed.
+_MAT_HEADER, _PACKED = 128, 15
+_MOST_UNPACKED = 512 * 2**20
+_UNPACKED_AT_ONCE = 2**20
 
 
 def read_leap(path: Path, images: Path) -> "SourceLabels":
@@ -59,18 +67,33 @@ def open_leap_file(path: Path) -> SleapFile:
         As `read_leap`.
     """
     _check_file(path)
-    _check_video(path, _load(path, "pymatreader"))
-    # Its imports take a second, which readers of other formats need not wait for.
-    import sleap_io  # noqa: PLC0415
-
+    values = _load(path, "pymatreader")
+    _check_video(path, values)
     try:
-        labels: sleap_io.Labels = sleap_io.load_leap(str(path))
+        labels = _convert(path, values)
     # Files that are none, or damaged, fail inside SciPy, HDF5 or NumPy in many ways.
     except Exception as error:
         raise LabelError(str(path), [_describe(error)]) from error
     if not labels.skeletons[0].nodes:
         raise LabelError(str(path), ["no `skeleton` with names of nodes: is it a file of LEAP?"])
     return convert_labels(path, labels, predicted=False)
+
+
+def _convert(path: Path, values: Mapping[str, Any]) -> "sleap_io.Labels":
+    """Return what `sleap_io.load_leap` does, but open no video.
+
+    That would wait for a FIFO, and follow a playlist, in this process.
+    """
+    # Its imports take a second, which readers of other formats need not wait for.
+    import sleap_io  # noqa: PLC0415
+    from sleap_io.io import leap  # noqa: PLC0415
+
+    name = values.get(_VIDEO)
+    file = str(path.with_suffix(".mp4")) if name is None else name
+    video = sleap_io.Video(filename=file, open_backend=False)
+    skeleton = leap._parse_skeleton(dict(values))  # noqa: SLF001
+    frames = leap._parse_pose_data(dict(values), video, skeleton)  # noqa: SLF001
+    return sleap_io.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton])
 
 
 def _check_file(path: Path) -> None:
@@ -86,6 +109,7 @@ def _check_file(path: Path) -> None:
     if large:
         raise LabelError(str(path), [f"is larger than {_MOST_BYTES // 2**20} MiB"])
     if start[_BEFORE_HDF5:] != _HDF5 and not start.startswith(_HDF5):
+        _check_unpacked(path)
         return
     try:
         # It is opened again by the library, which would read other files.
@@ -96,6 +120,30 @@ def _check_file(path: Path) -> None:
         raise LabelError(str(path), [f"is not readable: {problem}"]) from None
 
 
+def _check_unpacked(path: Path) -> None:
+    """Refuse a file of MATLAB 5 to 7 whose variables unpack to more than one of LEAP holds."""
+    data = path.read_bytes()
+    order = "<" if data[126:128] == b"IM" else ">"
+    place, left = _MAT_HEADER, _MOST_UNPACKED
+    while place + 8 <= len(data):
+        kind, length = struct.unpack(f"{order}II", data[place : place + 8])
+        place += 8
+        packed = data[place : place + length]
+        place += length
+        if kind != _PACKED:
+            continue
+        unpacker = zlib.decompressobj()
+        try:
+            while packed and not unpacker.eof and left >= 0:
+                left -= len(unpacker.decompress(packed, _UNPACKED_AT_ONCE))
+                packed = unpacker.unconsumed_tail
+        except zlib.error as error:
+            raise LabelError(str(path), [_describe(error)]) from None
+        if left < 0:
+            problem = f"unpacks to more than {_MOST_UNPACKED // 2**20} MiB"
+            raise LabelError(str(path), [problem])
+
+
 def _load(path: Path, package: str) -> Mapping[str, Any]:
     try:
         from pymatreader import read_mat  # noqa: PLC0415
@@ -103,7 +151,7 @@ def _load(path: Path, package: str) -> Mapping[str, Any]:
         problem = f"files of LEAP need the package {package}: install `cohortpose[leap]`"
         raise LabelError(str(path), [problem]) from None
     try:
-        values: Mapping[str, Any] = read_mat(str(path), variable_names=[_VIDEO])
+        values: Mapping[str, Any] = read_mat(str(path))
     except Exception as error:
         raise LabelError(str(path), [_describe(error)]) from error
     return values

@@ -8,7 +8,7 @@ was made in, and no image has to be copied.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,12 @@ from pipeline_lib.io.labels.points import is_outside
 from pipeline_lib.io.labels.returned import ReturnedFile, ReturnedFrame, read_returned
 from pipeline_lib.steps.import_labels.correction_inputs import choose_iteration
 from pipeline_lib.steps.label_projects.cohort import Cohort, Point
-from pipeline_lib.steps.label_projects.places import GoneError, Places, UnknownPlaceError
+from pipeline_lib.steps.label_projects.places import (
+    GoneError,
+    Places,
+    UnknownPlaceError,
+    find_mixed_videos,
+)
 
 # Smaller differences, in px, are those of a tool's digits: CVAT keeps two after the point.
 _TOLERANCE = 0.011
@@ -207,6 +212,9 @@ class _Merger:
             for shown in names.values()
             if len(shown) > 1
         ]
+        problems += find_mixed_videos(
+            (key.video, frame.recorded) for frame, key, _ in found if frame.frame >= 0
+        )
         corrections = []
         covered = self._list_covered(file)
         for frame, key, record in found if not problems else ():
@@ -279,7 +287,8 @@ class _Merger:
         correction = FrameCorrection(
             *key,
             author=options.author or frame.author or scorer,
-            time=options.time or frame.time,
+            # A later one than now would win over all that is corrected from now on.
+            time=options.time or min(frame.time, datetime.now(UTC)),
             iteration=iteration,
             keypoints=tuple(
                 CorrectedKeypoint(

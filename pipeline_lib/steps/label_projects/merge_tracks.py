@@ -23,7 +23,12 @@ from pipeline_lib.kernels.tracking.returned import TrackChange, find_changes, ma
 from pipeline_lib.kernels.tracking.similarity import centre_poses, measure_sizes
 from pipeline_lib.steps.filter import locate_unfiltered
 from pipeline_lib.steps.label_projects.cohort import Cohort
-from pipeline_lib.steps.label_projects.places import GoneError, Places, UnknownPlaceError
+from pipeline_lib.steps.label_projects.places import (
+    GoneError,
+    Places,
+    UnknownPlaceError,
+    find_mixed_videos,
+)
 
 _BLOCK_FRAMES = 2**14
 
@@ -74,6 +79,7 @@ def run_merge_tracks(
     time = time or datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
     decisions: list[TrackDecision] = []
     problems: list[str] = []
+    recorded: list[tuple[str, str]] = []
     for video in read_sleap_tracks(path):
         if not len(video.frame):
             continue
@@ -83,7 +89,9 @@ def run_merge_tracks(
         except (UnknownPlaceError, GoneError) as error:
             problems.append(f"{video.recorded}: {error}")
             continue
+        recorded.append((name, video.recorded))
         decisions += _decide(name, tracks, video, author or "sleap", time)
+    problems += find_mixed_videos(recorded)
     if problems:
         raise LabelError(str(path), problems)
     folder = Path(config.corrections.path)

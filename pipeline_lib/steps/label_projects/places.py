@@ -166,6 +166,28 @@ class Places:
                 continue
 
 
+def find_mixed_videos(found: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield a problem per video of the cohort that several videos of one file were taken for.
+
+    Parameters
+    ----------
+    found
+        Pairs: a video of the cohort, and a path in the file that it was found for. Two paths of
+        which only the names agree are of two videos, ``day1/cam.mp4`` and ``day2/cam.mp4``, of
+        which the cohort has one.
+    """
+    recorded: dict[str, dict[str, None]] = {}
+    for video, path in found:
+        recorded.setdefault(video, {})[path] = None
+    for video, (first, *others) in recorded.items():
+        for other in others:
+            if _count_shared(first, other) <= 1:
+                yield (
+                    f"{first[-200:]} and {other[-200:]} would both be video {video}: keep the "
+                    "labels of the one that it is"
+                )
+
+
 def _can_exist(recorded: str) -> bool:
     return "\0" not in recorded
 
