@@ -41,7 +41,13 @@ def fit(blocks: Sequence[PoseBlock], names: PoseNames) -> UsualConfidence:
     confidence = np.concatenate([block.confidence[CONTEXT:] for block in blocks])
     known = np.where(located, confidence, np.nan).reshape(-1, len(names.bodyparts))
     median, spread = measure_usual(known, _SMALLEST_SPREAD)
-    return UsualConfidence(median, spread, np.logical_or.reduce(located, axis=0))
+    exists: NDArray[np.bool_] = np.logical_or.reduce(located, axis=0)
+    if not exists.any():
+        # No animal was found anywhere: that is what is wrong with every frame, so that all count.
+        return UsualConfidence(
+            np.ones_like(median), np.full_like(spread, _SMALLEST_SPREAD), ~exists
+        )
+    return UsualConfidence(median, spread, exists)
 
 
 def score(block: PoseBlock, usual: UsualConfidence) -> Scored:

@@ -41,10 +41,13 @@ class CorrectedLabels:
         have their present names.
     changes
         Bodyparts added and renamed, oldest first.
+    later
+        Number of corrections of later rounds, which are not used.
     """
 
     frames: tuple[FrameCorrection, ...] = ()
     changes: tuple[BodypartChange, ...] = ()
+    later: int = 0
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -76,7 +79,8 @@ def read_corrections(config: Config) -> CorrectedLabels:
         return CorrectedLabels()
     frames, changes = _read_tables(folder.absolute(), tuple(map(_measure, tables)))
     used = [one for one in frames if one.iteration <= config.training.iteration]
-    return CorrectedLabels(tuple(_rename_frame(one, changes) for one in used), changes)
+    renamed = tuple(_rename_frame(one, changes) for one in used)
+    return CorrectedLabels(renamed, changes, len(frames) - len(used))
 
 
 def choose_iteration(config: Config, results: Results) -> int:

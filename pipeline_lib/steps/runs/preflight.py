@@ -92,6 +92,12 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     for video in missing:
         logger.warning("video %s: no such file: %s (will be quarantined)", video.video, video.path)
     _warn_of_unknown_videos(config, videos)
+    if corrected.later:
+        logger.warning(
+            "%s: %d frames are labelled for a later iteration: the network learns them once "
+            "`training.iteration` (%d) is raised",
+            *(config.corrections.path, corrected.later, config.training.iteration),
+        )
     return config, videos
 
 

@@ -271,6 +271,19 @@ def test_where_every_frame_is_bad_some_are_chosen_and_the_log_says_what_to_do(co
     assert "100 % of the keypoints have confidences below `refinement.pcutoff` (0.4)" in caplog.text
 
 
+def test_where_no_animal_was_found_in_any_frame_some_are_chosen_all_the_same(cohort, caplog):
+    def lose(position, confidence, frame_status):
+        del frame_status
+        position[:], confidence[:] = np.nan, 0
+
+    for name in "ab":
+        cohort.add(name, lose)
+    rows = cohort.refine(frames=4)
+    assert [row["criterion"] for row in rows] == ["uncertain"] * 4
+    assert {row["video"] for row in rows} == {"a", "b"}
+    assert "100 % of the keypoints have confidences below `refinement.pcutoff` (0.4)" in caplog.text
+
+
 def test_frames_that_the_user_names_come_first(cohort, tmp_path):
     cohort.add("a", jump_at(20))
     cohort.add("b")

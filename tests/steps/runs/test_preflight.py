@@ -1,12 +1,19 @@
 """Test the pre-flight checks: all problems in one message, before any work."""
 
 import logging
+from datetime import UTC, datetime
 
 import pytest
 from PIL import Image
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.formats.labels import FORMATS, LabelFormat
+from pipeline_lib.io.corrections.labels import (
+    CorrectedKeypoint,
+    FrameCorrection,
+    Visibility,
+    write_frame_correction,
+)
 from pipeline_lib.steps.runs.preflight import check_run
 
 
@@ -142,6 +149,27 @@ def test_a_missing_video_is_a_warning(project, sheet, tmp_path, caplog):
     assert len(videos) == 2
     (warning,) = caplog.messages
     assert warning.startswith(f"video b: no such file: {tmp_path / 'gone.mp4'}")
+
+
+def test_labels_that_wait_for_a_later_round_are_told(project, sheet, tmp_path, caplog):
+    time = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    corrections = tmp_path / "corrections"
+    for frame in (3, 5):
+        point = CorrectedKeypoint("animal", "nose", 1.0, 2.0, Visibility.VISIBLE)
+        one = FrameCorrection("a", frame, "", "Ann", time, 1, (point,))
+        write_frame_correction(corrections, one)
+    values = {
+        "cohort": sheet(("a", "a.mp4")),
+        "labels": [{"path": str(project)}],
+        "corrections": {"path": str(corrections)},
+    }
+    with caplog.at_level(logging.WARNING):
+        check_run(values)
+    assert "2 frames are labelled for a later round" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        check_run({**values, "training": {"iteration": 1}})
+    assert "later round" not in caplog.text
 
 
 def test_no_video_at_all_is_a_mistake_of_the_paths(project, sheet, tmp_path):
