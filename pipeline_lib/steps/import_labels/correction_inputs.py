@@ -42,7 +42,7 @@ class CorrectedLabels:
     changes
         Bodyparts added and renamed, oldest first.
     later
-        Number of corrections of later rounds, which are not used.
+        Number of corrections of later iterations, which are not used.
     """
 
     frames: tuple[FrameCorrection, ...] = ()

@@ -165,11 +165,11 @@ def test_labels_that_wait_for_a_later_round_are_told(project, sheet, tmp_path, c
     }
     with caplog.at_level(logging.WARNING):
         check_run(values)
-    assert "2 frames are labelled for a later round" in caplog.text
+    assert "2 frames are labelled for a later iteration" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         check_run({**values, "training": {"iteration": 1}})
-    assert "later round" not in caplog.text
+    assert "later iteration" not in caplog.text
 
 
 def test_no_video_at_all_is_a_mistake_of_the_paths(project, sheet, tmp_path):
