@@ -483,6 +483,13 @@ def _read_table(path: Path) -> list[FrameCorrection]:
             corrections.append(_read_frame(author, key, rows))
         except LabelError as error:
             problems += error.problems
+            continue
+        # Else it could not be changed or withdrawn: that is done in the table of its name.
+        if find_table_path(path.parent.parent, author, key.video) != path:
+            problems.append(
+                f"line {rows[0].line}: author {author[:80]!r}, video {key.video[:80]!r}: "
+                "stands in a file of another name"
+            )
     if problems:
         raise LabelError(str(path), problems)
     return corrections

@@ -299,3 +299,16 @@ def test_many_frames_at_once_are_written_as_one_by_one(tmp_path):
     assert {one.iteration for one in found if one.key == ("m1", 1, "") and one.author == "Ann"} == {
         0
     }
+
+
+@pytest.mark.parametrize(("author", "video"), [("Bob", "m1"), ("Ann", "m2")])
+def test_a_row_in_the_table_of_another_author_or_video_is_refused(tmp_path, author, video):
+    """It could not be withdrawn, and its source would be a file that does not exist."""
+    keypoint = ("animal", "nose", 1.0, 2.0, "visible")
+    one = FrameCorrection(video, 5, "", author, datetime(2026, 3, 1, tzinfo=UTC), 0, (keypoint,))
+    table = write_frame_correction(tmp_path, one)
+    wrong = tmp_path / "labels" / "Ann" / "m1.tsv"
+    wrong.parent.mkdir(exist_ok=True)
+    table.rename(wrong)
+    with pytest.raises(LabelError, match="stands in a file of another name"):
+        read_label_corrections(tmp_path)
