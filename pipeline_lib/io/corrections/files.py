@@ -178,7 +178,7 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None
 
 
 def _find_row_problem(cells: list[str], header: list[str]) -> str | None:
-    if cells[0].startswith(_CONFLICT_MARKS):
+    if len(cells) == 1 and cells[0].startswith(_CONFLICT_MARKS):
         return "is the mark of a merge conflict of git: keep the rows of one side"
     if len(cells) != len(header):
         return f"{len(cells)} cells, expected {len(header)}"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import LabelError
@@ -70,6 +70,7 @@ CORRECTIONS = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
+@example([FrameCorrection("<<<<<<<", 0, "", "0", datetime(2000, 1, 1, tzinfo=UTC), 0, ())])
 @given(st.lists(CORRECTIONS, max_size=4, unique_by=lambda one: (one.author, one.key)))
 def test_corrections_are_read_as_they_were_written(tmp_path_factory, corrections):
     folder = tmp_path_factory.mktemp("c")
@@ -158,7 +159,7 @@ def test_the_newest_counts_then_the_first_author():
         (ROW.replace("nose", "n" * 300), "its name is longer than 200 bytes"),
         (ROW + "\n" + ROW, "lines 2 to 3: animal nose: stands there twice"),
         (ROW + "\n" + ROW.replace("nose", "ear").replace("12:0", "13:0"), "line 3: time '2026"),
-        ("<<<<<<< HEAD\n" + ROW, "line 2: is a mark of a merge that git could not make"),
+        ("<<<<<<< HEAD\n" + ROW, "line 2: is the mark of a merge conflict of git"),
         (ROW + "\tmore", "line 2: 12 cells, expected 11"),
         ('"' + ROW, "line 2: cannot be read"),
     ],
