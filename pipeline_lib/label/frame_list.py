@@ -85,7 +85,7 @@ class LabelImages:
 def list_frames(
     project: Project, images: LabelImages, corrected: Iterable[FrameKey]
 ) -> tuple[list[ListedFrame], list[str]]:
-    """List each frame once: doubted labels and frames to refine first, worst first.
+    """List each frame once: probable label errors and frames to refine first, worst first.
 
     Returns
     -------
