@@ -158,7 +158,7 @@ def test_the_newest_counts_then_the_first_author():
         (ROW.replace("nose", "n" * 300), "its name is longer than 200 bytes"),
         (ROW + "\n" + ROW, "lines 2 to 3: animal nose: stands there twice"),
         (ROW + "\n" + ROW.replace("nose", "ear").replace("12:0", "13:0"), "line 3: time '2026"),
-        ("<<<<<<< HEAD\n" + ROW, "line 2: is a mark of a merge that git could not make"),
+        ("<<<<<<< HEAD\n" + ROW, "line 2: is the mark of a merge conflict of git"),
         (ROW + "\tmore", "line 2: 12 cells, expected 11"),
         ('"' + ROW, "line 2: cannot be read"),
     ],
