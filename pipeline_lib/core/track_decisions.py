@@ -18,7 +18,7 @@ class DecisionKind(StrEnum):
     SWAP = "swap"  # two animals were exchanged here
     NEW = "new"  # this is a new animal from here on
     CUT = "cut"  # the track breaks here: what follows is another, unknown animal
-    JOIN = "join"  # the track of one animal goes on in that of another one
+    JOIN = "join"  # the track of one animal continues in that of another one
     CONFIRM = "confirm"  # fine as it is
 
 
@@ -68,7 +68,7 @@ class TrackDecision:
         Names of the animals as the tracks had them, for people; ``other`` may be empty.
     passages
         Anchors at the place: of the individual, then of the other one if there is one. Of a
-        ``join``, the anchor after lies on the track that goes on.
+        ``join``, the anchor after lies on the track that continues.
     ends
         The same at the end of the frames, where ``last_frame`` ends a ``swap`` or a ``cut``.
     author, time

@@ -307,7 +307,7 @@ class Annotations:
             }
 
     def withdraw(self, place: int) -> dict[str, Any]:
-        """Withdraw the author's correction of a frame, and return what is known of it then."""
+        """Withdraw the author's correction of a frame, and return the frame as `read` does."""
         with self._disk:
             self.refresh()
             key, project = self.frames[place].key, self.project
@@ -343,7 +343,7 @@ class Annotations:
         return tuple(checked)
 
     def _note(self, path: Path, key: FrameKey, own: FrameCorrection | None) -> None:
-        """Take over what was just written; read all again only if others wrote, too."""
+        """Take over the correction just written; read all tables again only if others wrote."""
         before = dict(self._stamp) if self._stamp is not None else {}
         after = _stamp_tables(self.project.corrections)
         if {**dict(after), path: None} != {**before, path: None}:

@@ -15,7 +15,6 @@ _REFINED = ("video", "frame", "reason")
 _SELECTED = ("frame",)
 _ERRORS = ("image", "video", "frame", "bodypart", "what")
 _MOST_DIGITS = 12
-LABEL_ERRORS = "label_errors.tsv"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class LabelImages:
 def list_frames(
     project: Project, images: LabelImages, corrected: Iterable[FrameKey]
 ) -> tuple[list[ListedFrame], list[str]]:
-    """List each frame once: doubted labels and frames to refine first, worst first.
+    """List each frame once: probable label errors and frames to refine first, worst first.
 
     Returns
     -------
@@ -98,7 +97,7 @@ def list_frames(
     problems: list[str] = []
     model = project.config.training.name
     sources = (
-        _list_errors(project.results.refined(model) / LABEL_ERRORS),
+        _list_errors(project.results.label_errors(model)),
         _list_refined(project.results.refined_table(model)),
         _list_selected(project),
         ((key, ("label", "")) for key in images.paths),

@@ -1,4 +1,4 @@
-"""Show the view of labels, and tell it what changes on the disk."""
+"""Show the view of labels, and notify it of changes on the disk."""
 
 from nicegui import run, ui
 

@@ -76,7 +76,7 @@ def make_router(annotations: Annotations) -> APIRouter:
 
 
 def explain_request(_: Request, error: Exception) -> Response:
-    """Answer a request that is none of the page's with what is wrong, and not with what it held."""
+    """Answer an invalid request with its problems, without repeating its content."""
     problems = error.errors() if isinstance(error, RequestValidationError) else []
     shown = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems[:5]]
     return JSONResponse({"detail": "; ".join(shown)}, 422)

@@ -61,7 +61,7 @@ def serve(project: Project, port: int | None, announce: Callable[[str], None]) -
 
 
 def require_nicegui() -> None:
-    """Refuse to go on without the library of the page.
+    """Refuse to serve the page without its library, NiceGUI.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Show the view of tracks; what it asks, `track_routes` answers."""
+"""Show the view of tracks, whose requests `track_routes` answers."""
 
 from nicegui import ui
 
@@ -6,7 +6,7 @@ from pipeline_lib.label.annotations import Annotations
 
 
 class TracksView(ui.element, component="script/tracks_view.js", esm={"cohortpose-label": "script"}):
-    """Show what is in doubt in the tracks of each video, and save decisions."""
+    """Show the doubts about the tracks of each video, and save decisions."""
 
 
 def build_tracks_view(annotations: Annotations) -> None:

@@ -1,6 +1,6 @@
 """Find labels that are probably wrong.
 
-A label is doubted if it is far from what a confident network predicts, or if its pose is unlike the
+A label is listed if it is far from what a confident network predicts, or if its pose is unlike the
 other labelled poses. In both cases it is tried whether left and right, or two individuals, were
 exchanged: an error has this name if the exchange removes most of it. Severities are robust standard
 deviations beyond the usual, in which errors of all kinds are compared.
@@ -25,7 +25,7 @@ from pipeline_lib.kernels.refinement.blocks import (
 FAR, IMPLAUSIBLE = "far from prediction", "implausible geometry"
 SWAPPED, EXCHANGED, MISSING = "left and right swapped", "individuals exchanged", "missing"
 
-# Robust standard deviations beyond the usual from which a label is doubted.
+# Robust standard deviations beyond the usual from which a label is listed.
 _FENCE = 6.0
 _ORDER = (SWAPPED, EXCHANGED, FAR, IMPLAUSIBLE, MISSING)
 # Share of an error that is left after an exchange which explains it.
@@ -104,7 +104,7 @@ class Doubt(NamedTuple):
 def find_label_errors(
     poses: LabelledPoses, names: PoseNames, pairs: Sequence[tuple[int, int]], pcutoff: float
 ) -> list[Doubt]:
-    """Return doubted labels, worst first; each keypoint is doubted once.
+    """Return labels that are probably wrong, worst first; each keypoint at most once.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 // What is said of one frame: animals with points, with undo and redo. Nothing here is shown.
 //
-// A point's state is `visible`, `hidden`, `absent` (somebody says that it is not to be seen), or one of
+// A point's state is `visible`, `hidden`, `absent` (labelled as absent), or one of
 // two of which nothing is stored: `open`, of which nothing was said yet, and `suggested`, a prediction
 // that is too uncertain to be taken over until somebody accepts it.
 
@@ -101,7 +101,7 @@ export class Annotation {
     });
   }
 
-  // Say that a bodypart is not to be seen; said again, nothing is said of it any more.
+  // Label a bodypart as absent; called again, remove that label.
   removePoint(number, bodypart) {
     return this.edit((animals) => {
       const { points } = animals[number];

@@ -42,7 +42,7 @@ export const SHORTCUTS = [
   ...arrows(0, 1, "ArrowDown"),
   { group: "Points", keys: [" "], about: "Place the bodypart, or accept a suggestion", run: (view) => view.place() },
   { group: "Points", keys: ["h"], about: "Hidden, or visible again; places a hidden one", run: (view) => view.toggleHidden() },
-  { group: "Points", keys: ["x", "Delete", "Backspace"], about: "Remove the point: not to be seen; again: nothing said", run: (view) => view.removePoint() },
+  { group: "Points", keys: ["x", "Delete", "Backspace"], about: "Remove the point: absent; again: not labelled", run: (view) => view.removePoint() },
   { group: "Points", keys: ["q"], about: "Accept all suggestions of the animal", run: (view) => view.acceptSuggestions() },
 
   { group: "Animals", keys: [..."123456789"], about: "Choose an animal", run: (view, event) => view.chooseAnimal(Number(event.key) - 1) },

@@ -4,9 +4,9 @@ export const TRACK_SHORTCUTS = [
   { group: "Decide", keys: ["s"], about: "Swap the two animals from here to the end", run: (view) => view.decide("swap") },
   { group: "Decide", keys: ["b"], about: "Swap them between the mark and here", run: (view) => view.decide("swap", true) },
   { group: "Decide", keys: ["a"], about: "The first animal is a new one from here on", run: (view) => view.decide("new") },
-  { group: "Decide", keys: ["c"], about: "Cut: from here on, the first one's track is of an unknown animal", run: (view) => view.decide("cut") },
+  { group: "Decide", keys: ["c"], about: "Cut: from here on, the first animal's track belongs to an unknown animal", run: (view) => view.decide("cut") },
   { group: "Decide", keys: ["shift+c"], about: "Cut out what is between the mark and here", run: (view) => view.decide("cut", true) },
-  { group: "Decide", keys: ["j"], about: "Join: the first animal goes on in the track of the second", run: (view) => view.decide("join") },
+  { group: "Decide", keys: ["j"], about: "Join: the first animal continues in the track of the second", run: (view) => view.decide("join") },
   { group: "Decide", keys: ["f", "Enter"], about: "Fine as it is", run: (view) => view.confirm() },
   { group: "Decide", keys: ["u", "ctrl+z"], about: "Undo your last decision about this video", run: (view) => view.undo() },
 

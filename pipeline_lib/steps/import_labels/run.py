@@ -372,7 +372,7 @@ def _sort_images(images: pd.DataFrame, sources: tuple[LabelSource, ...]) -> pd.D
 
 
 def _mark_absent(table: pd.DataFrame, absent: Mapping[str, frozenset[str] | None]) -> pd.DataFrame:
-    """Return labels that say which bodyparts somebody found not to be seen (one animal)."""
+    """Return labels with a row for each bodypart labelled as absent (one animal)."""
     keys = table[["image", "bodypart"]].itertuples(index=False)
     said = np.array([_is_absent(bodypart, absent.get(image, ())) for image, bodypart in keys], bool)
     unseen = said & ~table["visible"].to_numpy(bool)

@@ -45,8 +45,8 @@ class Sample:
     corner
         x and y of a window's top-left pixel in the image; None for an image.
     absent
-        Positions of the bodyparts that somebody said are not to be seen; only of one animal in
-        whole images, as elsewhere whatever is not labelled counts as not to be seen.
+        Positions of the bodyparts labelled as absent; only with one animal in whole images, as
+        elsewhere every unlabelled bodypart counts as absent.
     """
 
     image: Path

@@ -134,7 +134,7 @@ def run_refine(config: Config, results: Results) -> None:
             *(len(chosen), settings.frames, settings.min_gap),
         )
     if errors:
-        _log.info("%d labels are doubted: %s", len(errors), results.label_errors(model))
+        _log.info("%d labels are probably wrong: %s", len(errors), results.label_errors(model))
     _log.info("%d frames of %d videos chosen", len(chosen), len({one.video for one in chosen}))
 
 

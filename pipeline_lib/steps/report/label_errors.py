@@ -12,15 +12,15 @@ _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class DoubtedLabels:
-    """Hold the number of doubted labels, and the rows of the worst."""
+class LabelErrors:
+    """Hold the number of labels that are probably wrong, and the rows of the worst."""
 
     number: int
     worst: list[dict[str, Any]]
 
 
-def read_label_errors(results: Results, model: str, gaps: list[str]) -> DoubtedLabels | None:
-    """Return the doubted labels; None where `refine` has listed none.
+def read_label_errors(results: Results, model: str, gaps: list[str]) -> LabelErrors | None:
+    """Return the labels that `refine` listed as probably wrong; None if there are none.
 
     Parameters
     ----------
@@ -37,4 +37,4 @@ def read_label_errors(results: Results, model: str, gaps: list[str]) -> DoubtedL
     except CohortposeError as error:
         gaps.append(str(error))
         return None
-    return DoubtedLabels(len(rows), rows[:_SHOWN]) if rows else None
+    return LabelErrors(len(rows), rows[:_SHOWN]) if rows else None

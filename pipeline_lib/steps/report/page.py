@@ -131,7 +131,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "history_charts": chart_history(inputs.history),
         "history_gap": explain_missing_test(inputs),
         "maps": draw_score_maps(results, config.training.name, inputs.predictions),
-        "doubted_labels": read_label_errors(results, config.training.name, inputs.gaps),
+        "label_errors": read_label_errors(results, config.training.name, inputs.gaps),
         "samples": draw_samples(inputs.predictions, config, inputs.edges(config)),
         # Of several animals each video's card has its own.
         "trajectories": [] if several else draw_trajectories(config, results, rows, summaries),

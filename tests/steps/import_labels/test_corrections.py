@@ -401,7 +401,7 @@ def test_keys_depend_on_what_is_used_and_on_nothing_else():
 
 @pytest.mark.parametrize("method", ["random", "block"])
 @pytest.mark.parametrize("folds", [None, 3])
-def test_the_split_of_the_first_round_stays(method, folds):
+def test_the_split_of_the_first_iteration_stays(method, folds):
     source = make_project(Path("dlc"), range(0, 40, 2))
     more = make_project(Path("more"), [3, 33], video="fly")
     split = {"method": method, "test_fraction": 0.2, "block_frames": 3, "folds": folds, "fold": 1}
@@ -454,7 +454,7 @@ def test_a_later_label_of_a_test_frame_never_trains():
     assert len(found) == 17
 
 
-def test_only_later_rounds_are_no_labels_of_this_one():
+def test_only_later_iterations_are_no_labels_of_this_one():
     source = make_project(Path("dlc"), [7])
     with pytest.raises(LabelError, match=r"no labels of iteration 0 \(`training.iteration`\)"):
         run({"path": str(source), "iteration": 1})

@@ -104,7 +104,7 @@ def cohort(tmp_path):
     return config, results
 
 
-def test_one_round_is_not_compared(cohort):
+def test_one_iteration_is_not_compared(cohort):
     config, results = cohort
     assert compare_iterations(config, results) is None
     write_network(results, "pose-b", 0)
@@ -138,7 +138,7 @@ def test_errors_are_compared_on_the_same_points_against_the_present_labels(cohor
     assert iterations.unused == 1
 
 
-def test_without_a_start_the_last_network_of_an_earlier_round_is_compared(cohort):
+def test_without_a_start_the_last_network_of_an_earlier_iteration_is_compared(cohort):
     config, results = cohort
     write_network(results, "pose-1", 1)
     write_network(results, "other", 1)
@@ -165,7 +165,7 @@ def test_what_is_damaged_leaves_a_gap(cohort):
     assert math.isnan(iterations.networks[0].mean)
 
 
-def test_the_page_shows_rounds_and_runs_nothing_that_a_name_holds(cohort):
+def test_the_page_shows_iterations_and_runs_nothing_that_a_name_holds(cohort):
     config, results = cohort
     write_network(results, "pose-1", 1, start="pose", shift=1.0)
     write_round_labels(results)

@@ -1,4 +1,4 @@
-"""Test the panel of doubted labels in the report."""
+"""Test the panel of probably wrong labels in the report."""
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.io.stage_tables import write_table
