@@ -247,6 +247,11 @@ def _rank(
             "than those of a better one",
             *(100 * (1 - fitted.share), settings.pcutoff, fitted.pcutoff),
         )
+    elif not fitted.share:
+        _log.warning(
+            "the network found no keypoint in the frames that were sampled: all frames are equally "
+            "bad, and only their looks tell them apart"
+        )
     number = max(_FEWEST_CANDIDATES, math.ceil(_POOL * wanted / len(good)))
     scoring = Scoring(criteria, fitted.usual, names, fitted.pcutoff, settings.min_gap, number)
     left_out = [labelled[video.name] for video in good]
