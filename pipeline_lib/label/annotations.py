@@ -1,5 +1,6 @@
 """Join labels, corrections and predictions of a frame, and save corrections."""
 
+import hashlib
 import math
 import threading
 from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ from pipeline_lib.io.corrections.labels import (
     write_bodypart_change,
     write_frame_correction,
 )
+from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.label.frame_list import LabelImages, ListedFrame, list_frames
 from pipeline_lib.label.project import Project
@@ -48,6 +50,10 @@ class Version:
     time: str = ""
 
 
+class OldNamesError(LabelError):
+    """Report that keypoints have names of bodyparts that cannot be told from the present ones."""
+
+
 class Annotations:
     """Hold the frames of a project with their labels, corrections and predictions.
 
@@ -66,7 +72,9 @@ class Annotations:
         self._disk = threading.RLock()
         self._lock = threading.RLock()
         self._labels: Labels | None = project.read_labels()
-        self._images = LabelImages(self._labels, project.results.label_images / FOLDER)
+        self._images = LabelImages(
+            self._labels, project.results.label_images / FOLDER, self._measure_video
+        )
         # Rows of the labels by image.
         self._rows = self._labels.table.groupby("image").indices if self._labels else {}
         self._stamp: Stamp | None = None
@@ -90,6 +98,15 @@ class Annotations:
         named = self.project.name_individuals(self._labels)
         found = (point.individual for one in self._chosen.values() for point in one.keypoints)
         return tuple(dict.fromkeys(name for name in (*named, *found) if name != UNIQUE_INDIVIDUAL))
+
+    def _measure_video(self, video: str) -> tuple[int, int]:
+        """Return width and height of a video of the cohort, px; 0 if it cannot be read."""
+        if video not in self.project.videos:
+            return 0, 0
+        try:
+            return self.project.frames.measure(video)[1:]
+        except CohortposeError:
+            return 0, 0
 
     def refresh(self) -> None:
         """Read corrections again if their files have changed, and log what is new."""
@@ -184,7 +201,7 @@ class Annotations:
             ``origin`` (``correction``, ``label``, ``prediction`` or ``none``), ``author`` and
             ``time`` of the correction, ``keypoints``: individual, bodypart, x, y and visibility,
             or confidence for a prediction; ``others``: author and time of the corrections that
-            newer ones replace.
+            newer ones replace; ``names``: version of the names of bodyparts.
         """
         with self._lock:
             key = self.frames[place].key
@@ -194,7 +211,12 @@ class Annotations:
             {"author": one.author, "time": one.time}
             for one in map(_version, self._list_others(key))
         ]
-        found: dict[str, Any] = {"author": version.author, "time": version.time, "others": others}
+        found: dict[str, Any] = {
+            "author": version.author,
+            "time": version.time,
+            "others": others,
+            "names": _name_version(changes),
+        }
         if correction is not None:
             return found | {
                 "origin": "correction",
@@ -260,7 +282,14 @@ class Annotations:
                     points.append((individual, name, x, y, confidence))
         return points, ""
 
-    def save(self, place: int, keypoints: Iterable[Point], base: Version) -> dict[str, Any]:
+    @property
+    def names_version(self) -> str:
+        """Return the version of the bodyparts' names, which each change of them changes."""
+        return _name_version(self.changes)
+
+    def save(
+        self, place: int, keypoints: Iterable[Point], base: Version, names: str | None = None
+    ) -> dict[str, Any]:
         """Save the author's correction of a frame, whole.
 
         Parameters
@@ -271,6 +300,9 @@ class Annotations:
             Individual, bodypart, x, y and visibility of each keypoint.
         base
             The correction that the author saw.
+        names
+            `names_version` of the bodyparts' names that the keypoints have; those of an earlier
+            version are translated. None: the present one.
 
         Returns
         -------
@@ -282,16 +314,20 @@ class Annotations:
         ------
         LabelError
             If the correction cannot be stored, names what the project has not, or places a point
-            outside of the frame.
+            outside of the frame or image.
+        OldNamesError
+            If nobody can tell what bodyparts its names mean now.
         """
         with self._disk:
             self.refresh()
             key = self.frames[place].key
             there = self._chosen.get(key)
-            time = datetime.now(UTC)
-            if there is not None:
-                # The newest counts, also if the clock of another author's computer is ahead.
-                time = max(time, there.time + _TICK)
+            keypoints = self._translate(keypoints, names)
+            # The newest counts, also if the clock of another author's computer is ahead; and names
+            # are those after all changes.
+            before = [one.time for one in self.changes[-1:]]
+            before += [] if there is None else [there.time]
+            time = max([datetime.now(UTC), *(earlier + _TICK for earlier in before)])
             project = self.project
             correction = FrameCorrection(
                 *key, project.author, time, project.iteration, self._check(key, keypoints)
@@ -319,21 +355,36 @@ class Annotations:
             self.refresh()
         return self.read(place)
 
+    def _translate(self, keypoints: Iterable[Point], names: str | None) -> list[Point]:
+        """Return keypoints with the present names of their bodyparts."""
+        given = list(keypoints)
+        if names is None or names == self.names_version:
+            return given
+        known = {_name_version(self.changes[:n]): n for n in range(len(self.changes))}
+        if names not in known:
+            raise OldNamesError(
+                "bodyparts",
+                ["their names have changed since the page was loaded: load the page anew"],
+            )
+        # Names may have been exchanged: only what happened since then counts.
+        later = self.changes[known[names] :]
+        return [(point[0], apply_renames(point[1], later, None), *point[2:]) for point in given]
+
     def _check(self, key: FrameKey, keypoints: Iterable[Point]) -> tuple[CorrectedKeypoint, ...]:
-        """Return keypoints as they are stored, under the present names of bodyparts."""
-        checked, names, problems = [], set(self.skeleton.bodyparts), []
-        size = None if key.image else self.project.frames.measure(key.video)[1:]
-        for individual, written, x, y, visibility in keypoints:
-            # The page may have been open since before somebody renamed it.
-            bodypart = written if written in names else apply_renames(written, self.changes, None)
-            if bodypart not in names:
+        """Return keypoints as they are stored."""
+        checked, known, problems = [], set(self.skeleton.bodyparts), []
+        width, height = self._measure(key)
+        for individual, bodypart, x, y, visibility in keypoints:
+            if bodypart not in known:
                 problems.append(f"{bodypart!r} is no bodypart of the project: load the page anew")
-            if size and not all(
-                -0.5 <= value <= most - 0.5
-                for value, most in zip((x, y), size, strict=True)
-                if value is not None
+            if any(
+                value is not None and not -0.5 <= value <= most - 0.5
+                for value, most in ((x, width), (y, height))
             ):
-                problems.append(f"{individual} {bodypart}: ({x}, {y}) is outside of the frame")
+                problems.append(
+                    f"{individual} {bodypart}: ({x}, {y}) is outside of its "
+                    f"{'image' if key.image else 'frame'} of {width} x {height} px"
+                )
             seen = Visibility(str(visibility))
             checked.append(
                 CorrectedKeypoint(individual, bodypart, _to_number(x), _to_number(y), seen)
@@ -341,6 +392,14 @@ class Annotations:
         if problems:
             raise LabelError(key.image or f"{key.video}, frame {key.frame}", problems)
         return tuple(checked)
+
+    def _measure(self, key: FrameKey) -> tuple[int, int]:
+        """Return the upright width and height of a frame or label image, px."""
+        path = self._images.paths.get(key)
+        if path is not None:
+            return read_header(path).upright
+        _, width, height = self.project.frames.measure(key.video)
+        return width, height
 
     def _note(self, path: Path, key: FrameKey, own: FrameCorrection | None) -> None:
         """Take over the correction just written; read all tables again only if others wrote."""
@@ -379,20 +438,37 @@ class Annotations:
                 problem = f"there is no bodypart {former!r}"
             if problem:
                 raise LabelError("bodyparts", [problem])
-            change = BodypartChange(what, bodypart, former, self.project.author, datetime.now(UTC))
+            # After all that was said before, whatever clock it was said by.
+            before = [one.time for one in self.changes]
+            before += [one.time for one in self._chosen.values()]
+            time = max([datetime.now(UTC), *(earlier + _TICK for earlier in before)])
+            change = BodypartChange(what, bodypart, former, self.project.author, time)
             write_bodypart_change(self.project.corrections, change)
             self.refresh()
 
 
 def locate_predictions(project: Project, video: str) -> Path | None:
-    """Return the pose file to start from: corrected, tracked, or as the network gave it."""
-    results, model = project.results, project.config.training.name
+    """Return the pose file to start from: corrected, tracked, or as the network gave it.
+
+    Poses of the network that this one starts from are better than none.
+    """
+    results = project.results
     candidates = (
-        results.corrected(model, video),
-        results.tracked(model, video),
-        results.poses(model, video),
+        path
+        for model in project.list_networks()
+        for path in (
+            results.corrected(model, video),
+            results.tracked(model, video),
+            results.poses(model, video),
+        )
     )
     return next((path for path in candidates if path.exists()), None)
+
+
+def _name_version(changes: Sequence[BodypartChange]) -> str:
+    """Return a short text that is another one after each change of names."""
+    said = [(one.what, one.bodypart, one.former, format_time(one.time)) for one in changes]
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 
 def _list_correction(one: FrameCorrection, changes: Sequence[BodypartChange]) -> list[Point]:

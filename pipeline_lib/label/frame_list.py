@@ -1,7 +1,7 @@
 """List the frames that are worth labelling: chosen, suspected of label errors, or labelled."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from pipeline_lib.io.corrections.labels import FrameKey
 from pipeline_lib.io.labels.table import Labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.label.project import Project
+from pipeline_lib.steps.import_labels.same_frame import differ_in_size
 
 _REFINED = ("video", "frame", "reason")
 _SELECTED = ("frame",)
@@ -41,7 +42,7 @@ class LabelImages:
     """Map the images of label sources to the keys that corrections use.
 
     A frame of a video and an image of a label source may be the same frame; its key is then that of
-    the image.
+    the image. They are two if their sizes differ, or the import has found that they do.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ class LabelImages:
     written
         Folder of the frames that the import has written for corrections; they are frames of
         videos.
+    measure
+        Return width and height of a video in px, 0 where unknown.
 
     Attributes
     ----------
@@ -57,27 +60,41 @@ class LabelImages:
         Paths of the images by key.
     """
 
-    def __init__(self, labels: Labels | None, written: Path) -> None:
+    def __init__(
+        self, labels: Labels | None, written: Path, measure: Callable[[str], tuple[int, int]]
+    ) -> None:
+        self._measure = measure
         self.paths: dict[FrameKey, Path] = {}
         self._by_name: dict[str, FrameKey] = {}
         self._by_frame: dict[tuple[str, int], FrameKey] = {}
         if labels is None:
             return
         images = labels.table[["video", "frame", "image"]].drop_duplicates("image")
-        for video, frame, image in images.itertuples(index=False):
+        apart: set[tuple[str, int]] = set()
+        for video, number, image in images.itertuples(index=False):
             path = Path(image)
             if path.is_relative_to(written.absolute()):
+                # The import writes these only where no image of a source is the same frame.
+                apart.add((str(video), int(number)))
                 continue
-            key = FrameKey(str(video), int(frame), name_image(path))
+            key = FrameKey(str(video), int(number), name_image(path))
             self.paths[key] = path
             self._by_name[key.image] = key
             if key.frame >= 0:
                 self._by_frame.setdefault((key.video, key.frame), key)
+        for frame in apart:
+            self._by_frame.pop(frame, None)
 
     def find(self, key: FrameKey) -> FrameKey:
         """Return the key that all names of a frame share."""
         if not key.image:
-            return self._by_frame.get((key.video, key.frame), key)
+            named = self._by_frame.get((key.video, key.frame))
+            if named is None:
+                return key
+            if differ_in_size(self.paths[named], self._measure(key.video)):
+                del self._by_frame[key.video, key.frame]
+                return key
+            return named
         return self._by_name.get(name_image(Path(key.image).absolute()), key)
 
 
@@ -95,10 +112,10 @@ def list_frames(
     """
     reasons: dict[FrameKey, list[tuple[str, str]]] = {}
     problems: list[str] = []
-    model = project.config.training.name
+    models, results = project.list_networks(), project.results
     sources = (
-        _list_errors(project.results.label_errors(model)),
-        _list_refined(project.results.refined_table(model)),
+        *(_list_errors(results.label_errors(model)) for model in models),
+        *(_list_refined(results.refined_table(model)) for model in models),
         _list_selected(project),
         ((key, ("label", "")) for key in images.paths),
         ((key, ("corrected", "")) for key in corrected),

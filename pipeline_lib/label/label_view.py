@@ -16,10 +16,14 @@ def build_label_view(annotations: Annotations) -> None:
     """Fill the tab of labels."""
     view = LabelView()
     seen, changes = len(annotations.log), annotations.changes
+    problem = annotations.problem
 
     async def watch() -> None:
-        nonlocal seen, changes
+        nonlocal seen, changes, problem
         await run.io_bound(annotations.refresh)
+        if annotations.problem != problem:
+            problem = annotations.problem
+            view.run_method("showProblems", describe_project(annotations)["problems"])
         if annotations.changes != changes:
             changes = annotations.changes
             view.run_method("showProject", describe_project(annotations))

@@ -68,6 +68,21 @@ class Project:
         """Return the iteration of new labels."""
         return choose_iteration(self.config, self.results)
 
+    def list_networks(self) -> tuple[str, ...]:
+        """Return the networks whose results are worth a look: this one, and the one before it.
+
+        That is the one named by ``training.start_from``, or, while neither has chosen frames, the
+        one that `refine` has last chosen frames of.
+        """
+        training = self.config.training
+        names = [training.name, *filter(None, [training.start_from])]
+        if not any(self.results.refined_table(name).is_file() for name in names):
+            tables = self.results.refined_table("*")
+            found = self.results.root.glob(str(tables.relative_to(self.results.root)))
+            newest = max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
+            names += [newest.parent.name] if newest is not None else []
+        return tuple(dict.fromkeys(names))
+
     def read_labels(self) -> Labels | None:
         """Return the labels that were imported; None where there are none.
 

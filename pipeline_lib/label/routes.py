@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_lib.core.errors import CohortposeError
-from pipeline_lib.label.annotations import Annotations, Version
+from pipeline_lib.label.annotations import Annotations, OldNamesError, Version
 
 Result = TypeVar("Result")
 
@@ -38,6 +38,8 @@ class FrameEdit(_Body):
     """Hold the correction of a frame."""
 
     base: SeenVersion
+    # Version of the bodyparts' names in the keypoints, as the project was described.
+    names: Name
     keypoints: Annotated[
         list[
             tuple[Name, Name, Number | None, Number | None, Literal["visible", "hidden", "absent"]]
@@ -118,7 +120,7 @@ def _add_corrections(router: APIRouter, annotations: Annotations) -> None:
     def save(place: Place, saved: FrameEdit) -> dict[str, Any]:
         _check_place(annotations, place)
         base = Version(saved.base.author, saved.base.time)
-        return answer(lambda: annotations.save(place, saved.keypoints, base))
+        return answer(lambda: annotations.save(place, saved.keypoints, base, saved.names))
 
     @router.delete("/frames/{place}")
     def withdraw(place: Place) -> dict[str, Any]:
@@ -160,6 +162,7 @@ def describe_project(annotations: Annotations) -> dict[str, Any]:
     return {
         "author": annotations.project.author,
         "bodyparts": skeleton.bodyparts,
+        "names": annotations.names_version,
         "edges": skeleton.edges,
         "symmetries": skeleton.symmetries,
         "unique": skeleton.unique_bodyparts,
@@ -187,6 +190,8 @@ def answer(work: Callable[[], Result]) -> Result:
     """Return the result of work; an error of ours becomes an answer that people can read."""
     try:
         return work()
+    except OldNamesError as error:
+        raise HTTPException(409, str(error)) from None
     except CohortposeError as error:
         raise HTTPException(422, str(error)) from None
     except OSError as error:

@@ -1,5 +1,6 @@
 """Test what the page knows of a frame, and how corrections of several people meet."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,14 +13,18 @@ from pipeline_lib.core.errors import ConfigError, LabelError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.corrections.labels import (
+    BodypartChange,
     FrameCorrection,
     FrameKey,
     read_label_corrections,
+    write_bodypart_change,
     write_frame_correction,
 )
+from pipeline_lib.io.labels.table import read_labels
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import write_table
-from pipeline_lib.label.annotations import Annotations, Version
+from pipeline_lib.io.video.reader import VideoReader
+from pipeline_lib.label.annotations import Annotations, OldNamesError, Version
 from pipeline_lib.label.project import Project, choose_author
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from tests.io.poses.pose_examples import make_poses
@@ -131,14 +136,17 @@ def test_bodyparts_are_added_and_renamed_for_the_project(open_project):
     annotations = open_project()
     place = find(annotations, 4)
     annotations.save(place, [NOSE, TAIL], Version())
+    names = annotations.names_version
     annotations.change_bodypart("rename", "snout", "nose")
     annotations.change_bodypart("add", "paw", "")
     assert annotations.skeleton.bodyparts == ("snout", *BODYPARTS[1:], "paw")
     assert annotations.skeleton.edges == (("snout", "tail"),)
     assert annotations.read(place)["keypoints"] == [("animal", "snout", *NOSE[2:]), TAIL]
     # A page that was open since before still says `nose`.
-    annotations.save(place, [NOSE], Version())
+    annotations.save(place, [NOSE], Version(), names)
     assert annotations.read(place)["keypoints"] == [("animal", "snout", *NOSE[2:])]
+    with pytest.raises(LabelError, match="'nose' is no bodypart of the project"):
+        annotations.save(place, [NOSE], Version())
     for what, name, former in (
         ("add", "paw", ""),
         ("rename", "paw", "tail"),
@@ -147,6 +155,52 @@ def test_bodyparts_are_added_and_renamed_for_the_project(open_project):
         with pytest.raises(LabelError):
             annotations.change_bodypart(what, name, former)
     assert open_project("Bob").skeleton.bodyparts == ("snout", *BODYPARTS[1:], "paw")
+
+
+def exchange(annotations, one, other):
+    for former, name in ((one, "tmp"), (other, one), ("tmp", other)):
+        annotations.change_bodypart("rename", name, former)
+
+
+def test_points_saved_while_two_names_are_exchanged_stay_with_their_bodyparts(open_project):
+    annotations = open_project()
+    place = find(annotations, 4)
+    names = annotations.names_version
+    exchange(open_project("Bob"), "nose", "tail")
+    # What was called nose when the page was loaded is the tail now.
+    annotations.save(place, [NOSE, TAIL], Version(), names)
+    swapped = [("animal", "tail", *NOSE[2:]), ("animal", "nose", *TAIL[2:])]
+    for known in (annotations, open_project()):
+        assert known.read(find(known, 4))["keypoints"] == swapped
+    # Under the present names nothing is translated.
+    now = annotations.read(place)["names"]
+    assert now == annotations.names_version != names
+    annotations.save(place, [NOSE, TAIL], annotations.version(place), now)
+    assert open_project().read(place)["keypoints"] == [NOSE, TAIL]
+
+
+def test_a_clock_that_is_ahead_does_not_exchange_names_twice(open_project):
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    for minute, (former, name) in enumerate((("nose", "t"), ("tail", "nose"), ("t", "tail"))):
+        change = BodypartChange("rename", name, former, "Bob", ahead + timedelta(minutes=minute))
+        write_bodypart_change(Path("corrections"), change)
+    annotations = open_project()
+    annotations.save(find(annotations, 4), [NOSE, TAIL], Version(), annotations.names_version)
+    assert open_project().read(find(annotations, 4))["keypoints"] == [NOSE, TAIL]
+
+
+def test_names_that_nobody_can_follow_are_refused(open_project):
+    annotations = open_project()
+    place = find(annotations, 4)
+    annotations.change_bodypart("add", "paw", "")
+    names = annotations.names_version
+    # Merged by version control: older than what the page knows.
+    old = datetime.now(UTC) - timedelta(days=1)
+    write_bodypart_change(Path("corrections"), BodypartChange("rename", "n", "nose", "Bob", old))
+    for version in (names, "", "x"):
+        with pytest.raises(OldNamesError, match="load the page anew"):
+            annotations.save(place, [TAIL], Version(), version)
+    assert read_label_corrections(Path("corrections")) == ()
 
 
 def test_a_project_without_bodyparts_gets_its_first(open_project):
@@ -211,16 +265,88 @@ def test_frames_are_listed_once_with_every_reason(open_project):
     assert ("m1", 4) in list_reasons(annotations)
 
 
-def test_imported_labels_are_corrected_under_one_name(open_project, tmp_path):
-    two = {"skeleton": {"bodyparts": ["nose", "tail"]}}
-    images = tmp_path / "project" / "dlc" / "labeled-data" / "m1"
+def make_labels(folder, *, size=(160, 120)):
+    """Write a DeepLabCut project with frame 4 of `m1`, and return the settings that name it."""
+    images = folder / "project" / "dlc" / "labeled-data" / "m1"
     images.mkdir(parents=True)
-    Image.new("RGB", (160, 120)).save(images / "img0004.png")
+    if size == (160, 120):
+        frame = next(picture for _, picture in VideoReader(folder / "m1.mp4").read(4, 5))
+        Image.fromarray(frame).save(images / "img0004.png")
+    else:
+        Image.new("RGB", size).save(images / "img0004.png")
     header = "scorer,a,a,a,a\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\n"
     (images / "CollectedData_a.csv").write_text(f"{header}labeled-data/m1/img0004.png,1,2,,\n")
-    annotations = open_project(**two, labels=[{"path": "dlc"}])
+    return {"skeleton": {"bodyparts": ["nose", "tail"]}, "labels": [{"path": "dlc"}]}
+
+
+def test_an_image_of_another_recording_is_another_frame_of_the_list(open_project, tmp_path):
+    settings = make_labels(tmp_path, size=(640, 480))
+    annotations = open_project(**settings)
     run_import_labels(annotations.project.config, annotations.project.results)
-    annotations = open_project(**two, labels=[{"path": "dlc"}])
+    annotations = open_project(**settings)
+    image, frame = find(annotations, 4, image=True), find(annotations, 4)
+    assert annotations.frames[frame].key == FRAME
+    far, near = ("animal", "nose", 600.0, 400.0, "visible"), [NOSE, TAIL]
+    annotations.save(image, [far, TAIL], Version())
+    annotations.save(frame, near, Version())
+    # A point outside of its own image would stop every import.
+    for place, x, y in ((image, 640.0, 1.0), (image, 1.0, 479.6), (frame, 160.0, 1.0)):
+        with pytest.raises(LabelError, match="outside of its"):
+            annotations.save(place, [("animal", "nose", x, y, "visible")], Version())
+    run_import_labels(annotations.project.config, annotations.project.results)
+    reopened = open_project(**settings)
+    for known in (annotations, reopened):
+        assert known.read(find(known, 4, image=True))["keypoints"] == [far, TAIL]
+        assert known.read(find(known, 4))["keypoints"] == near
+    labels = read_labels(reopened.project.results.labels).table
+    noses = labels[labels["bodypart"] == "nose"]
+    assert sorted(zip(noses["x"], noses["y"], strict=True)) == [(5, 6), (600, 400)]
+
+
+def test_images_that_the_import_found_to_be_others_stay_apart(open_project, tmp_path):
+    settings = make_labels(tmp_path)
+    image = tmp_path / "project/dlc/labeled-data/m1/img0004.png"
+    Image.fromarray(np.asarray(Image.open(image))[::-1]).save(image)
+    write("Bob", NOSE, TAIL)
+    annotations = open_project(**settings)
+    run_import_labels(annotations.project.config, annotations.project.results)
+    annotations = open_project(**settings)
+    assert annotations.read(find(annotations, 4))["keypoints"] == [NOSE, TAIL]
+    assert annotations.read(find(annotations, 4, image=True))["origin"] == "label"
+
+
+def list_why(annotations):
+    return {frame: kinds for (_, frame), kinds in list_reasons(annotations).items()}
+
+
+def test_frames_chosen_under_the_previous_network_are_listed(open_project):
+    results = open_project().project.results
+    columns = ("video", "frame", "reason")
+    for time, (model, frame) in enumerate((("pose", 9), ("other", 12)), 1):
+        table = results.refined_table(model)
+        write_table(table, columns, [{"video": "m1", "frame": frame, "reason": "jump"}])
+        os.utime(table, (time, time))
+    plain = {0: ["selected"], 4: ["selected"]}
+    # Nothing was chosen under the present network, and none is named: the newest choice.
+    assert list_why(open_project(training={"name": "pose-1"})) == plain | {12: ["refine"]}
+    named = {"name": "pose-1", "start_from": "pose", "iteration": 1}
+    assert list_why(open_project(training=named)) == plain | {9: ["refine"]}
+    own = results.refined_table("pose-1")
+    write_table(own, columns, [{"video": "m1", "frame": 15, "reason": "jump"}])
+    assert list_why(open_project(training=named)) == plain | {15: ["refine"], 9: ["refine"]}
+    assert list_why(open_project(training={"name": "pose-1"})) == plain | {15: ["refine"]}
+    poses = make_poses(20, ("nose", "wing"))
+    results.poses("pose", "m1").parent.mkdir(parents=True)
+    write_poses(results.poses("pose", "m1"), poses)
+    annotations = open_project(training=named)
+    assert annotations.read(find(annotations, 9))["origin"] == "prediction"
+
+
+def test_imported_labels_are_corrected_under_one_name(open_project, tmp_path):
+    settings = make_labels(tmp_path)
+    annotations = open_project(**settings)
+    run_import_labels(annotations.project.config, annotations.project.results)
+    annotations = open_project(**settings)
     # Selected, labelled, and corrected as a frame of the video: one frame of the list.
     place = find(annotations, 4, image=True)
     assert list_reasons(annotations)["m1", 4] == ["selected", "label"]
@@ -235,7 +361,7 @@ def test_imported_labels_are_corrected_under_one_name(open_project, tmp_path):
     assert annotations.read(place)["keypoints"] == [TAIL]
     annotations.save(place, [NOSE, TAIL], annotations.version(place))
     run_import_labels(annotations.project.config, annotations.project.results)
-    reopened = open_project(**two, labels=[{"path": "dlc"}])
+    reopened = open_project(**settings)
     assert len(reopened.frames) == len(annotations.frames)
     found = reopened.read(find(reopened, 4, image=True))
     assert (found["author"], found["keypoints"]) == ("Ann", [NOSE, TAIL])

@@ -4,13 +4,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
-from pipeline_lib.io.corrections.labels import read_label_corrections, settle_corrections
+from pipeline_lib.io.corrections.labels import (
+    BodypartChange,
+    read_label_corrections,
+    settle_corrections,
+    write_bodypart_change,
+)
 from pipeline_lib.io.labels.table import label_arrays, read_labels
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import write_table
@@ -114,6 +120,36 @@ def read_points(folder, video, frame):
             str(point.visibility),
         )
         for point in read_saved(folder)[video, frame].keypoints
+    }
+
+
+def test_damage_of_another_author_is_named_and_exchanged_names_are_followed(chromium, tmp_path):
+    videos = {"m1": film(tmp_path / "m1.mp4")}
+    folder = write_project(tmp_path / "project", videos, [("m1", 0)])
+    trouble = "document.querySelector('.cp-notice.trouble')"
+    with serve(folder) as served, open_page(chromium, served) as page:
+        click(page, 10, 40)
+        wait_saved(page)
+        table = folder / "corrections" / "labels" / "Bob" / "m1.tsv"
+        table.parent.mkdir()
+        table.write_text("no table\n")
+        page.wait_for_function(f"{trouble}?.textContent.includes('Bob/m1.tsv')", timeout=5000)
+        table.unlink()
+        page.wait_for_function(f"!{trouble}", timeout=5000)
+        for minute, (former, name) in enumerate((("nose", "t"), ("tail", "nose"), ("t", "tail"))):
+            time = datetime.now(UTC) + timedelta(seconds=minute)
+            change = BodypartChange("rename", name, former, "Bob", time)
+            write_bodypart_change(folder / "corrections", change)
+        # Before or after the page has the new names: this is the left ear.
+        click(page, 20, 50)
+        page.wait_for_function(
+            "document.querySelector('[data-bodypart]').dataset.bodypart === 'tail'", timeout=5000
+        )
+        wait_states(page, "visible", "visible", "open", "open")
+        wait_saved(page)
+    assert read_points(folder, "m1", 0) == {
+        "tail": ((10, 40), "visible"),
+        "left_ear": ((20, 50), "visible"),
     }
 
 

@@ -89,7 +89,8 @@ def own(page):
 
 
 def save(page, cookie, keypoints, *, headers=None, place=0, **more):
-    body = json.dumps({"base": {}, "keypoints": keypoints, **more}).encode()
+    names = json.loads(page.ask("GET", "/api/project", [page.log_in()])[2])["names"]
+    body = json.dumps({"base": {}, "names": names, "keypoints": keypoints, **more}).encode()
     headers = [own(page)] if headers is None else headers
     return page.ask("PUT", f"/api/frames/{place}", [cookie, *headers], body)
 

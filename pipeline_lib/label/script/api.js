@@ -13,7 +13,7 @@ async function ask(method, path, body) {
     throw new Error("the server does not answer: is `cohortpose label` running, and the tunnel up?");
   }
   if (response.ok) return response;
-  throw new Error(await explain(response));
+  throw Object.assign(new Error(await explain(response)), { status: response.status });
 }
 
 async function explain(response) {
@@ -33,7 +33,9 @@ export const listFrames = () => askJson("GET", "/frames");
 export const addFrame = (video, frame) => askJson("POST", "/frames", { video, frame });
 export const readFrame = (id) => askJson("GET", `/frames/${id}`);
 export const readOthers = (id) => askJson("GET", `/frames/${id}/others`);
-export const saveFrame = (id, base, keypoints) => askJson("PUT", `/frames/${id}`, { base, keypoints });
+// names: version of the bodyparts' names that the keypoints have.
+export const saveFrame = (id, base, names, keypoints) =>
+  askJson("PUT", `/frames/${id}`, { base, names, keypoints });
 export const withdrawFrame = (id) => askJson("DELETE", `/frames/${id}`);
 export const measureVideo = (video) => askJson("GET", `/videos/${encodeURIComponent(video)}`);
 export const changeBodypart = (what, bodypart, former = "") =>

@@ -97,7 +97,7 @@ export default {
     this.cursor = null;
     this.waitingKeys = [];
     this.frameCounts = markRaw(new Map());
-    this.saver = markRaw(new Saver({ changed: () => this.showSaving(), saved: this.onSaved }));
+    this.saver = markRaw(new Saver({ changed: () => this.showSaving(), saved: this.onSaved, refused: this.onRefused }));
     this.viewer = markRaw(
       new FrameViewer(this.$refs.host, {
         draw: this.draw,
@@ -170,7 +170,7 @@ export default {
       this.isLoading = true;
       try {
         const [found, url] = await Promise.all([
-          this.kept.get(id) ?? readFrame(id),
+          this.kept.get(id) ?? this.readNamed(id),
           this.images.load(imagePath(id)),
         ]);
         if (this.current !== id) return;
@@ -185,6 +185,16 @@ export default {
         this.notice = { text: error.message, actions: [{ text: "Try again", run: () => this.go(id) }] };
       } finally {
         if (this.current === id) this.endLoading();
+      }
+    },
+
+    // Read a frame and the names that its points have, which somebody may be changing.
+    async readNamed(id) {
+      for (;;) {
+        const found = await readFrame(id);
+        if (found.names === this.project.names) return found;
+        this.kept.clear();
+        this.project = markRaw(await readProject());
       }
     },
 
@@ -522,8 +532,9 @@ export default {
       const kept = this.kept.get(source.id);
       this.isLoading = true;
       try {
-        const keypoints = kept?.hasPoints ? kept.toKeypoints() : (await readFrame(source.id)).keypoints;
+        const keypoints = kept?.hasPoints ? kept.toKeypoints() : (await this.readNamed(source.id)).keypoints;
         if (annotation !== this.annotation) return;
+        if (annotation.project.names !== this.project.names) return await this.open(this.current);
         this.edited(annotation.copyFrom(keypoints));
         this.message = `Copied from ${source.video}, frame ${source.frame}.`;
       } catch (error) {
@@ -570,7 +581,7 @@ export default {
     save() {
       const { annotation } = this;
       const { id } = annotation;
-      this.saver.add(id, this.nameFrame(id), () => annotation.base, annotation.toKeypoints());
+      this.saver.add(id, this.nameFrame(id), () => annotation.base, annotation.toKeypoints(), annotation.project.names);
     },
 
     sendWithdrawal() {
@@ -618,22 +629,42 @@ export default {
     },
 
     restoreUnsaved() {
-      for (const { name, keypoints } of Saver.recall()) {
+      for (const { name, keypoints, names } of Saver.recall()) {
         const entry = this.entries.find(
           ({ video, frame, image }) => video === name.video && frame === name.frame && image === name.image,
         );
-        if (entry) this.saver.add(entry.id, name, () => ({ author: entry.author, time: entry.time }), keypoints);
+        if (!entry) continue;
+        const readBase = () => ({ author: entry.author, time: entry.time });
+        this.saver.add(entry.id, name, readBase, keypoints, names);
       }
     },
 
     // The server calls this: somebody added or renamed a bodypart.
     async showProject(project) {
-      if (JSON.stringify(project.bodyparts) === JSON.stringify(this.project.bodyparts)) return;
+      if (project.names === this.project.names) return;
       this.finish();
       this.project = markRaw(project);
       this.kept.clear();
       if (this.entry) await this.open(this.current);
       this.notice = { text: "The bodyparts of the project have changed.", actions: [] };
+    },
+
+    // The server calls this: a table of corrections is damaged, or was repaired.
+    showProblems(problems) {
+      this.trouble = problems.join("\n");
+    },
+
+    // The names of a frame's points were exchanged in a way that nobody can follow.
+    async onRefused(id, message) {
+      this.kept.delete(id);
+      try {
+        this.project = markRaw(await readProject());
+        if (id === this.current) await this.open(id);
+      } catch (error) {
+        this.trouble = error.message;
+      }
+      const { video, frame } = this.entries[id];
+      this.notice = { text: `The last change of ${video}, frame ${frame}, was not saved: ${message}`, actions: [] };
     },
 
     // The server calls this: corrections have changed on the disk.

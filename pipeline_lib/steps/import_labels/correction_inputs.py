@@ -3,7 +3,9 @@
 Imports are light: the workflow asks whenever it is parsed.
 """
 
+import difflib
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,9 +18,11 @@ from pipeline_lib.core.errors import LabelError, SheetError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.checksums import measure_file
-from pipeline_lib.io.corrections.files import find_table_path, format_time
+from pipeline_lib.io.corrections.files import find_table_path, format_time, read_rows
 from pipeline_lib.io.corrections.labels import (
+    CORRECTION_COLUMNS,
     BodypartChange,
     CorrectedKeypoint,
     FrameCorrection,
@@ -28,6 +32,8 @@ from pipeline_lib.io.corrections.labels import (
     read_bodypart_changes,
     read_label_corrections,
 )
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,85 @@ def rename_skeleton(
         raise LabelError(
             "bodyparts.tsv", [f"after renaming, the skeleton is none: {one}" for one in problems]
         ) from None
+
+
+def check_bodyparts(
+    corrected: CorrectedLabels, config: Config, sources: Iterable[str]
+) -> list[str]:
+    """Return a problem per bodypart of the corrections that the project does not know.
+
+    Without a skeleton, label sources and added bodyparts the corrections themselves name them.
+
+    Parameters
+    ----------
+    corrected
+        The corrections in use.
+    config
+        Its skeleton.
+    sources
+        Bodyparts of all label sources, by their present names.
+
+    Returns
+    -------
+    list of str
+        With the file and line of the first row, and the nearest known name.
+    """
+    skeleton = rename_skeleton(config.skeleton, corrected).bodyparts
+    known = dict.fromkeys([*skeleton, *sources, *corrected.added])
+    if not known:
+        return []
+    first = {point.bodypart: one for one in reversed(corrected.frames) for point in one.keypoints}
+    problems = []
+    for name, one in sorted(first.items()):
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(list(known)[:20])}"
+        where = _find_row(Path(config.corrections.path), one, corrected.changes, bodypart=name)
+        problems.append(
+            f"{where}: the project has no bodypart {name!r}; {hint} (a new one is added to "
+            "bodyparts.tsv, as the page does)"
+        )
+    return problems
+
+
+def warn_of_names(corrected: CorrectedLabels, config: Config, sources: Iterable[str]) -> None:
+    """Log the names of individuals that a project of one animal does not know.
+
+    As in label sources, the labels of a frame are that animal's, whatever it is called.
+    """
+    known = {SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL, *config.individuals.names, *sources}
+    first = {point.individual: one for one in reversed(corrected.frames) for point in one.keypoints}
+    for name, one in sorted(first.items()):
+        if name not in known:
+            where = _find_row(Path(config.corrections.path), one, corrected.changes, name)
+            _log.warning(
+                "%s: individual %r is unknown; as `individuals.max` is 1, it is taken for the one "
+                "animal",
+                *(where, name),
+            )
+
+
+def _find_row(
+    folder: Path,
+    one: FrameCorrection,
+    changes: Sequence[BodypartChange],
+    individual: str = "",
+    bodypart: str = "",
+) -> str:
+    """Return table and line of a row, for messages; of the table alone if it has just changed."""
+    path = find_table_path(folder / "labels", one.author, one.video)
+    try:
+        rows = read_rows(path, CORRECTION_COLUMNS)
+    except LabelError:
+        rows = []
+    for row in rows:
+        is_frame = (row["author"], row["image"]) == (one.author, one.image)
+        is_frame = is_frame and row["frame"].lstrip("0") == str(one.frame).lstrip("0")
+        present = apply_renames(row["bodypart"], changes, one.time)
+        if is_frame and individual in ("", row["individual"]) and bodypart in ("", present):
+            return f"{path}, line {row.line}"
+    return str(path)
 
 
 def list_corrections(config: Config) -> list[str]:

@@ -62,8 +62,9 @@ class AppliedCorrections:
     points
         The points of the sources, with corrected frames replaced by their corrections.
     images
-        Columns image, video, frame, source, source_number, iteration, cohort_video: one row per
-        labelled image, those without an animal included.
+        Columns image, video, frame, source, source_number, iteration, cohort_video, certain,
+        different: one row per labelled image, those without an animal included. ``different``:
+        it is of another recording than the cohort's video of its name.
     absent
         Bodyparts labelled as absent, by image; None: the image shows no animal.
     conflicts
@@ -168,7 +169,7 @@ def apply_corrections(
     _check_inside(rows)
     return AppliedCorrections(
         _replace_rows(points, rows, {image for one in kept for image in one.images}),
-        _complete_images(images, kept, folder),
+        _mark_different(_complete_images(images, kept, folder), finder),
         {image: _list_absent(one.correction) for one in kept for image in one.images},
         conflicts,
     )
@@ -253,12 +254,27 @@ def _complete_images(images: pd.DataFrame, kept: Sequence[_Kept], folder: Path) 
                 "source_number": SOURCE_NUMBER,
                 "iteration": one.iteration,
                 "cohort_video": frame.video if frame else "",
+                "certain": True,
             }
             row = rows.get(image, new)
             row["source"] = source
             row["iteration"] = min(row["iteration"], one.iteration)
             rows[image] = row
     return pd.DataFrame(list(rows.values()), columns=columns)
+
+
+def _mark_different(images: pd.DataFrame, finder: FrameFinder) -> pd.DataFrame:
+    """Mark videos of sources that are other recordings than the cohort's videos of their names.
+
+    Images are compared where frames are corrected. If all of a video differ and one has another
+    size, so does the video. An equal size may be that of a neighbouring frame, which must not train
+    where this one tests.
+    """
+    keys = ["source_number", "video"]
+    video = images[keys].apply(tuple, axis=1)
+    different = set(video[images["image"].isin(finder.resized)])
+    different -= set(video[images["image"].isin(finder.same)])
+    return images.assign(different=video.isin(different))
 
 
 def _list_named(points: pd.DataFrame, config: Config) -> set[str]:

@@ -16,6 +16,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.corrections.labels import FrameCorrection, FrameKey
 from pipeline_lib.io.labels.points import SourceLabels
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER
+from pipeline_lib.steps.import_labels.same_frame import FrameComparer
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +49,9 @@ def list_images(
     Returns
     -------
     DataFrame
-        Columns image, video, frame, source, source_number, iteration and cohort_video: the id in
-        the cohort sheet, empty for an image of no video of the cohort.
+        Columns image, video, frame, source, source_number, iteration, cohort_video: the id in
+        the cohort sheet, empty for an image of no video of the cohort; and certain: whether the
+        files say so, not the names alone.
     """
     columns = ["image", "video", "frame", "source", "source_number", "iteration"]
     images = points[columns].drop_duplicates("image", ignore_index=True)
@@ -59,14 +61,17 @@ def list_images(
         match.find(video, origins.get(image, ""))
         for image, video in zip(images["image"], images["video"], strict=True)
     ]
-    return images.assign(cohort_video=found)
+    return images.assign(
+        cohort_video=[name for name, _ in found], certain=[certain for _, certain in found]
+    )
 
 
 class _VideoMatch:
     """Match videos of label sources with those of the cohort.
 
     Label tables know videos by the names of their files; where a source knows the file itself,
-    that decides, or a copy of it: a file of the same name and size.
+    that decides, or a copy of it: a file of the same name and size. Names alone are a guess, which
+    `FrameFinder` checks.
     """
 
     def __init__(self, videos: Mapping[str, Video]) -> None:
@@ -79,16 +84,16 @@ class _VideoMatch:
         self._by_stem = {stem: names[0] for stem, names in stems.items() if len(names) == 1}
         self._paths = {name: video.path for name, video in videos.items()}
 
-    def find(self, video: str, origin: str) -> str:
-        """Return the id of a video of the cohort; empty if it is none."""
+    def find(self, video: str, origin: str) -> tuple[str, bool]:
+        """Return the id of a video of the cohort, empty if it is none, and whether that is sure."""
         named = video if video in self._ids else self._by_stem.get(video, "")
         file, mark, _ = origin.rpartition("#")
         if not mark or not os.path.isfile(file):  # noqa: PTH113 - it may be no path at all
-            return named
+            return named, False
         if file in self._by_file:
-            return self._by_file[file]
+            return self._by_file[file], True
         stem = self._by_stem.get(Path(file).stem, "")
-        return stem if stem and _size(self._paths[stem]) == _size(Path(file)) else ""
+        return (stem if stem and _size(self._paths[stem]) == _size(Path(file)) else ""), True
 
 
 def _size(path: Path) -> int:
@@ -99,7 +104,15 @@ def _size(path: Path) -> int:
 
 
 class FrameFinder:
-    """Find the target of each correction."""
+    """Find the target of each correction.
+
+    Attributes
+    ----------
+    different, same
+        Images that seem to be a frame of the cohort by their names, and are not, or are.
+    resized
+        Those that differ in size: surely of another recording, not just of another frame.
+    """
 
     def __init__(self, images: pd.DataFrame, videos: Mapping[str, Video], results: Results) -> None:
         self._videos = videos
@@ -108,6 +121,11 @@ class FrameFinder:
         self._by_frame: dict[tuple[str, int], list[str]] = {}
         self._by_name: dict[tuple[str, int], list[str]] = {}
         self._frame_of: dict[str, tuple[str, int]] = {}
+        self._certain: set[str] = set()
+        self._compare = FrameComparer(videos)
+        self.different: set[str] = set()
+        self.same: set[str] = set()
+        self.resized: set[str] = set()
         for row in images.to_dict("records"):
             image, frame = str(row["image"]), int(row["frame"])
             self._by_path[os.path.realpath(image)] = image
@@ -116,6 +134,8 @@ class FrameFinder:
                 known = (str(row["cohort_video"]), frame)
                 self._by_frame.setdefault(known, []).append(image)
                 self._frame_of[image] = known
+                if row["certain"]:
+                    self._certain.add(image)
 
     def find(self, correction: FrameCorrection) -> FrameTarget:
         """Return the target of a correction; of one that is gone, why it is."""
@@ -134,12 +154,33 @@ class FrameFinder:
             image = same[0] if len(same) == 1 else None
         if image is None:
             return FrameTarget(None, problem="no label source has this image any more")
-        if image in self._frame_of:
+        if image in self._frame_of and self._is_of_frame(image, *self._frame_of[image]):
             return self._find_frame(*self._frame_of[image])
         return FrameTarget(FrameKey("", -1, image), (image,))
 
     def _find_frame(self, video: str, frame: int) -> FrameTarget:
-        images = tuple(self._by_frame.get((video, frame), ()))
+        named = self._by_frame.get((video, frame), ())
+        images = tuple(image for image in named if self._is_of_frame(image, video, frame))
         if not images and video not in self._videos:
             return FrameTarget(None, problem="the cohort sheet has no such video")
         return FrameTarget(FrameKey(video, frame, ""), images)
+
+    def _is_of_frame(self, image: str, video: str, frame: int) -> bool:
+        """Tell whether an image is the frame of the cohort that its name says."""
+        if image in self._certain:
+            return True
+        if image in self.different:
+            return False
+        reason = self._compare.find_difference(image, video, frame)
+        if self._compare.differ_in_size(image, video):
+            self.resized.add(image)
+        if not reason:
+            self.same.add(image)
+            return True
+        self.different.add(image)
+        _log.warning(
+            "%s is named like %s, frame %d, but is another frame, or of another recording (%s): a "
+            "correction of one does not change the other",
+            *(image, video, frame, reason),
+        )
+        return False

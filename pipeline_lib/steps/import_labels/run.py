@@ -36,7 +36,13 @@ from pipeline_lib.kernels.splits import (
 )
 from pipeline_lib.steps.import_labels.conflicts import LEFT_OUT
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER
-from pipeline_lib.steps.import_labels.correction_inputs import read_corrections, rename_skeleton
+from pipeline_lib.steps.import_labels.correction_inputs import (
+    CorrectedLabels,
+    check_bodyparts,
+    read_corrections,
+    rename_skeleton,
+    warn_of_names,
+)
 from pipeline_lib.steps.import_labels.corrections import (
     SOURCE_NUMBER,
     AppliedCorrections,
@@ -121,6 +127,7 @@ def collect_labels(config: Config, results: Results) -> tuple[Labels, list[Mappi
     points = _join_sources(sources, config.label_sources)
     _check_images_disjoint(points, sources)
     if corrected.frames:
+        _check_names(corrected, points, sources, config)
         applied = apply_corrections(points, sources, corrected, config, results)
     else:
         shutil.rmtree(results.label_images / FOLDER, ignore_errors=True)
@@ -135,6 +142,9 @@ def collect_labels(config: Config, results: Results) -> tuple[Labels, list[Mappi
     points, skeleton, individuals = _settle_individuals(points, sources, config)
     if not points.loc[points["bodypart"].isin(skeleton.bodyparts), "visible"].any():
         raise LabelError("labels", ["no bodypart is labelled in any image"])
+    if "different" in images:
+        # Frames of another recording are neither test frames of this one nor beside them.
+        images["cohort_video"] = images["cohort_video"].mask(images["different"], "")
     images["split"] = divide_images(
         images, config.training.split, config.training.validation_fraction
     )
@@ -143,6 +153,18 @@ def collect_labels(config: Config, results: Results) -> tuple[Labels, list[Mappi
         table = _mark_absent(table, applied.absent)
     labels = Labels(table, skeleton.bodyparts, individuals, skeleton)
     return labels, [*applied.conflicts, *_describe_unused(images)]
+
+
+def _check_names(
+    corrected: CorrectedLabels, points: pd.DataFrame, sources: list[SourceLabels], config: Config
+) -> None:
+    """Refuse unknown bodyparts of corrections; name unknown individuals if there is one animal."""
+    named = [name for source in sources for name in source.skeleton.bodyparts]
+    problems = check_bodyparts(corrected, config, [*points["bodypart"].unique(), *named])
+    if problems:
+        raise LabelError("corrections", problems)
+    if config.individuals.max == 1:
+        warn_of_names(corrected, config, points["individual"].unique())
 
 
 def list_keypoints(skeleton: Skeleton, individuals: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER as CORRECTED
+from pipeline_lib.steps.import_labels.same_frame import differ_in_size
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
 
 # One keypoint: individual, bodypart, x, y (px) and whether it is hidden.
@@ -83,6 +84,7 @@ class Cohort:
 
     def __init__(self, config: Config, results: Results) -> None:
         self.config, self.results = config, results
+        self._sizes: dict[tuple[str, str], bool] = {}
 
     @cached_property
     def videos(self) -> Mapping[str, CohortVideo]:
@@ -177,14 +179,30 @@ class Cohort:
     def find_frame(self, key: FrameKey) -> FrameKey:
         """Return one key for all images of a frame of the cohort's videos.
 
-        Label sources know videos by the names of their files, as `import-labels` matches them.
+        Label sources know videos by the names of their files, as `import-labels` matches them. An
+        image of another size than the video is none of its frames, and neither is one where the
+        import has written the frame itself, because it found that they differ.
         """
         if not key.image:
             return key
         video = key.video if key.video in self.videos else self._by_stem.get(key.video, "")
         # An image is one, whatever its video is called.
-        known = video and key.frame >= 0
-        return FrameKey(video, key.frame, "") if known else FrameKey("", -1, key.image)
+        known = video and key.frame >= 0 and (video, key.frame) not in self._written
+        if known and self._has_size_of(key.image, self.videos[video]):
+            return FrameKey(video, key.frame, "")
+        return FrameKey("", -1, key.image)
+
+    def _has_size_of(self, image: str, video: CohortVideo) -> bool:
+        if (image, video.name) not in self._sizes:
+            found = differ_in_size(Path(image), (video.width, video.height))
+            self._sizes[image, video.name] = not found
+        return self._sizes[image, video.name]
+
+    @cached_property
+    def _written(self) -> frozenset[tuple[str, int]]:
+        """Return the corrected frames that the import wrote, as no image of a source is one."""
+        keys = (one.key for one in self.labelled)
+        return frozenset((key.video, key.frame) for key in keys if not key.image)
 
     def name_image(self, image: Path) -> str:
         """Return the path of a label source's image as corrections have it."""

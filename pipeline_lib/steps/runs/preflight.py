@@ -23,6 +23,7 @@ from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
 from pipeline_lib.io.labels.detect import label_inputs, name_format
 from pipeline_lib.steps.import_labels.correction_inputs import (
     CorrectedLabels,
+    check_bodyparts,
     read_corrections,
     rename_skeleton,
 )
@@ -184,6 +185,10 @@ def _check_labels(config: Config, corrected: CorrectedLabels) -> list[str]:
         for table in tables
         for name in _read_bodyparts(table)
     }
+    problems += [
+        f"`corrections`: {problem}"
+        for problem in check_bodyparts(corrected, config, sorted(labelled))
+    ]
     labelled |= {point.bodypart for one in corrected.frames for point in one.keypoints}
     found = ", ".join(sorted(labelled))
     return problems + [

@@ -4,11 +4,14 @@ import csv
 import logging
 import math
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline_lib.core.errors import ConfigError, LabelError
 from pipeline_lib.core.layout import Results
@@ -21,6 +24,7 @@ from pipeline_lib.io.corrections.labels import (
 )
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import label_arrays, read_labels
+from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.provenance.run import hash_inputs
@@ -28,7 +32,7 @@ from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
 from tests.io.labels.slp_examples import Project
 from tests.steps.import_labels.test_run import make_project
-from tests.video_corpus import encode, read_number
+from tests.video_corpus import HEIGHT, WIDTH, draw_frame, encode, read_number
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAN = math.nan
@@ -43,6 +47,15 @@ def project(tmp_path, monkeypatch):
         encode(Path(f"videos/{name}.mp4"), frames=40)
     Path("cohort.tsv").write_text("video\tpath\nmouse\tvideos/mouse.mp4\nf1\tvideos/fly.mp4\n")
     return tmp_path
+
+
+def make_source(folder, frames, video="mouse", **options):
+    """Write a DeepLabCut project whose images are the frames of the videos of the cohort."""
+    make_project(folder, frames, video=video, **options)
+    for frame in frames:
+        image = folder / "labeled-data" / video / f"img{frame:04d}.png"
+        Image.fromarray(draw_frame(frame)).save(image)
+    return folder
 
 
 def correct(frame, *points, video="mouse", image="", author="Ann", minute=0, iteration=0):
@@ -138,7 +151,7 @@ def test_images_are_written_once_and_only_what_is_new_is_read(project, monkeypat
 
 
 def test_a_label_of_the_same_frame_is_replaced_as_a_whole_and_listed():
-    source = make_project(Path("dlc"), [7, 8])
+    source = make_source(Path("dlc"), [7, 8])
     before = run(source)
     splits = before.table["split"].tolist()
     correct(7, ("nose", 10, 5))
@@ -172,7 +185,7 @@ def test_a_label_of_the_same_frame_is_replaced_as_a_whole_and_listed():
 
 
 def test_two_people_correct_one_frame_and_the_newest_counts():
-    source = make_project(Path("dlc"), [7])
+    source = make_source(Path("dlc"), [7])
     image = "dlc/labeled-data/mouse/img0007.png"
     correct(7, ("nose", 1, 1), author="Zoe", minute=2)
     correct(7, ("nose", 2, 2), author="Bob", minute=2, image=image)
@@ -187,7 +200,7 @@ def test_two_people_correct_one_frame_and_the_newest_counts():
 
 def test_every_image_of_a_frame_gets_its_correction():
     """Two projects that labelled one frame of one video keep their images, and their split."""
-    sources = [make_project(Path(name), [7, 8]) for name in ("one", "two")]
+    sources = [make_source(Path(name), [7, 8]) for name in ("one", "two")]
     before = run(*sources)
     correct(7, ("nose", 10, 5))
     labels = run(*sources)
@@ -198,7 +211,7 @@ def test_every_image_of_a_frame_gets_its_correction():
 
 
 def test_images_of_sources_are_corrected_by_their_paths(project):
-    source = make_project(Path("dlc"), [7], video="other")
+    source = make_source(Path("dlc"), [7], video="other")
     for name in (
         "dlc/labeled-data/other/img0007.png",
         str(project / "dlc/./labeled-data/other/img0007.png"),
@@ -222,12 +235,183 @@ def test_names_that_repeat_do_not_mix_videos_up():
     assert [row["what"] for row in read_conflicts()] == ["replaced"]
 
 
+def list_corrected(labels):
+    """Return position of the nose by image, relative to the project."""
+    rows = labels.table[labels.table["bodypart"] == "nose"]
+    return {os.path.relpath(image): (x, y) for image, x, y in rows[["image", "x", "y"]].to_numpy()}
+
+
+OWN = "results/labels/images/corrections/mouse/frame-0000007.png"
+LABELLED = "dlc/labeled-data/mouse/img0007.png"
+
+
+def make_room():
+    """Draw a floor with a dark animal; return a function from its place to a frame."""
+    random = np.random.default_rng(3)
+    floor = np.clip(random.normal(170, 6, (HEIGHT, WIDTH, 1)), 0, 255).repeat(3, axis=2)
+
+    def show(x, y):
+        image = floor.copy()
+        image[y : y + 9, x : x + 9] = 40
+        return image.astype(np.uint8)
+
+    return show
+
+
+@pytest.mark.parametrize("how", ["size", "scene", "animal elsewhere", "beyond the end"])
+def test_an_image_of_another_recording_of_the_same_name_is_another_frame(how, caplog):
+    source = make_source(Path("dlc"), [7, 47])
+    image, frame = Path(LABELLED), 7
+    if how == "size":
+        Image.new("RGB", (640, 480)).save(image)
+    elif how == "scene":
+        Image.fromarray(draw_frame(7)[::-1]).save(image)
+    elif how == "animal elsewhere":
+        show = make_room()
+        film(Path("videos/mouse.mp4"), [show(8, 8)] * 40)
+        Image.fromarray(show(40, 40)).save(image)
+    else:
+        frame = 47
+    before = list_corrected(run(source))
+    correct(frame, ("nose", 9, 9))
+    # The image of the other recording can be corrected, too, and keeps its own correction.
+    if how == "beyond the end":
+        correct(7, ("nose", 3, 4))
+    with caplog.at_level(logging.WARNING):
+        labels = list_corrected(run(source))
+    assert "or of another recording" in caplog.text
+    if how == "beyond the end":
+        assert labels == before | {LABELLED: (3, 4)}
+        assert [row["what"] for row in read_conflicts()] == ["replaced", "gone"]
+        return
+    assert labels == before | {OWN: (9, 9)}
+    assert read_conflicts() == []
+    correct(7, ("nose", 2, 3), image=LABELLED, author="Bob", minute=1)
+    assert list_corrected(run(source)) == before | {OWN: (9, 9), LABELLED: (2, 3)}
+    assert [row["kept_author"] for row in read_conflicts()] == ["Bob"]
+
+
+def film(path, images):
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "35"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("how", ["jpeg", "encoded anew", "limited range", "darker", "gray"])
+def test_an_image_that_was_encoded_anew_is_the_same_frame(how, caplog):
+    """The greatest local difference is 10 to 13 gray levels, where 48 are allowed."""
+    source = make_source(Path("dlc"), [7])
+    show = make_room()
+    film(Path("videos/mouse.mp4"), [show(8 + 2 * n, 8) for n in range(40)])
+    shown, image = show(8 + 2 * 7, 8), Path(LABELLED)
+    if how == "jpeg":
+        Image.fromarray(shown).save(image, "JPEG", quality=20)
+    elif how == "encoded anew":
+        film(Path("again.mp4"), [show(8 + 2 * n, 8) for n in range(40)])
+        pictures = [one for _, one in VideoReader("again.mp4").read(7, 8)]
+        Image.fromarray(pictures[0]).save(image)
+    elif how == "limited range":
+        Image.fromarray((16 + shown * (219 / 255)).astype(np.uint8)).save(image)
+    elif how == "darker":
+        Image.fromarray((shown * 0.7).astype(np.uint8)).save(image)
+    else:
+        Image.fromarray(shown).convert("L").save(image)
+    correct(7, ("nose", 9, 9))
+    assert list_corrected(run(source)) == {LABELLED: (9, 9)}
+    assert "another recording" not in caplog.text
+
+
+def test_without_the_video_a_name_is_all_there_is(caplog):
+    source = make_source(Path("dlc"), [7])
+    Path("videos/mouse.mp4").unlink()
+    correct(7, ("nose", 9, 9))
+    with caplog.at_level(logging.WARNING):
+        assert list_corrected(run(source)) == {LABELLED: (9, 9)}
+    assert "for frames of mouse by their names alone" in caplog.text
+
+
+def test_frames_of_another_recording_do_not_keep_frames_from_training():
+    source = make_source(Path("dlc"), range(0, 40, 2))
+    for frame in range(0, 40, 2):
+        Image.new("RGB", (640, 480)).save(source / f"labeled-data/mouse/img{frame:04d}.png")
+    split = {"method": "block", "test_fraction": 0.2, "block_frames": 3}
+    settings = {"training": {"split": split}}
+    before = run(source, **settings).table.drop_duplicates("image")
+    tested = before.loc[before["split"] == "test", "frame"].tolist()
+    settings["training"]["iteration"] = 1
+    for frame in tested:
+        correct(frame, ("nose", 9, 9), iteration=1)
+    now = run(source, **settings).table.drop_duplicates("image")
+    known = dict(zip(now["image"], now["split"], strict=True))
+    assert {image: known[image] for image in before["image"]} == dict(
+        zip(before["image"], before["split"], strict=True)
+    )
+    assert now.loc[now["iteration"] == 1, "split"].tolist() == ["train"] * len(tested)
+
+
+def test_a_misspelt_bodypart_is_named_with_its_line_and_the_nearest_name():
+    source = make_source(Path("dlc"), [6, 7])
+    correct(7, ("nose", 9, 9), ("taill", 1, 1))
+    correct(8, ("snoot", 9, 9))
+    said = (
+        r"Ann/mouse\.tsv, line 3: the project has no bodypart 'taill'; did you mean tail\?",
+        r"Ann/mouse\.tsv, line 4: the project has no bodypart 'snoot'; it has nose, tail",
+    )
+    with pytest.raises(LabelError) as caught:
+        run(source)
+    values = {"cohort": "cohort.tsv", "labels": [{"path": "dlc"}]}
+    with pytest.raises(ConfigError) as early:
+        check_run(values)
+    for line in said[::-1]:
+        assert re.search(line, str(caught.value))
+        assert re.search(line, str(early.value))
+    assert len(caught.value.problems) == len(early.value.problems) == 2
+    # The config alone names bodyparts, too.
+    with pytest.raises(LabelError, match=r"line 4: .* 'snoot'"):
+        run(skeleton={"bodyparts": ["nose", "tail"]})
+    with pytest.raises(ConfigError, match=r"line 4: .* 'snoot'"):
+        check_run({"cohort": "cohort.tsv", "skeleton": {"bodyparts": ["nose", "tail"]}})
+    write_bodypart_change(
+        Path("corrections"), BodypartChange("rename", "snoot", "nose", "Ann", NOON)
+    )
+    for name in ("taill", "nose"):
+        change = BodypartChange("add", name, "", "Ann", NOON + timedelta(minutes=1))
+        write_bodypart_change(Path("corrections"), change)
+    assert set(run(source).bodyparts) == {"snoot", "tail", "taill", "nose"}
+
+
+def test_a_project_without_other_labels_takes_bodyparts_from_the_table_or_the_corrections():
+    correct(7, ("nose", 9, 9), ("snoot", 1, 1))
+    assert run().bodyparts == ("nose", "snoot")
+    write_bodypart_change(Path("corrections"), BodypartChange("add", "nose", "", "Ann", NOON))
+    with pytest.raises(LabelError, match=r"line 3: the project has no bodypart 'snoot'"):
+        run()
+
+
+def test_an_unknown_name_of_the_one_animal_is_said(caplog):
+    source = make_source(Path("dlc"), [7], individuals=("ann", "bea"), bodyparts=("nose", "nose"))
+    table = source / "labeled-data/mouse/CollectedData_ann.csv"
+    table.write_text(table.read_text().replace("7,1,7,1", "7,1,,"))
+    for frame, name in ((7, "mouse7"), (8, "animal"), (9, "ann")):
+        correct(frame, ("nose", 9, 9, "visible", name))
+    with caplog.at_level(logging.WARNING):
+        labels = run(source)
+    assert labels.individuals == ("animal",)
+    assert [position(labels, frame, "nose") for frame in (7, 8, 9)] == [[(9, 9)]] * 3
+    said = [one.getMessage() for one in caplog.records if "is unknown" in one.getMessage()]
+    assert len(said) == 1
+    assert re.search(r"Ann/mouse\.tsv, line 2: individual 'mouse7' is unknown", said[0])
+
+
 def test_two_videos_of_one_file_name_are_matched_by_id_only():
     Path("more").mkdir()
     encode(Path("more/fly.mp4"), frames=40)
     with Path("cohort.tsv").open("a") as sheet:
         sheet.write("f2\tmore/fly.mp4\n")
-    source = make_project(Path("dlc"), [7], video="fly")
+    source = make_source(Path("dlc"), [7], video="fly")
     correct(7, ("nose", 9, 9), video="f1")
     labels = run(source)
     assert position(labels, 7, "nose", "fly") == [(7, 1)]
@@ -285,7 +469,7 @@ def test_damaged_tables_are_found_before_any_work():
 
 
 def test_several_animals_keep_their_names_and_may_be_none():
-    source = make_project(Path("dlc"), [7, 8], individuals=("ann", "bea"))
+    source = make_source(Path("dlc"), [7, 8], individuals=("ann", "bea"))
     for x, name in ((9, "bea"), (11, "cyd")):
         correct(7, ("nose", x, 1, "visible", name), ("tail", x, 2, "visible", name))
         several = {"individuals": {"max": 3}, "skeleton": {"edges": [["nose", "tail"]]}}
@@ -304,7 +488,7 @@ def test_several_animals_keep_their_names_and_may_be_none():
 
 
 def test_bodyparts_are_renamed_and_added_for_all_sources():
-    source = make_project(Path("dlc"), [7, 8])
+    source = make_source(Path("dlc"), [7, 8])
     changes = Path("corrections")
     correct(8, ("nose", 1, 1), ("tail", 2, 2))
     for minute, what, name, former in (
@@ -340,7 +524,7 @@ def test_bodyparts_are_renamed_and_added_for_all_sources():
 
 
 def test_a_swap_of_two_names_is_applied_in_order():
-    source = make_project(Path("dlc"), [7], bodyparts=("left", "right"))
+    source = make_source(Path("dlc"), [7], bodyparts=("left", "right"))
     for minute, former, name in ((1, "left", "x"), (2, "right", "left"), (3, "x", "right")):
         time = NOON + timedelta(minutes=minute)
         change = BodypartChange("rename", name, former, "Ann", time)
@@ -356,7 +540,7 @@ def key(*labels, **settings):
 
 
 def test_provenance_is_of_the_rows_in_use():
-    source = make_project(Path("dlc"), [7])
+    source = make_source(Path("dlc"), [7])
     config = configure(source)
     assert hash_inputs(config)["corrections"] == {}
     correct(7, ("nose", 1, 1))
@@ -375,7 +559,7 @@ def test_provenance_is_of_the_rows_in_use():
 
 
 def test_keys_depend_on_what_is_used_and_on_nothing_else():
-    source = make_project(Path("dlc"), [7])
+    source = make_source(Path("dlc"), [7])
     before = key(source)
     correct(8, ("nose", 1, 1), iteration=1)
     # Labels of the next iteration leave this one as it is.
@@ -402,8 +586,8 @@ def test_keys_depend_on_what_is_used_and_on_nothing_else():
 @pytest.mark.parametrize("method", ["random", "block"])
 @pytest.mark.parametrize("folds", [None, 3])
 def test_the_split_of_the_first_iteration_stays(method, folds):
-    source = make_project(Path("dlc"), range(0, 40, 2))
-    more = make_project(Path("more"), [3, 33], video="fly")
+    source = make_source(Path("dlc"), range(0, 40, 2))
+    more = make_source(Path("more"), [3, 33], video="fly")
     split = {"method": method, "test_fraction": 0.2, "block_frames": 3, "folds": folds, "fold": 1}
     settings = {"training": {"split": split, "validation_fraction": 0.2}}
     for frame in (1, 5, 9):
@@ -439,9 +623,9 @@ def test_the_split_of_the_first_iteration_stays(method, folds):
 
 
 def test_a_later_label_of_a_test_frame_never_trains():
-    source = make_project(Path("dlc"), range(10))
+    source = make_source(Path("dlc"), range(10))
     (copy := Path("copy")).mkdir()
-    again = make_project(copy / "mouse", range(10))
+    again = make_source(copy / "mouse", range(10))
     settings = {"training": {"split": {"test_fraction": 0.3}, "iteration": 1}}
     table = run(source, {"path": str(again), "iteration": 1}, **settings).table
     images = table.drop_duplicates("image")
@@ -455,7 +639,7 @@ def test_a_later_label_of_a_test_frame_never_trains():
 
 
 def test_only_later_iterations_are_no_labels_of_this_one():
-    source = make_project(Path("dlc"), [7])
+    source = make_source(Path("dlc"), [7])
     with pytest.raises(LabelError, match=r"no labels of iteration 0 \(`training.iteration`\)"):
         run({"path": str(source), "iteration": 1})
     values = {"cohort": "cohort.tsv", "labels": [{"path": str(source), "iteration": 1}]}
