@@ -52,6 +52,8 @@ from pipeline_lib.cli_options import (
     ScorerOption,
     ShardOption,
     TimeOption,
+    TrackAuthorOption,
+    TrackTimeOption,
 )
 from pipeline_lib.cli_running import (
     keep_cores,
@@ -379,8 +381,8 @@ def merge_tracks(
     file: Annotated[Path, typer.Argument(help="SLEAP file of whole videos with corrected tracks.")],
     config: ConfigOption = DEFAULT_CONFIG,
     *,
-    author: AuthorOption = "",
-    time: TimeOption = None,
+    author: TrackAuthorOption = "",
+    time: TrackTimeOption = None,
 ) -> None:
     """Merge tracks corrected in SLEAP into `corrections`, as decisions about tracks."""
     from datetime import datetime

@@ -164,6 +164,17 @@ TimeOption = Annotated[
         callback=_check_time,
     ),
 ]
+TrackAuthorOption = Annotated[
+    str, typer.Option(help="Who corrected the tracks; without it, `sleap`.")
+]
+TrackTimeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="When the tracks were corrected, such as 2026-03-01T12:00:00Z; without it, when the "
+        "file was saved.",
+        callback=_check_time,
+    ),
+]
 IterationOption = Annotated[
     int | None,
     typer.Option(

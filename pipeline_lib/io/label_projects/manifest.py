@@ -4,7 +4,7 @@ Other people may have edited the record: everything that is read is checked.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -16,10 +16,10 @@ from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.io.label_projects.project import Animal, LabelProject, ProjectFrame, list_present
 
 MANIFEST = "cohortpose.json"
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES = 256 * 2**20
 _MOST_FRAMES = 1_000_000
-_DIGITS = 4  # of positions in px
+_DIGITS = 4  # of predicted positions in px; labels are recorded exactly
 
 Text = Annotated[str, Field(max_length=4096)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -30,10 +30,21 @@ class _Record(BaseModel):
 
 
 class RecordedAnimal(_Record):
-    """Hold one individual as it was handed over: position of each bodypart it has, in px."""
+    """Hold one individual as it was handed over.
+
+    Attributes
+    ----------
+    individual
+        Its name.
+    points
+        Position of each bodypart it has, in px.
+    hidden
+        Those of them that were labelled as hidden.
+    """
 
     individual: Text
     points: dict[Text, tuple[Finite, Finite]]
+    hidden: list[Text] = []
 
 
 class RecordedFrame(_Record):
@@ -49,6 +60,8 @@ class RecordedFrame(_Record):
         Path of its video as the project has it; empty where it names none.
     predicted
         The individuals that were predicted; None where the frame was labelled.
+    labelled
+        The individuals that were labelled; None where the frame was not.
     """
 
     file: Text
@@ -57,6 +70,7 @@ class RecordedFrame(_Record):
     image: Text
     recording: Text = ""
     predicted: list[RecordedAnimal] | None = None
+    labelled: list[RecordedAnimal] | None = None
 
 
 class Manifest(_Record):
@@ -87,22 +101,26 @@ def describe_project(
                 recording="" if frame.recording is None else frame.recording.name,
                 predicted=None
                 if frame.labels is not None
-                else [_describe(one, project) for one in list_present(frame.predictions)],
+                else _describe(frame.predictions, project, _DIGITS),
+                labelled=None if frame.labels is None else _describe(frame.labels, project),
             )
             for frame in project.frames
         ],
     )
 
 
-def _describe(animal: Animal, project: LabelProject) -> RecordedAnimal:
-    points = {
-        project.skeleton.bodyparts[k]: (
-            round(float(animal.position[k, 0]), _DIGITS),
-            round(float(animal.position[k, 1]), _DIGITS),
-        )
-        for k in np.flatnonzero(animal.present).tolist()
-    }
-    return RecordedAnimal(individual=animal.name, points=points)
+def _describe(
+    animals: Iterable[Animal], project: LabelProject, digits: int | None = None
+) -> list[RecordedAnimal]:
+    names = project.skeleton.bodyparts
+    found = []
+    for animal in list_present(animals):
+        present = np.flatnonzero(animal.present).tolist()
+        position = animal.position if digits is None else animal.position.round(digits)
+        points = {names[k]: (float(position[k, 0]), float(position[k, 1])) for k in present}
+        hidden = [names[k] for k in present if animal.hidden[k]]
+        found.append(RecordedAnimal(individual=animal.name, points=points, hidden=hidden))
+    return found
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
@@ -166,6 +184,11 @@ def _list_problems(manifest: Manifest) -> list[str]:
         key = (frame.video, frame.frame, frame.image)
         if frame.file in files or key in keys:
             problems.append(f"frame {frame.frame} of {frame.video} ({frame.file}) stands twice")
+        if (frame.predicted is None) == (frame.labelled is None):
+            problems.append(
+                f"frame {frame.frame} of {frame.video} ({frame.file}): expected either `predicted` "
+                "or `labelled`"
+            )
         files.add(frame.file)
         keys.add(key)
     return problems

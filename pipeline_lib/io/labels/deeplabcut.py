@@ -82,6 +82,45 @@ def _read_preferred(files: TableFiles) -> LabelTable:
     return table
 
 
+def check_copies(path: Path) -> None:
+    """Refuse tables of which the CSV copy was saved later than the HDF5 one, and differs from it.
+
+    Somebody has corrected the CSV copy, and `read_deeplabcut` would not see it.
+
+    Parameters
+    ----------
+    path
+        As in `read_deeplabcut`.
+
+    Raises
+    ------
+    LabelError
+        With one line per table.
+    """
+    problems = []
+    for files in find_deeplabcut_tables(path):
+        if files.hdf5 is None or files.csv is None:
+            continue
+        if files.csv.stat().st_mtime_ns <= files.hdf5.stat().st_mtime_ns:
+            continue
+        try:
+            table = read_table(files.hdf5)
+        except LabelError:
+            continue  # the CSV copy is read
+        try:
+            if tables_agree(table, read_table(files.csv)):
+                continue
+            reason = "differs from"
+        except LabelError as error:
+            reason = f"cannot be read ({'; '.join(error.problems)}), unlike"
+        problems.append(
+            f"{files.csv}: is newer than {files.hdf5.name} and {reason} it: remove the one that "
+            "was not corrected"
+        )
+    if problems:
+        raise LabelError(str(path), problems)
+
+
 def _find_root(table: Path) -> Path:
     """Return the project folder of a table: the nearest above it that holds ``labeled-data``."""
     for folder in table.absolute().parents:

@@ -52,6 +52,8 @@ class ReturnedFrame:
         Who labelled it; empty where the file does not say.
     size
         Recorded width and height in px; None where they were checked already, or are unknown.
+    count
+        Recorded number of frames of its video; None where it is unknown.
     """
 
     recorded: str
@@ -61,6 +63,7 @@ class ReturnedFrame:
     time: datetime
     author: str = ""
     size: tuple[int, int] | None = None
+    count: int | None = None
 
     @property
     def shown(self) -> str:
@@ -114,6 +117,10 @@ def read_returned(
     }
     if kind in special:
         return special[kind](path, project)
+    if kind == "deeplabcut":
+        from pipeline_lib.io.labels.deeplabcut import check_copies  # noqa: PLC0415
+
+        check_copies(path)
     with TemporaryDirectory() as folder:
         source = load_reader(kind).read(path, Path(folder), predicted=predicted)
     return _tabulate(source, lambda table: _read_time(Path(table)))
@@ -234,6 +241,7 @@ def _list_frames(file: "SleapFile") -> ReturnedFile:
                 points=tuple(points),
                 time=saved,
                 size=video.size,
+                count=video.count,
             )
         )
     return ReturnedFile(file.skeleton.bodyparts, tuple(frames))

@@ -50,6 +50,8 @@ from pipeline_lib.steps.label_projects.places import (
 # Smaller differences, in px, are those of a tool's digits: CVAT keeps two after the point.
 _TOLERANCE = 0.011
 _MOST_SHOWN = 3
+# By format, what a project folder holds beside its record; folders of others are read as such.
+_FILES = {"sleap": "*.slp", "label-studio": "*.json"}
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +97,9 @@ class MergeSummary:
         Frames that were written.
     unchanged
         Frames that are as they stand in the project.
+    kept
+        Frames that are as they were handed over, of which the project has other labels by now:
+        these stay.
     untouched
         Frames that are as they were predicted.
     empty
@@ -107,6 +112,7 @@ class MergeSummary:
 
     corrected: int = 0
     unchanged: int = 0
+    kept: int = 0
     untouched: int = 0
     empty: int = 0
     older: int = 0
@@ -118,10 +124,11 @@ def run_merge_labels(
 ) -> MergeSummary:
     """Merge the labels of a file into the corrections of the project.
 
-    Each frame of the file replaces the prediction that it was made from, and the label that stands
-    there. Bodyparts that the file does not have keep theirs, and so does what its format cannot
-    hold: names of animals are matched by position, and keypoints stay hidden. Frames that the
-    file does not have stay as they are.
+    Each frame that was changed replaces the prediction or the label that it was made from, and the
+    label that stands there. The record of the project says what was handed over: frames that are
+    still so change nothing, whatever the labels are now. Bodyparts that the file does not have keep
+    theirs, and so does what its format cannot hold: names of animals are matched by position, and
+    keypoints stay hidden. Frames that the file does not have stay as they are.
 
     Parameters
     ----------
@@ -141,6 +148,7 @@ def run_merge_labels(
     """
     if options.format != AUTO:
         find_format(options.format)
+    path = _find_file(path)
     kind = detect_format(path) if options.format == AUTO else options.format
     folder, manifest = _find_manifest(path, options.project)
     file = read_returned(path, kind, options.project, predicted=options.predicted)
@@ -148,7 +156,34 @@ def run_merge_labels(
     corrections = merger.merge(file, Places(merger.cohort, manifest, folder), path)
     write_frame_corrections(Path(config.corrections.path), corrections)
     _tell(path, merger.summary)
+    if manifest is None and merger.replaced:
+        _log.warning(
+            "%d corrected frames have other labels in the project, and no %s says what the file "
+            "was made from: `--project` names the folder that `cohortpose write-label-project` "
+            "wrote",
+            *(merger.replaced, MANIFEST),
+        )
     return merger.summary
+
+
+def _find_file(path: Path) -> Path:
+    """Return the file to read: of a project folder of SLEAP or Label Studio, the one it holds.
+
+    Raises
+    ------
+    LabelError
+        If a folder holds several, or none.
+    """
+    manifest = read_manifest(path / MANIFEST) if path.is_dir() else None
+    pattern = _FILES.get(manifest.format) if manifest is not None else None
+    if pattern is None:
+        return path
+    files = sorted(file for file in path.glob(pattern) if file.name != MANIFEST)
+    if len(files) == 1:
+        return files[0]
+    names = ", ".join(file.name for file in files[:_MOST_SHOWN]) or "none"
+    problem = f"expected one file {pattern} in this folder, found {names}: give the corrected file"
+    raise LabelError(str(path), [problem])
 
 
 def _find_manifest(path: Path, project: Path | None) -> tuple[Path, Manifest | None]:
@@ -182,8 +217,12 @@ class _Merger:
         self._holds_empty = holds is not None and holds.holds_empty
         self._holds_predictions = holds is not None and holds.holds_predictions
         given = read_label_corrections(Path(cohort.config.corrections.path))
+        self.replaced = 0  # frames that have a label, of those that are corrected
         self._own = {(one.author, one.key): one for one in given}
         self._current = {cohort.find_frame(one.key): one.points for one in cohort.labelled}
+        self._known = {key: [points] for key, points in self._current.items()}
+        for one in given:
+            self._known.setdefault(cohort.find_frame(one.key), []).append(_list_points(one))
         for key, one in settle_corrections(given)[0].items():
             self._current[cohort.find_frame(key)] = _list_points(one)
 
@@ -255,26 +294,57 @@ class _Merger:
         covered: frozenset[str],
     ) -> FrameCorrection | None:
         """Return the correction of a frame; None where there is none to write."""
-        current = self._current.get(self.cohort.find_frame(key))
-        predicted = _list_predicted(record)
+        place = self.cohort.find_frame(key)
+        current = self._current.get(place)
+        before = current if record is None else _list_handed_over(record)
         self._check_inside(frame, key)
-        handed_over = current or predicted or ()
-        named = _restore(self._name(frame, handed_over), handed_over)
-        if not named and not self._holds_empty:
-            if current != ():
-                self.summary.empty += 1
-            else:
-                self.summary.unchanged += 1
-            return None
+        named = _restore(self._name(frame, before or current or ()), before or ())
         points = self._complete(named, current or (), covered)
+        outcome = self._judge(named, points, record, place, covered)
+        if outcome:
+            setattr(self.summary, outcome, getattr(self.summary, outcome) + 1)
+            return None
+        correction = self._date(frame, key, points)
+        if correction is not None and current is not None:
+            self.replaced += 1
+        return correction
+
+    def _judge(
+        self,
+        named: Sequence[Point],
+        points: Sequence[Point],
+        record: RecordedFrame | None,
+        place: FrameKey,
+        covered: frozenset[str],
+    ) -> str:
+        """Return the outcome of a frame that is not written, a name of the summary; else none."""
+        current = self._current.get(place)
+        # Without a record, what the file was made from may be any label that there ever was.
+        former = self._known.get(place, []) if record is None else [_list_handed_over(record)]
         if current is not None and _are_equal(points, current):
-            self.summary.unchanged += 1
-            return None
-        ours = self._holds_predictions or self._options.untouched
-        if current is None and not ours and predicted is not None and _are_equal(points, predicted):
-            self.summary.untouched += 1
-            return None
-        return self._date(frame, key, points)
+            return "unchanged"
+        same = any(self._says_same(named, one, covered) for one in former)
+        if not named and not self._holds_empty:
+            return "kept" if same and current else "empty"
+        if not same:
+            return ""
+        predicted = record is not None and record.predicted is not None
+        if current is None:
+            taken = self._holds_predictions or self._options.untouched
+            return "" if taken else "untouched"
+        # A frame that nobody touched takes back nothing that others have said since. A prediction
+        # that somebody accepts is a word, in formats that tell which frames somebody labelled.
+        accepted = predicted and self._holds_empty and not self._options.predicted
+        return "" if accepted else "kept"
+
+    def _says_same(
+        self, named: Sequence[Point], former: Sequence[Point], covered: frozenset[str]
+    ) -> bool:
+        """Tell whether a frame says what it did before, in as far as its format can say it."""
+        former = [point for point in former if point[1] in covered]
+        if not self._holds_hidden:
+            named, former = ([(*one[:4], False) for one in some] for some in (named, former))
+        return _are_equal(named, former)
 
     def _date(
         self, frame: ReturnedFrame, key: FrameKey, points: Sequence[Point]
@@ -438,13 +508,12 @@ def _list_points(correction: FrameCorrection) -> tuple[Point, ...]:
     )
 
 
-def _list_predicted(record: RecordedFrame | None) -> tuple[Point, ...] | None:
-    """Return the prediction that a frame was handed over with; None where it had a label."""
-    if record is None or record.predicted is None:
-        return None
+def _list_handed_over(record: RecordedFrame) -> tuple[Point, ...]:
+    """Return the labels that a frame was handed over with, or its prediction."""
+    animals = record.predicted if record.labelled is None else record.labelled
     return tuple(
-        (animal.individual, bodypart, x, y, False)
-        for animal in record.predicted
+        (animal.individual, bodypart, x, y, bodypart in animal.hidden)
+        for animal in animals or ()
         for bodypart, (x, y) in animal.points.items()
     )
 
@@ -459,6 +528,12 @@ def _are_equal(first: Sequence[Point], second: Sequence[Point]) -> bool:
 
 def _tell(path: Path, summary: MergeSummary) -> None:
     _log.info("%s: %d frames corrected, %d as before", path, summary.corrected, summary.unchanged)
+    if summary.kept:
+        _log.info(
+            "%d frames are as they were handed over, but have been labelled or corrected since: "
+            "these labels stay",
+            summary.kept,
+        )
     if summary.untouched:
         _log.info(
             "%d frames are as they were predicted and are not taken; `--untouched` takes them",

@@ -1,7 +1,7 @@
 """Run the verb `merge-tracks`: derive decisions from tracks that were corrected in SLEAP."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,14 +73,20 @@ def run_merge_tracks(
     Raises
     ------
     LabelError
-        If the file cannot be read, or is of other videos; then nothing is written.
+        If the file cannot be read, has no tracks, or is of other videos, or if the project is of
+        one animal; then nothing is written.
     """
+    if config.individuals.max < 2:
+        problem = "is 1: tracks are of several animals; `cohortpose merge-labels` merges labels"
+        raise LabelError("individuals.max", [problem])
+    videos = read_sleap_tracks(path)
+    _check_tracks(path, videos)
     places = Places(Cohort(config, results), None, path.absolute().parent)
     time = time or datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
     decisions: list[TrackDecision] = []
     problems: list[str] = []
     recorded: list[tuple[str, str]] = []
-    for video in read_sleap_tracks(path):
+    for video in videos:
         if not len(video.frame):
             continue
         try:
@@ -103,16 +109,45 @@ def run_merge_tracks(
     return len(new)
 
 
+def _check_tracks(path: Path, videos: Sequence[SleapTracks]) -> None:
+    """Refuse a file that holds labels of single frames, or no tracks at all."""
+    expected = (
+        "expected a SLEAP file of whole videos with tracks, as `exports.formats: [slp]` writes it; "
+        "`cohortpose merge-labels` merges labels"
+    )
+    if any(video.embedded and len(video.frame) for video in videos):
+        raise LabelError(str(path), [f"holds single frames, not whole videos: {expected}"])
+    tracked = [video for video in videos if _list_used(video)]
+    if not tracked:
+        raise LabelError(str(path), [f"no instance has a track: {expected}"])
+    if not any(_has_neighbours(video) for video in tracked):
+        problem = f"no track has two frames in succession: {expected}"
+        raise LabelError(str(path), [problem])
+
+
+def _list_used(video: SleapTracks) -> list[int]:
+    """Return the tracks of animals that the video has, without that of unique bodyparts."""
+    used: list[int] = np.unique(video.track).tolist()
+    return [track for track in used if video.names[track] != UNIQUE_INDIVIDUAL]
+
+
+def _has_neighbours(video: SleapTracks) -> bool:
+    return any(
+        bool((np.diff(np.sort(video.frame[video.track == track])) == 1).any())
+        for track in _list_used(video)
+    )
+
+
 def _find_video(places: Places, video: SleapTracks) -> str:
     last = int(video.frame.max())
-    frame = ReturnedFrame(video.recorded, last, None, (), datetime.now(UTC))
+    frame = ReturnedFrame(video.recorded, last, None, (), datetime.now(UTC), count=video.count)
     key, _ = places.find(frame)
     return key.video
 
 
 def _read_tracks(config: Config, results: Results, video: str, last: int) -> _Tracks:
     path = locate_unfiltered(config, results, video)
-    if config.individuals.max < 2 or not path.exists():
+    if not path.exists():
         raise GoneError(f"video {video} has no tracks; run the workflow first")
     count = len(read_times(path))
     if last >= count:
@@ -130,7 +165,7 @@ def _read_tracks(config: Config, results: Results, video: str, last: int) -> _Tr
 def _decide(
     video: str, tracks: _Tracks, returned: SleapTracks, author: str, time: datetime
 ) -> Iterator[TrackDecision]:
-    used = [n for n in np.unique(returned.track).tolist() if returned.names[n] != UNIQUE_INDIVIDUAL]
+    used = _list_used(returned)
     place = {track: column for column, track in enumerate(used)}
     kept = np.isin(returned.track, used)
     centres = np.full((len(tracks.centres), len(used), 2), np.nan)

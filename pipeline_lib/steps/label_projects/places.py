@@ -1,5 +1,6 @@
 """Find the frame of the cohort, or the labelled image, to which a returned frame belongs."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -10,6 +11,8 @@ from pipeline_lib.io.corrections.labels import FrameKey
 from pipeline_lib.io.label_projects.manifest import Manifest, RecordedFrame
 from pipeline_lib.io.labels.returned import ReturnedFrame
 from pipeline_lib.steps.label_projects.cohort import Cohort, read_chosen_frames
+
+_log = logging.getLogger(__name__)
 
 _ELSEWHERE = "is no frame of this project; to train on it, name the file under `labels`"
 
@@ -37,24 +40,27 @@ class Places:
 
     def __init__(self, cohort: Cohort, manifest: Manifest | None, folder: Path) -> None:
         self._cohort, self._manifest, self._folder = cohort, manifest, folder
+        self._named: set[str] = set()  # recorded paths that were found by their names alone
 
     def find(self, frame: ReturnedFrame) -> tuple[FrameKey, RecordedFrame | None]:
         """Return the frame that is meant, and the record of how it was handed over, if any.
 
         A frame of a video is found by the path of its video: as the project named it, where it
-        lies, by the id of the video, then by ever longer ends of the path, of which one must be
-        unique. Images are found by the file itself, through links.
+        lies, by the end of the path, of which the longest that is known must be of one video, then
+        by its name alone: a video's id, or the name of one file of the cohort. The log says so
+        where only the name agrees. Images are found by the file itself, through links.
 
         Raises
         ------
         UnknownPlaceError
-            If it is none of the project, or may be several.
+            If it is none of the project, or may be several, or if only the end of its video's path
+            agrees and the recorded number of frames does not.
         GoneError
             If it was handed over, but its video or image is no longer part of the project.
         """
         if frame.frame < 0:
             return self._find_image(frame)
-        video = self._find_video(frame.recorded)
+        video = self._find_video(frame)
         key = FrameKey(video, frame.frame, "")
         count = self._cohort.videos[video].frames
         if count and frame.frame >= count:
@@ -93,25 +99,27 @@ class Places:
             raise GoneError(f"video {key.video} has no frame {key.frame}")
         return key
 
-    def _find_video(self, recorded: str) -> str:
+    def _find_video(self, frame: ReturnedFrame) -> str:
+        recorded = frame.recorded
         name = self._recordings.get(recorded)
         if name is not None and name not in self._cohort.videos:
             raise GoneError(f"video {name} is no longer part of the cohort")
         if name is None:
             name = self._cohort.find_video(Path(recorded)) if _can_exist(recorded) else None
-        stem = PureWindowsPath(recorded).stem
-        if name is None and stem in self._cohort.videos:
-            name = stem
-        return name if name is not None else self._match_end(recorded)
+        return name if name is not None else self._match_end(frame)
 
-    def _match_end(self, recorded: str) -> str:
+    def _match_end(self, frame: ReturnedFrame) -> str:
         """Return the only video whose path has the longest end in common with a recorded one."""
+        recorded = frame.recorded
         lengths = {
             name: _count_shared(recorded, video.path.as_posix())
             for name, video in self._cohort.videos.items()
         }
         longest = max(lengths.values(), default=0)
         found = [name for name, length in lengths.items() if length == longest]
+        stem = PureWindowsPath(recorded).stem
+        if longest <= 1 and stem in self._cohort.videos:
+            found, longest = [stem], 1
         if not longest:
             raise UnknownPlaceError("is none of the videos of the cohort sheet, by its name")
         if len(found) > 1:
@@ -120,7 +128,24 @@ class Places:
                 f"may be any of the videos {shown}, whose files have the same name: merge the "
                 "project that `cohortpose write-label-project` wrote, or keep the videos' folders"
             )
+        self._check_count(frame, found[0])
+        if longest == 1 and recorded not in self._named:
+            self._named.add(recorded)
+            _log.warning(
+                "%s is taken for video %s (%s): only the name agrees",
+                *(recorded[-200:], found[0], self._cohort.videos[found[0]].path),
+            )
         return found[0]
+
+    def _check_count(self, frame: ReturnedFrame, name: str) -> None:
+        """Refuse a video that lies elsewhere if it has another number of frames."""
+        video = self._cohort.videos[name]
+        if frame.count and video.frames and frame.count != video.frames:
+            raise UnknownPlaceError(
+                f"its video has {frame.count} frames as the file records it, but {name} "
+                f"({video.path}), whose path ends alike, has {video.frames}: it is another video; "
+                "if it is not, link the video to where the file expects it"
+            )
 
     @cached_property
     def _records(self) -> list[RecordedFrame]:

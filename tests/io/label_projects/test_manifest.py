@@ -8,8 +8,8 @@ from pipeline_lib.core.errors import LabelError
 from pipeline_lib.io.label_projects import manifest as module
 from pipeline_lib.io.label_projects.manifest import read_manifest
 
-FRAME = {"file": "images/a.png", "video": "v", "frame": 3, "image": ""}
-GOOD = {"version": 1, "format": "coco", "scorer": "Ada", "bodyparts": ["nose"], "frames": [FRAME]}
+FRAME = {"file": "images/a.png", "video": "v", "frame": 3, "image": "", "labelled": []}
+GOOD = {"version": 2, "format": "coco", "scorer": "Ada", "bodyparts": ["nose"], "frames": [FRAME]}
 POINT = {"individual": "m", "points": {"nose": [1.5, 2]}}
 
 
@@ -20,17 +20,20 @@ def write(folder, **changes):
 
 
 def test_a_record_is_read(tmp_path):
-    found = read_manifest(write(tmp_path, frames=[{**FRAME, "predicted": [POINT]}]))
-    (frame,) = found.frames
+    predicted = {**FRAME, "predicted": [POINT], "labelled": None}
+    labelled = {**FRAME, "file": "b.png", "frame": 4, "labelled": [{**POINT, "hidden": ["nose"]}]}
+    found = read_manifest(write(tmp_path, frames=[predicted, labelled]))
+    frame, other = found.frames
     assert frame.predicted[0].points == {"nose": (1.5, 2.0)}
     assert frame.recording == ""
+    assert other.labelled[0].hidden == ["nose"]
     assert read_manifest(tmp_path / "none.json") is None
 
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"version": 2}, "is of version 2, expected 1"),
+        ({"version": 1}, "is of version 1, expected 2"),
         ({"more": 1}, "more: Extra inputs"),
         ({"frames": [{**FRAME, "frame": -2}]}, "frames.0.frame"),
         ({"frames": [{**FRAME, "frame": 1e300}]}, "frames.0.frame"),

@@ -331,9 +331,10 @@ def test_a_linked_sleap_file_may_go_to_another_machine(run):
     assert list(run.corrections()) == [("day2-cam", 9, "")]
 
 
-def make_slp(path, filename, frame=9):
+def make_slp(path, filename, frame=9, count=None):
     skeleton = sleap_io.Skeleton(["nose", "ear", "tail"])
-    video = sleap_io.Video(filename, open_backend=False)
+    described = {"shape": [count, 64, 96, 3]} if count else {}
+    video = sleap_io.Video(filename, backend_metadata=described, open_backend=False)
     points = np.array([[3.0, 4], [np.nan, np.nan], [5, 6]])
     instance = sleap_io.Instance.from_numpy(points, skeleton=skeleton)
     one = sleap_io.LabeledFrame(video=video, frame_idx=frame, instances=[instance])
@@ -365,6 +366,40 @@ def test_a_sleap_file_of_unclear_videos_is_refused_whole(one, filename, frame, p
     with pytest.raises(LabelError, match=problem):
         one.merge(make_slp(one.folder / "x.slp", filename, frame))
     assert one.corrections() == {}
+
+
+def test_where_only_the_name_of_a_video_agrees_its_length_counts(one, caplog):
+    one.write_plan(("day1-cam",))
+    path = one.folder / "x.slp"
+    foreign = "/other/day9/cam.mp4"
+    for name in (foreign, "cam.mp4", "C:\\other\\CAM.MP4", "/other/day9/day1-cam.mp4"):
+        with pytest.raises(LabelError, match=r"has 5000 frames as the file records it, but day1"):
+            one.merge(make_slp(path, name, count=5000))
+    # A folder and a name may agree by chance, too.
+    with pytest.raises(LabelError, match="whose path ends alike, has 60: it is another video"):
+        one.merge(make_slp(path, "/other/day1/cam.mp4", count=59))
+    assert one.corrections() == {}
+    assert "only the name agrees" not in caplog.text
+    for count in (60, None):
+        caplog.clear()
+        one.merge(make_slp(path, foreign, count=count))
+        assert f"{foreign} is taken for video day1-cam (day1/cam.mp4): only the name" in caplog.text
+    caplog.clear()
+    one.merge(make_slp(path, "/other/day1/cam.mp4"))
+    # The video itself may have been counted in another way.
+    one.merge(make_slp(path, str(one.folder / "day1/cam.mp4"), count=61))
+    assert "only the name" not in caplog.text
+    assert list(one.corrections()) == [("day1-cam", 9, "")]
+
+
+def test_the_end_of_a_path_says_more_than_the_id_of_a_video(one):
+    """Ids are free: that of one video may be the name of the file of another."""
+    text = one.results.plan.read_text()
+    one.results.plan.write_text(text.replace("day1-cam", "cam"))
+    probe = one.results.shard("00001").probe
+    probe.write_text(probe.read_text().replace("day1-cam", "cam"))
+    one.merge(make_slp(one.folder / "x.slp", "/elsewhere/day2/cam.mp4"))
+    assert list(one.corrections()) == [("day2-cam", 9, "")]
 
 
 def test_frames_of_videos_that_are_gone_are_left_out_and_said(one, caplog):

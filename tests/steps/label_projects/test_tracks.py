@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import sleap_io
+from typer.testing import CliRunner
 
+from pipeline_lib.cli import app
 from pipeline_lib.core.errors import LabelError
+from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.core.track_decisions import DecisionKind
@@ -134,6 +137,73 @@ def test_a_track_twice_in_a_frame(run):
     labels.save(str(path), embed=False, verbose=False)
     with pytest.raises(LabelError, match="frame 3: 2 instances have the track 2nd"):
         run_merge_tracks(run.config, run.results, path)
+
+
+def test_files_of_labels_are_no_tracks(run):
+    """Of single frames, of instances without tracks, or of frames here and there."""
+    package = run.hand_over("sleap") / "project.pkg.slp"
+    with pytest.raises(LabelError, match=r"holds single frames.*expected a SLEAP file of whole"):
+        run_merge_tracks(run.config, run.results, package)
+    path = export(run, "day2-cam")
+    labels = sleap_io.load_slp(str(path), open_videos=False)
+    labels.labeled_frames = labels.labeled_frames[::2]
+    labels.save(str(path), embed=False, verbose=False)
+    with pytest.raises(LabelError, match="no track has two frames in succession"):
+        run_merge_tracks(run.config, run.results, path)
+    for frame in labels.labeled_frames:
+        for instance in frame.instances:
+            instance.track = None
+    labels.save(str(path), embed=False, verbose=False)
+    with pytest.raises(LabelError, match=r"no instance has a track: expected .* whole videos"):
+        run_merge_tracks(run.config, run.results, path)
+    run.hand_over("sleap", "labels", frames="none")
+    with pytest.raises(LabelError, match="`cohortpose merge-labels` merges labels"):
+        run_merge_tracks(run.config, run.results, run.folder / "labels" / "project.pkg.slp")
+    assert not (run.folder / "corrections").exists()
+
+
+def test_tracks_of_the_unique_bodyparts_alone_are_none(run):
+    path = export(run, "day2-cam")
+    labels = sleap_io.load_slp(str(path), open_videos=False)
+    labels.tracks[0].name = "single"
+    for frame in labels.labeled_frames:
+        frame.instances = [one for one in frame.instances if one.track is labels.tracks[0]]
+    labels.save(str(path), embed=False, verbose=False)
+    with pytest.raises(LabelError, match="no instance has a track"):
+        run_merge_tracks(run.config, run.results, path)
+
+
+def test_a_project_of_one_animal_has_no_tracks(tmp_path, monkeypatch, run):
+    path = export(run, "day2-cam")
+    monkeypatch.chdir(tmp_path)
+    run.config = parse_config({"cohort": "cohort.tsv"})
+    with pytest.raises(LabelError, match=r"individuals.max.*\n.*is 1: tracks are of several"):
+        run_merge_tracks(run.config, run.results, path)
+
+
+def test_a_video_of_another_length_is_another_one(run, caplog):
+    """Of its path only the name agrees with that of the cohort's only `cam.mp4`."""
+    run.write_plan(("day2-cam",))
+    path = export(run, "day2-cam")
+    labels = sleap_io.load_slp(str(path), open_videos=False)
+    described = labels.videos[0].backend_metadata
+    for count, problem in ((FRAMES + 1, f"has {FRAMES + 1} frames as the file"), (FRAMES, "")):
+        labels.videos[0].filename = described["filename"] = "/other/day9/cam.mp4"
+        described["shape"] = [count, 64, 96, 3]
+        labels.save(str(path), embed=False, verbose=False)
+        if problem:
+            with pytest.raises(LabelError, match=problem):
+                run_merge_tracks(run.config, run.results, path)
+        else:
+            assert run_merge_tracks(run.config, run.results, path) == 0
+    assert "/other/day9/cam.mp4 is taken for video day2-cam" in caplog.text
+
+
+def test_the_help_speaks_of_tracks():
+    # As typer shows it; lines are broken by the width of the terminal.
+    said = CliRunner().invoke(app, ["merge-tracks", "--help"], env={"COLUMNS": "200"}).output
+    assert "When the tracks were corrected" in said
+    assert "each frame" not in said
 
 
 def test_videos_without_tracks(run):

@@ -38,6 +38,10 @@ class SleapTracks:
         Shape (instance,), int64: frame, 0-based, and position in `names`.
     centre
         Shape (instance, 2), float64, mean of the visible points, px.
+    count
+        Recorded number of frames of the video; None where it is unknown.
+    embedded
+        Whether the file holds single frames of the video, as packages of labels do.
     """
 
     recorded: str
@@ -45,6 +49,8 @@ class SleapTracks:
     frame: NDArray[np.int64]
     track: NDArray[np.int64]
     centre: NDArray[np.float64]
+    count: int | None = None
+    embedded: bool = False
 
 
 def read_sleap_tracks(path: Path) -> tuple[SleapTracks, ...]:
@@ -79,7 +85,7 @@ def read_sleap_tracks(path: Path) -> tuple[SleapTracks, ...]:
 def _read_videos(file: "h5py.File") -> list[SleapTracks]:
     frames, instances = file["frames"][:], file["instances"][:]
     names = tuple(str(json.loads(text)[1]) for text in file["tracks_json"][:])
-    recorded = [_name_video(json.loads(text)) for text in file["videos_json"][:]]
+    videos = [json.loads(text) for text in file["videos_json"][:]]
     # One row of `frames` for each instance.
     counts = (frames["instance_id_end"] - frames["instance_id_start"]).astype(np.int64)
     row = np.repeat(np.arange(len(frames)), counts)
@@ -93,9 +99,15 @@ def _read_videos(file: "h5py.File") -> list[SleapTracks]:
     frame = frames["frame_idx"].astype(np.int64)[row]
     return [
         SleapTracks(
-            name, names, *(values[kept & (video == n)] for values in (frame, track, centre))
+            recorded=_name_video(one),
+            names=names,
+            frame=frame[kept & (video == n)],
+            track=track[kept & (video == n)],
+            centre=centre[kept & (video == n)],
+            count=_count_frames(one),
+            embedded=_is_embedded(one),
         )
-        for n, name in enumerate(recorded)
+        for n, one in enumerate(videos)
     ]
 
 
@@ -103,6 +115,16 @@ def _name_video(described: Any) -> str:  # noqa: ANN401 - whatever stands in the
     backend = described.get("backend", {})
     name = backend.get("filename") or described.get("filename") or ""
     return PureWindowsPath(str(name)).as_posix()
+
+
+def _count_frames(described: Any) -> int | None:  # noqa: ANN401 - whatever stands in the file
+    shape = described.get("backend", {}).get("shape")
+    known = isinstance(shape, list) and len(shape) == 4 and isinstance(shape[0], int)
+    return shape[0] if known else None
+
+
+def _is_embedded(described: Any) -> bool:  # noqa: ANN401 - whatever stands in the file
+    return bool(described.get("backend", {}).get("filename", described.get("filename")) == ".")
 
 
 def _measure_centres(file: "h5py.File", instances: NDArray[Any]) -> NDArray[np.float64]:

@@ -47,6 +47,8 @@ class SleapVideo:
         Recorded paths of the images that it consists, or consisted, of; empty for a video file.
     size
         Recorded width and height in px; None where they are not recorded.
+    count
+        Recorded number of frames of the recording; None where it is not recorded.
     """
 
     name: str
@@ -57,6 +59,7 @@ class SleapVideo:
     problem: str = ""
     images: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
+    count: int | None = None
 
 
 def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[SleapVideo]:
@@ -85,7 +88,13 @@ def name_videos(path: Path, videos: Sequence["sleap_io.Video"]) -> Iterator[Slea
             count += 1
             name = f"{stem}-{count}"
         taken.add(fold_name(name))
-        yield replace(found, name=name, images=_list_images(path, video), size=_find_size(video))
+        yield replace(
+            found,
+            name=name,
+            images=_list_images(path, video),
+            size=_find_size(video),
+            count=_find_count(path, video),
+        )
 
 
 def _recorded_files(path: Path, video: "sleap_io.Video") -> list[str]:
@@ -140,6 +149,15 @@ def _find_size(video: "sleap_io.Video") -> tuple[int, int] | None:
     """Return the recorded width and height of a video; None where they are not recorded."""
     shape = video.backend_metadata.get("source_shape") or video.backend_metadata.get("shape")
     return (int(shape[2]), int(shape[1])) if shape and len(shape) == 4 else None
+
+
+def _find_count(path: Path, video: "sleap_io.Video") -> int | None:
+    """Return the recorded number of frames of the recording, not of the embedded frames."""
+    recording = video.original_video if _holds_frames(path, video) else video
+    shape = recording.backend_metadata.get("shape") if recording is not None else None
+    if not shape or len(shape) != 4 or not isinstance(shape[0], int):
+        return None
+    return shape[0]
 
 
 def _read_by_library(video: "sleap_io.Video", file: Path) -> FrameReader:
