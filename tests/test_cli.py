@@ -27,7 +27,7 @@ VERBS = {
     "refine": "worth labelling next",
     "report": "HTML page",
     "status": "how every video of the cohort stands",
-    "calibrate": "refuse calibrations that are bad",
+    "calibrate": "refuse bad calibrations",
     "board": "PDF page of its true size",
     "init": "cohort sheet for your own videos",
     "demo": "exact truth",
