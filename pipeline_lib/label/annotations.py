@@ -127,6 +127,8 @@ class Annotations:
         try:
             stamp = _stamp_tables(folder)
             if stamp == self._stamp:
+                # What was damaged meanwhile is as it was, or gone again.
+                self.problem = ""
                 return False
             changes, corrections = read_bodypart_changes(folder), read_label_corrections(folder)
             self.skeleton = self.project.name_skeleton(self._labels, changes)
@@ -407,7 +409,8 @@ class Annotations:
         after = _stamp_tables(self.project.corrections)
         if {**dict(after), path: None} != {**before, path: None}:
             self.refresh()
-            return
+            if not self.problem:
+                return
         with self._lock:
             there = [*filter(None, [self._chosen.get(key)]), *self._others.get(key, ())]
             kept = [one for one in there if one.author != self.project.author]
@@ -417,7 +420,8 @@ class Annotations:
             best = next(iter(chosen.values()), None)
             self._chosen = rest if best is None else rest | {key: best}
             self._others[key] = [other for _, other in replaced]
-            self._stamp = after
+            if not self.problem:
+                self._stamp = after
             self.log.append(self._place(key))
 
     def change_bodypart(self, what: str, bodypart: str, former: str) -> None:

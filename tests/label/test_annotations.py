@@ -129,7 +129,14 @@ def test_a_damaged_table_is_named_and_what_was_known_stays(open_project):
     assert annotations.read(find(annotations, 4))["keypoints"] == [NOSE]
     answer = annotations.save(find(annotations, 4), [TAIL], Version())
     assert answer["author"] == "Ann"
+    # One's own is known at once, all the same.
+    assert annotations.read(find(annotations, 4))["keypoints"] == [TAIL]
+    assert "Bob/m1.tsv" in annotations.problem
     assert "Bob/m1.tsv" in open_project().problem
+    table.unlink()
+    annotations.refresh()
+    assert annotations.problem == ""
+    assert annotations.read(find(annotations, 4))["keypoints"] == [TAIL]
 
 
 def test_bodyparts_are_added_and_renamed_for_the_project(open_project):
