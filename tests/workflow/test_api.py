@@ -127,7 +127,7 @@ def test_errors_name_what_is_missing(project, tmp_path):
         pipeline_lib.open_cohort(tmp_path)
     with pytest.raises(StoreError, match="`track` has not run"):
         pipeline_lib.open_cohort(project.folder / "results", stage="track")
-    with pytest.raises(ValueError, match="none of infer, track, filter"):
+    with pytest.raises(ValueError, match="none of infer, track, correct, filter"):
         pipeline_lib.open_cohort(project.folder / "results", stage="poses")
     with pytest.raises(ModelError, match="no network 'other', found pose"):
         pipeline_lib.load_network(project.folder / "results", model="other")
