@@ -155,7 +155,8 @@ def test_videos_with_too_many_animals_are_said(tmp_path):
     shard = results.shard("s0")
     plain = [{"video": video, "status": "done"} for video in frames]
     write_table(shard.probe, PROBE_COLUMNS, plain)
-    for path in (shard.infer("pose"), shard.filter("pose"), shard.export("pose")):
+    stages = ("infer", "correct", "filter", "export")
+    for path in (shard.table(stage, "pose") for stage in stages):
         write_table(path, STAGE_COLUMNS, plain)
     tracked = [{**row, "surplus_frames": frames[row["video"]]} for row in plain]
     write_table(shard.track("pose"), (*STAGE_COLUMNS, "surplus_frames"), tracked)
