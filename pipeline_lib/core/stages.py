@@ -571,7 +571,7 @@ STAGES: Mapping[str, Stage] = {
             lambda config: _dump(config, "report", "evaluation", "skeleton"),
             needs_labels=False,
             given=("sheet",),
-            after=("evaluate",),
+            after=("evaluate", "refine"),
             summarises=True,
             files=lambda _, results: (
                 CohortFile("report", results.report),

@@ -25,6 +25,8 @@ rule status:
 rule report:
     input:
         summarised_files(),
+        # The report shows the labels that `refine` lists as probably wrong.
+        str(RESULTS.label_errors(MODEL)) if STAGES["refine"].wanted(SETTINGS) else [],
         key_file("report"),
         lost_key("report"),
     output:
