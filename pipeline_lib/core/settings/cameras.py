@@ -1,0 +1,157 @@
+"""Settings of three dimensions: calibrations of cameras, and triangulation of sessions."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline_lib.core.boards import DICTIONARIES, Board, Kind
+from pipeline_lib.core.cameras import UNITS, Model
+from pipeline_lib.core.settings.base import (
+    FINITE,
+    WHOLE,
+    Flag,
+    Fraction,
+    NotNegativeFloat,
+    PathText,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+)
+
+_Squares = Annotated[int, Field(ge=4, le=100), WHOLE]
+_Coefficients = Annotated[int, Field(ge=0, le=12), WHOLE]
+# Side of a marker where none is given, as a share of the side of a square.
+_MARKER_SHARE = 0.75
+
+
+class BoardSettings(Settings):
+    """Describe the board that was filmed."""
+
+    kind: Kind = Field("charuco", description="Kind of board.")
+    columns: _Squares = Field(10, description="Squares (not corners) in one direction.")
+    rows: _Squares = Field(7, description="Squares in the other direction.")
+    square: PositiveFloat = Field(25.0, description="Side of a square as measured, in `unit`.")
+    marker: PositiveFloat | None = Field(
+        None, description="Side of a marker of a ChArUco board; null: three quarters of a square."
+    )
+    dictionary: Literal[DICTIONARIES] = Field(  # type: ignore[valid-type]
+        "4X4_250", description="Markers of a ChArUco board: bits and number, as in OpenCV."
+    )
+    unit: Literal[tuple(UNITS)] = Field(  # type: ignore[valid-type]
+        "mm", description="Unit of the sides."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.make_board()
+        return self
+
+    def make_board(self) -> Board:
+        """Return the board.
+
+        Raises
+        ------
+        ValueError
+            If squares, markers and dictionary make none.
+        """
+        marker = self.square * _MARKER_SHARE if self.marker is None else self.marker
+        return Board(
+            self.kind,
+            self.columns,
+            self.rows,
+            self.square,
+            marker if self.kind == "charuco" else 0.0,
+            self.dictionary,
+        )
+
+
+class CalibrationSettings(Settings):
+    """Calibrate cameras from images of a board, and judge calibrations that are given."""
+
+    path: PathText | None = Field(
+        None,
+        description="Calibration of every session whose cell `calibration` in the sheet is empty: "
+        "a file of any format that `cohortpose calibrate --check` reads, or a folder with images "
+        "or videos of a board. Null: such sessions have none.",
+    )
+    board: BoardSettings = BoardSettings()
+    lens: Model = Field("pinhole", description="Model of the lenses.")
+    coefficients: _Coefficients = Field(
+        5,
+        description="Coefficients of distortion to estimate, in OpenCV's order; a fisheye has at "
+        "most 4.",
+    )
+    every: PositiveInt | None = Field(
+        None, description="Look at every Nth frame of board videos; null: at most 300 frames."
+    )
+    max_error: PositiveFloat = Field(
+        2.0, description="Reprojection error in px that refuses a calibration."
+    )
+
+
+class SynchronisationSettings(Settings):
+    """Find the frames of the cameras that show the same moment."""
+
+    method: Literal["frames", "timestamps"] = Field(
+        "frames",
+        description="`frames`: frames of the same number; `timestamps`: frames of the same time, "
+        "as the videos or their sidecar files give it.",
+    )
+    offset_column: str | None = Field(
+        None,
+        description="Column of the sheet with the time in seconds (`timestamps`) or the number of "
+        "frames (`frames`) by which a camera started late; null: all started at once.",
+    )
+    timestamps_column: str | None = Field(
+        None,
+        description="Column of the sheet that names a text file with the time of each frame in "
+        "seconds, one line per frame; null: times are those of the video.",
+    )
+    tolerance: PositiveFloat | None = Field(
+        None,
+        description="Largest difference in seconds between frames of one moment; null: half the "
+        "time between two frames.",
+    )
+
+
+class SmoothingSettings(Settings):
+    """Optimise the points of a session together, over space and time."""
+
+    enabled: Flag = Field(default=False, description="Optimise points together.")
+    smoothness: NotNegativeFloat = Field(
+        1.0, description="Weight of smooth movement against reprojection errors."
+    )
+    bone_length: NotNegativeFloat = Field(
+        1.0, description="Weight of constant lengths of the skeleton's edges."
+    )
+
+
+class TriangulationSettings(Settings):
+    """Triangulate the poses of sessions: videos with the same `session` in the sheet."""
+
+    enabled: Flag = Field(
+        default=False, description="Calibrate and triangulate the sessions of the sheet."
+    )
+    source: Literal["filtered", "raw"] = Field(
+        "filtered",
+        description="Which poses to triangulate: `filtered`, or `raw`, as they were before.",
+    )
+    pcutoff: Fraction = Field(
+        0.3, description="Keypoints of a view below this confidence are not used."
+    )
+    gate: Literal["auto"] | Annotated[float, Field(gt=0.0), FINITE] = Field(
+        "auto",
+        description="Largest reprojection error in px of a view that is used; `auto`: estimated "
+        "from the errors of the session.",
+    )
+    choose_views: Flag = Field(
+        default=True,
+        description="Leave out views that disagree with the others (at most 8 cameras).",
+    )
+    match: Literal["views", "names"] = Field(
+        "views",
+        description="Which individuals of several views are one (several animals): those that "
+        "agree in space, or those of the same name.",
+    )
+    synchronisation: SynchronisationSettings = SynchronisationSettings()
+    smoothing: SmoothingSettings = SmoothingSettings()
