@@ -21,7 +21,15 @@ from pipeline_lib.core.tables import (
     TrackStatus,
     VideoStatus,
 )
-from pipeline_lib.io.poses.format import DIMENSIONS, DTYPES, is_packed, open_group, read_metadata
+from pipeline_lib.io.poses.format import (
+    DIMENSIONS,
+    DTYPES,
+    LAYOUT,
+    is_packed,
+    open_group,
+    read_metadata,
+)
+from pipeline_lib.io.poses.session import LAYOUT as SESSION_LAYOUT
 from pipeline_lib.io.stage_tables import read_table
 
 if TYPE_CHECKING:
@@ -39,12 +47,13 @@ _PADDING: dict[str, int] = {"frame_status": FrameStatus.MISSING, "track_status":
 
 
 def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
-    """Open the poses of one video as an xarray dataset that reads when values are asked for.
+    """Open the poses of one video or session as an xarray dataset that reads when asked for values.
 
     Parameters
     ----------
     path
-        A pose file: a folder ``VIDEO.zarr`` or a file ``VIDEO.zarr.zip``.
+        A pose file: a folder ``VIDEO.zarr`` or a file ``VIDEO.zarr.zip``; or, in three
+        dimensions, that of a session, ``SESSION.zarr.zip``.
 
     Returns
     -------
@@ -56,6 +65,14 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
         individual), uint8, values of `TrackStatus`. The coordinate ``time`` is in seconds. The
         pixel centre at the top left is (0, 0). Attributes say what made the poses; nested ones,
         such as ``versions``, are JSON, so that the dataset can be written as netCDF.
+
+        Of a session, ``position`` has the space x, y, z in the unit and the axes of the
+        calibration (attribute ``units``, missing if the calibration does not tell), NaN where
+        fewer than two cameras agree; ``confidence``, ``error`` (px), ``views`` and
+        ``uncertainty`` (time, keypoint, individual) tell how each point was found;
+        ``camera_error`` (time, camera, keypoint, individual), px, ``camera_frame`` (time, camera)
+        and ``camera_individual`` (time, camera, individual), -1 where there is none, what each
+        camera saw. The time is that of the session's clock.
 
     Raises
     ------
@@ -78,7 +95,7 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
     import zarr  # noqa: PLC0415
 
     path = Path(path)
-    read_metadata(path)
+    _, attributes = read_metadata(path, LAYOUT, SESSION_LAYOUT)
     packed = is_packed(path)
     store: Any = (
         zarr.storage.ZipStore(path, mode="r")
@@ -87,8 +104,9 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
     )
     dataset = xr.open_zarr(store, consolidated=True, mask_and_scale=False)
     dataset.attrs = {name: _flatten(value) for name, value in dataset.attrs.items()}
-    dataset["position"].attrs["units"] = "px"
-    dataset["time"].attrs["units"] = "s"
+    layout = SESSION_LAYOUT if attributes["format"] == SESSION_LAYOUT.name else LAYOUT
+    for name, unit in layout.units.items():
+        dataset[name].attrs["units"] = unit
     return _describe_statuses(dataset)
 
 

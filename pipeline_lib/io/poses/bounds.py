@@ -60,7 +60,7 @@ def check_bounds(
         problem = _find_axes_problem(shape, axes, lengths) or _find_chunk_problem(arrays[name])
         if problem:
             raise _describe(path, f"array {name!r} {problem}")
-    problem = _find_length_problem(arrays, lengths, times)
+    problem = _find_length_problem(arrays, dimensions, lengths, times)
     if problem:
         raise _describe(path, problem)
 
@@ -85,7 +85,10 @@ def _find_axes_problem(
 
 
 def _find_length_problem(
-    arrays: Mapping[str, Mapping[str, Any]], lengths: Mapping[str, int], times: int
+    arrays: Mapping[str, Mapping[str, Any]],
+    dimensions: Mapping[str, Sequence[str]],
+    lengths: Mapping[str, int],
+    times: int,
 ) -> str | None:
     for axis in lengths.keys() - {_TIME}:
         if lengths[axis] > MOST_NAMES:
@@ -104,15 +107,12 @@ def _find_length_problem(
             f"({times} files of {shard} frames)"
         )
     for name, array in arrays.items():
+        if dimensions.get(name, ("",))[0] != _TIME:
+            continue
         other = _chunk_shape(array)[0]
-        if array["shape"][:1] == [lengths[_TIME]] and name in _OVER_TIME and other != shard:
+        if other != shard:
             return f"array {name!r} is cut at every {other} frames, expected {shard} as the times"
     return None
-
-
-_OVER_TIME = frozenset(
-    {"position", "confidence", "frame_status", "track_status", "identity_confidence"}
-)
 
 
 def _find_chunk_problem(array: Mapping[str, Any]) -> str | None:

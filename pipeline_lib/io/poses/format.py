@@ -26,6 +26,7 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.io.foreign.zarr_metadata import check_arrays
 from pipeline_lib.io.poses.bounds import check_bounds
+from pipeline_lib.io.poses.layout import Axes, Layout, find_memory_shapes
 
 if TYPE_CHECKING:
     import zarr
@@ -43,6 +44,7 @@ FORMAT_ATTRIBUTES = ("format", "format_version", "units", "files")
 # file: with 64 chunks of 1 MiB, an hour of video for up to 50 points at 30 frames per second.
 _CHUNK_BYTES = 2**20
 _CHUNKS_PER_SHARD = 64
+_VALUE_BYTES = 4  # of float32, the type of the largest arrays
 
 SPACE = ("x", "y")
 # `Poses.identity` is called `identity_confidence` on the disk: a Zarr group, and an xarray
@@ -84,6 +86,10 @@ _FILL: dict[str, Any] = {
     "identity_confidence": "NaN",
     "time": "NaN",
 }
+# The layout of the poses of one video.
+LAYOUT = Layout(
+    FORMAT, FORMAT_VERSION, DIMENSIONS, MEMORY_DIMENSIONS, DTYPES, _UNITS, _FILL, OPTIONAL
+)
 _METADATA = "zarr.json"
 _MOST_METADATA = 64 * 2**20
 
@@ -113,6 +119,16 @@ class PoseAxes:
     identities: tuple[str, ...] = ()
 
     @property
+    def layout(self) -> Layout:
+        """Kind of the file."""
+        return LAYOUT
+
+    @property
+    def frame_values(self) -> int:
+        """Number of float32 values of a frame in the largest array."""
+        return len(SPACE) * len(self.bodyparts) * len(self.individuals)
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each present array of values, with its axes as in the file."""
         frames, keypoints, animals = self.frames, len(self.bodyparts), len(self.individuals)
@@ -131,11 +147,7 @@ class PoseAxes:
     @property
     def memory_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each present array of values, with its axes as in memory."""
-        shapes = {}
-        for name, shape in self.shapes.items():
-            sizes = dict(zip(DIMENSIONS[name], shape, strict=True))
-            shapes[name] = tuple(sizes[axis] for axis in MEMORY_DIMENSIONS[name])
-        return shapes
+        return find_memory_shapes(self)
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
@@ -144,45 +156,55 @@ class PoseAxes:
         return {**names, "identity": self.identities} if self.identities else names
 
 
-def choose_chunks(frames: int, points: int) -> tuple[int, int]:
-    """Return the frames in a chunk and in a shard; equal where one chunk is enough."""
-    point_bytes = 2 * np.dtype(DTYPES["position"]).itemsize
-    chunk = max(1, _CHUNK_BYTES // (max(1, points) * point_bytes))
+def choose_chunks(frames: int, values: int) -> tuple[int, int]:
+    """Return the frames in a chunk and in a shard; equal where one chunk is enough.
+
+    Parameters
+    ----------
+    frames
+        In the file.
+    values
+        Values of float32 of a frame in the largest array.
+    """
+    frame_bytes = max(1, values) * _VALUE_BYTES
+    chunk = max(1, _CHUNK_BYTES // frame_bytes)
     if frames <= chunk:
         return max(1, frames), max(1, frames)
     # Readers that cut at round numbers of frames then meet whole chunks.
     chunk = 2 ** (chunk.bit_length() - 1)
-    return chunk, min(math.ceil(frames / chunk), _CHUNKS_PER_SHARD) * chunk
+    # A single frame may be larger than a chunk should be.
+    most = max(1, _CHUNKS_PER_SHARD * _CHUNK_BYTES // (chunk * frame_bytes))
+    return chunk, min(math.ceil(frames / chunk), _CHUNKS_PER_SHARD, most) * chunk
 
 
 def order_for_file(name: str, values: NDArray[Any]) -> NDArray[Any]:
     """Return a view of a named array of `pipeline_lib.core.poses.Poses` with the file's axes."""
-    return _reorder(values, MEMORY_DIMENSIONS[name], DIMENSIONS[name])
+    return LAYOUT.order_for_file(name, values)
 
 
 def order_for_memory(name: str, values: NDArray[Any]) -> NDArray[Any]:
     """Return a view of a named array of a file with the axes of `pipeline_lib.core.poses.Poses`."""
-    return _reorder(values, DIMENSIONS[name], MEMORY_DIMENSIONS[name])
+    return LAYOUT.order_for_memory(name, values)
 
 
-def _reorder(values: NDArray[Any], found: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[Any]:
-    return values.transpose([found.index(axis) for axis in wanted])
-
-
-def describe_arrays(axes: PoseAxes) -> dict[str, Metadata]:
-    """Return the Zarr metadata of each array of the poses of a video."""
-    points = len(axes.bodyparts) * len(axes.individuals)
-    chunk, shard = choose_chunks(axes.frames, points)
+def describe_arrays(axes: Axes) -> dict[str, Metadata]:
+    """Return the Zarr metadata of each array of a pose file."""
+    layout = axes.layout
+    chunk, shard = choose_chunks(axes.frames, axes.frame_values)
     return {
         **{
-            name: _describe_values(name, shape, chunk, shard) for name, shape in axes.shapes.items()
+            name: _describe_values(layout, name, shape, chunk, shard)
+            for name, shape in axes.shapes.items()
         },
-        **{name: _describe_names(name, values) for name, values in axes.names.items()},
+        **{name: _describe_names(layout, name, values) for name, values in axes.names.items()},
     }
 
 
 def write_metadata(
-    folder: Path, arrays: Mapping[str, Metadata], attributes: Mapping[str, Any]
+    folder: Path,
+    arrays: Mapping[str, Metadata],
+    attributes: Mapping[str, Any],
+    layout: Layout = LAYOUT,
 ) -> None:
     """Write the metadata of the group and of its arrays, and the list of files.
 
@@ -196,9 +218,9 @@ def write_metadata(
         raise ValueError(f"attributes {', '.join(reserved)} are reserved for the pose format")
     found = (file.relative_to(folder).as_posix() for file in folder.glob("*/*"))
     own = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "units": _UNITS,
+        "format": layout.name,
+        "format_version": layout.version,
+        "units": dict(layout.units),
         "files": sorted(found),
     }
     metadata = {
@@ -214,8 +236,15 @@ def write_metadata(
     (folder / _METADATA).write_text(json.dumps(metadata, separators=(",", ":")), encoding="utf-8")
 
 
-def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
+def read_metadata(path: Path, *layouts: Layout) -> tuple[dict[str, Metadata], dict[str, Any]]:
     """Return the metadata of the arrays, and the attributes, of a pose file that has every part.
+
+    Parameters
+    ----------
+    path
+        The pose file.
+    layouts
+        Kinds of pose files that are expected; without one, the poses of one video.
 
     Raises
     ------
@@ -243,11 +272,14 @@ def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
         zipfile.BadZipFile,
     ):
         raise StoreError(f"{path}: not a Zarr version 3 group; expected a pose file") from None
-    if name != FORMAT:
-        raise StoreError(f"{path}: not a pose file (format {name!r}, expected {FORMAT!r})")
-    if version != FORMAT_VERSION:
+    known = {layout.name: layout for layout in layouts or (LAYOUT,)}
+    layout = known.get(name) if isinstance(name, str) else None
+    if layout is None:
+        expected = " or ".join(map(repr, known))
+        raise StoreError(f"{path}: not a pose file (format {name!r}, expected {expected})")
+    if version != layout.version:
         raise StoreError(
-            f"{path}: pose format version {version!r}, expected {FORMAT_VERSION}; {again}"
+            f"{path}: pose format version {version!r}, expected {layout.version}; {again}"
         )
     try:
         arrays: dict[str, Metadata] = metadata["consolidated_metadata"]["metadata"]
@@ -257,16 +289,21 @@ def read_metadata(path: Path) -> tuple[dict[str, Metadata], dict[str, Any]]:
     if missing:
         raise StoreError(f"{path}: incomplete pose file, lacks {missing[0]}; {again}")
     check_arrays(path, arrays)
-    lacking = [name for name in DIMENSIONS if name not in {*arrays, *OPTIONAL}]
+    lacking = [name for name in layout.dimensions if name not in {*arrays, *layout.optional}]
     if lacking:
         raise StoreError(f"{path}: damaged metadata of a pose file, lacks {lacking[0]}; {again}")
-    check_bounds(path, arrays, DIMENSIONS, files)
+    check_bounds(path, arrays, layout.dimensions, files)
     return arrays, attributes
 
 
 @contextmanager
-def open_group(path: Path) -> Iterator[tuple["zarr.Group", dict[str, Any]]]:
+def open_group(path: Path, *layouts: Layout) -> Iterator[tuple["zarr.Group", dict[str, Any]]]:
     """Yield the group of a pose file, a folder or packed, to read from, and its attributes.
+
+    Parameters
+    ----------
+    path, layouts
+        As for `read_metadata`.
 
     Raises
     ------
@@ -275,7 +312,7 @@ def open_group(path: Path) -> Iterator[tuple["zarr.Group", dict[str, Any]]]:
     """
     import zarr  # noqa: PLC0415
 
-    _, attributes = read_metadata(path)
+    _, attributes = read_metadata(path, *layouts)
     # The metadata that were checked, not those that may lie beside each array.
     how: dict[str, Any] = {"mode": "r", "zarr_format": 3, "use_consolidated": True}
     if not is_packed(path):
@@ -310,9 +347,12 @@ def _check_length(size: int) -> None:
         raise ValueError(f"{size} bytes of metadata")
 
 
-def _describe_values(name: str, shape: tuple[int, ...], chunk: int, shard: int) -> Metadata:
+def _describe_values(
+    layout: Layout, name: str, shape: tuple[int, ...], chunk: int, shard: int
+) -> Metadata:
     rest = [max(1, size) for size in shape[1:]]
-    itemsize = np.dtype(DTYPES[name]).itemsize
+    dtype = layout.dtypes[name]
+    itemsize = np.dtype(dtype).itemsize
     packing = {"cname": "zstd", "clevel": 5, "shuffle": "shuffle", "blocksize": 0}
     codecs = [
         _name_codec("bytes", endian="little"),
@@ -331,22 +371,21 @@ def _describe_values(name: str, shape: tuple[int, ...], chunk: int, shard: int) 
                 index_location="end",
             )
         ]
-    units = {"units": _UNITS[name]} if name in _UNITS else {}
-    return _describe_array(
-        name, shape, DTYPES[name], [shard, *rest], codecs, fill_value=_FILL[name], attributes=units
-    )
+    units = {"units": layout.units[name]} if name in layout.units else {}
+    more = {"fill_value": layout.fill[name], "attributes": units}
+    return _describe_array(layout.dimensions[name], shape, dtype, [shard, *rest], codecs, **more)
 
 
-def _describe_names(name: str, names: Sequence[str]) -> Metadata:
+def _describe_names(layout: Layout, name: str, names: Sequence[str]) -> Metadata:
     codecs = [_name_codec("vlen-utf8"), _name_codec("zstd", level=0, checksum=False)]
     # A single one needs no file. Several must not, without theirs, all read as the first.
     fill = names[0] if len(names) == 1 else ""
-    chunk = [max(1, len(names))]
-    return _describe_array(name, (len(names),), "string", chunk, codecs, fill_value=fill)
+    axes, shape, chunk = layout.dimensions[name], (len(names),), [max(1, len(names))]
+    return _describe_array(axes, shape, "string", chunk, codecs, fill_value=fill)
 
 
 def _describe_array(
-    name: str,
+    dimensions: Sequence[str],
     shape: Sequence[int],
     data_type: str,
     chunk: Sequence[int],
@@ -363,7 +402,7 @@ def _describe_array(
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
         "codecs": list(codecs),
         "attributes": {},
-        "dimension_names": list(DIMENSIONS[name]),
+        "dimension_names": list(dimensions),
         "storage_transformers": [],
         **more,
     }

@@ -9,7 +9,7 @@ identity) with the coordinate ``identity``. In memory the axes are those of
 """
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.io.poses.format import (
-    DIMENSIONS,
     FORMAT_ATTRIBUTES,
-    OPTIONAL,
+    LAYOUT,
     open_group,
-    order_for_memory,
     read_metadata,
 )
+from pipeline_lib.io.poses.layout import Layout
 
 
 def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
@@ -44,9 +43,7 @@ def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
     StoreError
         If the file is missing, damaged, incomplete, of another version, or not a pose file.
     """
-    there = read_metadata(path)[0].keys()
-    names = tuple(name for name in DIMENSIONS if name in there or name not in OPTIONAL)
-    values, attributes = _read_arrays(path, names, slice(start, stop))
+    values, attributes = read_arrays(path, LAYOUT, slice(start, stop))
     return Poses(
         position=values["position"],
         confidence=values["confidence"],
@@ -54,9 +51,7 @@ def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
         time=values["time"],
         bodyparts=tuple(str(name) for name in values["keypoint"]),
         individuals=tuple(str(name) for name in values["individual"]),
-        attributes={
-            key: value for key, value in attributes.items() if key not in FORMAT_ATTRIBUTES
-        },
+        attributes=keep_own(attributes),
         track_status=values.get("track_status"),
         identity=values.get("identity_confidence"),
     )
@@ -74,7 +69,7 @@ def read_times(path: Path) -> NDArray[np.float64]:
     StoreError
         As `read_poses`.
     """
-    return _read_arrays(path, ("time",), slice(None))[0]["time"]
+    return read_arrays(path, LAYOUT, names=("time",))[0]["time"]
 
 
 def read_frame_status(path: Path) -> NDArray[np.uint8]:
@@ -89,7 +84,7 @@ def read_frame_status(path: Path) -> NDArray[np.uint8]:
     StoreError
         As `read_poses`.
     """
-    return _read_arrays(path, ("frame_status",), slice(None))[0]["frame_status"]
+    return read_arrays(path, LAYOUT, names=("frame_status",))[0]["frame_status"]
 
 
 def read_track_status(path: Path) -> NDArray[np.uint8]:
@@ -104,7 +99,7 @@ def read_track_status(path: Path) -> NDArray[np.uint8]:
     StoreError
         As `read_poses`; also if individuals were not tracked.
     """
-    return _read_arrays(path, ("track_status",), slice(None))[0]["track_status"]
+    return read_arrays(path, LAYOUT, names=("track_status",))[0]["track_status"]
 
 
 def count_frames(path: Path) -> tuple[int, int]:
@@ -153,15 +148,50 @@ def require_pose_key(path: Path) -> str:
     return key
 
 
-def _read_arrays(
-    path: Path, names: Sequence[str], frames: slice
+def keep_own(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a pose file but those of its format."""
+    return {name: value for name, value in attributes.items() if name not in FORMAT_ATTRIBUTES}
+
+
+def read_arrays(
+    path: Path,
+    layout: Layout,
+    frames: slice = slice(None),
+    names: Sequence[str] = (),
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return the named arrays with axes as in memory, those over time cut, and the attributes."""
+    """Read arrays of a pose file.
+
+    Parameters
+    ----------
+    path
+        The pose file.
+    layout
+        Kind of pose file that is expected.
+    frames
+        Part of the arrays over time that is read.
+    names
+        Names of the arrays; empty: all there are.
+
+    Returns
+    -------
+    arrays
+        By name, with axes as in memory.
+    attributes
+        Of the file.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing, damaged, incomplete, of another version, or of another kind.
+    """
+    if not names:
+        there = read_metadata(path, layout)[0].keys()
+        names = [name for name in layout.dimensions if name in there]
     try:
-        with open_group(path) as (group, attributes):
+        with open_group(path, layout) as (group, attributes):
             values = {
-                name: order_for_memory(
-                    name, group[name][frames if DIMENSIONS[name][0] == "time" else slice(None)]
+                name: layout.order_for_memory(
+                    name, group[name][frames if layout.is_over_time(name) else slice(None)]
                 )
                 for name in names
             }

@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.io.poses.format import (
-    DTYPES,
     FORMAT_ATTRIBUTES,
     PoseAxes,
     describe_arrays,
     is_packed,
-    order_for_file,
     read_metadata,
     write_metadata,
 )
+from pipeline_lib.io.poses.layout import TIME, Axes, find_memory_shapes
 from pipeline_lib.io.poses.shards import ShardWriter
 from pipeline_lib.io.publish import publish_folder, publish_packed
 
-# Written chunk by chunk; the other arrays are light enough to be held whole.
-_STREAMED = ("position", "confidence", "identity_confidence")
+# Light enough to be held whole; often the same throughout, and then without a file.
+_STATUSES = ("frame_status", "track_status")
 
 
 @contextmanager
@@ -74,21 +73,25 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
         If an attribute has a name that belongs to the format, or ``identities`` names others.
     """
     axes = PoseAxes(len(time), tuple(bodyparts), tuple(individuals), tracked, tuple(identities))
-    publish = publish_packed if is_packed(path) else publish_folder
-    with publish(path) as folder:
+    with publish_whole(path) as folder:
         writer = PoseWriter(folder, axes, time, _name_identities(attributes, axes.identities))
         yield writer
-        if writer.written != len(time):
-            raise StoreError(f"{path}: {writer.written} of {len(time)} frames; not published")
-        writer.close()
+        writer.close(path)
 
 
-class PoseWriter:
-    """Write the poses of one video into a folder; see `create_poses`.
+@contextmanager
+def publish_whole(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill; on success it becomes a pose file, a folder or packed."""
+    publish = publish_packed if is_packed(path) else publish_folder
+    with publish(path) as folder:
+        yield folder
 
-    It holds one chunk of positions, confidences and identities, 1.5 MiB at most besides the
-    identities, and of each frame a time and a status: 9 bytes, and one more for each individual
-    that is tracked.
+
+class ArrayWriter:
+    """Write the arrays of a pose file of any kind into a folder, block by block.
+
+    It holds one chunk of each array, and of each frame a time and a status: 9 bytes, and one more
+    for each individual that is tracked.
 
     Attributes
     ----------
@@ -97,20 +100,103 @@ class PoseWriter:
     """
 
     def __init__(
-        self, folder: Path, axes: PoseAxes, time: NDArray[np.float64], attributes: Mapping[str, Any]
+        self, folder: Path, axes: Axes, time: NDArray[np.float64], attributes: Mapping[str, Any]
     ) -> None:
         self.written = 0
         self._axes, self._time = axes, time
         self._folder, self._attributes = folder, attributes
         self._arrays = describe_arrays(axes)
-        write_metadata(folder, self._arrays, attributes)
+        self._shapes = find_memory_shapes(axes)
+        write_metadata(folder, self._arrays, attributes, axes.layout)
         self._streamed: dict[str, ShardWriter] = {}
         self._statuses: dict[str, NDArray[Any]] = {}
         for name, shape in axes.shapes.items():
-            if name in _STREAMED:
+            if name in _STATUSES:
+                self._statuses[name] = np.empty(shape, axes.layout.dtypes[name])
+            elif name != TIME:
                 self._streamed[name] = ShardWriter(folder / name, self._arrays[name])
-            elif name != "time":
-                self._statuses[name] = np.empty(shape, DTYPES[name])
+
+    def append(self, start: int, block: Mapping[str, NDArray[Any] | None]) -> None:
+        """Append a block of consecutive frames.
+
+        Parameters
+        ----------
+        start
+            Index of the block's first frame: the number of frames written so far.
+        block
+            Arrays by name, with axes as in memory; None: none.
+
+        Raises
+        ------
+        ValueError
+            If the block does not follow the last one, exceeds the file, or has another shape or
+            other arrays than the file.
+        """
+        given = {name: values for name, values in block.items() if values is not None}
+        count = len(given["frame_status"])
+        self._check(start, count, given)
+        for name, writer in self._streamed.items():
+            writer.append(self._axes.layout.order_for_file(name, given[name]))
+        for name, values in self._statuses.items():
+            values[start : start + count] = given[name]
+        self.written += count
+
+    def close(self, path: Path) -> None:
+        """Write the rest that is held in memory, and the list of files.
+
+        Parameters
+        ----------
+        path
+            The pose file, for messages.
+
+        Raises
+        ------
+        StoreError
+            If frames are missing.
+        """
+        if self.written != self._axes.frames:
+            raise StoreError(f"{path}: {self.written} of {self._axes.frames} frames; not published")
+        for writer in self._streamed.values():
+            writer.close()
+        for name, values in {**self._statuses, TIME: self._time}.items():
+            self._write_whole(name, values)
+        self._write_names()
+        write_metadata(self._folder, self._arrays, self._attributes, self._axes.layout)
+
+    def _write_whole(self, name: str, values: NDArray[Any]) -> None:
+        if name in self._statuses and (not values.size or values.min() == values.max()):
+            # What is the same throughout needs no file.
+            self._arrays[name]["fill_value"] = int(values.flat[0]) if values.size else 0
+            return
+        writer = ShardWriter(self._folder / name, self._arrays[name])
+        writer.append(values)
+        writer.close()
+
+    def _write_names(self) -> None:
+        import zarr  # noqa: PLC0415
+
+        group = zarr.open_group(self._folder, mode="r+", zarr_format=3)
+        for name, names in self._axes.names.items():
+            group[name][:] = np.array(list(names), dtype=object)
+
+    def _check(self, start: int, count: int, given: Mapping[str, NDArray[Any]]) -> None:
+        """Raise if a block does not fit the file."""
+        shapes = {name: shape for name, shape in self._shapes.items() if name != TIME}
+        frames = self._axes.frames
+        if start != self.written:
+            raise ValueError(f"block starts at frame {start}, expected {self.written}")
+        if start + count > frames:
+            raise ValueError(f"block ends at frame {start + count} of a video of {frames}")
+        if given.keys() != shapes.keys():
+            raise ValueError(f"block has {', '.join(given)}, expected {', '.join(shapes)}")
+        for name, values in given.items():
+            expected = (count, *shapes[name][1:])
+            if values.shape != expected:
+                raise ValueError(f"{name} has shape {values.shape}, expected {expected}")
+
+
+class PoseWriter(ArrayWriter):
+    """Write the poses of one video into a folder; see `create_poses`."""
 
     def write(  # noqa: PLR0913, PLR0917 - the arrays of a pose file
         self,
@@ -146,61 +232,16 @@ class PoseWriter:
             If the block does not follow the last one, exceeds the video, or has another shape or
             other arrays than the file.
         """
-        count = len(frame_status)
-        block: dict[str, NDArray[Any] | None] = {
-            "position": position,
-            "confidence": confidence,
-            "frame_status": frame_status,
-            "track_status": track_status,
-            "identity_confidence": identity,
-        }
-        given = {name: values for name, values in block.items() if values is not None}
-        self._check(start, count, given)
-        for name, writer in self._streamed.items():
-            writer.append(order_for_file(name, given[name]))
-        for name, values in self._statuses.items():
-            values[start : start + count] = given[name]
-        self.written += count
-
-    def close(self) -> None:
-        """Write the rest that is held in memory, and the list of files."""
-        for writer in self._streamed.values():
-            writer.close()
-        for name, values in {**self._statuses, "time": self._time}.items():
-            self._write_whole(name, values)
-        self._write_names()
-        write_metadata(self._folder, self._arrays, self._attributes)
-
-    def _write_whole(self, name: str, values: NDArray[Any]) -> None:
-        if name in self._statuses and (not values.size or values.min() == values.max()):
-            # What is the same throughout needs no file.
-            self._arrays[name]["fill_value"] = int(values.flat[0]) if values.size else 0
-            return
-        writer = ShardWriter(self._folder / name, self._arrays[name])
-        writer.append(values)
-        writer.close()
-
-    def _write_names(self) -> None:
-        import zarr  # noqa: PLC0415
-
-        group = zarr.open_group(self._folder, mode="r+", zarr_format=3)
-        for name, names in self._axes.names.items():
-            group[name][:] = np.array(list(names), dtype=object)
-
-    def _check(self, start: int, count: int, given: Mapping[str, NDArray[Any]]) -> None:
-        """Raise if a block does not fit the file."""
-        shapes = {name: shape for name, shape in self._axes.memory_shapes.items() if name != "time"}
-        frames = self._axes.frames
-        if start != self.written:
-            raise ValueError(f"block starts at frame {start}, expected {self.written}")
-        if start + count > frames:
-            raise ValueError(f"block ends at frame {start + count} of a video of {frames}")
-        if given.keys() != shapes.keys():
-            raise ValueError(f"block has {', '.join(given)}, expected {', '.join(shapes)}")
-        for name, values in given.items():
-            expected = (count, *shapes[name][1:])
-            if values.shape != expected:
-                raise ValueError(f"{name} has shape {values.shape}, expected {expected}")
+        self.append(
+            start,
+            {
+                "position": position,
+                "confidence": confidence,
+                "frame_status": frame_status,
+                "track_status": track_status,
+                "identity_confidence": identity,
+            },
+        )
 
 
 def write_poses(path: Path, poses: Poses) -> None:

@@ -156,9 +156,9 @@ def test_blocks_bring_what_the_file_was_created_for(tmp_path, tracked, identitie
 
 def test_long_videos_are_cut_into_chunks_inside_of_shards():
     # Two keypoints: 16 bytes a frame, 65536 frames a chunk; 27 hours at 30 frames per second.
-    assert subject.choose_chunks(2_900_000, 2) == (65536, 45 * 65536)
+    assert subject.choose_chunks(2_900_000, 4) == (65536, 45 * 65536)
     # 150 points: 873 frames are 2**20 bytes, cut to 512; 64 chunks make a shard.
-    assert subject.choose_chunks(2_900_000, 150) == (512, 64 * 512)
+    assert subject.choose_chunks(2_900_000, 300) == (512, 64 * 512)
     assert subject.choose_chunks(0, 0) == (1, 1)
 
 
