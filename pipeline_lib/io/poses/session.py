@@ -229,8 +229,10 @@ def read_session_poses(path: Path, start: int = 0, stop: int | None = None) -> S
     names = {axis: tuple(str(name) for name in values.pop(axis)) for axis in _NAMES}
     if names["space"] != SPACE:
         raise _describe(path, f"its space is {', '.join(names['space'])}, expected x, y, z")
+    track_status = values.pop("track_status", None)
     return SessionPoses(
-        **{"track_status": None, **values},
+        **values,
+        track_status=track_status,
         bodyparts=names["keypoint"],
         individuals=names["individual"],
         cameras=names["camera"],
