@@ -65,6 +65,13 @@ class VideoError(CohortposeError):
     """
 
 
+class SessionError(CohortposeError):
+    """Report that one session cannot be triangulated; the rest of the cohort can.
+
+    The message is the reason in the table of sessions.
+    """
+
+
 class ModelError(CohortposeError):
     """Report that a network, its weights or its settings cannot be used."""
 

@@ -146,7 +146,7 @@ class TriangulationSettings(Settings):
     )
     choose_views: Flag = Field(
         default=True,
-        description="Leave out views that disagree with the others (at most 8 cameras).",
+        description="Leave out views that disagree with the others.",
     )
     match: Literal["views", "names"] = Field(
         "views",

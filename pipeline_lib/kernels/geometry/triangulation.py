@@ -4,7 +4,9 @@ Views are chosen by truncated least squares. A view that is used costs its weigh
 which may not exceed `gate`. A view that is left out costs the square of `gate` times the point's
 mean weight, whatever its own confidence, since wrong detections may be confident. All subsets of at
 least two views are searched, largest first; a subset is skipped only if the views that it leaves
-out cost more than the best subset so far. The result is therefore the exact minimum.
+out cost more than the best subset so far. The result is therefore the exact minimum. Beyond
+`MOST_CHOSEN` cameras every pair of views proposes a point, as in RANSAC (Fischler and Bolles 1981)
+but without chance; the one with the least cost is refined with all views that agree with it.
 """
 
 import itertools
@@ -37,8 +39,14 @@ _POINTS = 8192
 _GATE = 4.5
 _GATE_POINTS = 20_000
 _GATE_STEPS = 8
+# Points of the first estimate; median of the length of two normal coordinates.
+_START_POINTS = 4_000
+_MEDIAN = 1.177
+_PAIR = 2
 # Weight of the stated noise against a point's own errors, as a number of coordinates.
 _PRIOR = 4.0
+# A view at the gate may exceed it a little after the last refinement.
+_SLACK = 0.1
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,8 @@ def triangulate(  # noqa: PLR0913 - one argument for each choice
         Shape (frame, camera, ...): confidences, or any other weights of squared errors; a view
         without a positive weight is not seen.
     gate
-        Largest error in px of a view that is used; the views are chosen. None: all views are
-        used.
+        Largest error in px of a view that is used; the views are chosen, exactly among up to
+        `MOST_CHOSEN` cameras. None: all views are used.
     noise
         Expected error of a coordinate of weight 1, in px, for the uncertainty.
     threads
@@ -105,13 +113,9 @@ def triangulate(  # noqa: PLR0913 - one argument for each choice
     Raises
     ------
     ValueError
-        If shapes do not fit, or views are to be chosen among more than `MOST_CHOSEN` cameras.
+        If shapes do not fit.
     """
     _check_shapes(cameras, pixels, weights)
-    if gate is not None and len(cameras) > MOST_CHOSEN:
-        raise ValueError(
-            f"views are chosen among at most {MOST_CHOSEN} cameras, not {len(cameras)}"
-        )
     shape = (pixels.shape[0], *pixels.shape[2:-1])
     pixels = np.where(np.isfinite(pixels), pixels, np.nan).astype(np.float64, copy=False)
     flat = _flatten(pixels)
@@ -119,7 +123,12 @@ def triangulate(  # noqa: PLR0913 - one argument for each choice
 
     def solve(part: slice) -> _Found:
         views = prepare_views(cameras, flat[:, :, part], flat_weights[:, part])
-        found = _use_all(views) if gate is None else _choose_views(views, gate)
+        if gate is None:
+            found = _use_all(views)
+        elif len(views) <= MOST_CHOSEN:
+            found = _choose_views(views, gate)
+        else:
+            found = _choose_by_pairs(views, gate)
         return _estimate(views, found, noise)
 
     parts = list(_divide(flat.shape[2]))
@@ -148,7 +157,9 @@ def find_gate(cameras: Sequence[Camera], pixels: Floats, weights: Floats, *, thr
     It is 4.5 times the median error, which is 5.3 standard deviations if errors are normal. It
     follows the data, because the errors of detectors and calibrations differ tenfold, and a gate
     below the usual error would select views that agree by chance. Outliers raise the first median,
-    so it is measured again on the views that were chosen until it changes by less than 1 %.
+    so it is measured again on the views that were chosen until it changes by less than 1 %. The
+    first estimate is that without the camera whose absence lowers the noise most: one camera that
+    is wrong throughout would otherwise set a gate which it passes.
 
     Parameters
     ----------
@@ -167,7 +178,8 @@ def find_gate(cameras: Sequence[Camera], pixels: Floats, weights: Floats, *, thr
     flat, flat_weights = pixels.reshape(*shape, 2), weights.reshape(shape)
     step = max(1, flat.shape[0] * flat.shape[2] // _GATE_POINTS)
     flat, flat_weights = flat[::step], flat_weights[::step]
-    gate: float | None = None
+    gate = _start_gate(cameras, flat, flat_weights, threads)
+    new = gate or 1.0
     for _ in range(_GATE_STEPS):
         found = triangulate(cameras, flat, flat_weights, gate=gate, noise=1.0, threads=threads)
         errors = found.errors[np.isfinite(found.errors)]
@@ -176,6 +188,69 @@ def find_gate(cameras: Sequence[Camera], pixels: Floats, weights: Floats, *, thr
             break
         gate = new
     return new
+
+
+def _start_gate(
+    cameras: Sequence[Camera], pixels: Floats, weights: Floats, threads: int
+) -> float | None:
+    """Estimate the gate without the worst of three or more cameras; None for two."""
+    if len(cameras) <= _PAIR:
+        return None
+    some = slice(None, None, max(1, pixels.shape[0] * pixels.shape[2] // _START_POINTS))
+    least = np.inf
+    for left_out in range(len(cameras)):
+        kept = [place for place in range(len(cameras)) if place != left_out]
+        noise = find_noise(
+            [cameras[place] for place in kept],
+            pixels[some, kept],
+            weights[some, kept],
+            gate=None,
+            threads=threads,
+        )
+        least = min(least, noise)
+    heavy = weights[weights > 0]
+    # Errors are smaller than noise, as points follow it: three coordinates are taken from all.
+    share = np.sqrt(max(1 - 3 / (2 * len(cameras)), 0.25) / np.mean(heavy)) if heavy.size else 1.0
+    return max(1.0, float(_GATE * _MEDIAN * least * share))
+
+
+def find_noise(
+    cameras: Sequence[Camera],
+    pixels: Floats,
+    weights: Floats,
+    *,
+    gate: float | None,
+    threads: int,
+) -> float:
+    """Estimate the standard error in px of a coordinate of weight 1 from reprojection errors.
+
+    The weighted squared errors of a point with n views are distributed as chi-squared with
+    2 n - 3 degrees of freedom, times the variance. The median over points tolerates outliers.
+
+    Parameters
+    ----------
+    cameras, pixels, weights, gate, threads
+        As for `triangulate`; at most some 20,000 points, evenly spread, are used.
+
+    Returns
+    -------
+    float
+        In px, at least 0.01; 1 if no point has two views.
+    """
+    _check_shapes(cameras, pixels, weights)
+    shape = (len(pixels), len(cameras), -1)
+    flat, flat_weights = pixels.reshape(*shape, 2), weights.reshape(shape)
+    step = max(1, flat.shape[0] * flat.shape[2] // _GATE_POINTS)
+    flat, flat_weights = flat[::step], flat_weights[::step]
+    found = triangulate(cameras, flat, flat_weights, gate=gate, noise=1.0, threads=threads)
+    square = np.where(found.used, flat_weights * found.errors**2, 0.0).sum(axis=1)
+    freedom = 2.0 * found.used.sum(axis=1) - 3
+    known = (freedom > 0) & np.isfinite(square)
+    if not known.any():
+        return 1.0
+    # Wilson and Hilferty 1931.
+    middle = freedom[known] * (1 - 2 / (9 * freedom[known])) ** 3
+    return max(0.01, float(np.sqrt(np.median(square[known] / middle))))
 
 
 def triangulate_linear(
@@ -288,16 +363,70 @@ def _agree(views: Sequence[View], points: Floats, gate: float) -> Flags:
     homogeneous = np.concatenate([points, np.ones((1, points.shape[1]))])
     agrees: Flags = np.isfinite(points[0])
     for view in views:
-        with np.errstate(all="ignore"):
-            depth = sum(one * other for one, other in zip(view.depth, homogeneous, strict=True))
-            off_x, off_y = (
-                sum(one * other for one, other in zip(row, homogeneous, strict=True)) / depth
-                for row in view.rows
-            )
-            xx, xy, yy = view.metric
-            square = xx * off_x**2 + 2 * xy * off_x * off_y + yy * off_y**2
+        square, _ = _measure_square(view, homogeneous)
         agrees = np.logical_and(agrees, square <= view.weight * gate**2)
     return agrees
+
+
+def _measure_square(view: View, homogeneous: Floats) -> tuple[Floats, Flags]:
+    """Return weighted squared errors, and which points are in front of the camera."""
+    with np.errstate(all="ignore"):
+        depth = sum(one * other for one, other in zip(view.depth, homogeneous, strict=True))
+        off_x, off_y = (
+            sum(one * other for one, other in zip(row, homogeneous, strict=True)) / depth
+            for row in view.rows
+        )
+        xx, xy, yy = view.metric
+        square: Floats = xx * off_x**2 + 2 * xy * off_x * off_y + yy * off_y**2
+    return square, np.asarray(depth > 0)
+
+
+def _choose_by_pairs(views: Sequence[View], gate: float) -> _Choice:
+    """Choose views from the best proposal of a pair; see the module."""
+    weights = np.stack([view.weight for view in views])
+    seen = weights > 0
+    limit = gate**2 * weights.sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    points = np.full((3, weights.shape[1]), np.nan)
+    least = np.full(weights.shape[1], np.inf)
+    for pair in itertools.combinations(range(len(views)), 2):
+        active = np.flatnonzero(seen[list(pair)].all(axis=0))
+        if not len(active):
+            continue
+        proposed = triangulate_linearly([views[n].take(active) for n in pair], weighted=True)
+        square = _measure_all(views, proposed, active)
+        cost = np.minimum(square, limit[active])[seen[:, active].nonzero()]
+        total = np.bincount(seen[:, active].nonzero()[1], cost, minlength=len(active))
+        better = np.isfinite(proposed[0]) & (total < least[active])
+        points[:, active[better]] = proposed[:, better]
+        least[active[better]] = total[better]
+    everything = np.arange(weights.shape[1])
+    used = np.zeros_like(seen)
+    for last in (False, False, False, True):
+        square = _measure_all(views, points, everything)
+        agrees = seen & (square <= weights * gate**2)
+        # At last views may only be left out, so that all that are used agree.
+        used = agrees & used if last else agrees
+        used &= used.sum(axis=0) > 1
+        kept = [view.keep(used[place]) for place, view in enumerate(views)]
+        refined = refine_points(kept, points)
+        points = np.where(used.any(axis=0), refined.points, np.nan)
+    square = _measure_all(views, points, everything)
+    good = (~used | (square <= weights * gate**2 * (1 + _SLACK))).all(axis=0) & used.any(axis=0)
+    return _Choice(
+        np.where(good, points, np.nan),
+        np.where(good, refined.cost, np.inf),
+        used & good,
+    )
+
+
+def _measure_all(views: Sequence[View], points: Floats, which: NDArray[np.intp]) -> Floats:
+    """Return weighted squared errors (camera, point); infinite behind a camera or without point."""
+    homogeneous = np.concatenate([points, np.ones((1, points.shape[1]))])
+    squares = np.full((len(views), points.shape[1]), np.inf)
+    for place, view in enumerate(views):
+        square, front = _measure_square(view.take(which), homogeneous)
+        squares[place] = np.where(front & np.isfinite(square), square, np.inf)
+    return squares
 
 
 def _list_subsets(count: int) -> Iterator[tuple[int, ...]]:

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from pipeline_lib.kernels.geometry.projection import measure_errors, project, project_all
 from pipeline_lib.kernels.geometry.triangulation import (
     find_gate,
+    find_noise,
     triangulate,
     triangulate_linear,
 )
@@ -256,12 +257,34 @@ def test_shapes_that_do_not_fit_are_refused(pixels, weights, gate, message):
         solve(make_ring(2), np.zeros(pixels), np.zeros(weights), gate)
 
 
-def test_views_are_chosen_among_eight_cameras_at_most():
-    cameras = make_ring(9)
-    with pytest.raises(ValueError, match="at most 8 cameras"):
-        solve(cameras, np.zeros((1, 9, 2)), gate=5.0)
-    points = draw_points(3)
-    assert np.abs(solve(cameras, project_all(cameras, points)).points - points).max() < 1e-6
+def test_views_of_more_than_eight_cameras_are_chosen_by_pairs():
+    cameras, points = make_ring(11), draw_points(200)
+    pixels, stream = see_noisy(cameras, points, 0.5), np.random.default_rng(7)
+    wrong = stream.random((200, 11)).argsort(axis=1) < 4
+    pixels[wrong] += stream.choice([-1, 1], (wrong.sum(), 2)) * stream.uniform(
+        40, 200, (wrong.sum(), 2)
+    )
+    pixels[:, 10] = np.nan
+    found = solve(cameras, pixels, gate=6.0)
+    assert not found.used[wrong].any()
+    right = ~wrong
+    right[:, 10] = False
+    assert found.used[right].mean() > 0.99
+    assert np.abs(found.points - points).max() < 2
+    lonely = np.full((1, 11, 2), np.nan)
+    lonely[0, 3] = 500
+    assert np.isnan(solve(cameras, lonely, gate=5.0).points).all()
+
+
+def test_noise_is_that_of_the_pixels():
+    cameras, points = make_ring(4), draw_points(3000)
+    pixels, weights = see_noisy(cameras, points, 3.0), np.ones((3000, 4))
+    assert find_noise(cameras, pixels, weights, gate=None, threads=1) == pytest.approx(3, rel=0.05)
+    heavy = find_noise(cameras, pixels, 0.25 * weights, gate=None, threads=1)
+    assert heavy == pytest.approx(1.5, rel=0.05)
+    pixels[::5, 1] += 300
+    assert find_noise(cameras, pixels, weights, gate=20.0, threads=1) == pytest.approx(3, rel=0.08)
+    assert find_noise(cameras, pixels, 0 * weights, gate=None, threads=1) == 1
 
 
 @pytest.mark.parametrize("noise", [0.5, 8.0])

@@ -1,0 +1,1 @@
+"""Compute with sessions: moments, individuals of several views, and points over time."""

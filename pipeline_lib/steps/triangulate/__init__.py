@@ -1,0 +1,1 @@
+"""Triangulate sessions: the poses of several cameras become poses in space."""

@@ -1,0 +1,111 @@
+"""Triangulate one session: synchronise, match individuals, triangulate."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline_lib.core.camera_records import describe_calibration
+from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.session_poses import SessionPoses
+from pipeline_lib.core.settings.cameras import TriangulationSettings
+from pipeline_lib.steps.triangulate.individuals import Matched, match_by_name
+from pipeline_lib.steps.triangulate.points import Points, find_scale, triangulate_moments
+from pipeline_lib.steps.triangulate.synchronise import Synchronised, synchronise
+from pipeline_lib.steps.triangulate.views import Rig, View, arrange_views
+
+__all__ = ["View", "triangulate_session"]
+
+
+def triangulate_session(
+    views: Sequence[View],
+    calibration: Calibration,
+    edges: Sequence[tuple[str, str]],
+    settings: TriangulationSettings,
+    threads: int,
+) -> SessionPoses:
+    """Triangulate the poses of one session.
+
+    Parameters
+    ----------
+    views
+        What its cameras saw, two or more, in any order.
+    calibration
+        Of at least these cameras.
+    edges
+        Pairs of bodyparts whose distance is constant in an individual, for smoothing.
+    settings
+        Section `triangulation`.
+    threads
+        Number of threads; the result is the same for any.
+
+    Returns
+    -------
+    SessionPoses
+        Cameras in the order of the calibration. Attributes: ``fps``, ``videos``, ``calibration``
+        (see `pipeline_lib.core.camera_records`), ``gate``, ``noise``, ``synchronisation`` and
+        ``matching`` (what was aligned and matched, and what was left over).
+
+    Raises
+    ------
+    SessionError
+        With one line: too few views, a camera that is not calibrated or repeats, times that
+        cannot be aligned.
+    """
+    del edges
+    rig = arrange_views(views, calibration)
+    aligned = synchronise(rig.views, settings.synchronisation)
+    matched = match_by_name(rig, aligned.moments)
+    gate, noise = find_scale(rig, aligned.moments, matched.slots, settings, threads)
+    points = triangulate_moments(
+        rig,
+        aligned.moments,
+        matched.slots,
+        cut=settings.pcutoff,
+        gate=gate,
+        noise=noise,
+        threads=threads,
+    )
+    attributes = _describe(rig, aligned, settings, gate, noise) | {"matching": matched.report}
+    return _assemble(rig, aligned, matched, points, attributes)
+
+
+def _assemble(
+    rig: Rig, aligned: Synchronised, matched: Matched, points: Points, attributes: dict[str, Any]
+) -> SessionPoses:
+    return SessionPoses(
+        position=points.position,
+        confidence=points.confidence,
+        error=points.error,
+        views=points.views,
+        uncertainty=points.uncertainty,
+        camera_error=points.camera_error,
+        camera_frame=aligned.moments.frames,
+        camera_individual=matched.slots,
+        frame_status=aligned.status,
+        time=aligned.moments.time,
+        bodyparts=rig.bodyparts,
+        individuals=matched.names,
+        cameras=rig.calibration.names,
+        unit=rig.calibration.unit,
+        track_status=matched.status,
+        attributes=attributes,
+    )
+
+
+def _describe(
+    rig: Rig,
+    aligned: Synchronised,
+    settings: TriangulationSettings,
+    gate: float | None,
+    noise: float,
+) -> dict[str, Any]:
+    return {
+        "fps": aligned.fps,
+        "videos": {view.camera: view.poses.attributes.get("video") for view in rig.views},
+        "calibration": describe_calibration(rig.calibration),
+        "gate": None if gate is None else float(np.round(gate, 6)),
+        "noise": float(np.round(noise, 6)),
+        "pcutoff": settings.pcutoff,
+        "synchronisation": aligned.report,
+    }
