@@ -110,7 +110,7 @@ def write_deeplabcut_predictions(
     ValueError
         If the suffix is neither, or there is no block.
     """
-    appenders = {".h5": _append_to_hdf, ".csv": _append_to_csv}
+    appenders = {".h5": append_to_hdf, ".csv": _append_to_csv}
     if path.suffix not in appenders:
         raise ValueError(f"{path}: DeepLabCut tables end in .h5 or .csv")
     append = appenders[path.suffix]
@@ -202,7 +202,18 @@ def _list_points(poses: Poses, unique_bodyparts: Collection[str]) -> tuple[list[
     return [i for i, _ in points], [k for _, k in points]
 
 
-def _append_to_hdf(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
+def append_to_hdf(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
+    """Append rows to a table in HDF5, or begin one, as every pandas that DeepLabCut needs reads it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    table
+        Rows with the columns of the file.
+    first
+        Whether they begin the file.
+    """
     import pandas as pd  # noqa: PLC0415
 
     # DeepLabCut's tables are float64, so that later arithmetic loses no digits.

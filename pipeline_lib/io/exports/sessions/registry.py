@@ -1,0 +1,42 @@
+"""Export the poses of one session in any registered format."""
+
+from collections.abc import Callable
+from pathlib import Path
+from pkgutil import resolve_name
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.formats.session_exports import find_format
+from pipeline_lib.io.exports.sessions.source import SessionSource
+
+Writer = Callable[[Path, SessionSource], None]
+
+
+def write_session_export(name: str, path: Path, source: SessionSource) -> None:
+    """Publish the poses of one session in a format.
+
+    Parameters
+    ----------
+    name
+        Format, a key of `pipeline_lib.core.formats.session_exports.FORMATS`.
+    path
+        File to write; it ends in the suffix of the format.
+    source
+        Poses of the session and the metadata that other tools need.
+
+    Raises
+    ------
+    ValueError
+        If no format has this name.
+    StoreError
+        If the poses are missing or damaged, or the format cannot hold them: it wants a unit that
+        the calibration does not tell, or has no room for so many moments, points or such names.
+    """
+    found = find_format(name)
+    if found.metric and source.head.unit is None:
+        raise StoreError(
+            f"{source.poses}: the format `{name}` has a unit of lengths, and the calibration does "
+            "not tell its own: write it with its unit (`cohortpose calibrate --check FILE --unit "
+            "mm --output NEW.toml`), triangulate with that file, or choose another format"
+        )
+    writer: Writer = resolve_name(found.writer)
+    writer(path, source)
