@@ -17,6 +17,7 @@ from pipeline_lib.cli_cameras import (
     BoardOption,
     CalibrationFormatOption,
     CalibrationOutputOption,
+    CalibrationsOption,
     CheckOption,
     CoefficientsOption,
     DictionaryOption,
@@ -260,6 +261,24 @@ def export(
     run_shards(config, shard, "export")
 
 
+@app.command(rich_help_panel=CAMERAS)
+def triangulate(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Make poses in space of every session: videos of several cameras (`triangulation`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "triangulate")
+
+
+@app.command(rich_help_panel=CAMERAS)
+def export_sessions(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Write poses in space for other tools: CSV, TRC, C3D, NWB … (`triangulation.exports`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "export-sessions")
+
+
 @app.command(rich_help_panel=LABELS)
 def refine(config: ConfigOption = DEFAULT_CONFIG, cores: CoresOption = None) -> None:
     """Choose the frames of the whole cohort that are worth labelling next, and say why."""
@@ -431,8 +450,11 @@ def status(  # noqa: PLR0913 - one for each option
         # Before any output, so that a closed terminal does not cost the ledger.
         if write:
             from pipeline_lib.steps.provenance.outputs import record_outputs
+            from pipeline_lib.steps.runs.session_ledger import write_session_ledger
 
             write_ledger(settings, results)
+            if settings.triangulation.enabled:
+                write_session_ledger(settings, results)
             record_outputs(settings, results, "status")
         if style == "text":
             from rich.console import Console
@@ -516,13 +538,24 @@ def calibrate(  # noqa: PLR0913 - one option per setting
     max_error: MaxErrorOption = 2.0,
     output: CalibrationOutputOption = None,
     style: CalibrationFormatOption = "aniposelib",
+    config: CalibrationsOption = None,
+    cores: CoresOption = None,
 ) -> None:
     """Calibrate cameras from images or videos of a board; refuse bad calibrations.
 
     Folders of images and videos are one camera each. Other images are named by camera and moment:
     left03.jpg and right03.jpg. With `--check`, a calibration of any tool is judged instead, against
     the size of the videos that are named, and written in another format if there is an `--output`.
+    With `--config`, every calibration that sessions of a cohort name is read or made.
     """
+    keep_cores(cores)
+    if config is not None:
+        if sources or check is not None or output is not None:
+            raise typer.BadParameter("--config takes the calibrations of the cohort's sheet alone")
+        from pipeline_lib.steps.calibrate.cohort import run_calibrate as run_cohort
+
+        run(config, run_cohort, planned=True)
+        return
     from pipeline_lib.steps.calibrate.check import run_check
     from pipeline_lib.steps.calibrate.run import CalibrationRequest, run_calibrate
 

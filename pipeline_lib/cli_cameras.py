@@ -22,6 +22,14 @@ def _check_choice(names: "tuple[str, ...]", value: str | None) -> str | None:
     return value
 
 
+CalibrationsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Config file of a run: make the calibrations of its sessions, with its settings.",
+    ),
+]
 SourcesArgument = Annotated[
     list[Path] | None,
     typer.Argument(

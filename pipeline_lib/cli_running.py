@@ -90,8 +90,18 @@ def load(path: Path, folder: Path = Path()) -> "tuple[Config, Results]":
     return config, Results(folder / config.results)
 
 
-def run(path: Path, step: Callable[..., object]) -> None:
-    """Run a step on the whole cohort; record that it ran, and the checksums of what it made."""
+def run(path: Path, step: Callable[..., object], *, planned: bool = False) -> None:
+    """Run a step on the whole cohort; record that it ran, and the checksums of what it made.
+
+    Parameters
+    ----------
+    path
+        The config.
+    step
+        Function of settings and results.
+    planned
+        Whether the step reads the plan; by hand, the cohort is planned first.
+    """
     from pipeline_lib.core.process import is_first_rank
     from pipeline_lib.core.stages import STAGES
     from pipeline_lib.steps.provenance.jobs import record_job
@@ -102,7 +112,9 @@ def run(path: Path, step: Callable[..., object]) -> None:
         stage = _name_stage(step)
         # The jobs of a run find the key files that it has written.
         claimed = "" if path.parent == results.settings else stage
-        with _claim(config, results, claimed):
+        with _claim(config, results, claimed) as lock:
+            if planned and claimed:
+                _plan(config, results, lock)
             with record_job(config, results, _name_verb(step), None):
                 step(config, results)
             if stage in STAGES and is_first_rank():

@@ -74,8 +74,14 @@ OPTIONS = {
     for verb, command in COMMANDS.items()
 }
 SECTIONS = set(Config.model_fields)
-# Tables, and a method of sleap-io.
-NO_SETTINGS = {"cohort.tsv", "labels.parquet", "labels.replace_filenames"}
+# Files, and a method of sleap-io.
+NO_SETTINGS = {
+    "cohort.tsv",
+    "labels.parquet",
+    "labels.replace_filenames",
+    "calibration.toml",
+    "calibration.quality.tsv",
+}
 
 
 def test_there_are_pages():

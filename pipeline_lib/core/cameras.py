@@ -8,19 +8,16 @@ centre of the top-left pixel.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.camera_basics import MODELS, UNITS, Model
 from pipeline_lib.core.names import find_text_problem, fold_name
 
-Model = Literal["pinhole", "fisheye"]
-MODELS: tuple[Model, ...] = ("pinhole", "fisheye")
-# Length of one unit in metres.
-UNITS: Mapping[str, float] = MappingProxyType(
-    {"um": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "inch": 0.0254}
-)
+__all__ = ["MODELS", "MOST_CAMERAS", "UNITS", "Calibration", "Camera", "Model"]
+
 # Coefficients of each model, in OpenCV's order.
 _COUNTS: Mapping[str, int] = MappingProxyType({"pinhole": 12, "fisheye": 4})
 _LARGEST_SIDE = 1_000_000

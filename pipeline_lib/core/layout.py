@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.core.formats.exports import find_format
+from pipeline_lib.core.formats.session_exports import find_format as find_session_format
+
+# Beginnings of the names of tables with rows of sessions.
+SESSION_TABLES = ("triangulate", "export-sessions")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,22 @@ class ShardFiles:
     def decision_key(self, digest: str) -> Path:
         """Return the key file of the decisions about the tracks of a shard's videos."""
         return self.folder / f".decisions-{digest}"
+
+    @property
+    def sessions(self) -> Path:
+        """Return the table of the views of the sessions that belong to the shard."""
+        return self.folder / "sessions.tsv"
+
+    def view_key(self, digest: str) -> Path:
+        """Return the key file of the shard's sessions, named by the hash of their views."""
+        return self.folder / f".views-{digest}"
+
+    def is_of_sessions(self, table: Path) -> bool:
+        """Tell whether a table of the shard has rows of sessions, not of its videos."""
+        if table == self.sessions:
+            return True
+        name = table.name.removeprefix("contents-")
+        return name.startswith(tuple(f"{stage}-" for stage in SESSION_TABLES))
 
     @property
     def probe(self) -> Path:
@@ -343,6 +363,38 @@ class Results:
     def exported(self, model: str, video: str, suffix: str) -> Path:
         """Return the exported file of one video in a format of `exports.formats`."""
         return self.root / "exports" / model / f"{video}.{find_format(suffix).suffix}"
+
+    @property
+    def session_ledger(self) -> Path:
+        """Return the table of one row per session of the sheet."""
+        return self.root / "sessions.tsv"
+
+    @property
+    def calibrations(self) -> Path:
+        """Return the table of one row per calibration that sessions name."""
+        return self.root / "calibrations.tsv"
+
+    def calibration(self, name: str) -> Path:
+        """Return a calibration as sessions are triangulated with it (aniposelib's TOML)."""
+        return self.root / "calibrations" / f"{name}.toml"
+
+    def calibration_quality(self, name: str) -> Path:
+        """Return the table of the cameras of a calibration."""
+        return self.root / "calibrations" / f"{name}.quality.tsv"
+
+    @property
+    def calibration_record(self) -> Path:
+        """Return the record of calibrations and what each was made from; no output of a job."""
+        return self.root / "calibrations" / ".calibrated.tsv"
+
+    def triangulated(self, model: str, session: str) -> Path:
+        """Return the three-dimensional poses of one session, packed."""
+        return self.root / "triangulated" / model / f"{session}.zarr.zip"
+
+    def session_export(self, model: str, session: str, name: str) -> Path:
+        """Return the exported file of one session in a format of `triangulation.exports`."""
+        suffix = find_session_format(name).suffix
+        return self.root / "exports" / model / f"{session}.{suffix}"
 
     def refined(self, model: str) -> Path:
         """Return the folder of the frames that are worth labelling after a network has run."""

@@ -74,6 +74,25 @@ class VideoResults:
     optional: bool = False
 
 
+@dataclass(frozen=True)
+class SessionResults:
+    """Describe the results that a stage makes for each session, shard by shard.
+
+    Attributes
+    ----------
+    about
+        Description of the results in messages.
+    locate
+        Return the path of each result of a session by its kind.
+    source
+        Return the name of the stage whose results are read.
+    """
+
+    about: str
+    locate: Callable[[Config, Results, str], Mapping[str, Path]]
+    source: Callable[[Config], str]
+
+
 def _always(config: Config) -> bool:
     del config
     return True
@@ -116,6 +135,8 @@ class Stage:
         Return the files that the stage makes for the whole cohort.
     videos
         Results of each video.
+    sessions
+        Results of each session: the videos of several cameras.
     given
         Kinds of the files of the user that the stage reads.
     after
@@ -137,8 +158,18 @@ class Stage:
     table: str = ""
     files: Callable[[Config, Results], tuple[CohortFile, ...]] = _make_none
     videos: VideoResults | None = None
+    sessions: SessionResults | None = None
     given: tuple[
-        Literal["labels", "corrections", "weights", "locator weights", "sheet", "refinement"], ...
+        Literal[
+            "labels",
+            "corrections",
+            "weights",
+            "locator weights",
+            "sheet",
+            "refinement",
+            "calibrations",
+        ],
+        ...,
     ] = ()
     after: tuple[str, ...] = ()
     summarises: bool = False
@@ -164,6 +195,12 @@ class Stage:
     def list_results(self, config: Config, results: Results, video: str) -> list[Path]:
         """Return the paths of the results of one video; none for a stage of the cohort."""
         return list(self.videos.locate(config, results, video).values()) if self.videos else []
+
+    def list_session_results(self, config: Config, results: Results, session: str) -> list[Path]:
+        """Return the paths of the results of one session; none for a stage of videos."""
+        return (
+            list(self.sessions.locate(config, results, session).values()) if self.sessions else []
+        )
 
     def makes(self, row: Mapping[str, str]) -> bool:
         """Tell whether a video has results of its own, by its row of the stage's table."""
@@ -198,6 +235,11 @@ class Stage:
 def list_video_stages(config: Config) -> tuple[Stage, ...]:
     """Return the stages that each video must pass, in order; the probe is the first."""
     return tuple(STAGES[name] for name in VIDEO_STAGES if STAGES[name].applies(config))
+
+
+def list_session_stages(config: Config) -> tuple[Stage, ...]:
+    """Return the stages that each session must pass, in order."""
+    return tuple(stage for stage in STAGES.values() if stage.sessions and stage.wanted(config))
 
 
 def list_stages_of(rule: str, config: Config) -> tuple[Stage, ...]:
@@ -315,6 +357,31 @@ def _select_refinement(config: Config) -> Values:
     return {"refinement": config.refinement.model_dump(mode="json", exclude={"enabled"})}
 
 
+def _select_calibration(config: Config) -> Values:
+    """Return the settings of calibrations; which ones there are is told by the sheet."""
+    return {"calibration": config.calibration.model_dump(mode="json", exclude={"path"})}
+
+
+def _select_triangulation(config: Config) -> Values:
+    settings = {"triangulation": config.triangulation.result_settings()}
+    if not config.triangulation.smoothing.enabled:
+        return settings
+    # Their lengths are kept constant.
+    edges = config.skeleton.model_dump(mode="json", include={"edges"})
+    return {**settings, "skeleton": edges}
+
+
+def _select_session_exports(config: Config) -> Values:
+    """Return the settings of exports; some formats name who located the keypoints."""
+    settings: dict[str, Any] = {"triangulation": {"exports": list(config.triangulation.exports)}}
+    if _triangulates(config):
+        settings["exports"] = {"scorer": config.exports.scorer}
+    if not config.triangulation.linked:
+        return settings
+    edges = config.skeleton.model_dump(mode="json", include={"edges"})
+    return {**settings, "skeleton": edges}
+
+
 def _select_graph(config: Config) -> Values:
     return {"assembly": {"graph": config.assembly.graph}} if config.uses_affinity else {}
 
@@ -344,6 +411,14 @@ def _choose_raw(config: Config) -> str:
     return "correct" if _tracks(config) else "infer"
 
 
+def _triangulates(config: Config) -> bool:
+    return config.triangulation.enabled
+
+
+def _choose_triangulated(config: Config) -> str:
+    return "filter" if config.triangulation.source == "filtered" else _choose_raw(config)
+
+
 def _choose_exported(config: Config) -> str:
     return "filter" if config.exports.source == "filtered" else _choose_raw(config)
 
@@ -351,6 +426,17 @@ def _choose_exported(config: Config) -> str:
 def _locate_exports(config: Config, results: Results, video: str) -> Mapping[str, Path]:
     model = config.training.name
     return {name: results.exported(model, video, name) for name in config.exports.formats}
+
+
+def _locate_session_exports(config: Config, results: Results, session: str) -> Mapping[str, Path]:
+    model, formats = config.training.name, config.triangulation.exports
+    return {name: results.session_export(model, session, name) for name in formats}
+
+
+def _list_session_ledger(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    if not _triangulates(config):
+        return ()
+    return (CohortFile("sessions", results.session_ledger),)
 
 
 def _list_model_files(files: ModelFiles) -> tuple[CohortFile, ...]:
@@ -537,6 +623,44 @@ STAGES: Mapping[str, Stage] = {
             ),
         ),
         Stage(
+            "calibrate",
+            "CALIBRATE",
+            _select_calibration,
+            _triangulates,
+            needs_labels=False,
+            per_model=False,
+            given=("calibrations",),
+            files=lambda _, results: (CohortFile("calibrations", results.calibrations),),
+        ),
+        Stage(
+            "triangulate",
+            "TRIANGULATE",
+            _select_triangulation,
+            _triangulates,
+            step="triangulate.run:run_triangulate",
+            table="triangulate",
+            sessions=SessionResults(
+                "three-dimensional poses of every session",
+                lambda config, results, session: {
+                    "triangulated": results.triangulated(config.training.name, session)
+                },
+                source=_choose_triangulated,
+            ),
+        ),
+        Stage(
+            "export-sessions",
+            "EXPORT_SESSIONS",
+            _select_session_exports,
+            lambda config: _triangulates(config) and bool(config.triangulation.exports),
+            step="export.sessions:run_export_sessions",
+            table="export-sessions",
+            sessions=SessionResults(
+                "three-dimensional poses for other tools",
+                _locate_session_exports,
+                source=lambda _: "triangulate",
+            ),
+        ),
+        Stage(
             "refine",
             "REFINE",
             _select_refinement,
@@ -563,7 +687,10 @@ STAGES: Mapping[str, Stage] = {
             needs_labels=False,
             given=("sheet",),
             summarises=True,
-            files=lambda _, results: (CohortFile("ledger", results.ledger),),
+            files=lambda config, results: (
+                CohortFile("ledger", results.ledger),
+                *_list_session_ledger(config, results),
+            ),
         ),
         Stage(
             "report",

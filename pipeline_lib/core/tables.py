@@ -12,6 +12,24 @@ class VideoStatus(StrEnum):
     QUARANTINED = "quarantined"
 
 
+class SessionStatus(StrEnum):
+    """Name the status of a session. Every session of the sheet ends in one of the last four."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    NO_CALIBRATION = "no calibration"
+    TOO_FEW_CAMERAS = "too few cameras"
+
+
+class CalibrationStatus(StrEnum):
+    """Name the status of a calibration: `refused` if it was made or read, but is bad."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
 class FrameStatus(IntEnum):
     """Name the status of a frame (variable ``frame_status`` of pose files, uint8)."""
 
@@ -56,6 +74,80 @@ PROBE_COLUMNS = (
     "pixel_format",
     "variable_frame_rate",
 )
+
+# A row per camera of a session, as the sheet gives them. `offset` and `timestamps` tell when its
+# frames were taken; checksums are those of the calibration and of the file of times; `described` is
+# that of what exports tell of the recording.
+SESSION_VIEW_COLUMNS = (
+    "session",
+    "camera",
+    "video",
+    "calibration",
+    "source",
+    "source_checksum",
+    "offset",
+    "timestamps",
+    "timestamps_checksum",
+    "described",
+)
+
+# Errors are root mean squares over all cameras in px; coverage is the least of a camera, 0..1. The
+# last two columns tell from which file and settings a row was made.
+CALIBRATION_COLUMNS = (
+    "calibration",
+    "status",
+    "reason",
+    "warnings",
+    "source",
+    "kind",
+    "cameras",
+    "error",
+    "coverage",
+    "unit",
+    "seconds",
+    "key",
+    "source_checksum",
+    "settings",
+)
+
+# A row per camera; cells that a calibration does not tell are empty.
+CAMERA_COLUMNS = (
+    "camera",
+    "width",
+    "height",
+    "model",
+    "images",
+    "views",
+    "left_out",
+    "corners",
+    "rms_error",
+    "median_error",
+    "coverage",
+    "nearest",
+    "farthest",
+    "focal_deviation",
+)
+
+# `cameras` lists those that were used, `missing` the others and why. `found` is the share of
+# points that have a position, 0..1; `error` their median reprojection error in px, `uncertainty`
+# their median uncertainty, in `unit`.
+TRIANGULATION_COLUMNS = (
+    "session",
+    "status",
+    "reason",
+    "seconds",
+    "key",
+    "cameras",
+    "missing",
+    "calibration",
+    "moments",
+    "found",
+    "error",
+    "uncertainty",
+    "unit",
+)
+
+SESSION_EXPORT_COLUMNS = ("session", "status", "reason", "seconds", "key", "source_key")
 
 LEDGER_COLUMNS = (
     "video",

@@ -30,3 +30,9 @@ def list_other_keys(path: Path) -> list[Path]:
     if not path.parent.is_dir():
         return []
     return sorted(other for other in path.parent.glob(f"{label}-*") if other != path)
+
+
+def find_last_key(path: Path) -> Path:
+    """Return the key file with the highest number beside one, or that one itself."""
+    others = [one for one in list_other_keys(path) if one.name.rpartition("-")[2].isdecimal()]
+    return max(others, key=lambda one: int(one.name.rpartition("-")[2]), default=path)

@@ -5,7 +5,7 @@ Imports are light (no array library), so that the answer is immediate.
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -16,7 +16,7 @@ from rich.text import Text
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import VIDEO_STAGES
-from pipeline_lib.core.tables import SURPLUS_FRAMES, VideoStatus
+from pipeline_lib.core.tables import SURPLUS_FRAMES, SessionStatus, VideoStatus
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.steps.runs.ledger import (
     BAD_STATUSES,
@@ -25,12 +25,24 @@ from pipeline_lib.steps.runs.ledger import (
     derive_ledger,
     ledger_columns,
 )
+from pipeline_lib.steps.runs.session_ledger import (
+    SessionRow,
+    count_session_statuses,
+    derive_session_ledger,
+)
 
 _STYLES = {
     VideoStatus.DONE: "green",
     VideoStatus.PENDING: "cyan",
     VideoStatus.FAILED: "bold red",
     VideoStatus.QUARANTINED: "yellow",
+}
+_SESSION_STYLES = {
+    SessionStatus.DONE: "green",
+    SessionStatus.PENDING: "cyan",
+    SessionStatus.FAILED: "bold red",
+    SessionStatus.NO_CALIBRATION: "yellow",
+    SessionStatus.TOO_FEW_CAMERAS: "yellow",
 }
 _BAR_WIDTH = 40
 # More lines are of no use in a terminal, and laying out thousands of rows takes seconds.
@@ -69,6 +81,7 @@ def show_status(
         As `pipeline_lib.steps.runs.ledger.derive_ledger`.
     """
     rows = derive_ledger(config, results)
+    sessions = derive_session_ledger(config, results, rows)
     listed = select_rows(rows, failed=failed)
     if listed:
         console.print(_tabulate(listed[:_ROWS_SHOWN]))
@@ -77,8 +90,12 @@ def show_status(
             console.print(f"... and {more} more; --format tsv lists all of them")
     elif failed:
         console.print("No video failed or is quarantined.", style="green")
+    if unfinished := _select_sessions(sessions, failed=failed):
+        console.print(_tabulate_sessions(unfinished[:_ROWS_SHOWN]))
     bar = "#" if console.options.ascii_only else "█"
     console.print(_summarise(count_statuses(rows), len(rows), config.cohort, bar))
+    if sessions:
+        console.print(_summarise_sessions(sessions))
     notes = (_tell_undecodable(rows), _tell_surplus(rows, config.individuals.max))
     for line in (*notes, *_propose_commands(rows, spell, listed=failed)):
         if line:
@@ -94,12 +111,17 @@ def format_status(
     Returns
     -------
     str
-        ``json``: an object with ``counts`` and ``videos``; ``tsv``: the ledger's columns.
+        ``json``: an object with ``counts`` and ``videos``, and if sessions are triangulated
+        ``session_counts`` and ``sessions``; ``tsv``: the ledger's columns.
     """
     rows = derive_ledger(config, results)
     listed = [row for row in rows if not failed or row["status"] in BAD_STATUSES]
     if style == "json":
-        record = {"counts": count_statuses(rows), "videos": listed}
+        record: dict[str, Any] = {"counts": count_statuses(rows), "videos": listed}
+        if config.triangulation.enabled:
+            sessions = derive_session_ledger(config, results, rows)
+            record["session_counts"] = count_session_statuses(sessions)
+            record["sessions"] = _select_sessions(sessions, failed=True) if failed else sessions
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     return format_table(ledger_columns(rows), listed)
 
@@ -121,6 +143,34 @@ def _summarise(counts: dict[VideoStatus, int], videos: int, sheet: str, bar: str
         text.append(f"{counts[status]} {status}   ", style=style if counts[status] else "dim")
     text.rstrip()
     return text
+
+
+def _select_sessions(sessions: Sequence[SessionRow], *, failed: bool) -> list[SessionRow]:
+    """Return the sessions to list: those that are not done."""
+    left_out = {SessionStatus.DONE, *([SessionStatus.PENDING] if failed else [])}
+    return [row for row in sessions if row["status"] not in left_out]
+
+
+def _summarise_sessions(sessions: Sequence[SessionRow]) -> Text:
+    """Return the counts of the statuses that occur."""
+    text = Text(f"{_count(len(sessions), 'session')}: ", style="bold")
+    for status, number in count_session_statuses(sessions).items():
+        if number:
+            text.append(f"{number} {status}   ", style=_SESSION_STYLES[status])
+    text.rstrip()
+    return text
+
+
+def _tabulate_sessions(sessions: Sequence[SessionRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("session", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for row in sessions:
+        status = row["status"]
+        shown = Text(status, style=_SESSION_STYLES[status])
+        table.add_row(escape(row["session"]), shown, escape(row["reason"]))
+    return table
 
 
 def _share_bar(counts: dict[VideoStatus, int], videos: int) -> dict[VideoStatus, int]:

@@ -16,11 +16,20 @@ from pipeline_lib.core.stages import (
     STAGES,
     VIDEO_STAGES,
     list_cohort_files,
+    list_session_stages,
     list_stages_of,
 )
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.runs.plan import make_plan, read_plan
 from pipeline_lib.steps.runs.preflight import check_config_files, check_run
+from pipeline_lib.steps.runs.sessions import (
+    find_claimed_session_result,
+    find_claimed_views,
+    find_session_result_keys,
+    find_view_keys,
+    plan_sessions,
+    read_sessions,
+)
 from pipeline_lib.steps.runs.srun_launcher import ask_for_tasks, write_launcher
 from pipeline_lib.steps.runs.stage_keys import (
     SHARD_RULES,
@@ -69,6 +78,7 @@ SNAKEFILES = {
         "rules/keys.smk",
         "rules/labels.smk",
         "rules/refine.smk",
+        "rules/sessions.smk",
         "rules/summary.smk",
         "rules/videos.smk",
     )
@@ -88,19 +98,22 @@ def prepare_run():
             config, where, warn=False
         )  # the main process has warned
         results = Results(Path(settings.results))
-        return settings, results, read_plan(results)
+        plan = read_plan(results)
+        return settings, results, plan, read_sessions(results, plan)
     check_config_files(map(Path, workflow.configfiles))
     settings, videos = check_run(config, where)
     results = Results(Path(settings.results))
-    return settings, results, make_plan(videos, results, settings.inference)
+    plan = make_plan(videos, results, settings.inference)
+    return settings, results, plan, plan_sessions(settings, videos, plan)
 
 
 try:
-    SETTINGS, RESULTS, PLAN = prepare_run()
+    SETTINGS, RESULTS, PLAN, SESSIONS = prepare_run()
     # Tasks of a training over several nodes.
     TASKS = ask_for_tasks(SETTINGS.training)
     # Jobs find the key files of their run.
     SESSION_KEYS = DECISION_KEYS = RESULT_KEYS = WANTED_KEYS = ()
+    VIEW_KEYS = SESSION_RESULT_KEYS = ()
     if workflow.is_main_process:
         SESSION_KEYS = find_session_keys(SETTINGS, RESULTS, PLAN)
         DECISION_KEYS = find_decision_keys(SETTINGS, RESULTS, PLAN)
@@ -109,7 +122,9 @@ try:
             for name in SHARD_RULES
         }
         LOST_KEYS = {name: find_lost_key(SETTINGS, RESULTS, name) for name in STAGES}
-        WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN)
+        VIEW_KEYS = find_view_keys(SETTINGS, RESULTS, SESSIONS)
+        SESSION_RESULT_KEYS = find_session_result_keys(SETTINGS, RESULTS, SESSIONS)
+        WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN, SESSIONS)
 except Exception as error:
     # One readable message; Snakemake adds the position in this file.
     raise WorkflowError(str(error)) from None
@@ -125,7 +140,7 @@ def record_start():
         refuse_touching()
         return
     try:
-        LOCKS.append(start_run(SETTINGS, RESULTS, PLAN))
+        LOCKS.append(start_run(SETTINGS, RESULTS, PLAN, SESSIONS))
     except Exception as error:
         raise WorkflowError(str(error)) from None
 
@@ -242,6 +257,20 @@ def result_key(name):
     return find
 
 
+def view_key(wildcards):
+    """Return the file named by the hash of the views and calibrations of a shard's sessions."""
+    if workflow.is_main_process:
+        return str(VIEW_KEYS[wildcards.shard])
+    return str(find_claimed_views(RESULTS, wildcards.shard))
+
+
+def session_result_key(wildcards):
+    """Return the file whose number is raised if results of sessions of a shard are missing."""
+    if workflow.is_main_process:
+        return str(SESSION_RESULT_KEYS[wildcards.shard])
+    return str(find_claimed_session_result(SETTINGS, RESULTS, wildcards.shard))
+
+
 def lost_key(stage):
     """Return the file whose number is raised if a file of a stage that is no output is lost.
 
@@ -282,6 +311,15 @@ def launcher(wildcards, resources, threads):
 
 # The verbs that come after inference, in order.
 POSTPROCESSING = [stage.name for stage in list_stages_of("postprocess", SETTINGS)]
+# Those of sessions.
+SESSION_VERBS = [stage.name for stage in list_session_stages(SETTINGS)]
+
+
+def session_sources(wildcards):
+    """Return the tables of the poses of all videos of a shard's sessions."""
+    stage = STAGES["triangulate"].sessions.source(SETTINGS)
+    shards = SESSIONS.list_video_shards(wildcards.shard)
+    return expand(table(stage), shard=shards)
 
 
 def network_files():
@@ -303,6 +341,7 @@ def wanted_files():
         ),
         *(str(path) for path in WANTED_KEYS),
         *shard_tables(*(stage for stage in STAGES.values() if stage.table)),
+        *session_tables(),
     ]
 
 
@@ -311,14 +350,25 @@ def shard_tables(*stages):
     return [
         path
         for stage in stages
-        if stage.wanted(SETTINGS)
+        if stage.wanted(SETTINGS) and not stage.sessions
         for path in every_shard(table(stage.name))
+    ]
+
+
+def session_tables():
+    """Return the tables that wanted stages write for every shard with sessions."""
+    return [
+        path
+        for verb in SESSION_VERBS
+        for path in expand(table(verb), shard=SESSIONS.shards)
     ]
 
 
 def summarised_files():
     """Return the files that ledger and report read: tables of every shard, and metrics."""
-    files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES))
+    files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES)) + session_tables()
+    if STAGES["calibrate"].wanted(SETTINGS):
+        files.append(str(RESULTS.calibrations))
     if SETTINGS.has_labels:
         files += [
             str(file.path)

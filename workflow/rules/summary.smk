@@ -6,7 +6,7 @@ rule status:
         summarised_files(),
         key_file("status"),
     output:
-        str(RESULTS.ledger),
+        [str(file.path) for file in STAGES["status"].files(SETTINGS, RESULTS)],
     log:
         f"{LOGS}/status.log",
     benchmark:

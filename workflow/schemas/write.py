@@ -39,7 +39,7 @@ A tab-separated table, one row per video:
 | `video` | unique name; letters, digits and `. _ -` |
 | `path` | the file, absolute or relative to the sheet |
 | `session`, `camera` | optional: videos of one session are simultaneous views |
-| `calibration` | optional: a calibration file of the session |
+| `calibration` | optional: a calibration file of the session, or a folder that shows a board |
 | anything else | yours (group, sex, dose …): it travels to the ledger and the report |
 | `subject`, `species`, `sex`, `age`, `start` | yours, too: [NWB](../docs/reference/exports.md) |
 

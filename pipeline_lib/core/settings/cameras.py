@@ -1,11 +1,12 @@
 """Settings of three dimensions: calibrations of cameras, and triangulation of sessions."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from pipeline_lib.core.boards import DICTIONARIES, Board, Kind
-from pipeline_lib.core.cameras import UNITS, Model
+from pipeline_lib.core.camera_basics import UNITS, Model
+from pipeline_lib.core.formats.session_exports import FORMATS, find_format
 from pipeline_lib.core.settings.base import (
     FINITE,
     WHOLE,
@@ -126,6 +127,18 @@ class SmoothingSettings(Settings):
     )
 
 
+def _check_format(name: str) -> str:
+    find_format(name)
+    return name
+
+
+SessionFormatName = Annotated[
+    str,
+    AfterValidator(_check_format),
+    WithJsonSchema({"enum": list(FORMATS), "type": "string"}),
+]
+
+
 class TriangulationSettings(Settings):
     """Triangulate the poses of sessions: videos with the same `session` in the sheet."""
 
@@ -155,3 +168,23 @@ class TriangulationSettings(Settings):
     )
     synchronisation: SynchronisationSettings = SynchronisationSettings()
     smoothing: SmoothingSettings = SmoothingSettings()
+    exports: tuple[SessionFormatName, ...] = Field(
+        ("csv",),
+        description="Formats of sessions for other tools. "
+        + "; ".join(f"`{name}`: {one.about}" for name, one in FORMATS.items())
+        + ".",
+    )
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings that poses depend on: not whether runs make or export them."""
+        return self.model_dump(mode="json", exclude={"enabled", "exports"})
+
+    @property
+    def linked(self) -> bool:
+        """Tell whether a format draws the edges of the skeleton, which poses do not hold."""
+        return any(FORMATS[name].linked for name in self.exports)
+
+    @property
+    def described(self) -> bool:
+        """Tell whether a format describes session and subject, as the cohort sheet does."""
+        return any(FORMATS[name].described for name in self.exports)

@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from pipeline_lib.core.settings.base import PathText, ResultsText, Settings
+from pipeline_lib.core.settings.cameras import CalibrationSettings, TriangulationSettings
 from pipeline_lib.core.settings.corrections import CorrectionSettings, holds_label_corrections
 from pipeline_lib.core.settings.individuals import (
     AssemblySettings,
@@ -61,6 +62,8 @@ class Config(Settings):
     tracking: TrackingSettings = TrackingSettings()
     filtering: FilteringSettings = FilteringSettings()
     exports: ExportSettings = ExportSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    triangulation: TriangulationSettings = TriangulationSettings()
     refinement: RefinementSettings = RefinementSettings()
     report: ReportSettings = ReportSettings()
 

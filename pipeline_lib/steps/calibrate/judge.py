@@ -7,13 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import UNITS, Calibration, Camera
-from pipeline_lib.core.names import fold_name
+from pipeline_lib.core.camera_basics import PADDING, UNITS, find_alike
+from pipeline_lib.core.cameras import Calibration, Camera
 from pipeline_lib.kernels.geometry.lenses import find_rays
 from pipeline_lib.kernels.geometry.projection import project
 
-# Recorders pad sides to multiples of 16 px.
-PADDING = 16
 # Largest reprojection error in px.
 MAX_ERROR = 2.0
 _WARNING_ERROR = 1.0
@@ -84,12 +82,11 @@ def _judge_errors(calibration: Calibration, max_error: float) -> Iterator[Findin
 def _judge_sizes(
     calibration: Calibration, sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[Finding]:
-    plain = {_simplify(name): name for name in calibration.names}
     for given, (width, height) in sizes.items():
-        name = given if given in calibration.names else plain.get(_simplify(given), given)
-        if name not in calibration.names:
+        name = find_alike(given, calibration.names)
+        if name is None:
             yield refuse(
-                f"camera {name} has videos, but the calibration has only "
+                f"camera {given} has videos, but the calibration has only "
                 f"{', '.join(calibration.names)}",
             )
             continue
@@ -103,11 +100,6 @@ def _judge_sizes(
             yield warn(f"{told}: taken for padding on the right and below")
         else:
             yield refuse(f"{told}: calibrate at the size that is recorded")
-
-
-def _simplify(name: str) -> str:
-    """Return a name without what people write differently: cam_01 and Cam01 are one camera."""
-    return "".join(letter for letter in fold_name(name) if letter.isalnum())
 
 
 def _judge_lens(camera: Camera) -> Iterator[Finding]:

@@ -29,6 +29,8 @@ each video ended, and why.
 - `poses/`: as the network predicted them; `tracked/`: tracks, of several animals;
   `corrected/`: tracks that decisions changed;
   `filtered/`: cleaned; `exports/`: for other tools
+- `triangulated/`: poses in space, of sessions of several cameras; `sessions.tsv` and
+  `calibrations.tsv` say how each session and calibration ended
 - `config.resolved.yaml`: every setting; `provenance.json`: versions, hashes, time and energy
 - `shards/*/jobs.jsonl`: when and where the results of each group of videos were made
 - `ro-crate-metadata.json`: all of this for machines (https://w3id.org/ro/wfrun/workflow)
@@ -218,6 +220,7 @@ class _Description:
             "cohort-sheet": {self._config.cohort: hashes["cohort"]},
             "labels": hashes["labels"],
             "weights": hashes["weights"],
+            "calibrations": hashes.get("calibrations", {}),
         }
         for kind, files in groups.items():
             for number, (path, digest) in enumerate(files.items()):
@@ -277,8 +280,18 @@ class _Description:
             if stage.videos
             for path in stage.list_results(self._config, results, "x")
         }
+        of_sessions = {
+            stage.sessions.about: path.parent
+            for stage in STAGES.values()
+            if stage.sessions
+            for path in stage.list_session_results(self._config, results, "x")
+            # Exports lie beside those of videos.
+            if path.parent not in of_videos.values()
+        }
         folders = {
             **of_videos,
+            **of_sessions,
+            "calibrations of cameras": results.calibration("x").parent,
             "training targets": results.targets.parent,
             "tables with the outcome of each stage for each video": results.shards,
             "software that the stages ran with": results.environments,
@@ -336,6 +349,7 @@ class _Description:
         stage = STAGES[verb]
         paths = [file.path for file in stage.files(config, results)]
         paths += stage.list_results(config, results, "x")
+        paths += stage.list_session_results(config, results, "x")
         if stage.table and not stage.videos:
             paths.append(stage.find_table(config, results, "x"))
         names = (path.relative_to(results.root).parts for path in paths)

@@ -17,6 +17,7 @@ from pipeline_lib.core.stages import (
     CohortFile,
     Stage,
     list_cohort_files,
+    list_session_stages,
     list_video_stages,
 )
 from pipeline_lib.core.tables import VideoStatus
@@ -158,7 +159,9 @@ def identify_sources(config: Config, results: Results, stage: Stage) -> str:
         if file.declared
     ]
     checksums = [_find_checksum(results, recorded, path) for path in before]
-    read = list_video_stages(config) if stage.summarises else _list_read(config, stage)
+    read = _list_summarised(config) if stage.summarises else _list_read(config, stage)
+    if stage.summarises and STAGES["calibrate"].wanted(config):
+        checksums.append(_find_checksum(results, recorded, results.calibrations))
     if read and results.plan.exists():
         for shard, one in product(read_plan(results).shards, read):
             if one.wanted(config):
@@ -167,6 +170,10 @@ def identify_sources(config: Config, results: Results, stage: Stage) -> str:
                 table = one.find_table(config, results, shard)
                 checksums.append(_find_checksum(results, tables, table))
     return hash_settings(stage.hash_settings(config), *checksums)
+
+
+def _list_summarised(config: Config) -> tuple[Stage, ...]:
+    return (*list_video_stages(config), *list_session_stages(config))
 
 
 def _list_read(config: Config, stage: Stage) -> tuple[Stage, ...]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
+from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.sessions import list_sessions
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, list_cohort_files
@@ -106,6 +108,8 @@ def hash_inputs(config: Config) -> dict[str, Any]:
     -------
     dict
         ``cohort``: a hash; ``labels`` and ``weights``: hash by path; None for a missing file.
+        ``calibrations``: hash of each calibration file of the sheet, if sessions are
+        triangulated; images of boards are told by the key of their calibration.
         ``refinement``: hash of the list of frames that a user named, by path.
         ``corrections``: hash of the corrected labels in use by path of their table. What people
         label meanwhile for the next round is no part of it.
@@ -117,12 +121,21 @@ def hash_inputs(config: Config) -> dict[str, Any]:
         "corrections": hash_corrections(config),
         "refinement": _hash_each(_list_named(config)),
         "weights": _hash_each(path for path in map(Path, sorted(weights)) if path.is_file()),
+        **_hash_calibrations(config),
     }
 
 
 def list_outputs(config: Config, results: Results) -> list[tuple[str, Path]]:
     """Return kind and path of the files of the whole cohort, whether they exist or not."""
     return [(file.kind, file.path) for _, file in list_cohort_files(config, results)]
+
+
+def _hash_calibrations(config: Config) -> dict[str, dict[str, str | None]]:
+    if not STAGES["calibrate"].wanted(config):
+        return {}
+    sessions = list_sessions(config, read_cohort(Path(config.cohort)))
+    paths = (Path(source) for source in sorted({one.source for one in sessions if one.source}))
+    return {"calibrations": _hash_each(path for path in paths if not path.is_dir())}
 
 
 def _list_named(config: Config) -> list[Path]:

@@ -215,7 +215,11 @@ def _was_left_out(video: str, shard: ShardFiles) -> bool:
 
     Its tables lack the video then, and would not be made again for it.
     """
-    tables = [path for path in shard.folder.glob("[!.]*.tsv") if path != shard.manifest]
+    tables = [
+        path
+        for path in shard.folder.glob("[!.]*.tsv")
+        if path != shard.manifest and not shard.is_of_sessions(path)
+    ]
     return any(video not in {row["video"] for row in read_table(path, ())} for path in tables)
 
 

@@ -12,6 +12,7 @@ from pipeline_lib.core.errors import ConfigError, LabelError, ProblemsError
 from pipeline_lib.core.formats.labels import find_format
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.sessions import FEWEST_CAMERAS, find_session_problems, list_sessions
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.renamed import rename_settings
@@ -32,6 +33,8 @@ from pipeline_lib.steps.runs.decision_tables import DecisionTables
 from pipeline_lib.steps.runs.start_network import check_start
 
 logger = logging.getLogger(__name__)
+
+_NAMED = 3
 
 
 def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config, tuple[Video, ...]]:
@@ -80,6 +83,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_scales(config)
     problems += _check_exports(config, videos)
     problems += _check_refinement(config, videos)
+    problems += _check_sessions(config, videos, str(sheet))
     problems += _check_results(config)
     missing = [video for video in videos if measure_file(video.path) == (0, 0)]
     # Without labels a run only probes, and the probe's table says the same of each video.
@@ -93,6 +97,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     for video in missing:
         logger.warning("video %s: no such file: %s (will be quarantined)", video.video, video.path)
     _warn_of_unknown_videos(config, videos)
+    _warn_of_sessions(config, videos)
     if corrected.later:
         logger.warning(
             "%s: %d frames are labelled for a later iteration: the network learns them once "
@@ -280,10 +285,57 @@ def _check_refinement(config: Config, videos: tuple[Video, ...]) -> list[str]:
     return problems
 
 
+def _check_sessions(config: Config, videos: tuple[Video, ...], sheet: str) -> list[str]:
+    """Find what makes sessions impossible to triangulate, if they are to be."""
+    if not config.triangulation.enabled or not videos:
+        return []
+    if not any(video.session for video in videos):
+        problem = (
+            "`triangulation.enabled`: no video of the sheet has a session: fill its columns "
+            "`session`, `camera` and `calibration`, or leave the setting out"
+        )
+        return [problem]
+    return [f"{sheet}: {problem}" for problem in find_session_problems(config, videos)]
+
+
+def _warn_of_sessions(config: Config, videos: tuple[Video, ...]) -> None:
+    """Log the sessions that cannot be triangulated as the sheet stands; the others are."""
+    if not config.triangulation.enabled:
+        return
+    sessions = list_sessions(config, videos)
+    for session in sessions:
+        if len(session.videos) < FEWEST_CAMERAS:
+            logger.warning(
+                "session %s: has one camera (%s), and at least %d are needed",
+                *(session.name, session.videos[0].camera, FEWEST_CAMERAS),
+            )
+        if not session.source:
+            logger.warning(
+                "session %s: no calibration is named: fill the cells `calibration` of its videos, "
+                "or set `calibration.path`",
+                session.name,
+            )
+    for source in dict.fromkeys(session.source for session in sessions if session.source):
+        if not Path(source).exists():
+            named = [session.name for session in sessions if session.source == source]
+            more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+            logger.warning(
+                "calibration %s: no such file or folder, so that sessions cannot be triangulated: "
+                "%s%s",
+                *(source, ", ".join(named[:_NAMED]), more),
+            )
+
+
 def _check_exports(config: Config, videos: tuple[Video, ...]) -> list[str]:
     """Find two videos that would write the same file, such as `a` and `a.analysis`."""
     results, owner = Results(Path(config.results)), dict[Path, str]()
     problems = []
+    if config.triangulation.enabled:
+        # No suffix of a session's export is that of a video's, but a video's name may end so.
+        for session in list_sessions(config, videos):
+            for kind in config.triangulation.exports:
+                path = results.session_export(config.training.name, session.name, kind)
+                owner[path] = f"of session {session.name}"
     for video in videos:
         for kind in config.exports.formats:
             path = results.exported(config.training.name, video.video, kind)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.errors import SheetError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -17,13 +18,19 @@ from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.corrections.tracks import hash_tables, index_decision_tables
 from pipeline_lib.io.exports.session import hash_sessions
-from pipeline_lib.io.key_files import claim_key, list_other_keys
+from pipeline_lib.io.key_files import claim_key, find_last_key, list_other_keys
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
 from pipeline_lib.steps.runs.plan import Plan
+from pipeline_lib.steps.runs.sessions import (
+    SessionPlan,
+    lacks_calibrations,
+    list_calibration_sources,
+    list_session_keys,
+)
 from pipeline_lib.steps.runs.start_network import find_start
 
 # Rules whose results are no outputs: they are counted from the first run on, or once one was lost.
@@ -47,6 +54,7 @@ def find_stage_key(config: Config, results: Results, name: str) -> Path:
         *(f"{path}: {_hash_file(path)}" for path in _list_given_files(config, stage)),
         # None where there are no corrections.
         *(list_corrections(config) if "corrections" in stage.given else ()),
+        *(_list_calibrations(config) if "calibrations" in stage.given else ()),
     )
     return results.stage_key(name, config.training.name if stage.per_model else "", digest)
 
@@ -91,7 +99,7 @@ def find_result_keys(
     wanted = list_stages_of(rule, config)
     keys: dict[str, Path | None] = {}
     for shard in plan.shards:
-        last = _find_last(_name_result(config, results, shard, rule))
+        last = find_last_key(_name_result(config, results, shard, rule))
         number = int(last.name.rpartition("-")[2])
         missing = any(_lacks_results(config, results, plan, shard, stage) for stage in wanted)
         path = _name_result(config, results, shard, rule, number + missing)
@@ -117,7 +125,7 @@ def find_lost_key(config: Config, results: Results, name: str) -> Path | None:
     recorded = read_checksums(results.checksums)
     files = STAGES[name].files(config, results)
     made = all(file.path.exists() for file in files if file.declared)
-    lost = any(
+    lost = (name == "calibrate" and lacks_calibrations(results)) or any(
         not file.path.exists()
         for file in files
         if not file.declared
@@ -127,7 +135,9 @@ def find_lost_key(config: Config, results: Results, name: str) -> Path | None:
     return _count_up(results, name, model, "cohort", lost=made and lost)
 
 
-def find_description_key(config: Config, results: Results, plan: Plan) -> Path | None:
+def find_description_key(
+    config: Config, results: Results, plan: Plan, planned: SessionPlan
+) -> Path | None:
     """Return the key file that makes a run describe itself again with nothing else to do.
 
     Plan, settings, provenance and the rest are no outputs of rules: they are written as a run
@@ -138,9 +148,10 @@ def find_description_key(config: Config, results: Results, plan: Plan) -> Path |
     Path or None
         None if nothing was ever missing.
     """
-    missing = not plan.is_written(results) or any(
-        not path.exists() for _, path in results.list_descriptions()
-    )
+    written = plan.is_written(results)
+    if STAGES["calibrate"].wanted(config):
+        written = written and planned.is_written(results)
+    missing = not written or any(not path.exists() for _, path in results.list_descriptions())
     unrecorded = bool(list_unrecorded(config, results))
     lost = missing or (unrecorded and knows_all(read_checksums(results.checksums)))
     return _count_up(results, "run", "", "description", lost=lost)
@@ -148,7 +159,7 @@ def find_description_key(config: Config, results: Results, plan: Plan) -> Path |
 
 def _count_up(results: Results, rule: str, model: str, shard: str, *, lost: bool) -> Path | None:
     """Return the key file with the next number if something was lost, else the present one."""
-    last = _find_last(results.result_key(rule, model, shard, 0))
+    last = find_last_key(results.result_key(rule, model, shard, 0))
     number = int(last.name.rpartition("-")[2])
     if lost:
         return results.result_key(rule, model, shard, number + 1)
@@ -157,19 +168,13 @@ def _count_up(results: Results, rule: str, model: str, shard: str, *, lost: bool
 
 def find_claimed_result(config: Config, results: Results, shard: str, rule: str) -> Path | None:
     """Return the key file of the results that a rule made for a shard; None if it has none."""
-    path = _find_last(_name_result(config, results, shard, rule))
+    path = find_last_key(_name_result(config, results, shard, rule))
     return path if path.exists() or rule in _COUNTED else None
 
 
 def _name_result(config: Config, results: Results, shard: str, rule: str, number: int = 0) -> Path:
     per_model = rule in _COUNTED
     return results.result_key(rule, config.training.name if per_model else "", shard, number)
-
-
-def _find_last(path: Path) -> Path:
-    """Return the key file with the highest number beside one, or that one itself."""
-    others = [one for one in list_other_keys(path) if one.name.rpartition("-")[2].isdecimal()]
-    return max(others, key=lambda one: int(one.name.rpartition("-")[2]), default=path)
 
 
 def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, stage: Stage) -> bool:
@@ -225,7 +230,9 @@ def claim_stage(config: Config, results: Results, name: str) -> None:
     claim_key(find_stage_key(config, results, name))
 
 
-def list_wanted_keys(config: Config, results: Results, plan: Plan) -> list[Path]:
+def list_wanted_keys(
+    config: Config, results: Results, plan: Plan, planned: SessionPlan
+) -> list[Path]:
     """Return the key files of all stages that a run wants, and of all manifests of its plan."""
     stages = [
         find_stage_key(config, results, stage.name)
@@ -245,12 +252,14 @@ def list_wanted_keys(config: Config, results: Results, plan: Plan) -> list[Path]
     lost = [
         find_lost_key(config, results, stage.name)
         for stage in STAGES.values()
-        if stage.wanted(config) and not stage.videos
+        if stage.wanted(config) and not (stage.videos or stage.sessions)
     ]
-    lost.append(find_description_key(config, results, plan))
+    lost.append(find_description_key(config, results, plan, planned))
     sessions = find_session_keys(config, results, plan).values()
     decisions = find_decision_keys(config, results, plan).values()
-    return [*stages, *manifests, *sessions, *decisions, *made, *(path for path in lost if path)]
+    triangulated = list_session_keys(config, results, planned)
+    found = [*stages, *manifests, *sessions, *decisions, *made, *triangulated]
+    return [*found, *(path for path in lost if path)]
 
 
 def find_session_keys(config: Config, results: Results, plan: Plan) -> dict[str, Path]:
@@ -269,6 +278,16 @@ def find_session_keys(config: Config, results: Results, plan: Plan) -> dict[str,
 def list_outdated_keys(wanted: Iterable[Path]) -> list[Path]:
     """Return the key files of other settings that stand beside the wanted ones."""
     return [other for path in wanted for other in list_other_keys(path)]
+
+
+def _list_calibrations(config: Config) -> tuple[str, ...]:
+    """Return a line per calibration of the sheet; none for a sheet that cannot be read."""
+    try:
+        videos = read_cohort(Path(config.cohort))
+    except SheetError:
+        # Whoever needs the sheet reports it.
+        return ()
+    return list_calibration_sources(config, videos)
 
 
 def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:

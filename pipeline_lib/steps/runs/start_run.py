@@ -9,26 +9,30 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.run_lock import RunLock
 from pipeline_lib.steps.provenance.crate import write_crate
 from pipeline_lib.steps.provenance.outputs import record_descriptions
 from pipeline_lib.steps.provenance.run import complete_provenance, write_provenance
 from pipeline_lib.steps.runs.plan import Plan, make_plan, plan_shards
+from pipeline_lib.steps.runs.sessions import SessionPlan, plan_sessions
 
 _STORE_SUFFIX = ".zarr"
 _NAMED = 5
 
 
-def start_run(config: Config, results: Results, plan: Plan) -> RunLock:
+def start_run(
+    config: Config, results: Results, plan: Plan, sessions: SessionPlan | None = None
+) -> RunLock:
     """Write the files that the jobs of a run read.
 
     Parameters
     ----------
     config, results
         The run.
-    plan
-        The plan that the run was prepared with.
+    plan, sessions
+        The plan that the run was prepared with, and the sessions of its shards.
 
     Returns
     -------
@@ -44,7 +48,7 @@ def start_run(config: Config, results: Results, plan: Plan) -> RunLock:
     lock = RunLock(results, hash_settings(config))
     try:
         publish_text(find_run_settings(config, results), write_resolved_config(config))
-        write_plan(config, results, lock, plan)
+        write_plan(config, results, lock, plan, sessions)
         lock.claim_run()
         write_provenance(config, results)
     except BaseException:
@@ -101,7 +105,13 @@ def find_run_settings(config: Config, results: Results) -> Path:
     return results.run_settings(hash_settings(config))
 
 
-def write_plan(config: Config, results: Results, lock: RunLock, plan: Plan | None = None) -> Plan:
+def write_plan(
+    config: Config,
+    results: Results,
+    lock: RunLock,
+    plan: Plan | None = None,
+    sessions: SessionPlan | None = None,
+) -> Plan:
     """Plan the cohort by its present sheet, unless that would change the plan of a live run.
 
     Parameters
@@ -110,8 +120,9 @@ def write_plan(config: Config, results: Results, lock: RunLock, plan: Plan | Non
         The run.
     lock
         The lock that this process holds.
-    plan
-        The plan that the run was prepared with; it must still hold.
+    plan, sessions
+        The plan that the run was prepared with, which must still hold, and its sessions; None:
+        those of the present sheet.
 
     Raises
     ------
@@ -127,7 +138,10 @@ def write_plan(config: Config, results: Results, lock: RunLock, plan: Plan | Non
                 f"{results.plan}: another run has planned the cohort meanwhile, or the sheet has "
                 "changed; start again"
             )
-        if now.is_written(results):
+        if sessions is None:
+            sessions = plan_sessions(config, videos, now)
+        triangulated = STAGES["calibrate"].wanted(config)
+        if now.is_written(results) and (not triangulated or sessions.is_written(results)):
             return now
         if not alone:
             raise StoreError(
@@ -135,4 +149,7 @@ def write_plan(config: Config, results: Results, lock: RunLock, plan: Plan | Non
                 f"{config.cohort} or one of its videos has changed since it started: wait until it "
                 "has ended"
             )
-        return plan_shards(videos, results, config.inference)
+        written = plan_shards(videos, results, config.inference)
+        if triangulated:
+            sessions.write(results)
+        return written

@@ -27,6 +27,11 @@ from pipeline_lib.steps.provenance.run import hash_inputs, read_provenance
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.start_network import find_start
 from pipeline_lib.steps.train import training_key
+from pipeline_lib.steps.verify.sessions import (
+    list_session_files,
+    verify_calibrations,
+    verify_sessions,
+)
 from pipeline_lib.steps.verify.shard import Finding, Problem, list_planned_shards, verify_shard
 
 __all__ = ["Finding", "Problem", "Verification", "verify_results"]
@@ -86,9 +91,11 @@ def verify_results(config: Config, results: Results, *, quick: bool = False) -> 
         *_verify_networks(config, results, checked),
         *_verify_outputs(config, results, checked, quick=quick),
         *_verify_descriptions(results, checked),
+        *verify_calibrations(config, results, checked, quick=quick),
     ]
     for shard in list_planned_shards(results):
         findings += verify_shard(config, results, shard, checked, quick=quick)
+    findings += verify_sessions(config, results, checked, quick=quick)
     findings += _find_strangers(config, results)
     return Verification(
         quick=quick,
@@ -235,6 +242,7 @@ def _find_strangers(config: Config, results: Results) -> Iterator[Finding]:
     }
     # Also those of other kinds: VIDEO.analysis.h5 is one of the files that end in .h5.
     known = {locate(video) for locate in locators.values() for video in videos}
+    known |= list_session_files(config, results)
     for kind, locate in locators.items():
         pattern = locate("[!.]*").name
         strangers = set(locate("x").parent.glob(pattern)) - known

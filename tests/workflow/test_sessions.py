@@ -1,0 +1,89 @@
+"""Triangulate sessions in a run that has ended: no network runs again."""
+
+import json
+
+import pytest
+
+from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.io.calibrations.files import write_calibration
+from tests.kernels.geometry.rigs import make_ring
+from tests.workflow.running import identify, read_tsv
+from tests.workflow.test_verify import flip_a_bit, tell, verify
+
+pytestmark = [pytest.mark.workflow]
+
+SUMMARY = {"status", "report", "accept"}
+MADE_AGAIN = {"calibrate", "triangulate 00001"} | SUMMARY
+CAMERAS = ("left", "right", "top")
+
+
+def write_cameras(path, unit="mm"):
+    """Write a calibration of three cameras of the size of the videos."""
+    ring = [one.rename(name) for one, name in zip(make_ring(3), CAMERAS, strict=True)]
+    shrunk = []
+    for one in ring:
+        scale = 96 / one.size[0]
+        matrix = one.matrix * scale
+        matrix[2, 2] = 1
+        lens = (one.distortion, one.model, one.rotation, one.translation)
+        shrunk.append(Camera(one.name, (96, 96), matrix, *lens))
+    write_calibration(path, Calibration(tuple(shrunk), unit), "aniposelib")
+
+
+def make_sessions(run):
+    """Make one session of the two good videos and the damaged one, and one without calibration."""
+    (run.folder / "cameras").mkdir()
+    write_cameras(run.folder / "cameras" / "day1.toml")
+    rows = [
+        {**row, "session": "open-field", "camera": camera, "calibration": "cameras/day1.toml"}
+        for row, camera in zip(run.read_sheet(), CAMERAS, strict=True)
+    ]
+    run.write_sheet(rows)
+    # The network has learnt nothing.
+    run.edit_config(triangulation={"enabled": True, "source": "raw", "pcutoff": 0.0})
+
+
+def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
+    before = identify(again.results.root / "poses")
+    make_sessions(again)
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    assert ended.jobs == MADE_AGAIN
+    assert identify(again.results.root / "poses") == before
+    (row,) = read_tsv(again.results.session_ledger)
+    assert (row["status"], row["cameras"], row["moments"]) == ("done", "left, right", "24")
+    assert row["missing"].startswith("top: mouse-04-damaged quarantined: truncated")
+    assert 0 < float(row["found"]) <= 1
+    exported = read_tsv(again.results.session_export("pose", "open-field", "csv"))
+    assert exported
+    assert (
+        "1 session: 1 done" in ended.output + (again.results.root / "logs/status.log").read_text()
+    )
+    assert again.snakemake("--dry-run").jobs == set()
+    code, record = verify(again, monkeypatch)
+    assert (code, record["findings"]) == (0, [])
+    kinds = ("calibrations", "calibration", "triangulated", "csv", "sessions")
+    # Two videos and a session are exported as CSV.
+    assert [record["checked"][kind] for kind in kinds] == [1, 1, 1, 3, 1]
+    provenance = json.loads(again.results.provenance.read_text())
+    assert list(provenance["hashes"]["calibrations"]) == ["cameras/day1.toml"]
+    assert provenance["stages"]["triangulate"]["jobs"] == 1
+    assert "three-dimensional poses of every session" in again.results.crate.read_text()
+
+    # A damaged result is found, and a lost one is made again: nothing else is.
+    triangulated = again.results.triangulated("pose", "open-field")
+    flip_a_bit(triangulated)
+    code, record = verify(again, monkeypatch)
+    name = "triangulated/pose/open-field.zarr.zip"
+    assert (code, tell(record)) == (1, {("triangulated", name, "changed")})
+    triangulated.unlink()
+    assert again.snakemake("--dry-run").jobs == {"triangulate 00001"} | SUMMARY
+    again.results.calibration("cameras-day1").unlink()
+    assert again.snakemake("--dry-run").jobs == MADE_AGAIN
+    write_cameras(again.folder / "cameras" / "day1.toml", unit="m")
+    ended = again.snakemake()
+    assert ended.jobs == MADE_AGAIN, ended.output
+    assert read_tsv(again.results.session_ledger)[0]["unit"] == "m"
+    # Sessions no more: nothing of the rest is made again.
+    again.edit_config(triangulation={"enabled": False})
+    assert again.snakemake("--dry-run").jobs <= SUMMARY
