@@ -96,7 +96,8 @@ def find_session_problems(config: Config, videos: Sequence[Video]) -> list[str]:
     problems = [*_find_name_problems(sessions), *_find_missing_columns(config, videos)]
     for session in sessions:
         problems += _find_view_problems(session)
-        cells = sorted({video.calibration for video in session.videos if video.calibration})
+        named = [video.calibration for video in session.videos if video.calibration]
+        cells = sorted({os.path.normpath(cell) for cell in named})
         if len(cells) > 1:
             problems.append(
                 f"session {session.name}: its videos name different calibrations "
@@ -107,7 +108,9 @@ def find_session_problems(config: Config, videos: Sequence[Video]) -> list[str]:
 
 def _find_source(config: Config, videos: Sequence[Video]) -> str:
     cells = [video.calibration for video in videos if video.calibration]
-    return cells[0] if cells else config.calibration.path or ""
+    source = cells[0] if cells else config.calibration.path
+    # One text for one path, however it is written.
+    return os.path.normpath(source) if source else ""
 
 
 def _drop_suffix(name: str) -> str:

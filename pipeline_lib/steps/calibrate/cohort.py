@@ -36,7 +36,7 @@ from pipeline_lib.steps.calibrate.run import CalibrationRequest, Quality, calibr
 from pipeline_lib.steps.calibrate.sources import IMAGES
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import read_sessions
+from pipeline_lib.steps.runs.sessions import read_sessions, require_triangulation
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +61,12 @@ def run_calibrate(config: Config, results: Results) -> None:
 
     Raises
     ------
+    ConfigError
+        If sessions are not to be triangulated.
     StoreError
         If nothing was planned.
     """
+    require_triangulation(config)
     sources = read_sessions(results, read_plan(results)).sources
     settings = STAGES["calibrate"].hash_settings(config)
     record = _Record(results, settings)
@@ -82,6 +85,8 @@ def run_calibrate(config: Config, results: Results) -> None:
             _log.warning("calibration %s: %s: %s", name, row["status"], row["reason"])
             # Nobody may take one of an earlier run for this one.
             results.calibration(name).unlink(missing_ok=True)
+        elif row["warnings"]:
+            _log.warning("calibration %s: %s", name, row["warnings"])
     ended = [rows[name] for name in sorted(rows, key=natural_order)]
     record.write(ended)
     _record_checksums(results, ended)

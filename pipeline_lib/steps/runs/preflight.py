@@ -7,12 +7,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.core.camera_basics import find_alike
 from pipeline_lib.core.cohort import Video, read_cohort
-from pipeline_lib.core.errors import ConfigError, LabelError, ProblemsError
+from pipeline_lib.core.errors import CalibrationError, ConfigError, LabelError, ProblemsError
 from pipeline_lib.core.formats.labels import find_format
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.regular_files import require_regular_file
-from pipeline_lib.core.sessions import FEWEST_CAMERAS, find_session_problems, list_sessions
+from pipeline_lib.core.sessions import (
+    FEWEST_CAMERAS,
+    Session,
+    find_session_problems,
+    list_sessions,
+)
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.renamed import rename_settings
@@ -316,13 +322,37 @@ def _warn_of_sessions(config: Config, videos: tuple[Video, ...]) -> None:
                 session.name,
             )
     for source in dict.fromkeys(session.source for session in sessions if session.source):
-        if not Path(source).exists():
-            named = [session.name for session in sessions if session.source == source]
-            more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        _warn_of_calibration(source, [one for one in sessions if one.source == source])
+
+
+def _warn_of_calibration(source: str, sessions: list[Session]) -> None:
+    """Log a calibration that is missing or cannot be read, and cameras that it does not have."""
+    from pipeline_lib.io.calibrations.files import read_calibration  # noqa: PLC0415 - loads SciPy
+
+    path, problem = Path(source), ""
+    if not path.exists():
+        problem = "no such file or folder"
+    elif not path.is_dir():
+        try:
+            known = read_calibration(path).names
+        except CalibrationError as error:
+            problem = error.problems[0]
+    if problem:
+        named = ", ".join(session.name for session in sessions[:_NAMED])
+        more = f" and {len(sessions) - _NAMED} more" if len(sessions) > _NAMED else ""
+        logger.warning(
+            "calibration %s: %s; sessions %s%s cannot be triangulated", path, problem, named, more
+        )
+        return
+    if path.is_dir():
+        return
+    for session in sessions:
+        cameras = [video.camera for video in session.videos]
+        unknown = [camera for camera in cameras if find_alike(camera, known) is None]
+        if unknown:
             logger.warning(
-                "calibration %s: no such file or folder, so that sessions cannot be triangulated: "
-                "%s%s",
-                *(source, ", ".join(named[:_NAMED]), more),
+                "session %s: camera %s is not in %s, which has %s: it will be left out",
+                *(session.name, ", ".join(unknown), path, ", ".join(known)),
             )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_lib.core.cohort import Video
-from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.errors import ConfigError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.sessions import Session, list_sessions, name_calibration
 from pipeline_lib.core.settings.reading import hash_settings
@@ -116,6 +116,19 @@ def plan_sessions(config: Config, videos: Iterable[Video], plan: Plan) -> Sessio
         rows = tuple(_describe_views(config, session, checksums))
         views[shard] = (*views.get(shard, ()), *rows)
     return SessionPlan(dict(sorted(views.items())), shard_of)
+
+
+def require_triangulation(config: Config) -> None:
+    """Refuse to work on sessions that the settings do not ask for.
+
+    Raises
+    ------
+    ConfigError
+        If `triangulation.enabled` is false.
+    """
+    if not config.triangulation.enabled:
+        problem = "`triangulation.enabled` is false: set it to true, so that sessions are planned"
+        raise ConfigError("config", [problem])
 
 
 def read_sessions(results: Results, plan: Plan) -> SessionPlan:

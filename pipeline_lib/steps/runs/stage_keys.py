@@ -125,7 +125,8 @@ def find_lost_key(config: Config, results: Results, name: str) -> Path | None:
     recorded = read_checksums(results.checksums)
     files = STAGES[name].files(config, results)
     made = all(file.path.exists() for file in files if file.declared)
-    lost = (name == "calibrate" and lacks_calibrations(results)) or any(
+    calibrated = name == "calibrate" and STAGES[name].wanted(config)
+    lost = (calibrated and lacks_calibrations(results)) or any(
         not file.path.exists()
         for file in files
         if not file.declared

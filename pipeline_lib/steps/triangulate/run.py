@@ -28,7 +28,7 @@ from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.io.timestamps import read_timestamps
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import read_sessions
+from pipeline_lib.steps.runs.sessions import read_sessions, require_triangulation
 from pipeline_lib.steps.triangulate.session import View, triangulate_session
 from pipeline_lib.steps.triangulate.sources import SessionSources, SourceFinder, SourceView
 
@@ -58,9 +58,12 @@ def run_triangulate(config: Config, results: Results, shard: str) -> None:
 
     Raises
     ------
+    ConfigError
+        If sessions are not to be triangulated.
     StoreError
         If nothing was planned, or a table is damaged.
     """
+    require_triangulation(config)
     sessions = read_sessions(results, read_plan(results)).group(shard)
     finder = SourceFinder(config, results)
     ended = [_end_session(config, results, finder, name, rows) for name, rows in sessions.items()]

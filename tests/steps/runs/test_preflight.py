@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.formats.labels import FORMATS, LabelFormat
+from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.corrections.labels import (
     CorrectedKeypoint,
     FrameCorrection,
@@ -15,6 +16,7 @@ from pipeline_lib.io.corrections.labels import (
     write_frame_correction,
 )
 from pipeline_lib.steps.runs.preflight import check_run
+from tests.steps.triangulate.scenes import make_rig
 
 
 @pytest.fixture
@@ -289,3 +291,50 @@ def test_videos_that_would_be_exported_to_one_file(sheet):
     path = "results/exports/pose/a.analysis.h5"
     assert problem.startswith(f"`cohort`: videos a and a.analysis would both be exported to {path}")
     check_run(values | {"exports": {"formats": ["csv", "analysis"]}})
+
+
+def test_sessions_are_checked_if_they_are_triangulated(tmp_path, caplog):
+    (tmp_path / "a.mp4").touch()
+    path = tmp_path / "cohort.tsv"
+    calibration = tmp_path / "cams.toml"
+    write_calibration(calibration, make_rig(2), "aniposelib")
+    values = {"cohort": str(path), "results": str(tmp_path / "results")}
+    asked = values | {"triangulation": {"enabled": True}}
+
+    def write(*rows):
+        lines = ["\t".join((f"v{number}", "a.mp4", *row)) for number, row in enumerate(rows)]
+        path.write_text("video\tpath\tsession\tcamera\tcalibration\n" + "\n".join(lines) + "\n")
+
+    write(("", "", ""))
+    assert "no video of the sheet has a session" in problems_of(asked)[0]
+    write(("s", "", "cams.toml"), ("s", "c1", "cams.toml"))
+    (problem,) = problems_of(asked)
+    assert problem.startswith(f"{path}: video v0: is in session s and has no camera")
+    # Sheets of runs that triangulate nothing may hold anything.
+    check_run(values)
+    assert caplog.messages == []
+    write(("s", "c0", "cams.toml"), ("s", "c7", "cams.toml"), ("t", "c1", ""), ("u", "c0", "no"))
+    check_run(asked)
+    unnamed = "no calibration is named: fill the cells `calibration` of its videos, or set"
+    assert caplog.messages == [
+        "session t: has one camera (c1), and at least 2 are needed",
+        f"session t: {unnamed} `calibration.path`",
+        "session u: has one camera (c0), and at least 2 are needed",
+        f"session s: camera c7 is not in {calibration}, which has c0, c1: it will be left out",
+        f"calibration {tmp_path / 'no'}: no such file or folder; sessions u cannot be triangulated",
+    ]
+    calibration.write_text("nothing")
+    with caplog.at_level(logging.WARNING):
+        check_run(asked)
+    assert "is no calibration in a known format" in caplog.text
+
+
+def test_a_session_and_a_video_would_export_to_one_file(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    path = tmp_path / "cohort.tsv"
+    path.write_text(
+        "video\tpath\tsession\tcamera\ns.3d\ta.mp4\ts\tone\nother\ta.mp4\ts\ttwo\n", "utf-8"
+    )
+    values = {"cohort": str(path), "triangulation": {"enabled": True}}
+    (problem,) = problems_of(values)
+    assert "of session s and s.3d would both be exported to" in problem

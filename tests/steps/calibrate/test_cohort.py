@@ -1,0 +1,70 @@
+"""Make the calibrations of a cohort from folders of board images, each once."""
+
+import os
+
+import pytest
+
+from pipeline_lib.core.tables import CAMERA_COLUMNS
+from pipeline_lib.io.calibrations.files import read_calibration
+from pipeline_lib.io.stage_tables import read_table
+from tests.kernels.geometry.board_images import CHESSBOARD, draw_poses, make_pair, write_images
+from tests.steps.triangulate.session_cohort import SessionCohort
+
+BOARD = {
+    "kind": "chessboard",
+    "columns": CHESSBOARD.columns,
+    "rows": CHESSBOARD.rows,
+    "square": CHESSBOARD.square,
+}
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Return a cohort with a session whose calibration is to be made from images of a board."""
+    cohort = SessionCohort(tmp_path)
+    write_images(tmp_path / "boards", make_pair(), draw_poses(8, CHESSBOARD), CHESSBOARD)
+    (tmp_path / "boards" / "notes.txt").write_text("of Monday")
+    cohort.add("board", calibration="boards")
+    cohort.settings["calibration"] = {"board": BOARD, "coefficients": 4}
+    return cohort
+
+
+def test_images_of_a_board_become_a_calibration_once(cohort, tmp_path):
+    cohort.run()
+    (row,) = cohort.read_calibrations().values()
+    facts = [row[name] for name in ("calibration", "status", "reason", "kind", "cameras", "unit")]
+    assert facts == ["boards", "done", "", "board", "cam0, cam1", "mm"]
+    assert float(row["error"]) < 0.3
+    assert 0.2 < float(row["coverage"]) <= 1
+    made = cohort.results.calibration("boards")
+    for camera, true in zip(read_calibration(made).cameras, make_pair(), strict=True):
+        assert abs(camera.matrix[0, 0] / true.matrix[0, 0] - 1) < 0.01
+    quality = read_table(cohort.results.calibration_quality("boards"), CAMERA_COLUMNS)
+    assert [(one["camera"], one["width"], one["views"]) for one in quality] == [
+        ("cam0", str(make_pair()[0].size[0]), "8"),
+        ("cam1", str(make_pair()[1].size[0]), "8"),
+    ]
+    # Other times of the same images are no other calibration; neither is a lost table.
+    before = made.stat()
+    for image in (tmp_path / "boards").iterdir():
+        os.utime(image)
+    cohort.results.calibrations.unlink()
+    cohort.run()
+    again = cohort.read_calibrations()["boards"]
+    assert (again["key"], made.stat().st_mtime_ns) == (row["key"], before.st_mtime_ns)
+    assert again["source_checksum"] != row["source_checksum"]
+    # A calibration that is worse than allowed is refused, and its numbers stay to be seen.
+    cohort.settings["calibration"]["max_error"] = 0.01
+    cohort.run()
+    refused = cohort.read_calibrations()["boards"]
+    assert refused["status"] == "refused"
+    assert "the reprojection error is" in refused["reason"]
+    assert not made.exists()
+    assert float(refused["error"]) == pytest.approx(float(row["error"]))
+    # A board with another number of squares is not found, and the message names the right one.
+    cohort.settings["calibration"]["board"] = {**BOARD, "columns": 10}
+    cohort.run()
+    failed = cohort.read_calibrations()["boards"]
+    assert failed["status"] == "failed"
+    assert "--squares 8x5" in failed["reason"]
+    assert cohort.read()["board"]["status"] == "no calibration"
