@@ -297,6 +297,22 @@ def label(
         serve(Project(settings, results, choose_author(author)), port, _announce_page)
 
 
+@app.command(rich_help_panel=LABELS)
+def list_doubts(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="Table to write; without it, standard output.")
+    ] = None,
+) -> None:
+    """List the places of all videos at which tracks may be wrong, worst first."""
+    from pipeline_lib.steps.correct.cohort_doubts import run_list_doubts
+
+    with report_errors():
+        settings, results = load(config)
+        run_list_doubts(settings, results, output)
+
+
 def _announce_page(address: str) -> None:
     from pipeline_lib.label.project import find_account
 
