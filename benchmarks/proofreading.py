@@ -139,7 +139,7 @@ def spoil(position: Array, rng: np.random.Generator) -> Array:
 def inject(tracks: Array, truth: Array, swaps: int) -> tuple[Array, list[tuple[int, int, int]]]:
     """Exchange two animals from each of the closest approaches on; return where."""
     filled = np.where(np.isfinite(truth), truth, np.nanmean(truth, axis=2, keepdims=True))
-    there = np.isfinite(filled).all((1, 2, 3))
+    there = np.asarray(np.isfinite(filled).all((1, 2, 3)))
     chosen: list[tuple[int, int, int]] = []
     for place in list_approaches(np.nan_to_num(filled), NEAR):
         if there[place[0]] and all(abs(place[0] - other[0]) > APART for other in chosen):
@@ -231,7 +231,7 @@ def find_exchanges(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> li
     animals were last seen right, up to the first one in which one is seen wrong.
     """
     start, stop = max(0, doubt.first), min(len(truth), doubt.last + 1)
-    tracks = state.position[start:stop, list(doubt.slots)]
+    tracks = state.position[start:stop, list(doubt.slots)].astype(np.float64)
     shown = _name_animals(tracks, truth[start:stop])
     flips = []
     last, seen = shown[0].copy(), np.zeros(len(doubt.slots), np.int64)

@@ -329,7 +329,7 @@ def _compare(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np
     count = shared.sum(-1)
     centre = np.square(centre_poses(one) - centre_poses(other)).sum(-1)
     mean = np.where(shared, square, 0.0).sum(-1) / np.maximum(1, count)
-    return np.nan_to_num(np.where(count > 0, mean, centre), nan=np.inf)
+    return np.asarray(np.nan_to_num(np.where(count > 0, mean, centre), nan=np.inf))
 
 
 class _Passages(NamedTuple):
