@@ -341,12 +341,19 @@ def write_label_project(  # noqa: PLR0913 - one for each option
     ] = "auto",
     labels: Annotated[bool, typer.Option(help="Also write the existing labels.")] = True,
     link_videos: LinkedOption = False,
+    network: Annotated[
+        str,
+        typer.Option(
+            help="Network whose frames of `refine` and predictions are written, such as that of "
+            "the iteration before; without it, `training.name`."
+        ),
+    ] = "",
 ) -> None:
     """Write chosen frames, predictions and labels as a project to correct in another tool."""
     from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
 
     with report_errors():
-        options = ProjectOptions(form, scorer, frames, labels, link_videos)
+        options = ProjectOptions(form, scorer, frames, labels, link_videos, network)
         run_write_label_project(*load(config), folder, options)
 
 
