@@ -205,6 +205,7 @@ class Work:
 def follow_doubts(reader: Proofreader, truth: Array) -> Work:
     """Decide about every doubt."""
     work = Work()
+    swapped: set[tuple[int, tuple[int, ...]]] = set()
     while (state := reader.read()).doubts and work.decisions < MOST_DECISIONS:
         doubt = state.doubts[0]
         work.looked.append(doubt)
@@ -213,6 +214,10 @@ def follow_doubts(reader: Proofreader, truth: Array) -> Work:
             # From any frame in which neither animal is seen, the exchange is the same.
             near = (min(max(doubt.frame, first), last) for first, last in flips)
             frame = min(near, key=lambda one: abs(one - doubt.frame))
+            # Where truth is unclear, such as false detections, nobody swaps to and fro.
+            flips = [] if (frame, doubt.slots) in swapped else flips
+        if flips and len(doubt.slots) > 1:
+            swapped.add((frame, doubt.slots))
             reader.decide(DecisionKind.SWAP, frame, None, doubt.slots, state.version)
             work.keystrokes += abs(frame - doubt.frame)
         else:
