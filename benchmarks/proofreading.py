@@ -16,13 +16,14 @@ meet: there the swaps are those that it makes by itself.
 import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.settings.corrections import CorrectionSettings
 from pipeline_lib.core.settings.individuals import TrackingSettings
 from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.core.track_decisions import DecisionKind
@@ -41,7 +42,12 @@ from pipeline_lib.kernels.metrics.tracks import measure_tracks
 from pipeline_lib.kernels.tracking.detections import Detections
 from pipeline_lib.kernels.tracking.doubts import TrackDoubt
 from pipeline_lib.kernels.tracking.tracks import track_individuals
-from pipeline_lib.steps.correct.proofreading import NEAR, Proofreader, ProofreadState
+from pipeline_lib.steps.correct.proofreading import (
+    NEAR,
+    Proofreader,
+    ProofreadState,
+    make_doubt_rules,
+)
 from pipeline_lib.steps.correct.run import correct_file
 from pipeline_lib.steps.track.run import make_track_rules
 
@@ -49,6 +55,7 @@ Array = NDArray[np.float64]
 
 # As `make demo-multi` has it.
 DEMO_MULTI = DemoSettings(videos=5, individuals=3, labelled_frames=80, damaged=False)
+RULES = make_doubt_rules(CorrectionSettings(), TrackingSettings())
 SWAPS = 4  # per video
 MOST_DECISIONS = 100_000
 TARGET = 0.95  # share of the swaps that are listed
@@ -69,8 +76,9 @@ class Count:
         Exchanges made, listed as doubts, and undone by the proofreader.
     doubts
         Doubts about the tracks without any mistake.
-    decisions, keystrokes
-        Of the proofreader about the tracks with mistakes.
+    decisions, keystrokes, needless
+        Of the proofreader about the tracks with mistakes; needless decisions are those that the
+        tracks are fine as they are.
     right_before, right_after, total
         Detections of the right identity before and after, and all of them: IDF1 is their ratio.
     """
@@ -82,12 +90,13 @@ class Count:
     doubts: int = 0
     decisions: int = 0
     keystrokes: int = 0
+    needless: int = 0
     right_before: float = 0.0
     right_after: float = 0.0
     total: float = 0.0
 
     def __add__(self, other: "Count") -> "Count":
-        names = [field.name for field in fields(self)]
+        names = [one.name for one in fields(self)]
         return Count(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
@@ -130,7 +139,7 @@ def spoil(position: Array, rng: np.random.Generator) -> Array:
 def inject(tracks: Array, truth: Array, swaps: int) -> tuple[Array, list[tuple[int, int, int]]]:
     """Exchange two animals from each of the closest approaches on; return where."""
     filled = np.where(np.isfinite(truth), truth, np.nanmean(truth, axis=2, keepdims=True))
-    there = np.isfinite(filled).all((1, 2, 3))
+    there = np.asarray(np.isfinite(filled).all((1, 2, 3)))
     chosen: list[tuple[int, int, int]] = []
     for place in list_approaches(np.nan_to_num(filled), NEAR):
         if there[place[0]] and all(abs(place[0] - other[0]) > APART for other in chosen):
@@ -183,36 +192,63 @@ def write_tracks(
         )
 
 
-def follow_doubts(reader: Proofreader, truth: Array) -> tuple[int, int, list[TrackDoubt]]:
-    """Decide about every doubt; return decisions, keystrokes and the doubts that were looked at."""
-    decisions, keystrokes, looked = 0, 1, []  # a key to open the video
-    while (state := reader.read()).doubts and decisions < MOST_DECISIONS:
+@dataclass
+class Work:
+    """Count what a proofreader does about a video, and keep the doubts that were looked at."""
+
+    decisions: int = 0
+    keystrokes: int = 1  # a key to open the video
+    needless: int = 0
+    looked: list[TrackDoubt] = field(default_factory=list)
+
+
+def follow_doubts(reader: Proofreader, truth: Array) -> Work:
+    """Decide about every doubt."""
+    work = Work()
+    swapped: set[tuple[int, tuple[int, ...]]] = set()
+    while (state := reader.read()).doubts and work.decisions < MOST_DECISIONS:
         doubt = state.doubts[0]
-        looked.append(doubt)
+        work.looked.append(doubt)
         flips = find_exchanges(state, truth, doubt)
         if flips and len(doubt.slots) > 1:
-            frame = min(flips, key=lambda flip: abs(flip - doubt.frame))
+            # From any frame in which neither animal is seen, the exchange is the same.
+            near = (min(max(doubt.frame, first), last) for first, last in flips)
+            frame = min(near, key=lambda one: abs(one - doubt.frame))
+            # Where truth is unclear, such as false detections, nobody swaps to and fro.
+            flips = [] if (frame, doubt.slots) in swapped else flips
+        if flips and len(doubt.slots) > 1:
+            swapped.add((frame, doubt.slots))
             reader.decide(DecisionKind.SWAP, frame, None, doubt.slots, state.version)
-            keystrokes += abs(frame - doubt.frame)
+            work.keystrokes += abs(frame - doubt.frame)
         else:
             frames = (max(1, doubt.first + 1), min(doubt.last, len(truth) - 1))
             reader.decide(DecisionKind.CONFIRM, *frames, doubt.slots, state.version)
-        decisions, keystrokes = decisions + 1, keystrokes + 1
-    return decisions, keystrokes, looked
+            work.needless += 1
+        work.decisions += 1
+        work.keystrokes += 1
+    return work
 
 
-def find_exchanges(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> list[int]:
-    """Return the frames of a doubt from which a slot shows another animal than before."""
+def find_exchanges(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> list[tuple[int, int]]:
+    """Return where in a doubt a slot shows another animal than before.
+
+    Each is the first and the last frame from which the exchange may be undone: those after the
+    animals were last seen right, up to the first one in which one is seen wrong.
+    """
     start, stop = max(0, doubt.first), min(len(truth), doubt.last + 1)
-    tracks = state.position[start:stop, list(doubt.slots)]
+    tracks = state.position[start:stop, list(doubt.slots)].astype(np.float64)
     shown = _name_animals(tracks, truth[start:stop])
     flips = []
-    last = shown[0].copy()
+    last, seen = shown[0].copy(), np.zeros(len(doubt.slots), np.int64)
     for row in range(1, len(shown)):
         known = (shown[row] >= 0) & (last >= 0)
-        if known.any() and (shown[row] != last)[known].any():
-            flips.append(start + row)
-        last = np.where(shown[row] >= 0, shown[row], last)
+        wrong = known & (shown[row] != last)
+        if wrong.any():
+            # The other one is exchanged at the same time, even if it is seen anew later.
+            others = seen[seen < row]
+            flips.append((start + int(others.max(initial=0)) + 1, start + row))
+        there = shown[row] >= 0
+        last, seen = np.where(there, shown[row], last), np.where(there, row, seen)
     return flips
 
 
@@ -224,14 +260,13 @@ def proofread(folder: Path, tracks: Array, truth: Array, swaps: int, fps: float)
     clean = folder / f"{name}-clean.zarr.zip"
     write_tracks(clean, tracks, fps)
     write_tracks(path, wrong, fps)
-    settings = TrackingSettings()
-    doubts = Proofreader(corrections, f"{name}-clean", clean, "script", settings).read().doubts
-    reader = Proofreader(corrections, name, path, "script", settings)
-    decisions, keystrokes, looked = follow_doubts(reader, truth)
+    doubts = Proofreader(corrections, f"{name}-clean", clean, "script", RULES).read().doubts
+    reader = Proofreader(corrections, name, path, "script", RULES)
+    work = follow_doubts(reader, truth)
     target = folder / f"{name}-corrected.zarr.zip"
     correct_file(path, target, reader.read().decisions)
     corrected = read_poses(target if target.exists() else path).position.astype(np.float64)
-    flagged = [place for place in places if _is_listed(place, looked)]
+    flagged = [place for place in places if _is_listed(place, work.looked)]
     left = _count_wrong(corrected, tracks, places)
     # Of what can be seen: noisy and missing detections are no mistakes of identity.
     before, after = (_count_right(one, tracks) for one in (wrong, corrected))
@@ -241,8 +276,9 @@ def proofread(folder: Path, tracks: Array, truth: Array, swaps: int, fps: float)
         flagged=len(flagged),
         corrected=len(places) - left,
         doubts=len(doubts),
-        decisions=decisions,
-        keystrokes=keystrokes,
+        decisions=work.decisions,
+        keystrokes=work.keystrokes,
+        needless=work.needless,
         right_before=before,
         right_after=after,
         total=2.0 * find_individuals(tracks).sum(),
@@ -254,17 +290,17 @@ def proofread_tracker(folder: Path, truth: Array, rng: np.random.Generator, fps:
     tracks, status = track(truth, rng)
     corrections, path = folder / "corrections", folder / "video.zarr.zip"
     write_tracks(path, tracks, fps, status)
-    reader = Proofreader(corrections, "video", path, "script", TrackingSettings())
+    reader = Proofreader(corrections, "video", path, "script", RULES)
     doubts = len(reader.read().doubts)
     switches = list_switches(tracks, truth)
-    decisions, keystrokes, looked = follow_doubts(reader, truth)
+    work = follow_doubts(reader, truth)
     target = folder / "corrected.zarr.zip"
     correct_file(path, target, reader.read().decisions)
     corrected = read_poses(target if target.exists() else path).position.astype(np.float64)
     flagged = [
         one
         for one in switches
-        if any(doubt.first <= one[1] and one[0] <= doubt.last for doubt in looked)
+        if any(doubt.first <= one[1] and one[0] <= doubt.last for doubt in work.looked)
     ]
     near = LOST_NEAR / 2
     return Count(
@@ -273,8 +309,9 @@ def proofread_tracker(folder: Path, truth: Array, rng: np.random.Generator, fps:
         flagged=len(flagged),
         corrected=len(switches) - len(list_switches(corrected, truth)),
         doubts=doubts,
-        decisions=decisions,
-        keystrokes=keystrokes,
+        decisions=work.decisions,
+        keystrokes=work.keystrokes,
+        needless=work.needless,
         right_before=_count_right(tracks, truth, near),
         right_after=_count_right(corrected, truth, near),
         total=float(find_individuals(tracks).sum() + find_individuals(truth).sum()),
@@ -346,7 +383,7 @@ def report(name: str, count: Count, fps: float) -> str:
         f"{count.keystrokes}",
         f"{count.decisions / hours:.0f}",
         f"{count.keystrokes / hours:.0f}",
-        f"{(count.decisions - count.flagged) / hours:.0f}",
+        f"{count.needless / hours:.0f}",
         f"{count.doubts / hours:.0f}",
     )
     return "| " + " | ".join(cells) + " |"

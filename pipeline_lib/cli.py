@@ -316,6 +316,22 @@ def label(
         serve(Project(settings, results, choose_author(author)), port, _announce_page)
 
 
+@app.command(rich_help_panel=LABELS)
+def list_doubts(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    output: Annotated[
+        Path | None, typer.Option(help="Table to write; without it, standard output.")
+    ] = None,
+) -> None:
+    """List the places of all videos at which tracks may be wrong, worst first."""
+    from pipeline_lib.steps.correct.cohort_doubts import run_list_doubts
+
+    with report_errors():
+        settings, results = load(config)
+        run_list_doubts(settings, results, output)
+
+
 def _announce_page(address: str) -> None:
     from pipeline_lib.label.project import find_account
 
@@ -344,12 +360,19 @@ def write_label_project(  # noqa: PLR0913 - one for each option
     ] = "auto",
     labels: Annotated[bool, typer.Option(help="Also write the existing labels.")] = True,
     link_videos: LinkedOption = False,
+    network: Annotated[
+        str,
+        typer.Option(
+            help="Network whose frames of `refine` and predictions are written, such as that of "
+            "the iteration before; without it, `training.name`."
+        ),
+    ] = "",
 ) -> None:
     """Write chosen frames, predictions and labels as a project to correct in another tool."""
     from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
 
     with report_errors():
-        options = ProjectOptions(form, scorer, frames, labels, link_videos)
+        options = ProjectOptions(form, scorer, frames, labels, link_videos, network)
         run_write_label_project(*load(config), folder, options)
 
 

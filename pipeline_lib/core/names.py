@@ -15,6 +15,8 @@ LONGEST_NAME = 200
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 
 _NAME = re.compile(NAME_PATTERN)
+# Controls of the direction of text (Unicode UAX 9): a name that holds one is shown as another.
+_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # Unfinished files of many tools, which people and their scripts remove.
 _RESERVED_ENDINGS = (".part", ".tmp")
 # Our files beside folders with names from users.
@@ -40,12 +42,15 @@ def find_text_problem(name: str) -> str | None:
     """Explain why a name cannot be shown and stored in tables; None if it can.
 
     It may hold blanks and letters of any alphabet, but no character that is not seen: tabs and
-    line ends would divide it in two. ``..`` is no name: some tool would make a path of it.
+    line ends would divide it in two. Controls that turn the direction of text are refused, because
+    they let a name look like another one. ``..`` is no name: some tool would make a path of it.
     """
     if not name.strip():
         return "is empty"
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
         return "holds a tab, a line end or another character that is not seen"
+    if not _BIDI.isdisjoint(name):
+        return "holds a character that turns the direction of text and makes it look like another"
     if len(name.encode("utf-8")) > LONGEST_NAME:
         return f"is longer than {LONGEST_NAME} bytes"
     if any(part.strip() in (".", "..") for part in re.split(r"[/\\]", name)):

@@ -32,6 +32,7 @@ from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.label.frame_list import LabelImages, ListedFrame, list_frames
 from pipeline_lib.label.project import Project
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER
+from pipeline_lib.steps.import_labels.same_frame import FrameComparer
 
 if TYPE_CHECKING:
     from pipeline_lib.io.labels.table import Labels
@@ -73,7 +74,7 @@ class Annotations:
         self._lock = threading.RLock()
         self._labels: Labels | None = project.read_labels()
         self._images = LabelImages(
-            self._labels, project.results.label_images / FOLDER, self._measure_video
+            self._labels, project.results.label_images / FOLDER, FrameComparer(project.videos)
         )
         # Rows of the labels by image.
         self._rows = self._labels.table.groupby("image").indices if self._labels else {}
@@ -98,15 +99,6 @@ class Annotations:
         named = self.project.name_individuals(self._labels)
         found = (point.individual for one in self._chosen.values() for point in one.keypoints)
         return tuple(dict.fromkeys(name for name in (*named, *found) if name != UNIQUE_INDIVIDUAL))
-
-    def _measure_video(self, video: str) -> tuple[int, int]:
-        """Return width and height of a video of the cohort, px; 0 if it cannot be read."""
-        if video not in self.project.videos:
-            return 0, 0
-        try:
-            return self.project.frames.measure(video)[1:]
-        except CohortposeError:
-            return 0, 0
 
     def refresh(self) -> None:
         """Read corrections again if their files have changed, and log what is new."""

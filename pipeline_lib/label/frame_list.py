@@ -1,7 +1,7 @@
 """List the frames that are worth labelling: chosen, suspected of label errors, or labelled."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipeline_lib.io.corrections.labels import FrameKey
 from pipeline_lib.io.labels.table import Labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.label.project import Project
-from pipeline_lib.steps.import_labels.same_frame import differ_in_size
+from pipeline_lib.steps.import_labels.same_frame import FrameComparer
 
 _REFINED = ("video", "frame", "reason")
 _SELECTED = ("frame",)
@@ -42,7 +42,7 @@ class LabelImages:
     """Map the images of label sources to the keys that corrections use.
 
     A frame of a video and an image of a label source may be the same frame; its key is then that of
-    the image. They are two if their sizes differ, or the import has found that they do.
+    the image. They are two if their pictures differ, or the import has found that they do.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class LabelImages:
     written
         Folder of the frames that the import has written for corrections; they are frames of
         videos.
-    measure
-        Return width and height of a video in px, 0 where unknown.
+    comparer
+        Compares images with frames of the cohort's videos.
 
     Attributes
     ----------
@@ -60,10 +60,8 @@ class LabelImages:
         Paths of the images by key.
     """
 
-    def __init__(
-        self, labels: Labels | None, written: Path, measure: Callable[[str], tuple[int, int]]
-    ) -> None:
-        self._measure = measure
+    def __init__(self, labels: Labels | None, written: Path, comparer: FrameComparer) -> None:
+        self._comparer = comparer
         self.paths: dict[FrameKey, Path] = {}
         self._by_name: dict[str, FrameKey] = {}
         self._by_frame: dict[tuple[str, int], FrameKey] = {}
@@ -85,13 +83,27 @@ class LabelImages:
         for frame in apart:
             self._by_frame.pop(frame, None)
 
-    def find(self, key: FrameKey) -> FrameKey:
-        """Return the key that all names of a frame share."""
+    def find(self, key: FrameKey, *, by_size: bool = False) -> FrameKey:
+        """Return the key that all names of a frame share.
+
+        Parameters
+        ----------
+        key
+            A frame.
+        by_size
+            Compare only the sizes of image and video, which is enough where nothing but the place
+            in the list depends on it: a list of thousands must not wait for as many pictures.
+        """
         if not key.image:
             named = self._by_frame.get((key.video, key.frame))
             if named is None:
                 return key
-            if differ_in_size(self.paths[named], self._measure(key.video)):
+            path, compare = str(self.paths[named]), self._comparer
+            if (
+                compare.differ_in_size(path, key.video)
+                if by_size
+                else compare.find_difference(path, key.video, key.frame)
+            ):
                 del self._by_frame[key.video, key.frame]
                 return key
             return named
@@ -123,7 +135,8 @@ def list_frames(
     for source in sources:
         try:
             for key, reason in source:
-                there = reasons.setdefault(images.find(key), [])
+                found = images.find(key, by_size=reason[0] == "selected")
+                there = reasons.setdefault(found, [])
                 if reason not in there:
                     there.append(reason)
         except CohortposeError as error:

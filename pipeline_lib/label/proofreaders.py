@@ -15,12 +15,18 @@ from pipeline_lib.io.corrections.files import format_time, parse_time
 from pipeline_lib.kernels.tracking.corrections import Result
 from pipeline_lib.kernels.tracking.doubts import TrackDoubt
 from pipeline_lib.label.project import Project
-from pipeline_lib.steps.correct.proofreading import Proofreader, ProofreadState, list_runs
+from pipeline_lib.label.survey import Survey, describe_cohort_doubt
+from pipeline_lib.steps.correct.proofreading import (
+    Proofreader,
+    ProofreadState,
+    list_runs,
+    make_doubt_rules,
+)
 
 # Largest number of videos whose tracks are kept in memory.
 _MOST_HELD = 4
-# Ambiguity above which the exchanged tracks fit better than the present ones.
-_EQUAL_FIT = 1.0
+# Probability above which the exchanged tracks fit better than the present ones.
+_EVEN = 0.5
 
 
 class Proofreaders:
@@ -40,6 +46,7 @@ class Proofreaders:
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._readers: OrderedDict[str, Proofreader] = OrderedDict()
+        self.survey = Survey(project)
 
     def list_videos(self) -> list[dict[str, Any]]:
         """Return the videos of the cohort, and whether each has tracks."""
@@ -49,6 +56,11 @@ class Proofreaders:
             {"video": video, "tracked": tracked(model, video).exists()}
             for video in self.project.videos
         ]
+
+    def list_doubts(self) -> dict[str, Any]:
+        """Return the doubts of all videos, worst first, as far as they have been looked at."""
+        doubts, state = self.survey.read()
+        return {**state, "doubts": [describe_cohort_doubt(one) for one in doubts]}
 
     def describe(self, video: str, known: str = "") -> dict[str, Any]:
         """Return animals, doubts and decisions of a video; nothing if its version is known.
@@ -127,10 +139,11 @@ class Proofreaders:
             video,
             project.results.tracked(project.config.training.name, video),
             project.author,
-            project.config.tracking,
+            make_doubt_rules(project.config.corrections, project.config.tracking),
         )
 
     def _describe(self, video: str, state: ProofreadState) -> dict[str, Any]:
+        self.survey.take(video, state)
         steps = np.diff(state.times)
         fps = 1.0 / float(np.median(steps)) if len(steps) and np.median(steps) > 0 else 0.0
         pairs = zip(state.decisions, state.arrangement.results, strict=True)
@@ -163,10 +176,10 @@ class Proofreaders:
 
 def _describe_doubt(doubt: TrackDoubt, state: ProofreadState) -> dict[str, Any]:
     names = " and ".join(state.individuals[slot] for slot in doubt.slots)
-    if doubt.ambiguity > _EQUAL_FIT:
+    if doubt.probability > _EVEN:
         why = f"{names}: exchanged, they would fit better"
     elif len(doubt.slots) > 1:
-        why = f"{names}: exchanged, they would fit {100 * doubt.ambiguity:.0f} % as well"
+        why = f"{names}: they may have been exchanged"
     else:
         why = f"{names}: the tracker was not sure"
     return {
@@ -174,6 +187,6 @@ def _describe_doubt(doubt: TrackDoubt, state: ProofreadState) -> dict[str, Any]:
         "first": doubt.first,
         "last": min(doubt.last, len(state.times) - 1),
         "slots": doubt.slots,
-        "ambiguity": round(doubt.ambiguity, 3),
+        "probability": round(doubt.probability, 3),
         "why": why,
     }

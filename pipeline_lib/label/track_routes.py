@@ -41,6 +41,10 @@ def make_track_router(proofreaders: Proofreaders) -> APIRouter:
     def list_videos() -> list[dict[str, Any]]:
         return proofreaders.list_videos()
 
+    @router.get("/doubts")
+    def list_doubts() -> dict[str, Any]:
+        return answer(proofreaders.list_doubts)
+
     @router.get("/tracks/{video}")
     def describe(video: str, known: Annotated[Name, Query()] = "") -> dict[str, Any]:
         check(video)

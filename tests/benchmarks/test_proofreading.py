@@ -50,6 +50,9 @@ def test_exchanges_are_found_where_they_are(benchmark_module, videos):
     wrong = truth.copy()
     wrong[number:, [0, 2]] = wrong[number:, [2, 0]]
     state = type("ProofreadState", (), {"position": wrong})
-    doubt = TrackDoubt(55, 50, 60, (0, 2), 1.0)
-    assert benchmark_module.find_exchanges(state, truth, doubt) == [number]
+    doubt = TrackDoubt(55, 50, 60, (0, 2), 0.5)
+    assert benchmark_module.find_exchanges(state, truth, doubt) == [(number, number)]
+    # While neither is seen, the exchange is the same from any frame.
+    wrong[number - 2 : number, [0, 2]] = np.nan
+    assert benchmark_module.find_exchanges(state, truth, doubt) == [(number - 2, number)]
     assert benchmark_module.find_exchanges(state, truth, doubt._replace(slots=(1,))) == []

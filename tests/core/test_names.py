@@ -122,3 +122,15 @@ def test_any_text_becomes_a_part(text, ending):
 )  # fmt: skip
 def test_the_nearest_name(text, name):
     assert clean_part(text, "v") == name
+
+
+@pytest.mark.parametrize("control", "\u202e\u2066\u200f\u061c")
+def test_names_that_look_like_others_are_refused(control):
+    """What stands after a control of direction may be shown before it."""
+    name = f"mouse{control}1-2"
+    assert "direction of text" in find_text_problem(name)
+    assert find_part_problem(name)
+    assert find_name_problem(name)
+    assert clean_part(name, "x") == "mouse-1-2"
+    # Letters that are written from right to left need no such control.
+    assert find_text_problem("\u05d0\u05e3 1") is None

@@ -272,18 +272,39 @@ def test_frames_are_listed_once_with_every_reason(open_project):
     assert ("m1", 4) in list_reasons(annotations)
 
 
-def make_labels(folder, *, size=(160, 120)):
-    """Write a DeepLabCut project with frame 4 of `m1`, and return the settings that name it."""
+def make_labels(folder, *, size=(160, 120), foreign=False):
+    """Write a DeepLabCut project with frame 4 of `m1`, and return the settings that name it.
+
+    A foreign image has its name and size, and shows something else.
+    """
     images = folder / "project" / "dlc" / "labeled-data" / "m1"
     images.mkdir(parents=True)
     if size == (160, 120):
         frame = next(picture for _, picture in VideoReader(folder / "m1.mp4").read(4, 5))
-        Image.fromarray(frame).save(images / "img0004.png")
+        Image.fromarray(frame[::-1] if foreign else frame).save(images / "img0004.png")
     else:
         Image.new("RGB", size).save(images / "img0004.png")
     header = "scorer,a,a,a,a\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\n"
     (images / "CollectedData_a.csv").write_text(f"{header}labeled-data/m1/img0004.png,1,2,,\n")
     return {"skeleton": {"bodyparts": ["nose", "tail"]}, "labels": [{"path": "dlc"}]}
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_an_image_of_equal_size_with_another_picture_is_another_frame(
+    open_project, tmp_path, foreign
+):
+    settings = make_labels(tmp_path, foreign=foreign)
+    annotations = open_project(**settings)
+    run_import_labels(annotations.project.config, annotations.project.results)
+    # Somebody has corrected the frame of the video since; the import does not know it yet.
+    write("Ann", NOSE, key=FRAME)
+    annotations = open_project(**settings)
+    places = [place for place, one in enumerate(annotations.frames) if one.key.frame == 4]
+    assert len(places) == 1 + foreign
+    origins = {bool(annotations.frames[place].key.image): place for place in places}
+    assert annotations.read(origins[True])["origin"] == ("label" if foreign else "correction")
+    if foreign:
+        assert annotations.read(origins[False])["keypoints"] == [NOSE]
 
 
 def test_an_image_of_another_recording_is_another_frame_of_the_list(open_project, tmp_path):

@@ -1,5 +1,7 @@
 """Ask the routes of tracks as the page does, and as it never would."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,9 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.io.corrections.tracks import read_track_decisions
 from pipeline_lib.io.poses.write import create_poses
-from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.label.project import Project
+from pipeline_lib.steps.correct.cohort_doubts import COLUMNS, run_list_doubts
 
 fastapi = pytest.importorskip("fastapi")
 testclient = pytest.importorskip("fastapi.testclient")
@@ -21,10 +24,10 @@ def write_tracks(path, exchanged=EXCHANGED):
     """Write two animals that pass each other, exchanged from a frame on; one is lost at times."""
     body = np.array([[-9.0, 0.0], [0.0, 0.0], [9.0, 0.0], [0.0, 5.0]])
     position = np.zeros((FRAMES, 2, 4, 2), np.float32)
-    time = np.arange(FRAMES) - EXCHANGED
+    step = np.arange(FRAMES) - EXCHANGED
     for animal, direction in enumerate((1.0, -1.0)):
         position[:, animal] = body * [direction, 1.0] + 200.0
-        position[:, animal, :, 0] += (direction * 3.0 * time)[:, None]
+        position[:, animal, :, 0] += (direction * 3.0 * step)[:, None]
         position[:, animal, :, 1] += animal * 6.0
     position[exchanged:] = position[exchanged:, ::-1]
     position[3, 1] = np.nan
@@ -103,6 +106,47 @@ def test_decisions_are_saved_shown_and_withdrawn(client, folder):
     assert confirmed["doubts"] == []
 
 
+def wait_for_doubts(client):
+    """Ask for the doubts of all videos until each was looked at after this call."""
+    deadline = time.monotonic() + 20
+    client.get("/api/doubts")
+    while client.get("/api/doubts").json()["running"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return client.get("/api/doubts").json()
+
+
+def test_the_worst_doubts_of_all_videos_come_first(client, folder, capsys):
+    tracked = Results("results").tracked
+    rows = [{"video": name, "path": f"{name}.mp4"} for name in ("a", "broken", "v", "untracked")]
+    write_table(folder / "cohort.tsv", ("video", "path"), rows)
+    write_tracks(tracked("pose", "a"), exchanged=FRAMES)
+    tracked("pose", "broken").write_bytes(b"PK no zip")
+    found = wait_for_doubts(client)
+    assert (found["tracked"], found["checked"], found["total"]) == (3, 3, 1)
+    (worst,) = found["doubts"]
+    assert (worst["video"], worst["frame"], worst["why"]) == ("v", EXCHANGED, "m1 and <b>m2</b>")
+    assert worst["probability"] > 0.9
+    # A decision counts at once, and so do tracks that are made anew.
+    decide(client, what="swap", frame=EXCHANGED, slots=[0, 1])
+    assert client.get("/api/doubts").json()["doubts"] == []
+    write_tracks(tracked("pose", "a"), exchanged=25)
+    assert [(one["video"], one["frame"]) for one in wait_for_doubts(client)["doubts"]] == [
+        ("a", 25)
+    ]
+
+    config = parse_config({"cohort": str(folder / "cohort.tsv"), "individuals": {"max": 2}})
+    run_list_doubts(config, Results("results"), None)
+    run_list_doubts(config, Results("results"), folder / "doubts.tsv")
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split("\t")[:3] for line in printed] == [
+        ["rank", "video", "frame"],
+        ["1", "a", "25"],
+    ]
+    (row,) = read_table(folder / "doubts.tsv", COLUMNS)
+    assert (row["individuals"], row["video"]) == ("m1 and <b>m2</b>", "a")
+
+
 def test_a_new_animal_is_one_more(client):
     made = decide(client, what="new", frame=30, slots=[0]).json()
     assert made["individuals"] == ["m1", "<b>m2</b>", "individual3"]
@@ -156,8 +200,8 @@ def test_other_requests_are_refused(client):
         assert client.get(f"/api/tracks/v/poses?{query}").status_code == 422
     beyond = client.get("/api/tracks/v/poses?start=9999&stop=10000").json()
     assert beyond["frames"] == []
-    for time in ("", "yesterday", "2026-03-01T12:00:00Z"):
-        assert client.delete("/api/tracks/v/decisions", params={"time": time}).status_code == 422
+    for when in ("", "yesterday", "2026-03-01T12:00:00Z"):
+        assert client.delete("/api/tracks/v/decisions", params={"time": when}).status_code == 422
 
 
 def test_a_damaged_table_is_told_and_kept(client, folder):

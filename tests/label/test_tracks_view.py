@@ -75,6 +75,27 @@ def correct(folder):
     assert done.returncode == 0, done.stderr
 
 
+def undo_and_redo(page, folder):
+    page.keyboard.press("u")
+    wait_count(page, 2)
+    assert list_decisions(folder) == []
+    page.keyboard.press("Shift+U")
+    wait_count(page, 1)
+    wait_message(page, "Redone: swap")
+    assert [one[:3] for one in list_decisions(folder)] == [("swap", FIRST, None)]
+    page.keyboard.press("Shift+U")
+    wait_message(page, "nothing to redo")
+
+
+def look_everywhere(page):
+    # The doubts of all videos are one list.
+    page.keyboard.press("w")
+    page.wait_for_selector(f"[data-place='mouse-01 {SECOND}'].on")
+    assert page.locator("[data-place]").count() == 1
+    page.keyboard.press("w")
+    wait_count(page, 1)
+
+
 def test_swaps_are_mended_by_one_key_each(demo):
     folder, truth = demo
     results = Results(folder / "results")
@@ -87,11 +108,8 @@ def test_swaps_are_mended_by_one_key_each(demo):
         assert frames == {str(FIRST), str(SECOND)}
         page.keyboard.press("s")
         wait_count(page, 1)
-        page.keyboard.press("u")
-        wait_count(page, 2)
-        assert list_decisions(folder) == []
-        page.keyboard.press("s")
-        wait_count(page, 1)
+        undo_and_redo(page, folder)
+        look_everywhere(page)
 
         # Others mend the same meanwhile: the page decides nothing about tracks it has not shown.
         page.evaluate("for (let id = 1; id < 9999; id++) clearInterval(id)")

@@ -57,6 +57,20 @@ def test_nothing_is_written_through_a_link(tmp_path, place):
     assert list(outside.iterdir()) == [] if kept.is_dir() else outside.read_text() == "precious"
 
 
+def test_the_folder_itself_may_be_a_link_to_somewhere_that_is_there(tmp_path):
+    """Several projects may share corrections on one disk; one that is missing is no empty one."""
+    shared, project = tmp_path / "shared", tmp_path / "corrections"
+    shared.mkdir()
+    project.symlink_to(shared)
+    write_frame_correction(project, correct(6))
+    assert len(read_label_corrections(project)) == len(read_label_corrections(shared)) == 1
+    shared.rename(tmp_path / "unmounted")
+    for attempt in (read_label_corrections, lambda path: write_frame_correction(path, correct())):
+        with pytest.raises(LabelError, match="which is not there: is a disk not mounted"):
+            attempt(project)
+    assert not shared.exists()
+
+
 def test_bodyparts_are_not_read_through_a_link(tmp_path):
     (tmp_path / "secret").write_text("what\tbodypart\tformer\tauthor\ttime\nhush:x:0\n")
     (tmp_path / "bodyparts.tsv").symlink_to(tmp_path / "secret")

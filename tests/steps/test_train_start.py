@@ -9,6 +9,7 @@ import torch
 
 from pipeline_lib.core.errors import ConfigError, ModelError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.targets import TargetStore
@@ -16,6 +17,7 @@ from pipeline_lib.models.card import format_card, read_card
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
+from pipeline_lib.steps.runs.start_network import check_start
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.synthetic import tiny_config, write_tiny_labels
 
@@ -58,6 +60,41 @@ def test_the_weights_are_those_of_the_network_it_starts_from(results):
     run_train(tiny_config(**STILL, name="scratch", seed=5), results)
     assert not torch.equal(read_weights(results, "scratch")["score.weight"], before["score.weight"])
     assert read_card(results.model("scratch").card).training.start_from is None
+
+
+def test_the_locator_starts_from_the_locator(results):
+    """Coarse to fine has two networks: each goes on with the one of its kind."""
+
+    def make(**training):
+        config = tiny_config(**training)
+        return config.model_copy(update={"locating": LocatingSettings(enabled=True, scale=0.5)})
+
+    run_make_targets(make(), results, locator=True)
+    with pytest.raises(ModelError, match=r"`training\.start_from`: pose|no such|locator"):
+        run_train(make(**STILL, **NEXT), results, locator=True)
+    run_train(make(epochs=2), results, locator=True)
+    (problem,) = check_start(make(**{**NEXT, "start_from": "none"}), locator=True)
+    assert "there are pose" in problem
+    assert check_start(make(**NEXT), locator=True) == []
+    run_train(make(**STILL, **NEXT), results, locator=True)
+    before, after = (
+        torch.load(results.model(name).locator.weights, weights_only=True)
+        for name in ("pose", "pose-1")
+    )
+    torch.testing.assert_close(after["score.weight"], before["score.weight"], atol=1e-6, rtol=0)
+    fine = read_weights(results, "pose")["score.weight"]
+    assert before["score.weight"].shape != fine.shape or not torch.equal(
+        before["score.weight"], fine
+    )
+    training = read_card(results.model("pose-1").locator.card).training
+    assert training.start_sha256 == hash_path(results.model("pose").locator.weights)
+    # The key of one depends on the other of its kind only.
+    keys = {
+        kind: find_stage_key(make(**NEXT), results, kind) for kind in ("train", "train-locator")
+    }
+    results.model("pose").locator.weights.write_bytes(b"others")
+    assert find_stage_key(make(**NEXT), results, "train") == keys["train"]
+    assert find_stage_key(make(**NEXT), results, "train-locator") != keys["train-locator"]
 
 
 def test_the_key_is_of_the_weights_and_not_of_the_name(results):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from pipeline_lib.core.settings.base import PathText, Settings
+from pipeline_lib.core.settings.base import Fraction, PathText, Settings
 
 
 class CorrectionSettings(Settings):
@@ -16,6 +16,11 @@ class CorrectionSettings(Settings):
         description="Folder of corrected labels and decisions about tracks, written by "
         "`cohortpose label`, `merge-labels` and `merge-tracks`. It is part of the project: keep "
         "it under version control. Runs only read it.",
+    )
+    min_probability: Fraction = Field(
+        0.05,
+        description="Least probability that tracks are wrong at a place from which "
+        "`cohortpose label` lists it as a doubt. No result depends on it.",
     )
 
 

@@ -1,15 +1,18 @@
 """Read and write the small tables of corrections, which anybody may have edited.
 
 They are project files, shared through version control and network folders: what is read is
-checked, never executed, and never followed to somewhere else through a link. What is written is
-written whole, under a lock.
+checked, never executed, and never followed to somewhere else through a link. The folder itself,
+which `corrections.path` names, may be a link, such as to a shared disk: whoever sets up the project
+says where it is. What is written is written whole, under a lock.
 """
 
 import csv
 import fcntl
 import hashlib
 import io
+import math
 import os
+import re
 import stat
 import time as clock
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +34,10 @@ _LOCK = ".lock"
 _IGNORED = "# Locks and unfinished files.\n.*\n!.gitignore\n"
 _CONFLICT_MARKS = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 _TIME_FORM = "such as 2026-03-01T12:00:00Z"
+# Python makes no number of thousands of digits.
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_LONGEST_NUMBER = 40
 # Later ones leave no later time for the corrections that replace them.
 _LAST_YEAR = 9000
 
@@ -59,6 +66,7 @@ def list_tables(folder: Path) -> list[Path]:
     LabelError
         If a link or another file that is not regular stands among them.
     """
+    check_root(folder.parent)
     tables: list[Path] = []
     problems: list[str] = []
     for author in _list_folder(folder, problems):
@@ -78,6 +86,23 @@ def list_tables(folder: Path) -> list[Path]:
     if problems:
         raise LabelError(str(folder), problems)
     return tables
+
+
+def check_root(root: Path) -> None:
+    """Refuse a folder of corrections that is a link to nothing.
+
+    A shared disk that is not mounted must not look like a project without corrections.
+
+    Raises
+    ------
+    LabelError
+        If it is one.
+    """
+    if root.is_symlink() and not root.exists():
+        raise LabelError(
+            str(root),
+            [f"is a link to {root.readlink()}, which is not there: is a disk not mounted?"],
+        )
 
 
 def _list_folder(folder: Path, problems: list[str]) -> list[Path]:
@@ -195,8 +220,10 @@ def lock_folder(folder: Path, root: Path) -> Iterator[None]:
     Raises
     ------
     LabelError
-        If a link stands in its path below the root, or another process holds the lock for long.
+        If a link stands in its path below the root, the root is a link to nothing, or another
+        process holds the lock for long.
     """
+    check_root(root)
     for part in (*reversed(folder.relative_to(root).parents[:-1]), folder.relative_to(root)):
         if (root / part).is_symlink():
             raise LabelError(str(root / part), ["is a link: put the folder itself here"])
@@ -264,6 +291,34 @@ def describe_name_problem(what: str, name: str) -> str | None:
     if problem is None and name != name.strip():
         problem = "begins or ends with a blank"
     return f"{what} {name[:80]!r}: its name {problem}" if problem else None
+
+
+def parse_whole_number(column: str, text: str, *, signed: bool = False) -> int:
+    """Return the whole number in a cell.
+
+    Raises
+    ------
+    ValueError
+        If the text is none, or has more digits than any frame needs.
+    """
+    if not _WHOLE_NUMBER.fullmatch(text) or (text.startswith("-") and not signed):
+        what = "a whole number" if signed else "a frame number, counted from 0"
+        raise ValueError(f"{column} {text[:40]!r}: expected {what}")
+    return int(text)
+
+
+def parse_number(column: str, text: str) -> float:
+    """Return the number in a cell, such as ``12.5`` or ``1e-3``: neither infinite nor NaN.
+
+    Raises
+    ------
+    ValueError
+        If the text is none.
+    """
+    number = float(text) if len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{column} {text[:40]!r}: expected a number")
+    return number
 
 
 def parse_time(text: str) -> datetime:

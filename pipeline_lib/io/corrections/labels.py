@@ -5,7 +5,6 @@ in it. For one frame the newest correction counts, whoever made it (`settle_corr
 """
 
 import math
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,7 +22,9 @@ from pipeline_lib.io.corrections.files import (
     format_time,
     list_tables,
     lock_folder,
+    parse_number,
     parse_time,
+    parse_whole_number,
     read_rows,
 )
 from pipeline_lib.io.publish import publish_text
@@ -46,9 +47,6 @@ BODYPART_COLUMNS = ("what", "bodypart", "former", "author", "time")
 
 _LABELS = "labels"
 _BODYPARTS = "bodyparts.tsv"
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,15}")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-_LONGEST_NUMBER = 40
 # Far beyond any frame, in px; what is farther is a mistake.
 _FARTHEST = 1e6
 _MOST_ITERATIONS = 10_000
@@ -471,11 +469,12 @@ def _read_table(path: Path) -> list[FrameCorrection]:
     frames: dict[tuple[str, FrameKey], list[TableRow]] = {}
     problems: list[str] = []
     for row in read_rows(path, CORRECTION_COLUMNS):
-        frame = row["frame"]
-        if not _WHOLE_NUMBER.fullmatch(frame):
-            problems.append(f"line {row.line}: frame {frame[:40]!r}: expected a whole number")
+        try:
+            frame = parse_whole_number("frame", row["frame"], signed=True)
+        except ValueError as error:
+            problems.append(f"line {row.line}: {error}")
             continue
-        key = FrameKey(row["video"], int(frame), row["image"])
+        key = FrameKey(row["video"], frame, row["image"])
         frames.setdefault((row["author"], key), []).append(row)
     corrections = []
     for (author, key), rows in frames.items():
@@ -500,7 +499,10 @@ def _read_frame(author: str, key: FrameKey, rows: list[TableRow]) -> FrameCorrec
     problems = list(_find_unlike(rows))
     keypoints = [] if _shows_no_animal(rows) else list(_read_keypoints(rows, problems))
     try:
-        time, iteration = parse_time(first["time"]), _read_iteration(first)
+        time, iteration = (
+            parse_time(first["time"]),
+            parse_whole_number("iteration", first["iteration"], signed=True),
+        )
     except ValueError as error:
         problems.append(f"line {first.line}: {error}")
     if problems:
@@ -545,20 +547,8 @@ def _read_keypoints(rows: list[TableRow], problems: list[str]) -> Iterator[Corre
             yield keypoint
 
 
-def _read_iteration(row: TableRow) -> int:
-    text = row["iteration"]
-    if not _WHOLE_NUMBER.fullmatch(text):
-        raise ValueError(f"iteration {text[:40]!r}: expected a whole number")
-    return int(text)
-
-
 def _read_number(row: TableRow, column: str) -> float:
-    text = row[column]
-    if not text:
-        return math.nan
-    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
-        raise ValueError(f"{column} {text[:40]!r}: expected a number")
-    return float(text)
+    return parse_number(column, row[column]) if row[column] else math.nan
 
 
 def _rewrite(folder: Path, author: str, changes: Mapping[FrameKey, FrameCorrection | None]) -> Path:

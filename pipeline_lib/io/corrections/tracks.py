@@ -1,7 +1,6 @@
 """Read and write decisions about tracks: one table per author and video, one row per decision."""
 
 import hashlib
-import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,9 @@ from pipeline_lib.io.corrections.files import (
     format_time,
     list_tables,
     lock_folder,
+    parse_number,
     parse_time,
+    parse_whole_number,
     read_rows,
 )
 from pipeline_lib.io.publish import publish_text
@@ -40,12 +41,8 @@ DECISION_COLUMNS = (
 )
 
 _TRACKS = "tracks"
-_FRAME = re.compile(r"[0-9]{1,12}")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)")
-_LONGEST_NUMBER = 30
 # Far beyond any frame, in px; what is farther is a mistake.
 _FARTHEST = 1e6
-_ANCHOR_CELLS = 3
 _MOST_ANIMALS = 2
 _ANCHOR_FORM = "`FRAME X Y`, such as `119 310.25 48.5`"
 # Kinds that name two animals, and kinds that may end before the video does.
@@ -247,8 +244,8 @@ def _read_decision(row: TableRow) -> TrackDecision:
     if row["what"] not in DecisionKind.__members__.values():
         expected = ", ".join(DecisionKind)
         raise ValueError(f"what {row['what'][:40]!r}: expected one of {expected}")
-    first = _read_frame("first_frame", row["first_frame"])
-    last = _read_frame("last_frame", row["last_frame"]) if row["last_frame"] else None
+    first = parse_whole_number("first_frame", row["first_frame"])
+    last = parse_whole_number("last_frame", row["last_frame"]) if row["last_frame"] else None
     return TrackDecision(
         video=row["video"],
         what=DecisionKind(row["what"]),
@@ -261,12 +258,6 @@ def _read_decision(row: TableRow) -> TrackDecision:
         author=row["author"],
         time=parse_time(row["time"]),
     )
-
-
-def _read_frame(column: str, text: str) -> int:
-    if not _FRAME.fullmatch(text):
-        raise ValueError(f"{column} {text[:40]!r}: expected a frame number, counted from 0")
-    return int(text)
 
 
 def _read_passages(row: Mapping[str, str], columns: Sequence[str]) -> tuple[Passage, ...]:
@@ -285,14 +276,13 @@ def _drop_empty(passages: Sequence[Passage]) -> tuple[Passage, ...]:
 def _read_anchor(column: str, text: str) -> Anchor | None:
     if not text:
         return None
-    cells = text.split(" ")
-    if (
-        len(cells) != _ANCHOR_CELLS
-        or not _FRAME.fullmatch(cells[0])
-        or any(len(cell) > _LONGEST_NUMBER or not _NUMBER.fullmatch(cell) for cell in cells[1:])
-    ):
-        raise ValueError(f"{column} {text[:40]!r}: expected {_ANCHOR_FORM}")
-    return Anchor(int(cells[0]), float(cells[1]), float(cells[2]))
+    try:
+        frame, x, y = text.split(" ")
+        return Anchor(
+            parse_whole_number(column, frame), parse_number(column, x), parse_number(column, y)
+        )
+    except ValueError:
+        raise ValueError(f"{column} {text[:40]!r}: expected {_ANCHOR_FORM}") from None
 
 
 def _rewrite(folder: Path, decision: TrackDecision, *, keep: bool) -> Path:

@@ -42,6 +42,8 @@ export const changeBodypart = (what, bodypart, former = "") =>
   askJson("POST", "/bodyparts", { what, bodypart, former });
 
 export const listTracks = () => askJson("GET", "/tracks");
+// The doubts of all videos, worst first.
+export const listDoubts = () => askJson("GET", "/doubts");
 const tracksOf = (video) => `/tracks/${encodeURIComponent(video)}`;
 export const readTracks = (video, known = "") =>
   askJson("GET", `${tracksOf(video)}?known=${encodeURIComponent(known)}`);

@@ -9,9 +9,11 @@ export const TRACK_SHORTCUTS = [
   { group: "Decide", keys: ["j"], about: "Join: the first animal continues in the track of the second", run: (view) => view.decide("join") },
   { group: "Decide", keys: ["f", "Enter"], about: "Fine as it is", run: (view) => view.confirm() },
   { group: "Decide", keys: ["u", "ctrl+z"], about: "Undo your last decision about this video", run: (view) => view.undo() },
+  { group: "Decide", keys: ["shift+u", "ctrl+shift+z", "ctrl+y"], about: "Redo what you have undone", run: (view) => view.redo() },
 
   { group: "Doubts", keys: ["n", "PageDown"], about: "Next doubt", run: (view) => view.stepDoubt(1) },
   { group: "Doubts", keys: ["p", "PageUp"], about: "Previous doubt", run: (view) => view.stepDoubt(-1) },
+  { group: "Doubts", keys: ["w"], about: "Worst first over all videos, or video by video", run: (view) => view.toggleEverywhere() },
   { group: "Doubts", keys: ["v"], about: "Next video", run: (view) => view.stepVideo(1) },
   { group: "Doubts", keys: ["shift+v"], about: "Previous video", run: (view) => view.stepVideo(-1) },
 

@@ -4,8 +4,17 @@ export const template = /* html */ `
 <div class="cp-label" ref="root">
   <aside class="cp-list" aria-label="Videos and doubts">
     <div class="cp-tools"><input class="cp-input" v-model="search" type="search" placeholder="Search videos" aria-label="Search videos"
-      @keydown.esc="search = ''; $refs.stage.focus()"></div>
-    <div class="cp-scroll cp-videos">
+      @keydown.esc="search = ''; $refs.stage.focus()">
+      <button class="cp-button" data-everywhere @click="toggleEverywhere" title="W">{{ everywhere ? "Video by video" : "Worst of all videos" }}</button></div>
+    <div class="cp-scroll cp-videos" v-if="everywhere">
+      <p class="cp-state">{{ cohortState }}</p>
+      <div class="cp-item cp-doubt" role="listitem" v-for="one in shownCohort" :class="{ on: isShown(one) }"
+        :data-place="one.video + ' ' + one.frame" @click="goPlace(one)">
+        <span class="cp-mark"></span><span class="cp-name">{{ one.video }}, frame {{ one.frame }}</span>
+        <span class="cp-number">{{ showProbability(one) }}</span><span class="cp-why">{{ one.why }}</span>
+      </div>
+    </div>
+    <div class="cp-scroll cp-videos" v-else>
       <template v-for="one in shownVideos" :key="one.video">
         <div class="cp-item cp-video" :class="{ on: one.video === video, missing: !one.tracked }" :data-video="one.video" @click="open(one.video)">
           <span class="cp-mark"></span><span class="cp-name">{{ one.video }}</span>
@@ -15,7 +24,7 @@ export const template = /* html */ `
           <div class="cp-item cp-doubt" role="listitem" v-for="(doubt, number) in doubts" :class="{ on: number === current }"
             :data-doubt="doubt.frame" :title="doubt.why" @click="goDoubt(number)">
             <span class="cp-mark"></span><span class="cp-name">frame {{ doubt.frame }}</span>
-            <span class="cp-number">{{ showAmbiguity(doubt) }}</span><span class="cp-why">{{ doubt.why }}</span>
+            <span class="cp-number">{{ showProbability(doubt) }}</span><span class="cp-why">{{ doubt.why }}</span>
           </div>
         </div>
       </template>
@@ -62,7 +71,8 @@ export const template = /* html */ `
         <span class="cp-name">{{ one.first }}<template v-if="one.last !== null">–{{ one.last }}</template> {{ one.what }}</span>
         <span class="cp-state">{{ one.outcome === "applied" || one.outcome === "already right" ? one.author : one.outcome }}</span>
       </div>
-      <div class="cp-actions"><button class="cp-button" @click="undo" title="U">Undo my last</button></div>
+      <div class="cp-actions"><button class="cp-button" @click="undo" title="U">Undo my last</button>
+        <button class="cp-button" @click="redo" title="Shift U" :disabled="!undone.length">Redo</button></div>
     </section>
   </aside>
 

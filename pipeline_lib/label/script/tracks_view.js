@@ -2,7 +2,7 @@
 
 import { markRaw } from "vue";
 import {
-  ImageLoader, decide, listTracks, readPoses, readProject, readTracks, videoFramePath, withdrawDecision,
+  ImageLoader, decide, listDoubts, listTracks, readPoses, readProject, readTracks, videoFramePath, withdrawDecision,
 } from "cohortpose-label/api.js"; // prettier-ignore
 import { colourOf, drawAnimals } from "cohortpose-label/drawing.js";
 import { findShortcut, groupShortcuts, isTyping, showKey } from "cohortpose-label/shortcuts.js";
@@ -40,6 +40,9 @@ export default {
     dialog: "",
     typed: "",
     showNames: true,
+    everywhere: false, // doubts of all videos, worst first
+    cohort: { doubts: [], tracked: 0, checked: 0, running: 0, total: 0 },
+    undone: [], // own decisions about this video that were undone, newest last
   }),
   computed: {
     doubts() {
@@ -51,6 +54,15 @@ export default {
     shownVideos() {
       const wanted = this.search.trim().toLowerCase();
       return this.videos.filter(({ video }) => !wanted || video.toLowerCase().includes(wanted));
+    },
+    shownCohort() {
+      const wanted = this.search.trim().toLowerCase();
+      return this.cohort.doubts.filter(({ video }) => !wanted || video.toLowerCase().includes(wanted));
+    },
+    cohortState() {
+      const { checked, tracked, total } = this.cohort;
+      const looked = checked < tracked ? `, ${checked} of ${tracked} videos looked at` : "";
+      return `${total} in doubt in all videos${looked}`;
     },
     isEmpty() {
       return this.project !== null && !this.videos.some(({ tracked }) => tracked);
@@ -116,7 +128,7 @@ export default {
       return one.open ? `${one.open} in doubt` : "nothing in doubt";
     },
 
-    showAmbiguity: ({ ambiguity }) => (ambiguity >= 10 ? "10+" : ambiguity.toFixed(2)),
+    showProbability: ({ probability }) => `${Math.round(100 * probability)} %`,
 
     describeTimeline() {
       return this.tracks ? `${this.doubts.length} places in doubt in ${this.tracks.frames} frames` : "";
@@ -124,8 +136,9 @@ export default {
 
     // --- Videos and doubts ---
 
-    async open(video) {
+    async open(video, frame = null) {
       this.stop();
+      this.undone = [];
       this.message = "";
       this.video = video;
       this.tracks = null;
@@ -140,11 +153,46 @@ export default {
         return;
       }
       this.pair = this.tracks.individuals.length > 1 ? [0, 1] : [0];
-      if (this.doubts.length) await this.goDoubt(0);
+      if (this.doubts.length) await this.goDoubt(this.findDoubt(frame));
       else {
         this.message = "Nothing is in doubt in this video.";
         await this.goFrame(0);
       }
+    },
+
+    // The number of the doubt at a frame; the worst one where there is none.
+    findDoubt(frame) {
+      return Math.max(0, this.doubts.findIndex((one) => one.frame === frame));
+    },
+
+    async toggleEverywhere() {
+      this.everywhere = !this.everywhere;
+      if (!this.everywhere) return;
+      await this.loadCohort();
+      await this.goWorst();
+    },
+
+    async loadCohort() {
+      try {
+        this.cohort = markRaw(await listDoubts());
+      } catch (error) {
+        this.message = error.message;
+      }
+    },
+
+    // The worst doubt of all videos, unless its video is open and shows it.
+    async goWorst() {
+      const [worst] = this.shownCohort;
+      if (worst) await this.goPlace(worst);
+    },
+
+    async goPlace({ video, frame }) {
+      if (video === this.video && this.tracks) await this.goDoubt(this.findDoubt(frame));
+      else await this.open(video, frame);
+    },
+
+    isShown(one) {
+      return one.video === this.video && one.frame === this.doubt?.frame;
     },
 
     take(tracks) {
@@ -155,6 +203,7 @@ export default {
     },
 
     async watchOthers() {
+      if (this.everywhere && this.$refs.root?.offsetParent) await this.loadCohort();
       const { video, tracks } = this;
       if (!tracks || this.isSaving || !this.$refs.root?.offsetParent) return;
       try {
@@ -178,8 +227,19 @@ export default {
     },
 
     async stepDoubt(by) {
-      if (!this.doubts.length) this.message = "Nothing is in doubt any more: V opens the next video.";
+      const all = this.shownCohort;
+      if (this.everywhere && all.length) {
+        const here = all.findIndex((one) => this.isShown(one));
+        const next = here < 0 ? 0 : (here + by + all.length) % all.length;
+        return this.goPlace(all[next]);
+      }
+      if (!this.doubts.length) this.message = this.describeEnd();
       else await this.goDoubt((this.current + by + this.doubts.length) % this.doubts.length);
+    },
+
+    describeEnd() {
+      const left = this.everywhere ? "in any video that was looked at" : "any more: V opens the next video";
+      return `Nothing is in doubt ${left}.`;
     },
 
     async goDoubt(number) {
@@ -351,21 +411,24 @@ export default {
       await this.send({ what: "confirm", frame: Math.max(1, doubt.first + 1), last, slots: doubt.slots });
     },
 
-    async send(decision) {
+    async send(decision, isRedone = false) {
       const { video, tracks } = this;
       this.stop();
       this.message = "";
       this.isSaving = true;
       this.saving = "Saving …";
+      if (!isRedone) this.undone = [];
       try {
         const found = await decide(video, { ...decision, seen: tracks.version });
         this.saving = `Saved ${new Date().toLocaleTimeString()}`;
         this.isSaving = false;
         if (this.video === video) await this.afterChange(found);
+        return true;
       } catch (error) {
         this.saving = "Not saved";
         this.message = error.message;
         await this.reload();
+        return false;
       } finally {
         this.isSaving = false;
       }
@@ -376,10 +439,14 @@ export default {
       this.take(tracks);
       this.mark = null;
       this.current = -1;
+      if (this.everywhere) {
+        await this.loadCohort();
+        if (this.shownCohort.length) return this.goWorst();
+      }
       if (this.doubts.length) return this.goDoubt(0);
       this.clip = null;
       await this.goFrame(this.here);
-      this.message = "Nothing is in doubt any more: V opens the next video.";
+      this.message = this.describeEnd();
     },
 
     async reload() {
@@ -406,6 +473,8 @@ export default {
       try {
         const found = await withdrawDecision(this.video, newest.time);
         this.take(found);
+        this.undone = [...this.undone, newest];
+        if (this.everywhere) await this.loadCohort();
         this.isSaving = false;
         this.saving = `Saved ${new Date().toLocaleTimeString()}`;
         const number = this.doubts.findIndex((one) => Math.abs(one.frame - found.withdrawn) <= AROUND);
@@ -417,6 +486,26 @@ export default {
       } finally {
         this.isSaving = false;
       }
+    },
+
+    async redo() {
+      if (!this.tracks || this.isSaving) return;
+      const last = this.undone.at(-1);
+      if (!last) {
+        this.message = "There is nothing to redo in this video.";
+        return;
+      }
+      const names = [last.individual, last.other].filter(Boolean);
+      const slots = names.map((name) => this.tracks.individuals.indexOf(name));
+      if (slots.includes(-1)) {
+        this.message = `Not redone: these tracks have no ${names[slots.indexOf(-1)]} any more.`;
+        return;
+      }
+      const decision = { what: last.what, frame: last.first, last: last.last, slots };
+      const left = this.undone.slice(0, -1);
+      if (!(await this.send(decision, true))) return;
+      this.undone = left;
+      this.message = `Redone: ${last.what} at frame ${last.first}.`;
     },
 
     // --- Drawing ---

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError, StoreError
+from pipeline_lib.core.settings.corrections import CorrectionSettings
 from pipeline_lib.core.settings.individuals import TrackingSettings
 from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.core.track_decisions import DecisionKind, TrackDecision
@@ -35,11 +36,12 @@ from pipeline_lib.kernels.tracking.doubts import (
     DoubtRules,
     TrackDoubt,
     drop_decided,
-    list_doubts,
+    find_doubts,
+    keep_worst_of_events,
 )
 from pipeline_lib.steps.correct.decisions import count_animals, name_slots
 
-# Frames within which doubts about the same animals are one.
+# Doubts about the same animals within this number of frames are one event.
 NEAR = 8
 # Number of animals in a swap or join.
 _PAIR = 2
@@ -80,6 +82,11 @@ class ProofreadState:
     doubts: tuple[TrackDoubt, ...]
 
 
+def make_doubt_rules(corrections: CorrectionSettings, tracking: TrackingSettings) -> DoubtRules:
+    """Return the rules by which doubts are listed."""
+    return DoubtRules(corrections.min_probability, NEAR, tracking.max_stitch_gap)
+
+
 class Proofreader:
     """Proofread the tracks of one video.
 
@@ -93,17 +100,15 @@ class Proofreader:
         Pose file of its tracks, which is only read.
     author
         Who decides.
-    settings
-        Measure of similarity and largest ambiguity, as the tracker has them.
+    rules
+        Rules by which doubts are listed; see `make_doubt_rules`.
     """
 
     def __init__(
-        self, folder: Path, video: str, tracked: Path, author: str, settings: TrackingSettings
+        self, folder: Path, video: str, tracked: Path, author: str, rules: DoubtRules
     ) -> None:
         self.video, self._folder, self._tracked, self._author = video, folder, tracked, author
-        self._rules = DoubtRules(
-            settings.similarity, settings.max_ambiguity, NEAR, settings.max_stitch_gap
-        )
+        self._rules = rules
         self._state: ProofreadState | None = None
 
     def read(self) -> ProofreadState:
@@ -116,7 +121,7 @@ class Proofreader:
         LabelError
             If a table of decisions is damaged, by file and line.
         """
-        version = self._name_version()
+        version = self.name_version()
         if self._state is None or self._state.version != version:
             self._state = self._make_state(version)
         return self._state
@@ -198,7 +203,14 @@ class Proofreader:
         if problems:
             raise LabelError(self.video, problems)
 
-    def _name_version(self) -> str:
+    def name_version(self) -> str:
+        """Return what changes whenever the tracks or the decisions do.
+
+        Raises
+        ------
+        StoreError
+            If there are no tracks.
+        """
         try:
             facts = self._tracked.stat()
         except OSError as error:
@@ -226,9 +238,10 @@ class Proofreader:
             if result.outcome in (Outcome.APPLIED, Outcome.RIGHT)
         )
         decided = place_decisions(held, len(corrected), lambda frame: corrected[frame])
-        doubts = drop_decided(
-            list_doubts(corrected, corrected_status, self._rules), decided, self._rules.near
-        )
+        found = find_doubts(corrected, corrected_status, self._rules)
+        near = self._rules.near
+        # What is decided must not hide another doubt of the same event.
+        doubts = keep_worst_of_events(drop_decided(found, decided, near), near)
         return ProofreadState(
             version=version,
             times=poses.time,

@@ -122,7 +122,7 @@ class FrameFinder:
         self._by_name: dict[tuple[str, int], list[str]] = {}
         self._frame_of: dict[str, tuple[str, int]] = {}
         self._certain: set[str] = set()
-        self._compare = FrameComparer(videos)
+        self._compare = FrameComparer({name: video.path for name, video in videos.items()})
         self.different: set[str] = set()
         self.same: set[str] = set()
         self.resized: set[str] = set()

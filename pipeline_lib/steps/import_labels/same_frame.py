@@ -5,6 +5,7 @@ another recording, so size and picture are compared wherever no file is known to
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cohort import Video
 from pipeline_lib.core.errors import StoreError, VideoError
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.images import read_image
@@ -28,6 +28,7 @@ _MOST_LOCAL = 48.0
 _MOST_MEAN = 64.0
 # Range of brightness ("full" or "limited") and exposure differ between tools that write frames.
 _GAINS = (0.6, 1.7)
+_OTHER_SCENE = "it shows something else than the video's frame"
 
 
 def differ_in_size(image: Path, size: tuple[int, int]) -> str:
@@ -76,18 +77,23 @@ def _shrink(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.float64)
 
 
+def _read_frame(reader: VideoReader, frame: int) -> NDArray[np.uint8] | None:
+    return next((picture for _, picture in reader.read(frame, frame + 1)), None)
+
+
 class FrameComparer:
     """Compare images of label sources with frames of the cohort's videos, each once.
 
     Parameters
     ----------
     videos
-        Of the cohort, by id.
+        Paths of the cohort's videos, by id.
     """
 
-    def __init__(self, videos: Mapping[str, Video]) -> None:
+    def __init__(self, videos: Mapping[str, Path]) -> None:
         self._videos = videos
         self._readers: dict[str, VideoReader | None] = {}
+        self._others: dict[Path, VideoReader | None] = {}
         self._found: dict[tuple[str, str, int], str] = {}
 
     def find_difference(self, image: str, video: str, frame: int) -> str:
@@ -96,6 +102,28 @@ class FrameComparer:
         if key not in self._found:
             self._found[key] = self._compare(Path(image), video, frame)
         return self._found[key]
+
+    def find_other_video(self, recorded: Path, video: str, frame: int) -> str:
+        """Return why a frame of another file is not that frame of a video of the cohort.
+
+        Empty if it is, if both are one file, or if the other file cannot be read here.
+        """
+        reader = self._open(video)
+        if reader is None or os.path.realpath(recorded) == os.path.realpath(self._videos[video]):
+            return ""
+        try:
+            other = self._others.setdefault(recorded, None) or VideoReader(recorded)
+            self._others[recorded] = other
+            pictures = [_read_frame(one, frame) for one in (other, reader)]
+        except (StoreError, VideoError, OSError):
+            return ""
+        one, own = pictures
+        if one is None or own is None:
+            return ""
+        if one.shape != own.shape:
+            sizes = (f"{picture.shape[1]} x {picture.shape[0]} px" for picture in (one, own))
+            return "it has {}, the video {}".format(*sizes)
+        return _OTHER_SCENE if differ_in_picture(one, own) else ""
 
     def differ_in_size(self, image: str, video: str) -> bool:
         """Tell whether an image has surely another size than a video."""
@@ -113,9 +141,9 @@ class FrameComparer:
         if frame >= facts.frames:
             return f"the video has {facts.frames} frames"
         try:
-            shown = next((picture for _, picture in reader.read(frame, frame + 1)), None)
+            shown = _read_frame(reader, frame)
             if shown is not None and differ_in_picture(read_image(image), shown):
-                return "it shows something else than the video's frame"
+                return _OTHER_SCENE
         except (StoreError, VideoError) as error:
             _log.warning("%s cannot be compared with %s, frame %d: %s", image, video, frame, error)
         return ""
@@ -123,7 +151,7 @@ class FrameComparer:
     def _open(self, video: str) -> VideoReader | None:
         if video not in self._readers:
             try:
-                self._readers[video] = VideoReader(self._videos[video].path)
+                self._readers[video] = VideoReader(self._videos[video])
             except (VideoError, StoreError, OSError) as error:
                 _log.warning(
                     "images of label sources are taken for frames of %s by their names alone: %s",

@@ -23,7 +23,7 @@ from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER as CORRECTED
-from pipeline_lib.steps.import_labels.same_frame import differ_in_size
+from pipeline_lib.steps.import_labels.same_frame import FrameComparer
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
 
 # One keypoint: individual, bodypart, x, y (px) and whether it is hidden.
@@ -84,7 +84,6 @@ class Cohort:
 
     def __init__(self, config: Config, results: Results) -> None:
         self.config, self.results = config, results
-        self._sizes: dict[tuple[str, str], bool] = {}
 
     @cached_property
     def videos(self) -> Mapping[str, CohortVideo]:
@@ -109,6 +108,11 @@ class Cohort:
                     int(row["height"] or 0),
                 )
         return found
+
+    @cached_property
+    def comparer(self) -> FrameComparer:
+        """Return what compares images with frames of the videos."""
+        return FrameComparer({name: video.path for name, video in self.videos.items()})
 
     @cached_property
     def labels(self) -> Labels | None:
@@ -180,7 +184,7 @@ class Cohort:
         """Return one key for all images of a frame of the cohort's videos.
 
         Label sources know videos by the names of their files, as `import-labels` matches them. An
-        image of another size than the video is none of its frames, and neither is one where the
+        image of another size or picture is no frame of the video, and neither is one where the
         import has written the frame itself, because it found that they differ.
         """
         if not key.image:
@@ -188,15 +192,9 @@ class Cohort:
         video = key.video if key.video in self.videos else self._by_stem.get(key.video, "")
         # An image is one, whatever its video is called.
         known = video and key.frame >= 0 and (video, key.frame) not in self._written
-        if known and self._has_size_of(key.image, self.videos[video]):
+        if known and not self.comparer.find_difference(key.image, video, key.frame):
             return FrameKey(video, key.frame, "")
         return FrameKey("", -1, key.image)
-
-    def _has_size_of(self, image: str, video: CohortVideo) -> bool:
-        if (image, video.name) not in self._sizes:
-            found = differ_in_size(Path(image), (video.width, video.height))
-            self._sizes[image, video.name] = not found
-        return self._sizes[image, video.name]
 
     @cached_property
     def _written(self) -> frozenset[tuple[str, int]]:

@@ -6,6 +6,7 @@ was made in, and no image has to be copied.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -254,6 +255,7 @@ class _Merger:
         problems += find_mixed_videos(
             (key.video, frame.recorded) for frame, key, _ in found if frame.frame >= 0
         )
+        problems += self._list_other_pictures(found)
         corrections = []
         covered = self._list_covered(file)
         for frame, key, record in found if not problems else ():
@@ -269,6 +271,32 @@ class _Merger:
         self.summary.gone = tuple(gone)
         self.summary.corrected = len(corrections)
         return corrections
+
+    def _list_other_pictures(
+        self, found: Sequence[tuple[ReturnedFrame, FrameKey, RecordedFrame | None]]
+    ) -> Iterator[str]:
+        for frame, key, _ in found:
+            if reason := self._find_other_picture(frame, key):
+                yield (
+                    f"{frame.shown}: is no frame {key.frame} of video {key.video} "
+                    f"({self.cohort.videos[key.video].path}): {reason}; keep the labels of the "
+                    "videos of this project"
+                )
+
+    def _find_other_picture(self, frame: ReturnedFrame, key: FrameKey) -> str:
+        """Return why what was labelled is not the frame of the cohort's video that it would be.
+
+        Empty if it is, or if neither the image nor the recorded video can be read here.
+        """
+        if key.image or key.video not in self.cohort.videos:
+            return ""
+        comparer = self.cohort.comparer
+        if frame.image is not None:
+            return comparer.find_difference(str(frame.image), key.video, key.frame)
+        recorded = frame.recorded
+        if frame.frame < 0 or "\0" in recorded or not os.path.isfile(recorded):  # noqa: PTH113
+            return ""
+        return comparer.find_other_video(Path(recorded), key.video, key.frame)
 
     def _check_bodyparts(self, file: ReturnedFile) -> Iterator[str]:
         known = self.cohort.skeleton.bodyparts

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.formats.label_projects import find_format
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.names import clean_part, find_part_problem, fold_name
+from pipeline_lib.core.names import clean_part, find_name_problem, find_part_problem, fold_name
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.corrections.labels import FrameKey
@@ -50,6 +50,8 @@ class ProjectOptions:
         Whether the existing labels are written, too.
     linked
         Whether SLEAP's file refers to the videos.
+    network
+        Network whose chosen frames and predictions are written; empty: ``training.name``.
     """
 
     format: str
@@ -57,6 +59,7 @@ class ProjectOptions:
     frames: str = "auto"
     labels: bool = True
     linked: bool = False
+    network: str = ""
 
 
 def run_write_label_project(
@@ -91,6 +94,8 @@ def run_write_label_project(
             f"{folder} exists, and may hold somebody's corrections: give another folder, or merge "
             "and remove it"
         )
+    if options.network:
+        config = _choose_network(config, results, options.network)
     cohort = Cohort(config, results)
     with ExitStack() as stack:
         frames = _collect(cohort, options, stack)
@@ -117,6 +122,21 @@ def run_write_label_project(
         "%s: %d frames: %d labelled, %d with predictions, %d with neither",
         *(folder, len(frames), labelled, predicted, len(frames) - labelled - predicted),
     )
+
+
+def _choose_network(config: Config, results: Results, name: str) -> Config:
+    """Return the settings with another network of the same results."""
+    if problem := find_name_problem(name):
+        raise LabelError("--network", [f"{name!r}: a name {problem}"])
+    model = results.model(name)
+    if not (model.card.is_file() or results.refined_table(name).is_file()):
+        folder = model.card.parent.parent
+        known = sorted(path.parent.name for path in folder.glob("*/model.json"))
+        raise LabelError(
+            "--network", [f"{name}: no such network; {folder} has {', '.join(known) or 'none'}"]
+        )
+    training = config.training.model_copy(update={"name": name})
+    return config.model_copy(update={"training": training})
 
 
 def _collect(cohort: Cohort, options: ProjectOptions, stack: ExitStack) -> list[ProjectFrame]:

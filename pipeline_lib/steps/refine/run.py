@@ -30,6 +30,7 @@ from pipeline_lib.steps.refine.appearance import (
     look_at_images,
 )
 from pipeline_lib.steps.refine.choice import choose
+from pipeline_lib.steps.refine.corrected import CorrectedFrames, read_corrected_frames
 from pipeline_lib.steps.refine.frame_list import read_frame_list
 from pipeline_lib.steps.refine.images import write_frames
 from pipeline_lib.steps.refine.label_errors import LABEL_ERROR_COLUMNS, list_label_errors
@@ -84,8 +85,9 @@ def run_refine(config: Config, results: Results) -> None:
     ``refine/NAME/label_errors.tsv`` lists labels that are probably wrong, worst first.
     ``refine/NAME/frames.tsv`` lists them with the reason of each, ``refine/NAME/frames`` has a
     folder of images for each video, as `pipeline_lib.steps.select_frames` writes it. Frames that
-    are labelled are left out; videos without poses are, too. The choice depends on nothing but
-    poses, labels, videos and settings.
+    are labelled, or corrected by anybody since the labels were imported, are left out; videos
+    without poses are, too. The choice depends on nothing but poses, labels, corrections, videos
+    and settings.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ def run_refine(config: Config, results: Results) -> None:
     StoreError
         If an earlier stage has not run, or the folder of an earlier choice holds foreign files.
     LabelError
-        If the list of frames names what is not there.
+        If the list of frames names what is not there, or a table of corrections is damaged.
     SheetError
         If the sheet lacks the column of the groups.
     """
@@ -107,7 +109,8 @@ def run_refine(config: Config, results: Results) -> None:
     _check_own(results.refined(model))
     videos = _list_videos(config, results)
     labels = read_labels(results.labels)
-    labelled = _list_labelled(labels, videos)
+    corrected = read_corrected_frames(config)
+    labelled = _list_labelled(labels, corrected.frames, videos)
     listed = _choose_listed(config, videos, labelled)
     ranked = _rank(config, videos, labels, labelled, listed)
     viewer = load_viewer(results.model(model))
@@ -125,7 +128,7 @@ def run_refine(config: Config, results: Results) -> None:
         written = _write_images(chosen, paths, folder, patience)
         chosen = [one for one in chosen if (one.video, one.frame) in written]
         _publish(part / results.refined_table(model).name, chosen, looks, written)
-        errors = list_label_errors(config, results, labels)
+        errors = _list_errors(config, results, labels, corrected, videos)
         write_table(part / results.label_errors(model).name, LABEL_ERROR_COLUMNS, errors)
     if len(chosen) < settings.frames:
         _log.warning(
@@ -180,15 +183,44 @@ def _read_groups(config: Config) -> dict[str, str]:
     return groups
 
 
-def _list_labelled(labels: Labels, videos: Mapping[str, _Video]) -> Mapping[str, frozenset[int]]:
-    """Return the labelled frames of each video, those labelled as empty included."""
+def _list_labelled(
+    labels: Labels, corrected: Mapping[str, frozenset[int]], videos: Mapping[str, _Video]
+) -> Mapping[str, frozenset[int]]:
+    """Return the frames of each video that have a label, also an empty one, or a correction."""
     frames = labels.table.groupby("video")["frame"]
     by_name = {str(video): frozenset(map(int, some)) for video, some in frames}
     # Label tables know videos by the names of their files.
     return {
-        name: by_name.get(name, frozenset()) | by_name.get(video.path.stem, frozenset())
+        name: frozenset().union(
+            *(
+                known.get(one, ())
+                for known in (by_name, corrected)
+                for one in (name, video.path.stem)
+            )
+        )
         for name, video in videos.items()
     }
+
+
+def _list_errors(
+    config: Config,
+    results: Results,
+    labels: Labels,
+    corrected: CorrectedFrames,
+    videos: Mapping[str, _Video],
+) -> list[dict[str, object]]:
+    """Return the rows of the label errors, without labels that somebody has corrected since."""
+    by_stem = {video.path.stem: name for name, video in videos.items()}
+    rows = [
+        row
+        for row in list_label_errors(config, results, labels)
+        if not corrected.is_outdated(
+            str(row["image"]),
+            (str(row["video"]), by_stem.get(str(row["video"]), "")),
+            int(str(row["frame"])),
+        )
+    ]
+    return [{**row, "rank": rank} for rank, row in enumerate(rows, start=1)]
 
 
 def _choose_listed(
@@ -201,7 +233,9 @@ def _choose_listed(
     named = read_frame_list(Path(path), {name: one.frames for name, one in videos.items()})
     free = [one for one in named if one[1] not in labelled[one[0]]]
     if len(free) < len(named):
-        _log.warning("%s: %d frames are labelled already", path, len(named) - len(free))
+        _log.warning(
+            "%s: %d frames are labelled or corrected already", path, len(named) - len(free)
+        )
     if len(free) > config.refinement.frames:
         _log.warning(
             "%s: %d frames, but `refinement.frames` is %d: the first ones are taken",

@@ -1,5 +1,7 @@
 """Test the list of doubtful places: by hand, in order, and what decisions take off it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,10 +12,12 @@ from pipeline_lib.kernels.tracking.doubts import (
     DoubtRules,
     TrackDoubt,
     drop_decided,
+    find_doubts,
+    keep_worst_of_events,
     list_doubts,
 )
 
-RULES = DoubtRules("oks", 0.7, 8, 250)
+RULES = DoubtRules(0.05, 8, 250)
 FRAMES, MEETING = 60, 30
 
 
@@ -41,7 +45,7 @@ def test_an_exchange_where_animals_meet_is_the_worst_doubt():
     (doubt,) = list_doubts(exchange(position, MEETING), None, RULES)
     assert (doubt.frame, doubt.slots) == (MEETING, (0, 1))
     assert doubt.first < MEETING <= doubt.last
-    assert doubt.ambiguity > 2.0
+    assert doubt.probability > 0.9
 
 
 @pytest.mark.parametrize("lost", [(0,), (1,), (0, 1)])
@@ -53,7 +57,7 @@ def test_an_exchange_while_animals_are_lost_is_found(lost):
     assert doubts[0].slots == (0, 1)
     assert doubts[0].first < MEETING + 3
     assert doubts[0].last >= MEETING
-    assert doubts[0].ambiguity > 1.0
+    assert doubts[0].probability > 0.5
 
 
 def test_far_animals_and_short_videos_are_no_doubt():
@@ -74,56 +78,80 @@ def test_places_near_each_other_are_one_doubt():
     assert sorted(one.frame for one in list_doubts(apart, None, RULES)) == [10, 50]
 
 
-def test_uncertain_places_of_the_tracker_are_listed_once():
-    position = make_crossing(200.0)
+def test_an_uncertain_track_is_a_doubt_only_where_poses_cannot_tell():
+    position = make_crossing(2000.0)
     status = np.full((FRAMES, 2), TrackStatus.FOLLOWED, np.uint8)
-    status[10:15, 0] = TrackStatus.UNCERTAIN
-    status[40:44], status[59, 1] = TrackStatus.UNCERTAIN, TrackStatus.UNCERTAIN
-    doubts = list_doubts(position, status, RULES)
-    assert sorted(one[1:4] for one in doubts) == [
-        (9, 15, (0,)),
-        (39, 44, (0, 1)),
-        (58, 60, (1,)),
-    ]
-    assert all(9 < one.frame <= 59 for one in doubts)
+    status[10:15, 0] = status[40:44] = TrackStatus.UNCERTAIN
+    # Nobody is near, and both tracks go on as usual.
+    assert list_doubts(position, status, RULES) == []
+    # One comes back elsewhere, where no other animal is, or after a gap that is too long.
+    jumped = position.copy()
+    jumped[10:, 0] += 700.0
+    (doubt,) = list_doubts(jumped, status, RULES)
+    assert (doubt.frame, doubt.first, doubt.last, doubt.slots) == (10, 9, 15, (0,))
+    lost = position.copy()
+    lost[3:10, 0] = np.nan
+    assert list_doubts(lost, status, RULES) == []
+    assert [one.slots for one in list_doubts(lost, status, replace(RULES, max_gap=5))] == [(0,)]
     # A place that poses already tell of is not told twice.
-    met = make_crossing()
     status[:] = TrackStatus.FOLLOWED
     status[MEETING - 2 : MEETING + 3] = TrackStatus.UNCERTAIN
-    assert len(list_doubts(exchange(met, MEETING), status, RULES)) == 1
+    assert len(list_doubts(exchange(make_crossing(), MEETING), status, RULES)) == 1
 
 
-def test_no_uncertain_animal_is_left_out():
-    position = make_crossing(200.0)
-    crowd = np.concatenate([position, position + 900.0, position[:, :1] + 2000.0], axis=1)
-    status = np.full((FRAMES, 5), TrackStatus.FOLLOWED, np.uint8)
-    status[10:15] = TrackStatus.UNCERTAIN
-    doubts = list_doubts(crowd, status, RULES)
-    assert {slot for one in doubts for slot in one.slots} == {0, 1, 2, 3, 4}
-    assert all((one.first, one.last) == (9, 15) for one in doubts)
-    # Of two that poses tell of already, the third is left.
-    crowd[:, :2] = exchange(make_crossing(), MEETING)
-    status[:] = TrackStatus.FOLLOWED
-    status[MEETING - 2 : MEETING + 3, :3] = TrackStatus.UNCERTAIN
-    slots = sorted(one.slots for one in list_doubts(crowd, status, RULES))
-    assert slots == [(0, 1), (2,)]
+def test_the_doubts_of_one_event_are_one():
+    # Three animals that meet: each pair might have been exchanged.
+    both = make_crossing()
+    third = both[:, :1] * [1.0, 0.5] + [0.0, 12.0]
+    crowd = np.concatenate([both, third], axis=1)
+    crowd[MEETING:] = crowd[MEETING:, [1, 2, 0]]
+    found = find_doubts(crowd, None, RULES)
+    assert len({one.slots for one in found}) >= 2
+    (worst,) = list_doubts(crowd, None, RULES)
+    assert worst == found[0]
+    assert worst.probability == max(one.probability for one in found)
+    # Other animals, or another time, are another event.
+    other = worst._replace(slots=(5, 6))
+    later = worst._replace(first=worst.last + 9, frame=worst.last + 10, last=worst.last + 12)
+    assert keep_worst_of_events([worst, other, later], 8) == [worst, other, later]
+    assert keep_worst_of_events([worst, later], 9) == [worst]
+
+
+def test_noise_that_is_usual_is_no_evidence():
+    # With noise as large as the animals' distance, nothing tells that they were exchanged.
+    rng = np.random.default_rng(0)
+    calm, wrong = make_crossing(8.0), exchange(make_crossing(8.0), MEETING)
+    assert list_doubts(wrong, None, RULES)[0].probability > 0.9
+    noise = rng.normal(0.0, 25.0, calm.shape)
+    noisy = find_doubts(wrong + noise, None, RULES)
+    assert max((one.probability for one in noisy if one.frame == MEETING), default=0.0) < 0.9
 
 
 def test_decisions_take_doubts_off_the_list():
-    doubt = TrackDoubt(100, 95, 108, (0, 1), 0.9)
+    doubt = TrackDoubt(100, 95, 108, (0, 1), 0.4)
     confirmed = DecidedPlace(DecisionKind.CONFIRM, 96, 108, frozenset({0, 1}))
     assert drop_decided([doubt], [confirmed], 8) == []
-    # Of other animals, elsewhere, or of one of the two.
+    # Of other animals, or elsewhere.
     for other in (
-        confirmed._replace(slots=frozenset({0, 2})),
-        confirmed._replace(slots=frozenset({0})),
+        confirmed._replace(slots=frozenset({2, 3})),
         confirmed._replace(frame=200, last=210),
     ):
         assert drop_decided([doubt], [other], 8) == [doubt]
+    # Who has seen that one animal is right has seen that it was not exchanged with a third one,
+    # unless that would fit better.
+    third = confirmed._replace(slots=frozenset({0, 2}))
+    assert drop_decided([doubt], [third], 8) == []
+    likely = doubt._replace(probability=0.6)
+    assert drop_decided([likely], [third], 8) == [likely]
+    assert drop_decided([likely], [confirmed], 8) == []
+    # A swap of another pair at the same place does not hide that a second one would fit better.
+    other = DecidedPlace(DecisionKind.SWAP, 100, 100, frozenset({1, 2}))
+    assert drop_decided([likely], [other], 8) == [likely]
+    assert drop_decided([likely], [other._replace(what=DecisionKind.NEW)], 8) == []
     swapped = DecidedPlace(DecisionKind.SWAP, 97, 97, frozenset({0, 1}))
     assert drop_decided([doubt], [swapped], 8) == []
     # Another exchange that would fit better than none is asked about again.
-    worse = doubt._replace(ambiguity=3.0)
+    worse = doubt._replace(probability=0.8)
     assert drop_decided([worse], [swapped], 8) == [worse]
     assert drop_decided([worse], [swapped._replace(frame=100)], 8) == []
     cut = DecidedPlace(DecisionKind.CUT, 50, 99, frozenset({1, 4}))

@@ -5,6 +5,7 @@ import os
 import shutil
 from datetime import UTC, datetime
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,13 +22,14 @@ from pipeline_lib.io.corrections.labels import (
 )
 from pipeline_lib.io.images import read_image, write_png
 from pipeline_lib.io.label_projects.label_studio import TASKS
+from pipeline_lib.io.label_projects.manifest import MANIFEST, read_manifest
 from pipeline_lib.io.labels.sleap.read import read_sleap
 from pipeline_lib.io.labels.table import read_labels
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
 from pipeline_lib.steps.select_frames import FRAME_COLUMNS
-from tests.steps.label_projects.example import Run
+from tests.steps.label_projects.example import CHOSEN, Run
 from tests.video_corpus import encode, read_number
 
 COCO = "annotations/person_keypoints_default.json"
@@ -392,6 +394,42 @@ def test_where_only_the_name_of_a_video_agrees_its_length_counts(one, caplog):
     assert list(one.corrections()) == [("day1-cam", 9, "")]
 
 
+def film(path, seed):
+    """Write a video of the example's size in which one scene stands still."""
+    random = np.random.default_rng(seed)
+    scene = np.kron(random.integers(0, 255, (8, 12, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, width=96, height=64, pix_fmt="yuv420p")
+        for _ in range(12):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene)))
+        container.mux(stream.encode())
+    return scene
+
+
+def test_a_label_of_another_video_of_equal_size_is_refused(one):
+    """Every rig has a day2/cam.mp4: what was labelled must be what the cohort's frame shows."""
+    own = film(one.folder / "day2/cam.mp4", seed=1)
+    copy, other = (one.folder / place / "day2/cam.mp4" for place in ("copy", "other"))
+    film(copy, seed=1)
+    foreign = film(other, seed=2)
+    with pytest.raises(LabelError, match=r"is no frame 9 of video day2-cam .*: it shows something"):
+        one.merge(make_slp(one.folder / "x.slp", str(other)))
+    assert one.corrections() == {}
+    # A copy, and a video that is not on this machine, are found by their names as before.
+    for path in (copy, one.folder / "gone/day2/cam.mp4"):
+        summary = one.merge(make_slp(one.folder / "x.slp", str(path)), author=path.parts[-3])
+        assert summary.corrected + summary.unchanged == 1
+    # An image that was exchanged in the folder of a labelling project.
+    folder = one.hand_over("coco")
+    image = next(path for path in folder.rglob("*.png") if "day2-cam" in str(path))
+    write_png(image, foreign)
+    with pytest.raises(LabelError, match=r"day2-cam .*it shows something else"):
+        one.merge(correct_in_coco(one, folder))
+    write_png(image, own)
+    assert one.merge(correct_in_coco(one, folder)).corrected == 1
+
+
 def test_the_end_of_a_path_says_more_than_the_id_of_a_video(one):
     """Ids are free: that of one video may be the name of the file of another."""
     text = one.results.plan.read_text()
@@ -464,6 +502,21 @@ def test_without_the_record_the_images_of_the_run_are_known(one):
     (images / "labels.json").write_text(json.dumps(values))
     one.merge(images / "labels.json")
     assert one.corrections() == {("day2-cam", 9, ""): {("animal", "nose"): (3.0, 4.0, "visible")}}
+
+
+def test_the_frames_of_another_network_are_written_with_its_predictions(one):
+    """The frames to label for the next iteration were chosen with the network of this one."""
+    training = one.config.training.model_copy(update={"name": "pose-1"})
+    one.config = one.config.model_copy(update={"training": training})
+    project = one.hand_over("coco", labels=False, network="pose")
+    images = json.loads((project / COCO).read_text())["images"]
+    assert len(images) == len(CHOSEN)
+    assert read_manifest(project / MANIFEST).frames[0].predicted
+    with pytest.raises(LabelError, match="nothing to write"):
+        one.hand_over("coco", "other", labels=False)
+    for name, problem in (("pose-9", "no such network"), ("../pose", "must be letters")):
+        with pytest.raises(LabelError, match=f"--network.*\n.*{problem}"):
+            one.hand_over("coco", "third", network=name)
 
 
 def test_a_project_is_never_overwritten(one):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,18 @@ from pipeline_lib.core.tables import (
     FrameStatus,
     TrackStatus,
 )
+from pipeline_lib.io.corrections.labels import (
+    CorrectedKeypoint,
+    FrameCorrection,
+    Visibility,
+    write_frame_corrections,
+)
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import Labels, write_labels
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.refine import scoring
+from pipeline_lib.steps.refine.corrected import read_corrected_frames
 from pipeline_lib.steps.refine.run import REFINEMENT_COLUMNS, run_refine
 from pipeline_lib.steps.select_frames import FRAME_COLUMNS
 from tests.video_corpus import encode, read_number, x264
@@ -93,10 +101,11 @@ class Cohort:
         skeleton = Skeleton(bodyparts=BODYPARTS, edges=EDGES)
         write_labels(self.results.labels, Labels(table, BODYPARTS, ("animal",), skeleton))
 
-    def refine(self, **refinement):
+    def refine(self, corrections=None, **refinement):
         self.write()
         config = parse_config(
             {"cohort": str(self.folder / "cohort.tsv"), "refinement": {"min_gap": 0.2} | refinement}
+            | {"corrections": corrections or {}}
         )
         run_refine(config, self.results)
         return read_table(self.results.refined_table("pose"), REFINEMENT_COLUMNS)
@@ -179,6 +188,58 @@ def test_labelled_frames_are_left_out(cohort):
     rows = cohort.refine(frames=20)
     assert ("a", "33") not in {(row["video"], row["frame"]) for row in rows}
     assert ("b", "12") in {(row["video"], row["frame"]) for row in rows[:2]}
+
+
+def correct(folder, video, frame, *, author="Ann", image="", iteration=1):
+    """Store a correction as the page does."""
+    point = CorrectedKeypoint("animal", "nose", 3.0, 4.0, Visibility.VISIBLE)
+    time = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    one = FrameCorrection(video, frame, image, author, time, iteration, (point,))
+    write_frame_corrections(folder / "corrections", [one])
+
+
+def test_frames_that_anybody_has_corrected_are_not_chosen_again(cohort, tmp_path, caplog):
+    corrections = {"path": str(tmp_path / "corrections")}
+    cohort.add("a", jump_at(10))
+    cohort.add("b", jump_at(20))
+    chosen = cohort.refine(frames=2, criteria=["jump"], corrections=corrections)
+    (worst,) = (int(row["frame"]) for row in chosen if row["video"] == "a")
+    # Another author, and an image whose source knows the video by the name of its file.
+    correct(tmp_path, "a", worst, author="Ben")
+    correct(tmp_path, cohort.video.stem, 30, image="labelled/i.png")
+    again = cohort.refine(frames=120, min_gap=0.0, corrections=corrections)
+    places = {(row["video"], int(row["frame"])) for row in again}
+    assert ("a", worst) not in places
+    assert ("b", worst) in places
+    assert not {("a", 30), ("b", 30)} & places
+    listed = tmp_path / "list.tsv"
+    listed.write_text(f"video\tframe\na\t{worst}\n")
+    cohort.refine(frames=1, frame_list=str(listed), corrections=corrections)
+    assert "1 frames are labelled or corrected already" in caplog.text
+    # A budget of what is left, when nothing is left.
+    for frame in range(FRAMES):
+        correct(tmp_path, cohort.video.stem, frame)
+    assert cohort.refine(frames=5, corrections=corrections) == []
+    assert "no more candidates" in caplog.text
+
+
+def test_label_errors_that_were_corrected_since_are_not_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, (video, frame, image) in enumerate((("m1", 3, ""), ("x", -1, "images/b.png"))):
+        correct(tmp_path, video, frame, image=image, iteration=1 + number)
+    correct(tmp_path, "m1", 4, iteration=0)
+    found = {
+        iteration: read_corrected_frames(
+            parse_config({"cohort": "c.tsv", "training": {"iteration": iteration}})
+        )
+        for iteration in (0, 1, 2)
+    }
+    frames = [("a.png", ("m1",), 3), ("c.png", ("m2", "m1"), 3), ("images/b.png", ("x",), -1)]
+    others = [("a.png", ("m1",), 4), ("a.png", ("m2",), 3), ("c.png", ("x",), -1)]
+    assert [found[0].is_outdated(*one) for one in frames + others] == [True] * 3 + [False] * 3
+    # What the import has taken is no longer newer than the labels.
+    assert [found[1].is_outdated(*one) for one in frames] == [False, False, True]
+    assert not any(found[2].is_outdated(*one) for one in frames)
 
 
 def test_labels_may_know_a_video_by_the_name_of_its_file(cohort):
@@ -306,7 +367,7 @@ def test_more_named_frames_than_the_budget_are_cut(cohort, tmp_path, caplog):
     rows = cohort.refine(frames=2, frame_list=str(named))
     assert [row["frame"] for row in rows] == ["0", "2"]
     assert "4 frames, but `refinement.frames` is 2" in caplog.text
-    assert "1 frames are labelled already" in caplog.text
+    assert "1 frames are labelled or corrected already" in caplog.text
 
 
 def test_a_list_of_frames_that_are_not_there_is_refused_line_by_line(cohort, tmp_path):
