@@ -21,7 +21,14 @@ from pipeline_lib.core.tables import (
     TrackStatus,
     VideoStatus,
 )
-from pipeline_lib.io.poses.format import DIMENSIONS, DTYPES, is_packed, open_group, read_metadata
+from pipeline_lib.io.poses.format import (
+    DIMENSIONS,
+    DTYPES,
+    check_files,
+    is_packed,
+    open_group,
+    read_metadata,
+)
 from pipeline_lib.io.stage_tables import read_table
 
 if TYPE_CHECKING:
@@ -77,15 +84,19 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
     import xarray as xr  # noqa: PLC0415 - seconds
     import zarr  # noqa: PLC0415
 
+    from pipeline_lib.io.foreign.zarr_codecs import bound_decoding  # noqa: PLC0415
+
     path = Path(path)
     read_metadata(path)
+    check_files(path)
     packed = is_packed(path)
     store: Any = (
         zarr.storage.ZipStore(path, mode="r")
         if packed
         else zarr.storage.LocalStore(path, read_only=True)
     )
-    dataset = xr.open_zarr(store, consolidated=True, mask_and_scale=False)
+    with bound_decoding():
+        dataset = xr.open_zarr(store, consolidated=True, mask_and_scale=False)
     dataset.attrs = {name: _flatten(value) for name, value in dataset.attrs.items()}
     dataset["position"].attrs["units"] = "px"
     dataset["time"].attrs["units"] = "s"
