@@ -13,7 +13,7 @@ from projects import Project, format_config, locate_project, merge_settings
 
 from pipeline_lib.core.settings.network import SplitSettings
 from pipeline_lib.io.publish import publish_file, publish_text
-from pipeline_lib.steps.import_labels.run import assign_splits
+from pipeline_lib.steps.import_labels.splits import assign_splits
 
 CONFIG = """\
 # Fruit flies seen from above, 1024 x 1024 px, a fly being about 70 px long. Paths are relative to

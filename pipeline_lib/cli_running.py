@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.errors import CohortposeError, StoreError, describe_error
 from pipeline_lib.core.process import limit_cores
+from pipeline_lib.core.unseen import escape_logs, escape_unseen
 
 if TYPE_CHECKING:
     from pipeline_lib.core.layout import Results
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def log_for_people(*, verbose: bool) -> None:
     """Log to stderr, with times unless it is a terminal; log other packages only if verbose."""
+    escape_logs()
     interactive = sys.stderr.isatty()
     handler: logging.Handler = _open_terminal() if interactive else logging.StreamHandler()
     form = "%(message)s" if interactive else "%(asctime)s %(levelname)s %(message)s"
@@ -201,13 +203,13 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except CohortposeError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
+        typer.secho(f"error: {describe_error(error)}", fg="red", err=True)
         raise typer.Exit(error.exit_status) from None
     except OSError as error:
         # Errors of a file only; other system errors keep their traceback.
         if error.filename is None or error.strerror is None:
             raise
-        path = Path(str(error.filename)).absolute()
+        path = escape_unseen(str(Path(str(error.filename)).absolute()))
         message = f"error: {path}: {error.strerror}; make it accessible and run again"
         typer.secho(message, fg="red", err=True)
         raise typer.Exit(1) from None

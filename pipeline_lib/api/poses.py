@@ -25,6 +25,7 @@ from pipeline_lib.io.poses.format import (
     DIMENSIONS,
     DTYPES,
     LAYOUT,
+    check_files,
     is_packed,
     open_group,
     read_metadata,
@@ -94,15 +95,21 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
     import xarray as xr  # noqa: PLC0415 - seconds
     import zarr  # noqa: PLC0415
 
+    from pipeline_lib.io.foreign.zarr_codecs import bound_decoding  # noqa: PLC0415
+
     path = Path(path)
     _, attributes = read_metadata(path, LAYOUT, SESSION_LAYOUT)
+    check_files(path)
+    read_metadata(path)
+    check_files(path)
     packed = is_packed(path)
     store: Any = (
         zarr.storage.ZipStore(path, mode="r")
         if packed
         else zarr.storage.LocalStore(path, read_only=True)
     )
-    dataset = xr.open_zarr(store, consolidated=True, mask_and_scale=False)
+    with bound_decoding():
+        dataset = xr.open_zarr(store, consolidated=True, mask_and_scale=False)
     dataset.attrs = {name: _flatten(value) for name, value in dataset.attrs.items()}
     layout = SESSION_LAYOUT if attributes["format"] == SESSION_LAYOUT.name else LAYOUT
     for name, unit in layout.units.items():

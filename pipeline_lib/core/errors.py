@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
+from pipeline_lib.core.unseen import escape_unseen
+
 # A sheet of thousands of rows can be wrong in each of them.
 _MOST_SHOWN = 20
-# Names in messages must neither end a line nor control a terminal.
-_UNSEEN = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 class CohortposeError(Exception):
@@ -35,11 +35,19 @@ class ProblemsError(CohortposeError):
         self.where = where
         self.problems = tuple(problems)
         count = len(self.problems)
-        shown = [problem.translate(_UNSEEN) for problem in self.problems[:_MOST_SHOWN]]
+        # Names in messages must neither end a line nor control a terminal.
+        shown = [escape_unseen(problem) for problem in self.problems[:_MOST_SHOWN]]
         lines = "\n".join(f"  - {problem}" for problem in shown)
         if count > _MOST_SHOWN:
             lines += f"\n  ... and {count - _MOST_SHOWN} more"
-        super().__init__(f"{where}: {count} problem{'s' if count != 1 else ''}\n{lines}")
+        super().__init__(
+            f"{escape_unseen(where)}: {count} problem{'s' if count != 1 else ''}\n{lines}"
+        )
+
+
+def describe_error(error: Exception) -> str:
+    """Return the message of an error for a terminal: one line, or one for each problem."""
+    return escape_unseen(str(error), keep_breaks=isinstance(error, ProblemsError))
 
 
 class ConfigError(ProblemsError):

@@ -4,7 +4,7 @@ Snakemake does not see a change inside an imported package; these numbers are am
 parameters of each rule and in the key of each result, so that raising one reruns the step.
 """
 
-PROBE = 2
+PROBE = 3
 SELECT_FRAMES = 1
 IMPORT_LABELS = 2
 MAKE_TARGETS = 2

@@ -1,7 +1,7 @@
 """Read and write tab-separated tables: plan, manifests, and outcomes of a stage of a shard.
 
 Cells are data: what is read is, to the character, what was written. Only the column ``reason``,
-which people read, is made one line.
+which people read, is made one line of what they can see.
 """
 
 import csv
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.unseen import escape_unseen
 from pipeline_lib.io.publish import publish_text
 
 # Columns of prose; every other column may hold a path.
@@ -31,7 +32,8 @@ def format_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -
     """Return rows as the text of a TSV.
 
     None is an empty cell. A cell with a tab, a line break or a quotation mark is quoted, as
-    spreadsheets do; in the column ``reason`` runs of white space become one blank.
+    spreadsheets do; in the column ``reason`` runs of white space become one blank, and characters
+    that nobody sees become their codes.
 
     Raises
     ------
@@ -84,4 +86,4 @@ def _to_cell(column: str, value: object) -> str:
     if isinstance(value, float):
         # Short for people; enough digits that a frame rate is right for days.
         return f"{value:.10g}"
-    return " ".join(str(value).split()) if column in _PROSE else str(value)
+    return escape_unseen(" ".join(str(value).split())) if column in _PROSE else str(value)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.io.foreign.zarr_codecs import bound_decoding
 from pipeline_lib.io.foreign.zarr_metadata import check_arrays
 
 FORMAT_VERSION = 2
@@ -246,7 +247,8 @@ class TargetStore:
             )
         check_arrays(path, arrays)
         # The metadata that were checked, not those that lie beside each array.
-        self._group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=True)
+        with bound_decoding():
+            self._group = zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=True)
         self.path = path
         self.key = str(attributes["key"])
         self.layout = TargetLayout.read(attributes["layout"])

@@ -278,7 +278,7 @@ class Annotations:
 
     @property
     def names_version(self) -> str:
-        """Return the version of the bodyparts' names, which each change of them changes."""
+        """Return the version of the bodyparts' names; it changes with every change of them."""
         return _name_version(self.changes)
 
     def save(
@@ -462,7 +462,7 @@ def locate_predictions(project: Project, video: str) -> Path | None:
 
 
 def _name_version(changes: Sequence[BodypartChange]) -> str:
-    """Return a short text that is another one after each change of names."""
+    """Return a short text that changes with every change of the names."""
     said = [(one.what, one.bodypart, one.former, format_time(one.time)) for one in changes]
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 

@@ -91,7 +91,7 @@ class Proofreaders:
         self, video: str, what: DecisionKind, frames: tuple[int, int | None], slots: Sequence[int],
         seen: str,
     ) -> dict[str, Any]:  # fmt: skip
-        """Save a decision and return the video as it is then.
+        """Save a decision, and return the updated video.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Proofreaders:
             return self._describe(video, reader.read())
 
     def withdraw(self, video: str, time: str) -> dict[str, Any]:
-        """Withdraw the author's decision of a time and return the video as it is then.
+        """Withdraw the author's decision made at a time, and return the updated video.
 
         Raises
         ------

@@ -17,6 +17,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import VIDEO_STAGES
 from pipeline_lib.core.tables import SURPLUS_FRAMES, SessionStatus, VideoStatus
+from pipeline_lib.core.unseen import escape_unseen
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.steps.runs.ledger import (
     BAD_STATUSES,
@@ -242,6 +243,6 @@ def _tabulate(rows: Sequence[LedgerRow]) -> Table:
             escape(row["video"]),
             Text(status, style=_STYLES[status]),
             row["stage"] or "-",
-            escape(row["reason"]),
+            escape(escape_unseen(row["reason"])),
         )
     return table

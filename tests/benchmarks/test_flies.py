@@ -16,7 +16,7 @@ from pipeline_lib.core.tables import METRIC_COLUMNS
 from pipeline_lib.io.labels.sleap.file import open_sleap_file
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.evaluate.tracks import TrueTracks
-from pipeline_lib.steps.import_labels.run import assign_splits
+from pipeline_lib.steps.import_labels.splits import assign_splits
 
 
 @pytest.fixture

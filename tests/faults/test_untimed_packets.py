@@ -131,7 +131,7 @@ def test_regular_losses_shift_nothing(tmp_path, name, loss):
 
 
 @pytest.mark.parametrize("lost", [[103], [110], [115], [117], [118]])
-@pytest.mark.parametrize("name", [name for name in PROGRAM_STREAMS if name != "mpg-mpeg4"])
+@pytest.mark.parametrize("name", PROGRAM_STREAMS)
 def test_a_loss_after_the_last_time_of_a_program_stream(tmp_path, name, lost):
     """Find it by the numbers of the pictures, or by a time: rows from there on are empty."""
     kind = PROGRAM_STREAMS[name]
@@ -148,6 +148,30 @@ def test_a_loss_after_the_last_time_of_a_program_stream(tmp_path, name, lost):
     assert said.startswith(("it lacks at least 1 frames after its last time", "the file lacks 1 "))
 
 
+@pytest.mark.parametrize("lost", [range(108, 120), [119], [118, 119], range(113, 120)])
+def test_an_avi_that_ends_before_its_last_pictures(tmp_path, lost):
+    """Check the frame that the decoder shows at the end, whatever should come before it."""
+    path = write_lossy(tmp_path / "a.avi", COUNTED["avi-mpeg4-b"], lost)
+    index = check_video(path)
+    found = read_numbers(path, index)
+    assert find_wrong(found) == {}
+    assert len(found) == FRAMES - len(lost)
+    said = describe_oddities(path, index)
+    # Where a group of B-pictures is whole, the video merely ends earlier.
+    assert (found[len(found) - 1] is None) == said.startswith("it lacks frames before the one that")
+    assert [found[row] for row in range(len(found) - 1)] == list(range(len(found) - 1))
+
+
+@pytest.mark.parametrize("b_frames", ["1", "2", "3"])
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(24000, 1001)])
+def test_an_avi_that_is_whole_ends_with_its_last_frame(tmp_path, b_frames, rate):
+    path = write_lossy(tmp_path / "a.avi", (".avi", "mpeg4", {"bf": b_frames}, _SMALL), [], rate)
+    index = check_video(path)
+    assert describe_oddities(path, index) == ""
+    assert not index.misplaced.any()
+    assert read_packets(path).picture_times.ends_open(index.order) is False
+
+
 def test_packets_whose_times_are_guesses(tmp_path):
     kind = PROGRAM_STREAMS["mpg-mpeg1"]
     whole = read_packets(write_lossy(tmp_path / "a.mpg", kind, []))
@@ -159,6 +183,17 @@ def test_packets_whose_times_are_guesses(tmp_path):
     # A frame lasts 3600 units: one is missing before the packet that has a time again.
     assert np.flatnonzero(np.diff(times) != 3600).tolist() == [stop - 1]
     assert times[stop] - times[stop - 1] == 7200
+
+
+@pytest.mark.parametrize("every", [3, 9, 10, 16, 20])
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+def test_one_frame_of_many_is_said(tmp_path, suffix, every):
+    """Nothing but the length of the last frame, or a header, tells that frames were lost."""
+    kind = (suffix, "prores_ks", {}, _SMALL)
+    path = write_lossy(tmp_path / f"a{suffix}", kind, [i for i in range(FRAMES) if i % every])
+    said = describe_oddities(path, check_video(path))
+    assert "one of them is wrong" in said
+    assert "25" in said
 
 
 @pytest.mark.parametrize("places", [(1, 3, 4), (1, 3, 4, 6, 7)])

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import zlib
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.io import savemat
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.io.calibrations.building import MOST_BYTES
 from pipeline_lib.io.calibrations.files import read_calibration
+from pipeline_lib.io.foreign.pickle_bounds import check_pickle
 
 TABLE = """[cam_0]
 name = "left"
@@ -125,6 +127,62 @@ def test_matlab_variables_that_unpack_to_much_are_passed_over(tmp_path):
     packed = zlib.compress(b"\x0e\x00\x00\x00\x00\x00\x00\x0c" + bytes(200 * 2**20))
     bomb = b"\x0f\x00\x00\x00" + len(packed).to_bytes(4, "little") + packed
     refuse(path, path.read_bytes() + bomb, "has no variable `fc`")
+
+
+def matlab_element(kind, data):
+    return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (4, matlab_element(4, b"")),  # text without a letter, for which blanks are made
+        (1, b""),  # cells
+        (2, matlab_element(5, struct.pack("<i", 32)) + matlab_element(1, b"")),  # no fields
+        (5, matlab_element(5, b"") * 2 + matlab_element(9, b"")),  # a sparse matrix
+    ],
+)
+def test_matlab_variables_that_claim_to_be_long_are_passed_over(tmp_path, kind, content, packed):
+    sizes = struct.pack("<2i", 2**31 - 1, 2**31 - 1)
+    head = matlab_element(6, struct.pack("<II", kind, 0)) + matlab_element(5, sizes)
+    variable = matlab_element(14, head + matlab_element(1, b"fc") + content)
+    if packed:
+        data = zlib.compress(variable)
+        variable = struct.pack("<II", 15, len(data)) + data
+    path = tmp_path / "c.mat"
+    savemat(path, {"cc": [[320.0], [240]]}, do_compression=packed)
+    refuse(path, path.read_bytes() + variable, "has no variable `fc`")
+
+
+def bomb_of_tuples(levels=60):
+    """Use each tuple twice in the next: the last one is a key, which is hashed."""
+    steps = (b"0h%ch%c\x86\x94" % (n, n) for n in range(levels))
+    return b"\x80\x04}(K\x01K\x02\x86\x94" + b"".join(steps) + b"K\x01u."
+
+
+def bomb_of_lists(levels=60):
+    """Use each list twice in the one before, from the outermost: all are empty at first."""
+    made = b"".join(b"]\x940" for _ in range(levels + 1))
+    filled = b"".join(b"h%c(h%ch%ce0" % (n, n + 1, n + 1) for n in range(levels))
+    return b"\x80\x04" + made + filled + b"}\x8c\x03a-b}\x8c\x0dcameraMatrix1h\x00ss."
+
+
+def test_pickles_that_unfold_without_end(tmp_path):
+    path = tmp_path / "c.pickle"
+    refuse(path, bomb_of_tuples(), "unfolds to more than 1,000,000 values: it is not read")
+    refuse(path, bomb_of_lists(), "has a list, mapping or set at several places: it is not read")
+    refuse(path, pickle.dumps(bytes(2**21)), "is larger than 1 MiB: it is not read")
+    refuse(path, b"\x80\x04h\x05.", "expected a whole pickle")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles_that_hold_what_they_hold(protocol):
+    """Check what DeepLabCut stores; of each protocol, with arrays and tuples at several places."""
+    size = (640, 480)
+    values = {name: np.eye(3) for name in ("cameraMatrix1", "cameraMatrix2", "R", "T")}
+    values |= {"image_shape": [size, size], "F": np.zeros((3, 3), ">f4"), "names": {"a", "b"}}
+    check_pickle(pickle.dumps({"a-b": values}, protocol))
 
 
 def test_files_that_are_cut_short(tmp_path):

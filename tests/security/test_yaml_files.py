@@ -6,6 +6,7 @@ from pipeline_lib.core.errors import ConfigError, LabelError
 from pipeline_lib.core.settings.reading import parse_config, read_config
 from pipeline_lib.core.yaml_files import MOST_BYTES, YamlError, check_size, load_yaml, read_yaml
 from pipeline_lib.io.labels.deeplabcut_project import read_project_config, read_project_skeleton
+from pipeline_lib.steps.runs.preflight import bound_config_file, check_config_files
 
 
 def bomb_of_lists(levels=9):
@@ -135,3 +136,25 @@ def test_files_that_are_no_yaml(tmp_path):
             read_yaml(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         read_yaml(tmp_path / "gone")
+
+
+def test_templates_are_no_configs(tmp_path):
+    """Snakemake runs what stands behind a question mark as Python."""
+    path = tmp_path / "config.yaml"
+    path.write_text("__use_yte__: true\ncohort: c.tsv\n")
+    with pytest.raises(ConfigError, match="expected plain YAML, found a template"):
+        check_config_files([path])
+    with pytest.raises(ConfigError, match="unknown key `__use_yte__`"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("text", [bomb_of_lists(), bomb_of_mappings(), bomb_of_merges()])
+def test_bombs_are_refused_before_snakemake_loads_them(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    # Not there: the config is given otherwise.
+    bound_config_file(path)
+    path.write_text("a: 1\na: 2\n")
+    bound_config_file(path)
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="has more than 1,000,000 values"):
+        bound_config_file(path)

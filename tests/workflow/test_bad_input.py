@@ -40,6 +40,20 @@ def test_all_mistakes_in_one_message(new):
     assert {path for path in after if ".snakemake" not in path.parts} == set(before)
 
 
+def test_a_config_that_would_never_load(new):
+    """Snakemake expands what aliases repeat: mappings of mappings, for as long as it takes."""
+    lines = ["a0: &a0 {k: x}"]
+    for n in range(1, 9):
+        inner = ", ".join(f"k{k}: *a{n - 1}" for k in range(10))
+        lines.append(f"a{n}: &a{n} {{{inner}}}")
+    (new.folder / "config").mkdir()
+    (new.folder / "config" / "config.yaml").write_text("\n".join(lines))
+    ended = new.snakemake()
+    assert ended.code != 0
+    assert "config/config.yaml: 1 problem\n  - has more than 1,000,000 values" in ended.output
+    assert ended.jobs == set()
+
+
 def test_a_sheet_without_a_column(new):
     new.write_sheet([{"video": row["video"], "file": row["path"]} for row in new.read_sheet()])
     ended = new.snakemake()

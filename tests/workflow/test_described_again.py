@@ -35,6 +35,27 @@ def test_plan_and_provenance_come_back_with_nothing_else_to_do(again):
     assert "Nothing to be done" in again.snakemake().output
 
 
+def test_damaged_plan_and_tables_cost_their_shard_alone(again):
+    """Check that the run starts, says so, and makes nothing else anew."""
+    results = again.results
+    poses = identify(results.root / "poses")
+    shard = results.shard("00001")
+    kept = {path: path.read_bytes() for path in (results.plan, shard.manifest)}
+    for path in (*kept, shard.infer("pose")):
+        path.write_bytes(b"\xff\x00" + path.read_bytes()[:40])
+    shown = again.watch(
+        ["cohortpose", "-d", str(again.folder), "status", "--config", "config.yaml"], lambda: None
+    )
+    assert "damaged: recovered" in shown.output
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    assert "plan.tsv: damaged: recovered" in ended.output
+    assert "manifest.tsv: damaged: the videos are described anew" in ended.output
+    assert ended.jobs <= {"infer 00001", "postprocess 00001", "status", "report", "accept"}
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert identify(results.root / "poses") == poses
+
+
 def test_touching_takes_no_results_for_those_of_other_settings(again):
     again.edit_config(filtering={"window": 3})
     before = identify(again.results.root)

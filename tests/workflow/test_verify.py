@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from pipeline_lib.cli import app
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import read_config
+from pipeline_lib.steps.verify.unknown import list_unknown_files
 from tests.workflow.running import read_tsv
 from tests.workflow.test_what_runs_again import (
     change_a_label,
@@ -132,6 +134,7 @@ WORKING = {"logs", "benchmarks", "keys", "settings", "environments", ".runs", "j
 
 def test_every_file_of_a_run_is_known(finished):
     """A file that a stage makes is recorded, so that `verify` can tell of it."""
+    config = read_config(finished.folder / "config.yaml")
     root = finished.results.root
     shard = finished.results.shard("00001").folder
     records = [
@@ -148,6 +151,7 @@ def test_every_file_of_a_run_is_known(finished):
         places = {name.as_posix(), *(parent.as_posix() for parent in name.parents)}
         if path.is_file() and name.parts[0] not in WORKING and not places & recorded:
             unknown.add(name.as_posix())
+    assert list_unknown_files(config, finished.results) == []
     in_shard = {name for name in unknown if name.startswith("shards/00001/")}
     assert unknown - in_shard == {
         "contents.tsv",

@@ -9,6 +9,7 @@ from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from pipeline_lib.core.environment import name_user, require_utf8
+from pipeline_lib.core.errors import describe_error
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.process import forget_launchers
 from pipeline_lib.core.settings.reading import parse_config
@@ -19,6 +20,7 @@ from pipeline_lib.core.stages import (
     list_session_stages,
     list_stages_of,
 )
+from pipeline_lib.core.unseen import escape_logs
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.runs.plan import make_plan, read_plan
 from pipeline_lib.steps.runs.preflight import check_config_files, check_run
@@ -50,6 +52,7 @@ from pipeline_lib.steps.runs.start_run import end_run, find_run_settings, start_
 
 # Snakemake records its user, who may have no name in a container.
 name_user()
+escape_logs()
 # A training is not one of the tasks as which Snakemake was started: see `write_launcher`.
 forget_launchers()
 
@@ -127,7 +130,7 @@ try:
         WANTED_KEYS = list_wanted_keys(SETTINGS, RESULTS, PLAN, SESSIONS)
 except Exception as error:
     # One readable message; Snakemake adds the position in this file.
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(describe_error(error)) from None
 
 NEW_KEYS = [str(path) for path in WANTED_KEYS if not path.exists()]
 OUTDATED_KEYS = [str(path) for path in list_outdated_keys(WANTED_KEYS)]
@@ -142,7 +145,7 @@ def record_start():
     try:
         LOCKS.append(start_run(SETTINGS, RESULTS, PLAN, SESSIONS))
     except Exception as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(describe_error(error)) from None
 
 
 def refuse_touching():

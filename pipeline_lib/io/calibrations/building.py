@@ -81,7 +81,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def has_cameras(path: Path, check: Callable[[dict[str, Any]], bool]) -> bool:
-    """Tell whether a file is TOML of which something holds; of others nothing does."""
+    """Tell whether a file is TOML whose tables pass a check."""
     if path.suffix.lower() != ".toml":
         return False
     try:

@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.io.foreign.pickle_bounds import (
+    MOST_BYTES,
+    UnboundedPickleError,
+    check_pickle,
+)
 from pipeline_lib.io.foreign.yaml_values import find_yaml_class
 
 # NumPy 2 and older versions.
@@ -146,13 +151,16 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-def load_pickle(path: Path) -> Any:  # noqa: ANN401
+def load_pickle(path: Path, *, small: bool = False) -> Any:  # noqa: ANN401
     """Load a pickle of plain containers, numbers, texts and NumPy arrays.
 
     Parameters
     ----------
     path
         A pickle of any protocol.
+    small
+        Whether it has few values: then it is checked that it does not unfold to many, see
+        `pipeline_lib.io.foreign.pickle_bounds`.
 
     Returns
     -------
@@ -168,9 +176,12 @@ def load_pickle(path: Path) -> Any:  # noqa: ANN401
     try:
         require_regular_file(path)
         with path.open("rb") as file:
-            return _load(file, path)
+            if not small:
+                return _load(file, path)
+            data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
+    return _load(io.BytesIO(data), path, small=True)
 
 
 def load_pickled_bytes(data: bytes, where: str) -> Any:  # noqa: ANN401
@@ -186,14 +197,19 @@ def load_pickled_bytes(data: bytes, where: str) -> Any:  # noqa: ANN401
     return _load(io.BytesIO(data), where)
 
 
-def _load(file: IO[bytes], path: Path | str) -> Any:  # noqa: ANN401
+def _load(file: IO[bytes], path: Path | str, *, small: bool = False) -> Any:  # noqa: ANN401
     try:
+        if small:
+            check_pickle(file.read())
+            file.seek(0)
         return _Unpickler(file).load()
     except _ForbiddenError as error:
         raise StoreError(
             f"{path}: names {error}, which is not loaded from a file, since it could run "
             "anything; expected only arrays, numbers, texts and containers"
         ) from None
+    except UnboundedPickleError as error:
+        raise StoreError(f"{path}: {error}: it is not read") from None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - damaged pickles raise nearly everything

@@ -21,6 +21,8 @@ MOST_NAMES = 10_000
 MOST_POINTS = 100_000
 # A chunk or shard of one array; those that this package writes have 64 MiB, and less.
 MOST_SHARD_BYTES = 256 * 2**20
+# What does not compress becomes a little longer, and a shard has an index.
+MOST_STORED_BYTES = MOST_SHARD_BYTES + 2**20
 # Chunks of a shard, whose index is read whole.
 MOST_CHUNKS = 1024
 

@@ -12,6 +12,7 @@ identities is in files of several individuals only. A folder named ``*.zarr`` op
 import json
 import math
 import os
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.io.foreign.zarr_metadata import check_arrays
-from pipeline_lib.io.poses.bounds import check_bounds
+from pipeline_lib.io.poses.bounds import MOST_STORED_BYTES, check_bounds
 from pipeline_lib.io.poses.layout import Axes, Layout, find_memory_shapes
 
 if TYPE_CHECKING:
@@ -308,18 +310,51 @@ def open_group(path: Path, *layouts: Layout) -> Iterator[tuple["zarr.Group", dic
     Raises
     ------
     StoreError
-        As `read_metadata`, which checks the metadata first.
+        As `read_metadata` and `check_files`, which come first.
     """
     import zarr  # noqa: PLC0415
 
+    from pipeline_lib.io.foreign.zarr_codecs import bound_decoding  # noqa: PLC0415
+
     _, attributes = read_metadata(path, *layouts)
+    check_files(path)
     # The metadata that were checked, not those that may lie beside each array.
     how: dict[str, Any] = {"mode": "r", "zarr_format": 3, "use_consolidated": True}
     if not is_packed(path):
-        yield zarr.open_group(path, **how), attributes
+        with bound_decoding():
+            group = zarr.open_group(path, **how)
+        yield group, attributes
         return
     with zarr.storage.ZipStore(path, mode="r") as store:
-        yield zarr.open_group(store, **how), attributes
+        with bound_decoding():
+            group = zarr.open_group(store, **how)
+        yield group, attributes
+
+
+def check_files(path: Path) -> None:
+    """Refuse a pose file with a stored file that is larger than any chunk, or no regular file.
+
+    Raises
+    ------
+    StoreError
+        Naming the file.
+    """
+    if is_packed(path):
+        with zipfile.ZipFile(path) as archive:
+            sizes = [(entry.filename, entry.file_size) for entry in archive.infolist()]
+    else:
+        sizes = []
+        for file in _list_stored(path):
+            facts = file.stat()
+            if not stat.S_ISREG(facts.st_mode):
+                raise StoreError(f"{file.path}: is no regular file; this pose file is not read")
+            sizes.append((file.path, facts.st_size))
+    for name, size in sizes:
+        if size > MOST_STORED_BYTES:
+            raise StoreError(
+                f"{path}: {name} has {size} bytes, expected at most {MOST_STORED_BYTES}; this pose "
+                "file is damaged or was not written by cohortpose, and is not read"
+            )
 
 
 def is_packed(path: Path) -> bool:
@@ -330,15 +365,24 @@ def is_packed(path: Path) -> bool:
 def _read_text(path: Path) -> tuple[str, frozenset[str]]:
     """Return the text of the metadata, and the names of the arrays' files."""
     if is_packed(path):
+        require_regular_file(path)
         with zipfile.ZipFile(path) as archive:
             _check_length(archive.getinfo(_METADATA).file_size)
             return archive.read(_METADATA).decode(), frozenset(archive.namelist())
+    require_regular_file(path / _METADATA)
     _check_length((path / _METADATA).stat().st_size)
     text = (path / _METADATA).read_text(encoding="utf-8")
+    # Below the folder of its array: ARRAY/CHUNK.
+    start = len(os.fspath(path)) + 1
+    return text, frozenset(file.path[start:] for file in _list_stored(path))
+
+
+def _list_stored(path: Path) -> Iterator["os.DirEntry[str]"]:
+    """Yield the files in the folders of the arrays."""
     # Not by pathlib, which takes most of the time of a job that has nothing to do.
-    arrays = [entry for entry in os.scandir(path) if entry.is_dir()]
-    files = (f"{array.name}/{file.name}" for array in arrays for file in os.scandir(array))
-    return text, frozenset(files)
+    for array in os.scandir(path):
+        if array.is_dir():
+            yield from os.scandir(array)
 
 
 def _check_length(size: int) -> None:

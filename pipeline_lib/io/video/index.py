@@ -20,6 +20,9 @@ from pipeline_lib.io.video.timing import measure
 
 # AVI stores no timestamps.
 _UNTIMED_CONTAINER = "avi"
+_ENDS_OPEN = (
+    "it lacks frames before the one that is shown last, which is without poses: its row is unknown"
+)
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,16 @@ def index_video(path: Path) -> VideoIndex:
     headless = _is_headless(picture, packets)
     rows = np.full(frames, -1, np.int32)
     rows[places.frame] = order
+    misplaced = _find_misplaced(rows, keyframes, np.append(failed, places.unsure))
+    # Only where nothing but the decoder tells the order on the screen.
+    ends_open = (
+        packets.picture_times is not None
+        and packets.reorders
+        and not timed
+        and packets.picture_times.ends_open(order)
+    )
+    misplaced[-1] |= ends_open
+    doubts = [describe_doubts(packets, order, steps, timing), _ENDS_OPEN if ends_open else ""]
     shown = np.full(len(pts), -1, np.int32)
     shown[order] = places.frame
     return VideoIndex(
@@ -216,13 +229,13 @@ def index_video(path: Path) -> VideoIndex:
         keyframes=keyframes,
         keyframe_pts=pts[keyframes],
         clean=np.frombuffer(packets.clean, dtype=np.int8).astype(bool),
-        misplaced=_find_misplaced(rows, keyframes, np.append(failed, places.unsure)),
+        misplaced=misplaced,
         breaks=np.unique(places.breaks).astype(np.int32),
         corrupt=np.frombuffer(packets.corrupt, dtype=np.int32),
         strict=picture.strict,
         damage=packets.damage
         or find_loss(packets, pts if timed else None, steps, places, headless=headless),
-        doubt=describe_doubts(packets, order, steps, timing),
+        doubt="; ".join(filter(None, doubts)),
     )
 
 

@@ -257,14 +257,16 @@ def _doubt_constant_rate(packets: Packets, steps: Steps) -> str:
         # It would count those that are missing, too.
         return ""
     seconds = steps.period * packets.time_base
-    rates = [rate for rate in packets.stated if rate > 0]
+    rates = [(rate, _MOST_TIMES) for rate in packets.stated if rate > 0]
     if "mov" in packets.container and packets.numbers is None and packets.last_duration > 0:
-        # MP4 states how long its last frame lasts, the others by when the next one comes.
-        rates.append(1 / (packets.last_duration * packets.time_base))
-    for rate in rates:
+        # MP4 states how long its last frame lasts, the others by when the next one comes. A rate
+        # that no camera has is that of an encoder that gives the last frame one unit of time.
+        rate = 1 / (packets.last_duration * packets.time_base)
+        rates.append((rate, round(_CAMERAS / _SLOWEST) if rate <= _CAMERAS else _MOST_TIMES))
+    for rate, most in rates:
         times = rate * seconds
         whole = round(times)
-        if 2 <= whole <= _MOST_TIMES and abs(times - whole) <= _RATE_TOLERANCE * whole:
+        if 2 <= whole <= most and abs(times - whole) <= _RATE_TOLERANCE * whole:
             return (
                 f"its header states {rate:.6g} frames per second, its times say {1 / seconds:.6g}: "
                 f"one of them is wrong, or {whole - 1} of {whole} frames are lost; rows count "

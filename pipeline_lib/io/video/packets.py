@@ -18,8 +18,11 @@ from pipeline_lib.io.video.containers.structure import (
     find_size_mismatch,
 )
 from pipeline_lib.io.video.h264 import is_entry
+from pipeline_lib.io.video.mpeg4 import PictureTimes
 from pipeline_lib.io.video.picture_numbers import PictureNumbers
 
+# What comes before a picture, and its own header.
+_HEADER_BYTES = 4096
 NO_PTS = int(np.iinfo(np.int64).min)
 
 
@@ -77,6 +80,8 @@ class Packets:
     corrupt: "array[int]" = field(default_factory=lambda: array("i"))
     numbers: PictureNumbers | None = None
     stamps: Stamps | None = None
+    # Of a container that has no times.
+    picture_times: PictureTimes | None = None
     guesses: Guesses = field(default_factory=Guesses)
     last_duration: int = 0
     damage: str = ""
@@ -106,8 +111,10 @@ def read_packets(path: Path) -> Packets:
         announced = _Announced.read(container, stream)
         if packets.codec == "h264":
             packets.numbers = PictureNumbers(context.extradata)
+        if packets.codec == "mpeg4" and packets.container == "avi":
+            packets.picture_times = PictureTimes(context.extradata)
         if packets.container == CONTAINER:
-            packets.stamps = Stamps.begin(packets.codec)
+            packets.stamps = Stamps.begin(packets.codec, context.extradata)
         stopped, ends = "", dict.fromkeys(range(len(container.streams)), 0)
         # A Matroska header gives the length of the longest stream.
         streams = () if "matroska" in packets.container else (stream,)
@@ -166,6 +173,8 @@ def _add(packets: Packets, packet: Any) -> None:  # noqa: ANN401 - PyAV's
         packets.clean.append(numbers is None or is_entry(bytes(packet), numbers.length_size))
     if numbers is not None:
         numbers.add(memoryview(packet))
+    if packets.picture_times is not None:
+        packets.picture_times.add(bytes(memoryview(packet)[:_HEADER_BYTES]))
     if packets.stamps is not None:
         packets.stamps.add(position, packet.pos, bytes(packet))
     if packet.is_corrupt:

@@ -1,4 +1,4 @@
-"""Tell which images belong to which camera and moment, and find the board in them."""
+"""Assign images to cameras and moments, and find the board in them."""
 
 import logging
 import re

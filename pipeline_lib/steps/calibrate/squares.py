@@ -1,4 +1,4 @@
-"""Check a calibration by what it was not fitted to: the sides of squares, triangulated."""
+"""Check a calibration against lengths that it was not fitted to: triangulated sides of squares."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.names import clean_part
-from pipeline_lib.core.settings.network import LabelSource, SplitSettings
+from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import (
@@ -21,20 +21,11 @@ from pipeline_lib.core.tables import (
     LABEL_COLUMNS,
     SINGLE_INDIVIDUAL,
     UNIQUE_INDIVIDUAL,
-    UNUSED_SPLIT,
 )
 from pipeline_lib.io.corrections.labels import Visibility
 from pipeline_lib.io.labels.points import HIDDEN, POINT_COLUMNS, SourceLabels
 from pipeline_lib.io.labels.table import Labels, import_labels, write_labels
 from pipeline_lib.io.stage_tables import write_table
-from pipeline_lib.kernels.splits import (
-    find_beside,
-    folds_blocks,
-    folds_random,
-    split_blocks,
-    split_random,
-)
-from pipeline_lib.steps.import_labels.conflicts import LEFT_OUT
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER
 from pipeline_lib.steps.import_labels.correction_inputs import (
     CorrectedLabels,
@@ -44,7 +35,6 @@ from pipeline_lib.steps.import_labels.correction_inputs import (
     warn_of_names,
 )
 from pipeline_lib.steps.import_labels.corrections import (
-    SOURCE_NUMBER,
     AppliedCorrections,
     apply_corrections,
     rename_source,
@@ -57,6 +47,7 @@ from pipeline_lib.steps.import_labels.skeleton import (
     find_missing_edges,
     resolve_skeleton,
 )
+from pipeline_lib.steps.import_labels.splits import describe_unused, divide_images, sort_images
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +125,7 @@ def collect_labels(config: Config, results: Results) -> tuple[Labels, list[Mappi
         applied = AppliedCorrections(points, list_images(points, sources, read_videos(config)))
     if not applied.points["visible"].any():
         raise LabelError("labels", ["no bodypart is labelled in any image"])
-    points, images = applied.points, _sort_images(applied.images, config.label_sources)
+    points, images = applied.points, sort_images(applied.images, config.label_sources)
     labelled = points.loc[points["visible"], "bodypart"].unique()
     config = config.model_copy(
         update={"skeleton": rename_skeleton(config.skeleton, corrected, labelled)}
@@ -152,7 +143,7 @@ def collect_labels(config: Config, results: Results) -> tuple[Labels, list[Mappi
     if config.individuals.max == 1:
         table = _mark_absent(table, applied.absent)
     labels = Labels(table, skeleton.bodyparts, individuals, skeleton)
-    return labels, [*applied.conflicts, *_describe_unused(images)]
+    return labels, [*applied.conflicts, *describe_unused(images)]
 
 
 def _check_names(
@@ -195,98 +186,6 @@ def _settle_individuals(
         raise LabelError("config", [problem])
     points, individuals = place_individuals(points, config.individuals, bodyparts, unique)
     return points, skeleton, individuals
-
-
-def divide_images(
-    images: pd.DataFrame, settings: SplitSettings, validation_fraction: float
-) -> NDArray[np.object_]:
-    """Return ``train``, ``validation``, ``test`` or ``unused`` for each image.
-
-    The images of the first iteration are divided as if there were no others, so that their split is
-    the same in every iteration. Those of later iterations are trained on, unless that would make
-    the test easier: an image of a test frame, or with ``method: block`` a frame beside a test block
-    of its video, is ``unused``.
-
-    Parameters
-    ----------
-    images
-        Columns group, cohort_video, frame and iteration, in the same order in every run.
-    settings
-        How to divide.
-    validation_fraction
-        As in `assign_splits`.
-    """
-    first = (images["iteration"] == images["iteration"].min()).to_numpy()
-    frames = images["frame"].to_numpy(np.int64)
-    split = np.full(len(images), "train", dtype=object)
-    split[first] = assign_splits(
-        images.loc[first, "group"], frames[first], settings, validation_fraction
-    )
-    recording = images["cohort_video"].where(images["cohort_video"] != "", images["group"])
-    beside = find_beside(
-        recording.to_numpy(dtype=str),
-        frames,
-        first,
-        split == "test",
-        settings.block_frames if settings.method == "block" else None,
-    )
-    split[beside] = UNUSED_SPLIT
-    return split
-
-
-def assign_splits(
-    videos: pd.Series,
-    frames: NDArray[np.int64],
-    settings: SplitSettings,
-    validation_fraction: float,
-) -> NDArray[np.object_]:
-    """Return ``train``, ``validation`` or ``test`` for each image.
-
-    Parameters
-    ----------
-    videos, frames
-        Video and frame number of each image, in an order that is the same in every run.
-    settings
-        How to divide.
-    validation_fraction
-        Share of the frames that do not test, held out in the same way.
-
-    Raises
-    ------
-    LabelError
-        If there are too few images for the folds asked for.
-    """
-    codes = videos.to_numpy(dtype=object)
-    count = len(codes)
-    blocks = settings.block_frames if settings.method == "block" else None
-    if settings.folds is None:
-        test = _hold_out(codes, frames, settings.test_fraction, blocks, settings.seed)
-    else:
-        if blocks is None:
-            folds = folds_random(count, settings.folds, settings.seed)
-        else:
-            folds = folds_blocks(codes, frames, blocks, settings.folds, settings.seed)
-        test = folds == settings.fold
-        if not test.any() or test.all():
-            problem = f"training.split.folds ({settings.folds}) is more than {count} images allow"
-            raise LabelError("config", [problem])
-    split = np.where(test, "test", "train").astype(object)
-    train = np.flatnonzero(~test)
-    held_out = _hold_out(codes[train], frames[train], validation_fraction, blocks, settings.seed)
-    split[train[held_out]] = "validation"
-    return split
-
-
-def _hold_out(
-    videos: NDArray[np.object_],
-    frames: NDArray[np.int64],
-    fraction: float,
-    block_frames: int | None,
-    seed: int,
-) -> NDArray[np.bool_]:
-    if block_frames is None:
-        return split_random(len(videos), fraction, seed)
-    return split_blocks(videos, frames, block_frames, fraction, seed)
 
 
 def _read_sources(sources: tuple[LabelSource, ...], images: Path) -> list[SourceLabels]:
@@ -369,30 +268,6 @@ def _identify(image: str) -> str:
     return f"{stat.st_dev}:{stat.st_ino}"
 
 
-def _sort_images(images: pd.DataFrame, sources: tuple[LabelSource, ...]) -> pd.DataFrame:
-    """Return images in an order that does not depend on the paths of sources, with their group.
-
-    Groups are videos of a source: blocks of frames are cut in each. The sources of the first
-    iteration come first, so that later ones do not change their order; corrected frames come last,
-    in the group of a source that has labels of the same video.
-    """
-    ordered = sorted(range(len(sources)), key=lambda number: sources[number].iteration)
-    rank = {number: place for place, number in enumerate(ordered)}
-    place = images["source_number"].map(lambda number: rank.get(number, SOURCE_NUMBER))
-    own = place.astype(str) + "/" + images["video"]
-    images = images.assign(place=place, group=own)
-    known = images[(images["cohort_video"] != "") & (place < SOURCE_NUMBER)]
-    known = known.sort_values(["place", "video"]).drop_duplicates("cohort_video")
-    group_of = dict(zip(known["cohort_video"], known["group"], strict=True))
-    images["group"] = [
-        one if of_source else group_of.get(video, one)
-        for one, of_source, video in zip(
-            own, place < SOURCE_NUMBER, images["cohort_video"], strict=True
-        )
-    ]
-    return images.sort_values(["video", "place", "frame", "image"], ignore_index=True)
-
-
 def _mark_absent(table: pd.DataFrame, absent: Mapping[str, frozenset[str] | None]) -> pd.DataFrame:
     """Return labels with a row for each bodypart labelled as absent (one animal)."""
     keys = table[["image", "bodypart"]].itertuples(index=False)
@@ -403,27 +278,6 @@ def _mark_absent(table: pd.DataFrame, absent: Mapping[str, frozenset[str] | None
 
 def _is_absent(bodypart: str, names: Container[str] | None) -> bool:
     return names is None or bodypart in names
-
-
-def _describe_unused(images: pd.DataFrame) -> Iterator[Mapping[str, object]]:
-    """Yield a row per image that is used neither for training nor for the test, and warn."""
-    unused = images[images["split"] == UNUSED_SPLIT]
-    if len(unused):
-        _log.warning(
-            "%d labelled frames of later iterations are not trained on, as they are beside test "
-            "frames of the first iteration: see labels/conflicts.tsv",
-            len(unused),
-        )
-    for row in unused.to_dict("records"):
-        yield {
-            "what": LEFT_OUT,
-            "video": row["video"],
-            "frame": row["frame"],
-            "image": row["image"],
-            "replaced_source": row["source"],
-            "reason": "beside test frames of the first iteration: training on it would make the "
-            "test easier",
-        }
 
 
 def _complete_rows(

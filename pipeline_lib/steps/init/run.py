@@ -38,7 +38,8 @@ _DRAWN_VIDEO = re.compile(
 )
 _MOST_NAMED = 3
 _RENAME = "its name, or that of a folder on the way, is not UTF-8: rename it"
-_LONGEST_ID = 100  # of a video; folder and number may be put to it
+_LONGEST_ID = 100  # of a video; folders and a number may be put to it
+_MOST_FOLDERS, _LONGEST_FOLDER = 4, 30
 _MOST_PARENTS = 2  # a relative path that climbs higher is harder to read than an absolute one
 
 _TITLES = {
@@ -166,9 +167,10 @@ def find_labelled(folder: Path) -> list[Path]:
 def name_videos(videos: Iterable[Path]) -> dict[str, Path]:
     """Give each video a unique id from its file name.
 
-    Where two share a name, their folders' names are put before it; where that does not tell
-    them apart, a number is put after it. Names that differ in case only count as the same,
-    because some file systems take them so.
+    Where some share a name, the names of the nearest folders that tell them apart are put before
+    it, without those that all of them share; where folders do not tell them apart, a number is put
+    after it. Names that differ in case only count as the same, because some file systems take
+    them so.
 
     Returns
     -------
@@ -180,10 +182,14 @@ def name_videos(videos: Iterable[Path]) -> dict[str, Path]:
     shared = Counter(name.casefold() for name in plain)
     names: dict[str, Path] = {}
     taken = {name.casefold() for name in plain if shared[name.casefold()] == 1}
+    alike: dict[str, list[Path]] = {}
+    for path, stem in zip(videos, plain, strict=True):
+        alike.setdefault(stem.casefold(), []).append(path)
+    folders = {path: names for group in alike.values() for path, names in _tell_apart(group)}
     for path, stem in zip(videos, plain, strict=True):
         name = stem
         if shared[stem.casefold()] > 1:
-            name = base = f"{_clean_name(path.absolute().parent.name)}-{stem}"
+            name = base = "-".join([*folders[path], stem])
             number = 1
             while name.casefold() in taken:
                 number += 1
@@ -191,6 +197,27 @@ def name_videos(videos: Iterable[Path]) -> dict[str, Path]:
             taken.add(name.casefold())
         names[name] = path
     return names
+
+
+def _tell_apart(videos: list[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each of several videos of one name with the names of folders that tell them apart."""
+    above = [[_clean_folder(name) for name in path.absolute().parts[-2:0:-1]] for path in videos]
+    ways = {tuple(name.casefold() for name in names) for names in above}
+    # Videos in one folder have the same way: a number tells them apart.
+    levels = range(1, 1 + min(_MOST_FOLDERS, max(map(len, above))))
+    depth = next((n for n in levels if len({way[:n] for way in ways}) == len(ways)), levels[-1])
+    for path, names in zip(videos, above, strict=True):
+        kept = [
+            name
+            for level, name in enumerate(names[:depth])
+            if len({way[level : level + 1] for way in ways}) > 1
+        ]
+        # All lie in one folder: it says more than nothing.
+        yield path, (kept or names[:1])[::-1]
+
+
+def _clean_folder(name: str) -> str:
+    return _clean_name(name)[:_LONGEST_FOLDER].strip("-.") or "video"
 
 
 def shorten_path(path: Path, folder: Path) -> str:

@@ -12,10 +12,9 @@ from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
-from pipeline_lib.core.tables import MANIFEST_COLUMNS
 from pipeline_lib.io.checksums import measure_file
-from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
+from pipeline_lib.steps.runs.plan import read_manifest
 from pipeline_lib.steps.runs.result_keys import (
     identify_content,
     locate_results,
@@ -132,7 +131,6 @@ class Freshness:
 
     def _read_manifest(self, shard: str) -> dict[str, Row]:
         if shard not in self._manifests:
-            path = self._results.shard(shard).manifest
-            rows = read_table(path, MANIFEST_COLUMNS) if path.exists() else []
+            rows = read_manifest(self._results.shard(shard)) or ()
             self._manifests[shard] = {row["video"]: row for row in rows}
         return self._manifests[shard]

@@ -6,11 +6,16 @@ neither growing nor shrinking a cohort touches the shards that are done; the nex
 shard, whatever it runs for, leaves the removed videos out. A video that comes back is taken
 as new where such a job ran without it. Planning is idempotent. It writes nothing until a run
 starts: a dry run only computes the plan.
+
+A damaged plan or manifest costs no more than its shard: what it said is taken from the other
+records of the shards, a warning says so, and the start of the next run writes it again.
 """
 
 import fcntl
+import functools
 import hashlib
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,12 +86,10 @@ class Plan:
 
     def is_written(self, results: Results) -> bool:
         """Tell whether the plan and its manifests are on the disk."""
-        if not results.plan.exists() or self.rows != _read_rows(results.plan, PLAN_COLUMNS):
+        if self.rows != _read_plan_rows(results.plan):
             return False
-        paths = {shard: results.shard(shard).manifest for shard in self.manifests}
         return all(
-            path.exists() and self.manifests[shard] == _read_rows(path, MANIFEST_COLUMNS)
-            for shard, path in paths.items()
+            rows == read_manifest(results.shard(shard)) for shard, rows in self.manifests.items()
         )
 
 
@@ -101,14 +104,9 @@ def make_plan(videos: tuple[Video, ...], results: Results, settings: InferenceSe
         The plan, manifests and tables of earlier runs are read.
     settings
         Limits of a shard.
-
-    Raises
-    ------
-    StoreError
-        If an earlier plan or manifest is damaged.
     """
     present = {video.video: video for video in videos}
-    earlier = read_plan(results).rows if results.plan.exists() else _recover_rows(results)
+    earlier = _read_earlier(results)
     assigned = [(row["video"], row["shard"]) for row in earlier]
     # A video that was assigned more than once belongs to its last shard.
     shard_of = dict(assigned)
@@ -120,7 +118,9 @@ def make_plan(videos: tuple[Video, ...], results: Results, settings: InferenceSe
         if name not in shard_of
         or (name in absent and _was_left_out(name, results.shard(shard_of[name])))
     ]
-    last = max((int(shard) for _, shard in assigned), default=0)
+    # Also folders that no record is left of: a new shard never finds tables of another one.
+    names = [*_list_folders(results), *(shard for _, shard in assigned)]
+    last = max((int(name) for name in names if name.isdecimal()), default=0)
     for number, group in enumerate(_group(new, settings), start=last + 1):
         opened = {video.video: f"{number:05d}" for video in group}
         assigned += opened.items()
@@ -144,7 +144,7 @@ def plan_shards(videos: tuple[Video, ...], results: Results, settings: Inference
     Raises
     ------
     StoreError
-        If the results folder cannot be written, or an earlier plan is damaged.
+        If the results folder cannot be written.
     """
     try:
         results.shards.mkdir(parents=True, exist_ok=True)
@@ -164,14 +164,17 @@ def plan_shards(videos: tuple[Video, ...], results: Results, settings: Inference
 
 
 def read_plan(results: Results) -> Plan:
-    """Return the plan that the last run wrote.
+    """Return the plan that the last run wrote; a damaged one is recovered from its shards.
 
     Raises
     ------
     StoreError
         If nothing was planned.
     """
-    return Plan(_read_rows(results.plan, PLAN_COLUMNS))
+    rows = _read_plan_rows(results.plan)
+    if rows is None and results.plan.exists():
+        rows = _read_earlier(results)
+    return Plan(_read_rows(results.plan, PLAN_COLUMNS) if rows is None else rows)
 
 
 def keep_planned(rows: list[Row], results: Results, shard: str) -> list[Row]:
@@ -192,22 +195,84 @@ def keep_planned(rows: list[Row], results: Results, shard: str) -> list[Row]:
     return [row for row in rows if row["video"] not in removed]
 
 
-def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[Row, ...]:
-    rows = read_table(path, columns)
-    return tuple({name: row[name] for name in columns} for row in rows)
-
-
-def _recover_rows(results: Results) -> tuple[Row, ...]:
-    """Return the rows of a lost plan from the manifests of its shards.
+def _read_earlier(results: Results) -> tuple[Row, ...]:
+    """Return the rows of the plan, and those that it lacks.
 
     Videos keep their shards, so that nothing is computed again.
     """
-    return tuple(
-        {"video": row["video"], "shard": path.parent.name, "state": ACTIVE}
-        for path in sorted(results.shards.glob(f"*/{results.shard('x').manifest.name}"))
-        if path.parent.name.isdecimal()
-        for row in _read_rows(path, MANIFEST_COLUMNS)
+    rows = _read_plan_rows(results.plan)
+    if rows is None and results.plan.exists():
+        _warn(results.plan, f"damaged: recovered from the tables in {results.shards}")
+    known = {row["video"] for row in rows or ()}
+    lost = (row for row in _recover_rows(results) if row["video"] not in known)
+    return (*(rows or ()), *lost)
+
+
+def _recover_rows(results: Results) -> Iterator[Row]:
+    """Yield the rows of a lost plan, from the records of its shards."""
+    for shard in _list_folders(results):
+        for video in _list_members(results.shard(shard)):
+            yield {"video": video, "shard": shard, "state": ACTIVE}
+
+
+def _list_folders(results: Results) -> list[str]:
+    """Return the names of the folders of shards, in order."""
+    if not results.shards.is_dir():
+        return []
+    return sorted(path.name for path in results.shards.iterdir() if _is_word(path.name))
+
+
+def _is_word(name: str) -> bool:
+    return re.fullmatch(r"\w+", name, re.ASCII) is not None
+
+
+def _list_members(shard: ShardFiles) -> list[str]:
+    """Return the videos of a shard by its manifest, or where that is damaged, by its probe."""
+    manifest = read_manifest(shard)
+    if manifest is None and shard.manifest.exists():
+        probed = _read_if_whole(shard.probe, ("video", "status"))
+        _warn(shard.manifest, "damaged: the videos are described anew from the sheet")
+        return [row["video"] for row in probed or ()]
+    return [row["video"] for row in manifest or ()]
+
+
+def _read_plan_rows(path: Path) -> tuple[Row, ...] | None:
+    """Return the rows of the plan; None if there is none, or it is damaged."""
+    rows = _read_if_whole(path, PLAN_COLUMNS)
+    whole = rows and all(_is_word(row["shard"]) and _is_word(row["state"]) for row in rows)
+    return rows if whole else None
+
+
+def read_manifest(shard: ShardFiles) -> tuple[Row, ...] | None:
+    """Return the rows of a manifest; None if there is none, or it is damaged."""
+    rows = _read_if_whole(shard.manifest, MANIFEST_COLUMNS)
+    whole = rows and all(
+        row["path"] and row["bytes"].isdecimal() and row["modified_ns"].lstrip("-").isdecimal()
+        for row in rows
     )
+    return rows if whole else None
+
+
+def _read_if_whole(path: Path, columns: tuple[str, ...]) -> tuple[Row, ...] | None:
+    """Return the rows of a table; None if it cannot be read, or a row is cut or has too much."""
+    try:
+        return _read_rows(path, columns)
+    except StoreError:
+        return None
+
+
+def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[Row, ...]:
+    rows = read_table(path, columns)
+    # The reader fills up short rows with None, and puts what is too much under None.
+    if any(None in row or None in row.values() or not row["video"] for row in rows):
+        raise StoreError(f"{path}: has a row that is cut; delete it and run again")
+    return tuple({name: row[name] for name in columns} for row in rows)
+
+
+@functools.cache
+def _warn(path: Path, what: str) -> None:
+    """Log a warning once: a run plans several times."""
+    logger.warning("%s: %s", path, what)
 
 
 def _was_left_out(video: str, shard: ShardFiles) -> bool:
@@ -220,16 +285,17 @@ def _was_left_out(video: str, shard: ShardFiles) -> bool:
         for path in shard.folder.glob("[!.]*.tsv")
         if path != shard.manifest and not shard.is_of_sessions(path)
     ]
-    return any(video not in {row["video"] for row in read_table(path, ())} for path in tables)
+    return any(
+        video not in {row["video"] for row in _read_if_whole(path, ("video",)) or ()}
+        for path in tables
+    )
 
 
 def _make_manifest(
     shard: ShardFiles, members: Iterable[str], present: Mapping[str, Video]
 ) -> tuple[Row, ...]:
     """Describe the videos of a shard; a video that left the cohort keeps its row."""
-    kept: dict[str, Row] = {}
-    if shard.manifest.exists():
-        kept = {row["video"]: row for row in _read_rows(shard.manifest, MANIFEST_COLUMNS)}
+    kept = {row["video"]: row for row in read_manifest(shard) or ()}
     return tuple(
         _describe_video(present[name]) if name in present else kept[name]
         for name in members

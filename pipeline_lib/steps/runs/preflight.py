@@ -35,12 +35,15 @@ from pipeline_lib.steps.import_labels.correction_inputs import (
     rename_skeleton,
 )
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
+from pipeline_lib.steps.runs.backbones import check_backbones
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
 from pipeline_lib.steps.runs.start_network import check_start
 
 logger = logging.getLogger(__name__)
 
 _NAMED = 3
+# Marks a YAML template (YTE).
+_TEMPLATE = "__use_yte__"
 
 
 def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config, tuple[Video, ...]]:
@@ -86,6 +89,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += check_start(config, locator=True) if config.uses_locator else []
     problems += _check_edges(config)
     problems += _check_files(config)
+    problems += check_backbones(config)
     problems += _check_scales(config)
     problems += _check_exports(config, videos)
     problems += _check_refinement(config, videos)
@@ -131,17 +135,39 @@ def _warn_of_unknown_videos(config: Config, videos: Iterable[Video]) -> None:
         )
 
 
+def bound_config_file(path: Path) -> None:
+    """Refuse a config file that Snakemake would never finish to load; one that is not there passes.
+
+    Raises
+    ------
+    ConfigError
+        If it is not YAML, or is beyond the bounds of `pipeline_lib.core.yaml_files`.
+    """
+    try:
+        read_yaml(path, texts=True)
+    except FileNotFoundError:
+        return
+    except YamlError as error:
+        raise ConfigError(str(path), [str(error)]) from None
+
+
 def check_config_files(paths: Iterable[Path]) -> None:
     """Read config files strictly: of a repeated key, Snakemake takes the last value.
 
     Raises
     ------
     ConfigError
-        If a file is not YAML, has a key twice, or is beyond the bounds.
+        If a file is not YAML, has a key twice, is beyond the bounds, or is a template, whose
+        expressions Snakemake runs as Python: jobs would read other values than the run.
     """
     for path in paths:
         try:
-            read_yaml(path)
+            values = read_yaml(path)
+            if isinstance(values, Mapping) and _TEMPLATE in values:
+                raise ConfigError(
+                    str(path),
+                    [f"`{_TEMPLATE}`: expected plain YAML, found a template: leave it out"],
+                )
         except YamlError as error:
             raise ConfigError(str(path), [str(error)]) from None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.errors import SheetError
+from pipeline_lib.core.errors import SheetError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -184,9 +184,14 @@ def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, sta
     if not table.exists():
         return False
     removed = plan.list_removed(shard)
+    try:
+        rows = read_table(table, ("video", "status"))
+    except StoreError:
+        # The rule of the shard writes it again.
+        return True
     return any(
         not path.exists()
-        for row in read_table(table, ("video", "status"))
+        for row in rows
         if row["status"] == VideoStatus.DONE and row["video"] not in removed and stage.makes(row)
         for path in stage.list_results(config, results, row["video"])
     )

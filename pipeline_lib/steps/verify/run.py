@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from pipeline_lib.core.errors import CohortposeError, ModelError, StoreError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, VideoResults, list_cohort_files
+from pipeline_lib.core.unseen import escape_unseen
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
@@ -33,6 +34,7 @@ from pipeline_lib.steps.verify.sessions import (
     verify_sessions,
 )
 from pipeline_lib.steps.verify.shard import Finding, Problem, list_planned_shards, verify_shard
+from pipeline_lib.steps.verify.unknown import list_unknown_files
 
 __all__ = ["Finding", "Problem", "Verification", "verify_results"]
 
@@ -55,12 +57,15 @@ class Verification:
         What differs; empty if all is as it was.
     settings
         Names of the settings that differ from those of the last run, which may explain findings.
+    unknown
+        Files in the results folder that no run of this version wrote: a note, no difference.
     """
 
     quick: bool
     checked: Mapping[str, int]
     findings: tuple[Finding, ...]
     settings: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
 
 def verify_results(config: Config, results: Results, *, quick: bool = False) -> Verification:
@@ -94,7 +99,10 @@ def verify_results(config: Config, results: Results, *, quick: bool = False) -> 
         *verify_calibrations(config, results, checked, quick=quick),
     ]
     for shard in list_planned_shards(results):
-        findings += verify_shard(config, results, shard, checked, quick=quick)
+        try:
+            findings += verify_shard(config, results, shard, checked, quick=quick)
+        except StoreError as error:
+            findings.append(Finding("shard", shard.name, Problem.CHANGED, str(error)))
     findings += verify_sessions(config, results, checked, quick=quick)
     findings += _find_strangers(config, results)
     return Verification(
@@ -102,6 +110,7 @@ def verify_results(config: Config, results: Results, *, quick: bool = False) -> 
         checked=dict(checked),
         findings=tuple(findings),
         settings=tuple(_compare_settings(record["settings"], config.model_dump(mode="json"))),
+        unknown=tuple(list_unknown_files(config, results)),
     )
 
 
@@ -276,6 +285,7 @@ _STYLES = {
 }
 # More lines are of no use in a terminal.
 _ROWS_SHOWN = 100
+_UNKNOWN_SHOWN = 20
 
 
 def show_verification(found: Verification, console: Console) -> None:
@@ -283,6 +293,8 @@ def show_verification(found: Verification, console: Console) -> None:
     looked = ", ".join(f"{count} {kind}" for kind, count in found.checked.items())
     how = "size and modification time" if found.quick else "content"
     console.print(f"Compared by {how}: {looked}", soft_wrap=True)
+    if found.unknown:
+        console.print(_describe_unknown(found.unknown), soft_wrap=True, markup=False)
     if not found.findings:
         console.print("Everything is as the run left it.", style="green")
         return
@@ -295,9 +307,15 @@ def show_verification(found: Verification, console: Console) -> None:
         console.print(f"Settings that differ from the last run's: {listed}", soft_wrap=True)
 
 
+def _describe_unknown(names: Sequence[str]) -> str:
+    listed = ", ".join(map(escape_unseen, names[:_UNKNOWN_SHOWN]))
+    more = f" and {len(names) - _UNKNOWN_SHOWN} more" if len(names) > _UNKNOWN_SHOWN else ""
+    return f"Not written by this workflow, and not checked: {listed}{more}"
+
+
 def format_verification(found: Verification) -> str:
-    """Return the same for scripts: a JSON object with ``checked``, ``findings``, ``settings``."""
-    return json.dumps(asdict(found), indent=2, ensure_ascii=False) + "\n"
+    """Return the same for scripts: a JSON object with ``checked``, ``findings`` ..."""
+    return json.dumps(asdict(found), indent=2) + "\n"
 
 
 def _tabulate(found: Verification) -> Table:
@@ -309,8 +327,8 @@ def _tabulate(found: Verification) -> Table:
     for finding in found.findings[:_ROWS_SHOWN]:
         table.add_row(
             finding.kind,
-            escape(finding.name),
+            escape(escape_unseen(finding.name)),
             Text(finding.problem, style=_STYLES[finding.problem]),
-            escape(finding.detail),
+            escape(escape_unseen(finding.detail)),
         )
     return table

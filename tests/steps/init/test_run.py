@@ -148,6 +148,24 @@ def test_names_are_valid_and_tell_videos_apart():
     ]
 
 
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ("m1/day1/cam m1/day2/cam m2/day1/cam", "m1-day1-cam m1-day2-cam m2-day1-cam"),
+        # What all share tells nothing, in the middle too.
+        ("m1/videos/cam m2/videos/cam", "m1-cam m2-cam"),
+        ("m1/x/day1/cam m1/x/day2/cam m2/x/day1/cam", "m1-day1-cam m1-day2-cam m2-day1-cam"),
+        ("cam m1/cam m1/day1/cam", "d-cam m1-cam day1-cam"),
+        ("M1/a/cam m1/a/cam", "a-cam a-cam-2"),
+        ("a/b/c/d/e/cam A/b/c/d/f/cam z", "e-cam f-cam z"),
+        ("1/a/b/c/d/cam 2/a/b/c/d/cam", "d-cam d-cam-2"),
+    ],
+)
+def test_folders_tell_videos_of_one_name_apart(paths, expected):
+    names = name_videos([Path(f"/d/{path}.mp4") for path in paths.split()])
+    assert " ".join(names) == expected
+
+
 @given(
     st.lists(st.text("aA.é -/", min_size=1, max_size=8).map(lambda s: f"/d/{s}.mp4"), unique=True)
 )

@@ -15,7 +15,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.steps.runs.plan import keep_planned, plan_shards, read_plan
+from pipeline_lib.steps.runs.plan import keep_planned, make_plan, plan_shards, read_plan
 
 
 @pytest.fixture
@@ -324,3 +324,75 @@ def test_a_plan_that_was_lost_comes_back_from_its_manifests(results, films):
     assert members(results) == before
     assert states(results) == rows
     assert rows["e"] == "removed"
+
+
+DAMAGES = {
+    "no text": lambda text: b"\xff\xfe" + text,
+    "empty": lambda _: b"",
+    "no columns": lambda _: b"some\tthing\nelse\there\n",
+    "cut in a row": lambda text: text[: text.rindex(b"\t")],
+    "too many cells": lambda text: text.replace(b"\n", b"\tmore\n").replace(b"\tmore\n", b"\n", 1),
+    "no video": lambda text: text + b"\t\t\t\n",
+    "header only": lambda text: text.partition(b"\n")[0] + b"\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_plan_comes_back_from_its_manifests(results, films, damage, caplog):
+    cohort = films("a", "b", "c", "d", "e")
+    plan = plan_shards(cohort, results, two_per_shard())
+    before = members(results)
+    results.plan.write_bytes(damage(results.plan.read_bytes()))
+    again = make_plan(cohort, results, two_per_shard())
+    assert (again.rows, again.manifests, again.new_videos) == (plan.rows, plan.manifests, 0)
+    assert not again.is_written(results)
+    # Jobs and `status` read it meanwhile.
+    assert read_plan(results).shard_of == plan.shard_of
+    assert f"{results.plan}: damaged: recovered" in caplog.text
+    plan_shards(cohort, results, two_per_shard())
+    assert members(results) == before
+    assert again.is_written(results)
+
+
+@pytest.mark.parametrize("shard", ["../../00001", "a/b", "", "\u0661"])
+def test_a_plan_with_a_shard_that_is_none(results, films, shard):
+    plan = plan_shards(films("a", "b"), results, two_per_shard())
+    rows = [{**row, "shard": shard} for row in plan.rows]
+    write_table(results.plan, PLAN_COLUMNS, rows)
+    assert make_plan(films("a", "b"), results, two_per_shard()).rows == plan.rows
+
+
+def test_rows_that_a_plan_lacks_come_from_the_manifests(results, films):
+    cohort = films("a", "b", "c", "d", "e")
+    plan = plan_shards(cohort, results, two_per_shard())
+    write_table(results.plan, PLAN_COLUMNS, plan.rows[:1])
+    again = make_plan(cohort, results, two_per_shard())
+    assert (again.shard_of, again.new_videos) == (plan.shard_of, 0)
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_manifest_is_written_anew(results, films, damage):
+    cohort = films("a", "b", "c", "d")
+    plan = plan_shards(cohort, results, two_per_shard())
+    manifest = results.shard("00001").manifest
+    whole = manifest.read_bytes()
+    manifest.write_bytes(damage(whole))
+    again = make_plan(cohort, results, two_per_shard())
+    # The same hash: nothing is made again.
+    assert again.hash_manifest("00001") == plan.hash_manifest("00001")
+    assert not again.is_written(results)
+    plan_shards(cohort, results, two_per_shard())
+    assert manifest.read_bytes() == whole
+
+
+def test_without_plan_and_manifest_the_probe_knows_the_videos(results, films):
+    """What nothing is left of is new, in a shard of a number that no folder has."""
+    cohort = films("a", "b", "c", "d")
+    plan_shards(cohort, results, two_per_shard())
+    rows = [{"video": name, "status": "done"} for name in "ab"]
+    write_table(results.shard("00001").probe, ("video", "status"), rows)
+    for path in (results.plan, *(results.shard(f"0000{n}").manifest for n in (1, 2))):
+        path.write_bytes(b"\0\xff")
+    plan = make_plan(cohort, results, two_per_shard())
+    assert plan.shard_of == {"a": "00001", "b": "00001", "c": "00003", "d": "00003"}
+    assert plan.new_videos == 2

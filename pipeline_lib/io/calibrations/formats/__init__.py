@@ -1,1 +1,1 @@
-"""Read and write one format of calibrations each."""
+"""Read and write calibrations: one module for each format."""

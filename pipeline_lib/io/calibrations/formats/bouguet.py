@@ -1,8 +1,8 @@
 """Read and write Calib_Results.mat of Bouguet's Camera Calibration Toolbox for MATLAB.
 
 One camera (fc, cc, kc, alpha_c, nx, ny) or a stereo pair (Calib_Results_stereo.mat). Only the few
-small variables that are needed reach SciPy: a variable that unpacks to more than a megabyte is
-passed over before.
+small arrays of numbers that are needed reach SciPy: anything else, and what unpacks to more than a
+megabyte, is passed over before.
 """
 
 import io
@@ -21,6 +21,10 @@ from pipeline_lib.io.calibrations.building import Builder, check_file, refuse_fi
 
 _HEADER = 128
 _PACKED = 15  # a variable that zlib packed
+_ARRAY = 14
+_NUMBERS = range(
+    6, 16
+)  # classes of arrays: of texts, cells and the like, SciPy believes the length
 _MOST_UNPACKED = 2**20
 _SIDES = ("left", "right")
 _VARIABLES = ("fc", "cc", "kc", "alpha_c")
@@ -62,7 +66,7 @@ def _load(path: Path, wanted: set[str]) -> dict[str, Any]:
 
 
 def _keep_small(data: bytes) -> bytes:
-    """Return a file with those of its variables that are no larger than a megabyte."""
+    """Return a file with those of its variables that are arrays of numbers, up to a megabyte."""
     if data[126:128] not in (b"IM", b"MI") or len(data) < _HEADER:
         raise ValueError("its header is another (version 7.3 is HDF5: save it with -v7)")
     order = "<" if data[126:128] == b"IM" else ">"
@@ -72,16 +76,27 @@ def _keep_small(data: bytes) -> bytes:
         end = place + 8 + length
         if end > len(data):
             raise ValueError("it is cut short")
-        if length <= _MOST_UNPACKED and (kind != _PACKED or _is_small(data[place + 8 : end])):
-            kept.append(data[place:end])
+        if length <= _MOST_UNPACKED:
+            whole = data[place:end] if kind != _PACKED else _unpack(data[place + 8 : end])
+            if _holds_numbers(whole, order):
+                kept.append(whole)
         place = end
     return b"".join(kept)
 
 
-def _is_small(packed: bytes) -> bool:
+def _unpack(packed: bytes) -> bytes:
+    """Return a variable; nothing if it is larger than a megabyte."""
     unpacker = zlib.decompressobj()
-    unpacker.decompress(packed, _MOST_UNPACKED)
-    return not unpacker.unconsumed_tail
+    unpacked = unpacker.decompress(packed, _MOST_UNPACKED)
+    return b"" if unpacker.unconsumed_tail else unpacked
+
+
+def _holds_numbers(variable: bytes, order: str) -> bool:
+    """Tell by its header whether a variable is one whole array of numbers."""
+    if len(variable) < 24:
+        return False
+    kind, length, _, _, flags = struct.unpack_from(f"{order}5I", variable)
+    return kind == _ARRAY and len(variable) >= length + 8 and flags & 0xFF in _NUMBERS
 
 
 def _make(values: dict[str, Any], name: str, ending: str, *, placed: bool) -> Camera:

@@ -30,7 +30,7 @@ def is_format(path: Path) -> bool:
 def read(path: Path) -> Calibration:
     """Read a calibration; see `pipeline_lib.io.calibrations.files.CalibrationIO`."""
     try:
-        pairs = load_pickle(path)
+        pairs = load_pickle(path, small=True)
     except StoreError as error:
         raise CalibrationError(str(path), [str(error).removeprefix(f"{path}: ")]) from None
     if not isinstance(pairs, Mapping) or len(pairs) != 1:

@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.io.video.containers.files import open_bytes
+from pipeline_lib.io.video.mpeg4 import PictureTimes
 
 CONTAINER = "mpeg"
 # These show a picture at once (B), or when the next one comes that is no B-picture.
 _NUMBERED = ("mpeg1video", "mpeg2video")
+_TIMED = "mpeg4"
 # Bytes by which a picture is known; fewer might be found elsewhere by chance.
 _HEAD, _LEAST_HEAD = 64, 3
 _PICTURE = b"\0\0\1\0"
@@ -62,6 +64,8 @@ class Stamps:
         1 for a picture that is shown when the next such one comes, 0 for a B-picture.
     numbers
         Place of each picture in its group, in order of display; -1 if unknown.
+    times
+        That pictures of MPEG-4 state themselves; None of other codecs.
     """
 
     numbered: bool
@@ -70,11 +74,13 @@ class Stamps:
     heads: list[bytes] = field(default_factory=list)
     references: "array[int]" = field(default_factory=lambda: array("b"))
     numbers: "array[int]" = field(default_factory=lambda: array("h"))
+    times: PictureTimes | None = None
 
     @classmethod
-    def begin(cls, codec: str) -> Self:
+    def begin(cls, codec: str, extradata: bytes | None) -> Self:
         """Begin with no packet of a codec, by FFmpeg's name."""
-        return cls(codec in _NUMBERED)
+        timed = codec == _TIMED
+        return cls(codec in _NUMBERED, times=PictureTimes(extradata) if timed else None)
 
     def add(self, position: int, offset: int | None, data: bytes) -> None:
         """Take note of the next packet."""
@@ -82,6 +88,8 @@ class Stamps:
             self.positions.append(position)
             self.offsets.append(offset)
             self.heads.append(data[:_HEAD])
+        if self.times is not None:
+            self.times.add(data)
         # Picture header (ISO/IEC 13818-2, 6.2.3): 10 bits of number, 3 of type (3 is B).
         at = data.find(_PICTURE)
         known = self.numbered and 0 <= at < len(data) - 5
@@ -213,8 +221,11 @@ def _count_holes(stamps: Stamps, keyframes: Sequence[int]) -> NDArray[np.int64]:
     """Count the pictures that each group is seen to lack by the numbers of the others.
 
     A group numbers its pictures from 0 on in order of display, and ends with a reference. A
-    number that comes twice is of a group whose first picture is lost.
+    number that comes twice is of a group whose first picture is lost. Pictures of MPEG-4 have no
+    numbers, but times.
     """
+    if stamps.times is not None:
+        return np.add.reduceat(stamps.times.count_missing(), list(keyframes) or [0])
     numbers = np.array(stamps.numbers, np.int64)
     references = np.array(stamps.references, bool)
     bounds = [*keyframes, len(numbers)]
