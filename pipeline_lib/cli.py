@@ -609,6 +609,10 @@ def demo(  # noqa: PLR0913 - one option per setting
     individuals: Annotated[int, typer.Option(min=1, help="Animals in each recording.")] = 1,
     cameras: Annotated[int, typer.Option(min=1, help="Cameras per recording.")] = 1,
     labelled_frames: Annotated[int, typer.Option(min=1, help="Labelled frames in all.")] = 70,
+    boards: Annotated[
+        int, typer.Option(min=0, help="Images of a calibration board per camera, for a demo in 3D.")
+    ] = 0,
+    size: Annotated[int, typer.Option(min=64, help="Width and height of frames in px.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Render a cohort with exact truth: videos, sheet, labelled project and config."""
@@ -621,6 +625,9 @@ def demo(  # noqa: PLR0913 - one option per setting
             individuals=individuals,
             cameras=cameras,
             labelled_frames=labelled_frames,
+            boards=boards,
+            width=size,
+            height=size,
             seed=seed,
         )
         write_demo(folder, settings)

@@ -1,6 +1,6 @@
 """Read and write the demo's truth, and measure the error of predicted poses against it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pipeline_lib.core.poses import Poses
 from pipeline_lib.demo.project import PROJECT
 from pipeline_lib.demo.render.animal import BODYPARTS
 from pipeline_lib.io.poses.read import read_poses
-from pipeline_lib.io.publish import publish_file
+from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.kernels.metrics.keypoints import keypoint_distance, mean_error, median_error
 from pipeline_lib.kernels.metrics.matching import UNMATCHED, match_individuals
 
@@ -113,6 +113,13 @@ def write_truth_3d(
     table["X"], table["Y"], table["Z"] = points.reshape(-1, 3).T
     with publish_file(folder / TRUTH / f"{session}{_3D_SUFFIX}.parquet") as part:
         table.to_parquet(part, index=False)
+
+
+def write_dropped(folder: Path, dropped: Mapping[str, Sequence[int]]) -> None:
+    """Write ``truth/dropped.tsv``: video and frame of each frame that a camera dropped."""
+    lines = ["video\tframe"]
+    lines += [f"{video}\t{frame}" for video, frames in dropped.items() for frame in frames]
+    publish_text(folder / TRUTH / "dropped.tsv", "\n".join(lines) + "\n")
 
 
 def read_truth(path: Path) -> VideoTruth:
