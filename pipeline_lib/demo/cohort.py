@@ -119,7 +119,7 @@ class DemoSettings(Settings):
                 f"{self.frames} frames each): give --labelled-frames {most} or less, or more "
                 "--frames, --videos or --cameras"
             )
-        if self.boards and not (_FEWEST_BOARDS <= self.boards and 3 <= self.cameras <= 8):
+        if self.boards and not (self.boards >= _FEWEST_BOARDS and 3 <= self.cameras <= 8):
             raise ValueError(
                 f"--boards {self.boards} with --cameras {self.cameras}: a demo in three dimensions "
                 f"has {_FEWEST_BOARDS} boards or more and 3 to 8 cameras"
