@@ -638,14 +638,18 @@ def demo_error(
     folder: Annotated[Path, typer.Argument(help="A demo cohort that has been run.")],
 ) -> None:
     """Print the path of the demo's report, and the error of its poses against the truth."""
+    from pipeline_lib.demo.space import describe_demo_space
     from pipeline_lib.demo.tracks import describe_demo_tracks
     from pipeline_lib.demo.truth import describe_demo_error
+    from pipeline_lib.demo.write import measure_scene
 
     with report_errors():
         settings, results = load(folder / "config.yaml", folder)
         lines = describe_demo_error(folder, results.root, settings.training.name)
         if settings.individuals.max > 1:
             lines += describe_demo_tracks(folder, results, settings.training.name)
+        if settings.triangulation.enabled:
+            lines += describe_demo_space(folder, results, settings, measure_scene(folder))
         for line in (f"Report: {results.report}", *lines):
             typer.echo(line)
 

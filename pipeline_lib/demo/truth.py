@@ -162,6 +162,31 @@ def list_truths(folder: Path) -> list[Path]:
     return files
 
 
+def list_sessions(folder: Path) -> list[str]:
+    """Return the sessions of a demo that have true points in space."""
+    return [path.stem.removesuffix(_3D_SUFFIX) for path in _list_spaces(folder)]
+
+
+def read_truth_3d(folder: Path, session: str) -> NDArray[np.float64]:
+    """Read the true points of a session; shape (moment, individual, bodypart, 3), mm.
+
+    Raises
+    ------
+    StoreError
+        If there are none.
+    """
+    path = folder / TRUTH / f"{session}{_3D_SUFFIX}.parquet"
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file; `cohortpose demo` writes it")
+    table = pd.read_parquet(path)
+    shape = (-1, table["individual"].nunique(), table["bodypart"].nunique(), 3)
+    return table[["X", "Y", "Z"]].to_numpy(np.float64).reshape(shape)
+
+
+def _list_spaces(folder: Path) -> list[Path]:
+    return sorted((folder / TRUTH).glob(f"*{_3D_SUFFIX}.parquet"))
+
+
 def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:
     """Compare the predicted poses of a demo cohort with its truth.
 

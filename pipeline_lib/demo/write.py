@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -84,9 +85,9 @@ def write_demo(folder: Path, settings: DemoSettings) -> None:
         return
     entries = list_videos(settings)
     good = [entry for entry in entries if not entry.is_damaged]
-    lenses = _build_lenses(settings)
+    lenses = build_lenses(settings)
     if lenses:
-        _write_boards(folder, settings, lenses)
+        write_boards(folder, settings, lenses)
     recordings = sorted({entry.recording for entry in good})
     for recording in recordings:
         own = [entry for entry in good if entry.recording == recording]
@@ -111,22 +112,14 @@ def write_demo(folder: Path, settings: DemoSettings) -> None:
 
 def _claim_folder(folder: Path, settings: DemoSettings) -> bool:
     """Claim the folder for this demo; return True if the demo in it is complete."""
-    marker = folder / MARKER
-    if not marker.is_file():
+    if not (folder / MARKER).is_file():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise CohortposeError(
                 f"{folder}: is not empty and not a demo folder; name a new or empty folder"
             )
         _mark(folder, settings, complete=False)
         return False
-    try:
-        found = json.loads(marker.read_text(encoding="utf-8"))
-        earlier, version = DemoSettings.model_validate(found["settings"]), found["version"]
-        complete = bool(found["complete"])
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise CohortposeError(
-            f"{marker}: is not readable ({error}); remove the folder or name another one"
-        ) from None
+    earlier, version, complete = _read_marker(folder / MARKER)
     changes = [
         f"{name} {getattr(earlier, name)} (now {getattr(settings, name)})"
         for name in DemoSettings.model_fields
@@ -140,6 +133,30 @@ def _claim_folder(folder: Path, settings: DemoSettings) -> bool:
             "name another folder, or remove this one"
         )
     return complete
+
+
+def measure_scene(folder: Path) -> float:
+    """Return the size of the scenes of a demo in mm: the diagonal of their arenas.
+
+    Raises
+    ------
+    CohortposeError
+        If the folder is none of a demo.
+    """
+    settings, _, _ = _read_marker(folder / MARKER)
+    return 2.0 * math.hypot(*measure_arena((settings.width, settings.height)))
+
+
+def _read_marker(marker: Path) -> tuple[DemoSettings, int, bool]:
+    """Return the settings and the version of a demo, and whether it is complete."""
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        settings = DemoSettings.model_validate(found["settings"])
+        return settings, int(found["version"]), bool(found["complete"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        raise CohortposeError(
+            f"{marker}: is not readable ({error}); remove the folder or name another one"
+        ) from None
 
 
 def _mark(folder: Path, settings: DemoSettings, *, complete: bool) -> None:
@@ -158,14 +175,14 @@ def list_dropped(settings: DemoSettings, entry: DemoVideo) -> list[int]:
     return [int(frame) for frame in np.flatnonzero(dropped)]
 
 
-def _build_lenses(settings: DemoSettings) -> tuple[Lens, ...]:
+def build_lenses(settings: DemoSettings) -> tuple[Lens, ...]:
     if not settings.boards:
         return ()
     size = (settings.width, settings.height)
     return build_rig((settings.seed, 5), settings.cameras, size, measure_arena(size))
 
 
-def _write_boards(folder: Path, settings: DemoSettings, lenses: tuple[Lens, ...]) -> None:
+def write_boards(folder: Path, settings: DemoSettings, lenses: tuple[Lens, ...]) -> None:
     """Write the images of the board, those of a bad calibration, and the true calibration."""
     size = (settings.width, settings.height)
     # Boards are shown in the empty arena of the first recording.

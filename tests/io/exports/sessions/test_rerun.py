@@ -60,7 +60,7 @@ def test_poses_without_calibration_and_a_missing_package_are_told(tmp_path, monk
     pytest.importorskip("rerun", reason="rerun-sdk is not installed")
     path, made = tmp_path / "walk.zarr.zip", tmp_path / "walk.rrd"
     write_session_poses(path, make_session(make_calibration(), attributes={"calibration": 3}))
-    with pytest.raises(StoreError, match="no usable calibration .*triangulate again"):
+    with pytest.raises(StoreError, match=r"no usable calibration .*triangulate again"):
         write_session_export("rerun", made, SessionSource(path, EDGES))
     real = builtins.__import__
 
