@@ -110,7 +110,9 @@ def test_a_long_session_is_cut_to_an_excerpt(cohort, monkeypatch):
     assert view.last - view.first == 9
     assert (view.moments, view.measured) == (30, 20)
     poses = cohort.read_poses("walk")
-    assert view.data["times"] == [round(float(t), 4) for t in poses.time[view.first : view.last + 1]]
+    assert view.data["times"] == [
+        round(float(t), 4) for t in poses.time[view.first : view.last + 1]
+    ]
     assert {one["note"] for one in view.data["pictures"][0]["views"]} == {
         "the sheet has no video of this camera"
     }
