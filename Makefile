@@ -1,5 +1,6 @@
 # make demo       render a cohort and run everything on it
 # make demo-multi the same with three animals in each video
+# make demo-3d    two animals filmed by four cameras: from images of a board to three dimensions
 # make openfield  the same on DeepLabCut's real open-field mouse
 # make test       the tests
 # make check      static checks: style, types, layers, workflow, documentation
@@ -26,7 +27,7 @@ LOCKS_cpu := locks/torch-cpu.txt locks/run.txt
 LOCKS_own := locks/run.txt
 LOCKS := $(or $(LOCKS_$(TORCH)),$(error TORCH is pypi, cpu or own, not $(TORCH)))
 
-.PHONY: demo demo-multi openfield test quick check coverage docs documents lock run install
+.PHONY: demo demo-multi demo-3d openfield test quick check coverage docs documents lock run install
 
 # What running needs, in the versions that the figures were measured with.
 run: $(BIN)/.run-$(TORCH)
@@ -53,6 +54,11 @@ demo-multi: run
 	cohortpose demo demo-multi --individuals 3 --videos 5 --labelled-frames 80
 	snakemake --cores $(CORES) --directory demo-multi --configfile demo-multi/config.yaml
 	cohortpose demo-error demo-multi
+
+demo-3d: run
+	cohortpose demo demo-3d --cameras 4 --boards 72 --size 320 --individuals 2 --videos 3 --frames 60 --labelled-frames 96
+	snakemake --cores $(CORES) --directory demo-3d --configfile demo-3d/config.yaml
+	cohortpose demo-error demo-3d
 
 openfield: run
 	$(BIN)/python benchmarks/openfield.py prepare openfield

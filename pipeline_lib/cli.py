@@ -632,6 +632,10 @@ def demo(  # noqa: PLR0913 - one option per setting
     individuals: Annotated[int, typer.Option(min=1, help="Animals in each recording.")] = 1,
     cameras: Annotated[int, typer.Option(min=1, help="Cameras per recording.")] = 1,
     labelled_frames: Annotated[int, typer.Option(min=1, help="Labelled frames in all.")] = 70,
+    boards: Annotated[
+        int, typer.Option(min=0, help="Images of a calibration board per camera, for a demo in 3D.")
+    ] = 0,
+    size: Annotated[int, typer.Option(min=64, help="Width and height of frames in px.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Render a cohort with exact truth: videos, sheet, labelled project and config."""
@@ -644,6 +648,9 @@ def demo(  # noqa: PLR0913 - one option per setting
             individuals=individuals,
             cameras=cameras,
             labelled_frames=labelled_frames,
+            boards=boards,
+            width=size,
+            height=size,
             seed=seed,
         )
         write_demo(folder, settings)
@@ -654,14 +661,18 @@ def demo_error(
     folder: Annotated[Path, typer.Argument(help="A demo cohort that has been run.")],
 ) -> None:
     """Print the path of the demo's report, and the error of its poses against the truth."""
+    from pipeline_lib.demo.space import describe_demo_space
     from pipeline_lib.demo.tracks import describe_demo_tracks
     from pipeline_lib.demo.truth import describe_demo_error
+    from pipeline_lib.demo.write import measure_scene
 
     with report_errors():
         settings, results = load(folder / "config.yaml", folder)
         lines = describe_demo_error(folder, results.root, settings.training.name)
         if settings.individuals.max > 1:
             lines += describe_demo_tracks(folder, results, settings.training.name)
+        if settings.triangulation.enabled:
+            lines += describe_demo_space(folder, results, settings, measure_scene(folder))
         for line in (f"Report: {results.report}", *lines):
             typer.echo(line)
 

@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Self
 
 import cv2
@@ -21,9 +21,13 @@ from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.demo.project import PROJECT
 from pipeline_lib.demo.render.animal import BODYPARTS, EDGES, SYMMETRIES
 from pipeline_lib.demo.render.camera import PinholeCamera
+from pipeline_lib.demo.rig import BOARD
 
 # Share of the recordings that have labels; the others test how well a model generalises.
 _LABELLED_SHARE = 0.6
+
+# Moments that a demo in three dimensions needs for its calibration.
+_FEWEST_BOARDS = 12
 
 # Epochs of the training: affinity fields take longer to learn than score maps.
 _EPOCHS, _EPOCHS_OF_SEVERAL = 32, 48
@@ -56,8 +60,30 @@ training:
     mirror: true
 
 report:
-  title: Demo cohort
+  title: Demo cohort{suffix}
 """
+# Of the demo in three dimensions. The coefficients are those of the rendered lenses.
+_SPACE = """
+calibration:
+  board:
+    columns: {columns}
+    rows: {rows}
+    square: {square}
+    marker: {marker}
+    dictionary: {dictionary}
+    unit: mm
+  coefficients: 4
+
+triangulation:
+  enabled: true
+  synchronisation:
+    method: timestamps
+"""
+# Folder of the board images that all good sessions share, and that of a calibration that must be
+# refused: the images of one camera are a copy of another's.
+BOARDS, COPIED_BOARDS = "calibration/boards", "calibration/boards-copied"
+# Camera that drops frames.
+DROPPING_CAMERA = 1
 
 
 class DemoSettings(Settings):
@@ -75,6 +101,13 @@ class DemoSettings(Settings):
         70, description="Labelled frames, spread over three in five recordings and all cameras."
     )
     damaged: Flag = Field(default=True, description="Add a video whose copy was interrupted.")
+    boards: NotNegativeInt = Field(
+        0,
+        description="Images of a calibration board per camera. With them the demo is one in three "
+        "dimensions: lenses have distortion, all sessions are filmed by the same cameras, one of "
+        "which drops frames, one session has a calibration that must be refused, and the damaged "
+        "video is one of a session whose other videos are good.",
+    )
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
@@ -85,6 +118,11 @@ class DemoSettings(Settings):
                 f"labelled videos ({self.labelled_recordings * self.cameras} of "
                 f"{self.frames} frames each): give --labelled-frames {most} or less, or more "
                 "--frames, --videos or --cameras"
+            )
+        if self.boards and not (self.boards >= _FEWEST_BOARDS and 3 <= self.cameras <= 8):
+            raise ValueError(
+                f"--boards {self.boards} with --cameras {self.cameras}: a demo in three dimensions "
+                f"has {_FEWEST_BOARDS} boards or more and 3 to 8 cameras"
             )
         return self
 
@@ -131,12 +169,18 @@ class DemoVideo:
         Names; the session is empty if there is only one camera.
     recording, camera
         Indices, from 0.
+    is_damaged
+        Whether the copy of the video was interrupted.
+    calibration
+        Cell of the sheet.
     """
 
     video: str
     recording: int
     camera: int
     session: str
+    is_damaged: bool = False
+    calibration: str = ""
 
     @property
     def path(self) -> str:
@@ -145,19 +189,42 @@ class DemoVideo:
 
 
 def list_videos(settings: DemoSettings) -> list[DemoVideo]:
-    """Return the videos of the sheet; a damaged one is the last."""
+    """Return the videos of the sheet; a damaged one is the last, but of a demo with boards."""
+    if settings.boards:
+        return list(_list_sessions(settings))
     entries = []
     for recording in range(settings.videos + settings.damaged):
         bad = "-damaged" if recording == settings.videos else ""
         if settings.cameras == 1:
-            entries.append(DemoVideo(f"mouse-{recording + 1:02d}{bad}", recording, 0, ""))
+            name = f"mouse-{recording + 1:02d}{bad}"
+            entries.append(DemoVideo(name, recording, 0, "", bool(bad)))
             continue
         session = f"session-{recording + 1:02d}{bad}"
+        calibration = "" if bad else f"calibration/{session}.toml"
         entries += [
-            DemoVideo(f"{session}_camera-{camera}", recording, camera, session)
+            DemoVideo(
+                f"{session}_camera-{camera}", recording, camera, session, bool(bad), calibration
+            )
             for camera in range(1 if bad else settings.cameras)
         ]
     return entries
+
+
+def _list_sessions(settings: DemoSettings) -> Iterator[DemoVideo]:
+    """Yield the videos of good sessions, and those of one whose calibration must be refused."""
+    for recording in range(settings.videos + 1):
+        is_refused = recording == settings.videos
+        session = f"session-{recording + 1:02d}{'-refused' if is_refused else ''}"
+        is_last = recording == settings.videos - 1
+        for camera in range(settings.cameras):
+            yield DemoVideo(
+                f"{session}_camera-{camera}",
+                recording,
+                camera,
+                session,
+                settings.damaged and is_last and camera == settings.cameras - 1,
+                COPIED_BOARDS if is_refused else BOARDS,
+            )
 
 
 def describe_cohort(entries: Sequence[DemoVideo], settings: DemoSettings) -> str:
@@ -178,9 +245,8 @@ def describe_cohort(entries: Sequence[DemoVideo], settings: DemoSettings) -> str
             "dose": "10" if treated else "0",
         }
         if settings.cameras > 1:
-            good = entry.recording < settings.videos
             row["session"], row["camera"] = entry.session, f"camera-{entry.camera}"
-            row["calibration"] = f"calibration/{entry.session}.toml" if good else ""
+            row["calibration"] = entry.calibration
         writer.writerow(row)
     return buffer.getvalue()
 
@@ -188,7 +254,7 @@ def describe_cohort(entries: Sequence[DemoVideo], settings: DemoSettings) -> str
 def describe_config(settings: DemoSettings) -> str:
     """Return the text of the config that runs the cohort."""
     several = settings.individuals > 1
-    return _CONFIG.format(
+    text = _CONFIG.format(
         bodyparts=", ".join(BODYPARTS),
         edges="\n".join(f"    - [{first}, {second}]" for first, second in EDGES),
         symmetries="\n".join(f"    - [{first}, {second}]" for first, second in SYMMETRIES),
@@ -196,7 +262,11 @@ def describe_config(settings: DemoSettings) -> str:
         project=PROJECT,
         affinity="  part_affinity_width: 6.0\n" if several else "",
         epochs=_EPOCHS_OF_SEVERAL if several else _EPOCHS,
+        suffix=" in three dimensions" if settings.boards else "",
     )
+    if not settings.boards:
+        return text
+    return text + _SPACE.format(**asdict(BOARD))
 
 
 def describe_calibration(cameras: Sequence[PinholeCamera]) -> str:

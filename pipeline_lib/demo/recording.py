@@ -111,9 +111,11 @@ def film(
         Random numbers for the noise and the changes of the light.
     """
     view = scene.cameras[camera]
+    lens = scene.lenses[camera] if scene.lenses else None
+    width, height = lens.camera.size if lens else (view.width, view.height)
     backdrop = render_backdrop(scene.arena, view)
     frames = len(walks.nodes) // STEPS_PER_FRAME
-    gains = _change_light(rng, frames, fps, (view.height, view.width))
+    gains = _change_light(rng, frames, fps, (height, width))
     for first in range(0, frames, _FRAMES_PER_CHUNK):
         last = min(first + _FRAMES_PER_CHUNK, frames)
         steps = slice(first * STEPS_PER_FRAME, last * STEPS_PER_FRAME)
@@ -132,10 +134,14 @@ def film(
             floor = _add_shadows(scene, backdrop, camera, bodies, step)
             animals = list(zip(projected, scene.coats, lightings, strict=True))
             light, depth = _expose(floor, backdrop.depth, animals, step)
+            position = np.stack([body.bodyparts[step, :, :2] for body in projected])
+            visible = np.stack([find_visible_bodyparts(body, step, depth) for body in projected])
+            if lens is not None:
+                light = lens.bend(light)
+                position = lens.locate(np.stack([body.bodyparts[step] for body in bodies]))
+                visible &= lens.contains(position)
             yield FilmedFrame(
-                develop_frame(light, next(gains), scene.sensor, rng),
-                np.stack([body.bodyparts[step, :, :2] for body in projected]),
-                np.stack([find_visible_bodyparts(body, step, depth) for body in projected]),
+                develop_frame(light, next(gains), scene.sensor, rng), position, visible
             )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline_lib.demo.render.arena import Arena, Light
 from pipeline_lib.demo.render.camera import PinholeCamera, aim_camera
 from pipeline_lib.demo.render.draw import Coat, Sensor
+from pipeline_lib.demo.render.lens import Lens
 from pipeline_lib.demo.render.motion import Ground
 from pipeline_lib.demo.render.solids import Ball, Box, Cylinder, Solid
 from pipeline_lib.demo.render.texture import (
@@ -60,9 +61,12 @@ class Scene:
     scales, coats
         Size and textures of each individual.
     cameras
-        Cameras; camera 0 looks down, the others look from the side.
+        Cameras; camera 0 looks down, the others look from the side. Of cameras with lenses, these
+        are the views that the lenses bend.
     sensor
         Blur and noise of the cameras.
+    lenses
+        Lens of each camera; empty for cameras without distortion.
     """
 
     arena: Arena
@@ -71,10 +75,24 @@ class Scene:
     coats: tuple[Coat, ...]
     cameras: tuple[PinholeCamera, ...]
     sensor: Sensor
+    lenses: tuple[Lens, ...] = ()
+
+
+def measure_arena(size: tuple[int, int]) -> tuple[float, float]:
+    """Return half the width and half the depth in mm of an arena filmed at a size in px."""
+    width, height = size
+    return (
+        _ARENA_SIDE / 2 * float(np.sqrt(width / height)),
+        _ARENA_SIDE / 2 * float(np.sqrt(height / width)),
+    )
 
 
 def generate_scene(
-    seed: Sequence[int], individuals: int, cameras: int, size: tuple[int, int]
+    seed: Sequence[int],
+    individuals: int,
+    cameras: int,
+    size: tuple[int, int],
+    lenses: tuple[Lens, ...] = (),
 ) -> Scene:
     """Generate the scene of a recording.
 
@@ -87,11 +105,11 @@ def generate_scene(
         Number of individuals and of cameras.
     size
         Width and height of the frames in px.
+    lenses
+        Cameras that all recordings are made with; empty: the scene has cameras of its own.
     """
     rng = np.random.default_rng(list(seed))
-    width, height = size
-    half_width = _ARENA_SIDE / 2 * float(np.sqrt(width / height))
-    half_depth = _ARENA_SIDE / 2 * float(np.sqrt(height / width))
+    half_width, half_depth = measure_arena(size)
     ground, solids = _build_solids(rng, half_width, half_depth)
     style = int(seed[-1])
     coats = _paint_coats(rng, style, individuals)
@@ -116,13 +134,15 @@ def generate_scene(
         light=light,
     )
     scales = tuple(float(value) for value in rng.uniform(0.88, 1.12, individuals))
-    views = tuple(_place_camera(rng, camera, arena, size) for camera in range(cameras))
+    views = tuple(lens.view for lens in lenses) or tuple(
+        _place_camera(rng, camera, arena, size) for camera in range(cameras)
+    )
     sensor = Sensor(
         blur=float(rng.uniform(0.45, 0.75)),
         noise_dark=float(rng.uniform(0.004, 0.012)),
         noise_bright=float(rng.uniform(0.005, 0.02)),
     )
-    return Scene(arena, ground, scales, coats, views, sensor)
+    return Scene(arena, ground, scales, coats, views, sensor, lenses)
 
 
 def _build_solids(

@@ -1,6 +1,6 @@
 """Read and write the demo's truth, and measure the error of predicted poses against it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pipeline_lib.core.poses import Poses
 from pipeline_lib.demo.project import PROJECT
 from pipeline_lib.demo.render.animal import BODYPARTS
 from pipeline_lib.io.poses.read import read_poses
-from pipeline_lib.io.publish import publish_file
+from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.kernels.metrics.keypoints import keypoint_distance, mean_error, median_error
 from pipeline_lib.kernels.metrics.matching import UNMATCHED, match_individuals
 
@@ -115,6 +115,13 @@ def write_truth_3d(
         table.to_parquet(part, index=False)
 
 
+def write_dropped(folder: Path, dropped: Mapping[str, Sequence[int]]) -> None:
+    """Write ``truth/dropped.tsv``: video and frame of each frame that a camera dropped."""
+    lines = ["video\tframe"]
+    lines += [f"{video}\t{frame}" for video, frames in dropped.items() for frame in frames]
+    publish_text(folder / TRUTH / "dropped.tsv", "\n".join(lines) + "\n")
+
+
 def read_truth(path: Path) -> VideoTruth:
     """Read the truth of one video.
 
@@ -153,6 +160,31 @@ def list_truths(folder: Path) -> list[Path]:
     if not files:
         raise StoreError(f"{folder / TRUTH}: no truth; is {folder} a folder of `cohortpose demo`?")
     return files
+
+
+def list_sessions(folder: Path) -> list[str]:
+    """Return the sessions of a demo that have true points in space."""
+    return [path.stem.removesuffix(_3D_SUFFIX) for path in _list_spaces(folder)]
+
+
+def read_truth_3d(folder: Path, session: str) -> NDArray[np.float64]:
+    """Read the true points of a session; shape (moment, individual, bodypart, 3), mm.
+
+    Raises
+    ------
+    StoreError
+        If there are none.
+    """
+    path = folder / TRUTH / f"{session}{_3D_SUFFIX}.parquet"
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file; `cohortpose demo` writes it")
+    table = pd.read_parquet(path)
+    shape = (-1, table["individual"].nunique(), table["bodypart"].nunique(), 3)
+    return table[["X", "Y", "Z"]].to_numpy(np.float64).reshape(shape)
+
+
+def _list_spaces(folder: Path) -> list[Path]:
+    return sorted((folder / TRUTH).glob(f"*{_3D_SUFFIX}.parquet"))
 
 
 def measure_demo_error(folder: Path, results: Path, model: str) -> DemoError:

@@ -1,6 +1,7 @@
 """Write the demo's video files: H.264 like that of cameras, and one truncated file."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,12 @@ _MPEG4_OPTIONS = {"bf": "2", "g": "30", "threads": "1"}
 _MPEG4_BITS_PER_PIXEL = 1.5
 
 
-def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> None:
+def write_video(
+    path: Path,
+    frames: Iterable[NDArray[np.uint8]],
+    fps: int,
+    numbers: Sequence[int] | None = None,
+) -> None:
     """Publish frames as an MP4 file with B-frames and its index at the start.
 
     Parameters
@@ -28,6 +34,8 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> No
         RGB images of shape (height, width, 3), uint8, of one even size; at least one image.
     fps
         Frames per second.
+    numbers
+        Number of each frame, ascending, which gives its time; None: frames follow each other.
 
     Notes
     -----
@@ -37,10 +45,12 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> No
         options = {"movflags": "+faststart"}
         with av.open(str(part), "w", format="mp4", container_options=options) as container:
             stream = None
-            for pixels in frames:
+            for pixels, number in zip(frames, numbers or itertools.count(), strict=False):
                 if stream is None:
                     stream = _add_stream(container, pixels.shape[1], pixels.shape[0], fps)
                 picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                if numbers:
+                    picture.pts, picture.time_base = number, Fraction(1, fps)
                 container.mux(stream.encode(picture))
             if stream is not None:
                 container.mux(stream.encode(None))

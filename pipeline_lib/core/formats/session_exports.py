@@ -73,6 +73,13 @@ FORMATS: dict[str, SessionExportFormat] = {
         "points of sleap-anipose (`SESSION.points3d.h5`)",
         f"{_WRITERS}.sleap:write_points3d",
     ),
+    "rerun": SessionExportFormat(
+        "rrd",
+        "recording for the Rerun viewer: cameras, projected points, skeletons (needs `pip install "
+        "cohortpose[rerun]`)",
+        f"{_WRITERS}.rerun:write_rerun",
+        linked=True,
+    ),
 }
 
 

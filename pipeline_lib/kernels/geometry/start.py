@@ -1,6 +1,6 @@
 """Estimate initial values for bundle adjustment: intrinsics, board poses and camera poses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -21,6 +21,10 @@ _WIDEST = 5.0
 _FEWEST_CORNERS = 6
 # Focal lengths to try for a fisheye, as parts of half the diagonal.
 _FISHEYE_FOCAL = (0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
+# The same for a pinhole camera, where OpenCV's estimate leads nowhere.
+_PINHOLE_FOCAL = (1.0, 2.0, 4.0, 8.0)
+# Median error in px of a lens that fits.
+_FITS = 1.0
 
 
 class Placed(NamedTuple):
@@ -63,35 +67,46 @@ def estimate_lens(
     some = [
         views[place] for place in np.unique(np.linspace(0, len(views) - 1, _MOST_VIEWS, dtype=int))
     ]
-    starts = (
-        [_start_pinhole(name, size, some)]
-        if model == "pinhole"
-        else _start_fisheyes(name, size, some)
-    )
+    starts = _start_pinholes if model == "pinhole" else _start_fisheyes
     best, least = None, np.inf
-    for start in starts:
+    for start in starts(name, size, some):
         adjusted = _adjust_alone(start, some, tuple(free))
         if adjusted is not None and adjusted[1] < least:
             best, least = adjusted
+        if model == "pinhole" and least < _FITS:
+            break
     if best is None:
         raise ValueError("no lens fits its views of the board")
     return best
 
 
-def _start_pinhole(name: str, size: tuple[int, int], views: Sequence[BoardView]) -> Camera:
+def _start_pinholes(
+    name: str, size: tuple[int, int], views: Sequence[BoardView]
+) -> Iterator[Camera]:
+    """Yield OpenCV's estimate, then those that begin with usual focal lengths.
+
+    A few boards that face the camera suffice to make the first one useless.
+    """
     points = [view.points.astype(np.float32) for view in views]
     pixels = [view.pixels.astype(np.float32) for view in views]
-    guess = cv2.initCameraMatrix2D(points, pixels, size)
+    half = np.hypot(*size) / 2
+    guesses = [cv2.initCameraMatrix2D(points, pixels, size)]
+    for part in _PINHOLE_FOCAL:
+        guess = np.diag([part * half, part * half, 1.0])
+        guess[:2, 2] = (size[0] - 1) / 2, (size[1] - 1) / 2
+        guesses.append(guess)
     flags = cv2.CALIB_USE_INTRINSIC_GUESS | cv2.CALIB_FIX_K3
-    try:
-        _, matrix, distortion, _, _ = cv2.calibrateCamera(
-            points, pixels, size, guess, None, flags=flags
-        )
-    except cv2.error:
-        matrix, distortion = guess, np.zeros(4)
-    if not (np.isfinite(matrix).all() and np.abs(distortion).max() < 10):
-        distortion = np.zeros(4)
-    return Camera(name, size, matrix, np.ravel(distortion))
+    for guess in guesses:
+        try:
+            _, matrix, distortion, _, _ = cv2.calibrateCamera(
+                points, pixels, size, guess.copy(), None, flags=flags
+            )
+        except cv2.error:
+            matrix, distortion = guess, np.zeros(4)
+        if not (np.isfinite(matrix).all() and np.abs(distortion).max() < 10):
+            distortion = np.zeros(4)
+        if np.isfinite(matrix).all() and min(matrix[0, 0], matrix[1, 1]) > 0:
+            yield Camera(name, size, matrix, np.ravel(distortion))
 
 
 def _start_fisheyes(name: str, size: tuple[int, int], views: Sequence[BoardView]) -> list[Camera]:

@@ -43,6 +43,8 @@ from pipeline_lib.steps.report.label_errors import read_label_errors
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
 from pipeline_lib.steps.report.score_maps import draw_score_maps
+from pipeline_lib.steps.report.session_data import MOMENTS
+from pipeline_lib.steps.report.sessions import describe_sessions
 from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, summarise_videos
 from pipeline_lib.steps.report.timings import (
     find_copies,
@@ -58,6 +60,7 @@ from pipeline_lib.steps.report.videos import (
     tabulate_videos,
 )
 from pipeline_lib.steps.runs.ledger import LedgerRow, count_statuses, derive_ledger
+from pipeline_lib.steps.runs.session_ledger import derive_session_ledger
 
 _HEATMAP_VIDEOS = 40
 _REASONS = 8
@@ -116,6 +119,13 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "bodyparts": bodyparts,
         "colours": colour_bodyparts(bodyparts),
         "several": several,
+        "sessions": describe_sessions(
+            config,
+            results,
+            derive_session_ledger(config, results, rows),
+            redactor,
+            inputs,
+        ),
         "animals": animals,
         "individual_colours": colour_individuals(inputs.individuals),
         "similarity": tabulate_similarity(inputs),
@@ -243,6 +253,14 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
             results.corrected(model, "VIDEO").parent,
         ),
     ]
+    sessions = [
+        ("Sessions: one row per session", results.session_ledger),
+        ("Calibrations: one row per calibration", results.calibrations),
+        (
+            "Poses in three dimensions, SESSION.zarr.zip",
+            results.triangulated(model, "SESSION").parent,
+        ),
+    ]
     entries = (
         ("Ledger: one row per video", results.ledger),
         ("Metrics on labelled frames", results.metrics(model)),
@@ -252,6 +270,7 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
         ("The trained network", results.model(model).folder),
         ("Poses as the network predicted them, VIDEO.zarr", results.poses(model, "VIDEO").parent),
         *(tracked if config.individuals.max > 1 else ()),
+        *(sessions if config.triangulation.enabled else ()),
         ("Poses after filtering, VIDEO.zarr.zip", results.filtered(model, "VIDEO").parent),
         ("Tables for other tools", results.exported(model, "VIDEO", "h5").parent),
         ("Every setting in force", results.config),
@@ -279,10 +298,16 @@ def _render_page(page: Mapping[str, Any]) -> str:
     environment.filters["number"] = format_number
     environment.filters["fixed"] = format_fixed
     environment.filters["duration"] = format_duration
-    style, script = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("css", "js"))
+    names = ("report", "sessions") if page["sessions"] else ("report",)
+    style, script = (
+        "".join(loader.get_source(environment, f"{name}.{kind}")[0] for name in names)
+        for kind in ("css", "js")
+    )
+    views = page["sessions"].views if page["sessions"] else []
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return environment.get_template("report.html.j2").render(
         **page,
+        session_moments=MOMENTS,
         left=LEFT,
         top=TOP,
         # Our own files, and data in which nothing can end the script element.
@@ -290,6 +315,7 @@ def _render_page(page: Mapping[str, Any]) -> str:
         script=Markup(script),  # noqa: S704
         script_digest=digest,
         data=Markup(embed_json(page["table"])),  # noqa: S704
+        session_data=[Markup(embed_json(view.data)) for view in views],  # noqa: S704
     )
 
 

@@ -52,7 +52,7 @@ def find_duplicate_free(values):
 def test_each_format_has_a_suffix_that_no_export_of_a_video_has():
     suffixes = find_duplicate_free([one.suffix for one in FORMATS.values()])
     assert not {*suffixes} & {one.suffix for one in exports.FORMATS.values()}
-    assert list(FORMATS) == ["csv", "trc", "c3d", "nwb", "deeplabcut-3d", "sleap-points3d"]
+    assert list(FORMATS) == ["csv", "trc", "c3d", "nwb", "deeplabcut-3d", "sleap-points3d", "rerun"]
     with pytest.raises(ValueError, match=r"'vtk' is no format of session exports; there are csv"):
         session_exports.find_format("vtk")
 
