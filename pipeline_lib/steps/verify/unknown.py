@@ -17,7 +17,7 @@ _WORKING = frozenset(
 )
 _LOCKS = frozenset({".lock", ".checksums.lock"})
 # In the folder of a shard, what is no table: its manifest, records, key files and the cache.
-_OF_SHARD = (".", "contents-", "manifest.tsv", "jobs.jsonl")
+_OF_SHARD = (".", "contents-", "manifest.tsv", "sessions.tsv", "jobs.jsonl")
 
 
 def list_unknown_files(config: Config, results: Results) -> list[str]:
@@ -84,5 +84,7 @@ def _is_working_state(name: str) -> bool:
         return last.startswith(_OF_SHARD)
     if first == "models":
         return last == "checkpoints"
+    if first == "calibrations" and last == ".calibrated.tsv":
+        return True
     # What a kill left there, and the next run removes.
     return (first == "poses" and last == ".segments") or last.startswith((".part-", ".old-"))
