@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.settings.chosen import list_auto
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -138,7 +139,16 @@ class Stage:
     files: Callable[[Config, Results], tuple[CohortFile, ...]] = _make_none
     videos: VideoResults | None = None
     given: tuple[
-        Literal["labels", "corrections", "weights", "locator weights", "sheet", "refinement"], ...
+        Literal[
+            "labels",
+            "corrections",
+            "start card",
+            "weights",
+            "locator weights",
+            "sheet",
+            "refinement",
+        ],
+        ...,
     ] = ()
     after: tuple[str, ...] = ()
     summarises: bool = False
@@ -256,6 +266,27 @@ def _select_labels(config: Config) -> Values:
             "validation_fraction": training.validation_fraction,
             **({"iteration": training.iteration} if training.iteration else {}),
         },
+        **_select_choices(config),
+    }
+
+
+def _select_choices(config: Config) -> Values:
+    """Return the settings that the choice of others depends on; none if none is chosen."""
+    if not list_auto(config):
+        return {}
+    training = config.training.model_dump(
+        mode="json", include={"crop", "batch_size", "devices", "num_nodes", "start_from"}
+    )
+    rotation = config.training.augmentation.model_dump(mode="json", include={"rotation"})
+    return {
+        "auto": {
+            "version": versions.CHOOSE_SETTINGS,
+            "targets": config.targets.model_dump(mode="json", include={"scale", "stride", "sigma"}),
+            "training": {**training, "augmentation": rotation},
+            "locating": config.locating.model_dump(
+                mode="json", include={"enabled", "scale", "window"}
+            ),
+        }
     }
 
 
@@ -353,6 +384,11 @@ def _locate_exports(config: Config, results: Results, video: str) -> Mapping[str
     return {name: results.exported(model, video, name) for name in config.exports.formats}
 
 
+def _list_choices(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    """Return the file of chosen settings; none if the config states all of them."""
+    return (CohortFile("chosen settings", results.chosen_settings),) if list_auto(config) else ()
+
+
 def _list_model_files(files: ModelFiles) -> tuple[CohortFile, ...]:
     return (
         CohortFile("network", files.network),
@@ -395,9 +431,10 @@ STAGES: Mapping[str, Stage] = {
             "IMPORT_LABELS",
             _select_labels,
             per_model=False,
-            given=("labels", "corrections"),
-            files=lambda _, results: (
+            given=("labels", "corrections", "start card"),
+            files=lambda config, results: (
                 CohortFile("labels", results.labels),
+                *_list_choices(config, results),
                 CohortFile("label images", results.label_images, declared=False, optional=True),
                 # Only runs with corrections have one.
                 CohortFile(
