@@ -142,10 +142,8 @@ def choose_scale(closest: float, length: float, area: float, *, above: float = 0
         One of a few factors up to 1.
     """
     limits = {
-        f"animals are {length:.0f} px long": _SEEN_AROUND / length if length > 0 else math.nan,
-        f"images have {area / 1e6:.2f} megapixels": (
-            math.sqrt(_FRAME_PX / area) if area > 0 else math.nan
-        ),
+        f"animals are {length:.0f} px long": _divide(_SEEN_AROUND, length),
+        f"images have {area / 1e6:.2f} megapixels": math.sqrt(_divide(_FRAME_PX, area)),
     }
     reasons = {reason: limit for reason, limit in limits.items() if limit < 1}
     if not reasons:
@@ -155,7 +153,7 @@ def choose_scale(closest: float, length: float, area: float, *, above: float = 0
     wanted = max((one for one in scales if one <= reasons[reason]), default=scales[0])
     if math.isnan(closest):
         return Choice(1.0, f"{reason}, but no distance between bodyparts is known")
-    needed = next((one for one in scales if one >= _TOLD_APART / closest), 1.0)
+    needed = next((one for one in scales if one >= _divide(_TOLD_APART, closest)), 1.0)
     if wanted >= needed:
         return Choice(wanted, f"{reason}, and bodyparts at least {closest:.1f} px apart")
     return Choice(
@@ -178,8 +176,10 @@ def choose_locating_scale(length: float, centres: float, *, below: float | None 
         The scale must be below this one; None: any up to 1.
     """
     needs = {
-        f"animals are up to {length:.0f} px long": _SMALLEST_ANIMAL / length,
-        f"centres of animals that meet are {centres:.0f} px apart": _CENTRES_APART / centres,
+        f"animals are up to {length:.0f} px long": _divide(_SMALLEST_ANIMAL, length),
+        f"centres of animals that meet are {centres:.0f} px apart": _divide(
+            _CENTRES_APART, centres
+        ),
     }
     known = {reason: scale for reason, scale in needs.items() if not math.isnan(scale)}
     allowed = [one for one in (_SCALES[0] / 2, *_SCALES) if below is None or one < below]
@@ -351,6 +351,11 @@ def choose_epochs(samples: int, batch: int) -> Choice:
     value = max(1, round(exact / grid) * grid)
     made = value * math.ceil(max(samples, 1) / batch)
     return Choice(value, f"{_count(samples, 'training sample')}: {made} steps")
+
+
+def _divide(need: float, there: float) -> float:
+    """Return the ratio; infinite where there is nothing, NaN where it is unknown."""
+    return math.inf if there == 0 else need / there
 
 
 def _round_up(length: float) -> int:

@@ -40,13 +40,12 @@ def measure_length(poses: NDArray[np.float64]) -> float:
     Returns
     -------
     float
-        99th percentile over the poses with two keypoints or more, px; NaN if there are none.
+        99th percentile over the poses with two keypoints or more, px; NaN if there are none, or
+        if all keypoints lie in one place.
     """
     known = poses[np.isfinite(poses).all(axis=-1).sum(axis=-1) > 1]
-    if not len(known):
-        return np.nan
     sides = np.nanmax(known, axis=1) - np.nanmin(known, axis=1)
-    return float(np.percentile(sides.max(axis=1), LARGEST))
+    return _choose_largest(sides.max(axis=1))
 
 
 def measure_reach(poses: NDArray[np.float64]) -> float:
@@ -62,13 +61,19 @@ def measure_reach(poses: NDArray[np.float64]) -> float:
     Returns
     -------
     float
-        99th percentile over the poses with two keypoints or more, px; NaN if there are none.
+        99th percentile over the poses with two keypoints or more, px; NaN as in
+        `measure_length`.
     """
     known = poses[np.isfinite(poses).all(axis=-1).sum(axis=-1) > 1]
-    if not len(known):
-        return np.nan
     away = np.abs(known - np.nanmean(known, axis=1, keepdims=True))
-    return float(np.percentile(np.nanmax(away, axis=(1, 2)), LARGEST))
+    return _choose_largest(np.nanmax(away, axis=(1, 2)))
+
+
+def _choose_largest(lengths: NDArray[np.float64]) -> float:
+    """Return the usual largest of lengths, px; NaN if there are none above that of one place."""
+    if not len(lengths) or lengths.max() < SAME_PLACE:
+        return np.nan
+    return float(np.percentile(lengths, LARGEST))
 
 
 def measure_closest_pair(poses: NDArray[np.float64]) -> float:

@@ -51,6 +51,7 @@ def test_mirroring_needs_symmetries(pairs, rotation, unpaired, both_ways, reason
         (nan, 381.0, 396 * 406, 1.0),
         (40.0, 120.0, nan, 1.0),
         (nan, nan, nan, 1.0),
+        (0.0, 381.0, 9e6, 1.0),  # animals whose labels coincide
     ],
 )
 def test_scale_keeps_bodyparts_apart(closest, length, area, value):
@@ -71,6 +72,7 @@ def test_scale_is_larger_than_that_of_the_locators_frames():
         (130.0, 2.0, None, 1.0),
         (nan, nan, None, 0.25),
         (500.0, nan, 0.25, 0.125),
+        (130.0, 0.0, None, 1.0),
     ],
 )
 def test_small_frames_keep_animals_visible(length, centres, below, value):
