@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import ModelFiles, Results
-from pipeline_lib.core.settings.chosen import list_auto
+from pipeline_lib.core.settings.chosen import list_auto, list_upstream
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -274,20 +274,7 @@ def _select_choices(config: Config) -> Values:
     """Return the settings that the choice of others depends on; none if none is chosen."""
     if not list_auto(config):
         return {}
-    training = config.training.model_dump(
-        mode="json", include={"crop", "batch_size", "devices", "num_nodes", "start_from"}
-    )
-    rotation = config.training.augmentation.model_dump(mode="json", include={"rotation"})
-    return {
-        "auto": {
-            "version": versions.CHOOSE_SETTINGS,
-            "targets": config.targets.model_dump(mode="json", include={"scale", "stride", "sigma"}),
-            "training": {**training, "augmentation": rotation},
-            "locating": config.locating.model_dump(
-                mode="json", include={"enabled", "scale", "window"}
-            ),
-        }
-    }
+    return {"auto": {"version": versions.CHOOSE_SETTINGS, **list_upstream(config)}}
 
 
 def _select_targets(config: Config) -> Values:

@@ -119,7 +119,7 @@ def choose_mirror(
     return Choice(value=True, reason=f"{_count(pairs, 'left-right pair')}, and animals {seen}")
 
 
-def choose_scale(closest: float, length: float, area: float, *, above: float = 0.0) -> Choice:
+def choose_scale(closest: float, length: float, area: float) -> Choice:
     """Choose the factor by which frames are shrunk.
 
     Animals are shrunk to what the network sees around a point, and frames to what it has time
@@ -133,8 +133,6 @@ def choose_scale(closest: float, length: float, area: float, *, above: float = 0
         Length of the largest animals, px of the image; NaN if unknown.
     area
         Px of the largest labelled image; NaN if unknown, or if the network sees windows only.
-    above
-        The scale must be above this.
 
     Returns
     -------
@@ -149,11 +147,10 @@ def choose_scale(closest: float, length: float, area: float, *, above: float = 0
     if not reasons:
         return Choice(1.0, "animals and images are small enough")
     reason = min(reasons, key=lambda one: reasons[one])
-    scales = [one for one in _SCALES if one > above]
-    wanted = max((one for one in scales if one <= reasons[reason]), default=scales[0])
+    wanted = max((one for one in _SCALES if one <= reasons[reason]), default=_SCALES[0])
     if math.isnan(closest):
         return Choice(1.0, f"{reason}, but no distance between bodyparts is known")
-    needed = next((one for one in scales if one >= _divide(_TOLD_APART, closest)), 1.0)
+    needed = next((one for one in _SCALES if one >= _divide(_TOLD_APART, closest)), 1.0)
     if wanted >= needed:
         return Choice(wanted, f"{reason}, and bodyparts at least {closest:.1f} px apart")
     return Choice(
@@ -298,7 +295,7 @@ def choose_crop(
     return Choice(side, f"{animals}: twice that shows an animal with its surroundings")
 
 
-def choose_batch(pixels: float, stride: int, devices: int = 1) -> Choice:
+def choose_batch(pixels: float, stride: int) -> Choice:
     """Choose the number of frames per optimiser step.
 
     The memory is a fixed amount, so that the choice is the same on every machine.
@@ -309,26 +306,20 @@ def choose_batch(pixels: float, stride: int, devices: int = 1) -> Choice:
         Network px of one training sample; NaN if unknown.
     stride
         Network px per cell.
-    devices
-        Number of devices that share a batch.
 
     Returns
     -------
     Choice
-        For each device a power of two; 8 together, or more if there are more devices.
+        A power of two up to 8.
     """
     if math.isnan(pixels):
-        value = devices * math.ceil(_BATCH / devices)
-        return Choice(value, "the size of images is unknown")
+        return Choice(_BATCH, "the size of images is unknown")
     each = pixels * _BYTES_PER_PX[stride]
-    own = 1
-    while own * devices < _BATCH and 2 * own * each <= _MEMORY:
-        own *= 2
-    value = own * devices
-    need = f"a training sample needs some {each / 2**30:.2g} GiB"
-    if value >= _BATCH:
-        return Choice(value, f"{need}, so {own} fit in 8 GiB")
-    return Choice(value, f"{need}, so no more than {own} fit in 8 GiB")
+    value = 1
+    while value < _BATCH and 2 * value * each <= _MEMORY:
+        value *= 2
+    fit = f"{value} fit" if value == _BATCH else f"no more than {value} fit"
+    return Choice(value, f"a training sample needs some {each / 2**30:.2g} GiB, so {fit} in 8 GiB")
 
 
 def choose_epochs(samples: int, batch: int) -> Choice:

@@ -9,8 +9,13 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.base import AUTO
-from pipeline_lib.core.settings.chosen import TUNABLE, ChosenSetting, get_setting, list_auto
+from pipeline_lib.core.settings.chosen import (
+    TUNABLE,
+    ChosenSetting,
+    fits_start,
+    list_auto,
+    list_upstream,
+)
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.chosen_settings import write_choices
 from pipeline_lib.io.image_header import read_header
@@ -157,7 +162,7 @@ def choose_settings(config: Config, facts: LabelFacts) -> dict[str, ChosenSettin
     Parameters
     ----------
     config
-        Values that it states are those that other choices depend on.
+        Choices are made for the values that it states (`list_upstream`).
     facts
         The measured labels.
     """
@@ -169,7 +174,7 @@ class _Choosing:
     """Choose one setting after the other: later ones depend on earlier ones."""
 
     def __init__(self, config: Config, facts: LabelFacts) -> None:
-        self._config, self._facts = config, facts
+        self._config, self._facts, self._upstream = config, facts, list_upstream(config)
         self.choices: dict[str, ChosenSetting] = {}
         rotation = self._settle(
             "training.augmentation.rotation",
@@ -182,16 +187,14 @@ class _Choosing:
         scale, stride = self._choose_grid()
         sigma = self._settle("targets.sigma", rules.choose_sigma(facts.closest, scale, int(stride)))
         self._settle("targets.pos_dist_thresh", rules.choose_radius(sigma))
-        below = scale if config.locating.enabled and not config.top_down else None
-        self._settle("locating.scale", self._choose_locating_scale(below))
+        self._settle("locating.scale", self._choose_locating_scale(scale))
         window = self._settle("locating.window", rules.choose_window(self._size(), scale))
         self._choose_training(scale, int(stride), window)
 
     def _settle(self, name: str, choice: rules.Choice) -> float:
-        """Keep a choice, and return the value in force, which the config may state."""
+        """Keep a choice, and return the value that later ones are made for."""
         self.choices[name] = ChosenSetting(value=choice.value, reason=choice.reason)
-        stated = get_setting(self._config, name)
-        value = choice.value if stated == AUTO else stated
+        value = self._upstream.get(name, choice.value)
         return math.nan if value is None else float(value)
 
     def _size(self) -> float:
@@ -201,12 +204,10 @@ class _Choosing:
     def _choose_grid(self) -> tuple[float, float]:
         """Choose scale and stride; those of a network to start from, whose maps must fit."""
         config, facts = self._config, self._facts
-        if config.training.start_from is not None:
+        if fits_start(config):
             card = read_card(find_start(config).card)
             scale = self._settle("targets.scale", rules.Choice(card.scale, _FROM_START))
             return scale, self._settle("targets.stride", rules.Choice(card.stride, _FROM_START))
-        located = config.locating.scale
-        single = config.locating.enabled and not config.top_down
         width, height = facts.size
         scale = self._settle(
             "targets.scale",
@@ -214,18 +215,18 @@ class _Choosing:
                 facts.told_apart,
                 facts.length,
                 math.nan if config.top_down else width * height,
-                above=located if single and located != AUTO else 0.0,
             ),
         )
         stride = rules.choose_stride(facts.told_apart, scale)
         return scale, self._settle("targets.stride", stride)
 
-    def _choose_locating_scale(self, below: float | None) -> rules.Choice:
+    def _choose_locating_scale(self, scale: float) -> rules.Choice:
         config, facts = self._config, self._facts
-        if config.training.start_from is not None:
+        if fits_start(config):
             locator = find_start(config, locator=True).card
             if locator.exists():
                 return rules.Choice(read_card(locator).scale, _FROM_START)
+        below = None if config.individuals.max > 1 else scale
         return rules.choose_locating_scale(facts.length, facts.centres, below=below)
 
     def _choose_training(self, scale: float, stride: int, window: float) -> None:
@@ -238,10 +239,6 @@ class _Choosing:
         side = window if top_down else crop
         width, height = facts.size
         pixels = width * height * scale**2 if math.isnan(side) else side**2
-        devices = config.training.devices
-        number = config.training.num_nodes * (1 if devices == "auto" else devices)
-        batch = self._settle(
-            "training.batch_size", rules.choose_batch(pixels, stride, devices=number)
-        )
+        batch = self._settle("training.batch_size", rules.choose_batch(pixels, stride))
         samples = facts.animals if top_down else facts.frames
         self._settle("training.epochs", rules.choose_epochs(samples, int(batch)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.chosen import list_auto
+from pipeline_lib.core.settings.chosen import fits_start
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, Stage, list_stages_of
@@ -302,7 +302,7 @@ def _list_weights(config: Config, *, locator: bool) -> Iterator[Path]:
 
 def _list_start_cards(config: Config) -> Iterator[Path]:
     """Yield the cards of the network to start from, if settings are chosen to fit its maps."""
-    if config.training.start_from is None or not list_auto(config):
+    if not fits_start(config):
         return
     yield find_start(config).card
     if config.uses_locator:
