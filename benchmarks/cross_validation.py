@@ -75,6 +75,8 @@ class Division:
         Settings of ``training.split``.
     epochs
         Epochs of training; None for those of the template.
+    automatic
+        Leave what the labels can decide to `auto`, instead of the template's settings.
     """
 
     project: Project
@@ -82,12 +84,14 @@ class Division:
     method: str
     folds: int
     epochs: int | None = None
+    automatic: bool = False
 
     def plan_fold(self, folder: Path, number: int) -> Fold:
         """Describe a fold; its config includes the settings and the versions of the steps."""
         split = {"method": self.method, "folds": self.folds, "fold": number}
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
-        text = format_config(self.project, self.source, {"training": {"split": split, **epochs}})
+        changes = {"training": {"split": split, **epochs}}
+        text = format_config(self.project, self.source, changes, automatic=self.automatic)
         steps = ", ".join(
             f"{verb} {getattr(versions, verb.replace('-', '_').upper())}" for verb in VERBS
         )
@@ -214,8 +218,9 @@ def run(given: argparse.Namespace) -> str:
     """Run the chosen folds; write and return the summary of all finished folds."""
     project = PROJECTS[given.dataset]
     source = locate_project(project)
-    division = Division(project, source, given.method, given.folds, given.epochs)
-    folder = given.folder / given.method
+    automatic = given.settings == "auto"
+    division = Division(project, source, given.method, given.folds, given.epochs, automatic)
+    folder = given.folder / (f"{given.method}-auto" if automatic else given.method)
     plan = [division.plan_fold(folder, number) for number in range(given.folds)]
     for fold in plan:
         if fold.number in given.only:
@@ -239,6 +244,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", metavar="0,1", help="run these folds only")
     parser.add_argument("--epochs", type=int, help="instead of the config's, for a quick look")
+    parser.add_argument(
+        "--settings",
+        choices=("hand", "auto"),
+        default="hand",
+        help="those of the template, or those that the labels decide",
+    )
     given = parser.parse_args(arguments)
     try:
         numbers = given.only.split(",") if given.only else range(given.folds)

@@ -63,6 +63,10 @@ training:
     rotation: 180
     mirror: true
 
+locating:
+  scale: 0.25
+  window: 224
+
 report:
   title: Fruit flies
 """

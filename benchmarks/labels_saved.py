@@ -28,8 +28,7 @@ from projects import merge_settings
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import LocatingSettings
-from pipeline_lib.core.settings.reading import parse_config
-from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.settings.run import Config, ResolvedConfig
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import (
     LABEL_COLUMNS,
@@ -191,7 +190,8 @@ def _write_run(
         },
         "refinement": {"frames": STEP, "seed": seed},
     }
-    config = parse_config(merge_settings(values, material.settings))
+    # The usual values instead of `auto`, whatever is labelled.
+    config = ResolvedConfig.model_validate(merge_settings(values, material.settings))
     rows = []
     for clip, frame in labelled:
         image = work / "images" / material.clips[clip].name / f"frame-{frame:07d}.png"

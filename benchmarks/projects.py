@@ -5,10 +5,11 @@ GitHub at a pinned commit. Each file must have the SHA-256 in the registry besid
 that a figure belongs to exactly these files.
 """
 
+import copy
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -18,6 +19,7 @@ import pooch
 import yaml
 
 from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.settings.chosen import TUNABLE
 from pipeline_lib.core.settings.reading import parse_config
 
 DATA_VARIABLE = "COHORTPOSE_DATA"
@@ -54,13 +56,19 @@ targets:
 
 training:
   crop: 288
+  batch_size: 8
   epochs: 50
   split:
     method: random
     test_fraction: 0.05
   augmentation:
     rotation: 180
+    mirror: false
     translation: 0.25
+
+locating:
+  scale: 0.25
+  window: 224
 
 report:
   title: DeepLabCut's open-field mouse
@@ -88,6 +96,8 @@ targets:
   pos_dist_thresh: 12.0
 
 training:
+  crop: null
+  batch_size: 8
   epochs: 30
   split:
     method: random
@@ -95,8 +105,13 @@ training:
   # The camera, the mirror and the mouse's head stand still.
   augmentation:
     rotation: 10
+    mirror: false
     scale: [0.9, 1.1]
     translation: 0.05
+
+locating:
+  scale: 0.25
+  window: 224
 
 report:
   title: Lightning Pose's mirror mouse
@@ -259,7 +274,13 @@ def download_files(
     return folder.absolute()
 
 
-def format_config(project: Project, source: Path, changes: Mapping[str, Any] | None = None) -> str:
+def format_config(
+    project: Project,
+    source: Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    automatic: bool = False,
+) -> str:
     """Return the checked YAML text of a run's config.
 
     Parameters
@@ -270,6 +291,8 @@ def format_config(project: Project, source: Path, changes: Mapping[str, Any] | N
         The project's folder.
     changes
         Nested settings that override those of the template.
+    automatic
+        Leave the settings that labels can decide to `auto`, but for those of `changes`.
 
     Raises
     ------
@@ -279,11 +302,34 @@ def format_config(project: Project, source: Path, changes: Mapping[str, Any] | N
     # A JSON string is a YAML string, whatever the path contains.
     text = Template(project.config).substitute(project=json.dumps(str(source)))
     values = yaml.safe_load(text)
-    if changes:
-        values = merge_settings(values, changes)
+    if automatic:
+        values = leave_to_labels(values)
+    if changes or automatic:
+        values = merge_settings(values, changes or {})
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     parse_config(values, where="config.yaml")
     return text
+
+
+def leave_to_labels(settings: Mapping[str, Any], kept: Collection[str] = ()) -> dict[str, Any]:
+    """Return settings without those that the labels can decide, so that all of these are `auto`.
+
+    Parameters
+    ----------
+    settings
+        Nested settings of a config.
+    kept
+        Dotted names of settings to keep.
+    """
+    left: dict[str, Any] = copy.deepcopy(dict(settings))
+    for name in TUNABLE:
+        *sections, last = name.split(".")
+        inner = left
+        for section in sections:
+            inner = inner.get(section) or {}
+        if name not in kept:
+            inner.pop(last, None)
+    return left
 
 
 def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

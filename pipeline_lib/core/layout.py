@@ -306,6 +306,11 @@ class Results:
         return self.root / "labels" / "images"
 
     @property
+    def chosen_settings(self) -> Path:
+        """Return the values that were chosen from the labels for settings that are `auto`."""
+        return self.root / "labels" / "chosen_settings.yaml"
+
+    @property
     def label_conflicts(self) -> Path:
         """Return the list of labels that corrections replaced, and of corrections left out."""
         return self.root / "labels" / "conflicts.tsv"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.settings.chosen import list_auto, list_upstream
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -163,6 +164,7 @@ class Stage:
         Literal[
             "labels",
             "corrections",
+            "start card",
             "weights",
             "locator weights",
             "sheet",
@@ -298,7 +300,15 @@ def _select_labels(config: Config) -> Values:
             "validation_fraction": training.validation_fraction,
             **({"iteration": training.iteration} if training.iteration else {}),
         },
+        **_select_choices(config),
     }
+
+
+def _select_choices(config: Config) -> Values:
+    """Return the settings that the choice of others depends on; none if none is chosen."""
+    if not list_auto(config):
+        return {}
+    return {"auto": {"version": versions.CHOOSE_SETTINGS, **list_upstream(config)}}
 
 
 def _select_targets(config: Config) -> Values:
@@ -439,6 +449,11 @@ def _list_session_ledger(config: Config, results: Results) -> tuple[CohortFile, 
     return (CohortFile("sessions", results.session_ledger),)
 
 
+def _list_choices(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    """Return the file of chosen settings; none if the config states all of them."""
+    return (CohortFile("chosen settings", results.chosen_settings),) if list_auto(config) else ()
+
+
 def _list_model_files(files: ModelFiles) -> tuple[CohortFile, ...]:
     return (
         CohortFile("network", files.network),
@@ -481,9 +496,10 @@ STAGES: Mapping[str, Stage] = {
             "IMPORT_LABELS",
             _select_labels,
             per_model=False,
-            given=("labels", "corrections"),
-            files=lambda _, results: (
+            given=("labels", "corrections", "start card"),
+            files=lambda config, results: (
                 CohortFile("labels", results.labels),
+                *_list_choices(config, results),
                 CohortFile("label images", results.label_images, declared=False, optional=True),
                 # Only runs with corrections have one.
                 CohortFile(

@@ -7,6 +7,8 @@ parameters of each rule and in the key of each result, so that raising one rerun
 PROBE = 3
 SELECT_FRAMES = 1
 IMPORT_LABELS = 2
+# The rules for settings that are `auto`: part of the key of import-labels where there are any.
+CHOOSE_SETTINGS = 1
 MAKE_TARGETS = 2
 TRAIN = 1
 EVALUATE = 3

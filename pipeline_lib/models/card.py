@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.base import AUTO
+from pipeline_lib.core.settings.chosen import ChosenSetting
+from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
@@ -57,6 +59,9 @@ class ModelCard(BaseModel):
     window
         Side in network px of the windows around an animal that the network was trained on; None
         for a network of whole frames.
+    chosen
+        Values of settings that were `auto`, by name, each with the reason; those of the locator
+        are in the card of its network.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +85,7 @@ class ModelCard(BaseModel):
     std: tuple[float, float, float]
     network_sha256: str
     training: TrainingRecord
+    chosen: dict[str, ChosenSetting] = {}
     versions: dict[str, str]
 
     @property
@@ -139,7 +145,26 @@ def check_locator(files: ModelFiles, *, top_down: bool) -> None:
     )
 
 
-def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
+def settle_locating(locating: StatedLocating, card: ModelCard) -> LocatingSettings:
+    """Return the settings of the locator with every value fixed.
+
+    Parameters
+    ----------
+    locating
+        Settings of the config. What is `auto` has the value that was chosen when the network was
+        trained, so that a network predicts the same wherever it is used.
+    card
+        Card of the network that predicts in windows.
+    """
+    values = locating.model_dump()
+    for name, default in LocatingSettings().model_dump().items():
+        if values[name] == AUTO:
+            chosen = card.chosen.get(f"locating.{name}")
+            values[name] = default if chosen is None else chosen.value
+    return LocatingSettings.model_validate(values)
+
+
+def locating_key(files: ModelFiles, locating: StatedLocating) -> str:
     """Return the hash of the locator and its settings; empty if poses depend on neither.
 
     Parameters
@@ -154,9 +179,11 @@ def locating_key(files: ModelFiles, locating: LocatingSettings) -> str:
     ModelError
         If the settings require a locator and it is missing.
     """
-    top_down = read_card(files.card).window is not None
+    own = read_card(files.card)
+    top_down = own.window is not None
     if not (locating.enabled or top_down):
         return ""
     check_locator(files, top_down=top_down)
     card = read_card(files.locator.card)
-    return hash_settings(locating.result_settings(top_down=top_down), card.key, card.network_sha256)
+    settings = settle_locating(locating, own).result_settings(top_down=top_down)
+    return hash_settings(settings, card.key, card.network_sha256)

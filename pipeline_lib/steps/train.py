@@ -18,9 +18,10 @@ from pipeline_lib.core.process import (
     is_first_rank,
 )
 from pipeline_lib.core.settings.reading import hash_settings
-from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.settings.run import Config, ResolvedConfig
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.chosen_settings import read_choices_in_force, resolve_settings
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets import TargetLayout, TargetStore
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
@@ -43,7 +44,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     Parameters
     ----------
     config, results
-        The run.
+        The run; settings that are `auto` have the values that import-labels chose.
     locator
         Train the network that finds the animal, published under ``models/NAME/locator``.
 
@@ -63,6 +64,9 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     from pipeline_lib.models.training.export_onnx import export_onnx, save_weights  # noqa: PLC0415
     from pipeline_lib.models.training.run import TrainedNetwork, train_network  # noqa: PLC0415
 
+    # The card of the main network says what was chosen, also for the locator.
+    chosen = {} if locator else read_choices_in_force(config, results)
+    config = resolve_settings(config, results)
     targets, files = results.targets, results.model(config.training.name)
     start = None
     if config.training.start_from is not None:
@@ -133,6 +137,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
             start_sha256=None if start is None else hash_path(start.weights),
             settings=config.training.model_dump(mode="json"),
         ),
+        chosen=chosen,
         versions={
             name: importlib.metadata.version(name)
             for name in ("cohortpose", "torch", "pytorch-lightning", "timm", "onnx")
@@ -153,7 +158,7 @@ def name_slots(layout: TargetLayout) -> tuple[str, ...]:
     return (*animals, UNIQUE_INDIVIDUAL) if layout.skeleton.unique_bodyparts else animals
 
 
-def _check_start(config: Config, start: ModelFiles, layout: TargetLayout) -> None:
+def _check_start(config: ResolvedConfig, start: ModelFiles, layout: TargetLayout) -> None:
     """Refuse to start from a network whose maps are not those to be trained."""
     check_start_weights(start)
     require_start(

@@ -6,7 +6,9 @@ import pytest
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.chosen import list_auto
 from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.settings.run import ResolvedConfig
 from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, list_cohort_files, list_stages_of
 
 LABELS = [{"path": "project"}]
@@ -42,11 +44,52 @@ def list_changed(before, after):
         ({"report": {"title": "x"}}, {"report"}),
         ({"refinement": {"frames": 7}}, {"refine"}),
         ({"refinement": {"enabled": True}}, set()),
-        ({"targets": {"stride": 4}}, {"make-targets", "make-targets-locator"}),
+        ({"targets": {"pos_dist_thresh": 4.0}}, {"make-targets", "make-targets-locator"}),
+        # The choice of others depends on these.
+        ({"targets": {"stride": 4}}, {"import-labels", "make-targets", "make-targets-locator"}),
+        ({"training": {"crop": None}}, {"import-labels", "train"}),
+        ({"training": {"augmentation": {"mirror": True}}}, {"train", "train-locator"}),
+        ({"training": {"devices": 2, "batch_size": 4}}, {"train", "train-locator"}),
+        ({"locating": {"scale": 0.5}}, {"make-targets-locator"}),
+        # What the network sees in windows is in its card.
+        ({"locating": {"window": 64}}, set()),
     ],
 )
 def test_a_setting_concerns_the_stages_whose_results_depend_on_it(sections, changed):
     assert list_changed(parse(), parse(**sections)) == changed
+
+
+def list_choices(config):
+    lines = STAGES["import-labels"].list_settings(config)
+    return [line for line in lines if line.startswith("auto.")]
+
+
+def test_settings_are_chosen_for_stated_ones_only_where_one_is_auto():
+    """No setting concerns the import of labels where the config states what depends on it."""
+    stated = ResolvedConfig(cohort="cohort.tsv").model_dump(include={"targets", "locating"})
+    training = {"crop": None, "epochs": 9, "augmentation": {"rotation": 10, "mirror": False}}
+    stated["training"] = {**training, "batch_size": 4}
+    fixed = parse(**stated)
+    assert list_auto(fixed) == ()
+    assert list_choices(fixed) == []
+    # Only the batch size is chosen, for these.
+    assert list_choices(parse(**{**stated, "training": training})) == [
+        f"auto.version: {versions.CHOOSE_SETTINGS}",
+        "auto.targets.scale: 1.0",
+        "auto.targets.stride: 8",
+        "auto.training.crop: null",
+    ]
+
+
+def test_the_file_of_choices_is_an_output_only_where_there_are_choices():
+    results = Results(Path("results"))
+
+    def made(config):
+        return [file.path for _, file in list_cohort_files(config, results) if file.declared]
+
+    fixed = ResolvedConfig(cohort="cohort.tsv", labels=LABELS)
+    assert results.chosen_settings in made(parse())
+    assert results.chosen_settings not in made(fixed)
 
 
 def test_assembly_concerns_several_animals_only():

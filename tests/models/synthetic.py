@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 
 from pipeline_lib.core.layout import ModelFiles, Results
-from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS, SINGLE_INDIVIDUAL
@@ -18,6 +17,7 @@ from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.network import PoseNetwork
 from pipeline_lib.models.training.export_onnx import export_onnx, save_weights
+from tests.fixed_settings import parse_fixed_config
 
 BODYPARTS = ("red", "green", "blue")
 TINY_BACKBONE = "mobilenetv3_small_050"
@@ -74,7 +74,7 @@ def label_images(
 
 def tiny_config(**training) -> Config:
     """Return settings of a training of seconds; augmentation as it is by default."""
-    return parse_config(
+    return parse_fixed_config(
         {
             "cohort": "cohort.tsv",
             "targets": {"sigma": 5.0, "pos_dist_thresh": 9.0},

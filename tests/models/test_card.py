@@ -5,8 +5,18 @@ import json
 import pytest
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.settings.chosen import ChosenSetting
+from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card, read_card
+from pipeline_lib.models.card import (
+    ModelCard,
+    TrainingRecord,
+    format_card,
+    locating_key,
+    read_card,
+    settle_locating,
+)
 
 
 @pytest.fixture
@@ -36,6 +46,32 @@ def test_a_card_round_trips(card, tmp_path):
     path.write_text(format_card(card))
     assert read_card(path) == card
     assert json.loads(path.read_text())["format_version"] == 1
+
+
+def test_what_is_auto_is_what_the_network_was_trained_for(card):
+    choice = {"locating.window": ChosenSetting(value=96, reason="small animals")}
+    chosen = card.model_copy(update={"chosen": choice})
+    stated = StatedLocating(window=160, scale=0.5)
+    assert settle_locating(stated, chosen).window == 160
+    assert settle_locating(StatedLocating(pcutoff=0.3), chosen) == LocatingSettings(
+        window=96, pcutoff=0.3
+    )
+    # Cards of older releases name no choice.
+    assert settle_locating(StatedLocating(), card) == LocatingSettings(window=224, scale=0.25)
+
+
+@pytest.mark.parametrize("window", [96, 128])
+def test_the_key_of_poses_has_the_window_in_force(card, window, tmp_path):
+    files = ModelFiles(tmp_path)
+    choice = {"locating.window": ChosenSetting(value=window, reason="")}
+    files.locator.folder.mkdir()
+    files.locator.card.write_text(format_card(card))
+    files.card.write_text(format_card(card.model_copy(update={"chosen": choice})))
+    auto = locating_key(files, StatedLocating(enabled=True))
+    assert auto == locating_key(files, LocatingSettings(enabled=True, window=window))
+    assert (auto == locating_key(files, LocatingSettings(enabled=True, window=96))) == (
+        window == 96
+    )
 
 
 @pytest.mark.parametrize(

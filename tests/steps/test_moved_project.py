@@ -10,7 +10,6 @@ from PIL import Image
 
 import pipeline_lib.steps.evaluate.run as evaluate
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.labels.table import read_labels
 from pipeline_lib.io.targets import TargetStore
@@ -22,9 +21,10 @@ from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.report.inputs import read_inputs
 from pipeline_lib.steps.report.samples import draw_samples
+from tests.fixed_settings import parse_fixed_config
 from tests.io.labels.slp_examples import Project
 
-CONFIG = parse_config(
+CONFIG = parse_fixed_config(
     {
         "cohort": "cohort.tsv",
         "labels": [{"path": "dlc"}, {"path": "sleap/a.slp"}],

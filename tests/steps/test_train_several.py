@@ -7,7 +7,6 @@ import pytest
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS
 from pipeline_lib.io.images import write_png
@@ -17,6 +16,7 @@ from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train
+from tests.fixed_settings import parse_fixed_config
 from tests.models.synthetic import TINY_BACKBONE
 
 SIDE = 96
@@ -89,7 +89,7 @@ def write_images(results, count, splits):
 
 def make_config(individuals=None, assembly=None, **training):
     gentle = {"rotation": 0.0, "scale": [0.9, 1.1], "noise": 0.0, "blur": 0.0, "erase": 0.0}
-    return parse_config(
+    return parse_fixed_config(
         {
             "cohort": "cohort.tsv",
             "individuals": {"max": 2, **(individuals or {})},

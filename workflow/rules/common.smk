@@ -325,6 +325,15 @@ def session_sources(wildcards):
     return expand(table(stage), shard=shards)
 
 
+def chosen_settings():
+    """Return the file of the settings chosen from the labels; none if the config states all."""
+    return [
+        str(file.path)
+        for file in STAGES["import-labels"].files(SETTINGS, RESULTS)
+        if file.path == RESULTS.chosen_settings
+    ]
+
+
 def network_files():
     """Return the files that inference needs: network and card, also those of the locator."""
     files = [RESULTS.model(MODEL)]

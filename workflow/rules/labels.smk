@@ -7,6 +7,7 @@ rule import_labels:
         lost_key("import-labels"),
     output:
         str(RESULTS.labels),
+        chosen_settings(),
     log:
         f"{LOGS}/import-labels.log",
     benchmark:
@@ -24,6 +25,7 @@ rule import_labels:
 rule make_targets:
     input:
         str(RESULTS.labels),
+        chosen_settings(),
         key_file("make-targets"),
     output:
         directory(str(RESULTS.targets)),
@@ -44,6 +46,7 @@ rule make_targets:
 rule train:
     input:
         str(RESULTS.targets),
+        chosen_settings(),
         key_file("train"),
     output:
         network=str(RESULTS.model(MODEL).network),
@@ -70,6 +73,7 @@ rule train:
 rule make_locator_targets:
     input:
         str(RESULTS.labels),
+        chosen_settings(),
         key_file("make-targets-locator"),
     output:
         directory(str(RESULTS.locator_targets)),
@@ -90,6 +94,7 @@ rule make_locator_targets:
 rule train_locator:
     input:
         str(RESULTS.locator_targets),
+        chosen_settings(),
         key_file("train-locator"),
     output:
         network=str(RESULTS.model(MODEL).locator.network),

@@ -5,9 +5,17 @@ import numbers
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
 
 from pipeline_lib.core.names import LONGEST_NAME, NAME_PATTERN, check_name
 
@@ -66,6 +74,21 @@ Region = tuple[Integer, Integer, Integer, Integer]  # x1, x2, y1, y2 in px
 Name = Annotated[
     str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME), AfterValidator(check_name)
 ]
+
+# The value of a setting that the labels decide: see `pipeline_lib.core.settings.chosen`.
+Auto = Literal["auto"]
+AUTO: Final[Auto] = "auto"
+# Messages about a setting leave this part of its place out.
+FIXED: Final = "fixed value"
+
+
+def _tell_auto(value: object) -> str:
+    return AUTO if value == AUTO else FIXED
+
+
+T = TypeVar("T")
+# Told apart by the value, so that a wrong one gives one message instead of one for each type.
+OrAuto = Annotated[Annotated[T, Tag(FIXED)] | Annotated[Auto, Tag(AUTO)], Discriminator(_tell_auto)]
 
 
 def _expand_home(text: str) -> str:

@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from pipeline_lib.core.formats.labels import AUTO, FORMATS, find_format
+from pipeline_lib.core.formats.labels import FORMATS, find_format
 from pipeline_lib.core.settings.base import (
+    AUTO,
     FINITE,
     WHOLE,
     Flag,
@@ -13,6 +14,7 @@ from pipeline_lib.core.settings.base import (
     Name,
     NotNegativeFloat,
     NotNegativeInt,
+    OrAuto,
     PathText,
     PositiveFloat,
     PositiveInt,
@@ -89,22 +91,38 @@ class LabelSource(Settings):
     )
 
 
-class TargetSettings(Settings):
-    """Define the targets that the network learns to draw."""
+Scale = Annotated[float, Field(gt=0.0, le=1.0), FINITE]
+Stride = Literal[4, 8]
 
-    scale: Annotated[float, Field(gt=0.0, le=1.0), FINITE] = Field(
-        1.0, description="Frames are shrunk by this factor before the network sees them."
+
+class StatedTargets(Settings):
+    """Define the targets that the network learns to draw.
+
+    `auto`: chosen from the labels, see `labels/chosen_settings.yaml` in the results.
+    """
+
+    scale: OrAuto[Scale] = Field(
+        AUTO,
+        description="Frames are shrunk by this factor before the network sees them. `auto`: not "
+        "more than the closest bodyparts allow.",
     )
-    stride: Literal[4, 8] = Field(8, description="Network pixels per score-map cell.")
+    stride: OrAuto[Stride] = Field(
+        AUTO,
+        description="Network pixels per score-map cell, 4 or 8. `auto`: 4 where bodyparts are "
+        "close.",
+    )
     score_map: Literal["gaussian", "plateau"] = Field(
         "gaussian", description="Shape of a score map around a bodypart."
     )
-    sigma: PositiveFloat = Field(
-        8.0, description="Standard deviation of the Gaussian, in network px."
+    sigma: OrAuto[PositiveFloat] = Field(
+        AUTO,
+        description="Standard deviation of the Gaussian, in network px. `auto`: from the smallest "
+        "distance between bodyparts.",
     )
-    pos_dist_thresh: PositiveFloat = Field(
-        17.0,
-        description="Radius in network px of the plateau and of the location refinement.",
+    pos_dist_thresh: OrAuto[PositiveFloat] = Field(
+        AUTO,
+        description="Radius in network px of the plateau and of the location refinement. `auto`: "
+        "twice `sigma`.",
     )
     location_refinement_scale: PositiveFloat = Field(
         7.2801, description="Offsets are divided by this many px (DeepLabCut's `locref_stdev`)."
@@ -115,6 +133,15 @@ class TargetSettings(Settings):
         "(several individuals).",
     )
     samples_per_shard: PositiveInt = Field(32, description="Labelled frames per Zarr shard.")
+
+
+class TargetSettings(StatedTargets):
+    """Define the targets with every value fixed; the defaults are for labels that tell nothing."""
+
+    scale: Scale = 1.0
+    stride: Stride = 8
+    sigma: PositiveFloat = 8.0
+    pos_dist_thresh: PositiveFloat = 17.0
 
 
 class SplitSettings(Settings):
@@ -140,15 +167,20 @@ class SplitSettings(Settings):
         return self
 
 
-class AugmentationSettings(Settings):
+Rotation = Annotated[float, Field(ge=0.0, le=180.0), FINITE]
+
+
+class StatedAugmentation(Settings):
     """Change training frames at random; keypoints follow, and targets are drawn anew.
 
     Without rotation, zoom, shift, mirroring and crop no keypoint moves: the stored targets are
     read instead.
     """
 
-    rotation: Annotated[float, Field(ge=0.0, le=180.0), FINITE] = Field(
-        180.0, description="Largest rotation in degrees, either way."
+    rotation: OrAuto[Rotation] = Field(
+        AUTO,
+        description="Largest rotation in degrees, either way. `auto`: 180 where animals face all "
+        "ways, as from above; a little where the view is fixed.",
     )
     scale: tuple[PositiveFloat, PositiveFloat] = Field(
         (0.8, 1.25), description="Smallest and largest zoom."
@@ -156,15 +188,23 @@ class AugmentationSettings(Settings):
     translation: Fraction = Field(
         0.1, description="Largest shift, as a fraction of the training image."
     )
-    mirror: Flag = Field(
-        default=False,
-        description="Mirror half of the frames, swapping the skeleton's `symmetries`.",
+    mirror: OrAuto[Flag] = Field(
+        default=AUTO,
+        description="Mirror half of the frames, swapping the skeleton's `symmetries`. `auto`: "
+        "where these are complete and the mirrored view occurs.",
     )
     brightness: Fraction = Field(0.2, description="Largest change of brightness.")
     contrast: Fraction = Field(0.3, description="Largest relative change of contrast.")
     noise: Fraction = Field(0.03, description="Largest standard deviation of added noise.")
     blur: Fraction = Field(0.2, description="Share of frames that are blurred.")
     erase: Fraction = Field(0.2, description="Share of frames with a patch painted over.")
+
+
+class AugmentationSettings(StatedAugmentation):
+    """Change training frames with every value fixed."""
+
+    rotation: Rotation = 180.0
+    mirror: Flag = False
 
     @property
     def moves_keypoints(self) -> bool:
@@ -188,7 +228,7 @@ PLACEMENT = frozenset(
 )
 
 
-class TrainingSettings(Settings):
+class StatedTraining(Settings):
     """Train the network."""
 
     name: Name = Field("pose", description="Folder of the model under `models/` and `poses/`.")
@@ -211,15 +251,21 @@ class TrainingSettings(Settings):
     )
     head_channels: PositiveInt = Field(128, description="Channels of the head.")
     split: SplitSettings = SplitSettings()
-    augmentation: AugmentationSettings = AugmentationSettings()
-    crop: PositiveInt | None = Field(
-        None,
+    augmentation: StatedAugmentation = StatedAugmentation()
+    crop: OrAuto[PositiveInt | None] = Field(
+        AUTO,
         description="Train on square crops of this many network px around the animal; "
-        "null: whole frames. A multiple of 32. (Top-down, `locating.window` sets it.)",
+        "null: whole frames. A multiple of 32. `auto`: twice the animal's length. (Top-down, "
+        "`locating.window` sets it.)",
     )
-    epochs: PositiveInt = Field(200, description="Passes over the training frames.")
-    batch_size: PositiveInt = Field(
-        8, description="Frames per optimiser step over all devices together."
+    epochs: OrAuto[PositiveInt] = Field(
+        AUTO,
+        description="Passes over the training frames. `auto`: fewer where there are more frames.",
+    )
+    batch_size: OrAuto[PositiveInt] = Field(
+        AUTO,
+        description="Frames per optimiser step over all devices together. `auto`: 8, or what 8 GiB "
+        "of memory allow.",
     )
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
     weight_decay: NotNegativeFloat = Field(1e-2, description="Weight decay of AdamW.")
@@ -267,12 +313,21 @@ class TrainingSettings(Settings):
                 f"start_from ({self.start_from}) is the network itself: give the network "
                 "another `name`"
             )
-        if self.crop is not None and self.crop % 32:
+        if self.crop is not None and self.crop != AUTO and self.crop % 32:
             raise ValueError(f"crop ({self.crop}) must be a multiple of 32")
         return self
 
 
-class LocatingSettings(Settings):
+class TrainingSettings(StatedTraining):
+    """Train the network with every value fixed."""
+
+    augmentation: AugmentationSettings = AugmentationSettings()
+    crop: PositiveInt | None = None
+    epochs: PositiveInt = 200
+    batch_size: PositiveInt = 8
+
+
+class StatedLocating(Settings):
     """Locate the animal in small frames, then predict in a window around it, which is faster.
 
     A second network, the locator, is trained on shrunken frames. With several individuals and
@@ -285,15 +340,16 @@ class LocatingSettings(Settings):
         description="Predict in a window; in the whole frame where no animal is found or the "
         "window cuts it. For one individual; for several, see `individuals.method`.",
     )
-    scale: Annotated[float, Field(gt=0.0, le=1.0), FINITE] = Field(
-        0.25,
+    scale: OrAuto[Scale] = Field(
+        AUTO,
         description="Frames are shrunk by this factor to locate the animal. Several animals are "
-        "separated if their centres are some 12 px apart in the small frames.",
+        "separated if their centres are some 12 px apart in the small frames; `auto` sees to it.",
     )
-    window: PositiveInt = Field(
-        224,
+    window: OrAuto[PositiveInt] = Field(
+        AUTO,
         description="Side of the window in network px, a multiple of 32. It must hold the animal "
-        "in every posture, with some margin; a larger window has no benefit.",
+        "in every posture, with some margin; a larger window has no benefit. `auto`: from the "
+        "largest labelled animals.",
     )
     pcutoff: Fraction = Field(
         0.1,
@@ -311,7 +367,7 @@ class LocatingSettings(Settings):
 
     @model_validator(mode="after")
     def _check_window(self) -> Self:
-        if self.window % 32:
+        if self.window != AUTO and self.window % 32:
             raise ValueError(f"window ({self.window}) must be a multiple of 32")
         return self
 
@@ -322,6 +378,13 @@ class LocatingSettings(Settings):
         """
         include = {"pcutoff"} if top_down else {"window", "pcutoff", "min_found"}
         return name_as_in_keys("locating", self.model_dump(mode="json", include=include))
+
+
+class LocatingSettings(StatedLocating):
+    """Locate the animal with every value fixed."""
+
+    scale: Scale = 0.25
+    window: PositiveInt = 224
 
 
 class EvaluationSettings(Settings):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.base import FIXED
 from pipeline_lib.core.settings.renamed import rename_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.yaml_files import YamlError, check_size, read_yaml
@@ -112,7 +113,7 @@ def hash_settings(*settings: BaseModel | Mapping[str, Any] | str | int) -> str:
 
 
 def _describe_problem(problem: dict[str, Any]) -> str:
-    location = tuple(problem["loc"])
+    location = tuple(part for part in problem["loc"] if part != FIXED)
     key = ".".join(str(part) for part in location) or "config"
     if problem["type"] == "extra_forbidden":
         near = _nearest_key(location)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from pipeline_lib.core.settings.base import PathText, ResultsText, Settings
+from pipeline_lib.core.settings.base import AUTO, Auto, PathText, ResultsText, Settings
 from pipeline_lib.core.settings.cameras import CalibrationSettings, TriangulationSettings
 from pipeline_lib.core.settings.corrections import CorrectionSettings, holds_label_corrections
 from pipeline_lib.core.settings.individuals import (
@@ -24,6 +24,9 @@ from pipeline_lib.core.settings.network import (
     FrameSettings,
     LabelSource,
     LocatingSettings,
+    StatedLocating,
+    StatedTargets,
+    StatedTraining,
     TargetSettings,
     TrainingSettings,
 )
@@ -41,7 +44,11 @@ _FINEST_STRIDE = 4
 
 
 class Config(Settings):
-    """Hold all settings of a run. Paths are relative to Snakemake's `--directory`."""
+    """Hold all settings of a run. Paths are relative to Snakemake's `--directory`.
+
+    Some may be `auto`: `pipeline_lib.io.chosen_settings.resolve_settings` puts in their place the
+    values that were chosen from the labels.
+    """
 
     cohort: PathText = Field(description="The cohort sheet (TSV), one row per video.")
     results: ResultsText = Field(
@@ -53,9 +60,9 @@ class Config(Settings):
     frames: FrameSettings = FrameSettings()
     labels: tuple[LabelSource, ...] = ()
     corrections: CorrectionSettings = CorrectionSettings()
-    targets: TargetSettings = TargetSettings()
-    training: TrainingSettings = TrainingSettings()
-    locating: LocatingSettings = LocatingSettings()
+    targets: StatedTargets = StatedTargets()
+    training: StatedTraining = StatedTraining()
+    locating: StatedLocating = StatedLocating()
     evaluation: EvaluationSettings = EvaluationSettings()
     inference: InferenceSettings = InferenceSettings()
     assembly: AssemblySettings = AssemblySettings()
@@ -117,11 +124,11 @@ class Config(Settings):
         own = self.locating.model_dump(include={"backbone", "weights", "epochs"}, exclude_none=True)
         targets: dict[str, Any] = {"scale": self.locating.scale}
         if self.top_down:
-            finer = _FINEST_STRIDE / self.targets.stride
+            stride = self.targets.stride
             targets |= {
                 "stride": _FINEST_STRIDE,
-                "sigma": self.targets.sigma * finer,
-                "pos_dist_thresh": self.targets.pos_dist_thresh * finer,
+                "sigma": _refine(self.targets.sigma, stride),
+                "pos_dist_thresh": _refine(self.targets.pos_dist_thresh, stride),
             }
         return self.model_copy(
             update={
@@ -149,12 +156,27 @@ class Config(Settings):
                 "`individuals.identity`: is learned bottom-up only: set `individuals.method: "
                 "bottom-up`, or `individuals.identity` to false"
             )
-        if self.training.crop is not None:
+        if self.training.crop not in (None, AUTO):
             problems.append(
                 f"`training.crop`: {self.training.crop}, but top-down the network is trained on "
                 f"windows of `locating.window` ({self.locating.window}): leave it out"
             )
         return problems
+
+
+class ResolvedConfig(Config):
+    """Hold all settings of a run with every value fixed: none is `auto`."""
+
+    targets: TargetSettings = TargetSettings()
+    training: TrainingSettings = TrainingSettings()
+    locating: LocatingSettings = LocatingSettings()
+
+
+def _refine(width: float | Auto, stride: int | Auto) -> float | Auto:
+    """Return a width for the finest stride; as it is where a value is not fixed yet."""
+    if isinstance(width, str) or isinstance(stride, str):
+        return width
+    return width * _FINEST_STRIDE / stride
 
 
 def describe_unique_problem(names: tuple[str, ...]) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings.individuals import AssemblySettings
-from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.kernels.windows import WindowShape, cut_window
-from pipeline_lib.models.card import check_locator
+from pipeline_lib.models.card import check_locator, settle_locating
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.predictor import (
     Image,
@@ -139,7 +139,7 @@ class CoarseToFine:
 def load_pose_predictor(
     files: ModelFiles,
     options: RuntimeOptions,
-    locating: LocatingSettings,
+    locating: StatedLocating,
     assembly: AssemblySettings | None = None,
 ) -> PosePredictor:
     """Load the network, with its locator if the settings ask for one, as a predictor.
@@ -153,7 +153,7 @@ def load_pose_predictor(
     options
         Runtime of the networks.
     locating
-        Settings of the locator.
+        Settings of the locator; for what is `auto`, see `settle_locating`.
     assembly
         Settings of the assembly of individuals.
 
@@ -163,8 +163,9 @@ def load_pose_predictor(
         As `load_predictor`, or if the two networks locate different bodyparts.
     """
     network = load_predictor(files, options, assembly)
+    settled = settle_locating(locating, network.card)
     if network.card.window is not None:
-        return _load_top_down(files, options, locating, network, assembly)
+        return _load_top_down(files, options, settled, network, assembly)
     if not locating.enabled:
         return network
     check_locator(files, top_down=False)
@@ -178,7 +179,7 @@ def load_pose_predictor(
     few = network
     if network.batch_size > _FEW:
         few = load_predictor(files, replace(options, batch_size=_FEW))
-    return CoarseToFine(locator, network, locating, few)
+    return CoarseToFine(locator, network, settled, few)
 
 
 def _load_top_down(

@@ -26,6 +26,7 @@ from pipeline_lib.io.corrections.labels import Visibility
 from pipeline_lib.io.labels.points import HIDDEN, POINT_COLUMNS, SourceLabels
 from pipeline_lib.io.labels.table import Labels, import_labels, write_labels
 from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.steps.import_labels.chosen_settings import publish_choices
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER
 from pipeline_lib.steps.import_labels.correction_inputs import (
     CorrectedLabels,
@@ -57,13 +58,17 @@ _OF_SOURCE = ("source_number", "identified", "iteration", "visibility")
 def run_import_labels(config: Config, results: Results) -> None:
     """Import every source of labels and publish ``labels/labels.parquet``.
 
+    Where settings are `auto`, their values are chosen and written to
+    ``labels/chosen_settings.yaml``.
+
     Labelled frames of SLEAP files, which lie in videos, are written to ``labels/images`` first.
 
     Parameters
     ----------
     config
         Its ``labels``, ``skeleton``, ``individuals``, ``assembly.graph`` and ``training`` are
-        used; paths are relative to the working directory.
+        used, and ``targets`` and ``locating`` to choose what is `auto`; paths are relative to the
+        working directory.
     results
         Receives the labels.
 
@@ -78,6 +83,7 @@ def run_import_labels(config: Config, results: Results) -> None:
     else:
         results.label_conflicts.unlink(missing_ok=True)
     write_labels(results.labels, labels)
+    publish_choices(config, results, labels)
     images = labels.table.drop_duplicates("image")
     parts = ", ".join(f"{n} {name}" for name, n in images["split"].value_counts().items())
     points = labels.table.groupby("image")["visible"].sum()

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from pipeline_lib.core.settings.individuals import AssemblySettings
-from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.network import StatedLocating
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.poses.segments import Timings
 from pipeline_lib.models.inference.predictor import RuntimeOptions
@@ -32,7 +32,7 @@ class NetworkTask:
 
     folder: str
     options: RuntimeOptions
-    locating: LocatingSettings
+    locating: StatedLocating
     assembly: AssemblySettings
     decoders: int = 1
 

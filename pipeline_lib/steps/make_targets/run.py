@@ -13,9 +13,10 @@ from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import TargetSettings
 from pipeline_lib.core.settings.reading import hash_settings
-from pipeline_lib.core.settings.run import Config, describe_unique_problem
+from pipeline_lib.core.settings.run import Config, ResolvedConfig, describe_unique_problem
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.io.labels.image_paths import shorten_path
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.io.publish import publish_folder
@@ -70,7 +71,7 @@ def run_make_targets(config: Config, results: Results, *, locator: bool = False)
     Parameters
     ----------
     config, results
-        The run.
+        The run; settings that are `auto` have the values that import-labels chose.
     locator
         Make the targets of the network that finds the animal.
 
@@ -83,6 +84,7 @@ def run_make_targets(config: Config, results: Results, *, locator: bool = False)
         bodyparts, which windows around animals do not show.
     """
     keep_freed_memory()
+    config = resolve_settings(config, results)
     path = results.targets
     if locator:
         config, path = config.for_locator(), results.locator_targets
@@ -128,7 +130,7 @@ def run_make_targets(config: Config, results: Results, *, locator: bool = False)
     logger.info("%d samples of %d x %d px in %s", len(samples), *size, path)
 
 
-def _choose_contents(config: Config, labels: Labels, *, locator: bool) -> _Contents:
+def _choose_contents(config: ResolvedConfig, labels: Labels, *, locator: bool) -> _Contents:
     images = collect_images(labels, config.targets.scale)
     if not config.top_down:
         return _Contents(images, labels.skeleton, labels.individuals)
@@ -141,7 +143,7 @@ def _choose_contents(config: Config, labels: Labels, *, locator: bool) -> _Conte
     return _Contents(windows, labels.skeleton, (SINGLE_INDIVIDUAL,), window)
 
 
-def _lay_out(config: Config, contents: _Contents) -> TargetLayout:
+def _lay_out(config: ResolvedConfig, contents: _Contents) -> TargetLayout:
     samples, skeleton, animals, window = contents
     height = max(sample.fit.padded_size[0] for sample in samples)
     width = max(sample.fit.padded_size[1] for sample in samples)

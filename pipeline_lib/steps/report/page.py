@@ -147,6 +147,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "trajectories": [] if several else draw_trajectories(config, results, rows, summaries),
         "time_colours": TIME_COLOURS,
         "methods": _describe_methods(config, inputs, summaries, animals),
+        "chosen": list_chosen(redactor.hide_record(inputs.card)),
         "card": flatten_record(redactor.hide_record(inputs.card)),
         "provenance": flatten_record(redactor.hide_record(inputs.provenance)),
         "settings": redactor.hide_settings(inputs.settings),
@@ -173,6 +174,22 @@ def flatten_record(record: Mapping[str, Any], prefix: str = "") -> list[tuple[st
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             lines.append((f"{prefix}{key}", text))
     return lines
+
+
+def list_chosen(card: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, value and reason of each setting that was chosen from the labels.
+
+    Parameters
+    ----------
+    card
+        Content of the network's card; damaged entries are left out.
+    """
+    chosen = card.get("chosen")
+    return [
+        (name, json.dumps(choice.get("value")), str(choice.get("reason", "")))
+        for name, choice in (chosen if isinstance(chosen, Mapping) else {}).items()
+        if isinstance(choice, Mapping)
+    ]
 
 
 def _find_bodyparts(summaries: Mapping[str, VideoSummary]) -> tuple[str, ...]:

@@ -296,9 +296,12 @@ def _check_files(config: Config) -> list[str]:
 
 
 def _check_scales(config: Config) -> list[str]:
-    locating, scale = config.locating, config.targets.scale
-    if locating.enabled and not config.top_down and locating.scale >= scale:
-        return [f"`locating.scale`: {locating.scale} must be below `targets.scale`, {scale}"]
+    small, scale = config.locating.scale, config.targets.scale
+    # What is `auto` is chosen to fit.
+    if isinstance(small, str) or isinstance(scale, str):
+        return []
+    if config.locating.enabled and not config.top_down and small >= scale:
+        return [f"`locating.scale`: {small} must be below `targets.scale`, {scale}"]
     return []
 
 

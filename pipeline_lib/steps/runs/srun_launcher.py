@@ -6,13 +6,13 @@ from typing import Any
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.base import refuse_unprintable
-from pipeline_lib.core.settings.network import TrainingSettings
+from pipeline_lib.core.settings.network import StatedTraining
 
 # A process that dies ends the others, which would wait for it forever.
 _OPTIONS = "--kill-on-bad-exit=1"
 
 
-def ask_for_tasks(training: TrainingSettings) -> dict[str, int | str]:
+def ask_for_tasks(training: StatedTraining) -> dict[str, int | str]:
     """Return the resources of a training's job besides memory, time and devices.
 
     On one node that is nothing: a single task holds all devices of the job, and Lightning starts

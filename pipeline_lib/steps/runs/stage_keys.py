@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import SheetError, StoreError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.chosen import fits_start
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, Stage, list_stages_of
@@ -302,14 +303,10 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
         match kind:
             case "labels":
                 yield from label_inputs(config)
+            case "start card":
+                yield from _list_start_cards(config)
             case "weights" | "locator weights":
-                one = config if kind == "weights" else config.for_locator()
-                weights = Path(one.training.weights)
-                if weights.is_file():
-                    yield weights
-                if config.training.start_from is not None:
-                    start = find_start(config, locator=kind == "locator weights")
-                    yield start.weights
+                yield from _list_weights(config, locator=kind == "locator weights")
             case "sheet":
                 yield Path(config.cohort)
             case "refinement":
@@ -317,6 +314,24 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
                     yield Path(config.refinement.frame_list)
                 if config.refinement.group is not None:
                     yield Path(config.cohort)
+
+
+def _list_weights(config: Config, *, locator: bool) -> Iterator[Path]:
+    one = config.for_locator() if locator else config
+    weights = Path(one.training.weights)
+    if weights.is_file():
+        yield weights
+    if config.training.start_from is not None:
+        yield find_start(config, locator=locator).weights
+
+
+def _list_start_cards(config: Config) -> Iterator[Path]:
+    """Yield the cards of the network to start from, if settings are chosen to fit its maps."""
+    if not fits_start(config):
+        return
+    yield find_start(config).card
+    if config.uses_locator:
+        yield find_start(config, locator=True).card
 
 
 def _hash_file(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.models.card import ModelCard, read_card
 
@@ -51,11 +52,11 @@ def check_start(config: Config, *, locator: bool = False) -> list[str]:
             "first, or set it to null"
         )
         return [problem]
-    listed = own.skeleton.bodyparts
+    listed, stride = own.skeleton.bodyparts, own.targets.stride
     wanted = {
         "backbone": (card.backbone, own.training.backbone),
         "head_channels": (card.head_channels, own.training.head_channels),
-        "stride": (card.stride, own.targets.stride),
+        "stride": (card.stride, card.stride if stride == AUTO else stride),
         "bodyparts": (card.skeleton.bodyparts, listed or card.skeleton.bodyparts),
     }
     return list(_list_differences(config, wanted))

@@ -20,6 +20,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, VideoResults, list_cohort_files
 from pipeline_lib.core.unseen import escape_unseen
 from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
@@ -138,6 +139,15 @@ def _verify_inputs(
 
 def _verify_networks(config: Config, results: Results, checked: Counter[str]) -> Iterator[Finding]:
     if not config.has_labels:
+        return
+    try:
+        config = resolve_settings(config, results)
+    except StoreError as error:
+        # A missing file is reported among those of the whole cohort.
+        if results.chosen_settings.exists():
+            yield Finding(
+                "chosen settings", str(results.chosen_settings), Problem.CHANGED, str(error)
+            )
         return
     model = results.model(config.training.name)
     start = None if config.training.start_from is None else find_start(config)

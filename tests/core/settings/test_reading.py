@@ -15,6 +15,7 @@ from pipeline_lib.core.settings.reading import (
 )
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
+from tests.fixed_settings import parse_fixed_config
 
 
 def problems_of(**values):
@@ -26,7 +27,7 @@ def problems_of(**values):
 def test_only_the_cohort_is_needed():
     config = parse_config({"cohort": "cohort.tsv"})
     assert config == Config(cohort="cohort.tsv")
-    assert config.targets.stride == 8
+    assert (config.targets.stride, config.targets.samples_per_shard) == ("auto", 32)
     with pytest.raises(ConfigError, match="missing key `cohort`"):
         parse_config({})
 
@@ -162,7 +163,7 @@ def test_the_resolved_config_is_a_config(tmp_path):
     # Every setting is there, those not given as well.
     resolved = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert resolved == config.model_dump(mode="json")
-    assert resolved["training"]["batch_size"] == 8
+    assert (resolved["training"]["batch_size"], resolved["training"]["seed"]) == ("auto", 0)
 
 
 def test_a_hash_is_that_of_the_canonical_json():
@@ -189,9 +190,8 @@ def test_a_hash_changes_with_every_setting(other):
 
 def test_the_locator_is_the_same_network_on_small_whole_frames():
     training = {"crop": 288, "epochs": 50, "backbone": "resnet50", "seed": 3}
-    config = parse_config(
-        {"cohort": "c", "targets": {"sigma": 6.0, "stride": 4}, "training": training}
-    )
+    targets = {"sigma": 6.0, "stride": 4}
+    config = parse_fixed_config({"cohort": "c", "targets": targets, "training": training})
     locator = config.for_locator()
     assert locator.targets == TargetSettings(sigma=6.0, stride=4, scale=0.25)
     assert locator.training == config.training.model_copy(update={"crop": None})
@@ -215,15 +215,45 @@ def test_the_locator_of_several_animals_knows_their_centres_in_fine_cells():
         "individuals": {"max": 2, "method": "top-down"},
         "targets": {"sigma": 6.0, "pos_dist_thresh": 17.0, "scale": 0.5},
     }
-    config = parse_config(values)
+    config = parse_fixed_config(values)
     assert config.top_down
     assert config.uses_locator
     locator = config.for_locator()
     assert locator.skeleton == Skeleton(bodyparts=("centre",))
     assert locator.targets == TargetSettings(sigma=3.0, pos_dist_thresh=8.5, stride=4, scale=0.25)
     values["targets"]["stride"] = 4
-    targets = parse_config(values).for_locator().targets
+    targets = parse_fixed_config(values).for_locator().targets
     assert (targets.sigma, targets.pos_dist_thresh, targets.stride) == (6.0, 17.0, 4)
+
+
+def test_what_is_auto_stays_so_in_the_settings_of_the_locator():
+    locator = parse_config(
+        {
+            "cohort": "c",
+            "individuals": {"max": 2, "method": "top-down"},
+            "targets": {"stride": 8, "sigma": 6.0},
+        }
+    ).for_locator()
+    assert (locator.targets.sigma, locator.targets.pos_dist_thresh) == (3.0, "auto")
+    assert (locator.targets.scale, locator.training.epochs) == ("auto", "auto")
+    assert locator.training.crop is None
+
+
+@pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ({"targets": {"sigma": "Auto"}}, "`targets.sigma`: expected a number, found 'Auto'"),
+        ({"targets": {"stride": 5}}, "`targets.stride`: Input should be 4 or 8, found 5"),
+        ({"training": {"epochs": None}}, "`training.epochs`: expected a whole number, found None"),
+        ({"training": {"crop": 33}}, "`training`: crop (33) must be a multiple of 32"),
+        ({"training": {"batch_size": ["auto"]}}, "`training.batch_size`: expected a whole number"),
+        ({"locating": {"window": 33}}, "`locating`: window (33) must be a multiple of 32"),
+        ({"training": {"lr": "auto"}}, "unknown key `training.lr`"),
+    ],
+)
+def test_a_setting_is_auto_or_a_value_of_its_own_type(section, problem):
+    (found,) = problems_of(**section)
+    assert found.startswith(problem)
 
 
 @pytest.mark.parametrize(
@@ -256,11 +286,11 @@ def test_sections_that_contradict_each_other():
     assert "set `individuals.method: bottom-up`" in unique
     assert identity.startswith("`individuals.identity`: is learned bottom-up only")
     assert crop.startswith("`training.crop`: 96, but top-down")
-    assert "`locating.window` (224)" in crop
+    assert "`locating.window` (auto)" in crop
 
 
 def test_top_down_settings_that_poses_depend_on():
-    config = parse_config({"cohort": "c"})
+    config = parse_fixed_config({"cohort": "c"})
     assert config.locating.result_settings() == {"window": 224, "pcutoff": 0.1, "least_found": 0.5}
     assert config.locating.result_settings(top_down=True) == {"pcutoff": 0.1}
     kept = {"pcutoff": 0.1, "min_keypoints": 3, "surplus": 4}

@@ -101,7 +101,11 @@ def test_keys_contain_the_former_name_so_that_nothing_is_computed_again():
         "max_stitch_gap",
     ]
     locating = config.locating.model_copy(update={"min_found": 0.9})
-    assert locating.result_settings() == {"window": 224, "pcutoff": 0.1, "least_found": 0.9}
+    assert locating.result_settings() == {
+        "window": "auto",
+        "pcutoff": 0.1,
+        "least_found": 0.9,
+    }
     usual = tracking_key("s", config.individuals, config.tracking)
     other = config.tracking.model_copy(update={"max_ambiguity": 0.8})
     assert tracking_key("s", config.individuals, other) != usual

@@ -9,7 +9,6 @@ import torch
 
 from pipeline_lib.core.errors import ConfigError, LabelError, ModelError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import CENTRE, Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.io.images import read_image
@@ -23,6 +22,7 @@ from pipeline_lib.steps.evaluate.run import run_evaluate
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.runs.result_keys import network_key
 from pipeline_lib.steps.train import run_train, training_key
+from tests.fixed_settings import parse_fixed_config
 from tests.models.several import ANIMALS, draw_animals, draw_poses, label_animals
 from tests.models.synthetic import BODYPARTS, tiny_config
 
@@ -39,7 +39,7 @@ def make_config(**sections):
     values["inference"] = {"runtime": "onnx", "threads_per_worker": 1}
     for section, settings in sections.items():
         values[section] = {**values[section], **settings}
-    return parse_config(values)
+    return parse_fixed_config(values)
 
 
 def publish_labels(results, points, splits, size=SIZE, skeleton=None):

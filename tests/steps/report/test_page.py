@@ -208,6 +208,21 @@ def test_an_unreadable_image_leaves_the_points(run, tmp_path):
     assert len(page.all("line", class_="edge")) == 3
 
 
+def test_chosen_settings_are_listed_with_their_reasons(run):
+    path = run[1].model("pose").card
+    assert "chosen from the labels" not in write_report(*run).read_text(encoding="utf-8")
+    chosen = {"training.crop": {"value": None, "reason": f"small {EVIL}"}, "damaged": 3}
+    card = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**card, "chosen": chosen}), encoding="utf-8")
+    text = write_report(*run).read_text(encoding="utf-8")
+    assert "Settings chosen from the labels" in text
+    (row,) = re.findall(r"<tr><th scope=.row.>training.crop</th><td>null</td><td>(.*?)</td>", text)
+    assert row.startswith("small ")
+    assert EVIL not in text
+    path.write_text(json.dumps({**card, "chosen": "all"}), encoding="utf-8")
+    assert "chosen from the labels" not in write_report(*run).read_text(encoding="utf-8")
+
+
 def test_damaged_inputs_are_said_and_cost_only_themselves(run):
     config, results = run
     write_table(results.metrics("pose"), ("bodypart",), [{"bodypart": "all"}])

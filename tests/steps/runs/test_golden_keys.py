@@ -1,6 +1,7 @@
 """Keys of results stay what they were: results that were made before are not made again.
 
-The keys of two fixed projects are kept in `golden_keys.json`, as commit 6fa2e40 gave them. A key
+The keys of fixed projects are kept in `golden_keys.json`: of two whose config states every value,
+as commit 6fa2e40 gave them, and of one with settings that are `auto`. A key
 that changes without intent would have every user's results computed anew. When the results of a
 stage change for the same inputs, raise its version and write the file again:
 ``python tests/steps/runs/test_golden_keys.py``.
@@ -37,15 +38,28 @@ GOLDEN = Path(__file__).with_name("golden_keys.json")
 BODYPARTS = ["nose", "left", "right"]
 SKELETON = {"bodyparts": BODYPARTS, "symmetries": [["left", "right"]]}
 BASE = {"cohort": "cohort.tsv", "labels": [{"path": "project"}], "frames": {"extract": True}}
+# The defaults of before settings could be `auto`.
+FIXED = {
+    "targets": {"scale": 1.0, "stride": 8, "sigma": 8.0, "pos_dist_thresh": 17.0},
+    "training": {
+        "augmentation": {"rotation": 180.0, "mirror": False},
+        "crop": None,
+        "epochs": 200,
+        "batch_size": 8,
+    },
+    "locating": {"scale": 0.25, "window": 224},
+}
 PROJECTS = {
-    "one animal": {**BASE, "skeleton": SKELETON},
+    "one animal": {**BASE, **FIXED, "skeleton": SKELETON},
     "several animals": {
         **BASE,
+        **FIXED,
         "skeleton": {**SKELETON, "edges": [["nose", "left"], ["nose", "right"]]},
         "individuals": {"max": 3},
-        "training": {"weights": "weights.pt"},
+        "training": {**FIXED["training"], "weights": "weights.pt"},
         "exports": {"formats": ["h5", "nwb", "slp"]},
     },
+    "chosen settings": {**BASE, "skeleton": SKELETON},
 }
 PROBED = {"fingerprint": "f", "frames": "9", "width": "96", "pixel_format": "yuv420p"}
 

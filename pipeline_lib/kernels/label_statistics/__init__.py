@@ -1,0 +1,1 @@
+"""Measure labelled poses, and choose the settings that follow from them."""

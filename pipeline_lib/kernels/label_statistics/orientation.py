@@ -1,0 +1,193 @@
+"""Tell from labelled poses which way animals face, and whether a mirror shows them rightly.
+
+The direction from one keypoint to another changes with the animal's orientation and with its
+posture. A pair of keypoints that always has the same direction shows that the image has an upright
+direction: a paw is below the back, whichever way a mouse in profile runs; in two views of one
+image, one view of a keypoint is above the other. Only where no such pairs exist, as in a view from
+above, do animals face all ways.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A keypoint stands still if it moves less than this share of the animal's length, or of what the
+# other keypoints move, such as the corner of an object; labels of one place differ by some px.
+_STILL_OF_LENGTH = 0.02
+_STILL_OF_OTHERS = 0.1
+# Share of the frames of the pair seen most often that a pair must be seen in.
+_SEEN = 1 / 3
+# Poses compared at most.
+_MOST_POSES = 2000
+
+
+def find_moving(poses: NDArray[np.float64], length: float) -> NDArray[np.bool_]:
+    """Find the keypoints that move.
+
+    Parameters
+    ----------
+    poses
+        Shape (pose, keypoint, 2), px; NaN where unlabelled.
+    length
+        Length of the animal, px.
+
+    Returns
+    -------
+    ndarray
+        Shape (keypoint,), bool. A keypoint labelled fewer than twice does not move.
+    """
+    travel = np.zeros(poses.shape[1])
+    for keypoint in range(poses.shape[1]):
+        known = poses[np.isfinite(poses[:, keypoint]).all(axis=-1), keypoint]
+        if len(known) > 1:
+            low, high = np.percentile(known, (5, 95), axis=0)
+            travel[keypoint] = (high - low).max()
+    least = max(_STILL_OF_LENGTH * length, _STILL_OF_OTHERS * float(np.median(travel)))
+    moving: NDArray[np.bool_] = travel > least
+    return moving
+
+
+def count_distinct(poses: NDArray[np.float64], tolerance: float, enough: int) -> int:
+    """Count poses that differ, so that repeated frames of a resting animal count once.
+
+    Parameters
+    ----------
+    poses
+        Shape (pose, keypoint, 2), px; NaN where unlabelled.
+    tolerance
+        Two poses differ if a keypoint of both is farther apart than this, px.
+    enough
+        The count stops here.
+
+    Returns
+    -------
+    int
+        At most `enough`.
+    """
+    kept: list[NDArray[np.float64]] = []
+    for pose in poses:
+        distance = np.linalg.norm(np.array(kept) - pose, axis=-1) if kept else np.empty((0, 1))
+        if (np.nan_to_num(distance, nan=0.0).max(axis=-1) > tolerance).all():
+            kept.append(pose)
+        if len(kept) == enough:
+            break
+    return len(kept)
+
+
+def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> float:
+    """Measure how far animals turn in the image.
+
+    The turning of a pair of keypoints is the 95th percentile of the angle between its direction
+    and its mean direction. That of a keypoint is the least of its pairs, and the result the lower
+    median over keypoints: at least half of them have a pair that turns no more. So neither the
+    moving limbs of an animal nor a second object in the image decide alone.
+
+    Parameters
+    ----------
+    poses
+        Shape (pose, keypoint, 2), px; NaN where unlabelled.
+    moving
+        Shape (keypoint,), bool: keypoints to use.
+
+    Returns
+    -------
+    float
+        Degrees, 0 to 180; NaN if no two moving keypoints are labelled together.
+    """
+    chosen = poses[:, moving]
+    if len(chosen) > _MOST_POSES:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, _MOST_POSES).round().astype(int)]
+    pairs = [(a, b) for a in range(chosen.shape[1]) for b in range(a + 1, chosen.shape[1])]
+    angles = [_list_angles(chosen[:, b] - chosen[:, a]) for a, b in pairs]
+    most = max(map(len, angles), default=0)
+    if most == 0:
+        return np.nan
+    least = np.full(chosen.shape[1], np.inf)
+    for (a, b), angle in zip(pairs, angles, strict=True):
+        if len(angle) >= max(1.0, _SEEN * most):
+            least[[a, b]] = np.minimum(least[[a, b]], _spread_angles(angle))
+    known = np.sort(least[np.isfinite(least)])
+    return float(known[(len(known) - 1) // 2])
+
+
+def find_unpaired(
+    poses: NDArray[np.float64], partner: tuple[int, ...], tolerance: float
+) -> NDArray[np.bool_]:
+    """Find the keypoints that have no mirrored partner although they belong to one side.
+
+    A keypoint of the midline is as far from the left as from the right keypoint of each symmetric
+    pair. One of a side is nearer to its own, in (nearly) every pose.
+
+    Parameters
+    ----------
+    poses
+        Shape (pose, keypoint, 2), px; NaN where unlabelled.
+    partner
+        Mirrored partner of each keypoint, itself where it has none.
+    tolerance
+        Share of the distance between left and right by which the distances may differ.
+
+    Returns
+    -------
+    ndarray
+        Shape (keypoint,), bool; all False where there are no pairs.
+    """
+    pairs = [(one, other) for one, other in enumerate(partner) if one < other]
+    found = np.zeros(len(partner), np.bool_)
+    for keypoint in (one for one, other in enumerate(partner) if one == other):
+        shares = [_compare_sides(poses, keypoint, *pair) for pair in pairs]
+        known = [one for one in shares if not math.isnan(one)]
+        # A pair of limbs may be held to one side in the labelled frames; most are not.
+        found[keypoint] = bool(known) and float(np.median(known)) > tolerance
+    return found
+
+
+def faces_both_ways(poses: NDArray[np.float64], moving: NDArray[np.bool_], share: float) -> bool:
+    """Tell whether animals in profile face left in some frames and right in others.
+
+    Parameters
+    ----------
+    poses, moving
+        As in `measure_turning`.
+    share
+        Least share of the poses that must face the less frequent way.
+
+    Returns
+    -------
+    bool
+        Whether the keypoints that are farthest apart along x change sides.
+    """
+    chosen = poses[:, moving]
+    best, less = 0.0, 0.0
+    for a in range(chosen.shape[1]):
+        for b in range(a + 1, chosen.shape[1]):
+            along = (chosen[:, b] - chosen[:, a])[:, 0]
+            along = along[np.isfinite(along)]
+            if len(along) and (width := float(np.median(np.abs(along)))) > best:
+                right = float((along > 0).mean())
+                best, less = width, min(right, 1.0 - right)
+    return less >= share
+
+
+def _compare_sides(poses: NDArray[np.float64], keypoint: int, left: int, right: int) -> float:
+    """Return how much nearer a keypoint is to left or right, as a share of their distance."""
+    width = np.linalg.norm(poses[:, left] - poses[:, right], axis=-1)
+    difference = np.linalg.norm(poses[:, keypoint] - poses[:, left], axis=-1)
+    difference -= np.linalg.norm(poses[:, keypoint] - poses[:, right], axis=-1)
+    known = np.isfinite(difference) & (width > 0)
+    return abs(float(np.median(difference[known] / width[known]))) if known.any() else math.nan
+
+
+def _list_angles(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the direction of each vector that has one, radians."""
+    known = vector[np.isfinite(vector).all(axis=-1) & (vector != 0).any(axis=-1)]
+    angles: NDArray[np.float64] = np.arctan2(known[:, 1], known[:, 0])
+    return angles
+
+
+def _spread_angles(angle: NDArray[np.float64]) -> float:
+    """Return the 95th percentile of the angle to the mean direction, degrees."""
+    mean = math.atan2(np.sin(angle).sum(), np.cos(angle).sum())
+    away = np.abs((angle - mean + math.pi) % (2 * math.pi) - math.pi)
+    return float(np.degrees(np.percentile(away, 95)))

@@ -1,0 +1,112 @@
+"""How animals turn, from poses whose orientation is known."""
+
+import numpy as np
+import pytest
+
+from pipeline_lib.kernels.label_statistics import orientation
+
+# A body of five keypoints, px: nose, left and right ear, back, tail.
+BODY = np.array([[0, -40], [-8, -25], [8, -25], [0, 0], [0, 40]], float)
+PARTNER = (0, 2, 1, 3, 4)
+ALL = np.ones(5, bool)
+
+
+def turn(body, degrees, seed=0):
+    """Return the body turned by each angle, at places drawn at random."""
+    place = np.random.default_rng(seed).uniform(100, 900, (len(degrees), 1, 2))
+    angle = np.radians(degrees)
+    matrix = np.stack([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.einsum("ijf,kj->fki", matrix, body) + place
+
+
+def measure(poses):
+    return orientation.measure_turning(poses, np.ones(poses.shape[1], bool))
+
+
+def test_animals_seen_from_above_turn_all_round():
+    # Each direction is equally frequent: 95 % are within 171 degrees of any.
+    assert measure(turn(BODY, np.arange(0, 360, 10))) == pytest.approx(171, abs=10)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(0, 0), (10, 9.5), (40, 38)])
+def test_a_fixed_view_turns_as_far_as_its_animals(most, expected):
+    degrees = 90 + np.linspace(-most, most, 401)
+    assert measure(turn(BODY, degrees)) == pytest.approx(expected, abs=0.1)
+
+
+def test_a_mouse_in_profile_that_runs_both_ways_does_not_turn():
+    # Two paws below the back: the mirror image has them below, too.
+    profile = np.array([[-50, 0], [50, 5], [-30, 30], [-30, 0], [30, 32], [30, 0]], float)
+    mirrored = profile * (-1, 1)
+    poses = np.concatenate([turn(profile, np.zeros(20)), turn(mirrored, np.zeros(20))])
+    assert measure(poses) == 0.0
+    assert orientation.faces_both_ways(poses, np.ones(6, bool), 0.1)
+    assert not orientation.faces_both_ways(poses[:20], np.ones(6, bool), 0.1)
+
+
+def test_two_views_in_one_image_are_upright_although_the_animal_turns():
+    angles = np.arange(0, 360, 15)
+    below = turn(BODY, angles)
+    above = np.stack([below[..., 0], 50 + 0.05 * below[..., 1]], axis=-1)
+    poses = np.concatenate([above, below + np.array([0, 600])], axis=1)
+    assert measure(poses) < 15
+    assert measure(below) > 150
+
+
+def test_an_object_that_stands_still_does_not_make_the_view_upright():
+    rng = np.random.default_rng(1)
+    body = turn(BODY[[0, 3, 4]], np.arange(0, 360, 10))
+    corners = np.array([[20, 20], [20, 1000], [1000, 20]]) + rng.normal(0, 2, (36, 3, 2))
+    poses = np.concatenate([body, corners], axis=1)
+    moving = orientation.find_moving(poses, 80.0)
+    assert moving.tolist() == [True, True, True, False, False, False]
+    assert orientation.measure_turning(poses, moving) > 150
+
+
+def test_a_bodypart_that_is_never_labelled_changes_nothing():
+    poses = turn(BODY, np.linspace(-10, 10, 401))
+    unseen = np.concatenate([poses, np.full((401, 1, 2), np.nan)], axis=1)
+    assert orientation.find_moving(unseen, 80.0).tolist() == [True] * 5 + [False]
+    assert measure(unseen) == measure(poses)
+
+
+def test_a_pair_that_is_rarely_seen_does_not_decide():
+    poses = turn(BODY[[0, 3, 4]], np.arange(0, 360, 5))
+    paws = np.full((72, 2, 2), np.nan)
+    paws[:6] = poses[:6, :1] + [[0, 10], [0, 30]]
+    assert measure(np.concatenate([poses, paws], axis=1)) > 150
+
+
+@pytest.mark.parametrize(
+    "poses",
+    [
+        np.full((9, 4, 2), np.nan),
+        np.zeros((9, 1, 2)),
+        np.zeros((9, 3, 2)),
+        np.zeros((0, 4, 2)),
+    ],
+    ids=["unlabelled", "one bodypart", "one place", "no pose"],
+)
+def test_without_directions_the_turning_is_unknown(poses):
+    assert np.isnan(measure(poses))
+    assert not orientation.find_moving(poses, 0.0).any()
+
+
+def test_repeated_poses_count_once():
+    poses = turn(BODY, [0, 0, 0, 90])
+    poses[1], poses[2] = poses[0] + 1, poses[0]
+    assert orientation.count_distinct(poses, 2.0, 6) == 2
+    assert orientation.count_distinct(poses, 0.5, 6) == 3
+    assert orientation.count_distinct(poses, 0.5, 2) == 2
+    # What is labelled in one of two poses only tells no difference.
+    poses[1, 0] = np.nan
+    assert orientation.count_distinct(poses[:2], 2.0, 6) == 1
+
+
+def test_a_bodypart_of_one_side_without_its_partner_is_found():
+    body = np.concatenate([BODY, [[-14, 10]]])
+    poses = turn(body, np.arange(0, 360, 30))
+    found = orientation.find_unpaired(poses, (*PARTNER, 5), 0.25)
+    assert found.tolist() == [False] * 5 + [True]
+    assert not orientation.find_unpaired(poses[:, :5], PARTNER, 0.25).any()
+    assert not orientation.find_unpaired(poses, (0, 1, 2, 3, 4, 5), 0.25).any()

@@ -1,0 +1,256 @@
+"""Settings that are `auto` are chosen from the labels of training frames, whatever these are."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.chosen import TUNABLE
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.skeleton import Skeleton
+from pipeline_lib.core.tables import LABEL_COLUMNS
+from pipeline_lib.io.chosen_settings import read_choices, resolve_settings
+from pipeline_lib.io.labels.table import Labels
+from pipeline_lib.steps.import_labels.chosen_settings import (
+    choose_settings,
+    measure_labels,
+    publish_choices,
+)
+from pipeline_lib.steps.import_labels.run import collect_labels
+
+NAN = np.nan
+# Nose, left and right ear, tail: an animal of 100 px, ears 20 px apart.
+BODY = np.array([[0, -50], [-10, -30], [10, -30], [0, 50]], float)
+NAMES = ("nose", "left", "right", "tail")
+SYMMETRIC = Skeleton(bodyparts=NAMES, symmetries=(("left", "right"),))
+ROTATION, MIRROR = "training.augmentation.rotation", "training.augmentation.mirror"
+
+
+def turn(degrees, centre=(320, 240)):
+    angle = np.radians(np.asarray(degrees, float))
+    matrix = np.stack([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.einsum("ijf,kj->fki", matrix, BODY) + centre
+
+
+def make_labels(position, skeleton=SYMMETRIC, folder=Path("/nowhere"), split=()):
+    """Return labels of positions of shape (frame, individual, keypoint, 2)."""
+    rows = [
+        {
+            "image": str(folder / f"{frame}.png"),
+            "video": "a",
+            "frame": frame,
+            "individual": f"animal{animal}",
+            "bodypart": name,
+            "x": x,
+            "y": y,
+            "split": split[frame] if len(split) else "train",
+        }
+        for frame, animals in enumerate(position)
+        for animal, keypoints in enumerate(animals)
+        for name, (x, y) in zip(skeleton.bodyparts, keypoints, strict=True)
+    ]
+    return Labels(
+        pd.DataFrame(rows).reindex(columns=list(LABEL_COLUMNS)), skeleton.bodyparts, (), skeleton
+    )
+
+
+def choose(labels, **settings):
+    chosen = choose_settings(parse_config({"cohort": "c", **settings}), measure_labels(labels))
+    assert tuple(chosen) == TUNABLE
+    assert all(choice.reason for choice in chosen.values())
+    return {name: choice.value for name, choice in chosen.items()}
+
+
+def write_images(folder, sizes):
+    folder.mkdir()
+    for frame, size in enumerate(sizes):
+        Image.new("L", size).save(folder / f"{frame}.png")
+    return folder
+
+
+def test_a_mouse_from_above(tmp_path):
+    folder = write_images(tmp_path / "images", [(640, 480)] * 36)
+    labels = make_labels(turn(np.arange(0, 360, 10))[:, None], folder=folder)
+    # The nose is sqrt(500) = 22.4 px from each ear, and the ears 20 px from each other. Turned
+    # animals are 80 to 100 px long.
+    assert choose(labels) == {
+        ROTATION: 180.0,
+        MIRROR: True,
+        "targets.scale": 1.0,
+        "targets.stride": 8,
+        "targets.sigma": 6.0,
+        "targets.pos_dist_thresh": 12.0,
+        "locating.scale": 0.25,
+        "locating.window": 160,  # 1.3 x 100 px
+        "training.crop": 224,  # 2 x 100 px
+        "training.batch_size": 8,
+        "training.epochs": 290,  # 1440 steps, 5 in an epoch
+    }
+
+
+def test_a_fixed_view():
+    chosen = choose(make_labels(turn(np.linspace(-8, 8, 20))[:, None] + make_moves(20)))
+    assert (chosen[ROTATION], chosen[MIRROR]) == (15.0, False)
+
+
+def make_moves(count):
+    return np.random.default_rng(0).uniform(-50, 50, (count, 1, 1, 2))
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        turn([30])[:, None],
+        np.repeat(turn([30])[:, None], 40, axis=0),
+        np.repeat(turn([30])[:, None, :1], 4, axis=2),
+        np.where(np.arange(4)[:, None] == 0, turn(np.arange(0, 360, 9))[:, None], NAN),
+    ],
+    ids=["one frame", "identical poses", "one place", "one bodypart labelled"],
+)
+def test_labels_that_tell_nothing_leave_what_suits_most(position):
+    chosen = choose(make_labels(position))
+    assert chosen[ROTATION] == 180.0
+    assert chosen["training.crop"] is None
+    assert chosen["targets.scale"] == 1.0
+
+
+def test_labels_without_a_point_leave_what_suits_most():
+    chosen = choose(make_labels(np.full((3, 2, 4, 2), NAN)))
+    assert chosen["targets.sigma"] == 8.0
+    assert chosen["locating.window"] == 224
+    assert chosen["training.epochs"] == 1200
+
+
+def test_one_bodypart():
+    labels = make_labels(make_moves(30) + 300, Skeleton(bodyparts=("nose",)))
+    chosen = choose(labels, individuals={"max": 3, "method": "top-down"})
+    assert (chosen[ROTATION], chosen[MIRROR], chosen["locating.window"]) == (180.0, False, 224)
+
+
+def test_no_symmetries_no_mirror():
+    labels = make_labels(turn(np.arange(0, 360, 10))[:, None], Skeleton(bodyparts=NAMES))
+    assert choose(labels)[MIRROR] is False
+
+
+def test_a_bodypart_of_one_side_without_partner_no_mirror():
+    body = turn(np.arange(0, 360, 10))
+    paw = body[:, 1:2] * 1.8 - body[:, 2:3] * 0.8  # beyond the left ear
+    skeleton = SYMMETRIC.with_bodyparts((*NAMES, "paw"))
+    labels = make_labels(np.concatenate([body, paw], axis=1)[:, None], skeleton)
+    choice = choose_settings(parse_config({"cohort": "c"}), measure_labels(labels))[MIRROR]
+    assert choice.value is False
+    assert choice.reason.startswith("paw: on one side")
+
+
+def test_several_animals_are_told_apart(tmp_path):
+    folder = write_images(tmp_path / "images", [(2000, 1500)] * 36)
+    angles = np.arange(0, 360, 10)
+    pair = np.stack([turn(angles), turn(angles, (328, 240))], axis=1)
+    # The same bodyparts of both are 8 px apart, which count half: 4 px.
+    chosen = choose(make_labels(pair, folder=folder), individuals={"max": 2, "method": "top-down"})
+    assert chosen["targets.scale"] == 1.0
+    assert chosen["targets.stride"] == 4
+    assert chosen["locating.scale"] == 1.0
+    # From the mean of the keypoints, 15 px before the middle, the tail is 65 px away.
+    assert chosen["locating.window"] == 192
+    assert chosen["training.crop"] is None
+    assert chosen["training.epochs"] == 230  # 72 animals: 2036 steps, 9 in an epoch
+
+
+def test_a_tiny_animal_in_a_large_frame(tmp_path):
+    folder = write_images(tmp_path / "images", [(4000, 3000)] * 36)
+    tiny = (turn(np.arange(0, 360, 10)) - (320, 240)) * 0.2 + (2000, 1500)
+    chosen = choose(make_labels(tiny[:, None], folder=folder), locating={"enabled": True})
+    assert chosen["targets.scale"] == 1.0
+    assert chosen["targets.stride"] == 4  # ears 4 px apart
+    assert chosen["training.crop"] == 192
+    assert chosen["locating.scale"] == 0.75  # an animal of 20 px; below the scale of the network
+    assert chosen["training.batch_size"] == 8
+
+
+def test_images_of_different_sizes_count_as_the_largest(tmp_path):
+    folder = write_images(tmp_path / "images", [(640, 480), (480, 640), (2560, 300)])
+    labels = make_labels(turn([0, 90, 180])[:, None], folder=folder)
+    assert measure_labels(labels).size == (2560.0, 640.0)
+    (folder / "0.png").unlink()
+    assert measure_labels(labels).size == (2560.0, 640.0)
+
+
+def test_test_frames_choose_nothing():
+    position = turn([0, 0, 0, 90])[:, None]
+    position[3] *= 3
+    split = ["train", "validation", "test", "test"]
+    facts = measure_labels(make_labels(position, split=split))
+    assert (facts.frames, facts.animals, facts.length) == (2, 2, 100.0)
+
+
+def test_unique_bodyparts_belong_to_no_animal():
+    animal = turn(np.arange(0, 360, 10))
+    skeleton = SYMMETRIC.model_copy(
+        update={"bodyparts": (*NAMES, "corner"), "unique_bodyparts": ("corner",)}
+    )
+    corner = np.full((36, 1, 2), 5.0)
+    position = np.concatenate([animal, corner], axis=1)[:, None]
+    table = make_labels(position, skeleton).table
+    table.loc[table["bodypart"] == "corner", "individual"] = "single"
+    labels = Labels(table, skeleton.bodyparts, ("animal0",), skeleton)
+    without = measure_labels(make_labels(animal[:, None]))
+    assert measure_labels(labels) == without or math.isnan(without.centres)
+    assert measure_labels(labels).length == without.length
+
+
+def test_stated_values_are_what_others_are_chosen_for():
+    labels = make_labels(turn(np.arange(0, 360, 10))[:, None])
+    stated = {"targets": {"scale": 0.25, "stride": 4, "sigma": 5.0}}
+    chosen = choose(labels, **stated)
+    assert chosen["targets.pos_dist_thresh"] == 10.0
+    assert (chosen["locating.window"], chosen["locating.scale"]) == (96, 0.125)
+    fixed = make_labels(turn(np.linspace(-8, 8, 20))[:, None] + make_moves(20))
+    assert choose(fixed)[MIRROR] is False
+    assert choose(fixed, training={"augmentation": {"rotation": 180}})[MIRROR] is True
+
+
+def test_the_file_says_value_and_reason_and_goes_when_nothing_is_auto(tmp_path):
+    results = Results(tmp_path)
+    labels = make_labels(turn(np.arange(0, 360, 10))[:, None])
+    config = parse_config({"cohort": "c", "training": {"epochs": 7}})
+    publish_choices(config, results, labels)
+    written = yaml.safe_load(results.chosen_settings.read_text())["settings"]
+    assert written[ROTATION]["value"] == 180.0
+    assert "all ways" in written[ROTATION]["reason"]
+    resolved = resolve_settings(config, results)
+    assert (resolved.training.epochs, resolved.training.augmentation.mirror) == (7, True)
+    assert resolved.targets.pos_dist_thresh == 12.0
+    publish_choices(resolved, results, labels)
+    assert not results.chosen_settings.exists()
+    assert resolve_settings(resolved, results) == resolved
+    with pytest.raises(StoreError, match="import-labels"):
+        read_choices(results.chosen_settings)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("project", "expected"),
+    [
+        (
+            "openfield/openfield-Pranav-2018-10-30",
+            {ROTATION: 180.0, "targets.scale": 1.0, "targets.sigma": 6.0, "training.crop": 288},
+        ),
+        (
+            "mirror-mouse/mirror-mouse-example",
+            {ROTATION: 15.0, "targets.scale": 0.5, "targets.sigma": 6.0, "training.crop": None},
+        ),
+    ],
+)
+def test_real_projects_get_about_what_an_expert_chose(project, expected, data_folder, tmp_path):
+    config = parse_config({"cohort": "c", "labels": [{"path": str(data_folder / project)}]})
+    labels, _ = collect_labels(config, Results(tmp_path))
+    chosen = choose_settings(config, measure_labels(labels))
+    assert {name: chosen[name].value for name in expected} == expected
+    assert (chosen["targets.stride"].value, chosen[MIRROR].value) == (8, False)
