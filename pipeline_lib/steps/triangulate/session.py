@@ -9,7 +9,11 @@ from pipeline_lib.core.camera_records import describe_calibration
 from pipeline_lib.core.cameras import Calibration
 from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.core.settings.cameras import TriangulationSettings
-from pipeline_lib.steps.triangulate.individuals import Matched, match_by_name
+from pipeline_lib.steps.triangulate.individuals import (
+    Matched,
+    find_track_status,
+    match_individuals,
+)
 from pipeline_lib.steps.triangulate.points import Points, find_scale, triangulate_moments
 from pipeline_lib.steps.triangulate.synchronise import Synchronised, synchronise
 from pipeline_lib.steps.triangulate.views import Rig, View, arrange_views
@@ -55,7 +59,9 @@ def triangulate_session(
     del edges
     rig = arrange_views(views, calibration)
     aligned = synchronise(rig.views, settings.synchronisation)
-    matched = match_by_name(rig, aligned.moments)
+    matched = match_individuals(
+        rig, aligned.moments, by_name=settings.match == "names", cut=settings.pcutoff
+    )
     gate, noise = find_scale(rig, aligned.moments, matched.slots, settings, threads)
     points = triangulate_moments(
         rig,
@@ -88,7 +94,7 @@ def _assemble(
         individuals=matched.names,
         cameras=rig.calibration.names,
         unit=rig.calibration.unit,
-        track_status=matched.status,
+        track_status=find_track_status((points.views > 0).any(axis=-1), matched.doubtful),
         attributes=attributes,
     )
 
