@@ -15,6 +15,7 @@ from pipeline_lib.steps.triangulate.individuals import (
     match_individuals,
 )
 from pipeline_lib.steps.triangulate.points import Points, find_scale, triangulate_moments
+from pipeline_lib.steps.triangulate.smoothing import Smoothable, smooth_points
 from pipeline_lib.steps.triangulate.synchronise import Synchronised, synchronise
 from pipeline_lib.steps.triangulate.views import Rig, View, arrange_views
 
@@ -37,7 +38,7 @@ def triangulate_session(
     calibration
         Of at least these cameras.
     edges
-        Pairs of bodyparts whose distance is constant in an individual, for smoothing.
+        Pairs of bodyparts whose distance is nearly constant in an individual, for smoothing.
     settings
         Section `triangulation`.
     threads
@@ -56,7 +57,6 @@ def triangulate_session(
         With one line: too few views, a camera that is not calibrated or repeats, times that
         cannot be aligned.
     """
-    del edges
     rig = arrange_views(views, calibration)
     aligned = synchronise(rig.views, settings.synchronisation)
     matched = match_individuals(
@@ -73,7 +73,20 @@ def triangulate_session(
         threads=threads,
     )
     attributes = _describe(rig, aligned, settings, gate, noise) | {"matching": matched.report}
+    if settings.smoothing.enabled:
+        session = Smoothable(rig, aligned.moments, matched.slots, settings.pcutoff, noise)
+        points, attributes["smoothing"] = smooth_points(
+            session, points, _find_edges(edges, rig.bodyparts), settings.smoothing, threads
+        )
     return _assemble(rig, aligned, matched, points, attributes)
+
+
+def _find_edges(
+    edges: Sequence[tuple[str, str]], bodyparts: Sequence[str]
+) -> list[tuple[int, int]]:
+    """Return edges as indices; those of bodyparts that no view has are left out."""
+    place = {name: number for number, name in enumerate(bodyparts)}
+    return [(place[one], place[other]) for one, other in edges if {one, other} <= place.keys()]
 
 
 def _assemble(
