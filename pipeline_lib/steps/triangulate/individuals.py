@@ -129,7 +129,7 @@ def _look(
     has, there = np.flatnonzero(frames != NO_FRAME), np.flatnonzero(parts >= 0)
     shape = (len(frames), len(animals), len(parts))
     position = np.full((*shape, 2), np.nan, np.float32)
-    where = np.ix_(frames[has], animals, parts[there])
+    where = np.ix_(frames[has], np.array(animals), parts[there])
     found, sure = poses.position[where], poses.confidence[where]
     position[np.ix_(has, np.arange(len(animals)), there)] = np.where(
         (sure < cut)[..., None], np.nan, found

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.settings.cameras import TriangulationSettings
+from pipeline_lib.kernels.geometry.sessions.matching import NO_SLOT
 from pipeline_lib.kernels.geometry.sessions.moments import NO_FRAME, Moments
 from pipeline_lib.kernels.geometry.triangulation import (
     find_gate,
     find_noise,
     triangulate,
 )
-from pipeline_lib.steps.triangulate.individuals import NO_SLOT
 from pipeline_lib.steps.triangulate.views import Rig
 
 Floats = NDArray[np.float64]

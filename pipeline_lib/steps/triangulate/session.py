@@ -9,6 +9,7 @@ from pipeline_lib.core.camera_records import describe_calibration
 from pipeline_lib.core.cameras import Calibration
 from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.core.settings.cameras import TriangulationSettings
+from pipeline_lib.steps.triangulate.cameras import align_session, refine_rig
 from pipeline_lib.steps.triangulate.individuals import (
     Matched,
     find_track_status,
@@ -49,7 +50,8 @@ def triangulate_session(
     SessionPoses
         Cameras in the order of the calibration. Attributes: ``fps``, ``videos``, ``calibration``
         (see `pipeline_lib.core.camera_records`), ``gate``, ``noise``, ``synchronisation`` and
-        ``matching`` (what was aligned and matched, and what was left over).
+        ``matching`` (what was aligned and matched, and what was left over); where asked for,
+        ``refinement``, ``smoothing`` and ``alignment``.
 
     Raises
     ------
@@ -63,6 +65,10 @@ def triangulate_session(
         rig, aligned.moments, by_name=settings.match == "names", cut=settings.pcutoff
     )
     gate, noise = find_scale(rig, aligned.moments, matched.slots, settings, threads)
+    extra: dict[str, Any] = {"matching": matched.report}
+    if settings.refine_cameras:
+        rig, extra["refinement"] = refine_rig(rig, aligned.moments, matched.slots, settings, gate)
+        gate, noise = find_scale(rig, aligned.moments, matched.slots, settings, threads)
     points = triangulate_moments(
         rig,
         aligned.moments,
@@ -72,12 +78,15 @@ def triangulate_session(
         noise=noise,
         threads=threads,
     )
-    attributes = _describe(rig, aligned, settings, gate, noise) | {"matching": matched.report}
     if settings.smoothing.enabled:
         session = Smoothable(rig, aligned.moments, matched.slots, settings.pcutoff, noise)
-        points, attributes["smoothing"] = smooth_points(
+        points, extra["smoothing"] = smooth_points(
             session, points, _find_edges(edges, rig.bodyparts), settings.smoothing, threads
         )
+    rig, points, alignment = align_session(rig, points, settings)
+    if alignment:
+        extra["alignment"] = alignment
+    attributes = _describe(rig, aligned, settings, gate, noise) | extra
     return _assemble(rig, aligned, matched, points, attributes)
 
 
@@ -107,7 +116,9 @@ def _assemble(
         individuals=matched.names,
         cameras=rig.calibration.names,
         unit=rig.calibration.unit,
-        track_status=find_track_status((points.views > 0).any(axis=-1), matched.doubtful),
+        track_status=find_track_status(
+            np.asarray((points.views > 0).any(axis=-1)), matched.doubtful
+        ),
         attributes=attributes,
     )
 

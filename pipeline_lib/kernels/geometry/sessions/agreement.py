@@ -8,6 +8,7 @@ holds for every lens. Rays that would meet behind a camera do not agree.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from pipeline_lib.kernels.geometry.projection import unproject
 from pipeline_lib.kernels.geometry.sessions.tracklets import Tracklets
 
 Floats = NDArray[np.float64]
+Pixels = NDArray[np.floating[Any]]
 Numbers = NDArray[np.int64]
 
 # Pairs of keypoints that are compared at a time.
@@ -54,7 +56,7 @@ class Agreement:
 
 def measure_agreement(
     cameras: Sequence[Camera],
-    positions: Sequence[Floats],
+    positions: Sequence[Pixels],
     tracklets: Sequence[Tracklets],
     most_pairs: float,
 ) -> Agreement:
@@ -110,7 +112,7 @@ def measure_agreement(
     )
 
 
-def measure_epipolar(camera: Camera, other: Camera, pixels: Floats, other_pixels: Floats) -> Floats:
+def measure_epipolar(camera: Camera, other: Camera, pixels: Pixels, other_pixels: Pixels) -> Floats:
     """Measure how far the keypoints of two views are from meeting.
 
     Parameters
@@ -127,8 +129,11 @@ def measure_epipolar(camera: Camera, other: Camera, pixels: Floats, other_pixels
         displacements in both views; infinite where the rays meet behind a camera, NaN where
         either is not seen.
     """
-    ray = np.swapaxes(unproject(camera, pixels), 1, 2)  # (moment, keypoint, slot, 3)
-    ray_2 = np.swapaxes(unproject(other, other_pixels), 1, 2)
+    # Rays have shape (moment, keypoint, slot, 3).
+    ray, ray_2 = (
+        np.swapaxes(unproject(one, seen.astype(np.float64)), 1, 2)
+        for one, seen in ((camera, pixels), (other, other_pixels))
+    )
     base = other.centre - camera.centre
     length = np.linalg.norm(base)
     if length == 0:
@@ -172,7 +177,7 @@ def _score(errors: Floats, tolerance: float) -> Floats:
 
 def _find_tolerances(
     cameras: Sequence[Camera],
-    positions: Sequence[Floats],
+    positions: Sequence[Pixels],
     pairs: Sequence[tuple[int, int]],
     moments: Numbers,
 ) -> dict[tuple[int, int], float]:
@@ -196,7 +201,7 @@ def _find_tolerances(
 
 
 def _choose_moments(
-    positions: Sequence[Floats], tracklets: Sequence[Tracklets], most_pairs: float
+    positions: Sequence[Pixels], tracklets: Sequence[Tracklets], most_pairs: float
 ) -> Numbers:
     slots = [one.shape[1] for one in positions]
     count, keypoints = len(positions[0]), positions[0].shape[2]
@@ -211,7 +216,7 @@ def _choose_moments(
     return np.flatnonzero(chosen)
 
 
-def _divide(moments: Numbers, first: Floats, second: Floats) -> Iterator[Numbers]:
+def _divide(moments: Numbers, first: Pixels, second: Pixels) -> Iterator[Numbers]:
     each = max(1, first.shape[1] * second.shape[1] * first.shape[2])
     step = max(1, _BLOCK // each)
     for start in range(0, len(moments), step):

@@ -276,9 +276,10 @@ def _find_ends(
 def _measure_support(agreement: Agreement, groups: Numbers) -> NDArray[np.float64]:
     """Return the evidence of several views for each group."""
     same = groups[agreement.first] == groups[agreement.second]
-    return np.bincount(
+    support: NDArray[np.float64] = np.bincount(
         groups[agreement.first[same]], agreement.score[same], minlength=groups.max(initial=-1) + 1
-    )
+    ).astype(np.float64)
+    return support
 
 
 def _count_votes(

@@ -166,7 +166,8 @@ def optimise_points(
     NDArray[np.float64]
         Of the shape of `points`; NaN where there was none.
     """
-    known = np.isfinite(points).all(-1) & np.isfinite(information).all(axis=(-1, -2))
+    known: Flags = np.asarray(np.isfinite(points).all(-1))
+    known = known & np.asarray(np.isfinite(information).all(axis=(-1, -2)))
     if not known.any():
         return points.copy()
     problem = _Problem(points, np.where(known[..., None, None], information, 0), known)

@@ -84,7 +84,7 @@ def cut_tracklets(
     rules
         When to cut.
     """
-    seen = np.isfinite(position).all(-1).any(-1)
+    seen: Flags = np.asarray(np.isfinite(position).all(-1).any(-1))
     if tracked:
         links, soft = _link_slots(position, seen, doubtful, rules)
     else:
