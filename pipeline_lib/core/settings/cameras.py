@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from pipeline_lib.core.boards import DICTIONARIES, Board, Kind
 from pipeline_lib.core.camera_basics import UNITS, Model
@@ -139,6 +139,20 @@ SessionFormatName = Annotated[
 ]
 
 
+class ScaleSettings(Settings):
+    """Set the scale of a session by a known distance of two bodyparts of one individual."""
+
+    between: tuple[str, str] = Field(description="The two bodyparts.")
+    distance: PositiveFloat = Field(description="Their distance in the unit of the calibration.")
+
+    @field_validator("between")
+    @classmethod
+    def _check_between(cls, names: tuple[str, str]) -> tuple[str, str]:
+        if names[0] == names[1]:
+            raise ValueError(f"names {names[0]} twice: expected two bodyparts")
+        return names
+
+
 class TriangulationSettings(Settings):
     """Triangulate the poses of sessions: videos with the same `session` in the sheet."""
 
@@ -168,6 +182,19 @@ class TriangulationSettings(Settings):
     )
     synchronisation: SynchronisationSettings = SynchronisationSettings()
     smoothing: SmoothingSettings = SmoothingSettings()
+    refine_cameras: Flag = Field(
+        default=False,
+        description="Move the cameras of each session so that they agree best on what they saw of "
+        "the animals; kept only if points that were not used for it agree better, too.",
+    )
+    scale: ScaleSettings | None = Field(
+        None, description="Scale each session by a known distance; null: as calibrated."
+    )
+    floor: tuple[str, ...] = Field(
+        (),
+        description="Bodyparts that lie on the floor, three or more points in all: it becomes the "
+        "plane z = 0, and z points up to the cameras. Empty: axes as calibrated.",
+    )
     exports: tuple[SessionFormatName, ...] = Field(
         ("csv",),
         description="Formats of sessions for other tools. "

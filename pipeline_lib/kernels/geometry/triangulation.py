@@ -253,6 +253,37 @@ def find_noise(
     return max(0.01, float(np.sqrt(np.median(square[known] / middle))))
 
 
+def measure_precision(
+    cameras: Sequence[Camera], pixels: Floats, weights: Floats, points: Floats
+) -> Floats:
+    """Return the inverse covariance of points, for a noise of 1 px in coordinates of weight 1.
+
+    Parameters
+    ----------
+    cameras, pixels, weights
+        As for `triangulate`; a view of weight 0 does not count.
+    points
+        Shape (frame, ..., 3).
+
+    Returns
+    -------
+    NDArray[np.float64]
+        Shape (frame, ..., 3, 3); NaN where there is no point.
+    """
+    _check_shapes(cameras, pixels, weights)
+    flat = _flatten(pixels)
+    flat_weights = np.moveaxis(np.asarray(weights, np.float64), 1, 0).reshape(len(cameras), -1)
+    where = points.reshape(-1, 3).T
+    result = np.full((flat.shape[2], 3, 3), np.nan)
+    for part in _divide(flat.shape[2]):
+        views = prepare_views(cameras, flat[:, :, part], flat_weights[:, part])
+        xx, xy, xz, yy, yz, zz = measure_information(views, where[:, part])[0]
+        rows = [[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]
+        result[part] = np.moveaxis(np.array(rows), -1, 0)
+    result[~np.isfinite(where).all(axis=0)] = np.nan
+    return result.reshape(*points.shape[:-1], 3, 3)
+
+
 def triangulate_linear(
     cameras: Sequence[Camera], pixels: Floats, weights: Floats | None = None
 ) -> Floats:

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.settings.cameras import TriangulationSettings
+from pipeline_lib.kernels.geometry.sessions.matching import NO_SLOT
 from pipeline_lib.kernels.geometry.sessions.moments import NO_FRAME, Moments
 from pipeline_lib.kernels.geometry.triangulation import (
     find_gate,
     find_noise,
     triangulate,
 )
-from pipeline_lib.steps.triangulate.individuals import NO_SLOT
 from pipeline_lib.steps.triangulate.views import Rig
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,10 @@ class Observed:
 
 @dataclass(frozen=True)
 class Points:
-    """Hold triangulated points; see `pipeline_lib.core.session_poses.SessionPoses`."""
+    """Hold triangulated points; see `pipeline_lib.core.session_poses.SessionPoses`.
+
+    `used`, shape (moment, camera, individual, keypoint), are the views that count.
+    """
 
     position: NDArray[np.float32]
     confidence: NDArray[np.float32]
@@ -50,6 +53,7 @@ class Points:
     views: NDArray[np.uint8]
     uncertainty: NDArray[np.float32]
     camera_error: NDArray[np.float32]
+    used: NDArray[np.bool_]
 
 
 def observe(
@@ -142,16 +146,22 @@ def triangulate_moments(  # noqa: PLR0913 - the session, the choice of views, an
         )
         count = found.used.sum(axis=1)
         with np.errstate(all="ignore"):
-            square = np.where(found.used, found.errors, 0.0) ** 2
-            error = np.sqrt(square.sum(axis=1) / count)
             confidence = np.where(found.used, seen.confidence, 0.0).sum(axis=1) / count
         points.position[part] = found.points
         points.confidence[part] = confidence
-        points.error[part] = error
+        points.error[part] = average_errors(found.errors, found.used)
         points.views[part] = count
         points.uncertainty[part] = found.uncertainty
         points.camera_error[part] = found.errors
+        points.used[part] = found.used
     return points
+
+
+def average_errors(errors: Floats, used: NDArray[np.bool_]) -> Floats:
+    """Return root mean squares over the views that count; NaN where there is none."""
+    square = np.where(used, errors, 0.0) ** 2
+    with np.errstate(all="ignore"):
+        return np.asarray(np.sqrt(square.sum(axis=1) / used.sum(axis=1)))
 
 
 def _make_empty(shape: tuple[int, ...], keypoints: int) -> Points:
@@ -168,6 +178,7 @@ def _make_empty(shape: tuple[int, ...], keypoints: int) -> Points:
         np.zeros(points, np.uint8),
         fill(*points),
         fill(moments, cameras, individuals, keypoints),
+        np.zeros((moments, cameras, individuals, keypoints), bool),
     )
 
 

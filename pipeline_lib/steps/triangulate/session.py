@@ -9,8 +9,14 @@ from pipeline_lib.core.camera_records import describe_calibration
 from pipeline_lib.core.cameras import Calibration
 from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.core.settings.cameras import TriangulationSettings
-from pipeline_lib.steps.triangulate.individuals import Matched, match_by_name
+from pipeline_lib.steps.triangulate.cameras import align_session, refine_rig
+from pipeline_lib.steps.triangulate.individuals import (
+    Matched,
+    find_track_status,
+    match_individuals,
+)
 from pipeline_lib.steps.triangulate.points import Points, find_scale, triangulate_moments
+from pipeline_lib.steps.triangulate.smoothing import Smoothable, smooth_points
 from pipeline_lib.steps.triangulate.synchronise import Synchronised, synchronise
 from pipeline_lib.steps.triangulate.views import Rig, View, arrange_views
 
@@ -33,7 +39,7 @@ def triangulate_session(
     calibration
         Of at least these cameras.
     edges
-        Pairs of bodyparts whose distance is constant in an individual, for smoothing.
+        Pairs of bodyparts whose distance is nearly constant in an individual, for smoothing.
     settings
         Section `triangulation`.
     threads
@@ -44,7 +50,8 @@ def triangulate_session(
     SessionPoses
         Cameras in the order of the calibration. Attributes: ``fps``, ``videos``, ``calibration``
         (see `pipeline_lib.core.camera_records`), ``gate``, ``noise``, ``synchronisation`` and
-        ``matching`` (what was aligned and matched, and what was left over).
+        ``matching`` (what was aligned and matched, and what was left over); where asked for,
+        ``refinement``, ``smoothing`` and ``alignment``.
 
     Raises
     ------
@@ -52,11 +59,16 @@ def triangulate_session(
         With one line: too few views, a camera that is not calibrated or repeats, times that
         cannot be aligned.
     """
-    del edges
     rig = arrange_views(views, calibration)
     aligned = synchronise(rig.views, settings.synchronisation)
-    matched = match_by_name(rig, aligned.moments)
+    matched = match_individuals(
+        rig, aligned.moments, by_name=settings.match == "names", cut=settings.pcutoff
+    )
     gate, noise = find_scale(rig, aligned.moments, matched.slots, settings, threads)
+    extra: dict[str, Any] = {"matching": matched.report}
+    if settings.refine_cameras:
+        rig, extra["refinement"] = refine_rig(rig, aligned.moments, matched.slots, settings, gate)
+        gate, noise = find_scale(rig, aligned.moments, matched.slots, settings, threads)
     points = triangulate_moments(
         rig,
         aligned.moments,
@@ -66,8 +78,24 @@ def triangulate_session(
         noise=noise,
         threads=threads,
     )
-    attributes = _describe(rig, aligned, settings, gate, noise) | {"matching": matched.report}
+    if settings.smoothing.enabled:
+        session = Smoothable(rig, aligned.moments, matched.slots, settings.pcutoff, noise)
+        points, extra["smoothing"] = smooth_points(
+            session, points, _find_edges(edges, rig.bodyparts), settings.smoothing, threads
+        )
+    rig, points, alignment = align_session(rig, points, settings)
+    if alignment:
+        extra["alignment"] = alignment
+    attributes = _describe(rig, aligned, settings, gate, noise) | extra
     return _assemble(rig, aligned, matched, points, attributes)
+
+
+def _find_edges(
+    edges: Sequence[tuple[str, str]], bodyparts: Sequence[str]
+) -> list[tuple[int, int]]:
+    """Return edges as indices; those of bodyparts that no view has are left out."""
+    place = {name: number for number, name in enumerate(bodyparts)}
+    return [(place[one], place[other]) for one, other in edges if {one, other} <= place.keys()]
 
 
 def _assemble(
@@ -88,7 +116,9 @@ def _assemble(
         individuals=matched.names,
         cameras=rig.calibration.names,
         unit=rig.calibration.unit,
-        track_status=matched.status,
+        track_status=find_track_status(
+            np.asarray((points.views > 0).any(axis=-1)), matched.doubtful
+        ),
         attributes=attributes,
     )
 

@@ -1,11 +1,13 @@
 """Make sessions of moving animals with exact truth, for tests of triangulation."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from pipeline_lib.core.cameras import Calibration
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import FrameStatus
+from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.kernels.geometry.projection import project
 from pipeline_lib.steps.triangulate.views import View
 from tests.kernels.geometry.rigs import make_ring
@@ -66,3 +68,43 @@ def make_poses(pixels, confidence=None, fps=50.0, names=None, video="v"):
 
 def make_rig(count=4, lens="brown", seed=0):
     return Calibration(tuple(make_ring(count, lens, seed=seed)), "mm")
+
+
+def circle_animals(moments, animals, seed=0):
+    """Return points of animals that walk on circles of their own, and pass before each other."""
+    stream = np.random.default_rng(seed)
+    time = np.arange(moments)[:, None]
+    speed = stream.uniform(0.012, 0.03, animals) * stream.choice([-1, 1], animals)
+    angle = stream.uniform(0, 2 * np.pi, animals) + speed * time
+    radius = 60 + 110 * np.arange(animals)
+    centre = np.stack([radius * np.cos(angle), radius * np.sin(angle), 0 * angle], -1)
+    heading = angle + np.pi / 2 * np.sign(speed)
+    cosine, sine = np.cos(heading)[..., None], np.sin(heading)[..., None]
+    along, across, up = SHAPE.T
+    turned = np.stack(
+        [cosine * along - sine * across, sine * along + cosine * across, up + 0 * cosine], -1
+    )
+    return centre[:, :, None] + turned
+
+
+def exchange(view, first, second, start, stop=None):
+    """Return a view in which two slots are exchanged for some frames."""
+    position, confidence = view.poses.position.copy(), view.poses.confidence.copy()
+    status = None if view.poses.track_status is None else view.poses.track_status.copy()
+    part = slice(start, stop)
+    for one in (position, confidence, status):
+        if one is not None:
+            one[part, [first, second]] = one[part, [second, first]]
+    return replace(
+        view,
+        poses=replace(view.poses, position=position, confidence=confidence, track_status=status),
+    )
+
+
+def track(view):
+    """Return a view whose slots follow animals, as a tracker says."""
+    shape = view.poses.position.shape[:2]
+    return replace(
+        view,
+        poses=replace(view.poses, track_status=np.full(shape, TrackStatus.FOLLOWED, np.uint8)),
+    )

@@ -10,6 +10,7 @@ from pipeline_lib.core.errors import SessionError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.core.tables import FrameStatus
+from pipeline_lib.kernels.geometry.projection import project
 from pipeline_lib.steps.triangulate.session import View, triangulate_session
 from tests.steps.triangulate.scenes import BODYPARTS, EDGES, make_poses, make_rig, move_animals, see
 
@@ -191,3 +192,29 @@ def test_different_frame_rates_are_doubted(scene):
     doubts = solve([views[0], fast], rig).attributes["synchronisation"]["doubts"]
     assert len(doubts) == 1
     assert "c0 has 50 frames per second and camera c1 60" in doubts[0]
+
+
+def test_smoothing_lowers_the_error_of_every_individual_and_measures_errors_again():
+    rig, points = make_rig(3), move_animals(1200, 1)
+    views = see(points, rig.cameras, noise=3.0)
+    plain, smooth = solve(views, rig), solve(views, rig, smoothing={"enabled": True})
+    error, smooth_error = (
+        np.sqrt(np.nanmean(((one.position - points) ** 2).sum(-1))) for one in (plain, smooth)
+    )
+    assert smooth_error < 0.55 * error
+    assert (np.isnan(smooth.position) == np.isnan(plain.position)).all()
+    again = np.stack(
+        [
+            np.linalg.norm(
+                project(one, smooth.position.astype(float)) - view.poses.position, axis=-1
+            )
+            for one, view in zip(rig.cameras, views, strict=True)
+        ],
+        axis=1,
+    )
+    assert np.nanmax(np.abs(smooth.camera_error - again)) < 1e-3
+    two = triangulate_session(
+        views, rig, EDGES, TriangulationSettings(smoothing={"enabled": True}), 2
+    )
+    assert np.array_equal(two.position, smooth.position, equal_nan=True)
+    assert smooth.attributes["smoothing"]["overlap"] >= 60

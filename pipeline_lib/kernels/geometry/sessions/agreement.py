@@ -1,0 +1,223 @@
+"""Measure how well animals in two views agree: by the epipolar geometry of their keypoints.
+
+The error of two pixels is that of Sampson (1982): to first order the least sum of squared
+displacements in both images after which their rays meet, here from the rays themselves, so that it
+holds for every lens. Rays that would meet behind a camera do not agree.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.cameras import Camera
+from pipeline_lib.kernels.geometry.projection import unproject
+from pipeline_lib.kernels.geometry.sessions.tracklets import Tracklets
+
+Floats = NDArray[np.float64]
+Pixels = NDArray[np.floating[Any]]
+Numbers = NDArray[np.int64]
+
+# Pairs of keypoints that are compared at a time.
+_BLOCK = 400_000
+# Number of keypoints of two poses that are full evidence.
+_ENOUGH = 3
+# Tolerance as a multiple of the median error of the best partners, and the least, in px.
+_TOLERANCE, _LEAST = 4.5, 2.0
+# Share of pairs that are better than the usual one.
+_GOOD = 0.3
+# Moments from which the tolerance is estimated.
+_SAMPLE = 400
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Hold the agreement between tracklets of different views.
+
+    Attributes
+    ----------
+    first, second
+        Shape (pair,): numbers of tracklets, counted through all views, `first` < `second`.
+    score
+        Shape (pair,): sum over their common moments of 1 (the rays of all keypoints meet) to -1
+        (none do).
+    tolerance
+        Error in px at which a keypoint counts neither for nor against.
+    """
+
+    first: Numbers
+    second: Numbers
+    score: Floats
+    tolerance: float
+
+
+def measure_agreement(
+    cameras: Sequence[Camera],
+    positions: Sequence[Pixels],
+    tracklets: Sequence[Tracklets],
+    most_pairs: float,
+) -> Agreement:
+    """Measure the agreement between tracklets of all pairs of views.
+
+    Parameters
+    ----------
+    cameras
+        Of the views.
+    positions
+        For each view: shape (moment, slot, keypoint, 2), in px; NaN: not seen.
+    tracklets
+        Of each view.
+    most_pairs
+        Number of pairs of keypoints above which only some moments are compared: those near starts
+        and ends of tracklets, and others evenly spread.
+    """
+    pairs = list(combinations(range(len(cameras)), 2))
+    moments = _choose_moments(positions, tracklets, most_pairs)
+    tolerances = _find_tolerances(cameras, positions, pairs, moments)
+    usual = _choose_usual(list(tolerances.values()))
+    base = np.cumsum([0, *(len(one.start) for one in tracklets)])
+    firsts, seconds, scores = [], [], []
+    for pair in pairs:
+        one, other = pair
+        # A pair that agrees badly throughout, as one camera is off, is weak evidence.
+        tolerance = max(usual, tolerances.get(pair, usual))
+        totals: dict[str, list[NDArray[np.generic]]] = {"code": [], "sum": []}
+        for part in _divide(moments, positions[one], positions[other]):
+            errors = measure_epipolar(
+                cameras[one], cameras[other], positions[one][part], positions[other][part]
+            )
+            score = _score(errors, tolerance) * (usual / tolerance)
+            own, its = tracklets[one].number[part], tracklets[other].number[part]
+            both = np.isfinite(score) & (own >= 0)[:, :, None] & (its >= 0)[:, None, :]
+            moment, left, right = np.nonzero(both)
+            code = own[moment, left] * np.int64(len(tracklets[other].start)) + its[moment, right]
+            code, place = np.unique(code, return_inverse=True)
+            totals["code"].append(code)
+            totals["sum"].append(np.bincount(place, score[both], minlength=len(code)))
+        if not totals["code"]:
+            continue
+        code, place = np.unique(np.concatenate(totals["code"]), return_inverse=True)
+        scores.append(np.bincount(place, np.concatenate(totals["sum"]), minlength=len(code)))
+        width = max(1, len(tracklets[other].start))
+        firsts.append(code // width + base[one])
+        seconds.append(code % width + base[other])
+    return Agreement(
+        np.concatenate(firsts) if firsts else np.zeros(0, np.int64),
+        np.concatenate(seconds) if seconds else np.zeros(0, np.int64),
+        np.concatenate(scores) if scores else np.zeros(0),
+        usual,
+    )
+
+
+def measure_epipolar(camera: Camera, other: Camera, pixels: Pixels, other_pixels: Pixels) -> Floats:
+    """Measure how far the keypoints of two views are from meeting.
+
+    Parameters
+    ----------
+    camera, other
+        Two cameras.
+    pixels, other_pixels
+        Shape (moment, slot, keypoint, 2) and (moment, other slot, keypoint, 2), in px.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        Shape (moment, slot, other slot, keypoint), in px: root of the least sum of squared
+        displacements in both views; infinite where the rays meet behind a camera, NaN where
+        either is not seen.
+    """
+    # Rays have shape (moment, keypoint, slot, 3).
+    ray, ray_2 = (
+        np.swapaxes(unproject(one, seen.astype(np.float64)), 1, 2)
+        for one, seen in ((camera, pixels), (other, other_pixels))
+    )
+    base = other.centre - camera.centre
+    length = np.linalg.norm(base)
+    if length == 0:
+        return np.full((*pixels.shape[:2], *other_pixels.shape[1:3]), np.nan)
+    base = base / length
+    normal, normal_2 = np.cross(base, ray), np.cross(base, ray_2)
+    focal, focal_2 = (
+        float(np.sqrt(one.matrix[0, 0] * one.matrix[1, 1])) for one in (camera, other)
+    )
+    across = np.swapaxes(ray_2, -1, -2)
+    with np.errstate(all="ignore"):
+        triple = ray @ np.swapaxes(normal_2, -1, -2)
+        spread = ((normal**2).sum(-1) / focal_2**2)[..., :, None] + (
+            (normal_2**2).sum(-1) / focal**2
+        )[..., None, :]
+        error = np.abs(triple) / np.sqrt(np.maximum(spread, 1e-300))
+        cosine = ray @ across
+        along, along_2 = (ray @ base)[..., :, None], (ray_2 @ base)[..., None, :]
+        # Distances along both rays to where they are nearest, times a positive number.
+        front = (along - along_2 * cosine > 0) & (along * cosine - along_2 > 0)
+        error = np.where(front | np.isnan(error), error, np.inf)
+    return np.moveaxis(error, 1, -1)
+
+
+def _choose_usual(tolerances: list[float]) -> float:
+    """Return the tolerance of good pairs: one bad camera spoils half the pairs of four."""
+    if not tolerances:
+        return _LEAST
+    return max(_LEAST, sorted(tolerances)[int(_GOOD * len(tolerances))])
+
+
+def _score(errors: Floats, tolerance: float) -> Floats:
+    """Return 1 to -1 for each pair of slots; NaN where they share no keypoint."""
+    known = ~np.isnan(errors)
+    count = known.sum(-1)
+    with np.errstate(all="ignore"):
+        each = np.where(known, np.maximum(-1.0, 1.0 - (errors / tolerance) ** 2), 0.0)
+        mean = each.sum(-1) / count
+    return np.asarray(np.where(count > 0, mean * np.minimum(1.0, count / _ENOUGH), np.nan))
+
+
+def _find_tolerances(
+    cameras: Sequence[Camera],
+    positions: Sequence[Pixels],
+    pairs: Sequence[tuple[int, int]],
+    moments: Numbers,
+) -> dict[tuple[int, int], float]:
+    """Estimate the usual error of each pair of views from the best partners."""
+    some = moments[:: max(1, len(moments) // _SAMPLE)]
+    tolerances = {}
+    for one, other in pairs:
+        errors = measure_epipolar(
+            cameras[one], cameras[other], positions[one][some], positions[other][some]
+        )
+        known = ~np.isnan(errors)
+        with np.errstate(all="ignore"):
+            mean = np.where(known, errors, 0).sum(-1) / known.sum(-1)
+        mean = np.where(np.isnan(mean), np.inf, mean)
+        moment, slot = np.nonzero(np.isfinite(mean.min(axis=2, initial=np.inf)))
+        if not len(moment):
+            continue
+        best = errors[moment, slot, mean[moment, slot].argmin(axis=1)]
+        tolerances[one, other] = _TOLERANCE * float(np.median(best[np.isfinite(best)]))
+    return tolerances
+
+
+def _choose_moments(
+    positions: Sequence[Pixels], tracklets: Sequence[Tracklets], most_pairs: float
+) -> Numbers:
+    slots = [one.shape[1] for one in positions]
+    count, keypoints = len(positions[0]), positions[0].shape[2]
+    pairs = sum(a * b for a, b in combinations(slots, 2)) * count * keypoints
+    stride = int(np.ceil(pairs / most_pairs))
+    chosen = np.zeros(count, dtype=bool)
+    chosen[::stride] = True
+    if stride > 1:
+        ends = np.concatenate([np.concatenate([one.start, one.end]) for one in tracklets])
+        for shift in (-2, -1, 0, 1, 2):
+            chosen[np.clip(ends + shift, 0, count - 1)] = True
+    return np.flatnonzero(chosen)
+
+
+def _divide(moments: Numbers, first: Pixels, second: Pixels) -> Iterator[Numbers]:
+    each = max(1, first.shape[1] * second.shape[1] * first.shape[2])
+    step = max(1, _BLOCK // each)
+    for start in range(0, len(moments), step):
+        yield moments[start : start + step]
