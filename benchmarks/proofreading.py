@@ -10,12 +10,13 @@ decisions and keystrokes per hour of video, and how often tracks without any mis
 Cohorts: `demo-multi` itself, rendered, with its hidden bodyparts missing; longer recordings of the
 same animals without pixels; and these with noise, missing bodyparts and animals that are lost for
 some frames. Last, our own tracker follows noisy detections of animals that are lost whenever they
-meet: there the swaps are those that it makes by itself.
+meet: there the swaps are those that it makes by itself. ``--run FOLDER`` proofreads the tracks of a
+demo that was run with a trained network instead; its swaps are the identity switches of MOTA.
 """
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.corrections import CorrectionSettings
 from pipeline_lib.core.settings.individuals import TrackingSettings
 from pipeline_lib.core.tables import TrackStatus
@@ -61,6 +63,7 @@ MOST_DECISIONS = 100_000
 TARGET = 0.95  # share of the swaps that are listed
 # Two exchanges of one pair nearer than this would be one place to a person.
 APART = 2 * NEAR
+SEEN = 10  # frames at which a person looks before and after a doubt of a real run
 LOST_NEAR = 15.0  # px between centres at which the simulated network loses animals
 
 
@@ -202,14 +205,27 @@ class Work:
     looked: list[TrackDoubt] = field(default_factory=list)
 
 
-def follow_doubts(reader: Proofreader, truth: Array) -> Work:
-    """Decide about every doubt."""
+Judge = Callable[[ProofreadState, Array, TrackDoubt], list[tuple[int, int]]]
+
+
+def follow_doubts(reader: Proofreader, truth: Array, judge: Judge | None = None) -> Work:
+    """Decide about every doubt.
+
+    Parameters
+    ----------
+    reader
+        What the page asks.
+    truth
+        What a person would see.
+    judge
+        Returns where animals were exchanged in a doubt; None: `find_exchanges`.
+    """
     work = Work()
     swapped: set[tuple[int, tuple[int, ...]]] = set()
     while (state := reader.read()).doubts and work.decisions < MOST_DECISIONS:
         doubt = state.doubts[0]
         work.looked.append(doubt)
-        flips = find_exchanges(state, truth, doubt)
+        flips = (judge or find_exchanges)(state, truth, doubt)
         if flips and len(doubt.slots) > 1:
             # From any frame in which neither animal is seen, the exchange is the same.
             near = (min(max(doubt.frame, first), last) for first, last in flips)
@@ -250,6 +266,31 @@ def find_exchanges(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> li
         there = shown[row] >= 0
         last, seen = np.where(there, shown[row], last), np.where(there, row, seen)
     return flips
+
+
+def compare_sides(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> list[tuple[int, int]]:
+    """Return the frame of a doubt if its animals are exchanged after it, as a person sees them.
+
+    Poses of a weak network mix animals for some frames: what a slot mostly shows for `SEEN` frames
+    before and after the doubt decides.
+    """
+    if len(doubt.slots) < len("ab"):
+        return []
+    sides = []
+    for start, stop in ((doubt.first - SEEN, doubt.first + 1), (doubt.last, doubt.last + SEEN)):
+        part = slice(max(0, start), max(0, stop))
+        tracks = state.position[part, list(doubt.slots)].astype(np.float64)
+        shown = _name_animals(tracks, truth[part])
+        sides.append([_most_frequent(column) for column in shown.T])
+    before, after = sides
+    exchanged = after[0] == before[1] or after[1] == before[0]
+    kept = after[0] == before[0] or after[1] == before[1]
+    return [(doubt.frame, doubt.frame)] if exchanged and not kept else []
+
+
+def _most_frequent(names: NDArray[np.int64]) -> int | None:
+    known = names[names >= 0]
+    return int(np.bincount(known).argmax()) if len(known) else None
 
 
 def proofread(folder: Path, tracks: Array, truth: Array, swaps: int, fps: float) -> Count:
@@ -316,6 +357,47 @@ def proofread_tracker(folder: Path, truth: Array, rng: np.random.Generator, fps:
         right_after=_count_right(corrected, truth, near),
         total=float(find_individuals(tracks).sum() + find_individuals(truth).sum()),
     )
+
+
+def proofread_run(folder: Path, results: Results) -> Count:
+    """Proofread the tracks of a run of a demo: what a trained network and the tracker made."""
+    total = Count()
+    for path in list_truths(folder):
+        truth = read_truth(path)
+        exact = np.where(truth.visible[..., None], truth.position, np.nan)
+        tracked = results.tracked("pose", path.stem)
+        poses = read_poses(tracked)
+        order = [truth.bodyparts.index(name) for name in poses.bodyparts]
+        exact = exact[:, :, order]
+        with tempfile.TemporaryDirectory() as scratch:
+            reader = Proofreader(Path(scratch), path.stem, tracked, "script", RULES)
+            doubts = len(reader.read().doubts)
+            work = follow_doubts(reader, exact, compare_sides)
+            target = Path(scratch) / "corrected.zarr.zip"
+            correct_file(tracked, target, reader.read().decisions)
+            corrected = read_poses(target if target.exists() else tracked)
+        before, after = (
+            measure_tracks(one.position.astype(np.float64), exact, max_distance=LOST_NEAR / 2)
+            for one in (poses, corrected)
+        )
+        found = before.truths + before.predictions
+        swaps = before.identity_switches
+        total += Count(
+            frames=len(exact),
+            swaps=swaps,
+            corrected=swaps - after.identity_switches,
+            doubts=doubts,
+            decisions=work.decisions,
+            keystrokes=work.keystrokes,
+            needless=work.needless,
+            right_before=before.idf1 * found,
+            right_after=after.idf1 * found,
+            total=found,
+        )
+        print(
+            f"{path.stem}: IDF1 {before.idf1:.3f} and {after.idf1:.3f}, {work.decisions} decisions"
+        )
+    return total
 
 
 def list_switches(tracks: Array, truth: Array) -> list[tuple[int, int]]:
@@ -418,9 +500,20 @@ def main() -> None:
     """Measure all cohorts, print a table, and fail if `demo-multi` misses its target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=4000, help="frames of longer recordings")
-    frames = parser.parse_args().frames
+    parser.add_argument("--run", type=Path, help="proofread the run of a demo in this folder alone")
+    options = parser.parse_args()
+    frames = options.frames
     longer = DEMO_MULTI.model_copy(update={"frames": frames})
     fps = float(DEMO_MULTI.fps)
+    if options.run is not None:
+        own = proofread_run(options.run, Results(options.run / "results"))
+        print(
+            f"{own.frames} frames, {own.swaps} identity switches, {own.corrected} fewer after "
+            f"{own.decisions} decisions with {own.keystrokes} keystrokes, {own.needless} of them "
+            f"needless; IDF1 {own.right_before / own.total:.3f} before and "
+            f"{own.right_after / own.total:.3f} after"
+        )
+        return
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     with tempfile.TemporaryDirectory() as folder:
         found = list(render_demo(Path(folder) / "demo-multi"))
