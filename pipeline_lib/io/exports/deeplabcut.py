@@ -283,13 +283,13 @@ def _check_numbers(table: Any, first: int) -> None:  # noqa: ANN401 - pandas' ty
     wrong = np.flatnonzero(~(numbers % 1 == 0))
     if len(wrong):
         found = table.index[wrong[0]]
-        raise ValueError(f"row {first + wrong[0]}: {found!r} is no number of a frame")
+        raise ValueError(f"row {first + wrong[0]}: '{found}' is no number of a frame")
     for column in np.flatnonzero([kind.kind not in "iuf" for kind in table.dtypes]):
         cells = table.iloc[:, column]
         wrong = np.flatnonzero(pd.to_numeric(cells, errors="coerce").isna() & cells.notna())
         if len(wrong):
             found, name = cells.iloc[wrong[0]], ", ".join(map(str, table.columns[column]))
-            raise ValueError(f"row {first + wrong[0]}: {found!r} of {name} is no number")
+            raise ValueError(f"row {first + wrong[0]}: '{found}' of {name} is no number")
 
 
 def _parse_table(table: "pd.DataFrame") -> DeepLabCutPredictions:

@@ -111,18 +111,18 @@ def _time(path: Path, found: FoundPoses, fps: float | None) -> Poses:
             f"{MOST_INDIVIDUALS}: join the tracks of one animal first"
         )
     here: NDArray[np.bool_] = np.asarray(np.isfinite(found.position).all(axis=-1))
-    several = len(found.individuals) > 1
+    present = np.asarray(here.any(axis=-1))
+    identified = found.tracked and len(found.individuals) > 1
     return Poses(
         position=np.where(here[..., None], found.position, np.float32(np.nan)),
-        confidence=np.where(here & np.isfinite(found.confidence), found.confidence, 0).astype(
-            np.float32
-        ),
+        # SLEAP's may exceed 1 a little.
+        confidence=np.where(here, np.nan_to_num(found.confidence), 0).clip(0, 1).astype(np.float32),
         frame_status=np.full(len(here), FrameStatus.DECODED, np.uint8),
         time=np.arange(len(here)) / (fps or 1.0),
         bodyparts=found.bodyparts,
         individuals=found.individuals,
         attributes={"fps": fps} if fps else {},
-        track_status=_find_status(here.any(axis=-1)) if found.tracked and several else None,
+        track_status=_find_status(present) if identified else None,
     )
 
 

@@ -103,7 +103,7 @@ HEAD = "scorer,net,net,net\nbodyparts,nose,nose,nose\ncoords,x,y,likelihood\n"
         ("0,1,2,1\n0,1,2,1\n", "row 5 is of frame 0, as an earlier row is"),
         ("-1,1,2,1\n", "row 4 is of frame -1; expected frames from 0"),
         ("999999999999,1,2,1\n", "row 4 is of frame 999999999999; expected frames from 0, and"),
-        ("0,1,2,1\n1.5,1,2,1\n", "row 5: 1.5 is no number of a frame"),
+        ("0,1,2,1\n1.5,1,2,1\n", "row 5: '1.5' is no number of a frame"),
         ("0,1,2\n", "has rows of 2 numbers, expected 3"),
     ],
 )
