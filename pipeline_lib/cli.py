@@ -25,11 +25,18 @@ from pipeline_lib.cli_cameras import (
     LensOption,
     MarkerSizeOption,
     MaxErrorOption,
+    SessionCalibrationOption,
+    SessionCutoffOption,
+    SessionExportOption,
+    SessionOutputOption,
+    SessionPosesOption,
+    SessionUnitOption,
     SourcesArgument,
     SquareSizeOption,
     SquaresOption,
     UnitOption,
     make_board,
+    read_camera_paths,
 )
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
@@ -262,12 +269,41 @@ def export(
 
 
 @app.command(rich_help_panel=CAMERAS)
-def triangulate(
-    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+def triangulate(  # noqa: PLR0913 - one for each option
+    config: ConfigOption = DEFAULT_CONFIG,
+    shard: ShardOption = None,
+    cores: CoresOption = None,
+    *,
+    calibration: SessionCalibrationOption = None,
+    poses: SessionPosesOption = None,
+    output: SessionOutputOption = None,
+    export: SessionExportOption = None,
+    fps: FpsOption = None,
+    unit: SessionUnitOption = None,
+    pcutoff: SessionCutoffOption = None,
 ) -> None:
-    """Make poses in space of every session: videos of several cameras (`triangulation`)."""
+    """Make poses in space of every session: videos of several cameras (`triangulation`).
+
+    With `--calibration`, `--poses` and `--output`, of one session whose poses another tool found,
+    without a config.
+    """
     keep_cores(cores)
-    run_shards(config, shard, "triangulate")
+    given = (calibration, output, fps, unit, pcutoff)
+    if not poses and not export and all(value is None for value in given):
+        run_shards(config, shard, "triangulate")
+        return
+    if calibration is None or output is None or not poses or shard is not None:
+        raise typer.BadParameter("expected --calibration, --poses and --output, and no --shard")
+    paths = read_camera_paths(poses)
+    from pipeline_lib.core.settings.cameras import TriangulationSettings
+    from pipeline_lib.steps.triangulate.existing import ExistingRequest, triangulate_existing
+
+    with report_errors():
+        chosen = {} if pcutoff is None else {"pcutoff": pcutoff}
+        settings = TriangulationSettings(**chosen)
+        request = ExistingRequest(calibration, paths, output, export or (), fps, unit, settings)
+        for line in triangulate_existing(request):
+            typer.echo(line)
 
 
 @app.command(rich_help_panel=CAMERAS)

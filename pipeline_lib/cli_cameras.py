@@ -9,6 +9,8 @@ import typer
 from pipeline_lib.core.boards import DICTIONARIES, KINDS, Board, Kind
 from pipeline_lib.core.cameras import UNITS, Model
 from pipeline_lib.core.formats.calibrations import FORMATS
+from pipeline_lib.core.formats.foreign_poses import FORMATS as POSES
+from pipeline_lib.core.formats.session_exports import FORMATS as EXPORTS
 
 # Default side of a marker, as a share of the side of a square.
 _MARKER_SHARE = 0.75
@@ -99,6 +101,74 @@ CalibrationFormatOption = Annotated[
         callback=lambda value: _check_choice(tuple(FORMATS), value),
     ),
 ]
+
+
+# Options of `triangulate --calibration`.
+SessionCalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        help="Triangulate one session with this calibration, of any tool, instead of the sessions "
+        "of a config.",
+    ),
+]
+SessionPosesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--poses",
+        metavar="CAMERA=PATH",
+        help="Poses that a camera of the calibration saw; once for each camera. "
+        + "; ".join(one.about for one in POSES.values())
+        + ".",
+        show_default=False,
+    ),
+]
+SessionOutputOption = Annotated[
+    Path | None, typer.Option("--output", help="Pose file to write, SESSION.zarr.zip.")
+]
+SessionExportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--export",
+        help=f"Format to write beside it, also several times: {', '.join(EXPORTS)}.",
+        callback=lambda names: [_check_choice(tuple(EXPORTS), name) for name in names or []],
+        show_default=False,
+    ),
+]
+SessionUnitOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Unit of a calibration that does not tell it: {', '.join(UNITS)}.",
+        callback=lambda value: _check_choice(tuple(UNITS), value),
+    ),
+]
+SessionCutoffOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Lowest confidence of a keypoint that is used; without it, 0.3.",
+    ),
+]
+
+
+def read_camera_paths(given: list[str]) -> dict[str, Path]:
+    """Return the path of each camera of `--poses`.
+
+    Raises
+    ------
+    typer.BadParameter
+        If one is not CAMERA=PATH, or a camera repeats.
+    """
+    paths: dict[str, Path] = {}
+    for text in given:
+        camera, equals, path = text.partition("=")
+        if not (camera and equals and path):
+            raise typer.BadParameter(f"--poses {text!r}: expected CAMERA=PATH")
+        if camera in paths:
+            raise typer.BadParameter(f"--poses {text!r}: camera {camera!r} is given twice")
+        paths[camera] = Path(path)
+    return paths
 
 
 def make_board(

@@ -5,6 +5,7 @@ levels are scorer, bodyparts, coords for one individual, and scorer, individuals
 for several. The individual ``single``, which has the unique bodyparts and no others, is the last.
 """
 
+import csv
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.io.exports.source import ExportSource
 from pipeline_lib.io.publish import publish_file
@@ -242,12 +244,52 @@ def _append_to_csv(path: Path, table: "pd.DataFrame", *, first: bool) -> None:
 
 
 def _read_csv(path: Path) -> "pd.DataFrame":
+    """Read a table of text; an empty first row is a frame, not the names of an index."""
     import pandas as pd  # noqa: PLC0415
 
-    with path.open(encoding="utf-8") as file:
-        first = [file.readline().split(",")[0].strip() for _ in _MULTI_LEVELS]
-    levels = _MULTI_LEVELS if first == _MULTI_LEVELS else _SINGLE_LEVELS
-    return pd.read_csv(path, header=list(range(len(levels))), index_col=0)
+    require_regular_file(path)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        head = [next(rows, []) for _ in _MULTI_LEVELS]
+        first = [row[0].strip() if row else "" for row in head]
+        levels = _MULTI_LEVELS if first == _MULTI_LEVELS else _SINGLE_LEVELS
+        head = head[: len(levels)]
+        if first[: len(levels)] != levels or len({len(row) for row in head}) != 1:
+            raise ValueError(f"the first rows begin with {first}, expected {_MULTI_LEVELS}")
+        some = bool(len(levels) < len(_MULTI_LEVELS) and first[-1]) or next(rows, None) is not None
+    columns = pd.MultiIndex.from_arrays([row[1:] for row in head], names=levels)
+    if not some:
+        return pd.DataFrame(columns=columns, dtype=np.float64)
+    table = pd.read_csv(
+        path,
+        header=None,
+        skiprows=len(levels),
+        index_col=0,
+        encoding="utf-8-sig",
+        low_memory=False,
+    )
+    if table.shape[1] != len(columns):
+        raise ValueError(f"has rows of {table.shape[1]} numbers, expected {len(columns)}")
+    table.columns = columns
+    _check_numbers(table, len(levels) + 1)
+    return table
+
+
+def _check_numbers(table: Any, first: int) -> None:  # noqa: ANN401 - pandas' types are too wide
+    """Refuse a cell, or the number of a frame, that is no number; ``first`` is the first row."""
+    import pandas as pd  # noqa: PLC0415
+
+    numbers = np.asarray(pd.to_numeric(table.index.to_series(), errors="coerce"), np.float64)
+    wrong = np.flatnonzero(~(numbers % 1 == 0))
+    if len(wrong):
+        found = table.index[wrong[0]]
+        raise ValueError(f"row {first + wrong[0]}: '{found}' is no number of a frame")
+    for column in np.flatnonzero([kind.kind not in "iuf" for kind in table.dtypes]):
+        cells = table.iloc[:, column]
+        wrong = np.flatnonzero(pd.to_numeric(cells, errors="coerce").isna() & cells.notna())
+        if len(wrong):
+            found, name = cells.iloc[wrong[0]], ", ".join(map(str, table.columns[column]))
+            raise ValueError(f"row {first + wrong[0]}: '{found}' of {name} is no number")
 
 
 def _parse_table(table: "pd.DataFrame") -> DeepLabCutPredictions:

@@ -31,12 +31,31 @@ def write_session_export(name: str, path: Path, source: SessionSource) -> None:
         If the poses are missing or damaged, or the format cannot hold them: it wants a unit that
         the calibration does not tell, or has no room for so many moments, points or such names.
     """
-    found = find_format(name)
-    if found.metric and source.head.unit is None:
+    check_unit(name, source.head.unit, str(source.poses))
+    writer: Writer = resolve_name(find_format(name).writer)
+    writer(path, source)
+
+
+def check_unit(name: str, unit: str | None, where: str) -> None:
+    """Refuse a format that has a unit of its own where that of the lengths is unknown.
+
+    Parameters
+    ----------
+    name
+        Format.
+    unit
+        Of the calibration; None: unknown.
+    where
+        File of the poses or of the calibration, for messages.
+
+    Raises
+    ------
+    StoreError
+        That says what to do.
+    """
+    if find_format(name).metric and unit is None:
         raise StoreError(
-            f"{source.poses}: the format `{name}` has a unit of lengths, and the calibration does "
+            f"{where}: the format `{name}` has a unit of lengths, and the calibration does "
             "not tell its own: write it with its unit (`cohortpose calibrate --check FILE --unit "
             "mm --output NEW.toml`), triangulate with that file, or choose another format"
         )
-    writer: Writer = resolve_name(found.writer)
-    writer(path, source)

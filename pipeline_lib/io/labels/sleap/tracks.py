@@ -94,7 +94,7 @@ def _read_videos(file: "h5py.File") -> list[SleapTracks]:
     number = first + np.arange(len(row)) - start
     centre = _measure_centres(file, instances)[number]
     track = instances["track"].astype(np.int64)[number]
-    kept = (track >= 0) & np.isfinite(centre).all(-1) & _is_last_word(instances, number, row)
+    kept = (track >= 0) & np.isfinite(centre).all(-1) & find_last_words(instances, number, row)
     video = frames["video"].astype(np.int64)[row]
     frame = frames["frame_idx"].astype(np.int64)[row]
     return [
@@ -147,7 +147,7 @@ def _measure_centres(file: "h5py.File", instances: NDArray[Any]) -> NDArray[np.f
     return centres
 
 
-def _is_last_word(
+def find_last_words(
     instances: NDArray[Any], number: NDArray[np.int64], row: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Tell which instances count: those of users, and predicted ones that no user corrected."""

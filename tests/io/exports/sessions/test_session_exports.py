@@ -132,8 +132,7 @@ def test_two_readers_of_c3d_find_millimetres(tmp_path, monkeypatch, scene):
     assert (frames[..., 3][seen] >= 0).all()
 
 
-@pytest.mark.parametrize("unit", ["mm", None])
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize(("scene", "unit"), [("two", "mm"), ("one", None), ("odd names", "mm")])
 def test_pynwb_reads_three_axes(tmp_path, monkeypatch, scene, unit):
     poses = SCENES[scene](unit=unit)
     monkeypatch.setattr(source, "BLOCK_MOMENTS", 3)

@@ -1,0 +1,1 @@
+"""Read poses that other tools found in a video: one module per format."""
