@@ -18,6 +18,8 @@ _STILL_OF_LENGTH = 0.02
 _STILL_OF_OTHERS = 0.1
 # Share of the frames of the pair seen most often that a pair must be seen in.
 _SEEN = 1 / 3
+# Share of the poses in which a keypoint of one side is nearer to that side.
+_SAME_SIDE = 0.9
 # Poses compared at most.
 _MOST_POSES = 2000
 
@@ -171,12 +173,19 @@ def faces_both_ways(poses: NDArray[np.float64], moving: NDArray[np.bool_], share
 
 
 def _compare_sides(poses: NDArray[np.float64], keypoint: int, left: int, right: int) -> float:
-    """Return how much nearer a keypoint is to left or right, as a share of their distance."""
+    """Return how much nearer a keypoint is to left or right, as a share of their distance.
+
+    It is 0 for a keypoint that changes sides, such as the tip of a tail.
+    """
     width = np.linalg.norm(poses[:, left] - poses[:, right], axis=-1)
     difference = np.linalg.norm(poses[:, keypoint] - poses[:, left], axis=-1)
     difference -= np.linalg.norm(poses[:, keypoint] - poses[:, right], axis=-1)
     known = np.isfinite(difference) & (width > 0)
-    return abs(float(np.median(difference[known] / width[known]))) if known.any() else math.nan
+    if not known.any():
+        return math.nan
+    share = difference[known] / width[known]
+    same_side = max((share > 0).mean(), (share < 0).mean()) >= _SAME_SIDE
+    return abs(float(np.median(share))) if same_side else 0.0
 
 
 def _list_angles(vector: NDArray[np.float64]) -> NDArray[np.float64]:

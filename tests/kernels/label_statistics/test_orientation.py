@@ -109,4 +109,11 @@ def test_a_bodypart_of_one_side_without_its_partner_is_found():
     found = orientation.find_unpaired(poses, (*PARTNER, 5), 0.25)
     assert found.tolist() == [False] * 5 + [True]
     assert not orientation.find_unpaired(poses[:, :5], PARTNER, 0.25).any()
+    # A tail that is bent to the left in eight of twelve poses has no side.
+    swung = poses[:, :5].copy()
+    left, right = swung[:, 1], swung[:, 2]
+    swung[:, 4] += np.where(np.arange(12)[:, None] < 8, left - right, right - left)
+    assert not orientation.find_unpaired(swung, PARTNER, 0.25).any()
+    swung[:, 4] = poses[:, 4] + left - right
+    assert orientation.find_unpaired(swung, PARTNER, 0.25).tolist() == [False] * 4 + [True]
     assert not orientation.find_unpaired(poses, (0, 1, 2, 3, 4, 5), 0.25).any()
