@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.cohort import Video, read_cohort
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.sessions import list_sessions
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, list_session_stages
+from pipeline_lib.core.stages import STAGES, VIDEO_STAGES
 from pipeline_lib.core.tables import (
     SESSION_EXPORT_COLUMNS,
     TRIANGULATION_COLUMNS,
@@ -24,6 +25,7 @@ from pipeline_lib.steps.triangulate.sources import SessionSources, SourceFinder
 
 SessionRow = dict[str, Any]
 
+_CHANGED = "its videos, its calibration or settings have changed"
 _NUMBERS = ("seconds", "found", "error", "uncertainty")
 
 
@@ -81,6 +83,7 @@ class _Ledger:
         self._finder = SourceFinder(config, results)
         self._needed = VIDEO_STAGES[: VIDEO_STAGES.index(self._finder.source.name) + 1]
         self._tables: dict[str, dict[str, SessionRow]] = {}
+        self._exports: dict[str, dict[str, dict[str, str]]] = {}
 
     def derive(self) -> list[SessionRow]:
         """Return a row per session."""
@@ -89,7 +92,8 @@ class _Ledger:
         if not self._results.plan.exists():
             return [_wait(session.name, "waiting for probe") for session in sessions]
         plan = read_plan(self._results)
-        planned = [video for video in cohort if video.video in plan.shard_of]
+        known = plan.shard_of
+        planned = [video for video in cohort if video.video in known]
         views = plan_sessions(self._config, planned, plan)
         shard_of = {row["session"]: shard for shard in views.shards for row in views.views[shard]}
         rows = []
@@ -118,47 +122,64 @@ class _Ledger:
             return _wait(sources.session, sources.reason)
         if record is None:
             return _wait(sources.session, "waiting for triangulate")
-        if sources.status != SessionStatus.DONE or record["status"] == SessionStatus.FAILED:
-            told = sources.status if sources.status != SessionStatus.DONE else record["status"]
-            reason = record["reason"] if sources.status == SessionStatus.DONE else sources.reason
-            return {**record, "status": SessionStatus(told), "reason": reason}
-        if record["key"] != sources.key:
-            reason = "its videos, its calibration or settings have changed"
-            return _wait(sources.session, f"waiting for triangulate: {reason}")
-        for stage in list_session_stages(self._config):
-            for path in stage.list_session_results(self._config, self._results, sources.session):
-                if not path.exists():
-                    return _wait(sources.session, f"waiting for {stage.name}: {path} is missing")
-        return {**record, "status": SessionStatus.DONE}
+        status = record["status"]
+        if sources.status != SessionStatus.DONE and status == sources.status:
+            return {**record, "reason": sources.reason}
+        if status not in (sources.status, SessionStatus.FAILED) or record["key"] != sources.key:
+            return _wait(sources.session, f"waiting for triangulate: {_CHANGED}")
+        lost = self._find_lost("triangulate", sources.session)
+        if status == SessionStatus.DONE and lost:
+            return _wait(sources.session, f"waiting for triangulate: {lost} is missing")
+        return record
+
+    def _find_lost(self, stage: str, session: str) -> Path | None:
+        """Return a result of a session that is not there; None if all are."""
+        paths = STAGES[stage].list_session_results(self._config, self._results, session)
+        return next((path for path in paths if not path.exists()), None)
 
     def _derive_export(self, row: SessionRow, shard: str) -> SessionRow:
         """Return a row of a session that is done, or that its export waits or failed."""
         stage = STAGES["export-sessions"]
         if row["status"] != SessionStatus.DONE or not stage.wanted(self._config):
             return row
-        path = stage.find_table(self._config, self._results, shard)
-        rows = read_table(path, SESSION_EXPORT_COLUMNS) if path.exists() else []
-        record = next((one for one in rows if one["session"] == row["session"]), None)
+        if shard not in self._exports:
+            path = stage.find_table(self._config, self._results, shard)
+            rows = read_table(path, SESSION_EXPORT_COLUMNS) if path.exists() else []
+            self._exports[shard] = {one["session"]: one for one in rows}
+        record = self._exports[shard].get(row["session"])
         if record is None or record["source_key"] not in ("", row["key"]):
             return _wait(row["session"], "waiting for export-sessions")
         if record["status"] == SessionStatus.FAILED:
             return {**row, "status": SessionStatus.FAILED, "reason": record["reason"]}
+        if lost := self._find_lost(stage.name, row["session"]):
+            return _wait(row["session"], f"waiting for {stage.name}: {lost} is missing")
         return row
 
     def _read(self, shard: str) -> dict[str, SessionRow]:
         if shard not in self._tables:
             path = STAGES["triangulate"].find_table(self._config, self._results, shard)
             rows = read_table(path, TRIANGULATION_COLUMNS) if path.exists() else []
-            self._tables[shard] = {row["session"]: _read_numbers(row) for row in rows}
+            self._tables[shard] = {row["session"]: _read_cells(row, path) for row in rows}
         return self._tables[shard]
 
 
-def _read_numbers(row: Mapping[str, str]) -> SessionRow:
-    """Return a row of the table with numbers where it has them, None for an empty number."""
+def _read_cells(row: Mapping[str, str], table: Path) -> SessionRow:
+    """Return a row of the table with its status, and numbers where it has them.
+
+    Raises
+    ------
+    StoreError
+        If it has a status that there is not.
+    """
     cells: SessionRow = {name: row[name] for name in TRIANGULATION_COLUMNS}
-    for name in _NUMBERS:
-        cells[name] = float(row[name]) if row[name] else None
-    cells["moments"] = int(row["moments"]) if row["moments"] else None
+    try:
+        cells["status"] = SessionStatus(row["status"])
+        cells |= {name: float(row[name]) if row[name] else None for name in _NUMBERS}
+        cells["moments"] = int(row["moments"]) if row["moments"] else None
+    except ValueError as error:
+        raise StoreError(
+            f"{table}: session {row['session']}: {error}; remove the file and run again"
+        ) from None
     return cells
 
 

@@ -235,6 +235,7 @@ def _lacks_results(config: Config, results: Results, sessions: SessionPlan, shar
 def _describe_views(config: Config, session: Session, checksums: "_Checksums") -> Iterator[Row]:
     settings, folder = config.triangulation.synchronisation, Path(config.cohort).parent
     source = session.source
+    name = name_calibration(source, Path(config.cohort)) if source else ""
     for video in session.videos:
         times = video.metadata.get(settings.timestamps_column or "", "").strip()
         timestamps = str(folder / Path(times)) if times else ""
@@ -242,7 +243,7 @@ def _describe_views(config: Config, session: Session, checksums: "_Checksums") -
             "session": session.name,
             "camera": video.camera,
             "video": video.video,
-            "calibration": name_calibration(source, Path(config.cohort)) if source else "",
+            "calibration": name,
             "source": source,
             "source_checksum": checksums.find(source),
             "offset": video.metadata.get(settings.offset_column or "", "").strip(),

@@ -134,7 +134,9 @@ def _end_session(
             summary = _triangulate(config, results, finder, sources, path)
     except CohortposeError as error:
         _log.warning("session %s: %s", name, error)
-        return {**row, "status": SessionStatus.FAILED, "reason": str(error)}
+        # The key of what was tried: another one is worth another try.
+        failed = {"status": SessionStatus.FAILED, "reason": str(error), "key": sources.key}
+        return {**row, **failed}
     seconds = time.perf_counter() - began
     reasons = [sources.reason, "" if summary["found"] else "no point was found by two cameras"]
     told = "; ".join(reason for reason in reasons if reason)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
-from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.sessions import list_sessions
@@ -16,7 +16,7 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.calibrate.cohort import identify_calibration
 from pipeline_lib.steps.export.sessions import export_key
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
-from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.plan import Plan, read_plan
 from pipeline_lib.steps.runs.sessions import plan_sessions
 from pipeline_lib.steps.triangulate.sources import SourceFinder
 from pipeline_lib.steps.verify.shard import Finding, Problem
@@ -73,8 +73,7 @@ def verify_sessions(
     if not stages:
         return
     plan = read_plan(results)
-    videos = [one for one in read_cohort(Path(config.cohort)) if one.video in plan.shard_of]
-    sessions = plan_sessions(config, videos, plan)
+    sessions = plan_sessions(config, _list_planned(config, plan), plan)
     finder = SourceFinder(config, results)
     for shard in sessions.shards:
         keys = _expect_keys(config, finder, sessions.group(shard))
@@ -83,6 +82,12 @@ def verify_sessions(
                 config, results, stage, (shard, keys[stage.name]), checked, quick=quick
             )
     yield from _find_strangers(config, results)
+
+
+def _list_planned(config: Config, plan: Plan) -> list[Video]:
+    """Return the videos of the sheet that have been planned."""
+    known = plan.shard_of
+    return [video for video in read_cohort(Path(config.cohort)) if video.video in known]
 
 
 def _verify_source(config: Config, row: Row, *, quick: bool) -> Iterator[Finding]:
@@ -168,8 +173,7 @@ def list_session_files(config: Config, results: Results) -> set[Path]:
     if not stages:
         return set()
     plan = read_plan(results)
-    videos = [one for one in read_cohort(Path(config.cohort)) if one.video in plan.shard_of]
-    names = {one.name for one in list_sessions(config, videos)}
+    names = {one.name for one in list_sessions(config, _list_planned(config, plan))}
     known = {
         path
         for name in names

@@ -72,6 +72,8 @@ def test_a_camera_that_is_lost_is_recorded_and_the_others_go_on(cohort):
     assert rows["two"]["missing"] == ""
     # One camera gives no depth.
     cohort.outcomes["one-c1"] = ("quarantined", "not a video", size)
+    cohort.plan()
+    assert cohort.read_ledger()["one"]["status"] == "pending"
     rows = cohort.run()
     assert rows["one"]["status"] == "too few cameras"
     assert rows["one"]["reason"].startswith("1 of 4 cameras can be used, and at least 2 are")
@@ -209,8 +211,11 @@ def test_when_cameras_started_is_told_by_the_sheet(tmp_path):
     assert rows["bad"]["status"] == "failed"
     assert "camera c2 has 40 frames and 2 timestamps" in rows["bad"]["reason"]
     # Another list of times, or another offset, is another result of this session alone.
+    assert cohort.read_ledger()["bad"]["status"] == "failed"
     good = rows["good"]["key"]
     cohort.change("bad-c2", times="c2.txt")
+    cohort.plan()
+    assert cohort.read_ledger()["bad"]["status"] == "pending"
     cohort.change("good-c1", late="0.02")
     rows = cohort.run()
     assert (rows["bad"]["status"], rows["bad"]["cameras"]) == ("done", "c2, c3")
