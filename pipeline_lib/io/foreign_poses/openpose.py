@@ -159,15 +159,18 @@ def _name_points(arranged: NDArray[np.float32]) -> list[str]:
 def _looks_like_25b(points: NDArray[np.float64]) -> bool:
     """Tell whether 25 points are those of BODY_25B, shape (frame, person, point, 2).
 
-    The neck is near the middle of the shoulders: of those points that BODY_25B and BODY_25 call
-    so, the ones count that lie nearer, in most people.
+    Eyes and ears are near the nose: of the points that BODY_25B and BODY_25 call so, those count
+    that are nearer, in most people. The others are ankles, or arms.
     """
 
     def measure(names: list[str]) -> NDArray[np.float64]:
-        neck, left, right = (names.index(name) for name in ("Neck", "LShoulder", "RShoulder"))
-        middle = (points[:, :, left] + points[:, :, right]) / 2
-        return np.asarray(np.linalg.norm(points[:, :, neck] - middle, axis=-1))
+        face = [names.index(name) for name in ("LEye", "REye", "LEar", "REar")]
+        away = np.linalg.norm(points[:, :, face] - points[:, :, :1], axis=-1)
+        seen = np.isfinite(away)
+        total = np.where(seen, away, 0).sum(axis=-1)
+        return np.asarray(np.divide(total, seen.sum(axis=-1)))
 
-    nearer, farther = measure(_BODY_25B), measure(_BODY_25)
-    known = np.isfinite(nearer) & np.isfinite(farther)
-    return bool((nearer < farther)[known].mean() > 0.5) if known.any() else False
+    with np.errstate(invalid="ignore"):
+        ours, others = measure(_BODY_25B), measure(_BODY_25)
+    known = np.isfinite(ours) & np.isfinite(others)
+    return bool((ours < others)[known].mean() > 0.5) if known.any() else False

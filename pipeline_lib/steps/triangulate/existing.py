@@ -108,7 +108,7 @@ def _name_session(output: Path) -> str:
 
 
 def _find_cameras(request: ExistingRequest, calibration: Calibration) -> dict[str, Path]:
-    """Return the path of each camera, under its name in the calibration."""
+    """Return the path of each camera, by its name and in the order of the calibration."""
     paths: dict[str, Path] = {}
     for name, path in request.poses.items():
         camera = find_alike(name, calibration.names)
@@ -120,7 +120,7 @@ def _find_cameras(request: ExistingRequest, calibration: Calibration) -> dict[st
         if camera in paths:
             raise SessionError(f"{paths[camera]} and {path} are both of camera {camera}")
         paths[camera] = path
-    return paths
+    return {camera: paths[camera] for camera in calibration.names if camera in paths}
 
 
 def _read_calibration(request: ExistingRequest) -> Calibration:

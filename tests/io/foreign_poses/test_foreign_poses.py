@@ -122,31 +122,29 @@ def write_people(folder, frames, name="cam01_{:012d}_keypoints.json"):
         (folder / name.format(frame)).write_text(json.dumps(content))
 
 
-def make_person(points, shift=0.0, *, neck=None):
-    """Return a person whose points lie on a line, and whose neck is between the shoulders."""
-    values = np.array(
-        [[100.0 + 10 * n + shift, 50.0 + n * n, 0.5 + n / 100] for n in range(points)]
-    )
-    if neck is not None:
-        middle, left, right = neck
-        values[middle, :2] = (values[left, :2] + values[right, :2]) / 2
+def make_person(points, shift=0.0, *, face=()):
+    """Return a person whose points lie on a curve, but for those of the face, around the first."""
+    place = np.arange(points)
+    values = np.stack([100.0 + 10 * place + shift, 50.0 + place**2, 0.5 + place / 100], axis=1)
+    for number, point in enumerate(face):
+        values[point, :2] = values[0, :2] + [4 * number - 6, -5]
     return {"person_id": [-1], "pose_keypoints_2d": values.ravel().tolist()}
 
 
 @pytest.mark.parametrize(
-    ("points", "neck", "names"),
+    ("points", "face", "names"),
     [
-        (25, (1, 2, 5), {1: "Neck", 8: "MidHip", 24: "RHeel"}),
-        (25, (17, 5, 6), {1: "LEye", 17: "Neck", 18: "Head"}),
-        (26, None, {18: "Neck", 19: "Hip"}),
-        (18, None, {1: "Neck", 17: "LEar"}),
-        (17, None, {16: "RAnkle"}),
-        (15, None, {14: "Chest"}),
-        (4, None, {0: "point0", 3: "point3"}),
+        (25, (15, 16, 17, 18), {1: "Neck", 8: "MidHip", 24: "RHeel"}),
+        (25, (1, 2, 3, 4), {1: "LEye", 17: "Neck", 18: "Head"}),
+        (26, (), {18: "Neck", 19: "Hip"}),
+        (18, (), {1: "Neck", 17: "LEar"}),
+        (17, (), {16: "RAnkle"}),
+        (15, (), {14: "Chest"}),
+        (4, (), {0: "point0", 3: "point3"}),
     ],
 )
-def test_the_number_of_points_tells_their_names(tmp_path, points, neck, names):
-    write_people(tmp_path / "json", {0: [make_person(points, neck=neck)]})
+def test_the_number_of_points_tells_their_names(tmp_path, points, face, names):
+    write_people(tmp_path / "json", {0: [make_person(points, face=face)]})
     found = read_foreign_poses(tmp_path / "json")
     assert len(set(found.bodyparts)) == points
     assert {place: found.bodyparts[place] for place in names} == names
