@@ -63,6 +63,7 @@ MOST_DECISIONS = 100_000
 TARGET = 0.95  # share of the swaps that are listed
 # Two exchanges of one pair nearer than this would be one place to a person.
 APART = 2 * NEAR
+CLIP = 15  # frames of a clip before and after a doubt
 SEEN = 10  # frames at which a person looks before and after a doubt of a real run
 LOST_NEAR = 15.0  # px between centres at which the simulated network loses animals
 
@@ -249,9 +250,10 @@ def find_exchanges(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> li
     """Return where in a doubt a slot shows another animal than before.
 
     Each is the first and the last frame from which the exchange may be undone: those after the
-    animals were last seen right, up to the first one in which one is seen wrong.
+    animals were last seen right, up to the first one in which one is seen wrong. As on the page,
+    the clip shows `CLIP` frames more on both sides, in which a lost animal may be seen.
     """
-    start, stop = max(0, doubt.first), min(len(truth), doubt.last + 1)
+    start, stop = max(0, doubt.first - CLIP), min(len(truth), doubt.last + CLIP + 1)
     tracks = state.position[start:stop, list(doubt.slots)].astype(np.float64)
     shown = _name_animals(tracks, truth[start:stop])
     flips = []
@@ -265,7 +267,7 @@ def find_exchanges(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> li
             flips.append((start + int(others.max(initial=0)) + 1, start + row))
         there = shown[row] >= 0
         last, seen = np.where(there, shown[row], last), np.where(there, row, seen)
-    return flips
+    return [flip for flip in flips if flip[0] <= doubt.last and doubt.first < flip[1]]
 
 
 def compare_sides(state: ProofreadState, truth: Array, doubt: TrackDoubt) -> list[tuple[int, int]]:

@@ -1,12 +1,12 @@
 """List the frames that are worth labelling: chosen, suspected of label errors, or labelled."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.io.corrections.labels import FrameKey
+from pipeline_lib.io.labels.image_paths import name_in_project
 from pipeline_lib.io.labels.table import Labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.label.project import Project
@@ -75,7 +75,7 @@ class LabelImages:
                 # The import writes these only where no image of a source is the same frame.
                 apart.add((str(video), int(number)))
                 continue
-            key = FrameKey(str(video), int(number), name_image(path))
+            key = FrameKey(str(video), int(number), name_in_project(path))
             self.paths[key] = path
             self._by_name[key.image] = key
             if key.frame >= 0:
@@ -107,7 +107,7 @@ class LabelImages:
                 del self._by_frame[key.video, key.frame]
                 return key
             return named
-        return self._by_name.get(name_image(Path(key.image).absolute()), key)
+        return self._by_name.get(name_in_project(Path(key.image)), key)
 
 
 def list_frames(
@@ -148,15 +148,6 @@ def list_frames(
         if path is not None or (not key.image and key.video in project.videos):
             listed.append(ListedFrame(key, path, tuple(why)))
     return listed, problems
-
-
-def name_image(path: Path) -> str:
-    """Return the path of a label image as corrections name it: relative to the project."""
-    project = Path.cwd()
-    for base in (project, Path(os.path.realpath(project))):
-        if path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    return str(path)
 
 
 Listed = Iterator[tuple[FrameKey, tuple[str, str]]]

@@ -76,6 +76,14 @@ def shorten_path(path: str, results: Path) -> tuple[str, str]:
     return "/".join([".."] * len(Path(below).parts)), inside
 
 
+def name_in_project(path: Path) -> str:
+    """Return the name that corrections have for an image: its path, as seen from the project.
+
+    The project is the working directory. Images elsewhere have their absolute path.
+    """
+    return _relative_to(path.absolute(), Path.cwd()) or str(path.absolute())
+
+
 def _relative_to(path: Path, folder: Path) -> str | None:
     """Return a path as seen from a folder; None where it does not begin with it."""
     # The folder itself may be named through a link; links below it are part of the path.

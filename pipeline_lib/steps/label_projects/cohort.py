@@ -18,7 +18,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import PROBE_COLUMNS, SINGLE_INDIVIDUAL
 from pipeline_lib.io.corrections.labels import FrameKey, Visibility
-from pipeline_lib.io.labels.image_paths import shorten_path
+from pipeline_lib.io.labels.image_paths import name_in_project
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
@@ -178,7 +178,7 @@ class Cohort:
         ours = Path(os.path.realpath(self.results.label_images)) / CORRECTED
         if Path(os.path.realpath(image)).is_relative_to(ours):
             return FrameKey(video, frame, "")
-        return FrameKey(video, frame, self.name_image(image))
+        return FrameKey(video, frame, name_in_project(image))
 
     def find_frame(self, key: FrameKey) -> FrameKey:
         """Return one key for all images of a frame of the cohort's videos.
@@ -201,14 +201,6 @@ class Cohort:
         """Return the corrected frames that the import wrote, as no image of a source is one."""
         keys = (one.key for one in self.labelled)
         return frozenset((key.video, key.frame) for key in keys if not key.image)
-
-    def name_image(self, image: Path) -> str:
-        """Return the path of a label source's image as corrections have it."""
-        base, inside = shorten_path(str(image), self.results.root)
-        if base != ".":
-            return inside
-        # Images that the import wrote: below the results, which lie in the project as a rule.
-        return shorten_path(str(self.results.root.absolute() / inside), Path("/nowhere"))[1]
 
     def find_video(self, path: Path) -> str | None:
         """Return the id of the video at a path, through links; None if the cohort has none."""

@@ -26,6 +26,7 @@ from pipeline_lib.io.label_projects.manifest import MANIFEST, read_manifest
 from pipeline_lib.io.labels.sleap.read import read_sleap
 from pipeline_lib.io.labels.table import read_labels
 from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
 from pipeline_lib.steps.select_frames import FRAME_COLUMNS
@@ -567,6 +568,10 @@ def test_corrections_are_in_the_labels_and_in_the_next_project(tmp_path, monkeyp
     for day in ("day1", "day2"):
         (tmp_path / day / "cam.mp4").unlink()
         encode(tmp_path / day / "cam.mp4")
+    for video, frame in CHOSEN:
+        reader = VideoReader(tmp_path / video.removesuffix("-cam") / "cam.mp4")
+        image = run.results.refined("pose") / f"frames/{video}/frame-{frame:07d}.png"
+        write_png(image, next(picture for _, picture in reader.read(frame, frame + 1)))
     source = tmp_path / "mine" / "labels.json"
     shutil.copyfile(run.hand_over("coco", frames="none") / COCO, source)
     values = json.loads(source.read_text())
