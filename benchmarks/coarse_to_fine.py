@@ -25,7 +25,7 @@ from projects import PROJECTS, exit_with, format_sheet, locate_project
 
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.labels.table import label_arrays, read_labels
 from pipeline_lib.io.publish import publish_text
@@ -44,7 +44,7 @@ ERROR_COLUMNS = ("fold", "looks_at", *MEASURES, "not_found", "cut")
 RATE_COLUMNS = ("round", "runtime", "ceiling", "best_ceiling", "whole", "window", "window/ceiling")
 
 
-def train_locator(fold: Fold, locating: Mapping[str, object]) -> LocatingSettings:
+def train_locator(fold: Fold, locating: Mapping[str, object]) -> StatedLocating:
     """Train the locator of a fold; a finished training is not repeated.
 
     Raises
@@ -53,7 +53,8 @@ def train_locator(fold: Fold, locating: Mapping[str, object]) -> LocatingSetting
         If a verb fails.
     """
     path = fold.folder / "locating.yaml"
-    values = yaml.safe_load(fold.config) | {"locating": {"enabled": True, **locating}}
+    values = yaml.safe_load(fold.config)
+    values["locating"] = {**values.get("locating", {}), "enabled": True, **locating}
     publish_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     for verb in ("make-targets", "train"):
         command = [sys.executable, "-m", "pipeline_lib.cli", verb, "--locator"]
@@ -63,7 +64,7 @@ def train_locator(fold: Fold, locating: Mapping[str, object]) -> LocatingSetting
     return read_config(path).locating
 
 
-def predict_labelled(fold: Fold, locating: LocatingSettings) -> tuple[pd.DataFrame, Row]:
+def predict_labelled(fold: Fold, locating: StatedLocating) -> tuple[pd.DataFrame, Row]:
     """Return predictions of all labelled images, and the number predicted as whole frames."""
     results, model = fold.results()
     images, labelled = label_arrays(read_labels(results.labels))
@@ -76,7 +77,7 @@ def predict_labelled(fold: Fold, locating: LocatingSettings) -> tuple[pd.DataFra
 
 
 def measure_errors(
-    folds: Sequence[Fold], number: int, locating: LocatingSettings
+    folds: Sequence[Fold], number: int, locating: StatedLocating
 ) -> tuple[list[Row], float]:
     """Return a row per fold and mode, then pooled rows, and the ratio of the pooled mean errors.
 
@@ -104,7 +105,7 @@ def measure_errors(
 
 
 def measure_look(
-    folder: Path, runtime: RuntimeName, locating: LocatingSettings, video: Path, seconds: float
+    folder: Path, runtime: RuntimeName, locating: StatedLocating, video: Path, seconds: float
 ) -> float:
     """Return frames per second of a predictor on frames in memory, on all cores.
 
@@ -134,7 +135,7 @@ def measure_look(
     return done / (time.perf_counter() - begin)
 
 
-def measure_rates(bench: Bench, folder: Path, locating: LocatingSettings) -> list[Row]:
+def measure_rates(bench: Bench, folder: Path, locating: StatedLocating) -> list[Row]:
     """Return frames per second of the bare network and of both modes, round by round."""
     seconds, rounds = bench.given.seconds, bench.given.rounds
     ways = list_ways(("onnx",), count_cores())

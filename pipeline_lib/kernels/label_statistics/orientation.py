@@ -19,7 +19,9 @@ _STILL_OF_OTHERS = 0.1
 # Share of the frames of the pair seen most often that a pair must be seen in.
 _SEEN = 1 / 3
 # Share of the poses in which a keypoint of one side is nearer to that side.
-_SAME_SIDE = 0.9
+_SAME_SIDE = 0.95
+# Fewer poses do not tell a bodypart of one side from an animal that keeps its head turned.
+_LEAST_POSES = 20
 # Poses compared at most.
 _MOST_POSES = 2000
 
@@ -133,7 +135,7 @@ def find_unpaired(
     Returns
     -------
     ndarray
-        Shape (keypoint,), bool; all False where there are no pairs.
+        Shape (keypoint,), bool; all False where there are no pairs, or fewer than 20 poses.
     """
     pairs = [(one, other) for one, other in enumerate(partner) if one < other]
     found = np.zeros(len(partner), np.bool_)
@@ -181,7 +183,7 @@ def _compare_sides(poses: NDArray[np.float64], keypoint: int, left: int, right: 
     difference = np.linalg.norm(poses[:, keypoint] - poses[:, left], axis=-1)
     difference -= np.linalg.norm(poses[:, keypoint] - poses[:, right], axis=-1)
     known = np.isfinite(difference) & (width > 0)
-    if not known.any():
+    if known.sum() < _LEAST_POSES:
         return math.nan
     share = difference[known] / width[known]
     same_side = max((share > 0).mean(), (share < 0).mean()) >= _SAME_SIDE

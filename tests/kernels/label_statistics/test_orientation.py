@@ -105,15 +105,16 @@ def test_repeated_poses_count_once():
 
 def test_a_bodypart_of_one_side_without_its_partner_is_found():
     body = np.concatenate([BODY, [[-14, 10]]])
-    poses = turn(body, np.arange(0, 360, 30))
+    poses = turn(body, np.arange(0, 360, 18))
     found = orientation.find_unpaired(poses, (*PARTNER, 5), 0.25)
     assert found.tolist() == [False] * 5 + [True]
     assert not orientation.find_unpaired(poses[:, :5], PARTNER, 0.25).any()
-    # A tail that is bent to the left in eight of twelve poses has no side.
+    assert not orientation.find_unpaired(poses[:19], (*PARTNER, 5), 0.25).any()
+    # A tail that is bent to the left in 18 of 20 poses has no side.
     swung = poses[:, :5].copy()
     left, right = swung[:, 1], swung[:, 2]
-    swung[:, 4] += np.where(np.arange(12)[:, None] < 8, left - right, right - left)
+    swung[:, 4] += 2 * np.where(np.arange(20)[:, None] < 18, left - right, right - left)
     assert not orientation.find_unpaired(swung, PARTNER, 0.25).any()
-    swung[:, 4] = poses[:, 4] + left - right
+    swung[:, 4] = poses[:, 4] + 2 * (left - right)
     assert orientation.find_unpaired(swung, PARTNER, 0.25).tolist() == [False] * 4 + [True]
     assert not orientation.find_unpaired(poses, (0, 1, 2, 3, 4, 5), 0.25).any()

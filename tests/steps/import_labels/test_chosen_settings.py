@@ -17,12 +17,14 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS
 from pipeline_lib.io.chosen_settings import read_choices, resolve_settings
 from pipeline_lib.io.labels.table import Labels
+from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.steps.import_labels.chosen_settings import (
     choose_settings,
     measure_labels,
     publish_choices,
 )
 from pipeline_lib.steps.import_labels.run import collect_labels
+from pipeline_lib.steps.runs.stage_keys import find_stage_key
 
 NAN = np.nan
 # Nose, left and right ear, tail: an animal of 100 px, ears 20 px apart.
@@ -254,3 +256,43 @@ def test_real_projects_get_about_what_an_expert_chose(project, expected, data_fo
     chosen = choose_settings(config, measure_labels(labels))
     assert {name: chosen[name].value for name in expected} == expected
     assert (chosen["targets.stride"].value, chosen[MIRROR].value) == (8, False)
+
+
+def test_scale_and_stride_are_those_of_a_network_to_start_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = Results(Path("results"))
+    files = results.model("before")
+    files.locator.folder.mkdir(parents=True)
+    card = ModelCard(
+        name="before",
+        key="k",
+        backbone="b",
+        head_channels=8,
+        parameters=1,
+        stride=4,
+        scale=0.75,
+        refinement_scale=7.0,
+        skeleton=SYMMETRIC,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.1, 0.2, 0.3),
+        network_sha256="s",
+        training=TrainingRecord(
+            epochs=1, steps=2, seconds=0.1, seed=0, frames={}, checkpoint="c", settings={}
+        ),
+        versions={},
+    )
+    files.card.write_text(format_card(card))
+    files.locator.card.write_text(format_card(card.model_copy(update={"scale": 0.125})))
+    labels = make_labels(turn(np.arange(0, 360, 10))[:, None])
+    settings = {"training": {"start_from": "before", "name": "next"}}
+    chosen = choose(labels, **settings)
+    assert (chosen["targets.scale"], chosen["targets.stride"]) == (0.75, 4)
+    assert (chosen["locating.scale"], chosen["targets.sigma"]) == (0.125, 3.0)
+    # A start that was trained anew may have others; stated ones do not depend on it.
+    stated = {"targets": {"scale": 0.5, "stride": 8}, "locating": {"scale": 0.25}}
+    free = parse_config({"cohort": "c", **settings})
+    fixed = parse_config({"cohort": "c", **settings, **stated})
+    before = [find_stage_key(one, results, "import-labels") for one in (free, fixed)]
+    files.card.write_text(format_card(card.model_copy(update={"scale": 1.0})))
+    after = [find_stage_key(one, results, "import-labels") for one in (free, fixed)]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]
