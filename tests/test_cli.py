@@ -106,8 +106,8 @@ def test_every_problem_of_a_config_is_told(invoke, tmp_path):
     ("verb", "message"),
     [
         ("import-labels", "no labels: add under `labels:`"),
-        ("make-targets", "run `cohortpose import-labels`"),
-        ("train", "no target store"),
+        ("make-targets", "`cohortpose import-labels`: run it"),
+        ("train", "`cohortpose import-labels`: run it"),
         ("evaluate", "run `cohortpose import-labels`"),
     ],
 )

@@ -90,7 +90,7 @@ def test_filtering_of_several_animals_follows_their_tracks(results):
     ("sections", "stage"),
     [
         ({"training": {"epochs": 1}}, "train"),
-        ({"targets": {"sigma": 3.0}}, "make-targets"),
+        ({"targets": {"score_map": "plateau"}}, "make-targets"),
         ({"training": {"validation_fraction": 0.3}}, "import-labels"),
     ],
 )

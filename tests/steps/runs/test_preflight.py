@@ -214,7 +214,7 @@ def test_the_settings_of_locating_count_where_it_is_wanted(project, sheet, tmp_p
         "cohort": sheet(("a", "a.mp4")),
         "labels": [{"path": str(project)}],
         "targets": {"scale": 0.25},
-        "locating": {"weights": str(weights)},
+        "locating": {"weights": str(weights), "scale": 0.25},
     }
     assert check_run(values)[0].locating.scale == 0.25
     values["locating"]["enabled"] = True
