@@ -15,7 +15,12 @@ from pipeline_lib.steps.triangulate.individuals import (
     find_track_status,
     match_individuals,
 )
-from pipeline_lib.steps.triangulate.points import Points, find_scale, triangulate_moments
+from pipeline_lib.steps.triangulate.points import (
+    Points,
+    describe_agreement,
+    find_scale,
+    triangulate_moments,
+)
 from pipeline_lib.steps.triangulate.smoothing import Smoothable, smooth_points
 from pipeline_lib.steps.triangulate.synchronise import Synchronised, synchronise
 from pipeline_lib.steps.triangulate.views import Rig, View, arrange_views
@@ -50,8 +55,9 @@ def triangulate_session(
     SessionPoses
         Cameras in the order of the calibration. Attributes: ``fps``, ``videos``, ``calibration``
         (see `pipeline_lib.core.camera_records`), ``gate``, ``noise``, ``synchronisation`` and
-        ``matching`` (what was aligned and matched, and what was left over); where asked for,
-        ``refinement``, ``smoothing`` and ``alignment``.
+        ``matching`` (what was aligned and matched, and what was left over), ``agreement`` (error
+        and use of each camera, and which ones disagree); where asked for, ``refinement``,
+        ``smoothing`` and ``alignment``.
 
     Raises
     ------
@@ -86,6 +92,7 @@ def triangulate_session(
     rig, points, alignment = align_session(rig, points, settings)
     if alignment:
         extra["alignment"] = alignment
+    extra["agreement"] = describe_agreement(points, rig.calibration.names)
     attributes = _describe(rig, aligned, settings, gate, noise) | extra
     return _assemble(rig, aligned, matched, points, attributes)
 

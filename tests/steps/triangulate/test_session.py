@@ -88,6 +88,11 @@ def test_one_wrong_camera_and_keypoints_below_pcutoff_do_not_count(scene):
     assert (found.views == np.where(np.arange(6) == 3, 2, 3)).all()
     assert (found.camera_error[:, 1] > 50).all()
     assert np.isnan(found.camera_error[:, 2, :, 3]).all()
+    told = found.attributes["agreement"]
+    assert told["cameras"]["c1"]["used_share"] == 0
+    assert told["cameras"]["c0"]["used_share"] == 1
+    assert len(told["doubts"]) == 1
+    assert "camera c1 disagrees with the others in 100 %" in told["doubts"][0]
     everything = solve(changed, rig, choose_views=False, pcutoff=0.1)
     assert (everything.views == 4).mean() > 0.9
     assert np.nanmax(np.abs(everything.position - points)) > 5

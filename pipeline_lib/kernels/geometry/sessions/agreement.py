@@ -19,6 +19,7 @@ from pipeline_lib.kernels.geometry.sessions.tracklets import Tracklets
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.floating[Any]]
+Directions = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 # Pairs of keypoints that are compared at a time.
@@ -76,7 +77,8 @@ def measure_agreement(
     """
     pairs = list(combinations(range(len(cameras)), 2))
     moments = _choose_moments(positions, tracklets, most_pairs)
-    tolerances = _find_tolerances(cameras, positions, pairs, moments)
+    rays = [find_directions(camera, seen) for camera, seen in zip(cameras, positions, strict=True)]
+    tolerances = _find_tolerances(cameras, rays, pairs, moments)
     usual = _choose_usual(list(tolerances.values()))
     base = np.cumsum([0, *(len(one.start) for one in tracklets)])
     firsts, seconds, scores = [], [], []
@@ -87,7 +89,7 @@ def measure_agreement(
         totals: dict[str, list[NDArray[np.generic]]] = {"code": [], "sum": []}
         for part in _divide(moments, positions[one], positions[other]):
             errors = measure_epipolar(
-                cameras[one], cameras[other], positions[one][part], positions[other][part]
+                cameras[one], cameras[other], rays[one][part], rays[other][part]
             )
             score = _score(errors, tolerance) * (usual / tolerance)
             own, its = tracklets[one].number[part], tracklets[other].number[part]
@@ -112,48 +114,57 @@ def measure_agreement(
     )
 
 
-def measure_epipolar(camera: Camera, other: Camera, pixels: Pixels, other_pixels: Pixels) -> Floats:
+def find_directions(camera: Camera, pixels: Pixels) -> Directions:
+    """Return the rays of pixels (moment, slot, keypoint, 2) as (moment, keypoint, slot, 3)."""
+    rays = np.empty((*pixels.shape[:-1], 3), np.float32)
+    step = max(1, _BLOCK // max(1, pixels.shape[1] * pixels.shape[2]))
+    for start in range(0, len(pixels), step):
+        part = slice(start, start + step)
+        rays[part] = unproject(camera, pixels[part].astype(np.float64))
+    return np.swapaxes(rays, 1, 2)
+
+
+def measure_epipolar(
+    camera: Camera, other: Camera, rays: Directions, other_rays: Directions
+) -> NDArray[np.floating[Any]]:
     """Measure how far the keypoints of two views are from meeting.
 
     Parameters
     ----------
     camera, other
         Two cameras.
-    pixels, other_pixels
-        Shape (moment, slot, keypoint, 2) and (moment, other slot, keypoint, 2), in px.
+    rays, other_rays
+        Shape (moment, keypoint, slot, 3) and (moment, keypoint, other slot, 3), see
+        `find_directions`.
 
     Returns
     -------
-    NDArray[np.float64]
+    NDArray[np.floating]
         Shape (moment, slot, other slot, keypoint), in px: root of the least sum of squared
         displacements in both views; infinite where the rays meet behind a camera, NaN where
         either is not seen.
     """
-    # Rays have shape (moment, keypoint, slot, 3).
-    ray, ray_2 = (
-        np.swapaxes(unproject(one, seen.astype(np.float64)), 1, 2)
-        for one, seen in ((camera, pixels), (other, other_pixels))
-    )
     base = other.centre - camera.centre
     length = np.linalg.norm(base)
     if length == 0:
-        return np.full((*pixels.shape[:2], *other_pixels.shape[1:3]), np.nan)
-    base = base / length
-    normal, normal_2 = np.cross(base, ray), np.cross(base, ray_2)
-    focal, focal_2 = (
-        float(np.sqrt(one.matrix[0, 0] * one.matrix[1, 1])) for one in (camera, other)
+        return np.full(
+            (len(rays), rays.shape[2], other_rays.shape[2], rays.shape[1]), np.nan, np.float32
+        )
+    base = (base / length).astype(rays.dtype)
+    normal, other_normal = np.cross(base, rays), np.cross(base, other_rays)
+    focal, other_focal = (
+        np.sqrt(one.matrix[0, 0] * one.matrix[1, 1]).astype(rays.dtype) for one in (camera, other)
     )
-    across = np.swapaxes(ray_2, -1, -2)
     with np.errstate(all="ignore"):
-        triple = ray @ np.swapaxes(normal_2, -1, -2)
-        spread = ((normal**2).sum(-1) / focal_2**2)[..., :, None] + (
-            (normal_2**2).sum(-1) / focal**2
+        triple = rays @ np.swapaxes(other_normal, -1, -2)
+        spread = ((normal**2).sum(-1) / other_focal**2)[..., :, None] + (
+            (other_normal**2).sum(-1) / focal**2
         )[..., None, :]
-        error = np.abs(triple) / np.sqrt(np.maximum(spread, 1e-300))
-        cosine = ray @ across
-        along, along_2 = (ray @ base)[..., :, None], (ray_2 @ base)[..., None, :]
+        error = np.abs(triple) / np.sqrt(np.maximum(spread, 1e-30))
+        cosine = rays @ np.swapaxes(other_rays, -1, -2)
+        along, other_along = (rays @ base)[..., :, None], (other_rays @ base)[..., None, :]
         # Distances along both rays to where they are nearest, times a positive number.
-        front = (along - along_2 * cosine > 0) & (along * cosine - along_2 > 0)
+        front = (along - other_along * cosine > 0) & (along * cosine - other_along > 0)
         error = np.where(front | np.isnan(error), error, np.inf)
     return np.moveaxis(error, 1, -1)
 
@@ -165,19 +176,20 @@ def _choose_usual(tolerances: list[float]) -> float:
     return max(_LEAST, sorted(tolerances)[int(_GOOD * len(tolerances))])
 
 
-def _score(errors: Floats, tolerance: float) -> Floats:
+def _score(errors: Pixels, tolerance: float) -> Floats:
     """Return 1 to -1 for each pair of slots; NaN where they share no keypoint."""
     known = ~np.isnan(errors)
     count = known.sum(-1)
     with np.errstate(all="ignore"):
         each = np.where(known, np.maximum(-1.0, 1.0 - (errors / tolerance) ** 2), 0.0)
         mean = each.sum(-1) / count
-    return np.asarray(np.where(count > 0, mean * np.minimum(1.0, count / _ENOUGH), np.nan))
+    score: Floats = np.where(count > 0, mean * np.minimum(1.0, count / _ENOUGH), np.nan)
+    return score.astype(np.float64)
 
 
 def _find_tolerances(
     cameras: Sequence[Camera],
-    positions: Sequence[Pixels],
+    rays: Sequence[Directions],
     pairs: Sequence[tuple[int, int]],
     moments: Numbers,
 ) -> dict[tuple[int, int], float]:
@@ -185,9 +197,7 @@ def _find_tolerances(
     some = moments[:: max(1, len(moments) // _SAMPLE)]
     tolerances = {}
     for one, other in pairs:
-        errors = measure_epipolar(
-            cameras[one], cameras[other], positions[one][some], positions[other][some]
-        )
+        errors = measure_epipolar(cameras[one], cameras[other], rays[one][some], rays[other][some])
         known = ~np.isnan(errors)
         with np.errstate(all="ignore"):
             mean = np.where(known, errors, 0).sum(-1) / known.sum(-1)

@@ -26,6 +26,7 @@ _GAP = 10
 _SLOWEST, _STIFFEST = 0.05, 0.005
 # Lags in moments at which second differences are compared with the noise.
 _LAGS = (1, 2, 4, 8)
+_LEAST_SHARE = 1e-6
 # Share of the largest second differences that do not count: jumps of wrong points.
 _JUMPS = 0.005
 _STEPS, _TOLERANCE = 12, 1e-8
@@ -43,13 +44,18 @@ class Motion:
     acceleration
         Shape (keypoint,): standard deviation of a coordinate's second differences; NaN: unknown.
     noise
-        Shape (keypoint,): usual standard deviation of a coordinate of a point.
+        Shape (keypoint,): usual standard deviation of a coordinate from one moment to the next.
+    share
+        Shape (keypoint,), 0..1: share of the variance of points that changes from moment to
+        moment. The rest, such as that of a calibration that is a little off, is no noise that
+        smoothing removes.
     lengths, deviations
         Shape (edge,): distance between joined keypoints, and its standard deviation; NaN: unknown.
     """
 
     acceleration: Floats
     noise: Floats
+    share: Floats
     lengths: Floats
     deviations: Floats
 
@@ -81,16 +87,17 @@ def estimate_motion(
     keypoints = points.shape[1]
     variance = np.asarray(uncertainty, np.float64) ** 2 / 3
     acceleration = np.full(keypoints, np.nan)
-    noise = np.full(keypoints, np.nan)
+    noise, share = np.full(keypoints, np.nan), np.ones(keypoints)
     for keypoint in range(keypoints):
         path, own = points[:, keypoint].astype(np.float64), variance[:, keypoint]
         known = own[np.isfinite(own)]
         if not len(known):
             continue
-        usual = float(np.median(known))
+        share[keypoint] = _estimate_share(path, own)
+        usual = float(np.median(known)) * share[keypoint]
         noise[keypoint] = np.sqrt(usual)
         # The largest estimate smooths least.
-        moved = max(_estimate_square(path, own, lag) for lag in _LAGS)
+        moved = max(_estimate_square(path, share[keypoint] * own, lag) for lag in _LAGS)
         if np.isfinite(moved):
             acceleration[keypoint] = np.sqrt(max(moved, _SLOWEST**2 * usual, 1e-300))
     lengths, deviations = np.full(len(edges), np.nan), np.full(len(edges), np.nan)
@@ -101,14 +108,15 @@ def estimate_motion(
         known = np.isfinite(distance)
         if not known.any():
             continue
-        noisy = float(np.median((variance[:, first] + variance[:, second_end])[known]))
+        ends = share[first] * variance[:, first] + share[second_end] * variance[:, second_end]
+        noisy = float(np.median(ends[known]))
         middle = float(np.median(distance[known]))
         # Noise across the edge lengthens it.
         length = np.sqrt(max(middle**2 - 2 * noisy, (middle / 2) ** 2))
         spread = (_MAD * float(np.median(np.abs(distance[known] - middle)))) ** 2 - noisy
         lengths[place] = length
         deviations[place] = np.sqrt(max(spread, (_STIFFEST * length) ** 2, 1e-300))
-    return Motion(acceleration, noise, lengths, deviations)
+    return Motion(acceleration, noise, share, lengths, deviations)
 
 
 def _estimate_square(path: Floats, variance: Floats, lag: int) -> float:
@@ -117,18 +125,32 @@ def _estimate_square(path: Floats, variance: Floats, lag: int) -> float:
     A path whose second differences are white noise of variance 1 has second differences of
     variance (2 m³ + m) / 3 at lag m, while the noise of points does not grow with the lag.
     """
+    means = _compare_differences(path, variance, lag)
+    return -np.inf if means is None else (means[0] - means[1]) * 3 / (2 * lag**3 + lag)
+
+
+def _estimate_share(path: Floats, variance: Floats) -> float:
+    """Return how much of the variance of points second differences leave room for."""
+    means = _compare_differences(path, variance, 1)
+    if means is None or not means[1] > 0:
+        return 1.0
+    return float(np.clip(means[0] / means[1], _LEAST_SHARE, 1.0))
+
+
+def _compare_differences(path: Floats, variance: Floats, lag: int) -> tuple[float, float] | None:
+    """Return the mean square of second differences, and that which noise explains."""
     if len(path) <= 2 * lag:
-        return -np.inf
+        return None
     start, middle, end = path[: -2 * lag], path[lag:-lag], path[2 * lag :]
     square = ((start - 2 * middle + end) ** 2).sum(-1) / 3
+    # White noise contributes 1 + 4 + 1 times its variance.
     expected = variance[: -2 * lag] + 4 * variance[lag:-lag] + variance[2 * lag :]
     known = np.flatnonzero(np.isfinite(square) & np.isfinite(expected))
     if not len(known):
-        return -np.inf
+        return None
     order = known[np.argsort(square[known], kind="stable")]
     kept = order[: max(1, int(np.ceil(len(order) * (1 - _JUMPS))))]
-    excess = float(square[kept].mean() - expected[kept].mean())
-    return excess * 3 / (2 * lag**3 + lag)
+    return float(square[kept].mean()), float(expected[kept].mean())
 
 
 def find_overlap(motion: Motion, weights: Weights) -> int:
@@ -170,7 +192,8 @@ def optimise_points(
     known = known & np.asarray(np.isfinite(information).all(axis=(-1, -2)))
     if not known.any():
         return points.copy()
-    problem = _Problem(points, np.where(known[..., None, None], information, 0), known)
+    given = np.where(known[..., None, None], information, 0) / motion.share[:, None, None]
+    problem = _Problem(points, given, known)
     problem.add_paths(weights.smoothness, motion.acceleration)
     problem.add_edges(edges, weights.bone_length, motion)
     size = float(np.nanmax(motion.lengths)) if np.isfinite(motion.lengths).any() else 1.0
