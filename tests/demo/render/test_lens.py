@@ -68,7 +68,7 @@ def test_corners_of_a_rendered_board_are_where_they_are_projected():
     truth = project(lens.camera, points)[found.numbers]
     off = np.linalg.norm(found.pixels - truth, axis=1)
     # A corner beside the edge of the image may be found half a pixel away.
-    assert np.quantile(off, 0.9) < 0.25
+    assert off.max() < 0.6
     assert np.median(off) < 0.1
     assert np.abs((found.pixels - truth).mean(axis=0)).max() < 0.06
     back = painter.paint(
