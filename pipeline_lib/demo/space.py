@@ -317,11 +317,12 @@ def _pair(found: Floats, truth: Floats) -> tuple[Floats, Floats]:
     """Return found points and the true ones of the nearest animal, shapes (point, 3)."""
     gaps = np.linalg.norm(found[:, :, None] - truth[:, None], axis=-1)
     gaps = np.where(np.isfinite(gaps), gaps, np.nan)
-    near = np.nanmean(np.where(np.isfinite(gaps).any(axis=-1)[..., None], gaps, _FAR), axis=-1)
+    known = np.asarray(np.isfinite(gaps).any(axis=-1))
+    near = np.nanmean(np.where(known[..., None], gaps, _FAR), axis=-1)
     animal = near.argmin(axis=2)
     wanted = np.take_along_axis(truth, animal[..., None, None], axis=1)
-    known = np.isfinite(found).all(axis=-1) & np.isfinite(wanted).all(axis=-1)
-    return found[known], wanted[known]
+    both = np.isfinite(found).all(axis=-1) & np.isfinite(wanted).all(axis=-1)
+    return found[both], wanted[both]
 
 
 def _name_slots(found: Floats, truth: Floats, near: float) -> NDArray[np.intp]:
@@ -338,9 +339,9 @@ def _name_slots(found: Floats, truth: Floats, near: float) -> NDArray[np.intp]:
     """
     gaps = np.linalg.norm(found[:, :, None] - truth[:, None], axis=-1)
     middle = np.full(gaps.shape[:3], np.inf)
-    known = np.isfinite(gaps).any(axis=-1)
+    known = np.asarray(np.isfinite(gaps).any(axis=-1))
     middle[known] = np.nanmedian(np.where(np.isfinite(gaps[known]), gaps[known], np.nan), axis=-1)
-    animal = middle.argmin(axis=2)
+    animal: NDArray[np.intp] = middle.argmin(axis=2)
     animal[middle.min(axis=2) > near] = _UNKNOWN
     return animal
 

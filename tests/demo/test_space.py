@@ -127,8 +127,9 @@ def see(demo, exchange=()):
 
 def test_the_error_in_space_and_exchanged_animals_are_measured(demo):
     calibration = read_calibration(demo / "truth" / "calibration.toml")
-    settings = TriangulationSettings(enabled=True, match="names")
-    settings.synchronisation.method = "timestamps"
+    settings = TriangulationSettings(
+        enabled=True, match="names", synchronisation={"method": "timestamps"}
+    )
     views, truths = see(demo)
     poses = triangulate_session(views, calibration, EDGES, settings, 1)
     points = read_truth_3d(demo, "session-02-refused")

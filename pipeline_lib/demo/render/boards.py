@@ -136,10 +136,8 @@ class BoardPainter:
             inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
         covered = inside.astype(np.float32)
         if start[2] < 0:
-            place = [np.where(inside, one, 0.0).astype(np.float32) for one in (x, y)]
-            drawn = cv2.remap(
-                self._print, *place, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
+            x, y = (np.where(inside, one, 0.0).astype(np.float32) for one in (x, y))
+            drawn = cv2.remap(self._print, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             colour = np.ones(3, np.float32)
         else:
             drawn, colour = covered, np.array(_BACK, np.float32)
@@ -150,4 +148,5 @@ class BoardPainter:
 def _average(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Average the rays of each pixel; shape (height, width)."""
     rows, columns = samples.shape[0] // _SUPERSAMPLING, samples.shape[1] // _SUPERSAMPLING
-    return cv2.resize(samples, (columns, rows), interpolation=cv2.INTER_AREA)
+    mean: NDArray[np.float32] = cv2.resize(samples, (columns, rows), interpolation=cv2.INTER_AREA)
+    return mean

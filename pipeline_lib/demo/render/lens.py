@@ -51,8 +51,7 @@ class Lens:
     def contains(self, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which positions, shape (..., 2), lie on the image; shape (...)."""
         inside = (pixels > -0.5) & (pixels < np.array(self.camera.size) - 0.5)
-        on_image: NDArray[np.bool_] = inside.all(axis=-1)
-        return on_image
+        return np.asarray(inside.all(axis=-1))
 
 
 def add_lens(rng: np.random.Generator, pinhole: PinholeCamera, name: str) -> Lens:

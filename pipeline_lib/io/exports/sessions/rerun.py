@@ -142,7 +142,8 @@ def _list_points(kind: Any, position: Floats, colour: tuple[int, int, int]) -> A
     known = np.isfinite(position).all(axis=-1)
     counts = known.sum(axis=1)
     return kind.columns(
-        positions=position[known], colors=np.tile(np.uint8(colour), (int(counts.sum()), 1))
+        positions=position[known],
+        colors=np.tile(np.array(colour, np.uint8), (int(counts.sum()), 1)),
     ).partition(counts)
 
 
@@ -158,7 +159,7 @@ def _list_edges(
         strips += drawn
         counts.append(len(drawn))
     return rerun.LineStrips3D.columns(
-        strips=strips, colors=np.tile(np.uint8(colour), (len(strips), 1))
+        strips=strips, colors=np.tile(np.array(colour, np.uint8), (len(strips), 1))
     ).partition(counts)
 
 
