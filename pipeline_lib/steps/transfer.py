@@ -7,7 +7,7 @@ from functools import partial
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.settings.run import ResolvedConfig
 from pipeline_lib.io.targets import TargetLayout
 from pipeline_lib.models.network.network import PoseNetwork
 from pipeline_lib.models.training.run import load_start
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def plan_start(
-    config: Config, start: ModelFiles | BundledStart, layout: TargetLayout
+    config: ResolvedConfig, start: ModelFiles | BundledStart, layout: TargetLayout
 ) -> Callable[[PoseNetwork], None]:
     """Check the network that a training starts from; return a function that loads its weights.
 
@@ -61,7 +61,7 @@ def plan_start(
 
 
 def _plan_bundled(
-    config: Config, start: BundledStart, layout: TargetLayout
+    config: ResolvedConfig, start: BundledStart, layout: TargetLayout
 ) -> Callable[[PoseNetwork], None]:
     card = require_bundled_start(config, start)
     names = {} if start.folder else config.training.start_bodyparts
