@@ -96,7 +96,7 @@ def test_single_videos_without_a_config(media, bundles, tmp_path):
     written = [tmp_path / line for line in lines]
     assert [path.name.partition(".")[2] for path in written] == ["zarr.zip", "h5", "csv"]
     assert all(path.exists() for path in written)
-    assert open_poses(written[0]).sizes["frame"] == 24
+    assert open_poses(written[0]).sizes["time"] == 24
     before = (tmp_path / "out" / "config.yaml").read_text()
     other = predict("--model", bundles[1], "--output", "out", video, "bad.mp4")
     assert other.returncode == 1
