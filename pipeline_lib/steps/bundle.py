@@ -3,11 +3,13 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline_lib import __version__
 from pipeline_lib.core.bundle_address import ENDING
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.checksums import hash_path
@@ -97,11 +99,16 @@ def run_bundle(
     used = resolve_settings(config, results) if results.chosen_settings.is_file() else config
     settings = UsedSettings(
         method=config.individuals.method if card.animals > 1 else "bottom-up",
-        locating=LocatingSettings(**used.locating.model_dump(exclude={"weights"})),
+        locating=LocatingSettings(**_list_fixed(used.locating.model_dump(exclude={"weights"}))),
         assembly=config.assembly,
     )
     found = read_metrics(metrics) if metrics.is_file() else {}
     return _write(path, texts, settings, members, (card, locator, found))
+
+
+def _list_fixed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without those that are to be chosen: networks from bundles have none."""
+    return {name: value for name, value in values.items() if value != AUTO}
 
 
 def run_deeplabcut_bundle(

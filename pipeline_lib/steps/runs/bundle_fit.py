@@ -67,7 +67,7 @@ def list_bundle_problems(config: Config, bundle: Bundle) -> list[str]:
             f"{card.animals} in a frame: set it to {card.animals}"
         )
     problems += _list_method_problems(config, card)
-    if config.uses_locator and config.locating.window == AUTO:
+    if config.uses_locator and not config.top_down and config.locating.window == AUTO:
         problems.append(
             "`locating.window`: auto is chosen from labels: give that of the bundle, which `zoo "
             "show` prints"
