@@ -73,6 +73,7 @@ from pipeline_lib.cli_running import (
     run_shards,
     spell_command,
 )
+from pipeline_lib.cli_zoo import bundle, import_model, predict, zoo
 from pipeline_lib.core.environment import prepare_process
 from pipeline_lib.core.formats.labels import AUTO
 
@@ -91,6 +92,7 @@ PEOPLE = "For people"
 LABELS = "From labels to a network"
 VIDEOS = "From videos to poses"
 CAMERAS = "Cameras"
+NETWORKS = "Networks to hand on"
 
 
 def _print_version(value: bool) -> None:
@@ -711,6 +713,11 @@ def demo_error(
             lines += describe_demo_space(folder, results, settings, measure_scene(folder))
         for line in (f"Report: {results.report}", *lines):
             typer.echo(line)
+
+
+for verb in (bundle, import_model, predict):
+    app.command(rich_help_panel=NETWORKS)(verb)
+app.add_typer(zoo, rich_help_panel=NETWORKS)
 
 
 def main() -> None:

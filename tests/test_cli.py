@@ -31,9 +31,12 @@ VERBS = {
     "board": "PDF page of its true size",
     "init": "cohort sheet for your own videos",
     "demo": "exact truth",
+    "bundle": "with the hashes of all",
+    "import-model": "use its network instead of training one",
+    "predict": "without a config, a sheet or labels",
 }
 
-WITHOUT_CONFIG = ("calibrate", "board", "init", "demo")
+WITHOUT_CONFIG = ("calibrate", "board", "init", "demo", "predict")
 HEAVY = ("torch", "pandas", "dask", "distributed", "zarr", "xarray", "cv2", "av", "scipy")
 
 

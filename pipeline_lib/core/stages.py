@@ -126,6 +126,8 @@ class Stage:
         Tell whether a run with these settings needs the stage, provided that it has a network.
     needs_labels
         Whether only runs with labels need the stage.
+    takes_bundle
+        Whether a run of a bundle needs the stage, too, which has no labels.
     per_model
         Whether the stage's results belong to one network, named by ``training.name``.
     step
@@ -154,6 +156,7 @@ class Stage:
     select: Callable[[Config], Values]
     applies: Callable[[Config], bool] = _always
     needs_labels: bool = True
+    takes_bundle: bool = False
     per_model: bool = True
     step: str = ""
     table: str = ""
@@ -167,6 +170,7 @@ class Stage:
             "start card",
             "weights",
             "locator weights",
+            "bundle",
             "sheet",
             "refinement",
             "calibrations",
@@ -187,7 +191,11 @@ class Stage:
 
     def wanted(self, config: Config) -> bool:
         """Tell whether a run needs the stage."""
-        return (config.has_labels or not self.needs_labels) and self.applies(config)
+        if config.model.bundle is not None:
+            needed = self.takes_bundle or not self.needs_labels
+        else:
+            needed = config.has_labels or not self.needs_labels
+        return needed and self.applies(config)
 
     def find_table(self, config: Config, results: Results, shard: str) -> Path:
         """Return the table that the stage writes for a shard."""
@@ -454,6 +462,12 @@ def _list_choices(config: Config, results: Results) -> tuple[CohortFile, ...]:
     return (CohortFile("chosen settings", results.chosen_settings),) if list_auto(config) else ()
 
 
+def _list_imported_files(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    files = results.model(config.training.name)
+    located = _list_model_files(files.locator) if config.uses_locator else ()
+    return (*_list_model_files(files), *located)
+
+
 def _list_model_files(files: ModelFiles) -> tuple[CohortFile, ...]:
     return (
         CohortFile("network", files.network),
@@ -524,6 +538,16 @@ STAGES: Mapping[str, Stage] = {
             after=("import-labels",),
             files=lambda _, results: (CohortFile("targets", results.locator_targets),),
         ),
+        Stage(
+            "import-model",
+            "IMPORT_MODEL",
+            # What the files depend on is the bundle.
+            lambda _: {},
+            lambda config: config.model.bundle is not None,
+            takes_bundle=True,
+            given=("bundle",),
+            files=_list_imported_files,
+        ),
         # The cards tell whether networks are those of the present settings and targets.
         Stage(
             "train",
@@ -563,6 +587,7 @@ STAGES: Mapping[str, Stage] = {
             "infer",
             "INFER",
             _select_inference,
+            takes_bundle=True,
             step="infer.run:run_infer",
             table="infer",
             videos=VideoResults(
@@ -579,6 +604,7 @@ STAGES: Mapping[str, Stage] = {
             "TRACK",
             _select_tracking,
             _tracks,
+            takes_bundle=True,
             step="track.run:run_track",
             table="track",
             videos=VideoResults(
@@ -599,6 +625,7 @@ STAGES: Mapping[str, Stage] = {
             # Decisions are files, which have keys of their own.
             lambda _: {},
             _tracks,
+            takes_bundle=True,
             step="correct.run:run_correct",
             table="correct",
             videos=VideoResults(
@@ -615,6 +642,7 @@ STAGES: Mapping[str, Stage] = {
             "filter",
             "FILTER",
             lambda config: _dump(config, "filtering"),
+            takes_bundle=True,
             step="filter:run_filter",
             table="filter",
             videos=VideoResults(
@@ -632,6 +660,7 @@ STAGES: Mapping[str, Stage] = {
             "EXPORT",
             _select_exports,
             lambda config: bool(config.exports.formats),
+            takes_bundle=True,
             step="export.run:run_export",
             table="export",
             videos=VideoResults(

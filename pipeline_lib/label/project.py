@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipeline_lib.core.bundle_address import names_bundle
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
@@ -75,7 +76,8 @@ class Project:
         one that `refine` has last chosen frames of.
         """
         training = self.config.training
-        names = [training.name, *filter(None, [training.start_from])]
+        start = training.start_from
+        names = [training.name, *([start] if start and not names_bundle(start) else [])]
         if not any(self.results.refined_table(name).is_file() for name in names):
             tables = self.results.refined_table("*")
             found = self.results.root.glob(str(tables.relative_to(self.results.root)))

@@ -1,6 +1,7 @@
 """Read and write model cards, which tell how to run a network and how it was made."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,71 @@ class TrainingRecord(BaseModel):
     settings: dict[str, Any]
 
 
+class DeconvolutionLayout(BaseModel):
+    """Describe the transposed convolutions of an output of DeepLabCut.
+
+    Attributes
+    ----------
+    channels
+        Channels before the first layer and after each.
+    kernel_size, strides
+        Of each layer.
+    final_channels, final_kernel
+        Of a convolution after them; 0: there is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[int, ...]
+    kernel_size: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    final_channels: int = 0
+    final_kernel: int = 0
+
+
+class DeepLabCutLayout(BaseModel):
+    """Describe a network that DeepLabCut 3 trained.
+
+    Attributes
+    ----------
+    backbone, model_name
+        Kind of the backbone, and its name in timm.
+    output_stride
+        Stride of the backbone's map.
+    interpolate_branches, increased_channel_count
+        Options of HRNet.
+    heatmap, locref
+        The outputs; `locref` is None without location refinement.
+    sigmoid
+        Whether scores are logits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    backbone: Literal["ResNet", "HRNet"]
+    model_name: str
+    output_stride: int
+    interpolate_branches: bool = False
+    increased_channel_count: bool = False
+    heatmap: DeconvolutionLayout
+    locref: DeconvolutionLayout | None
+    sigmoid: bool
+
+    @property
+    def stride(self) -> float:
+        """Return the number of network px per cell of the heat maps."""
+        return self.output_stride / math.prod(self.heatmap.strides)
+
+
+class BundleRecord(BaseModel):
+    """Name the bundle that a network came in: its file and the SHA-256 of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    sha256: str
+
+
 class ModelCard(BaseModel):
     """Describe a trained network: the content of ``model.json``.
 
@@ -62,6 +128,10 @@ class ModelCard(BaseModel):
     chosen
         Values of settings that were `auto`, by name, each with the reason; those of the locator
         are in the card of its network.
+    bundle
+        Bundle that the network came in; None for one that was trained here.
+    deeplabcut
+        Layout of a network that DeepLabCut trained; None for ours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,11 +157,20 @@ class ModelCard(BaseModel):
     training: TrainingRecord
     chosen: dict[str, ChosenSetting] = {}
     versions: dict[str, str]
+    bundle: BundleRecord | None = None
+    deeplabcut: DeepLabCutLayout | None = None
 
     @property
     def animals(self) -> int:
         """Return the largest number of animals found in a frame."""
         return sum(name != UNIQUE_INDIVIDUAL for name in self.individuals)
+
+    @property
+    def padding(self) -> int:
+        """Return the number that the sides of the network's input must be multiples of."""
+        # DeepLabCut's ResNets see frames as they are.
+        plain = self.deeplabcut is not None and self.deeplabcut.backbone == "ResNet"
+        return 1 if plain else 32
 
 
 def read_card(path: Path) -> ModelCard:
@@ -103,18 +182,40 @@ def read_card(path: Path) -> ModelCard:
         If the card is missing, damaged or has another format.
     """
     try:
-        return ModelCard.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ModelError(f"{path}: no model; run train") from None
+    return parse_card(content, str(path))
+
+
+def parse_card(content: bytes, where: str) -> ModelCard:
+    """Parse and check the JSON text of a model card.
+
+    Parameters
+    ----------
+    content
+        Bytes of the text.
+    where
+        Name of the card in messages.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged or has another format.
+    """
+    try:
+        return ModelCard.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path}: not a model card: `{where}`: {first['msg']}") from None
+        key = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{where}: not a model card: `{key}`: {first['msg']}") from None
 
 
 def format_card(card: ModelCard) -> str:
     """Return the JSON text of a card."""
-    return json.dumps(card.model_dump(mode="json"), indent=2) + "\n"
+    # Earlier releases know neither.
+    unused = {name for name in ("bundle", "deeplabcut") if getattr(card, name) is None}
+    return json.dumps(card.model_dump(mode="json", exclude=unused), indent=2) + "\n"
 
 
 def check_locator(files: ModelFiles, *, top_down: bool) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
+from pipeline_lib.core.bundle_address import names_bundle
 from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.process import (
@@ -25,7 +26,7 @@ from pipeline_lib.io.chosen_settings import read_choices_in_force, resolve_setti
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets import TargetLayout, TargetStore
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
-from pipeline_lib.steps.runs.start_network import require_start
+from pipeline_lib.steps.runs.start_network import BundledStart, find_start
 
 logger = logging.getLogger(__name__)
 
@@ -63,21 +64,20 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     from pipeline_lib.models.training.edge_choice import choose_used_edges  # noqa: PLC0415
     from pipeline_lib.models.training.export_onnx import export_onnx, save_weights  # noqa: PLC0415
     from pipeline_lib.models.training.run import TrainedNetwork, train_network  # noqa: PLC0415
+    from pipeline_lib.steps.transfer import plan_start  # noqa: PLC0415
 
     # The card of the main network says what was chosen, also for the locator.
     chosen = {} if locator else read_choices_in_force(config, results)
     config = resolve_settings(config, results)
     targets, files = results.targets, results.model(config.training.name)
-    start = None
-    if config.training.start_from is not None:
-        start = results.model(config.training.start_from)
+    start = _find_start(config, results)
     if locator:
         config, targets, files = config.for_locator(), results.locator_targets, files.locator
         start = start.locator if start else None
     store = TargetStore(targets)
     layout = store.layout
-    if start is not None:
-        _check_start(config, start, layout)
+    start = skip_missing_locator(start)
+    load = None if start is None else plan_start(config, start, layout)
     key = training_key(config, store, start)
     if is_first_rank():
         _claim_checkpoints(files, key)
@@ -91,7 +91,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
             config.training,
             layout.skeleton,
             key=key,
-            start=None if start is None else start.weights,
+            start=load,
         )
     except PreemptedError:
         # One process reports: a launcher that sees another one fail may kill the first.
@@ -158,29 +158,24 @@ def name_slots(layout: TargetLayout) -> tuple[str, ...]:
     return (*animals, UNIQUE_INDIVIDUAL) if layout.skeleton.unique_bodyparts else animals
 
 
-def _check_start(config: ResolvedConfig, start: ModelFiles, layout: TargetLayout) -> None:
-    """Refuse to start from a network whose maps are not those to be trained."""
-    check_start_weights(start)
-    require_start(
-        config,
-        start,
-        layout.bodyparts,
-        layout.edges,
-        layout.animals if layout.identities else (),
-        scale=config.targets.scale,
-    )
+def _find_start(config: ResolvedConfig, results: Results) -> ModelFiles | BundledStart | None:
+    """Return the network to start from; None: from pretrained or random weights."""
+    name = config.training.start_from
+    if name is None:
+        return None
+    return find_start(config) if names_bundle(name) else results.model(name)
 
 
-def check_start_weights(start: ModelFiles) -> None:
-    """Raise `ModelError` if a network to start from is not there."""
-    if not start.weights.is_file():
-        raise ModelError(
-            f"`training.start_from`: {start.weights}: no such file; train that network first, or "
-            "set it to null"
-        )
+def skip_missing_locator(
+    start: ModelFiles | BundledStart | None,
+) -> ModelFiles | BundledStart | None:
+    """Return a network to start from; None for a locator that its bundle does not have."""
+    return None if isinstance(start, BundledStart) and start.card is None else start
 
 
-def training_key(config: Config, store: TargetStore, start: ModelFiles | None = None) -> str:
+def training_key(
+    config: Config, store: TargetStore, start: ModelFiles | BundledStart | None = None
+) -> str:
     """Return the hash of all dependencies of a trained network.
 
     Parameters

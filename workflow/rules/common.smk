@@ -77,6 +77,7 @@ SNAKEFILES = {
     name: Path(workflow.source_path(f"../{name}"))
     for name in (
         "Snakefile",
+        "rules/bundle.smk",
         "rules/common.smk",
         "rules/keys.smk",
         "rules/labels.smk",
@@ -381,7 +382,7 @@ def summarised_files():
     files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES)) + session_tables()
     if STAGES["calibrate"].wanted(SETTINGS):
         files.append(str(RESULTS.calibrations))
-    if SETTINGS.has_labels:
+    if STAGES["evaluate"].wanted(SETTINGS):
         files += [
             str(file.path)
             for file in STAGES["evaluate"].files(SETTINGS, RESULTS)

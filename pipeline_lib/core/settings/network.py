@@ -23,6 +23,7 @@ from pipeline_lib.core.settings.base import (
     Settings,
     check_region,
 )
+from pipeline_lib.core.settings.model import StartText
 from pipeline_lib.core.settings.renamed import name_as_in_keys
 
 
@@ -244,10 +245,17 @@ class StatedTraining(Settings):
         "iteration and of earlier ones. Test frames are drawn from the labels of iteration 0 and "
         "stay the same in every iteration.",
     )
-    start_from: Name | None = Field(
+    start_from: StartText | None = Field(
         None,
-        description="Network in the same results whose weights the training starts from; its "
-        "bodyparts, backbone and maps must be the same. null: from `weights`.",
+        description="Network whose weights the training starts from. A name: one in the same "
+        "results, whose bodyparts, backbone and maps must be the same. A bundle (as in "
+        "`model.bundle`; files end with `.cohortpose`): its backbone must be the same, bodyparts "
+        "of the same name keep their weights, others are new. null: from `weights`.",
+    )
+    start_bodyparts: dict[str, str] = Field(
+        {},
+        description="Names that bodyparts have in the bundle of `start_from`, where they differ: "
+        "`{own name: name in the bundle}`.",
     )
     head_channels: PositiveInt = Field(128, description="Channels of the head.")
     split: SplitSettings = SplitSettings()

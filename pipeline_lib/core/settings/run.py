@@ -18,6 +18,7 @@ from pipeline_lib.core.settings.individuals import (
     IndividualSettings,
     TrackingSettings,
 )
+from pipeline_lib.core.settings.model import ModelSettings
 from pipeline_lib.core.settings.network import (
     PLACEMENT,
     EvaluationSettings,
@@ -60,6 +61,7 @@ class Config(Settings):
     frames: FrameSettings = FrameSettings()
     labels: tuple[LabelSource, ...] = ()
     corrections: CorrectionSettings = CorrectionSettings()
+    model: ModelSettings = ModelSettings()
     targets: StatedTargets = StatedTargets()
     training: StatedTraining = StatedTraining()
     locating: StatedLocating = StatedLocating()
@@ -83,6 +85,11 @@ class Config(Settings):
     def has_labels(self) -> bool:
         """Tell whether there is anything to learn from: label sources, or corrected labels."""
         return bool(self.labels) or holds_label_corrections(Path(self.corrections.path))
+
+    @property
+    def has_network(self) -> bool:
+        """Tell whether videos get poses: from a network to be trained, or from a bundle."""
+        return self.has_labels or self.model.bundle is not None
 
     @property
     def top_down(self) -> bool:
@@ -113,6 +120,7 @@ class Config(Settings):
         unused = {name for name, used in weights.items() if not used}
         # A training from scratch has the same key as before there was another one.
         unused |= set() if self.training.start_from else {"start_from"}
+        unused |= set() if self.training.start_bodyparts else {"start_bodyparts"}
         return self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
 
     def for_locator(self) -> Self:
@@ -141,6 +149,11 @@ class Config(Settings):
     def list_contradictions(self) -> list[str]:
         """Return the contradictions between sections, one line each."""
         problems = []
+        if self.model.bundle is not None and self.labels:
+            problems.append(
+                "`model.bundle`: a run of a bundle learns nothing from `labels`: remove one of "
+                "them, or start a training from the bundle with `training.start_from`"
+            )
         if self.locating.enabled and self.individuals.max > 1 and not self.top_down:
             problems.append(
                 "`locating.enabled`: a window shows one animal, but `individuals.max` is "

@@ -107,7 +107,8 @@ class MapDecoder:
         score, offset, stride = maps["score"], maps["offset"], self.card.stride
         if self.card.animals == 1:
             position, confidence = fetch(decode_peaks(score, offset, stride))
-            return Located(position[:, None], confidence[:, None])
+            # Scores of networks of other tools may lie beyond.
+            return Located(position[:, None], np.clip(confidence, 0.0, 1.0)[:, None])
         peaks = find_peaks(
             _take(score, self._animal),
             _take(offset, self._animal),

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
@@ -17,6 +18,7 @@ from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.inference.predictor import count_gpus
 from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frame
 from pipeline_lib.models.inference.torch_runtime import load_network
+from pipeline_lib.models.network.network import PoseNetwork
 
 _LOWEST_PEAK = 0.02
 # Peaks nearer than this many cells mean the same point.
@@ -69,6 +71,11 @@ class FrameEncoder:
         if self._device.type == "cpu":
             torch.set_num_threads(1)
         network = load_network(files.weights, self._card).eval()
+        if not isinstance(network, PoseNetwork):
+            raise ModelError(
+                f"{files.folder}: is a network of DeepLabCut, and only networks that were trained "
+                "here describe frames"
+            )
         self._network = network.to(self._device)
         self._most = _count_animals(self._card)
         threads = count_cores() if self._device.type == "cpu" else 1

@@ -28,30 +28,50 @@ def read_onnx(path: Path) -> bytes:
     if not path.is_file():
         raise ModelError(f"{path}: ONNX runtimes cannot load it (no such file); run train")
     content = path.read_bytes()
-    if not content.startswith(_ONNX) or content[4:8] == _ORT:
-        raise ModelError(f"{path}: ONNX runtimes cannot load it (no ONNX model); run train")
-    if _WORD in content:
-        _refuse_external_data(path, content)
+    check_onnx(content, str(path))
     return content
 
 
-def _refuse_external_data(path: Path, content: bytes) -> None:
+def check_onnx(content: bytes, where: str, *, advice: str = "run train") -> None:
+    """Refuse bytes that are no ONNX model, or one whose tensors are in other files.
+
+    Parameters
+    ----------
+    content
+        Bytes of the file.
+    where
+        Name of the file in messages.
+    advice
+        What to do, in messages.
+
+    Raises
+    ------
+    ModelError
+        With the reason.
+    """
+    if not content.startswith(_ONNX) or content[4:8] == _ORT:
+        raise ModelError(f"{where}: ONNX runtimes cannot load it (no ONNX model); {advice}")
+    if _WORD in content:
+        _refuse_external_data(where, content, advice)
+
+
+def _refuse_external_data(where: str, content: bytes, advice: str) -> None:
     import onnx  # noqa: PLC0415 - no worker needs it otherwise
 
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf has errors of its own
         raise ModelError(
-            f"{path}: ONNX runtimes cannot load it (no ONNX model: {error}); run train"
+            f"{where}: ONNX runtimes cannot load it (no ONNX model: {error}); {advice}"
         ) from error
     for message in _walk(model):
         if isinstance(message, onnx.TensorProto) and (
             message.external_data or message.data_location == onnx.TensorProto.EXTERNAL
         ):
-            where = {entry.key: entry.value for entry in message.external_data}
+            found = {entry.key: entry.value for entry in message.external_data}
             raise ModelError(
-                f"{path}: expected a network whose tensors are all inside, found that of "
-                f"{message.name!r} is in {where.get('location')!r}; run train"
+                f"{where}: expected a network whose tensors are all inside, found that of "
+                f"{message.name!r} is in {found.get('location')!r}; {advice}"
             )
 
 

@@ -211,7 +211,7 @@ class Predictor:
     def _locate(self, frames: Sequence[Image]) -> Located:
         """Locate keypoints in the frames of one forward pass, in px of these frames."""
         height, width = frames[0].shape[:2]
-        fit = FrameFit.of(height, width, self.card.scale)
+        fit = FrameFit.of(height, width, self.card.scale, self.card.padding)
         position, confidence, identity = self.runtime.locate(
             fit_frames(frames, fit, self.batch_size)
         )

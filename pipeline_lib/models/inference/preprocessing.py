@@ -21,22 +21,31 @@ class FrameFit:
         Size of the frame in px.
     inner_height, inner_width
         Size of the shrunk frame in network px; it lies in the top-left corner of the input.
+    multiple
+        Number that the sides of the input are multiples of.
     """
 
     height: int
     width: int
     inner_height: int
     inner_width: int
+    multiple: int = PADDING_MULTIPLE
 
     @classmethod
-    def of(cls, height: int, width: int, scale: float) -> "FrameFit":
+    def of(
+        cls, height: int, width: int, scale: float, multiple: int = PADDING_MULTIPLE
+    ) -> "FrameFit":
         """Return the fit of a frame of this size shrunk by `scale`."""
-        return cls(height, width, max(1, round(height * scale)), max(1, round(width * scale)))
+        inner = max(1, round(height * scale)), max(1, round(width * scale))
+        return cls(height, width, *inner, multiple)
 
     @property
     def padded_size(self) -> tuple[int, int]:
         """Return height and width of the network's input in px."""
-        return _round_up(self.inner_height), _round_up(self.inner_width)
+        return (
+            _round_up(self.inner_height, self.multiple),
+            _round_up(self.inner_width, self.multiple),
+        )
 
     @property
     def factor(self) -> NDArray[np.float64]:
@@ -111,5 +120,5 @@ def fit_frames(frames: Sequence[NDArray[np.uint8]], fit: FrameFit, count: int) -
     return batch
 
 
-def _round_up(size: int) -> int:
-    return math.ceil(size / PADDING_MULTIPLE) * PADDING_MULTIPLE
+def _round_up(size: int, multiple: int) -> int:
+    return math.ceil(size / multiple) * multiple

@@ -15,6 +15,7 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
 from pipeline_lib.models.network.backbone import Backbone
+from pipeline_lib.models.network.deeplabcut import DeepLabCutNetwork, DeployedDeepLabCut
 from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -69,11 +70,10 @@ class TorchRuntime:
             )
         else:
             torch.set_num_threads(1)
-        network = DeployedNetwork(
-            load_network(path, decoder.card), decoder.card.refinement_scale
-        ).eval()
-        if self._dtype != torch.float32:
-            _lower_precision(network.network, self._dtype)
+        loaded = load_network(path, decoder.card)
+        network = deploy_network(loaded, decoder.card.refinement_scale).eval()
+        if self._dtype != torch.float32 and isinstance(loaded, PoseNetwork):
+            _lower_precision(loaded, self._dtype)
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # A compiled module is called like the original one.
         self._network = cast("nn.Module", torch.compile(network)) if compile else network
@@ -136,7 +136,7 @@ class _InFloat32(nn.Module):
             return cast("Tensor", self.layer(features.float()))
 
 
-def load_network(path: Path, card: ModelCard) -> PoseNetwork:
+def load_network(path: Path, card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
     """Load the weights that training wrote.
 
     Raises
@@ -144,14 +144,7 @@ def load_network(path: Path, card: ModelCard) -> PoseNetwork:
     ModelError
         If the file is missing or has the weights of another network.
     """
-    backbone = Backbone(card.backbone, "none", card.stride)
-    network = PoseNetwork(
-        backbone,
-        len(card.skeleton.bodyparts),
-        card.head_channels,
-        edges=len(card.edges),
-        identities=len(card.identities),
-    )
+    network = build_network(card)
     # Mean and standard deviation of the input are buffers, so they come with the weights.
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -160,6 +153,28 @@ def load_network(path: Path, card: ModelCard) -> PoseNetwork:
         name = type(error).__name__
         raise ModelError(f"{path}: PyTorch cannot load it ({name}); run train") from error
     return network
+
+
+def build_network(card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
+    """Return the network of a card, with random weights."""
+    if card.deeplabcut is not None:
+        return DeepLabCutNetwork(card.deeplabcut, len(card.skeleton.bodyparts))
+    return PoseNetwork(
+        Backbone(card.backbone, "none", card.stride),
+        len(card.skeleton.bodyparts),
+        card.head_channels,
+        edges=len(card.edges),
+        identities=len(card.identities),
+    )
+
+
+def deploy_network(
+    network: PoseNetwork | DeepLabCutNetwork, refinement_scale: float
+) -> DeployedNetwork | DeployedDeepLabCut:
+    """Return a network as it runs: from uint8 frames to scores and pixels."""
+    if isinstance(network, DeepLabCutNetwork):
+        return DeployedDeepLabCut(network, refinement_scale)
+    return DeployedNetwork(network, refinement_scale)
 
 
 def _lower_precision(network: PoseNetwork, dtype: torch.dtype) -> None:

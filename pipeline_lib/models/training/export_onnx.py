@@ -11,7 +11,9 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
-from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork
+from pipeline_lib.models.inference.torch_runtime import deploy_network
+from pipeline_lib.models.network.deeplabcut import DeepLabCutNetwork
+from pipeline_lib.models.network.network import PoseNetwork
 
 _PLANES = {0: "batch", 2: "rows", 3: "columns"}
 _VECTORS = {0: "batch", 3: "rows", 4: "columns"}
@@ -19,9 +21,11 @@ _FREE_AXES = {"score": _PLANES, "offset": _VECTORS, "affinity": _VECTORS, "ident
 _EXAMPLE_SIDE = 64  # any multiple of 32: batch, height and width are free in the exported graph
 
 
-def export_onnx(network: PoseNetwork, refinement_scale: float, path: Path) -> None:
+def export_onnx(
+    network: PoseNetwork | DeepLabCutNetwork, refinement_scale: float, path: Path
+) -> None:
     """Write a network as ONNX: uint8 frames in, scores and offsets out (`DeployedNetwork`)."""
-    deployed = DeployedNetwork(copy.deepcopy(network), refinement_scale).eval().cpu()
+    deployed = deploy_network(copy.deepcopy(network), refinement_scale).eval().cpu()
     _fix_padding(deployed)
     example = torch.zeros(2, _EXAMPLE_SIDE, 2 * _EXAMPLE_SIDE, 3, dtype=torch.uint8)
     quiet = logging.getLogger("torch.onnx")

@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     skeleton: Skeleton,
     *,
     key: str,
-    start: Path | None = None,
+    start: Callable[[PoseNetwork], None] | None = None,
 ) -> TrainedNetwork:
     """Train, or resume from ``last.ckpt`` of this training, and load the chosen checkpoint.
 
@@ -132,7 +133,8 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     key
         Hash of all that the network depends on; checkpoints of other trainings are set aside.
     start
-        Weights of a trained network to start from; None: from those of the settings.
+        Function that loads the weights of a trained network to start from; None: from those of
+        the settings.
 
     Raises
     ------
@@ -150,7 +152,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     plan = TargetPlan(animals, layout.edges, identities, layout.window)
     network = build_network(training, targets.stride, len(skeleton.bodyparts), plan)
     if start is not None:
-        load_start(network, start)
+        start(network)
     network = network.to(memory_format=torch.channels_last)
     # The store has the maps of whole frames, or of windows, in which no keypoint moved.
     still = not training.augmentation.moves_keypoints

@@ -23,8 +23,7 @@ from pipeline_lib.io.labels.table import Labels, label_arrays
 from pipeline_lib.kernels.label_statistics import choices as rules
 from pipeline_lib.kernels.label_statistics import orientation, sizes
 from pipeline_lib.kernels.tracking.similarity import centre_poses
-from pipeline_lib.models.card import read_card
-from pipeline_lib.steps.runs.start_network import find_start
+from pipeline_lib.steps.runs.start_network import read_start_card
 
 # Images whose size is read; more of one project hardly differ.
 _MOST_IMAGES = 500
@@ -204,8 +203,8 @@ class _Choosing:
     def _choose_grid(self) -> tuple[float, float]:
         """Choose scale and stride; those of a network to start from, whose maps must fit."""
         config, facts = self._config, self._facts
-        if fits_start(config):
-            card = read_card(find_start(config).card)
+        card = read_start_card(config) if fits_start(config) else None
+        if card is not None:
             scale = self._settle("targets.scale", rules.Choice(card.scale, _FROM_START))
             return scale, self._settle("targets.stride", rules.Choice(card.stride, _FROM_START))
         width, height = facts.size
@@ -223,9 +222,9 @@ class _Choosing:
     def _choose_locating_scale(self, scale: float) -> rules.Choice:
         config, facts = self._config, self._facts
         if fits_start(config):
-            locator = find_start(config, locator=True).card
-            if locator.exists():
-                return rules.Choice(read_card(locator).scale, _FROM_START)
+            locator = read_start_card(config, locator=True)
+            if locator is not None:
+                return rules.Choice(locator.scale, _FROM_START)
         below = None if config.individuals.max > 1 else scale
         return rules.choose_locating_scale(facts.length, facts.centres, below=below)
 

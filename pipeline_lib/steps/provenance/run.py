@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
+from pipeline_lib.core.bundle_address import names_bundle
 from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.sessions import list_sessions
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
@@ -19,6 +21,7 @@ from pipeline_lib.core.stages import STAGES, list_cohort_files
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.import_labels.correction_inputs import hash_corrections
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.jobs import read_all_jobs, summarise_jobs
@@ -113,6 +116,7 @@ def hash_inputs(config: Config) -> dict[str, Any]:
         ``refinement``: hash of the list of frames that a user named, by path.
         ``corrections``: hash of the corrected labels in use by path of their table. What people
         label meanwhile for the next round is no part of it.
+        ``bundles``: hash of the bundles that the settings name, by address.
     """
     weights = {config.training.weights, config.for_locator().training.weights}
     return {
@@ -122,6 +126,7 @@ def hash_inputs(config: Config) -> dict[str, Any]:
         "refinement": _hash_each(_list_named(config)),
         "weights": _hash_each(path for path in map(Path, sorted(weights)) if path.is_file()),
         **_hash_calibrations(config),
+        "bundles": _hash_bundles(config),
     }
 
 
@@ -136,6 +141,19 @@ def _hash_calibrations(config: Config) -> dict[str, dict[str, str | None]]:
     sessions = list_sessions(config, read_cohort(Path(config.cohort)))
     paths = (Path(source) for source in sorted({one.source for one in sessions if one.source}))
     return {"calibrations": _hash_each(path for path in paths if not path.is_dir())}
+
+
+def _hash_bundles(config: Config) -> dict[str, str | None]:
+    start = config.training.start_from
+    named = [config.model.bundle, start if start and names_bundle(start) else None]
+    return {text: _hash_bundle(text) for text in named if text is not None}
+
+
+def _hash_bundle(text: str) -> str | None:
+    try:
+        return find_bundle(text).sha256
+    except ModelError:
+        return None
 
 
 def _list_named(config: Config) -> list[Path]:

@@ -36,6 +36,7 @@ from pipeline_lib.steps.import_labels.correction_inputs import (
 )
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
 from pipeline_lib.steps.runs.backbones import check_backbones
+from pipeline_lib.steps.runs.bundle_fit import check_bundle
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
 from pipeline_lib.steps.runs.start_network import check_start
 
@@ -84,7 +85,10 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
             problems += [f"{error.where}: {problem}" for problem in error.problems]
     corrected, damaged = _read_corrections(config)
     problems += damaged
-    problems += [] if damaged else _check_labels(config, corrected)
+    # A run of a bundle learns nothing.
+    if not damaged and config.model.bundle is None:
+        problems += _check_labels(config, corrected)
+    problems += check_bundle(config)
     problems += check_start(config)
     problems += check_start(config, locator=True) if config.uses_locator else []
     problems += _check_edges(config)
@@ -96,8 +100,8 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_sessions(config, videos, str(sheet))
     problems += _check_results(config)
     missing = [video for video in videos if measure_file(video.path) == (0, 0)]
-    # Without labels a run only probes, and the probe's table says the same of each video.
-    if config.has_labels and videos and len(missing) == len(videos):
+    # Without a network a run only probes, and the probe's table says the same of each video.
+    if config.has_network and videos and len(missing) == len(videos):
         problems.append(
             f"{sheet}: none of its {len(videos)} videos exists, {missing[0].path} first; "
             "paths are relative to the sheet"

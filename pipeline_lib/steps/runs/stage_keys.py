@@ -8,8 +8,9 @@ see `pipeline_lib.io.key_files`.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pipeline_lib.core.bundle_address import names_bundle
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.errors import SheetError, StoreError
+from pipeline_lib.core.errors import ModelError, SheetError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.chosen import fits_start
 from pipeline_lib.core.settings.reading import hash_settings
@@ -22,6 +23,7 @@ from pipeline_lib.io.exports.session import hash_sessions
 from pipeline_lib.io.key_files import claim_key, find_last_key, list_other_keys
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
@@ -32,7 +34,7 @@ from pipeline_lib.steps.runs.sessions import (
     list_calibration_sources,
     list_session_keys,
 )
-from pipeline_lib.steps.runs.start_network import find_start
+from pipeline_lib.steps.runs.start_network import BundledStart, find_start
 
 # Rules whose results are no outputs: they are counted from the first run on, or once one was lost.
 _COUNTED = ("infer", "postprocess")
@@ -53,6 +55,7 @@ def find_stage_key(config: Config, results: Results, name: str) -> Path:
     digest = hash_settings(
         stage.hash_settings(config),
         *(f"{path}: {_hash_file(path)}" for path in _list_given_files(config, stage)),
+        *_hash_bundles(config, stage),
         # None where there are no corrections.
         *(list_corrections(config) if "corrections" in stage.given else ()),
         *(_list_calibrations(config) if "calibrations" in stage.given else ()),
@@ -321,17 +324,32 @@ def _list_weights(config: Config, *, locator: bool) -> Iterator[Path]:
     weights = Path(one.training.weights)
     if weights.is_file():
         yield weights
-    if config.training.start_from is not None:
+    start = config.training.start_from
+    if start and not names_bundle(start):
         yield find_start(config, locator=locator).weights
 
 
 def _list_start_cards(config: Config) -> Iterator[Path]:
-    """Yield the cards of the network to start from, if settings are chosen to fit its maps."""
+    """Yield the files that say which maps the network to start from has, if settings fit these."""
     if not fits_start(config):
         return
-    yield find_start(config).card
-    if config.uses_locator:
-        yield find_start(config, locator=True).card
+    for locator in (False, True) if config.uses_locator else (False,):
+        start = find_start(config, locator=locator)
+        yield start.weights if isinstance(start, BundledStart) else start.card
+
+
+def _hash_bundles(config: Config, stage: Stage) -> Iterator[str]:
+    """Yield the hash of each bundle that a stage reads, wherever it lies; empty without one."""
+    named = [config.model.bundle] if "bundle" in stage.given else []
+    start = config.training.start_from
+    if {"weights", "locator weights"} & set(stage.given) and start and names_bundle(start):
+        named.append(start)
+    for text in named:
+        try:
+            yield find_bundle(text).sha256 if text else ""
+        except ModelError:
+            # Its step reports it.
+            yield ""
 
 
 def _hash_file(path: Path) -> str:

@@ -23,12 +23,13 @@ from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
+from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.provenance.outputs import identify_sources, knows_all
 from pipeline_lib.steps.provenance.run import hash_inputs, read_provenance
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.start_network import find_start
-from pipeline_lib.steps.train import training_key
+from pipeline_lib.steps.runs.start_network import BundledStart, find_start
+from pipeline_lib.steps.train import skip_missing_locator, training_key
 from pipeline_lib.steps.verify.sessions import (
     list_session_files,
     verify_calibrations,
@@ -124,6 +125,7 @@ def _verify_inputs(
     # Records of older releases have none.
     pairs.append(("corrections", now["corrections"], then.get("corrections", {})))
     pairs.append(("refinement", now["refinement"], then.get("refinement", now["refinement"])))
+    yield from _verify_bundles(now["bundles"], then.get("bundles", {}), checked)
     for kind, found, recorded in pairs:
         for path in {**recorded, **found}:
             checked[kind] += 1
@@ -137,8 +139,24 @@ def _verify_inputs(
                 yield Finding(kind, path, Problem.CHANGED, "not as the last run read it")
 
 
+def _verify_bundles(
+    now: Mapping[str, str | None], then: Mapping[str, str | None], checked: Counter[str]
+) -> Iterator[Finding]:
+    for text in {**then, **now}:
+        checked["bundle"] += 1
+        if text not in then or text not in now:
+            yield Finding("bundle", text, Problem.UNEXPLAINED, "the settings name another one")
+        elif now[text] is None:
+            yield Finding("bundle", text, Problem.MISSING, "it was an input of the last run")
+        elif now[text] != then[text]:
+            yield Finding("bundle", text, Problem.CHANGED, "not as the last run read it")
+
+
 def _verify_networks(config: Config, results: Results, checked: Counter[str]) -> Iterator[Finding]:
-    if not config.has_labels:
+    if not config.has_network:
+        return
+    if config.model.bundle is not None:
+        yield from _verify_imported(config, results.model(config.training.name), checked)
         return
     try:
         config = resolve_settings(config, results)
@@ -150,12 +168,42 @@ def _verify_networks(config: Config, results: Results, checked: Counter[str]) ->
             )
         return
     model = results.model(config.training.name)
-    start = None if config.training.start_from is None else find_start(config)
+    try:
+        start = None if config.training.start_from is None else find_start(config)
+    except ModelError:
+        # A bundle that is gone is reported among the inputs.
+        return
     yield from _verify_network(config, model, results.targets, checked, start)
     if config.uses_locator:
         locator = config.for_locator()
-        start = start.locator if start else None
+        start = skip_missing_locator(start.locator if start else None)
         yield from _verify_network(locator, model.locator, results.locator_targets, checked, start)
+
+
+def _verify_imported(config: Config, model: ModelFiles, checked: Counter[str]) -> Iterator[Finding]:
+    """Compare networks from a bundle with their cards, and the cards with the bundle."""
+    sha256 = _hash_bundle(config.model.bundle)
+    for files in (model, model.locator) if config.uses_locator else (model,):
+        checked["network"] += 1
+        try:
+            card = read_card(files.card)
+        except ModelError as error:
+            if files.card.exists():
+                yield Finding("network", str(files.card), Problem.CHANGED, str(error))
+            continue
+        name = str(files.network)
+        if files.network.is_file() and hash_path(files.network) != card.network_sha256:
+            yield Finding("network", name, Problem.CHANGED, f"{files.card.name} names another hash")
+        if sha256 and (card.bundle is None or card.bundle.sha256 != sha256):
+            yield Finding("network", name, Problem.UNEXPLAINED, "is not from the present bundle")
+
+
+def _hash_bundle(text: str | None) -> str:
+    """Return the hash of a bundle; empty if it cannot be had, which its inputs report."""
+    try:
+        return find_bundle(text).sha256 if text else ""
+    except ModelError:
+        return ""
 
 
 def _verify_network(
@@ -163,7 +211,7 @@ def _verify_network(
     files: ModelFiles,
     targets: Path,
     checked: Counter[str],
-    start: ModelFiles | None,
+    start: ModelFiles | BundledStart | None,
 ) -> Iterator[Finding]:
     """Compare a network with its card, and the card with targets, settings and its start."""
     checked["network"] += 1

@@ -296,7 +296,7 @@ class _ShardResults:
         good: dict[str, str | None] = dict.fromkeys(
             row["video"] for row in rows if row["status"] == VideoStatus.DONE
         )
-        if not self._config.has_labels:
+        if not self._config.has_network:
             return good
         try:
             tasks = list_tasks(self._config, self._results, self._shard.name, rows)

@@ -1,0 +1,238 @@
+"""Write and read bundles: ZIP files that hold a network with all that is needed to run it.
+
+A bundle comes from strangers. So nothing of it is executed, unpickled or unpacked by its own
+names: members have fixed names, are stored without compression, are listed with size and SHA-256
+in ``bundle.json``, and are read only after all of this has been checked.
+"""
+
+import hashlib
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.io.publish import publish_file
+from pipeline_lib.models.card import ModelCard, parse_card
+from pipeline_lib.models.zoo.bounds import check_bounds
+from pipeline_lib.models.zoo.manifest import (
+    CARD,
+    LOCATOR,
+    MANIFEST,
+    MEMBERS,
+    NETWORK,
+    WEIGHTS,
+    Manifest,
+    Member,
+    format_manifest,
+    parse_manifest,
+)
+from pipeline_lib.models.zoo.onnx_check import check_network
+
+MOST_BYTES = 2 * 2**30
+_MOST_TEXT_BYTES = 4 * 2**20
+_BINARY = (NETWORK, WEIGHTS)
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ENCRYPTED = 0x1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Describe a verified bundle.
+
+    Attributes
+    ----------
+    path
+        Its file.
+    sha256
+        Hash of the whole file.
+    manifest
+        Content of ``bundle.json``.
+    card
+        Card of the network.
+    locator
+        Card of the network that finds the animals; None if there is none.
+    readme
+        The card in Markdown, for people.
+    """
+
+    path: Path
+    sha256: str
+    manifest: Manifest
+    card: ModelCard
+    locator: ModelCard | None
+    readme: str
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a member, verified again; None if the bundle has none."""
+        member = self.manifest.members.get(name)
+        if member is None:
+            return None
+        with _open(self.path) as archive:
+            return _read_member(archive, name, member, str(self.path))
+
+
+def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> str:
+    """Write a bundle; the same members give the same bytes.
+
+    Parameters
+    ----------
+    path
+        File to publish.
+    manifest
+        Its `members` are replaced by the hashes of those given.
+    members
+        Bytes of each member by name.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file.
+    """
+    listed = {
+        name: Member(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in sorted(members.items())
+    }
+    head = format_manifest(manifest.model_copy(update={"members": listed}))
+    with publish_file(path) as part:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in ((MANIFEST, head), *sorted(members.items())):
+                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry.create_system = 3  # whatever the system is
+                entry.external_attr = (stat.S_IFREG | 0o644) << 16
+                archive.writestr(entry, content)
+        read_bundle(part)
+        return _hash_file(part)
+
+
+def read_bundle(path: Path, sha256: str = "") -> Bundle:
+    """Verify a bundle and read its cards.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sha256
+        Hash that it must have; empty for any.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, truncated or changed, of another version, or holds anything that
+        no bundle may hold.
+    """
+    try:
+        require_regular_file(path)
+        facts = path.stat()
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such bundle") from None
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}; expected a bundle") from None
+    if facts.st_size > MOST_BYTES:
+        raise ModelError(f"{path}: {facts.st_size} bytes, and a bundle has at most {MOST_BYTES}")
+    bundle = _read_once(path.absolute(), facts.st_size, facts.st_mtime_ns, facts.st_ino)
+    if sha256 and bundle.sha256 != sha256:
+        raise ModelError(
+            f"{path}: expected a bundle with SHA-256 {sha256}, found {bundle.sha256}: it is "
+            "another one, or it was changed"
+        )
+    return bundle
+
+
+# The workflow asks several times; a network is large.
+@lru_cache(maxsize=8)
+def _read_once(path: Path, size: int, modified: int, inode: int) -> Bundle:
+    del size, modified, inode
+    where = str(path)
+    with _open(path) as archive:
+        names = _list_names(archive, where, path.stat().st_size)
+        if MANIFEST not in names:
+            raise ModelError(f"{where}: has no {MANIFEST}; is it a bundle?")
+        manifest = parse_manifest(_read_plain(archive, MANIFEST, where), where)
+        members = manifest.members
+        if strange := sorted((names ^ members.keys()) - {MANIFEST}):
+            raise ModelError(f"{where}: {strange[0]!r} is not both in it and in its {MANIFEST}")
+        contents = {
+            name: _read_member(archive, name, member, where) for name, member in members.items()
+        }
+    card = _check_model(contents, "", where)
+    locator = _check_model(contents, LOCATOR, where) if LOCATOR + CARD in members else None
+    if card.window is not None and locator is None:
+        raise ModelError(
+            f"{where}: its network sees windows around animals, but there is no locator"
+        )
+    return Bundle(path, _hash_file(path), manifest, card, locator, _decode(contents["README.md"]))
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        raise ModelError(f"{path}: expected a bundle, a ZIP file ({error}): is it whole?") from None
+
+
+def _list_names(archive: zipfile.ZipFile, where: str, size: int) -> set[str]:
+    """Return the names of all members, and refuse entries that no bundle of ours has."""
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ModelError(f"{where}: has {twice[0]!r} twice")
+    for entry in entries:
+        name = entry.filename
+        if name not in MEMBERS | {MANIFEST}:
+            raise ModelError(f"{where}: has a member {name[:200]!r}, which no bundle has")
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            raise ModelError(f"{where}: {name} is a link or another special file")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+            raise ModelError(f"{where}: {name} is compressed, members of bundles are not")
+        if entry.flag_bits & _ENCRYPTED:
+            raise ModelError(f"{where}: {name} is encrypted")
+        if name.rpartition("/")[2] not in _BINARY and entry.file_size > _MOST_TEXT_BYTES:
+            raise ModelError(f"{where}: {name} has {entry.file_size} bytes, too many for a text")
+    # Members that lie on each other would be read many times.
+    if sum(entry.file_size for entry in entries) > size:
+        raise ModelError(f"{where}: its members are larger than the file")
+    return set(names)
+
+
+def _read_plain(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
+    try:
+        return archive.read(name)
+    except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
+        raise ModelError(f"{where}: {name} cannot be read ({error}): is it whole?") from None
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, member: Member, where: str) -> bytes:
+    content = _read_plain(archive, name, where)
+    found = hashlib.sha256(content).hexdigest()
+    if (len(content), found) != (member.bytes, member.sha256):
+        raise ModelError(
+            f"{where}: {name} has SHA-256 {found}, but {MANIFEST} says {member.sha256}: the "
+            "bundle is damaged or was changed; get it again"
+        )
+    return content
+
+
+def _check_model(contents: Mapping[str, bytes], folder: str, where: str) -> ModelCard:
+    card = parse_card(contents[folder + CARD], f"{where}: {folder}{CARD}")
+    network = contents[folder + NETWORK]
+    if hashlib.sha256(network).hexdigest() != card.network_sha256:
+        raise ModelError(f"{where}: {folder}{CARD} is of another network than {folder}{NETWORK}")
+    check_bounds(card, f"{where}: {folder}{CARD}")
+    check_network(network, card, f"{where}: {folder}{NETWORK}")
+    return card
+
+
+def _decode(content: bytes) -> str:
+    """Return a text whose characters neither control a terminal nor hide anything."""
+    text = content.decode("utf-8", "replace").replace("\r\n", "\n")
+    return "".join(letter for letter in text if letter == "\n" or letter.isprintable())
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,86 @@
+"""Check the numbers of a model card from a stranger."""
+
+import math
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
+from pipeline_lib.models.card import DeconvolutionLayout, ModelCard
+
+_MOST_NAMES = 1000
+_LARGEST_WINDOW = 4096
+_MOST_LAYERS = 8
+_MOST_CHANNELS = 2**14
+_STRIDES = (1, 2, 4, 8, 16, 32)
+
+
+def _fits_outputs(card: ModelCard) -> bool:
+    """Tell whether a network of DeepLabCut draws the maps that its card says."""
+    layout = card.deeplabcut
+    if layout is None:
+        return True
+    keypoints = len(card.skeleton.bodyparts)
+    heads = [(layout.heatmap, keypoints)]
+    heads += [] if layout.locref is None else [(layout.locref, 2 * keypoints)]
+    return (
+        layout.stride == card.stride
+        and card.animals == 1
+        and not (card.edges or card.identities or card.window)
+        and all(_is_possible(head, outputs) for head, outputs in heads)
+    )
+
+
+def _is_possible(head: DeconvolutionLayout, outputs: int) -> bool:
+    counts = (*head.channels, *head.kernel_size, *head.strides)
+    last = head.final_channels if head.final_kernel else head.channels[-1:]
+    return (
+        len(head.channels) == len(head.kernel_size) + 1 == len(head.strides) + 1
+        and len(head.channels) <= _MOST_LAYERS
+        and all(0 < count <= _MOST_CHANNELS for count in counts)
+        and 0 <= head.final_kernel <= _MOST_LAYERS
+        and last in (outputs, (outputs,))
+    )
+
+
+def check_bounds(card: ModelCard, where: str) -> None:
+    """Refuse a card whose numbers no network has, or whose positions point nowhere.
+
+    Parameters
+    ----------
+    card
+        The card.
+    where
+        Name of the card in messages.
+
+    Raises
+    ------
+    ModelError
+        Naming the first wrong value.
+    """
+    keypoints, edges = len(card.skeleton.bodyparts), len(card.edges)
+    # Edges join bodyparts of an animal, which are all but the unique ones.
+    joined = set(range(keypoints)) - set(card.skeleton.unique_indices)
+    rules = {
+        "stride": card.stride in _STRIDES,
+        "scale": 0.0 < card.scale <= 1.0,
+        "refinement_scale": 0.0 < card.refinement_scale < math.inf,
+        "head_channels": 0 <= card.head_channels <= 2**16,
+        "mean": all(map(math.isfinite, card.mean)),
+        "std": all(0.0 < value < math.inf for value in card.std),
+        "skeleton.bodyparts": 0 < keypoints <= _MOST_NAMES,
+        "individuals": 0 < len(card.individuals) <= _MOST_NAMES
+        and len(set(card.individuals)) == len(card.individuals)
+        and (UNIQUE_INDIVIDUAL in card.individuals) <= bool(card.skeleton.unique_bodyparts),
+        "identities": len(card.identities) <= _MOST_NAMES,
+        "edges": all(len({a, b} & joined) == 2 for a, b in card.edges),
+        "used_edges": all(0 <= number < edges for number in card.used_edges)
+        and len(set(card.used_edges)) == len(card.used_edges),
+        "deeplabcut": _fits_outputs(card),
+        "window": card.window is None
+        or (0 < card.window <= _LARGEST_WINDOW and card.window % 32 == 0),
+    }
+    for name, good in rules.items():
+        if not good:
+            value: object = card
+            for part in name.split("."):
+                value = getattr(value, part)
+            raise ModelError(f"{where}: `{name}` cannot be {str(value)[:200]}")

@@ -1,0 +1,160 @@
+"""Write the card of a bundle in Markdown: what was trained on what, errors, use, licence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.zoo.manifest import Manifest
+
+# Metrics by bodypart, split and name, as in the table of an evaluation.
+Metrics = Mapping[tuple[str, str, str], float]
+
+ALL = "all"
+_SHOWN = {
+    "mean_error": "mean error (px)",
+    "median_error": "median error (px)",
+    "rmse": "root mean square error (px)",
+    "map": "OKS mAP",
+    "oks_map": "OKS mAP",
+    "mean_average_precision": "OKS mAP",
+}
+
+
+def format_readme(
+    manifest: Manifest, card: ModelCard, locator: ModelCard | None, metrics: Metrics
+) -> str:
+    """Return the card as Markdown.
+
+    Parameters
+    ----------
+    manifest
+        The bundle's manifest; its members do not matter.
+    card, locator
+        Cards of the network and of the network that finds the animals, if there is one.
+    metrics
+        Metrics on labelled frames; may be empty.
+    """
+    sections = (
+        f"# {manifest.name}\n",
+        manifest.description or "No description was given.",
+        "\n## Network\n",
+        _format_table(_list_facts(card, locator)),
+        "\n## Training\n",
+        _format_table(_list_training(card)),
+        "\n## Errors on labelled frames\n",
+        _format_metrics(metrics),
+        "\n## Intended use\n",
+        _describe_use(card),
+        "\n## Use it\n",
+        "Without labels, on a cohort (`config.yaml`):\n",
+        _fence("yaml", _list_settings(manifest, card)),
+        "\nOn one video:\n",
+        _fence("", ["cohortpose predict --model FILE.cohortpose VIDEO"]),
+        "\n## Licence\n",
+        _describe_licence(manifest),
+        "\n## Citation\n",
+        manifest.citation or "No citation was given.",
+    )
+    return "\n".join(sections) + "\n"
+
+
+def _list_facts(card: ModelCard, locator: ModelCard | None) -> list[tuple[str, object]]:
+    skeleton = card.skeleton
+    edges = ", ".join(f"{a}-{b}" for a, b in skeleton.edges)
+    return [
+        ("bodyparts", ", ".join(skeleton.bodyparts)),
+        ("skeleton", edges or "none"),
+        ("animals in a frame, at most", card.animals),
+        ("backbone", card.backbone),
+        ("parameters", card.parameters),
+        ("stride (px)", card.stride),
+        ("scale of its input", card.scale),
+        ("mean, standard deviation of its input", f"{_join(card.mean)}; {_join(card.std)}"),
+        ("window (network px)", card.window or "whole frames"),
+        ("second network that finds animals", "yes" if locator else "no"),
+    ]
+
+
+def _list_training(card: ModelCard) -> list[tuple[str, object]]:
+    record = card.training
+    frames = [f"{count} {split}" for split, count in record.frames.items()]
+    return [
+        ("labelled frames", ", ".join(frames) or "unknown"),
+        ("epochs", record.epochs),
+        ("steps", record.steps),
+        ("seed", record.seed),
+        ("weights at the start", record.start_from or record.settings.get("weights", "unknown")),
+        *((f"version of {name}", version) for name, version in card.versions.items()),
+    ]
+
+
+def _describe_use(card: ModelCard) -> str:
+    several = f"up to {card.animals} animals" if card.animals > 1 else "one animal"
+    return (
+        f"Predict {len(card.skeleton.bodyparts)} bodyparts of {several} in videos like those "
+        "that it was trained on: the same species, view and imaging. On others, look at some "
+        "frames before trusting it; the errors above say nothing about them. A confidence is no "
+        "probability."
+    )
+
+
+def _list_settings(manifest: Manifest, card: ModelCard) -> list[str]:
+    """Return the settings that a config needs to run the bundle as it was used."""
+    lines = ["cohort: cohort.tsv", "model:", "  bundle: FILE.cohortpose"]
+    if card.animals > 1:
+        lines += ["individuals:", f"  max: {card.animals}", f"  method: {manifest.settings.method}"]
+    locating = manifest.settings.locating
+    if locating.enabled or card.window is not None:
+        lines += [
+            "locating:",
+            *(["  enabled: true"] if locating.enabled else []),
+            f"  window: {locating.window}",
+            f"  pcutoff: {locating.pcutoff}",
+            f"  min_found: {locating.min_found}",
+        ]
+    return lines
+
+
+def _describe_licence(manifest: Manifest) -> str:
+    if not manifest.licence:
+        return "None was given: ask the authors before you use or publish anything of it."
+    return manifest.licence
+
+
+def _format_metrics(metrics: Metrics) -> str:
+    names = [name for name in _SHOWN if any(found == name for _, _, found in metrics)]
+    splits = list(dict.fromkeys(split for _, split, _ in metrics))
+    if not names or not splits:
+        return "None are known."
+    parts = list(dict.fromkeys(part for part, _, _ in metrics))
+    rows = [
+        (part, split, *(_round(metrics.get((part, split, name))) for name in names))
+        for split in splits
+        for part in sorted(parts, key=lambda part: part != ALL)
+        if any((part, split, name) in metrics for name in names)
+    ]
+    return _tabulate(("bodypart", "split", *(_SHOWN[name] for name in names)), rows)
+
+
+def _format_table(facts: Iterable[tuple[str, object]]) -> str:
+    return _tabulate(("what", "value"), facts)
+
+
+def _tabulate(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
+
+
+def _escape(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _round(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _join(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _fence(language: str, lines: Iterable[str]) -> str:
+    return "\n".join((f"```{language}", *lines, "```"))

@@ -1,0 +1,207 @@
+"""Run the verb `bundle`: write a trained network as one file that others can run."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib import __version__
+from pipeline_lib.core.bundle_address import ENDING
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.settings.base import AUTO
+from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.io.checksums import hash_path
+from pipeline_lib.io.chosen_settings import resolve_settings
+from pipeline_lib.models.card import ModelCard, format_card, read_card
+from pipeline_lib.models.zoo.archive import write_bundle
+from pipeline_lib.models.zoo.manifest import (
+    CARD,
+    HISTORY,
+    LICENCE,
+    LOCATOR,
+    METRICS,
+    NETWORK,
+    README,
+    WEIGHTS,
+    Manifest,
+    UsedSettings,
+)
+from pipeline_lib.models.zoo.readme import Metrics, format_readme
+from pipeline_lib.models.zoo.weights import pack_weights
+from pipeline_lib.steps.report.inputs import read_metrics
+from pipeline_lib.steps.report.privacy import Redactor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BundleTexts:
+    """Hold what only people know about a network.
+
+    Attributes
+    ----------
+    licence
+        SPDX identifier or name of its licence.
+    licence_file
+        Text of the licence; None: the name says it all.
+    citation
+        How to cite it.
+    description
+        What it is for.
+    """
+
+    licence: str
+    licence_file: Path | None = None
+    citation: str = ""
+    description: str = ""
+
+
+def run_bundle(
+    config: Config, results: Results, texts: BundleTexts, output: Path | None = None
+) -> Path:
+    """Write the network of a run as a bundle.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    texts
+        Licence, citation and description.
+    output
+        File to write; None: NAME.cohortpose in the working directory.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ModelError
+        If the network is missing or damaged, there is no licence, or the file exists.
+    """
+    name = config.training.name
+    path = _choose_output(name, texts, output)
+    files = results.model(name)
+    redactor = Redactor(results)
+    card = _read_own_card(files, redactor)
+    members = _pack_network(files, card, "")
+    locator = None
+    if config.uses_locator:
+        locator = _read_own_card(files.locator, redactor)
+        members |= _pack_network(files.locator, locator, LOCATOR)
+    metrics = results.metrics(name)
+    if metrics.is_file():
+        members[METRICS] = metrics.read_bytes()
+    # Where settings were chosen from the labels, what was chosen.
+    used = resolve_settings(config, results) if results.chosen_settings.is_file() else config
+    settings = UsedSettings(
+        method=config.individuals.method if card.animals > 1 else "bottom-up",
+        locating=LocatingSettings(**_list_fixed(used.locating.model_dump(exclude={"weights"}))),
+        assembly=config.assembly,
+    )
+    found = read_metrics(metrics) if metrics.is_file() else {}
+    return _write(path, texts, settings, members, (card, locator, found))
+
+
+def _list_fixed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return settings without those that are to be chosen: networks from bundles have none."""
+    return {name: value for name, value in values.items() if value != AUTO}
+
+
+def run_deeplabcut_bundle(
+    place: Path, name: str, texts: BundleTexts, output: Path | None = None
+) -> Path:
+    """Write a network that DeepLabCut 3 trained as a bundle.
+
+    Parameters
+    ----------
+    place
+        Folder of its snapshots, or one snapshot; see `read_deeplabcut`.
+    name
+        Name of the network.
+    texts
+        Licence, citation and description.
+    output
+        File to write; None: NAME.cohortpose in the working directory.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ModelError
+        If the network is missing, damaged, or of a kind that is not known, there is no licence,
+        or the file exists.
+    """
+    # PyTorch takes seconds to import.
+    from pipeline_lib.models.zoo.deeplabcut import read_deeplabcut  # noqa: PLC0415
+    from pipeline_lib.models.zoo.deeplabcut_pack import pack_deeplabcut  # noqa: PLC0415
+
+    path = _choose_output(name, texts, output)
+    card, members = pack_deeplabcut(read_deeplabcut(place), name, f"cohortpose {__version__}")
+    return _write(path, texts, UsedSettings(), members, (card, None, {}))
+
+
+def _choose_output(name: str, texts: BundleTexts, output: Path | None) -> Path:
+    path = output or Path(f"{name}{ENDING}")
+    if not texts.licence.strip():
+        raise ModelError(
+            "a bundle needs a licence, without which nobody may use it: give --licence, such as "
+            "CC-BY-4.0"
+        )
+    if path.exists():
+        raise ModelError(f"{path}: exists; remove it, or give another --output")
+    return path
+
+
+def _write(
+    path: Path,
+    texts: BundleTexts,
+    settings: UsedSettings,
+    members: dict[str, bytes],
+    described: tuple[ModelCard, ModelCard | None, Metrics],
+) -> Path:
+    """Add licence and card for people, and write the bundle."""
+    card, locator, metrics = described
+    if texts.licence_file is not None:
+        members[LICENCE] = texts.licence_file.read_bytes()
+    manifest = Manifest(
+        name=card.name,
+        licence=texts.licence.strip(),
+        citation=texts.citation.strip(),
+        description=texts.description.strip(),
+        written_by=f"cohortpose {__version__}",
+        settings=settings,
+        members={},
+    )
+    members[README] = format_readme(manifest, card, locator, metrics).encode()
+    digest = write_bundle(path, manifest, members)
+    logger.info("%s: SHA-256 %s", path, digest)
+    return path
+
+
+def _read_own_card(files: ModelFiles, redactor: Redactor) -> ModelCard:
+    """Return the card of a trained network, without paths of this machine."""
+    card = read_card(files.card)
+    if not files.network.is_file() or hash_path(files.network) != card.network_sha256:
+        raise ModelError(f"{files.network}: is not the network of its card; run train again")
+    return ModelCard.model_validate(redactor.hide_record(card.model_dump(mode="json")))
+
+
+def _pack_network(files: ModelFiles, card: ModelCard, folder: str) -> dict[str, bytes]:
+    # PyTorch takes seconds to import.
+    from pipeline_lib.models.inference.torch_runtime import load_network  # noqa: PLC0415
+
+    members = {
+        CARD: format_card(card).encode(),
+        NETWORK: files.network.read_bytes(),
+        WEIGHTS: pack_weights(load_network(files.weights, card).state_dict()),
+    }
+    if files.history.is_file():
+        members[HISTORY] = files.history.read_bytes()
+    return {folder + name: content for name, content in members.items()}

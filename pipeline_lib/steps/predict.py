@@ -1,0 +1,126 @@
+"""Run the verb `predict`: poses of videos from a bundle, without a config or a sheet.
+
+It writes config and sheet itself, so that the folder is a project like any other: Snakemake goes
+on with it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline_lib.core.bundle_address import BundleAddress, parse_address
+from pipeline_lib.core.errors import ConfigError, SheetError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES, VIDEO_STAGES
+from pipeline_lib.core.tables import VideoStatus
+from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.stage_tables import format_table
+from pipeline_lib.models.zoo.archive import Bundle
+from pipeline_lib.models.zoo.sources import find_bundle
+from pipeline_lib.steps.init.run import CONFIG_NAME, SHEET_NAME, name_videos
+from pipeline_lib.steps.runs.ledger import derive_ledger
+
+
+def write_prediction_project(videos: Sequence[Path], address: str, folder: Path) -> Path:
+    """Write config and sheet of a run of a bundle over videos.
+
+    Parameters
+    ----------
+    videos
+        The videos.
+    address
+        Address of the bundle, as in ``model.bundle``.
+    folder
+        Folder of the project; it is made. One with the same config and sheet is left as it is.
+
+    Returns
+    -------
+    Path
+        The config.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds another project, or the address is none.
+    ModelError
+        If the bundle cannot be found or used.
+    SheetError
+        If a video is missing.
+    """
+    if missing := [str(video) for video in videos if not video.is_file()]:
+        raise SheetError("predict", [f"{name}: no such video" for name in missing])
+    try:
+        parsed = parse_address(address)
+    except ValueError as error:
+        raise ConfigError("--model", [str(error)]) from None
+    bundle = find_bundle(address)
+    named = name_videos([video.absolute() for video in videos])
+    sheet = format_table(
+        ("video", "path"), [{"video": name, "path": str(path)} for name, path in named.items()]
+    )
+    values = _list_settings(_make_absolute(parsed, address), bundle)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    config = folder / CONFIG_NAME
+    for path, content in ((config, text), (folder / SHEET_NAME, sheet)):
+        if path.exists() and path.read_text(encoding="utf-8") != content:
+            raise ConfigError(
+                str(path), ["is of other videos or another bundle: give another --output"]
+            )
+    publish_text(folder / SHEET_NAME, sheet)
+    publish_text(config, text)
+    return config
+
+
+def list_verbs(config: Config) -> list[str]:
+    """Return the verbs that each shard passes, in order."""
+    return [name for name in VIDEO_STAGES if STAGES[name].wanted(config)]
+
+
+def describe_predictions(config: Config, results: Results) -> tuple[list[str], bool]:
+    """Return one line per result of each video, or the reason why there is none.
+
+    Returns
+    -------
+    lines : list of str
+        Paths, or names of videos with a reason.
+    good : bool
+        Whether every video has its results.
+    """
+    lines, good = [], True
+    last = [name for name in list_verbs(config) if name in ("filter", "export")]
+    for row in derive_ledger(config, results):
+        if row["status"] != VideoStatus.DONE:
+            lines.append(f"{row['video']}: {row['status']}: {row['reason']}")
+            good = False
+            continue
+        lines += [
+            str(path)
+            for name in last
+            for path in STAGES[name].list_results(config, results, row["video"])
+        ]
+    return lines, good
+
+
+def _make_absolute(address: BundleAddress, text: str) -> str:
+    """Return an address that holds in any working directory."""
+    if address.kind != "path":
+        return text
+    path = Path(address.place).expanduser().absolute()
+    return f"{path}#sha256={address.sha256}" if address.sha256 else str(path)
+
+
+def _list_settings(address: str, bundle: Bundle) -> dict[str, Any]:
+    """Return the config of a run of a bundle, with the settings that it was used with."""
+    card, used = bundle.card, bundle.manifest.settings
+    values: dict[str, Any] = {"cohort": SHEET_NAME, "model": {"bundle": address}}
+    if card.animals > 1:
+        values["individuals"] = {"max": card.animals, "method": used.method}
+        values["assembly"] = used.assembly.model_dump(mode="json")
+    if bundle.locator is not None:
+        values["locating"] = used.locating.model_dump(
+            mode="json", include={"enabled", "window", "pcutoff", "min_found"}
+        )
+    return values
