@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.cameras import TriangulationSettings

@@ -41,8 +41,8 @@ from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.kernels.metrics.keypoints import find_individuals
 from pipeline_lib.kernels.metrics.tracks import measure_tracks
+from pipeline_lib.kernels.proofreading.doubts import TrackDoubt
 from pipeline_lib.kernels.tracking.detections import Detections
-from pipeline_lib.kernels.tracking.doubts import TrackDoubt
 from pipeline_lib.kernels.tracking.tracks import track_individuals
 from pipeline_lib.steps.correct.proofreading import (
     NEAR,

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.cameras import TriangulationSettings

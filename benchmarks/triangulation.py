@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.kernels.geometry.adjustment import (

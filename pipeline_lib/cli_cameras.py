@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline_lib.core.boards import DICTIONARIES, KINDS, Board, Kind
-from pipeline_lib.core.cameras import UNITS, Model
+from pipeline_lib.core.cameras.boards import DICTIONARIES, KINDS, Board, Kind
+from pipeline_lib.core.cameras.calibration import UNITS, Model
 from pipeline_lib.core.formats.calibrations import FORMATS
 from pipeline_lib.core.formats.foreign_poses import FORMATS as POSES
 from pipeline_lib.core.formats.session_exports import FORMATS as EXPORTS

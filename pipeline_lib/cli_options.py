@@ -14,7 +14,7 @@ DEFAULT_CONFIG = Path("config/config.yaml")
 
 
 def _check_shard(shard: str | None) -> str | None:
-    from pipeline_lib.core.names import find_name_problem
+    from pipeline_lib.core.untrusted.names import find_name_problem
 
     problem = find_name_problem(shard) if shard is not None else None
     if problem:

@@ -14,7 +14,7 @@ import typer
 
 from pipeline_lib.core.errors import CohortposeError, StoreError, describe_error
 from pipeline_lib.core.process import limit_cores
-from pipeline_lib.core.unseen import escape_logs, escape_unseen
+from pipeline_lib.core.untrusted.unseen import escape_logs, escape_unseen
 
 if TYPE_CHECKING:
     from pipeline_lib.core.layout import Results

@@ -54,7 +54,7 @@ def bundle(  # noqa: PLR0913 - one for each option
     It holds weights, exported networks, skeleton, training record, metrics, licence and a card in
     Markdown, with the hashes of all. Neither videos nor labels are in it.
     """
-    from pipeline_lib.core.names import find_name_problem
+    from pipeline_lib.core.untrusted.names import find_name_problem
     from pipeline_lib.steps.bundle import BundleTexts, run_bundle, run_deeplabcut_bundle
 
     if problem := find_name_problem(name):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipeline_lib.core.camera_records import describe_calibration
-from pipeline_lib.core.cameras import Calibration
-from pipeline_lib.core.session_poses import SessionPoses
+from pipeline_lib.core.cameras.calibration import Calibration
+from pipeline_lib.core.cameras.records import describe_calibration
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.demo.rig import build_rig
 from pipeline_lib.kernels.geometry.projection import project
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_lib.core.errors import SheetError
-from pipeline_lib.core.names import find_name_problem, fold_name
-from pipeline_lib.core.regular_files import describe_encoding, guess_utf16, require_regular_file
 from pipeline_lib.core.tables import SHEET_OPTIONAL, SHEET_REQUIRED
+from pipeline_lib.core.untrusted.names import find_name_problem, fold_name
+from pipeline_lib.core.untrusted.regular_files import (
+    describe_encoding,
+    guess_utf16,
+    require_regular_file,
+)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipeline_lib.core.unseen import escape_unseen
+from pipeline_lib.core.untrusted.unseen import escape_unseen
 
 # A sheet of thousands of rows can be wrong in each of them.
 _MOST_SHOWN = 20

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pipeline_lib.core.names import find_text_problem
+from pipeline_lib.core.untrusted.names import find_text_problem
 
 # Name that the locator of several animals gives to the centre of one.
 CENTRE = "centre"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.boards import Board
+from pipeline_lib.core.cameras.boards import Board
 from pipeline_lib.demo.render.boards import BoardPose
 from pipeline_lib.demo.render.camera import aim_camera
 from pipeline_lib.demo.render.lens import Lens, add_lens

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import SessionStatus

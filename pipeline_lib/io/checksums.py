@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 
 # Snakemake writes it into a folder that is the output of a rule.
 _TIMESTAMP = ".snakemake_timestamp"

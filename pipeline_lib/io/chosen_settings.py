@@ -11,7 +11,7 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.chosen import Choices, ChosenSetting, list_auto, replace_auto
 from pipeline_lib.core.settings.run import Config, ResolvedConfig
-from pipeline_lib.core.yaml_files import YamlError, read_yaml
+from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
 from pipeline_lib.io.publish import publish_text
 
 _HEAD = """\

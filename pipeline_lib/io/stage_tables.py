@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.unseen import escape_unseen
+from pipeline_lib.core.untrusted.unseen import escape_unseen
 from pipeline_lib.io.publish import publish_text
 
 # Columns of prose; every other column may hold a path.

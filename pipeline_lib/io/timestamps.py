@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import SessionError
-from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 
 _MOST_BYTES = 2**26
 

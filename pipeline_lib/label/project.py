@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from pipeline_lib.core.bundle_address import names_bundle
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.names import find_text_problem
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.core.untrusted.bundle_address import names_bundle
+from pipeline_lib.core.untrusted.names import find_text_problem
 from pipeline_lib.io.corrections.labels import BodypartChange
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.label.frames import FrameReader

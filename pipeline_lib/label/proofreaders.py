@@ -12,8 +12,8 @@ import numpy as np
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.track_decisions import DecisionKind, TrackDecision
 from pipeline_lib.io.corrections.files import format_time, parse_time
-from pipeline_lib.kernels.tracking.corrections import Result
-from pipeline_lib.kernels.tracking.doubts import TrackDoubt
+from pipeline_lib.kernels.proofreading.corrections import Result
+from pipeline_lib.kernels.proofreading.doubts import TrackDoubt
 from pipeline_lib.label.project import Project
 from pipeline_lib.label.survey import Survey, describe_cohort_doubt
 from pipeline_lib.steps.correct.proofreading import (

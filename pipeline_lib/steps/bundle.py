@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib import __version__
-from pipeline_lib.core.bundle_address import ENDING
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.untrusted.bundle_address import ENDING
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.models.card import ModelCard, format_card, read_card

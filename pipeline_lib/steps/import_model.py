@@ -3,18 +3,18 @@
 import logging
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.bundle_address import parse_address
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import HISTORY_COLUMNS
+from pipeline_lib.core.untrusted.bundle_address import parse_address
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.models.card import BundleRecord, ModelCard, format_card
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import HISTORY, LOCATOR, NETWORK, WEIGHTS
 from pipeline_lib.models.zoo.sources import find_bundle
-from pipeline_lib.steps.runs.bundle_fit import list_bundle_problems
+from pipeline_lib.steps.runs.networks.bundle_fit import list_bundle_problems
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from pipeline_lib.core.bundle_address import BundleAddress, parse_address
 from pipeline_lib.core.errors import ConfigError, SheetError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, VIDEO_STAGES
 from pipeline_lib.core.tables import VideoStatus
+from pipeline_lib.core.untrusted.bundle_address import BundleAddress, parse_address
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.models.zoo.archive import Bundle

@@ -17,7 +17,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import VIDEO_STAGES
 from pipeline_lib.core.tables import SURPLUS_FRAMES, SessionStatus, VideoStatus
-from pipeline_lib.core.unseen import escape_unseen
+from pipeline_lib.core.untrusted.unseen import escape_unseen
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.steps.runs.ledger import (
     BAD_STATUSES,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.bundle_address import names_bundle
 from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.process import (
@@ -21,12 +20,13 @@ from pipeline_lib.core.process import (
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config, ResolvedConfig
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
+from pipeline_lib.core.untrusted.bundle_address import names_bundle
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import read_choices_in_force, resolve_settings
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets import TargetLayout, TargetStore
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
-from pipeline_lib.steps.runs.start_network import BundledStart, find_start
+from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
 
 logger = logging.getLogger(__name__)
 

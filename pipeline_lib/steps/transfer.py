@@ -14,7 +14,7 @@ from pipeline_lib.models.training.run import load_start
 from pipeline_lib.models.training.transfer import match_channels, transfer_weights
 from pipeline_lib.models.zoo.manifest import WEIGHTS
 from pipeline_lib.models.zoo.weights import unpack_weights
-from pipeline_lib.steps.runs.start_network import (
+from pipeline_lib.steps.runs.networks.start_network import (
     BundledStart,
     require_bundled_start,
     require_start,

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline_lib.core.bundle_address import ENDING
 from pipeline_lib.core.errors import CohortposeError, ConfigError, ModelError
+from pipeline_lib.core.untrusted.bundle_address import ENDING
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.models.zoo.archive import Bundle, read_bundle
 from pipeline_lib.models.zoo.manifest import LOCATOR, NETWORK, WEIGHTS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline_lib.kernels.tracking.doubts import TrackDoubt
+from pipeline_lib.kernels.proofreading.doubts import TrackDoubt
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.poses import Poses

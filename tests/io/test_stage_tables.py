@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.tables import VideoStatus
-from pipeline_lib.core.unseen import escape_unseen
+from pipeline_lib.core.untrusted.unseen import escape_unseen
 from pipeline_lib.io.stage_tables import read_table, write_table
 
 COLUMNS = ("video", "status", "reason", "seconds", "key")

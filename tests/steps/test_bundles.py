@@ -21,10 +21,10 @@ from pipeline_lib.steps.bundle import run_bundle
 from pipeline_lib.steps.import_model import run_import_model
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.predict import write_prediction_project
+from pipeline_lib.steps.runs.networks.start_network import find_start
 from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.result_keys import network_key
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
-from pipeline_lib.steps.runs.start_network import find_start
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.synthetic import TINY_BACKBONE, tiny_config, write_tiny_labels, write_tiny_model
 from tests.models.zoo.bundles import (

@@ -15,9 +15,9 @@ from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import format_card, read_card
 from pipeline_lib.steps.make_targets.run import run_make_targets
+from pipeline_lib.steps.runs.networks.start_network import check_start
 from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
-from pipeline_lib.steps.runs.start_network import check_start
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.synthetic import tiny_config, write_tiny_labels
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.io.calibrations.files import write_calibration
 from tests.kernels.geometry.rigs import make_ring
+from tests.workflow.reruns.test_verify import flip_a_bit, tell, verify
 from tests.workflow.running import identify, read_tsv
-from tests.workflow.test_verify import flip_a_bit, tell, verify
 
 pytestmark = [pytest.mark.workflow]
 

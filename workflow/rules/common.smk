@@ -20,7 +20,7 @@ from pipeline_lib.core.stages import (
     list_session_stages,
     list_stages_of,
 )
-from pipeline_lib.core.unseen import escape_logs
+from pipeline_lib.core.untrusted.unseen import escape_logs
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.runs.plan import make_plan, read_plan
 from pipeline_lib.steps.runs.preflight import check_config_files, check_run

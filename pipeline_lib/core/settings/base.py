@@ -17,7 +17,7 @@ from pydantic import (
     Tag,
 )
 
-from pipeline_lib.core.names import LONGEST_NAME, NAME_PATTERN, check_name
+from pipeline_lib.core.untrusted.names import LONGEST_NAME, NAME_PATTERN, check_name
 
 # Texts of numbers and truth values count as these: YAML reads `1e-3` as text, and Snakemake reads
 # every value within `--config "section={key: value}"` as text.

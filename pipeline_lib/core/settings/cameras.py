@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from pipeline_lib.core.boards import DICTIONARIES, Board, Kind
-from pipeline_lib.core.camera_basics import UNITS, Model
+from pipeline_lib.core.cameras.basics import UNITS, Model
+from pipeline_lib.core.cameras.boards import DICTIONARIES, Board, Kind
 from pipeline_lib.core.formats.session_exports import FORMATS, find_format
 from pipeline_lib.core.settings.base import (
     FINITE,

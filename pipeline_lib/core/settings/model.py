@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pipeline_lib.core.bundle_address import names_bundle, parse_address
-from pipeline_lib.core.names import check_name
 from pipeline_lib.core.settings.base import PathText, Settings
+from pipeline_lib.core.untrusted.bundle_address import names_bundle, parse_address
+from pipeline_lib.core.untrusted.names import check_name
 
 
 def _check_address(text: str) -> str:

@@ -17,7 +17,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.base import FIXED
 from pipeline_lib.core.settings.renamed import rename_settings
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.yaml_files import YamlError, check_size, read_yaml
+from pipeline_lib.core.untrusted.yaml_files import YamlError, check_size, read_yaml
 
 logger = logging.getLogger(__name__)
 

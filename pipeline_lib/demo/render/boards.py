@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.boards import Board
+from pipeline_lib.core.cameras.boards import Board
 from pipeline_lib.demo.render.draw import Sensor, develop_frame
 from pipeline_lib.demo.render.lens import Lens
 from pipeline_lib.kernels.geometry.boards import draw_board

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.demo.render.camera import PinholeCamera
 from pipeline_lib.kernels.geometry.lenses import find_rays
 from pipeline_lib.kernels.geometry.projection import project

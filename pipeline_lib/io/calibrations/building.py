@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.cameras import MOST_CAMERAS, Calibration, Camera
+from pipeline_lib.core.cameras.calibration import MOST_CAMERAS, Calibration, Camera
 from pipeline_lib.core.errors import CalibrationError
-from pipeline_lib.core.regular_files import describe_encoding, require_regular_file
+from pipeline_lib.core.untrusted.regular_files import describe_encoding, require_regular_file
 
 # A camera takes one kilobyte; Bouguet's files also hold the corners, DeepLabCut's the images' size.
 MOST_BYTES = 64 * 2**20

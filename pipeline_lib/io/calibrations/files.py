@@ -8,7 +8,7 @@ import importlib
 from pathlib import Path
 from typing import Protocol, cast
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.core.formats.calibrations import AUTO, FORMATS, find_format
 from pipeline_lib.io.calibrations.building import check_file

@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.names import LONGEST_NAME, clean_part, find_text_problem
-from pipeline_lib.core.regular_files import describe_encoding
+from pipeline_lib.core.untrusted.names import LONGEST_NAME, clean_part, find_text_problem
+from pipeline_lib.core.untrusted.regular_files import describe_encoding
 from pipeline_lib.io.publish import publish_text
 
 # A table of an author and video: a million rows of the usual length.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.names import find_text_problem
+from pipeline_lib.core.untrusted.names import find_text_problem
 from pipeline_lib.io.foreign.restricted_pickle import as_array
 
 # Positions are in pixels of the video as labels are: (0, 0) is the centre of the top-left pixel.

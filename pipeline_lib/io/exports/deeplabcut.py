@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.exports.source import ExportSource
 from pipeline_lib.io.publish import publish_file
 

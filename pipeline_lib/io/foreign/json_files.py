@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.regular_files import describe_encoding, require_regular_file
+from pipeline_lib.core.untrusted.regular_files import describe_encoding, require_regular_file
 
 _MOST_BYTES = 256 * 2**20  # COCO's largest file of keypoints has 240 MB
 # Each takes some 100 bytes of memory; COCO's largest file has 18 million.

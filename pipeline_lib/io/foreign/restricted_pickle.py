@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.foreign.pickle_bounds import (
     MOST_BYTES,
     UnboundedPickleError,

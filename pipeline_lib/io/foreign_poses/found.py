@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.names import find_text_problem
+from pipeline_lib.core.untrusted.names import find_text_problem
 
 # A file may leave out frames without an animal; so many values, or so many times what it stores,
 # may be filled in.

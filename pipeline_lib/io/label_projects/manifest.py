@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.label_projects.project import Animal, LabelProject, ProjectFrame, list_present
 
 MANIFEST = "cohortpose.json"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.core.yaml_files import YamlError, read_yaml
+from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
 
 PROJECT_CONFIG = "config.yaml"
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError, StoreError
-from pipeline_lib.core.names import find_text_problem
-from pipeline_lib.core.regular_files import describe_encoding, guess_utf16
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.core.untrusted.names import find_text_problem
+from pipeline_lib.core.untrusted.regular_files import describe_encoding, guess_utf16
 from pipeline_lib.io.foreign.pandas_hdf5 import read_pandas_table
 
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.core.errors import LabelError, StoreError
-from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.foreign.hdf5 import open_hdf5
 from pipeline_lib.io.foreign.json_files import show_text
 from pipeline_lib.io.labels.sleap.file import SleapFile, convert_labels

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.regular_files import require_regular_file
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.foreign.zarr_metadata import check_arrays
 from pipeline_lib.io.poses.bounds import MOST_STORED_BYTES, check_bounds
 from pipeline_lib.io.poses.layout import Axes, Layout, find_memory_shapes

@@ -6,7 +6,7 @@ run code. ``position`` (time, space, keypoint, individual) has the space ``x``, 
 ``confidence``, ``error``, ``views`` and ``uncertainty`` (time, keypoint, individual) tell how each
 point was found; ``camera_error`` (time, camera, keypoint, individual), ``camera_frame`` (time,
 camera) and ``camera_individual`` (time, camera, individual) what each camera saw of it. In memory
-the axes are those of `pipeline_lib.core.session_poses`.
+the axes are those of `pipeline_lib.core.cameras.session_poses`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import UNITS
+from pipeline_lib.core.cameras.calibration import UNITS
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.io.poses.format import read_metadata
 from pipeline_lib.io.poses.layout import TIME, Layout

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, Self
 import av.error
 import numpy as np
 
+from pipeline_lib.io.video.codecs.h264 import is_entry
+from pipeline_lib.io.video.codecs.mpeg4 import PictureTimes
+from pipeline_lib.io.video.codecs.picture_numbers import PictureNumbers
 from pipeline_lib.io.video.containers.opening import check_system, open_video
 from pipeline_lib.io.video.containers.program_stream import CONTAINER, Guesses, Stamps, mend_times
 from pipeline_lib.io.video.containers.structure import (
@@ -17,9 +20,6 @@ from pipeline_lib.io.video.containers.structure import (
     find_duration_mismatch,
     find_size_mismatch,
 )
-from pipeline_lib.io.video.h264 import is_entry
-from pipeline_lib.io.video.mpeg4 import PictureTimes
-from pipeline_lib.io.video.picture_numbers import PictureNumbers
 
 # What comes before a picture, and its own header.
 _HEADER_BYTES = 4096

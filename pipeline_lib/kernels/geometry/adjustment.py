@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.kernels.geometry.lenses import differentiate_projection, project_local
 
 Floats = NDArray[np.float64]

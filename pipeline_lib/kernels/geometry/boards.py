@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.boards import Board
+from pipeline_lib.core.cameras.boards import Board
 
 Gray = NDArray[np.uint8]
 Floats = NDArray[np.float64]

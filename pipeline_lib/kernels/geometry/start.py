@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Camera, Model
+from pipeline_lib.core.cameras.calibration import Camera, Model
 from pipeline_lib.kernels.geometry.adjustment import BoardView, Bundle, Pose, adjust
 from pipeline_lib.kernels.geometry.lenses import find_rays
 from pipeline_lib.kernels.geometry.projection import project

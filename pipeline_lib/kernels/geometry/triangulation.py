@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.kernels.geometry.linear import triangulate_linearly
 from pipeline_lib.kernels.geometry.projection import measure_errors
 from pipeline_lib.kernels.geometry.refinement import (

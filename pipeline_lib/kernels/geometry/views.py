@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.kernels.geometry.lenses import differentiate_distort, distort_angle, find_rays
 
 Floats = NDArray[np.float64]

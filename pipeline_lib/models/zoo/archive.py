@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.regular_files import require_regular_file
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.models.card import ModelCard, parse_card
 from pipeline_lib.models.zoo.bounds import check_bounds

@@ -4,8 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from pipeline_lib.core.bundle_address import ENDING
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.untrusted.bundle_address import ENDING
 from pipeline_lib.io.publish import publish_text
 
 _VARIABLE = "COHORTPOSE_CACHE"

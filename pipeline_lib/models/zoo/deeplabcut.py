@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.names import find_text_problem
-from pipeline_lib.core.yaml_files import YamlError, read_yaml
+from pipeline_lib.core.untrusted.names import find_text_problem
+from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
 from pipeline_lib.models.card import DeconvolutionLayout, DeepLabCutLayout
 
 CONFIG = "pytorch_config.yaml"

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.names import NAME_PATTERN
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.untrusted.names import NAME_PATTERN
 
 MANIFEST = "bundle.json"
 FORMAT: Literal["cohortpose bundle"] = "cohortpose bundle"

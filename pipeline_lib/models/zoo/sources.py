@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from pipeline_lib.core.bundle_address import BundleAddress, parse_address
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.untrusted.bundle_address import BundleAddress, parse_address
 from pipeline_lib.models.zoo.archive import MOST_BYTES, Bundle, read_bundle
 from pipeline_lib.models.zoo.cache import BundleCache
 
@@ -17,7 +17,7 @@ def find_bundle(text: str) -> Bundle:
     Parameters
     ----------
     text
-        Its address, as `pipeline_lib.core.bundle_address.parse_address` takes it.
+        Its address, as `pipeline_lib.core.untrusted.bundle_address.parse_address` takes it.
 
     Raises
     ------

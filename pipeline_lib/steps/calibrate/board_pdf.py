@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline_lib.core.boards import Board
-from pipeline_lib.core.cameras import UNITS
+from pipeline_lib.core.cameras.boards import Board
+from pipeline_lib.core.cameras.calibration import UNITS
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.kernels.geometry.boards import draw_board

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.io.calibrations.files import read_calibration, write_calibration
 from pipeline_lib.io.image_header import read_header

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.errors import CalibrationError, CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.names import natural_order
 from pipeline_lib.core.process import count_cores, limit_cores
 from pipeline_lib.core.settings.cameras import CalibrationSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import CALIBRATION_COLUMNS, CAMERA_COLUMNS, CalibrationStatus
+from pipeline_lib.core.untrusted.names import natural_order
 from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.stage_tables import read_table, write_table

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.camera_basics import PADDING, UNITS, find_alike
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.basics import PADDING, UNITS, find_alike
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.kernels.geometry.lenses import find_rays
 from pipeline_lib.kernels.geometry.projection import project
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.boards import Board
-from pipeline_lib.core.cameras import Calibration, Camera, Model
+from pipeline_lib.core.cameras.boards import Board
+from pipeline_lib.core.cameras.calibration import Calibration, Camera, Model
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.publish import publish_text
@@ -51,7 +51,7 @@ class CalibrationRequest:
     coefficients
         Number of coefficients of distortion that are estimated, in OpenCV's order.
     unit
-        Unit of the board's squares, a key of `pipeline_lib.core.cameras.UNITS`.
+        Unit of the board's squares, a key of `pipeline_lib.core.cameras.calibration.UNITS`.
     step
         Read every Nth frame of videos; None: at most 300 frames.
     max_error

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.boards import Board
+from pipeline_lib.core.cameras.boards import Board
 from pipeline_lib.core.errors import CalibrationError, CohortposeError
-from pipeline_lib.core.names import find_name_problem, fold_name, natural_order
 from pipeline_lib.core.process import count_cores
+from pipeline_lib.core.untrusted.names import find_name_problem, fold_name, natural_order
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.kernels.geometry.boards import (

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.boards import Board
+from pipeline_lib.core.cameras.boards import Board
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.kernels.geometry.adjustment import Bundle
 from pipeline_lib.kernels.geometry.triangulation import MOST_CHOSEN, find_gate, triangulate

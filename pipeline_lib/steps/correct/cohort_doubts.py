@@ -10,7 +10,7 @@ from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.stage_tables import write_table
-from pipeline_lib.kernels.tracking.doubts import TrackDoubt
+from pipeline_lib.kernels.proofreading.doubts import TrackDoubt
 from pipeline_lib.steps.correct.proofreading import Proofreader, ProofreadState, make_doubt_rules
 
 COLUMNS = ("rank", "video", "frame", "first", "last", "individuals", "probability")

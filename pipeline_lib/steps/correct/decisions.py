@@ -14,7 +14,7 @@ from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.core.track_decisions import TrackDecision
 from pipeline_lib.io.corrections.tracks import read_decision_tables
 from pipeline_lib.io.poses.read import read_poses, read_track_status, require_pose_key
-from pipeline_lib.kernels.tracking.corrections import Arrangement, arrange_slots, find_followed
+from pipeline_lib.kernels.proofreading.corrections import Arrangement, arrange_slots, find_followed
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
 
 # Frames read at a time when anchors are looked up.

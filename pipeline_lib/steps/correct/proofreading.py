@@ -22,7 +22,7 @@ from pipeline_lib.io.corrections.tracks import (
     write_track_decision,
 )
 from pipeline_lib.io.poses.read import read_poses
-from pipeline_lib.kernels.tracking.corrections import (
+from pipeline_lib.kernels.proofreading.corrections import (
     Arrangement,
     Outcome,
     anchor_decision,
@@ -32,7 +32,7 @@ from pipeline_lib.kernels.tracking.corrections import (
     place_decisions,
     rearrange,
 )
-from pipeline_lib.kernels.tracking.doubts import (
+from pipeline_lib.kernels.proofreading.doubts import (
     DoubtRules,
     TrackDoubt,
     drop_decided,
@@ -134,7 +134,7 @@ class Proofreader:
         Parameters
         ----------
         what, frame, last, slots
-            As in `pipeline_lib.kernels.tracking.corrections.anchor_decision`.
+            As in `pipeline_lib.kernels.proofreading.corrections.anchor_decision`.
         seen
             Version of the tracks on which the decision was made.
 

@@ -25,7 +25,7 @@ from pipeline_lib.io.poses.read import (
 )
 from pipeline_lib.io.poses.write import PoseWriter, create_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.kernels.tracking.corrections import (
+from pipeline_lib.kernels.proofreading.corrections import (
     Arrangement,
     Outcome,
     Result,

@@ -23,7 +23,7 @@ from pipeline_lib.io.labels.table import Labels, label_arrays
 from pipeline_lib.kernels.label_statistics import choices as rules
 from pipeline_lib.kernels.label_statistics import orientation, sizes
 from pipeline_lib.kernels.tracking.similarity import centre_poses
-from pipeline_lib.steps.runs.start_network import read_start_card
+from pipeline_lib.steps.runs.networks.start_network import read_start_card
 
 # Images whose size is read; more of one project hardly differ.
 _MOST_IMAGES = 500

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.names import natural_order
 from pipeline_lib.core.settings.individuals import IndividualSettings
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
+from pipeline_lib.core.untrusted.names import natural_order
 
 _log = logging.getLogger(__name__)
 

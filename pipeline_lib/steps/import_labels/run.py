@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.names import clean_part
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import Skeleton
@@ -22,6 +21,7 @@ from pipeline_lib.core.tables import (
     SINGLE_INDIVIDUAL,
     UNIQUE_INDIVIDUAL,
 )
+from pipeline_lib.core.untrusted.names import clean_part
 from pipeline_lib.io.corrections.labels import Visibility
 from pipeline_lib.io.labels.points import HIDDEN, POINT_COLUMNS, SourceLabels
 from pipeline_lib.io.labels.table import Labels, import_labels, write_labels

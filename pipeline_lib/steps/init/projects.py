@@ -12,9 +12,9 @@ from typing import Any
 
 from pipeline_lib.core.errors import LabelError
 from pipeline_lib.core.formats.labels import find_format
-from pipeline_lib.core.names import find_name_problem, natural_order
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
+from pipeline_lib.core.untrusted.names import find_name_problem, natural_order
 from pipeline_lib.io.labels.coco.file import open_coco_file
 from pipeline_lib.io.labels.coco.images import CocoFolder
 from pipeline_lib.io.labels.deeplabcut_project import (

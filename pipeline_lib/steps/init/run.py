@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from pipeline_lib.core.errors import ConfigError, LabelError, SheetError
-from pipeline_lib.core.names import find_name_problem
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import SHEET_REQUIRED
-from pipeline_lib.core.yaml_files import load_yaml
+from pipeline_lib.core.untrusted.names import find_name_problem
+from pipeline_lib.core.untrusted.yaml_files import load_yaml
 from pipeline_lib.io.labels.detect import detect_format
 from pipeline_lib.io.labels.tables import LABELED_DATA
 from pipeline_lib.io.publish import publish_text

@@ -18,8 +18,8 @@ from pipeline_lib.io.corrections.tracks import read_track_decisions, write_track
 from pipeline_lib.io.labels.returned import ReturnedFrame
 from pipeline_lib.io.labels.sleap.tracks import SleapTracks, read_sleap_tracks
 from pipeline_lib.io.poses.read import read_poses, read_times
-from pipeline_lib.kernels.tracking.corrections import measure_tolerance
-from pipeline_lib.kernels.tracking.returned import TrackChange, find_changes, match_slots
+from pipeline_lib.kernels.proofreading.corrections import measure_tolerance
+from pipeline_lib.kernels.proofreading.returned import TrackChange, find_changes, match_slots
 from pipeline_lib.kernels.tracking.similarity import centre_poses, measure_sizes
 from pipeline_lib.steps.filter import locate_unfiltered
 from pipeline_lib.steps.label_projects.cohort import Cohort

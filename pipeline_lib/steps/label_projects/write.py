@@ -13,9 +13,14 @@ import numpy as np
 from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.formats.label_projects import find_format
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.names import clean_part, find_name_problem, find_part_problem, fold_name
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.untrusted.names import (
+    clean_part,
+    find_name_problem,
+    find_part_problem,
+    fold_name,
+)
 from pipeline_lib.io.corrections.labels import FrameKey
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.label_projects.project import Animal, LabelProject, ProjectFrame, Recording

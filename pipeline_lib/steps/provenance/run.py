@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.bundle_address import names_bundle
+from pipeline_lib.core.cameras.sessions import list_sessions
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.sessions import list_sessions
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, list_cohort_files
+from pipeline_lib.core.untrusted.bundle_address import names_bundle
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.publish import publish_text

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.regular_files import describe_encoding, require_regular_file
+from pipeline_lib.core.untrusted.regular_files import describe_encoding, require_regular_file
 
 _COLUMNS = ("video", "frame")
 _MOST_DIGITS = 18  # of a frame's number

@@ -38,13 +38,13 @@ from pipeline_lib.steps.report.charts import (
     format_number,
 )
 from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
-from pipeline_lib.steps.report.iterations import compare_iterations
-from pipeline_lib.steps.report.label_errors import read_label_errors
+from pipeline_lib.steps.report.labelling.iterations import compare_iterations
+from pipeline_lib.steps.report.labelling.label_errors import read_label_errors
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
 from pipeline_lib.steps.report.score_maps import draw_score_maps
-from pipeline_lib.steps.report.session_data import MOMENTS
-from pipeline_lib.steps.report.sessions import describe_sessions
+from pipeline_lib.steps.report.sessions.data import MOMENTS
+from pipeline_lib.steps.report.sessions.panel import describe_sessions
 from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, summarise_videos
 from pipeline_lib.steps.report.timings import (
     find_copies,

@@ -15,8 +15,8 @@ from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.kernels.summaries.tracks import Flag, find_flags
 from pipeline_lib.steps.report.charts import draw_bars
+from pipeline_lib.steps.report.labelling.proofreading import read_proofreading
 from pipeline_lib.steps.report.lanes import Lane, draw_counts, draw_lanes
-from pipeline_lib.steps.report.proofreading import read_proofreading
 from pipeline_lib.steps.report.summaries import (
     TrackFigures,
     VideoSummary,

@@ -7,23 +7,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.camera_basics import find_alike
-from pipeline_lib.core.cohort import Video, read_cohort
-from pipeline_lib.core.errors import CalibrationError, ConfigError, LabelError, ProblemsError
-from pipeline_lib.core.formats.labels import find_format
-from pipeline_lib.core.layout import Results
-from pipeline_lib.core.regular_files import require_regular_file
-from pipeline_lib.core.sessions import (
+from pipeline_lib.core.cameras.basics import find_alike
+from pipeline_lib.core.cameras.sessions import (
     FEWEST_CAMERAS,
     Session,
     find_session_problems,
     list_sessions,
 )
+from pipeline_lib.core.cohort import Video, read_cohort
+from pipeline_lib.core.errors import CalibrationError, ConfigError, LabelError, ProblemsError
+from pipeline_lib.core.formats.labels import find_format
+from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.renamed import rename_settings
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.yaml_files import YamlError, read_yaml
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
+from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
 from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.corrections.labels import apply_renames
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
@@ -35,10 +35,10 @@ from pipeline_lib.steps.import_labels.correction_inputs import (
     rename_skeleton,
 )
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
-from pipeline_lib.steps.runs.backbones import check_backbones
-from pipeline_lib.steps.runs.bundle_fit import check_bundle
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
-from pipeline_lib.steps.runs.start_network import check_start
+from pipeline_lib.steps.runs.networks.backbones import check_backbones
+from pipeline_lib.steps.runs.networks.bundle_fit import check_bundle
+from pipeline_lib.steps.runs.networks.start_network import check_start
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def bound_config_file(path: Path) -> None:
     Raises
     ------
     ConfigError
-        If it is not YAML, or is beyond the bounds of `pipeline_lib.core.yaml_files`.
+        If it is not YAML, or is beyond the bounds of `pipeline_lib.core.untrusted.yaml_files`.
     """
     try:
         read_yaml(path, texts=True)

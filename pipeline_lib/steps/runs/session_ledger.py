@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.core.cameras.sessions import list_sessions
 from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.sessions import list_sessions
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, VIDEO_STAGES
 from pipeline_lib.core.tables import (

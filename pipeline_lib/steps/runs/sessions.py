@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline_lib.core.cameras.sessions import Session, list_sessions, name_calibration
 from pipeline_lib.core.cohort import Video
 from pipeline_lib.core.errors import ConfigError, StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.sessions import Session, list_sessions, name_calibration
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, list_session_stages

@@ -8,7 +8,6 @@ see `pipeline_lib.io.key_files`.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline_lib.core.bundle_address import names_bundle
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ModelError, SheetError, StoreError
 from pipeline_lib.core.layout import Results
@@ -17,6 +16,7 @@ from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, Stage, list_stages_of
 from pipeline_lib.core.tables import VideoStatus
+from pipeline_lib.core.untrusted.bundle_address import names_bundle
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.corrections.tracks import hash_tables, index_decision_tables
 from pipeline_lib.io.exports.session import hash_sessions
@@ -27,6 +27,7 @@ from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
+from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
 from pipeline_lib.steps.runs.plan import Plan
 from pipeline_lib.steps.runs.sessions import (
     SessionPlan,
@@ -34,7 +35,6 @@ from pipeline_lib.steps.runs.sessions import (
     list_calibration_sources,
     list_session_keys,
 )
-from pipeline_lib.steps.runs.start_network import BundledStart, find_start
 
 # Rules whose results are no outputs: they are counted from the first run on, or once one was lost.
 _COUNTED = ("infer", "postprocess")

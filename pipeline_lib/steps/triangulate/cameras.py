@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.kernels.geometry.sessions.alignment import Alignment, find_factor, find_floor
 from pipeline_lib.kernels.geometry.sessions.cameras import adjust_cameras

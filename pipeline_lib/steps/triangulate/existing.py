@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.camera_basics import find_alike
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.basics import find_alike
+from pipeline_lib.core.cameras.calibration import Calibration
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.errors import CalibrationError, SessionError, StoreError
 from pipeline_lib.core.formats.session_exports import find_format
 from pipeline_lib.core.process import count_cores
-from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.io.calibrations.files import read_calibration

@@ -45,7 +45,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Points:
-    """Hold triangulated points; see `pipeline_lib.core.session_poses.SessionPoses`.
+    """Hold triangulated points; see `pipeline_lib.core.cameras.session_poses.SessionPoses`.
 
     `used`, shape (moment, camera, individual, keypoint), are the views that count.
     """

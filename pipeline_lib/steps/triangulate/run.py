@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.errors import CohortposeError, SessionError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.process import count_cores
-from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import TRIANGULATION_COLUMNS, FrameStatus, SessionStatus
 from pipeline_lib.io.calibrations.files import read_calibration

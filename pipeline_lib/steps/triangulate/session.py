@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.core.camera_records import describe_calibration
-from pipeline_lib.core.cameras import Calibration
-from pipeline_lib.core.session_poses import SessionPoses
+from pipeline_lib.core.cameras.calibration import Calibration
+from pipeline_lib.core.cameras.records import describe_calibration
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.steps.triangulate.cameras import align_session, refine_rig
 from pipeline_lib.steps.triangulate.individuals import (
@@ -54,7 +54,7 @@ def triangulate_session(
     -------
     SessionPoses
         Cameras in the order of the calibration. Attributes: ``fps``, ``videos``, ``calibration``
-        (see `pipeline_lib.core.camera_records`), ``gate``, ``noise``, ``synchronisation`` and
+        (see `pipeline_lib.core.cameras.records`), ``gate``, ``noise``, ``synchronisation`` and
         ``matching`` (what was aligned and matched, and what was left over), ``agreement`` (error
         and use of each camera, and which ones disagree); where asked for, ``refinement``,
         ``smoothing`` and ``alignment``.

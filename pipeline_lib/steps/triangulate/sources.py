@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from pipeline_lib.core.camera_basics import PADDING, find_alike
+from pipeline_lib.core.cameras.basics import PADDING, find_alike
+from pipeline_lib.core.cameras.sessions import FEWEST_CAMERAS
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.names import natural_order
-from pipeline_lib.core.sessions import FEWEST_CAMERAS
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
@@ -25,6 +24,7 @@ from pipeline_lib.core.tables import (
     SessionStatus,
     VideoStatus,
 )
+from pipeline_lib.core.untrusted.names import natural_order
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.runs.plan import read_plan

@@ -32,7 +32,7 @@ class Synchronised(NamedTuple):
     moments
         With times in seconds from the first moment.
     status
-        Shape (moment,), uint8: see `pipeline_lib.core.session_poses.SessionPoses.frame_status`.
+        Shape (moment,), uint8, as in `pipeline_lib.core.cameras.session_poses.SessionPoses`.
     fps
         Moments per second; None where no view tells.
     report

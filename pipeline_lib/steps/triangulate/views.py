@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.errors import SessionError
 from pipeline_lib.core.poses import Poses
 

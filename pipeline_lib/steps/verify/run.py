@@ -18,7 +18,7 @@ from pipeline_lib.core.errors import CohortposeError, ModelError, StoreError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, VideoResults, list_cohort_files
-from pipeline_lib.core.unseen import escape_unseen
+from pipeline_lib.core.untrusted.unseen import escape_unseen
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.io.targets import TargetStore
@@ -27,8 +27,8 @@ from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.provenance.outputs import identify_sources, knows_all
 from pipeline_lib.steps.provenance.run import hash_inputs, read_provenance
+from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.start_network import BundledStart, find_start
 from pipeline_lib.steps.train import skip_missing_locator, training_key
 from pipeline_lib.steps.verify.sessions import (
     list_session_files,

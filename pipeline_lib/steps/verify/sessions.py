@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 
+from pipeline_lib.core.cameras.sessions import list_sessions
 from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.sessions import list_sessions
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, Stage, list_session_stages
 from pipeline_lib.core.tables import CALIBRATION_COLUMNS, CalibrationStatus, SessionStatus

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.demo.render.boards import BoardPainter, BoardPose
 from pipeline_lib.demo.render.draw import Sensor
 from pipeline_lib.demo.render.lens import make_lens

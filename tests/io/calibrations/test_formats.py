@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.core.formats.calibrations import FORMATS, find_format
 from pipeline_lib.io.calibrations.files import detect_format, read_calibration, write_calibration

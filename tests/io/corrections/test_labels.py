@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.names import find_text_problem
+from pipeline_lib.core.untrusted.names import find_text_problem
 from pipeline_lib.io.corrections import files
 from pipeline_lib.io.corrections.labels import (
     CORRECTION_COLUMNS,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.names import find_part_problem
+from pipeline_lib.core.untrusted.names import find_part_problem
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.points import POINT_COLUMNS
 from pipeline_lib.io.labels.sleap.file import open_sleap_file

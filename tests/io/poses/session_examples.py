@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline_lib.core.session_poses import SessionPoses
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
 
 ATTRIBUTES = {"session": "s1", "key": "0123456789abcdef", "fps": 50.0, "versions": {"x": 1}}

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.boards import Board
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.boards import Board
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.kernels.geometry.boards import draw_board
 from pipeline_lib.kernels.geometry.lenses import find_rays
 

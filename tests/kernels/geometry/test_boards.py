@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.boards import Board
+from pipeline_lib.core.cameras.boards import Board
 from pipeline_lib.kernels.geometry.boards import (
     draw_board,
     find_corners,

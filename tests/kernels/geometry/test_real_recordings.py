@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.io.calibrations.files import read_calibration
 from pipeline_lib.io.foreign.restricted_pickle import as_array, load_pickle
 from pipeline_lib.kernels.geometry.projection import project

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_lib.cli import app
-from pipeline_lib.core.boards import Board
+from pipeline_lib.core.cameras.boards import Board
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.io.calibrations.files import read_calibration
 from pipeline_lib.steps.calibrate.run import CalibrationRequest, calibrate

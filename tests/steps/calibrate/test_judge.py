@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_lib.cli import app
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.io.calibrations.files import read_calibration, write_calibration
 from pipeline_lib.steps.calibrate.judge import judge_calibration
 from tests.kernels.geometry.rigs import make_camera, make_ring

@@ -18,7 +18,7 @@ from pipeline_lib.io.exports.sleap import write_sleap_predictions
 from pipeline_lib.io.exports.source import ExportSource
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.poses.write import create_poses
-from pipeline_lib.kernels.tracking.corrections import correct_positions
+from pipeline_lib.kernels.proofreading.corrections import correct_positions
 from pipeline_lib.steps.label_projects.merge_tracks import run_merge_tracks
 from tests.steps.label_projects.example import FRAMES, Run
 

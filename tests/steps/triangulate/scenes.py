@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.kernels.geometry.projection import project

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.camera_records import read_description
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
+from pipeline_lib.core.cameras.records import read_description
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.kernels.geometry.projection import project
 from pipeline_lib.kernels.geometry.sessions.alignment import find_floor

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, TrackStatus
 from pipeline_lib.steps.triangulate.session import triangulate_session

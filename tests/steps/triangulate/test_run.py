@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline_lib.core.cameras import Calibration
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.sessions import find_session_result_keys, read_sessions

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline_lib.core.camera_records import read_description
+from pipeline_lib.core.cameras.records import read_description
 from pipeline_lib.core.errors import SessionError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.cameras import TriangulationSettings

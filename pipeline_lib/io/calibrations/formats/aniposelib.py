@@ -11,7 +11,7 @@ from typing import Any
 
 from scipy.spatial.transform import Rotation
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.io.calibrations.building import (
     Builder,
     has_cameras,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.io.calibrations.building import (
     Builder,
     has_cameras,

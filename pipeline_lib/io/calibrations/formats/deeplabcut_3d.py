@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.core.errors import CalibrationError, StoreError
 from pipeline_lib.io.calibrations.building import Builder, require_pair, shorten
 from pipeline_lib.io.foreign.restricted_pickle import as_array, load_pickle

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.core.errors import CalibrationError
-from pipeline_lib.core.yaml_files import YamlError, load_yaml
+from pipeline_lib.core.untrusted.yaml_files import YamlError, load_yaml
 from pipeline_lib.io.calibrations.building import (
     Builder,
     read_text,

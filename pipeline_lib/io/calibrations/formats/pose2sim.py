@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.cameras import UNITS, Calibration
+from pipeline_lib.core.cameras.calibration import UNITS, Calibration
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.io.calibrations.building import has_cameras
 from pipeline_lib.io.calibrations.formats import aniposelib

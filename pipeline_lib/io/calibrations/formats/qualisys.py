@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.core.errors import CalibrationError
 from pipeline_lib.io.calibrations.building import Builder, read_text, refuse_fisheyes
 from pipeline_lib.io.calibrations.formats.pose2sim import in_metres

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import UNITS
+from pipeline_lib.core.cameras.calibration import UNITS
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.io.exports.sessions.source import SessionSource
 from pipeline_lib.io.publish import publish_file

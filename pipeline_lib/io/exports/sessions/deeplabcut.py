@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline_lib.core.session_poses import SessionPoses
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.io.exports.deeplabcut import append_to_hdf
 from pipeline_lib.io.exports.sessions.source import SessionSource
 from pipeline_lib.io.publish import publish_file

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import pipeline_lib
-from pipeline_lib.core.cameras import UNITS
+from pipeline_lib.core.cameras.calibration import UNITS
 from pipeline_lib.io.exports.nwb_parts import (
     MODULE,
     SKELETONS,

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.camera_records import read_description
-from pipeline_lib.core.cameras import Calibration, Camera
+from pipeline_lib.core.cameras.calibration import Calibration, Camera
+from pipeline_lib.core.cameras.records import read_description
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.io.exports.sessions.source import SessionSource
 from pipeline_lib.io.publish import publish_file
 

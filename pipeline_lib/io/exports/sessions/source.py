@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.session_poses import SessionPoses
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.io.exports.session import Session
 from pipeline_lib.io.poses.session import read_session_poses, read_session_times
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline_lib.core.cameras import UNITS
+from pipeline_lib.core.cameras.calibration import UNITS
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.session_poses import SessionPoses
 from pipeline_lib.io.exports.sessions.source import SessionSource
 from pipeline_lib.io.publish import publish_file
 

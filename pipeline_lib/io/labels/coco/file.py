@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.names import find_text_problem
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
+from pipeline_lib.core.untrusted.names import find_text_problem
 from pipeline_lib.io.foreign.json_files import read_json, show_text
 
 # Added to the file's coordinates so that pixel centres are at integers, px. Labelling tools place

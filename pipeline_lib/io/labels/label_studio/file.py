@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.names import find_text_problem
+from pipeline_lib.core.untrusted.names import find_text_problem
 from pipeline_lib.io.foreign.json_files import read_json, show_text
 
 # Added to the file's coordinates so that pixel centres are at integers, px: Label Studio counts

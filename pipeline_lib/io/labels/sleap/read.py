@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline_lib.core.errors import LabelError
-from pipeline_lib.core.names import find_text_problem
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
+from pipeline_lib.core.untrusted.names import find_text_problem
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.labels.images import LabelledVideo, image_path, write_label_images
 from pipeline_lib.io.labels.points import POINT_COLUMNS, SourceLabels, is_outside

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.core.names import clean_part, fold_name
+from pipeline_lib.core.untrusted.names import clean_part, fold_name
 from pipeline_lib.io.foreign.hdf5 import open_hdf5
 from pipeline_lib.io.labels.images import (
     FrameReader,

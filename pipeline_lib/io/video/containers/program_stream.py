@@ -17,8 +17,8 @@ from typing import BinaryIO, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.io.video.codecs.mpeg4 import PictureTimes
 from pipeline_lib.io.video.containers.files import open_bytes
-from pipeline_lib.io.video.mpeg4 import PictureTimes
 
 CONTAINER = "mpeg"
 # These show a picture at once (B), or when the next one comes that is no B-picture.

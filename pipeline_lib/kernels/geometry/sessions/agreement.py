@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.kernels.geometry.projection import unproject
 from pipeline_lib.kernels.geometry.sessions.tracklets import Tracklets
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipeline_lib.core.cameras import Camera
+from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.kernels.geometry.sessions.agreement import Agreement, measure_agreement
 from pipeline_lib.kernels.geometry.sessions.groups import (
     NO_GROUP,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.cameras import Camera
-from pipeline_lib.core.session_poses import SessionPoses
+from pipeline_lib.core.cameras.calibration import Camera
+from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.kernels.geometry.projection import project
 
 Floats = NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""Cameras, boards, sessions of several cameras, and their poses."""

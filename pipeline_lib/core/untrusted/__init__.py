@@ -1,0 +1,1 @@
+"""Checks of what strangers give: names, texts, files, YAML, addresses of bundles."""

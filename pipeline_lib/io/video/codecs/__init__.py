@@ -1,0 +1,1 @@
+"""Numbers and times of pictures in the bitstreams of codecs."""

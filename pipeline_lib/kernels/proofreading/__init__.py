@@ -1,0 +1,1 @@
+"""Proofreading of tracks: doubts, and decisions that correct tracks."""

@@ -1,0 +1,1 @@
+"""The report's panels of iterations, label errors and proofreading."""

@@ -1,0 +1,1 @@
+"""The report's panel of sessions of several cameras."""

@@ -1,0 +1,1 @@
+"""Checks of the networks that a run starts from, before it starts."""

@@ -1,0 +1,251 @@
+"""Find the network that a training starts from, and refuse one that does not fit.
+
+Imports are light: the workflow asks whenever it is parsed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import ModelFiles, Results
+from pipeline_lib.core.settings.base import AUTO
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.untrusted.bundle_address import names_bundle
+from pipeline_lib.models.card import ModelCard, read_card
+from pipeline_lib.models.zoo.archive import Bundle
+from pipeline_lib.models.zoo.manifest import LOCATOR
+from pipeline_lib.models.zoo.sources import find_bundle
+
+
+@dataclass(frozen=True)
+class BundledStart:
+    """Name a network in a bundle that a training starts from.
+
+    Attributes
+    ----------
+    bundle
+        The bundle.
+    folder
+        Folder of the network in it: empty, or that of the locator.
+    """
+
+    bundle: Bundle
+    folder: str = ""
+
+    @property
+    def weights(self) -> Path:
+        """Return the file whose hash the training depends on: the bundle."""
+        return self.bundle.path
+
+    @property
+    def card(self) -> ModelCard | None:
+        """Return the network's card; None if the bundle has no such network."""
+        return self.bundle.locator if self.folder else self.bundle.card
+
+    @property
+    def locator(self) -> "BundledStart":
+        """Return the network that finds the animals."""
+        return BundledStart(self.bundle, LOCATOR)
+
+
+def find_start(config: Config, *, locator: bool = False) -> ModelFiles | BundledStart:
+    """Return the network of ``training.start_from``, or its locator.
+
+    Raises
+    ------
+    ModelError
+        If it is a bundle that cannot be found or used.
+    ValueError
+        If the training starts from scratch.
+    """
+    if config.training.start_from is None:
+        raise ValueError("training.start_from names no network")
+    start: ModelFiles | BundledStart
+    if names_bundle(config.training.start_from):
+        start = BundledStart(find_bundle(config.training.start_from))
+    else:
+        start = Results(Path(config.results)).model(config.training.start_from)
+    return start.locator if locator else start
+
+
+def read_start_card(config: Config, *, locator: bool = False) -> ModelCard | None:
+    """Return the card of the network that a training starts from; None for a missing locator.
+
+    Raises
+    ------
+    ModelError
+        If the network is missing or cannot be used.
+    """
+    start = find_start(config, locator=locator)
+    if isinstance(start, BundledStart):
+        return start.card
+    return None if locator and not start.card.exists() else read_card(start.card)
+
+
+def check_start(config: Config, *, locator: bool = False) -> list[str]:
+    """Return what the settings alone show to be wrong with the network to start from.
+
+    Parameters
+    ----------
+    config
+        The run.
+    locator
+        Check the network that finds the animal.
+    """
+    if config.training.start_from is None:
+        return []
+    own = config.for_locator() if locator else config
+    try:
+        files = find_start(config, locator=locator)
+    except ModelError as error:
+        return [f"`training.start_from`: {error}"]
+    if isinstance(files, BundledStart):
+        return list(_list_bundle_problems(own, files))
+    if config.training.start_bodyparts:
+        problem = (
+            "`training.start_bodyparts`: goes with a bundle: the bodyparts of a network in the "
+            "same results must be the same"
+        )
+        return [problem]
+    try:
+        card = read_card(files.card)
+    except ModelError:
+        card = None
+    if card is None or not files.weights.is_file():
+        problem = (
+            f"`training.start_from`: {config.training.start_from}: no such network "
+            f"({files.folder}); there are {_list_networks(files, locator=locator)}: train it "
+            "first, or set it to null"
+        )
+        return [problem]
+    listed, stride = own.skeleton.bodyparts, own.targets.stride
+    wanted = {
+        "backbone": (card.backbone, own.training.backbone),
+        "head_channels": (card.head_channels, own.training.head_channels),
+        "stride": (card.stride, card.stride if stride == AUTO else stride),
+        "bodyparts": (card.skeleton.bodyparts, listed or card.skeleton.bodyparts),
+    }
+    return list(_list_differences(config, wanted))
+
+
+def require_start(  # noqa: PLR0913 - what the maps depend on
+    config: Config,
+    files: ModelFiles,
+    bodyparts: tuple[str, ...],
+    edges: tuple[tuple[int, int], ...],
+    identities: tuple[str, ...],
+    *,
+    scale: float,
+) -> ModelCard:
+    """Return the card of the network to start from if its maps are those to be trained.
+
+    Parameters
+    ----------
+    config
+        Settings of the training; for the locator, its own.
+    files
+        Of the network to start from.
+    bodyparts, edges, identities
+        Of the target store, as in `ModelCard`.
+    scale
+        Factor by which frames are shrunk.
+
+    Raises
+    ------
+    ModelError
+        With every difference.
+    """
+    card = read_card(files.card)
+    wanted = {
+        "backbone": (card.backbone, config.training.backbone),
+        "head_channels": (card.head_channels, config.training.head_channels),
+        "stride": (card.stride, config.targets.stride),
+        "scale": (card.scale, scale),
+        "bodyparts": (card.skeleton.bodyparts, bodyparts),
+        "edges with an affinity field": (card.edges, edges),
+        "identities": (card.identities, identities),
+    }
+    problems = list(_list_differences(config, wanted))
+    if problems:
+        raise ModelError("; ".join(problems))
+    return card
+
+
+def require_bundled_start(config: Config, start: BundledStart) -> ModelCard:
+    """Return the card of a network in a bundle to start from, if its backbone and head fit.
+
+    Parameters
+    ----------
+    config
+        Settings of the training; for the locator, its own.
+    start
+        The network.
+
+    Raises
+    ------
+    ModelError
+        With every difference.
+    """
+    problems = list(_list_bundle_problems(config, start))
+    if problems or start.card is None:
+        raise ModelError("; ".join(problems) or f"{start.bundle.path}: has no locator")
+    return start.card
+
+
+def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
+    """Yield what keeps a training from starting from a bundle.
+
+    A locator that the bundle lacks is none: it starts from the pretrained weights.
+    """
+    card = start.card
+    if card is None:
+        return
+    if card.deeplabcut is not None:
+        yield (
+            f"`training.start_from`: {config.training.start_from} is a network of DeepLabCut, "
+            "which runs but is not trained here: set it to null"
+        )
+        return
+    yield from _list_differences(
+        config,
+        {
+            "backbone": (card.backbone, config.training.backbone),
+            "head_channels": (card.head_channels, config.training.head_channels),
+            "stride": (
+                card.stride,
+                card.stride if config.targets.stride == AUTO else config.targets.stride,
+            ),
+        },
+    )
+    if start.folder:
+        return
+    known, own = card.skeleton.bodyparts, config.skeleton.bodyparts
+    for name, there in config.training.start_bodyparts.items():
+        if there not in known:
+            yield (
+                f"`training.start_bodyparts`: the bundle has no bodypart {there!r}; it has "
+                f"{', '.join(known)}"
+            )
+        if own and name not in own:
+            yield f"`training.start_bodyparts`: `skeleton.bodyparts` has no {name!r}"
+
+
+def _list_differences(config: Config, wanted: dict[str, tuple[object, object]]) -> Iterator[str]:
+    for name, (found, expected) in wanted.items():
+        if found != expected:
+            yield (
+                f"`training.start_from`: {config.training.start_from} has {name} {_show(found)}, "
+                f"but this training has {_show(expected)}: make them the same, or set it to null "
+                "to train from scratch"
+            )
+
+
+def _show(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+
+
+def _list_networks(files: ModelFiles, *, locator: bool) -> str:
+    models = files.folder.parents[1 if locator else 0]
+    names = sorted(card.parent.name for card in models.glob("*/model.json"))
+    return ", ".join(names) or "none"
