@@ -100,8 +100,6 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
     path = Path(path)
     _, attributes = read_metadata(path, LAYOUT, SESSION_LAYOUT)
     check_files(path)
-    read_metadata(path)
-    check_files(path)
     packed = is_packed(path)
     store: Any = (
         zarr.storage.ZipStore(path, mode="r")
