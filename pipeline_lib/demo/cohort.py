@@ -29,8 +29,9 @@ _LABELLED_SHARE = 0.6
 # Moments that a demo in three dimensions needs for its calibration.
 _FEWEST_BOARDS = 12
 
-# Epochs of the training: affinity fields take longer to learn than score maps.
-_EPOCHS, _EPOCHS_OF_SEVERAL = 32, 48
+# Epochs of the training: affinity fields take longer to learn than score maps. In three dimensions
+# fewer are enough, since views that disagree with the others are left out.
+_EPOCHS, _EPOCHS_OF_SEVERAL, _EPOCHS_IN_SPACE = 32, 48, 24
 
 _CONFIG = """\
 # The demo cohort, set for a short run on a laptop's CPU. Paths are relative to this folder.
@@ -251,6 +252,12 @@ def describe_cohort(entries: Sequence[DemoVideo], settings: DemoSettings) -> str
     return buffer.getvalue()
 
 
+def _choose_epochs(settings: DemoSettings) -> int:
+    if settings.boards:
+        return _EPOCHS_IN_SPACE
+    return _EPOCHS_OF_SEVERAL if settings.individuals > 1 else _EPOCHS
+
+
 def describe_config(settings: DemoSettings) -> str:
     """Return the text of the config that runs the cohort."""
     several = settings.individuals > 1
@@ -261,7 +268,7 @@ def describe_config(settings: DemoSettings) -> str:
         individuals=f"\nindividuals:\n  max: {settings.individuals}\n" if several else "",
         project=PROJECT,
         affinity="  part_affinity_width: 6.0\n" if several else "",
-        epochs=_EPOCHS_OF_SEVERAL if several else _EPOCHS,
+        epochs=_choose_epochs(settings),
         suffix=" in three dimensions" if settings.boards else "",
     )
     if not settings.boards:

@@ -250,8 +250,8 @@ def warn_of_names(corrected: CorrectedLabels, config: Config, sources: Iterable[
         if name not in known:
             where = _find_row(Path(config.corrections.path), one, corrected.changes, name)
             _log.warning(
-                "%s: individual %r is unknown; as `individuals.max` is 1, it is taken for the one "
-                "animal",
+                "%s: individual '%s' is unknown; as `individuals.max` is 1, it is taken for the "
+                "one animal",
                 *(where, name),
             )
 

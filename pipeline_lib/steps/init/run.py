@@ -15,6 +15,7 @@ from pipeline_lib.core.errors import ConfigError, LabelError, SheetError
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import SHEET_REQUIRED
 from pipeline_lib.core.untrusted.names import find_name_problem
+from pipeline_lib.core.untrusted.unseen import escape_unseen
 from pipeline_lib.core.untrusted.yaml_files import load_yaml
 from pipeline_lib.io.labels.detect import detect_format
 from pipeline_lib.io.labels.tables import LABELED_DATA
@@ -145,7 +146,7 @@ def find_videos(places: Iterable[Path]) -> list[Path]:
             if first != path:
                 _log.info("%s is the same file as %s: left out", _escape(path), _escape(first))
     for path in nameless:
-        _log.warning("%r is left out: %s", str(path), _RENAME)
+        _log.warning("'%s' is left out: %s", escape_unseen(str(path)), _RENAME)
     if drawn:
         named = ", ".join(_escape(path.name) for path in drawn[:_MOST_NAMED])
         _log.info(

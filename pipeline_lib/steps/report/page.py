@@ -15,6 +15,7 @@ from markupsafe import Markup
 import pipeline_lib
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.publish import publish_text
@@ -217,9 +218,12 @@ def _describe_methods(
     epochs = trained.get("epochs", config.training.epochs)
     seed = trained.get("seed", config.training.seed)
     stride = inputs.card.get("stride", config.targets.stride)
+    facts = {"output stride {}": stride, "{} epochs": epochs, "seed {}": seed}
+    # Without a network, what the labels will tell is not known.
+    known = [text.format(value) for text, value in facts.items() if value != AUTO]
     first = (
-        f"Poses were estimated with cohortpose {pipeline_lib.__version__} ({backbone} backbone, "
-        f"output stride {stride}, {epochs} epochs, seed {seed})."
+        f"Poses were estimated with cohortpose {pipeline_lib.__version__} "
+        f"({', '.join([f'{backbone} backbone', *known])})."
     )
     parts = [first]
     if len(inputs.predictions):

@@ -65,6 +65,7 @@ def test_the_end_of_a_run_does_not_take_a_changed_file_for_the_truth():
 def test_files_of_older_versions_are_recorded_at_the_end_of_a_run():
     assert {file.kind for file in list_unrecorded(parse(), RESULTS)} == {
         "labels",
+        "chosen settings",
         "network",
         "model",
         "history",

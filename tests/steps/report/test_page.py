@@ -112,7 +112,7 @@ def make_evaluation(folder, results):
     ]
     write_table(results.model("pose").history, HISTORY_COLUMNS, history)
     skeleton = {"bodyparts": PARTS, "edges": [PARTS]}
-    card = {"backbone": "some_net", "skeleton": skeleton, "training": {"epochs": 3}}
+    card = {"backbone": "some_net", "stride": 8, "skeleton": skeleton, "training": {"epochs": 3}}
     results.model("pose").card.write_text(json.dumps(card), encoding="utf-8")
     results.provenance.write_text(json.dumps({"versions": {"torch": "9.9"}}), encoding="utf-8")
 
