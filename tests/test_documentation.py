@@ -81,6 +81,7 @@ NO_SETTINGS = {
     "labels.replace_filenames",
     "calibration.toml",
     "calibration.quality.tsv",
+    "model.json",
 }
 
 
@@ -149,11 +150,11 @@ def test_every_file_that_is_named_exists(name):
 
 @pytest.mark.parametrize("name", PRESENT)
 def test_every_target_of_make_exists(name):
-    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
-    named = re.findall(r"`make ([a-z -]+)`", read(name)) + [
+    targets = set(re.findall(r"^([a-z0-9-]+):", read("Makefile"), flags=re.MULTILINE))
+    named = re.findall(r"`make ([a-z0-9 -]+)`", read(name)) + [
         words.split("#")[0]
         for _, text in _BLOCK.findall(read(name))
-        for words in re.findall(r"^make ([a-z -]+)", text, flags=re.MULTILINE)
+        for words in re.findall(r"^make ([a-z0-9 -]+)", text, flags=re.MULTILINE)
     ]
     assert {target for words in named for target in words.split()} <= targets
 

@@ -25,6 +25,7 @@ HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.env
 # Packages that conda-forge has under another name.
 CONDA_NAMES = {
     "dask": "dask-core",
+    "huggingface-hub": "huggingface_hub",
     "opencv-python": "py-opencv",
     "tables": "pytables",
     "torch": "pytorch",
