@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+import pipeline_lib
 from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.io.calibrations.files import write_calibration
 from tests.kernels.geometry.rigs import make_ring
 from tests.workflow.reruns.test_verify import flip_a_bit, tell, verify
-from tests.workflow.running import identify, read_tsv
+from tests.workflow.running import REPOSITORY, identify, read_tsv
+from tests.workflow.test_pages import PYTHON_BLOCK
 
 pytestmark = [pytest.mark.workflow]
 
@@ -43,6 +45,18 @@ def make_sessions(run):
     run.edit_config(triangulation={"enabled": True, "source": "raw", "pcutoff": 0.0})
 
 
+def read_as_the_page_does(run, monkeypatch):
+    """Run the example of docs/how-to/read-in-python.md."""
+    page = (REPOSITORY / "docs" / "how-to" / "read-in-python.md").read_text(encoding="utf-8")
+    (block,) = (text for text in PYTHON_BLOCK.findall(page) if "results/triangulated" in text)
+    found = {"pipeline_lib": pipeline_lib}
+    with monkeypatch.context() as patch:
+        patch.chdir(run.folder)
+        exec(block.replace("m1.zarr.zip", "open-field.zarr.zip"), found)  # noqa: S102 - our own page
+    assert found["snout"].dims == ("time", "space")
+    assert found["certain"].shape == (found["poses"].sizes["time"], 3)
+
+
 def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
     before = identify(again.results.root / "poses")
     make_sessions(again)
@@ -71,6 +85,7 @@ def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
     assert "three-dimensional poses of every session" in again.results.crate.read_text()
 
     # A damaged result is found, and a lost one is made again: nothing else is.
+    read_as_the_page_does(again, monkeypatch)
     triangulated = again.results.triangulated("pose", "open-field")
     flip_a_bit(triangulated)
     code, record = verify(again, monkeypatch)

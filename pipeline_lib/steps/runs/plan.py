@@ -227,13 +227,13 @@ def _is_word(name: str) -> bool:
 
 
 def _list_members(shard: ShardFiles) -> list[str]:
-    """Return the videos of a shard by its manifest, or where that is damaged, by its probe."""
-    manifest = read_manifest(shard)
-    if manifest is None and shard.manifest.exists():
-        probed = _read_if_whole(shard.probe, ("video", "status"))
-        _warn(shard.manifest, "damaged: the videos are described anew from the sheet")
-        return [row["video"] for row in probed or ()]
-    return [row["video"] for row in manifest or ()]
+    """Return the videos of a shard by its manifest, or where that is lost, by its probe."""
+    members = read_manifest(shard)
+    if members is None:
+        if shard.manifest.exists():
+            _warn(shard.manifest, "damaged: the videos are described anew from the sheet")
+        members = _read_if_whole(shard.probe, ("video", "status"))
+    return [row["video"] for row in members or ()]
 
 
 def _read_plan_rows(path: Path) -> tuple[Row, ...] | None:
