@@ -78,6 +78,7 @@ def test_a_run_that_is_as_it_was(again, monkeypatch, options):
     assert record["checked"] | {"labels": 0} == {
         "sheet": 1,
         "labels": 0,
+        "chosen settings": 1,
         "targets": 1,
         "network": 1,
         "ledger": 1,
