@@ -54,7 +54,7 @@ def test_the_locator():
 
 def test_nothing_is_loaded():
     code = (
-        "import sys; from pipeline_lib.steps.runs import backbones\n"
+        "import sys; from pipeline_lib.steps.runs.networks import backbones\n"
         "assert backbones._find_problem('resnet500')\n"
         "assert not {'torch', 'timm'} & sys.modules.keys()"
     )
