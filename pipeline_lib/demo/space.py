@@ -36,6 +36,10 @@ _UNKNOWN = -1
 _FAR = 1e6
 
 
+class TooFewPointsError(StoreError):
+    """Tell that too few points of a session were found to compare them with the truth."""
+
+
 @dataclass(frozen=True)
 class CalibrationError:
     """Hold the largest errors of the cameras of a calibration, as shares.
@@ -176,8 +180,12 @@ def measure_session(
     )
 
 
-def measure_demo_space(folder: Path, results: Results, config: Config) -> dict[str, SpaceError]:
+def measure_demo_space(
+    folder: Path, results: Results, config: Config
+) -> dict[str, SpaceError | None]:
     """Measure every session of a demo that was triangulated; the results by its name.
+
+    A session with too few points to compare has None.
 
     Raises
     ------
@@ -187,11 +195,14 @@ def measure_demo_space(folder: Path, results: Results, config: Config) -> dict[s
     rows = {
         row["session"]: row for row in read_table(results.session_ledger, ("session", "status"))
     }
-    return {
-        session: _measure(folder, results, config, session)
-        for session in list_sessions(folder)
-        if session in rows and rows[session]["status"] == SessionStatus.DONE
-    }
+    measured: dict[str, SpaceError | None] = {}
+    for session in list_sessions(folder):
+        if session in rows and rows[session]["status"] == SessionStatus.DONE:
+            try:
+                measured[session] = _measure(folder, results, config, session)
+            except TooFewPointsError:
+                measured[session] = None
+    return measured
 
 
 def describe_demo_space(
@@ -222,11 +233,14 @@ def describe_demo_space(
             f"length {error.focal:.2%}, principal point {error.centre:.2%} of the image's width, "
             f"position {error.position:.3%} of the scene's size ({size:.0f} mm)"
         )
-    measured = measure_demo_space(folder, results, config)
-    if not measured:
+    compared = measure_demo_space(folder, results, config)
+    measured = {name: error for name, error in compared.items() if error is not None}
+    for name in sorted(compared.keys() - measured.keys()):
+        yield f"{name}: too few points were found to compare them with the truth"
+    if measured:
+        yield from _describe_error(measured, size)
+    elif not compared:
         yield "Three dimensions: no session was triangulated"
-        return
-    yield from _describe_error(measured, size)
 
 
 def _describe_error(measured: Mapping[str, SpaceError], size: float) -> Iterator[str]:
@@ -309,7 +323,7 @@ def _align(found: Floats, truth: Floats) -> Floats:
             if off < least:
                 best, least = moved, off
     if not np.isfinite(least):
-        raise StoreError("too few points were found to compare them with the truth")
+        raise TooFewPointsError("too few points were found to compare them with the truth")
     return best
 
 
