@@ -113,7 +113,9 @@ def test_a_sheet_that_is_edited_meanwhile_concerns_the_next_run(again):
     rows = again.read_sheet()
 
     def edit():
-        if again.results.run_locks.exists() and len(again.read_sheet()) == len(rows):
+        # A run claims the folder once its plan is written: before that an edit refuses the run.
+        claimed = any(again.results.run_locks.rglob("run"))
+        if claimed and len(again.read_sheet()) == len(rows):
             again.write_sheet(rows[:-1])
 
     command = ["snakemake", "--cores", "2", "--directory", str(again.folder)]
