@@ -52,6 +52,7 @@ from pipeline_lib.cli_options import (
     LabelFormatOption,
     LinkedOption,
     LocatorOption,
+    MemberOption,
     MinAffinityOption,
     OutputOption,
     PcutoffOption,
@@ -155,11 +156,18 @@ def make_targets(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOptio
 
 
 @app.command(rich_help_panel=LABELS)
-def train(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOption = False) -> None:
+def train(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    locator: LocatorOption = False,
+    member: MemberOption = None,
+) -> None:
     """Train the network and export it; a killed training resumes where it stopped."""
+    if locator and member is not None:
+        raise typer.BadParameter("an ensemble has one locator: give --locator or --member")
     from pipeline_lib.steps.train import run_train
 
-    run(config, partial(run_train, locator=locator))
+    run(config, partial(run_train, locator=locator, member=member or 1))
 
 
 @app.command(rich_help_panel=LABELS)

@@ -61,6 +61,14 @@ LocatorOption = Annotated[
     bool,
     typer.Option("--locator", help="Use the network that finds the animals (`locating`)."),
 ]
+MemberOption = Annotated[
+    int | None,
+    typer.Option(
+        "--member",
+        min=1,
+        help="Number of the network in its ensemble (`training.ensemble`); without it, the first.",
+    ),
+]
 CoresOption = Annotated[
     int | None, typer.Option("--cores", min=1, help="Cores to use; without it, all cores.")
 ]

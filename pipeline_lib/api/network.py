@@ -14,6 +14,7 @@ from pipeline_lib.io.poses.format import SPACE, order_for_file
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import name_slots
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
+from pipeline_lib.models.members import count_members
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -167,6 +168,8 @@ def load_network(
     if runtime is not None:
         inference = inference.model_copy(update={"runtime": runtime})
     options = RuntimeOptions.of(inference)
-    return Network(
-        load_pose_predictor(folder.model(name), options, config.locating, config.assembly)
-    )
+    files = folder.model(name)
+    # Networks of other runs are taken by themselves.
+    several = name == config.training.name
+    members = files.list_members(count_members(config, folder)) if several else ()
+    return Network(load_pose_predictor(files, options, config.locating, config.assembly, members))

@@ -162,6 +162,24 @@ class ModelFiles:
         """Return the network that finds the animal in small frames, if there is one."""
         return ModelFiles(self.folder / "locator")
 
+    @property
+    def members(self) -> Path:
+        """Return the folder of the networks of an ensemble beside the first."""
+        return self.folder / "members"
+
+    def member(self, number: int | str) -> "ModelFiles":
+        """Return a network of an ensemble by its number; 1 is this one."""
+        return self if str(number) == "1" else ModelFiles(self.members / str(number))
+
+    def list_members(self, count: int) -> tuple["ModelFiles", ...]:
+        """Return the networks of an ensemble of so many, this one first."""
+        return tuple(self.member(number) for number in range(1, count + 1))
+
+    @property
+    def regions(self) -> Path:
+        """Return the calibration of confidence: how far from the truth a keypoint may lie."""
+        return self.folder / "confidence.json"
+
 
 @dataclass(frozen=True)
 class Results:

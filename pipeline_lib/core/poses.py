@@ -43,6 +43,10 @@ class Poses:
         Shape (time, individual, identity), float32 in 0..1, how much each individual looks like
         each of the labelled ones (attribute ``identities``); NaN where it is not there. None
         where the network did not learn it.
+    spread
+        Shape (time, individual, keypoint), float32, px: root mean square of the distances between
+        what the members of an ensemble predict and their median. NaN: fewer than two members
+        found the keypoint, or no frame. None where there is one network.
     """
 
     position: NDArray[np.float32]
@@ -54,6 +58,7 @@ class Poses:
     attributes: dict[str, Any] = field(default_factory=dict)
     track_status: NDArray[np.uint8] | None = None
     identity: NDArray[np.float32] | None = None
+    spread: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         frames, keypoints = len(self.time), len(self.bodyparts)
@@ -68,6 +73,8 @@ class Poses:
         if self.identity is not None:
             identities = len(self.attributes.get("identities", ()))
             expected["identity"] = (frames, individuals, identities)
+        if self.spread is not None:
+            expected["spread"] = (frames, individuals, keypoints)
         for name, shape in expected.items():
             found = getattr(self, name).shape
             if found != shape:
@@ -87,4 +94,5 @@ def drop_added(poses: Poses) -> Poses:
         individuals=tuple(poses.individuals[slot] for slot in kept),
         track_status=None if poses.track_status is None else poses.track_status[:, kept],
         identity=None if poses.identity is None else poses.identity[:, kept],
+        spread=None if poses.spread is None else poses.spread[:, kept],
     )

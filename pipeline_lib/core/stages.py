@@ -345,6 +345,7 @@ def _select_evaluation(config: Config) -> Values:
     return {
         **_dump(config, "evaluation"),
         "inference": {"runtime": config.inference.runtime},
+        **_select_members(config),
         **_select_locating(config),
         **_select_assembly(config),
     }
@@ -353,6 +354,7 @@ def _select_evaluation(config: Config) -> Values:
 def _select_inference(config: Config) -> Values:
     return {
         "inference": config.inference.result_settings(),
+        **_select_members(config),
         **_select_locating(config),
         **_select_assembly(config),
     }
@@ -404,6 +406,11 @@ def _select_graph(config: Config) -> Values:
     return {"assembly": {"graph": config.assembly.graph}} if config.uses_affinity else {}
 
 
+def _select_members(config: Config) -> Values:
+    """Return the number of networks; none where there is one, as before there were ensembles."""
+    return {"training": {"ensemble": config.training.ensemble}} if _has_members(config) else {}
+
+
 def _select_locating(config: Config) -> Values:
     if not config.uses_locator:
         return {}
@@ -418,6 +425,10 @@ def _select_assembly(config: Config) -> Values:
 
 def _dump(config: Config, *sections: str) -> dict[str, Any]:
     return config.model_dump(mode="json", include=set(sections))
+
+
+def _has_members(config: Config) -> bool:
+    return config.training.ensemble > 1
 
 
 def _tracks(config: Config) -> bool:
@@ -466,6 +477,12 @@ def _list_imported_files(config: Config, results: Results) -> tuple[CohortFile, 
     files = results.model(config.training.name)
     located = _list_model_files(files.locator) if config.uses_locator else ()
     return (*_list_model_files(files), *located)
+
+
+def _list_member_files(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    """Return the files of the networks of an ensemble beside the first."""
+    members = results.model(config.training.name).list_members(config.training.ensemble)
+    return tuple(file for one in members[1:] for file in _list_model_files(one))
 
 
 def _list_model_files(files: ModelFiles) -> tuple[CohortFile, ...]:
@@ -557,6 +574,15 @@ STAGES: Mapping[str, Stage] = {
             files=lambda config, results: _list_model_files(results.model(config.training.name)),
         ),
         Stage(
+            "train-members",
+            "TRAIN",
+            # Neither the number of members: more of them leave those there are as they are.
+            _select_training,
+            _has_members,
+            given=("weights",),
+            files=_list_member_files,
+        ),
+        Stage(
             "train-locator",
             "TRAIN",
             lambda config: _select_training(config.for_locator()),
@@ -570,7 +596,7 @@ STAGES: Mapping[str, Stage] = {
             "evaluate",
             "EVALUATE",
             _select_evaluation,
-            after=("import-labels", "train", "train-locator"),
+            after=("import-labels", "train", "train-members", "train-locator"),
             files=lambda config, results: (
                 CohortFile("metrics", results.metrics(config.training.name)),
                 CohortFile("predictions", results.predictions(config.training.name)),

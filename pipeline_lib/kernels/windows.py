@@ -190,6 +190,27 @@ def choose_poses(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Keep what is certain of the poses that windows gave, and each animal once.
 
+    As `rank_poses`, without the order.
+    """
+    return rank_poses(
+        position,
+        confidence,
+        pcutoff=pcutoff,
+        min_keypoints=min_keypoints,
+        least_size=least_size,
+    )[:2]
+
+
+def rank_poses(
+    position: NDArray[np.floating],
+    confidence: NDArray[np.floating],
+    *,
+    pcutoff: float,
+    min_keypoints: int,
+    least_size: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
+    """Keep what is certain of the poses that windows gave, and each animal once.
+
     A frame's result depends on that frame alone, and on the order of its poses only where two
     are equally good.
 
@@ -211,6 +232,8 @@ def choose_poses(
     position, confidence
         float32 in the same shapes, the poses of a frame best first (by the sum of their
         confidences); NaN and 0 where there is no keypoint or no individual.
+    order
+        Shape (frame, individual), the slot from which each pose comes.
     """
     certain = (confidence >= pcutoff) & np.isfinite(position).all(-1)
     wanted = max(1, min(min_keypoints, confidence.shape[-1]))
@@ -221,7 +244,9 @@ def choose_poses(
     position, confidence = _reorder(position, confidence, order)
     copy = find_copies(position, least_size)
     position[copy], confidence[copy] = np.nan, 0.0
-    return _reorder(position, confidence, np.argsort(copy, axis=-1, kind="stable"))
+    last = np.argsort(copy, axis=-1, kind="stable")
+    position, confidence = _reorder(position, confidence, last)
+    return position, confidence, np.take_along_axis(order, last, axis=-1)
 
 
 def find_copies(position: NDArray[np.floating], least_size: float) -> NDArray[np.bool_]:

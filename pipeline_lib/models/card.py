@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
@@ -100,12 +100,21 @@ class DeepLabCutLayout(BaseModel):
 
 
 class BundleRecord(BaseModel):
-    """Name the bundle that a network came in: its file and the SHA-256 of the file."""
+    """Name the bundle that a network came in.
+
+    Attributes
+    ----------
+    file, sha256
+        Name of its file, and the SHA-256 of the file.
+    members
+        Number of networks in it that predict together.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
     sha256: str
+    members: int = Field(1, ge=1)
 
 
 class ModelCard(BaseModel):
@@ -215,7 +224,10 @@ def format_card(card: ModelCard) -> str:
     """Return the JSON text of a card."""
     # Earlier releases know neither.
     unused = {name for name in ("bundle", "deeplabcut") if getattr(card, name) is None}
-    return json.dumps(card.model_dump(mode="json", exclude=unused), indent=2) + "\n"
+    values = card.model_dump(mode="json", exclude=unused)
+    if card.bundle is not None and card.bundle.members == 1:
+        del values["bundle"]["members"]
+    return json.dumps(values, indent=2) + "\n"
 
 
 def check_locator(files: ModelFiles, *, top_down: bool) -> None:

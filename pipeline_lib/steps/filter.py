@@ -109,6 +109,7 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
         attributes,
         tracked=head.track_status is not None,
         identities=() if head.identity is None else head.attributes["identities"],
+        spread=head.spread is not None,
     ) as writer:
         for start in range(0, len(times), _BLOCK_FRAMES):
             first = max(0, start - reach)
@@ -123,7 +124,7 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
                 order=settings.order,
             )
             block = slice(start - first, start - first + _BLOCK_FRAMES)
-            track_status, identity = around.track_status, around.identity
+            track_status, identity, spread = around.track_status, around.identity, around.spread
             writer.write(
                 start,
                 cleaned[block],
@@ -131,6 +132,7 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
                 around.frame_status[block],
                 None if track_status is None else track_status[block],
                 None if identity is None else identity[block],
+                None if spread is None else spread[block],
             )
     return key
 

@@ -35,7 +35,11 @@ _PATIENCE = 600.0
 _CLAIM = "key.txt"
 
 
-def run_train(config: Config, results: Results, *, locator: bool = False) -> None:
+# Seeds lie below.
+_SEEDS = 2**32
+
+
+def run_train(config: Config, results: Results, *, locator: bool = False, member: int = 1) -> None:
     """Train the configured network and publish it under ``models/NAME``.
 
     A training that was killed goes on from its last checkpoint, provided that it had the same
@@ -48,6 +52,9 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
         The run; settings that are `auto` have the values that import-labels chose.
     locator
         Train the network that finds the animal, published under ``models/NAME/locator``.
+    member
+        Number of the network in its ensemble. The first is that of a run without an ensemble;
+        others have seeds of their own, and are published under ``models/NAME/members``.
 
     Raises
     ------
@@ -68,8 +75,8 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
 
     # The card of the main network says what was chosen, also for the locator.
     chosen = {} if locator else read_choices_in_force(config, results)
-    config = resolve_settings(config, results)
-    targets, files = results.targets, results.model(config.training.name)
+    config = choose_member(resolve_settings(config, results), member)
+    targets, files = results.targets, results.model(config.training.name).member(member)
     start = _find_start(config, results)
     if locator:
         config, targets, files = config.for_locator(), results.locator_targets, files.locator
@@ -145,6 +152,24 @@ def run_train(config: Config, results: Results, *, locator: bool = False) -> Non
     )
     publish_text(files.card, format_card(card))
     logger.info("network of %d steps in %s", trained.steps, files.folder)
+
+
+def choose_member(config: ResolvedConfig, member: int) -> ResolvedConfig:
+    """Return the settings of a network of an ensemble, which has a seed of its own.
+
+    Raises
+    ------
+    ModelError
+        If the ensemble has no such member.
+    """
+    training = config.training
+    if not 1 <= member <= training.ensemble:
+        raise ModelError(
+            f"--member {member}: `training.ensemble` is {training.ensemble}: raise it, or give a "
+            "number from 1 on"
+        )
+    seed = (training.seed + member - 1) % _SEEDS
+    return config.model_copy(update={"training": training.model_copy(update={"seed": seed})})
 
 
 def name_slots(layout: TargetLayout) -> tuple[str, ...]:

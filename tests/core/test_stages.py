@@ -34,10 +34,13 @@ def list_changed(before, after):
         ({"inference": {"batch_size": 3, "workers": 1}}, set()),
         ({"inference": {"crop": [0, 8, 0, 8]}}, {"infer"}),
         ({"inference": {"max_failed_fraction": 0.1}}, {"accept"}),
-        ({"training": {"epochs": 3}}, {"train", "train-locator"}),
+        ({"training": {"epochs": 3}}, {"train", "train-members", "train-locator"}),
         ({"training": {"name": "other"}}, set()),
         ({"training": {"measure_every": 3}}, set()),
-        ({"training": {"split": {"seed": 3}}}, {"import-labels"} | {"train", "train-locator"}),
+        (
+            {"training": {"split": {"seed": 3}}},
+            {"import-labels"} | {"train", "train-members", "train-locator"},
+        ),
         ({"tracking": {"max_gap": 3}}, {"track"}),
         ({"assembly": {"pcutoff": 0.3}}, set()),
         ({"frames": {"number": 3}}, {"select-frames"}),
@@ -47,9 +50,15 @@ def list_changed(before, after):
         ({"targets": {"pos_dist_thresh": 4.0}}, {"make-targets", "make-targets-locator"}),
         # The choice of others depends on these.
         ({"targets": {"stride": 4}}, {"import-labels", "make-targets", "make-targets-locator"}),
-        ({"training": {"crop": None}}, {"import-labels", "train"}),
-        ({"training": {"augmentation": {"mirror": True}}}, {"train", "train-locator"}),
-        ({"training": {"devices": 2, "batch_size": 4}}, {"train", "train-locator"}),
+        ({"training": {"crop": None}}, {"import-labels", "train", "train-members"}),
+        (
+            {"training": {"augmentation": {"mirror": True}}},
+            {"train", "train-members", "train-locator"},
+        ),
+        (
+            {"training": {"devices": 2, "batch_size": 4}},
+            {"train", "train-members", "train-locator"},
+        ),
         ({"locating": {"scale": 0.5}}, {"make-targets-locator"}),
         # What the network sees in windows is in its card.
         ({"locating": {"window": 64}}, set()),

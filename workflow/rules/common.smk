@@ -336,8 +336,8 @@ def chosen_settings():
 
 
 def network_files():
-    """Return the files that inference needs: network and card, also those of the locator."""
-    files = [RESULTS.model(MODEL)]
+    """Return the files that inference needs: networks and cards, also those of the locator."""
+    files = list(RESULTS.model(MODEL).list_members(SETTINGS.training.ensemble))
     if SETTINGS.uses_locator:
         files.append(RESULTS.model(MODEL).locator)
     return [str(path) for one in files for path in (one.network, one.card)]

@@ -70,6 +70,37 @@ rule train:
         "{params.launcher}cohortpose train --config {params.config:q} 2>&1 | tee {log:q}"
 
 
+# The networks of an ensemble beside the first: independent jobs.
+rule train_member:
+    input:
+        str(RESULTS.targets),
+        chosen_settings(),
+        key_file("train-members"),
+    output:
+        network=str(RESULTS.model(MODEL).member("{member}").network),
+        weights=str(RESULTS.model(MODEL).member("{member}").weights),
+        card=str(RESULTS.model(MODEL).member("{member}").card),
+        history=str(RESULTS.model(MODEL).member("{member}").history),
+    log:
+        f"{LOGS}/train-{MODEL}-member-{{member}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train-{MODEL}-member-{{member}}.tsv"
+    wildcard_constraints:
+        member=r"\d+",
+    conda:
+        "../envs/cohortpose.yaml"
+    threads: 64
+    resources:
+        **TASKS,
+    params:
+        *list_settings("train-members"),
+        config=settings_file,
+        launcher=launcher,
+    shell:
+        "{params.launcher}cohortpose train --member {wildcards.member} --config {params.config:q}"
+        " 2>&1 | tee {log:q}"
+
+
 rule make_locator_targets:
     input:
         str(RESULTS.labels),

@@ -214,6 +214,8 @@ class AugmentationSettings(StatedAugmentation):
         return self.mirror or not still
 
 
+# Networks of an ensemble, at most.
+MOST_MEMBERS = 32
 # Settings of training that a trained network does not depend on.
 PLACEMENT = frozenset(
     {
@@ -225,6 +227,8 @@ PLACEMENT = frozenset(
         "strategy",
         "loader_workers",
         "measure_every",
+        # Each member is a network of its own.
+        "ensemble",
     }
 )
 
@@ -302,6 +306,12 @@ class StatedTraining(Settings):
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
     )
     seed: Seed = Field(0, description="Seed of all random numbers in training.")
+    ensemble: Annotated[int, Field(ge=1, le=MOST_MEMBERS), WHOLE] = Field(
+        1,
+        description="Networks to train, which differ in their seeds (`seed`, `seed` + 1 …). Poses "
+        "are the medians of what they predict, with the `spread` in px; each costs as much "
+        "time in training and inference as one network. The first is the one that 1 trains.",
+    )
     deterministic: Flag = Field(
         default=False, description="Refuse operations that are not deterministic."
     )

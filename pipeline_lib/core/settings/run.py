@@ -154,6 +154,11 @@ class Config(Settings):
                 "`model.bundle`: a run of a bundle learns nothing from `labels`: remove one of "
                 "them, or start a training from the bundle with `training.start_from`"
             )
+        if self.model.bundle is not None and self.training.ensemble > 1:
+            problems.append(
+                f"`training.ensemble`: {self.training.ensemble}, but a run of a bundle trains no "
+                "network, and uses as many as the bundle has: leave it out"
+            )
         if self.locating.enabled and self.individuals.max > 1 and not self.top_down:
             problems.append(
                 "`locating.enabled`: a window shows one animal, but `individuals.max` is "

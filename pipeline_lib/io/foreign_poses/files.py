@@ -160,4 +160,5 @@ def _fill_up(path: Path, poses: Poses, frames: int) -> Poses:
         time=np.concatenate([poses.time, first + step * np.arange(more)]),
         track_status=None if status is None else extend(status, TrackStatus.ABSENT),
         identity=None if poses.identity is None else extend(poses.identity, np.nan),
+        spread=None if poses.spread is None else extend(poses.spread, np.nan),
     )

@@ -57,6 +57,7 @@ DIMENSIONS = {
     "frame_status": ("time",),
     "track_status": ("time", "individual"),
     "identity_confidence": ("time", "individual", "identity"),
+    "spread": ("time", "keypoint", "individual"),
     "time": ("time",),
     "space": ("space",),
     "keypoint": ("keypoint",),
@@ -68,17 +69,21 @@ MEMORY_DIMENSIONS = {
     **DIMENSIONS,
     "position": ("time", "individual", "keypoint", "space"),
     "confidence": ("time", "individual", "keypoint"),
+    "spread": ("time", "individual", "keypoint"),
 }
-OPTIONAL = frozenset({"track_status", "identity_confidence", "identity"})
+OPTIONAL = frozenset({"track_status", "identity_confidence", "identity", "spread"})
 DTYPES = {
     "position": "float32",
     "confidence": "float32",
     "frame_status": "uint8",
     "track_status": "uint8",
     "identity_confidence": "float32",
+    "spread": "float32",
     "time": "float64",
 }
 _UNITS = {"position": "px", "time": "s"}
+# Of arrays that not every file has; they are told by the array alone.
+_MORE_UNITS = {"spread": "px"}
 # What a reader gets for a chunk that is not there: no point, and a frame that was not decoded.
 _FILL: dict[str, Any] = {
     "position": "NaN",
@@ -86,6 +91,7 @@ _FILL: dict[str, Any] = {
     "frame_status": int(FrameStatus.UNDECODABLE),
     "track_status": int(TrackStatus.ABSENT),
     "identity_confidence": "NaN",
+    "spread": "NaN",
     "time": "NaN",
 }
 # The layout of the poses of one video.
@@ -112,6 +118,8 @@ class PoseAxes:
         Whether there is a ``track_status``.
     identities
         Names along the identity axis; empty: no identities.
+    spread
+        Whether there is a ``spread``: poses of an ensemble.
     """
 
     frames: int
@@ -119,6 +127,7 @@ class PoseAxes:
     individuals: tuple[str, ...]
     tracked: bool = False
     identities: tuple[str, ...] = ()
+    spread: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -144,6 +153,8 @@ class PoseAxes:
             shapes["track_status"] = (frames, animals)
         if self.identities:
             shapes["identity_confidence"] = (frames, animals, len(self.identities))
+        if self.spread:
+            shapes["spread"] = (frames, keypoints, animals)
         return shapes
 
     @property
@@ -415,7 +426,8 @@ def _describe_values(
                 index_location="end",
             )
         ]
-    units = {"units": layout.units[name]} if name in layout.units else {}
+    known = {**_MORE_UNITS, **layout.units}
+    units = {"units": known[name]} if name in known else {}
     more = {"fill_value": layout.fill[name], "attributes": units}
     return _describe_array(layout.dimensions[name], shape, dtype, [shard, *rest], codecs, **more)
 

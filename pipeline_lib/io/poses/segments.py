@@ -90,6 +90,8 @@ class SegmentPoses:
         Processing time.
     identity
         Shape (frame, individual, identity), float32, 0..1; None: the network did not learn it.
+    spread
+        Shape (frame, individual, keypoint), float32, px; None: there is one network.
     """
 
     start: int
@@ -98,6 +100,7 @@ class SegmentPoses:
     frame_status: NDArray[np.uint8]
     timings: Timings
     identity: NDArray[np.float32] | None = None
+    spread: NDArray[np.float32] | None = None
 
     @property
     def stop(self) -> int:
@@ -142,6 +145,8 @@ class SegmentFolder:
         }
         if segment.identity is not None:
             arrays["identity"] = segment.identity
+        if segment.spread is not None:
+            arrays["spread"] = np.ascontiguousarray(order_for_file("spread", segment.spread))
         with publish_file(self._file(segment.start, segment.stop)) as part, part.open("wb") as file:
             np.savez(file, **arrays)
 
@@ -163,6 +168,9 @@ class SegmentFolder:
                     frame_status=arrays["frame_status"],
                     timings=Timings(*arrays["work"].tolist()),
                     identity=arrays.get("identity"),
+                    spread=order_for_memory("spread", arrays["spread"])
+                    if "spread" in arrays
+                    else None,
                 )
         except OSError as error:
             # A seek to an impossible offset; other errors are those of the file system.
@@ -198,6 +206,7 @@ class SegmentFolder:
                 frame_status=segment.frame_status[skipped:],
                 timings=segment.timings,
                 identity=None if segment.identity is None else segment.identity[skipped:],
+                spread=None if segment.spread is None else segment.spread[skipped:],
             )
             done = stop
 

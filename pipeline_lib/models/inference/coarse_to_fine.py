@@ -18,14 +18,17 @@ from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.models.card import check_locator, settle_locating
 from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.models.inference.ensemble import Ensemble
 from pipeline_lib.models.inference.predictor import (
     Image,
     PosePredictor,
+    Predictor,
     RuntimeOptions,
     load_predictor,
 )
 from pipeline_lib.models.inference.preprocessing import PADDING_MULTIPLE
 from pipeline_lib.models.inference.top_down import TopDown
+from pipeline_lib.models.members import check_members
 
 # Batches are padded with black frames: one whole frame must not cost as much as 32.
 _FEW = 4
@@ -103,28 +106,35 @@ class CoarseToFine:
         shape = self._shape_window(frames[0])
         if shape.holds_frame:
             return self._network.predict(frames)
-        coarse, coarse_confidence, _ = self._locator.predict(frames)
+        coarse, coarse_confidence = self._locator.predict(frames)[:2]
         found = coarse_confidence[:, 0] >= self._settings.pcutoff
         points = np.where(found[..., None], coarse[:, 0], np.nan)
         corner, placed = shape.place(points, self._least)
         position, confidence = np.empty_like(coarse), np.empty_like(coarse_confidence)
+        spread = np.full_like(coarse_confidence, np.nan)
+        several = False
         whole = ~placed
         rows = np.flatnonzero(placed).tolist()
         if rows:
             windows = [cut_window(frames[row], corner[row], shape.window) for row in rows]
-            inside, confidence[rows], _ = self._network.predict(windows)
-            position[rows] = inside + corner[rows].astype(np.float32)[:, None, None]
+            inside = self._network.predict(windows)
+            confidence[rows] = inside.confidence
+            if inside.spread is not None:
+                several, spread[rows] = True, inside.spread
+            position[rows] = inside.position + corner[rows].astype(np.float32)[:, None, None]
             certain = confidence[rows, 0] >= self._settings.pcutoff
             border = shape.find_cut(position[rows, 0], corner[rows]) & certain
             whole[rows] = (border | (found[rows] & ~certain)).any(axis=1)
         rows = np.flatnonzero(whole).tolist()
         if rows:
             seen = self._whole_network.predict([frames[row] for row in rows])
-            position[rows], confidence[rows], _ = seen
+            position[rows], confidence[rows] = seen.position, seen.confidence
+            if seen.spread is not None:
+                several, spread[rows] = True, seen.spread
         not_found = len(frames) - int(placed.sum())
         with self._lock:
             self._counts += LookCounts(len(frames), not_found, len(rows) - not_found)
-        return Located(position, confidence)
+        return Located(position, confidence, None, spread if several else None)
 
     def _shape_window(self, frame: Image) -> WindowShape:
         """Return height and width of the window in frame px; the network shrinks it as a frame."""
@@ -141,6 +151,7 @@ def load_pose_predictor(
     options: RuntimeOptions,
     locating: StatedLocating,
     assembly: AssemblySettings | None = None,
+    members: Sequence[ModelFiles] = (),
 ) -> PosePredictor:
     """Load the network, with its locator if the settings ask for one, as a predictor.
 
@@ -156,13 +167,18 @@ def load_pose_predictor(
         Settings of the locator; for what is `auto`, see `settle_locating`.
     assembly
         Settings of the assembly of individuals.
+    members
+        Files of the networks of an ensemble; one of them alone is no ensemble. Empty: the network
+        of `files`. All share its locator.
 
     Raises
     ------
     ModelError
-        As `load_predictor`, or if the two networks locate different bodyparts.
+        As `load_predictor`, if the two networks locate different bodyparts, or if networks cannot
+        be members of one ensemble.
     """
-    network = load_predictor(files, options, assembly)
+    networks = members or (files,)
+    network = _load_networks(networks, options, assembly)
     settled = settle_locating(locating, network.card)
     if network.card.window is not None:
         return _load_top_down(files, options, settled, network, assembly)
@@ -178,8 +194,21 @@ def load_pose_predictor(
         )
     few = network
     if network.batch_size > _FEW:
-        few = load_predictor(files, replace(options, batch_size=_FEW))
+        few = _load_networks(networks, replace(options, batch_size=_FEW))
     return CoarseToFine(locator, network, settled, few)
+
+
+def _load_networks(
+    networks: Sequence[ModelFiles],
+    options: RuntimeOptions,
+    assembly: AssemblySettings | None = None,
+) -> Predictor | Ensemble:
+    """Load a network, or several as an ensemble."""
+    loaded = [load_predictor(one, options, assembly) for one in networks]
+    if len(loaded) == 1:
+        return loaded[0]
+    check_members([(str(one.card), two.card) for one, two in zip(networks, loaded, strict=True)])
+    return Ensemble(loaded)
 
 
 def _load_top_down(

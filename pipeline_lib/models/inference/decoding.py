@@ -37,11 +37,16 @@ class Located(NamedTuple):
     identity
         Shape (frame, individual, identity), 0..1; NaN if the individual was not found. None if
         the network does not predict identity.
+    spread
+        Shape (frame, individual, keypoint), px: root mean square of the distances between the
+        position and what the members of an ensemble predict; NaN if fewer than two of them found
+        the keypoint. None if there is one network.
     """
 
     position: NDArray[np.float32]
     confidence: NDArray[np.float32]
     identity: NDArray[np.float32] | None = None
+    spread: NDArray[np.float32] | None = None
 
 
 def name_slots(card: ModelCard, surplus: int) -> tuple[str, ...]:

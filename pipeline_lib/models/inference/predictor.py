@@ -212,18 +212,18 @@ class Predictor:
         """Locate keypoints in the frames of one forward pass, in px of these frames."""
         height, width = frames[0].shape[:2]
         fit = FrameFit.of(height, width, self.card.scale, self.card.padding)
-        position, confidence, identity = self.runtime.locate(
-            fit_frames(frames, fit, self.batch_size)
-        )
+        found = self.runtime.locate(fit_frames(frames, fit, self.batch_size))
         count = len(frames)
         return Located(
-            fit.to_frame(position[:count]),
-            confidence[:count],
-            None if identity is None else identity[:count],
+            fit.to_frame(found.position[:count]),
+            found.confidence[:count],
+            None if found.identity is None else found.identity[:count],
         )
 
 
-def allocate_located(card: ModelCard, frames: int, surplus: int = 0) -> Located:
+def allocate_located(
+    card: ModelCard, frames: int, surplus: int = 0, *, spread: bool = False
+) -> Located:
     """Return arrays for the keypoints of N frames, axes as in `Predictor.predict`.
 
     Parameters
@@ -234,6 +234,8 @@ def allocate_located(card: ModelCard, frames: int, surplus: int = 0) -> Located:
         Number of frames.
     surplus
         Number of slots beyond the individuals of the card.
+    spread
+        Whether there is a spread, of an ensemble.
 
     Returns
     -------
@@ -247,6 +249,7 @@ def allocate_located(card: ModelCard, frames: int, surplus: int = 0) -> Located:
         np.full((*shape, 2), np.nan, np.float32),
         np.full(shape, np.nan, np.float32),
         np.full(identities, np.nan, np.float32) if card.identities else None,
+        np.full(shape, np.nan, np.float32) if spread else None,
     )
 
 
@@ -266,6 +269,8 @@ def store_located(target: Located, rows: slice | list[int], found: Located) -> N
     target.confidence[rows] = found.confidence
     if target.identity is not None and found.identity is not None:
         target.identity[rows] = found.identity
+    if target.spread is not None and found.spread is not None:
+        target.spread[rows] = found.spread
 
 
 def load_predictor(

@@ -62,10 +62,8 @@ class SharedPredictor:
             for request in requests:
                 rows = slice(done, done + len(request.frames))
                 done = rows.stop
-                identity = None if found.identity is None else found.identity[rows]
-                request.result.set_result(
-                    Located(found.position[rows], found.confidence[rows], identity)
-                )
+                parts = (None if values is None else values[rows] for values in found)
+                request.result.set_result(Located(*parts))
 
     def _collect(self) -> list[_Request]:
         """Return the requests for one call: the first, and the waiting ones of the same size."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
-from pipeline_lib.kernels.windows import centre_windows, choose_poses, cut_window
+from pipeline_lib.kernels.windows import centre_windows, cut_window, rank_poses
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.predictor import Image, PosePredictor
 
@@ -65,28 +65,35 @@ class TopDown:
         corner = centre_windows(centre, self._side, max(1, int(self._cell)))
         size = (self._side, self._side)
         windows = [cut_window(frames[r], one, size) for r, one in zip(row, corner, strict=True)]
-        inside, certainty, _ = self._network.predict(windows)
+        inside = self._network.predict(windows)
         slots = len(self.card.individuals) + self.surplus
         shape = (len(frames), slots, len(self.card.skeleton.bodyparts))
         position = np.full((*shape, 2), np.nan, np.float32)
         confidence = np.zeros(shape, np.float32)
         shift = corner[:, None].astype(np.float32)
-        position[row, slot] = inside[:, 0] + shift
-        confidence[row, slot] = certainty[:, 0]
-        position, confidence = choose_poses(
+        position[row, slot] = inside.position[:, 0] + shift
+        confidence[row, slot] = inside.confidence[:, 0]
+        spread = None
+        if inside.spread is not None:
+            spread = np.full(shape, np.nan, np.float32)
+            spread[row, slot] = inside.spread[:, 0]
+        position, confidence, order = rank_poses(
             position,
             confidence,
             pcutoff=self._assembly.pcutoff,
             min_keypoints=self._assembly.min_keypoints,
             least_size=self._cell,
         )
-        return Located(position, confidence)
+        if spread is not None:
+            spread = np.take_along_axis(spread, order[..., None], axis=1)
+            spread = np.where(np.isnan(position[..., 0]), np.float32(np.nan), spread)
+        return Located(position, confidence, None, spread)
 
     def _find_centres(
         self, frames: Sequence[Image]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
         """Return frame, slot and centre (x and y in px) of each animal."""
-        position, confidence, _ = self._locator.predict(frames)
+        position, confidence = self._locator.predict(frames)[:2]
         centre = position[:, :, 0]
         found = (confidence[:, :, 0] >= self._settings.pcutoff) & np.isfinite(centre).all(-1)
         row, slot = np.nonzero(found)

@@ -195,6 +195,7 @@ def _write_corrected(source: Path, target: Path, arrangement: Arrangement, key: 
         attributes,
         tracked=True,
         identities=head.attributes["identities"] if head.identity is not None else (),
+        spread=head.spread is not None,
     ) as writer:
         for start in range(0, len(times), _BLOCK_FRAMES):
             block = slice(start, start + _BLOCK_FRAMES)
@@ -223,6 +224,7 @@ def _write_block(
         poses.frame_status,
         np.concatenate([status, poses.track_status[:, animals:]], axis=1),
         None if poses.identity is None else move(poses.identity, np.nan),
+        None if poses.spread is None else move(poses.spread, np.nan),
     )
 
 

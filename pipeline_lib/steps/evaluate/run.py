@@ -23,6 +23,7 @@ from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels.metrics import keypoints as similarity
 from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
+from pipeline_lib.models.members import count_members
 from pipeline_lib.steps.evaluate.individuals import (
     LabelledIndividuals,
     measure_individuals,
@@ -55,9 +56,9 @@ def run_evaluate(config: Config, results: Results) -> None:
     options = replace(RuntimeOptions.of(config.inference), batch_size=1)
     # Each image is judged by itself: there is no video over which to choose.
     assembly = config.assembly.model_copy(update={"surplus": 0})
-    predictor = load_pose_predictor(
-        results.model(config.training.name), options, config.locating, assembly
-    )
+    files = results.model(config.training.name)
+    members = files.list_members(count_members(config, results))
+    predictor = load_pose_predictor(files, options, config.locating, assembly, members)
     if predictor.card.skeleton.bodyparts != labels.bodyparts:
         raise ModelError(
             f"model {predictor.card.name} locates {', '.join(predictor.card.skeleton.bodyparts)}; "

@@ -24,6 +24,7 @@ from pipeline_lib.io.poses.segments import KeyLock, SegmentFolder
 from pipeline_lib.io.poses.write import copy_poses
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.inference.predictor import RuntimeOptions
+from pipeline_lib.models.members import count_members
 from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads
 from pipeline_lib.steps.runs.plan import read_plan
@@ -42,6 +43,7 @@ def describe_network(config: Config, results: Results) -> NetworkTask:
         locating=config.locating,
         assembly=config.assembly,
         decoders=count_decoders(config.inference),
+        members=count_members(config, results),
     )
 
 

@@ -140,6 +140,7 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         "versions": {"infer": versions.INFER, **card.versions},
         # Slots beyond `individuals.max`, from which tracking chooses.
         **({"surplus": predictor.surplus} if predictor.surplus else {}),
+        **({"members": task.network.members} if task.network.members > 1 else {}),
     }
     undecodable, timings = 0, Timings()
     with create_poses(
@@ -149,10 +150,16 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         name_slots(card, predictor.surplus),
         attributes,
         identities=card.identities,
+        spread=task.network.members > 1,
     ) as writer:
         for one in segments:
             writer.write(
-                one.start, one.position, one.confidence, one.frame_status, identity=one.identity
+                one.start,
+                one.position,
+                one.confidence,
+                one.frame_status,
+                identity=one.identity,
+                spread=one.spread,
             )
             undecodable += int((one.frame_status != FrameStatus.DECODED).sum())
             timings += one.timings
@@ -176,7 +183,9 @@ def _predict_segment(
     note: Callable[[int, Timings], None] | None,
 ) -> SegmentPoses:
     predictor = load_warm_predictor(task.network)
-    found = allocate_located(predictor.card, stop - start, predictor.surplus)
+    found = allocate_located(
+        predictor.card, stop - start, predictor.surplus, spread=task.network.members > 1
+    )
     missing = index.missing[start:stop]
     status = np.where(missing, FrameStatus.MISSING, FrameStatus.UNDECODABLE).astype(np.uint8)
     reader = VideoReader(Path(task.path), index=index)
@@ -201,7 +210,9 @@ def _predict_segment(
     if task.crop is not None:
         x1, _, y1, _ = task.crop
         found.position[:] += np.array([x1, y1], np.float32)
-    return SegmentPoses(start, found.position, found.confidence, status, total, found.identity)
+    return SegmentPoses(
+        start, found.position, found.confidence, status, total, found.identity, found.spread
+    )
 
 
 def read_frames(

@@ -28,6 +28,8 @@ class NetworkTask:
         Settings of the assembly of individuals.
     decoders
         Segments that a worker decodes at the same time.
+    members
+        Networks that predict together.
     """
 
     folder: str
@@ -35,6 +37,7 @@ class NetworkTask:
     locating: StatedLocating
     assembly: AssemblySettings
     decoders: int = 1
+    members: int = 1
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,8 @@ def load_warm_predictor(task: NetworkTask) -> PosePredictor:
         If the model is missing or cannot be loaded.
     """
     files = ModelFiles(Path(task.folder))
-    written = tuple(
-        path.stat().st_mtime_ns for path in (files.card, files.locator.card) if path.exists()
-    )
+    cards = [*(one.card for one in files.list_members(task.members)), files.locator.card]
+    written = tuple(path.stat().st_mtime_ns for path in cards if path.exists())
     with _LOADING:
         return _load_once(task, written)
 
@@ -121,8 +120,9 @@ def _index_once(path: str, size: int, modified: int, segments: str, share: bool)
 @functools.lru_cache(maxsize=1)
 def _load_once(task: NetworkTask, written: tuple[int, ...]) -> PosePredictor:
     del written  # part of the cache key: a network that was trained again is another one
+    files = ModelFiles(Path(task.folder))
     predictor = load_pose_predictor(
-        ModelFiles(Path(task.folder)), task.options, task.locating, task.assembly
+        files, task.options, task.locating, task.assembly, files.list_members(task.members)
     )
     if task.decoders == 1:
         return predictor

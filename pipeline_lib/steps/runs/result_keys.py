@@ -4,16 +4,17 @@ A result belongs to its key, not to a video's name or to a time. The steps store
 their results; `status`, `verify` and the cache of finished stages compare them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.layout import Results
+from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, filtering_key, tracking_key
 from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.models.card import locating_key, read_card
+from pipeline_lib.models.members import count_members, read_member_cards
 
 __all__ = [
     "filtering_key",
@@ -50,7 +51,15 @@ def network_key(config: Config, results: Results) -> str:
         card.network_sha256,
         versions.INFER,
         *(several if card.animals > 1 or top_down else []),
+        *_list_members(files, count_members(config, results)),
     )
+
+
+def _list_members(files: ModelFiles, count: int) -> Iterator[str]:
+    """Yield what identifies the networks of an ensemble beside the first; nothing without one."""
+    if count > 1:
+        for card in read_member_cards(files, count)[1:]:
+            yield from (card.key, card.network_sha256)
 
 
 def identify_content(probed: Mapping[str, str]) -> str:

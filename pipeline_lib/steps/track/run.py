@@ -153,6 +153,7 @@ def track_file(
         attributes,
         tracked=True,
         identities=attributes.get("identities", ()) if head.identity is not None else (),
+        spread=head.spread is not None,
     ) as writer:
         for start, stop in segments:
             _write_tracks(writer, start, read_poses(source, start, stop), followed, len(names))
@@ -224,6 +225,10 @@ def _write_tracks(
     status, identity = followed.status[block], None
     if detections.identity is not None:
         identity = arrange_values(detections.identity, slot, individuals, np.nan)
+    spread = None
+    if poses.spread is not None:
+        moved = arrange_values(poses.spread[:, :animals], slot, individuals, np.nan)
+        spread = np.concatenate([moved, poses.spread[:, animals:]], axis=1)
     if len(poses.individuals) > animals:
         # Unique bodyparts cannot be exchanged: they are found or not.
         found = find_individuals(poses.position[:, animals:])
@@ -239,4 +244,5 @@ def _write_tracks(
         poses.frame_status,
         track_status=status,
         identity=identity,
+        spread=spread,
     )

@@ -103,7 +103,7 @@ def test_positions_do_not_depend_on_where_the_window_lies(x, y, points, off):
     if (0, 0) in animal:
         return
     predictor, _, runtime = build([near(*animal, off=off)])
-    position, confidence, _ = predictor.predict([draw(*animal)])
+    position, confidence, *_ = predictor.predict([draw(*animal)])
     assert position.dtype == confidence.dtype == np.float32
     assert position.shape == (1, 1, 3, 2)
     np.testing.assert_array_equal(position[0, 0], animal)
@@ -145,7 +145,7 @@ def test_windows_of_a_network_that_shrinks_frames(corner):
 )
 def test_the_whole_frame_is_looked_at_when_in_doubt(told, counts):
     predictor, _, runtime = build([told])
-    position, confidence, _ = predictor.predict([draw(*ANIMAL)])
+    position, confidence, *_ = predictor.predict([draw(*ANIMAL)])
     np.testing.assert_array_equal(position[0, 0], ANIMAL)
     assert (confidence == CERTAIN).all()
     assert predictor.counts == counts
@@ -168,7 +168,7 @@ def test_a_bodypart_at_the_border_of_the_window_is_doubted():
 def test_a_bodypart_that_neither_sees_is_not_looked_for_again():
     """Hide the blue one."""
     predictor, _, runtime = build([[*near(*ANIMAL[:2]), (5, 5, 0.2)]])
-    _, confidence, _ = predictor.predict([draw(*ANIMAL[:2])])
+    _, confidence, *_ = predictor.predict([draw(*ANIMAL[:2])])
     assert confidence[0, 0].tolist() == [CERTAIN, CERTAIN, UNCERTAIN]
     assert runtime.sizes == [(96, 96)]
 
@@ -187,7 +187,7 @@ def test_frames_of_every_kind_in_one_call():
         frame[0, 0] = 0
         frame[0, 0, 0] = number
     dark = build(answers)[0]
-    position, confidence, _ = dark.predict(frames)
+    position, confidence, *_ = dark.predict(frames)
     assert dark.counts == LookCounts(4, not_found=1, cut=1)
     for number, frame in enumerate(frames):
         alone = build(answers)[0].predict([frame])
@@ -212,7 +212,7 @@ def test_small_frames_are_looked_at_as_they_are():
 
 
 def test_no_frames_are_no_poses():
-    position, confidence, _ = build([near(*ANIMAL)])[0].predict([])
+    position, confidence, *_ = build([near(*ANIMAL)])[0].predict([])
     assert (position.shape, confidence.shape) == ((0, 1, 3, 2), (0, 1, 3))
 
 

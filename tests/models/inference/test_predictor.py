@@ -52,7 +52,7 @@ def make_frames(values, height=100, width=150):
 def test_positions_are_in_pixels_of_the_frame():
     """Use half size: network pixel n has its centre at frame pixel 2n + 0.5."""
     runtime = FixedRuntime()
-    position, confidence, _ = Predictor(CARD, runtime).predict(make_frames([10, 11]))
+    position, confidence, *_ = Predictor(CARD, runtime).predict(make_frames([10, 11]))
     assert [batch.shape for batch in runtime.batches] == [(1, 64, 96, 3)] * 2
     assert position[1, 0].tolist() == [[0.5, 22.5], [2.5, 22.5], [4.5, 22.5]]
     assert position[0, 0, :, 1].tolist() == [20.5, 20.5, 20.5]
@@ -75,7 +75,7 @@ def test_every_pass_is_of_one_size():
 )
 def test_each_frame_has_its_own_result_in_any_batch_and_thread(values, batch_size, parallel):
     predictor = Predictor(CARD, FixedRuntime(), batch_size, parallel)
-    position, confidence, _ = predictor.predict(make_frames(values, 8, 8))
+    position, confidence, *_ = predictor.predict(make_frames(values, 8, 8))
     assert position.shape == (len(values), 1, 3, 2)
     assert confidence.shape == (len(values), 1, 3)
     assert position[:, 0, 2, 1].tolist() == [2 * value + 0.5 for value in values]

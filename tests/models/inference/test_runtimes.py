@@ -56,8 +56,8 @@ def assert_same_bytes(found, wanted):
 def test_runtimes_agree(model, other):
     """Compare in float32, since confidences in bfloat16 are 1e-3 apart."""
     frames = make_frames(8)
-    wanted, confidence, _ = load_predictor(model, RuntimeOptions("onnx")).predict(frames)
-    found, other_confidence, _ = load_predictor(model, RuntimeOptions(other)).predict(frames)
+    wanted, confidence, *_ = load_predictor(model, RuntimeOptions("onnx")).predict(frames)
+    found, other_confidence, *_ = load_predictor(model, RuntimeOptions(other)).predict(frames)
     np.testing.assert_allclose(found, wanted, atol=1e-3)
     np.testing.assert_allclose(other_confidence, confidence, atol=1e-5)
     # A network that says the same of every frame would agree with anything.
@@ -79,9 +79,9 @@ def test_grouping_and_threads_change_no_byte(model, runtime):
 
 def test_the_batch_size_changes_no_position(model, runtime):
     frames = make_frames(7)
-    wanted, confidence, _ = load_predictor(model, RuntimeOptions(runtime)).predict(frames)
+    wanted, confidence, *_ = load_predictor(model, RuntimeOptions(runtime)).predict(frames)
     predictor = load_predictor(model, RuntimeOptions(runtime, batch_size=3, threads=1))
-    position, own_confidence, _ = predictor.predict(frames)
+    position, own_confidence, *_ = predictor.predict(frames)
     np.testing.assert_allclose(position, wanted, atol=1e-3)
     np.testing.assert_allclose(own_confidence, confidence, atol=1e-5)
     # The last batch is filled up, so its frame has company of another kind.
@@ -92,9 +92,9 @@ def test_the_batch_size_changes_no_position(model, runtime):
 def test_bfloat16_is_close(model, name):
     """Compare scores: an untrained network has near ties, so that the best cell may differ."""
     frames = make_frames(8)
-    wanted, confidence, _ = load_predictor(model, RuntimeOptions(name)).predict(frames)
+    wanted, confidence, *_ = load_predictor(model, RuntimeOptions(name)).predict(frames)
     lower = load_predictor(model, RuntimeOptions(name, "bfloat16"))
-    position, own_confidence, _ = lower.predict(frames)
+    position, own_confidence, *_ = lower.predict(frames)
     np.testing.assert_allclose(own_confidence, confidence, atol=0.02)
     far = np.linalg.norm(position - wanted, axis=-1)
     assert np.median(far) < 0.5
@@ -107,7 +107,7 @@ def test_last_layers_stay_in_float32(model):
     """Check the precision: in bfloat16 a confidence near 1 would be a multiple of 1/256."""
     card = read_card(model.card)
     runtime = TorchRuntime(model.weights, MapDecoder(card), "bfloat16")
-    _, confidence, _ = runtime.locate(np.stack(make_frames(4, 64, 96)))
+    _, confidence, *_ = runtime.locate(np.stack(make_frames(4, 64, 96)))
     rounded = torch.from_numpy(confidence).bfloat16().float().numpy()
     assert (rounded != confidence).mean() > 0.5
 

@@ -44,7 +44,7 @@ def test_each_caller_gets_its_own():
     ]
     with ThreadPoolExecutor(16) as pool:
         results = list(pool.map(shared.predict, groups))
-    for first, (position, confidence, _) in zip(range(0, 200, 5), results, strict=True):
+    for first, (position, confidence, *_) in zip(range(0, 200, 5), results, strict=True):
         np.testing.assert_array_equal(confidence, np.arange(first, first + 5))
         np.testing.assert_array_equal(position[:, 1], np.arange(first, first + 5))
 

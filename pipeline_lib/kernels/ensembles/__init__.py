@@ -1,0 +1,1 @@
+"""Kernels of ensembles: medians over their members, regions of confidence, smoothing."""
