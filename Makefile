@@ -61,9 +61,9 @@ demo-3d: run
 	cohortpose demo-error demo-3d
 
 openfield: run
-	$(BIN)/python benchmarks/openfield.py prepare openfield
+	$(BIN)/python benchmarks/accuracy/openfield.py prepare openfield
 	snakemake --cores $(CORES) --directory openfield --configfile openfield/config.yaml
-	$(BIN)/python benchmarks/openfield.py summarise openfield
+	$(BIN)/python benchmarks/accuracy/openfield.py summarise openfield
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)

@@ -86,7 +86,7 @@ def load(path: Path, folder: Path = Path()) -> "tuple[Config, Results]":
     if path.parent.name == Results(Path()).settings.name and not path.exists():
         raise StoreError(
             f"{path}: the run has not written its settings; a workflow that uses this one as a "
-            "module calls `cohortpose.onstart()` in its own `onstart` (docs/how-to/module.md)"
+            "module calls `cohortpose.onstart()` in its own `onstart` (docs/how-to/run/module.md)"
         )
     config = read_config(path)
     return config, Results(folder / config.results)

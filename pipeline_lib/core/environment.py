@@ -106,7 +106,7 @@ def wait_passively() -> None:
     """Let OpenMP threads sleep while they wait for each other, unless the user decided otherwise.
 
     By default they spin: on a machine with other busy processes they keep those cores from doing
-    what they wait for (`benchmarks/busy_machine.py`).
+    what they wait for (`benchmarks/training/busy_machine.py`).
     """
     if _WAITING_BY_USER.isdisjoint(os.environ):
         os.environ.update(_WAITING)

@@ -5,16 +5,11 @@ import pickle
 import numpy as np
 import pytest
 
-
-@pytest.fixture
-def benchmark_module():
-    import assembly  # noqa: PLC0415 - importable once the folder is on the path
-
-    return assembly
+from benchmarks.several_animals import assembly as benchmark_module
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_detections_have_peaks_missing_and_false_ones(benchmark_module, number):
+def test_detections_have_peaks_missing_and_false_ones(number):
     case = benchmark_module.CASES[number]
     found = benchmark_module.make_detections(case, frames=40)
     there = np.isfinite(found.confidence)
@@ -24,7 +19,7 @@ def test_detections_have_peaks_missing_and_false_ones(benchmark_module, number):
     assert found.affinity.shape[1] == len(case.edges)
 
 
-def test_a_perfect_assembly_is_all_right(benchmark_module):
+def test_a_perfect_assembly_is_all_right():
     case = benchmark_module.CASES[0]
     found = benchmark_module.make_detections(case, frames=5)
     shown = np.where(found.owner >= 0, np.nan_to_num(found.confidence), 0)[:, :, :3]
@@ -44,14 +39,14 @@ def test_a_perfect_assembly_is_all_right(benchmark_module):
     assert (right, share) == pytest.approx((1 - exchanged, exchanged))
 
 
-def test_animals_are_put_together(benchmark_module):
+def test_animals_are_put_together():
     for case, least in zip(benchmark_module.CASES, (0.97, 0.6), strict=True):
         found = benchmark_module.make_detections(case, frames=20)
         right, _ = benchmark_module.measure_grouping(found, benchmark_module.assemble(found, case))
         assert right > least
 
 
-def test_a_case_is_run_and_says_what_it_misses(benchmark_module, capsys):
+def test_a_case_is_run_and_says_what_it_misses(capsys):
     case = benchmark_module.CASES[0]._replace(target=1e9)
     missed = benchmark_module.run_case(case, frames=4, repeats=1)
     assert "3 animals x 12 points x 66 edges: less than 1e+09 frames/s" in missed
@@ -80,7 +75,7 @@ class Assembler:
 '''
 
 
-def test_deeplabcut_is_run_beside(benchmark_module, tmp_path):
+def test_deeplabcut_is_run_beside(tmp_path):
     pose = np.array([[1.0, 2.0, 0.9], [3.0, 4.0, 0.8], [np.nan] * 3])
     (tmp_path / "peer.py").write_text(PEER)
     detections = tmp_path / "found.pickle"
@@ -91,7 +86,7 @@ def test_deeplabcut_is_run_beside(benchmark_module, tmp_path):
     assert seconds >= 0
 
 
-def test_assemblies_are_the_same_whatever_their_order(benchmark_module):
+def test_assemblies_are_the_same_whatever_their_order():
     one, other = np.array([[0.0, 0], [1, 1], [2, 2]]), np.array([[5.0, 5], [6, 6], [np.nan] * 2])
     same = [[one, other], [other]]
     assert benchmark_module.compare_assemblies([[other, one], [other]], same) == (2, 7, 7)

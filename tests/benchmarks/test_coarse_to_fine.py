@@ -6,15 +6,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from benchmarks.inference import coarse_to_fine
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.tables import PREDICTION_COLUMNS
-
-
-@pytest.fixture
-def coarse_to_fine():
-    import coarse_to_fine  # noqa: PLC0415 - the folder is on the path in these tests only
-
-    return coarse_to_fine
 
 
 def make_table(shift, test):
@@ -27,7 +21,7 @@ def make_table(shift, test):
     return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
 
 
-def test_errors_are_pooled_over_folds(coarse_to_fine, monkeypatch):
+def test_errors_are_pooled_over_folds(monkeypatch):
     """Set errors of 1 px and 3 px for whole frames, twice as much for windows of fold one."""
     folds = [SimpleNamespace(number=0), SimpleNamespace(number=1)]
 
@@ -54,7 +48,7 @@ def test_errors_are_pooled_over_folds(coarse_to_fine, monkeypatch):
     assert set().union(*rows) <= set(coarse_to_fine.ERROR_COLUMNS)
 
 
-def test_ratios_are_of_the_fastest_bare_pass_of_the_round(coarse_to_fine, monkeypatch):
+def test_ratios_are_of_the_fastest_bare_pass_of_the_round(monkeypatch):
     bare = {1: 10.0, 2: 16.0}
 
     def call(function, *arguments):
@@ -78,6 +72,6 @@ def test_ratios_are_of_the_fastest_bare_pass_of_the_round(coarse_to_fine, monkey
     assert set(rows[0]) == set(coarse_to_fine.RATE_COLUMNS)
 
 
-def test_the_command_line(coarse_to_fine):
+def test_the_command_line():
     given = coarse_to_fine.parse_arguments(["d", "--only", "0", "2", "--locating", "{window: 192}"])
     assert (given.only, given.locating, given.method) == ([0, 2], {"window": 192}, "random")

@@ -6,19 +6,13 @@ import subprocess
 import pandas as pd
 import pytest
 
+from benchmarks.accuracy import cross_validation as validation
 from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import PREDICTION_COLUMNS
 from pipeline_lib.io.publish import publish_text
 
 NAN = float("nan")
-
-
-@pytest.fixture
-def validation():
-    import cross_validation  # noqa: PLC0415 - importable once the folder is on the path
-
-    return cross_validation
 
 
 def make_predictions(tested, errors):
@@ -36,7 +30,7 @@ def make_predictions(tested, errors):
 ERRORS = {"a": (3.0, 4.0), "b": (0.0, NAN), "c": (5.0, 12.0)}
 
 
-def test_measures_of_known_distances(validation):
+def test_measures_of_known_distances():
     measured = validation.measure(make_predictions("abc", ERRORS))
     # Distances 3, 4, 0, 5, 12; squares sum to 194.
     assert measured == {
@@ -49,7 +43,7 @@ def test_measures_of_known_distances(validation):
     }
 
 
-def test_pooling_weighs_points_and_takes_tests_only(validation):
+def test_pooling_weighs_points_and_takes_tests_only():
     folds = {
         0: make_predictions("a", ERRORS | {"c": (99.0, 99.0)}),
         1: make_predictions("bc", ERRORS | {"a": (99.0, 99.0)}),
@@ -61,20 +55,20 @@ def test_pooling_weighs_points_and_takes_tests_only(validation):
     assert measured["points"] == 5
 
 
-def test_pooling_refuses_a_frame_tested_twice(validation):
+def test_pooling_refuses_a_frame_tested_twice():
     folds = {0: make_predictions("ab", ERRORS), 1: make_predictions("bc", ERRORS)}
     with pytest.raises(StoreError, match="b was tested in more than one fold"):
         validation.pool_tests(folds, 3)
 
 
-def test_pooling_refuses_a_frame_never_tested_once_all_folds_are_there(validation):
+def test_pooling_refuses_a_frame_never_tested_once_all_folds_are_there():
     folds = {0: make_predictions("a", ERRORS), 1: make_predictions("b", ERRORS)}
     assert len(validation.pool_tests(folds, 3)) == 4
     with pytest.raises(StoreError, match="c was tested in no fold"):
         validation.pool_tests(folds, 2)
 
 
-def test_markdown_has_one_line_per_row_and_rounds(validation):
+def test_markdown_has_one_line_per_row_and_rounds():
     row = {"fold": "0", **validation.measure(make_predictions("abc", ERRORS))}
     text = validation.format_markdown([row | {"training_seconds": 61.6}])
     assert text.splitlines()[2] == "| 0 | 3 | 5 | 4.80 | 6.23 | 4.00 | 0.800 | 62 |"
@@ -82,12 +76,12 @@ def test_markdown_has_one_line_per_row_and_rounds(validation):
 
 
 @pytest.fixture
-def fold(validation, tmp_path):
+def fold(tmp_path):
     return validation.Fold(0, tmp_path / "fold-0", "cohort: cohort.tsv\n")
 
 
 @pytest.fixture
-def commands(validation, monkeypatch):
+def commands(monkeypatch):
     """Collect verbs instead of running them; `evaluate` leaves metrics."""
     ran = []
 
@@ -105,14 +99,14 @@ def commands(validation, monkeypatch):
 VERBS = ["import-labels", "make-targets", "train", "evaluate"]
 
 
-def test_finished_fold_is_not_run_again(validation, fold, commands):
+def test_finished_fold_is_not_run_again(fold, commands):
     validation.run_fold(fold, "video\tpath\n")
     assert commands == VERBS
     validation.run_fold(fold, "video\tpath\n")
     assert commands == VERBS
 
 
-def test_fold_of_another_config_is_run_again(validation, fold, commands, monkeypatch):
+def test_fold_of_another_config_is_run_again(fold, commands, monkeypatch):
     validation.run_fold(fold, "video\tpath\n")
     changed = validation.Fold(0, fold.folder, fold.config + "training:\n  epochs: 3\n")
     assert not changed.is_finished()
@@ -130,7 +124,7 @@ def test_fold_of_another_config_is_run_again(validation, fold, commands, monkeyp
     assert commands == VERBS * 2
 
 
-def test_config_of_a_fold_changes_with_the_version_of_a_step(validation, tmp_path, monkeypatch):
+def test_config_of_a_fold_changes_with_the_version_of_a_step(tmp_path, monkeypatch):
     division = validation.Division(validation.PROJECTS["openfield"], tmp_path, "block", 5)
     before = division.plan_fold(tmp_path, 2)
     assert before.folder == tmp_path / "fold-2"
@@ -138,7 +132,7 @@ def test_config_of_a_fold_changes_with_the_version_of_a_step(validation, tmp_pat
     assert division.plan_fold(tmp_path, 2).config != before.config
 
 
-def test_only_names_folds_that_exist(validation, capsys):
+def test_only_names_folds_that_exist(capsys):
     given = validation.parse_arguments(["openfield", "out", "--folds", "3", "--only", "0,2"])
     assert given.only == {0, 2}
     assert validation.parse_arguments(["openfield", "out", "--folds", "3"]).only == {0, 1, 2}

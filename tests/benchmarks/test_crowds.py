@@ -3,17 +3,11 @@
 import numpy as np
 import pytest
 
+from benchmarks.several_animals import crowds
 from pipeline_lib.io.detections.deeplabcut import read_detections
 
 
-@pytest.fixture
-def crowds():
-    import crowds  # noqa: PLC0415 - importable once the folder is on the path
-
-    return crowds
-
-
-def test_crowds_are_written_as_deeplabcut_writes_them(crowds, tmp_path):
+def test_crowds_are_written_as_deeplabcut_writes_them(tmp_path):
     path = tmp_path / "crowd_full.pickle"
     for crowd in crowds.make_crowds(frames=3):
         crowds.write_crowd(crowd, path)
@@ -44,7 +38,7 @@ class _Peer:
             return None, None
 
 
-def test_a_method_that_finds_nothing_is_not_equal(crowds, tmp_path):
+def test_a_method_that_finds_nothing_is_not_equal(tmp_path):
     path = tmp_path / "crowd_full.pickle"
     crowds.write_crowd(next(crowds.make_crowds(frames=3)), path)
     assert crowds.compare(path, crowds.Setting(2), _Peer) == (0, 3)

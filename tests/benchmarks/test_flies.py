@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from benchmarks.several_animals import flies
+from benchmarks.several_animals import flies_runs as runs
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import parse_config, read_config
@@ -19,21 +21,7 @@ from pipeline_lib.steps.evaluate.tracks import TrueTracks
 from pipeline_lib.steps.import_labels.splits import assign_splits
 
 
-@pytest.fixture
-def flies():
-    import flies  # noqa: PLC0415 - importable once the folder is on the path
-
-    return flies
-
-
-@pytest.fixture
-def runs():
-    import flies_runs  # noqa: PLC0415 - importable once the folder is on the path
-
-    return flies_runs
-
-
-def test_config_is_valid_and_names_what_the_labels_have(runs):
+def test_config_is_valid_and_names_what_the_labels_have():
     config = parse_config(yaml.safe_load(runs.CONFIG))
     assert config.individuals.max == 3
     assert len(config.skeleton.bodyparts) == 13
@@ -41,7 +29,7 @@ def test_config_is_valid_and_names_what_the_labels_have(runs):
 
 
 @pytest.mark.parametrize("name", ["block", "clip", "sexes"])
-def test_the_split_tests_exactly_the_frames_meant_to(runs, name):
+def test_the_split_tests_exactly_the_frames_meant_to(name):
     division = runs.DIVISIONS[name]
     rows = [
         (f"{source}/{clip.name}", frame, frame in clip.test)
@@ -58,7 +46,7 @@ def test_the_split_tests_exactly_the_frames_meant_to(runs, name):
 
 
 @pytest.mark.parametrize("name", ["block", "sexes"])
-def test_training_frames_and_test_frames_of_one_clip_are_apart(runs, name):
+def test_training_frames_and_test_frames_of_one_clip_are_apart(name):
     (clip,) = [clip for clip in runs.DIVISIONS[name].clips if clip.test]
     assert min(clip.test) - max(clip.train) > 16
 
@@ -68,9 +56,7 @@ def test_training_frames_and_test_frames_of_one_clip_are_apart(runs, name):
     ("name", "way", "videos"),
     [("block", "skeleton", 3), ("clip", "top-down", 3), ("sexes", "complete", 1)],
 )
-def test_a_prepared_run_has_the_labels_that_it_names(  # noqa: PLR0917 - cases
-    runs, name, way, videos, tmp_path, data_folder
-):
+def test_a_prepared_run_has_the_labels_that_it_names(name, way, videos, tmp_path, data_folder):
     runs.prepare_run(tmp_path, name, way, epochs=2)
     config = read_config(tmp_path / "config.yaml")
     assert config.training.epochs == 2
@@ -92,13 +78,13 @@ def test_a_prepared_run_has_the_labels_that_it_names(  # noqa: PLR0917 - cases
 
 
 @pytest.mark.real
-def test_true_tracks_are_those_of_the_labels(flies, runs, data_folder):
+def test_true_tracks_are_those_of_the_labels(data_folder):
     truth = flies.read_true_tracks(data_folder / "flies-dreem", "three_flies")
     assert truth.position.shape == (128, 3, 13, 2)
     assert truth.bodyparts == parse_config(yaml.safe_load(runs.CONFIG)).skeleton.bodyparts
 
 
-def test_errors_of_test_frames_are_told(flies, runs, tmp_path):
+def test_errors_of_test_frames_are_told(tmp_path):
     config = parse_config(yaml.safe_load(runs.CONFIG))
     results = Results(tmp_path)
     values = {
@@ -126,7 +112,7 @@ def test_errors_of_test_frames_are_told(flies, runs, tmp_path):
     assert len(lines) == 3 + 13
 
 
-def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, runs, tmp_path, monkeypatch):
+def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(tmp_path, monkeypatch):
     config = parse_config(yaml.safe_load(runs.CONFIG))
     parts = config.skeleton.bodyparts
     truth = np.random.default_rng(0).uniform(0, 80, (10, 2, 13, 2))
@@ -168,7 +154,7 @@ def test_tracks_of_every_clip_are_told_and_of_test_frames_apart(flies, runs, tmp
     assert "MOTA 1.000, IDF1 1.000, 0 switches, HOTA 1.000, 0 missed, 0 false" in lines[3]
 
 
-def test_names_are_counted_in_frames_by_their_looks_and_in_tracks_by_their_places(flies):
+def test_names_are_counted_in_frames_by_their_looks_and_in_tracks_by_their_places():
     """Let the first fly look like the male that it is, the second like a female in frame 0."""
     position = np.zeros((2, 2, 13, 2))
     position[...] = np.stack([10.0 * np.arange(13), 50.0 * (np.arange(13) % 2)], axis=-1)
@@ -194,7 +180,7 @@ def test_names_are_counted_in_frames_by_their_looks_and_in_tracks_by_their_place
     assert flies.count_names(tracks, truth, ["M", "F"]) == (0, 3)
 
 
-def test_command_line(flies):
+def test_command_line():
     given = flies.parse_arguments(["run", "DIR", "--test", "clip", "--epochs", "3"])
     assert (given.command, given.folder, given.test, given.epochs) == (
         "run",

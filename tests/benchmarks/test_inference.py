@@ -7,53 +7,22 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks.inference import figures, networks, throughput
+from benchmarks.inference import overheads as inference_overheads
+from benchmarks.inference import run as inference
+from benchmarks.inference import timed_runs as runs
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import read_table, write_table
 
 
-@pytest.fixture
-def throughput():
-    import inference_throughput  # noqa: PLC0415 - importable once the folder is on the path
-
-    return inference_throughput
-
-
-@pytest.fixture
-def runs():
-    import inference_runs  # noqa: PLC0415
-
-    return inference_runs
-
-
-@pytest.fixture
-def figures():
-    import inference_figures  # noqa: PLC0415
-
-    return inference_figures
-
-
-@pytest.fixture
-def networks():
-    import inference_networks  # noqa: PLC0415
-
-    return inference_networks
-
-
-@pytest.fixture
-def inference():
-    import inference  # noqa: PLC0415
-
-    return inference
-
-
-def test_running_rate_leaves_the_start_out(throughput):
+def test_running_rate_leaves_the_start_out():
     # 5 s to start, then 20 frames/s: 8 frames take 5.4 s and 808 frames take 45.4 s.
     assert throughput.compute_running_rate(8, 5.4, 808, 45.4) == pytest.approx(20)
     assert math.isnan(throughput.compute_running_rate(8, 5.4, 9, 5.4))
 
 
-def make_round(throughput, engine, ceiling, loop):
+def make_round(engine, ceiling, loop):
     turn = throughput.Turn(
         engine=engine,
         running=2 * engine,
@@ -64,10 +33,10 @@ def make_round(throughput, engine, ceiling, loop):
     return throughput.Round(turn, loop)
 
 
-def test_ratios_are_taken_within_rounds(throughput):
+def test_ratios_are_taken_within_rounds():
     # The machine is twice as slow in the second round, for all alike: no ratio changes.
-    rounds = [make_round(throughput, 9.0, 10.0, 3.0), make_round(throughput, 4.5, 5.0, 1.5)]
-    rounds.append(make_round(throughput, 8.0, 10.0, 1.0))
+    rounds = [make_round(9.0, 10.0, 3.0), make_round(4.5, 5.0, 1.5)]
+    rounds.append(make_round(8.0, 10.0, 1.0))
     row = throughput.summarise_rounds(rounds)
     assert row["engine"] == 8.0
     assert row["ceiling"] == 10.0
@@ -80,7 +49,7 @@ def test_ratios_are_taken_within_rounds(throughput):
     assert set(row) < set(throughput.THROUGHPUT_COLUMNS)
 
 
-def test_ceiling_is_the_fastest_batch_of_each_runtime_and_layout(throughput, networks):
+def test_ceiling_is_the_fastest_batch_of_each_runtime_and_layout():
     way = networks.Way
     rates = {
         way("onnx", 1): 10.0,
@@ -93,7 +62,7 @@ def test_ceiling_is_the_fastest_batch_of_each_runtime_and_layout(throughput, net
     assert set(best) == {way("onnx", 4), way("onnx", 1, 2), way("openvino", 8)}
 
 
-def test_ways_have_every_batch_size_and_lanes_only_with_several_cores(throughput, networks):
+def test_ways_have_every_batch_size_and_lanes_only_with_several_cores():
     alone = throughput.list_ways(["openvino"], cores=1)
     assert [(way.runtime, way.batch) for way in alone] == [
         (runtime, batch) for runtime in ("onnx", "openvino") for batch in (1, 2, 4, 8, 16)
@@ -103,7 +72,7 @@ def test_ways_have_every_batch_size_and_lanes_only_with_several_cores(throughput
     assert shared == {networks.Way("onnx", 1, 3), networks.Way("onnx", 4, 3)}
 
 
-def test_rate_counts_the_frames_of_all_lanes(networks, monkeypatch):
+def test_rate_counts_the_frames_of_all_lanes(monkeypatch):
     clock = iter([0.0, 0.25, 0.5, 1.0, 1.0, 1.0])
     monkeypatch.setattr(networks.time, "perf_counter", lambda: next(clock))
     passed = []
@@ -114,14 +83,14 @@ def test_rate_counts_the_frames_of_all_lanes(networks, monkeypatch):
     assert rate == pytest.approx(12.0)
 
 
-def test_rate_of_lanes_is_their_sum_and_one_pass_is_the_least(networks):
+def test_rate_of_lanes_is_their_sum_and_one_pass_is_the_least():
     batch = np.zeros((2, 2, 2, 3), np.uint8)
     calls = []
     networks.measure_rate([calls.append, calls.append, calls.append], batch, 0.0)
     assert len(calls) == 3
 
 
-def test_figure_compares_with_its_target(figures):
+def test_figure_compares_with_its_target():
     assert figures.Figure("share", 0.9, 0.9).reached
     assert not figures.Figure("share", 0.89, 0.9).reached
     assert figures.Figure("ratio", 1.3, 1.3, at_most=True).reached
@@ -131,7 +100,7 @@ def test_figure_compares_with_its_target(figures):
     assert not figures.Figure("ratio", math.nan, 1.3, at_most=True).reached
 
 
-def test_table_of_figures_says_which_targets_were_missed(figures, tmp_path, capsys):
+def test_table_of_figures_says_which_targets_were_missed(tmp_path, capsys):
     bench = figures.Bench(tmp_path, tmp_path / "video.mp4", argparse.Namespace())
     found = [figures.Figure("a", 2.0, 3.0), figures.Figure("b", 2.0, 3.0, at_most=True)]
     bench.report("figures", figures.FIGURE_COLUMNS, [figure.describe() for figure in found])
@@ -143,14 +112,14 @@ def test_table_of_figures_says_which_targets_were_missed(figures, tmp_path, caps
     assert "NO" in capsys.readouterr().out
 
 
-def test_peak_is_read_in_bytes(runs):
+def test_peak_is_read_in_bytes():
     status = "Name:\tpython\nVmPeak:\t  999 kB\nVmHWM:\t   2048 kB\nVmRSS:\t 1024 kB\n"
     assert runs.parse_peak(status) == 2048 * 1024
     assert runs.parse_peak("Name:\tpython\nState:\tZ (zombie)\n") is None
 
 
 @pytest.fixture
-def run(runs, tmp_path):
+def run(tmp_path):
     """Write two shards as the workflow leaves them: three videos, poses of two files."""
     one = runs.Run(tmp_path, {"workers": 2})
     for shard, videos in (("0001", ("a", "b")), ("0002", ("c",))):
@@ -189,7 +158,7 @@ def test_poses_written_again_are_told_from_those_left_alone(run):
 
 
 @pytest.fixture
-def stub(runs, monkeypatch):
+def stub(monkeypatch):
     """Run a line of Python in place of the command line."""
 
     def place(code):
@@ -229,7 +198,6 @@ def test_settings_of_a_run_reach_its_config(run, stub):
 
 
 def test_restart_counts_what_was_written_again(run, stub):
-    import inference_overheads  # noqa: PLC0415
 
     done = WRITE_ENDS.replace("{status}", "done")
     stub(done)
@@ -259,7 +227,7 @@ def test_watching_a_run_without_workers_is_refused(run, stub):
         run.infer_watched()
 
 
-def test_settings_of_the_command_line_are_yaml(inference):
+def test_settings_of_the_command_line_are_yaml():
     given = inference.parse_arguments(
         ["many", "out", "--set", "workers=1", "--set", "runtime=onnx", "--set", "crop=[0, 8, 0, 8]"]
     )
@@ -268,7 +236,7 @@ def test_settings_of_the_command_line_are_yaml(inference):
         inference.parse_arguments(["many", "out", "--set", "workers"])
 
 
-def test_all_measures_each_with_its_own_defaults(inference, monkeypatch, tmp_path):
+def test_all_measures_each_with_its_own_defaults(monkeypatch, tmp_path):
     seen = {}
 
     def record(name):
@@ -288,7 +256,7 @@ def test_all_measures_each_with_its_own_defaults(inference, monkeypatch, tmp_pat
     assert all(values["settings"] == {"workers": 1} for values in seen.values())
 
 
-def test_table_may_stand_upright(figures, tmp_path, capsys):
+def test_table_may_stand_upright(tmp_path, capsys):
     bench = figures.Bench(tmp_path, tmp_path / "video.mp4", argparse.Namespace())
     bench.report(
         "rates", ("engine", "loop_rate"), [{"engine": 2.5, "loop_rate": 1.0}], upright=True

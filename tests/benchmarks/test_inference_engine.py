@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+from benchmarks.inference import networks, overheads
+from benchmarks.inference import networks as inference_networks
+from benchmarks.inference.timed_runs import prepare_run
+from benchmarks.inference.videos import copy_video, read_images
 from pipeline_lib.core.layout import ModelFiles
 from tests.video_corpus import encode
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    import inference_networks  # noqa: PLC0415 - importable once the folder is on the path
 
     files = ModelFiles(tmp_path_factory.mktemp("networks") / "tiny")
     inference_networks.write_model(files, "mobilenetv3_small_050", "none")
@@ -22,8 +25,6 @@ def source(tmp_path):
 
 
 def test_runtimes_alone_run_the_same_network(network, source):
-    import inference_networks as networks  # noqa: PLC0415
-    from inference_videos import read_images  # noqa: PLC0415
 
     batch = networks.stack_frames(read_images(source, 2), network)
     scores = []
@@ -44,9 +45,6 @@ def test_runtimes_alone_run_the_same_network(network, source):
 
 
 def test_cohort_is_inferred_watched_and_found_again(network, source, tmp_path):
-    import inference_overheads as overheads  # noqa: PLC0415
-    from inference_runs import prepare_run  # noqa: PLC0415
-    from inference_videos import copy_video  # noqa: PLC0415
 
     paths = copy_video(source, tmp_path / "videos", 3)
     run = prepare_run(tmp_path / "run", paths, network, scale=0.5, settings={"workers": 1})

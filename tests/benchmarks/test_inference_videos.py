@@ -3,16 +3,10 @@
 import numpy as np
 import pytest
 
+from benchmarks.inference import videos
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.io.video.reader import VideoReader, fingerprint_file, probe_video
 from tests.video_corpus import encode, read_number
-
-
-@pytest.fixture
-def videos():
-    import inference_videos  # noqa: PLC0415 - importable once the folder is on the path
-
-    return inference_videos
 
 
 @pytest.fixture
@@ -25,7 +19,7 @@ def read_numbers(path):
     return [read_number(image) for _, image in VideoReader(path).read()]
 
 
-def test_copies_differ_in_bytes_only(videos, source, tmp_path):
+def test_copies_differ_in_bytes_only(source, tmp_path):
     paths = videos.copy_video(source, tmp_path / "copies", 3)
     assert len({fingerprint_file(path) for path in paths}) == 3
     expected = [image for _, image in VideoReader(source).read()]
@@ -35,7 +29,7 @@ def test_copies_differ_in_bytes_only(videos, source, tmp_path):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 14, 30, 99])
-def test_cut_keeps_the_first_frames_and_no_gap(videos, source, tmp_path, frames):
+def test_cut_keeps_the_first_frames_and_no_gap(source, tmp_path, frames):
     (path,) = videos.copy_video(source, tmp_path / "copies", 1, frames)
     numbers = read_numbers(path)
     assert numbers == list(range(len(numbers)))
@@ -43,7 +37,7 @@ def test_cut_keeps_the_first_frames_and_no_gap(videos, source, tmp_path, frames)
     assert min(frames, 30) <= len(numbers) <= min(frames + 3, 30)
 
 
-def test_packets_are_kept_up_to_where_none_is_missing(videos):
+def test_packets_are_kept_up_to_where_none_is_missing():
     # I at 0, P at 3 with the B-frames 1 and 2 after it, P at 6 with 4 and 5.
     times = [0, 3, 1, 2, 6, 4, 5]
     assert [videos.count_packets(times, frames) for frames in (1, 2, 4, 5, 7, 8)] == [
@@ -56,7 +50,7 @@ def test_packets_are_kept_up_to_where_none_is_missing(videos):
     ]
 
 
-def test_repeated_video_shows_the_same_frames_over_and_over(videos, source, tmp_path):
+def test_repeated_video_shows_the_same_frames_over_and_over(source, tmp_path):
     path = tmp_path / "long.mp4"
     videos.remux_video(source, path, "long", times=3)
     assert read_numbers(path) == list(range(30)) * 3
@@ -65,7 +59,7 @@ def test_repeated_video_shows_the_same_frames_over_and_over(videos, source, tmp_
     assert facts.fps == pytest.approx(25)
 
 
-def test_small_video_has_the_size_and_the_frames_asked_for(videos, source, tmp_path):
+def test_small_video_has_the_size_and_the_frames_asked_for(source, tmp_path):
     path = tmp_path / "small.mp4"
     videos.write_small_video(source, path, 40, (48, 32))
     facts = probe_video(path)
@@ -76,7 +70,7 @@ def test_small_video_has_the_size_and_the_frames_asked_for(videos, source, tmp_p
     assert np.abs(first.astype(int) - again).mean() < np.abs(first.astype(int) - other).mean()
 
 
-def test_video_without_frames_is_refused(videos, tmp_path):
+def test_video_without_frames_is_refused(tmp_path):
     path = tmp_path / "odd.mp4"
     path.write_bytes(b"not a video")
     with pytest.raises(VideoError):

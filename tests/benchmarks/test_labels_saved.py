@@ -1,18 +1,14 @@
 """Test the curves of the simulation of saved labels."""
 
-from importlib import import_module
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.labelling import labels_saved_data
+from benchmarks.labelling import labels_saved_figures as figures
 from pipeline_lib.io.video.reader import VideoReader
-
-
-@pytest.fixture
-def figures():
-    return import_module("labels_saved_figures")  # importable once the folder is on the path
 
 
 def make_rows(seeds=3):
@@ -37,7 +33,7 @@ def make_rows(seeds=3):
     ]
 
 
-def test_the_labels_needed_lie_between_points(figures):
+def test_the_labels_needed_lie_between_points():
     curve = pd.Series([5.0, 4.4, 3.4], index=[10, 20, 30])
     assert figures.find_needed(curve, 4.0) == pytest.approx(24)
     assert figures.find_needed(curve, 4.4) == 20
@@ -45,7 +41,7 @@ def test_the_labels_needed_lie_between_points(figures):
     assert figures.find_needed(curve, 3.0) == np.inf
 
 
-def test_curves_have_means_and_intervals_and_share_their_first_point(figures):
+def test_curves_have_means_and_intervals_and_share_their_first_point():
     curves = figures.tabulate(make_rows())
     error = curves[curves["measure"] == "error"].set_index(["strategy", "labels"])
     assert error.loc[("chosen", 10), "mean"] == error.loc[("random", 10), "mean"] == 5
@@ -58,7 +54,7 @@ def test_curves_have_means_and_intervals_and_share_their_first_point(figures):
     assert lines[3] == "30 labels: chosen less random -0.60 px, better in 3 of 3 seeds"
 
 
-def test_the_drawing_has_a_curve_for_each_strategy_and_measure(figures):
+def test_the_drawing_has_a_curve_for_each_strategy_and_measure():
     tree = ET.fromstring(figures.draw(figures.tabulate(make_rows())))  # noqa: S314 - our own
     kinds = [element.tag.rpartition("}")[2] for element in tree.iter()]
     assert kinds.count("polyline") == kinds.count("polygon") == 4
@@ -66,7 +62,7 @@ def test_the_drawing_has_a_curve_for_each_strategy_and_measure(figures):
 
 def test_videos_are_lossless(tmp_path):
     frames = list(np.random.default_rng(0).integers(0, 255, (3, 32, 48, 3), dtype=np.uint8))
-    write_lossless = import_module("labels_saved_data").write_lossless
+    write_lossless = labels_saved_data.write_lossless
     write_lossless(tmp_path / "v.mp4", frames, 10)
     with VideoReader(tmp_path / "v.mp4") as reader:
         read = [image for _, image in reader.read()]

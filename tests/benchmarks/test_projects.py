@@ -8,17 +8,11 @@ import threading
 import pytest
 import yaml
 
+from benchmarks import projects
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.settings.reading import parse_config
 
 FILES = {"config.yaml": b"Task: openfield\n", "labeled-data/m/img0.png": b"not really a PNG"}
-
-
-@pytest.fixture
-def projects():
-    import projects  # noqa: PLC0415 - importable once the folder is on the path
-
-    return projects
 
 
 @pytest.fixture
@@ -54,7 +48,7 @@ def server(upstream):
         thread.join()
 
 
-def test_download_fetches_every_file_once(projects, registry, server, tmp_path):
+def test_download_fetches_every_file_once(registry, server, tmp_path):
     url, asked = server
     for _ in range(2):
         folder = projects.download_files(url, registry, tmp_path / "cache", attempts=1)
@@ -62,7 +56,7 @@ def test_download_fetches_every_file_once(projects, registry, server, tmp_path):
     assert sorted(asked) == sorted(f"/{name}" for name in FILES)
 
 
-def test_download_refuses_a_corrupted_file(projects, registry, server, upstream, tmp_path):
+def test_download_refuses_a_corrupted_file(registry, server, upstream, tmp_path):
     (upstream / "labeled-data/m/img0.png").write_bytes(b"not really a PNg")
     cache = tmp_path / "cache"
     with pytest.raises(StoreError, match=r"img0\.png.*does not match the known hash"):
@@ -71,19 +65,19 @@ def test_download_refuses_a_corrupted_file(projects, registry, server, upstream,
     assert (cache / "config.yaml").read_bytes() == FILES["config.yaml"]
 
 
-def test_download_names_the_address_it_cannot_reach(projects, registry, server, tmp_path):
+def test_download_names_the_address_it_cannot_reach(registry, server, tmp_path):
     with pytest.raises(StoreError, match=r"moved/config\.yaml: 404.*COHORTPOSE_DATA"):
         projects.download_files(server[0] + "moved/", registry, tmp_path / "cache", attempts=1)
 
 
-def test_download_replaces_a_file_damaged_on_disk(projects, registry, server, tmp_path):
+def test_download_replaces_a_file_damaged_on_disk(registry, server, tmp_path):
     folder = projects.download_files(server[0], registry, tmp_path / "cache", attempts=1)
     (folder / "config.yaml").write_bytes(b"damaged")
     projects.download_files(server[0], registry, folder, attempts=1)
     assert (folder / "config.yaml").read_bytes() == FILES["config.yaml"]
 
 
-def test_local_files_must_be_the_pinned_ones(projects, registry, upstream):
+def test_local_files_must_be_the_pinned_ones(registry, upstream):
     projects.check_files(upstream, registry)
     (upstream / "config.yaml").write_bytes(b"Task: other\n")
     (upstream / "labeled-data/m/img0.png").unlink()
@@ -93,7 +87,7 @@ def test_local_files_must_be_the_pinned_ones(projects, registry, upstream):
         projects.check_files(upstream, registry)
 
 
-def test_registries_list_what_is_labelled(projects):
+def test_registries_list_what_is_labelled():
     # Three images of the mirror mouse have no labels.
     for name, images, tables in (("openfield", 116, 2), ("mirror-mouse", 90 + 3, 1)):
         project = projects.PROJECTS[name]
@@ -104,7 +98,7 @@ def test_registries_list_what_is_labelled(projects):
         assert all(len(known) == 64 for known in registry.values())
 
 
-def test_project_is_downloaded_where_the_data_folder_lacks_it(projects, monkeypatch, tmp_path):
+def test_project_is_downloaded_where_the_data_folder_lacks_it(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setenv("COHORTPOSE_DATA", str(tmp_path))
     monkeypatch.setattr(projects, "download_files", lambda *given: calls.append(given) or tmp_path)
@@ -117,7 +111,7 @@ def test_project_is_downloaded_where_the_data_folder_lacks_it(projects, monkeypa
 
 
 @pytest.mark.parametrize("name", ["openfield", "mirror-mouse"])
-def test_config_names_the_project_and_replaces_only_what_is_asked(projects, name, tmp_path):
+def test_config_names_the_project_and_replaces_only_what_is_asked(name, tmp_path):
     project = projects.PROJECTS[name]
     source = tmp_path / "a: 'quoted' #folder $x"
     whole = yaml.safe_load(projects.format_config(project, source))
@@ -131,7 +125,7 @@ def test_config_names_the_project_and_replaces_only_what_is_asked(projects, name
     assert fold == whole
 
 
-def test_openfield_run_is_divided_as_deeplabcut_does(projects, tmp_path):
+def test_openfield_run_is_divided_as_deeplabcut_does(tmp_path):
     text = projects.format_config(projects.PROJECTS["openfield"], tmp_path)
     config = parse_config(yaml.safe_load(text))
     assert config.training.split.method == "random"
@@ -142,6 +136,6 @@ def test_openfield_run_is_divided_as_deeplabcut_does(projects, tmp_path):
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["openfield", "mirror-mouse"])
-def test_real_projects_are_the_pinned_ones(projects, name, data_folder):
+def test_real_projects_are_the_pinned_ones(name, data_folder):
     project = projects.PROJECTS[name]
     assert projects.locate_project(project) == data_folder.absolute() / project.folder

@@ -3,23 +3,17 @@
 import numpy as np
 import pytest
 
+from benchmarks.labelling import proofreading as benchmark_module
 from pipeline_lib.kernels.proofreading.doubts import TrackDoubt
 
 
 @pytest.fixture(scope="module")
-def benchmark_module():
-    import proofreading  # noqa: PLC0415 - importable once the folder is on the path
-
-    return proofreading
-
-
-@pytest.fixture(scope="module")
-def videos(benchmark_module):
+def videos():
     settings = benchmark_module.DEMO_MULTI.model_copy(update={"videos": 2})
     return list(benchmark_module.simulate(settings))
 
 
-def test_every_swap_is_listed_and_corrected(benchmark_module, videos):
+def test_every_swap_is_listed_and_corrected(videos):
     count = benchmark_module.measure(((one, one) for one in videos), 4, 30.0)
     assert (count.swaps, count.flagged, count.corrected) == (8, 8, 8)
     assert count.right_after == count.total
@@ -29,7 +23,7 @@ def test_every_swap_is_listed_and_corrected(benchmark_module, videos):
     assert count.decisions == 8
 
 
-def test_noise_and_gaps_cost_few_decisions_more(benchmark_module, videos):
+def test_noise_and_gaps_cost_few_decisions_more(videos):
     rng = np.random.default_rng(1)
     noisy = ((benchmark_module.spoil(one, rng), one) for one in videos)
     count = benchmark_module.measure(noisy, 4, 30.0)
@@ -38,14 +32,14 @@ def test_noise_and_gaps_cost_few_decisions_more(benchmark_module, videos):
     assert count.decisions <= 10
 
 
-def test_what_is_not_looked_at_stays_wrong(benchmark_module, videos, monkeypatch):
+def test_what_is_not_looked_at_stays_wrong(videos, monkeypatch):
     monkeypatch.setattr(benchmark_module, "MOST_DECISIONS", 1)
     count = benchmark_module.measure(iter([(videos[0], videos[0])]), 4, 30.0)
     assert (count.swaps, count.flagged, count.corrected) == (4, 1, 1)
     assert count.right_after < count.total
 
 
-def test_exchanges_are_found_where_they_are(benchmark_module, videos):
+def test_exchanges_are_found_where_they_are(videos):
     (truth, _), number = videos, 57
     wrong = truth.copy()
     wrong[number:, [0, 2]] = wrong[number:, [2, 0]]

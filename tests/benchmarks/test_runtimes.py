@@ -2,22 +2,15 @@
 
 import numpy as np
 import onnxruntime
-import pytest
 import torch
 
+from benchmarks.inference import runtimes as subject
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from tests.models.synthetic import draw_discs, draw_points, write_tiny_model
 
 
-@pytest.fixture
-def subject():
-    import runtimes  # noqa: PLC0415 - importable once the folder is on the path
-
-    return runtimes
-
-
-def test_shrinking_moves_points_by_half_pixels(subject):
+def test_shrinking_moves_points_by_half_pixels():
     """Check that the centre of a 2 x 2 block is the centre of its shrunk pixel."""
     scene = subject.Scene([np.zeros((48, 64, 3), np.uint8)], np.array([[[0.5, 2.5]]]))
     half = scene.shrink(24, 32)
@@ -25,7 +18,7 @@ def test_shrinking_moves_points_by_half_pixels(subject):
     assert half.points.tolist() == [[[0.0, 1.0]]]
 
 
-def test_the_fit_is_the_weighted_line(subject, monkeypatch):
+def test_the_fit_is_the_weighted_line(monkeypatch):
     features = torch.tensor([[0.0], [1.0], [2.0], [5.0]])
     wanted = torch.tensor([1.0, 3.0, 5.0, -100.0])
     weight = torch.tensor([1.0, 1.0, 1.0, 0.0])
@@ -33,7 +26,7 @@ def test_the_fit_is_the_weighted_line(subject, monkeypatch):
     np.testing.assert_allclose(subject._fit_ridge(features, wanted, weight), [2, 1], atol=1e-9)
 
 
-def test_fitted_layers_score_high_where_the_points_are(subject, tmp_path):
+def test_fitted_layers_score_high_where_the_points_are(tmp_path):
     """Check both files of the network: weights and export."""
     files = ModelFiles(tmp_path)
     write_tiny_model(files)
@@ -52,7 +45,7 @@ def test_fitted_layers_score_high_where_the_points_are(subject, tmp_path):
     assert score[image, keypoint, row, column].mean() > 3 * score.mean()
 
 
-def test_ratios_are_to_the_first_choice_without_openvino(subject):
+def test_ratios_are_to_the_first_choice_without_openvino():
     unit = subject.describe(subject.UNIT)
     table = subject.make_table("t", {unit: 20.0, "other": 30.0}, {"other": np.array([0.5, 1, 3])})
     cells = [list(column.cells) for column in table.columns]

@@ -3,22 +3,17 @@
 import numpy as np
 import pytest
 
-
-@pytest.fixture
-def benchmark_module():
-    import target_generation  # noqa: PLC0415 - importable once the folder is on the path
-
-    return target_generation
+from benchmarks.training import target_generation as benchmark_module
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "plateau"])
-def test_all_ways_agree_also_at_the_borders(benchmark_module, kind):
+def test_all_ways_agree_also_at_the_borders(kind):
     position = benchmark_module.make_positions(frames=3, keypoints=4)
     position[0, 0], position[1, 1] = (0.0, 0.0), (639.75, 479.75)
     benchmark_module.check_equal(position, kind, size=2)
 
 
-def test_a_difference_is_found(benchmark_module, monkeypatch):
+def test_a_difference_is_found(monkeypatch):
     position = benchmark_module.make_positions(frames=2, keypoints=2)
 
     def draw_shifted(block, kind):

@@ -1,27 +1,17 @@
 """Test that damaged videos neither hang nor crash, and that no row is another frame.
 
-The whole of it, with more copies, is ``benchmarks/mutated_videos.py``.
+The whole of it, with more copies, is ``benchmarks/video/mutated_videos.py``.
 """
 
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-_BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from benchmarks.video import mutated_videos as mutated
 
 
-@pytest.fixture
-def mutated(monkeypatch):
-    monkeypatch.syspath_prepend(_BENCHMARKS)
-    import mutated_videos  # noqa: PLC0415 - importable once the folder is on the path
-
-    yield mutated_videos
-    del sys.modules["mutated_videos"]
-
-
-def test_damaged_copies(tmp_path, mutated):
+def test_damaged_copies(tmp_path):
     copies = mutated.write_copies(tmp_path, copies=36, seed=20)
     counts: Counter[str] = Counter()
     for copy in copies:
@@ -34,14 +24,14 @@ def test_damaged_copies(tmp_path, mutated):
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_whole_videos_show_every_number(tmp_path, mutated, number):
+def test_whole_videos_show_every_number(tmp_path, number):
     source = mutated.SOURCES[number]
     mutated.write_source(source, tmp_path / f"a{source.suffix}")
     ending = mutated.read_copy(str(tmp_path / f"a{source.suffix}"))
     assert ending.numbers == tuple(range(mutated.FRAMES))
 
 
-def test_a_shift_and_a_stale_picture_are_told_apart(mutated):
+def test_a_shift_and_a_stale_picture_are_told_apart():
     right = tuple(range(30))
     assert mutated.find_wrong(right) == []
     shifted = (*right[:10], *right[11:])
@@ -58,7 +48,7 @@ def test_a_shift_and_a_stale_picture_are_told_apart(mutated):
 
 
 @pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
-def test_a_frame_of_a_transport_stream_that_is_read_as_two(tmp_path, mutated, codec):
+def test_a_frame_of_a_transport_stream_that_is_read_as_two(tmp_path, codec):
     """A frame that lost its middle may be read as two, of which the second has no place."""
     (source,) = [one for one in mutated.SOURCES if (one.suffix, one.codec) == (".ts", codec)]
     path = tmp_path / "a.ts"

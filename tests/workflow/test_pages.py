@@ -15,7 +15,7 @@ PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTA
 
 def test_reading_results_in_python(finished, monkeypatch):
     """The page's blocks, one after the other, in the folder that holds the results."""
-    page = REPOSITORY / "docs" / "how-to" / "read-in-python.md"
+    page = REPOSITORY / "docs" / "how-to" / "results" / "read-in-python.md"
     blocks = PYTHON_BLOCK.findall(page.read_text(encoding="utf-8"))
     # Sessions have a run of their own, see test_sessions.
     blocks = [block for block in blocks if "results/triangulated" not in block]

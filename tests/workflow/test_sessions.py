@@ -46,9 +46,11 @@ def make_sessions(run):
 
 
 def read_as_the_page_does(run, monkeypatch):
-    """Run the example of docs/how-to/read-in-python.md."""
-    page = (REPOSITORY / "docs" / "how-to" / "read-in-python.md").read_text(encoding="utf-8")
-    (block,) = (text for text in PYTHON_BLOCK.findall(page) if "results/triangulated" in text)
+    """Run the example of docs/how-to/results/read-in-python.md."""
+    page = REPOSITORY / "docs" / "how-to" / "results" / "read-in-python.md"
+    (block,) = (
+        text for text in PYTHON_BLOCK.findall(page.read_text()) if "results/triangulated" in text
+    )
     found = {"pipeline_lib": pipeline_lib}
     with monkeypatch.context() as patch:
         patch.chdir(run.folder)

@@ -175,7 +175,7 @@ if workflow.is_main_process and getattr(workflow.execution_settings, "no_hooks",
     record_start()
 
 
-# A workflow that uses this one as a module calls these in its own: see docs/how-to/module.md.
+# A workflow that uses this one as a module calls these in its own: see docs/how-to/run/module.md.
 onstart:
     record_start()
 

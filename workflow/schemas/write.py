@@ -27,9 +27,9 @@ HEAD = """\
 A run is described by one YAML file, named with `--configfile` (by default `config/config.yaml`).
 Only `cohort` is needed; every other key has the default given below, and all settings in force
 are written to `results/config.resolved.yaml`. Where the default is `auto`, the value is
-[chosen from the labels](../docs/how-to/chosen-settings.md). Unknown keys are errors. Paths are
-relative to the working directory (`--directory`). `cohortpose init FOLDER` writes a config and a
-sheet for a folder of videos or for a DeepLabCut or Lightning Pose project.
+[chosen from the labels](../docs/how-to/networks/chosen-settings.md). Unknown keys are errors. Paths
+are relative to the working directory (`--directory`). `cohortpose init FOLDER` writes a config and
+a sheet for a folder of videos or for a DeepLabCut or Lightning Pose project.
 
 ## The cohort sheet
 

@@ -30,7 +30,8 @@ Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.integer[Any]]
 
 # Slope and intercept of the logistic function from evidence to probability. Fitted to the mistakes
-# of our own tracker in simulated recordings other than those of `benchmarks/proofreading.py`.
+# of our own tracker in simulated recordings other than those of
+# `benchmarks/labelling/proofreading.py`.
 _SLOPE, _INTERCEPT = 4.0, -0.7
 # Probability of a place that the tracker marked as uncertain and that cannot be compared.
 _UNCERTAIN = 0.3

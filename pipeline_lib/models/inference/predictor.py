@@ -279,8 +279,8 @@ def load_predictor(
     """Load a trained network.
 
     On a CPU, each forward pass uses one core, and as many passes run in parallel as there are
-    threads. This is faster than all cores on one frame (`benchmarks/runtimes.py`), and results do
-    not depend on the number of threads.
+    threads. This is faster than all cores on one frame (`benchmarks/inference/runtimes.py`), and
+    results do not depend on the number of threads.
 
     Parameters
     ----------
