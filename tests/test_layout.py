@@ -1,5 +1,8 @@
-"""Test that no folder holds more files than one reads at a glance."""
+"""Test that folders are small, and that small modules are subjects of their own."""
 
+import ast
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,3 +24,53 @@ def test_no_folder_holds_more_than_fifteen_files(root):
             counts[name] = sum(path.is_file() for path in folder.iterdir())
     assert sum(counts.values()) > 0
     assert {name: number for name, number in counts.items() if number > MOST} == {}
+
+
+# Small modules that one other module imports, or none: each is a subject of its own.
+SUBJECTS = {
+    "start": "the command's entry, which answers before anything is imported",
+    "io.exports.registry": "the registry of export formats",
+    "steps.calibrate.squares": "a measure that calibration did not fit, with its own tests",
+    "steps.infer.closed_servers": "Dask without an HTTP port, which job scripts name",
+    "steps.infer.timings": "the file of timings of a shard",
+    "steps.refine.choice": "how frames are chosen, apart from how they are scored",
+    "steps.report.labelling.label_errors": "a panel of the report",
+}
+SMALL = 60
+# Named in records of `core/formats`, which import them when a format or criterion is used.
+NAMED = ("io.labels.formats", "io.exports", "io.foreign_poses", "kernels.refinement")
+
+
+def list_imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{one.name}" for one in node.names)
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+
+
+def is_named(name, formats):
+    """Tell whether a record has the module, with or without a function after a colon."""
+    return re.search(rf'\.{name.rpartition(".")[2]}[:"]', formats) is not None
+
+
+def test_a_small_module_is_shared_or_a_subject_of_its_own():
+    package = REPOSITORY / "pipeline_lib"
+    modules = {
+        ".".join(path.relative_to(package).with_suffix("").parts): path
+        for path in package.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    importers = Counter(name for path in modules.values() for name in {*list_imports(path)} if name)
+    formats = "".join(
+        path.read_text(encoding="utf-8") for path in (package / "core" / "formats").glob("*.py")
+    )
+    lonely = {
+        name
+        for name, path in modules.items()
+        if importers[f"pipeline_lib.{name}"] < 2
+        and len(path.read_text(encoding="utf-8").splitlines()) < SMALL
+        and not (name.startswith(NAMED) and is_named(name, formats))
+    }
+    assert lonely == set(SUBJECTS)

@@ -23,24 +23,12 @@ _MOST_RESIDUAL = 127.0
 
 
 def write_c3d(path: Path, source: SessionSource) -> None:
-    """Publish the poses of one session as a C3D file.
+    """Publish the poses of one session as a C3D file (a `registry.Writer`).
 
-    The residual of a point is its uncertainty in whole mm, 127 at most; that of a point which was
-    not found is -1, as the format has it. Of several individuals, markers are named
-    ``INDIVIDUAL:BODYPART``.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    source
-        Poses of the session; their calibration tells a unit.
-
-    Raises
-    ------
-    StoreError
-        If the poses are missing or damaged, there are none, ezc3d is not installed, or there are
-        more moments or longer names than C3D holds.
+    The residual of a point is its uncertainty in whole mm, at most 127; a point that was not found
+    has the residual -1, as the format prescribes. With several individuals, markers are named
+    ``INDIVIDUAL:BODYPART``. A session without moments or points, and one with more moments or
+    longer names than C3D holds, is a `StoreError`.
     """
     ezc3d = _import_ezc3d()
     markers = source.name_markers(":")
@@ -94,14 +82,12 @@ def _read_points(
     """Return points in mm, shape (4, marker, time), and residuals, shape (1, marker, time)."""
     points = np.ones((4, markers, source.frames))
     residuals = np.empty((1, markers, source.frames))
-    scale, start = UNITS[source.head.unit or "mm"] / UNITS["mm"], 0
-    for block in source.read_blocks():
-        moments = slice(start, start + len(block.time))
+    scale = UNITS[source.head.unit or "mm"] / UNITS["mm"]
+    for moments, block in source.read_blocks():
         position = block.position.reshape(len(block.time), markers, 3)
         points[:3, :, moments] = position.transpose(2, 1, 0) * np.float64(scale)
         uncertain = np.round(block.uncertainty.reshape(len(block.time), markers).T * scale)
         uncertain = np.clip(np.nan_to_num(uncertain, nan=0.0), 0.0, _MOST_RESIDUAL)
         found = ~np.isnan(position).any(axis=-1).T
         residuals[0, :, moments] = np.where(found, uncertain, -1.0)
-        start = moments.stop
     return points, residuals

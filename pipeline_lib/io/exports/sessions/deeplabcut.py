@@ -20,28 +20,14 @@ if TYPE_CHECKING:
 
 
 def write_deeplabcut_3d(path: Path, source: SessionSource) -> None:
-    """Publish the poses of one session as DeepLabCut's table of triangulated poses.
+    """Publish the poses of one session as DeepLabCut's 3D table (a `registry.Writer`).
 
-    Lengths are in the unit and the axes of the calibration, as DeepLabCut has them; NaN: not
-    found.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    source
-        Poses of the session.
-
-    Raises
-    ------
-    StoreError
-        If the poses are missing or damaged.
+    Coordinates are in the unit and the axes of the calibration, as in DeepLabCut; NaN: not found.
     """
     with publish_file(path) as part:
-        start = 0
-        for block in source.read_blocks():
-            append_to_hdf(part, _tabulate(block, source.scorer, start), first=start == 0)
-            start += len(block.time)
+        for moments, block in source.read_blocks():
+            table = _tabulate(block, source.scorer, moments.start)
+            append_to_hdf(part, table, first=moments.start == 0)
 
 
 def _tabulate(poses: SessionPoses, scorer: str, start: int) -> "pd.DataFrame":

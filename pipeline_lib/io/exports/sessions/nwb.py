@@ -35,23 +35,11 @@ if TYPE_CHECKING:
 
 
 def write_session_nwb(path: Path, source: SessionSource) -> None:
-    """Publish the poses of one session as an NWB file.
+    """Publish the poses of one session as an NWB file (a `registry.Writer`).
 
     The same poses give the same bytes, because identifiers are derived from the key. Memory holds
-    one block of moments and 8 bytes per moment of the session.
-
-    Parameters
-    ----------
-    path
-        File to write; its suffix is ``.nwb``.
-    source
-        Poses of the session and the metadata that NWB needs.
-
-    Raises
-    ------
-    StoreError
-        If the poses are missing or damaged, or if two bodyparts or individuals have the same name
-        after slashes and colons, which NWB forbids, became underscores.
+    one block of moments and 8 bytes per moment of the session. NWB forbids slashes and colons in
+    names; they become underscores. If two names are then equal, a `StoreError` says so.
     """
     import h5py  # noqa: PLC0415
     import pynwb  # noqa: PLC0415
@@ -68,14 +56,11 @@ def write_session_nwb(path: Path, source: SessionSource) -> None:
         with pynwb.NWBHDF5IO(str(part), "w") as writer:
             writer.write(session)
         with h5py.File(part, "r+") as file:
-            start = 0
-            for block in source.read_blocks():
-                moments = slice(start, start + len(block.time))
+            for moments, block in source.read_blocks():
                 for animal, bodypart, group in groups:
                     point = (slice(None), animal, bodypart)
                     file[f"{group}/data"][moments] = block.position[point]
                     file[f"{group}/confidence"][moments] = block.confidence[point]
-                start = moments.stop
 
 
 def _describe_session(source: SessionSource) -> "pynwb.NWBFile":

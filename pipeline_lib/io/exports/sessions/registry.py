@@ -1,14 +1,36 @@
 """Export the poses of one session in any registered format."""
 
-from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Protocol
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.formats.session_exports import find_format
 from pipeline_lib.io.exports.sessions.source import SessionSource
 
-Writer = Callable[[Path, SessionSource], None]
+
+class Writer(Protocol):
+    """Publish the poses of one session in one format, read block by block.
+
+    The function of a format says how the format differs.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    source
+        Poses of the session and the metadata that other tools need. If the format is registered
+        as `metric`, their calibration has a unit.
+
+    Raises
+    ------
+    StoreError
+        If the poses are missing or damaged, the format cannot hold them, or a package that it
+        needs is not installed.
+    """
+
+    def __call__(self, path: Path, source: SessionSource, /) -> None:
+        """Publish the file."""
 
 
 def write_session_export(name: str, path: Path, source: SessionSource) -> None:

@@ -1,6 +1,7 @@
 """Write recordings for the Rerun viewer: cameras, projected points and skeletons over time."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline_lib.io.exports.sessions.source import SessionSource
 from pipeline_lib.io.publish import publish_file
 
 Floats = NDArray[np.float64]
+Colour = tuple[int, int, int]
 
 # Colours of individuals, red, green, blue.
 _COLOURS = (
@@ -25,24 +27,13 @@ _COLOURS = (
 
 
 def write_rerun(path: Path, source: SessionSource) -> None:
-    """Publish the poses of one session as a recording for the Rerun viewer.
+    """Publish the poses of one session as a recording for Rerun (a `registry.Writer`).
 
-    Below ``world`` are the cameras, with their lenses as pinholes, and a skeleton for each
-    individual; below a camera, the points as they are projected into its image, with distortion.
-    ``error`` has a curve for each camera: the median distance between what it saw and the
-    projected points, in px. Timelines are ``moment`` and ``time``.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    source
-        Poses of the session.
-
-    Raises
-    ------
-    StoreError
-        If the poses are missing or damaged, tell no calibration, or rerun-sdk is not installed.
+    Below ``world`` are the cameras, each as a pinhole camera, and a skeleton for each individual.
+    Below a camera are the points projected into its image, with its distortion. ``error`` has a
+    curve for each camera: the median distance, in px, between the points it saw and the projected
+    points. The timelines are ``moment`` and ``time``. Poses that name no calibration are a
+    `StoreError`.
     """
     rerun = _import_rerun()
     calibration = _read_calibration(source)
@@ -50,9 +41,10 @@ def write_rerun(path: Path, source: SessionSource) -> None:
         stream = rerun.RecordingStream("cohortpose", recording_id=source.key or None)
         with stream:
             stream.save(str(part))
-            _log_cameras(rerun, stream, calibration)
-            for block in source.read_blocks():
-                _log_block(rerun, stream, source, calibration, block)
+            recording = _Recording(rerun, stream, calibration, source.edge_places)
+            recording.log_cameras()
+            for moments, block in source.read_blocks():
+                recording.log_block(moments, block)
             stream.flush()
         stream.disconnect()
 
@@ -80,64 +72,81 @@ def _read_calibration(source: SessionSource) -> Calibration:
         ) from None
 
 
-def _log_cameras(rerun: Any, stream: Any, calibration: Calibration) -> None:  # noqa: ANN401
-    for camera in calibration.cameras:
-        place = rerun.new_entity_path(["world", camera.name])
-        stream.log(
-            place,
-            rerun.Transform3D(translation=camera.centre, mat3x3=camera.rotation.T),
-            static=True,
-        )
-        stream.log(
-            f"{place}/image",
-            rerun.Pinhole(image_from_camera=camera.matrix, resolution=list(camera.size)),
-            static=True,
-        )
+@dataclass(frozen=True)
+class _Recording:
+    """Fill a recording.
 
+    Attributes
+    ----------
+    rerun
+        The package.
+    stream
+        Stream of the recording.
+    calibration
+        Cameras of the session.
+    edges
+        Pairs of positions on the keypoint axis.
+    """
 
-def _log_block(
-    rerun: Any,  # noqa: ANN401
-    stream: Any,  # noqa: ANN401
-    source: SessionSource,
-    calibration: Calibration,
-    block: SessionPoses,
-) -> None:
-    if not len(block.time):
-        return
-    moments = np.arange(len(block.time)) + int(np.searchsorted(source.times, block.time[0]))
-    times = [
-        rerun.TimeColumn("moment", sequence=moments),
-        rerun.TimeColumn("time", duration=block.time),
-    ]
+    rerun: Any
+    stream: Any
+    calibration: Calibration
+    edges: tuple[tuple[int, int], ...]
 
-    def send(place: str, columns: Any) -> None:  # noqa: ANN401
-        stream.send_columns(place, indexes=times, columns=columns)
+    def log_cameras(self) -> None:
+        """Log each camera once, as a pinhole camera."""
+        rerun = self.rerun
+        for camera in self.calibration.cameras:
+            path = rerun.new_entity_path(["world", camera.name])
+            pose = rerun.Transform3D(translation=camera.centre, mat3x3=camera.rotation.T)
+            lens = rerun.Pinhole(image_from_camera=camera.matrix, resolution=list(camera.size))
+            self.stream.log(path, pose, static=True)
+            self.stream.log(f"{path}/image", lens, static=True)
 
-    for number, individual in enumerate(block.individuals):
-        colour = _COLOURS[number % len(_COLOURS)]
-        position = block.position[:, number].astype(np.float64)
-        place = rerun.new_entity_path(["world", "individuals", individual])
-        send(place, _list_points(rerun.Points3D, position, colour))
-        send(f"{place}/edges", _list_edges(rerun, position, source.edge_places, colour))
-        for camera in calibration.cameras:
+    def log_block(self, moments: slice, block: SessionPoses) -> None:
+        """Log consecutive moments: points, edges, projections and errors."""
+        if not len(block.time):
+            return
+        numbers = np.arange(moments.start, moments.stop)
+        for individual, name in enumerate(block.individuals):
+            position = block.position[:, individual].astype(np.float64)
+            colour = _COLOURS[individual % len(_COLOURS)]
+            self._log_individual(name, position, colour, self._index(numbers, block.time))
+        self._log_errors(numbers, block)
+
+    def _log_individual(self, name: str, position: Floats, colour: Colour, times: Any) -> None:  # noqa: ANN401
+        rerun = self.rerun
+
+        def send(path: str, columns: Any) -> None:  # noqa: ANN401
+            self.stream.send_columns(path, indexes=times, columns=columns)
+
+        path = rerun.new_entity_path(["world", "individuals", name])
+        send(path, _list_points(rerun.Points3D, position, colour))
+        send(f"{path}/edges", _list_edges(rerun, position, self.edges, colour))
+        for camera in self.calibration.cameras:
             pixels = _project(camera, position)
-            below = rerun.new_entity_path(["world", camera.name, "image", individual])
+            below = rerun.new_entity_path(["world", camera.name, "image", name])
             send(below, _list_points(rerun.Points2D, pixels, colour))
-    for number, camera in enumerate(calibration.cameras):
-        errors = block.camera_error[:, number].reshape(len(block.time), -1)
-        seen = np.isfinite(errors).any(axis=1)
-        if seen.any():
-            stream.send_columns(
-                rerun.new_entity_path(["error", camera.name]),
-                indexes=[
-                    rerun.TimeColumn("moment", sequence=moments[seen]),
-                    rerun.TimeColumn("time", duration=block.time[seen]),
-                ],
-                columns=rerun.Scalars.columns(scalars=np.nanmedian(errors[seen], axis=1)),
-            )
+
+    def _log_errors(self, numbers: NDArray[np.int64], block: SessionPoses) -> None:
+        for number, camera in enumerate(self.calibration.cameras):
+            errors = block.camera_error[:, number].reshape(len(block.time), -1)
+            seen = np.isfinite(errors).any(axis=1)
+            if seen.any():
+                self.stream.send_columns(
+                    self.rerun.new_entity_path(["error", camera.name]),
+                    indexes=self._index(numbers[seen], block.time[seen]),
+                    columns=self.rerun.Scalars.columns(scalars=np.nanmedian(errors[seen], axis=1)),
+                )
+
+    def _index(self, numbers: NDArray[np.int64], seconds: Floats) -> list[Any]:
+        return [
+            self.rerun.TimeColumn("moment", sequence=numbers),
+            self.rerun.TimeColumn("time", duration=seconds),
+        ]
 
 
-def _list_points(kind: Any, position: Floats, colour: tuple[int, int, int]) -> Any:  # noqa: ANN401
+def _list_points(kind: Any, position: Floats, colour: Colour) -> Any:  # noqa: ANN401
     """Return the columns of points, shape (time, point, 2 or 3); NaN is left out."""
     known = np.isfinite(position).all(axis=-1)
     counts = known.sum(axis=1)
@@ -151,7 +160,7 @@ def _list_edges(
     rerun: Any,  # noqa: ANN401
     position: Floats,
     edges: tuple[tuple[int, int], ...],
-    colour: tuple[int, int, int],
+    colour: Colour,
 ) -> Any:  # noqa: ANN401
     strips, counts = [], []
     for moment in position:

@@ -12,23 +12,11 @@ _CHUNK = 2**10
 
 
 def write_points3d(path: Path, source: SessionSource) -> None:
-    """Publish the poses of one session as sleap-anipose's file of points.
+    """Publish the poses of one session as sleap-anipose's file of points (a `registry.Writer`).
 
     ``tracks`` has the shape (frame, track, node, 3), float64, in the unit and the axes of the
-    calibration, NaN: not found; ``frames`` holds the first frame and one past the last. Names of
+    calibration; NaN: not found. ``frames`` holds the first frame and one past the last. Names of
     nodes and tracks, and the unit, are our additions.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    source
-        Poses of the session.
-
-    Raises
-    ------
-    StoreError
-        If the poses are missing or damaged.
     """
     import h5py  # noqa: PLC0415
 
@@ -43,10 +31,8 @@ def write_points3d(path: Path, source: SessionSource) -> None:
         tracks = file.create_dataset("tracks", shape, "f8", **packing)
         tracks.attrs["Description"] = "Shape: (n_frames, n_tracks, n_nodes, 3)."
         tracks.attrs["unit"] = head.unit or "unknown"
-        start = 0
-        for block in source.read_blocks():
-            tracks[start : start + len(block.time)] = block.position
-            start += len(block.time)
+        for moments, block in source.read_blocks():
+            tracks[moments] = block.position
         file["frames"] = np.array([0, source.frames])
         for name, names in (("track_names", head.individuals), ("node_names", head.bodyparts)):
             texts = np.array(names, dtype=object)

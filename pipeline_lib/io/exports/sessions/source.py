@@ -12,7 +12,7 @@ from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.io.exports.session import Session
 from pipeline_lib.io.poses.session import read_session_poses, read_session_times
 
-# Moments and values held at a time, so that memory stays flat however long the session is.
+# Moments and values held at a time, so that memory does not grow with the length of the session.
 BLOCK_MOMENTS = 2**14
 BLOCK_VALUES = 2**21
 
@@ -77,13 +77,14 @@ class SessionSource:
         """Return the name of the session: that of its pose file."""
         return self.poses.name.removesuffix(".zip").removesuffix(".zarr")
 
-    def read_blocks(self) -> Iterator[SessionPoses]:
-        """Yield the poses of consecutive moments; one empty block if there is no moment."""
+    def read_blocks(self) -> Iterator[tuple[slice, SessionPoses]]:
+        """Yield consecutive moments and their poses; one empty block if there is no moment."""
         points = len(self.head.bodyparts) * len(self.head.individuals)
         values = max(1, points * max(3, len(self.head.cameras)))
         count = max(1, min(BLOCK_MOMENTS, BLOCK_VALUES // values))
         for start in range(0, max(1, self.frames), count):
-            yield read_session_poses(self.poses, start, start + count)
+            moments = slice(start, min(start + count, self.frames))
+            yield moments, read_session_poses(self.poses, start, start + count)
 
     def name_markers(self, separator: str) -> list[str]:
         """Return one name per point, bodyparts of the first individual first.

@@ -16,37 +16,19 @@ _UNKNOWN = ""
 
 
 def write_tidy(path: Path, source: SessionSource) -> None:
-    """Publish the poses of one session as a tidy table, a CSV file.
+    """Publish the poses of one session as a tidy CSV table (a `registry.Writer`).
 
     Columns: ``moment`` (from 0), ``time`` (s), ``individual``, ``bodypart``, ``x``, ``y``, ``z``
     in ``unit`` and the axes of the calibration, ``confidence``, ``error`` (px), ``views``,
-    ``uncertainty`` (in ``unit``). A point that was not found has a row, with empty cells and 0
+    ``uncertainty`` (in ``unit``). A point that was not found has a row with empty cells and 0
     views. Numbers have the fewest digits that restore them.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    source
-        Poses of the session.
-
-    Raises
-    ------
-    StoreError
-        If the poses are missing or damaged.
     """
     with publish_file(path) as part:
-        start = 0
-        for block in source.read_blocks():
-            table = _tabulate(block, start)
-            table.to_csv(
-                part,
-                mode="w" if start == 0 else "a",
-                header=start == 0,
-                index=False,
-                lineterminator="\n",
+        for moments, block in source.read_blocks():
+            first = moments.start == 0
+            _tabulate(block, moments.start).to_csv(
+                part, mode="w" if first else "a", header=first, index=False, lineterminator="\n"
             )
-            start += len(block.time)
 
 
 def _tabulate(poses: SessionPoses, start: int) -> "pd.DataFrame":

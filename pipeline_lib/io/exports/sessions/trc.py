@@ -26,32 +26,18 @@ _FORMAT = "%.9g"
 
 
 def write_trc(path: Path, source: SessionSource) -> None:
-    """Publish the poses of one session as a TRC file.
+    """Publish the poses of one session as a TRC file (a `registry.Writer`).
 
-    Frames are counted from 1, as the format has it; ``Time`` is the session's, in s. A point that
-    was not found is NaN: of empty cells, readers that divide lines at blanks make other points.
-    For the same reason blanks in names become underscores. Of several individuals, markers are
-    named ``INDIVIDUAL_BODYPART``.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    source
-        Poses of the session; their calibration tells a unit.
-
-    Raises
-    ------
-    StoreError
-        If the poses are missing or damaged, or if two markers have the same name with underscores
-        for blanks.
+    Frames are numbered from 1, as in the format; ``Time`` is the time of the session in s. A point
+    that was not found is written as NaN: readers that split lines at blanks would misread empty
+    cells. For the same reason, blanks in names become underscores; if two markers then have the
+    same name, a `StoreError` says so. With several individuals, markers are named
+    ``INDIVIDUAL_BODYPART``.
     """
     with publish_file(path) as part:
         part.write_text(_write_head(path, source), encoding="utf-8", newline="\n")
-        start = 1
-        for block in source.read_blocks():
-            table = _tabulate(block, start)
-            table.to_csv(
+        for moments, block in source.read_blocks():
+            _tabulate(block, moments.start + 1).to_csv(
                 part,
                 sep="\t",
                 mode="a",
@@ -60,7 +46,6 @@ def write_trc(path: Path, source: SessionSource) -> None:
                 na_rep="NaN",
                 lineterminator="\n",
             )
-            start += len(block.time)
 
 
 def _write_head(path: Path, source: SessionSource) -> str:
