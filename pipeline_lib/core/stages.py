@@ -280,7 +280,7 @@ def tracking_key(
 
 def filtering_key(source_key: str, settings: FilteringSettings) -> str:
     """Return the key of filtered poses, given the key of the poses that are filtered."""
-    return hash_settings(source_key, settings, versions.FILTER)
+    return hash_settings(source_key, settings.result_settings(), versions.FILTER)
 
 
 def _flatten(values: Values, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -667,7 +667,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "filter",
             "FILTER",
-            lambda config: _dump(config, "filtering"),
+            lambda config: {"filtering": config.filtering.result_settings()},
             takes_bundle=True,
             step="filter:run_filter",
             table="filter",

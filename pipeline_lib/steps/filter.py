@@ -1,9 +1,12 @@
 """Run the verb `filter`: clean the trajectories of every video of a shard."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import StoreError
@@ -17,12 +20,15 @@ from pipeline_lib.io.poses.read import read_pose_key, read_poses, read_times, re
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.filters import filter_poses, measure_reach
+from pipeline_lib.steps.ensemble_filter import EnsembleSmoother
 from pipeline_lib.steps.runs.outcomes import end_videos, record_poses
 from pipeline_lib.steps.runs.plan import keep_planned
 from pipeline_lib.steps.runs.result_keys import filtering_key
 
 # Frames cleaned at a time, so that memory stays flat however long the video is.
 _BLOCK_FRAMES = 2**16
+# The Kalman smoother holds several arrays of double precision.
+_KALMAN_FRAMES = 2**12
 
 
 def run_filter(config: Config, results: Results, shard: str) -> None:
@@ -100,7 +106,8 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
     head = read_poses(source, 0, 0)
     _require_tracks(source, head)
     attributes = _extend_attributes(head.attributes, settings, source_key=source_key, key=key)
-    reach = measure_reach(settings.max_gap, settings.window)
+    block = _KALMAN_FRAMES if settings.method == "ensemble-kalman" else _BLOCK_FRAMES
+    clean = _choose_method(source, len(times), settings, block)
     with create_poses(
         target,
         times,
@@ -111,30 +118,44 @@ def filter_file(source: Path, target: Path, settings: FilteringSettings) -> str:
         identities=() if head.identity is None else head.attributes["identities"],
         spread=head.spread is not None,
     ) as writer:
-        for start in range(0, len(times), _BLOCK_FRAMES):
-            first = max(0, start - reach)
-            around = read_poses(source, first, start + _BLOCK_FRAMES + reach)
-            cleaned = filter_poses(
-                around.position,
-                around.confidence,
-                pcutoff=settings.pcutoff,
-                max_gap=settings.max_gap,
-                method=settings.method,
-                window=settings.window,
-                order=settings.order,
-            )
-            block = slice(start - first, start - first + _BLOCK_FRAMES)
-            track_status, identity, spread = around.track_status, around.identity, around.spread
+        for number, start in enumerate(range(0, len(times), block)):
+            poses = read_poses(source, start, start + block)
             writer.write(
                 start,
-                cleaned[block],
-                around.confidence[block],
-                around.frame_status[block],
-                None if track_status is None else track_status[block],
-                None if identity is None else identity[block],
-                None if spread is None else spread[block],
+                clean(number),
+                poses.confidence,
+                poses.frame_status,
+                poses.track_status,
+                poses.identity,
+                poses.spread,
             )
     return key
+
+
+def _choose_method(
+    source: Path, frames: int, settings: FilteringSettings, block: int
+) -> Callable[[int], NDArray[np.floating]]:
+    """Return a function that returns the cleaned positions of a block by its number."""
+    if settings.method == "ensemble-kalman":
+        return EnsembleSmoother(source, frames, settings, block).smooth
+    method, reach = settings.method, measure_reach(settings.max_gap, settings.window)
+
+    def clean(number: int) -> NDArray[np.floating]:
+        start = number * block
+        first = max(0, start - reach)
+        around = read_poses(source, first, start + block + reach)
+        cleaned = filter_poses(
+            around.position,
+            around.confidence,
+            pcutoff=settings.pcutoff,
+            max_gap=settings.max_gap,
+            method=method,
+            window=settings.window,
+            order=settings.order,
+        )
+        return cleaned[start - first :][:block]
+
+    return clean
 
 
 def _require_tracks(source: Path, head: Poses) -> None:
@@ -160,6 +181,6 @@ def _extend_attributes(
         **attributes,
         "key": key,
         "source_key": source_key,
-        "filtering": settings.model_dump(mode="json"),
+        "filtering": settings.result_settings(),
         "versions": {**attributes.get("versions", {}), "filter": versions.FILTER},
     }

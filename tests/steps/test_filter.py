@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pipeline_lib.steps.filter as subject
-from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.errors import ConfigError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import hash_settings, parse_config
@@ -28,6 +28,7 @@ def make_config(**filtering):
     return parse_config(
         {
             "cohort": "cohort.tsv",
+            "training": {"ensemble": 3},
             "filtering": {"pcutoff": 0.5, "max_gap": 2, "window": 3, **filtering},
         }
     )
@@ -86,7 +87,7 @@ def test_trajectories_are_cleaned_and_the_record_stays_honest(results):
 def test_attributes_say_how_it_was_made(results):
     config = make_config()
     run_filter(config, results, SHARD)
-    key = hash_settings("infer-key", config.filtering, 1)
+    key = hash_settings("infer-key", config.filtering.result_settings(), 1)
     assert read_poses(results.filtered("pose", "v")).attributes == {
         "video": "v",
         "fps": 30.0,
@@ -219,8 +220,63 @@ def test_blocks_do_not_show(results, monkeypatch, method):
     config = make_config(method=method)
     monkeypatch.setattr(subject, "_BLOCK_FRAMES", 7)
     run_filter(config, results, SHARD)
-    whole = filter_poses(position, np.ones((60, 1, 1)), **config.filtering.model_dump())
+    whole = filter_poses(position, np.ones((60, 1, 1)), **config.filtering.result_settings())
     np.testing.assert_array_equal(read_poses(results.filtered("pose", "v")).position, whole)
+
+
+def write_ensemble(results, frames=300):
+    """Write a walk that an ensemble sees with a noise that it knows; return the truth."""
+    random = np.random.default_rng(3)
+    truth = 50 + np.cumsum(random.normal(0, 0.5, (frames, 1, 1, 2)), axis=0)
+    spread = random.choice([0.5, 12.0], (frames, 1, 1))
+    noise = random.normal(size=truth.shape) * spread[..., None] / np.sqrt(2)
+    position = (truth + noise).astype(np.float32)
+    confidence = np.ones((frames, 1, 1), np.float32)
+    # A gap that is bridged, and one that is too long.
+    confidence[10:12], confidence[20:30] = 0.0, 0.0
+    raw = make_poses(frames=frames)
+    poses = replace(raw, position=position, confidence=confidence, spread=spread.astype(np.float32))
+    write_poses(results.poses("pose", "v"), poses)
+    return truth, poses
+
+
+def test_the_smoother_of_ensembles_trusts_members_that_agree(results, monkeypatch):
+    truth, raw = write_ensemble(results)
+    config = make_config(method="ensemble-kalman")
+
+    def smooth(block):
+        monkeypatch.setattr(subject, "_KALMAN_FRAMES", block)
+        results.filtered("pose", "v").unlink(missing_ok=True)
+        run_filter(config, results, SHARD)
+        return read_poses(results.filtered("pose", "v"))
+
+    whole = smooth(512)
+    np.testing.assert_allclose(smooth(7).position, whole.position, atol=1e-4)
+    there = np.isfinite(whole.position[:, 0, 0, 0])
+    assert np.flatnonzero(~there).tolist() == list(range(20, 30))
+    np.testing.assert_array_equal(whole.spread, raw.spread)
+    assert whole.attributes["filtering"]["method"] == "ensemble-kalman"
+
+    def measure(position):
+        error = np.linalg.norm(position - truth, axis=-1)[there]
+        return np.sqrt((error**2).mean())
+
+    median = filter_poses(
+        raw.position, raw.confidence, pcutoff=0.5, max_gap=2, method="median", window=5, order=2
+    )
+    # The median of five frames knows nothing of the spread.
+    assert measure(whole.position) < 1.0
+    assert measure(median) > 2.0
+
+
+def test_poses_of_one_network_have_no_spread(results):
+    config = make_config(method="ensemble-kalman")
+    run_filter(config, results, SHARD)
+    (row,) = read_rows(results)
+    assert row["status"] == "failed"
+    assert "set `training.ensemble` to 2 or more" in row["reason"]
+    with pytest.raises(ConfigError, match=r"`training\.ensemble` is 1"):
+        parse_config({"cohort": "c.tsv", "filtering": {"method": "ensemble-kalman"}})
 
 
 def make_crossing():

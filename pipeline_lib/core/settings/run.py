@@ -159,6 +159,12 @@ class Config(Settings):
                 f"`training.ensemble`: {self.training.ensemble}, but a run of a bundle trains no "
                 "network, and uses as many as the bundle has: leave it out"
             )
+        kalman = self.filtering.method == "ensemble-kalman"
+        if kalman and self.training.ensemble == 1 and self.model.bundle is None:
+            problems.append(
+                "`filtering.method`: ensemble-kalman smooths what several networks predict, but "
+                "`training.ensemble` is 1: set it to 3, say, or choose another method"
+            )
         if self.locating.enabled and self.individuals.max > 1 and not self.top_down:
             problems.append(
                 "`locating.enabled`: a window shows one animal, but `individuals.max` is "

@@ -207,8 +207,15 @@ class FilteringSettings(Settings):
     max_gap: NotNegativeInt = Field(
         5, description="Longest gap in frames that is interpolated; 0: none."
     )
-    method: Literal["median", "savitzky-golay", "none"] = Field(
-        "median", description="Smoothing over time."
+    method: Literal["median", "savitzky-golay", "ensemble-kalman", "none"] = Field(
+        "median",
+        description="Smoothing over time. `ensemble-kalman`: a Kalman smoother that trusts a "
+        "keypoint as far as the members of the ensemble agree on it (`training.ensemble`).",
+    )
+    motion: PositiveFloat | None = Field(
+        None,
+        description="Variance of a keypoint's step from a frame to the next, in px² "
+        "(`ensemble-kalman`); smaller is smoother. null: the most likely one of each keypoint.",
     )
     window: PositiveInt = Field(5, description="Frames in the smoothing window (odd).")
     order: NotNegativeInt = Field(2, description="Savitzky-Golay polynomial order.")
@@ -220,6 +227,12 @@ class FilteringSettings(Settings):
         if self.method == "savitzky-golay" and self.order >= self.window:
             raise ValueError(f"order ({self.order}) must be below window ({self.window})")
         return self
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings that filtered poses depend on."""
+        # Other methods have the same keys as before there was this one.
+        unused = set() if self.method == "ensemble-kalman" else {"motion"}
+        return self.model_dump(mode="json", exclude=unused)
 
 
 def _check_format(name: str) -> str:

@@ -54,7 +54,7 @@ def combine_members(position: Floats, confidence: Floats) -> Combined:
         the confidences of all members; and the root mean square of the distances between the
         members' points and the median.
     """
-    found: NDArray[np.bool_] = np.isfinite(position).all(axis=-1)
+    found = np.asarray(np.isfinite(position).all(axis=-1))
     count = found.sum(axis=0)
     enough = 2 * count >= len(position)
     middle = _find_medians(np.where(found[..., None], position, np.nan), count[..., None])
@@ -80,7 +80,7 @@ def _find_medians(values: Floats, count: NDArray[np.int64]) -> Floats:
         np.take_along_axis(ordered, np.broadcast_to(place, shape)[None], axis=0)[0]
         for place in places
     )
-    return (low + high) / 2
+    return np.asarray((low + high) / 2)
 
 
 def arrange_members(
