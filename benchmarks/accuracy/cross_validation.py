@@ -8,11 +8,13 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from benchmarks.projects import (
     PROJECTS,
@@ -21,6 +23,7 @@ from benchmarks.projects import (
     format_config,
     format_sheet,
     locate_project,
+    merge_settings,
 )
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import CohortposeError, StoreError
@@ -77,6 +80,8 @@ class Division:
         Epochs of training; None for those of the template.
     automatic
         Leave what the labels can decide to `auto`, instead of the template's settings.
+    changes
+        Nested settings that override those of the template.
     """
 
     project: Project
@@ -85,12 +90,13 @@ class Division:
     folds: int
     epochs: int | None = None
     automatic: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def plan_fold(self, folder: Path, number: int) -> Fold:
         """Describe a fold; its config includes the settings and the versions of the steps."""
         split = {"method": self.method, "folds": self.folds, "fold": number}
         epochs = {} if self.epochs is None else {"epochs": self.epochs}
-        changes = {"training": {"split": split, **epochs}}
+        changes = merge_settings(self.changes, {"training": {"split": split, **epochs}})
         text = format_config(self.project, self.source, changes, automatic=self.automatic)
         steps = ", ".join(
             f"{verb} {getattr(versions, verb.replace('-', '_').upper())}" for verb in VERBS
@@ -219,7 +225,9 @@ def run(given: argparse.Namespace) -> str:
     project = PROJECTS[given.dataset]
     source = locate_project(project)
     automatic = given.settings == "auto"
-    division = Division(project, source, given.method, given.folds, given.epochs, automatic)
+    division = Division(
+        project, source, given.method, given.folds, given.epochs, automatic, given.changes
+    )
     folder = given.folder / (f"{given.method}-auto" if automatic else given.method)
     plan = [division.plan_fold(folder, number) for number in range(given.folds)]
     for fold in plan:
@@ -233,6 +241,18 @@ def run(given: argparse.Namespace) -> str:
     text += f"\n{project.remark}" if project.remark else ""
     publish_text(folder / "summary.md", text)
     return text
+
+
+def nest_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Return settings written as ``section.key=value``, nested as in a config."""
+    nested: dict[str, Any] = {}
+    for one in given:
+        name, _, text = one.partition("=")
+        value: Any = yaml.safe_load(text)
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        nested = merge_settings(nested, value)
+    return nested
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -250,7 +270,16 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         default="hand",
         help="those of the template, or those that the labels decide",
     )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        dest="changes",
+        action="append",
+        default=[],
+        help="a setting such as training.head_context=pool; give each set a folder of its own",
+    )
     given = parser.parse_args(arguments)
+    given.changes = nest_settings(given.changes)
     try:
         numbers = given.only.split(",") if given.only else range(given.folds)
         given.only = {int(number) for number in numbers}

@@ -11,7 +11,12 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.chosen import ChosenSetting
-from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
+from pipeline_lib.core.settings.network import (
+    HeadContext,
+    HeadStages,
+    LocatingSettings,
+    StatedLocating,
+)
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
@@ -27,6 +32,8 @@ class TrainingRecord(BaseModel):
     start_from, start_sha256
         Name of the network that the training started from, and the hash of its weights; None:
         from pretrained or random weights.
+    precision
+        Lightning's name of the precision that it computed in last; None: not recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +47,7 @@ class TrainingRecord(BaseModel):
     iteration: int = 0
     start_from: str | None = None
     start_sha256: str | None = None
+    precision: str | None = None
     settings: dict[str, Any]
 
 
@@ -122,6 +130,8 @@ class ModelCard(BaseModel):
 
     Attributes
     ----------
+    head_context, head_stages
+        How the head sees the whole image, as in the settings of the training.
     individuals
         Names of the slots on the individual axis of the results; with unique bodyparts, the last
         one is `UNIQUE_INDIVIDUAL`.
@@ -150,6 +160,8 @@ class ModelCard(BaseModel):
     key: str
     backbone: str
     head_channels: int
+    head_context: HeadContext = "none"
+    head_stages: HeadStages = 1
     parameters: int
     stride: int
     scale: float
@@ -222,11 +234,15 @@ def parse_card(content: bytes, where: str) -> ModelCard:
 
 def format_card(card: ModelCard) -> str:
     """Return the JSON text of a card."""
-    # Earlier releases know neither.
+    # Earlier releases know none of these.
     unused = {name for name in ("bundle", "deeplabcut") if getattr(card, name) is None}
+    unused |= {"head_context"} if card.head_context == "none" else set()
+    unused |= {"head_stages"} if card.head_stages == 1 else set()
     values = card.model_dump(mode="json", exclude=unused)
     if card.bundle is not None and card.bundle.members == 1:
         del values["bundle"]["members"]
+    if card.training.precision is None:
+        del values["training"]["precision"]
     return json.dumps(values, indent=2) + "\n"
 
 

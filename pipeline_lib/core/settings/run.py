@@ -30,6 +30,7 @@ from pipeline_lib.core.settings.network import (
     StatedTraining,
     TargetSettings,
     TrainingSettings,
+    name_precision_in_keys,
 )
 from pipeline_lib.core.settings.refinement import RefinementSettings
 from pipeline_lib.core.settings.videos import (
@@ -121,7 +122,11 @@ class Config(Settings):
         # A training from scratch has the same key as before there was another one.
         unused |= set() if self.training.start_from else {"start_from"}
         unused |= set() if self.training.start_bodyparts else {"start_bodyparts"}
-        return self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
+        # Networks of before there were these have the same keys.
+        unused |= {"head_context"} if self.training.head_context == "none" else set()
+        unused |= {"head_stages"} if self.training.head_stages == 1 else set()
+        values = self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
+        return {**values, "precision": name_precision_in_keys(self.training.precision)}
 
     def for_locator(self) -> Self:
         """Return the settings of the network that locates the animal in small whole frames.

