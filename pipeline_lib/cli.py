@@ -38,7 +38,7 @@ from pipeline_lib.cli_cameras import (
     make_board,
     read_camera_paths,
 )
-from pipeline_lib.cli_facility import PatternOption, SessionOption, make_naming, sheet
+from pipeline_lib.cli_facility import PatternOption, SessionOption, make_naming, sheet, watch
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
     AssembliesOption,
@@ -727,8 +727,8 @@ def demo_error(
             typer.echo(line)
 
 
-for verb in (sheet,):
-    app.command(rich_help_panel=PEOPLE)(verb)
+app.command(rich_help_panel=PEOPLE)(sheet)
+app.command(rich_help_panel=PEOPLE)(watch)
 for verb in (bundle, import_model, predict):
     app.command(rich_help_panel=NETWORKS)(verb)
 app.add_typer(zoo, rich_help_panel=NETWORKS)
