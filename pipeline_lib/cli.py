@@ -38,6 +38,7 @@ from pipeline_lib.cli_cameras import (
     make_board,
     read_camera_paths,
 )
+from pipeline_lib.cli_facility import PatternOption, SessionOption, make_naming, sheet, watch
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
     AssembliesOption,
@@ -582,12 +583,15 @@ def init(
         ),
     ],
     folder: Annotated[Path, typer.Argument(help="Folder for config.yaml and cohort.tsv.")] = Path(),
+    *,
+    pattern: PatternOption = "",
+    session: SessionOption = "",
 ) -> None:
-    """Write a config and a cohort sheet for your own videos."""
+    """Write a config and a cohort sheet for your own videos; `sheet` adds more videos later."""
     from pipeline_lib.steps.init.run import init_project
 
     with report_errors():
-        init_project(source, folder)
+        init_project(source, folder, make_naming(pattern, session))
 
 
 @app.command(rich_help_panel=CAMERAS)
@@ -723,6 +727,8 @@ def demo_error(
             typer.echo(line)
 
 
+app.command(rich_help_panel=PEOPLE)(sheet)
+app.command(rich_help_panel=PEOPLE)(watch)
 for verb in (bundle, import_model, predict):
     app.command(rich_help_panel=NETWORKS)(verb)
 app.add_typer(zoo, rich_help_panel=NETWORKS)

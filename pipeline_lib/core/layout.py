@@ -220,6 +220,11 @@ class Results:
         """Return the folder of the locks of the runs at work, a file for each hash of settings."""
         return self.root / ".runs"
 
+    @property
+    def watch(self) -> Path:
+        """Return the folder of what `watch` knows of an incoming folder; no output of a job."""
+        return self.root / ".watch"
+
     def stage_key(self, stage: str, model: str, digest: str) -> Path:
         """Return the key file of a stage: empty, named by the hash of all its dependencies.
 

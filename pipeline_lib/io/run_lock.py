@@ -156,6 +156,18 @@ def is_locked_by_others(results: Results, digest: str) -> bool:
     return False
 
 
+def describe_run_at_work(results: Results) -> str:
+    """Describe the run, or verb that someone called, that is at work; empty if none is.
+
+    Nothing is written.
+    """
+    for path in (results.run_locks / _RUN, *sorted(results.run_locks.glob("*.lock"))):
+        with suppress(FileNotFoundError), path.open() as file:
+            if not _try_lock(file, fcntl.LOCK_EX):
+                return _describe_owner(file)
+    return ""
+
+
 def _list_others(path: Path) -> list[Path]:
     return [other for other in path.parent.glob("*.lock") if other != path]
 

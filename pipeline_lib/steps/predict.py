@@ -20,8 +20,10 @@ from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.sources import find_bundle
-from pipeline_lib.steps.init.run import CONFIG_NAME, SHEET_NAME, name_videos
+from pipeline_lib.steps.init.run import CONFIG_NAME
 from pipeline_lib.steps.runs.ledger import derive_ledger
+from pipeline_lib.steps.sheet.find import name_videos
+from pipeline_lib.steps.sheet.run import SHEET_NAME
 
 
 def write_prediction_project(videos: Sequence[Path], address: str, folder: Path) -> Path:

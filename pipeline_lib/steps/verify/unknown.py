@@ -13,7 +13,7 @@ from pipeline_lib.steps.verify.sessions import list_session_files
 
 # Logs, keys and working state, by the first part of the path below the results.
 _WORKING = frozenset(
-    {"logs", "benchmarks", "keys", "settings", "environments", ".runs", "jobs.jsonl"}
+    {"logs", "benchmarks", "keys", "settings", "environments", ".runs", ".watch", "jobs.jsonl"}
 )
 _LOCKS = frozenset({".lock", ".checksums.lock"})
 # In the folder of a shard, what is no table: its manifest, records, key files and the cache.

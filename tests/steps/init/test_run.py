@@ -13,7 +13,8 @@ from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ConfigError, LabelError, SheetError
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.video.containers.formats import VIDEO_SUFFIXES
-from pipeline_lib.steps.init.run import find_videos, init_project, name_videos, shorten_path
+from pipeline_lib.steps.init.run import init_project
+from pipeline_lib.steps.sheet.find import find_videos, name_videos, shorten_path
 
 SHARED = os.environ.get("COHORTPOSE_DATA")
 

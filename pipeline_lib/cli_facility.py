@@ -1,0 +1,109 @@
+"""Define the verbs that keep a cohort growing on a machine: sheet, watch, doctor, tidy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline_lib.cli_options import DEFAULT_CONFIG, ConfigOption
+from pipeline_lib.cli_running import load, report_errors
+
+if TYPE_CHECKING:
+    from pipeline_lib.steps.sheet.additions import Naming
+
+SHEET = Path("cohort.tsv")
+
+PatternOption = Annotated[
+    str,
+    typer.Option(
+        help="File names, such as '{animal}_{date}_{camera}.mp4'; each field becomes a column, "
+        "and `*` is dropped. `{video}`, `{session}` and `{camera}` are those columns. Without it, "
+        "rows have an id and a path."
+    ),
+]
+SessionOption = Annotated[
+    str,
+    typer.Option("--session", help="Column `session` from the fields, such as '{animal}-{date}'."),
+]
+
+
+def make_naming(pattern: str, session: str) -> "Naming":
+    """Return how the cells of new rows are made."""
+    from pipeline_lib.steps.sheet.additions import Naming
+    from pipeline_lib.steps.sheet.pattern import FilePattern
+
+    return Naming(FilePattern(pattern) if pattern else None, session)
+
+
+def sheet(
+    folder: Annotated[Path, typer.Argument(help="Folder of videos, searched with its subfolders.")],
+    *,
+    pattern: PatternOption = "",
+    session: SessionOption = "",
+    path: Annotated[
+        Path, typer.Option("--sheet", help="The sheet to make or extend.", show_default=True)
+    ] = SHEET,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the sheet; without it, only show what would be.")
+    ] = False,
+) -> None:
+    """Make a cohort sheet from the names of videos, or add new videos to it.
+
+    Existing rows stay as they are. Duplicates and names that do not fit are listed with the reason.
+    """
+    from pipeline_lib.steps.sheet.run import describe_proposal, propose_rows
+
+    with report_errors():
+        proposal = propose_rows(folder, path, make_naming(pattern, session))
+        if write:
+            proposal.write()
+        for line in describe_proposal(proposal, written=write):
+            typer.echo(line)
+
+
+def watch(  # noqa: PLR0913 - one for each option
+    folder: Annotated[Path, typer.Argument(help="Incoming folder, with its subfolders.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    pattern: PatternOption = "",
+    session: SessionOption = "",
+    once: Annotated[
+        bool, typer.Option("--once", help="Look once and end: for cron. Otherwise stay.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks at the folder.")
+    ] = 60.0,
+    settle: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="Seconds for which size and time of a file must stay as they are."
+        ),
+    ] = 120.0,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            help="Command that starts the workflow, such as 'snakemake --profile profiles/slurm'; "
+            "'' only extends the sheet. Without it, `snakemake --cores all` with this config.",
+        ),
+    ] = None,
+) -> None:
+    """Take new videos of a folder once they are whole: add them to the sheet, run the workflow.
+
+    A file is whole if size and time stay as they are, no process writes to it, and it opens with a
+    complete index. One that is being copied is left for the next look. Two never work at once.
+    """
+    from pipeline_lib.steps.watch.run import (
+        WatchRequest,
+        make_command,
+        run_watch,
+        split_command,
+    )
+
+    with report_errors():
+        settings, results = load(config)
+        call = make_command(config) if command is None else split_command(command)
+        request = WatchRequest(folder, make_naming(pattern, session), settle, call)
+        good = run_watch(settings, results, request, every=None if once else every)
+    if not good:
+        raise typer.Exit(1)

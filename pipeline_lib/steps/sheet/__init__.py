@@ -1,0 +1,1 @@
+"""Make and extend cohort sheets from the files of folders."""
