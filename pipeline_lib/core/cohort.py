@@ -1,6 +1,7 @@
 """Read the cohort sheet: the videos, and the metadata that the user gives of each."""
 
 import csv
+import functools
 import io
 import os
 from collections import Counter
@@ -28,8 +29,11 @@ class Video:
     path
         The file, which need not exist: relative to the working directory if both the sheet's path
         and the cell are relative, so that a project that is moved with its videos remains valid.
+        That of the poses for a row that has poses and no video.
     session, camera, calibration
         As in the sheet; empty where not given. Calibration is a path like `path`.
+    poses
+        File or folder of poses that another tool found, a path like `path`; empty: none.
     metadata
         Every other column, in the sheet's order.
     """
@@ -39,7 +43,50 @@ class Video:
     session: str = ""
     camera: str = ""
     calibration: str = ""
+    poses: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_video(self) -> bool:
+        """Tell whether the sheet names a video; a row with poses needs none."""
+        return str(self.path) != self.poses
+
+
+@dataclass(frozen=True)
+class PosesCount:
+    """Count the rows of a sheet.
+
+    Attributes
+    ----------
+    rows, existing
+        All rows, and those with poses that another tool found.
+    """
+
+    rows: int = 0
+    existing: int = 0
+
+
+def count_existing(sheet: Path) -> PosesCount:
+    """Count the rows of a sheet that have poses; none for a sheet that cannot be read.
+
+    A sheet is read again only once its file has changed.
+    """
+    try:
+        facts = sheet.stat()
+    except (OSError, ValueError):
+        return PosesCount()
+    return _count_existing(sheet.absolute(), facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _count_existing(sheet: Path, modified: int, size: int) -> PosesCount:
+    del modified, size
+    try:
+        videos = read_cohort(sheet)
+    except SheetError:
+        # Whoever needs the sheet reports it.
+        return PosesCount()
+    return PosesCount(len(videos), sum(bool(video.poses) for video in videos))
 
 
 def read_cohort(sheet: Path) -> tuple[Video, ...]:
@@ -126,8 +173,9 @@ def _find_problems(rows: list[tuple[int, dict[str, str]]], header: tuple[str, ..
                 "some file systems (macOS, Windows, shares) would write both to the same files; "
                 "rename one of them"
             )
-        if not row["path"]:
-            problems.append(f"line {line}: no path")
+        if not (row["path"] or row.get("poses")):
+            needed = "neither path nor poses" if "poses" in header else "no path"
+            problems.append(f"line {line}: {needed}")
         if None in row:
             problems.append(f"line {line}: more cells than columns")
     return problems
@@ -135,14 +183,15 @@ def _find_problems(rows: list[tuple[int, dict[str, str]]], header: tuple[str, ..
 
 def _parse_row(row: dict[str, str], folder: Path) -> Video:
     known = {*SHEET_REQUIRED, *SHEET_OPTIONAL}
-    calibration = row.get("calibration") or ""
+    calibration, poses = row.get("calibration") or "", row.get("poses") or ""
     return Video(
         video=row["video"],
         # Not resolved: a link is a path that the user chose.
-        path=folder / _expand_home(row["path"]),
+        path=folder / _expand_home(row["path"] or poses),
         session=row.get("session") or "",
         camera=row.get("camera") or "",
         calibration=str(folder / _expand_home(calibration)) if calibration else "",
+        poses=str(folder / _expand_home(poses)) if poses else "",
         metadata={key: value or "" for key, value in row.items() if key not in known},
     )
 

@@ -127,7 +127,8 @@ class Stage:
     needs_labels
         Whether only runs with labels need the stage.
     takes_bundle
-        Whether a run of a bundle needs the stage, too, which has no labels.
+        Whether a run needs the stage, too, that has poses without labels: of a bundle, or of
+        other tools.
     per_model
         Whether the stage's results belong to one network, named by ``training.name``.
     step
@@ -191,7 +192,7 @@ class Stage:
 
     def wanted(self, config: Config) -> bool:
         """Tell whether a run needs the stage."""
-        if config.model.bundle is not None:
+        if config.has_only_existing or config.model.bundle is not None:
             needed = self.takes_bundle or not self.needs_labels
         else:
             needed = config.has_labels or not self.needs_labels
@@ -352,11 +353,26 @@ def _select_evaluation(config: Config) -> Values:
 
 
 def _select_inference(config: Config) -> Values:
+    if config.has_only_existing:
+        return _select_existing(config)
     return {
         "inference": config.inference.result_settings(),
         **_select_members(config),
         **_select_locating(config),
         **_select_assembly(config),
+        # With labels, other bodyparts make another network, which is an input of inference.
+        **(_select_existing(config) if config.model.bundle and config.has_existing else {}),
+    }
+
+
+def _select_existing(config: Config) -> Values:
+    """Return the settings that poses of other tools depend on, as they are taken over."""
+    return {
+        "existing": {
+            "version": versions.EXISTING_POSES,
+            "bodyparts": list(config.skeleton.bodyparts),
+            "individuals": config.individuals.max,
+        }
     }
 
 
@@ -560,7 +576,7 @@ STAGES: Mapping[str, Stage] = {
             "IMPORT_MODEL",
             # What the files depend on is the bundle.
             lambda _: {},
-            lambda config: config.model.bundle is not None,
+            lambda config: config.model.bundle is not None and not config.has_only_existing,
             takes_bundle=True,
             given=("bundle",),
             files=_list_imported_files,
@@ -708,6 +724,7 @@ STAGES: Mapping[str, Stage] = {
             "TRIANGULATE",
             _select_triangulation,
             _triangulates,
+            takes_bundle=True,
             step="triangulate.run:run_triangulate",
             table="triangulate",
             sessions=SessionResults(
@@ -723,6 +740,7 @@ STAGES: Mapping[str, Stage] = {
             "EXPORT_SESSIONS",
             _select_session_exports,
             lambda config: _triangulates(config) and bool(config.triangulation.exports),
+            takes_bundle=True,
             step="export.sessions:run_export_sessions",
             table="export-sessions",
             sessions=SessionResults(

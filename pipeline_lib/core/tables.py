@@ -48,7 +48,9 @@ class TrackStatus(IntEnum):
 
 
 SHEET_REQUIRED = ("video", "path")
-SHEET_OPTIONAL = ("session", "camera", "calibration")
+SHEET_OPTIONAL = ("session", "camera", "calibration", "poses")
+# Columns of the sheet that tell of a row with poses what its file does not; they are metadata, too.
+SHEET_FACTS = ("fps", "frames", "width", "height")
 
 # The table of a stage's outcome for each video of a shard begins with these columns.
 STAGE_COLUMNS = ("video", "status", "reason", "seconds", "key")
@@ -60,6 +62,9 @@ MOST_ANIMALS, SURPLUS_FRAMES = "most_animals", "surplus_frames"
 PLAN_COLUMNS = ("video", "shard", "state")
 
 MANIFEST_COLUMNS = ("video", "path", "bytes", "modified_ns")
+# Further columns where a row has poses that another tool found: their file or folder, its state
+# (sizes and modification times), and facts that the sheet gives.
+EXISTING_COLUMNS = ("poses", "poses_state", *SHEET_FACTS)
 
 PROBE_COLUMNS = (
     *STAGE_COLUMNS,
@@ -74,6 +79,9 @@ PROBE_COLUMNS = (
     "pixel_format",
     "variable_frame_rate",
 )
+
+# Further columns where a row has poses that another tool found: the hash of their file or folder.
+EXISTING_PROBE_COLUMNS = ("poses", "poses_fingerprint")
 
 # A row per camera of a session, as the sheet gives them. `offset` and `timestamps` tell when its
 # frames were taken; checksums are those of the calibration and of the file of times; `described` is

@@ -14,6 +14,8 @@ TRAIN = 1
 IMPORT_MODEL = 1
 EVALUATE = 3
 INFER = 2
+# Poses that another tool found, as they are read.
+EXISTING_POSES = 1
 TRACK = 3
 CORRECT = 1
 FILTER = 1

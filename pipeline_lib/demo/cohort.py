@@ -99,7 +99,9 @@ class DemoSettings(Settings):
     fps: Annotated[int, Field(ge=10), WHOLE] = Field(30, description="Frames per second.")
     seed: NotNegativeInt = Field(0, description="Seed of all random numbers.")
     labelled_frames: PositiveInt = Field(
-        70, description="Labelled frames, spread over three in five recordings and all cameras."
+        70,
+        description="Labelled frames, spread over three in five recordings (in three dimensions: "
+        "all of them) and all cameras.",
     )
     damaged: Flag = Field(default=True, description="Add a video whose copy was interrupted.")
     boards: NotNegativeInt = Field(
@@ -129,8 +131,12 @@ class DemoSettings(Settings):
 
     @property
     def labelled_recordings(self) -> int:
-        """Return the number of recordings with labels, which are the first ones."""
-        return max(1, round(self.videos * _LABELLED_SHARE))
+        """Return the number of recordings with labels, which are the first ones.
+
+        All of a demo in three dimensions: its three recordings show three coats, and a network
+        that never saw a white animal finds none.
+        """
+        return self.videos if self.boards else max(1, round(self.videos * _LABELLED_SHARE))
 
     @property
     def individual_names(self) -> tuple[str, ...]:

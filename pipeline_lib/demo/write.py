@@ -98,7 +98,7 @@ def write_demo(folder: Path, settings: DemoSettings) -> None:
     for entry in entries:
         if entry.is_damaged:
             cut_video(folder / good[0].path, folder / entry.path)
-    labelled = [entry for entry in good if entry.recording < settings.labelled_recordings]
+    labelled = [entry for entry in entries if _has_labels(settings, entry)]
     write_project_config(
         folder / PROJECT,
         [folder / entry.path for entry in labelled],
@@ -268,13 +268,17 @@ def _write_camera(
     return truth
 
 
+def _has_labels(settings: DemoSettings, entry: DemoVideo) -> bool:
+    return entry.recording < settings.labelled_recordings and not entry.is_damaged
+
+
 def _choose_frames(
     settings: DemoSettings, entry: DemoVideo, visible: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """Choose the labelled frames of a video, one at random in each of equal intervals."""
-    videos = settings.labelled_recordings * settings.cameras
-    place = entry.recording * settings.cameras + entry.camera
-    number = settings.labelled_frames // videos + (place < settings.labelled_frames % videos)
+    labelled = [one.video for one in list_videos(settings) if _has_labels(settings, one)]
+    each, more = divmod(settings.labelled_frames, len(labelled))
+    number = each + (labelled.index(entry.video) < more)
     clear = np.flatnonzero(visible.sum(axis=-1).max(axis=-1) >= _MIN_VISIBLE)
     if len(clear) < number:
         clear = np.setdiff1d(np.arange(len(visible)), list_dropped(settings, entry))

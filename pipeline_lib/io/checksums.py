@@ -32,6 +32,25 @@ def measure_file(path: Path) -> tuple[int, int]:
     return facts.st_size, facts.st_mtime_ns
 
 
+def describe_state(path: Path) -> str:
+    """Return a text that changes when a file, or a file below a folder, does; no byte is read.
+
+    Empty for what is not there or cannot be listed.
+    """
+    try:
+        if not path.is_dir():
+            facts = path.stat()
+            return f"{facts.st_size}-{facts.st_mtime_ns}"
+        digest = hashlib.sha256()
+        for file in _list_files(path):
+            facts = file.stat()
+            name = file.relative_to(path).as_posix()
+            digest.update(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+    except (OSError, ValueError):
+        return ""
+    return digest.hexdigest()[:16]
+
+
 def measure_path(path: Path) -> Measure:
     """Measure a file, or all files below a folder, without reading them.
 

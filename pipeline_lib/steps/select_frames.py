@@ -77,6 +77,8 @@ def _process(probe: Mapping[str, str], config: Config, results: Results) -> dict
     # Whether frames are extracted at all does not change which ones.
     chosen = config.frames.model_dump(mode="json", exclude={"extract"})
     key = hash_settings(chosen, identify_content(probe), versions.SELECT_FRAMES)
+    if not probe["fingerprint"]:
+        return {"status": VideoStatus.FAILED, "reason": "has poses and no video to take frames of"}
     folder, patience = results.frames(probe["video"]), config.reading.seconds_per_frame
     record = _read_record(folder / _RECORD)
     if record.get("key") != key:

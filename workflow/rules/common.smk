@@ -336,7 +336,12 @@ def chosen_settings():
 
 
 def network_files():
-    """Return the files that inference needs: networks and cards, also those of the locator."""
+    """Return the files that inference needs: networks and cards, also those of the locator.
+
+    None where all poses are there already.
+    """
+    if SETTINGS.has_only_existing:
+        return []
     files = list(RESULTS.model(MODEL).list_members(SETTINGS.training.ensemble))
     if SETTINGS.uses_locator:
         files.append(RESULTS.model(MODEL).locator)

@@ -38,9 +38,10 @@ A tab-separated table, one row per video:
 | column | |
 |---|---|
 | `video` | unique name; letters, digits and `. _ -` |
-| `path` | the file, absolute or relative to the sheet |
+| `path` | the file, absolute or relative to the sheet; may be empty in a row with `poses` |
 | `session`, `camera` | optional: videos of one session are simultaneous views |
 | `calibration` | optional: a calibration file of the session, or a folder that shows a board |
+| `poses` | optional: [poses that another tool found](../docs/how-to/existing-poses.md), a file or folder; no network runs on this row |
 | anything else | yours (group, sex, dose …): it travels to the ledger and the report |
 | `subject`, `species`, `sex`, `age`, `start` | yours, too: [NWB](../docs/reference/exports.md) |
 

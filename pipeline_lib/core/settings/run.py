@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from pipeline_lib.core.cohort import count_existing
 from pipeline_lib.core.settings.base import AUTO, Auto, PathText, ResultsText, Settings
 from pipeline_lib.core.settings.cameras import CalibrationSettings, TriangulationSettings
 from pipeline_lib.core.settings.corrections import CorrectionSettings, holds_label_corrections
@@ -89,8 +90,24 @@ class Config(Settings):
 
     @property
     def has_network(self) -> bool:
-        """Tell whether videos get poses: from a network to be trained, or from a bundle."""
-        return self.has_labels or self.model.bundle is not None
+        """Tell whether a network is trained, or comes from a bundle."""
+        return not self.has_only_existing and (self.has_labels or self.model.bundle is not None)
+
+    @property
+    def has_existing(self) -> bool:
+        """Tell whether a row of the sheet has poses that another tool found."""
+        return count_existing(Path(self.cohort)).existing > 0
+
+    @property
+    def has_only_existing(self) -> bool:
+        """Tell whether every row of the sheet has such poses, so that no network is needed."""
+        found = count_existing(Path(self.cohort))
+        return 0 < found.existing == found.rows
+
+    @property
+    def has_poses(self) -> bool:
+        """Tell whether videos get poses, of a network or of another tool."""
+        return self.has_network or self.has_existing
 
     @property
     def top_down(self) -> bool:

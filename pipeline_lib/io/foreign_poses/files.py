@@ -122,11 +122,11 @@ def _time(path: Path, found: FoundPoses, fps: float | None) -> Poses:
         bodyparts=found.bodyparts,
         individuals=found.individuals,
         attributes={"fps": fps} if fps else {},
-        track_status=_find_status(present) if identified else None,
+        track_status=find_status(present) if identified else None,
     )
 
 
-def _find_status(present: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def find_status(present: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return the track status of each individual, from the frames in which it is."""
     before = np.maximum.accumulate(present, axis=0)
     after = np.maximum.accumulate(present[::-1], axis=0)[::-1]

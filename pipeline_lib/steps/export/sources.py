@@ -117,7 +117,9 @@ class ExportSources:
                 f"{self._files.probe}: no row of video {video}; run the workflow again"
             )
         row = self._probed[video]
-        path, folder = Path(row["path"]), self._results.exported(self._model, video, "h5").parent
+        # Of poses without a video the name stands for it.
+        named = row["video"] if row["path"] == row.get("poses") else row["path"]
+        path, folder = Path(named), self._results.exported(self._model, video, "h5").parent
         return {
             "video": spell_path(
                 path if self._config.exports.absolute_paths else name_video(path, folder)

@@ -50,7 +50,7 @@ def describe_network(config: Config, results: Results) -> NetworkTask:
 def list_tasks(
     config: Config, results: Results, shard: str, rows: Iterable[dict[str, str]]
 ) -> list[VideoTask]:
-    """Return a task for each good video of a shard.
+    """Return a task for each good video of a shard whose poses no other tool found.
 
     Parameters
     ----------
@@ -66,6 +66,10 @@ def list_tasks(
     StoreError
         If the tables of the shard do not belong together.
     """
+    rows = [row for row in rows if not row.get("poses_fingerprint")]
+    if not any(row["status"] == VideoStatus.DONE for row in rows):
+        # Without such a video no network is needed.
+        return []
     network = describe_network(config, results)
     manifest = {
         row["video"]: row for row in read_table(results.shard(shard).manifest, MANIFEST_COLUMNS)

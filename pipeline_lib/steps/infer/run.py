@@ -1,4 +1,7 @@
-"""Run the verb `infer`: predict the poses of every good video of a shard on Dask workers."""
+"""Run the verb `infer`: predict the poses of every good video of a shard on Dask workers.
+
+Poses that another tool found are taken over instead.
+"""
 
 import logging
 from collections import Counter
@@ -10,7 +13,9 @@ from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
+from pipeline_lib.io.poses.read import count_frames, read_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.existing import take_over
 from pipeline_lib.steps.infer.plan import (
     claim_tasks,
     copy_duplicates,
@@ -26,8 +31,11 @@ from pipeline_lib.steps.infer.timings import TimingRecord
 from pipeline_lib.steps.probe import run_probe
 from pipeline_lib.steps.runs.ledger import BAD_STATUSES
 from pipeline_lib.steps.runs.plan import keep_planned
+from pipeline_lib.steps.runs.result_keys import existing_key
 
 logger = logging.getLogger(__name__)
+
+Row = dict[str, str]
 
 # Frames per second of one worker, and the shares of its time in which frames were decoded, the
 # network ran, and the network waited for frames.
@@ -91,12 +99,31 @@ def _infer(config: Config, results: Results, shard: str) -> dict[str, Outcome]:
         for row in rows
         if row["status"] != VideoStatus.DONE
     }
+    outcomes |= {outcome.video: outcome for outcome in _take_over(config, results, rows)}
     record = TimingRecord(results.shard(shard).infer_record(model))
     for outcome in _infer_tasks(config, results, tasks):
         outcomes[outcome.video] = record.complete(outcome)
     ended = [outcomes[row["video"]] for row in rows]
     write_table(results.shard(shard).infer(model), INFER_COLUMNS, map(_describe_row, ended))
     return outcomes
+
+
+def _take_over(config: Config, results: Results, rows: Iterable[Row]) -> Iterator[Outcome]:
+    """Yield the outcome of each good row with poses that another tool found."""
+    for row in rows:
+        if row["status"] != VideoStatus.DONE or not row.get("poses_fingerprint"):
+            continue
+        video, key = row["video"], existing_key(config, row)
+        output = results.poses(config.training.name, video)
+        try:
+            if read_pose_key(output) != key:
+                take_over(config, row, key, output)
+        except CohortposeError as error:
+            logger.warning("%s: failed: %s", video, error)
+            yield Outcome(video, VideoStatus.FAILED, str(error), key)
+            continue
+        frames, undecodable = count_frames(output)
+        yield Outcome(video, VideoStatus.DONE, "", key, frames, undecodable)
 
 
 def _infer_tasks(config: Config, results: Results, tasks: Iterable[VideoTask]) -> Iterator[Outcome]:

@@ -12,14 +12,13 @@ from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
-from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.io.checksums import describe_state, measure_file
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
 from pipeline_lib.steps.runs.plan import read_manifest
 from pipeline_lib.steps.runs.result_keys import (
-    identify_content,
+    expect_pose_key,
     locate_results,
     network_key,
-    pose_key,
     probing_key,
 )
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
@@ -68,7 +67,8 @@ class Freshness:
         if stage == "probe":
             return self._explain_probe(video, shard, records["probe"])
         missing = [name for name in self._outdated if name in _NETWORK_STAGES]
-        if stage == "infer" and missing:
+        existing = records.get("probe", {}).get("poses_fingerprint")
+        if stage == "infer" and missing and not existing:
             return f"{missing[0]} has not run with the present settings and labels"
         if stage in self._outdated or not self._has_key(stage, records):
             return f"{stage} {_CHANGED_SETTINGS}"
@@ -98,17 +98,19 @@ class Freshness:
             same_path = Path(planned["path"]).absolute() == video.path.absolute()
             if not same_path or facts != tuple(map(str, measure_file(video.path))):
                 return _CHANGED_FILE
-        key, fingerprint = record.get("key"), record.get("fingerprint")
-        if key and fingerprint and key != probing_key(fingerprint):
+            named = video.poses and (planned.get("poses"), planned.get("poses_state"))
+            if named and named != (video.poses, describe_state(Path(video.poses)) or "missing"):
+                return _CHANGED_FILE
+        key, fingerprint = record.get("key"), record.get("fingerprint") or ""
+        existing = record.get("poses_fingerprint") or ""
+        if key and (fingerprint or existing) and key != probing_key(fingerprint, existing):
             return f"probe {_CHANGED_SETTINGS}"
         return ""
 
     def _expect_key(self, stage: str, records: Mapping[str, Row]) -> str:
         """Return the expected key of the result of a stage; empty if it cannot be computed."""
         if stage == "infer":
-            probed = records["probe"]
-            known = probed.get("fingerprint") and self._network
-            return pose_key(identify_content(probed), self._network) if known else ""
+            return expect_pose_key(self._config, records["probe"], self._network)
         videos = STAGES[stage].videos
         if videos is None or videos.key is None:
             return ""

@@ -16,17 +16,23 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline_lib.core import versions
 from pipeline_lib.core.cohort import Video
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results, ShardFiles
 from pipeline_lib.core.settings.videos import InferenceSettings
-from pipeline_lib.core.tables import MANIFEST_COLUMNS, PLAN_COLUMNS
-from pipeline_lib.io.checksums import measure_file
+from pipeline_lib.core.tables import (
+    EXISTING_COLUMNS,
+    MANIFEST_COLUMNS,
+    PLAN_COLUMNS,
+    SHEET_FACTS,
+)
+from pipeline_lib.io.checksums import describe_state, measure_file
 from pipeline_lib.io.run_lock import explain_write_error
 from pipeline_lib.io.stage_tables import format_table, read_table, write_table
 
@@ -81,7 +87,12 @@ class Plan:
 
     def hash_manifest(self, shard: str) -> str:
         """Return the hash of a manifest: it changes when one of the shard's files does."""
-        text = format_table(MANIFEST_COLUMNS, self.manifests[shard])
+        rows = self.manifests[shard]
+        columns = list_manifest_columns(rows)
+        text = format_table(columns, rows)
+        if len(columns) > len(MANIFEST_COLUMNS):
+            # Another version reads existing poses again, in shards that have some.
+            text += f"existing poses {versions.EXISTING_POSES}\n"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_written(self, results: Results) -> bool:
@@ -152,7 +163,8 @@ def plan_shards(videos: tuple[Video, ...], results: Results, settings: Inference
             plan = make_plan(videos, results, settings)
             # The manifests first: a plan never names a shard whose manifest is missing.
             for shard, manifest in plan.manifests.items():
-                write_table(results.shard(shard).manifest, MANIFEST_COLUMNS, manifest)
+                columns = list_manifest_columns(manifest)
+                write_table(results.shard(shard).manifest, columns, manifest)
             write_table(results.plan, PLAN_COLUMNS, plan.rows)
     except OSError as error:
         raise StoreError(explain_write_error(results, error)) from None
@@ -243,6 +255,11 @@ def _read_plan_rows(path: Path) -> tuple[Row, ...] | None:
     return rows if whole else None
 
 
+def list_manifest_columns(rows: Collection[Row]) -> tuple[str, ...]:
+    """Return the columns of a manifest; those of existing poses only where a row has some."""
+    return (*MANIFEST_COLUMNS, *(EXISTING_COLUMNS if any("poses" in row for row in rows) else ()))
+
+
 def read_manifest(shard: ShardFiles) -> tuple[Row, ...] | None:
     """Return the rows of a manifest; None if there is none, or it is damaged."""
     rows = _read_if_whole(shard.manifest, MANIFEST_COLUMNS)
@@ -266,7 +283,11 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> tuple[Row, ...]:
     # The reader fills up short rows with None, and puts what is too much under None.
     if any(None in row or None in row.values() or not row["video"] for row in rows):
         raise StoreError(f"{path}: has a row that is cut; delete it and run again")
-    return tuple({name: row[name] for name in columns} for row in rows)
+    return tuple(
+        {name: row[name] for name in columns}
+        | {name: row[name] for name in EXISTING_COLUMNS if row.get(name)}
+        for row in rows
+    )
 
 
 @functools.cache
@@ -309,7 +330,7 @@ def _group(videos: Iterable[Video], settings: InferenceSettings) -> Iterator[lis
     size = 0.0
     limit = settings.shard_gigabytes * _BYTES_PER_GIGABYTE
     for video in videos:
-        bytes_ = measure_file(video.path)[0]
+        bytes_ = measure_file(video.path)[0] if video.has_video else 0
         if group and (len(group) >= settings.shard_videos or size + bytes_ > limit):
             yield group
             group, size = [], 0.0
@@ -321,12 +342,18 @@ def _group(videos: Iterable[Video], settings: InferenceSettings) -> Iterator[lis
 
 def _describe_video(video: Video) -> Row:
     size, modified = measure_file(video.path)
-    return {
+    row = {
         "video": video.video,
         "path": str(video.path),
         "bytes": str(size),
         "modified_ns": str(modified),
     }
+    if not video.poses:
+        return row
+    facts = {name: video.metadata.get(name, "").strip() for name in SHEET_FACTS}
+    state = describe_state(Path(video.poses)) or "missing"
+    own = {"poses": video.poses, "poses_state": state, **facts}
+    return row | {name: value for name, value in own.items() if value}
 
 
 @contextmanager

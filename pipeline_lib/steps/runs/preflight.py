@@ -85,8 +85,8 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
             problems += [f"{error.where}: {problem}" for problem in error.problems]
     corrected, damaged = _read_corrections(config)
     problems += damaged
-    # A run of a bundle learns nothing.
-    if not damaged and config.model.bundle is None:
+    # A run of a bundle, or of existing poses, learns nothing.
+    if not damaged and config.model.bundle is None and not config.has_only_existing:
         problems += _check_labels(config, corrected)
     problems += check_bundle(config)
     problems += check_start(config)
@@ -99,9 +99,10 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_refinement(config, videos)
     problems += _check_sessions(config, videos, str(sheet))
     problems += _check_results(config)
+    problems += _check_existing(config, videos, str(sheet))
     missing = [video for video in videos if measure_file(video.path) == (0, 0)]
     # Without a network a run only probes, and the probe's table says the same of each video.
-    if config.has_network and videos and len(missing) == len(videos):
+    if config.has_poses and videos and len(missing) == len(videos):
         problems.append(
             f"{sheet}: none of its {len(videos)} videos exists, {missing[0].path} first; "
             "paths are relative to the sheet"
@@ -109,7 +110,8 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     if problems:
         raise ConfigError(where, problems)
     for video in missing:
-        logger.warning("video %s: no such file: %s (will be quarantined)", video.video, video.path)
+        then = "its poses are used" if video.poses and video.has_video else "will be quarantined"
+        logger.warning("video %s: no such file: %s (%s)", video.video, video.path, then)
     _warn_of_unknown_videos(config, videos)
     _warn_of_sessions(config, videos)
     if corrected.later:
@@ -307,6 +309,19 @@ def _check_scales(config: Config) -> list[str]:
     if config.locating.enabled and not config.top_down and small >= scale:
         return [f"`locating.scale`: {small} must be below `targets.scale`, {scale}"]
     return []
+
+
+def _check_existing(config: Config, videos: tuple[Video, ...], sheet: str) -> list[str]:
+    """Find rows that get no poses: from a file only some of them have, and no network."""
+    bare = [video.video for video in videos if not video.poses]
+    if len(bare) in (0, len(videos)) or config.has_network:
+        return []
+    more = f" and {len(bare) - _NAMED} more" if len(bare) > _NAMED else ""
+    problem = (
+        f"{sheet}: {', '.join(bare[:_NAMED])}{more} have no `poses`, other rows have, and there is "
+        "no network: fill the cells, or set `labels` or `model.bundle`"
+    )
+    return [problem]
 
 
 def _check_refinement(config: Config, videos: tuple[Video, ...]) -> list[str]:

@@ -17,6 +17,8 @@ from pipeline_lib.models.card import locating_key, read_card
 from pipeline_lib.models.members import count_members, read_member_cards
 
 __all__ = [
+    "existing_key",
+    "expect_pose_key",
     "filtering_key",
     "identify_content",
     "locate_results",
@@ -27,9 +29,10 @@ __all__ = [
 ]
 
 
-def probing_key(fingerprint: str) -> str:
-    """Return the key of the probe of a video with a fingerprint."""
-    return hash_settings(fingerprint, versions.PROBE)
+def probing_key(fingerprint: str, poses: str = "") -> str:
+    """Return the key of the probe of a video by its fingerprint, and that of existing poses."""
+    existing = [f"{poses} {versions.EXISTING_POSES}"] if poses else []
+    return hash_settings(fingerprint, versions.PROBE, *existing)
 
 
 def network_key(config: Config, results: Results) -> str:
@@ -82,6 +85,34 @@ def identify_content(probed: Mapping[str, str]) -> str:
     if width.isdecimal() and leaves_edge_unwritten(probed["pixel_format"], int(width)):
         known.append("right edge")
     return hash_settings(fingerprint, *known) if known else fingerprint
+
+
+def existing_key(config: Config, probed: Mapping[str, str]) -> str:
+    """Return the key of poses that another tool found, by a row of the probe's table."""
+    return hash_settings(
+        probed["poses_fingerprint"],
+        probed["fingerprint"],
+        *(probed[name] for name in ("frames", "fps")),
+        {"bodyparts": list(config.skeleton.bodyparts), "individuals": config.individuals.max},
+        versions.EXISTING_POSES,
+    )
+
+
+def expect_pose_key(config: Config, probed: Mapping[str, str], network: str) -> str:
+    """Return the key that the poses of a good video should have; empty if nothing tells it.
+
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    probed
+        Its row of the probe's table.
+    network
+        The `network_key`; empty: there is no network.
+    """
+    if probed.get("poses_fingerprint"):
+        return existing_key(config, probed)
+    return pose_key(identify_content(probed), network) if network and probed["fingerprint"] else ""
 
 
 def pose_key(content: str, network: str) -> str:

@@ -104,8 +104,11 @@ def _describe_probe(config: Config, results: Results, shard: str) -> _Stage:
         before=files.manifest,
         table=files.probe,
         read=(),
-        kept=lambda row: [Path(row["path"])],
-        key=lambda row: probing_key(row["fingerprint"]),
+        kept=lambda row: [
+            *([Path(row["poses"])] if row.get("poses") else []),
+            *([Path(row["path"])] if row["fingerprint"] else []),
+        ],
+        key=lambda row: probing_key(row["fingerprint"], row.get("poses_fingerprint") or ""),
         records=(files.probe_record,),
     )
 

@@ -2,8 +2,10 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from pipeline_lib.core.tables import (
     TrackStatus,
 )
 from pipeline_lib.io.poses.read import read_pose_key, read_poses, read_times, require_pose_key
-from pipeline_lib.io.poses.write import PoseWriter, create_poses
+from pipeline_lib.io.poses.write import PoseWriter, create_poses, write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.metrics.keypoints import find_individuals
 from pipeline_lib.kernels.tracking.detections import Detections
@@ -98,7 +100,8 @@ def track_file(
 
     Unique bodyparts, which are the last individual, are passed through. The attributes of the
     tracks give the largest number of animals in a frame (`MOST_ANIMALS`) and the number of frames
-    that show more animals than are kept (`SURPLUS_FRAMES`).
+    that show more animals than are kept (`SURPLUS_FRAMES`). Poses that another tool tracked remain
+    as they are.
 
     Parameters
     ----------
@@ -133,6 +136,9 @@ def track_file(
         "tracking": settings.result_settings(),
         "versions": {**head.attributes.get("versions", {}), "track": versions.TRACK},
     }
+    if head.track_status is not None:
+        _keep_tracks(source, target, attributes)
+        return key
     names = name_individuals(head, individuals)
     segments = cut_video(len(times), settings.segment_frames)
     rules = make_track_rules(settings)
@@ -158,6 +164,14 @@ def track_file(
         for start, stop in segments:
             _write_tracks(writer, start, read_poses(source, start, stop), followed, len(names))
     return key
+
+
+def _keep_tracks(source: Path, target: Path, attributes: dict[str, Any]) -> None:
+    """Publish the tracks of another tool."""
+    poses = read_poses(source)
+    animals = np.isfinite(_detect(poses).position).all(axis=-1).any(axis=-1).sum(axis=1)
+    counts = {MOST_ANIMALS: int(animals.max(initial=0)), SURPLUS_FRAMES: 0}
+    write_poses(target, replace(poses, attributes={**attributes, **counts}))
 
 
 def make_track_rules(settings: TrackingSettings) -> TrackRules:

@@ -276,6 +276,9 @@ def _find_cell_problem(row: Row) -> str:
 def _compare_sizes(camera: Row, probed: Row) -> tuple[int, str]:
     """Return the difference between calibrated and recorded images in px, and tell it."""
     own = (int(camera["width"]), int(camera["height"]))
+    if not (probed["width"] and probed["height"]):
+        # Nothing tells the size of images that only their poses are left of.
+        return 0, ""
     size = (int(probed["width"]), int(probed["height"]))
     off = max(abs(one - other) for one, other in zip(own, size, strict=True))
     told = f"was calibrated at {own[0]} x {own[1]} px, its video has {size[0]} x {size[1]}"

@@ -19,6 +19,7 @@ from pipeline_lib.core.tables import (
     STAGE_COLUMNS,
     VideoStatus,
 )
+from pipeline_lib.io.checksums import describe_state, hash_path
 from pipeline_lib.io.poses.read import read_pose_key
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.video.reader import fingerprint_file
@@ -27,6 +28,7 @@ from pipeline_lib.steps.export.sources import ExportSources
 from pipeline_lib.steps.infer.plan import list_tasks
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.result_keys import existing_key
 
 Row = dict[str, str]
 Difference = tuple["Problem", str]
@@ -161,13 +163,38 @@ def _verify_videos(
         if row["video"] not in probed:
             yield Finding("video", row["video"], Problem.MISSING, "not probed yet; run snakemake")
     compare = _compare_file if quick else _compare_fingerprint
-    pairs = [(row, probed[row["video"]]) for row in manifest if row["video"] in probed]
+    both = [(row, probed[row["video"]]) for row in manifest if row["video"] in probed]
+    pairs = [pair for pair in both if pair[0]["path"] != pair[0].get("poses")]
+    existing = [pair for pair in both if pair[0].get("poses")]
     checked["video"] += len(pairs)
+    if existing:
+        checked["existing poses"] += len(existing)
     # Hashing runs without Python's lock.
     with ThreadPoolExecutor(count_cores()) as pool:
         for (row, _), found in zip(pairs, pool.map(lambda p: compare(*p), pairs), strict=True):
             if found is not None:
                 yield Finding("video", row["video"], *found)
+    for row, probe in existing:
+        if difference := _compare_existing(row, probe, quick=quick):
+            yield Finding("existing poses", row["video"], *difference)
+
+
+def _compare_existing(manifest: Row, probe: Row, *, quick: bool) -> Difference | None:
+    """Compare poses that another tool found with what the probe read."""
+    path, known = Path(manifest["poses"]), probe.get("poses_fingerprint")
+    if quick or not known:
+        state = describe_state(path) or "missing"
+        if state == manifest["poses_state"]:
+            return None
+        problem = Problem.MISSING if state == "missing" else Problem.CHANGED
+        return problem, f"{path}: size or modification time are not those of the plan"
+    try:
+        found = hash_path(path)
+    except OSError as error:
+        return Problem.MISSING, f"{path}: {error.strerror or error}"
+    if found == known:
+        return None
+    return Problem.CHANGED, f"{path}: SHA-256 {found[:12]}…, probed {known[:12]}…"
 
 
 def _compare_file(manifest: Row, probe: Row) -> Difference | None:
@@ -296,6 +323,11 @@ class _ShardResults:
         good: dict[str, str | None] = dict.fromkeys(
             row["video"] for row in rows if row["status"] == VideoStatus.DONE
         )
+        good |= {
+            row["video"]: existing_key(self._config, row)
+            for row in rows
+            if row["status"] == VideoStatus.DONE and row.get("poses_fingerprint")
+        }
         if not self._config.has_network:
             return good
         try:
@@ -303,7 +335,7 @@ class _ShardResults:
         except CohortposeError:
             # No network, which is a finding of its own.
             return good
-        return {task.video: task.key for task in tasks}
+        return good | {task.video: task.key for task in tasks}
 
 
 def _read_stage(table: Path, columns: Sequence[str]) -> list[Row]:

@@ -176,7 +176,7 @@ def _find_source(
     own = [video for video in videos if video.session == session]
     return SessionSource(
         results.triangulated(config.training.name, session),
-        {video.video: Path(video.path) for video in own},
+        {video.video: Path(video.path) for video in own if video.has_video},
         {video.video: stage.find_poses(config, results, video.video) for video in own},
     )
 

@@ -28,7 +28,7 @@ def check_backbones(config: Config) -> list[str]:
 
     Nothing is found where timm is not installed, as in a process that only plans.
     """
-    if not config.has_labels:
+    if not config.has_labels or config.has_only_existing:
         return []
     problems = list(_check_backbone(config, "training"))
     own = config.locating
