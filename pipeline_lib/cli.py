@@ -279,6 +279,15 @@ def export(
     run_shards(config, shard, "export")
 
 
+@app.command(rich_help_panel=VIDEOS)
+def kinematics(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Measure speeds, angles, distances and visits of regions as tables (`kinematics`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "kinematics")
+
+
 @app.command(rich_help_panel=CAMERAS)
 def triangulate(  # noqa: PLR0913 - one for each option
     config: ConfigOption = DEFAULT_CONFIG,

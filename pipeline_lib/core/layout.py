@@ -392,6 +392,18 @@ class Results:
         """Return the exported file of one video in a format of `exports.formats`."""
         return self.root / "exports" / model / f"{video}.{find_format(suffix).suffix}"
 
+    def kinematics(self, model: str, table: str, video: str) -> Path:
+        """Return the file of one video in a table of kinematics, a folder that is one data set.
+
+        Its name begins with the table's: readers of data sets pass over names that begin with ``_``
+        or a dot.
+        """
+        return self.root / "kinematics" / model / table / f"{table}.{video}.parquet"
+
+    def kinematics_dictionary(self, model: str) -> Path:
+        """Return the table that describes every column of the tables of kinematics."""
+        return self.root / "kinematics" / model / "dictionary.tsv"
+
     @property
     def session_ledger(self) -> Path:
         """Return the table of one row per session of the sheet."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline_lib.core import versions
+from pipeline_lib.core.formats.kinematics import list_tables
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.chosen import list_auto, list_upstream
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
@@ -175,6 +176,7 @@ class Stage:
             "sheet",
             "refinement",
             "calibrations",
+            "regions",
         ],
         ...,
     ] = ()
@@ -388,6 +390,13 @@ def _select_exports(config: Config) -> Values:
     return {**_dump(config, "exports"), "skeleton": skeleton}
 
 
+def _select_kinematics(config: Config) -> Values:
+    """Return the settings of the tables; whether runs write any does not change them."""
+    settings = {"kinematics": config.kinematics.result_settings()}
+    # Columns about others.
+    return {**settings, "several": True} if config.individuals.max > 1 else settings
+
+
 def _select_refinement(config: Config) -> Values:
     """Return the settings of the choice; whether runs make one does not change it."""
     return {"refinement": config.refinement.model_dump(mode="json", exclude={"enabled"})}
@@ -471,6 +480,12 @@ def _choose_exported(config: Config) -> str:
 def _locate_exports(config: Config, results: Results, video: str) -> Mapping[str, Path]:
     model = config.training.name
     return {name: results.exported(model, video, name) for name in config.exports.formats}
+
+
+def _locate_kinematics(config: Config, results: Results, video: str) -> Mapping[str, Path]:
+    subjects = config.kinematics.list_subjects((), several=config.individuals.max > 1)
+    model = config.training.name
+    return {name: results.kinematics(model, name, video) for name in list_tables(subjects)}
 
 
 def _locate_session_exports(config: Config, results: Results, session: str) -> Mapping[str, Path]:
@@ -707,6 +722,19 @@ STAGES: Mapping[str, Stage] = {
             table="export",
             videos=VideoResults(
                 "poses for other tools", "postprocess", _locate_exports, source=_choose_exported
+            ),
+        ),
+        Stage(
+            "kinematics",
+            "KINEMATICS",
+            _select_kinematics,
+            lambda config: config.kinematics.enabled,
+            takes_bundle=True,
+            step="kinematics.run:run_kinematics",
+            table="kinematics",
+            given=("regions",),
+            videos=VideoResults(
+                "tables of movement", "postprocess", _locate_kinematics, source=lambda _: "filter"
             ),
         ),
         Stage(

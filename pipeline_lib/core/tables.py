@@ -157,6 +157,9 @@ TRIANGULATION_COLUMNS = (
 
 SESSION_EXPORT_COLUMNS = ("session", "status", "reason", "seconds", "key", "source_key")
 
+# The data dictionary of tables for other tools: `empty` tells what an empty cell means.
+DICTIONARY_COLUMNS = ("table", "column", "type", "unit", "about", "empty")
+
 LEDGER_COLUMNS = (
     "video",
     "status",

@@ -47,6 +47,7 @@ from pipeline_lib.steps.runs.stage_keys import (
     find_stage_key,
     list_outdated_keys,
     list_wanted_keys,
+    reads_sheet,
 )
 from pipeline_lib.steps.runs.start_run import end_run, find_run_settings, start_run
 
@@ -231,8 +232,8 @@ def manifest_key(wildcards):
 
 
 def session_key(wildcards):
-    """Return the file named by the hash of the sessions that exports of a shard describe."""
-    if not SETTINGS.exports.described:
+    """Return the file named by the hash of what results of a shard tell of the sheet."""
+    if not reads_sheet(SETTINGS):
         return []
     if workflow.is_main_process:
         return str(SESSION_KEYS[wildcards.shard])

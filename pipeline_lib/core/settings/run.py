@@ -19,6 +19,7 @@ from pipeline_lib.core.settings.individuals import (
     IndividualSettings,
     TrackingSettings,
 )
+from pipeline_lib.core.settings.kinematics import KinematicsSettings
 from pipeline_lib.core.settings.model import ModelSettings
 from pipeline_lib.core.settings.network import (
     PLACEMENT,
@@ -73,6 +74,7 @@ class Config(Settings):
     tracking: TrackingSettings = TrackingSettings()
     filtering: FilteringSettings = FilteringSettings()
     exports: ExportSettings = ExportSettings()
+    kinematics: KinematicsSettings = KinematicsSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     triangulation: TriangulationSettings = TriangulationSettings()
     refinement: RefinementSettings = RefinementSettings()

@@ -157,8 +157,11 @@ def _hash_bundle(text: str) -> str | None:
 
 
 def _list_named(config: Config) -> list[Path]:
-    path = config.refinement.frame_list
-    return [] if path is None or not config.refinement.enabled else [Path(path)]
+    named = (
+        config.refinement.frame_list if config.refinement.enabled else None,
+        config.kinematics.regions_file if config.kinematics.enabled else None,
+    )
+    return [Path(path) for path in named if path is not None]
 
 
 def _hash_each(paths: Iterable[Path]) -> dict[str, str | None]:

@@ -35,6 +35,7 @@ from pipeline_lib.steps.import_labels.correction_inputs import (
     rename_skeleton,
 )
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
+from pipeline_lib.steps.kinematics.regions import gather_regions
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
 from pipeline_lib.steps.runs.networks.backbones import check_backbones
 from pipeline_lib.steps.runs.networks.bundle_fit import check_bundle
@@ -97,6 +98,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_scales(config)
     problems += _check_exports(config, videos)
     problems += _check_refinement(config, videos)
+    problems += _check_kinematics(config, videos, str(sheet))
     problems += _check_sessions(config, videos, str(sheet))
     problems += _check_results(config)
     problems += _check_existing(config, videos, str(sheet))
@@ -336,6 +338,35 @@ def _check_refinement(config: Config, videos: tuple[Video, ...]) -> list[str]:
                 f"`refinement.group`: the sheet has no column {settings.group!r}; there are "
                 f"{', '.join(columns)}"
             )
+    return problems
+
+
+def _check_kinematics(config: Config, videos: tuple[Video, ...], sheet: str) -> list[str]:
+    """Find bodyparts, regions, columns and scales that kinematics would lack."""
+    settings, problems = config.kinematics, list[str]()
+    if not settings.enabled:
+        return []
+    known = config.skeleton.bodyparts
+    problems += [
+        f"`kinematics`: {name!r} is no bodypart of `skeleton.bodyparts`: {', '.join(known)}"
+        for name in settings.bodyparts
+        if known and name not in known
+    ]
+    try:
+        gather_regions(settings)
+    except ConfigError as error:
+        problems += error.problems
+    column = settings.mm_per_px_column
+    if column is not None and videos and column not in videos[0].metadata:
+        problems.append(
+            f"`kinematics.mm_per_px_column`: {sheet} has no column {column!r}; there are "
+            f"{', '.join(videos[0].metadata) or 'no others than ours'}"
+        )
+    if settings.needs_scale and not settings.has_scale:
+        problems.append(
+            "`kinematics`: millimetres need a scale: set `kinematics.mm_per_px`, "
+            "`mm_per_px_column` or `mm_per_px_of_camera`"
+        )
     return problems
 
 

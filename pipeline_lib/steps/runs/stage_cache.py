@@ -14,7 +14,11 @@ from pipeline_lib.io.poses.read import read_pose_key
 from pipeline_lib.io.stage_cache import Basis, measure_basis, write_outcome
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.runs.result_keys import probing_key
-from pipeline_lib.steps.runs.stage_keys import find_claimed_decisions, find_stage_key
+from pipeline_lib.steps.runs.stage_keys import (
+    find_claimed_decisions,
+    find_claimed_sessions,
+    find_stage_key,
+)
 
 # Steps are imported where their stage is described: the probe does without most of them.
 
@@ -198,11 +202,40 @@ def _describe_export(config: Config, results: Results, shard: str) -> _Stage:
     )
 
 
+def _describe_kinematics(config: Config, results: Results, shard: str) -> _Stage:
+    from pipeline_lib.steps.kinematics.sources import KinematicsSources  # noqa: PLC0415
+
+    files, model = results.shard(shard), config.training.name
+    stage, before = STAGES["kinematics"], STAGES["filter"]
+    sources, regions = KinematicsSources(config, results, shard), config.kinematics.regions_file
+
+    def find_poses(row: Row) -> Path:
+        return before.find_poses(config, results, row["video"])
+
+    return _Stage(
+        before=before.find_table(config, results, shard),
+        table=stage.find_table(config, results, shard),
+        # The key file's name tells of the sheet's cells.
+        read=(
+            files.probe,
+            find_claimed_sessions(results, shard),
+            *([Path(regions)] if regions is not None else []),
+        ),
+        kept=lambda row: [find_poses(row), *stage.list_results(config, results, row["video"])],
+        key=lambda row: sources.make_key(row["video"], read_pose_key(find_poses(row)) or ""),
+        records=(
+            files.checksums("kinematics", model),
+            results.kinematics_dictionary(model),
+        ),
+    )
+
+
 _OTHERS: dict[str, Callable[[Config, Results, str], _Stage]] = {
     "probe": _describe_probe,
     "infer": _describe_infer,
     "correct": _describe_correct,
     "export": _describe_export,
+    "kinematics": _describe_kinematics,
 }
 
 

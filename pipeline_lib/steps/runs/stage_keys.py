@@ -273,16 +273,28 @@ def list_wanted_keys(
 
 
 def find_session_keys(config: Config, results: Results, plan: Plan) -> dict[str, Path]:
-    """Return the key file of the sessions of each shard, if exports describe sessions."""
-    if not (STAGES["export"].wanted(config) and config.exports.described):
+    """Return the key file of what results of each shard tell of the sheet, if they tell anything.
+
+    Exports describe sessions, and the tables of kinematics have all columns of the sheet.
+    """
+    if not reads_sheet(config):
         return {}
     videos = read_cohort(Path(config.cohort))
-    return {
-        shard: results.shard(shard).session_key(
-            hash_sessions(video for video in videos if plan.shard_of[video.video] == shard)
-        )
-        for shard in plan.shards
-    }
+    keys = {}
+    for shard in plan.shards:
+        here = [video for video in videos if plan.shard_of[video.video] == shard]
+        digest = hash_sessions(here)
+        if STAGES["kinematics"].wanted(config):
+            rows = [[one.video, one.session, one.camera, one.metadata] for one in here]
+            digest = hash_settings(digest, {"rows": rows})
+        keys[shard] = results.shard(shard).session_key(digest)
+    return keys
+
+
+def reads_sheet(config: Config) -> bool:
+    """Tell whether results of videos hold anything of the cohort sheet."""
+    described = STAGES["export"].wanted(config) and config.exports.described
+    return described or STAGES["kinematics"].wanted(config)
 
 
 def list_outdated_keys(wanted: Iterable[Path]) -> list[Path]:
@@ -312,11 +324,19 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
                 yield from _list_weights(config, locator=kind == "locator weights")
             case "sheet":
                 yield Path(config.cohort)
-            case "refinement":
-                if config.refinement.frame_list is not None:
-                    yield Path(config.refinement.frame_list)
-                if config.refinement.group is not None:
-                    yield Path(config.cohort)
+            case "refinement" | "regions":
+                yield from _list_named_files(config, kind)
+
+
+def _list_named_files(config: Config, kind: str) -> Iterator[Path]:
+    """Yield the files that the sections `refinement` and `kinematics` name."""
+    refinement, regions = config.refinement, config.kinematics.regions_file
+    if kind == "regions" and regions is not None:
+        yield Path(regions)
+    if kind == "refinement" and refinement.frame_list is not None:
+        yield Path(refinement.frame_list)
+    if kind == "refinement" and refinement.group is not None:
+        yield Path(config.cohort)
 
 
 def _list_weights(config: Config, *, locator: bool) -> Iterator[Path]:

@@ -26,6 +26,7 @@ from pipeline_lib.io.video.reader import fingerprint_file
 from pipeline_lib.steps.correct.decisions import VideoDecisions
 from pipeline_lib.steps.export.sources import ExportSources
 from pipeline_lib.steps.infer.plan import list_tasks
+from pipeline_lib.steps.kinematics.sources import KinematicsSources
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.result_keys import existing_key
@@ -234,6 +235,7 @@ class _ShardResults:
     def __init__(self, config: Config, results: Results, shard: PlannedShard) -> None:
         self._config, self._results, self._shard = config, results, shard
         self._exports = ExportSources(config, results, shard.name)
+        self._kinematics = KinematicsSources(config, results, shard.name)
         self._decisions = VideoDecisions(config)
         files, model = results.shard(shard.name), config.training.name
         self._stages = [
@@ -292,6 +294,8 @@ class _ShardResults:
             return stage.videos.key(self._config, source)
         if stage.name == "correct":
             return self._decisions.make_key(video, path)
+        if stage.name == "kinematics":
+            return self._kinematics.make_key(video, source)
         return self._exports.make_key(video, source)
 
     def _compare(self, name: str, expected: str | None, *, quick: bool) -> Difference | None:

@@ -1,0 +1,1 @@
+"""Measure movement: derivatives, distances, angles, regions of interest, bouts, bins of time."""

@@ -1,0 +1,47 @@
+"""Ask a finished run for kinematics: no network runs again, and what changed is made again."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from tests.workflow.reruns.test_verify import tell, verify
+from tests.workflow.running import read_tsv
+
+pytestmark = [pytest.mark.workflow]
+
+SUMMARY = {"status", "report", "accept"}
+
+
+def test_tables_are_made_and_follow_the_sheet_and_the_regions(again):
+    regions = again.folder / "regions.json"
+    regions.write_text(json.dumps({"left": [[0, 0], [48, 0], [48, 96], [0, 96]]}))
+    kinematics = {"enabled": True, "regions_file": "regions.json", "bin_seconds": 0.4}
+    again.edit_config(kinematics=kinematics)
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    assert ended.jobs == {"postprocess 00001"} | SUMMARY
+    folder = again.results.root / "kinematics" / "pose"
+    frames = pd.read_parquet(folder / "frames")
+    assert frames.groupby("video").frame.max().tolist() == [23, 23]
+    assert "in_left" in frames
+    assert verify(again).code == 0, tell(verify(again))
+    ledger = again.read_ledger()
+    assert [row["status"] for row in ledger.values()].count("done") == 2
+    assert not again.snakemake("--dry-run").jobs
+
+    # A cell of the sheet, and the file of regions, are known to the run.
+    rows = [{**row, "group": str(number)} for number, row in enumerate(again.read_sheet())]
+    again.write_sheet(rows)
+    regions.write_text(json.dumps({"right": [[48, 0], [96, 0], [96, 96], [48, 96]]}))
+    assert "postprocess 00001" in again.snakemake("--dry-run").jobs
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    bins = pd.read_parquet(folder / "bins")
+    assert {"group", "entries_right"} <= set(bins.columns)
+    shard = again.results.shard("00001")
+    assert [row["status"] for row in read_tsv(shard.table("kinematics", "pose"))].count("done") == 2
+
+    # A table that is lost is made again.
+    next(iter(folder.glob("bins/*.parquet"))).unlink()
+    assert "postprocess 00001" in again.snakemake("--dry-run").jobs
