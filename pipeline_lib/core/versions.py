@@ -4,7 +4,7 @@ Snakemake does not see a change inside an imported package; these numbers are am
 parameters of each rule and in the key of each result, so that raising one reruns the step.
 """
 
-PROBE = 3
+PROBE = 4
 SELECT_FRAMES = 1
 IMPORT_LABELS = 2
 # The rules for settings that are `auto`: part of the key of import-labels where there are any.

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.containers.stamps import Guesses
 from pipeline_lib.io.video.packets import read_packets
 from pipeline_lib.io.video.reader import VideoReader, check_video, describe_oddities
 from tests.video_corpus import draw_frame, read_number, x264
@@ -178,7 +179,7 @@ def test_packets_whose_times_are_guesses(tmp_path):
     kind = PROGRAM_STREAMS["mpg-mpeg1"]
     whole = read_packets(write_lossy(tmp_path / "a.mpg", kind, []))
     lossy = read_packets(write_lossy(tmp_path / "b.mpg", kind, [40]))
-    assert whole.guesses == ((), 0)
+    assert whole.guesses == Guesses()
     (first, stop), (last, end) = lossy.guesses.intervals
     assert first < 40 < stop < last < end == FRAMES - 1
     times = np.frombuffer(lossy.dts, np.int64)

@@ -9,7 +9,7 @@ import math
 import pickle
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,11 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.foreign.pickle_bounds import (
     MOST_BYTES,
+    MOST_VALUES,
     UnboundedPickleError,
-    check_pickle,
+    check_key,
+    check_keys,
+    check_values,
 )
 from pipeline_lib.io.foreign.yaml_values import find_yaml_class
 
@@ -31,6 +34,7 @@ _FROZEN_LISTS = tuple(
     for name in ("core.indexes.frozen", "indexes.frozen", "core.base", "api.typing")
 )
 _KINDS = "biufUS"  # numbers and text
+_MOST_AXES = 32
 
 
 class _ForbiddenError(Exception):
@@ -69,6 +73,7 @@ class LoadedArray:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         shape, dtype, is_fortran, data = state[-4:]
+        _check_shape(shape)
         order = "F" if is_fortran else "C"
         if dtype.value.kind == "O":
             self.value = _read_objects(data, shape)
@@ -78,13 +83,20 @@ class LoadedArray:
         self.value = _read_buffer(data, dtype, shape, order)
 
 
+def _check_shape(shape: Any) -> None:  # noqa: ANN401
+    """Refuse a shape that is no tuple of whole numbers: a product of texts fills the memory."""
+    whole = isinstance(shape, tuple) and all(type(one) is int and one >= 0 for one in shape)
+    if not whole or len(shape) > _MOST_AXES:
+        raise ValueError("a shape that no array has")
+
+
 def _read_objects(items: Iterable[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Return an array of objects that are numbers, texts or None: a list, in C order always."""
     plain = (bool, int, float, str, bytes, np.generic, type(None))
-    values = np.empty(math.prod(shape), dtype=object)
     items = list(items)
-    if len(items) != len(values) or not all(isinstance(item, plain) for item in items):
+    if len(items) != math.prod(shape) or not all(isinstance(item, plain) for item in items):
         raise _ForbiddenError("numpy.dtype('O') of other objects than numbers and texts")
+    values = np.empty(len(items), dtype=object)
     values[:] = items
     return values.reshape(shape)
 
@@ -92,9 +104,12 @@ def _read_objects(items: Iterable[Any], shape: tuple[int, ...]) -> NDArray[Any]:
 def _read_buffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> NDArray[Any]:
     if dtype.value.kind == "O":
         raise _ForbiddenError("numpy.dtype('O') of raw memory")
+    _check_shape(shape)
     if len(data) != math.prod(shape) * dtype.value.itemsize:
         raise ValueError(f"{len(data)} bytes for an array {shape} of {dtype.value}")
     if not dtype.value.itemsize:  # texts of no letter
+        if math.prod(shape) > MOST_VALUES:
+            raise UnboundedPickleError(f"unfolds to more than {MOST_VALUES:,} values")
         return np.zeros(shape, dtype.value)
     values = np.frombuffer(data, dtype.value)
     return values.reshape(shape, order="F" if order == "F" else "C")
@@ -102,7 +117,9 @@ def _read_buffer(data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str)
 
 def _read_scalar(dtype: _Dtype, data: bytes | str = b"") -> Any:  # noqa: ANN401
     raw = data.encode("latin1") if isinstance(data, str) else data
-    return _read_buffer(raw, dtype, (1,), "C")[0]
+    value = _read_buffer(raw, dtype, (1,), "C")[0]
+    # Wider ones are all alike as keys where they are large.
+    return float(value) if isinstance(value, np.longdouble) else value
 
 
 def _make_bytes(value: Any = b"", encoding: str = "latin1") -> bytes:  # noqa: ANN401
@@ -110,13 +127,28 @@ def _make_bytes(value: Any = b"", encoding: str = "latin1") -> bytes:  # noqa: A
     return _encode(value, encoding) if isinstance(value, str) else b"".join([value])
 
 
+def _make_set(items: Iterable[Any] = ()) -> set[Any]:
+    items = list(items)
+    for item in items:
+        check_key(item)
+    return set(items)
+
+
+def _make_mapping(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
+    pairs = list(pairs)
+    for key, _ in pairs:
+        check_key(key)
+    return dict(pairs)
+
+
+# A frozen set or tuple could be a key: see `pipeline_lib.io.foreign.pickle_bounds`.
 _CONTAINERS = {
-    "set": set,
-    "frozenset": frozenset,
+    "set": _make_set,
+    "frozenset": _make_set,
     "bytes": _make_bytes,
     "bytearray": _make_bytes,
     "list": list,
-    "tuple": tuple,
+    "tuple": list,
 }
 
 
@@ -135,7 +167,7 @@ class _Unpickler(pickle.Unpickler):
         if module in ("builtins", "__builtin__") and name in _CONTAINERS:
             return _CONTAINERS[name]
         known: dict[tuple[str, str], Any] = {
-            ("collections", "OrderedDict"): dict,
+            ("collections", "OrderedDict"): _make_mapping,
             ("_codecs", "encode"): _encode,
             ("numpy", "ndarray"): LoadedArray,
             ("numpy", "dtype"): _Dtype,
@@ -159,8 +191,7 @@ def load_pickle(path: Path, *, small: bool = False) -> Any:  # noqa: ANN401
     path
         A pickle of any protocol.
     small
-        Whether it has few values: then it is checked that it does not unfold to many, see
-        `pipeline_lib.io.foreign.pickle_bounds`.
+        Whether it has few values: a file larger than a megabyte is refused.
 
     Returns
     -------
@@ -170,18 +201,19 @@ def load_pickle(path: Path, *, small: bool = False) -> Any:  # noqa: ANN401
     Raises
     ------
     StoreError
-        If the file cannot be read, is no pickle or a damaged one, or names any other class,
-        which is not loaded.
+        If the file cannot be read, is no pickle or a damaged one, names any other class,
+        which is not loaded, or unfolds to more than it stores: see
+        `pipeline_lib.io.foreign.pickle_bounds`.
     """
     try:
         require_regular_file(path)
         with path.open("rb") as file:
-            if not small:
-                return _load(file, path)
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MOST_BYTES + 1 if small else -1)
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from None
-    return _load(io.BytesIO(data), path, small=True)
+    if small and len(data) > MOST_BYTES:
+        raise StoreError(f"{path}: is larger than {MOST_BYTES // 2**20} MiB: it is not read")
+    return _load(data, path)
 
 
 def load_pickled_bytes(data: bytes, where: str) -> Any:  # noqa: ANN401
@@ -194,15 +226,14 @@ def load_pickled_bytes(data: bytes, where: str) -> Any:  # noqa: ANN401
     where
         File and position in it, for messages.
     """
-    return _load(io.BytesIO(data), where)
+    return _load(data, where)
 
 
-def _load(file: IO[bytes], path: Path | str, *, small: bool = False) -> Any:  # noqa: ANN401
+def _load(data: bytes, path: Path | str) -> Any:  # noqa: ANN401
     try:
-        if small:
-            check_pickle(file.read())
-            file.seek(0)
-        return _Unpickler(file).load()
+        check_keys(data)
+        value = _Unpickler(io.BytesIO(data)).load()
+        check_values(value, len(data))
     except _ForbiddenError as error:
         raise StoreError(
             f"{path}: names {error}, which is not loaded from a file, since it could run "
@@ -210,13 +241,12 @@ def _load(file: IO[bytes], path: Path | str, *, small: bool = False) -> Any:  # 
         ) from None
     except UnboundedPickleError as error:
         raise StoreError(f"{path}: {error}: it is not read") from None
-    except OSError:
-        raise
     except Exception as error:  # noqa: BLE001 - damaged pickles raise nearly everything
         raise StoreError(
             f"{path}: expected a whole pickle, which this is not ({type(error).__name__}: "
             f"{error}); write or copy it again"
         ) from None
+    return value
 
 
 def as_array(value: Any) -> NDArray[Any]:  # noqa: ANN401

@@ -5,7 +5,10 @@ pickles some of them. The classes here take their place: nothing of ruamel.yaml 
 what the values keep (comments, anchors, quotes) is dropped.
 """
 
+from collections.abc import Iterable
 from typing import Any, Self
+
+from pipeline_lib.io.foreign.pickle_bounds import check_key
 
 _PACKAGES = ("ruamel.yaml", "ruamel_yaml")
 # ruamel.yaml may make times of these.
@@ -31,8 +34,10 @@ class WholeNumber(_WithoutMemory, int):
     """Replace a whole number, or 0 and 1 for false and true."""
 
     def __new__(cls, value: int) -> Self:
-        """Take one number."""
-        return super().__new__(cls, value)
+        """Take one number; one that is too large for a key of a mapping is refused."""
+        number = super().__new__(cls, value)
+        check_key(int(number))
+        return number
 
 
 class Text(_WithoutMemory, str):
@@ -47,6 +52,13 @@ class Text(_WithoutMemory, str):
 
 class Mapping(_WithoutMemory, dict[Any, Any]):
     """Replace a mapping."""
+
+    def __init__(self, pairs: Iterable[Any] = ()) -> None:
+        """Take pairs of a key and a value."""
+        pairs = list(pairs)
+        for key, _ in pairs:
+            check_key(key)
+        super().__init__(pairs)
 
 
 class Sequence(_WithoutMemory, list[Any]):

@@ -7,12 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import av.error
 import numpy as np
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.codecs.checking import CHECKING_DECODERS
 from pipeline_lib.io.video.containers.opening import check_system, open_video
 
 # A codec that gives no picture within so many packets is taken to be broken.
@@ -66,8 +68,23 @@ class _Tag:
         self.position = position
 
 
+def choose_decoder(stream: Any) -> Any:  # noqa: ANN401 - PyAV's
+    """Return a decoder that tells damaged pictures; FFmpeg's own if there is no other."""
+    context = stream.codec_context
+    name = CHECKING_DECODERS.get(context.name)
+    if name is None:
+        return context
+    try:
+        chosen = av.CodecContext.create(name, "r")
+    except ValueError:
+        # An FFmpeg that was built without it.
+        return context
+    chosen.extradata = context.extradata
+    return chosen
+
+
 def decode_packets(
-    stream: Any,  # noqa: ANN401 - PyAV's
+    decoder: Any,  # noqa: ANN401 - PyAV's
     packets: Iterable[tuple[int, Any]],
     threads: int = 1,
     primer: Any = None,  # noqa: ANN401
@@ -81,8 +98,8 @@ def decode_packets(
 
     Parameters
     ----------
-    stream
-        PyAV's.
+    decoder
+        PyAV's; see `choose_decoder`.
     packets
         Positions and packets.
     threads
@@ -99,21 +116,20 @@ def decode_packets(
         where decoding failed. With several threads the position of a failure is that of a
         packet sent somewhat later, and pictures may be lost besides.
     """
-    context = stream.codec_context
-    context.copy_opaque = True
-    context.thread_type = "AUTO"
-    context.thread_count = threads
-    context.options = _OPTIONS | ({"err_detect": "explode"} if strict else {})
+    decoder.copy_opaque = True
+    decoder.thread_type = "AUTO"
+    decoder.thread_count = threads
+    decoder.options = _OPTIONS | ({"err_detect": "explode"} if strict else {})
     try:
         if primer is not None:
             with contextlib.suppress(av.error.FFmpegError):
-                primer.decode()
-            context.flush_buffers()
-        yield from _decode(context, packets)
+                decoder.decode(primer)
+            decoder.flush_buffers()
+        yield from _decode(decoder, packets)
     finally:
         # Ends the work of FFmpeg's threads while Python's lock is free: they need it to drop
         # tags, and freeing the decoder would wait for them with the lock held.
-        context.flush_buffers()
+        decoder.flush_buffers()
 
 
 def _decode(
@@ -127,7 +143,7 @@ def _decode(
             continue
         packet.opaque = _Tag(position)
         try:
-            pictures = packet.decode()
+            pictures = context.decode(packet)
         except av.error.FFmpegError:
             yield position, None
             continue
@@ -184,7 +200,8 @@ def decode_first_picture(path: Path) -> Picture:
                 continue
             numbered = number_packets(path, container.demux(stream))
             limited = itertools.islice(numbered, packets)
-            with closing(decode_packets(stream, limited, strict=strict)) as decoded:
+            # FFmpeg's own decoders tell whether a picture refers to others.
+            with closing(decode_packets(stream.codec_context, limited, strict=strict)) as decoded:
                 for position, picture in decoded:
                     if picture is not None:
                         return _describe(picture, position, strict=strict)
@@ -205,7 +222,9 @@ def count_quarter_turns(picture: Any) -> int:  # noqa: ANN401 - PyAV's
     return round(float(picture.rotation) / 90) % 4
 
 
-def decode_order(path: Path, packets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def decode_order(
+    path: Path, packets: int, *, strict: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Decode a whole video to learn in which order its packets are shown.
 
     Returns
@@ -220,7 +239,7 @@ def decode_order(path: Path, packets: int) -> tuple[NDArray[np.int64], NDArray[n
     failed, seen = [], 0
     with open_video(path) as (container, stream):
         numbered = number_packets(path, container.demux(stream))
-        for position, picture in decode_packets(stream, numbered):
+        for position, picture in decode_packets(choose_decoder(stream), numbered, strict=strict):
             if picture is None:
                 failed.append(position)
             elif np.isnan(rank[position]):

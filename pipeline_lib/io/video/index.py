@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.io.video.decode import Picture, decode_first_picture, decode_order
-from pipeline_lib.io.video.losses import describe_doubts, find_loss
+from pipeline_lib.io.video.losses import describe_doubts, find_loss, find_shared_loss
 from pipeline_lib.io.video.packets import NO_PTS, Packets, read_packets
 from pipeline_lib.io.video.places import choose_times, judge_packets, place_frames
 from pipeline_lib.io.video.timing import measure
@@ -186,7 +186,7 @@ def index_video(path: Path) -> VideoIndex:
     keyframes = np.frombuffer(packets.keyframes, dtype=np.int32)
     hidden = np.frombuffer(packets.hidden, dtype=np.int8).astype(bool)
     timed = _tells_order(packets, (pts == NO_PTS) & ~hidden)
-    order, failed = _order_packets(path, packets, timed=timed)
+    order, failed = _order_packets(path, packets, timed=timed, strict=picture.strict)
     order = order[~hidden[order]]
     if not len(order):
         raise VideoError("no frames: an edit list hides every one")
@@ -210,12 +210,7 @@ def index_video(path: Path) -> VideoIndex:
     rows[places.frame] = order
     misplaced = _find_misplaced(rows, keyframes, np.append(failed, places.unsure))
     # Only where nothing but the decoder tells the order on the screen.
-    ends_open = (
-        packets.picture_times is not None
-        and packets.reorders
-        and not timed
-        and packets.picture_times.ends_open(order)
-    )
+    ends_open = packets.reorders and _ends_open(packets, order, timed=timed)
     misplaced[-1] |= ends_open
     doubts = [describe_doubts(packets, order, steps, timing), _ENDS_OPEN if ends_open else ""]
     shown = np.full(len(pts), -1, np.int32)
@@ -234,9 +229,18 @@ def index_video(path: Path) -> VideoIndex:
         corrupt=np.frombuffer(packets.corrupt, dtype=np.int32),
         strict=picture.strict,
         damage=packets.damage
-        or find_loss(packets, pts if timed else None, steps, places, headless=headless),
+        or find_loss(packets, pts if timed else None, steps, places, headless=headless)
+        or find_shared_loss(packets, steps, failed=len(failed) > 0),
         doubt="; ".join(filter(None, doubts)),
     )
+
+
+def _ends_open(packets: Packets, order: NDArray[np.int32], *, timed: bool) -> bool:
+    """Tell whether MPEG-4 lacks pictures before the last one, of which no time tells."""
+    if packets.shares_times and packets.stamps is not None and packets.stamps.times is not None:
+        return packets.stamps.times.ends_open(order)
+    times = packets.picture_times
+    return times is not None and not timed and times.ends_open(order)
 
 
 def _is_headless(picture: Picture, packets: Packets) -> bool:
@@ -261,14 +265,14 @@ def _read_frames(path: Path) -> Packets:
 
 
 def _order_packets(
-    path: Path, packets: Packets, *, timed: bool
+    path: Path, packets: Packets, *, timed: bool, strict: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Return positions in order of display, and those of packets whose place is a guess."""
     failed = np.empty(0, np.int64)
     if timed:
         order = np.argsort(np.frombuffer(packets.pts, np.int64), kind="stable")
     elif packets.reorders:
-        order, failed = decode_order(path, len(packets.pts))
+        order, failed = decode_order(path, len(packets.pts), strict=strict)
     else:
         order = np.arange(len(packets.pts))
     return order.astype(np.int32), failed

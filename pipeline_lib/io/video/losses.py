@@ -6,6 +6,7 @@ A *loss* is sure and refuses the video; a *doubt* is a remark on a video that is
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.io.video.codecs.mpeg4 import PictureTimes
 from pipeline_lib.io.video.gaps import Steps, fit_periods
 from pipeline_lib.io.video.packets import NO_PTS, Packets
 from pipeline_lib.io.video.places import Places, most_missing
@@ -25,6 +26,8 @@ _CONVERT = (
 # A header's rate is more than the true one by a whole number up to this where frames are lost;
 # more than that, one of the two is wrong.
 _MOST_TIMES = 8
+# Of frames that share a time, whole groups may be lost in any pattern.
+_LEAST_TIMES = 1.2
 _RATE_TOLERANCE = 0.01
 # A few steps of several periods are dropped frames of a variable rate.
 _LEAST_LOST = 0.1
@@ -33,6 +36,7 @@ _TELECINED = ("mpeg1video", "mpeg2video", "vc1")
 # video may have.
 _CAMERAS = 240.0
 _SLOWEST, _FASTEST = 2e-4, 2000.0
+_HALF = 0.6
 # Of a period; and units of which a period must have more than a few to be told from rounding.
 _LEAST_STEP, _FEW_UNITS = 0.02, 4.0
 
@@ -76,6 +80,54 @@ def find_loss(
     if steps is not None and steps.constant:
         return _find_doubt(packets, steps, len(places.frame))
     return _find_untold_loss(packets, places, timed=pts is not None)
+
+
+def find_shared_loss(packets: Packets, steps: Steps | None, *, failed: bool) -> str:
+    """Say why frames are lost that share one time with others; empty if nothing shows it.
+
+    Some transport streams have several frames in a packet of the container (PES).
+
+    Parameters
+    ----------
+    packets
+        Of the video.
+    steps
+        Between its frames; None without timestamps.
+    failed
+        Whether a frame cannot be decoded, where only the decoder tells their order.
+    """
+    if not packets.shares_times:
+        return ""
+    if len(packets.corrupt):
+        return (
+            f"damaged: data are lost at {len(packets.corrupt)} places, and several frames share "
+            f"one time: nothing tells which are lost: {_CONVERT}"
+        )
+    missing = sum(number for _, number in packets.guesses.missing)
+    # Where pictures have no numbers, the order in which a decoder shows them needs all of them.
+    if packets.numbers is None and NO_PTS in packets.pts and (missing or failed):
+        lost = f"{missing} frames are lost" if missing else "frames cannot be decoded"
+        return f"damaged: {lost}, and several share one time: nothing tells which: {_CONVERT}"
+    times = packets.stamps.times if packets.stamps is not None else None
+    if times is not None and _contradict(packets, steps, times):
+        return f"damaged: its pictures state other times than its container: {_CONVERT}"
+    return ""
+
+
+def _contradict(packets: Packets, steps: Steps | None, times: PictureTimes) -> bool:
+    """Tell whether MPEG-4 pictures state other times than a container, or a loss it does not."""
+    if steps is None:
+        return bool(times.count_missing().any())
+    seconds = times.list_seconds()
+    if not len(seconds):
+        return False
+    guessed = [np.arange(first, stop) for first, stop in packets.guesses.intervals]
+    differences = np.delete(
+        np.frombuffer(packets.pts, np.int64) * packets.time_base - seconds,
+        np.concatenate([np.empty(0, np.int64), *guessed]),
+    )
+    most = _HALF * steps.period * packets.time_base
+    return len(differences) > 0 and bool(np.ptp(differences) > most)
 
 
 def _find_doubt(packets: Packets, steps: Steps, frames: int) -> str:
@@ -157,6 +209,8 @@ def describe_doubts(
         Of its frames.
     """
     doubts = [_doubt_times(packets, steps, timing), _doubt_end(packets)]
+    if steps is None and packets.shares_times:
+        doubts.append(_doubt_shared_times(packets))
     if steps is None and packets.container in _BARE_CONTAINERS and packets.numbers is not None:
         doubts.append(packets.numbers.describe_holes())
     if steps is not None and not steps.missing.any():
@@ -164,6 +218,24 @@ def describe_doubts(
     if steps is not None:
         doubts.append(_doubt_rate(packets, order, steps))
     return "; ".join(filter(None, doubts))
+
+
+def _doubt_shared_times(packets: Packets) -> str:
+    """Say that the times of some frames do not tell whether the others are there."""
+    period = packets.guesses.period
+    if not period:
+        return (
+            "several of its frames share one time, and these times do not agree with each other, "
+            "or are few: frames may be lost; rows count those that are there"
+        )
+    measured = 1 / (period * packets.time_base)
+    for rate in packets.stated:
+        if _LEAST_TIMES * measured < rate <= _CAMERAS:
+            return (
+                f"its header states {rate:.6g} frames per second, its times say {measured:.6g}: "
+                "one of them is wrong, or frames are lost; rows count those that are there"
+            )
+    return ""
 
 
 def _doubt_end(packets: Packets) -> str:

@@ -13,7 +13,13 @@ from pipeline_lib.io.video.codecs.h264 import is_entry
 from pipeline_lib.io.video.codecs.mpeg4 import PictureTimes
 from pipeline_lib.io.video.codecs.picture_numbers import PictureNumbers
 from pipeline_lib.io.video.containers.opening import check_system, open_video
-from pipeline_lib.io.video.containers.program_stream import CONTAINER, Guesses, Stamps, mend_times
+from pipeline_lib.io.video.containers.stamps import (
+    CONTAINERS,
+    Guesses,
+    Stamps,
+    count_missing,
+    mend_times,
+)
 from pipeline_lib.io.video.containers.structure import (
     begins_within_stream,
     count_avi_frames,
@@ -55,9 +61,9 @@ class Packets:
     numbers
         Of the pictures, if the codec is H.264.
     stamps
-        Of the pictures in an MPEG program stream.
+        Of the pictures in an MPEG program stream or transport stream.
     guesses
-        Which times are guesses, in an MPEG program stream.
+        Which times are guesses there.
     last_duration
         Duration of the last packet in units of `pts`; 0 if unknown.
     damage
@@ -86,6 +92,11 @@ class Packets:
     last_duration: int = 0
     damage: str = ""
 
+    @property
+    def shares_times(self) -> bool:
+        """Whether packets of a transport stream share one time: the others have none."""
+        return self.stamps is not None and self.stamps.transport and self.stamps.untimed is not None
+
 
 def read_packets(path: Path) -> Packets:
     """Demux the video stream of a file from end to end, decoding nothing.
@@ -113,8 +124,8 @@ def read_packets(path: Path) -> Packets:
             packets.numbers = PictureNumbers(context.extradata)
         if packets.codec == "mpeg4" and packets.container == "avi":
             packets.picture_times = PictureTimes(context.extradata)
-        if packets.container == CONTAINER:
-            packets.stamps = Stamps.begin(packets.codec, context.extradata)
+        if packets.container in CONTAINERS:
+            packets.stamps = Stamps.begin(packets.container, packets.codec, context.extradata)
         stopped, ends = "", dict.fromkeys(range(len(container.streams)), 0)
         # A Matroska header gives the length of the longest stream.
         streams = () if "matroska" in packets.container else (stream,)
@@ -134,16 +145,27 @@ def read_packets(path: Path) -> Packets:
         first_listed = _find_first_listed(container, stream)
         number = stream.index
         seconds = max(float(ends[each.index] * (each.time_base or 0)) for each in container.streams)
-    if packets.stamps is not None and NO_PTS not in packets.pts and NO_PTS not in packets.dts:
-        packets.guesses = mend_times(
-            path, packets.stamps, packets.pts, packets.dts, packets.keyframes
-        )
+    if packets.stamps is not None:
+        packets.guesses = _judge_times(path, packets, packets.stamps)
     packets.damage = (
         stopped
         or _find_damage(path, packets, announced, seconds)
         or _find_loss(path, packets, number, first_listed)
     )
     return packets
+
+
+def _judge_times(path: Path, packets: Packets, stamps: Stamps) -> Guesses:
+    """Find the times that FFmpeg guesses, and put right those that belong to another packet."""
+    if stamps.transport and stamps.untimed is None:
+        return Guesses()
+    if NO_PTS not in packets.pts and NO_PTS not in packets.dts:
+        return mend_times(path, stamps, packets.pts, packets.dts, packets.keyframes)
+    stated = [1 / (rate * packets.time_base) for rate in packets.stated if rate > 0]
+    guesses = count_missing(path, stamps, packets.dts, NO_PTS, stated)
+    if guesses.period:
+        packets.rate = 1 / (guesses.period * packets.time_base)
+    return guesses
 
 
 class _Announced(NamedTuple):

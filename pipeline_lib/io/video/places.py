@@ -167,6 +167,8 @@ def place_frames(
     if steps is None:
         if packets.container == _COUNTING_CONTAINER and packets.reorders:
             return _place_counted(packets, order, keyframes)
+        if packets.guesses.missing:
+            return _place_between_times(packets, order, keyframes)
         return Places(frame, none, none)
     if steps.missing.sum() > most_missing(len(order)):
         return Places(frame, none, none)
@@ -229,17 +231,44 @@ def _place_counted(
     positions = np.flatnonzero(lost) + 1
     if lost.sum() > most_missing(len(order)):
         positions = positions[:0]
-    shown = np.zeros(len(lost) + 1, np.int64)
-    shown[order] = np.arange(len(order))
-    extra = np.zeros(len(order) + 1, np.int64)
-    for position in positions.tolist():
-        # All that is lost before a keyframe is shown before what comes from it on.
-        at = shown[position:].min() if position in keyframes else shown[position - 1] + 1
-        extra[at] += lost[position - 1]
-    frame = np.arange(len(order)) + np.cumsum(extra)[: len(order)]
     known = {position: int(lost[position - 1]) for position in positions.tolist()}
     unsure = positions - 1
     if len(positions):
         # After the last one nothing is counted: more may be lost among the last pictures.
         unsure = np.append(unsure, len(order) - 1)
-    return Places(frame, positions, unsure, known)
+    return Places(_leave_room(known, order, keyframes), positions, unsure, known)
+
+
+def _place_between_times(
+    packets: Packets, order: NDArray[np.int32], keyframes: NDArray[np.int32]
+) -> Places:
+    """Place frames that have a time for one of several only, and are shown in another order.
+
+    Frames are missing somewhere between two times, in whichever group of pictures.
+    """
+    missing, guessed = dict(packets.guesses.missing), _list_guesses(packets)
+    if sum(missing.values()) > most_missing(len(order)):
+        return Places(np.arange(len(order)), np.empty(0, np.int64), np.empty(0, np.int64))
+    starts = {first: stop for first, stop in packets.guesses.intervals if stop in missing}
+    groups, known = set((keyframes + 1).tolist()), {}
+    for first, stop in starts.items():
+        # Each group among them may be the one that lacks all of them.
+        for position in range(first + 1, stop + 1):
+            begins = position in (first + 1, stop) or position in groups
+            known[position] = missing[stop] if begins else 0
+    frame = _leave_room(missing, order, keyframes)
+    return Places(frame, guessed + 1, guessed, known)
+
+
+def _leave_room(
+    missing: Mapping[int, int], order: NDArray[np.int32], keyframes: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Return the index of each frame, given how many frames are missing before which packets."""
+    shown = np.zeros(max(int(order.max()), *missing, 0) + 1, np.int64)
+    shown[order] = np.arange(len(order))
+    extra = np.zeros(len(order) + 1, np.int64)
+    for position, number in missing.items():
+        # All that is lost before a keyframe is shown before what comes from it on.
+        at = shown[position:].min() if position in keyframes else shown[position - 1] + 1
+        extra[at] += number
+    return np.arange(len(order)) + np.cumsum(extra)[: len(order)]

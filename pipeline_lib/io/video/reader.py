@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.io.video.containers.files import check_readable, open_bytes
 from pipeline_lib.io.video.containers.opening import open_video
-from pipeline_lib.io.video.decode import count_quarter_turns, decode_packets, number_packets
+from pipeline_lib.io.video.decode import (
+    choose_decoder,
+    count_quarter_turns,
+    decode_packets,
+    number_packets,
+)
 from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.io.video.index import VideoFacts, VideoIndex, index_video
 from pipeline_lib.io.video.reorder import DamageError, FrameSequence
@@ -249,7 +254,11 @@ class VideoReader:
             sequence = FrameSequence[Image](index, wanted, opened.first, strict=strict)
             needed = self._count(itertools.takewhile(lambda one: one[0] <= last, opened.packets))
             pictures = decode_packets(
-                opened.stream, needed, threads, opened.primer, strict=index.strict
+                choose_decoder(opened.stream),
+                needed,
+                threads,
+                opened.primer,
+                strict=index.strict,
             )
             decoded = stack.enter_context(closing(pictures))
             for position, picture in decoded:

@@ -12,6 +12,7 @@ from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, filtering_key, tracking_key
+from pipeline_lib.io.video.codecs.checking import CHECKING_DECODERS
 from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.models.card import locating_key, read_card
 from pipeline_lib.models.members import count_members, read_member_cards
@@ -84,6 +85,8 @@ def identify_content(probed: Mapping[str, str]) -> str:
         known.append(f"{probed['frames']} rows, missing ones included")
     if width.isdecimal() and leaves_edge_unwritten(probed["pixel_format"], int(width)):
         known.append("right edge")
+    if probed.get("codec") in CHECKING_DECODERS:
+        known.append("damaged pictures told")
     return hash_settings(fingerprint, *known) if known else fingerprint
 
 

@@ -44,7 +44,7 @@ class PictureTimes:
             self._times.append(-1)
 
     def count_missing(self) -> NDArray[np.int64]:
-        """Count the pictures that are missing before each packet, if none are reordered.
+        """Count the pictures that are missing before each packet on the screen.
 
         Returns
         -------
@@ -52,13 +52,20 @@ class PictureTimes:
         """
         times = np.array(self._times, np.int64)
         missing = np.zeros(len(times), np.int64)
-        steps = np.diff(times)
+        order = np.argsort(times, kind="stable")
+        steps = np.diff(times[order])
         if len(times) < 3 or (times < 0).any() or (steps <= 0).any():
             return missing
         period = _find_period(steps)
         if period:
-            missing[1:] = np.rint(steps / period) - 1
+            missing[order[1:]] = np.rint(steps / period) - 1
         return missing
+
+    def list_seconds(self) -> NDArray[np.float64]:
+        """Return the time of each picture in s, shape (packets,); none if a picture states none."""
+        times = np.array(self._times, np.float64)
+        known = self._resolution > 0 and (times >= 0).all()
+        return times / self._resolution if known else np.zeros(0)
 
     def ends_open(self, order: NDArray[np.int32]) -> bool:
         """Tell whether pictures are missing before the one that is shown last.

@@ -1,0 +1,37 @@
+"""Test that VP8 and VP9 pictures with a flipped bit are told, though FFmpeg's decoders take them."""
+
+import av
+import pytest
+
+from pipeline_lib.io.video.decode import choose_decoder
+from pipeline_lib.io.video.reader import VideoReader
+from tests.video_corpus import encode, read_number
+
+_OPTIONS = {"deadline": "realtime", "cpu-used": "8"}
+_DAMAGED, _GROUP = 30, 12
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), [("libvpx-vp9", "vp9"), ("libvpx", "vp8")])
+def test_a_flipped_bit_costs_the_rest_of_its_group(tmp_path, encoder, decoder):
+    path = encode(tmp_path / "a.webm", encoder, frames=48, gop=_GROUP, options=_OPTIONS)
+    with av.open(path) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+        content, chosen = bytes(packets[_DAMAGED]), choose_decoder(container.streams.video[0])
+    assert chosen.name == encoder
+    data = path.read_bytes()
+    start = data.index(content)
+    told = 0
+    # Within the arithmetic code, behind the header.
+    for at in range(len(content) // 2, len(content) - 4, max(1, len(content) // 12)):
+        damaged = bytearray(data)
+        damaged[start + at] ^= 0x10
+        path.write_bytes(damaged)
+        with VideoReader(path) as reader:
+            assert reader.facts.codec == decoder
+            found = [None if image is None else read_number(image) for _, image in reader.read()]
+        spoilt = range(_DAMAGED, _DAMAGED // _GROUP * _GROUP + _GROUP)
+        assert [found[i] for i in range(48) if i not in spoilt] == [
+            i for i in range(48) if i not in spoilt
+        ]
+        told += all(found[row] is None for row in spoilt)
+    assert told >= 5
