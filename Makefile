@@ -3,6 +3,7 @@
 # make demo-3d    two animals filmed by four cameras: from images of a board to three dimensions
 # make openfield  the same on DeepLabCut's real open-field mouse
 # make test       the tests
+# make oldest     the quick tests with the oldest versions that pyproject.toml allows
 # make check      static checks: style, types, layers, workflow, documentation
 # make coverage   the tests, with coverage of the package, also in the processes that they start
 # make docs       the documentation site, in build/site
@@ -27,7 +28,7 @@ LOCKS_cpu := locks/torch-cpu.txt locks/run.txt
 LOCKS_own := locks/run.txt
 LOCKS := $(or $(LOCKS_$(TORCH)),$(error TORCH is pypi, cpu or own, not $(TORCH)))
 
-.PHONY: demo demo-multi demo-3d openfield test quick check coverage docs documents lock run install
+.PHONY: demo demo-multi demo-3d openfield test quick oldest check coverage docs documents lock run install
 
 # What running needs, in the versions that the figures were measured with.
 run: $(BIN)/.run-$(TORCH)
@@ -69,8 +70,17 @@ test: install
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 # What needs neither Snakemake nor a trained network: for other versions of Python.
+QUICK := tests/api tests/core tests/kernels tests/io/labels tests/io/poses
 quick: install
-	$(BIN)/python -m pytest --quiet tests/api tests/core tests/kernels tests/io/labels tests/io/poses
+	$(BIN)/python -m pytest --quiet $(QUICK)
+
+# NumPy's lower bound has no wheels for newer Pythons than this one.
+oldest: OLDEST := $(VENV)-oldest
+oldest: install
+	uv venv --quiet --clear --python 3.11 $(OLDEST)
+	uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable . \
+		"pytest>=8.3.5" "pytest-xdist>=3.6" "hypothesis>=6.100"
+	$(OLDEST)/bin/python -m pytest --quiet $(QUICK) $(PYTEST_OPTIONS)
 
 check: install
 	ruff check .

@@ -39,7 +39,7 @@ def run_import_model(config: Config, results: Results) -> None:
     bundle = find_bundle(config.model.bundle)
     if problems := list_bundle_problems(config, bundle):
         raise ConfigError("config", problems)
-    name = parse_address(config.model.bundle).place.rpartition("/")[2]
+    name = parse_address(config.model.bundle).location.rpartition("/")[2]
     record = BundleRecord(file=name, sha256=bundle.sha256)
     files = results.model(config.training.name)
     import_network(bundle, "", config.training.name, files, record)

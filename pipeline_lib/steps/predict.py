@@ -110,7 +110,7 @@ def _make_absolute(address: BundleAddress, text: str) -> str:
     """Return an address that holds in any working directory."""
     if address.kind != "path":
         return text
-    path = Path(address.place).expanduser().absolute()
+    path = Path(address.location).expanduser().absolute()
     return f"{path}#sha256={address.sha256}" if address.sha256 else str(path)
 
 

@@ -16,13 +16,13 @@ _NEWEST = "main"
 
 @dataclass(frozen=True)
 class BundleAddress:
-    """Say where a bundle lies.
+    """Describe the location of a bundle.
 
     Attributes
     ----------
     kind
         ``path``, ``https`` or ``hf`` (a file in a repository of Hugging Face).
-    place
+    location
         The path, or the address without its fragment.
     sha256
         Hash that the file must have; empty if none was given.
@@ -31,7 +31,7 @@ class BundleAddress:
     """
 
     kind: Literal["path", "https", "hf"]
-    place: str
+    location: str
     sha256: str = ""
     repository: str = ""
     file: str = ""
@@ -57,39 +57,39 @@ def parse_address(text: str) -> BundleAddress:
     ValueError
         If it is another address, or no address.
     """
-    place, mark, digest = text.partition(_FRAGMENT)
+    location, mark, digest = text.partition(_FRAGMENT)
     if mark and not _SHA256.fullmatch(digest):
         raise ValueError(f"expected 64 hexadecimal digits after {_FRAGMENT}, found {digest!r}")
-    if not place.strip() or not place.isprintable():
-        raise ValueError(f"expected a path or an address, found {place!r}")
-    scheme, found, rest = place.partition("://")
+    if not location.strip() or not location.isprintable():
+        raise ValueError(f"expected a path or an address, found {location!r}")
+    scheme, found, rest = location.partition("://")
     if not found:
-        return BundleAddress("path", place, digest)
+        return BundleAddress("path", location, digest)
     match scheme.lower():
         case "https":
-            return BundleAddress("https", _check_https(place), digest)
+            return BundleAddress("https", _check_https(location), digest)
         case "hf":
-            return _parse_hugging_face(place, rest, digest)
+            return _parse_hugging_face(location, rest, digest)
     raise ValueError(f"expected a path, https:// or hf://, found {scheme}://")
 
 
-def _check_https(place: str) -> str:
-    parts = urlsplit(place)
+def _check_https(location: str) -> str:
+    parts = urlsplit(location)
     if not parts.hostname:
-        raise ValueError(f"{place}: names no host")
+        raise ValueError(f"{location}: names no host")
     if parts.username is not None or parts.password is not None:
         raise ValueError("an address must hold no user or password: settings are published")
     if parts.fragment:
-        raise ValueError(f"{place}: expected nothing but {_FRAGMENT}… after #")
-    return place
+        raise ValueError(f"{location}: expected nothing but {_FRAGMENT}… after #")
+    return location
 
 
-def _parse_hugging_face(place: str, rest: str, digest: str) -> BundleAddress:
+def _parse_hugging_face(location: str, rest: str, digest: str) -> BundleAddress:
     path, mark, revision = rest.partition("@")
     owner, *more = path.split("/")
     revision = revision if mark else _NEWEST
     parts = [owner, *more]
     good = len(parts) >= 3 and all(_PART.fullmatch(part) for part in parts)
     if not good or not _REVISION.fullmatch(revision) or ".." in revision:
-        raise ValueError(f"expected hf://owner/name/file@revision, found {place}")
-    return BundleAddress("hf", place, digest, f"{owner}/{more[0]}", "/".join(more[1:]), revision)
+        raise ValueError(f"expected hf://owner/name/file@revision, found {location}")
+    return BundleAddress("hf", location, digest, f"{owner}/{more[0]}", "/".join(more[1:]), revision)

@@ -106,7 +106,7 @@ def choose_edges(
         `split_pairs`. Where one is empty (one animal only, or never both points labelled) the
         edge counts as no better than chance.
     bodyparts
-        Places on the keypoint axis that are to be connected.
+        Positions on the keypoint axis that are to be connected.
     further
         How many of the next best edges are added to the tree.
 

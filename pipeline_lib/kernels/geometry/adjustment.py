@@ -30,7 +30,7 @@ _MOST_DAMPING = 1e12
 
 @dataclass(frozen=True)
 class Pose:
-    """Hold where a board lies: `rotation` (3, 3) and `translation` (3,), from board to world."""
+    """Hold the pose of a board: `rotation` (3, 3) and `translation` (3,), from board to world."""
 
     rotation: Floats
     translation: Floats
@@ -63,7 +63,7 @@ class Bundle:
     Attributes
     ----------
     cameras
-        The first one's place stays as it is.
+        The pose of the first one is not changed.
     poses
         Of the board, in each frame.
     views
@@ -192,19 +192,19 @@ def list_parameters(bundle: Bundle) -> list[slice]:
     The parameters are fx, fy, cx, cy, the free coefficients and, for all cameras but the first, a
     small rotation (in radians, from the left) and a translation.
     """
-    places, start = [], 0
+    slices, start = [], 0
     for number, free in enumerate(bundle.free):
         count = _LENS + len(free) + (_PLACE if number else 0)
-        places.append(slice(start, start + count))
+        slices.append(slice(start, start + count))
         start += count
-    return places
+    return slices
 
 
 def move_cameras(bundle: Bundle, step: Floats) -> tuple[Camera, ...]:
     """Return the cameras moved by a step of their parameters; see `list_parameters`."""
     moved = []
-    for number, place in enumerate(list_parameters(bundle)):
-        camera, free, own = bundle.cameras[number], bundle.free[number], step[place]
+    for number, columns in enumerate(list_parameters(bundle)):
+        camera, free, own = bundle.cameras[number], bundle.free[number], step[columns]
         matrix, distortion = camera.matrix.copy(), camera.distortion.copy()
         matrix[[0, 1, 0, 1], [0, 1, 2, 2]] += own[:_LENS]
         distortion[list(free)] += own[_LENS : _LENS + len(free)]
@@ -244,8 +244,8 @@ def _move(bundle: Bundle, camera_step: Floats, pose_step: Floats) -> Bundle:
 
 
 def _make_normal(bundle: Bundle, scale: float) -> _Normal:
-    places = list_parameters(bundle)
-    count, frames = places[-1].stop, len(bundle.poses)
+    slices = list_parameters(bundle)
+    count, frames = slices[-1].stop, len(bundle.poses)
     normal = _Normal(
         np.zeros((count, count)),
         np.zeros((frames, _PLACE, _PLACE)),
@@ -253,19 +253,19 @@ def _make_normal(bundle: Bundle, scale: float) -> _Normal:
         np.zeros(count),
         np.zeros((frames, _PLACE)),
     )
-    for number, place in enumerate(places):
+    for number, columns in enumerate(slices):
         views = [view for view in bundle.views if view.camera == number]
         by_camera, by_pose, residual = _differentiate(bundle, number, views, scale)
         flat = by_camera.reshape(-1, by_camera.shape[-1])
-        normal.cameras[place, place] += flat.T @ flat
-        normal.camera_gradient[place] += flat.T @ residual.reshape(-1)
+        normal.cameras[columns, columns] += flat.T @ flat
+        normal.camera_gradient[columns] += flat.T @ residual.reshape(-1)
         start = 0
         for view in views:
             part = slice(start, start + len(view.points))
             start = part.stop
             own, pose = (one[part].reshape(-1, one.shape[-1]) for one in (by_camera, by_pose))
             normal.poses[view.frame] += pose.T @ pose
-            normal.shared[view.frame, place] += own.T @ pose
+            normal.shared[view.frame, columns] += own.T @ pose
             normal.pose_gradient[view.frame] += pose.T @ residual[part].reshape(-1)
     return normal
 
@@ -323,9 +323,9 @@ def _solve(normal: _Normal, damping: float) -> tuple[Floats, Floats]:
 
 
 def _damp(matrices: Floats, damping: float) -> None:
-    places = np.arange(matrices.shape[-1])
-    diagonal = matrices[..., places, places]
-    matrices[..., places, places] = diagonal * (1 + damping) + 1e-12
+    rows = np.arange(matrices.shape[-1])
+    diagonal = matrices[..., rows, rows]
+    matrices[..., rows, rows] = diagonal * (1 + damping) + 1e-12
 
 
 def _find_deviations(bundle: Bundle, errors: Sequence[Floats], scale: float) -> tuple[Floats, ...]:
@@ -336,7 +336,7 @@ def _find_deviations(bundle: Bundle, errors: Sequence[Floats], scale: float) -> 
     freedom = 2 * len(square) - unknown
     carried = normal.shared @ np.linalg.inv(normal.poses + 1e-12 * np.eye(_PLACE))
     reduced = normal.cameras - np.tensordot(carried, normal.shared, axes=([0, 2], [0, 2]))
-    # Parameters differ by orders of magnitude; scaled to a diagonal of 1 they compare.
+    # Parameters differ by orders of magnitude; a diagonal of 1 makes them comparable.
     size = np.sqrt(np.maximum(np.diag(reduced), 1e-300))
     values, vectors = np.linalg.eigh(reduced / np.outer(size, size))
     with np.errstate(all="ignore"):
@@ -344,4 +344,4 @@ def _find_deviations(bundle: Bundle, errors: Sequence[Floats], scale: float) -> 
         variance = (vectors**2 * inverse).sum(axis=1) / size**2
         variance = np.where(np.isnan(variance), np.inf, variance)
     noise = square.sum() / freedom if freedom > 0 else np.inf
-    return tuple(np.sqrt(noise * variance[place][:_LENS]) for place in list_parameters(bundle))
+    return tuple(np.sqrt(noise * variance[columns][:_LENS]) for columns in list_parameters(bundle))

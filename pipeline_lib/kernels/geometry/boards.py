@@ -50,8 +50,8 @@ def find_corners(image: Gray, board: Board) -> Corners | None:
     Returns
     -------
     Corners or None
-        None: not found. A chessboard is found whole, of a ChArUco board six corners or more that
-        do not lie in one row.
+        None: not found. A chessboard is found completely or not at all; a ChArUco board is found
+        if six corners or more that are not in one row are seen.
     """
     if board.kind == "charuco":
         return _find_charuco(image, board)
@@ -74,7 +74,7 @@ def _find_chessboard(image: Gray, corners: tuple[int, int]) -> Floats | None:
 
 
 def _refine(image: Gray, pixels: Floats, corners: tuple[int, int]) -> Floats:
-    """Refine corners in windows that reach no other corner."""
+    """Refine each corner in a window that holds no other corner."""
     grid = pixels.reshape(corners[1], corners[0], 2)
     steps = np.concatenate(
         [np.linalg.norm(np.diff(grid, axis=axis), axis=-1).ravel() for axis in (0, 1)]
@@ -164,8 +164,8 @@ def draw_board(board: Board, pixels: int) -> Gray:
 def guess_squares(image: Gray, board: Board) -> tuple[int, int] | None:
     """Return the squares of the chessboard that an image shows, if they are nearly those given.
 
-    Tried are boards with one square more or fewer, the given numbers taken for corners, and both
-    exchanged.
+    The boards tried have one square more or fewer, as many corners as squares were given, or rows
+    and columns exchanged.
     """
     columns, rows = board.columns, board.rows
     tried = [(columns + 1, rows + 1), (columns - 1, rows - 1)]

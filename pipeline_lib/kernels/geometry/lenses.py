@@ -118,7 +118,7 @@ def undistort_normalised(x: Floats, y: Floats, distortion: Floats) -> tuple[Floa
     -------
     tuple
         Undistorted x and y; NaN where the model has no inverse: a strong distortion folds the
-        image beyond some radius, and what lies outside was seen by no ray.
+        image beyond some radius, and no ray reaches pixels outside it.
     """
     if not distortion.any():
         return x, y
@@ -188,7 +188,7 @@ def find_rays(camera: Camera, x: Floats, y: Floats) -> tuple[Floats, Floats, Flo
     -------
     tuple
         x, y and z of the rays: z is 1 for a pinhole camera, the length is 1 for a fisheye. NaN
-        where no ray is seen in this pixel.
+        where no ray reaches this pixel.
     """
     (focal_x, skew, centre_x), (_, focal_y, centre_y) = camera.matrix[:2].tolist()
     flat_y = (y - centre_y) / focal_y

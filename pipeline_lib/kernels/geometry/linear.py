@@ -1,9 +1,9 @@
 """Triangulate points by the direct linear transformation (DLT).
 
 Hartley and Zisserman, Multiple View Geometry, section 12.2: the right singular vector of the
-smallest singular value. It is found by inverse iteration on the 4 x 4 normal matrix, for all points
-at once and each step a handful of operations on long arrays, where NumPy would call LAPACK per
-point. Points for which the iteration converges slowly (rays that disagree) go to LAPACK.
+smallest singular value. It is found by inverse iteration on the 4 x 4 normal matrices of all points
+at once, so that each step is a few operations on long arrays; NumPy would call LAPACK for each
+point. LAPACK computes the points for which the iteration converges slowly (rays that disagree).
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,8 @@ def triangulate_linearly(views: Sequence[View], *, weighted: bool) -> Floats:
 def _find_smallest(normal: dict[tuple[int, int], Floats]) -> Floats:
     """Return the eigenvectors of the smallest eigenvalues; shape (4, points)."""
     factor = _factorise(normal)
-    # The first step then solves least squares with the fourth coordinate 1, nearly the solution.
+    # The first step then solves least squares with the fourth coordinate 1, which is nearly the
+    # solution.
     vector = np.zeros((4, *normal[0, 0].shape))
     vector[3] = 1
     change = np.full(normal[0, 0].shape, np.inf)
@@ -90,7 +91,7 @@ def _factorise(
     normal: dict[tuple[int, int], Floats],
 ) -> tuple[dict[tuple[int, int], Floats], list[Floats]]:
     """Return the factors L and D of L D L^T."""
-    smallest = _SMALLEST * (1e-300 + sum(normal[place, place] for place in range(4)))
+    smallest = _SMALLEST * (1e-300 + sum(normal[index, index] for index in range(4)))
     lower: dict[tuple[int, int], Floats] = {}
     pivots: list[Floats] = []
     for column in range(4):

@@ -62,7 +62,7 @@ def unproject(camera: Camera, pixels: Floats) -> Floats:
     Returns
     -------
     NDArray[np.float64]
-        Shape (..., 3), of length 1; NaN where the lens shows no ray in this pixel.
+        Shape (..., 3), of length 1; NaN where no ray reaches this pixel.
     """
     local = np.stack(find_rays(camera, pixels[..., 0], pixels[..., 1]), axis=-1)
     direction: Floats = local @ camera.rotation
@@ -71,7 +71,7 @@ def unproject(camera: Camera, pixels: Floats) -> Floats:
 
 
 def undistort(camera: Camera, pixels: Floats) -> Floats:
-    """Return where a pinhole camera of the same matrix without distortion sees the same rays.
+    """Return the pixels in which the same camera without distortion would see the same rays.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def undistort(camera: Camera, pixels: Floats) -> Floats:
     Returns
     -------
     NDArray[np.float64]
-        Shape (..., 2), in px; NaN where the lens shows no ray, or one that a pinhole camera
-        cannot see (90 degrees from the axis, or more).
+        Shape (..., 2), in px; NaN where no ray reaches the pixel, or the ray is 90 degrees or
+        more from the axis, where a pinhole camera sees nothing.
     """
     x, y, z = find_rays(camera, pixels[..., 0], pixels[..., 1])
     with np.errstate(all="ignore"):
@@ -95,7 +95,7 @@ def undistort(camera: Camera, pixels: Floats) -> Floats:
 
 
 def measure_errors(cameras: Sequence[Camera], points: Floats, pixels: Floats) -> Floats:
-    """Measure the distance between projected points and what each camera saw.
+    """Measure the distance between projected points and the pixels in which each camera saw them.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def measure_errors(cameras: Sequence[Camera], points: Floats, pixels: Floats) ->
         Shape (frame, camera, ...), in px; NaN where either is missing.
     """
     errors = np.empty(pixels.shape[:-1])
-    for place, camera in enumerate(cameras):
-        off = project(camera, points) - pixels[:, place]
-        errors[:, place] = np.hypot(off[..., 0], off[..., 1])
+    for index, camera in enumerate(cameras):
+        off = project(camera, points) - pixels[:, index]
+        errors[:, index] = np.hypot(off[..., 0], off[..., 1])
     return errors

@@ -66,8 +66,9 @@ class _State(NamedTuple):
 def refine_points(views: Sequence[View], start: Floats) -> Refined:
     """Minimise the weighted squared reprojection error of each point.
 
-    The error of a fisheye is linearised at what it saw, which is exact where the error is 0 and
-    differs by its square; that of a pinhole camera without distortion is exact everywhere.
+    The error of a fisheye is linearised at the observed pixel. This is exact for an error of 0 and
+    wrong by the square of the error otherwise. The error of a pinhole camera without distortion is
+    exact everywhere.
 
     Parameters
     ----------
@@ -90,11 +91,11 @@ def refine_points(views: Sequence[View], start: Floats) -> Refined:
             done = size <= _TOLERANCE * _measure_depth(seen, here.points)
             here = _choose(better, trial, here)
             damping = np.where(better, damping * 0.1, damping * 10)
-            # No step of any length helps: the minimum, to numerical precision.
+            # No step lowers the cost: this is the minimum, to numerical precision.
             done |= damping > 1e8
             if done.all():
                 break
-            # Copying the points costs more than computing a few that are done.
+            # Copying the remaining points costs more than computing a few finished ones again.
             if done.mean() > 0.5:
                 state.put(active, here)
                 left = np.flatnonzero(~done)
@@ -154,7 +155,7 @@ def _evaluate(views: Sequence[View], points: Floats) -> _State:
         behind = ~(depth > 0)
         if behind.any():
             cost[behind & (view.weight > 0)] = np.inf
-            # Of a camera that did not see the point, nothing counts.
+            # A camera that did not see the point contributes nothing.
             depth = np.where(behind, 1.0, depth)
         inverse = 1 / depth
         off_x = _apply(view.rows[0], points) * inverse
@@ -168,8 +169,8 @@ def _evaluate(views: Sequence[View], points: Floats) -> _State:
         heavy_y = [xy * one + yy * other for one, other in zip(by_x, by_y, strict=True)]
         for axis in range(3):
             gradient[axis] += by_x[axis] * pull_x + by_y[axis] * pull_y
-        for place, (first, second) in enumerate(_PAIRS):
-            information[place] += by_x[first] * heavy_x[second] + by_y[first] * heavy_y[second]
+        for index, (first, second) in enumerate(_PAIRS):
+            information[index] += by_x[first] * heavy_x[second] + by_y[first] * heavy_y[second]
     cost[np.isnan(cost)] = np.inf
     return _State(points, cost, information, gradient)
 

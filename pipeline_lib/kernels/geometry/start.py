@@ -21,28 +21,28 @@ _WIDEST = 5.0
 _FEWEST_CORNERS = 6
 # Focal lengths to try for a fisheye, as parts of half the diagonal.
 _FISHEYE_FOCAL = (0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
-# The same for a pinhole camera, where OpenCV's estimate leads nowhere.
+# The same for a pinhole camera, if OpenCV's estimate does not converge.
 _PINHOLE_FOCAL = (1.0, 2.0, 4.0, 8.0)
 # Median error in px of a lens that fits.
 _FITS = 1.0
 
 
-class Placed(NamedTuple):
+class Transform(NamedTuple):
     """Hold a rotation (3, 3) and a translation (3,)."""
 
     rotation: Floats
     translation: Floats
 
-    def after(self, other: "Placed") -> "Placed":
+    def after(self, other: "Transform") -> "Transform":
         """Return the composition that applies `other` first, then this transform."""
-        return Placed(
+        return Transform(
             self.rotation @ other.rotation,
             self.rotation @ other.translation + self.translation,
         )
 
-    def undo(self) -> "Placed":
+    def undo(self) -> "Transform":
         """Return the inverse."""
-        return Placed(self.rotation.T, -self.rotation.T @ self.translation)
+        return Transform(self.rotation.T, -self.rotation.T @ self.translation)
 
 
 def estimate_lens(
@@ -65,7 +65,7 @@ def estimate_lens(
         If no lens fits.
     """
     some = [
-        views[place] for place in np.unique(np.linspace(0, len(views) - 1, _MOST_VIEWS, dtype=int))
+        views[index] for index in np.unique(np.linspace(0, len(views) - 1, _MOST_VIEWS, dtype=int))
     ]
     starts = _start_pinholes if model == "pinhole" else _start_fisheyes
     best, least = None, np.inf
@@ -83,9 +83,9 @@ def estimate_lens(
 def _start_pinholes(
     name: str, size: tuple[int, int], views: Sequence[BoardView]
 ) -> Iterator[Camera]:
-    """Yield OpenCV's estimate, then those that begin with usual focal lengths.
+    """Yield OpenCV's estimate, then estimates that start from usual focal lengths.
 
-    A few boards that face the camera suffice to make the first one useless.
+    The first one is useless if a few boards face the camera.
     """
     points = [view.points.astype(np.float32) for view in views]
     pixels = [view.pixels.astype(np.float32) for view in views]
@@ -141,7 +141,7 @@ def _adjust_alone(
     return adjusted.bundle.cameras[0], float(np.median(np.concatenate(adjusted.errors)))
 
 
-def place_board(camera: Camera, view: BoardView) -> Placed | None:
+def place_board(camera: Camera, view: BoardView) -> Transform | None:
     """Return the pose of the board in a camera's axes; None if none fits.
 
     A plane may have two poses (Collins and Bartoli 2014); the one with the smaller error is taken.
@@ -160,14 +160,14 @@ def place_board(camera: Camera, view: BoardView) -> Placed | None:
         return None
     best, least = None, np.inf
     for turn, shift in zip(turns[:count], shifts[:count], strict=True):
-        placed = Placed(cv2.Rodrigues(turn)[0], np.ravel(shift))
+        placed = Transform(cv2.Rodrigues(turn)[0], np.ravel(shift))
         error = _measure(camera, placed, view)
         if error < least:
             best, least = placed, error
     return best
 
 
-def _measure(camera: Camera, placed: Placed, view: BoardView) -> float:
+def _measure(camera: Camera, placed: Transform, view: BoardView) -> float:
     """Return the mean error of a view in px, infinite behind the camera."""
     own = Camera(camera.name, camera.size, camera.matrix, camera.distortion, camera.model)
     off = project(own, view.points @ placed.rotation.T + placed.translation) - view.pixels
@@ -214,11 +214,12 @@ def count_shared(count: int, views: Sequence[BoardView]) -> NDArray[np.intp]:
 
 def place_cameras(
     cameras: Sequence[Camera], views: Sequence[BoardView]
-) -> tuple[list[Camera], dict[int, Placed]]:
-    """Place cameras relative to the first, and boards in each frame.
+) -> tuple[list[Camera], dict[int, Transform]]:
+    """Estimate the poses of the cameras relative to the first, and of the board in each frame.
 
-    Cameras are added along the pairs that share most frames; the place of one relative to another
-    is that of the shared frame whose board explains the other shared frames best.
+    Cameras are added one by one, each by the pair that shares the most frames. Every shared frame
+    gives a transform between the two cameras; the one that explains the board in the other shared
+    frames best is taken.
 
     Parameters
     ----------
@@ -230,46 +231,47 @@ def place_cameras(
     Returns
     -------
     tuple
-        Cameras with their places, and the pose of the board in the world, by frame.
+        Cameras with their rotations and translations, and the pose of the board in the world, by
+        frame.
     """
-    boards: dict[int, dict[int, Placed]] = {place: {} for place in range(len(cameras))}
+    boards: dict[int, dict[int, Transform]] = {camera: {} for camera in range(len(cameras))}
     seen = {(view.camera, view.frame): view for view in views}
     for (camera, frame), view in seen.items():
         placed = place_board(cameras[camera], view)
         if placed is not None:
             boards[camera][frame] = placed
     shared = count_shared(len(cameras), views)
-    places = {0: Placed(np.eye(3), np.zeros(3))}
-    while len(places) < len(cameras):
+    transforms = {0: Transform(np.eye(3), np.zeros(3))}
+    while len(transforms) < len(cameras):
         links = [
             (int(shared[old, new]), -old, -new)
-            for old in places
+            for old in transforms
             for new in range(len(cameras))
-            if new not in places
+            if new not in transforms
         ]
         _, old, new = max(links)
         relative = _relate(cameras[-new], -new, -old, boards, seen)
-        places[-new] = relative.after(places[-old])
+        transforms[-new] = relative.after(transforms[-old])
     placed_cameras = [
-        Camera(one.name, one.size, one.matrix, one.distortion, one.model, *places[number])
+        Camera(one.name, one.size, one.matrix, one.distortion, one.model, *transforms[number])
         for number, one in enumerate(cameras)
     ]
-    return placed_cameras, _place_boards(placed_cameras, places, boards, seen)
+    return placed_cameras, _place_boards(placed_cameras, transforms, boards, seen)
 
 
 def _relate(
     camera: Camera,
     new: int,
     old: int,
-    boards: dict[int, dict[int, Placed]],
+    boards: dict[int, dict[int, Transform]],
     seen: dict[tuple[int, int], BoardView],
-) -> Placed:
+) -> Transform:
     frames = sorted(boards[new].keys() & boards[old].keys())
     if not frames:
         raise ValueError(f"camera {camera.name} shares no frame in which the board has a pose")
     some = [
-        frames[place]
-        for place in np.unique(np.linspace(0, len(frames) - 1, _MOST_VIEWS, dtype=int))
+        frames[index]
+        for index in np.unique(np.linspace(0, len(frames) - 1, _MOST_VIEWS, dtype=int))
     ]
     best, least = None, np.inf
     for frame in some:
@@ -287,21 +289,21 @@ def _relate(
 
 def _place_boards(
     cameras: Sequence[Camera],
-    places: dict[int, Placed],
-    boards: dict[int, dict[int, Placed]],
+    transforms: dict[int, Transform],
+    boards: dict[int, dict[int, Transform]],
     seen: dict[tuple[int, int], BoardView],
-) -> dict[int, Placed]:
+) -> dict[int, Transform]:
     """Return the pose of each frame that explains the views of all its cameras best."""
-    poses: dict[int, Placed] = {}
+    poses: dict[int, Transform] = {}
     for frame in sorted({frame for _, frame in seen}):
         watching = [camera for camera, other in seen if other == frame]
         least = np.inf
         for camera in watching:
             if frame not in boards[camera]:
                 continue
-            world = places[camera].undo().after(boards[camera][frame])
+            world = transforms[camera].undo().after(boards[camera][frame])
             errors = [
-                _measure(cameras[one], places[one].after(world), seen[one, frame])
+                _measure(cameras[one], transforms[one].after(world), seen[one, frame])
                 for one in watching
             ]
             if sum(errors) < least:

@@ -6,7 +6,7 @@ mean weight, whatever its own confidence, since wrong detections may be confiden
 least two views are searched, largest first; a subset is skipped only if the views that it leaves
 out cost more than the best subset so far. The result is therefore the exact minimum. Beyond
 `MOST_CHOSEN` cameras every pair of views proposes a point, as in RANSAC (Fischler and Bolles 1981)
-but without chance; the one with the least cost is refined with all views that agree with it.
+but without random draws; the point of least cost is refined with all views that agree with it.
 """
 
 import itertools
@@ -59,8 +59,8 @@ class Triangulated:
         Shape (frame, ..., 3), in the unit of the calibration; NaN: fewer than two views, or no
         two that agree within the gate.
     errors
-        Shape (frame, camera, ...): distance in px between the projected point and what the
-        camera saw, also in views that were left out; NaN: not seen, or no point.
+        Shape (frame, camera, ...): distance in px between the projected and the observed point,
+        also in views that were left out; NaN: not seen, or no point.
     used
         Shape (frame, camera, ...): the views that the point was computed from.
     uncertainty
@@ -157,9 +157,9 @@ def find_gate(cameras: Sequence[Camera], pixels: Floats, weights: Floats, *, thr
     It is 4.5 times the median error, which is 5.3 standard deviations if errors are normal. It
     follows the data, because the errors of detectors and calibrations differ tenfold, and a gate
     below the usual error would select views that agree by chance. Outliers raise the first median,
-    so it is measured again on the views that were chosen until it changes by less than 1 %. The
-    first estimate is that without the camera whose absence lowers the noise most: one camera that
-    is wrong throughout would otherwise set a gate which it passes.
+    so it is measured again on the chosen views until it changes by less than 1 %. The first
+    estimate leaves out the camera without which the noise is lowest: a camera that is always wrong
+    would otherwise set a gate that it passes itself.
 
     Parameters
     ----------
@@ -199,9 +199,9 @@ def _start_gate(
     some = slice(None, None, max(1, pixels.shape[0] * pixels.shape[2] // _START_POINTS))
     least = np.inf
     for left_out in range(len(cameras)):
-        kept = [place for place in range(len(cameras)) if place != left_out]
+        kept = [index for index in range(len(cameras)) if index != left_out]
         noise = find_noise(
-            [cameras[place] for place in kept],
+            [cameras[index] for index in kept],
             pixels[some, kept],
             weights[some, kept],
             gate=None,
@@ -209,7 +209,8 @@ def _start_gate(
         )
         least = min(least, noise)
     heavy = weights[weights > 0]
-    # Errors are smaller than noise, as points follow it: three coordinates are taken from all.
+    # Errors are smaller than the noise, because the fit of a point takes up three degrees of
+    # freedom.
     share = np.sqrt(max(1 - 3 / (2 * len(cameras)), 0.25) / np.mean(heavy)) if heavy.size else 1.0
     return max(1.0, float(_GATE * _MEDIAN * least * share))
 
@@ -378,7 +379,7 @@ def _choose_views(views: Sequence[View], gate: float) -> _Choice:
         active = np.flatnonzero(seen[kept].all(axis=0) & (left_out < best.cost))
         if not len(active):
             continue
-        own = [views[place].take(active) for place in subset]
+        own = [views[index].take(active) for index in subset]
         refined = _solve(own)
         cost = refined.cost + left_out[active]
         better = (cost < best.cost[active]) & _agree(own, refined.points, gate)
@@ -435,10 +436,10 @@ def _choose_by_pairs(views: Sequence[View], gate: float) -> _Choice:
     for last in (False, False, False, True):
         square = _measure_all(views, points, everything)
         agrees = seen & (square <= weights * gate**2)
-        # At last views may only be left out, so that all that are used agree.
+        # In the end views can only be left out, so that all views that are used agree.
         used = agrees & used if last else agrees
         used &= used.sum(axis=0) > 1
-        kept = [view.keep(used[place]) for place, view in enumerate(views)]
+        kept = [view.keep(used[index]) for index, view in enumerate(views)]
         refined = refine_points(kept, points)
         points = np.where(used.any(axis=0), refined.points, np.nan)
     square = _measure_all(views, points, everything)
@@ -454,9 +455,9 @@ def _measure_all(views: Sequence[View], points: Floats, which: NDArray[np.intp])
     """Return weighted squared errors (camera, point); infinite behind a camera or without point."""
     homogeneous = np.concatenate([points, np.ones((1, points.shape[1]))])
     squares = np.full((len(views), points.shape[1]), np.inf)
-    for place, view in enumerate(views):
+    for index, view in enumerate(views):
         square, front = _measure_square(view.take(which), homogeneous)
-        squares[place] = np.where(front & np.isfinite(square), square, np.inf)
+        squares[index] = np.where(front & np.isfinite(square), square, np.inf)
     return squares
 
 
@@ -470,7 +471,7 @@ def _estimate(views: Sequence[View], choice: _Choice, noise: float) -> _Found:
     used = choice.used & np.isfinite(choice.points[0])
     information, cost = choice.information, choice.cost
     if information is None:
-        kept = [view.keep(used[place]) for place, view in enumerate(views)]
+        kept = [view.keep(used[index]) for index, view in enumerate(views)]
         information, cost = measure_information(kept, choice.points)
     coordinates = 2.0 * used.sum(axis=0) - 3
     variance = (_PRIOR * noise**2 + cost) / (_PRIOR + np.maximum(coordinates, 0))

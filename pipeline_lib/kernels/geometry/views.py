@@ -1,9 +1,9 @@
 """Prepare the observations of each camera for triangulation: linear equations and weights.
 
-A ray of a camera and a point X on it fulfil two equations ``rows @ (X, 1) = 0``. Divided by the
-depth ``depth @ (X, 1)`` they are coordinates in a plane perpendicular to the axis (pinhole) or to
-the ray (fisheye), which the lens' derivative turns into px. All arrays have one value per point, so
-that NumPy works on long contiguous runs.
+A point X on the ray of a pixel fulfils two equations ``rows @ (X, 1) = 0``. Their left sides,
+divided by the depth ``depth @ (X, 1)``, are coordinates in a plane perpendicular to the axis
+(pinhole) or to the ray (fisheye); the derivative of the lens turns them into px. All arrays have
+one value per point, so that NumPy works on long contiguous runs.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class View(NamedTuple):
     weight: Floats
 
     def keep(self, which: NDArray[np.bool_]) -> "View":
-        """Return the view with weight 0 where a flag is not set; shape of the flags (points,)."""
+        """Return the view with weight 0 where a flag, shape (points,), is not set."""
         if which.all():
             return self
         xx, xy, yy = (np.where(which, one, 0.0) for one in self.metric)
@@ -74,8 +74,8 @@ def prepare_views(cameras: Sequence[Camera], pixels: Floats, weights: Floats) ->
         Shape (camera, points); what is neither positive nor finite counts as not seen.
     """
     return [
-        _prepare(camera, pixels[place, 0], pixels[place, 1], weights[place])
-        for place, camera in enumerate(cameras)
+        _prepare(camera, pixels[index, 0], pixels[index, 1], weights[index])
+        for index, camera in enumerate(cameras)
     ]
 
 
@@ -106,7 +106,7 @@ def _prepare_pinhole(camera: Camera, x: Floats, y: Floats, weight: Floats) -> Vi
 
 
 def _prepare_fisheye(camera: Camera, ray: tuple[Floats, Floats, Floats], weight: Floats) -> View:
-    """Span the plane perpendicular to each ray: away from the axis, and around it."""
+    """Span the plane perpendicular to each ray, by directions away from the axis and around it."""
     x, y, z = ray
     side = np.hypot(x, y)
     central = side < 1e-12

@@ -1,4 +1,4 @@
-"""Write and read bundles: ZIP files that hold a network with all that is needed to run it.
+"""Write and read bundles: ZIP files that hold a network and all that it needs to run.
 
 A bundle comes from strangers. So nothing of it is executed, unpickled or unpacked by its own
 names: members have fixed names, are stored without compression, are listed with size and SHA-256
@@ -132,7 +132,7 @@ def read_bundle(path: Path, sha256: str = "") -> Bundle:
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}; expected a bundle") from None
     if facts.st_size > MOST_BYTES:
-        raise ModelError(f"{path}: {facts.st_size} bytes, and a bundle has at most {MOST_BYTES}")
+        raise ModelError(f"{path}: {facts.st_size} bytes; a bundle has at most {MOST_BYTES}")
     bundle = _read_once(path.absolute(), facts.st_size, facts.st_mtime_ns, facts.st_ino)
     if sha256 and bundle.sha256 != sha256:
         raise ModelError(
@@ -154,7 +154,9 @@ def _read_once(path: Path, size: int, modified: int, inode: int) -> Bundle:
         manifest = parse_manifest(_read_plain(archive, MANIFEST, where), where)
         members = manifest.members
         if strange := sorted((names ^ members.keys()) - {MANIFEST}):
-            raise ModelError(f"{where}: {strange[0]!r} is not both in it and in its {MANIFEST}")
+            raise ModelError(
+                f"{where}: {strange[0]!r} must be both in the file and in its {MANIFEST}"
+            )
         contents = {
             name: _read_member(archive, name, member, where) for name, member in members.items()
         }
@@ -188,12 +190,12 @@ def _list_names(archive: zipfile.ZipFile, where: str, size: int) -> set[str]:
         if kind not in (0, stat.S_IFREG):
             raise ModelError(f"{where}: {name} is a link or another special file")
         if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-            raise ModelError(f"{where}: {name} is compressed, members of bundles are not")
+            raise ModelError(f"{where}: {name} is compressed; the members of a bundle are not")
         if entry.flag_bits & _ENCRYPTED:
             raise ModelError(f"{where}: {name} is encrypted")
         if name.rpartition("/")[2] not in _BINARY and entry.file_size > _MOST_TEXT_BYTES:
             raise ModelError(f"{where}: {name} has {entry.file_size} bytes, too many for a text")
-    # Members that lie on each other would be read many times.
+    # Overlapping members would be read many times.
     if sum(entry.file_size for entry in entries) > size:
         raise ModelError(f"{where}: its members are larger than the file")
     return set(names)
@@ -228,7 +230,7 @@ def _check_model(contents: Mapping[str, bytes], folder: str, where: str) -> Mode
 
 
 def _decode(content: bytes) -> str:
-    """Return a text whose characters neither control a terminal nor hide anything."""
+    """Return a text without characters that control a terminal or are invisible."""
     text = content.decode("utf-8", "replace").replace("\r\n", "\n")
     return "".join(letter for letter in text if letter == "\n" or letter.isprintable())
 

@@ -42,7 +42,7 @@ def _is_possible(head: DeconvolutionLayout, outputs: int) -> bool:
 
 
 def check_bounds(card: ModelCard, where: str) -> None:
-    """Refuse a card whose numbers no network has, or whose positions point nowhere.
+    """Refuse a card with impossible numbers, or with indices that are out of range.
 
     Parameters
     ----------

@@ -30,31 +30,31 @@ def find_cache() -> Path:
 
 
 class BundleCache:
-    """Keep bundles by hash, and the hash that each address had when it was read first."""
+    """Keep bundles under their hashes, and the hash of each address when it was first read."""
 
     def __init__(self) -> None:
         self._folder = find_cache()
 
     def locate(self, sha256: str) -> Path:
-        """Return the path of the bundle with a hash, whether it is there or not."""
+        """Return the path of the bundle with a hash; it may not exist."""
         return self._folder / f"{sha256}{ENDING}"
 
     def list_bundles(self) -> list[Path]:
-        """Return the bundles that are there."""
+        """Return all bundles in the cache."""
         return sorted(self._folder.glob(f"[!.]*{ENDING}")) if self._folder.is_dir() else []
 
-    def recall(self, place: str) -> str:
-        """Return the hash of the bundle that an address gave; empty if it is not known."""
+    def recall(self, address: str) -> str:
+        """Return the hash of the bundle at an address; empty if unknown."""
         try:
-            lines = self._name(place).read_text(encoding="utf-8").splitlines()
+            lines = self._name(address).read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError):
             return ""
-        known = len(lines) == 2 and lines[1] == place
+        known = len(lines) == 2 and lines[1] == address
         return lines[0] if known and self.locate(lines[0]).is_file() else ""
 
-    def remember(self, place: str, sha256: str) -> None:
-        """Note the hash of the bundle that an address gave."""
-        publish_text(self._name(place), f"{sha256}\n{place}\n")
+    def remember(self, address: str, sha256: str) -> None:
+        """Record the hash of the bundle at an address."""
+        publish_text(self._name(address), f"{sha256}\n{address}\n")
 
-    def _name(self, place: str) -> Path:
-        return self._folder / "addresses" / hashlib.sha256(place.encode()).hexdigest()
+    def _name(self, address: str) -> Path:
+        return self._folder / "addresses" / hashlib.sha256(address.encode()).hexdigest()

@@ -60,12 +60,12 @@ class DeepLabCutModel:
     epochs: int
 
 
-def read_deeplabcut(place: Path) -> DeepLabCutModel:
+def read_deeplabcut(path: Path) -> DeepLabCutModel:
     """Read a network of DeepLabCut.
 
     Parameters
     ----------
-    place
+    path
         Folder with ``pytorch_config.yaml`` and snapshots, of which the best one is read, else that
         of the last epoch; or one snapshot beside its config.
 
@@ -74,7 +74,7 @@ def read_deeplabcut(place: Path) -> DeepLabCutModel:
     ModelError
         If there is none, it is damaged, or of a kind that is not known.
     """
-    folder = place if place.is_dir() else place.parent
+    folder = path if path.is_dir() else path.parent
     config = folder / CONFIG
     try:
         values = read_yaml(config)
@@ -84,7 +84,7 @@ def read_deeplabcut(place: Path) -> DeepLabCutModel:
         raise ModelError(f"{config}: {error}") from None
     found = _Reader(config, values)
     layout, scale = found.read_layout()
-    snapshot = place if place.is_file() else _choose_snapshot(folder)
+    snapshot = path if path.is_file() else _choose_snapshot(folder)
     state, epochs = _read_snapshot(snapshot)
     return DeepLabCutModel(snapshot, found.read_bodyparts(), layout, scale, state, epochs)
 

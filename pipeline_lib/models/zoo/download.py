@@ -84,11 +84,11 @@ def _stream(address: str, most: int) -> Iterator[bytes]:
     # urllib3's errors, which reading may raise, are no errors of requests.
     except (requests.RequestException, _find_errors(), OSError, ValueError) as error:
         raise ModelError(
-            f"{address}: cannot be got ({type(error).__name__}: {error}); check the address and "
-            "the network, or download it elsewhere and give its path"
+            f"{address}: cannot be downloaded ({type(error).__name__}: {error}); check the "
+            "address and the network, or download it elsewhere and give its path"
         ) from None
     if length is not None and received != length:
-        raise ModelError(f"{address}: {received} of {length} bytes came; try again")
+        raise ModelError(f"{address}: only {received} of {length} bytes arrived; try again")
 
 
 def _find_errors() -> type[Exception]:
@@ -99,23 +99,23 @@ def _find_errors() -> type[Exception]:
 
 def _open(session: requests.Session, address: str) -> requests.Response:
     """Return the answer to a request; redirects lead to https only."""
-    place = address
+    url = address
     for _ in range(_MOST_REDIRECTS + 1):
-        if urlsplit(place).scheme != "https":
-            raise ModelError(f"{address}: leads to {place}, expected https alone")
+        if urlsplit(url).scheme != "https":
+            raise ModelError(f"{address}: leads to {url}, expected https alone")
         response = session.get(
-            place,
+            url,
             stream=True,
             allow_redirects=False,
             timeout=(_CONNECT_SECONDS, _READ_SECONDS),
-            # What is compressed on the way could become any size.
+            # A compressed answer could expand to any size.
             headers={"Accept-Encoding": "identity"},
         )
         if response.status_code not in _REDIRECTS:
             return response
         target = response.headers.get("Location", "")
         response.close()
-        place = urljoin(place, target)
+        url = urljoin(url, target)
     raise ModelError(f"{address}: more than {_MOST_REDIRECTS} redirects")
 
 
@@ -128,7 +128,7 @@ def _read_length(response: requests.Response, address: str, most: int) -> int | 
         )
     coding = response.headers.get("Content-Encoding", "identity")
     if coding != "identity":
-        raise ModelError(f"{address}: comes encoded as {coding[:50]!r}, expected plain bytes")
+        raise ModelError(f"{address}: is encoded as {coding[:50]!r}, expected plain bytes")
     text = response.headers.get("Content-Length")
     if text is None:
         return None

@@ -24,7 +24,7 @@ CARD, NETWORK, WEIGHTS, HISTORY = (
 LOCATOR = "locator/"
 
 REQUIRED = frozenset({README, CARD, NETWORK, WEIGHTS})
-# A locator is there with all of these, or not at all.
+# A locator has all of these members or none.
 LOCATOR_REQUIRED = frozenset(f"{LOCATOR}{name}" for name in (CARD, NETWORK, WEIGHTS))
 MEMBERS = REQUIRED | LOCATOR_REQUIRED | {LICENCE, METRICS, HISTORY, f"{LOCATOR}{HISTORY}"}
 

@@ -7,12 +7,12 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.onnx_file import check_onnx
 
-# Operators of other domains are code from elsewhere, which a runtime may look for.
+# A runtime may load the operators of other domains as code from elsewhere.
 _DOMAINS = ("", "ai.onnx")
 
 
 def check_network(content: bytes, card: ModelCard, where: str) -> None:
-    """Refuse an ONNX file that is anything but a network of the kind of a card.
+    """Refuse an ONNX file that is not a network as its card describes it.
 
     Parameters
     ----------

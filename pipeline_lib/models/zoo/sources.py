@@ -12,7 +12,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def find_bundle(text: str) -> Bundle:
-    """Find and verify a bundle; one from elsewhere is taken from the cache if it is there.
+    """Find and verify a bundle; a remote one is taken from the cache if it is there.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def find_bundle(text: str) -> Bundle:
     address = parse_address(text)
     match address.kind:
         case "path":
-            return read_bundle(Path(address.place), address.sha256)
+            return read_bundle(Path(address.location), address.sha256)
         case "https":
             return _find_https(address)
         case "hf":
@@ -37,31 +37,31 @@ def find_bundle(text: str) -> Bundle:
 
 
 def _find_https(address: BundleAddress) -> Bundle:
-    """Return the bundle of an https address; its hash is given, or lies beside it."""
+    """Return the bundle of an https address; its hash is given, or is in a file beside it."""
     cache = BundleCache()
-    digest = address.sha256 or cache.recall(address.place)
+    digest = address.sha256 or cache.recall(address.location)
     if digest:
         path = cache.locate(digest)
         if path.is_file():
             return read_bundle(path, digest)
-    # Only where something has to be got.
+    # Imported only if something has to be downloaded.
     from pipeline_lib.models.zoo.download import download, read_text  # noqa: PLC0415
 
     if not digest:
-        digest = _parse_sidecar(read_text(f"{address.place}.sha256"), address.place)
+        digest = _parse_sidecar(read_text(f"{address.location}.sha256"), address.location)
     path = cache.locate(digest)
-    download(address.place, path, digest)
+    download(address.location, path, digest)
     bundle = read_bundle(path, digest)
-    cache.remember(address.place, digest)
+    cache.remember(address.location, digest)
     return bundle
 
 
-def _parse_sidecar(text: str, place: str) -> str:
+def _parse_sidecar(text: str, url: str) -> str:
     """Return the hash in a file as `sha256sum` writes it."""
     digest = text.split(maxsplit=1)[0].lower() if text.strip() else ""
     if not _SHA256.fullmatch(digest):
         raise ModelError(
-            f"{place}.sha256: expected 64 hexadecimal digits; append #sha256=… to the address of "
+            f"{url}.sha256: expected 64 hexadecimal digits; append #sha256=… to the address of "
             "the bundle if you know its hash"
         )
     return digest
@@ -71,15 +71,15 @@ def _find_hugging_face(address: BundleAddress) -> Path:
     """Return the file of a repository of Hugging Face, from its library's cache if possible."""
     import huggingface_hub as hub  # noqa: PLC0415 - only where it is wanted
 
-    where = f"{address.place} (revision {address.revision})"
-    place, file, revision = address.repository, address.file, address.revision
-    cached = hub.try_to_load_from_cache(place, file, revision=revision)
+    where = f"{address.location} (revision {address.revision})"
+    repository, file, revision = address.repository, address.file, address.revision
+    cached = hub.try_to_load_from_cache(repository, file, revision=revision)
     if isinstance(cached, str):
         return Path(cached).resolve()
     try:
-        size = hub.get_hf_file_metadata(hub.hf_hub_url(place, file, revision=revision)).size
+        size = hub.get_hf_file_metadata(hub.hf_hub_url(repository, file, revision=revision)).size
         got = (
-            hub.hf_hub_download(place, file, revision=revision)
+            hub.hf_hub_download(repository, file, revision=revision)
             if size and size <= MOST_BYTES
             else None
         )

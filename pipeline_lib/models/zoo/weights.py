@@ -21,7 +21,7 @@ def pack_weights(state: Mapping[str, Tensor]) -> bytes:
 
 
 def unpack_weights(content: bytes, card: ModelCard, where: str) -> dict[str, Tensor]:
-    """Return the tensors of a network, of which every name, shape and type fits its card.
+    """Return the tensors of a network if every name, shape and type fits its card.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def unpack_weights(content: bytes, card: ModelCard, where: str) -> dict[str, Ten
         raise ModelError(
             f"{where}: expected safetensors, tensors alone ({type(error).__name__}: {error})"
         ) from error
-    # Without memory for weights: the card may ask for any amount.
+    # Without memory for weights, of which the card may ask for any amount.
     with torch.device("meta"):
         wanted = build_network(card).state_dict()
     for name in sorted(wanted.keys() | state.keys()):
@@ -61,7 +61,7 @@ def unpack_weights(content: bytes, card: ModelCard, where: str) -> dict[str, Ten
 
 
 def format_weights(state: Mapping[str, Tensor]) -> bytes:
-    """Return tensors as a file of PyTorch, as trainings write it; the same give the same bytes."""
+    """Return tensors as a file of PyTorch, as training writes it; equal ones give equal bytes."""
     memory = io.BytesIO()
     torch.save(dict(state), memory)
     return memory.getvalue()

@@ -59,7 +59,7 @@ class LabelledImage:
     Attributes
     ----------
     key
-        As a correction of it has it.
+        Key of the frame, as in a correction of it.
     file
         The image, absolute.
     points
@@ -111,7 +111,7 @@ class Cohort:
 
     @cached_property
     def comparer(self) -> FrameComparer:
-        """Return what compares images with frames of the videos."""
+        """Return the comparer of images with frames of the videos."""
         return FrameComparer({name: video.path for name, video in self.videos.items()})
 
     @cached_property
@@ -183,14 +183,14 @@ class Cohort:
     def find_frame(self, key: FrameKey) -> FrameKey:
         """Return one key for all images of a frame of the cohort's videos.
 
-        Label sources know videos by the names of their files, as `import-labels` matches them. An
-        image of another size or picture is no frame of the video, and neither is one where the
-        import has written the frame itself, because it found that they differ.
+        Label sources name videos by their files, and `import-labels` matches these names. An image
+        of another size or with another picture is not a frame of the video; nor is an image for
+        which the import wrote the frame itself, because it found that the two differ.
         """
         if not key.image:
             return key
         video = key.video if key.video in self.videos else self._by_stem.get(key.video, "")
-        # An image is one, whatever its video is called.
+        # An image is identified by its file alone, whatever its video is called.
         known = video and key.frame >= 0 and (video, key.frame) not in self._written
         if known and not self.comparer.find_difference(key.image, video, key.frame):
             return FrameKey(video, key.frame, "")
@@ -198,7 +198,7 @@ class Cohort:
 
     @cached_property
     def _written(self) -> frozenset[tuple[str, int]]:
-        """Return the corrected frames that the import wrote, as no image of a source is one."""
+        """Return the corrected frames that the import wrote, as no image of a source shows them."""
         keys = (one.key for one in self.labelled)
         return frozenset((key.video, key.frame) for key in keys if not key.image)
 
@@ -208,7 +208,7 @@ class Cohort:
 
     @cached_property
     def _by_stem(self) -> Mapping[str, str]:
-        """Return the ids of the videos whose files have a name that no other has."""
+        """Return the ids of videos by the stem of the file, if no other file has the same stem."""
         counts = Counter(video.path.stem for video in self.videos.values())
         return {
             video.path.stem: name
@@ -255,7 +255,7 @@ def read_chosen_frames(cohort: Cohort, choice: str) -> Iterator[tuple[str, int, 
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    # Of tables with more columns than these, which other releases may add to.
+    # Other releases may add columns.
     reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t")
     if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
         raise StoreError(f"{path}: has no column {', '.join(missing)}; run the step again")

@@ -41,17 +41,17 @@ from pipeline_lib.io.labels.points import is_outside
 from pipeline_lib.io.labels.returned import ReturnedFile, ReturnedFrame, read_returned
 from pipeline_lib.steps.import_labels.correction_inputs import choose_iteration
 from pipeline_lib.steps.label_projects.cohort import Cohort, Point
-from pipeline_lib.steps.label_projects.places import (
+from pipeline_lib.steps.label_projects.frame_finder import (
+    FrameFinder,
     GoneError,
-    Places,
-    UnknownPlaceError,
+    UnknownFrameError,
     find_mixed_videos,
 )
 
-# Smaller differences, in px, are those of a tool's digits: CVAT keeps two after the point.
+# Smaller differences, in px, come from rounding in files: CVAT keeps two decimals.
 _TOLERANCE = 0.011
 _MOST_SHOWN = 3
-# By format, what a project folder holds beside its record; folders of others are read as such.
+# By format, the file that a project folder holds beside its record. Other formats read the folder.
 _FILES = {"sleap": "*.slp", "label-studio": "*.json"}
 
 _log = logging.getLogger(__name__)
@@ -74,9 +74,10 @@ class MergeOptions:
     iteration
         Labelling iteration; None: the next one, once the network is trained.
     predicted
-        Whether to take predictions that nobody corrected, of formats that tell them from labels.
+        Whether to take predictions that nobody corrected, if the format distinguishes them from
+        labels.
     untouched
-        Whether to take frames that are as they were predicted, of formats that do not.
+        Whether to take frames that are equal to their predictions, if it does not.
     """
 
     format: str = AUTO
@@ -97,16 +98,16 @@ class MergeSummary:
     corrected
         Frames that were written.
     unchanged
-        Frames that are as they stand in the project.
+        Frames that are equal to the labels of the project.
     kept
-        Frames that are as they were handed over, of which the project has other labels by now:
-        these stay.
+        Frames that are equal to what was handed over, while the project has other labels by now;
+        these labels stay.
     untouched
-        Frames that are as they were predicted.
+        Frames that are equal to their predictions.
     empty
-        Frames without a keypoint, in a format that does not say whether that is meant.
+        Frames without a keypoint, in a format that cannot say whether this is intended.
     older
-        Frames that the same author has corrected later.
+        Frames that the same author has corrected at a later time.
     gone
         Reasons, one line for each frame that was left out because its video or image is gone.
     """
@@ -125,11 +126,12 @@ def run_merge_labels(
 ) -> MergeSummary:
     """Merge the labels of a file into the corrections of the project.
 
-    Each frame that was changed replaces the prediction or the label that it was made from, and the
-    label that stands there. The record of the project says what was handed over: frames that are
-    still so change nothing, whatever the labels are now. Bodyparts that the file does not have keep
-    theirs, and so does what its format cannot hold: names of animals are matched by position, and
-    keypoints stay hidden. Frames that the file does not have stay as they are.
+    A frame that was changed in the file replaces the prediction or label that it was made from, and
+    any label of the frame in the project. The record of the project holds the frames as they were
+    handed over: a frame that is still equal to its record changes nothing, even if the project has
+    other labels by now. Bodyparts that the file lacks keep their labels. What the format cannot
+    hold is restored: animals get their names by position, and hidden keypoints stay hidden. Frames
+    that the file lacks stay as they are.
 
     Parameters
     ----------
@@ -154,7 +156,7 @@ def run_merge_labels(
     folder, manifest = _find_manifest(path, options.project)
     file = read_returned(path, kind, options.project, predicted=options.predicted)
     merger = _Merger(Cohort(config, results), manifest, options, kind)
-    corrections = merger.merge(file, Places(merger.cohort, manifest, folder), path)
+    corrections = merger.merge(file, FrameFinder(merger.cohort, manifest, folder), path)
     write_frame_corrections(Path(config.corrections.path), corrections)
     _tell(path, merger.summary)
     if manifest is None and merger.replaced:
@@ -168,7 +170,7 @@ def run_merge_labels(
 
 
 def _find_file(path: Path) -> Path:
-    """Return the file to read: of a project folder of SLEAP or Label Studio, the one it holds.
+    """Return the file to read: in a project folder of SLEAP or Label Studio, its only file.
 
     Raises
     ------
@@ -227,7 +229,7 @@ class _Merger:
         for key, one in settle_corrections(given)[0].items():
             self._current[cohort.find_frame(key)] = _list_points(one)
 
-    def merge(self, file: ReturnedFile, places: Places, path: Path) -> list[FrameCorrection]:
+    def merge(self, file: ReturnedFile, finder: FrameFinder, path: Path) -> list[FrameCorrection]:
         """Return the corrections to write.
 
         Raises
@@ -239,8 +241,8 @@ class _Merger:
         found: list[tuple[ReturnedFrame, FrameKey, RecordedFrame | None]] = []
         for frame in file.frames:
             try:
-                found.append((frame, *places.find(frame)))
-            except UnknownPlaceError as error:
+                found.append((frame, *finder.find(frame)))
+            except UnknownFrameError as error:
                 problems.append(f"{frame.shown}: {error}")
             except GoneError as error:
                 gone.append(f"{frame.shown}: {error}")
@@ -284,9 +286,9 @@ class _Merger:
                 )
 
     def _find_other_picture(self, frame: ReturnedFrame, key: FrameKey) -> str:
-        """Return why what was labelled is not the frame of the cohort's video that it would be.
+        """Explain why the labelled picture is not the frame of the cohort's video with this number.
 
-        Empty if it is, or if neither the image nor the recorded video can be read here.
+        Empty if it is, or if neither the image nor the recorded video can be read on this machine.
         """
         if key.image or key.video not in self.cohort.videos:
             return ""
@@ -309,8 +311,8 @@ class _Merger:
                 )
 
     def _list_covered(self, file: ReturnedFile) -> frozenset[str]:
-        """Return the bodyparts that the file says something about."""
-        # Label Studio's files do not list what could be labelled; the project did.
+        """Return the bodyparts that could be labelled in the file."""
+        # Label Studio's files do not list the bodyparts that could be labelled; the record does.
         given = self._manifest.bodyparts if self._manifest and self._kind == "label-studio" else []
         return frozenset([*file.bodyparts, *given])
 
@@ -322,13 +324,13 @@ class _Merger:
         covered: frozenset[str],
     ) -> FrameCorrection | None:
         """Return the correction of a frame; None where there is none to write."""
-        place = self.cohort.find_frame(key)
-        current = self._current.get(place)
+        cohort_key = self.cohort.find_frame(key)
+        current = self._current.get(cohort_key)
         before = current if record is None else _list_handed_over(record)
         self._check_inside(frame, key)
         named = _restore(self._name(frame, before or current or ()), before or ())
         points = self._complete(named, current or (), covered)
-        outcome = self._judge(named, points, record, place, covered)
+        outcome = self._judge(named, points, record, cohort_key, covered)
         if outcome:
             setattr(self.summary, outcome, getattr(self.summary, outcome) + 1)
             return None
@@ -342,13 +344,13 @@ class _Merger:
         named: Sequence[Point],
         points: Sequence[Point],
         record: RecordedFrame | None,
-        place: FrameKey,
+        cohort_key: FrameKey,
         covered: frozenset[str],
     ) -> str:
-        """Return the outcome of a frame that is not written, a name of the summary; else none."""
-        current = self._current.get(place)
-        # Without a record, what the file was made from may be any label that there ever was.
-        former = self._known.get(place, []) if record is None else [_list_handed_over(record)]
+        """Return the outcome of a frame that is not written, a name of the summary; else ""."""
+        current = self._current.get(cohort_key)
+        # Without a record, the file may have been made from any label that the frame ever had.
+        former = self._known.get(cohort_key, []) if record is None else [_list_handed_over(record)]
         if current is not None and _are_equal(points, current):
             return "unchanged"
         same = any(self._says_same(named, one, covered) for one in former)
@@ -360,15 +362,15 @@ class _Merger:
         if current is None:
             taken = self._holds_predictions or self._options.untouched
             return "" if taken else "untouched"
-        # A frame that nobody touched takes back nothing that others have said since. A prediction
-        # that somebody accepts is a word, in formats that tell which frames somebody labelled.
+        # An untouched frame undoes nothing that others have labelled since. Accepting a prediction
+        # is a decision, in formats that tell which frames somebody labelled.
         accepted = predicted and self._holds_empty and not self._options.predicted
         return "" if accepted else "kept"
 
     def _says_same(
         self, named: Sequence[Point], former: Sequence[Point], covered: frozenset[str]
     ) -> bool:
-        """Tell whether a frame says what it did before, in as far as its format can say it."""
+        """Tell whether a frame has its former labels, as far as its format can hold them."""
         former = [point for point in former if point[1] in covered]
         if not self._holds_hidden:
             named, former = ([(*one[:4], False) for one in some] for some in (named, former))
@@ -385,7 +387,7 @@ class _Merger:
         correction = FrameCorrection(
             *key,
             author=options.author or frame.author or scorer,
-            # A later one than now would win over all that is corrected from now on.
+            # A time in the future would win over all later corrections.
             time=options.time or min(frame.time, datetime.now(UTC)),
             iteration=iteration,
             keypoints=tuple(
@@ -425,8 +427,8 @@ class _Merger:
     def _name(self, frame: ReturnedFrame, reference: Sequence[Point]) -> list[Point]:
         """Return the points with the names of the project.
 
-        A name of the project is kept. Other animals are those of the reference that they are
-        nearest to, all pairs together, else the next that are free.
+        Names of the project are kept. Each other animal gets the name of an animal of the
+        reference, such that the sum of distances is least, or else the next free name.
         """
         unique = self.cohort.skeleton.unique_bodyparts
         names = self.cohort.individuals
@@ -475,7 +477,7 @@ class _Merger:
 
 
 def _restore(points: Sequence[Point], before: Sequence[Point]) -> list[Point]:
-    """Return points with the exact positions of before, where nobody moved them."""
+    """Return the points, with their exact former positions where nobody moved them."""
     known = {point[:2]: point[2:4] for point in before}
     return [
         (*point[:2], *known[point[:2]], point[4])
@@ -495,7 +497,7 @@ def _match(
     free: Sequence[str],
     reference: Sequence[Point],
 ) -> dict[str, str]:
-    """Return a free name for each animal: those of the reference that are nearest in all.
+    """Return a free name for each animal, such that the sum of distances to the reference is least.
 
     Parameters
     ----------
@@ -547,7 +549,7 @@ def _list_handed_over(record: RecordedFrame) -> tuple[Point, ...]:
 
 
 def _are_equal(first: Sequence[Point], second: Sequence[Point]) -> bool:
-    """Tell whether two annotations of a frame say the same."""
+    """Tell whether two annotations of a frame are equal."""
     a, b = ({point[:2]: point[2:] for point in points} for points in (first, second))
     return a.keys() == b.keys() and all(
         _are_near(a[key][:2], b[key][:2]) and a[key][2] == b[key][2] for key in a

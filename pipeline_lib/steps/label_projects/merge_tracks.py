@@ -23,10 +23,10 @@ from pipeline_lib.kernels.proofreading.returned import TrackChange, find_changes
 from pipeline_lib.kernels.tracking.similarity import centre_poses, measure_sizes
 from pipeline_lib.steps.filter import locate_unfiltered
 from pipeline_lib.steps.label_projects.cohort import Cohort
-from pipeline_lib.steps.label_projects.places import (
+from pipeline_lib.steps.label_projects.frame_finder import (
+    FrameFinder,
     GoneError,
-    Places,
-    UnknownPlaceError,
+    UnknownFrameError,
     find_mixed_videos,
 )
 
@@ -47,11 +47,11 @@ class _Tracks:
 def run_merge_tracks(
     config: Config, results: Results, path: Path, author: str = "", time: datetime | None = None
 ) -> int:
-    """Compare the tracks of a SLEAP file with ours, and write what differs as decisions.
+    """Compare the tracks of a SLEAP file with ours, and write the differences as decisions.
 
-    An animal that goes on in another slot, or is exchanged with another one, is a `join` or a
-    `swap`, a track that begins in a slot of another one is a `new` animal. Animals are found by
-    their positions, so that names of tracks do not matter, and what nobody changed is no decision.
+    An animal that continues in another slot is a `join`, two animals that are exchanged are a
+    `swap`, and a track that begins in the slot of another one is a `new` animal. Animals are found
+    by their positions, so that names of tracks do not matter. Unchanged tracks make no decision.
     Frames that the file lacks stay as they are.
 
     Parameters
@@ -81,7 +81,7 @@ def run_merge_tracks(
         raise LabelError("individuals.max", [problem])
     videos = read_sleap_tracks(path)
     _check_tracks(path, videos)
-    places = Places(Cohort(config, results), None, path.absolute().parent)
+    finder = FrameFinder(Cohort(config, results), None, path.absolute().parent)
     time = time or datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
     decisions: list[TrackDecision] = []
     problems: list[str] = []
@@ -90,9 +90,9 @@ def run_merge_tracks(
         if not len(video.frame):
             continue
         try:
-            name = _find_video(places, video)
+            name = _find_video(finder, video)
             tracks = _read_tracks(config, results, name, int(video.frame.max()))
-        except (UnknownPlaceError, GoneError) as error:
+        except (UnknownFrameError, GoneError) as error:
             problems.append(f"{video.recorded}: {error}")
             continue
         recorded.append((name, video.recorded))
@@ -126,7 +126,7 @@ def _check_tracks(path: Path, videos: Sequence[SleapTracks]) -> None:
 
 
 def _list_used(video: SleapTracks) -> list[int]:
-    """Return the tracks of animals that the video has, without that of unique bodyparts."""
+    """Return the tracks of the animals in the video, without the track of unique bodyparts."""
     used: list[int] = np.unique(video.track).tolist()
     return [track for track in used if video.names[track] != UNIQUE_INDIVIDUAL]
 
@@ -138,10 +138,10 @@ def _has_neighbours(video: SleapTracks) -> bool:
     )
 
 
-def _find_video(places: Places, video: SleapTracks) -> str:
+def _find_video(finder: FrameFinder, video: SleapTracks) -> str:
     last = int(video.frame.max())
     frame = ReturnedFrame(video.recorded, last, None, (), datetime.now(UTC), count=video.count)
-    key, _ = places.find(frame)
+    key, _ = finder.find(frame)
     return key.video
 
 
@@ -151,7 +151,7 @@ def _read_tracks(config: Config, results: Results, video: str, last: int) -> _Tr
         raise GoneError(f"video {video} has no tracks; run the workflow first")
     count = len(read_times(path))
     if last >= count:
-        raise UnknownPlaceError(f"frame {last} is labelled, but the tracks have {count} frames")
+        raise UnknownFrameError(f"frame {last} is labelled, but the tracks have {count} frames")
     blocks, sizes = [], []
     for start in range(0, count, _BLOCK_FRAMES):
         poses = read_poses(path, start, start + _BLOCK_FRAMES)
@@ -204,7 +204,7 @@ def _make_decision(
 
 
 def _describe(one: TrackDecision) -> tuple[object, ...]:
-    """Return what a decision says, without who said it and when."""
+    """Return the content of a decision, without author and time."""
     anchors = [
         (anchor.frame, round(anchor.x, 2), round(anchor.y, 2)) if anchor else None
         for passage in one.passages

@@ -192,7 +192,7 @@ def _collect_chosen(
 def _find_images(
     cohort: Cohort, chosen: Sequence[tuple[str, int, Path]], stack: ExitStack
 ) -> Mapping[tuple[str, int], Path]:
-    """Return the image of each frame, whole: where only a region was written, it is read again."""
+    """Return the whole image of each frame; a frame of which a region was written is read again."""
     found = {(video, frame): image for video, frame, image in chosen if image.is_file()}
     cut: dict[str, list[int]] = defaultdict(list)
     for (video, frame), image in found.items():
@@ -234,7 +234,7 @@ def _predict(
 
 
 def _list_animals(poses: Poses, cohort: Cohort) -> Iterator[Animal]:
-    """Yield the individuals of the only frame of some poses, named as the labels are."""
+    """Yield the individuals of poses of a single frame, with the names of the labels."""
     bodyparts = cohort.skeleton.bodyparts
     shared = [name for name in bodyparts if name in poses.bodyparts]
     into = [bodyparts.index(name) for name in shared]
@@ -244,14 +244,14 @@ def _list_animals(poses: Poses, cohort: Cohort) -> Iterator[Animal]:
         position = np.full((len(bodyparts), 2), np.nan)
         confidence[into] = poses.confidence[0, number, out]
         position[into] = poses.position[0, number, out]
-        # Also those of which there is no confidence.
+        # Also positions without a confidence.
         position[~(confidence >= cohort.config.refinement.pcutoff)] = np.nan
         if name and not np.isnan(position).all():
             yield Animal(name, position, np.zeros(len(bodyparts), bool), confidence)
 
 
 def _name_slots(names: Sequence[str], cohort: Cohort) -> list[str]:
-    """Return the name that each slot of the poses has among the labels; empty if none is left."""
+    """Return each slot's name among the labels; empty if no name is left."""
     unique = bool(cohort.skeleton.unique_bodyparts)
     slots = [*cohort.individuals, *(["single"] if unique else [])]
     free = iter([name for name in slots if name not in names])
@@ -259,7 +259,7 @@ def _name_slots(names: Sequence[str], cohort: Cohort) -> list[str]:
 
 
 class _Folders:
-    """Give the images of each folder of labels a folder in the project, none of them shared."""
+    """Give the images of each folder of labels a folder of their own in the project."""
 
     def __init__(self, taken: Iterable[str]) -> None:
         self._taken = {fold_name(name) for name in taken}
@@ -287,7 +287,7 @@ def _describe_labelled(
         Animal(name, position, hidden, np.full(len(bodyparts), np.nan))
         for name, (position, hidden) in arrange_points(one.points, bodyparts).items()
     ]
-    # A frame of the cohort, which somebody has corrected: beside the chosen ones of its video.
+    # A corrected frame of the cohort goes into the folder of its video, beside the chosen frames.
     video = None if one.key.image else cohort.videos.get(one.key.video)
     return ProjectFrame(
         *one.key,

@@ -51,7 +51,7 @@ def write_crate(
     config, results
         The run; nothing is written unless its provenance is complete.
     workflow
-        Places of the Snakefiles, by their path below ``workflow/``; ``Snakefile`` among them.
+        Snakefiles, by their path below ``workflow/``; ``Snakefile`` among them.
     succeeded
         Whether the run ended well.
     """

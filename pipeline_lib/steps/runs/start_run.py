@@ -67,7 +67,7 @@ def end_run(
     config, results
         The run.
     workflow
-        Places of the Snakefiles, by their path below ``workflow/``.
+        Snakefiles, by their path below ``workflow/``.
     succeeded
         Whether the run ended well.
     """

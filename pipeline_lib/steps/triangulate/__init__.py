@@ -1,1 +1,1 @@
-"""Triangulate sessions: the poses of several cameras become poses in space."""
+"""Triangulate sessions: from the poses of several cameras to poses in three dimensions."""

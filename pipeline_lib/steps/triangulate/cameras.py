@@ -24,7 +24,7 @@ _MOMENTS, _POINTS, _FEWEST = 4000, 4000, 100
 _GAIN = 0.01
 # Standard errors by which the gain must exceed chance.
 _SURE = 3.0
-# A camera that moves further than this share of the distances of cameras is not refined but wrong.
+# Largest move of a camera, as a share of the distances of cameras, that is a refinement.
 _FARTHEST = 0.1
 
 
@@ -35,7 +35,7 @@ def refine_rig(
     settings: TriangulationSettings,
     gate: float | None,
 ) -> tuple[Rig, dict[str, Any]]:
-    """Move the cameras so that they agree on the animals, if points not used for it agree, too.
+    """Refine the cameras on the animals, if points that were not used for it then agree better.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def _measure(cameras: Sequence[Camera], pixels: Floats, weights: Floats) -> Floa
 
 
 def _is_better(before: Floats, after: Floats) -> bool:
-    """Tell whether errors fall by more than chance and by a share that matters."""
+    """Tell whether errors fall significantly and by a relevant share."""
     first, second = (np.nansum(one**2, axis=1) for one in (before, after))
     gain = first - second
     # Each point counts at most as much as a usual one ten times as bad.
@@ -112,7 +112,7 @@ def _find_shift(before: Sequence[Camera], after: Sequence[Camera]) -> float:
 def align_session(
     rig: Rig, points: Points, settings: TriangulationSettings
 ) -> tuple[Rig, Points, dict[str, Any]]:
-    """Set scale and floor as the settings say; what cannot be found is told and left as it is.
+    """Set scale and floor as the settings say; report what cannot be found and leave it unchanged.
 
     Returns
     -------

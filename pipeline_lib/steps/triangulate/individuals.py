@@ -19,7 +19,7 @@ _ONLY = "animal"
 
 
 class Matched(NamedTuple):
-    """Hold which slots of the views are which individual.
+    """Hold the slot of each individual in each view.
 
     Attributes
     ----------
@@ -47,8 +47,8 @@ def match_individuals(rig: Rig, moments: Moments, *, by_name: bool, cut: float) 
     rig, moments
         The session.
     by_name
-        Those of the same name are one; otherwise those that agree in space. The unique individual,
-        and the only animal of every view, need no match.
+        Match slots of the same name; otherwise, slots whose positions in space agree. The unique
+        individual, and the only animal of every view, need no match.
     cut
         Confidence below which a keypoint counts as not seen.
     """
@@ -113,7 +113,7 @@ def _match_by_views(rig: Rig, moments: Moments, cut: float) -> Matched:
 
 
 def _choose_names(rig: Rig, animals: list[list[int]]) -> tuple[str, ...]:
-    """Return the names of all views if these are the same, else those of the view with most."""
+    """Return the names of all views if equal, else those of the view with the most names."""
     names = [
         tuple(view.poses.individuals[slot] for slot in slots)
         for view, slots in zip(rig.views, animals, strict=True)
@@ -159,7 +159,7 @@ def _find_tracker_doubts(view: View, frames: NDArray[np.int32]) -> Flags | None:
 
 
 def _find_used(slots: Slots, *, tracked: bool) -> list[int]:
-    """Return the individuals to keep: all that were tracked, else those that two views see."""
+    """Return the individuals to keep: all if they were tracked, else those seen by two views."""
     if tracked:
         return list(range(slots.shape[2]))
     seen = ((slots != NO_SLOT).sum(axis=1) > 1).any(axis=0)
@@ -167,7 +167,7 @@ def _find_used(slots: Slots, *, tracked: bool) -> list[int]:
 
 
 def _add_unique(matched: Matched, rig: Rig, moments: Moments) -> Matched:
-    """Add the individual that has the unique bodyparts, which the views know by its name."""
+    """Add the individual with the unique bodyparts, which has the same name in all views."""
     own = [view.poses.individuals for view in rig.views]
     if not any(UNIQUE_INDIVIDUAL in names and len(names) > 1 for names in own):
         return matched

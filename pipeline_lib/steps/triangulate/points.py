@@ -161,7 +161,7 @@ def triangulate_moments(  # noqa: PLR0913 - the session, the choice of views, an
 
 
 def describe_agreement(points: Points, cameras: Sequence[str]) -> dict[str, Any]:
-    """Return the median error of each camera and how much of what it saw was used; doubts."""
+    """Return each camera's median error and the share of its observations that was used; doubts."""
     told: dict[str, Any] = {}
     doubts = []
     for place, name in enumerate(cameras):

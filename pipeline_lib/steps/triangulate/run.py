@@ -74,7 +74,7 @@ def run_triangulate(config: Config, results: Results, shard: str) -> None:
         Published("triangulated", results.triangulated(model, row["session"]), key=row["key"])
         for row in done
     ]
-    # Before the table: a job killed in between is repeated.
+    # Written before the table, so that a job that is killed in between is repeated.
     record_checksums(files.checksums("triangulate", model), results.root, published)
     write_table(files.table("triangulate", model), TRIANGULATION_COLUMNS, ended)
 
@@ -134,7 +134,7 @@ def _end_session(
             summary = _triangulate(config, results, finder, sources, path)
     except CohortposeError as error:
         _log.warning("session %s: %s", name, error)
-        # The key of what was tried: another one is worth another try.
+        # Key of the failed attempt; only another key is tried again.
         failed = {"status": SessionStatus.FAILED, "reason": str(error), "key": sources.key}
         return {**row, **failed}
     seconds = time.perf_counter() - began

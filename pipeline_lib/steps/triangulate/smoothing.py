@@ -1,4 +1,4 @@
-"""Optimise the points of a session over space and time, each individual for itself."""
+"""Optimise the points of a session over space and time, one individual at a time."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

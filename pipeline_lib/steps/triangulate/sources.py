@@ -1,4 +1,4 @@
-"""Find what each session is triangulated from, by the tables of its videos and calibration.
+"""Find the sources of each session in the tables of its videos and its calibration.
 
 No pose file is read, so that `status` answers at once.
 """
@@ -71,9 +71,9 @@ class SessionSources:
     session
         Its name.
     status
-        ``done`` if it can be triangulated, ``pending`` while something is not made yet.
+        ``done`` if it can be triangulated, ``pending`` while a source does not exist yet.
     reason
-        Why it is not, or what is in doubt; empty if nothing is.
+        Why it cannot be triangulated, or what is in doubt; empty otherwise.
     views
         The cameras that are used.
     missing
@@ -166,7 +166,7 @@ class SourceFinder:
 
     @cached_property
     def edges(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of bodyparts with a constant distance: of the config, else of the network."""
+        """Pairs of bodyparts with a constant distance, from the config or else from the network."""
         own, card = self._config.skeleton.edges, self._results.model(self._config.training.name)
         if own or not card.card.exists():
             return own
@@ -274,7 +274,7 @@ def _find_cell_problem(row: Row) -> str:
 
 
 def _compare_sizes(camera: Row, probed: Row) -> tuple[int, str]:
-    """Return the difference between calibrated and recorded images in px, and tell it."""
+    """Return the difference in px between calibrated and recorded image sizes, and describe it."""
     own = (int(camera["width"]), int(camera["height"]))
     if not (probed["width"] and probed["height"]):
         # Nothing tells the size of images that only their poses are left of.

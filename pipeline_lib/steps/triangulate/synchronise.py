@@ -1,4 +1,4 @@
-"""Find the moments of a session, by the rule of its settings, and report what has no partner."""
+"""Find the moments of a session by the method in its settings; report frames without a partner."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ class Synchronised(NamedTuple):
     status
         Shape (moment,), uint8, as in `pipeline_lib.core.cameras.session_poses.SessionPoses`.
     fps
-        Moments per second; None where no view tells.
+        Moments per second; None if unknown in all views.
     report
         JSON-like: method, tolerance and, for each camera, its numbers of frames, of moments
         without a frame and of frames that are not used; doubts in words.
@@ -126,7 +126,7 @@ def _align_by_time(
 
 
 def _find_rate(view: View) -> float | None:
-    """Return the frames per second that a view tells, or that its times have."""
+    """Return the frame rate that a view states, or that of its times."""
     told = view.poses.attributes.get("fps")
     if isinstance(told, int | float) and np.isfinite(told) and told > 0:
         return float(told)

@@ -1,4 +1,4 @@
-"""Take the views of one session: check them, and give all the same order and bodyparts."""
+"""Check the views of one session, and bring all into the same order with the same bodyparts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Measure how well animals in two views agree: by the epipolar geometry of their keypoints.
 
-The error of two pixels is that of Sampson (1982): to first order the least sum of squared
-displacements in both images after which their rays meet, here from the rays themselves, so that it
-holds for every lens. Rays that would meet behind a camera do not agree.
+The error of two pixels is Sampson's (1982): the least sum of squared displacements in both images
+after which their rays meet, to first order. It is computed from the rays, so that it holds for
+every lens. Rays that would meet behind a camera do not agree.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,7 +84,7 @@ def measure_agreement(
     firsts, seconds, scores = [], [], []
     for pair in pairs:
         one, other = pair
-        # A pair that agrees badly throughout, as one camera is off, is weak evidence.
+        # A pair of views that always agrees badly, because one camera is off, is weak evidence.
         tolerance = max(usual, tolerances.get(pair, usual))
         totals: dict[str, list[NDArray[np.generic]]] = {"code": [], "sum": []}
         for part in _divide(moments, positions[one], positions[other]):
@@ -96,13 +96,13 @@ def measure_agreement(
             both = np.isfinite(score) & (own >= 0)[:, :, None] & (its >= 0)[:, None, :]
             moment, left, right = np.nonzero(both)
             code = own[moment, left] * np.int64(len(tracklets[other].start)) + its[moment, right]
-            code, place = np.unique(code, return_inverse=True)
+            code, inverse = np.unique(code, return_inverse=True)
             totals["code"].append(code)
-            totals["sum"].append(np.bincount(place, score[both], minlength=len(code)))
+            totals["sum"].append(np.bincount(inverse, score[both], minlength=len(code)))
         if not totals["code"]:
             continue
-        code, place = np.unique(np.concatenate(totals["code"]), return_inverse=True)
-        scores.append(np.bincount(place, np.concatenate(totals["sum"]), minlength=len(code)))
+        code, inverse = np.unique(np.concatenate(totals["code"]), return_inverse=True)
+        scores.append(np.bincount(inverse, np.concatenate(totals["sum"]), minlength=len(code)))
         width = max(1, len(tracklets[other].start))
         firsts.append(code // width + base[one])
         seconds.append(code % width + base[other])
@@ -163,21 +163,21 @@ def measure_epipolar(
         error = np.abs(triple) / np.sqrt(np.maximum(spread, 1e-30))
         cosine = rays @ np.swapaxes(other_rays, -1, -2)
         along, other_along = (rays @ base)[..., :, None], (other_rays @ base)[..., None, :]
-        # Distances along both rays to where they are nearest, times a positive number.
+        # Distances along both rays to their points of closest approach, times a positive number.
         front = (along - other_along * cosine > 0) & (along * cosine - other_along > 0)
         error = np.where(front | np.isnan(error), error, np.inf)
     return np.moveaxis(error, 1, -1)
 
 
 def _choose_usual(tolerances: list[float]) -> float:
-    """Return the tolerance of good pairs: one bad camera spoils half the pairs of four."""
+    """Return the tolerance of good pairs; one bad camera of four spoils half the pairs."""
     if not tolerances:
         return _LEAST
     return max(_LEAST, sorted(tolerances)[int(_GOOD * len(tolerances))])
 
 
 def _score(errors: Pixels, tolerance: float) -> Floats:
-    """Return 1 to -1 for each pair of slots; NaN where they share no keypoint."""
+    """Return the score of each pair of slots, 1 to -1; NaN where they share no keypoint."""
     known = ~np.isnan(errors)
     count = known.sum(-1)
     with np.errstate(all="ignore"):

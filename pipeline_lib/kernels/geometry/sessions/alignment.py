@@ -30,7 +30,7 @@ class Alignment(NamedTuple):
         return moved
 
     def move_camera(self, camera: Camera) -> Camera:
-        """Return the camera in the new axes, which sees moved points where it saw them before."""
+        """Return the camera in the new axes; it sees a moved point in the same pixel as before."""
         rotation = camera.rotation @ self.rotation.T
         centre = self.move_points(camera.centre)
         return replace(camera, rotation=rotation, translation=-rotation @ centre)
@@ -76,7 +76,7 @@ def find_floor(points: Floats, cameras: Sequence[Camera]) -> Alignment | None:
 
 
 def _propose_distances(points: Floats) -> Floats:
-    """Return distances from the best plane through three of the points, out of many."""
+    """Return the distances from the best of many planes, each through three of the points."""
     stream = np.random.default_rng(0)
     best = np.zeros(len(points))
     least = np.inf
@@ -92,7 +92,7 @@ def _propose_distances(points: Floats) -> Floats:
 
 
 def _weigh(distance: Floats, points: Floats) -> Floats:
-    """Return weights that make least squares one of absolute distances, which outliers do not bend.
+    """Return weights that make least squares minimise absolute distances, which tolerates outliers.
 
     The weight is limited near the plane.
     """
@@ -103,7 +103,7 @@ def _weigh(distance: Floats, points: Floats) -> Floats:
 
 
 def find_factor(first: Floats, second: Floats, distance: float) -> float | None:
-    """Return the factor by which lengths grow so that a median distance is as known.
+    """Return the factor that makes the median distance of two points the known one.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def find_factor(first: Floats, second: Floats, distance: float) -> float | None:
     Returns
     -------
     float or None
-        None if both are never found together.
+        None if the two points are never found at the same moment.
     """
     found = np.linalg.norm(first - second, axis=-1)
     found = found[np.isfinite(found)]

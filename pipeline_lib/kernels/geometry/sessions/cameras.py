@@ -1,9 +1,9 @@
 """Refine cameras from points that they saw: bundle adjustment on the animals themselves.
 
-Unknowns are the pose of every camera but the first, on request one factor for the focal lengths of
-each camera, and the points. Points are eliminated (Schur complement), so that thousands of them
-leave a small dense system. Steps are damped (Levenberg-Marquardt); errors beyond `scale` px count
-linearly (Huber 1964). Neither the first camera nor the mean distance of the cameras from each
+Unknowns are the pose of every camera but the first, the points and, if asked for, one factor for
+the focal lengths of each camera. Points are eliminated (Schur complement), so that thousands of
+them leave a small dense system. Steps are damped (Levenberg-Marquardt); errors beyond `scale` px
+count linearly (Huber 1964). Neither the first camera nor the mean distance of the cameras from each
 other moves: points alone do not determine them.
 """
 
@@ -93,13 +93,13 @@ class _Normal:
         self._points = np.zeros((len(points), 3, 3))
         self._point_gradient = np.zeros((len(points), 3))
         self._shared = np.zeros((len(points), count, self._size, 3))
-        for place, camera in enumerate(cameras):
+        for index, camera in enumerate(cameras):
             turned = points @ camera.rotation.T
             found, by_local, by_matrix, _ = differentiate_projection(
                 camera, *(turned + camera.translation).T
             )
-            root = np.sqrt(_weigh(found, pixels[:, place], weights[:, place], scale))
-            off = np.where(root[:, None] > 0, found - pixels[:, place], 0.0) * root[:, None]
+            root = np.sqrt(_weigh(found, pixels[:, index], weights[:, index], scale))
+            off = np.where(root[:, None] > 0, found - pixels[:, index], 0.0) * root[:, None]
             by_local = np.where(root[:, None, None] > 0, by_local, 0.0) * root[:, None, None]
             columns = [-by_local @ _cross(turned), by_local]
             if focal:
@@ -110,26 +110,26 @@ class _Normal:
             by_point = by_local @ camera.rotation
             self._points += np.einsum("nri,nrj->nij", by_point, by_point)
             self._point_gradient += np.einsum("nri,nr->ni", by_point, off)
-            if place == 0:
+            if index == 0:
                 by_camera[..., :6] = 0
-            self._cameras[place] = np.einsum("nri,nrj->ij", by_camera, by_camera)
-            self._camera_gradient[place] = np.einsum("nri,nr->i", by_camera, off)
-            self._shared[:, place] = np.einsum("nri,nrj->nij", by_camera, by_point)
+            self._cameras[index] = np.einsum("nri,nrj->ij", by_camera, by_camera)
+            self._camera_gradient[index] = np.einsum("nri,nr->i", by_camera, off)
+            self._shared[:, index] = np.einsum("nri,nrj->nij", by_camera, by_point)
 
     def solve(self, damping: float) -> tuple[Floats, Floats]:
         """Return the damped steps of cameras (camera, 7) and points (point, 3)."""
         count, size = self._camera_gradient.shape
         whole = np.zeros((count, size, count, size))
-        for place in range(count):
-            own = self._cameras[place]
-            whole[place, :, place] = own + np.diag(damping * np.diag(own) + 1e-12)
+        for index in range(count):
+            own = self._cameras[index]
+            whole[index, :, index] = own + np.diag(damping * np.diag(own) + 1e-12)
         extra = damping * np.einsum("nii->n", self._points) + 1e-12
         inverse = np.linalg.inv(self._points + extra[:, None, None] * np.eye(3))
         carried = self._shared @ inverse[:, None]
         flat = carried.reshape(len(carried), count * size, 3)
         shared = self._shared.reshape(len(carried), count * size, 3)
         matrix = whole.reshape(count * size, -1) - np.einsum("npi,nqi->pq", flat, shared)
-        # What does not change has empty rows.
+        # Parameters that do not change have empty rows.
         empty = np.abs(np.diag(matrix)) <= 1e-12
         matrix[empty, empty] = 1.0
         right = self._camera_gradient.ravel() - np.einsum("npi,ni->p", flat, self._point_gradient)
@@ -156,13 +156,13 @@ def _measure_cost(
     cameras: Sequence[Camera], pixels: Floats, weights: Floats, points: Floats, scale: float
 ) -> float:
     total = 0.0
-    for place, camera in enumerate(cameras):
+    for index, camera in enumerate(cameras):
         local = points @ camera.rotation.T + camera.translation
-        used = weights[:, place] > 0
+        used = weights[:, index] > 0
         found = differentiate_projection(camera, *local[used].T)[0]
-        size = np.hypot(*(found - pixels[used, place]).T)
+        size = np.hypot(*(found - pixels[used, index]).T)
         square = np.where(size > scale, 2 * scale * size - scale**2, size**2)
-        total += float((weights[used, place] * square).sum())
+        total += float((weights[used, index] * square).sum())
     return total if np.isfinite(total) else np.inf
 
 
@@ -170,11 +170,11 @@ def _find_scale(
     cameras: Sequence[Camera], pixels: Floats, weights: Floats, points: Floats
 ) -> float:
     sizes = []
-    for place, camera in enumerate(cameras):
-        used = weights[:, place] > 0
+    for index, camera in enumerate(cameras):
+        used = weights[:, index] > 0
         local = points[used] @ camera.rotation.T + camera.translation
         sizes.append(
-            np.hypot(*(differentiate_projection(camera, *local.T)[0] - pixels[used, place]).T)
+            np.hypot(*(differentiate_projection(camera, *local.T)[0] - pixels[used, index]).T)
         )
     flat = np.concatenate(sizes)
     flat = flat[np.isfinite(flat)]

@@ -1,10 +1,11 @@
 """Group tracklets that show one animal: correlation clustering under constraints.
 
-Positive weights join, negative weights part, and tracklets of one view that overlap in time are
-never joined. Groups are merged greedily, most evidence first, and the weights of merged groups add
-up (greedy additive edge contraction, Keuper et al. 2015). All evidence between two groups decides,
-that of every pair of views and every moment, so that views agree in cycles. Then single tracklets
-are moved or exchanged as long as this raises the total (Kernighan and Lin 1970).
+Positive weights join two tracklets, negative weights keep them apart, and tracklets of one view
+that overlap in time are never joined. Groups are merged greedily, most evidence first; the weights
+of merged groups add up (greedy additive edge contraction, Keuper et al. 2015). A merge is decided
+by all evidence between two groups, of every pair of views and every moment, so that the views stay
+consistent. Then single tracklets are moved or exchanged as long as this raises the total (Kernighan
+and Lin 1970).
 """
 
 import heapq
@@ -53,7 +54,7 @@ def merge_pieces(pieces: Pieces, evidence: Evidence, start: Numbers | None = Non
     evidence
         Weights; several of one pair add up.
     start
-        Shape (piece,): groups to begin with; None: each piece is one.
+        Shape (piece,): initial groups; None: each piece is a group.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def _contract(
     members = [[number] for number in parent]
     while heap:
         weight, first, second = heapq.heappop(heap)
-        # What was merged or changed since has another entry.
+        # Groups that were merged or changed since have another entry.
         if weights[first].get(second) != -weight:
             continue
         if _overlap(times[first], times[second]):
@@ -129,10 +130,10 @@ def _overlap(
     for view in first.keys() & second.keys():
         few, many = sorted((first[view], second[view]), key=len)
         for begin, end in few:
-            place = bisect_left(many, (begin, begin))
-            if place < len(many) and many[place][0] <= end:
+            index = bisect_left(many, (begin, begin))
+            if index < len(many) and many[index][0] <= end:
                 return True
-            if place and many[place - 1][1] >= begin:
+            if index and many[index - 1][1] >= begin:
                 return True
     return False
 
@@ -161,8 +162,8 @@ class Assignment:
     pieces, evidence
         As for `merge_pieces`.
     labels
-        Shape (piece,): label of each piece; -1: none. No two of one view at one moment are the
-        same.
+        Shape (piece,): label of each piece; -1: none. Pieces of one view at one moment have
+        different labels.
     count
         Number of labels.
     """
@@ -203,7 +204,7 @@ class Assignment:
         return moves
 
     def drop_strangers(self) -> int:
-        """Take pieces from labels that they disagree with, worst first; return their number."""
+        """Remove pieces from labels that they disagree with, worst first; return their number."""
         dropped = 0
         for _ in range(_PASSES):
             against = [
@@ -215,7 +216,7 @@ class Assignment:
             for score, piece in sorted(against):
                 if score >= -_SMALLEST:
                     break
-                # What disagrees with a stranger need not be one.
+                # A piece that disagrees with a stranger need not be one itself.
                 if not worst.intersection(self._near[piece]):
                     self.labels[piece] = NO_GROUP
                     worst.add(piece)
@@ -241,10 +242,10 @@ class Assignment:
         return True
 
     def weigh_exchange(self, piece: int, label: int, scores: Floats | None = None) -> float:
-        """Return how much evidence is gained if a piece gets another label.
+        """Return the evidence gained if a piece gets another label.
 
-        The pieces of its view that have this label meanwhile get the piece's own label; minus
-        infinity if they cannot.
+        The overlapping pieces of its view that have this label get the label of the piece instead;
+        minus infinity if they cannot.
         """
         own = int(self.labels[piece])
         scores = self.score(piece) if scores is None else scores
@@ -263,7 +264,7 @@ class Assignment:
 
 
 def _find_rivals(pieces: Pieces) -> list[list[int]]:
-    """Return for each piece those of its view that overlap in time."""
+    """Return for each piece the pieces of its view that overlap with it in time."""
     rivals: list[list[int]] = [[] for _ in pieces.view]
     for view in np.unique(pieces.view):
         own = np.flatnonzero(pieces.view == view)

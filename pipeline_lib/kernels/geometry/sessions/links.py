@@ -1,7 +1,7 @@
 """Check where individuals may have been exchanged over time, and undo exchanges.
 
-An individual is safe at a moment if a tracklet of any view spans it. Where two individuals are not,
-what continues before and after decides: slots, and places in space.
+An individual is safe at a moment if a tracklet of any view spans the moment. Where two individuals
+are not safe, the slots and the positions in space before and after the moment decide.
 """
 
 from itertools import combinations
@@ -21,7 +21,7 @@ _CERTAIN, _LEAST = 0.5, 0.5
 def link_over_time(
     pieces: Pieces, evidence: Evidence, labels: Numbers, individuals: int
 ) -> list[tuple[int, int, int]]:
-    """Exchange two individuals from a moment on wherever evidence over time is for it.
+    """Exchange two individuals from a moment on wherever the evidence over time favours it.
 
     Parameters
     ----------

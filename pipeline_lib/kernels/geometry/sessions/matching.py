@@ -1,9 +1,10 @@
-"""Find the animals of a session: which slots of all views are one, at each moment.
+"""Find the animals of a session: which slots of the views show the same animal at each moment.
 
-Slots are cut into tracklets, the tracklets of different views are compared over all their common
-moments, and grouped. Groups that follow each other in time are joined by the slots that continue
-and by where they are in space. As a rule one view at least follows an animal without a doubt, and
-its identity then serves all: a slot of another view that was exchanged is assigned piece by piece.
+Slots are cut into tracklets. Tracklets of different views are compared over all their common
+moments and grouped. Groups that follow each other in time are joined if slots continue or positions
+in space agree. Usually at least one view follows an animal without doubt; its identity then holds
+for all views, and a slot of another view in which animals were exchanged is assigned piece by
+piece.
 """
 
 from collections.abc import Sequence
@@ -86,8 +87,8 @@ class Matching:
     doubtful
         Shape (moment, individual): where it may have been exchanged for another one.
     tracklets, exchanged, left_over
-        Number of tracklets; of those that belong to another individual than most of their slot;
-        of detections that belong to no individual.
+        Number of tracklets; of tracklets assigned to another individual than most of their slot;
+        of detections without an individual.
     tolerance
         Error in px at which a keypoint counted neither for nor against.
     """
@@ -115,7 +116,7 @@ def match_animals(
     cameras, sightings
         Of the views, at the same moments.
     individuals
-        Largest number of animals; those with most evidence are kept.
+        Largest number of animals; those with the most evidence are kept.
     rules
         When slots are cut.
     most_pairs
@@ -167,7 +168,7 @@ def _join(*evidence: Evidence) -> Evidence:
 
 
 def _continue_slots(cut: Sequence[Tracklets], sightings: Sequence[Sighting]) -> Evidence:
-    """Return evidence from slots that continue after they were cut."""
+    """Return the evidence from slots that continue after a cut."""
     firsts, seconds, weights = [], [], []
     base = 0
     for one, sighting in zip(cut, sightings, strict=True):
@@ -195,7 +196,7 @@ def _continue_in_space(
     cut: Sequence[Tracklets],
     groups: Numbers,
 ) -> Evidence:
-    """Return evidence from groups that end in space where others begin."""
+    """Return the evidence from groups that end near the position at which others begin."""
     ends = _find_ends(positions, cut, groups)
     if ends is None:
         return _nothing()
@@ -305,7 +306,7 @@ def _assign(
     votes: NDArray[np.float64],
     individuals: int,
 ) -> Numbers:
-    """Give groups to individuals: those with most evidence first, by name where there are any."""
+    """Assign groups to individuals: most evidence first, and by name where there are names."""
     count = len(support)
     total = np.zeros((count, individuals))
     np.add.at(total, groups, votes)
@@ -319,11 +320,11 @@ def _assign(
     labels = np.full(count, NO_GROUP, np.int64)
     busy = np.zeros((individuals, *shape), dtype=bool)
     row, column = linear_sum_assignment(-total[main])
-    for place, label in zip(row.tolist(), column.tolist(), strict=True):
-        labels[main[place]] = label
-        _occupy(busy[label], spans[main[place]])
+    for index, label in zip(row.tolist(), column.tolist(), strict=True):
+        labels[main[index]] = label
+        _occupy(busy[label], spans[main[index]])
     for group in order:
-        # A group that one view alone sees belongs to whom its slot names.
+        # A group seen by one view alone belongs to the individual that its slot is named after.
         lonely = support[group] < _FEWEST
         free = [
             label
@@ -342,7 +343,7 @@ def _assign(
 def _choose_main(
     order: Sequence[int], spans: Sequence[list[tuple[int, slice]]], moments: int, count: int
 ) -> list[int]:
-    """Return groups with most evidence that are seen at the same time, hence different animals."""
+    """Return the groups with the most evidence that are seen together, hence different animals."""
     main: list[int] = []
     seen: list[Flags] = []
     for group in order[:count]:
@@ -383,7 +384,7 @@ def _finish(
 
 
 def _count_exchanged(cut: Tracklets, labels: Numbers) -> int:
-    """Return the number of tracklets of another individual than most of their slot shows."""
+    """Return the number of tracklets that belong to another individual than most of their slot."""
     length = cut.end - cut.start + 1
     count = 0
     for slot in np.unique(cut.slot):

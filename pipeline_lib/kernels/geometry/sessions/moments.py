@@ -1,9 +1,10 @@
 """Align the frames of several cameras to the moments of one session.
 
-Every frame of every camera has a moment, so that nothing is cut to the shortest video. The clock is
-that of the reference camera, which is the fastest one; among equals that with most frames. Frames
-at which the reference has none within the tolerance (it started late, stopped early or dropped
-them) are moments of their own, after the clock of the next camera.
+Every frame of every camera belongs to a moment, so that no video is cut to the length of the
+shortest. The moments are the frames of the reference camera: the one with the highest frame rate
+and, among equals, the most frames. Where the reference has no frame within the tolerance (it
+started late, stopped early or dropped frames), frames of the next camera in this order are moments
+of their own.
 """
 
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def align_by_number(counts: Sequence[int], offsets: Sequence[int]) -> Moments:
     Returns
     -------
     Moments
-        All at which any camera has a frame; `time` is the number of the moment, from the first.
+        All moments at which a camera has a frame; `time` is the number of frames since the first.
     """
     own = [
         np.arange(count, dtype=np.int64) + offset
@@ -71,8 +72,8 @@ def align_by_time(
 ) -> Moments:
     """Align frames of the same time.
 
-    A frame belongs to the nearest moment within the tolerance. Of two frames of one camera that are
-    nearest to the same moment, the nearer one belongs to it, and the other is not used.
+    A frame belongs to the nearest moment within the tolerance. If two frames of one camera are
+    nearest to the same moment, the nearer one is used and the other is not.
 
     Parameters
     ----------
@@ -82,8 +83,8 @@ def align_by_time(
     tolerance
         Largest difference to the time of the moment.
     names
-        Of the cameras, which decide between cameras of the same rate and length, so that their
-        order does not matter.
+        Of the cameras; names decide between cameras of the same rate and length, so that the order
+        of the cameras does not matter.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def align_by_time(
     ValueError
         If the times of a camera decrease.
     """
-    labels = [str(place) for place in range(len(times))] if names is None else list(names)
+    labels = [str(number) for number in range(len(times))] if names is None else list(names)
     known = [np.flatnonzero(np.isfinite(one)) for one in times]
     for one, where, label in zip(times, known, labels, strict=True):
         backwards = np.flatnonzero(np.diff(one[where]) < 0)
@@ -113,16 +114,16 @@ def align_by_time(
     moments = np.zeros(0)
     for camera in order:
         own = times[camera][known[camera]]
-        place, off = _find_nearest(moments, own)
-        del place
+        nearest, off = _find_nearest(moments, own)
+        del nearest
         moments = np.unique(np.concatenate([moments, own[~(off <= tolerance)]]))
     frames = np.full((len(moments), len(times)), NO_FRAME, np.int32)
     for camera in range(len(times)):
-        place, off = _find_nearest(moments, times[camera][known[camera]])
+        nearest, off = _find_nearest(moments, times[camera][known[camera]])
         near = np.flatnonzero(off <= tolerance)
         # Nearest first: the first frame of each moment is kept.
         near = near[np.lexsort((near, off[near]))]
-        taken, first = np.unique(place[near], return_index=True)
+        taken, first = np.unique(nearest[near], return_index=True)
         frames[taken, camera] = known[camera][near[first]]
     used = (frames != NO_FRAME).any(axis=1)
     return Moments(moments[used], frames[used])
@@ -143,5 +144,5 @@ def _find_nearest(moments: Floats, times: Floats) -> tuple[NDArray[np.intp], Flo
     before = after - 1
     after = np.minimum(after, len(moments) - 1)
     nearer = times - moments[before] <= moments[after] - times
-    place = np.where(nearer, before, after)
-    return place, np.abs(times - moments[place])
+    nearest = np.where(nearer, before, after)
+    return nearest, np.abs(times - moments[nearest])

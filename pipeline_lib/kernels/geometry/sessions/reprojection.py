@@ -1,4 +1,4 @@
-"""Give back to one view what the session knows: fill its missing points and correct wrong ones."""
+"""Fill missing points of one view, and correct wrong ones, by the points of its session."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ NONE = -1
 
 @dataclass(frozen=True)
 class Reprojected:
-    """Hold what a view should see, in the order of the session's moments and individuals.
+    """Hold the projections of a session into a view, in the order of its moments and individuals.
 
     Attributes
     ----------
@@ -25,8 +25,8 @@ class Reprojected:
         Shape (time, individual, keypoint, 2), in px of the view; NaN: no point, or outside the
         image.
     disagrees
-        Shape (time, individual, keypoint): the view saw the keypoint further than the gate from
-        there.
+        Shape (time, individual, keypoint): whether the observed keypoint is further from the
+        projected one than the gate.
     """
 
     position: Floats
@@ -54,7 +54,7 @@ def reproject_session(session: SessionPoses, camera: Camera, gate: float) -> Rep
         raise ValueError(
             f"the session has no camera {camera.name!r}; it has {', '.join(session.cameras)}"
         )
-    place = session.cameras.index(camera.name)
+    index = session.cameras.index(camera.name)
     position = project(camera, session.position.astype(np.float64))
     width, height = camera.size
     with np.errstate(invalid="ignore"):
@@ -64,7 +64,7 @@ def reproject_session(session: SessionPoses, camera: Camera, gate: float) -> Rep
             & (position[..., 1] >= -0.5)
             & (position[..., 1] <= height - 0.5)
         )
-        disagrees = session.camera_error[:, place] > gate
+        disagrees = session.camera_error[:, index] > gate
     position[~inside] = np.nan
     return Reprojected(position.astype(np.float32), disagrees)
 
@@ -78,9 +78,9 @@ def correct_view(
 ) -> tuple[Floats, Floats]:
     """Fill and correct the poses of one video with the points of its session.
 
-    A point of the session that two other views at least determine replaces what the view saw if it
-    disagrees, and what it did not see. What agrees stays as it was seen. Slots keep their order;
-    an individual that the view did not see at all gets a free slot.
+    A point of the session that is determined by at least two other views replaces an observed point
+    that disagrees, and fills in one that was not seen. Observed points that agree are kept. Slots
+    keep their order; an individual that the view did not see at all gets a free slot.
 
     Parameters
     ----------
@@ -98,13 +98,13 @@ def correct_view(
         views that it comes from.
     """
     reprojected = reproject_session(session, camera, rules.gate)
-    place = session.cameras.index(camera.name)
+    index = session.cameras.index(camera.name)
     new_position, new_confidence = position.copy(), confidence.copy()
     sure = (session.views >= rules.fewest_views) & np.isfinite(reprojected.position[..., 0])
     with np.errstate(invalid="ignore"):
         sure &= session.uncertainty <= rules.most_uncertainty
-    frames = session.camera_frame[:, place]
-    slots = fill_slots(session.camera_individual[:, place], position.shape[1])
+    frames = session.camera_frame[:, index]
+    slots = fill_slots(session.camera_individual[:, index], position.shape[1])
     moment, individual = np.nonzero((frames != NONE)[:, None] & (slots != NONE))
     frame, slot = frames[moment], slots[moment, individual]
     seen = np.isfinite(position[frame, slot]).all(-1) & (confidence[frame, slot] >= rules.cut)
@@ -140,7 +140,7 @@ class CorrectionRules:
 
 
 def fill_slots(slots: NDArray[np.int16], count: int) -> NDArray[np.int16]:
-    """Give individuals without a slot a free one, the first of those that are left.
+    """Give each individual without a slot the first free one.
 
     Parameters
     ----------

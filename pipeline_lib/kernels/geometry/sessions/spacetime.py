@@ -47,8 +47,8 @@ class Motion:
         Shape (keypoint,): usual standard deviation of a coordinate from one moment to the next.
     share
         Shape (keypoint,), 0..1: share of the variance of points that changes from moment to
-        moment. The rest, such as that of a calibration that is a little off, is no noise that
-        smoothing removes.
+        moment. The rest, for instance from a slightly wrong calibration, is not noise and
+        smoothing does not remove it.
     lengths, deviations
         Shape (edge,): distance between joined keypoints, and its standard deviation; NaN: unknown.
     """
@@ -101,7 +101,7 @@ def estimate_motion(
         if np.isfinite(moved):
             acceleration[keypoint] = np.sqrt(max(moved, _SLOWEST**2 * usual, 1e-300))
     lengths, deviations = np.full(len(edges), np.nan), np.full(len(edges), np.nan)
-    for place, (first, second_end) in enumerate(edges):
+    for index, (first, second_end) in enumerate(edges):
         distance = np.linalg.norm(
             points[:, first].astype(np.float64) - points[:, second_end], axis=-1
         )
@@ -114,8 +114,8 @@ def estimate_motion(
         # Noise across the edge lengthens it.
         length = np.sqrt(max(middle**2 - 2 * noisy, (middle / 2) ** 2))
         spread = (_MAD * float(np.median(np.abs(distance[known] - middle)))) ** 2 - noisy
-        lengths[place] = length
-        deviations[place] = np.sqrt(max(spread, (_STIFFEST * length) ** 2, 1e-300))
+        lengths[index] = length
+        deviations[index] = np.sqrt(max(spread, (_STIFFEST * length) ** 2, 1e-300))
     return Motion(acceleration, noise, share, lengths, deviations)
 
 
@@ -130,7 +130,7 @@ def _estimate_square(path: Floats, variance: Floats, lag: int) -> float:
 
 
 def _estimate_share(path: Floats, variance: Floats) -> float:
-    """Return how much of the variance of points second differences leave room for."""
+    """Return the share of the variance of points that second differences allow."""
     means = _compare_differences(path, variance, 1)
     if means is None or not means[1] > 0:
         return 1.0
@@ -228,11 +228,11 @@ class _Problem:
 
     def add_edges(self, edges: Sequence[tuple[int, int]], weight: float, motion: Motion) -> None:
         """Add lengths of edges where both ends are active."""
-        for place, (first, second) in enumerate(edges):
-            if weight > 0 and np.isfinite(motion.lengths[place]):
+        for index, (first, second) in enumerate(edges):
+            if weight > 0 and np.isfinite(motion.lengths[index]):
                 both = self._active[:, first] & self._active[:, second]
-                own = both * weight / motion.deviations[place] ** 2
-                self._edges.append((first, second, float(motion.lengths[place]), own))
+                own = both * weight / motion.deviations[index] ** 2
+                self._edges.append((first, second, float(motion.lengths[index]), own))
 
     def solve(self, here: Floats) -> Floats:
         """Return a Gauss-Newton step."""
@@ -270,7 +270,7 @@ class _Problem:
         before = np.concatenate([np.zeros((1, keypoints)), path[:-1]])
         after = np.concatenate([path[1:], np.zeros((1, keypoints))])
         largest = np.trace(self._information, axis1=-2, axis2=-1).max(axis=0) + path.max(axis=0)
-        # Rounding must not make singular what smoothness alone holds.
+        # Rounding must not make points singular that only smoothness determines.
         diagonal = 4 * path + before + after + 1e-12 * largest + np.where(self._active, 0.0, 1.0)
         blocks = self._information + diagonal[..., None, None] * np.eye(3)
         band = np.zeros((2 * far + 1, moments, keypoints, 3))

@@ -1,8 +1,8 @@
 """Cut the slots of one view into tracklets: pieces that certainly show one animal.
 
-A slot is cut where its animal was not seen for long, where it jumps, and where the pose could as
-well continue another slot: there the tracker may have exchanged two animals. Poses without tracks
-are linked from moment to moment where each is clearly nearest to the other.
+A slot is cut where its animal was not seen for long, where it jumps, and where its pose could
+equally well continue another slot, because there the tracker may have exchanged two animals. Poses
+without tracks are linked from moment to moment where each is clearly nearest to the other.
 """
 
 from dataclasses import dataclass
@@ -56,8 +56,8 @@ class Tracklets:
     slot
         Shape (tracklet,): the slot of its first detection.
     follows
-        Shape (tracklet,): the tracklet that it may continue; -1: none. That is the one before it
-        in the same slot or, where the slot jumps, the one of the slot that was here before.
+        Shape (tracklet,): the tracklet that it may continue; -1: none. This is the previous one of
+        the same slot or, after a jump, the one of the slot that was at this position before.
     """
 
     number: Numbers
@@ -151,7 +151,7 @@ def _link_slots(
         for rival in range(slots):
             if rival == slot:
                 continue
-            # Its last pose may continue here, or ours in the other slot.
+            # The other slot's last pose may continue in this slot, or this slot's in the other.
             away = np.where(
                 recent[:, rival], _distance(before[:, rival], position[:, slot]), np.inf
             )

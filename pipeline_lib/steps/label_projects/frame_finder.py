@@ -1,4 +1,4 @@
-"""Find the frame of the cohort, or the labelled image, to which a returned frame belongs."""
+"""Find the frame of the cohort, or the labelled image, that a returned frame refers to."""
 
 import logging
 import os
@@ -17,16 +17,16 @@ _log = logging.getLogger(__name__)
 _ELSEWHERE = "is no frame of this project; to train on it, name the file under `labels`"
 
 
-class UnknownPlaceError(Exception):
-    """Report that a frame is none of the project, or not clearly one; the message says why."""
+class UnknownFrameError(Exception):
+    """Report that a frame is not, or not clearly, one of the project; the message says why."""
 
 
 class GoneError(Exception):
     """Report that the video or the image of a frame is no longer part of the project."""
 
 
-class Places:
-    """Find the frames that a returned file means, by any name that it may give them.
+class FrameFinder:
+    """Find the frames that a returned file refers to, by whatever names it uses.
 
     Parameters
     ----------
@@ -40,21 +40,22 @@ class Places:
 
     def __init__(self, cohort: Cohort, manifest: Manifest | None, folder: Path) -> None:
         self._cohort, self._manifest, self._folder = cohort, manifest, folder
-        self._named: set[str] = set()  # recorded paths that were found by their names alone
+        self._named: set[str] = set()  # recorded paths of which only the name was found
 
     def find(self, frame: ReturnedFrame) -> tuple[FrameKey, RecordedFrame | None]:
         """Return the frame that is meant, and the record of how it was handed over, if any.
 
-        A frame of a video is found by the path of its video: as the project named it, where it
-        lies, by the end of the path, of which the longest that is known must be of one video, then
-        by its name alone: a video's id, or the name of one file of the cohort. The log says so
-        where only the name agrees. Images are found by the file itself, through links.
+        The video of a frame is found by its path. In this order: the path that the project wrote;
+        the path of the file on this machine; the one video that shares the longest end of the path
+        (folders and name); the name alone, which is a video's id or the name of one file of the
+        cohort. If only the name agrees, the log says so. Images are found by their files, through
+        links.
 
         Raises
         ------
-        UnknownPlaceError
-            If it is none of the project, or may be several, or if only the end of its video's path
-            agrees and the recorded number of frames does not.
+        UnknownFrameError
+            If no frame of the project fits, or several do, or if only the end of the video's path
+            agrees and the number of frames does not.
         GoneError
             If it was handed over, but its video or image is no longer part of the project.
         """
@@ -64,7 +65,7 @@ class Places:
         key = FrameKey(video, frame.frame, "")
         count = self._cohort.videos[video].frames
         if count and frame.frame >= count:
-            raise UnknownPlaceError(f"video {video} has the frames 0 to {count - 1}")
+            raise UnknownFrameError(f"video {video} has the frames 0 to {count - 1}")
         return key, self._recorded.get((video, frame.frame, ""))
 
     def _find_image(self, frame: ReturnedFrame) -> tuple[FrameKey, RecordedFrame | None]:
@@ -74,18 +75,18 @@ class Places:
                 return self._check(record), record
             if key := self._by_image.get(real):
                 return key, None
-            raise UnknownPlaceError(_ELSEWHERE)
-        # A path of the machine that labelled: of the project's images only the end is known.
+            raise UnknownFrameError(_ELSEWHERE)
+        # A path on the machine where labels were made: only its end agrees with the project.
         ends = [one for one in self._records if _ends_with(frame.recorded, one.file)]
         if len(ends) == 1:
             return self._check(ends[0]), ends[0]
         real = os.path.realpath(frame.recorded) if _can_exist(frame.recorded) else ""
         if key := self._by_image.get(real):
             return key, None
-        raise UnknownPlaceError(_ELSEWHERE)
+        raise UnknownFrameError(_ELSEWHERE)
 
     def _check(self, record: RecordedFrame) -> FrameKey:
-        """Return the frame of a record, which strangers may have changed."""
+        """Return the frame of a record; strangers may have changed the record."""
         key = FrameKey(record.video, record.frame, record.image)
         if key.image:
             known = self._labelled.get(key.image)
@@ -109,7 +110,7 @@ class Places:
         return name if name is not None else self._match_end(frame)
 
     def _match_end(self, frame: ReturnedFrame) -> str:
-        """Return the only video whose path has the longest end in common with a recorded one."""
+        """Return the only video whose path shares the longest end with the recorded path."""
         recorded = frame.recorded
         lengths = {
             name: _count_shared(recorded, video.path.as_posix())
@@ -121,10 +122,10 @@ class Places:
         if longest <= 1 and stem in self._cohort.videos:
             found, longest = [stem], 1
         if not longest:
-            raise UnknownPlaceError("is none of the videos of the cohort sheet, by its name")
+            raise UnknownFrameError("is none of the videos of the cohort sheet, by its name")
         if len(found) > 1:
             shown = ", ".join(found[:3])
-            raise UnknownPlaceError(
+            raise UnknownFrameError(
                 f"may be any of the videos {shown}, whose files have the same name: merge the "
                 "project that `cohortpose write-label-project` wrote, or keep the videos' folders"
             )
@@ -138,10 +139,10 @@ class Places:
         return found[0]
 
     def _check_count(self, frame: ReturnedFrame, name: str) -> None:
-        """Refuse a video that lies elsewhere if it has another number of frames."""
+        """Refuse a video found by the end of its path if it has another number of frames."""
         video = self._cohort.videos[name]
         if frame.count and video.frames and frame.count != video.frames:
-            raise UnknownPlaceError(
+            raise UnknownFrameError(
                 f"its video has {frame.count} frames as the file records it, but {name} "
                 f"({video.path}), whose path ends alike, has {video.frames}: it is another video; "
                 "if it is not, link the video to where the file expects it"
@@ -173,7 +174,7 @@ class Places:
 
     @cached_property
     def _by_image(self) -> Mapping[str, FrameKey]:
-        """Return the frames by their images: those chosen to label, and those of the labels."""
+        """Return the frames by their images: chosen frames and labelled ones."""
         found = {
             os.path.realpath(image): FrameKey(video, frame, "")
             for video, frame, image in self._list_chosen()
@@ -192,14 +193,14 @@ class Places:
 
 
 def find_mixed_videos(found: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield a problem per video of the cohort that several videos of one file were taken for.
+    """Yield a problem for each video of the cohort that several videos of a file match.
 
     Parameters
     ----------
     found
-        Pairs: a video of the cohort, and a path in the file that it was found for. Two paths of
-        which only the names agree are of two videos, ``day1/cam.mp4`` and ``day2/cam.mp4``, of
-        which the cohort has one.
+        Pairs of a video of the cohort and the path in the file that it was found for. If only the
+        names of two paths agree, they are two videos, such as ``day1/cam.mp4`` and
+        ``day2/cam.mp4``, of which the cohort has one.
     """
     recorded: dict[str, dict[str, None]] = {}
     for video, path in found:
@@ -227,7 +228,7 @@ def _ends_with(path: str, end: str) -> bool:
 
 
 def _count_shared(first: str, second: str) -> int:
-    """Count the last parts that two paths have in common."""
+    """Count the parts at the ends of two paths that are equal."""
     pairs: Iterable[tuple[str, str]] = zip(
         reversed(_split(first)), reversed(_split(second)), strict=False
     )
