@@ -309,6 +309,15 @@ def triangulate(  # noqa: PLR0913 - one for each option
 
 
 @app.command(rich_help_panel=CAMERAS)
+def correct_views(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Fill and correct poses of videos by the other views (`triangulation.corrected_views`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "correct-views")
+
+
+@app.command(rich_help_panel=CAMERAS)
 def export_sessions(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
 ) -> None:

@@ -43,6 +43,9 @@ class Poses:
         Shape (time, individual, identity), float32 in 0..1, how much each individual looks like
         each of the labelled ones (attribute ``identities``); NaN where it is not there. None
         where the network did not learn it.
+    point_source
+        Shape (time, individual, keypoint), uint8, values of
+        `pipeline_lib.core.tables.PointSource`; None but in views that a session corrected.
     """
 
     position: NDArray[np.float32]
@@ -54,6 +57,7 @@ class Poses:
     attributes: dict[str, Any] = field(default_factory=dict)
     track_status: NDArray[np.uint8] | None = None
     identity: NDArray[np.float32] | None = None
+    point_source: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         frames, keypoints = len(self.time), len(self.bodyparts)
@@ -68,6 +72,8 @@ class Poses:
         if self.identity is not None:
             identities = len(self.attributes.get("identities", ()))
             expected["identity"] = (frames, individuals, identities)
+        if self.point_source is not None:
+            expected["point_source"] = (frames, individuals, keypoints)
         for name, shape in expected.items():
             found = getattr(self, name).shape
             if found != shape:
@@ -87,4 +93,5 @@ def drop_added(poses: Poses) -> Poses:
         individuals=tuple(poses.individuals[slot] for slot in kept),
         track_status=None if poses.track_status is None else poses.track_status[:, kept],
         identity=None if poses.identity is None else poses.identity[:, kept],
+        point_source=None if poses.point_source is None else poses.point_source[:, kept],
     )

@@ -153,6 +153,19 @@ class ScaleSettings(Settings):
         return names
 
 
+class CorrectedViewsSettings(Settings):
+    """Correct the poses of each video by what the other cameras of its session saw."""
+
+    enabled: Flag = Field(
+        default=False,
+        description="Write corrected poses of each video of a session beside those that they were "
+        "made from.",
+    )
+    fewest_views: Annotated[int, Field(ge=2, le=100), WHOLE] = Field(
+        2, description="Other views that must agree on a point before it fills or corrects a view."
+    )
+
+
 class TriangulationSettings(Settings):
     """Triangulate the poses of sessions: videos with the same `session` in the sheet."""
 
@@ -195,6 +208,7 @@ class TriangulationSettings(Settings):
         description="Bodyparts that lie on the floor, three or more points in all: it becomes the "
         "plane z = 0, and z points up to the cameras. Empty: axes as calibrated.",
     )
+    corrected_views: CorrectedViewsSettings = CorrectedViewsSettings()
     exports: tuple[SessionFormatName, ...] = Field(
         ("csv",),
         description="Formats of sessions for other tools. "
@@ -203,8 +217,8 @@ class TriangulationSettings(Settings):
     )
 
     def result_settings(self) -> dict[str, Any]:
-        """Return the settings that poses depend on: not whether runs make or export them."""
-        return self.model_dump(mode="json", exclude={"enabled", "exports"})
+        """Return the settings that poses depend on: not what runs make of them."""
+        return self.model_dump(mode="json", exclude={"enabled", "corrected_views", "exports"})
 
     @property
     def linked(self) -> bool:

@@ -4,7 +4,8 @@
 individual) and ``frame_status`` (time), with the coordinates ``time`` in seconds, ``space``,
 ``keypoint`` and ``individual``. Where individuals were tracked, ``track_status`` (time,
 individual); if the network recognises them, ``identity_confidence`` (time, individual,
-identity) with the coordinate ``identity``. In memory the axes are those of
+identity) with the coordinate ``identity``; in views that a session corrected, ``point_source``
+(time, keypoint, individual). In memory the axes are those of
 `pipeline_lib.core.poses`. `pipeline_lib.io.poses.write` writes the files.
 """
 
@@ -54,6 +55,7 @@ def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
         attributes=keep_own(attributes),
         track_status=values.get("track_status"),
         identity=values.get("identity_confidence"),
+        point_source=values.get("point_source"),
     )
 
 

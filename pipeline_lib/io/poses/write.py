@@ -37,6 +37,7 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
     *,
     tracked: bool = False,
     identities: Sequence[str] = (),
+    corrected: bool = False,
 ) -> Iterator["PoseWriter"]:
     """Publish a pose file block by block; memory does not grow with the video.
 
@@ -59,6 +60,8 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
     identities
         Names along the identity axis; each block then comes with an ``identity``. Empty: none. They
         also become the attribute ``identities``.
+    corrected
+        Whether each block comes with a ``point_source``.
 
     Yields
     ------
@@ -72,7 +75,8 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
     ValueError
         If an attribute has a name that belongs to the format, or ``identities`` names others.
     """
-    axes = PoseAxes(len(time), tuple(bodyparts), tuple(individuals), tracked, tuple(identities))
+    names = (tuple(bodyparts), tuple(individuals))
+    axes = PoseAxes(len(time), *names, tracked, tuple(identities), corrected)
     with publish_whole(path) as folder:
         writer = PoseWriter(folder, axes, time, _name_identities(attributes, axes.identities))
         yield writer
@@ -206,6 +210,7 @@ class PoseWriter(ArrayWriter):
         frame_status: NDArray[np.uint8],
         track_status: NDArray[np.uint8] | None = None,
         identity: NDArray[np.float32] | None = None,
+        point_source: NDArray[np.uint8] | None = None,
     ) -> None:
         """Append a block of consecutive frames.
 
@@ -225,6 +230,10 @@ class PoseWriter(ArrayWriter):
         identity
             Shape (block, individual, identity), 0..1, NaN: not there; of a file that was created
             with ``identities``, and of no other.
+        point_source
+            Shape (block, individual, keypoint), values of
+            `pipeline_lib.core.tables.PointSource`; of a file that was created as ``corrected``,
+            and of no other.
 
         Raises
         ------
@@ -240,6 +249,7 @@ class PoseWriter(ArrayWriter):
                 "frame_status": frame_status,
                 "track_status": track_status,
                 "identity_confidence": identity,
+                "point_source": point_source,
             },
         )
 
@@ -263,6 +273,7 @@ def write_poses(path: Path, poses: Poses) -> None:
         poses.attributes,
         tracked=poses.track_status is not None,
         identities=identities,
+        corrected=poses.point_source is not None,
     ) as writer:
         writer.write(
             0,
@@ -271,6 +282,7 @@ def write_poses(path: Path, poses: Poses) -> None:
             poses.frame_status,
             poses.track_status,
             poses.identity,
+            poses.point_source,
         )
 
 
