@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,7 @@ def add_signal(view: View, video: Path, config: Config) -> View:
     return view
 
 
-def set_clocks(
-    views: Sequence[View], method: Literal["light", "sound"]
-) -> tuple[list[View], dict[str, Any], list[str]]:
+def set_clocks(views: Sequence[View], method: str) -> tuple[list[View], dict[str, Any], list[str]]:
     """Give all views times of one clock.
 
     Parameters
@@ -71,7 +69,7 @@ def set_clocks(
     views
         Each with its signal.
     method
-        Which signal.
+        Which signal: `light` or `sound`.
 
     Returns
     -------
