@@ -391,9 +391,9 @@ def _select_triangulation(config: Config) -> Values:
     settings = {"triangulation": config.triangulation.result_settings()}
     if not config.triangulation.smoothing.enabled:
         return settings
-    # Their lengths are kept constant.
+    # Their lengths are kept constant. Version 2: uncertainties are those after smoothing.
     edges = config.skeleton.model_dump(mode="json", include={"edges"})
-    return {**settings, "skeleton": edges}
+    return {**settings, "skeleton": edges, "smoothing": {"version": 2}}
 
 
 def _select_corrected_views(config: Config) -> Values:

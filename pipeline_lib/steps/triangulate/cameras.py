@@ -73,7 +73,8 @@ def refine_rig(  # noqa: PLR0913 - the session, and what may change
     if focal:
         whole, _ = adjust_cameras(cameras, pixels[fit], weights[fit], points[fit], focal=True)
         errors = _measure(whole, pixels[check], weights[check])
-        if _is_better(after if better else before, errors):
+        near = _find_shift(cameras, whole) <= _FARTHEST
+        if near and _is_better(after if better else before, errors):
             adjusted, after, better = whole, errors, True
     record = {
         "points": len(good),
