@@ -25,6 +25,7 @@ from pipeline_lib.cli_cameras import (
     LensOption,
     MarkerSizeOption,
     MaxErrorOption,
+    RefineFromOption,
     SessionCalibrationOption,
     SessionCutoffOption,
     SessionExportOption,
@@ -327,6 +328,15 @@ def triangulate(  # noqa: PLR0913 - one for each option
 
 
 @app.command(rich_help_panel=CAMERAS)
+def correct_views(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Fill and correct poses of videos by the other views (`triangulation.corrected_views`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "correct-views")
+
+
+@app.command(rich_help_panel=CAMERAS)
 def export_sessions(
     config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
 ) -> None:
@@ -621,6 +631,9 @@ def calibrate(  # noqa: PLR0913 - one option per setting
     output: CalibrationOutputOption = None,
     style: CalibrationFormatOption = "aniposelib",
     config: CalibrationsOption = None,
+    refine_from: RefineFromOption = None,
+    poses: SessionPosesOption = None,
+    pcutoff: SessionCutoffOption = None,
     cores: CoresOption = None,
 ) -> None:
     """Calibrate cameras from images or videos of a board; refuse bad calibrations.
@@ -628,9 +641,27 @@ def calibrate(  # noqa: PLR0913 - one option per setting
     Folders of images and videos are one camera each. Other images are named by camera and moment:
     left03.jpg and right03.jpg. With `--check`, a calibration of any tool is judged instead, against
     the size of the videos that are named, and written in another format if there is an `--output`.
-    With `--config`, every calibration that sessions of a cohort name is read or made.
+    With `--config`, every calibration that sessions of a cohort name is read or made. With
+    `--refine-from` and `--poses`, a calibration is refined by the animals that its cameras saw.
     """
     keep_cores(cores)
+    if refine_from is not None or poses or pcutoff is not None:
+        if refine_from is None or not poses or sources or check is not None or config is not None:
+            raise typer.BadParameter("expected --refine-from and --poses, and no other source")
+        paths = read_camera_paths(poses)
+        from pipeline_lib.steps.calibrate.refine import RefinementRequest, run_refinement
+
+        with report_errors():
+            asked = RefinementRequest(
+                *(refine_from, paths, output or Path("calibration.toml"), style),
+                **({} if pcutoff is None else {"pcutoff": pcutoff}),
+                max_error=max_error,
+            )
+            table, warnings = run_refinement(asked)
+            typer.echo(table, nl=False)
+            for warning in warnings:
+                typer.echo(f"warning: {warning.text}", err=True)
+        return
     if config is not None:
         if sources or check is not None or output is not None:
             raise typer.BadParameter("--config takes the calibrations of the cohort's sheet alone")

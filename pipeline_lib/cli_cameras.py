@@ -43,6 +43,13 @@ SourcesArgument = Annotated[
 CheckOption = Annotated[
     Path | None, typer.Option(help="Judge this calibration instead of making one.")
 ]
+RefineFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Refine this calibration by the animals that its cameras saw (`--poses`), instead of "
+        "making one from a board.",
+    ),
+]
 BoardOption = Annotated[Kind, typer.Option("--board", help="Kind of board.")]
 SquaresOption = Annotated[
     str | None,

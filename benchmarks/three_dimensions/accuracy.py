@@ -133,8 +133,8 @@ def measure(camera: Camera, points: np.ndarray, view: View) -> np.ndarray:
     return np.linalg.norm(project(camera, points) - seen, axis=-1)
 
 
-def measure_fly(folder: Path) -> None:
-    """Print how the points of a fly agree with what its cameras saw."""
+def read_fly(folder: Path) -> tuple[list[View], Calibration]:
+    """Return what the cameras saw of a fly, and the cameras."""
     result = load_pickle(folder / "reference_df3d" / "df3d_result.pkl")
     cameras, views = [], []
     for number in (0, 1, 2, 4, 5, 6):
@@ -148,7 +148,12 @@ def measure_fly(folder: Path) -> None:
         views.append(
             View(f"c{number}", make_poses(pixels, np.isfinite(pixels[..., 0]) * 1.0, 100.0))
         )
-    found = triangulate_session(views, Calibration(tuple(cameras)), (), TriangulationSettings(), 1)
+    return views, Calibration(tuple(cameras))
+
+
+def measure_fly(folder: Path) -> None:
+    """Print how the points of a fly agree with what its cameras saw."""
+    found = triangulate_session(*read_fly(folder), (), TriangulationSettings(), 1)
     seen = np.isfinite(found.camera_error).sum()
     print(
         f"fly: median error {np.nanmedian(found.camera_error):.2f} px over all views of six "

@@ -18,6 +18,7 @@ from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
     UNIQUE_INDIVIDUAL,
     FrameStatus,
+    PointSource,
     TrackStatus,
     VideoStatus,
 )
@@ -42,7 +43,11 @@ _INDIVIDUAL = "individual"
 # Frames in a chunk of the arrays of a cohort.
 _CHUNK_FRAMES = 2**14
 # Variables of a cohort; the two statuses are numbers whose meaning is told by CF's attributes.
-_STATUSES = {"frame_status": FrameStatus, "track_status": TrackStatus}
+_STATUSES = {
+    "frame_status": FrameStatus,
+    "track_status": TrackStatus,
+    "point_source": PointSource,
+}
 # Rows after the end of a video that is shorter than the longest of the cohort.
 _PADDING: dict[str, int] = {"frame_status": FrameStatus.MISSING, "track_status": TrackStatus.ABSENT}
 
@@ -63,7 +68,9 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
         not found or the frame could not be decoded; ``confidence`` (time, keypoint, individual),
         float32 in 0..1, NaN where the frame could not be decoded; ``frame_status`` (time),
         uint8, values of `FrameStatus`; where individuals were tracked, ``track_status`` (time,
-        individual), uint8, values of `TrackStatus`. The coordinate ``time`` is in seconds. The
+        individual), uint8, values of `TrackStatus`; in views that a session corrected,
+        ``point_source`` (time, keypoint, individual), uint8, values of
+        `pipeline_lib.core.tables.PointSource`. The coordinate ``time`` is in seconds. The
         pixel centre at the top left is (0, 0). Attributes say what made the poses; nested ones,
         such as ``versions``, are JSON, so that the dataset can be written as netCDF.
 

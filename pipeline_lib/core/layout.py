@@ -7,7 +7,7 @@ from pipeline_lib.core.formats.exports import find_format
 from pipeline_lib.core.formats.session_exports import find_format as find_session_format
 
 # Beginnings of the names of tables with rows of sessions.
-SESSION_TABLES = ("triangulate", "export-sessions")
+SESSION_TABLES = ("triangulate", "correct-views", "export-sessions")
 
 
 @dataclass(frozen=True)
@@ -430,6 +430,14 @@ class Results:
     def triangulated(self, model: str, session: str) -> Path:
         """Return the three-dimensional poses of one session, packed."""
         return self.root / "triangulated" / model / f"{session}.zarr.zip"
+
+    def corrected_views(self, model: str, session: str) -> Path:
+        """Return the folder of the poses of a session's videos, corrected by the other views."""
+        return self.root / "corrected_views" / model / session
+
+    def corrected_view(self, model: str, session: str, video: str) -> Path:
+        """Return the pose file of one video, corrected by the other views of its session."""
+        return self.corrected_views(model, session) / f"{video}.zarr.zip"
 
     def session_export(self, model: str, session: str, name: str) -> Path:
         """Return the exported file of one session in a format of `triangulation.exports`."""

@@ -47,6 +47,9 @@ class Poses:
         Shape (time, individual, keypoint), float32, px: root mean square of the distances between
         what the members of an ensemble predict and their median. NaN: fewer than two members
         found the keypoint, or no frame. None where there is one network.
+    point_source
+        Shape (time, individual, keypoint), uint8, values of
+        `pipeline_lib.core.tables.PointSource`; None but in views that a session corrected.
     """
 
     position: NDArray[np.float32]
@@ -59,6 +62,7 @@ class Poses:
     track_status: NDArray[np.uint8] | None = None
     identity: NDArray[np.float32] | None = None
     spread: NDArray[np.float32] | None = None
+    point_source: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         frames, keypoints = len(self.time), len(self.bodyparts)
@@ -75,6 +79,8 @@ class Poses:
             expected["identity"] = (frames, individuals, identities)
         if self.spread is not None:
             expected["spread"] = (frames, individuals, keypoints)
+        if self.point_source is not None:
+            expected["point_source"] = (frames, individuals, keypoints)
         for name, shape in expected.items():
             found = getattr(self, name).shape
             if found != shape:
@@ -95,4 +101,5 @@ def drop_added(poses: Poses) -> Poses:
         track_status=None if poses.track_status is None else poses.track_status[:, kept],
         identity=None if poses.identity is None else poses.identity[:, kept],
         spread=None if poses.spread is None else poses.spread[:, kept],
+        point_source=None if poses.point_source is None else poses.point_source[:, kept],
     )

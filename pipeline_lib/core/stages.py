@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline_lib.core import versions
+from pipeline_lib.core.formats.criteria import CRITERIA
 from pipeline_lib.core.formats.kinematics import list_tables
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.chosen import list_auto, list_upstream
@@ -399,7 +400,13 @@ def _select_kinematics(config: Config) -> Values:
 
 def _select_refinement(config: Config) -> Values:
     """Return the settings of the choice; whether runs make one does not change it."""
-    return {"refinement": config.refinement.model_dump(mode="json", exclude={"enabled"})}
+    settings = config.refinement.model_dump(mode="json", exclude={"enabled"})
+    if not _triangulates(config):
+        # Criteria of views find nothing without sessions.
+        settings["criteria"] = [
+            name for name in settings["criteria"] if CRITERIA[name].judges != "views"
+        ]
+    return {"refinement": settings}
 
 
 def _select_calibration(config: Config) -> Values:
@@ -411,9 +418,20 @@ def _select_triangulation(config: Config) -> Values:
     settings = {"triangulation": config.triangulation.result_settings()}
     if not config.triangulation.smoothing.enabled:
         return settings
-    # Their lengths are kept constant.
+    # Their lengths are kept constant. Version 2: uncertainties are those after smoothing.
     edges = config.skeleton.model_dump(mode="json", include={"edges"})
-    return {**settings, "skeleton": edges}
+    return {**settings, "skeleton": edges, "smoothing": {"version": 2}}
+
+
+def _select_corrected_views(config: Config) -> Values:
+    """Return the settings of corrections; whether runs make them does not change them."""
+    settings = config.triangulation.corrected_views
+    return {
+        "triangulation": {
+            "corrected_views": settings.model_dump(mode="json", exclude={"enabled"}),
+            "pcutoff": config.triangulation.pcutoff,
+        }
+    }
 
 
 def _select_session_exports(config: Config) -> Values:
@@ -458,6 +476,13 @@ def _has_members(config: Config) -> bool:
 
 def _tracks(config: Config) -> bool:
     return config.individuals.max > 1
+
+
+def _list_judged(config: Config) -> tuple[str, ...]:
+    """Return the stages whose tables refinement reads; the second gives the poses."""
+    poses = ("probe", _choose_raw(config))
+    views = any(CRITERIA[name].judges == "views" for name in config.refinement.criteria)
+    return (*poses, "triangulate") if views and _triangulates(config) else poses
 
 
 def _choose_raw(config: Config) -> str:
@@ -764,6 +789,21 @@ STAGES: Mapping[str, Stage] = {
             ),
         ),
         Stage(
+            "correct-views",
+            "CORRECT_VIEWS",
+            _select_corrected_views,
+            lambda config: _triangulates(config) and config.triangulation.corrected_views.enabled,
+            step="triangulate.corrected_views:run_correct_views",
+            table="correct-views",
+            sessions=SessionResults(
+                "poses of every video of a session, corrected by its other views",
+                lambda config, results, session: {
+                    "corrected views": results.corrected_views(config.training.name, session)
+                },
+                source=lambda _: "triangulate",
+            ),
+        ),
+        Stage(
             "export-sessions",
             "EXPORT_SESSIONS",
             _select_session_exports,
@@ -784,7 +824,7 @@ STAGES: Mapping[str, Stage] = {
             lambda config: config.refinement.enabled,
             given=("refinement",),
             after=("import-labels", "train", "evaluate"),
-            reads=lambda config: ("probe", _choose_raw(config)),
+            reads=_list_judged,
             files=lambda config, results: (
                 CohortFile("refinement", results.refined_table(config.training.name)),
                 CohortFile("label errors", results.label_errors(config.training.name)),

@@ -47,6 +47,16 @@ class TrackStatus(IntEnum):
     UNCERTAIN = 3  # found, but it may have been exchanged for another one near here
 
 
+class PointSource(IntEnum):
+    """Name where a point of corrected views comes from (variable ``point_source``, uint8)."""
+
+    NONE = 0  # there is no point
+    KEPT = 1  # as the view saw it
+    CORRECTED = 2  # the view saw it elsewhere; this is where the other views see it
+    FILLED = 3  # the view did not see it; this is where the other views see it
+    DOUBTED = 4  # as the view saw it, though the other views see it elsewhere, but too vaguely
+
+
 SHEET_REQUIRED = ("video", "path")
 SHEET_OPTIONAL = ("session", "camera", "calibration", "poses")
 # Columns of the sheet that tell of a row with poses what its file does not; they are metadata, too.
@@ -159,6 +169,8 @@ SESSION_EXPORT_COLUMNS = ("session", "status", "reason", "seconds", "key", "sour
 
 # The data dictionary of tables for other tools: `empty` tells what an empty cell means.
 DICTIONARY_COLUMNS = ("table", "column", "type", "unit", "about", "empty")
+# Numbers of points, over all views: see `PointSource`.
+CORRECTED_VIEWS_COLUMNS = (*SESSION_EXPORT_COLUMNS, "kept", "corrected", "filled", "doubted")
 
 LEDGER_COLUMNS = (
     "video",

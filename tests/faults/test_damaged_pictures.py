@@ -1,4 +1,4 @@
-"""Test that VP8 and VP9 pictures with a flipped bit are told, though FFmpeg's decoders take them."""
+"""Test that flipped bits in VP8 and VP9 are told, though the decoders of FFmpeg take them."""
 
 import av
 import pytest

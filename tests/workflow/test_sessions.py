@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import pipeline_lib
 from pipeline_lib.core.cameras.calibration import Calibration, Camera
+from pipeline_lib.core.tables import PointSource
 from pipeline_lib.io.calibrations.files import write_calibration
+from pipeline_lib.io.poses.read import read_poses
 from tests.kernels.geometry.rigs import make_ring
 from tests.workflow.reruns.test_verify import flip_a_bit, tell, verify
 from tests.workflow.running import REPOSITORY, identify, read_tsv
@@ -15,7 +18,8 @@ from tests.workflow.test_pages import PYTHON_BLOCK
 pytestmark = [pytest.mark.workflow]
 
 SUMMARY = {"status", "report", "accept"}
-MADE_AGAIN = {"calibrate", "triangulate 00001"} | SUMMARY
+TRIANGULATED = {"triangulate 00001", "refine"} | SUMMARY
+MADE_AGAIN = {"calibrate"} | TRIANGULATED
 CAMERAS = ("left", "right", "top")
 
 
@@ -42,20 +46,31 @@ def make_sessions(run):
     ]
     run.write_sheet(rows)
     # The network has learnt nothing.
-    run.edit_config(triangulation={"enabled": True, "source": "raw", "pcutoff": 0.0})
+    views = {"corrected_views": {"enabled": True}}
+    run.edit_config(
+        triangulation={"enabled": True, "source": "raw", "pcutoff": 0.0} | views,
+        refinement={"enabled": True, "criteria": ["views"], "frames": 2, "min_gap": 0.0},
+    )
 
 
 def read_as_the_page_does(run, monkeypatch):
     """Run the example of docs/how-to/results/read-in-python.md."""
-    page = REPOSITORY / "docs" / "how-to" / "results" / "read-in-python.md"
-    (block,) = (
-        text for text in PYTHON_BLOCK.findall(page.read_text()) if "results/triangulated" in text
+    page = (REPOSITORY / "docs" / "how-to" / "results" / "read-in-python.md").read_text(
+        encoding="utf-8"
     )
+    blocks = PYTHON_BLOCK.findall(page.read_text(encoding="utf-8"))
+    (block,) = (text for text in blocks if "results/triangulated" in text)
+    (corrected,) = (text for text in blocks if "results/corrected_views" in text)
+    (video,) = (row["video"] for row in run.read_sheet() if row["camera"] == "left")
     found = {"pipeline_lib": pipeline_lib}
     with monkeypatch.context() as patch:
         patch.chdir(run.folder)
         exec(block.replace("m1.zarr.zip", "open-field.zarr.zip"), found)  # noqa: S102 - our own page
+        corrected = corrected.replace("m1/m1-left", f"open-field/{video}")
+        exec(corrected, found)  # noqa: S102 - our own page
     assert found["snout"].dims == ("time", "space")
+    assert bool((found["view"].point_source == PointSource.KEPT).any())
+    assert "kept" in found["view"].point_source.attrs["flag_meanings"]
     assert found["certain"].shape == (found["poses"].sizes["time"], 3)
 
 
@@ -72,15 +87,27 @@ def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
     assert 0 < float(row["found"]) <= 1
     exported = read_tsv(again.results.session_export("pose", "open-field", "csv"))
     assert exported
+    views = again.results.corrected_views("pose", "open-field")
+    poses = [read_poses(path) for path in sorted(views.iterdir())]
+    assert [one.attributes["camera"] for one in poses] == ["left", "right"]
+    points = np.concatenate([one.point_source for one in poses])
+    (told,) = read_tsv(again.results.shard("00001").table("correct-views", "pose"))
+    assert int(told["kept"]) == (points == PointSource.KEPT).sum() > 0
+    chosen = read_tsv(again.results.refined_table("pose"))
+    assert [row["criterion"] for row in chosen] == ["views", "views"]
+    assert "other cameras see it" in chosen[0]["reason"]
     assert (
         "1 session: 1 done" in ended.output + (again.results.root / "logs/status.log").read_text()
     )
     assert again.snakemake("--dry-run").jobs == set()
     code, record = verify(again, monkeypatch)
     assert (code, record["findings"]) == (0, [])
-    kinds = ("calibrations", "calibration", "triangulated", "csv", "sessions")
+    kinds = (
+        *("calibrations", "calibration", "triangulated", "corrected views", "csv", "sessions"),
+        "refinement",
+    )
     # Two videos and a session are exported as CSV.
-    assert [record["checked"][kind] for kind in kinds] == [1, 1, 1, 3, 1]
+    assert [record["checked"][kind] for kind in kinds] == [1, 1, 1, 1, 3, 1, 1]
     provenance = json.loads(again.results.provenance.read_text())
     assert list(provenance["hashes"]["calibrations"]) == ["cameras/day1.toml"]
     assert provenance["stages"]["triangulate"]["jobs"] == 1
@@ -94,7 +121,7 @@ def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
     name = "triangulated/pose/open-field.zarr.zip"
     assert (code, tell(record)) == (1, {("triangulated", name, "changed")})
     triangulated.unlink()
-    assert again.snakemake("--dry-run").jobs == {"triangulate 00001"} | SUMMARY
+    assert again.snakemake("--dry-run").jobs == TRIANGULATED
     again.results.calibration("cameras-day1").unlink()
     assert again.snakemake("--dry-run").jobs == MADE_AGAIN
     write_cameras(again.folder / "cameras" / "day1.toml", unit="m")
@@ -102,5 +129,5 @@ def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
     assert ended.jobs == MADE_AGAIN, ended.output
     assert read_tsv(again.results.session_ledger)[0]["unit"] == "m"
     # Sessions no more: nothing of the rest is made again.
-    again.edit_config(triangulation={"enabled": False})
+    again.edit_config(triangulation={"enabled": False}, refinement={"enabled": False})
     assert again.snakemake("--dry-run").jobs <= SUMMARY

@@ -374,6 +374,15 @@ def shard_tables(*stages):
     ]
 
 
+def judged_tables(stage):
+    """Return the tables of a stage that refinement reads."""
+    return (
+        expand(table(stage), shard=SESSIONS.shards)
+        if STAGES[stage].sessions
+        else every_shard(table(stage))
+    )
+
+
 def session_tables():
     """Return the tables that wanted stages write for every shard with sessions."""
     return [

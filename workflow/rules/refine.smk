@@ -10,7 +10,7 @@ rule refine:
         [
             path
             for stage in STAGES["refine"].reads(SETTINGS)
-            for path in every_shard(table(stage))
+            for path in judged_tables(stage)
         ],
         key_file("refine"),
         lost_key("refine"),

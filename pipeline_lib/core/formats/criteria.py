@@ -3,7 +3,8 @@
 To add a criterion, write a module with the functions ``fit``, ``score`` and ``explain`` beside
 those in `pipeline_lib.kernels.refinement`, and add its record here. Most criteria judge poses, all
 of the cohort. Those that judge score maps see the candidates of the others and a random sample of
-the cohort only, because score maps are not stored.
+the cohort only, because score maps are not stored. Those that judge views see the videos of
+sessions, and say nothing of others.
 """
 
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ class Criterion:
     module
         Module of its functions. A name, because this package imports no kernel.
     judges
-        What its functions take: blocks of poses, or what the network's score maps show.
+        What its functions take: blocks of poses, what the network's score maps show, or distances
+        between views of a session.
     """
 
     about: str
     module: str
-    judges: Literal["poses", "score maps"] = "poses"
+    judges: Literal["poses", "score maps", "views"] = "poses"
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -42,6 +44,11 @@ CRITERIA: dict[str, Criterion] = {
     "tracks": Criterion("a track is in doubt (several individuals)", f"{_KERNELS}.tracks"),
     "peaks": Criterion(
         "a bodypart has more strong peaks than there are animals", f"{_KERNELS}.peaks", "score maps"
+    ),
+    "views": Criterion(
+        "other cameras see a keypoint elsewhere (sessions that are triangulated)",
+        f"{_KERNELS}.views",
+        "views",
     ),
 }
 

@@ -90,13 +90,25 @@ class CalibrationSettings(Settings):
     )
 
 
+_Place = Annotated[int, Field(ge=0, le=100_000), WHOLE]
+_Length = Annotated[int, Field(ge=1, le=100_000), WHOLE]
+# Left, top, width and height in px.
+Rectangle = tuple[_Place, _Place, _Length, _Length]
+
+
 class SynchronisationSettings(Settings):
     """Find the frames of the cameras that show the same moment."""
 
-    method: Literal["frames", "timestamps"] = Field(
+    method: Literal["frames", "timestamps", "light", "sound"] = Field(
         "frames",
         description="`frames`: frames of the same number; `timestamps`: frames of the same time, "
-        "as the videos or their sidecar files give it.",
+        "as the videos or their sidecar files give it; `light`: the same, after clocks are set by "
+        "a light that all cameras see blink; `sound`: by the sound that all videos have.",
+    )
+    light: dict[str, Rectangle] = Field(
+        {},
+        description="Where each camera sees the light of `method: light`: left, top, width and "
+        "height in px, by the camera's name.",
     )
     offset_column: str | None = Field(
         None,
@@ -113,6 +125,29 @@ class SynchronisationSettings(Settings):
         description="Largest difference in seconds between frames of one moment; null: half the "
         "time between two frames.",
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        signals = self.method in ("light", "sound")
+        if (self.method == "light") != bool(self.light):
+            raise ValueError(
+                "`light` says where the light is: expected one rectangle for each camera with "
+                "`method: light`, and none otherwise"
+            )
+        if signals and self.offset_column is not None:
+            raise ValueError(
+                f"`offset_column`: with `method: {self.method}` offsets are found from the "
+                f"{self.method}: leave it out"
+            )
+        if self.method == "sound" and self.timestamps_column is not None:
+            raise ValueError(
+                "`timestamps_column`: sounds have the clock of the video: leave it out"
+            )
+        return self
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings as they were before there was a light, where there is none."""
+        return self.model_dump(mode="json", exclude=None if self.light else {"light"})
 
 
 class SmoothingSettings(Settings):
@@ -151,6 +186,19 @@ class ScaleSettings(Settings):
         if names[0] == names[1]:
             raise ValueError(f"names {names[0]} twice: expected two bodyparts")
         return names
+
+
+class CorrectedViewsSettings(Settings):
+    """Correct the poses of each video by what the other cameras of its session saw."""
+
+    enabled: Flag = Field(
+        default=False,
+        description="Write corrected poses of each video of a session beside those that they were "
+        "made from.",
+    )
+    fewest_views: Annotated[int, Field(ge=2, le=100), WHOLE] = Field(
+        2, description="Other views that must agree on a point before it fills or corrects a view."
+    )
 
 
 class TriangulationSettings(Settings):
@@ -195,6 +243,7 @@ class TriangulationSettings(Settings):
         description="Bodyparts that lie on the floor, three or more points in all: it becomes the "
         "plane z = 0, and z points up to the cameras. Empty: axes as calibrated.",
     )
+    corrected_views: CorrectedViewsSettings = CorrectedViewsSettings()
     exports: tuple[SessionFormatName, ...] = Field(
         ("csv",),
         description="Formats of sessions for other tools. "
@@ -203,8 +252,9 @@ class TriangulationSettings(Settings):
     )
 
     def result_settings(self) -> dict[str, Any]:
-        """Return the settings that poses depend on: not whether runs make or export them."""
-        return self.model_dump(mode="json", exclude={"enabled", "exports"})
+        """Return the settings that poses depend on: not what runs make of them."""
+        dumped = self.model_dump(mode="json", exclude={"enabled", "corrected_views", "exports"})
+        return {**dumped, "synchronisation": self.synchronisation.result_settings()}
 
     @property
     def linked(self) -> bool:

@@ -58,6 +58,12 @@ class RefinementSettings(Settings):
     )
     seed: Seed = Field(0, description="Seed of the sample and of the clusters.")
 
+    @property
+    def judges_views_alone(self) -> bool:
+        """Tell whether all criteria need the views of sessions."""
+        judged = {find_criterion(name).judges for name in self.criteria}
+        return judged == {"views"}
+
     @field_validator("criteria")
     @classmethod
     def _check_criteria(cls, criteria: tuple[str, ...]) -> tuple[str, ...]:

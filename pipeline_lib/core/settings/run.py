@@ -195,6 +195,11 @@ class Config(Settings):
                 f"{self.individuals.max}: set `individuals.method: top-down`, which predicts in a "
                 "window around each"
             )
+        if self.refinement.judges_views_alone and not self.triangulation.enabled:
+            problems.append(
+                "`refinement.criteria`: `views` alone judges sessions, which are not triangulated: "
+                "set `triangulation.enabled: true`, or name other criteria"
+            )
         if not self.top_down:
             return problems
         if self.skeleton.unique_bodyparts:

@@ -4,7 +4,8 @@ Clusters count inodes. So an array is one file for hours of video, a shard of ch
 reader fetches only those that it needs; the metadata of all arrays lie in the group's
 ``zarr.json`` alone; and an array that is its fill value throughout has no file, as Zarr has it.
 The metadata list the files there are: one that is missing is known. What is known of tracks and
-identities is in files of several individuals only. A folder named ``*.zarr`` opens with
+identities is in files of several individuals only, where points come from in views that a
+session corrected. A folder named ``*.zarr`` opens with
 ``xarray.open_zarr(path)``, the same files packed as ``*.zarr.zip`` with
 ``xarray.open_zarr("zip::" + path)``.
 """
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.tables import FrameStatus, TrackStatus
+from pipeline_lib.core.tables import FrameStatus, PointSource, TrackStatus
 from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.foreign.zarr_metadata import check_arrays
 from pipeline_lib.io.poses.bounds import MOST_STORED_BYTES, check_bounds
@@ -58,6 +59,7 @@ DIMENSIONS = {
     "track_status": ("time", "individual"),
     "identity_confidence": ("time", "individual", "identity"),
     "spread": ("time", "keypoint", "individual"),
+    "point_source": ("time", "keypoint", "individual"),
     "time": ("time",),
     "space": ("space",),
     "keypoint": ("keypoint",),
@@ -70,8 +72,9 @@ MEMORY_DIMENSIONS = {
     "position": ("time", "individual", "keypoint", "space"),
     "confidence": ("time", "individual", "keypoint"),
     "spread": ("time", "individual", "keypoint"),
+    "point_source": ("time", "individual", "keypoint"),
 }
-OPTIONAL = frozenset({"track_status", "identity_confidence", "identity", "spread"})
+OPTIONAL = frozenset({"track_status", "identity_confidence", "identity", "spread", "point_source"})
 DTYPES = {
     "position": "float32",
     "confidence": "float32",
@@ -79,6 +82,7 @@ DTYPES = {
     "track_status": "uint8",
     "identity_confidence": "float32",
     "spread": "float32",
+    "point_source": "uint8",
     "time": "float64",
 }
 _UNITS = {"position": "px", "time": "s"}
@@ -92,6 +96,7 @@ _FILL: dict[str, Any] = {
     "track_status": int(TrackStatus.ABSENT),
     "identity_confidence": "NaN",
     "spread": "NaN",
+    "point_source": int(PointSource.NONE),
     "time": "NaN",
 }
 # The layout of the poses of one video.
@@ -120,6 +125,8 @@ class PoseAxes:
         Names along the identity axis; empty: no identities.
     spread
         Whether there is a ``spread``: poses of an ensemble.
+    corrected
+        Whether there is a ``point_source``.
     """
 
     frames: int
@@ -128,6 +135,7 @@ class PoseAxes:
     tracked: bool = False
     identities: tuple[str, ...] = ()
     spread: bool = False
+    corrected: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -155,6 +163,8 @@ class PoseAxes:
             shapes["identity_confidence"] = (frames, animals, len(self.identities))
         if self.spread:
             shapes["spread"] = (frames, keypoints, animals)
+        if self.corrected:
+            shapes["point_source"] = (frames, keypoints, animals)
         return shapes
 
     @property

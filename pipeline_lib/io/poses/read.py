@@ -5,7 +5,8 @@ individual) and ``frame_status`` (time), with the coordinates ``time`` in second
 ``keypoint`` and ``individual``. Where individuals were tracked, ``track_status`` (time,
 individual); if the network recognises them, ``identity_confidence`` (time, individual,
 identity) with the coordinate ``identity``. Poses of an ensemble have a ``spread`` (time, keypoint,
-individual) in px. In memory the axes are those of
+individual) in px, and views that a session corrected a ``point_source`` (time, keypoint,
+individual). In memory the axes are those of
 `pipeline_lib.core.poses`. `pipeline_lib.io.poses.write` writes the files.
 """
 
@@ -56,6 +57,7 @@ def read_poses(path: Path, start: int = 0, stop: int | None = None) -> Poses:
         track_status=values.get("track_status"),
         identity=values.get("identity_confidence"),
         spread=values.get("spread"),
+        point_source=values.get("point_source"),
     )
 
 

@@ -38,6 +38,7 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
     tracked: bool = False,
     identities: Sequence[str] = (),
     spread: bool = False,
+    corrected: bool = False,
 ) -> Iterator["PoseWriter"]:
     """Publish a pose file block by block; memory does not grow with the video.
 
@@ -62,6 +63,8 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
         also become the attribute ``identities``.
     spread
         Whether each block comes with a ``spread``.
+    corrected
+        Whether each block comes with a ``point_source``.
 
     Yields
     ------
@@ -76,7 +79,7 @@ def create_poses(  # noqa: PLR0913 - what a pose file holds
         If an attribute has a name that belongs to the format, or ``identities`` names others.
     """
     names = tuple(bodyparts), tuple(individuals)
-    axes = PoseAxes(len(time), *names, tracked, tuple(identities), spread)
+    axes = PoseAxes(len(time), *names, tracked, tuple(identities), spread, corrected)
     with publish_whole(path) as folder:
         writer = PoseWriter(folder, axes, time, _name_identities(attributes, axes.identities))
         yield writer
@@ -211,6 +214,7 @@ class PoseWriter(ArrayWriter):
         track_status: NDArray[np.uint8] | None = None,
         identity: NDArray[np.float32] | None = None,
         spread: NDArray[np.float32] | None = None,
+        point_source: NDArray[np.uint8] | None = None,
     ) -> None:
         """Append a block of consecutive frames.
 
@@ -233,6 +237,10 @@ class PoseWriter(ArrayWriter):
         spread
             Shape (block, individual, keypoint), px, NaN: not known; of a file that was created with
             ``spread``, and of no other.
+        point_source
+            Shape (block, individual, keypoint), values of
+            `pipeline_lib.core.tables.PointSource`; of a file that was created as ``corrected``,
+            and of no other.
 
         Raises
         ------
@@ -249,6 +257,7 @@ class PoseWriter(ArrayWriter):
                 "track_status": track_status,
                 "identity_confidence": identity,
                 "spread": spread,
+                "point_source": point_source,
             },
         )
 
@@ -273,6 +282,7 @@ def write_poses(path: Path, poses: Poses) -> None:
         tracked=poses.track_status is not None,
         identities=identities,
         spread=poses.spread is not None,
+        corrected=poses.point_source is not None,
     ) as writer:
         writer.write(
             0,
@@ -282,6 +292,7 @@ def write_poses(path: Path, poses: Poses) -> None:
             poses.track_status,
             poses.identity,
             poses.spread,
+            poses.point_source,
         )
 
 

@@ -29,7 +29,8 @@ each video ended, and why.
 - `poses/`: as the network predicted them; `tracked/`: tracks, of several animals;
   `corrected/`: tracks that decisions changed;
   `filtered/`: cleaned; `exports/`: for other tools
-- `triangulated/`: poses in space, of sessions of several cameras; `sessions.tsv` and
+- `triangulated/`: poses in space, of sessions of several cameras; `corrected_views/`: poses of
+  their videos, corrected by the other views; `sessions.tsv` and
   `calibrations.tsv` say how each session and calibration ended
 - `config.resolved.yaml`: every setting; `provenance.json`: versions, hashes, time and energy
 - `shards/*/jobs.jsonl`: when and where the results of each group of videos were made

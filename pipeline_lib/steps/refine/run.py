@@ -5,9 +5,11 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -44,6 +46,7 @@ from pipeline_lib.steps.refine.ranking import (
     rank_candidates,
 )
 from pipeline_lib.steps.refine.scoring import CohortScores, Scoring, fit_criteria, score_cohort
+from pipeline_lib.steps.refine.views import VIEWS, ViewJudge
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
 from pipeline_lib.steps.select_frames import FRAME_COLUMNS
 
@@ -112,7 +115,7 @@ def run_refine(config: Config, results: Results) -> None:
     corrected = read_corrected_frames(config)
     labelled = _list_labelled(labels, corrected.frames, videos)
     listed = _choose_listed(config, videos, labelled)
-    ranked = _rank(config, videos, labels, labelled, listed)
+    ranked = _rank(config, results, videos, labels, labelled, listed)
     viewer = load_viewer(results.model(model))
     drawn = _draw_sample(config, videos, labelled, [*listed, *ranked])
     paths = {name: video.path for name, video in videos.items()}
@@ -144,7 +147,7 @@ def run_refine(config: Config, results: Results) -> None:
 def _list_videos(config: Config, results: Results) -> dict[str, _Video]:
     """Return the videos of the plan, in its order."""
     groups = _read_groups(config)
-    before = STAGES[STAGES["refine"].reads(config)[-1]]
+    before = STAGES[STAGES["refine"].reads(config)[1]]
     videos = {}
     for shard in read_plan(results).shards:
         probed = {
@@ -247,8 +250,9 @@ def _choose_listed(
     ]
 
 
-def _rank(
+def _rank(  # noqa: PLR0913, PLR0917 - what a ranking depends on
     config: Config,
+    results: Results,
     videos: Mapping[str, _Video],
     labels: Labels,
     labelled: Mapping[str, frozenset[int]],
@@ -261,7 +265,8 @@ def _rank(
     if len(good) < len(videos):
         _log.warning("%d of %d videos have no poses", len(videos) - len(good), len(videos))
     criteria = tuple(name for name in settings.criteria if find_criterion(name).judges == "poses")
-    if wanted < 1 or not criteria:
+    judge = ViewJudge.find(config, results, {video.name: video.poses for video in good})
+    if wanted < 1 or not (criteria or judge):
         return []
     paths = [video.poses for video in good]
     fitted = fit_criteria(
@@ -287,9 +292,18 @@ def _rank(
             "bad, and only their looks tell them apart"
         )
     number = max(_FEWEST_CANDIDATES, math.ceil(_POOL * wanted / len(good)))
-    scoring = Scoring(criteria, fitted.usual, names, fitted.pcutoff, settings.min_gap, number)
     left_out = [labelled[video.name] for video in good]
-    scores = score_cohort(scoring, paths, left_out)
+    with ExitStack() as stack:
+        views: Sequence[Path | None] = [None] * len(good)
+        usual = fitted.usual
+        if judge is not None:
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            distances = judge.fit(names, settings.seed)
+            written = judge.score(distances, folder)
+            views = [written.get(video.name) for video in good]
+            criteria, usual = (*criteria, VIEWS), (*usual, distances)
+        scoring = Scoring(criteria, usual, names, fitted.pcutoff, settings.min_gap, number)
+        scores = score_cohort(scoring, paths, left_out, views)
     _warn(good, scores)
     return rank_candidates(
         [video.name for video in good],

@@ -180,7 +180,10 @@ def fit_criteria(
 
 
 def score_cohort(
-    scoring: Scoring, paths: Sequence[Path], left_out: Sequence[frozenset[int]]
+    scoring: Scoring,
+    paths: Sequence[Path],
+    left_out: Sequence[frozenset[int]],
+    views: Sequence[Path | None] = (),
 ) -> CohortScores:
     """Score every frame of the cohort on all cores.
 
@@ -192,8 +195,11 @@ def score_cohort(
         Pose files.
     left_out
         Frames of each video that are no candidates.
+    views
+        Scores of each video by the criterion that judges views, as `save_scores` wrote them; None:
+        it has none. Needed if there is such a criterion.
     """
-    jobs = list(zip(paths, left_out, strict=True))
+    jobs = list(zip(paths, left_out, views or [None] * len(paths), strict=True))
     cores = min(count_cores(), len(jobs))
     size = max(1, math.ceil(len(jobs) / (max(1, cores) * _TASKS_PER_CORE)))
     batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
@@ -211,8 +217,33 @@ def score_cohort(
     return CohortScores([video for one in found for video in one.candidates], counts)
 
 
+def save_scores(path: Path, scored: Scored) -> None:
+    """Write the scores of all frames of a video."""
+    np.savez(path, score=scored.score, culprit=scored.culprit)
+
+
+def _load_scores(path: Path | None) -> Scored:
+    """Return the scores that `save_scores` wrote; none of a video without any."""
+    if path is None:
+        return Scored(np.empty(0, np.float32), np.empty(0, np.int32))
+    with np.load(path) as arrays:
+        return Scored(arrays["score"], arrays["culprit"])
+
+
+def _take_part(scored: Scored, start: int, frames: int) -> Scored:
+    """Return the scores of some frames; NaN for those that have none."""
+    score, culprit = np.full(frames, np.nan, np.float32), np.zeros(frames, np.int32)
+    found = scored.score[start : start + frames]
+    score[: len(found)] = found
+    culprit[: len(found)] = scored.culprit[start : start + frames]
+    return Scored(score, culprit)
+
+
 def score_video(
-    scoring: Scoring, path: Path, left_out: frozenset[int] = frozenset()
+    scoring: Scoring,
+    path: Path,
+    left_out: frozenset[int] = frozenset(),
+    views: Path | None = None,
 ) -> tuple[Candidates, NDArray[np.int64]]:
     """Score the frames of one video, a block at a time.
 
@@ -230,9 +261,12 @@ def score_video(
     """
     counts = np.zeros((len(scoring.criteria), BINS), np.int64)
     kept: list[Candidates] = []
+    given = _load_scores(views)
     for start, poses, block in _read_blocks(path, scoring):
         scored = [
-            load_criterion(name).score(block, usual)
+            _take_part(given, start, len(block.usable) - CONTEXT)
+            if find_criterion(name).judges == "views"
+            else load_criterion(name).score(block, usual)
             for name, usual in zip(scoring.criteria, scoring.usual, strict=True)
         ]
         counts += [count_scores(one.score) for one in scored]
@@ -253,12 +287,14 @@ def _make_none(criteria: int) -> Candidates:
     )
 
 
-def _score_batch(scoring: Scoring, jobs: Sequence[tuple[Path, frozenset[int]]]) -> CohortScores:
+def _score_batch(
+    scoring: Scoring, jobs: Sequence[tuple[Path, frozenset[int], Path | None]]
+) -> CohortScores:
     counts = np.zeros((len(scoring.criteria), BINS), np.int64)
     candidates: list[Candidates | str] = []
-    for path, left_out in jobs:
+    for path, left_out, views in jobs:
         try:
-            found, counted = score_video(scoring, path, left_out)
+            found, counted = score_video(scoring, path, left_out, views)
         except CohortposeError as error:
             candidates.append(str(error))
             continue

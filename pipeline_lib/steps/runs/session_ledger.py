@@ -10,7 +10,7 @@ from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.stages import STAGES, VIDEO_STAGES
+from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, Stage
 from pipeline_lib.core.tables import (
     SESSION_EXPORT_COLUMNS,
     TRIANGULATION_COLUMNS,
@@ -83,7 +83,7 @@ class _Ledger:
         self._finder = SourceFinder(config, results)
         self._needed = VIDEO_STAGES[: VIDEO_STAGES.index(self._finder.source.name) + 1]
         self._tables: dict[str, dict[str, SessionRow]] = {}
-        self._exports: dict[str, dict[str, dict[str, str]]] = {}
+        self._later: dict[Path, dict[str, dict[str, str]]] = {}
 
     def derive(self) -> list[SessionRow]:
         """Return a row per session."""
@@ -105,7 +105,7 @@ class _Ledger:
             shard = shard_of[session.name]
             sources = self._finder.find(session.name, views.group(shard)[session.name])
             row = self._derive_row(sources, self._read(shard).get(session.name))
-            rows.append(self._derive_export(row, shard))
+            rows.append(self._derive_later(row, shard))
         return rows
 
     def _find_waiting(self, videos: Iterable[Video]) -> str:
@@ -137,18 +137,22 @@ class _Ledger:
         paths = STAGES[stage].list_session_results(self._config, self._results, session)
         return next((path for path in paths if not path.exists()), None)
 
-    def _derive_export(self, row: SessionRow, shard: str) -> SessionRow:
-        """Return a row of a session that is done, or that its export waits or failed."""
-        stage = STAGES["export-sessions"]
-        if row["status"] != SessionStatus.DONE or not stage.wanted(self._config):
-            return row
-        if shard not in self._exports:
-            path = stage.find_table(self._config, self._results, shard)
+    def _derive_later(self, row: SessionRow, shard: str) -> SessionRow:
+        """Return a row of a session that is done, or that a later stage of it waits or failed."""
+        for name in ("correct-views", "export-sessions"):
+            stage = STAGES[name]
+            if row["status"] == SessionStatus.DONE and stage.wanted(self._config):
+                row = self._derive_stage(row, stage, shard)
+        return row
+
+    def _derive_stage(self, row: SessionRow, stage: Stage, shard: str) -> SessionRow:
+        path = stage.find_table(self._config, self._results, shard)
+        if path not in self._later:
             rows = read_table(path, SESSION_EXPORT_COLUMNS) if path.exists() else []
-            self._exports[shard] = {one["session"]: one for one in rows}
-        record = self._exports[shard].get(row["session"])
+            self._later[path] = {one["session"]: one for one in rows}
+        record = self._later[path].get(row["session"])
         if record is None or record["source_key"] not in ("", row["key"]):
-            return _wait(row["session"], "waiting for export-sessions")
+            return _wait(row["session"], f"waiting for {stage.name}")
         if record["status"] == SessionStatus.FAILED:
             return {**row, "status": SessionStatus.FAILED, "reason": record["reason"]}
         if lost := self._find_lost(stage.name, row["session"]):

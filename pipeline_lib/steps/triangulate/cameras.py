@@ -28,14 +28,18 @@ _SURE = 3.0
 _FARTHEST = 0.1
 
 
-def refine_rig(
+def refine_rig(  # noqa: PLR0913 - the session, and what may change
     rig: Rig,
     moments: Moments,
     slots: NDArray[np.int16],
     settings: TriangulationSettings,
     gate: float | None,
+    *,
+    focal: bool = False,
 ) -> tuple[Rig, dict[str, Any]]:
     """Refine the cameras on the animals, if points that were not used for it then agree better.
+
+    With `focal`, focal lengths change, too, if these points then agree better still.
 
     Returns
     -------
@@ -65,13 +69,20 @@ def refine_rig(
         return rig, _refuse(f"camera {lonely[0]} saw too few of the points")
     adjusted, _ = adjust_cameras(cameras, pixels[fit], weights[fit], points[fit], focal=False)
     before, after = (_measure(some, pixels[check], weights[check]) for some in (cameras, adjusted))
+    better = _is_better(before, after)
+    if focal:
+        whole, _ = adjust_cameras(cameras, pixels[fit], weights[fit], points[fit], focal=True)
+        errors = _measure(whole, pixels[check], weights[check])
+        near = _find_shift(cameras, whole) <= _FARTHEST
+        if near and _is_better(after if better else before, errors):
+            adjusted, after, better = whole, errors, True
     record = {
         "points": len(good),
         "error_before_px": float(np.nanmedian(before)),
         "error_after_px": float(np.nanmedian(after)),
     }
     shift = _find_shift(cameras, adjusted)
-    if not _is_better(before, after):
+    if not better:
         return rig, {**record, **_refuse("points that were not used did not agree better")}
     if shift > _FARTHEST:
         reason = f"a camera moved by {100 * shift:.0f} % of the distances of cameras"

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from pipeline_lib.io.timestamps import read_timestamps
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.sessions import read_sessions, require_triangulation
+from pipeline_lib.steps.triangulate.clocks import add_signal
 from pipeline_lib.steps.triangulate.session import View, triangulate_session
 from pipeline_lib.steps.triangulate.sources import SessionSources, SourceFinder, SourceView
 
@@ -129,24 +131,38 @@ def _end_session(
     path = results.triangulated(config.training.name, name)
     try:
         if read_session_key(path) == sources.key:
-            summary = read_session_poses(path, 0, 0).attributes[SUMMARY]
+            attributes = read_session_poses(path, 0, 0).attributes
         else:
-            summary = _triangulate(config, results, finder, sources, path)
+            attributes = _triangulate(config, results, finder, sources, path)
     except CohortposeError as error:
         _log.warning("session %s: %s", name, error)
         # Key of the failed attempt; only another key is tried again.
         failed = {"status": SessionStatus.FAILED, "reason": str(error), "key": sources.key}
         return {**row, **failed}
     seconds = time.perf_counter() - began
-    reasons = [sources.reason, "" if summary["found"] else "no point was found by two cameras"]
+    summary: Row = attributes[SUMMARY]
+    reasons = [
+        sources.reason,
+        "" if summary["found"] else "no point was found by two cameras",
+        *_list_doubts(attributes),
+    ]
     told = "; ".join(reason for reason in reasons if reason)
     return {**row, "reason": told, "seconds": seconds, "key": sources.key, **summary}
+
+
+def _list_doubts(attributes: Mapping[str, Any]) -> list[str]:
+    """Return the doubts about times and views of a session, of its attributes."""
+    return [
+        doubt
+        for name in ("synchronisation", "agreement")
+        for doubt in attributes.get(name, {}).get("doubts", ())
+    ]
 
 
 def _triangulate(
     config: Config, results: Results, finder: SourceFinder, sources: SessionSources, path: Path
 ) -> Row:
-    """Write the poses of a session; return its numbers for the table."""
+    """Write the poses of a session; return their attributes."""
     given = read_calibration(results.calibration(sources.calibration))
     views = [_read_view(finder, view) for view in sources.views]
     poses = triangulate_session(
@@ -165,7 +181,7 @@ def _triangulate(
         SUMMARY: summary,
     }
     write_session_poses(path, replace(poses, attributes=attributes))
-    return summary
+    return attributes
 
 
 def _rename(calibration: Calibration, sources: SessionSources) -> Calibration:
@@ -188,4 +204,5 @@ def _read_view(finder: SourceFinder, view: SourceView) -> View:
             "which makes both again"
         )
     times = read_timestamps(Path(view.timestamps)) if view.timestamps else None
-    return View(view.camera, read_poses(path), view.offset, times)
+    made = View(view.camera, read_poses(path), view.offset, times)
+    return add_signal(made, finder.find_video(view.video), finder.config)

@@ -63,14 +63,14 @@ def smooth_points(
     Returns
     -------
     tuple
-        Points with new positions and reprojection errors; a JSON-like record. Points that were not
-        triangulated are still missing, and uncertainties are those before smoothing.
+        Points with new positions, reprojection errors and uncertainties (those after smoothing); a
+        JSON-like record. Points that were not triangulated are still missing.
     """
     weights = Weights(settings.smoothness, settings.bone_length)
     individuals = points.position.shape[1]
     motions = [_estimate(points, individual, edges) for individual in range(individuals)]
     overlap = max(find_overlap(motion, weights) for motion in motions)
-    position = points.position.copy()
+    position, uncertainty = points.position.copy(), points.uncertainty.copy()
 
     def solve(start: int) -> None:
         core = slice(start, min(start + _WINDOW, len(position)))
@@ -86,15 +86,18 @@ def smooth_points(
         precision /= session.noise**2
         inner = slice(core.start - wide.start, core.stop - wide.start)
         for individual, motion in enumerate(motions):
-            position[core, individual] = optimise_points(
+            best, spread = optimise_points(
                 before[:, individual], precision[:, individual], edges, motion, weights
-            )[inner]
+            )
+            position[core, individual] = best[inner]
+            uncertainty[core, individual] = spread[inner]
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(solve, range(0, len(position), _WINDOW)))
     moved = replace(
         points,
         position=position,
+        uncertainty=uncertainty,
         error=points.error.copy(),
         camera_error=points.camera_error.copy(),
     )

@@ -103,7 +103,8 @@ class SourceFinder:
     """
 
     def __init__(self, config: Config, results: Results) -> None:
-        self._config, self._results = config, results
+        self.config = self._config = config
+        self._results = results
         stage = STAGES["triangulate"]
         if stage.sessions is None:
             raise AssertionError("the stage has sessions")
@@ -175,6 +176,11 @@ class SourceFinder:
     def locate(self, video: str) -> Path:
         """Return the pose file of a video that is triangulated."""
         return self.source.find_poses(self._config, self._results, video)
+
+    def find_video(self, video: str) -> Path:
+        """Return the file of a video, as it was probed."""
+        row = self._read(STAGES["probe"].name, video)
+        return Path(row["path"] if row else "")
 
     def _find_calibration(self, session: str, row: Row) -> SessionSources:
         """Return a session's calibration, or why it has none."""

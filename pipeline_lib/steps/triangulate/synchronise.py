@@ -16,6 +16,7 @@ from pipeline_lib.kernels.geometry.sessions.moments import (
     align_by_time,
     find_period,
 )
+from pipeline_lib.steps.triangulate.clocks import set_clocks
 from pipeline_lib.steps.triangulate.views import View
 
 Floats = NDArray[np.float64]
@@ -56,9 +57,14 @@ def synchronise(views: Sequence[View], settings: SynchronisationSettings) -> Syn
     """
     by_number = settings.method == "frames"
     tolerance: float | None = None
+    doubts: list[str] = []
+    clocks: dict[str, Any] = {}
     if by_number:
         moments, fps = _align_by_number(views)
+        doubts = _find_doubts(views)
     else:
+        if settings.method != "timestamps":
+            views, clocks, doubts = set_clocks(views, settings.method)
         moments, fps, tolerance = _align_by_time(views, settings.tolerance)
     if not ((moments.frames != NO_FRAME).sum(axis=1) > 1).any():
         raise SessionError(
@@ -82,7 +88,8 @@ def synchronise(views: Sequence[View], settings: SynchronisationSettings) -> Syn
         "moments": len(moments.time),
         "moments_of_two_cameras": int(((moments.frames != NO_FRAME).sum(axis=1) > 1).sum()),
         "cameras": cameras,
-        "doubts": _find_doubts(views) if by_number else [],
+        "doubts": doubts,
+        **({"clocks": clocks} if clocks else {}),
     }
     return Synchronised(moments, find_status(views, moments), fps, report)
 

@@ -30,12 +30,19 @@ class View:
     timestamps
         Shape (frame,): the time of each frame in seconds, from a clock that all cameras share;
         None: the times of the poses.
+    brightness
+        Shape (frame,): of the light that sets the clocks; None but with `method: light`.
+    sound
+        Onsets of its sound, and the time of the first one in seconds after the first frame; None
+        but with `method: sound`.
     """
 
     camera: str
     poses: Poses
     offset: float = 0.0
     timestamps: Floats | None = None
+    brightness: Floats | None = None
+    sound: tuple[Floats, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pipeline_lib.steps.export.sessions import export_key
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.runs.plan import Plan, read_plan
 from pipeline_lib.steps.runs.sessions import plan_sessions
+from pipeline_lib.steps.triangulate.corrected_views import correction_key
 from pipeline_lib.steps.triangulate.sources import SourceFinder
 from pipeline_lib.steps.verify.shard import Finding, Problem
 
@@ -115,7 +116,8 @@ def _expect_keys(
         name: export_key(config, poses[name], finder.edges, rows[0]["described"])
         for name, rows in sessions.items()
     }
-    return {"triangulate": poses, "export-sessions": exports}
+    corrected = {name: correction_key(config, key) for name, key in poses.items()}
+    return {"triangulate": poses, "correct-views": corrected, "export-sessions": exports}
 
 
 def _verify_stage(  # noqa: PLR0913 - where, what is expected, and how
@@ -189,9 +191,13 @@ def list_session_files(config: Config, results: Results) -> set[Path]:
 
 def _find_strangers(config: Config, results: Results) -> Iterator[Finding]:
     """Find poses of sessions that nobody planned."""
-    known = list_session_files(config, results)
-    pattern = results.triangulated(config.training.name, "[!.]*")
-    for path in sorted(set(pattern.parent.glob(pattern.name)) - known):
-        name = path.relative_to(results.root).as_posix()
-        detail = "no session of that name was planned"
-        yield Finding("triangulated", name, Problem.UNEXPLAINED, detail)
+    known, model = list_session_files(config, results), config.training.name
+    patterns = {
+        "triangulated": results.triangulated(model, "[!.]*"),
+        "corrected views": results.corrected_views(model, "[!.]*"),
+    }
+    for kind, pattern in patterns.items():
+        for path in sorted(set(pattern.parent.glob(pattern.name)) - known):
+            name = path.relative_to(results.root).as_posix()
+            detail = "no session of that name was planned"
+            yield Finding(kind, name, Problem.UNEXPLAINED, detail)

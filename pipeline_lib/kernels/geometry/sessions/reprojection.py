@@ -1,49 +1,123 @@
 """Fill missing points of one view, and correct wrong ones, by the points of its session."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.core.cameras.session_poses import SessionPoses
-from pipeline_lib.kernels.geometry.projection import project
+from pipeline_lib.core.tables import PointSource
+from pipeline_lib.kernels.geometry.lenses import differentiate_projection, find_rays
 
 Floats = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
-NONE = -1
+# Cosine of the angle between a ray and the ray that the lens shows in its pixel, below which the
+# model of the lens does not hold there.
+_SAME_RAY = 1 - 1e-6
 
 
-@dataclass(frozen=True)
-class Reprojected:
-    """Hold the projections of a session into a view, in the order of its moments and individuals.
+class Reprojected(NamedTuple):
+    """Hold what a view should see, in the order of the session's moments and individuals.
 
     Attributes
     ----------
     position
         Shape (time, individual, keypoint, 2), in px of the view; NaN: no point, or outside the
         image.
-    disagrees
-        Shape (time, individual, keypoint): whether the observed keypoint is further from the
-        projected one than the gate.
+    spread
+        Shape (time, individual, keypoint), expected distance in px of the projected point from the
+        true one (root mean square), by the uncertainty of the point alone; NaN as the position.
     """
 
     position: Floats
-    disagrees: Flags
+    spread: Floats
 
 
-def reproject_session(session: SessionPoses, camera: Camera, gate: float) -> Reprojected:
+@dataclass(frozen=True)
+class CorrectionRules:
+    """Hold when a view is corrected.
+
+    Attributes
+    ----------
+    gate
+        Distance in px from the projected point above which what the view saw is wrong, and
+        largest spread of a point that is filled; None: no view is wrong, and any spread will do.
+    cut
+        Confidence below which an observed point counts as not seen.
+    fewest_views
+        Least number of other views that a point comes from.
+    """
+
+    gate: float | None
+    cut: float
+    fewest_views: int = 2
+
+
+class CorrectedView(NamedTuple):
+    """Hold the poses of a view in the order of the session's moments and individuals.
+
+    Attributes
+    ----------
+    position, confidence
+        Shape (time, individual, keypoint, 2) in px, and (time, individual, keypoint).
+    source
+        Shape (time, individual, keypoint), values of `pipeline_lib.core.tables.PointSource`.
+    """
+
+    position: Floats
+    confidence: Floats
+    source: NDArray[np.uint8]
+
+
+def reproject_session(session: SessionPoses, camera: Camera) -> Reprojected:
     """Project the points of a session into one of its cameras.
 
     Parameters
     ----------
     session
+        Poses in space.
+    camera
+        In the axes of the session, see attribute ``calibration``.
+    """
+    points = session.position.astype(np.float64)
+    x, y, z = np.moveaxis(points @ camera.rotation.T + camera.translation, -1, 0)
+    pixels, by_point, _, _ = differentiate_projection(camera, x, y, z)
+    shown = _is_shown(camera, (x, y, z), pixels)
+    # The uncertainty is a distance: a third of its square belongs to each axis.
+    spread = np.linalg.norm(by_point, axis=(-2, -1)) * session.uncertainty / np.sqrt(3)
+    position = np.where(shown[..., None], pixels, np.nan)
+    return Reprojected(
+        position.astype(np.float32), np.where(shown, spread, np.nan).astype(np.float32)
+    )
+
+
+def correct_view(
+    position: Floats,
+    confidence: Floats,
+    session: SessionPoses,
+    camera: Camera,
+    rules: CorrectionRules,
+) -> CorrectedView:
+    """Fill and correct what one view saw with the points of its session.
+
+    A point that enough other views determine replaces what the view saw if it is further away
+    than the gate and twice its own spread, and what the view did not see. What agrees stays as it
+    was seen.
+
+    Parameters
+    ----------
+    position, confidence
+        Shape (time, individual, keypoint, 2) in px, and (time, individual, keypoint): what the
+        view saw, in the order of the session; NaN: nothing, or no frame.
+    session
         With the camera among its cameras.
     camera
-        As in the calibration of the session (attribute ``calibration``).
-    gate
-        Distance in px above which an observed point disagrees.
+        As for `reproject_session`.
+    rules
+        When to correct.
 
     Raises
     ------
@@ -54,108 +128,43 @@ def reproject_session(session: SessionPoses, camera: Camera, gate: float) -> Rep
         raise ValueError(
             f"the session has no camera {camera.name!r}; it has {', '.join(session.cameras)}"
         )
-    index = session.cameras.index(camera.name)
-    position = project(camera, session.position.astype(np.float64))
+    place = session.cameras.index(camera.name)
+    reprojected = reproject_session(session, camera)
+    there = np.isfinite(position).all(axis=-1)
+    # Tools without confidences store NaN beside positions.
+    seen = there & ~(confidence < rules.cut) & ~(confidence <= 0)
+    # A view within the gate was used itself.
+    others = np.isfinite(reprojected.position[..., 0]) & (session.views >= rules.fewest_views)
+    gate = np.inf if rules.gate is None else rules.gate
+    with np.errstate(invalid="ignore"):
+        differs = seen & (session.camera_error[:, place] > gate)
+        vague = ~(session.camera_error[:, place] > 2 * reprojected.spread)
+        fill = ~seen & others & (reprojected.spread <= gate)
+    correct = differs & others & ~vague
+    source = np.where(there, PointSource.KEPT, PointSource.NONE).astype(np.uint8)
+    source[differs] = PointSource.DOUBTED
+    source[correct], source[fill] = PointSource.CORRECTED, PointSource.FILLED
+    new = correct | fill
+    return CorrectedView(
+        np.where(new[..., None], reprojected.position, position),
+        np.where(new, session.confidence, confidence),
+        source,
+    )
+
+
+def _is_shown(
+    camera: Camera, local: tuple[NDArray[np.float64], ...], pixels: NDArray[np.float64]
+) -> Flags:
+    """Tell which points are in the image, where the lens shows the ray to them.
+
+    Beyond the field of view the polynomial of a strong distortion leads back into the image.
+    """
     width, height = camera.size
-    with np.errstate(invalid="ignore"):
-        inside = (
-            (position[..., 0] >= -0.5)
-            & (position[..., 0] <= width - 0.5)
-            & (position[..., 1] >= -0.5)
-            & (position[..., 1] <= height - 0.5)
-        )
-        disagrees = session.camera_error[:, index] > gate
-    position[~inside] = np.nan
-    return Reprojected(position.astype(np.float32), disagrees)
-
-
-def correct_view(
-    position: Floats,
-    confidence: Floats,
-    session: SessionPoses,
-    camera: Camera,
-    rules: "CorrectionRules",
-) -> tuple[Floats, Floats]:
-    """Fill and correct the poses of one video with the points of its session.
-
-    A point of the session that is determined by at least two other views replaces an observed point
-    that disagrees, and fills in one that was not seen. Observed points that agree are kept. Slots
-    keep their order; an individual that the view did not see at all gets a free slot.
-
-    Parameters
-    ----------
-    position, confidence
-        Shape (frame, slot, keypoint, 2) and (frame, slot, keypoint), keypoints as in the session.
-    session, camera
-        As for `reproject_session`.
-    rules
-        When to correct.
-
-    Returns
-    -------
-    tuple
-        New positions and confidences. A point from the session has the mean confidence of the
-        views that it comes from.
-    """
-    reprojected = reproject_session(session, camera, rules.gate)
-    index = session.cameras.index(camera.name)
-    new_position, new_confidence = position.copy(), confidence.copy()
-    sure = (session.views >= rules.fewest_views) & np.isfinite(reprojected.position[..., 0])
-    with np.errstate(invalid="ignore"):
-        sure &= session.uncertainty <= rules.most_uncertainty
-    frames = session.camera_frame[:, index]
-    slots = fill_slots(session.camera_individual[:, index], position.shape[1])
-    moment, individual = np.nonzero((frames != NONE)[:, None] & (slots != NONE))
-    frame, slot = frames[moment], slots[moment, individual]
-    seen = np.isfinite(position[frame, slot]).all(-1) & (confidence[frame, slot] >= rules.cut)
-    change = sure[moment, individual] & (~seen | reprojected.disagrees[moment, individual])
-    row, keypoint = np.nonzero(change)
-    where = (frame[row], slot[row], keypoint)
-    source = (moment[row], individual[row], keypoint)
-    new_position[where] = reprojected.position[source]
-    new_confidence[where] = session.confidence[source]
-    return new_position, new_confidence
-
-
-@dataclass(frozen=True)
-class CorrectionRules:
-    """Hold when a view is corrected.
-
-    Attributes
-    ----------
-    gate
-        Distance in px above which an observed point is replaced.
-    cut
-        Confidence below which an observed point counts as not seen.
-    fewest_views
-        Least number of views that a point comes from.
-    most_uncertainty
-        Largest uncertainty of a point, in the unit of the calibration.
-    """
-
-    gate: float
-    cut: float
-    fewest_views: int = 2
-    most_uncertainty: float = np.inf
-
-
-def fill_slots(slots: NDArray[np.int16], count: int) -> NDArray[np.int16]:
-    """Give each individual without a slot the first free one.
-
-    Parameters
-    ----------
-    slots
-        Shape (moment, individual); -1: none.
-    count
-        Number of slots.
-    """
-    filled = slots.copy()
-    for individual in range(slots.shape[1]):
-        missing = filled[:, individual] == NONE
-        # An individual usually returns to the slot of its number.
-        order = [individual % max(count, 1), *range(count)]
-        for slot in order:
-            free = missing & ~(filled == slot).any(axis=1)
-            filled[free, individual] = slot
-            missing &= ~free
-    return filled
+    column, row = pixels[..., 0], pixels[..., 1]
+    rays = find_rays(camera, column, row)
+    with np.errstate(all="ignore"):
+        along = sum(one * other for one, other in zip(rays, local, strict=True))
+        lengths = [np.sqrt(sum(one * one for one in some)) for some in (rays, local)]
+        same = along >= _SAME_RAY * lengths[0] * lengths[1]
+        inside = (column >= -0.5) & (column <= width - 0.5) & (row >= -0.5) & (row <= height - 0.5)
+    return np.asarray(inside & same, bool)

@@ -30,6 +30,8 @@ _LEAST_SHARE = 1e-6
 # Share of the largest second differences that do not count: jumps of wrong points.
 _JUMPS = 0.005
 _STEPS, _TOLERANCE = 12, 1e-8
+# Share of the variance from which all of it may be noise: estimates of it are so uncertain.
+_ALL_NOISE = 0.75
 # Overlap of windows, in lengths over which the influence of a point fades by a factor of e.
 _FADING, _LEAST_OVERLAP = 40.0, 60
 _MAD = 1.4826
@@ -169,7 +171,7 @@ def optimise_points(
     edges: Sequence[tuple[int, int]],
     motion: Motion,
     weights: Weights,
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """Optimise the points of one individual in one window.
 
     Parameters
@@ -185,13 +187,15 @@ def optimise_points(
 
     Returns
     -------
-    NDArray[np.float64]
-        Of the shape of `points`; NaN where there was none.
+    tuple
+        Points, of the shape of `points`; NaN where there was none. Their uncertainty, shape
+        (moment, keypoint): root of the expected squared distance from the true point, from the
+        curvature of what was minimised, and from the errors that stay.
     """
     known: Flags = np.asarray(np.isfinite(points).all(-1))
     known = known & np.asarray(np.isfinite(information).all(axis=(-1, -2)))
     if not known.any():
-        return points.copy()
+        return points.copy(), np.full(points.shape[:2], np.nan)
     given = np.where(known[..., None, None], information, 0) / motion.share[:, None, None]
     problem = _Problem(points, given, known)
     problem.add_paths(weights.smoothness, motion.acceleration)
@@ -204,7 +208,14 @@ def optimise_points(
         here = here + step
         if np.abs(step).max() <= _TOLERANCE * size:
             break
-    return np.where(known[..., None], here, points)
+    with np.errstate(all="ignore"):
+        # Errors that stay from moment to moment are as large as before.
+        before = np.trace(np.linalg.pinv(np.where(known[..., None, None], information, 0)),
+                          axis1=-2, axis2=-1)  # fmt: skip
+        staying = np.maximum(0.0, 1 - motion.share / _ALL_NOISE)
+        square = problem.find_variance(here) + staying * before
+        uncertainty = np.where(known, np.sqrt(square), np.nan)
+    return np.where(known[..., None], here, points), uncertainty
 
 
 class _Problem:
@@ -253,6 +264,47 @@ class _Problem:
             *(band, -gradient.ravel()), lower=True, overwrite_ab=True, check_finite=False
         )
         return step.reshape(here.shape)
+
+    def find_variance(self, here: Floats) -> Floats:
+        """Return the expected squared distance of each point, shape (moment, keypoint).
+
+        It is the trace of its block of the inverse of the normal equations. Pairs of moments make
+        these block-tridiagonal, and the blocks of the inverse on the diagonal follow from one
+        elimination forwards and one backwards.
+        """
+        directions = []
+        for first, second, _, _ in self._edges:
+            off = here[:, first] - here[:, second]
+            directions.append(off / np.maximum(np.linalg.norm(off, axis=-1), 1e-300)[:, None])
+        band = self._make_band(directions)
+        size = len(band) - 1
+        missing = -band.shape[1] % size
+        band = np.pad(band, ((0, 0), (0, missing)))
+        band[0, band.shape[1] - missing :] = 1.0
+        blocks = band.reshape(size + 1, -1, size)
+        row, column = np.indices((size, size))
+        below = np.maximum(row - column, 0)
+        lower = np.where(row >= column, blocks[below, :, column].transpose(2, 0, 1), 0.0)
+        own = lower + np.tril(lower, -1).transpose(0, 2, 1)
+        beside = np.where(
+            row <= column,
+            blocks[np.minimum(size + row - column, size), :, column].transpose(2, 0, 1),
+            0.0,
+        )
+        inverses = np.empty_like(own)
+        carried = np.zeros((size, size))
+        for place in range(len(own)):
+            inverses[place] = np.linalg.inv(own[place] - carried)
+            carried = beside[place] @ inverses[place] @ beside[place].T
+        variance = np.empty((len(own), size))
+        after = np.zeros((size, size))
+        for place in range(len(own) - 1, -1, -1):
+            moved = inverses[place] @ beside[place].T
+            after = inverses[place] + moved @ after @ moved.T
+            variance[place] = np.diag(after)
+        moments, keypoints = self._active.shape
+        flat: Floats = variance.ravel()[: moments * keypoints * 3]
+        return np.maximum(flat.reshape(moments, keypoints, 3).sum(axis=-1), 0.0)
 
     def _apply_paths(self, values: Floats) -> Floats:
         result = np.zeros_like(values)
