@@ -346,7 +346,7 @@ def _select_training(config: Config) -> Values:
 
 def _select_evaluation(config: Config) -> Values:
     return {
-        **_dump(config, "evaluation"),
+        **_select_measures(config),
         "inference": {"runtime": config.inference.runtime},
         **_select_members(config),
         **_select_locating(config),
@@ -399,7 +399,11 @@ def _select_kinematics(config: Config) -> Values:
 
 def _select_refinement(config: Config) -> Values:
     """Return the settings of the choice; whether runs make one does not change it."""
-    return {"refinement": config.refinement.model_dump(mode="json", exclude={"enabled"})}
+    settings = config.refinement.model_dump(mode="json", exclude={"enabled"})
+    if not _has_members(config):
+        # Poses of one network have no spread, and keys are those of before there was any.
+        settings["criteria"] = [name for name in settings["criteria"] if name != "spread"]
+    return {"refinement": settings, **_select_members(config)}
 
 
 def _select_calibration(config: Config) -> Values:
@@ -429,6 +433,14 @@ def _select_session_exports(config: Config) -> Values:
 
 def _select_graph(config: Config) -> Values:
     return {"assembly": {"graph": config.assembly.graph}} if config.uses_affinity else {}
+
+
+def _select_report(config: Config) -> Values:
+    return {**_dump(config, "skeleton"), **_select_measures(config), **_dump(config, "report")}
+
+
+def _select_measures(config: Config) -> Values:
+    return {"evaluation": config.evaluation.result_settings()}
 
 
 def _select_members(config: Config) -> Values:
@@ -502,6 +514,16 @@ def _list_session_ledger(config: Config, results: Results) -> tuple[CohortFile, 
 def _list_choices(config: Config, results: Results) -> tuple[CohortFile, ...]:
     """Return the file of chosen settings; none if the config states all of them."""
     return (CohortFile("chosen settings", results.chosen_settings),) if list_auto(config) else ()
+
+
+def _list_calibrated(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    """Return what an evaluation writes of ensembles, and of networks that are calibrated."""
+    model = config.training.name
+    found = [("members", results.members(model))] if _has_members(config) else []
+    if config.calibrates:
+        # With few held-out labels there is none.
+        found += [("regions", results.regions(model)), ("confidence", results.model(model).regions)]
+    return tuple(CohortFile(kind, path, declared=False, optional=True) for kind, path in found)
 
 
 def _list_imported_files(config: Config, results: Results) -> tuple[CohortFile, ...]:
@@ -638,6 +660,7 @@ STAGES: Mapping[str, Stage] = {
                     declared=False,
                     optional=True,
                 ),
+                *_list_calibrated(config, results),
             ),
         ),
         Stage(
@@ -812,7 +835,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "report",
             "REPORT",
-            lambda config: _dump(config, "report", "evaluation", "skeleton"),
+            _select_report,
             needs_labels=False,
             given=("sheet",),
             after=("evaluate", "refine"),
