@@ -529,7 +529,13 @@ def _list_calibrated(config: Config, results: Results) -> tuple[CohortFile, ...]
 def _list_imported_files(config: Config, results: Results) -> tuple[CohortFile, ...]:
     files = results.model(config.training.name)
     located = _list_model_files(files.locator) if config.uses_locator else ()
-    return (*_list_model_files(files), *located)
+    # How many networks a bundle has, its file tells.
+    more = (("members", files.members), ("confidence", files.regions))
+    return (
+        *_list_model_files(files),
+        *located,
+        *(CohortFile(kind, path, declared=False, optional=True) for kind, path in more),
+    )
 
 
 def _list_member_files(config: Config, results: Results) -> tuple[CohortFile, ...]:
