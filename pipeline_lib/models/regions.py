@@ -20,7 +20,7 @@ _Share = Annotated[float, Field(ge=0.0, le=1.0)]
 _MOST_BYTES = 2**20
 
 
-class Regions(BaseModel):
+class ConfidenceRegions(BaseModel):
     """Tell how far from the truth a keypoint may lie: the content of ``confidence.json``.
 
     Attributes
@@ -56,7 +56,7 @@ class Regions(BaseModel):
     images: int
 
     @model_validator(mode="after")
-    def _check_lengths(self) -> "Regions":
+    def _check_lengths(self) -> "ConfidenceRegions":
         if len(self.factors) != len(self.bodyparts):
             raise ValueError(f"{len(self.factors)} factors of {len(self.bodyparts)} bodyparts")
         if not len(self.levels) == len(self.quantiles) == len(self.coverage):
@@ -118,7 +118,7 @@ def make_regions(
     *,
     points: int,
     images: int,
-) -> Regions:
+) -> ConfidenceRegions:
     """Return the record of a calibration.
 
     Parameters
@@ -133,7 +133,7 @@ def make_regions(
         Held-out points and images.
     """
     scale = calibration.scale
-    return Regions(
+    return ConfidenceRegions(
         networks=identify_networks(cards),
         bodyparts=cards[0].skeleton.bodyparts,
         spread_weight=scale.spread_weight,
@@ -154,12 +154,12 @@ def identify_networks(cards: Sequence[ModelCard]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def format_regions(regions: Regions) -> str:
+def format_regions(regions: ConfidenceRegions) -> str:
     """Return the JSON text of a calibration."""
     return json.dumps(regions.model_dump(mode="json"), indent=2) + "\n"
 
 
-def read_regions_file(path: Path, cards: Sequence[ModelCard]) -> Regions:
+def read_regions_file(path: Path, cards: Sequence[ModelCard]) -> ConfidenceRegions:
     """Read and check the calibration of networks.
 
     Raises
@@ -173,12 +173,12 @@ def read_regions_file(path: Path, cards: Sequence[ModelCard]) -> Regions:
     except FileNotFoundError:
         raise ModelError(
             f"{path}: no calibration of confidence; ensembles have one once they were evaluated "
-            "on enough held-out points, single networks with `evaluation.regions: true`"
+            "on enough held-out points, single networks with `evaluation.confidence_regions: true`"
         ) from None
     return parse_regions(content, cards, str(path))
 
 
-def parse_regions(content: bytes, cards: Sequence[ModelCard], where: str) -> Regions:
+def parse_regions(content: bytes, cards: Sequence[ModelCard], where: str) -> ConfidenceRegions:
     """Parse and check the JSON text of a calibration, which may come from a stranger.
 
     Raises
@@ -189,7 +189,7 @@ def parse_regions(content: bytes, cards: Sequence[ModelCard], where: str) -> Reg
     if len(content) > _MOST_BYTES:
         raise ModelError(f"{where}: more than {_MOST_BYTES} bytes; expected a calibration")
     try:
-        regions = Regions.model_validate_json(content)
+        regions = ConfidenceRegions.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

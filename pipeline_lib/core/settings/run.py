@@ -114,7 +114,7 @@ class Config(Settings):
     @property
     def calibrates(self) -> bool:
         """Tell whether an evaluation calibrates the confidence of the network."""
-        return self.training.ensemble > 1 or self.evaluation.regions
+        return self.training.ensemble > 1 or self.evaluation.confidence_regions
 
     @property
     def top_down(self) -> bool:

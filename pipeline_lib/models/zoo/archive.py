@@ -18,7 +18,7 @@ from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.models.card import ModelCard, parse_card
 from pipeline_lib.models.members import check_members
-from pipeline_lib.models.regions import Regions, parse_regions
+from pipeline_lib.models.regions import ConfidenceRegions, parse_regions
 from pipeline_lib.models.zoo.bounds import check_bounds
 from pipeline_lib.models.zoo.manifest import (
     CARD,
@@ -73,7 +73,7 @@ class Bundle:
     locator: ModelCard | None
     readme: str
     ensemble: tuple[ModelCard, ...] = ()
-    regions: Regions | None = None
+    regions: ConfidenceRegions | None = None
 
     @property
     def networks(self) -> dict[str, ModelCard]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline_lib.models.card import ModelCard
-from pipeline_lib.models.regions import Regions
+from pipeline_lib.models.regions import ConfidenceRegions
 from pipeline_lib.models.zoo.manifest import Manifest
 
 # Metrics by bodypart, split and name, as in the table of an evaluation.
@@ -41,7 +41,7 @@ class Described:
     locator: ModelCard | None
     metrics: Metrics
     networks: int = 1
-    regions: Regions | None = None
+    regions: ConfidenceRegions | None = None
 
 
 def format_readme(manifest: Manifest, described: Described) -> str:
@@ -130,7 +130,7 @@ def _describe_use(card: ModelCard) -> str:
     )
 
 
-def _describe_confidence(regions: Regions | None) -> str:
+def _describe_confidence(regions: ConfidenceRegions | None) -> str:
     if regions is None:
         return "Not calibrated: a confidence is no probability."
     rows = [
