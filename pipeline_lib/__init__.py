@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CohortposeError",
+    "ConfidenceRegions",
     "Config",
     "FrameStatus",
     "Labels",
@@ -40,6 +41,7 @@ __all__ = [
     "load_network",
     "open_cohort",
     "open_poses",
+    "read_confidence_regions",
     "read_config",
     "read_frame",
     "read_labels",
@@ -51,6 +53,7 @@ _MODULES = {
     "FrameStatus": "core.tables",
     "Labels": "io.labels.table",
     "Network": "api.network",
+    "ConfidenceRegions": "models.regions",
     "Results": "core.layout",
     "TrackStatus": "core.tables",
     "VideoReader": "io.video.reader",
@@ -61,6 +64,7 @@ _MODULES = {
     "read_config": "core.settings.reading",
     "read_frame": "api.inputs",
     "read_labels": "api.inputs",
+    "read_confidence_regions": "api.network",
 }
 
 

@@ -14,7 +14,8 @@ from pipeline_lib.io.poses.format import SPACE, order_for_file
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import name_slots
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
-from pipeline_lib.models.members import count_members
+from pipeline_lib.models.members import count_members, read_member_cards
+from pipeline_lib.models.regions import ConfidenceRegions, read_regions_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -173,3 +174,36 @@ def load_network(
     several = name == config.training.name
     members = files.list_members(count_members(config, folder)) if several else ()
     return Network(load_pose_predictor(files, options, config.locating, config.assembly, members))
+
+
+def read_confidence_regions(
+    results: str | PathLike[str], *, model: str | None = None
+) -> ConfidenceRegions:
+    """Read the calibration of confidence: how far from the truth a keypoint may lie.
+
+    Parameters
+    ----------
+    results
+        The results folder.
+    model
+        Name of the network; None: the one of the run that ended last.
+
+    Returns
+    -------
+    ConfidenceRegions
+        `ConfidenceRegions.find_radius` returns the radius in px of the region that contains the
+        truth with a probability, given confidence and spread.
+
+    Raises
+    ------
+    ModelError
+        If there is no such network, or it was not calibrated.
+    StoreError
+        If the folder is no results folder.
+    """
+    folder = find_results(results)
+    config = read_config(folder.config)
+    name = config.training.name if model is None else model
+    count = count_members(config, folder) if name == config.training.name else 1
+    files = folder.model(name)
+    return read_regions_file(files.regions, read_member_cards(files, count))

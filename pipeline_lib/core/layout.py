@@ -356,6 +356,14 @@ class Results:
         """Return the table of metrics on labelled frames."""
         return self.root / "evaluation" / model / "metrics.tsv"
 
+    def members(self, model: str) -> Path:
+        """Return the table of the errors of the members of an ensemble, beside the ensemble's."""
+        return self.root / "evaluation" / model / "members.tsv"
+
+    def regions(self, model: str) -> Path:
+        """Return the table of how many held-out points the regions of confidence contain."""
+        return self.root / "evaluation" / model / "regions.tsv"
+
     def predictions(self, model: str) -> Path:
         """Return the table of predicted keypoints of every labelled frame."""
         return self.root / "evaluation" / model / "predictions.parquet"

@@ -347,7 +347,7 @@ def _select_training(config: Config) -> Values:
 
 def _select_evaluation(config: Config) -> Values:
     return {
-        **_dump(config, "evaluation"),
+        **_select_measures(config),
         "inference": {"runtime": config.inference.runtime},
         **_select_members(config),
         **_select_locating(config),
@@ -401,12 +401,13 @@ def _select_kinematics(config: Config) -> Values:
 def _select_refinement(config: Config) -> Values:
     """Return the settings of the choice; whether runs make one does not change it."""
     settings = config.refinement.model_dump(mode="json", exclude={"enabled"})
+    kept = settings["criteria"]
+    # Criteria that find nothing here are left out: keys are those of before they came.
     if not _triangulates(config):
-        # Criteria of views find nothing without sessions.
-        settings["criteria"] = [
-            name for name in settings["criteria"] if CRITERIA[name].judges != "views"
-        ]
-    return {"refinement": settings}
+        kept = [name for name in kept if CRITERIA[name].judges != "views"]
+    if not _has_members(config):
+        kept = [name for name in kept if name != "spread"]
+    return {"refinement": {**settings, "criteria": kept}, **_select_members(config)}
 
 
 def _select_calibration(config: Config) -> Values:
@@ -447,6 +448,14 @@ def _select_session_exports(config: Config) -> Values:
 
 def _select_graph(config: Config) -> Values:
     return {"assembly": {"graph": config.assembly.graph}} if config.uses_affinity else {}
+
+
+def _select_report(config: Config) -> Values:
+    return {**_dump(config, "skeleton"), **_select_measures(config), **_dump(config, "report")}
+
+
+def _select_measures(config: Config) -> Values:
+    return {"evaluation": config.evaluation.result_settings()}
 
 
 def _select_members(config: Config) -> Values:
@@ -529,10 +538,26 @@ def _list_choices(config: Config, results: Results) -> tuple[CohortFile, ...]:
     return (CohortFile("chosen settings", results.chosen_settings),) if list_auto(config) else ()
 
 
+def _list_calibrated(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    """Return what an evaluation writes of ensembles, and of networks that are calibrated."""
+    model = config.training.name
+    found = [("members", results.members(model))] if _has_members(config) else []
+    if config.calibrates:
+        # With few held-out labels there is none.
+        found += [("regions", results.regions(model)), ("confidence", results.model(model).regions)]
+    return tuple(CohortFile(kind, path, declared=False, optional=True) for kind, path in found)
+
+
 def _list_imported_files(config: Config, results: Results) -> tuple[CohortFile, ...]:
     files = results.model(config.training.name)
     located = _list_model_files(files.locator) if config.uses_locator else ()
-    return (*_list_model_files(files), *located)
+    # How many networks a bundle has, its file tells.
+    more = (("members", files.members), ("confidence", files.regions))
+    return (
+        *_list_model_files(files),
+        *located,
+        *(CohortFile(kind, path, declared=False, optional=True) for kind, path in more),
+    )
 
 
 def _list_member_files(config: Config, results: Results) -> tuple[CohortFile, ...]:
@@ -663,6 +688,7 @@ STAGES: Mapping[str, Stage] = {
                     declared=False,
                     optional=True,
                 ),
+                *_list_calibrated(config, results),
             ),
         ),
         Stage(
@@ -852,7 +878,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "report",
             "REPORT",
-            lambda config: _dump(config, "report", "evaluation", "skeleton"),
+            _select_report,
             needs_labels=False,
             given=("sheet",),
             after=("evaluate", "refine"),

@@ -241,6 +241,11 @@ PREDICTION_COLUMNS = (
 
 METRIC_COLUMNS = ("bodypart", "split", "metric", "value")
 
+# Errors in px of the members of an ensemble and of the ensemble; of the calibration of confidence,
+# the share of held-out points in the region of each level and its usual radius in px.
+MEMBER_COLUMNS = ("member", "seed", "split", "points", "mean_error", "median_error", "rmse")
+REGION_COLUMNS = ("bodypart", "level", "points", "coverage", "radius")
+
 HISTORY_COLUMNS = ("epoch", "step", "metric", "value")
 
 # The only animal of a single-animal label table.

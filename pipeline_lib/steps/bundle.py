@@ -15,9 +15,12 @@ from pipeline_lib.core.untrusted.bundle_address import ENDING
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.models.card import ModelCard, format_card, read_card
+from pipeline_lib.models.members import check_members, count_members
+from pipeline_lib.models.regions import format_regions, read_regions_file
 from pipeline_lib.models.zoo.archive import write_bundle
 from pipeline_lib.models.zoo.manifest import (
     CARD,
+    CONFIDENCE,
     HISTORY,
     LICENCE,
     LOCATOR,
@@ -27,8 +30,9 @@ from pipeline_lib.models.zoo.manifest import (
     WEIGHTS,
     Manifest,
     UsedSettings,
+    name_member,
 )
-from pipeline_lib.models.zoo.readme import Metrics, format_readme
+from pipeline_lib.models.zoo.readme import Described, format_readme
 from pipeline_lib.models.zoo.weights import pack_weights
 from pipeline_lib.steps.report.inputs import read_metrics
 from pipeline_lib.steps.report.privacy import Redactor
@@ -88,6 +92,16 @@ def run_bundle(
     redactor = Redactor(results)
     card = _read_own_card(files, redactor)
     members = _pack_network(files, card, "")
+    networks = files.list_members(count_members(config, results))
+    cards = [card]
+    for number, one in enumerate(networks[1:], 2):
+        cards.append(_read_own_card(one, redactor))
+        members |= _pack_network(one, cards[-1], name_member(number))
+    check_members([(str(one.card), own) for one, own in zip(networks, cards, strict=True)])
+    regions = None
+    if files.regions.is_file():
+        regions = read_regions_file(files.regions, cards)
+        members[CONFIDENCE] = format_regions(regions).encode()
     locator = None
     if config.uses_locator:
         locator = _read_own_card(files.locator, redactor)
@@ -103,7 +117,8 @@ def run_bundle(
         assembly=config.assembly,
     )
     found = read_metrics(metrics) if metrics.is_file() else {}
-    return _write(path, texts, settings, members, (card, locator, found))
+    described = Described(card, locator, found, len(cards), regions)
+    return _write(path, texts, settings, members, described)
 
 
 def _list_fixed(values: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +159,7 @@ def run_deeplabcut_bundle(
 
     path = _choose_output(name, texts, output)
     card, members = pack_deeplabcut(read_deeplabcut(place), name, f"cohortpose {__version__}")
-    return _write(path, texts, UsedSettings(), members, (card, None, {}))
+    return _write(path, texts, UsedSettings(), members, Described(card, None, {}))
 
 
 def _choose_output(name: str, texts: BundleTexts, output: Path | None) -> Path:
@@ -164,14 +179,13 @@ def _write(
     texts: BundleTexts,
     settings: UsedSettings,
     members: dict[str, bytes],
-    described: tuple[ModelCard, ModelCard | None, Metrics],
+    described: Described,
 ) -> Path:
     """Add licence and card for people, and write the bundle."""
-    card, locator, metrics = described
     if texts.licence_file is not None:
         members[LICENCE] = texts.licence_file.read_bytes()
     manifest = Manifest(
-        name=card.name,
+        name=described.card.name,
         licence=texts.licence.strip(),
         citation=texts.citation.strip(),
         description=texts.description.strip(),
@@ -179,7 +193,7 @@ def _write(
         settings=settings,
         members={},
     )
-    members[README] = format_readme(manifest, card, locator, metrics).encode()
+    members[README] = format_readme(manifest, described).encode()
     digest = write_bundle(path, manifest, members)
     logger.info("%s: SHA-256 %s", path, digest)
     return path

@@ -1,6 +1,7 @@
 """Run the verb `import-model`: verify a bundle and publish its network as that of the run."""
 
 import logging
+import shutil
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import ConfigError
@@ -11,6 +12,7 @@ from pipeline_lib.core.tables import HISTORY_COLUMNS
 from pipeline_lib.core.untrusted.bundle_address import parse_address
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.models.card import BundleRecord, ModelCard, format_card
+from pipeline_lib.models.regions import format_regions
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import HISTORY, LOCATOR, NETWORK, WEIGHTS
 from pipeline_lib.models.zoo.sources import find_bundle
@@ -40,11 +42,18 @@ def run_import_model(config: Config, results: Results) -> None:
     if problems := list_bundle_problems(config, bundle):
         raise ConfigError("config", problems)
     name = parse_address(config.model.bundle).location.rpartition("/")[2]
-    record = BundleRecord(file=name, sha256=bundle.sha256)
+    record = BundleRecord(file=name, sha256=bundle.sha256, members=1 + len(bundle.ensemble))
     files = results.model(config.training.name)
-    import_network(bundle, "", config.training.name, files, record)
+    # Of another bundle, or of a training.
+    shutil.rmtree(files.members, ignore_errors=True)
+    files.regions.unlink(missing_ok=True)
+    for number, folder in enumerate(bundle.manifest.list_ensemble(), 2):
+        import_network(bundle, folder, config.training.name, files.member(number), record)
     if bundle.locator is not None:
         import_network(bundle, LOCATOR, config.training.name, files.locator, record)
+    if bundle.regions is not None:
+        publish_text(files.regions, format_regions(bundle.regions))
+    import_network(bundle, "", config.training.name, files, record)
     logger.info("network of %s in %s", name, files.folder)
 
 
@@ -72,7 +81,7 @@ def import_network(
     # PyTorch takes seconds to import: only this verb pays.
     from pipeline_lib.models.zoo.weights import format_weights, unpack_weights  # noqa: PLC0415
 
-    card = bundle.locator if folder else bundle.card
+    card = bundle.networks.get(folder)
     if card is None:
         raise ValueError(f"{bundle.path} has no network in {folder!r}")
     where = f"{bundle.path}: {folder}{WEIGHTS}"

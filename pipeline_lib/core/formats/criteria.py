@@ -42,6 +42,7 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "pose": Criterion("a rare posture", f"{_KERNELS}.pose"),
     "tracks": Criterion("a track is in doubt (several individuals)", f"{_KERNELS}.tracks"),
+    "spread": Criterion("the networks of an ensemble disagree", f"{_KERNELS}.spread"),
     "peaks": Criterion(
         "a bodypart has more strong peaks than there are animals", f"{_KERNELS}.peaks", "score maps"
     ),

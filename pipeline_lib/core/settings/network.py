@@ -464,3 +464,14 @@ class EvaluationSettings(Settings):
         description="OKS from which a predicted individual is matched with a labelled one, so that "
         "its error is measured; below, one is missed and one is false (several individuals).",
     )
+    confidence_regions: Flag = Field(
+        default=False,
+        description="Calibrate confidence on held-out labels: how far from the truth a keypoint "
+        "may lie (`confidence.json` of the network). Ensembles always are calibrated.",
+    )
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings as they are in keys."""
+        # Keys are those of before there was this one.
+        unused = set() if self.confidence_regions else {"confidence_regions"}
+        return self.model_dump(mode="json", exclude=unused)

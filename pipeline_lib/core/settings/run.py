@@ -112,6 +112,11 @@ class Config(Settings):
         return self.has_network or self.has_existing
 
     @property
+    def calibrates(self) -> bool:
+        """Tell whether an evaluation calibrates the confidence of the network."""
+        return self.training.ensemble > 1 or self.evaluation.confidence_regions
+
+    @property
     def top_down(self) -> bool:
         """Tell whether each of several animals is predicted in a window of its own."""
         return self.individuals.max > 1 and self.individuals.method == "top-down"

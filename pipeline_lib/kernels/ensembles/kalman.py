@@ -119,7 +119,7 @@ def smooth_backward(filtered: Belief, motion: Floats, after: Belief | None) -> B
 class Moments(NamedTuple):
     """Hold number, sum, and sum of squares of observations, from which a prior is made."""
 
-    count: NDArray[np.float64]
+    number: NDArray[np.float64]
     total: NDArray[np.float64]
     squares: NDArray[np.float64]
 
@@ -134,11 +134,13 @@ class Moments(NamedTuple):
 
     def __add__(self, other: "Moments") -> "Moments":  # type: ignore[override]
         """Return those of both."""
-        return Moments(*(one + two for one, two in zip(self, other, strict=True)))
+        return Moments(
+            self.number + other.number, self.total + other.total, self.squares + other.squares
+        )
 
     def make_prior(self) -> Belief:
         """Return mean and variance over all frames: the belief before the first observation."""
-        count = np.maximum(self.count, 1.0)
+        count = np.maximum(self.number, 1.0)
         mean = self.total / count
         return Belief(mean, np.maximum(self.squares / count - mean**2, 0.0))
 
@@ -170,7 +172,7 @@ def choose_motion(surprise: Floats, candidates: Floats) -> NDArray[np.float64]:
     step = logarithm[1] - logarithm[0]
     vertex = np.exp(logarithm[inner] + np.clip(shift, -1.0, 1.0) * step)
     edge = (best == 0) | (best == len(candidates) - 1)
-    return np.where(edge, candidates[best], vertex)
+    return np.asarray(np.where(edge, candidates[best], vertex))
 
 
 def smooth_blocks(

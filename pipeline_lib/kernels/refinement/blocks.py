@@ -31,6 +31,9 @@ class PoseBlock(NamedTuple):
         Shape (frame,), bool: the frame was decoded. False before the first frame of a video.
     doubtful
         Shape (frame, individual), bool: the track is in doubt; None where nothing was tracked.
+    spread
+        Shape (frame, individual, keypoint), px: how much the members of an ensemble disagree; NaN:
+        not known. None where there is one network.
     """
 
     position: NDArray[np.float32]
@@ -38,6 +41,7 @@ class PoseBlock(NamedTuple):
     located: NDArray[np.bool_]
     usable: NDArray[np.bool_]
     doubtful: NDArray[np.bool_] | None
+    spread: NDArray[np.float32] | None = None
 
 
 class Scored(NamedTuple):
@@ -80,6 +84,7 @@ def make_block(  # noqa: PLR0913 - the arrays of a pose file
     *,
     pcutoff: float,
     missing: int = 0,
+    spread: NDArray[np.float32] | None = None,
 ) -> PoseBlock:
     """Return poses as a block; positions below `pcutoff` become NaN.
 
@@ -91,6 +96,8 @@ def make_block(  # noqa: PLR0913 - the arrays of a pose file
         Smallest confidence of a position.
     missing
         Frames of context that the video lacks, at its start.
+    spread
+        As in `PoseBlock`.
     """
     there = np.isfinite(position).all(axis=-1) & usable[:, None, None]
     with np.errstate(invalid="ignore"):
@@ -102,6 +109,7 @@ def make_block(  # noqa: PLR0913 - the arrays of a pose file
         _put_before(there, missing, fill=False),
         _put_before(usable, missing, fill=False),
         None if doubtful is None else _put_before(doubtful, missing, fill=False),
+        None if spread is None else _put_before(spread, missing, np.nan),
     )
 
 

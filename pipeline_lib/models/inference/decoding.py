@@ -48,6 +48,15 @@ class Located(NamedTuple):
     identity: NDArray[np.float32] | None = None
     spread: NDArray[np.float32] | None = None
 
+    def take(self, rows: slice) -> "Located":
+        """Return the keypoints of some frames."""
+        return Located(
+            self.position[rows],
+            self.confidence[rows],
+            None if self.identity is None else self.identity[rows],
+            None if self.spread is None else self.spread[rows],
+        )
+
 
 def name_slots(card: ModelCard, surplus: int) -> tuple[str, ...]:
     """Return the names of the slots on the individual axis of a network's results.

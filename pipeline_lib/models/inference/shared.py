@@ -62,8 +62,7 @@ class SharedPredictor:
             for request in requests:
                 rows = slice(done, done + len(request.frames))
                 done = rows.stop
-                parts = (None if values is None else values[rows] for values in found)
-                request.result.set_result(Located(*parts))
+                request.result.set_result(found.take(rows))
 
     def _collect(self) -> list[_Request]:
         """Return the requests for one call: the first, and the waiting ones of the same size."""

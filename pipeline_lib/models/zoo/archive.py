@@ -17,9 +17,12 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.models.card import ModelCard, parse_card
+from pipeline_lib.models.members import check_members
+from pipeline_lib.models.regions import ConfidenceRegions, parse_regions
 from pipeline_lib.models.zoo.bounds import check_bounds
 from pipeline_lib.models.zoo.manifest import (
     CARD,
+    CONFIDENCE,
     LOCATOR,
     MANIFEST,
     MEMBERS,
@@ -57,6 +60,10 @@ class Bundle:
         Card of the network that finds the animals; None if there is none.
     readme
         The card in Markdown, for people.
+    ensemble
+        Cards of the networks that predict together with the first.
+    regions
+        Calibration of confidence; None if there is none.
     """
 
     path: Path
@@ -65,6 +72,15 @@ class Bundle:
     card: ModelCard
     locator: ModelCard | None
     readme: str
+    ensemble: tuple[ModelCard, ...] = ()
+    regions: ConfidenceRegions | None = None
+
+    @property
+    def networks(self) -> dict[str, ModelCard]:
+        """Return the cards of all networks by their folders in the bundle."""
+        own = {"": self.card}
+        own |= dict(zip(self.manifest.list_ensemble(), self.ensemble, strict=True))
+        return own if self.locator is None else {**own, LOCATOR: self.locator}
 
     def read(self, name: str) -> bytes | None:
         """Return the bytes of a member, verified again; None if the bundle has none."""
@@ -166,7 +182,23 @@ def _read_once(path: Path, size: int, modified: int, inode: int) -> Bundle:
         raise ModelError(
             f"{where}: its network sees windows around animals, but there is no locator"
         )
-    return Bundle(path, _hash_file(path), manifest, card, locator, _decode(contents["README.md"]))
+    others = {name: _check_model(contents, name, where) for name in manifest.list_ensemble()}
+    cards = {"": card, **others}
+    check_members([(f"{where}: {folder}{CARD}", one) for folder, one in cards.items()])
+    regions = None
+    if CONFIDENCE in members:
+        told = f"{where}: {CONFIDENCE}"
+        regions = parse_regions(contents[CONFIDENCE], list(cards.values()), told)
+    return Bundle(
+        path,
+        _hash_file(path),
+        manifest,
+        card,
+        locator,
+        _decode(contents["README.md"]),
+        tuple(others.values()),
+        regions,
+    )
 
 
 def _open(path: Path) -> zipfile.ZipFile:

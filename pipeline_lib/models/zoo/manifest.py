@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.individuals import AssemblySettings
-from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.network import MOST_MEMBERS, LocatingSettings
 from pipeline_lib.core.untrusted.names import NAME_PATTERN
 
 MANIFEST = "bundle.json"
@@ -22,11 +22,27 @@ CARD, NETWORK, WEIGHTS, HISTORY = (
     "history.tsv",
 )
 LOCATOR = "locator/"
+CONFIDENCE = "confidence.json"
+
+
+def name_member(number: int) -> str:
+    """Return the folder of a network of an ensemble, from 2 on; the first has none."""
+    return f"members/{number}/"
+
 
 REQUIRED = frozenset({README, CARD, NETWORK, WEIGHTS})
 # A locator has all of these members or none.
 LOCATOR_REQUIRED = frozenset(f"{LOCATOR}{name}" for name in (CARD, NETWORK, WEIGHTS))
-MEMBERS = REQUIRED | LOCATOR_REQUIRED | {LICENCE, METRICS, HISTORY, f"{LOCATOR}{HISTORY}"}
+_NETWORK_FILES = (CARD, NETWORK, WEIGHTS, HISTORY)
+ENSEMBLE_MEMBERS = frozenset(
+    name_member(number) + name for number in range(2, MOST_MEMBERS + 1) for name in _NETWORK_FILES
+)
+MEMBERS = (
+    REQUIRED
+    | LOCATOR_REQUIRED
+    | ENSEMBLE_MEMBERS
+    | {LICENCE, METRICS, HISTORY, f"{LOCATOR}{HISTORY}", CONFIDENCE}
+)
 
 _MOST_TEXT = 20_000
 
@@ -83,6 +99,11 @@ class Manifest(BaseModel):
     settings: UsedSettings = UsedSettings()
     members: dict[str, Member]
 
+    def list_ensemble(self) -> list[str]:
+        """Return the folders of the networks of an ensemble beside the first."""
+        known = (name_member(number) for number in range(2, MOST_MEMBERS + 1))
+        return [folder for folder in known if folder + CARD in self.members]
+
 
 def format_manifest(manifest: Manifest) -> bytes:
     """Return the JSON text of a manifest."""
@@ -127,9 +148,19 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     return manifest
 
 
+def _require_members(names: set[str]) -> set[str]:
+    """Return what an ensemble must have: every network up to the last one there is."""
+    there = [int(name.split("/")[1]) for name in names & ENSEMBLE_MEMBERS]
+    return {
+        name_member(number) + name
+        for number in range(2, max(there, default=1) + 1)
+        for name in (CARD, NETWORK, WEIGHTS)
+    }
+
+
 def _check_members(names: set[str], where: str) -> None:
     locator = LOCATOR_REQUIRED if any(name.startswith(LOCATOR) for name in names) else frozenset()
-    missing = sorted((REQUIRED | locator) - names)
+    missing = sorted((REQUIRED | locator | _require_members(names)) - names)
     unknown = sorted(names - MEMBERS)
     if missing:
         raise ModelError(f"{where}: {MANIFEST}: lists no {', '.join(missing)}")

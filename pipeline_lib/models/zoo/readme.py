@@ -1,8 +1,10 @@
 """Write the card of a bundle in Markdown: what was trained on what, errors, use, licence."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.regions import ConfidenceRegions
 from pipeline_lib.models.zoo.manifest import Manifest
 
 # Metrics by bodypart, split and name, as in the table of an evaluation.
@@ -19,29 +21,51 @@ _SHOWN = {
 }
 
 
-def format_readme(
-    manifest: Manifest, card: ModelCard, locator: ModelCard | None, metrics: Metrics
-) -> str:
+@dataclass(frozen=True)
+class Described:
+    """Hold what the card for people tells of a bundle.
+
+    Attributes
+    ----------
+    card, locator
+        Cards of the network and of the network that finds the animals, if there is one.
+    metrics
+        Metrics on labelled frames; may be empty.
+    networks
+        Number of networks that predict together.
+    regions
+        Calibration of their confidence; None if there is none.
+    """
+
+    card: ModelCard
+    locator: ModelCard | None
+    metrics: Metrics
+    networks: int = 1
+    regions: ConfidenceRegions | None = None
+
+
+def format_readme(manifest: Manifest, described: Described) -> str:
     """Return the card as Markdown.
 
     Parameters
     ----------
     manifest
         The bundle's manifest; its members do not matter.
-    card, locator
-        Cards of the network and of the network that finds the animals, if there is one.
-    metrics
-        Metrics on labelled frames; may be empty.
+    described
+        What to tell.
     """
+    card, metrics = described.card, described.metrics
     sections = (
         f"# {manifest.name}\n",
         manifest.description or "No description was given.",
         "\n## Network\n",
-        _format_table(_list_facts(card, locator)),
+        _format_table(_list_facts(card, described)),
         "\n## Training\n",
         _format_table(_list_training(card)),
         "\n## Errors on labelled frames\n",
         _format_metrics(metrics),
+        "\n## Confidence\n",
+        _describe_confidence(described.regions),
         "\n## Intended use\n",
         _describe_use(card),
         "\n## Use it\n",
@@ -57,7 +81,7 @@ def format_readme(
     return "\n".join(sections) + "\n"
 
 
-def _list_facts(card: ModelCard, locator: ModelCard | None) -> list[tuple[str, object]]:
+def _list_facts(card: ModelCard, described: Described) -> list[tuple[str, object]]:
     skeleton = card.skeleton
     edges = ", ".join(f"{a}-{b}" for a, b in skeleton.edges)
     return [
@@ -70,8 +94,18 @@ def _list_facts(card: ModelCard, locator: ModelCard | None) -> list[tuple[str, o
         ("scale of its input", card.scale),
         ("mean, standard deviation of its input", f"{_join(card.mean)}; {_join(card.std)}"),
         ("window (network px)", card.window or "whole frames"),
-        ("second network that finds animals", "yes" if locator else "no"),
+        ("second network that finds animals", "yes" if described.locator else "no"),
+        *(
+            [("networks that predict together", described.networks)]
+            if described.networks > 1
+            else ()
+        ),
     ]
+
+
+def _count_networks(described: Described) -> list[tuple[str, object]]:
+    several = described.networks > 1
+    return [("networks that predict together", described.networks)] if several else []
 
 
 def _list_training(card: ModelCard) -> list[tuple[str, object]]:
@@ -92,9 +126,23 @@ def _describe_use(card: ModelCard) -> str:
     return (
         f"Predict {len(card.skeleton.bodyparts)} bodyparts of {several} in videos like those "
         "that it was trained on: the same species, view and imaging. On others, look at some "
-        "frames before trusting it; the errors above say nothing about them. A confidence is no "
-        "probability."
+        "frames before trusting it; the errors above say nothing about them."
     )
+
+
+def _describe_confidence(regions: ConfidenceRegions | None) -> str:
+    if regions is None:
+        return "Not calibrated: a confidence is no probability."
+    rows = [
+        (f"{level:.0%}", f"{share:.1%}")
+        for level, share in zip(regions.levels, regions.coverage, strict=True)
+    ]
+    told = (
+        f"Calibrated on {regions.points} held-out points of {regions.images} images "
+        "(`confidence.json`). Share of held-out points within the region of each level, measured "
+        "on images that the calibration of a fold does not know:\n\n"
+    )
+    return told + _tabulate(("region", "points within"), rows)
 
 
 def _list_settings(manifest: Manifest, card: ModelCard) -> list[str]:

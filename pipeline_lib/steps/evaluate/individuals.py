@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -64,13 +64,13 @@ def predict_individuals(
     Returns
     -------
     DataFrame
-        Columns `PREDICTION_COLUMNS`. Each image has a row for every labelled individual and
-        bodypart, with NaN in x, y and confidence where the individual was not found; then rows of
-        the predicted animals without a match, named ``false1`` and so on, without
-        labels.
+        Columns `PREDICTION_COLUMNS`, and ``spread`` of an ensemble. Each image has a row for every
+        labelled individual and bodypart, with NaN in x, y and confidence where the individual was
+        not found; then rows of the predicted animals without a match, named ``false1`` and so on,
+        without labels.
     """
     skeleton = predictor.card.skeleton
-    position, confidence = _predict_all(predictor, labels.images["image"])
+    position, confidence, spread = _predict_all(predictor, labels.images["image"])
     names = [name for name in labels.individuals if name != UNIQUE_INDIVIDUAL]
     animals = [labels.individuals.index(name) for name in names]
     parts = list(skeleton.animal_indices)
@@ -83,20 +83,26 @@ def predict_individuals(
     for row, image in enumerate(labels.images.to_dict("records")):
         truth = dict(zip(labels.individuals, labels.positions[row], strict=True))
         matched = dict(zip(names, partners[row].tolist(), strict=True))
-        named = _name_individuals(position[row], confidence[row], truth, matched, predictor.card)
+        values = _Found(position[row], confidence[row], None if spread is None else spread[row])
+        named = _name_individuals(values, truth, matched, predictor.card)
         tables += [_tabulate(image, one, skeleton) for one in named]
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def _predict_all(predictor: PosePredictor, images: Iterable[str]) -> tuple[Floats, Floats]:
-    """Return positions (image, individual, keypoint, 2) and confidences without the 2."""
+def _predict_all(
+    predictor: PosePredictor, images: Iterable[str]
+) -> tuple[Floats, Floats, Floats | None]:
+    """Return positions (image, individual, keypoint, 2), and confidences and spread without it."""
     keypoints = len(predictor.card.skeleton.bodyparts)
-    position, confidence = np.empty((0, 1, keypoints, 2)), np.empty((0, 1, keypoints))
-    found = [predictor.predict([read_image(Path(image))])[:2] for image in images]
-    if found:
-        position = np.concatenate([one for one, _ in found])
-        confidence = np.concatenate([one for _, one in found])
-    return position, confidence
+    found = [predictor.predict([read_image(Path(image))]) for image in images]
+    if not found:
+        return np.empty((0, 1, keypoints, 2)), np.empty((0, 1, keypoints)), None
+    spreads = [one.spread for one in found if one.spread is not None]
+    return (
+        np.concatenate([one.position for one in found]),
+        np.concatenate([one.confidence for one in found]),
+        np.concatenate(spreads) if spreads else None,
+    )
 
 
 def _match_animals(
@@ -112,29 +118,37 @@ def _match_animals(
     return match_individuals(predicted, truth, max_distance=farthest, min_similarity=0.5)
 
 
-@dataclass(frozen=True)
-class _Individual:
-    """Hold one individual of an image: positions (keypoint, 2), confidence (keypoint,)."""
+class _Found(NamedTuple):
+    """Hold positions (..., keypoint, 2), confidences and spreads (..., keypoint) of an image."""
 
-    name: str
     position: Floats
     confidence: Floats
+    spread: Floats | None
+
+    def take(self, slot: int) -> "_Found":
+        """Return those of one individual."""
+        spread = None if self.spread is None else self.spread[slot]
+        return _Found(self.position[slot], self.confidence[slot], spread)
+
+
+@dataclass(frozen=True)
+class _Individual:
+    """Hold one individual of an image: what was found of it, and its labels (keypoint, 2)."""
+
+    name: str
+    found: _Found
     label: Floats
 
 
 def _name_individuals(
-    position: Floats,
-    confidence: Floats,
-    truth: Mapping[str, Floats],
-    matched: Mapping[str, int],
-    card: ModelCard,
+    found: _Found, truth: Mapping[str, Floats], matched: Mapping[str, int], card: ModelCard
 ) -> Iterator[_Individual]:
     """Yield the labelled individuals of an image, then the false ones.
 
     Parameters
     ----------
-    position, confidence
-        Shapes (individual, keypoint, 2) and (individual, keypoint).
+    found
+        Arrays with an individual axis in front.
     truth
         Labels by name, shape (keypoint, 2).
     matched
@@ -142,20 +156,18 @@ def _name_individuals(
     card
         Says how many animals there are; unique bodyparts have the slot after them.
     """
-    nowhere = np.full(position.shape[1:], np.nan)
+    nowhere = np.full(found.position.shape[1:], np.nan)
+    unknown = nowhere[:, 0]
+    nothing = _Found(nowhere, unknown, None if found.spread is None else unknown)
     for name, slot in matched.items():
-        if slot == UNMATCHED:
-            yield _Individual(name, nowhere, nowhere[:, 0], truth[name])
-        else:
-            yield _Individual(name, position[slot], confidence[slot], truth[name])
+        yield _Individual(name, nothing if slot == UNMATCHED else found.take(slot), truth[name])
     if card.skeleton.unique_bodyparts:
         label = truth.get(UNIQUE_INDIVIDUAL, nowhere)
-        yield _Individual(UNIQUE_INDIVIDUAL, position[-1], confidence[-1], label)
-    there = find_individuals(position[: card.animals, list(card.skeleton.animal_indices)])
+        yield _Individual(UNIQUE_INDIVIDUAL, found.take(-1), label)
+    there = find_individuals(found.position[: card.animals, list(card.skeleton.animal_indices)])
     false = np.setdiff1d(np.flatnonzero(there), list(matched.values())).tolist()
     for number, slot in enumerate(false, 1):
-        name = f"{FALSE_INDIVIDUAL}{number}"
-        yield _Individual(name, position[slot], confidence[slot], nowhere)
+        yield _Individual(f"{FALSE_INDIVIDUAL}{number}", found.take(slot), nowhere)
 
 
 def _tabulate(image: Mapping[Hashable, Any], one: _Individual, skeleton: Skeleton) -> pd.DataFrame:
@@ -165,11 +177,14 @@ def _tabulate(image: Mapping[Hashable, Any], one: _Individual, skeleton: Skeleto
         **{name: image[name] for name in ("image", "video", "frame", "split")},
         "individual": one.name,
         "bodypart": [skeleton.bodyparts[row] for row in rows],
-        **dict(zip(("x", "y"), one.position[rows].T.astype(np.float64), strict=True)),
-        "confidence": one.confidence[rows].astype(np.float64),
+        **dict(zip(("x", "y"), one.found.position[rows].T.astype(np.float64), strict=True)),
+        "confidence": one.found.confidence[rows].astype(np.float64),
         **dict(zip(("label_x", "label_y"), one.label[rows].T, strict=True)),
     }
-    return pd.DataFrame(values, columns=list(PREDICTION_COLUMNS))
+    table = pd.DataFrame(values, columns=list(PREDICTION_COLUMNS))
+    if one.found.spread is None:
+        return table
+    return table.assign(spread=one.found.spread[rows].astype(np.float64))
 
 
 def measure_individuals(

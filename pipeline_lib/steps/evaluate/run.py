@@ -13,7 +13,12 @@ from pipeline_lib.core.errors import LabelError, ModelError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import EvaluationSettings
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.tables import METRIC_COLUMNS, PREDICTION_COLUMNS, SINGLE_INDIVIDUAL
+from pipeline_lib.core.tables import (
+    MEMBER_COLUMNS,
+    METRIC_COLUMNS,
+    PREDICTION_COLUMNS,
+    SINGLE_INDIVIDUAL,
+)
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.image_paths import shorten_images
@@ -23,12 +28,14 @@ from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels.metrics import keypoints as similarity
 from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
-from pipeline_lib.models.members import count_members
+from pipeline_lib.models.members import count_members, read_member_cards
 from pipeline_lib.steps.evaluate.individuals import (
     LabelledIndividuals,
     measure_individuals,
     predict_individuals,
 )
+from pipeline_lib.steps.evaluate.members import measure_members
+from pipeline_lib.steps.evaluate.regions import publish_regions
 from pipeline_lib.steps.evaluate.score_maps import publish_score_maps
 
 logger = logging.getLogger(__name__)
@@ -65,30 +72,48 @@ def run_evaluate(config: Config, results: Results) -> None:
             f"the labels have {', '.join(labels.bodyparts)}: run train again"
         )
     images, labelled = label_arrays(labels)
-    if config.individuals.max > 1:
-        truth = LabelledIndividuals(images, labelled, labels.slots)
-        predictions = predict_individuals(predictor, truth, config.evaluation)
-    else:
-        predictions = predict_images(predictor, images, labelled[:, 0])
-    if isinstance(predictor, CoarseToFine):
-        counts = predictor.counts
-        logger.info(
-            "predicted in whole images: %d of %d without an animal that fits a window, "
-            "%d cut by it",
-            counts.not_found,
-            counts.frames,
-            counts.cut,
-        )
+
+    def predict(one: PosePredictor) -> pd.DataFrame:
+        if config.individuals.max > 1:
+            truth = LabelledIndividuals(images, labelled, labels.slots)
+            return predict_individuals(one, truth, config.evaluation)
+        return predict_images(one, images, labelled[:, 0])
+
+    predictions = predict(predictor)
+    _log_counts(predictor)
     rows = list(measure_predictions(predictions, labels.bodyparts, config.evaluation))
     if config.individuals.max > 1:
         rows += measure_splits(predictions, config.evaluation)
     with publish_file(results.predictions(config.training.name)) as part:
         shorten_images(predictions, results.root).to_parquet(part, index=False)
+    cards = read_member_cards(files, len(members)) if config.calibrates else []
+    if len(members) > 1:
+
+        def predict_member(place: int) -> pd.DataFrame:
+            alone = (members[place],)
+            return predict(load_pose_predictor(files, options, config.locating, assembly, alone))
+
+        measured = measure_members(predictions, cards, predict_member)
+        write_table(results.members(config.training.name), MEMBER_COLUMNS, measured)
+    if config.calibrates:
+        publish_regions(config, results, cards, predictions)
     publish_score_maps(results, config.training.name, predictor.card, predictions)
     write_table(results.metrics(config.training.name), METRIC_COLUMNS, rows)
     for row in rows:
         if row["bodypart"] == ALL_BODYPARTS and row["metric"] == "mean_error":
             logger.info("%s: mean error %.2f px", row["split"], row["value"])
+
+
+def _log_counts(predictor: PosePredictor) -> None:
+    if not isinstance(predictor, CoarseToFine):
+        return
+    counts = predictor.counts
+    logger.info(
+        "predicted in whole images: %d of %d without an animal that fits a window, %d cut by it",
+        counts.not_found,
+        counts.frames,
+        counts.cut,
+    )
 
 
 def check_images(labels: Labels) -> None:
@@ -191,12 +216,16 @@ def predict_images(
     Returns
     -------
     DataFrame
-        Columns `PREDICTION_COLUMNS`, one row per image and bodypart.
+        Columns `PREDICTION_COLUMNS`, and ``spread`` of an ensemble; one row per image and
+        bodypart.
     """
     bodyparts = predictor.card.skeleton.bodyparts
-    rows = []
+    rows, spreads = [], []
     for image, points in zip(images.to_dict("records"), labelled, strict=True):
-        position, confidence = predictor.predict([read_image(Path(image["image"]))])[:2]
+        found = predictor.predict([read_image(Path(image["image"]))])
+        position, confidence = found.position, found.confidence
+        if found.spread is not None:
+            spreads += found.spread[0, 0].tolist()
         for number, bodypart in enumerate(bodyparts):
             rows.append(
                 (
@@ -211,4 +240,5 @@ def predict_images(
                     *points[number].tolist(),
                 )
             )
-    return pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+    table = pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
+    return table.assign(spread=spreads) if spreads else table

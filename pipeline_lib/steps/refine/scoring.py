@@ -338,6 +338,7 @@ def _convert(poses: Poses, pcutoff: float, missing: int) -> PoseBlock:
         doubtful,
         pcutoff=pcutoff,
         missing=missing,
+        spread=poses.spread,
     )
 
 

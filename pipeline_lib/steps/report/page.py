@@ -38,6 +38,7 @@ from pipeline_lib.steps.report.charts import (
     format_fixed,
     format_number,
 )
+from pipeline_lib.steps.report.ensembles import summarise_ensemble
 from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
 from pipeline_lib.steps.report.labelling.iterations import compare_iterations
 from pipeline_lib.steps.report.labelling.label_errors import read_label_errors
@@ -138,6 +139,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "comparison": comparison,
         "most_error": max((max(row["errors"].values()) for row in comparison), default=math.nan),
         "error_charts": chart_errors(inputs, config),
+        "ensemble": summarise_ensemble(config, results, inputs.gaps),
         "iterations": compare_iterations(config, results),
         "history_charts": chart_history(inputs.history),
         "history_gap": explain_missing_test(inputs),

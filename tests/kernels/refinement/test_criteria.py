@@ -244,6 +244,29 @@ def test_poses_that_were_not_tracked_have_no_doubts():
     assert np.isnan(module.score(block_of(*walk()), None).score).all()
 
 
+def test_spread_names_the_keypoint_about_which_members_disagree():
+    position, confidence = walk(2)
+    spread = np.random.default_rng(2).uniform(0.5, 1.5, confidence.shape).astype(np.float32)
+    names = PoseNames(BODYPARTS, ("a", "b"), ())
+    usable = np.ones(FRAMES, bool)
+
+    def block(values):
+        return make_block(
+            position, confidence, usable, None, pcutoff=0.4, missing=CONTEXT, spread=values
+        )
+
+    spoilt = spread.copy()
+    spoilt[SPOILT, 1, 3] = 300.0
+    # Of one member alone nothing is known.
+    spoilt[100, 0] = np.nan
+    found, worst, reason = score("spread", block(spoilt), names, block(spread))
+    assert worst == SPOILT
+    assert found[SPOILT] > 2 * np.delete(found, SPOILT).max()
+    assert np.isfinite(found).all()
+    assert reason.endswith("most about hip of b")
+    assert np.isnan(score("spread", block(None), names, block(spread))[0]).all()
+
+
 @pytest.mark.parametrize("name", OF_POSES)
 def test_frames_that_were_not_decoded_have_no_score(name):
     position, confidence = walk()

@@ -17,6 +17,7 @@ from pipeline_lib.io.labels.table import Labels, write_labels
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.kernels.metrics.average_precision import COCO_THRESHOLDS
 from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.steps.evaluate.individuals import (
     LabelledIndividuals,
     measure_individuals,
@@ -58,7 +59,7 @@ class Says:
         position = np.array(next(self._poses), np.float32)  # (individual, keypoint, 2)
         assert len(position) == len(self.card.individuals)
         confidence = np.where(np.isfinite(position[..., 0]), 0.9, 0.0)
-        return position[None], confidence.astype(np.float32)[None], None
+        return Located(position[None], confidence.astype(np.float32)[None])
 
 
 @pytest.fixture

@@ -173,6 +173,27 @@ def test_a_shard_on_a_local_cluster(results, videos, tmp_path):
     assert (moved > 0.01).all()
 
 
+def test_an_ensemble_predicts_each_frame_once_and_stores_its_spread(results, videos, cluster):
+    write_tiny_model(results.model("pose").member(2), seed=3)
+    write_probe(results, good=videos["good"], damaged=videos["damaged"])
+    config = make_config(cluster, segment_frames=7)
+    training = config.training.model_copy(update={"ensemble": 2})
+    run_infer(config.model_copy(update={"training": training}), results, SHARD)
+    files, options = results.model("pose"), RuntimeOptions("onnx", threads=1)
+    first, second = (load_predictor(one, options) for one in files.list_members(2))
+    for video in ("good", "damaged"):
+        poses = read(results, video)
+        assert poses.attributes["members"] == 2
+        for frame, image in VideoReader(videos[video]).read():
+            if image is None:
+                assert np.isnan(poses.spread[frame]).all()
+                continue
+            one, two = (each.predict([image]).position[0] for each in (first, second))
+            np.testing.assert_allclose(poses.position[frame], (one + two) / 2, atol=1e-3)
+            half = np.linalg.norm(one - two, axis=-1) / 2
+            np.testing.assert_allclose(poses.spread[frame], half, atol=1e-3)
+
+
 def test_undecodable_frames_are_rows_without_a_point(results, videos, cluster):
     write_probe(results, damaged=videos["damaged"])
     run_infer(make_config(cluster, batch_size=3), results, SHARD)
