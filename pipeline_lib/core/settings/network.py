@@ -25,6 +25,7 @@ from pipeline_lib.core.settings.base import (
 )
 from pipeline_lib.core.settings.model import StartText
 from pipeline_lib.core.settings.renamed import name_as_in_keys
+from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 
 
 class FrameSettings(Settings):
@@ -335,6 +336,7 @@ class StatedTraining(Settings):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
     )
+    unsupervised: UnsupervisedSettings = UnsupervisedSettings()
     seed: Seed = Field(0, description="Seed of all random numbers in training.")
     ensemble: Annotated[int, Field(ge=1, le=MOST_MEMBERS), WHOLE] = Field(
         1,
