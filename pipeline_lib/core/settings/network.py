@@ -247,11 +247,14 @@ Precision = Annotated[str, BeforeValidator(_spell_precision)]
 # What keys of networks contain for each spelling. Which precision `auto` stands for depends on the
 # hardware, which they do not contain.
 _PRECISIONS_IN_KEYS = {AUTO: "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+# Networks of before were trained on images that were warped in mixed precision, too.
+_SECOND = {"bf16-mixed": "bf16-mixed 2", "16-mixed": "16-mixed 2"}
 
 
 def name_precision_in_keys(precision: str) -> str:
     """Return the precision as the keys of networks contain it."""
-    return _PRECISIONS_IN_KEYS.get(precision, precision)
+    name = _PRECISIONS_IN_KEYS.get(precision, precision)
+    return _SECOND.get(name, name)
 
 
 class StatedTraining(Settings):

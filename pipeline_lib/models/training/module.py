@@ -129,7 +129,9 @@ class PoseTraining(lightning.LightningModule):
 
         A batch with stored maps has no keypoint that moves: the stored maps are its targets.
         """
-        batch, image, maps = self._augment(batch)
+        # In mixed precision, bfloat16 would hold coordinates to 1 in 256.
+        with torch.autocast(self.device.type, enabled=False):
+            batch, image, maps = self._augment(batch)
         measured = self._measure(image, self._find_present(batch), maps)
         parts = measured.loss * self._share(measured.weight)
         loss = self.weigh(parts)

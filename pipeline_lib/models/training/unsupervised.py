@@ -173,10 +173,16 @@ class UnsupervisedLosses(nn.Module):
     def measure(self, network: PoseNetwork, image: Tensor) -> dict[str, Tensor]:
         """Return each loss of the frames of a clip, (frame, 3, rows, columns), in cells."""
         drawn = dict(zip(network.outputs, network(image), strict=True))
-        score, offset = drawn["score"].float(), drawn["offset"].float()
+        # Mixed precision is for the network: positions would be rounded to whole pixels.
+        with torch.autocast(image.device.type, enabled=False):
+            return self._compare(drawn["score"].float(), drawn["offset"].float())
+
+    def _compare(self, score: Tensor, offset: Tensor) -> dict[str, Tensor]:
         stride = self._targets.stride
         poses = locate_softly(score, offset * self._targets.location_refinement_scale, stride)
-        found = {"temporal": measure_jumps(poses, self._max_jump)} if self._has("temporal") else {}
+        found = {}
+        if self._weights["temporal"]:
+            found["temporal"] = measure_jumps(poses, self._max_jump)
         for name, subspace in self._subspaces.items():
             own = self._take(poses, self._points[name].to(score.device))
             found[name] = measure_implausibility(own, subspace)  # type: ignore[arg-type]
@@ -186,9 +192,6 @@ class UnsupervisedLosses(nn.Module):
         """Return the weighted sum of losses at a point of the training, 0..1."""
         total = sum((self._weights[name] * value for name, value in found.items()), torch.zeros(()))
         return total * min(1.0, progress / _RAMP)
-
-    def _has(self, name: str) -> bool:
-        return self._weights[name] > 0.0
 
     @staticmethod
     def _take(poses: PixelPoses, points: Tensor) -> PixelPoses:

@@ -139,6 +139,30 @@ def test_each_round_has_every_clip_once(tmp_path):
     assert grown == pytest.approx([0, 1, 2, 2])
 
 
+def test_positions_are_not_rounded_in_mixed_precision(tmp_path):
+    """Distances from a subspace are some px of positions of hundreds, which bfloat16 rounds."""
+    store_clips(tmp_path / "c")
+    basis = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+    subspace = Subspace(np.array([0.0, 210.0, 0.0, 210.0]), basis, 0.5)
+    subspaces = {"pose_pca": (np.array([[0, 1]]), subspace)}
+    settings = UnsupervisedSettings(pose_pca=1.0, temporal=1.0, max_jump=0.0)
+    losses = UnsupervisedLosses(settings, TargetSettings(), tmp_path / "c", subspaces, seed=0)
+    score = torch.full((2, 2, 64, 64), -9.0)
+    score[0, :, 25, 37] = score[1, :, 26, 37] = 4.0
+
+    class Fixed(torch.nn.Module):
+        outputs = ("score", "offset")
+
+        def forward(self, _):
+            return score, torch.zeros(2, 2, 2, 64, 64)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = losses.measure(Fixed(), torch.zeros(1))
+    # Rows 25 and 26 are at 203.5 and 211.5 px: 6.5 and 1.5 px off, half a px is tolerated.
+    assert found["pose_pca"].item() * 8 == pytest.approx((6.0 + 1.0) / 2, abs=1e-3)
+    assert found["temporal"].item() * 8 == pytest.approx(8.0, abs=1e-3)
+
+
 UNSUPERVISED = {
     "temporal": 0.1,
     "pose_pca": 0.1,
