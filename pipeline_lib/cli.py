@@ -158,6 +158,14 @@ def make_targets(config: ConfigOption = DEFAULT_CONFIG, *, locator: LocatorOptio
 
 
 @app.command(rich_help_panel=LABELS)
+def make_clips(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Store clips without labels of good videos, which `training.unsupervised` learns from."""
+    from pipeline_lib.steps.make_clips import run_make_clips
+
+    run(config, run_make_clips)
+
+
+@app.command(rich_help_panel=LABELS)
 def train(
     config: ConfigOption = DEFAULT_CONFIG,
     *,

@@ -348,6 +348,11 @@ class Results:
         """Return the Zarr store of the locator's training targets."""
         return self.root / "targets" / "locator.zarr"
 
+    @property
+    def clips(self) -> Path:
+        """Return the Zarr store of clips without labels that a training learns from."""
+        return self.root / "targets" / "clips.zarr"
+
     def model(self, model: str) -> ModelFiles:
         """Return the files of one trained network."""
         return ModelFiles(self.root / "models" / model)

@@ -479,6 +479,10 @@ def _dump(config: Config, *sections: str) -> dict[str, Any]:
     return config.model_dump(mode="json", include=set(sections))
 
 
+def _learns_unlabelled(config: Config) -> bool:
+    return config.training.unsupervised.enabled
+
+
 def _has_members(config: Config) -> bool:
     return config.training.ensemble > 1
 
@@ -635,6 +639,17 @@ STAGES: Mapping[str, Stage] = {
             per_model=False,
             after=("import-labels",),
             files=lambda _, results: (CohortFile("targets", results.locator_targets),),
+        ),
+        Stage(
+            "make-clips",
+            "MAKE_CLIPS",
+            lambda config: config.clip_settings(),
+            _learns_unlabelled,
+            per_model=False,
+            # The scale may be chosen from the labels.
+            after=("import-labels",),
+            reads=lambda _: ("probe",),
+            files=lambda _, results: (CohortFile("clips", results.clips),),
         ),
         Stage(
             "import-model",

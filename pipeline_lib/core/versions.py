@@ -10,6 +10,7 @@ IMPORT_LABELS = 2
 # The rules for settings that are `auto`: part of the key of import-labels where there are any.
 CHOOSE_SETTINGS = 1
 MAKE_TARGETS = 2
+MAKE_CLIPS = 1
 TRAIN = 1
 IMPORT_MODEL = 1
 EVALUATE = 3

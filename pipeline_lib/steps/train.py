@@ -23,6 +23,7 @@ from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.core.untrusted.bundle_address import names_bundle
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import read_choices_in_force, resolve_settings
+from pipeline_lib.io.clips import ClipStore
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets import TargetLayout, TargetStore
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
@@ -85,6 +86,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
     layout = store.layout
     start = skip_missing_locator(start)
     load = None if start is None else plan_start(config, start, layout)
+    clips = results.clips if config.training.unsupervised.enabled else None
     key = training_key(config, store, start)
     if is_first_rank():
         _claim_checkpoints(files, key)
@@ -99,6 +101,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
             layout.skeleton,
             key=key,
             start=load,
+            clips=clips,
         )
     except PreemptedError:
         # One process reports: a launcher that sees another one fail may kill the first.
@@ -223,6 +226,9 @@ def training_key(
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     # The bodyparts, and the edges where these are learned, are in the store's key.
+    if config.training.unsupervised.enabled:
+        # Beside the targets, wherever the results are.
+        training["clips"] = ClipStore(store.path.with_name(Results(Path()).clips.name)).key
     mirrored = {"symmetries": store.layout.skeleton.symmetries}
     return hash_settings(training, mirrored, store.key, versions.TRAIN)
 

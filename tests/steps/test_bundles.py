@@ -10,18 +10,21 @@ import yaml
 
 from pipeline_lib.core.errors import ConfigError, ModelError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.chosen import list_auto
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.stages import STAGES
+from pipeline_lib.io.chosen_settings import write_choices
 from pipeline_lib.io.targets import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.torch_runtime import load_network
 from pipeline_lib.models.zoo.archive import read_bundle
 from pipeline_lib.steps.bundle import run_bundle
+from pipeline_lib.steps.import_labels.chosen_settings import choose_settings, measure_labels
 from pipeline_lib.steps.import_model import run_import_model
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.predict import write_prediction_project
-from pipeline_lib.steps.runs.networks.start_network import find_start
+from pipeline_lib.steps.runs.networks.start_network import check_start, find_start
 from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.result_keys import network_key
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
@@ -30,6 +33,7 @@ from tests.models.synthetic import TINY_BACKBONE, tiny_config, write_tiny_labels
 from tests.models.zoo.bundles import (
     TEXTS,
     change,
+    edit_card,
     read_members,
     write_members,
     write_tiny_bundle,
@@ -176,6 +180,35 @@ def test_a_training_starts_from_a_bundle_of_other_bodyparts(bundles, targets):
     assert training_key(again, store, find_start(again)) == key
     table = tiny_config(**STILL, start_from=str(path), start_bodyparts={"red": "tail"})
     assert training_key(table, store, find_start(table)) != key
+
+
+def test_a_training_from_a_bundle_has_its_scale_and_stride(bundles):
+    """Leave both to the labels, which alone would choose others, and train with what is chosen."""
+    path = edit_card(bundles[0], Path("half.cohortpose"), scale=0.5)
+    results = Results(Path("results"))
+    labels = write_tiny_labels(results)
+    values = tiny_config(**STILL, start_from=str(path)).model_dump(mode="json")
+    values["targets"] |= {"scale": "auto", "stride": "auto"}
+    config = parse_config(values)
+    facts = measure_labels(labels)
+    alone = parse_config({**values, "training": {**values["training"], "start_from": None}})
+    assert choose_settings(alone, facts)["targets.scale"].value == 1.0
+    chosen = choose_settings(config, facts)
+    assert {name: one.value for name, one in chosen.items() if name in list_auto(config)} == {
+        "targets.scale": 0.5,
+        "targets.stride": 8,
+    }
+    write_choices(results.chosen_settings, chosen)
+    assert check_start(config) == []
+    run_make_targets(config, results)
+    run_train(config, results)
+    card = read_card(results.model("pose").card)
+    assert (card.scale, card.stride) == (0.5, 8)
+    assert "that of the network" in card.chosen["targets.scale"].reason
+    after = torch.load(results.model("pose").weights, weights_only=True)
+    theirs = Results(bundles[0].parent / "results-one").model("pose")
+    before = torch.load(theirs.weights, weights_only=True)
+    torch.testing.assert_close(after["score.weight"], before["score.weight"], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -336,6 +336,23 @@ def chosen_settings():
     ]
 
 
+def clips():
+    """Return the store of clips without labels; none if nothing is learned from them."""
+    stage = STAGES["make-clips"]
+    if not stage.wanted(SETTINGS):
+        return []
+    return [str(file.path) for file in stage.files(SETTINGS, RESULTS)]
+
+
+def clip_tables():
+    """Return the tables of the probe of the videos that clips are from."""
+    videos = SETTINGS.training.unsupervised.videos
+    shards = PLAN.shards
+    if videos is not None:
+        shards = {PLAN.shard_of[name] for name in videos if name in PLAN.shard_of}
+    return expand(table("probe"), shard=sorted(shards))
+
+
 def network_files():
     """Return the files that inference needs: networks and cards, also those of the locator.
 

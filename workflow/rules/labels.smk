@@ -43,9 +43,30 @@ rule make_targets:
         "cohortpose make-targets --config {params.config:q} 2>&1 | tee {log:q}"
 
 
+rule make_clips:
+    input:
+        chosen_settings(),
+        clip_tables(),
+        key_file("make-clips"),
+    output:
+        directory(str(RESULTS.clips)),
+    log:
+        f"{LOGS}/make-clips.log",
+    benchmark:
+        f"{BENCHMARKS}/make-clips.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    params:
+        *list_settings("make-clips"),
+        config=settings_file,
+    shell:
+        "cohortpose make-clips --config {params.config:q} 2>&1 | tee {log:q}"
+
+
 rule train:
     input:
         str(RESULTS.targets),
+        clips(),
         chosen_settings(),
         key_file("train"),
     output:
@@ -74,6 +95,7 @@ rule train:
 rule train_member:
     input:
         str(RESULTS.targets),
+        clips(),
         chosen_settings(),
         key_file("train-members"),
     output:

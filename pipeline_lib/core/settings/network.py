@@ -25,6 +25,7 @@ from pipeline_lib.core.settings.base import (
 )
 from pipeline_lib.core.settings.model import StartText
 from pipeline_lib.core.settings.renamed import name_as_in_keys
+from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 
 
 class FrameSettings(Settings):
@@ -246,11 +247,14 @@ Precision = Annotated[str, BeforeValidator(_spell_precision)]
 # What keys of networks contain for each spelling. Which precision `auto` stands for depends on the
 # hardware, which they do not contain.
 _PRECISIONS_IN_KEYS = {AUTO: "32-true", "32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+# Networks of before were trained on images that were warped in mixed precision, too.
+_SECOND = {"bf16-mixed": "bf16-mixed 2", "16-mixed": "16-mixed 2"}
 
 
 def name_precision_in_keys(precision: str) -> str:
     """Return the precision as the keys of networks contain it."""
-    return _PRECISIONS_IN_KEYS.get(precision, precision)
+    name = _PRECISIONS_IN_KEYS.get(precision, precision)
+    return _SECOND.get(name, name)
 
 
 class StatedTraining(Settings):
@@ -335,6 +339,7 @@ class StatedTraining(Settings):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
     )
+    unsupervised: UnsupervisedSettings = UnsupervisedSettings()
     seed: Seed = Field(0, description="Seed of all random numbers in training.")
     ensemble: Annotated[int, Field(ge=1, le=MOST_MEMBERS), WHOLE] = Field(
         1,

@@ -35,6 +35,7 @@ from pipeline_lib.core.settings.network import (
     name_precision_in_keys,
 )
 from pipeline_lib.core.settings.refinement import RefinementSettings
+from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 from pipeline_lib.core.settings.videos import (
     ExportSettings,
     FilteringSettings,
@@ -149,8 +150,19 @@ class Config(Settings):
         # Networks of before there were these have the same keys.
         unused |= {"head_context"} if self.training.head_context == "none" else set()
         unused |= {"head_stages"} if self.training.head_stages == 1 else set()
+        unused.add("unsupervised")
         values = self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
-        return {**values, "precision": name_precision_in_keys(self.training.precision)}
+        values["precision"] = name_precision_in_keys(self.training.precision)
+        # The clips have a key of their own.
+        own = self.training.unsupervised
+        return {**values, "unsupervised": own.loss_settings()} if own.enabled else values
+
+    def clip_settings(self) -> dict[str, Any]:
+        """Return the settings that the clips without labels depend on."""
+        return {
+            "training": {"unsupervised": self.training.unsupervised.clip_settings()},
+            "targets": {"scale": self.targets.scale},
+        }
 
     def for_locator(self) -> Self:
         """Return the settings of the network that locates the animal in small whole frames.
@@ -171,7 +183,10 @@ class Config(Settings):
             update={
                 "skeleton": Skeleton(bodyparts=(CENTRE,)) if self.top_down else self.skeleton,
                 "targets": self.targets.model_copy(update=targets),
-                "training": self.training.model_copy(update={"crop": None, **own}),
+                # It learns from labels alone.
+                "training": self.training.model_copy(
+                    update={"crop": None, "unsupervised": UnsupervisedSettings(), **own}
+                ),
             }
         )
 
@@ -205,6 +220,7 @@ class Config(Settings):
                 "`refinement.criteria`: `views` alone judges sessions, which are not triangulated: "
                 "set `triangulation.enabled: true`, or name other criteria"
             )
+        problems += self._list_unsupervised_problems()
         if not self.top_down:
             return problems
         if self.skeleton.unique_bodyparts:
@@ -219,6 +235,23 @@ class Config(Settings):
                 f"`training.crop`: {self.training.crop}, but top-down the network is trained on "
                 f"windows of `locating.window` ({self.locating.window}): leave it out"
             )
+        return problems
+
+    def _list_unsupervised_problems(self) -> list[str]:
+        own, known = self.training.unsupervised, self.skeleton.bodyparts
+        problems = []
+        if own.enabled and self.individuals.max > 1:
+            problems.append(
+                "`training.unsupervised`: frames without labels teach networks of one animal "
+                f"alone, but `individuals.max` is {self.individuals.max}: set its weights to 0"
+            )
+        named = {"views": [name for view in own.views for name in view], "bodyparts": own.bodyparts}
+        for setting, names in named.items():
+            strange = [name for name in names if known and name not in known]
+            if strange:
+                problems.append(
+                    f"`training.unsupervised.{setting}`: `skeleton.bodyparts` has no {strange[0]!r}"
+                )
         return problems
 
 

@@ -29,6 +29,7 @@ from pipeline_lib.models.training.augmentation import (
 )
 from pipeline_lib.models.training.data import FILLER, Batch, cut_centre
 from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetMaps, TargetPlan, encode_targets
+from pipeline_lib.models.training.unsupervised import UnsupervisedLosses
 
 LOSSES = ("score_map_loss", "location_refinement_loss")
 AFFINITY_LOSS, IDENTITY_LOSS = "part_affinity_loss", "identity_loss"
@@ -88,6 +89,8 @@ class PoseTraining(lightning.LightningModule):
         Names the left-right partners for mirrored frames.
     plan
         Number of animals, the maps that several animals need, and the window.
+    unsupervised
+        Losses of clips without labels; None: there are none.
 
     Attributes
     ----------
@@ -95,16 +98,18 @@ class PoseTraining(lightning.LightningModule):
         Names of the parts of the loss.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the sections of the config
         self,
         network: PoseNetwork,
         targets: TargetSettings,
         training: TrainingSettings,
         skeleton: Skeleton,
         plan: TargetPlan = ONE_ANIMAL,
+        unsupervised: UnsupervisedLosses | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.unsupervised = unsupervised
         self._targets, self._training = targets, training
         self._mirrored_order = skeleton.mirrored_order
         self._plan = plan
@@ -124,16 +129,35 @@ class PoseTraining(lightning.LightningModule):
 
         A batch with stored maps has no keypoint that moves: the stored maps are its targets.
         """
-        batch, image, maps = self._augment(batch)
+        # In mixed precision, bfloat16 would hold coordinates to 1 in 256.
+        with torch.autocast(self.device.type, enabled=False):
+            batch, image, maps = self._augment(batch)
         measured = self._measure(image, self._find_present(batch), maps)
         parts = measured.loss * self._share(measured.weight)
         loss = self.weigh(parts)
-        shown = torch.stack([loss, *parts]).detach()
+        more = {} if self.unsupervised is None else self._measure_clip(self.unsupervised)
+        if self.unsupervised is not None:
+            loss = loss + self.unsupervised.weigh(more, self._progress)
+        shown = torch.stack([loss, *parts, *more.values()]).detach()
         if self.trainer.world_size > 1:
             shown = self.trainer.strategy.reduce(shown, reduce_op="mean")
         self.log("loss", shown[0], prog_bar=True, logger=False)
         names = ("train_loss", *(f"train_{name}" for name in self.losses))
+        names += tuple(f"train_{name}" for name in more)
         return {"loss": loss, "metrics": dict(zip(names, shown.unbind(), strict=True))}
+
+    def _measure_clip(self, losses: UnsupervisedLosses) -> dict[str, Tensor]:
+        """Return the losses of the clip of this step, unweighted."""
+        frames = torch.from_numpy(losses.read_clip(self.global_step)).to(self.device)
+        image = self._to_image(frames).contiguous(memory_format=torch.channels_last)
+        return losses.measure(self.network, image)
+
+    @property
+    def _progress(self) -> float:
+        """Return the share of the training that is done."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        total = data.steps_per_epoch * (self.trainer.max_epochs or 1)
+        return float(self.global_step / max(1, total))
 
     def on_validation_epoch_start(self) -> None:
         """Reset the sums of the last validation."""

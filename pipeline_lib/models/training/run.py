@@ -44,6 +44,7 @@ from pipeline_lib.models.training.module import PoseTraining
 from pipeline_lib.models.training.precision import choose_precision
 from pipeline_lib.models.training.rendezvous import LoopbackEnvironment
 from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetPlan
+from pipeline_lib.models.training.unsupervised import plan_unsupervised
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     *,
     key: str,
     start: Callable[[PoseNetwork], None] | None = None,
+    clips: Path | None = None,
 ) -> TrainedNetwork:
     """Train, or resume from ``last.ckpt`` of this training, and load the chosen checkpoint.
 
@@ -141,6 +143,8 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     start
         Function that loads the weights of a trained network to start from; None: from those of
         the settings.
+    clips
+        Store of the clips without labels, if any are learned from.
 
     Raises
     ------
@@ -169,7 +173,12 @@ def train_network(  # noqa: PLR0913 - the sections of the config
         training.loader_workers,
         stored_maps=still and (plan.window is not None or training.crop is None),
     )
-    module = PoseTraining(network, targets, training, skeleton, plan)
+    unsupervised = None
+    if clips is not None:
+        store = TargetStore(targets_path)
+        own = training.unsupervised
+        unsupervised = plan_unsupervised(own, targets, store, clips, training.seed)
+    module = PoseTraining(network, targets, training, skeleton, plan, unsupervised)
     if training.checkpoint == "best" and not len(data.validation):
         raise ModelError(
             f"{targets_path}: no frame to validate on, so none is best: raise "

@@ -7,12 +7,16 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import name_precision_in_keys
 from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.torch_runtime import deploy_network, load_network
+from pipeline_lib.models.training.data import Batch
+from pipeline_lib.models.training.module import PoseTraining
 from pipeline_lib.models.training.precision import choose_precision
 from pipeline_lib.models.zoo.weights import pack_weights, unpack_weights
 from pipeline_lib.steps.make_targets.run import run_make_targets
@@ -73,8 +77,8 @@ def test_the_key_has_what_was_asked_for():
 
     assert key() == key(precision="auto") == key(precision=32) == key(precision="32-true")
     assert key() == "32-true"
-    assert key(precision=16) == key(precision="16") == key(precision="16-mixed") == "16-mixed"
-    assert key(precision="bf16") == "bf16-mixed"
+    assert key(precision=16) == key(precision="16") == key(precision="16-mixed") == "16-mixed 2"
+    assert key(precision="bf16") == key(precision="bf16-mixed") == "bf16-mixed 2"
     assert name_precision_in_keys("64-true") == "64-true"
 
 
@@ -113,3 +117,39 @@ def test_the_card_says_how_it_was_trained(tmp_path, monkeypatch, stated, compute
             session.run(None, {"frames": frames}), network(torch.from_numpy(frames)), strict=True
         ):
             np.testing.assert_allclose(one, other.numpy(), atol=2e-5)
+
+
+class SeenError(Exception):
+    """The network has got its input."""
+
+
+class Witness(nn.Module):
+    """Keep the image that a network is given."""
+
+    stages, outputs = 1, ("score", "offset")
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(1))
+        self.seen = []
+
+    def draw(self, image):
+        self.seen.append(image)
+        raise SeenError
+
+
+def test_images_are_not_warped_in_mixed_precision(monkeypatch):
+    """Coordinates in bfloat16 would move images away from their keypoints."""
+    monkeypatch.setattr(PoseTraining, "current_epoch", 3)
+    config = tiny_config(augmentation={"rotation": 30.0, "blur": 1.0})
+    network = Witness()
+    module = PoseTraining(network, config.targets, config.training, Skeleton(bodyparts=("a",)))
+    torch.manual_seed(0)
+    image = torch.randint(0, 256, (2, 320, 416, 3), dtype=torch.uint8)
+    batch = Batch(image, torch.rand(2, 1, 1, 2) * 300, torch.arange(2), None)
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled), pytest.raises(SeenError):
+            module.training_step(batch, 0)
+    plain, mixed = network.seen
+    assert plain.std() > 0.1
+    assert torch.equal(plain, mixed)
