@@ -41,7 +41,7 @@ A tab-separated table, one row per video:
 | `path` | the file, absolute or relative to the sheet; may be empty in a row with `poses` |
 | `session`, `camera` | optional: videos of one session are simultaneous views |
 | `calibration` | optional: a calibration file of the session, or a folder that shows a board |
-| `poses` | optional: [poses that another tool found](../docs/how-to/existing-poses.md), a file or folder; no network runs on this row |
+| `poses` | optional: [poses of another tool](../docs/how-to/three-dimensions/existing-poses.md) |
 | anything else | yours (group, sex, dose …): it travels to the ledger and the report |
 | `subject`, `species`, `sex`, `age`, `start` | yours, too: [NWB](../docs/reference/exports.md) |
 
