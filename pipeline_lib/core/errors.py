@@ -66,6 +66,13 @@ class CalibrationError(ProblemsError):
     """Report that a calibration, or the images for one, cannot be used."""
 
 
+class RefusedCalibrationError(CalibrationError):
+    """Tell that what a calibration is made from was seen and judged, and is bad.
+
+    Other errors of calibrations are those of files that are missing or cannot be read.
+    """
+
+
 class VideoError(CohortposeError):
     """Report that one video cannot be used; the rest of the cohort can.
 

@@ -148,7 +148,8 @@ CAMERA_COLUMNS = (
 
 # `cameras` lists those that were used, `missing` the others and why. `found` is the share of
 # points that have a position, 0..1; `error` their median reprojection error in px, `uncertainty`
-# their median uncertainty, in `unit`.
+# their median uncertainty, in `unit`. `doubts` tells what may be wrong with a session that is done:
+# its times, a camera that disagrees with the others, settings that could not be followed.
 TRIANGULATION_COLUMNS = (
     "session",
     "status",
@@ -163,7 +164,10 @@ TRIANGULATION_COLUMNS = (
     "error",
     "uncertainty",
     "unit",
+    "doubts",
 )
+# Tables of before have no doubts.
+TRIANGULATION_NEEDED = TRIANGULATION_COLUMNS[:-1]
 
 SESSION_EXPORT_COLUMNS = ("session", "status", "reason", "seconds", "key", "source_key")
 

@@ -134,6 +134,7 @@ def take_over(config: Config, row: Row, key: str, output: Path) -> None:
         raise StoreError(f"{path}: has changed since it was probed; run again")
     fps = float(row["fps"]) if row["fps"] else None
     poses = read_foreign_poses(path, fps=_choose_rate(row, fps), frames=int(row["frames"]))
+    poses = replace(poses, identity=None, spread=None)
     poses = _choose_bodyparts(path, poses, config.skeleton.bodyparts)
     poses, surplus = _bound_individuals(path, poses, config.individuals.max)
     poses = _follow_video(row, poses)
@@ -146,7 +147,7 @@ def take_over(config: Config, row: Row, key: str, output: Path) -> None:
         **({"fps": fps} if fps else {}),
         **({SURPLUS: surplus} if surplus else {}),
     }
-    write_poses(output, replace(poses, attributes=attributes, identity=None))
+    write_poses(output, replace(poses, attributes=attributes))
 
 
 def _choose_rate(row: Row, fps: float | None) -> float | None:

@@ -16,7 +16,12 @@ import numpy as np
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.cameras.calibration import Calibration
-from pipeline_lib.core.errors import CalibrationError, CohortposeError, StoreError
+from pipeline_lib.core.errors import (
+    CalibrationError,
+    CohortposeError,
+    RefusedCalibrationError,
+    StoreError,
+)
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.process import count_cores, limit_cores
 from pipeline_lib.core.settings.cameras import CalibrationSettings
@@ -220,12 +225,17 @@ def _make(
 ) -> Row:
     """Calibrate from a folder of board images or videos; return the row of the table."""
     name, folder, began = names[source], Path(source), time.perf_counter()
+    key = ""
     try:
         shown = list_board_files(folder)
         key = identify_calibration(settings, folder)
         calibration, qualities, findings = calibrate(shown, _request(settings))
         cameras = [_describe_quality(calibration, one) for one in qualities]
         row = _publish(results, name, calibration, cameras, findings)
+    except RefusedCalibrationError as error:
+        row = {"calibration": name, "status": CalibrationStatus.REFUSED, "reason": _join(error)}
+        # Nobody may take the table of an earlier calibration for one of these images.
+        results.calibration_quality(name).unlink(missing_ok=True)
     except CohortposeError as error:
         return _fail(name, folder, _join(error))
     except Exception as error:  # noqa: BLE001 - odd images must not end the others

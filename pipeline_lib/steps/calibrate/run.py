@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.cameras.boards import Board
 from pipeline_lib.core.cameras.calibration import Calibration, Camera, Model
-from pipeline_lib.core.errors import CalibrationError
+from pipeline_lib.core.errors import CalibrationError, RefusedCalibrationError
 from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.kernels.geometry.adjustment import Adjusted, BoardView, Bundle, Pose, adjust
@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 # Reprojection error in px beyond which a corner counts linearly.
 _ROBUST = 1.0
+# Once cameras are known roughly: this many times the usual error, and at least so many px.
+_ROBUST_TIMES, _LEAST_ROBUST = 2.0, 0.02
 _STEPS = 100
 # Views of the board that a camera must have, and that it should have.
 _FEWEST_VIEWS, _FEW_VIEWS = 3, 10
@@ -107,7 +109,7 @@ def calibrate(
             "may order its corners differently: use a board with an odd number of squares one way "
             "and an even number the other way, or a ChArUco board"
         )
-        raise CalibrationError("board", [reason])
+        raise RefusedCalibrationError("board", [reason])
     seen = find_boards(sources, request.board, request.step)
     names = [source.camera for source in sources]
     _require_views(names, seen)
@@ -142,7 +144,7 @@ def _require_views(names: Sequence[str], seen: dict[str, Seen]) -> None:
         if _are_same(seen[first], seen[second])
     ]
     if problems:
-        raise CalibrationError("board images", problems)
+        raise RefusedCalibrationError("board images", problems)
 
 
 def _are_same(first: Seen, second: Seen) -> bool:
@@ -175,7 +177,7 @@ def _require_links(names: Sequence[str], views: list[BoardView]) -> None:
             f"no two cameras of these groups saw the board at the same {_FEWEST_SHARED} moments: "
             f"{told}. Show the board to both at once; images of one moment have the same number"
         )
-        raise CalibrationError("board images", [reason])
+        raise RefusedCalibrationError("board images", [reason])
 
 
 def _start(
@@ -191,11 +193,11 @@ def _start(
         except ValueError as error:
             problems.append(f"camera {name}: {error}; check the board and the model of the lens")
     if problems:
-        raise CalibrationError("board images", problems)
+        raise RefusedCalibrationError("board images", problems)
     try:
         placed, poses = place_cameras(cameras, views)
     except ValueError as error:
-        raise CalibrationError("board images", [str(error)]) from None
+        raise RefusedCalibrationError("board images", [str(error)]) from None
     kept = [view for view in views if view.frame in poses]
     return _pack(placed, kept, {frame: Pose(*one) for frame, one in poses.items()}, free)
 
@@ -216,7 +218,7 @@ def _pack(
 
 
 def _adjust(bundle: Bundle) -> tuple[Adjusted, list[int]]:
-    """Adjust, leave out views that are far off, and adjust again.
+    """Adjust, leave out views that are far off, and adjust again with a finer robust scale.
 
     Returns
     -------
@@ -226,7 +228,7 @@ def _adjust(bundle: Bundle) -> tuple[Adjusted, list[int]]:
     try:
         adjusted = adjust(bundle, scale=_ROBUST, most_steps=_STEPS)
     except ValueError as error:
-        raise CalibrationError(
+        raise RefusedCalibrationError(
             "board images", [f"{error}: the views contradict each other"]
         ) from None
     medians = np.array([np.median(one) for one in adjusted.errors])
@@ -241,10 +243,20 @@ def _adjust(bundle: Bundle) -> tuple[Adjusted, list[int]]:
     counts = np.bincount([view.camera for view in kept], minlength=len(bundle.cameras))
     groups = find_groups(len(bundle.cameras), kept, 1) if kept else []
     if not any(left_out) or counts.min() < _FEWEST_VIEWS or len(groups) > 1:
-        return adjusted, [0] * len(bundle.cameras)
+        kept, left_out = list(adjusted.bundle.views), [0] * len(bundle.cameras)
     poses = dict(enumerate(adjusted.bundle.poses))
     again = _pack(adjusted.bundle.cameras, kept, poses, bundle.free[0])
-    return adjust(again, scale=_ROBUST, most_steps=_STEPS), left_out
+    return adjust(again, scale=_find_scale(adjusted), most_steps=_STEPS), left_out
+
+
+def _find_scale(adjusted: Adjusted) -> float:
+    """Return the error in px beyond which a corner counts linearly, from the usual error.
+
+    A few of the corners that are found in small squares are off by ten times the usual error,
+    and still by less than a pixel.
+    """
+    usual = float(np.median(np.concatenate(adjusted.errors)))
+    return float(np.clip(_ROBUST_TIMES * usual, _LEAST_ROBUST, _ROBUST))
 
 
 def _measure_quality(
@@ -387,7 +399,7 @@ def run_calibrate(
     table = format_qualities(qualities)
     refusals = [finding.text for finding in findings if finding.refuses]
     if refusals:
-        raise CalibrationError("calibration refused", refusals)
+        raise RefusedCalibrationError("calibration refused", refusals)
     write_calibration(output, calibration, name)
     publish_text(output.with_name(f"{output.name.split('.')[0]}.quality.tsv"), table)
     return table, findings

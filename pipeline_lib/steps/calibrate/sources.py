@@ -13,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.cameras.boards import Board
-from pipeline_lib.core.errors import CalibrationError, CohortposeError
+from pipeline_lib.core.errors import (
+    CalibrationError,
+    CohortposeError,
+    RefusedCalibrationError,
+)
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.untrusted.names import find_name_problem, fold_name, natural_order
 from pipeline_lib.io.images import read_image
@@ -61,6 +65,10 @@ class Seen(NamedTuple):
     size: tuple[int, int]
     boards: dict[int, Corners]
     looked_at: int
+
+
+class _UnusableError(CohortposeError):
+    """Tell that the images of a camera were read, and are bad."""
 
 
 def list_sources(paths: list[Path]) -> list[Source]:
@@ -148,18 +156,21 @@ def find_boards(sources: list[Source], board: Board, step: int | None) -> dict[s
     Raises
     ------
     CalibrationError
-        If images cannot be read, differ in size within a camera, or show no board.
+        If images cannot be read; a `RefusedCalibrationError` if all can, but those of a camera
+        differ in size or show no board.
     """
     step = _choose_step(sources) if step is None else step
     found: dict[str, Seen] = {}
     problems: list[str] = []
+    kind: type[CalibrationError] = RefusedCalibrationError
     for source in sources:
         try:
             found[source.camera] = _look(source, board, step)
         except CohortposeError as error:
             problems.append(f"camera {source.camera}: {error}")
+            kind = kind if isinstance(error, _UnusableError) else CalibrationError
     if problems:
-        raise CalibrationError("board images", problems)
+        raise kind("board images", problems)
     return found
 
 
@@ -187,7 +198,7 @@ def _look(source: Source, board: Board, step: int) -> Seen:
                 shape = (image.shape[1], image.shape[0])
                 size = size or shape
                 if shape != size:
-                    raise CohortposeError(
+                    raise _UnusableError(
                         f"{where} is {shape[0]} x {shape[1]} px, others are {size[0]} x {size[1]}; "
                         "calibrate images of one size"
                     )
@@ -200,9 +211,9 @@ def _look(source: Source, board: Board, step: int) -> Seen:
                 if one is not None
             }
     if size is None:
-        raise CohortposeError("has no images")
+        raise _UnusableError("has no images")
     if not boards:
-        raise CohortposeError(_explain(first, board, count))
+        raise _UnusableError(_explain(first, board, count))
     return Seen(size, boards, count)
 
 

@@ -15,7 +15,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import (
     SESSION_EXPORT_COLUMNS,
-    TRIANGULATION_COLUMNS,
+    TRIANGULATION_NEEDED,
     SessionStatus,
 )
 from pipeline_lib.io.checksums import measure_path
@@ -56,7 +56,7 @@ def run_export_sessions(config: Config, results: Results, shard: str) -> None:
     """
     exporter = _Exporter(config, results, shard)
     table = results.shard(shard).table("triangulate", config.training.name)
-    rows = read_table(table, TRIANGULATION_COLUMNS)
+    rows = read_table(table, TRIANGULATION_NEEDED)
     ended = [exporter.end(row) for row in rows if row["session"] in exporter.views]
     done = [row for row in ended if row["status"] == SessionStatus.DONE]
     _log.info("export-sessions %s: %d of %d sessions done", shard, len(done), len(ended))

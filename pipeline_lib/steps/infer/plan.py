@@ -66,9 +66,10 @@ def list_tasks(
     StoreError
         If the tables of the shard do not belong together.
     """
-    rows = [row for row in rows if not row.get("poses_fingerprint")]
-    if not any(row["status"] == VideoStatus.DONE for row in rows):
-        # Without such a video no network is needed.
+    given = list(rows)
+    rows = [row for row in given if not row.get("poses")]
+    if len(rows) < len(given) and not any(row["status"] == VideoStatus.DONE for row in rows):
+        # Beside existing poses, no other video needs a network.
         return []
     network = describe_network(config, results)
     manifest = {

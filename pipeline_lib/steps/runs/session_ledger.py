@@ -14,6 +14,7 @@ from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, Stage
 from pipeline_lib.core.tables import (
     SESSION_EXPORT_COLUMNS,
     TRIANGULATION_COLUMNS,
+    TRIANGULATION_NEEDED,
     SessionStatus,
     VideoStatus,
 )
@@ -162,7 +163,7 @@ class _Ledger:
     def _read(self, shard: str) -> dict[str, SessionRow]:
         if shard not in self._tables:
             path = STAGES["triangulate"].find_table(self._config, self._results, shard)
-            rows = read_table(path, TRIANGULATION_COLUMNS) if path.exists() else []
+            rows = read_table(path, TRIANGULATION_NEEDED) if path.exists() else []
             self._tables[shard] = {row["session"]: _read_cells(row, path) for row in rows}
         return self._tables[shard]
 
@@ -175,7 +176,7 @@ def _read_cells(row: Mapping[str, str], table: Path) -> SessionRow:
     StoreError
         If it has a status that there is not.
     """
-    cells: SessionRow = {name: row[name] for name in TRIANGULATION_COLUMNS}
+    cells: SessionRow = {name: row.get(name) or "" for name in TRIANGULATION_COLUMNS}
     try:
         cells["status"] = SessionStatus(row["status"])
         cells |= {name: float(row[name]) if row[name] else None for name in _NUMBERS}

@@ -40,6 +40,8 @@ Row = dict[str, Any]
 
 # Attribute of the poses with the cells of the stage's table.
 SUMMARY = "summary"
+# Share of the moments without a frame of a camera, above which its times are doubtful.
+_DOUBTFUL_SHARE = 0.2
 
 
 def run_triangulate(config: Config, results: Results, shard: str) -> None:
@@ -106,6 +108,45 @@ def summarise(poses: SessionPoses) -> Row:
     }
 
 
+def list_doubts(attributes: Mapping[str, Any]) -> list[str]:
+    """Return what may be wrong with a session, by the attributes of its poses, one text each."""
+    told = attributes.get("synchronisation", {})
+    refinement = attributes.get("refinement", {}).get("refused")
+    alignment = attributes.get("alignment", {})
+    refused = [
+        f"{name} was not set: {alignment[key]}"
+        for name, key in (("the scale", "scale_refused"), ("the floor", "floor_refused"))
+        if alignment.get(key)
+    ]
+    return [
+        *told.get("doubts", ()),
+        *_find_gaps(told),
+        *attributes.get("agreement", {}).get("doubts", ()),
+        *([f"the cameras were not refined: {refinement}"] if refinement else []),
+        *refused,
+    ]
+
+
+def _find_gaps(told: Mapping[str, Any]) -> list[str]:
+    """Explain which cameras lack many moments: they dropped frames, began late or ended early.
+
+    By frame number each such camera is doubtful, as its frames may be of other moments.
+    """
+    moments, cameras = told.get("moments", 0), told.get("cameras", {})
+    least = 1 if told.get("method") == "frames" else max(1, _DOUBTFUL_SHARE * moments)
+    meaning = (
+        ": frames of one number may be of different moments"
+        if told.get("method") == "frames"
+        else ""
+    )
+    return [
+        f"camera {name} has no frame at {one['moments_without_frame']:,} of {moments:,} moments"
+        f"{meaning}"
+        for name, one in cameras.items()
+        if one["moments_without_frame"] >= least
+    ]
+
+
 def _find_median(values: NDArray[np.float32]) -> float | None:
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else None
@@ -131,32 +172,21 @@ def _end_session(
     path = results.triangulated(config.training.name, name)
     try:
         if read_session_key(path) == sources.key:
-            attributes = read_session_poses(path, 0, 0).attributes
+            made = read_session_poses(path, 0, 0).attributes
         else:
-            attributes = _triangulate(config, results, finder, sources, path)
+            made = _triangulate(config, results, finder, sources, path)
     except CohortposeError as error:
         _log.warning("session %s: %s", name, error)
         # Key of the failed attempt; only another key is tried again.
         failed = {"status": SessionStatus.FAILED, "reason": str(error), "key": sources.key}
         return {**row, **failed}
     seconds = time.perf_counter() - began
-    summary: Row = attributes[SUMMARY]
-    reasons = [
-        sources.reason,
-        "" if summary["found"] else "no point was found by two cameras",
-        *_list_doubts(attributes),
-    ]
+    summary = {**made[SUMMARY], "doubts": "; ".join(list_doubts(made))}
+    if summary["doubts"]:
+        _log.warning("session %s: %s", name, summary["doubts"])
+    reasons = [sources.reason, "" if summary["found"] else "no point was found by two cameras"]
     told = "; ".join(reason for reason in reasons if reason)
     return {**row, "reason": told, "seconds": seconds, "key": sources.key, **summary}
-
-
-def _list_doubts(attributes: Mapping[str, Any]) -> list[str]:
-    """Return the doubts about times and views of a session, of its attributes."""
-    return [
-        doubt
-        for name in ("synchronisation", "agreement")
-        for doubt in attributes.get(name, {}).get("doubts", ())
-    ]
 
 
 def _triangulate(
@@ -168,7 +198,6 @@ def _triangulate(
     poses = triangulate_session(
         views, _rename(given, sources), finder.edges, config.triangulation, count_cores()
     )
-    summary = summarise(poses)
     attributes = {
         **poses.attributes,
         "session": sources.session,
@@ -178,7 +207,7 @@ def _triangulate(
         "calibration_name": sources.calibration,
         "triangulation": config.triangulation.result_settings(),
         "versions": {**poses.attributes.get("versions", {}), "triangulate": versions.TRIANGULATE},
-        SUMMARY: summary,
+        SUMMARY: summarise(poses),
     }
     write_session_poses(path, replace(poses, attributes=attributes))
     return attributes

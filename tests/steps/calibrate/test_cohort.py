@@ -1,6 +1,7 @@
 """Make the calibrations of a cohort from folders of board images, each once."""
 
 import os
+import shutil
 
 import pytest
 
@@ -64,7 +65,31 @@ def test_images_of_a_board_become_a_calibration_once(cohort, tmp_path):
     # A board with another number of squares is not found.
     cohort.settings["calibration"]["board"] = {**BOARD, "columns": 10}
     cohort.run()
-    failed = cohort.read_calibrations()["boards"]
-    assert failed["status"] == "failed"
-    assert "shows no chessboard of 10 x 5 squares in any of 8 images" in failed["reason"]
+    unseen = cohort.read_calibrations()["boards"]
+    assert unseen["status"] == "refused"
+    assert "shows no chessboard of 10 x 5 squares in any of 8 images" in unseen["reason"]
     assert cohort.read()["board"]["status"] == "no calibration"
+
+
+def test_bad_images_are_refused_and_unreadable_ones_fail(cohort, tmp_path):
+    boards = sorted((tmp_path / "boards").glob("*.png"))
+    for path in boards:
+        if path.name.startswith("cam1"):
+            shutil.copy(path.with_name(path.name.replace("cam1", "cam0")), path)
+    cohort.run()
+    copied = cohort.read_calibrations()["boards"]
+    assert copied["status"] == "refused"
+    assert "cameras cam0 and cam1 have identical images" in copied["reason"]
+    assert not cohort.results.calibration("boards").exists()
+    # The verdict is kept with the images.
+    assert copied["key"]
+    for path in boards[2:8]:
+        path.unlink()
+    cohort.run()
+    few = cohort.read_calibrations()["boards"]
+    assert few["status"] == "refused"
+    assert "camera cam0: shows the board in 2 of 2 images" in few["reason"]
+    boards[0].write_bytes(b"no image")
+    cohort.run()
+    failed = cohort.read_calibrations()["boards"]
+    assert (failed["status"], failed["key"]) == ("failed", "")
