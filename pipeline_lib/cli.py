@@ -38,7 +38,15 @@ from pipeline_lib.cli_cameras import (
     make_board,
     read_camera_paths,
 )
-from pipeline_lib.cli_facility import PatternOption, SessionOption, make_naming, sheet, watch
+from pipeline_lib.cli_facility import (
+    PatternOption,
+    SessionOption,
+    costs,
+    doctor,
+    make_naming,
+    sheet,
+    watch,
+)
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
     AssembliesOption,
@@ -729,6 +737,8 @@ def demo_error(
 
 app.command(rich_help_panel=PEOPLE)(sheet)
 app.command(rich_help_panel=PEOPLE)(watch)
+app.command(rich_help_panel=PEOPLE)(doctor)
+app.command(rich_help_panel=PEOPLE)(costs)
 for verb in (bundle, import_model, predict):
     app.command(rich_help_panel=NETWORKS)(verb)
 app.add_typer(zoo, rich_help_panel=NETWORKS)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pipeline_lib.core import versions
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.chosen import list_auto, list_upstream
+from pipeline_lib.core.settings.costs import CostSettings
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -375,6 +376,12 @@ def _select_exports(config: Config) -> Values:
 def _select_refinement(config: Config) -> Values:
     """Return the settings of the choice; whether runs make one does not change it."""
     return {"refinement": config.refinement.model_dump(mode="json", exclude={"enabled"})}
+
+
+def _select_report(config: Config) -> Values:
+    """Return the settings of the page; a price list counts where there is one."""
+    settings = _dump(config, "report", "evaluation", "skeleton")
+    return settings | (_dump(config, "costs") if config.costs != CostSettings() else {})
 
 
 def _select_calibration(config: Config) -> Values:
@@ -766,7 +773,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "report",
             "REPORT",
-            lambda config: _dump(config, "report", "evaluation", "skeleton"),
+            _select_report,
             needs_labels=False,
             given=("sheet",),
             after=("evaluate", "refine"),
