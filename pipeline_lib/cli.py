@@ -45,6 +45,7 @@ from pipeline_lib.cli_facility import (
     doctor,
     make_naming,
     sheet,
+    tidy,
     watch,
 )
 from pipeline_lib.cli_options import (
@@ -739,6 +740,7 @@ app.command(rich_help_panel=PEOPLE)(sheet)
 app.command(rich_help_panel=PEOPLE)(watch)
 app.command(rich_help_panel=PEOPLE)(doctor)
 app.command(rich_help_panel=PEOPLE)(costs)
+app.command(rich_help_panel=PEOPLE)(tidy)
 for verb in (bundle, import_model, predict):
     app.command(rich_help_panel=NETWORKS)(verb)
 app.add_typer(zoo, rich_help_panel=NETWORKS)

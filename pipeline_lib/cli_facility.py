@@ -165,3 +165,25 @@ def costs(
             write_costs(settings, results)
             record_descriptions(results, "costs")
         typer.echo(format_table(COST_COLUMNS, derive_costs(settings, results)), nl=False)
+
+
+def tidy(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove it; without it, only list it.")
+    ] = False,
+) -> None:
+    """List what no key asks for: old networks, results of removed videos, what kills left.
+
+    Only what a run has written and recorded is removed; other files are listed and kept. Refused
+    while a run is at work.
+    """
+    from pipeline_lib.steps.tidy.find import find_stale
+    from pipeline_lib.steps.tidy.run import describe_stale, remove_stale
+
+    with report_errors():
+        settings, results = load(config)
+        found = (remove_stale if delete else find_stale)(settings, results)
+        for line in describe_stale(found, results.root, removed=delete):
+            typer.echo(line)
