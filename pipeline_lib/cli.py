@@ -39,7 +39,16 @@ from pipeline_lib.cli_cameras import (
     make_board,
     read_camera_paths,
 )
-from pipeline_lib.cli_facility import PatternOption, SessionOption, make_naming, sheet, watch
+from pipeline_lib.cli_facility import (
+    PatternOption,
+    SessionOption,
+    costs,
+    doctor,
+    make_naming,
+    sheet,
+    tidy,
+    watch,
+)
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
     AssembliesOption,
@@ -777,6 +786,9 @@ def demo_error(
 
 app.command(rich_help_panel=PEOPLE)(sheet)
 app.command(rich_help_panel=PEOPLE)(watch)
+app.command(rich_help_panel=PEOPLE)(doctor)
+app.command(rich_help_panel=PEOPLE)(costs)
+app.command(rich_help_panel=PEOPLE)(tidy)
 for verb in (bundle, import_model, predict):
     app.command(rich_help_panel=NETWORKS)(verb)
 app.add_typer(zoo, rich_help_panel=NETWORKS)

@@ -107,3 +107,83 @@ def watch(  # noqa: PLR0913 - one for each option
         good = run_watch(settings, results, request, every=None if once else every)
     if not good:
         raise typer.Exit(1)
+
+
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Config whose results and weights are checked, too."),
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check this machine before a run: cores, GPU, codecs, disks, SLURM, weights, clock, locale.
+
+    Each line is ok, warn or fail and says what to mend. Fails if something must be mended.
+    """
+    from pipeline_lib.core.layout import Results
+    from pipeline_lib.steps.doctor.run import (
+        describe_checks,
+        examine,
+        format_checks,
+        has_failed,
+    )
+
+    with report_errors():
+        if config is None and DEFAULT_CONFIG.is_file():
+            config = DEFAULT_CONFIG
+        settings, results = (None, Results(Path("results"))) if config is None else load(config)
+        checks = examine(settings, results)
+        typer.echo(format_checks(checks) if as_json else "\n".join(describe_checks(checks)))
+    if has_failed(checks):
+        raise typer.Exit(1)
+
+
+def costs(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    write: Annotated[bool, typer.Option("--write", help="Write costs.tsv.")] = False,
+) -> None:
+    """Print what videos, groups and the run used and cost (`costs`), as TSV.
+
+    A run writes costs.tsv at its end; `--write` does so after a change of the price list.
+    """
+    from pipeline_lib.core.cohort import read_cohort
+    from pipeline_lib.core.errors import ConfigError
+    from pipeline_lib.core.tables import COST_COLUMNS
+    from pipeline_lib.io.stage_tables import format_table
+    from pipeline_lib.steps.costs.groups import find_unknown_group
+    from pipeline_lib.steps.costs.run import derive_costs, write_costs
+    from pipeline_lib.steps.provenance.outputs import record_descriptions
+
+    with report_errors():
+        settings, results = load(config)
+        problems = find_unknown_group(settings, read_cohort(Path(settings.cohort)))
+        if problems:
+            raise ConfigError(str(config), problems)
+        if write:
+            write_costs(settings, results)
+            record_descriptions(results, "costs")
+        typer.echo(format_table(COST_COLUMNS, derive_costs(settings, results)), nl=False)
+
+
+def tidy(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove it; without it, only list it.")
+    ] = False,
+) -> None:
+    """List what no key asks for: old networks, results of removed videos, what kills left.
+
+    Only what a run has written and recorded is removed; other files are listed and kept. Refused
+    while a run is at work.
+    """
+    from pipeline_lib.steps.tidy.find import find_stale
+    from pipeline_lib.steps.tidy.run import describe_stale, remove_stale
+
+    with report_errors():
+        settings, results = load(config)
+        found = (remove_stale if delete else find_stale)(settings, results)
+        for line in describe_stale(found, results.root, removed=delete):
+            typer.echo(line)

@@ -197,6 +197,11 @@ class Results:
         return self.root / "ledger.tsv"
 
     @property
+    def costs(self) -> Path:
+        """Return the table of what videos, groups and the run used and cost."""
+        return self.root / "costs.tsv"
+
+    @property
     def accepted(self) -> Path:
         """Return the empty file that exists if no more videos ended badly than allowed."""
         return self.root / ".accepted"
@@ -268,6 +273,7 @@ class Results:
             ("readme", self.readme),
             ("crate", self.crate),
             ("workflow", self.crate_workflow),
+            ("costs", self.costs),
         ]
 
     @property

@@ -16,6 +16,7 @@ from pipeline_lib.core.formats.criteria import CRITERIA
 from pipeline_lib.core.formats.kinematics import list_tables
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.chosen import list_auto, list_upstream
+from pipeline_lib.core.settings.costs import CostSettings
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -408,6 +409,12 @@ def _select_refinement(config: Config) -> Values:
     if not _has_members(config):
         kept = [name for name in kept if name != "spread"]
     return {"refinement": {**settings, "criteria": kept}, **_select_members(config)}
+
+
+def _select_report(config: Config) -> Values:
+    """Return the settings of the page; a price list counts where there is one."""
+    settings = _dump(config, "report", "evaluation", "skeleton")
+    return settings | (_dump(config, "costs") if config.costs != CostSettings() else {})
 
 
 def _select_calibration(config: Config) -> Values:

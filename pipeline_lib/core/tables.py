@@ -191,6 +191,28 @@ LEDGER_COLUMNS = (
     "key",
 )
 
+# What was used and what it cost; an empty cell is not measured, not priced, or means nothing there.
+# `kind` is `video`, `removed` (videos that left the sheet), `shared` (work for the whole cohort),
+# `group` or `run`. Hours are of video, of processor time of one core, of one GPU, of all jobs, and
+# from the first to the last job without the pauses. Storage is a price per month.
+COST_COLUMNS = (
+    "kind",
+    "name",
+    "group",
+    "video_hours",
+    "cpu_hours",
+    "gpu_hours",
+    "job_hours",
+    "wall_hours",
+    "kwh",
+    "stored_gb",
+    "stored_gb_per_video_hour",
+    "cost",
+    "cost_per_video_hour",
+    "storage_per_month",
+    "currency",
+)
+
 # x, y in px of the labelled image, NaN where the bodypart was not labelled. Visibility is
 # `visible` or `hidden` where it was, `absent` where a correction marks it as absent, else empty.
 LABEL_COLUMNS = (

@@ -14,6 +14,7 @@ from pipeline_lib.core.cohort import count_existing
 from pipeline_lib.core.settings.base import AUTO, Auto, PathText, ResultsText, Settings
 from pipeline_lib.core.settings.cameras import CalibrationSettings, TriangulationSettings
 from pipeline_lib.core.settings.corrections import CorrectionSettings, holds_label_corrections
+from pipeline_lib.core.settings.costs import CostSettings
 from pipeline_lib.core.settings.individuals import (
     AssemblySettings,
     IndividualSettings,
@@ -80,6 +81,7 @@ class Config(Settings):
     triangulation: TriangulationSettings = TriangulationSettings()
     refinement: RefinementSettings = RefinementSettings()
     report: ReportSettings = ReportSettings()
+    costs: CostSettings = CostSettings()
 
     @property
     def label_sources(self) -> tuple[LabelSource, ...]:
@@ -192,7 +194,7 @@ class Config(Settings):
 
     def list_contradictions(self) -> list[str]:
         """Return the contradictions between sections, one line each."""
-        problems = []
+        problems = list(self.costs.list_problems())
         if self.model.bundle is not None and self.labels:
             problems.append(
                 "`model.bundle`: a run of a bundle learns nothing from `labels`: remove one of "

@@ -13,10 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
+from pipeline_lib.core.tables import COST_COLUMNS
 from pipeline_lib.io.publish import publish_file, publish_text
+from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.provenance.run import list_outputs, read_provenance
 from pipeline_lib.steps.provenance.software import list_required
 
@@ -309,7 +312,18 @@ class _Description:
             *list_outputs(self._config, self._results),
             ("settings in force", self._results.config),
             ("provenance", self._results.provenance),
+            (self._describe_costs(), self._results.costs),
         ]
+
+    def _describe_costs(self) -> str:
+        """Return the name of the table of costs, with the figures of the run."""
+        try:
+            rows = read_table(self._results.costs, COST_COLUMNS)
+        except StoreError:
+            rows = []
+        run = next((row for row in rows if row["kind"] == "run"), {})
+        shown = ", ".join(f"{name} {cell}" for name, cell in run.items() if cell and name != "kind")
+        return f"what videos, groups and the run used and cost ({shown})"
 
     def _add_stages(
         self, operator: "ContextEntity", outputs: Mapping[str, "ContextEntity"]

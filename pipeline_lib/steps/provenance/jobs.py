@@ -19,7 +19,12 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.process import is_first_rank
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.steps.provenance.machine import describe_machine, measure_energy, read_energy
+from pipeline_lib.steps.provenance.machine import (
+    count_visible_devices,
+    describe_machine,
+    measure_energy,
+    read_energy,
+)
 from pipeline_lib.steps.provenance.software import write_environment
 
 _log = logging.getLogger(__name__)
@@ -164,6 +169,7 @@ def _write_record(
         **facts,
         "job": next((os.environ[name] for name in _JOB_NUMBERS if name in os.environ), None),
         "machine": describe_machine(),
+        "gpus": count_visible_devices(os.environ),
         "settings": hash_settings(config),
         "environment": write_environment(results),
     }

@@ -2,10 +2,11 @@
 
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,23 @@ def describe_machine() -> dict[str, Any]:
         "cores": count_cores(),
         **_describe_devices(),
     }
+
+
+def count_visible_devices(environment: Mapping[str, str]) -> int:
+    """Return the number of NVIDIA devices that CUDA shows to this process.
+
+    Parameters
+    ----------
+    environment
+        Its variables; ``CUDA_VISIBLE_DEVICES`` lists those that are shown, up to the first one that
+        is none.
+    """
+    there = len(_describe_devices()["devices"])
+    listed = environment.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return there
+    names = (name.strip() for name in listed.split(","))
+    return min(there, sum(1 for _ in takewhile(lambda name: name not in ("", "-1"), names)))
 
 
 def read_energy() -> EnergyReading:

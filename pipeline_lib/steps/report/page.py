@@ -19,6 +19,7 @@ from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.steps.costs.panel import describe_costs
 from pipeline_lib.steps.report.accuracy import (
     chart_errors,
     chart_history,
@@ -117,6 +118,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "doubtful": find_doubtful(summaries),
         "copies": find_copies(rows, timings),
         "timings": sum_timings(timings[row["video"]] for row in rows if row["video"] in timings),
+        "costs": describe_costs(config, results),
         "table": tabulate_videos(rows, summaries, bodyparts, timings),
         "bodyparts": bodyparts,
         "colours": colour_bodyparts(bodyparts),

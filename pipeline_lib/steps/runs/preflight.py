@@ -28,6 +28,7 @@ from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.corrections.labels import apply_renames
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
 from pipeline_lib.io.labels.detect import label_inputs, name_format
+from pipeline_lib.steps.costs.groups import find_unknown_group
 from pipeline_lib.steps.import_labels.correction_inputs import (
     CorrectedLabels,
     check_bodyparts,
@@ -100,6 +101,7 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_refinement(config, videos)
     problems += _check_kinematics(config, videos, str(sheet))
     problems += _check_sessions(config, videos, str(sheet))
+    problems += find_unknown_group(config, videos)
     problems += _check_results(config)
     problems += _check_existing(config, videos, str(sheet))
     missing = [video for video in videos if measure_file(video.path) == (0, 0)]

@@ -12,6 +12,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.run_lock import RunLock
+from pipeline_lib.steps.costs.run import write_costs
 from pipeline_lib.steps.provenance.crate import write_crate
 from pipeline_lib.steps.provenance.outputs import record_descriptions
 from pipeline_lib.steps.provenance.run import complete_provenance, write_provenance
@@ -72,6 +73,7 @@ def end_run(
         Whether the run ended well.
     """
     complete_provenance(config, results)
+    write_costs(config, results)
     write_crate(config, results, workflow, succeeded=succeeded)
     record_descriptions(results)
 

@@ -1,0 +1,1 @@
+"""Sum up what videos, groups and a run used, and price it."""

@@ -1,0 +1,1 @@
+"""Run the verb `tidy`: list, and remove, what no key asks for."""

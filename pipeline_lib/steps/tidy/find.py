@@ -1,0 +1,309 @@
+"""Find what runs have made in the results folder and nothing asks for any more.
+
+A result is ours by name and record: it lies where the layout puts it, its checksum was recorded,
+and size and time, or its bytes, are those of the record. Everything else is kept.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.errors import CohortposeError, ModelError, StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
+from pipeline_lib.core.tables import PROBE_COLUMNS
+from pipeline_lib.io.checksums import measure_path
+from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps.infer.plan import list_tasks
+from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
+from pipeline_lib.steps.provenance.jobs import read_all_jobs
+from pipeline_lib.steps.runs.plan import keep_planned, read_plan
+from pipeline_lib.steps.verify.unknown import list_unknown_files
+
+# Folders of a network's results. Its metrics are small, and frames to label hold work of people.
+_OF_NETWORKS = frozenset(
+    {"models", "poses", "tracked", "corrected", "filtered", "exports", "triangulated"}
+)
+_DIGEST = re.compile(r"[0-9a-f]{16}")
+_CHECKPOINT = re.compile(r"[\w.=-]+\.ckpt")
+# As `pipeline_lib.io.publish` names what it has not published, or has moved aside.
+_LEFTOVER = re.compile(
+    r"\.part-[0-9a-f]{8}(\.[\w-]{1,16})?|\.(part|old)-.+\.[0-9a-f]{8}(\.[\w-]{1,16})?"
+)
+_SEGMENTS = ".segments"
+_STORE = ".zarr"
+# Key files of a shard, and what it knows of its results.
+_OF_SHARD = re.compile(
+    r"\.(manifest|sessions|decisions|views)-[0-9a-f]+|\.remembered-[a-z-]+\.json"
+)
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Name a file or folder that nothing asks for.
+
+    Attributes
+    ----------
+    what
+        Kind: ``network``, ``removed video``, ``segments``, ``leftover``, ``settings`` ...
+    path
+        Below the results folder.
+    bytes
+        Size of all its files.
+    """
+
+    what: str
+    path: str
+    bytes: int
+
+
+@dataclass
+class Found:
+    """Hold what can be removed, and what is kept though nothing asks for it.
+
+    Attributes
+    ----------
+    stale
+        What can be removed, each path once.
+    kept
+        Path and reason of what is not ours by name and record.
+    """
+
+    stale: dict[str, Stale] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
+
+    def add(self, results: Results, what: str, path: Path) -> None:
+        """Count a file or folder that can be removed."""
+        name = path.relative_to(results.root).as_posix()
+        # A link would lead out of the folder: what it names is not ours.
+        if path.is_symlink():
+            self.kept[name] = "is a link"
+            return
+        self.stale.setdefault(name, Stale(what, name, _measure(path)))
+
+
+def find_stale(config: Config, results: Results) -> Found:
+    """Return what no key asks for; nothing is changed.
+
+    Raises
+    ------
+    StoreError
+        If nothing was planned.
+    SheetError
+        If the sheet cannot be read: videos of a damaged sheet are not removed ones.
+    """
+    found = Found()
+    present = {video.video for video in read_cohort(Path(config.cohort))}
+    plan = read_plan(results)
+    removed = set(plan.shard_of) - present
+    records = dict(_list_records(results))
+    kept_networks = {config.training.name, str(config.training.start_from or "")}
+    old = _list_networks(results, records) - kept_networks
+    _find_recorded(results, found, records, old)
+    _find_removed(config, results, found, records, removed)
+    _find_network_rest(results, found, old)
+    for shard in set(plan.all_shards) - {
+        plan.shard_of[video] for video in present & set(plan.shard_of)
+    }:
+        _find_shard(config, results, found, shard)
+    _find_segments(config, results, found, old)
+    _find_leftovers(results, found)
+    _find_settings(config, results, found)
+    for name in list_unknown_files(config, results):
+        if not _is_within(name.rstrip("/"), found.stale):
+            found.kept.setdefault(name, "no record of a run names it")
+    return found
+
+
+def _list_records(results: Results) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield path and row of each result whose checksum was recorded."""
+    tables = [results.checksums]
+    for pattern in ("*/contents-*.tsv", "*/.checksums-*.tsv"):
+        tables += sorted(results.shards.glob(pattern))
+    for table in tables:
+        yield from read_checksums(table).items()
+
+
+def _list_networks(results: Results, records: Mapping[str, Mapping[str, str]]) -> set[str]:
+    """Return the names of the networks that this folder has results of."""
+    parts = (Path(name).parts for name in records)
+    named = {part[1] for part in parts if len(part) > 2 and part[0] in _OF_NETWORKS}
+    # Of shards with videos that all failed.
+    return named | {
+        path.name.removeprefix("infer-").removesuffix(".tsv")
+        for path in results.shards.glob("*/infer-*.tsv")
+    }
+
+
+def _find_recorded(
+    results: Results,
+    found: Found,
+    records: Mapping[str, Mapping[str, str]],
+    old: set[str],
+) -> None:
+    """Find the recorded results of old networks."""
+    for name, row in records.items():
+        parts = Path(name).parts
+        if len(parts) > 2 and parts[0] in _OF_NETWORKS and parts[1] in old:
+            _add_recorded(results, found, "network", row)
+
+
+def _find_removed(
+    config: Config,
+    results: Results,
+    found: Found,
+    records: Mapping[str, Mapping[str, str]],
+    removed: set[str],
+) -> None:
+    """Find the results of videos that have left the sheet; frames to label stay."""
+    for video in sorted(removed):
+        for stage in STAGES.values():
+            if stage.name == "select-frames":
+                continue
+            for path in stage.list_results(config, results, video):
+                name = path.relative_to(results.root).as_posix()
+                if name in records:
+                    _add_recorded(results, found, "removed video", records[name])
+                elif os.path.lexists(path):
+                    found.kept[name] = "no record of a run names it"
+
+
+def _add_recorded(results: Results, found: Found, what: str, row: Mapping[str, str]) -> None:
+    """Count a recorded result that is as it was recorded."""
+    path = results.root / row["path"]
+    if not os.path.lexists(path):
+        return
+    try:
+        # Snakemake gives some files another time.
+        changed = compare_checksums(row, results.root, quick=True)
+        changed = changed and compare_checksums(row, results.root, quick=False)
+    except (OSError, ValueError) as error:
+        changed = str(error)
+    if changed:
+        found.kept[row["path"]] = f"is not as a run wrote it ({changed})"
+    else:
+        found.add(results, what, path)
+
+
+def _find_network_rest(results: Results, found: Found, old: set[str]) -> None:
+    """Find what old networks have besides recorded results: checkpoints, tables and keys."""
+    for model in sorted(old):
+        files = results.model(model)
+        own = files.card.relative_to(results.root).as_posix() in found.stale
+        for path in files.folder.rglob("checkpoints/*") if own else ():
+            if _CHECKPOINT.fullmatch(path.name) and path.is_file():
+                found.add(results, "network", path)
+        for folder in _list_shards(results):
+            for path in _list_tables(folder, model):
+                found.add(results, "network", path)
+        for path in results.root.glob(f"keys/*/{_escape(model)}/*"):
+            if path.is_file() and not path.stat().st_size:
+                found.add(results, "network", path)
+
+
+def _list_tables(folder: Path, model: str) -> Iterator[Path]:
+    """Yield the tables and records of a network in the folder of a shard."""
+    tables = {stage.table for stage in STAGES.values() if stage.table and stage.per_model}
+    names = [f"{table}-{model}.tsv" for table in (*tables, "decisions")]
+    names += [f"contents-{stage}-{model}.tsv" for stage in STAGES]
+    names += [f".checksums-{name}" for name in names]
+    names += [f".inferred-{model}.tsv", f".exported-{model}.tsv"]
+    yield from (folder / name for name in names if (folder / name).is_file())
+
+
+def _find_shard(config: Config, results: Results, found: Found, shard: str) -> None:
+    """Find tables and keys of a shard without videos; manifest, probe and jobs are its record."""
+    folder = results.shard(shard).folder
+    if not folder.is_dir():
+        return
+    for path in _list_tables(folder, config.training.name):
+        found.add(results, "stale shard", path)
+    for path in folder.iterdir():
+        if _OF_SHARD.fullmatch(path.name) and path.is_file():
+            found.add(results, "stale shard", path)
+
+
+def _find_segments(config: Config, results: Results, found: Found, old: set[str]) -> None:
+    """Find segments of videos of another key; those that the next run goes on with are kept."""
+    asked = _list_asked(config, results)
+    for folder in results.root.glob(f"poses/*/{_SEGMENTS}/*"):
+        model = folder.parent.parent.name
+        key = folder.name.removesuffix(".lock")
+        if not _DIGEST.fullmatch(key):
+            continue
+        # Without a network nobody knows what it will ask for.
+        if model in old or (asked is not None and key not in asked):
+            found.add(results, "segments", folder)
+
+
+def _list_asked(config: Config, results: Results) -> set[str] | None:
+    """Return the keys of the poses of all good videos; None if they cannot be known yet."""
+    keys: set[str] = set()
+    try:
+        for shard in read_plan(results).shards:
+            files = results.shard(shard)
+            if not files.probe.exists():
+                return None
+            rows = keep_planned(read_table(files.probe, PROBE_COLUMNS), results, shard)
+            keys |= {task.key for task in list_tasks(config, results, shard, rows)}
+    except (ModelError, StoreError):
+        return None
+    return keys
+
+
+def _find_leftovers(results: Results, found: Found) -> None:
+    """Find what killed writers left; stores, which are replaced whole, are not looked into."""
+    for folder, inside, files in os.walk(results.root):
+        for name in (*inside, *files):
+            if _LEFTOVER.fullmatch(name):
+                found.add(results, "leftover", Path(folder, name))
+        inside[:] = [
+            name for name in inside if not (name.endswith(_STORE) or _LEFTOVER.fullmatch(name))
+        ]
+
+
+def _find_settings(config: Config, results: Results, found: Found) -> None:
+    """Find settings of earlier runs by which no recorded job worked."""
+    from pipeline_lib.core.settings.reading import read_config  # noqa: PLC0415
+
+    named = {hash_settings(config), *(str(job.get("settings")) for job in read_all_jobs(results))}
+    for path in results.settings.glob("*.yaml"):
+        if not _DIGEST.fullmatch(path.stem) or path.stem in named:
+            continue
+        try:
+            ours = hash_settings(read_config(path)) == path.stem
+        except CohortposeError:
+            ours = False
+        if ours:
+            found.add(results, "settings", path)
+        else:
+            name = path.relative_to(results.root).as_posix()
+            found.kept[name] = "is not as a run of this version wrote it"
+
+
+def _list_shards(results: Results) -> list[Path]:
+    if not results.shards.is_dir():
+        return []
+    return sorted(path for path in results.shards.iterdir() if path.is_dir())
+
+
+def _is_within(name: str, stale: Mapping[str, Stale]) -> bool:
+    parts = name.split("/")
+    return any("/".join(parts[:end]) in stale for end in range(1, len(parts) + 1))
+
+
+def _escape(name: str) -> str:
+    """Return a name for `glob`; ids of networks hold nothing that it takes for a pattern."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _measure(path: Path) -> int:
+    try:
+        return measure_path(path).bytes
+    except OSError:
+        return 0
