@@ -1,8 +1,9 @@
 """Hooks of MkDocs: pages that come from the code, and pages from files beside ``docs``.
 
 The page of the settings is ``config/README.md`` written anew, the page of the command line is
-the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, and the
-pages under ``project`` are files of the repository's root. The decisions in ``docs/adr`` are
+the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, the page of
+kinematics every column of their registry, and the pages under ``project`` are files of the
+repository's root. The decisions in ``docs/adr`` are
 listed without being named in ``mkdocs.yml``.
 """
 
@@ -21,6 +22,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import pipeline_lib
+from pipeline_lib.core.formats.kinematics import COLUMNS, TABLES, KinematicsTable
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATOR = ROOT / "workflow" / "schemas" / "write.py"
@@ -45,6 +47,8 @@ PUBLIC_MEMBERS = {
         "filtered",
     ],
 }
+KINEMATICS = "reference/kinematics.md"
+KINEMATICS_COLUMNS = "<!-- the columns of pipeline_lib.core.formats.kinematics -->"
 COMMAND_LINE = "reference/command-line.md"
 DECISIONS = "Decisions"
 
@@ -82,6 +86,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     if uri == API:
         markdown = markdown.replace(API_NAMES, describe_api())
+    if uri == KINEMATICS:
+        markdown = markdown.replace(KINEMATICS_COLUMNS, describe_kinematics())
     return markdown if uri in PAGES.values() else link_pages(markdown, f"docs/{uri}", uri)
 
 
@@ -114,6 +120,22 @@ def describe_api() -> str:
     """Return the directives of mkdocstrings for the public names, functions first."""
     names = sorted(pipeline_lib.__all__, key=lambda name: (name[0].isupper(), name))
     return "\n".join(_describe_name(name) for name in names)
+
+
+def describe_kinematics() -> str:
+    """Return the data dictionary of kinematics: a section for each table."""
+    return "\n".join(_describe_kinematics_table(name, one) for name, one in TABLES.items())
+
+
+def _describe_kinematics_table(name: str, table: KinematicsTable) -> str:
+    head = f"## `{name}`\n\nA row is {table.about}.\n\n"
+    head += "| column | unit | | empty |\n|---|---|---|---|\n"
+    rows = (
+        f"| `{one.name}` | {one.unit} | {one.about} | {one.empty} |\n"
+        for one in COLUMNS
+        if one.table == name
+    )
+    return (head + "".join(rows)).replace("{length}", "px or mm")
 
 
 def _describe_name(name: str) -> str:

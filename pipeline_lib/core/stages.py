@@ -530,7 +530,10 @@ def _locate_exports(config: Config, results: Results, video: str) -> Mapping[str
 def _locate_kinematics(config: Config, results: Results, video: str) -> Mapping[str, Path]:
     subjects = config.kinematics.list_subjects((), several=config.individuals.max > 1)
     model = config.training.name
-    return {name: results.kinematics(model, name, video) for name in list_tables(subjects)}
+    return {
+        f"kinematics {name}": results.kinematics(model, name, video)
+        for name in list_tables(subjects)
+    }
 
 
 def _locate_session_exports(config: Config, results: Results, session: str) -> Mapping[str, Path]:

@@ -76,6 +76,7 @@ def _read_feature(feature: Any, number: int) -> Region:  # noqa: ANN401
     if not isinstance(properties, Mapping) or not isinstance(geometry, Mapping):
         raise ValueError(f"{where} has no `properties` or no `geometry`")  # noqa: TRY004
     name = _check_name(properties.get("name"), where)
+    polygons: list[Any]
     where = f"region {name!r}"
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
     if kind == "Polygon":

@@ -46,6 +46,8 @@ def list_changed(before, after):
         ({"frames": {"number": 3}}, {"select-frames"}),
         ({"report": {"title": "x"}}, {"report"}),
         ({"refinement": {"frames": 7}}, {"refine"}),
+        ({"kinematics": {"window": 0.5}}, {"kinematics"}),
+        ({"kinematics": {"enabled": True}}, set()),
         ({"refinement": {"enabled": True}}, set()),
         ({"targets": {"pos_dist_thresh": 4.0}}, {"make-targets", "make-targets-locator"}),
         # The choice of others depends on these.
@@ -149,7 +151,8 @@ def test_the_wanted_stages_follow_from_the_settings():
     assert wanted(parse_config({"cohort": "cohort.tsv"})) == ["probe"]
     assert wanted(parse()) == ["probe", "infer", "filter", "export"]
     assert wanted(parse(exports={"formats": []})) == ["probe", "infer", "filter"]
-    assert wanted(parse(individuals={"max": 2})) == list(VIDEO_STAGES)
+    everything = parse(individuals={"max": 2}, kinematics={"enabled": True})
+    assert wanted(everything) == list(VIDEO_STAGES)
 
 
 def test_frames_to_label_next_are_chosen_on_demand_from_the_poses_before_filtering():

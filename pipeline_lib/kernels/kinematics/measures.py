@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
+Doubles = NDArray[np.float64]
 
 
-def find_centre(position: Floats) -> tuple[Floats, Floats]:
+def find_centre(position: Floats) -> tuple[Doubles, Doubles]:
     """Return the mean of the bodyparts that were found.
 
     Parameters
@@ -24,15 +25,15 @@ def find_centre(position: Floats) -> tuple[Floats, Floats]:
     found
         Shape (time, individual), share of the bodyparts that were found, 0..1.
     """
-    known = ~np.isnan(position).any(axis=-1)
+    known = np.asarray(~np.isnan(position).any(axis=-1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         centre = np.where(known[..., None], position, np.nan)
-        mean = np.nanmean(centre, axis=2, dtype=np.float64)
+        mean = np.asarray(np.nanmean(centre, axis=2, dtype=np.float64))
     return mean, known.mean(axis=2)
 
 
-def measure_heading(back: Floats, front: Floats) -> Floats:
+def measure_heading(back: Floats, front: Floats) -> Doubles:
     """Return the direction from one point to another.
 
     Parameters
@@ -47,10 +48,10 @@ def measure_heading(back: Floats, front: Floats) -> Floats:
     """
     x, y = np.moveaxis(front - back, -1, 0)
     angle = np.degrees(np.arctan2(y, x))
-    return np.where((x == 0) & (y == 0), np.nan, angle)
+    return np.asarray(np.where((x == 0) & (y == 0), np.nan, angle), np.float64)
 
 
-def unwrap_degrees(angle: Floats) -> Floats:
+def unwrap_degrees(angle: Floats) -> Doubles:
     """Add whole turns so that consecutive known angles never differ by more than half a turn.
 
     Parameters
@@ -66,7 +67,7 @@ def unwrap_degrees(angle: Floats) -> Floats:
     return result
 
 
-def measure_distance(first: Floats, second: Floats) -> Floats:
+def measure_distance(first: Floats, second: Floats) -> Doubles:
     """Return the distance between points; NaN where one of them is.
 
     Parameters
@@ -74,10 +75,11 @@ def measure_distance(first: Floats, second: Floats) -> Floats:
     first, second
         Shape (..., 2).
     """
-    return np.hypot(*np.moveaxis(first - second, -1, 0))
+    x, y = np.moveaxis(np.asarray(first - second, np.float64), -1, 0)
+    return np.asarray(np.hypot(x, y))
 
 
-def measure_angle(first: Floats, joint: Floats, second: Floats) -> Floats:
+def measure_angle(first: Floats, joint: Floats, second: Floats) -> Doubles:
     """Return the angle at a joint between the directions to two other points.
 
     Parameters
@@ -99,10 +101,11 @@ def measure_angle(first: Floats, joint: Floats, second: Floats) -> Floats:
         one, other = one / lengths[0], other / lengths[1]
     # Exact for small and flat angles, unlike the arc cosine (Kahan).
     half = np.arctan2(np.linalg.norm(one - other, axis=-1), np.linalg.norm(one + other, axis=-1))
-    return np.degrees(2 * half)
+    angle: Doubles = np.degrees(2 * half)
+    return angle
 
 
-def find_nearest(centre: Floats) -> tuple[NDArray[np.intp], Floats]:
+def find_nearest(centre: Floats) -> tuple[NDArray[np.intp], Doubles]:
     """Find the nearest other individual of each individual.
 
     Parameters

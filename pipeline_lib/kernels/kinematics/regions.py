@@ -114,7 +114,8 @@ def find_entries(
     long = lasting >= shortest - 1e-6
     first, what = first[long], values[begins][long]
     entered = (what[1:] == INSIDE) & (what[:-1] == OUTSIDE)
-    return first[1:][entered]
+    found: NDArray[np.intp] = first[1:][entered]
+    return found
 
 
 def _find_crossing(corners: Doubles) -> tuple[int, int] | None:

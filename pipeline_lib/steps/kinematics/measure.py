@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.settings.kinematics import KinematicsSettings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
-from pipeline_lib.io.poses.layout import TIME
-from pipeline_lib.io.poses.read import LAYOUT, read_arrays, read_poses
+from pipeline_lib.io.poses.format import LAYOUT
+from pipeline_lib.io.poses.read import read_arrays, read_poses, read_times
 from pipeline_lib.kernels.kinematics.derivatives import (
     Derivatives,
     difference,
@@ -79,7 +79,7 @@ def measure_movement(path: Path, settings: KinematicsSettings, scale: float) -> 
         If the file is missing or damaged, or has not all bodyparts that the settings name.
     """
     head = read_poses(path, 0, 0)
-    time = read_arrays(path, LAYOUT, names=(TIME,))[0][TIME]
+    time = read_times(path)
     unknown = [name for name in settings.bodyparts if name not in head.bodyparts]
     if unknown:
         raise StoreError(

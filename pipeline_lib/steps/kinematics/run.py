@@ -65,7 +65,7 @@ def run_kinematics(config: Config, results: Results, shard: str) -> None:
     dictionary = results.kinematics_dictionary(config.training.name)
     _write_dictionary(dictionary, columns)
     published = [
-        Published(name, path, row["video"], row["key"])
+        Published(f"kinematics {name}", path, row["video"], row["key"])
         for row in ended
         if row["status"] == VideoStatus.DONE
         for name, path in locate(row["video"]).items()
