@@ -411,12 +411,6 @@ def _select_refinement(config: Config) -> Values:
     return {"refinement": {**settings, "criteria": kept}, **_select_members(config)}
 
 
-def _select_report(config: Config) -> Values:
-    """Return the settings of the page; a price list counts where there is one."""
-    settings = _dump(config, "report", "evaluation", "skeleton")
-    return settings | (_dump(config, "costs") if config.costs != CostSettings() else {})
-
-
 def _select_calibration(config: Config) -> Values:
     """Return the settings of calibrations; which ones there are is told by the sheet."""
     return {"calibration": config.calibration.model_dump(mode="json", exclude={"path"})}
@@ -458,7 +452,10 @@ def _select_graph(config: Config) -> Values:
 
 
 def _select_report(config: Config) -> Values:
-    return {**_dump(config, "skeleton"), **_select_measures(config), **_dump(config, "report")}
+    """Return the settings of the page; a price list counts where there is one."""
+    costs = _dump(config, "costs") if config.costs != CostSettings() else {}
+    measures = _select_measures(config)
+    return {**_dump(config, "skeleton"), **measures, **_dump(config, "report"), **costs}
 
 
 def _select_measures(config: Config) -> Values:
