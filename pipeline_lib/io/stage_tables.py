@@ -62,7 +62,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises
     ------
     StoreError
-        If the file is missing or damaged, or lacks a column.
+        If the file is missing or damaged, lacks a column, or has a row that is cut or too long.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -75,6 +75,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         raise StoreError(f"{path}: cannot be read ({error}); delete it and run again") from None
     if missing:
         raise StoreError(f"{path}: lacks the columns {', '.join(missing)}; delete it and run again")
+    # The reader fills up short rows with None, and puts what is too much under None.
+    if any(None in row or None in row.values() for row in rows):
+        raise StoreError(f"{path}: has a row that is cut or too long; delete it and run again")
     return rows
 
 

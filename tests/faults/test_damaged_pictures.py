@@ -1,7 +1,6 @@
-"""Test that flipped bits in VP8 and VP9 are told, though the decoders of FFmpeg take them."""
+"""Test that VP9 pictures with a flipped bit are told, though FFmpeg's own decoder takes them."""
 
 import av
-import pytest
 
 from pipeline_lib.io.video.decode import choose_decoder
 from pipeline_lib.io.video.reader import VideoReader
@@ -11,13 +10,12 @@ _OPTIONS = {"deadline": "realtime", "cpu-used": "8"}
 _DAMAGED, _GROUP = 30, 12
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [("libvpx-vp9", "vp9"), ("libvpx", "vp8")])
-def test_a_flipped_bit_costs_the_rest_of_its_group(tmp_path, encoder, decoder):
-    path = encode(tmp_path / "a.webm", encoder, frames=48, gop=_GROUP, options=_OPTIONS)
+def test_a_flipped_bit_costs_the_rest_of_its_group(tmp_path):
+    path = encode(tmp_path / "a.webm", "libvpx-vp9", frames=48, gop=_GROUP, options=_OPTIONS)
     with av.open(path) as container:
         packets = [p for p in container.demux(container.streams.video[0]) if p.size]
         content, chosen = bytes(packets[_DAMAGED]), choose_decoder(container.streams.video[0])
-    assert chosen.name == encoder
+    assert chosen.name == "libvpx-vp9"
     data = path.read_bytes()
     start = data.index(content)
     told = 0
@@ -27,7 +25,7 @@ def test_a_flipped_bit_costs_the_rest_of_its_group(tmp_path, encoder, decoder):
         damaged[start + at] ^= 0x10
         path.write_bytes(damaged)
         with VideoReader(path) as reader:
-            assert reader.facts.codec == decoder
+            assert reader.facts.codec == "vp9"
             found = [None if image is None else read_number(image) for _, image in reader.read()]
         spoilt = range(_DAMAGED, _DAMAGED // _GROUP * _GROUP + _GROUP)
         assert [found[i] for i in range(48) if i not in spoilt] == [

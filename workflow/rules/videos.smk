@@ -5,6 +5,7 @@ rule probe:
     input:
         manifest_key,
         key_file("probe"),
+        result_key("probe"),
     output:
         table("probe"),
     log:

@@ -29,6 +29,7 @@ from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.result_keys import identify_content, network_key, pose_key
+from pipeline_lib.steps.runs.shard_tables import read_shard_table
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ def _find_twins(results: Results, fingerprints: set[str]) -> dict[str, list[str]
         return twins
     for shard in read_plan(results).all_shards:
         path = results.shard(shard).probe
-        for row in read_table(path, PROBE_COLUMNS) if path.exists() else ():
+        for row in read_shard_table(path, PROBE_COLUMNS) or ():
             if row["fingerprint"] in fingerprints:
                 twins[row["fingerprint"]].append(row["video"])
     return twins

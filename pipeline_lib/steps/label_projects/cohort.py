@@ -20,11 +20,11 @@ from pipeline_lib.core.tables import PROBE_COLUMNS, SINGLE_INDIVIDUAL
 from pipeline_lib.io.corrections.labels import FrameKey, Visibility
 from pipeline_lib.io.labels.image_paths import name_in_project
 from pipeline_lib.io.labels.table import Labels, read_labels
-from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.import_labels.corrected_images import FOLDER as CORRECTED
 from pipeline_lib.steps.import_labels.same_frame import FrameComparer
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
+from pipeline_lib.steps.runs.shard_tables import read_shard_table
 
 # One keypoint: individual, bodypart, x, y (px) and whether it is hidden.
 Point = tuple[str, str, float, float, bool]
@@ -94,10 +94,7 @@ class Cohort:
             return {}
         found = {}
         for shard in shards:
-            try:
-                rows = read_table(self.results.shard(shard).probe, PROBE_COLUMNS)
-            except StoreError:
-                continue
+            rows = read_shard_table(self.results.shard(shard).probe, PROBE_COLUMNS) or []
             for row in keep_planned(rows, self.results, shard):
                 found[row["video"]] = CohortVideo(
                     row["video"],

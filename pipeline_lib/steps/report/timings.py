@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import STAGE_COLUMNS
-from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.runs.ledger import LedgerRow
 from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.shard_tables import read_shard_table
 
 _FIGURES = ("seconds", "frames", "decode_share", "network_share", "wait_share")
 
@@ -108,7 +108,7 @@ def format_duration(seconds: float) -> str:
 
 
 def _read_shard(path: Path) -> list[dict[str, str]]:
-    return read_table(path, STAGE_COLUMNS) if path.exists() else []
+    return read_shard_table(path, STAGE_COLUMNS) or []
 
 
 def _parse_timings(row: Mapping[str, str]) -> InferenceTimings | None:

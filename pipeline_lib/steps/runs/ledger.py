@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.cohort import Video, read_cohort
-from pipeline_lib.core.errors import CohortposeError, StoreError
+from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, list_video_stages
 from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
-    PROBE_COLUMNS,
-    STAGE_COLUMNS,
     SURPLUS_FRAMES,
     VideoStatus,
 )
-from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.runs.freshness import Freshness
 from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
 
 BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)
 
@@ -82,7 +81,7 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
     SheetError
         If the cohort sheet cannot be read.
     StoreError
-        If the plan or a stage table lacks a column or holds an unknown status.
+        If the plan lacks a column.
     """
     videos = read_cohort(Path(config.cohort))
     shards = read_plan(results).shard_of if results.plan.exists() else {}
@@ -150,22 +149,19 @@ def count_statuses(rows: Iterable[LedgerRow]) -> dict[VideoStatus, int]:
 def _read_shard(
     config: Config, results: Results, shard: str, wanted: Iterable[str]
 ) -> dict[str, dict[str, dict[str, str]]]:
-    """Return the record of each video in each stage that has run: stage, video, cells."""
+    """Return the record of each video in each stage that has run: stage, video, cells.
+
+    A damaged table counts as missing.
+    """
     paths = {stage: STAGES[stage].find_table(config, results, shard) for stage in wanted}
-    return {stage: _read_stage(path, stage) for stage, path in paths.items() if path.exists()}
-
-
-def _read_stage(path: Path, stage: str) -> dict[str, dict[str, str]]:
-    columns = PROBE_COLUMNS if stage == "probe" else STAGE_COLUMNS
-    rows = read_table(path, columns)
-    known = {status.value for status in VideoStatus}
-    for row in rows:
-        if row["status"] not in known:
-            raise StoreError(
-                f"{path}: video {row['video']} has status {row['status']!r}, expected one of "
-                f"{', '.join(sorted(known))}; remove the file and run the {stage} step again"
-            )
-    return {row["video"]: row for row in rows}
+    tables = {
+        stage: read_shard_table(path, list_columns(STAGES[stage])) for stage, path in paths.items()
+    }
+    return {
+        stage: {row["video"]: row for row in rows}
+        for stage, rows in tables.items()
+        if rows is not None
+    }
 
 
 def _derive_row(

@@ -18,10 +18,11 @@ from pipeline_lib.core.tables import (
     SessionStatus,
     VideoStatus,
 )
-from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.runs.ledger import derive_ledger
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.sessions import plan_sessions
+from pipeline_lib.steps.runs.shard_tables import read_shard_table
 from pipeline_lib.steps.triangulate.sources import SessionSources, SourceFinder
 
 SessionRow = dict[str, Any]
@@ -149,7 +150,7 @@ class _Ledger:
     def _derive_stage(self, row: SessionRow, stage: Stage, shard: str) -> SessionRow:
         path = stage.find_table(self._config, self._results, shard)
         if path not in self._later:
-            rows = read_table(path, SESSION_EXPORT_COLUMNS) if path.exists() else []
+            rows = read_shard_table(path, SESSION_EXPORT_COLUMNS) or []
             self._later[path] = {one["session"]: one for one in rows}
         record = self._later[path].get(row["session"])
         if record is None or record["source_key"] not in ("", row["key"]):
@@ -163,7 +164,7 @@ class _Ledger:
     def _read(self, shard: str) -> dict[str, SessionRow]:
         if shard not in self._tables:
             path = STAGES["triangulate"].find_table(self._config, self._results, shard)
-            rows = read_table(path, TRIANGULATION_NEEDED) if path.exists() else []
+            rows = read_shard_table(path, TRIANGULATION_NEEDED) or []
             self._tables[shard] = {row["session"]: _read_cells(row, path) for row in rows}
         return self._tables[shard]
 

@@ -28,6 +28,7 @@ from pipeline_lib.io.exports.session import hash_sessions
 from pipeline_lib.io.key_files import find_last_key, list_other_keys
 from pipeline_lib.io.stage_tables import format_table, read_table, write_table
 from pipeline_lib.steps.runs.plan import Plan
+from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
 
 Row = dict[str, str]
 
@@ -221,10 +222,12 @@ def _lacks_results(config: Config, results: Results, sessions: SessionPlan, shar
     planned = sessions.group(shard)
     for stage in list_session_stages(config):
         table = stage.find_table(config, results, shard)
-        rows = read_table(table, ("session", "status")) if table.exists() else []
+        rows = read_shard_table(table, list_columns(stage))
+        if rows is None and table.exists():
+            return True
         if any(
             not path.exists()
-            for row in rows
+            for row in rows or ()
             if row["status"] == SessionStatus.DONE and row["session"] in planned
             for path in stage.list_session_results(config, results, row["session"])
         ):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.errors import ModelError, SheetError, StoreError
+from pipeline_lib.core.errors import ModelError, SheetError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.chosen import fits_start
 from pipeline_lib.core.settings.reading import hash_settings
@@ -22,7 +22,6 @@ from pipeline_lib.io.corrections.tracks import hash_tables, index_decision_table
 from pipeline_lib.io.exports.session import hash_sessions
 from pipeline_lib.io.key_files import claim_key, find_last_key, list_other_keys
 from pipeline_lib.io.labels.detect import label_inputs
-from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.provenance.checksums import read_checksums
@@ -35,10 +34,11 @@ from pipeline_lib.steps.runs.sessions import (
     list_calibration_sources,
     list_session_keys,
 )
+from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
 
 # Rules whose results are no outputs: they are counted from the first run on, or once one was lost.
 _COUNTED = ("infer", "postprocess")
-SHARD_RULES = ("select_frames", *_COUNTED)
+SHARD_RULES = ("probe", "select_frames", *_COUNTED)
 
 
 def find_stage_key(config: Config, results: Results, name: str) -> Path:
@@ -100,7 +100,7 @@ def find_result_keys(
     dict
         Key file by shard; None for a rule that asks for one only once a result was lost.
     """
-    wanted = list_stages_of(rule, config)
+    wanted = _list_stages(rule, config)
     keys: dict[str, Path | None] = {}
     for shard in plan.shards:
         last = find_last_key(_name_result(config, results, shard, rule))
@@ -182,15 +182,18 @@ def _name_result(config: Config, results: Results, shard: str, rule: str, number
     return results.result_key(rule, config.training.name if per_model else "", shard, number)
 
 
+def _list_stages(rule: str, config: Config) -> tuple[Stage, ...]:
+    return (STAGES["probe"],) if rule == "probe" else list_stages_of(rule, config)
+
+
 def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, stage: Stage) -> bool:
     """Tell whether a result is missing that the table of a stage lists as done."""
     table = stage.find_table(config, results, shard)
     if not table.exists():
         return False
     removed = plan.list_removed(shard)
-    try:
-        rows = read_table(table, ("video", "status"))
-    except StoreError:
+    rows = read_shard_table(table, list_columns(stage))
+    if rows is None:
         # The rule of the shard writes it again.
         return True
     return any(
@@ -255,7 +258,7 @@ def list_wanted_keys(
     made = [
         path
         for rule in SHARD_RULES
-        if list_stages_of(rule, config)
+        if _list_stages(rule, config)
         for path in find_result_keys(config, results, plan, rule).values()
         if path is not None
     ]

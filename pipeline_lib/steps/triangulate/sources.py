@@ -28,6 +28,7 @@ from pipeline_lib.core.untrusted.names import natural_order
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.shard_tables import read_shard_table
 
 Row = Mapping[str, str]
 
@@ -265,7 +266,7 @@ class SourceFinder:
         path = STAGES[stage].find_table(self._config, self._results, shard)
         if path not in self._tables:
             columns = PROBE_COLUMNS if stage == "probe" else STAGE_COLUMNS
-            rows = read_table(path, columns) if path.exists() else []
+            rows = read_shard_table(path, columns) or []
             self._tables[path] = {row["video"]: row for row in rows}
         return self._tables[path].get(video)
 

@@ -18,6 +18,7 @@ from pipeline_lib.steps.export.sessions import export_key
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.runs.plan import Plan, read_plan
 from pipeline_lib.steps.runs.sessions import plan_sessions
+from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
 from pipeline_lib.steps.triangulate.corrected_views import correction_key
 from pipeline_lib.steps.triangulate.sources import SourceFinder
 from pipeline_lib.steps.verify.shard import Finding, Problem
@@ -132,7 +133,7 @@ def _verify_stage(  # noqa: PLR0913 - where, what is expected, and how
     """Compare the results of a stage of a shard, which comes with the expected keys."""
     shard, keys = expected
     table = stage.find_table(config, results, shard)
-    rows = read_table(table, ("session", "status", "key")) if table.exists() else []
+    rows = read_shard_table(table, list_columns(stage)) or []
     ended = {row["session"]: row for row in rows}
     recorded = read_checksums(results.shard(shard).checksums(stage.name, config.training.name))
     for session, key in keys.items():

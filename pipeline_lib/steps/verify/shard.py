@@ -14,22 +14,21 @@ from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, Stage
 from pipeline_lib.core.tables import (
-    MANIFEST_COLUMNS,
     PROBE_COLUMNS,
     STAGE_COLUMNS,
     VideoStatus,
 )
 from pipeline_lib.io.checksums import describe_state, hash_path
 from pipeline_lib.io.poses.read import read_pose_key
-from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.video.reader import fingerprint_file
 from pipeline_lib.steps.correct.decisions import VideoDecisions
 from pipeline_lib.steps.export.sources import ExportSources
 from pipeline_lib.steps.infer.plan import list_tasks
 from pipeline_lib.steps.kinematics.sources import KinematicsSources
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
-from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.plan import read_manifest, read_plan
 from pipeline_lib.steps.runs.result_keys import existing_key
+from pipeline_lib.steps.runs.shard_tables import is_damaged, list_columns, read_shard_table
 
 Row = dict[str, str]
 Difference = tuple["Problem", str]
@@ -115,10 +114,6 @@ def verify_shard(
     quick
         Compare size and modification time only.
 
-    Raises
-    ------
-    StoreError
-        If the manifest is missing.
     """
     return [
         *_verify_videos(results, shard, checked, quick=quick),
@@ -136,8 +131,14 @@ def _verify_tables(
             continue
         table = stage.find_table(config, results, shard.name)
         name = table.relative_to(results.root).as_posix()
+        if not table.exists():
+            continue
+        if is_damaged(table, list_columns(stage)):
+            checked["table"] += 1
+            yield Finding("table", name, Problem.CHANGED, "damaged; run snakemake")
+            continue
         row = _read_table_checksums(config, results, shard, stage).get(name)
-        if row is None or not table.exists():
+        if row is None:
             continue
         checked["table"] += 1
         # A cached table is written again, the same, at another time.
@@ -158,7 +159,11 @@ def _verify_videos(
     results: Results, shard: PlannedShard, checked: Counter[str], *, quick: bool
 ) -> Iterator[Finding]:
     files = results.shard(shard.name)
-    manifest = shard.keep(read_table(files.manifest, MANIFEST_COLUMNS))
+    planned = read_manifest(files)
+    if planned is None:
+        name = files.manifest.relative_to(results.root).as_posix()
+        yield Finding("table", name, Problem.CHANGED, "missing or damaged; run snakemake")
+    manifest = shard.keep(planned or ())
     probed = {row["video"]: row for row in _read_stage(files.probe, PROBE_COLUMNS)}
     for row in manifest:
         if row["video"] not in probed:
@@ -344,4 +349,4 @@ class _ShardResults:
 
 def _read_stage(table: Path, columns: Sequence[str]) -> list[Row]:
     """Return the rows of a stage's table; none if the stage has not run."""
-    return read_table(table, columns) if table.exists() else []
+    return read_shard_table(table, columns) or []

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline_lib.core.errors import CohortposeError, SheetError, StoreError
+from pipeline_lib.core.errors import CohortposeError, SheetError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import LEDGER_COLUMNS, PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
@@ -207,12 +207,38 @@ def test_a_ledger_with_too_many_bad_videos_is_written_and_refused(tmp_path):
     assert [row["status"] for row in written] == ["quarantined", "failed", "quarantined", "pending"]
 
 
-def test_damage_of_the_records_names_the_file(tmp_path):
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda data: data.replace(b"done", b"dnoe"), "a row has the status 'dnoe'"),
+        (lambda data: data.replace(b"0.5", b"soon"), "a row has 'soon' as `seconds`, no number"),
+        (lambda data: data[:-3], "has a row that is cut or too long"),
+        (lambda data: data + b"\t" * 20, "has a row that is cut or too long"),
+        (lambda data: bytes(len(data)), "lacks the columns video, status"),
+        (lambda data: data.replace(b"status", b"state"), "lacks the columns status"),
+        (lambda _: b"", "lacks the columns video"),
+        (lambda _: b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_damaged_table_counts_as_missing(tmp_path, damage, why, caplog):
+    """Its videos wait for the stage; those of other shards are what they were."""
+    run = Run(tmp_path, ["a", "b"])
+    run.plan(s0=["a"], s1=["b"])
+    run.stage("probe", a=done(0.5))
+    run.stage("probe", "s1", b=bad("quarantined", "cut"))
+    table = run.results.shard("s0").probe
+    table.write_bytes(damage(table.read_bytes()))
+    first, second = run.ledger().values()
+    assert (first["status"], first["reason"]) == ("pending", "waiting for probe")
+    assert (second["status"], second["reason"]) == ("quarantined", "cut")
+    assert why in caplog.text
+    assert "it counts as missing" in caplog.text
+
+
+def test_a_lost_plan(tmp_path):
     run = Run(tmp_path, ["a"])
     run.plan(s0=["a"])
-    run.stage("probe", a=bad("dnoe", ""))
-    with pytest.raises(StoreError, match=r"probe\.tsv: video a has status 'dnoe'"):
-        run.ledger()
+    run.stage("probe", a=bad("quarantined", ""))
     write_table(run.results.plan, ("video",), [{"video": "a"}])
     run.results.shard("s0").probe.unlink()
     # Nothing else says in which shard it was.

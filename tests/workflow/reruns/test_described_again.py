@@ -56,6 +56,40 @@ def test_damaged_plan_and_tables_cost_their_shard_alone(again):
     assert identify(results.root / "poses") == poses
 
 
+def test_damaged_tables_of_every_stage_are_written_anew(again):
+    """Damage each in another way: nothing stops, and the next run makes them as they were."""
+    results = again.results
+    poses = identify(results.root / "poses")
+    shard = results.shard("00001")
+    damages = {
+        shard.probe: bytes(500),
+        shard.infer("pose"): b"video\tstatus\nmouse-01\tdone\n",
+        shard.filter("pose"): shard.filter("pose").read_bytes().replace(b"done", b"well", 1),
+        shard.table("frames"): shard.table("frames").read_bytes()[:-30],
+        shard.table("export", "pose"): b"\xff\xfe",
+    }
+    kept = {path: path.read_bytes() for path in damages}
+    for path, damage in damages.items():
+        path.write_bytes(damage)
+    answers = {}
+    for verb, code in (("status", 0), ("verify", 1), ("report", 0)):
+        command = ["cohortpose", "-d", str(again.folder), verb, "--config", "config.yaml"]
+        answers[verb] = again.watch(command, lambda: None)
+        assert "Traceback" not in answers[verb].output
+        assert answers[verb].code == code, answers[verb].output
+    assert "2 pending" in answers["status"].output or "3 pending" in answers["status"].output
+    for path in damages:
+        assert f"{path.relative_to(results.root)}: damaged" in answers["verify"].output, path
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    assert "it counts as missing; the next run writes it anew" in ended.output
+    assert {path: path.read_bytes() for path in kept if "probe" in path.name} == {
+        shard.probe: kept[shard.probe]
+    }
+    assert identify(results.root / "poses") == poses
+    assert again.snakemake().jobs == set()
+
+
 def test_touching_takes_no_results_for_those_of_other_settings(again):
     again.edit_config(filtering={"window": 3})
     before = identify(again.results.root)

@@ -221,8 +221,8 @@ def mend_times(
     if period <= 0 or regular.mean() < _REGULAR_SHARE:
         return Guesses()
     holes = _count_holes(stamps, keyframes)
-    shown = np.diff(np.sort(np.array(pts, np.int64)))
-    alike = np.abs(shown - period) <= max(1.0, period / 100)
+    between = np.diff(np.sort(np.array(pts, np.float64)))
+    alike = np.abs(between - period) <= max(1.0, period / 100)
     if regular.all() and alike.all() and not holes.any():
         return Guesses()
     own = stamps.find_own(path)
