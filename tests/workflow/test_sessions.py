@@ -73,7 +73,7 @@ def read_as_the_page_does(run, monkeypatch):
     page = (REPOSITORY / "docs" / "how-to" / "results" / "read-in-python.md").read_text(
         encoding="utf-8"
     )
-    blocks = PYTHON_BLOCK.findall(page.read_text(encoding="utf-8"))
+    blocks = PYTHON_BLOCK.findall(page)
     (block,) = (text for text in blocks if "results/triangulated" in text)
     (corrected,) = (text for text in blocks if "results/corrected_views" in text)
     video = run.read_sheet()[0]["video"]
