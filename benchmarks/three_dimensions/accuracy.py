@@ -19,6 +19,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from pipeline_lib.core.cameras.calibration import Calibration, Camera
+from pipeline_lib.core.cameras.records import read_description
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.cameras import TriangulationSettings
@@ -99,7 +100,26 @@ def measure_person(folder: Path) -> None:
             f"views, {100 * (1 - found.views[:, 0].sum() / seen.sum()):.1f} % of them dropped; "
             f"third differences {1000 * np.nanmedian(np.linalg.norm(step, axis=-1)):.1f} mm"
         )
-    leave_out(read_people(trial, "pose-associated", calibration.names), calibration, bones)
+    views = read_people(trial, "pose-associated", calibration.names)
+    leave_out(views, calibration, bones)
+    half = len(views[0].poses.time) // 2
+    parts = [[take(view, rows) for view in views] for rows in (slice(half), slice(half, None))]
+    for fit, check in (parts, parts[::-1]):
+        print("one half of the recording, with the calibration that was given:")
+        leave_out(check, calibration, bones)
+        settings = TriangulationSettings(pcutoff=0.1, refine_cameras=True)
+        refined = triangulate_session(fit, calibration, (), settings, count_cores()).attributes
+        print(f"the same half, cameras refined on the other one: {refined['refinement']}")
+        leave_out(check, read_description(refined["calibration"]), bones)
+
+
+def take(view: View, rows: slice) -> View:
+    """Return some frames of a view."""
+    poses = view.poses
+    return View(
+        view.camera,
+        make_poses(poses.position[rows], poses.confidence[rows], poses.attributes["fps"]),
+    )
 
 
 def leave_out(views: list[View], calibration: Calibration, bones: list[tuple[str, str]]) -> None:

@@ -1,6 +1,7 @@
 """Triangulate sessions in a run that has ended: no network runs again."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ pytestmark = [pytest.mark.workflow]
 
 SUMMARY = {"status", "report", "accept"}
 TRIANGULATED = {"triangulate 00001", "refine"} | SUMMARY
-MADE_AGAIN = {"calibrate"} | TRIANGULATED
+MADE_AGAIN = {"calibrate", "triangulate 00002"} | TRIANGULATED
+NEW_SHARD = {f"{rule} 00002" for rule in ("probe", "select_frames", "infer", "postprocess")}
 CAMERAS = ("left", "right", "top")
 
 
@@ -37,14 +39,27 @@ def write_cameras(path, unit="mm"):
 
 
 def make_sessions(run):
-    """Make one session of the two good videos and the damaged one, and one without calibration."""
+    """Make two sessions: one of videos of two shards, a damaged one among them, one of new ones."""
     (run.folder / "cameras").mkdir()
     write_cameras(run.folder / "cameras" / "day1.toml")
-    rows = [
-        {**row, "session": "open-field", "camera": camera, "calibration": "cameras/day1.toml"}
-        for row, camera in zip(run.read_sheet(), CAMERAS, strict=True)
+    old = [
+        dict.fromkeys(("session", "camera", "calibration"), "") | row for row in run.read_sheet()
     ]
-    run.write_sheet(rows)
+    new = []
+    for number in range(3):
+        path = run.folder / f"new-{number}.mp4"
+        shutil.copy(old[0]["path"], path)
+        new.append({**old[0], "video": path.stem, "path": path})
+    for row, session, camera in (
+        (old[0], "open-field", "left"),
+        (new[0], "open-field", "right"),
+        (old[2], "open-field", "top"),
+        (new[1], "side", "left"),
+        (new[2], "side", "right"),
+    ):
+        row.update(session=session, camera=camera, calibration="cameras/day1.toml")
+    run.write_sheet([*old, *new])
+    run.edit_config(inference={"shard_videos": 3})
     # The network has learnt nothing.
     views = {"corrected_views": {"enabled": True}}
     run.edit_config(
@@ -58,10 +73,10 @@ def read_as_the_page_does(run, monkeypatch):
     page = (REPOSITORY / "docs" / "how-to" / "results" / "read-in-python.md").read_text(
         encoding="utf-8"
     )
-    blocks = PYTHON_BLOCK.findall(page.read_text(encoding="utf-8"))
+    blocks = PYTHON_BLOCK.findall(page)
     (block,) = (text for text in blocks if "results/triangulated" in text)
     (corrected,) = (text for text in blocks if "results/corrected_views" in text)
-    (video,) = (row["video"] for row in run.read_sheet() if row["camera"] == "left")
+    video = run.read_sheet()[0]["video"]
     found = {"pipeline_lib": pipeline_lib}
     with monkeypatch.context() as patch:
         patch.chdir(run.folder)
@@ -74,14 +89,15 @@ def read_as_the_page_does(run, monkeypatch):
     assert found["certain"].shape == (found["poses"].sizes["time"], 3)
 
 
-def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
+def test_sessions_are_triangulated_without_training(again, monkeypatch):
     before = identify(again.results.root / "poses")
     make_sessions(again)
     ended = again.snakemake()
     assert ended.code == 0, ended.output
-    assert ended.jobs == MADE_AGAIN
-    assert identify(again.results.root / "poses") == before
-    (row,) = read_tsv(again.results.session_ledger)
+    assert ended.jobs == MADE_AGAIN | NEW_SHARD
+    assert before.items() <= identify(again.results.root / "poses").items()
+    row, other = read_tsv(again.results.session_ledger)
+    assert (other["session"], other["status"], other["moments"]) == ("side", "done", "24")
     assert (row["status"], row["cameras"], row["moments"]) == ("done", "left, right", "24")
     assert row["missing"].startswith("top: mouse-04-damaged quarantined: truncated")
     assert 0 < float(row["found"]) <= 1
@@ -91,13 +107,14 @@ def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
     poses = [read_poses(path) for path in sorted(views.iterdir())]
     assert [one.attributes["camera"] for one in poses] == ["left", "right"]
     points = np.concatenate([one.point_source for one in poses])
+    # A session belongs to the first shard of its videos.
     (told,) = read_tsv(again.results.shard("00001").table("correct-views", "pose"))
     assert int(told["kept"]) == (points == PointSource.KEPT).sum() > 0
     chosen = read_tsv(again.results.refined_table("pose"))
     assert [row["criterion"] for row in chosen] == ["views", "views"]
     assert "other cameras see it" in chosen[0]["reason"]
     assert (
-        "1 session: 1 done" in ended.output + (again.results.root / "logs/status.log").read_text()
+        "2 sessions: 2 done" in ended.output + (again.results.root / "logs/status.log").read_text()
     )
     assert again.snakemake("--dry-run").jobs == set()
     code, record = verify(again, monkeypatch)
@@ -106,11 +123,11 @@ def test_sessions_are_triangulated_without_the_network(again, monkeypatch):
         *("calibrations", "calibration", "triangulated", "corrected views", "csv", "sessions"),
         "refinement",
     )
-    # Two videos and a session are exported as CSV.
-    assert [record["checked"][kind] for kind in kinds] == [1, 1, 1, 1, 3, 1, 1]
+    # Five videos and two sessions are exported as CSV.
+    assert [record["checked"][kind] for kind in kinds] == [1, 1, 2, 2, 7, 1, 1]
     provenance = json.loads(again.results.provenance.read_text())
     assert list(provenance["hashes"]["calibrations"]) == ["cameras/day1.toml"]
-    assert provenance["stages"]["triangulate"]["jobs"] == 1
+    assert provenance["stages"]["triangulate"]["jobs"] == 2
     assert "three-dimensional poses of every session" in again.results.crate.read_text()
 
     # A damaged result is found, and a lost one is made again: nothing else is.

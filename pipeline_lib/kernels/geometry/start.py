@@ -23,6 +23,8 @@ _FEWEST_CORNERS = 6
 _FISHEYE_FOCAL = (0.4, 0.55, 0.75, 1.0, 1.4, 2.0)
 # The same for a pinhole camera, if OpenCV's estimate does not converge.
 _PINHOLE_FOCAL = (1.0, 2.0, 4.0, 8.0)
+# Above this one, others are tried, too.
+_LONGEST_FOCAL = 40.0
 # Median error in px of a lens that fits.
 _FITS = 1.0
 
@@ -73,11 +75,16 @@ def estimate_lens(
         adjusted = _adjust_alone(start, some, tuple(free))
         if adjusted is not None and adjusted[1] < least:
             best, least = adjusted
-        if model == "pinhole" and least < _FITS:
+        if model == "pinhole" and best is not None and least < _FITS and _is_usual(best):
             break
     if best is None:
         raise ValueError("no lens fits its views of the board")
     return best
+
+
+def _is_usual(camera: Camera) -> bool:
+    """Tell whether lenses have such focal lengths: boards that face one fit any longer one."""
+    return bool(camera.matrix[0, 0] < _LONGEST_FOCAL * np.hypot(*camera.size) / 2)
 
 
 def _start_pinholes(

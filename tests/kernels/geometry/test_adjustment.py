@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from pipeline_lib.kernels.geometry import start
 from pipeline_lib.kernels.geometry.adjustment import (
     BoardView,
     Bundle,
@@ -19,7 +20,9 @@ from pipeline_lib.kernels.geometry.adjustment import (
     move_cameras,
     move_poses,
 )
+from pipeline_lib.kernels.geometry.boards import list_corners
 from pipeline_lib.kernels.geometry.projection import project
+from tests.kernels.geometry.board_images import CHARUCO, draw_poses, make_pair
 from tests.kernels.geometry.rigs import make_ring
 
 GRID = np.stack([*np.meshgrid(np.arange(7) * 40.0, np.arange(5) * 40.0), np.zeros((5, 7))], -1)
@@ -165,3 +168,16 @@ def test_a_board_behind_a_camera_is_no_start():
     away = Pose(bundle.poses[0].rotation, bundle.poses[0].translation - [0, 0, 3000])
     with pytest.raises(ValueError, match="behind a camera"):
         adjust(replace(bundle, poses=(away, bundle.poses[1])), scale=1.0, most_steps=5)
+
+
+@pytest.mark.parametrize("focal", [5.0, 1e6, np.nan])
+def test_the_lens_is_found_where_the_first_estimate_of_opencv_leads_nowhere(focal, monkeypatch):
+    camera, corners = make_pair()[0], list_corners(CHARUCO)
+    views = [
+        BoardView(0, number, corners, project(camera, corners @ rotation.T + shift))
+        for number, (rotation, shift) in enumerate(draw_poses(12, CHARUCO, 3))
+    ]
+    wrong = np.array([[focal, 0, 1.0], [0, focal, 1.0], [0, 0, 1]])
+    monkeypatch.setattr(start.cv2, "initCameraMatrix2D", lambda *_: wrong)
+    found = start.estimate_lens("c", camera.size, "pinhole", views, (0, 1, 2, 3, 4))
+    assert found.matrix == pytest.approx(camera.matrix, rel=1e-3)

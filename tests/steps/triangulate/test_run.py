@@ -8,9 +8,11 @@ import pytest
 
 from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.tables import FrameStatus
+from pipeline_lib.io.poses.read import read_poses
+from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.sessions import find_session_result_keys, read_sessions
-from tests.steps.triangulate.session_cohort import SessionCohort
+from tests.steps.triangulate.session_cohort import MODEL, SessionCohort
 
 
 @pytest.fixture
@@ -99,8 +101,8 @@ def test_unequal_lengths_and_an_empty_video(cohort):
     assert max(measure_off(cohort, name) for name in ("by-one", "by-thousand", "one-empty")) < 1e-3
     assert rows["one"]["doubts"] == ""
     assert rows["by-one"]["doubts"] == (
-        "camera c1 has no frame at 1 of 40 moments: "
-        "frames of one number may be of different moments"
+        "camera c1 has no frame at 1 of 40 moments: frames of one number may be of different "
+        "moments"
     )
     assert rows["by-thousand"]["doubts"].count("has no frame at 1,000 of 1,040 moments") == 3
     assert cohort.read_ledger()["by-one"]["doubts"] == rows["by-one"]["doubts"]
@@ -285,3 +287,17 @@ def test_a_lost_result_is_made_again(cohort):
     cohort.run()
     assert measure_off(cohort, "two") < 1e-3
     assert cohort.read_ledger()["two"]["status"] == "done"
+
+
+def test_points_that_one_camera_alone_sees_are_no_points_and_the_reason_says_so(cohort):
+    for camera in cohort.names[1:]:
+        path = cohort.results.filtered(MODEL, f"one-{camera}")
+        poses = read_poses(path)
+        write_poses(path, replace(poses, position=np.full_like(poses.position, np.nan)))
+    rows = cohort.run()
+    assert (rows["one"]["status"], float(rows["one"]["found"])) == ("done", 0)
+    assert rows["one"]["reason"] == "no point was found by two cameras"
+    found = cohort.read_poses("one")
+    assert np.isnan(found.position).all()
+    assert (found.views == 0).all()
+    assert (rows["two"]["status"], rows["two"]["reason"]) == ("done", "")

@@ -304,7 +304,8 @@ class _Problem:
             variance[place] = np.diag(after)
         moments, keypoints = self._active.shape
         flat: Floats = variance.ravel()[: moments * keypoints * 3]
-        return np.maximum(flat.reshape(moments, keypoints, 3).sum(axis=-1), 0.0)
+        square: Floats = flat.reshape(moments, keypoints, 3).sum(axis=-1).clip(min=0.0)
+        return square
 
     def _apply_paths(self, values: Floats) -> Floats:
         result = np.zeros_like(values)
