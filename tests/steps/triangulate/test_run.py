@@ -98,9 +98,8 @@ def test_unequal_lengths_and_an_empty_video(cohort):
     }
     assert max(measure_off(cohort, name) for name in ("by-one", "by-thousand", "one-empty")) < 1e-3
     assert rows["one"]["doubts"] == ""
-    assert rows["by-one"]["doubts"] == (
-        "camera c1 has no frame at 1 of 40 moments: frames of one number may be of different moments"
-    )
+    assert rows["by-one"]["doubts"].startswith("camera c1 has no frame at 1 of 40 moments: ")
+    assert rows["by-one"]["doubts"].count("camera") == 1
     assert rows["by-thousand"]["doubts"].count("has no frame at 1,000 of 1,040 moments") == 3
     assert cohort.read_ledger()["by-one"]["doubts"] == rows["by-one"]["doubts"]
     short = cohort.read_poses("by-one")
