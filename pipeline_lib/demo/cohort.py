@@ -84,6 +84,10 @@ calibration:
 
 triangulation:
   enabled: true
+  # Smoothed in space, where all views count, not in each view.
+  source: raw
+  smoothing:
+    enabled: true
   synchronisation:
     method: timestamps
 """
