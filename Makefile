@@ -57,7 +57,7 @@ demo-multi: run
 	cohortpose demo-error demo-multi
 
 demo-3d: run
-	cohortpose demo demo-3d --cameras 4 --boards 72 --size 320 --individuals 2 --videos 3 --frames 60 --labelled-frames 96
+	cohortpose demo demo-3d --cameras 4 --boards 72 --size 320 --individuals 2 --videos 3 --frames 60 --labelled-frames 132
 	snakemake --cores $(CORES) --directory demo-3d --configfile demo-3d/config.yaml
 	cohortpose demo-error demo-3d
 

@@ -164,7 +164,9 @@ def _list_videos(config: Config, results: Results) -> dict[str, _Video]:
                 groups.get(name, ""),
                 int(facts["frames"]) if facts.get("frames", "").isdecimal() else None,
                 float(facts.get("fps") or 0) or math.nan,
-                done=row["status"] == VideoStatus.DONE,
+                # Of poses without a video no frame can be shown.
+                done=row["status"] == VideoStatus.DONE
+                and not (facts.get("poses") and not facts.get("fingerprint")),
             )
     return videos
 
