@@ -63,8 +63,9 @@ class Network:
         Dataset
             ``position`` (frame, space, keypoint, individual), float32, px of the frame, NaN where
             a keypoint was not found; ``confidence`` (frame, keypoint, individual), float32 in
-            0..1. Individuals are not tracked: their order in a frame says nothing of who they
-            are.
+            0..1; of an ensemble also ``spread`` (frame, keypoint, individual), float32, px, see
+            `open_poses`. Individuals are not tracked: their order in a frame says nothing of who
+            they are.
 
         Raises
         ------
@@ -77,8 +78,13 @@ class Network:
         for image in images:
             _check_image(image)
         found = self._predictor.predict(images)
+        spread = {}
+        if found.spread is not None:
+            axes = ("frame", "keypoint", "individual")
+            spread["spread"] = (axes, order_for_file("spread", found.spread), {"units": "px"})
         return xr.Dataset(
             {
+                **spread,
                 "position": (
                     ("frame", "space", "keypoint", "individual"),
                     order_for_file("position", found.position),

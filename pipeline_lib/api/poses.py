@@ -70,9 +70,12 @@ def open_poses(path: str | PathLike[str]) -> "xr.Dataset":
         uint8, values of `FrameStatus`; where individuals were tracked, ``track_status`` (time,
         individual), uint8, values of `TrackStatus`; in views that a session corrected,
         ``point_source`` (time, keypoint, individual), uint8, values of
-        `pipeline_lib.core.tables.PointSource`. The coordinate ``time`` is in seconds. The
-        pixel centre at the top left is (0, 0). Attributes say what made the poses; nested ones,
-        such as ``versions``, are JSON, so that the dataset can be written as netCDF.
+        `pipeline_lib.core.tables.PointSource`; of an ensemble, ``spread`` (time, keypoint,
+        individual), float32, px: root mean square of the distances between what its networks
+        predict and their median, NaN where fewer than two found the keypoint. The coordinate
+        ``time`` is in seconds. The pixel centre at the top left is (0, 0). Attributes say what made
+        the poses; nested ones, such as ``versions``, are JSON, so that the dataset can be written
+        as netCDF.
 
         Of a session, ``position`` has the space x, y, z in the unit and the axes of the
         calibration (attribute ``units``, missing if the calibration does not tell), NaN where

@@ -36,10 +36,11 @@ def write_coco(path: Path, source: ExportSource) -> None:
     frame + 1. Each individual with at least one keypoint in a frame is an annotation. A keypoint
     has visibility 2 if it was found, else 0. ``score`` is the mean confidence of the keypoints
     that were found. Besides COCO's own keys, annotations have ``keypoint_scores``, the confidence
-    of each keypoint (null if there is none), and, of tracked individuals, ``track_id`` (counted
-    from 1; ``info.tracks`` names all) and ``attributes``, where CVAT keeps its own. Unique
-    bodyparts are keypoints of the one category; those found in a frame are an annotation of their
-    own. The same poses give the same bytes. Memory holds one block of frames.
+    of each keypoint (null if there is none), of ensembles ``keypoint_spreads`` (px, null if there
+    is none), and, of tracked individuals, ``track_id`` (counted from 1; ``info.tracks`` names all)
+    and ``attributes``, where CVAT keeps its own. Unique bodyparts are keypoints of the one
+    category; those found in a frame are an annotation of their own. The same poses give the same
+    bytes. Memory holds one block of frames.
 
     Parameters
     ----------
@@ -128,7 +129,20 @@ def _annotate(poses: Poses) -> Iterator[tuple[int, int, dict[str, Any]]]:
             poses.confidence[rows].astype(np.float64),
             found.score[rows].astype(np.float64),
         )
+        if poses.spread is not None:
+            annotations = _add_spreads(annotations, poses.spread[rows].astype(np.float64))
         yield from zip(rows[0].tolist(), rows[1].tolist(), annotations, strict=True)
+
+
+def _add_spreads(
+    annotations: Iterable[dict[str, Any]], spread: NDArray[np.float64]
+) -> Iterator[dict[str, Any]]:
+    """Yield annotations with the spread of each keypoint, shape (pose, keypoint), px."""
+    for annotation, widths in zip(annotations, np.round(spread, _DIGITS).tolist(), strict=True):
+        yield {
+            **annotation,
+            "keypoint_spreads": [None if math.isnan(one) else one for one in widths],
+        }
 
 
 def _describe_poses(

@@ -133,6 +133,15 @@ def test_a_video_without_an_animal(tmp_path, frames):
     assert found.getAnnIds() == []
 
 
+def test_keypoints_of_an_ensemble_have_their_spread(tmp_path):
+    poses = make_several()
+    spread = np.full(poses.confidence.shape, 1.23456, np.float32)
+    spread[..., 1] = np.nan
+    first = load(export(tmp_path, replace(poses, spread=spread)))["annotations"][0]
+    assert first["keypoint_spreads"] == [1.2346, None, 1.2346]
+    assert "keypoint_spreads" not in load(export(tmp_path, poses))["annotations"][0]
+
+
 def test_an_animal_interpolated_over_a_lost_frame_has_no_keypoint_scores(tmp_path):
     poses = make_several()
     poses.position[2, 0, 0] = (11, 21)

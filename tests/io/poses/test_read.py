@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.extra.numpy as npst
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline_lib.io.poses.format as subject
+from pipeline_lib.api.poses import open_poses
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.io.poses.read import read_pose_key, read_poses, require_pose_key
@@ -265,3 +267,18 @@ def test_spoilt_packed_files_are_told(tmp_path):
     with pytest.raises(StoreError, match="damaged pose file"):
         read_poses(path)
     assert read_pose_key(path) == "0123456789abcdef"
+
+
+def test_a_spread_is_read_back_with_its_unit(tmp_path):
+    poses = make_poses(individuals=("a", "b"))
+    spread = poses.confidence * 3
+    spread[1, 0, 1] = np.nan
+    path = tmp_path / "v.zarr.zip"
+    write_poses(path, replace(poses, spread=spread))
+    np.testing.assert_array_equal(read_poses(path).spread, spread)
+    dataset = open_poses(path)
+    assert dataset.spread.dims == ("time", "keypoint", "individual")
+    assert dataset.spread.attrs["units"] == "px"
+    np.testing.assert_array_equal(dataset.spread.sel(individual="b"), spread[:, 1])
+    write_poses(path, poses)
+    assert "spread" not in open_poses(path)

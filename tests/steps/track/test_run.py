@@ -400,3 +400,13 @@ def test_as_many_animals_as_meant_are_no_surplus(results, caplog):
 def test_names_are_those_of_the_animals_that_are_kept():
     config = make_config({"names": ["red", "blue"]})
     assert name_individuals(make_crowd(), config.individuals) == ("red", "blue")
+
+
+def test_the_spread_of_an_ensemble_follows_the_animals(results):
+    raw = make_poses(unique=True)
+    # Each spread tells whose it is.
+    write_poses(results.poses("pose", "v"), replace(raw, spread=raw.position[..., 0].copy()))
+    run_track(make_config(), results, SHARD)
+    tracks = read_poses(results.tracked("pose", "v"))
+    np.testing.assert_array_equal(tracks.spread, tracks.position[..., 0])
+    assert (tracks.spread[:, :2] != raw.position[:, :2, :, 0]).any()
