@@ -1,4 +1,4 @@
-"""Compare what frames without labels teach, with 10 labels of the mirror mouse.
+"""Compare what frames without labels teach, with 10 labels of a rendered or the mirror mouse.
 
 Each loss is trained beside a training without, for each seed; networks share targets and clips.
 """
@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from benchmarks.accuracy.cross_validation import PCK, measure
-from benchmarks.projects import PROJECTS, exit_with, format_config, format_sheet, locate_project
+from benchmarks.projects import (
+    PROJECTS,
+    exit_with,
+    format_config,
+    format_sheet,
+    locate_project,
+    merge_settings,
+)
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.io.publish import publish_text
@@ -22,38 +30,48 @@ from pipeline_lib.models.card import read_card
 CHECKOUT = Path(__file__).parents[2]
 MOUSE = ("paw1LH", "paw2LF", "paw3RF", "paw4RH", "tailBase", "tailMid", "nose")
 VIEWS = [[f"{name}_{view}" for name in MOUSE] for view in ("top", "bot")]
-WAYS: Mapping[str, Mapping[str, Any]] = {
-    "labels alone": {},
-    "temporal": {"temporal": 1.0},
-    "pose_pca": {"pose_pca": 1.0},
-    "view_pca": {"view_pca": 1.0},
+WAYS: Mapping[str, tuple[str, ...]] = {
+    "labels alone": (),
+    "temporal": ("temporal",),
+    "pose_pca": ("pose_pca",),
+    "view_pca": ("view_pca",),
 }
 # In half the size, which `auto` chooses for the mirror mouse, too.
-TARGETS = {"scale": 0.5, "stride": 8, "sigma": 5.0, "pos_dist_thresh": 10.0}
+MIRROR = {"targets": {"scale": 0.5, "stride": 8, "sigma": 5.0, "pos_dist_thresh": 10.0}}
+RENDERED = {"targets": {"stride": 8}, "training": {"batch_size": 8}}
+DEMO = ("--videos", "3", "--frames", "60", "--size", "128", "--labelled-frames", "60")
+LABELLED = {"rendered": 60, "mirror-mouse": 90}
 
 
-def write_config(folder: Path, way: str, seed: int, given: argparse.Namespace) -> Path:
+def prepare(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that all trainings share; the rendered cohort is written first."""
+    if given.dataset == "mirror-mouse":
+        project = PROJECTS[given.dataset]
+        source = locate_project(project)
+        publish_text(given.folder / "cohort.tsv", format_sheet(project, source))
+        values = yaml.safe_load(format_config(project, source, MIRROR))
+        unsupervised = {"views": VIEWS, "bodyparts": [name for view in VIEWS for name in view]}
+        return merge_settings(values, {"training": {"unsupervised": unsupervised}})
+    if not (given.folder / "config.yaml").is_file():
+        command = [str(Path(sys.executable).parent / "cohortpose"), "demo", str(given.folder)]
+        subprocess.run([*command, *DEMO], check=True)
+    values = yaml.safe_load((given.folder / "config.yaml").read_text(encoding="utf-8"))
+    return merge_settings(values, RENDERED)
+
+
+def write_config(common: Mapping[str, Any], way: str, seed: int, given: argparse.Namespace) -> Path:
     """Write the config of a training, and return it."""
-    project = PROJECTS["mirror-mouse"]
-    source = locate_project(project)
-    weights = {name: value * given.weight for name, value in WAYS[way].items()}
     training = {
         "name": f"{way.replace(' ', '-')}-{seed}",
         "epochs": given.epochs,
         "seed": seed,
         "measure_every": 0,
-        "split": {"test_fraction": 1.0 - given.labels / 90, "seed": seed},
-        "unsupervised": {
-            **weights,
-            "views": VIEWS,
-            "bodyparts": [name for view in VIEWS for name in view],
-            "frames": 200,
-        },
+        "split": {"test_fraction": 1.0 - given.labels / LABELLED[given.dataset], "seed": seed},
+        "unsupervised": dict.fromkeys(WAYS[way], given.weight),
     }
-    text = format_config(project, source, {"training": training, "targets": TARGETS})
-    path = folder / f"{training['name']}.yaml"
-    publish_text(folder / "cohort.tsv", format_sheet(project, source))
-    publish_text(path, text)
+    values = merge_settings(common, {"training": training})
+    path: Path = given.folder / f"{training['name']}.yaml"
+    publish_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return path
 
 
@@ -73,15 +91,18 @@ def train(folder: Path, config: Path) -> None:
 
 def list_rows(given: argparse.Namespace) -> Iterator[str]:
     """Train what is missing, and yield a row of Markdown for each network."""
-    results = Results(given.folder / "results")
+    results, common = Results(given.folder / "results"), prepare(given)
+    # Rendered frames have one view.
+    ways = [way for way in given.ways or WAYS if given.dataset != "rendered" or way != "view_pca"]
     for seed in range(given.seeds):
-        for way in given.ways or WAYS:
-            config = write_config(given.folder, way, seed, given)
+        for way in ways:
+            config = write_config(common, way, seed, given)
             train(given.folder, config)
             predicted = pd.read_parquet(results.predictions(config.stem))
             tested = predicted[predicted["split"] == "test"]
-            mouse = tested[tested["bodypart"].isin([name for view in VIEWS for name in view])]
-            found = measure(mouse)
+            if given.dataset == "mirror-mouse":
+                tested = tested[tested["bodypart"].isin([name for view in VIEWS for name in view])]
+            found = measure(tested)
             seconds = read_card(results.model(config.stem).card).training.seconds
             yield (
                 f"| {way} | {seed} | {found['mean_error']:.2f} | {found['median_error']:.2f} | "
@@ -92,6 +113,7 @@ def list_rows(given: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", choices=sorted(LABELLED))
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument("--labels", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=60)

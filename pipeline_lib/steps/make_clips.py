@@ -64,7 +64,7 @@ def run_make_clips(config: Config, results: Results) -> None:
     key = hash_settings(
         settings.clip_settings(),
         {"scale": config.targets.scale},
-        [(video.name, video.content) for video in videos],
+        {"videos": [[video.name, video.content] for video in videos]},
         versions.MAKE_CLIPS,
     )
     chosen = spread_clips(

@@ -139,3 +139,13 @@ def test_only_names_folds_that_exist(capsys):
     with pytest.raises(SystemExit):
         validation.parse_arguments(["openfield", "out", "--folds", "3", "--only", "3"])
     assert "folds 0 to 2" in capsys.readouterr().err
+
+
+def test_settings_of_the_command_line_are_nested():
+    settings = ("targets.scale=0.5", "training.head_context=pool", "targets.stride=4")
+    options = [part for one in settings for part in ("--set", one)]
+    given = validation.parse_arguments(["openfield", "d", *options])
+    assert given.changes == {
+        "targets": {"scale": 0.5, "stride": 4},
+        "training": {"head_context": "pool"},
+    }

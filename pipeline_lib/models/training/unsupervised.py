@@ -99,7 +99,7 @@ def measure_implausibility(poses: PixelPoses, subspace: "TorchSubspace") -> Tens
         The subspace.
     """
     flat = poses.position.flatten(1) - subspace.mean
-    off = (flat - flat @ subspace.basis.T @ subspace.basis).unflatten(1, (-1, 2))
+    off = (flat - flat @ subspace.basis.T @ subspace.basis).view_as(poses.position)
     whole = poses.seen.all(dim=1, keepdim=True).expand_as(poses.seen)
     return _average(functional.relu(_length(off) - subspace.tolerance), whole)
 
@@ -247,7 +247,7 @@ def _keep_whole(
 ) -> NDArray[np.floating]:
     """Return the poses of groups of points of which every point is labelled."""
     poses = labelled[:, points].reshape(-1, points.shape[1], 2)
-    whole = poses[np.isfinite(poses).all(axis=(1, 2))]
+    whole: NDArray[np.floating] = poses[np.isfinite(poses).all(axis=(1, 2))]
     if len(whole) < _FEWEST_POSES:
         raise ModelError(
             f"training.unsupervised.{loss}: {len(whole)} poses are labelled as a whole, at least "
