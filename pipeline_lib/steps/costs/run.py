@@ -41,7 +41,8 @@ class Used:
 
     def __add__(self, other: "Used") -> "Used":
         def join(name: str) -> float | None:
-            mine, theirs = getattr(self, name), getattr(other, name)
+            mine: float | None = getattr(self, name)
+            theirs: float | None = getattr(other, name)
             return theirs if mine is None else mine if theirs is None else mine + theirs
 
         values: dict[str, Any] = {one.name: join(one.name) for one in fields(self)}

@@ -1,11 +1,12 @@
 """Start and end a run: write settings, plan and provenance, and keep other runs out."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.errors import SheetError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
 from pipeline_lib.core.settings.run import Config
@@ -21,6 +22,8 @@ from pipeline_lib.steps.runs.sessions import SessionPlan, plan_sessions
 
 _STORE_SUFFIX = ".zarr"
 _NAMED = 5
+
+_log = logging.getLogger(__name__)
 
 
 def start_run(
@@ -73,7 +76,11 @@ def end_run(
         Whether the run ended well.
     """
     complete_provenance(config, results)
-    write_costs(config, results)
+    try:
+        write_costs(config, results)
+    except (SheetError, StoreError) as error:
+        # The sheet may have been changed meanwhile; the results stand all the same.
+        _log.warning("%s is not written: %s", results.costs, error)
     write_crate(config, results, workflow, succeeded=succeeded)
     record_descriptions(results)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import CohortposeError, ModelError, StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.reading import hash_settings
+from pipeline_lib.core.settings.reading import hash_settings, read_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import PROBE_COLUMNS
@@ -30,7 +30,7 @@ _OF_NETWORKS = frozenset(
     {"models", "poses", "tracked", "corrected", "filtered", "exports", "triangulated"}
 )
 _DIGEST = re.compile(r"[0-9a-f]{16}")
-_CHECKPOINT = re.compile(r"[\w.=-]+\.ckpt")
+_CHECKPOINT = re.compile(r"[\w.=-]+\.ckpt|key\.txt")
 # As `pipeline_lib.io.publish` names what it has not published, or has moved aside.
 _LEFTOVER = re.compile(
     r"\.part-[0-9a-f]{8}(\.[\w-]{1,16})?|\.(part|old)-.+\.[0-9a-f]{8}(\.[\w-]{1,16})?"
@@ -107,9 +107,8 @@ def find_stale(config: Config, results: Results) -> Found:
     _find_recorded(results, found, records, old)
     _find_removed(config, results, found, records, removed)
     _find_network_rest(results, found, old)
-    for shard in set(plan.all_shards) - {
-        plan.shard_of[video] for video in present & set(plan.shard_of)
-    }:
+    in_use = {shard for video, shard in plan.shard_of.items() if video in present}
+    for shard in sorted(set(plan.all_shards) - in_use):
         _find_shard(config, results, found, shard)
     _find_segments(config, results, found, old)
     _find_leftovers(results, found)
@@ -269,8 +268,6 @@ def _find_leftovers(results: Results, found: Found) -> None:
 
 def _find_settings(config: Config, results: Results, found: Found) -> None:
     """Find settings of earlier runs by which no recorded job worked."""
-    from pipeline_lib.core.settings.reading import read_config  # noqa: PLC0415
-
     named = {hash_settings(config), *(str(job.get("settings")) for job in read_all_jobs(results))}
     for path in results.settings.glob("*.yaml"):
         if not _DIGEST.fullmatch(path.stem) or path.stem in named:
