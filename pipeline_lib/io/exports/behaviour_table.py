@@ -101,7 +101,7 @@ def _arrange(poses: Poses, points: Points, last: NDArray[np.float32] | None) -> 
     """
     animal, bodypart = ([point[axis] for point in points] for axis in (0, 1))
     position = poses.position[:, animal, bodypart]
-    known = ~np.isnan(position).any(axis=-1)
+    known = np.asarray(~np.isnan(position).any(axis=-1))
     confidence = np.where(known, np.nan_to_num(poses.confidence[:, animal, bodypart]), 0)
     if last is None:
         place = np.where(known[..., None], position, 0)
