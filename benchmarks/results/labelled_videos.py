@@ -3,10 +3,10 @@
     python benchmarks/results/labelled_videos.py [--frames 3000] [--cores 2]
 
 The video is noise that moves, 640 x 480 at 30 frames/s, with eight keypoints and their edges.
-DeepLabCut's ``CreateVideo``, which ``create_labeled_video(fastmode=True)`` calls, draws trails of 30
-frames in the environment whose Python COHORTPOSE_DEEPLABCUT names; without it, it is left out.
-sleap-io's renderer runs here. The seconds of processor time tell of a busy machine what the
-frames per second do not.
+DeepLabCut's ``CreateVideo``, which ``create_labeled_video(fastmode=True)`` calls, draws trails
+of 30 frames in the environment whose Python COHORTPOSE_DEEPLABCUT names, if any. sleap-io's
+renderer runs here. The seconds of processor time tell of a busy machine what the frames per
+second do not.
 """
 
 import argparse

@@ -12,7 +12,7 @@ the first known place it is 0, 0. Points of several animals are bodyparts ``ANIM
 Unique bodyparts belong to no animal, and are left out of both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +120,7 @@ def _arrange(poses: Poses, points: Points, last: NDArray[np.float32] | None) -> 
 
 def _write(
     path: Path,
-    columns: list[tuple[str, ...]],
+    columns: Sequence[tuple[str, ...]],
     levels: tuple[str, ...],
     blocks: Iterator[NDArray[np.float32]],
 ) -> None:

@@ -60,7 +60,8 @@ def read_video_key(path: Path) -> str | None:
     """Return the key that a video was given; None if there is no whole one."""
     try:
         with av.open(str(path)) as container:
-            return container.metadata.get(_KEY)
+            key: str | None = container.metadata.get(_KEY)
+            return key
     except (OSError, av.error.FFmpegError):
         return None
 
