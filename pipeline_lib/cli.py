@@ -306,6 +306,15 @@ def kinematics(
     run_shards(config, shard, "kinematics")
 
 
+@app.command(rich_help_panel=VIDEOS)
+def render(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Draw points, skeleton, trails and identities on every video (`rendering`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "render")
+
+
 @app.command(rich_help_panel=CAMERAS)
 def triangulate(  # noqa: PLR0913 - one for each option
     config: ConfigOption = DEFAULT_CONFIG,

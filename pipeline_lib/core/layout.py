@@ -411,6 +411,14 @@ class Results:
         """Return the exported file of one video in a format of `exports.formats`."""
         return self.root / "exports" / model / f"{video}.{find_format(suffix).suffix}"
 
+    def rendered(self, model: str, video: str) -> Path:
+        """Return the video with its poses drawn on it."""
+        return self.root / "rendered" / model / f"{video}.mp4"
+
+    def worst_seconds(self, model: str, video: str) -> Path:
+        """Return the clip of the seconds of a video in which confidence is lowest."""
+        return self.root / "worst_seconds" / model / f"{video}.mp4"
+
     def kinematics(self, model: str, table: str, video: str) -> Path:
         """Return the file of one video in a table of kinematics, a folder that is one data set.
 

@@ -524,6 +524,28 @@ def _locate_exports(config: Config, results: Results, video: str) -> Mapping[str
     return {name: results.exported(model, video, name) for name in config.exports.formats}
 
 
+def _select_rendering(config: Config) -> Values:
+    """Return the settings that drawn videos depend on."""
+    exclude = {"enabled", "segment_seconds", "whole"}
+    settings = {"rendering": config.rendering.model_dump(mode="json", exclude=exclude)}
+    edges = config.skeleton.model_dump(mode="json", include={"edges"})
+    return {**settings, "skeleton": edges} if config.rendering.edges else settings
+
+
+def rendering_key(config: Config, source_key: str) -> str:
+    """Return the key of a video with poses drawn on it, given the key of the poses."""
+    return hash_settings(source_key, _select_rendering(config), versions.RENDER)
+
+
+def _locate_rendered(config: Config, results: Results, video: str) -> Mapping[str, Path]:
+    model, settings, paths = config.training.name, config.rendering, dict[str, Path]()
+    if settings.whole:
+        paths["rendered"] = results.rendered(model, video)
+    if settings.worst_seconds:
+        paths["worst seconds"] = results.worst_seconds(model, video)
+    return paths
+
+
 def _locate_kinematics(config: Config, results: Results, video: str) -> Mapping[str, Path]:
     subjects = config.kinematics.list_subjects((), several=config.individuals.max > 1)
     model = config.training.name
@@ -808,6 +830,22 @@ STAGES: Mapping[str, Stage] = {
             given=("regions",),
             videos=VideoResults(
                 "tables of movement", "postprocess", _locate_kinematics, source=lambda _: "filter"
+            ),
+        ),
+        Stage(
+            "render",
+            "RENDER",
+            _select_rendering,
+            lambda config: config.rendering.enabled,
+            takes_bundle=True,
+            step="render.run:run_render",
+            table="render",
+            videos=VideoResults(
+                "videos with poses drawn on them",
+                "postprocess",
+                _locate_rendered,
+                source=lambda _: "filter",
+                key=rendering_key,
             ),
         ),
         Stage(

@@ -48,6 +48,8 @@ def list_changed(before, after):
         ({"refinement": {"frames": 7}}, {"refine"}),
         ({"kinematics": {"window": 0.5}}, {"kinematics"}),
         ({"kinematics": {"enabled": True}}, set()),
+        ({"rendering": {"radius": 5}}, {"render"}),
+        ({"rendering": {"enabled": True, "segment_seconds": 9}}, set()),
         ({"refinement": {"enabled": True}}, set()),
         ({"targets": {"pos_dist_thresh": 4.0}}, {"make-targets", "make-targets-locator"}),
         # The choice of others depends on these.
@@ -151,7 +153,9 @@ def test_the_wanted_stages_follow_from_the_settings():
     assert wanted(parse_config({"cohort": "cohort.tsv"})) == ["probe"]
     assert wanted(parse()) == ["probe", "infer", "filter", "export"]
     assert wanted(parse(exports={"formats": []})) == ["probe", "infer", "filter"]
-    everything = parse(individuals={"max": 2}, kinematics={"enabled": True})
+    everything = parse(
+        individuals={"max": 2}, kinematics={"enabled": True}, rendering={"enabled": True}
+    )
     assert wanted(everything) == list(VIDEO_STAGES)
 
 

@@ -82,8 +82,8 @@ rule postprocess:
         f"{BENCHMARKS}/postprocess-{MODEL}/{{shard}}.tsv"
     conda:
         "../envs/cohortpose.yaml"
-    # Only tracking uses several threads.
-    threads: 4 if "track" in POSTPROCESSING else 1
+    # Only these use several threads.
+    threads: 4 if {"track", "render"} & set(POSTPROCESSING) else 1
     params:
         *list_settings(*POSTPROCESSING),
         config=settings_file,

@@ -69,6 +69,16 @@ FORMATS: dict[str, ExportFormat] = {
         f"{_WRITERS}.coco:write_coco",
         linked=True,
     ),
+    "simba": ExportFormat(
+        "simba.csv",
+        "SimBA's table of `input_csv` (`VIDEO.simba.csv`)",
+        f"{_WRITERS}.behaviour_table:write_simba",
+    ),
+    "bsoid": ExportFormat(
+        "bsoid.csv",
+        "DeepLabCut's table without an empty cell, for B-SOiD (`VIDEO.bsoid.csv`)",
+        f"{_WRITERS}.behaviour_table:write_bsoid",
+    ),
 }
 
 

@@ -36,6 +36,7 @@ from pipeline_lib.core.settings.network import (
     name_precision_in_keys,
 )
 from pipeline_lib.core.settings.refinement import RefinementSettings
+from pipeline_lib.core.settings.rendering import RenderingSettings
 from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 from pipeline_lib.core.settings.videos import (
     ExportSettings,
@@ -77,6 +78,7 @@ class Config(Settings):
     filtering: FilteringSettings = FilteringSettings()
     exports: ExportSettings = ExportSettings()
     kinematics: KinematicsSettings = KinematicsSettings()
+    rendering: RenderingSettings = RenderingSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     triangulation: TriangulationSettings = TriangulationSettings()
     refinement: RefinementSettings = RefinementSettings()

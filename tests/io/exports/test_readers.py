@@ -77,8 +77,8 @@ def make_unique():
     return poses
 
 
-# movement reads no COCO.
-FOR_MOVEMENT = [name for name in FORMATS if name != "coco"]
+# movement reads no COCO, and no tables that are made for others.
+FOR_MOVEMENT = [name for name in FORMATS if name not in ("coco", "simba", "bsoid")]
 THREE = ("b", "a", "c")
 SCENES = {
     "one": lambda: make_poses(7),

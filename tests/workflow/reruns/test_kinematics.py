@@ -1,10 +1,11 @@
-"""Ask a finished run for kinematics: no network runs again, and what changed is made again."""
+"""Ask a finished run for kinematics and labelled videos: what changed is made again."""
 
 import json
 
 import pandas as pd
 import pytest
 
+from pipeline_lib.io.video.reader import VideoReader
 from tests.workflow.reruns.test_verify import tell, verify
 from tests.workflow.running import read_tsv
 
@@ -17,7 +18,8 @@ def test_tables_are_made_and_follow_the_sheet_and_the_regions(again, monkeypatch
     regions = again.folder / "regions.json"
     regions.write_text(json.dumps({"left": [[0, 0], [48, 0], [48, 96], [0, 96]]}))
     kinematics = {"enabled": True, "regions_file": "regions.json", "bin_seconds": 0.4}
-    again.edit_config(kinematics=kinematics)
+    rendering = {"enabled": True, "worst_seconds": 0.2}
+    again.edit_config(kinematics=kinematics, rendering=rendering)
     ended = again.snakemake()
     assert ended.code == 0, ended.output
     assert ended.jobs == {"postprocess 00001"} | SUMMARY
@@ -27,8 +29,10 @@ def test_tables_are_made_and_follow_the_sheet_and_the_regions(again, monkeypatch
     assert "in_left" in frames
     code, record = verify(again, monkeypatch)
     assert (code, tell(record)) == (0, set())
-    tables = {f"kinematics {name}": 2 for name in ("frames", "bins")}
-    assert tables.items() <= record["checked"].items()
+    made = ("kinematics frames", "kinematics bins", "rendered", "worst seconds")
+    assert {name: record["checked"].get(name) for name in made} == dict.fromkeys(made, 2)
+    with VideoReader(again.results.rendered("pose", "mouse-01")) as video:
+        assert video.facts.frames == 24
     ledger = again.read_ledger()
     assert [row["status"] for row in ledger.values()].count("done") == 2
     assert not again.snakemake("--dry-run").jobs

@@ -1,0 +1,44 @@
+"""Settings of videos on which poses are drawn."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline_lib.core.settings.base import (
+    WHOLE,
+    Flag,
+    Fraction,
+    NotNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Settings,
+)
+
+
+class RenderingSettings(Settings):
+    """Draw the filtered poses on the videos."""
+
+    enabled: Flag = Field(default=False, description="Write labelled videos in each run.")
+    whole: Flag = Field(default=True, description="Draw on whole videos (`rendered/`).")
+    worst_seconds: NotNegativeFloat = Field(
+        5.0,
+        description="Duration of a clip of each video where confidence is lowest "
+        "(`worst_seconds/`); 0: none.",
+    )
+    radius: PositiveInt | None = Field(
+        None, description="Radius of points in px; null: by the size of the frame."
+    )
+    trail: NotNegativeFloat = Field(
+        1.0, description="Seconds of the way of each individual that are drawn behind it; 0: none."
+    )
+    edges: Flag = Field(default=True, description="Draw `skeleton.edges`.")
+    names: Flag = Field(default=True, description="Write the names of several individuals.")
+    pcutoff: Fraction = Field(
+        0.4, description="Points below this confidence are rings, others are filled."
+    )
+    quality: Annotated[int, Field(ge=0, le=51), WHOLE] = Field(
+        23, description="H.264's constant rate factor: lower is better and larger."
+    )
+    segment_seconds: PositiveFloat = Field(
+        30.0, description="Length of the parts of a video that cores draw at the same time."
+    )

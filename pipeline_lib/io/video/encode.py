@@ -1,0 +1,82 @@
+"""Write H.264 videos frame by frame, join parts of them, and read the key in a video."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.codec import UnknownCodecError
+from numpy.typing import NDArray
+
+# Times as exact as the clock of MPEG transport streams.
+CLOCK = 90_000
+_KEY = "comment"
+
+
+def encode_frames(
+    path: Path, frames: Iterable[tuple[int, NDArray[np.uint8]]], size: tuple[int, int], quality: int
+) -> None:
+    """Write frames with their times.
+
+    Parameters
+    ----------
+    path
+        An MP4 file to write.
+    frames
+        Time in ticks of `CLOCK`, rising, and RGB image of shape (height, width, 3).
+    size
+        Width and height, both even.
+    quality
+        Constant rate factor.
+    """
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = _add_stream(container, size, quality)
+        for ticks, image in frames:
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            picture.pts, picture.time_base = ticks, Fraction(1, CLOCK)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+def join_parts(path: Path, parts: Sequence[Path], key: str) -> None:
+    """Join videos whose times follow each other, without decoding them, and give them a key."""
+    options = {"movflags": "+faststart"}
+    with av.open(str(path), "w", format="mp4", container_options=options) as container:
+        container.metadata[_KEY] = key
+        target = None
+        for part in parts:
+            with av.open(str(part)) as source:
+                stream = source.streams.video[0]
+                if target is None:
+                    target = container.add_stream_from_template(stream)
+                for packet in source.demux(stream):
+                    if packet.dts is not None:
+                        packet.stream = target
+                        container.mux(packet)
+
+
+def read_video_key(path: Path) -> str | None:
+    """Return the key that a video was given; None if there is no whole one."""
+    try:
+        with av.open(str(path)) as container:
+            key: str | None = container.metadata.get(_KEY)
+            return key
+    except (OSError, av.error.FFmpegError):
+        return None
+
+
+def _add_stream(
+    container: av.container.OutputContainer, size: tuple[int, int], quality: int
+) -> av.video.stream.VideoStream:
+    # No B-frames, so that parts can be joined; a keyframe each 60 frames, to skip through.
+    options = {"crf": str(quality), "preset": "veryfast", "bf": "0", "g": "60", "threads": "1"}
+    try:
+        stream = container.add_stream("libx264", options=options)
+    except UnknownCodecError:
+        stream = container.add_stream("mpeg4", options={"bf": "0", "g": "60", "threads": "1"})
+        stream.bit_rate = 4_000_000
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.time_base = Fraction(1, CLOCK)
+    return stream

@@ -1,0 +1,148 @@
+"""Run the verb `render`: draw poses on every video of a shard."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.process import count_cores
+from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
+from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
+from pipeline_lib.io.poses.read import read_poses, require_pose_key
+from pipeline_lib.io.publish import publish_file
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.io.video.encode import join_parts, read_video_key
+from pipeline_lib.io.video.reader import VideoFacts, index_video
+from pipeline_lib.kernels.drawing.poses import Style, choose_radius, find_worst
+from pipeline_lib.steps.provenance.checksums import Published, record_checksums
+from pipeline_lib.steps.render.segment import Segment, draw_segment
+from pipeline_lib.steps.runs.outcomes import end_videos
+from pipeline_lib.steps.runs.plan import keep_planned
+
+
+def run_render(config: Config, results: Results, shard: str) -> None:
+    """Draw the filtered poses on each video of a shard.
+
+    Parts of a video are drawn at the same time, by a process for each core. A video that fails is
+    recorded with its reason, and the others are processed. Videos whose key is unchanged stay.
+
+    Parameters
+    ----------
+    config
+        Settings of the run: `rendering`, `skeleton.edges`, and the model's name.
+    results
+        The results folder.
+    shard
+        Name of the shard.
+
+    Raises
+    ------
+    StoreError
+        If the table of `filter` or of the probe is missing.
+    """
+    stage, before = STAGES["render"], STAGES["filter"]
+    rows = read_table(before.find_table(config, results, shard), STAGE_COLUMNS)
+    rows = keep_planned(rows, results, shard)
+    files = results.shard(shard)
+    probed = {row["video"]: Path(row["path"]) for row in read_table(files.probe, PROBE_COLUMNS)}
+    videos = stage.videos
+    if videos is None or videos.key is None:
+        raise ValueError("the stage render makes no results")
+    make_key, locate = videos.key, partial(videos.locate, config, results)
+
+    def work(video: str) -> Mapping[str, str]:
+        poses = before.find_poses(config, results, video)
+        key = make_key(config, require_pose_key(poses))
+        if any(read_video_key(path) != key for path in locate(video).values()):
+            if video not in probed or not probed[video].is_file():
+                raise StoreError(f"video {video}: its file is not there, so nothing is drawn on it")
+            _draw_video(config, probed[video], poses, locate(video), key)
+        return {"key": key}
+
+    ended = end_videos(f"render {shard}", rows, work)
+    published = [
+        Published(kind, path, row["video"], row["key"])
+        for row in ended
+        if row["status"] == VideoStatus.DONE
+        for kind, path in locate(row["video"]).items()
+    ]
+    record_checksums(files.checksums("render", config.training.name), results.root, published)
+    write_table(stage.find_table(config, results, shard), STAGE_COLUMNS, ended)
+
+
+def _draw_video(
+    config: Config, video: Path, poses: Path, paths: Mapping[str, Path], key: str
+) -> None:
+    """Write the labelled videos of one video: the whole, or the clip, or both."""
+    settings, index = config.rendering, index_video(video)
+    head = read_poses(poses, 0, 0)
+    frames = index.facts.frames
+    read = read_poses(poses)
+    if len(read.time) != frames:
+        raise StoreError(f"{poses}: has {len(read.time)} frames, and {video} has {frames}")
+    rate = _find_rate(index.times)
+    style = _make_style(config, head.bodyparts, head.individuals, index.facts)
+    trail = round(settings.trail * rate)
+
+    def cut(start: int, stop: int) -> list[Segment]:
+        step = max(1, round(settings.segment_seconds * rate))
+        edges = [*range(start, stop, step), stop]
+        return [
+            Segment(video, index, poses, first, last, trail, style, settings.quality)
+            for first, last in pairwise(edges)
+        ]
+
+    if "rendered" in paths:
+        _draw_parts(paths["rendered"], cut(0, frames), key)
+    if "worst seconds" in paths:
+        count = min(frames, max(1, round(settings.worst_seconds * rate)))
+        start = find_worst(read.confidence, count)
+        _draw_parts(paths["worst seconds"], cut(start, start + count), key)
+
+
+def _draw_parts(path: Path, segments: Sequence[Segment], key: str) -> None:
+    """Draw segments, each by a process of its own, and publish them as one video."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder,
+        publish_file(path) as part,
+    ):
+        parts = [Path(folder) / f"{number}.mp4" for number in range(len(segments))]
+        workers = min(count_cores(), len(segments))
+        if workers > 1:
+            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+                list(pool.map(draw_segment, segments, parts))
+        else:
+            for segment, target in zip(segments, parts, strict=True):
+                draw_segment(segment, target)
+        join_parts(part, parts, key)
+
+
+def _make_style(
+    config: Config, bodyparts: tuple[str, ...], individuals: tuple[str, ...], facts: VideoFacts
+) -> Style:
+    settings = config.rendering
+    known = [pair for pair in config.skeleton.edges if set(pair) <= set(bodyparts)]
+    edges = tuple((bodyparts.index(one), bodyparts.index(other)) for one, other in known)
+    return Style(
+        settings.radius or choose_radius(facts.width, facts.height),
+        settings.pcutoff,
+        edges if settings.edges else (),
+        individuals if settings.names and len(individuals) > 1 else (),
+    )
+
+
+def _find_rate(times: NDArray[np.float64]) -> float:
+    """Return the frames per second; 1 for a single frame."""
+    steps = np.diff(times)
+    step = float(np.median(steps)) if len(steps) else 0.0
+    return 1 / step if step > 0 else 1.0

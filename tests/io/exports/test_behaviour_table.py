@@ -1,0 +1,122 @@
+"""Test tables for SimBA and B-SOiD, and that keypoint-moseq loads DeepLabCut's."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import pipeline_lib.io.exports.source as reading
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.io.exports.registry import write_export
+from tests.io.exports.export_examples import make_several, make_source
+
+NAN = np.nan
+
+
+def make_one():
+    position = [[[NAN, NAN], [1, 2]], [[3, 4], [NAN, 9]], [[NAN, NAN], [5, 6]], [[7, 8], [0, 0]]]
+    confidence = [[0.1, 0.9], [0.8, 0.2], [NAN, 1], [0.5, 0.25]]
+    return Poses(
+        position=np.array(position, np.float32)[:, None],
+        confidence=np.array(confidence, np.float32)[:, None],
+        frame_status=np.zeros(4, np.uint8),
+        time=np.arange(4) / 30,
+        bodyparts=("nose", "tail"),
+        individuals=("animal",),
+        attributes={"key": "k"},
+    )
+
+
+def export(tmp_path, poses, name, suffix=None):
+    path = tmp_path / f"v.{suffix or f'{name}.csv'}"
+    write_export(name, path, make_source(tmp_path, poses))
+    return path
+
+
+@pytest.mark.parametrize("points", [reading.BLOCK_POINTS, 4])
+def test_one_animal(tmp_path, monkeypatch, points):
+    # Also in blocks of two frames: the last known place is carried over.
+    monkeypatch.setattr(reading, "BLOCK_POINTS", points)
+    simba = pd.read_csv(export(tmp_path, make_one(), "simba"), header=[0, 1, 2], index_col=0)
+    assert simba.columns.names == ["scorer", "bodypart", "coords"]
+    parts = [f"{part}_{axis}" for part in ("nose", "tail") for axis in "xyp"]
+    assert list(simba.columns) == [("IMPORTED_POSE", "IMPORTED_POSE", name) for name in parts]
+    assert simba.index.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(
+        simba,
+        [
+            [0, 0, 0, 1, 2, 0.9],
+            [3, 4, 0.8, 0, 0, 0],
+            [0, 0, 0, 5, 6, 1],
+            [7, 8, 0.5, 0, 0, 0.25],
+        ],
+    )
+    bsoid = pd.read_csv(export(tmp_path, make_one(), "bsoid"), header=[0, 1, 2], index_col=0)
+    assert list(bsoid.columns[:3]) == [("net", "nose", c) for c in ("x", "y", "likelihood")]
+    np.testing.assert_allclose(
+        bsoid,
+        [
+            [0, 0, 0, 1, 2, 0.9],
+            [3, 4, 0.8, 1, 2, 0],
+            [3, 4, 0, 5, 6, 1],
+            [7, 8, 0.5, 0, 0, 0.25],
+        ],
+    )
+
+
+def test_several_animals_and_a_unique_bodypart(tmp_path):
+    simba = pd.read_csv(export(tmp_path, make_several(), "simba"), header=2, index_col=0)
+    assert list(simba.columns)[::3] == ["nose_1_x", "tail_1_x", "nose_2_x", "tail_2_x"]
+    assert simba.loc[1].tolist() == [0] * 6 + [51.5, 61.25, 0.5, 0, 0, 0]
+    assert simba.loc[2].tolist() == [0] * 12
+    bsoid = pd.read_csv(export(tmp_path, make_several(), "bsoid"), header=[1, 2], index_col=0)
+    assert [name for name, _ in bsoid.columns[::3]] == ["a_nose", "a_tail", "b_nose", "b_tail"]
+    assert bsoid.loc[2, "b_nose"].tolist() == [51.5, 61.25, 0]
+
+
+PROGRAM = """
+import json, sys
+import keypoint_moseq
+folder, extension = sys.argv[1:]
+found = keypoint_moseq.load_keypoints(folder, "deeplabcut", extension=extension)
+coordinates, confidences, bodyparts = found
+print("FOUND" + json.dumps([
+    {name: values.tolist() for name, values in one.items()} for one in (coordinates, confidences)
+] + [list(bodyparts)]))
+"""
+
+
+@pytest.mark.parametrize("suffix", ["h5", "csv"])
+def test_keypoint_moseq_loads_a_recording_for_each_animal(tmp_path, suffix):
+    python = os.environ.get("COHORTPOSE_KEYPOINT_MOSEQ")
+    if not python:
+        pytest.skip("COHORTPOSE_KEYPOINT_MOSEQ does not name a Python that has keypoint-moseq")
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    poses = make_one()
+    several = Poses(
+        **{
+            **vars(poses),
+            "position": np.repeat(poses.position, 2, axis=1) + np.float32([[[0]], [[10]]]),
+            "confidence": np.repeat(poses.confidence, 2, axis=1),
+            "individuals": ("m1", "m2"),
+            "track_status": np.ones((4, 2), np.uint8),
+        }
+    )
+    for name, one in {"one": poses, "two": several}.items():
+        (tmp_path / name).mkdir()
+        write_export(suffix, folder / f"{name}.{suffix}", make_source(tmp_path / name, one))
+    called = [python, "-c", PROGRAM, str(folder), f".{suffix}"]
+    said = subprocess.run(called, check=True, capture_output=True, text=True, timeout=300).stdout
+    coordinates, confidences, bodyparts = json.loads(said.partition("FOUND")[2])
+    # It puts bodyparts in any order.
+    order = [bodyparts.index(name) for name in ("nose", "tail")]
+    assert coordinates.keys() == {"one", "two_m1", "two_m2"}
+    found = {name: np.array(values)[:, order] for name, values in coordinates.items()}
+    np.testing.assert_array_equal(found["one"], poses.position[:, 0])
+    np.testing.assert_array_equal(found["two_m2"], poses.position[:, 0] + 10)
+    confidence = np.array(confidences["two_m1"])[:, order]
+    np.testing.assert_allclose(confidence, poses.confidence[:, 0], rtol=1e-6)

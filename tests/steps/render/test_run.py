@@ -1,0 +1,224 @@
+"""Test labelled videos: frame i shows the pose of frame i, in parts, and the worst seconds."""
+
+import numpy as np
+import pytest
+
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.stages import STAGES
+from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
+from pipeline_lib.demo.video import write_video
+from pipeline_lib.io.poses.write import write_poses
+from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.io.video.encode import read_video_key
+from pipeline_lib.io.video.reader import VideoReader
+from pipeline_lib.kernels.drawing.poses import (
+    COLOURS,
+    Style,
+    draw_poses,
+    draw_trails,
+    find_worst,
+    mark_missing,
+)
+from pipeline_lib.steps.render import run as subject
+from pipeline_lib.steps.render.run import run_render
+
+NAN = np.nan
+SHARD = "0001"
+FRAMES, FPS = 50, 25
+WIDTH, HEIGHT = 161, 96
+BITS = 6
+
+
+def number_frame(number):
+    """Return an image whose upper left carries its number, in squares that survive H.264."""
+    image = np.full((HEIGHT, WIDTH + 1, 3), 40, np.uint8)
+    for bit in range(BITS):
+        image[:12, 12 * bit : 12 * bit + 12] = 255 * (number >> bit & 1)
+    return image
+
+
+def read_number(image):
+    return sum(int(image[6, 12 * bit + 6].mean() > 127) << bit for bit in range(BITS))
+
+
+def place(frame):
+    """Return where the animal is in a frame: each frame at another place."""
+    return 20.0 + 2.4 * frame, 40.0 + 0.8 * (frame % 7)
+
+
+def make_poses(individuals=("animal",)):
+    position = np.array([[[place(frame)]] * len(individuals) for frame in range(FRAMES)])
+    position[:, 1:, :, 1] += 30
+    confidence = np.full(position.shape[:3], 0.9)
+    confidence[30:35] = 0.1
+    return Poses(
+        position=position.astype(np.float32),
+        confidence=confidence.astype(np.float32),
+        frame_status=np.zeros(FRAMES, np.uint8),
+        time=np.arange(FRAMES) / FPS,
+        bodyparts=("nose",),
+        individuals=individuals,
+        attributes={"key": "pose-key"},
+        track_status=np.ones((FRAMES, len(individuals)), np.uint8)
+        if len(individuals) > 1
+        else None,
+    )
+
+
+def configure(**settings):
+    rendering = {"enabled": True, "radius": 4, "trail": 0, "quality": 10, **settings}
+    return parse_config({"cohort": "c.tsv", "labels": [{"path": "p"}], "rendering": rendering})
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    path = tmp_path_factory.mktemp("film") / "v.mp4"
+    write_video(path, map(number_frame, range(FRAMES)), FPS)
+    return path
+
+
+@pytest.fixture
+def results(tmp_path, film):
+    results = Results(tmp_path / "results")
+    files = results.shard(SHARD)
+    rows = [{"video": "v", "status": "done", "key": "k"}, {"video": "gone", "status": "done"}]
+    write_table(files.filter("pose"), STAGE_COLUMNS, rows)
+    paths = {"v": film, "gone": tmp_path / "gone.mp4"}
+    write_table(
+        files.probe, PROBE_COLUMNS, [{"video": name, "path": path} for name, path in paths.items()]
+    )
+    for video in paths:
+        write_poses(results.filtered("pose", video), make_poses())
+    return results
+
+
+def run(results, config):
+    run_render(config, results, SHARD)
+    rows = read_table(results.shard(SHARD).table("render", "pose"), STAGE_COLUMNS)
+    return {row["video"]: row for row in rows}
+
+
+def decode(path):
+    with VideoReader(path) as reader:
+        return [image for _, image in reader.read()], reader.times
+
+
+def find_point(image):
+    """Return the centre of what has the colour of the first bodypart."""
+    near = np.abs(image[20:].astype(int) - COLOURS[0]).sum(axis=-1) < 120
+    y, x = np.nonzero(near)
+    return x.mean(), y.mean() + 20
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_frame_i_shows_the_pose_of_frame_i(results, monkeypatch, cores):
+    monkeypatch.setattr(subject, "count_cores", lambda: cores)
+    # Parts of 17 frames: three, of which the last is shorter.
+    rows = run(results, configure(segment_seconds=17 / FPS))
+    assert rows["v"]["status"] == "done"
+    images, times = decode(results.rendered("pose", "v"))
+    assert len(images) == FRAMES
+    np.testing.assert_allclose(times, np.arange(FRAMES) / FPS, atol=1e-4)
+    assert [read_number(image) for image in images] == list(range(FRAMES))
+    for frame in (*range(30), *range(35, FRAMES)):
+        np.testing.assert_allclose(find_point(images[frame]), place(frame), atol=0.75)
+    assert not list(results.root.rglob(".part-*"))
+    assert rows["gone"]["status"] == "failed"
+    assert "its file is not there" in rows["gone"]["reason"]
+
+
+def test_the_clip_has_the_frames_of_lowest_confidence(results):
+    run(results, configure(whole=False, worst_seconds=0.2))
+    images, _ = decode(results.worst_seconds("pose", "v"))
+    assert [read_number(image) for image in images] == [30, 31, 32, 33, 34]
+    assert not results.rendered("pose", "v").exists()
+
+
+def test_videos_are_drawn_again_only_if_poses_or_settings_changed(results, monkeypatch):
+    config = configure(worst_seconds=0.2)
+    key = run(results, config)["v"]["key"]
+    assert key == STAGES["render"].videos.key(config, "pose-key")
+    assert read_video_key(results.rendered("pose", "v")) == key
+
+    def refuse(*_args):
+        pytest.fail("drawn again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subject, "_draw_video", refuse)
+        assert run(results, config)["v"]["key"] == key
+    other = configure(worst_seconds=0.2, radius=6)
+    assert run(results, other)["v"]["key"] != key
+    # A file that is cut has no key.
+    path = results.rendered("pose", "v")
+    path.write_bytes(path.read_bytes()[:100])
+    assert read_video_key(path) is None
+    run(results, other)
+    assert len(decode(path)[0]) == FRAMES
+
+
+def test_several_animals_have_colours_and_names(results):
+    write_poses(results.filtered("pose", "v"), make_poses(("m1", "m2")))
+    run(results, configure(worst_seconds=0))
+    image = decode(results.rendered("pose", "v"))[0][10]
+    x, y = (round(value) for value in place(10))
+    for slot, down in enumerate((0, 30)):
+        assert np.abs(image[y + down, x].astype(int) - COLOURS[slot]).sum() < 60
+    assert (image[20:].astype(int).std(axis=-1) > 20).sum() > 2 * 60
+
+
+def test_poses_of_another_length_are_refused(results):
+    poses = make_poses()
+    short = Poses(
+        poses.position[:9],
+        poses.confidence[:9],
+        poses.frame_status[:9],
+        poses.time[:9],
+        poses.bodyparts,
+        poses.individuals,
+        {"key": "short"},
+    )
+    write_poses(results.filtered("pose", "v"), short)
+    row = run(results, configure())["v"]
+    assert row["status"] == "failed"
+    assert "has 9 frames" in row["reason"]
+    assert not results.rendered("pose", "v").exists()
+
+
+def test_points_edges_rings_and_gaps():
+    image = np.zeros((60, 60, 3), np.uint8)
+    position = np.array([[[10, 10], [50, 10], [30, 50], [NAN, 5], [1e9, 5]]], float)
+    confidence = np.array([[0.9, 0.9, 0.1, 0.9, 0.9]])
+    draw_poses(image, position, confidence, Style(5, 0.4, edges=((0, 1), (0, 3))))
+    assert tuple(image[10, 10]) == COLOURS[0]
+    assert tuple(image[10, 50]) == COLOURS[1]
+    # The edge has the colour of its first bodypart; low confidence is a ring.
+    assert tuple(image[10, 30]) == COLOURS[0]
+    assert image[50, 30].sum() == 0
+    assert image[50, 25].sum() > 0
+    before = image.copy()
+    draw_poses(image, np.full((1, 5, 2), NAN), confidence, Style(5, 0.4))
+    assert (image == before).all()
+
+
+def test_trails_are_broken_by_gaps():
+    image = np.zeros((20, 60, 3), np.uint8)
+    way = np.array([[5, 10], [20, 10], [NAN, NAN], [40, 10], [55, 10]], float)
+    draw_trails(image, way[:, None], 2)
+    drawn = image[10].sum(axis=-1) > 0
+    assert drawn[5:20].all()
+    assert not drawn[23:38].any()
+    assert drawn[41:55].all()
+
+
+def test_worst_frames_and_missing_frames():
+    confidence = np.ones((20, 1, 2))
+    confidence[12:15] = NAN
+    assert find_worst(confidence, 3) == 12
+    assert find_worst(np.ones((20, 1, 2)), 3) == 0
+    assert find_worst(confidence, 99) == 0
+    image = np.zeros((40, 200, 3), np.uint8)
+    mark_missing(image, "frame 3")
+    assert (image[0] == 96).all()
+    assert (image == 255).any()
