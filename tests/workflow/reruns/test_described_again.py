@@ -78,8 +78,7 @@ def test_damaged_tables_of_every_stage_are_written_anew(again):
         assert "Traceback" not in answers[verb].output
         assert answers[verb].code == code, answers[verb].output
     assert "2 pending" in answers["status"].output or "3 pending" in answers["status"].output
-    for path in damages:
-        assert f"{path.relative_to(results.root)}: damaged" in answers["verify"].output, path
+    assert answers["verify"].output.count("damaged; run snakemake") == len(damages)
     ended = again.snakemake()
     assert ended.code == 0, ended.output
     assert "it counts as missing; the next run writes it anew" in ended.output
