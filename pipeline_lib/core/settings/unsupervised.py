@@ -23,7 +23,7 @@ _CLIPS = ("videos", "frames", "clip")
 class UnsupervisedSettings(Settings):
     """Learn from frames without labels, too (one animal; each loss is off with weight 0).
 
-    The losses are in px of score-map cells, so that weights mean the same in all sizes. 0.001 is
+    The losses are in px of score-map cells, so that weights mean the same in all sizes. 0.01 is
     a weight to begin with.
     """
 
