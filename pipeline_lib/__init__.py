@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipeline_lib.api.inputs import read_frame, read_labels
     from pipeline_lib.api.metrics import compute_metrics
-    from pipeline_lib.api.network import Network, load_network
+    from pipeline_lib.api.network import Network, load_network, read_confidence_regions
     from pipeline_lib.api.poses import open_cohort, open_poses
     from pipeline_lib.core.errors import CohortposeError
     from pipeline_lib.core.layout import Results
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline_lib.core.tables import FrameStatus, TrackStatus
     from pipeline_lib.io.labels.table import Labels
     from pipeline_lib.io.video.reader import VideoReader
+    from pipeline_lib.models.regions import ConfidenceRegions
 
 __version__ = "0.1.0"
 
