@@ -77,6 +77,7 @@ SECTIONS = set(Config.model_fields)
 # Files, and a method of sleap-io.
 NO_SETTINGS = {
     "cohort.tsv",
+    "costs.tsv",
     "labels.parquet",
     "labels.replace_filenames",
     "calibration.toml",
