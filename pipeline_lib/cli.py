@@ -5,6 +5,7 @@ Each verb imports its step when it runs, so that ``--help`` and ``status`` answe
 
 import os
 import platform
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -680,9 +681,10 @@ def calibrate(  # noqa: PLR0913 - one option per setting
         with report_errors():
             asked = RefinementRequest(
                 *(refine_from, paths, output or Path("calibration.toml"), style),
-                **({} if pcutoff is None else {"pcutoff": pcutoff}),
                 max_error=max_error,
             )
+            if pcutoff is not None:
+                asked = replace(asked, pcutoff=pcutoff)
             table, warnings = run_refinement(asked)
             typer.echo(table, nl=False)
             for warning in warnings:

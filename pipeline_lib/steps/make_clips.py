@@ -16,9 +16,9 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 from pipeline_lib.core.tables import PROBE_COLUMNS, VideoStatus
 from pipeline_lib.io.chosen_settings import resolve_settings
-from pipeline_lib.io.clips import write_clips
 from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.io.targets.clips import write_clips
 from pipeline_lib.kernels.pose_subspace import spread_clips
 from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frame
 from pipeline_lib.steps.infer.read_ahead import explain_stall

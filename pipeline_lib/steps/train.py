@@ -23,9 +23,9 @@ from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.core.untrusted.bundle_address import names_bundle
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import read_choices_in_force, resolve_settings
-from pipeline_lib.io.clips import ClipStore
 from pipeline_lib.io.publish import publish_file, publish_text
-from pipeline_lib.io.targets import TargetLayout, TargetStore
+from pipeline_lib.io.targets.clips import ClipStore
+from pipeline_lib.io.targets.store import TargetLayout, TargetStore
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
 

@@ -8,7 +8,7 @@ from functools import partial
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings.run import ResolvedConfig
-from pipeline_lib.io.targets import TargetLayout
+from pipeline_lib.io.targets.store import TargetLayout
 from pipeline_lib.models.network.network import PoseNetwork
 from pipeline_lib.models.training.run import load_start
 from pipeline_lib.models.training.transfer import match_channels, transfer_weights

@@ -15,7 +15,7 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.io.chosen_settings import write_choices
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.torch_runtime import load_network
 from pipeline_lib.models.zoo.archive import read_bundle

@@ -12,7 +12,7 @@ import pipeline_lib.steps.evaluate.run as evaluate
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.labels.table import read_labels
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.predictor import Predictor

@@ -16,13 +16,13 @@ from pipeline_lib.core.errors import ModelError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.models.training import module
-from pipeline_lib.models.training.data import PoseData
 from pipeline_lib.models.training.history import HistoryWriter
+from pipeline_lib.models.training.samples.data import PoseData
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.synthetic import BODYPARTS, draw_discs, tiny_config, write_tiny_labels
@@ -175,7 +175,7 @@ from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.models.training import module
-from pipeline_lib.models.training.data import PoseData
+from pipeline_lib.models.training.samples.data import PoseData
 from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.steps.train import run_train
 

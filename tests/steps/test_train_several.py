@@ -11,7 +11,7 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import LABEL_COLUMNS
 from pipeline_lib.io.images import write_png
 from pipeline_lib.io.labels.table import Labels, read_labels, write_labels
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.steps.make_targets.run import run_make_targets

@@ -12,7 +12,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.io.checksums import hash_path
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import format_card, read_card
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.runs.networks.start_network import check_start

@@ -14,13 +14,11 @@ from pipeline_lib.core.cohort import count_existing
 from pipeline_lib.core.settings.base import AUTO, Auto, PathText, ResultsText, Settings
 from pipeline_lib.core.settings.cameras import CalibrationSettings, TriangulationSettings
 from pipeline_lib.core.settings.corrections import CorrectionSettings, holds_label_corrections
-from pipeline_lib.core.settings.costs import CostSettings
 from pipeline_lib.core.settings.individuals import (
     AssemblySettings,
     IndividualSettings,
     TrackingSettings,
 )
-from pipeline_lib.core.settings.kinematics import KinematicsSettings
 from pipeline_lib.core.settings.model import ModelSettings
 from pipeline_lib.core.settings.network import (
     PLACEMENT,
@@ -36,7 +34,9 @@ from pipeline_lib.core.settings.network import (
     name_precision_in_keys,
 )
 from pipeline_lib.core.settings.refinement import RefinementSettings
-from pipeline_lib.core.settings.rendering import RenderingSettings
+from pipeline_lib.core.settings.results.costs import CostSettings
+from pipeline_lib.core.settings.results.kinematics import KinematicsSettings
+from pipeline_lib.core.settings.results.rendering import RenderingSettings
 from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 from pipeline_lib.core.settings.videos import (
     ExportSettings,

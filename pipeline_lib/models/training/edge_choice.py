@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import torch
 
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.assembly.edges import choose_edges, split_pairs
 from pipeline_lib.kernels.maps.part_affinity import measure_affinity
 from pipeline_lib.models.network.network import PoseNetwork

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.core.settings.network import TrainingSettings
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.inference.preprocessing import FrameFit
-from pipeline_lib.models.training.data import FILLER, StoredSamples, collate, share_samples
 from pipeline_lib.models.training.module import PoseTraining, SampleMeasures
+from pipeline_lib.models.training.samples.data import FILLER, StoredSamples, collate, share_samples
 
 # Points of a curve, unless the settings say otherwise.
 _POINTS = 12

@@ -19,7 +19,7 @@ from pipeline_lib.models.network.losses import (
     score_map_loss,
 )
 from pipeline_lib.models.network.network import PoseNetwork
-from pipeline_lib.models.training.augmentation import (
+from pipeline_lib.models.training.samples.augmentation import (
     change_appearance,
     draw_warp,
     mirror_names,
@@ -27,8 +27,13 @@ from pipeline_lib.models.training.augmentation import (
     warp_images,
     warp_keypoints,
 )
-from pipeline_lib.models.training.data import FILLER, Batch, cut_centre
-from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetMaps, TargetPlan, encode_targets
+from pipeline_lib.models.training.samples.data import FILLER, Batch, cut_centre
+from pipeline_lib.models.training.samples.targets import (
+    ONE_ANIMAL,
+    TargetMaps,
+    TargetPlan,
+    encode_targets,
+)
 from pipeline_lib.models.training.unsupervised import UnsupervisedLosses
 
 LOSSES = ("score_map_loss", "location_refinement_loss")

@@ -24,7 +24,7 @@ from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.process import Launcher, find_launcher, is_first_rank, mark_children
 from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.batch_norm import GlobalBatchNorm
 from pipeline_lib.models.network.network import PoseNetwork
@@ -36,14 +36,14 @@ from pipeline_lib.models.training.checkpoint_files import (
     read_checkpoint,
 )
 from pipeline_lib.models.training.checkpoints import BestCheckpoint, LastCheckpoint
-from pipeline_lib.models.training.data import PoseData
 from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.models.training.measurement import CurveMeasurement
 from pipeline_lib.models.training.memory import keep_freed_memory
 from pipeline_lib.models.training.module import PoseTraining
 from pipeline_lib.models.training.precision import choose_precision
 from pipeline_lib.models.training.rendezvous import LoopbackEnvironment
-from pipeline_lib.models.training.targets import ONE_ANIMAL, TargetPlan
+from pipeline_lib.models.training.samples.data import PoseData
+from pipeline_lib.models.training.samples.targets import ONE_ANIMAL, TargetPlan
 from pipeline_lib.models.training.unsupervised import plan_unsupervised
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from torch.nn import functional
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.network import TargetSettings
 from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
-from pipeline_lib.io.clips import ClipStore
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.clips import ClipStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.pose_subspace import Subspace, fit_subspace
 from pipeline_lib.models.network.network import PoseNetwork
 

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.costs import CostSettings
+from pipeline_lib.core.settings.results.costs import CostSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import COST_COLUMNS, STAGE_COLUMNS
@@ -161,10 +161,12 @@ def _read_column(path: Path, column: str) -> dict[str, float]:
 
 
 def _scale(cost: Used, share: float) -> Used:
-    values = {one.name: getattr(cost, one.name) for one in fields(cost)}
-    return Used(
-        **{name: None if value is None else value * share for name, value in values.items()}
-    )
+    def scale(name: str) -> float | None:
+        value: float | None = getattr(cost, name)
+        return None if value is None else value * share
+
+    values: dict[str, Any] = {one.name: scale(one.name) for one in fields(cost)}
+    return Used(**values)
 
 
 def _read_durations(results: Results) -> dict[str, float]:

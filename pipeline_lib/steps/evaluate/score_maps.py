@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import ModelError, StoreError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.io.labels.image_paths import shorten_path
-from pipeline_lib.io.score_maps import PredictedMaps, write_score_maps
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.score_maps import PredictedMaps, write_score_maps
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.metrics.keypoints import keypoint_distance
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import MapDecoder

@@ -20,7 +20,7 @@ from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.io.labels.image_paths import shorten_path
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.io.publish import publish_folder
-from pipeline_lib.io.targets import (
+from pipeline_lib.io.targets.store import (
     SampleRecord,
     TargetBlock,
     TargetLayout,
@@ -30,7 +30,7 @@ from pipeline_lib.io.targets import (
 from pipeline_lib.kernels.maps.score_maps import MapShape, map_shape
 from pipeline_lib.models.inference.preprocessing import fit_frame
 from pipeline_lib.models.training.memory import keep_freed_memory
-from pipeline_lib.models.training.targets import TargetMaps, TargetPlan, encode_targets
+from pipeline_lib.models.training.samples.targets import TargetMaps, TargetPlan, encode_targets
 from pipeline_lib.steps.make_targets.samples import (
     Sample,
     collect_images,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.io.score_maps import PredictedMaps, read_score_maps
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.score_maps import PredictedMaps, read_score_maps
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.maps.score_maps import find_present
 from pipeline_lib.steps.report.charts import colour_bodyparts
 from pipeline_lib.steps.report.samples import Keypoint, crop_box

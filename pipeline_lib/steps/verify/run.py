@@ -21,7 +21,7 @@ from pipeline_lib.core.stages import STAGES, VIDEO_STAGES, VideoResults, list_co
 from pipeline_lib.core.untrusted.unseen import escape_unseen
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums

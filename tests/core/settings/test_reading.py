@@ -345,7 +345,7 @@ def list_values(schema, names=()):
             items = field.get("prefixItems") or [field["items"]]
             yield (*names, name), kinds_of(items[0]), len(items)
         elif "anyOf" in field and field["anyOf"][0].get("type") == "array":
-            items = field["anyOf"][0]["prefixItems"]
+            items = field["anyOf"][0].get("prefixItems") or [field["anyOf"][0]["items"]]
             yield (*names, name), kinds_of(items[0]), len(items)
         else:
             yield (*names, name), kinds_of(field), 0

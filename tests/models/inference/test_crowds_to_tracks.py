@@ -14,7 +14,7 @@ from pipeline_lib.kernels.tracking.detections import Detections
 from pipeline_lib.kernels.tracking.tracks import track_individuals
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import MapDecoder
-from pipeline_lib.models.training.targets import TargetPlan, encode_targets
+from pipeline_lib.models.training.samples.targets import TargetPlan, encode_targets
 from tests.kernels.tracking.tracking_scenes import make_rules, walk
 
 STRIDE, KEPT, FRAMES = 4, 3, 100

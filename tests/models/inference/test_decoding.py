@@ -11,7 +11,7 @@ from pipeline_lib.kernels.maps.score_maps import MapShape
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import MapDecoder, name_slots
 from pipeline_lib.models.inference.torch_runtime import _fetch
-from pipeline_lib.models.training.targets import TargetPlan, encode_targets
+from pipeline_lib.models.training.samples.targets import TargetPlan, encode_targets
 
 STRIDE = 4
 SHAPE = MapShape(40, 60, STRIDE)

@@ -12,7 +12,7 @@ from pipeline_lib.kernels.maps.score_maps import decode_peaks, find_present, map
 from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.losses import location_refinement_loss, score_map_loss
 from pipeline_lib.models.network.network import PRIOR_SCORE, DeployedNetwork, PoseNetwork
-from pipeline_lib.models.training.targets import encode_targets
+from pipeline_lib.models.training.samples.targets import encode_targets
 from tests.models.synthetic import TINY_BACKBONE
 
 KEYPOINTS = 3

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import TrainingSettings
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.maps.score_maps import decode_peaks
 from pipeline_lib.models.training.measurement import CurveMeasurement, spread_evenly
 from pipeline_lib.models.training.run import build_network

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.maps.score_maps import map_shape
-from pipeline_lib.models.training.data import FILLER, Batch
 from pipeline_lib.models.training.module import PoseTraining, _Measured, warm_up_then_cosine
-from pipeline_lib.models.training.targets import TargetPlan, encode_targets
+from pipeline_lib.models.training.samples.data import FILLER, Batch
+from pipeline_lib.models.training.samples.targets import TargetPlan, encode_targets
 
 NAN = float("nan")
 TARGETS = TargetSettings(scale=0.5, sigma=5.0)

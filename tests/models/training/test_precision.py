@@ -15,9 +15,9 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.torch_runtime import deploy_network, load_network
-from pipeline_lib.models.training.data import Batch
 from pipeline_lib.models.training.module import PoseTraining
 from pipeline_lib.models.training.precision import choose_precision
+from pipeline_lib.models.training.samples.data import Batch
 from pipeline_lib.models.zoo.weights import pack_weights, unpack_weights
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train

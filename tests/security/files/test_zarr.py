@@ -26,7 +26,7 @@ from pipeline_lib.io.poses.read import (
     read_times,
 )
 from pipeline_lib.io.poses.write import copy_poses, write_poses
-from pipeline_lib.io.targets import SampleRecord, TargetLayout, TargetStore, create_targets
+from pipeline_lib.io.targets.store import SampleRecord, TargetLayout, TargetStore, create_targets
 from tests.io.poses.pose_examples import make_poses
 
 SHARDED = 700_000

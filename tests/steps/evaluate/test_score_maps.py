@@ -11,8 +11,8 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import PREDICTION_COLUMNS
 from pipeline_lib.io.labels.image_paths import resolve_images
-from pipeline_lib.io.score_maps import PredictedMaps, read_score_maps, write_score_maps
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.score_maps import PredictedMaps, read_score_maps, write_score_maps
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.training.run import build_network
 from pipeline_lib.steps.evaluate.run import run_evaluate
 from pipeline_lib.steps.evaluate.score_maps import MOST_SAMPLES, rank_samples
@@ -171,6 +171,6 @@ def test_a_damaged_file_is_a_store_error(damage, tmp_path):
 def test_an_archive_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "maps.npz"
     write_score_maps(path, make_maps())
-    monkeypatch.setattr("pipeline_lib.io.score_maps._MOST_BYTES", 500)
+    monkeypatch.setattr("pipeline_lib.io.targets.score_maps._MOST_BYTES", 500)
     with pytest.raises(StoreError, match="bytes unpacked, at most 500"):
         read_score_maps(path)

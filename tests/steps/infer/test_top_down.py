@@ -13,7 +13,7 @@ from pipeline_lib.core.skeleton import CENTRE, Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import write_labels
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import format_card, locating_key, read_card
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions

@@ -9,9 +9,9 @@ from pipeline_lib.core.errors import LabelError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import Labels, write_labels
-from pipeline_lib.io.targets import TargetStore
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.maps.score_maps import MapShape, decode_peaks
-from pipeline_lib.models.training.targets import encode_targets
+from pipeline_lib.models.training.samples.targets import encode_targets
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from tests.models.synthetic import BODYPARTS, draw_points, label_images, tiny_config
 

@@ -11,9 +11,9 @@ from zarr import consolidate_metadata
 
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import HISTORY_COLUMNS, PREDICTION_COLUMNS
-from pipeline_lib.io.score_maps import PredictedMaps, write_score_maps
 from pipeline_lib.io.stage_tables import write_table
-from pipeline_lib.io.targets import (
+from pipeline_lib.io.targets.score_maps import PredictedMaps, write_score_maps
+from pipeline_lib.io.targets.store import (
     SampleRecord,
     TargetBlock,
     TargetLayout,

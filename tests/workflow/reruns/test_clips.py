@@ -4,7 +4,7 @@ import json
 
 import yaml
 
-from pipeline_lib.io.clips import ClipStore
+from pipeline_lib.io.targets.clips import ClipStore
 
 
 def test_clips_come_from_the_videos_and_train_the_network(finished, tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline_lib.core.settings.network import AugmentationSettings, TargetSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.maps.score_maps import map_shape
-from pipeline_lib.models.training.augmentation import (
+from pipeline_lib.models.training.samples.augmentation import (
     Warp,
     change_appearance,
     draw_warp,
@@ -19,7 +19,7 @@ from pipeline_lib.models.training.augmentation import (
     warp_images,
     warp_keypoints,
 )
-from pipeline_lib.models.training.targets import encode_targets
+from pipeline_lib.models.training.samples.targets import encode_targets
 
 NAN = float("nan")
 NOTHING = AugmentationSettings(

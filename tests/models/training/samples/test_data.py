@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.io.targets import TargetStore
-from pipeline_lib.models.training.data import (
+from pipeline_lib.io.targets.store import TargetStore
+from pipeline_lib.models.training.samples.data import (
     FILLER,
     Batch,
     GlobalBatches,
@@ -20,7 +20,7 @@ from pipeline_lib.models.training.data import (
     cut_centre,
     share_samples,
 )
-from pipeline_lib.models.training.targets import TargetMaps
+from pipeline_lib.models.training.samples.targets import TargetMaps
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from tests.models.synthetic import tiny_config, write_tiny_labels
 

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline_lib.core.settings.network import TargetSettings
 from pipeline_lib.kernels.maps.score_maps import MapShape
-from pipeline_lib.models.training.targets import encode_targets
+from pipeline_lib.models.training.samples.targets import encode_targets
 
 POSITION = np.array([[[13.0, 13.5]]], np.float32)
 SHAPE = MapShape(3, 3, 8)

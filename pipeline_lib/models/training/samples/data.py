@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.io.targets import TargetStore
-from pipeline_lib.models.training.targets import TargetMaps
+from pipeline_lib.io.targets.store import TargetStore
+from pipeline_lib.models.training.samples.targets import TargetMaps
 
 
 class Batch(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.io.score_maps import PredictedMaps, read_score_maps, write_score_maps
+from pipeline_lib.io.targets.score_maps import PredictedMaps, read_score_maps, write_score_maps
 
 SCORE = np.linspace(0.0, 1.0, 2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
 

@@ -9,7 +9,7 @@ import zarr
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.io.targets import (
+from pipeline_lib.io.targets.store import (
     SampleRecord,
     TargetBlock,
     TargetLayout,

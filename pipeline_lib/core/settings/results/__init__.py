@@ -1,0 +1,1 @@
+"""Settings of what is made of poses: kinematics, labelled videos, costs."""

@@ -1,0 +1,1 @@
+"""Stores of what networks learn from: images, score maps, clips without labels."""

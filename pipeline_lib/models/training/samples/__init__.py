@@ -1,0 +1,1 @@
+"""Samples that networks learn from: reading, augmentation, targets."""
