@@ -28,7 +28,7 @@ LOCKS_cpu := locks/torch-cpu.txt locks/run.txt
 LOCKS_own := locks/run.txt
 LOCKS := $(or $(LOCKS_$(TORCH)),$(error TORCH is pypi, cpu or own, not $(TORCH)))
 
-.PHONY: demo demo-multi demo-3d openfield test quick oldest check coverage docs documents lock run install
+.PHONY: demo demo-multi demo-3d openfield test quick oldest peers check coverage docs documents lock run install
 
 # What running needs, in the versions that the figures were measured with.
 run: $(BIN)/.run-$(TORCH)
@@ -81,6 +81,10 @@ oldest: install
 	uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable . \
 		"pytest>=8.3.5" "pytest-xdist>=3.6" "hypothesis>=6.100"
 	$(OLDEST)/bin/python -m pytest --quiet $(QUICK) $(PYTEST_OPTIONS)
+
+# Other tools, whose pins do not go with ours: NAME="movement dandi".
+peers: install
+	tests/peers/environments.sh $(NAME)
 
 check: install
 	ruff check .

@@ -15,7 +15,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--require-data",
         action="store_true",
-        help="A test marked `real` that is skipped counts as failed (for CI).",
+        help="A test that is skipped for want of real recordings counts as failed (for CI).",
     )
     parser.addoption(
         "--require-slurm",
@@ -32,12 +32,12 @@ def pytest_runtest_makereport(item, call):
     report.sections = [
         (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
     ]
-    wanted = [
-        mark
-        for mark, option in (("real", "--require-data"), ("slurm", "--require-slurm"))
-        if item.config.getoption(option) and item.get_closest_marker(mark)
+    required = [
+        item.config.getoption("--require-data")
+        and (item.get_closest_marker("real") or "COHORTPOSE_DATA" in str(report.longrepr)),
+        item.config.getoption("--require-slurm") and item.get_closest_marker("slurm"),
     ]
-    if wanted and report.skipped and not hasattr(report, "wasxfail"):
+    if any(required) and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped though it must not be: {report.longrepr}"
     return report

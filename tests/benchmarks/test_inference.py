@@ -175,7 +175,8 @@ def test_failed_command_is_no_measurement(run, stub):
 
 WRITE_ENDS = """
 from pathlib import Path
-for shard, rows in (("0001", "a\\tdone\\nb\\t{status}\\tno frames\\n"), ("0002", "c\\tdone\\n")):
+first = "a\\tdone\\t\\t\\t\\nb\\t{status}\\tno frames\\t\\t\\n"
+for shard, rows in (("0001", first), ("0002", "c\\tdone\\t\\t\\t\\n")):
     path = Path("results/shards") / shard / "infer-pose.tsv"
     path.write_text("video\\tstatus\\treason\\tseconds\\tkey\\n" + rows)
 """

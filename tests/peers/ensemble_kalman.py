@@ -3,8 +3,8 @@
 Run it with the Python of an environment of its own, because the package pins jax and another
 OpenCV (any Python from 3.10 on)::
 
-    python -m venv eks && eks/bin/pip install ensemble-kalman-smoother==4.6.2
-    eks/bin/python tests/peers/ensemble_kalman.py tests/peers/data/ensemble-kalman/expected.json
+    make peers NAME=ensemble_kalman
+    build/peers/ensemble_kalman/bin/python tests/peers/ensemble_kalman.py FILE
 """
 
 import json

@@ -1,7 +1,7 @@
 """Compare networks of DeepLabCut with DeepLabCut itself, on the same random weights.
 
 What DeepLabCut 3.0.2 predicted is in ``data/deeplabcut``, written by ``deeplabcut_networks.py``.
-With COHORTPOSE_DEEPLABCUT, the Python of an environment of its own, it predicts again.
+It predicts again in an environment of its own, see `tests.peers.environments`.
 """
 
 import os
@@ -26,6 +26,7 @@ from pipeline_lib.models.zoo.deeplabcut import _PREFIXES, CONFIG, _Reader
 from pipeline_lib.steps.bundle import run_deeplabcut_bundle
 from pipeline_lib.steps.import_model import run_import_model
 from tests.models.zoo.bundles import TEXTS
+from tests.peers.environments import require_peer
 from tests.peers.seeded import draw_weights
 
 KINDS = ("resnet", "hrnet")
@@ -56,9 +57,7 @@ def kept(tmp_path_factory):
 def made(request, kept, tmp_path_factory):
     if request.param == "kept":
         return kept
-    python = os.environ.get("COHORTPOSE_DEEPLABCUT")
-    if not python:
-        pytest.skip("COHORTPOSE_DEEPLABCUT does not name a Python that has deeplabcut")
+    python = require_peer("deeplabcut")
     folder = tmp_path_factory.mktemp("deeplabcut")
     program = Path(__file__).with_name("deeplabcut_networks.py")
     subprocess.run([python, str(program), str(folder), *KINDS], check=True)

@@ -1,7 +1,6 @@
 """Compare the smoother of ensembles with the package that its authors wrote."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from pipeline_lib.kernels.ensembles.kalman import Moments, smooth_blocks
 from tests.peers import ensemble_kalman as peer
+from tests.peers.environments import require_peer
 
 KEPT = Path(__file__).parent / "data" / "ensemble-kalman" / "expected.json"
 
@@ -18,9 +18,7 @@ KEPT = Path(__file__).parent / "data" / "ensemble-kalman" / "expected.json"
 def expected(request, tmp_path_factory):
     if request.param == "kept":
         return json.loads(KEPT.read_text())
-    python = os.environ.get("COHORTPOSE_EKS")
-    if not python:
-        pytest.skip("COHORTPOSE_EKS is not set: the Python of an environment with the package")
+    python = require_peer("ensemble_kalman")
     path = tmp_path_factory.mktemp("eks") / "expected.json"
     subprocess.run([python, peer.__file__, path], check=True)
     return json.loads(path.read_text())

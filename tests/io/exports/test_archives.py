@@ -1,7 +1,6 @@
 """Test that nwbinspector finds nothing in NWB files and `dandi validate` passes.
 
-DANDI's client has pins of its own: it runs in an environment of its own, whose Python
-COHORTPOSE_DANDI names.
+DANDI's client has pins of its own, and so an environment of its own (`tests.peers.environments`).
 """
 
 import os
@@ -19,6 +18,7 @@ from pipeline_lib.io.exports.nwb import write_nwb
 from pipeline_lib.io.exports.session import read_session
 from tests.io.exports.export_examples import make_several, make_source
 from tests.io.exports.test_readers import SCENES
+from tests.peers.environments import require_peer
 
 SHEET = {
     "subject": "m1",
@@ -100,9 +100,7 @@ def test_nwbinspector_misses_what_the_sheet_lacks(tmp_path):
 
 @pytest.mark.parametrize("name", ["one", "three", "irregular"])
 def test_dandi_validates(tmp_path, name):
-    python = os.environ.get("COHORTPOSE_DANDI")
-    if not python:
-        pytest.skip("COHORTPOSE_DANDI does not name a Python that has dandi")
+    python = require_peer("dandi")
     path = export(tmp_path, POSES[name](), SHEET)
     # A file by itself is in no dandiset yet.
     program = "from dandi.cli.command import main; main()"

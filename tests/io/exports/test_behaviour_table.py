@@ -1,7 +1,6 @@
 """Test tables for SimBA and B-SOiD, and that keypoint-moseq loads DeepLabCut's."""
 
 import json
-import os
 import subprocess
 
 import numpy as np
@@ -12,6 +11,7 @@ import pipeline_lib.io.exports.source as reading
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.io.exports.registry import write_export
 from tests.io.exports.export_examples import make_several, make_source
+from tests.peers.environments import require_peer
 
 NAN = np.nan
 
@@ -91,9 +91,7 @@ print("FOUND" + json.dumps([
 
 @pytest.mark.parametrize("suffix", ["h5", "csv"])
 def test_keypoint_moseq_loads_a_recording_for_each_animal(tmp_path, suffix):
-    python = os.environ.get("COHORTPOSE_KEYPOINT_MOSEQ")
-    if not python:
-        pytest.skip("COHORTPOSE_KEYPOINT_MOSEQ does not name a Python that has keypoint-moseq")
+    python = require_peer("keypoint_moseq")
     folder = tmp_path / "exports"
     folder.mkdir()
     poses = make_one()

@@ -1,11 +1,10 @@
 """Test that other tools read from every export the same values, names, frames and rate.
 
-movement pulls a second OpenCV, which must not lie beside ours: it runs in an environment of its
-own, whose Python COHORTPOSE_MOVEMENT names.
+movement pulls a second OpenCV, which must not lie beside ours, and so has an environment of its own
+(`tests.peers.environments`).
 """
 
 import json
-import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipeline_lib.core.tables import FrameStatus, TrackStatus
 from pipeline_lib.io.exports.registry import write_export
 from tests.io.exports import reading
 from tests.io.exports.export_examples import NAN, make_source
+from tests.peers.environments import require_peer
 
 READERS = {
     ("h5", "pandas"): reading.read_pandas_h5,
@@ -195,9 +195,7 @@ def test_readers_find_real_flies(tmp_path, data_folder, name, reader, flies):
 
 def read_by_movement(folder, exports):
     """Read files with movement in one process, since it takes seconds to load."""
-    python = os.environ.get("COHORTPOSE_MOVEMENT")
-    if not python:
-        pytest.skip("COHORTPOSE_MOVEMENT does not name a Python that has movement")
+    python = require_peer("movement")
     jobs = []
     for (scene, name), poses in exports.items():
         place = folder / f"{scene}-{name}".replace(" ", "_")

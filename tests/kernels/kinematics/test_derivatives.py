@@ -1,6 +1,5 @@
 """Test derivatives against polynomials, SciPy and movement."""
 
-import os
 import subprocess
 
 import numpy as np
@@ -15,6 +14,7 @@ from pipeline_lib.kernels.kinematics.derivatives import (
 )
 from pipeline_lib.kernels.kinematics.measures import measure_distance, measure_heading
 from pipeline_lib.kernels.kinematics.regions import INSIDE, find_inside
+from tests.peers.environments import require_peer
 
 NAN = np.nan
 
@@ -135,9 +135,7 @@ np.savez(
 
 def test_movement_measures_the_same(tmp_path):
     """Compare without smoothing, and without gaps: beside them, conventions differ."""
-    python = os.environ.get("COHORTPOSE_MOVEMENT")
-    if not python:
-        pytest.skip("COHORTPOSE_MOVEMENT does not name a Python that has movement")
+    python = require_peer("movement")
     rng = np.random.default_rng(3)
     position = np.cumsum(rng.normal(size=(50, 2, 2, 2)), axis=0)
     time = np.cumsum(rng.uniform(0.02, 0.05, 50))

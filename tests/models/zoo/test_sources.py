@@ -100,7 +100,7 @@ def test_wrong_answers_are_errors_and_leave_nothing(server, bundle, monkeypatch)
         ("/half", "answers 206"),
         ("/nothing", "answers 404"),
         ("/zipped", "encoded as 'gzip'"),
-        ("/cut", "1000 of|cannot be got"),
+        ("/cut", "1000 of|cannot be downloaded"),
         ("/endless", "more than 4194304 bytes"),
         ("/large", "expected at most"),
         ("/round", "more than 5 redirects"),
@@ -123,10 +123,10 @@ def test_wrong_answers_are_errors_and_leave_nothing(server, bundle, monkeypatch)
 def test_a_server_that_is_not_trusted_or_not_there_is_an_error(server, monkeypatch):
     address = f"{server.address}/a#sha256={'0' * 64}"
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-    with pytest.raises(ModelError, match=r"cannot be got .*certificate"):
+    with pytest.raises(ModelError, match=r"cannot be downloaded .*certificate"):
         find_bundle(address)
     assert server.asked == []
-    with pytest.raises(ModelError, match="cannot be got"):
+    with pytest.raises(ModelError, match="cannot be downloaded"):
         find_bundle(f"https://127.0.0.1:1/a#sha256={'0' * 64}")
 
 

@@ -1,7 +1,7 @@
 """Other tools' own readers open the projects, and what they save comes back.
 
 napari pulls in a GUI, and Label Studio's and CVAT's packages much else: each runs in an environment
-of its own, whose Python COHORTPOSE_NAPARI, COHORTPOSE_LABEL_STUDIO and COHORTPOSE_DATUMARO name.
+of its own, see `tests.peers.environments`.
 """
 
 import json
@@ -22,16 +22,15 @@ from pipeline_lib.steps.import_labels.run import run_import_labels
 from pipeline_lib.steps.label_projects import merge
 from pipeline_lib.steps.label_projects.merge import MergeOptions, run_merge_labels
 from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
+from tests.peers.environments import require_peer
 from tests.steps.label_projects.example import BODYPARTS, Run
 
 SEVERAL = {"individuals": ("2nd", "mus1"), "unique": ("corner",)}
 
 
-def run_elsewhere(variable, package, program, *arguments):
-    """Run a program beside this file in the Python that a variable names."""
-    python = os.environ.get(variable)
-    if not python:
-        pytest.skip(f"{variable} does not name a Python that has {package}")
+def run_elsewhere(name, program, *arguments):
+    """Run a program beside this file in the environment of another tool."""
+    python = require_peer(name)
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     place = Path(__file__).parent / program
     command = [python, place, *map(str, arguments)]
@@ -51,9 +50,7 @@ def test_napari_deeplabcut_opens_corrects_and_saves(run, tmp_path):
     move = {"folder": "day2-cam", "bodypart": "nose", "x": 50, "y": 40, "scorer": "Ada"}
     job = {"project": str(folder), "move": move | {"individual": name if several else ""}}
     (tmp_path / "jobs.json").write_text(json.dumps([job]))
-    run_elsewhere(
-        "COHORTPOSE_NAPARI", "napari-deeplabcut", "napari_reader.py", tmp_path / "jobs.json"
-    )
+    run_elsewhere("napari", "napari_reader.py", tmp_path / "jobs.json")
     (found,) = json.loads((tmp_path / "jobs.json.found").read_text())
     assert found["scorer"] == "Ada"
     assert set(found["bodyparts"]) == set(run.bodyparts)
@@ -90,7 +87,7 @@ def test_napari_deeplabcut_opens_corrects_and_saves(run, tmp_path):
 
 def test_label_studio_accepts_and_converts(run):
     folder = run.hand_over("label-studio")
-    run_elsewhere("COHORTPOSE_LABEL_STUDIO", "label-studio-sdk", "label_studio_reader.py", folder)
+    run_elsewhere("label_studio", "label_studio_reader.py", folder)
     found = json.loads((folder / "found.json").read_text())
     assert found["valid"] == {"annotations": [True] * 2, "predictions": [True] * 3, "wrong": False}
     assert found["controls"]["keypoints"] == list(run.bodyparts)
@@ -117,7 +114,7 @@ def test_datumaro_by_which_cvat_reads_and_writes(run):
     job = {"project": str(folder), "image": "day2-cam/day2-cam-frame-0000009"}
     job |= {"individual": run.individuals[0], "to": [50.5, 40.5]}
     (run.folder / "job.json").write_text(json.dumps(job))
-    run_elsewhere("COHORTPOSE_DATUMARO", "datumaro", "datumaro_reader.py", run.folder / "job.json")
+    run_elsewhere("datumaro", "datumaro_reader.py", run.folder / "job.json")
     found = json.loads((run.folder / "job.json.found").read_text())
     assert found["images"] == 5
     assert found["bodyparts"] == [list(BODYPARTS), *([list(run.unique)] if run.unique else [])]

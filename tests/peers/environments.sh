@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Make environments of tools that we compare with, whose pins do not go with ours:
+#   tests/peers/environments.sh NAME ...
+# Each is build/peers/NAME, where the tests look for it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+for name in "$@"; do
+    case $name in
+        dandi | datumaro | movement) packages=("$name") ;;
+        deeplabcut) packages=(--prerelease=allow "deeplabcut>=3.0.0rc1") ;;
+        ensemble_kalman) packages=(ensemble-kalman-smoother==4.6.2) ;;
+        keypoint_moseq) packages=(keypoint-moseq) ;;
+        label_studio) packages=(label-studio-sdk label-studio-converter) ;;
+        napari) packages=(napari-deeplabcut pyqt5) ;;
+        *)
+            echo "no environment is named $name: expected dandi, datumaro, deeplabcut, ensemble_kalman," \
+                "keypoint_moseq, label_studio, movement or napari" >&2
+            exit 2
+            ;;
+    esac
+    .venv/bin/uv venv --quiet --clear --python .venv/bin/python "build/peers/$name"
+    .venv/bin/uv pip install --quiet --python "build/peers/$name/bin/python" "${packages[@]}"
+done
