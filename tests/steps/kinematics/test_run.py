@@ -12,6 +12,7 @@ import pytest
 
 import pipeline_lib.steps.kinematics.measure as measuring
 import pipeline_lib.steps.kinematics.run as subject
+import pipeline_lib.steps.kinematics.tables as arranging
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
@@ -230,6 +231,30 @@ def test_a_video_without_a_scale_fails_and_the_other_does_not(results, cell, set
     assert reason in rows["b"]["reason"]
 
 
+def test_no_animal_but_single_points(results):
+    for video in ROWS:
+        write_poses(results.filtered("pose", video), make_poses(("single",)))
+    assert {row["status"] for row in run(results, configure(pairs=True)).values()} == {"done"}
+    assert len(read("frames")) == len(read("bins")) == len(read("bouts")) == 0
+
+
+def test_tables_of_many_rows_are_written_in_parts(results, monkeypatch):
+    for video in ROWS:
+        write_poses(results.filtered("pose", video), make_poses(("m1", "m2", "m3")))
+    config = configure(several=True, pairs=True)
+    run(results, config)
+    whole = {name: read(name) for name in ("frames", "pairs")}
+    assert len(whole["pairs"]) == 6 * FRAMES
+    # Two individuals, or pairs, at a time.
+    monkeypatch.setattr(arranging, "_MOST_ROWS", 2 * FRAMES)
+    for name in whole:
+        for video in ROWS:
+            results.kinematics("pose", name, video).unlink()
+    run(results, config)
+    for name, table in whole.items():
+        pd.testing.assert_frame_equal(read(name), table)
+
+
 def test_several_animals(results):
     for video in ROWS:
         poses = make_poses(("m1", "m2", "single"))
@@ -250,7 +275,7 @@ def test_several_animals(results):
 def test_long_videos_are_measured_in_blocks(results, monkeypatch):
     run(results)
     whole = {name: read(name) for name in ("frames", "bins", "bouts")}
-    monkeypatch.setattr(measuring, "_BLOCK_FRAMES", 7)
+    monkeypatch.setattr(measuring, "_MOST_FRAMES", 7)
     for path in Path("results/kinematics").rglob("*.parquet"):
         path.unlink()
     run(results)
