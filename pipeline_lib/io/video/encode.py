@@ -39,19 +39,32 @@ def encode_frames(
         container.mux(stream.encode(None))
 
 
-def join_parts(path: Path, parts: Sequence[Path], key: str) -> None:
-    """Join videos whose times follow each other, without decoding them, and give them a key."""
+def join_parts(path: Path, parts: Sequence[tuple[Path, int]], key: str) -> None:
+    """Join videos, without decoding them, and give them a key.
+
+    Parameters
+    ----------
+    path
+        An MP4 file to write; it begins at 0.
+    parts
+        Videos that begin at 0, and when each of them begins, in ticks of `CLOCK`, rising.
+    key
+        The key.
+    """
     options = {"movflags": "+faststart"}
     with av.open(str(path), "w", format="mp4", container_options=options) as container:
         container.metadata[_KEY] = key
         target = None
-        for part in parts:
+        for part, begin in parts:
+            shift = Fraction(begin - parts[0][1], CLOCK)
             with av.open(str(part)) as source:
                 stream = source.streams.video[0]
                 if target is None:
                     target = container.add_stream_from_template(stream)
                 for packet in source.demux(stream):
-                    if packet.dts is not None:
+                    if packet.pts is not None and packet.dts is not None:
+                        ticks = round(shift / packet.time_base)
+                        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
                         packet.stream = target
                         container.mux(packet)
 

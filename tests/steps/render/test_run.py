@@ -1,5 +1,6 @@
 """Test labelled videos: frame i shows the pose of frame i, in parts, and the worst seconds."""
 
+import av
 import numpy as np
 import pytest
 
@@ -129,7 +130,26 @@ def test_frame_i_shows_the_pose_of_frame_i(results, monkeypatch, cores):
     assert "its file is not there" in rows["gone"]["reason"]
 
 
-def test_the_clip_has_the_frames_of_lowest_confidence(results):
+def test_uneven_times_are_kept_in_parts_and_clips_begin_at_once(results, tmp_path):
+    film = tmp_path / "uneven.mp4"
+    ticks = np.cumsum([7 + 11 * (frame % 5) + 40 * (frame == 20) for frame in range(FRAMES)])
+    write_video(film, map(number_frame, range(FRAMES)), 600, [int(tick) for tick in ticks])
+    row = {"video": "v", "path": film}
+    write_table(results.shard(SHARD).probe, PROBE_COLUMNS, [row])
+    run(results, configure(segment_seconds=0.3, worst_seconds=0.2))
+    images, times = decode(results.rendered("pose", "v"))
+    assert [read_number(image) for image in images] == list(range(FRAMES))
+    # To a tick of 1 / 90,000 s: parts have not each been rounded to the millisecond.
+    np.testing.assert_allclose(times, (ticks - ticks[0]) / 600, atol=2e-5)
+    images, _ = decode(results.worst_seconds("pose", "v"))
+    assert read_number(images[0]) > 20
+    with av.open(str(results.worst_seconds("pose", "v"))) as container:
+        assert next(packet.pts for packet in container.demux(video=0)) == 0
+        assert container.streams.video[0].start_time == 0
+
+
+def test_the_clip_has_the_frames_of_lowest_confidence(results, monkeypatch):
+    monkeypatch.setattr(subject, "_BLOCK_FRAMES", 32)
     run(results, configure(whole=False, worst_seconds=0.2))
     images, _ = decode(results.worst_seconds("pose", "v"))
     assert [read_number(image) for image in images] == [30, 31, 32, 33, 34]
