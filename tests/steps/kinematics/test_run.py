@@ -21,6 +21,7 @@ from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.kinematics.regions import gather_regions
 from pipeline_lib.steps.kinematics.run import run_kinematics
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.runs.plan import Plan
@@ -229,6 +230,15 @@ def test_a_video_without_a_scale_fails_and_the_other_does_not(results, cell, set
     assert rows["_a"]["status"] == "done"
     assert rows["b"]["status"] == "failed"
     assert reason in rows["b"]["reason"]
+
+
+def test_two_regions_of_one_name_among_many(tmp_path):
+    path = tmp_path / "regions.json"
+    path.write_text(json.dumps({f"r{n}": [[n, 0], [n + 1, 0], [n, 1]] for n in range(1200)}))
+    regions = [{"name": "r7", "polygon": [[0, 0], [1, 0], [0, 1]]}]
+    config = configure(regions=regions, regions_file=str(path))
+    with pytest.raises(ConfigError, match="two regions of the same videos are 'r7'"):
+        gather_regions(config.kinematics)
 
 
 def test_no_animal_but_single_points(results):
