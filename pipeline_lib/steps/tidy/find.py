@@ -6,7 +6,9 @@ and size and time, or its bytes, are those of the record. Everything else is kep
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +54,8 @@ _LEFTOVER = re.compile(
     r"\.part-[0-9a-f]{8}(\.[\w-]{1,16})?|\.(part|old)-.+\.[0-9a-f]{8}(\.[\w-]{1,16})?"
 )
 _MOVED_ASIDE = re.compile(r"\.old-(.+)\.[0-9a-f]{8}")
+# Where a file system has no locks, or they are those of one node, a run may be at work unseen.
+_STILL_WRITTEN_NS = 3600 * 10**9
 _SEGMENTS = ".segments"
 _STORE = ".zarr"
 # Key files of a shard, and what it knows of its results.
@@ -304,7 +308,7 @@ def _find_leftovers(results: Results, found: Found) -> None:
             if not _LEFTOVER.fullmatch(name):
                 continue
             path = Path(folder, name)
-            if reason := _explain_only_copy(results.root, path):
+            if reason := _explain_only_copy(results.root, path) or _explain_new(path):
                 found.kept[path.relative_to(results.root).as_posix()] = reason
             else:
                 found.add(results, "leftover", path)
@@ -339,6 +343,15 @@ def _explain_only_copy(root: Path, path: Path) -> str:
         return "was moved aside, and may hold labels of people"
     if not path.with_name(moved[1]).exists():
         return f"was moved aside, and nothing took its place: move {moved[1]} in it back if needed"
+    return ""
+
+
+def _explain_new(path: Path) -> str:
+    """Explain that something may still be written; empty if it is too old for that."""
+    with suppress(OSError):
+        newest = max(path.lstat().st_mtime_ns, measure_path(path).modified_ns)
+        if time.time_ns() - newest < _STILL_WRITTEN_NS:
+            return "was written within the last hour: a run may be at work on it"
     return ""
 
 
