@@ -1,8 +1,9 @@
 """Run the verb `render`: draw poses on every video of a shard."""
 
-import tempfile
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
@@ -124,12 +125,8 @@ def _sum_confidence(poses: Path, frames: int) -> NDArray[np.float64]:
 
 def _draw_parts(path: Path, segments: Sequence[Segment], key: str) -> None:
     """Draw segments, each by a process of its own, and publish them as one video."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder,
-        publish_file(path) as part,
-    ):
-        parts = [Path(folder) / f"{number}.mp4" for number in range(len(segments))]
+    with publish_file(path) as part, _make_folder(part.with_suffix(".parts")) as folder:
+        parts = [folder / f"{number}.mp4" for number in range(len(segments))]
         workers = min(count_cores(), len(segments))
         if workers > 1:
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
@@ -137,6 +134,16 @@ def _draw_parts(path: Path, segments: Sequence[Segment], key: str) -> None:
         else:
             begins = list(map(draw_segment, segments, parts))
         join_parts(part, list(zip(parts, begins, strict=True)), key)
+
+
+@contextmanager
+def _make_folder(path: Path) -> Iterator[Path]:
+    """Make a folder for a while; `tidy` finds by its name what a kill leaves."""
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _make_style(
