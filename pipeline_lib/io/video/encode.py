@@ -15,7 +15,11 @@ _KEY = "comment"
 
 
 def encode_frames(
-    path: Path, frames: Iterable[tuple[int, NDArray[np.uint8]]], size: tuple[int, int], quality: int
+    path: Path,
+    frames: Iterable[tuple[int, NDArray[np.uint8]]],
+    size: tuple[int, int],
+    quality: int,
+    rate: float,
 ) -> None:
     """Write frames with their times.
 
@@ -29,9 +33,13 @@ def encode_frames(
         Width and height, both even.
     quality
         Constant rate factor.
+    rate
+        Mean frames per second, by which the last frame lasts; 0: not known.
     """
     with av.open(str(path), "w", format="mp4") as container:
         stream = _add_stream(container, size, quality)
+        if rate > 0:
+            stream.codec_context.framerate = Fraction(rate).limit_denominator(1001)
         for ticks, image in frames:
             picture = av.VideoFrame.from_ndarray(image, format="rgb24")
             picture.pts, picture.time_base = ticks, Fraction(1, CLOCK)

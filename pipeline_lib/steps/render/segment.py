@@ -54,7 +54,7 @@ def draw_segment(segment: Segment, path: Path) -> int:
     ticks = _count_ticks(segment.index.times)[segment.start : segment.stop]
     images = _draw_frames(segment, size)
     frames = ((int(tick - ticks[0]), image) for tick, image in zip(ticks, images, strict=True))
-    encode_frames(path, frames, size, segment.quality)
+    encode_frames(path, frames, size, segment.quality, facts.fps)
     return int(ticks[0])
 
 

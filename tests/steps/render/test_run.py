@@ -13,7 +13,7 @@ from pipeline_lib.demo.video import write_video
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video.encode import read_video_key
-from pipeline_lib.io.video.reader import VideoReader
+from pipeline_lib.io.video.reader import VideoReader, index_video
 from pipeline_lib.kernels.drawing.poses import (
     COLOURS,
     Style,
@@ -123,6 +123,8 @@ def test_frame_i_shows_the_pose_of_frame_i(results, monkeypatch, cores):
     assert len(images) == FRAMES
     np.testing.assert_allclose(times, np.arange(FRAMES) / FPS, atol=1e-4)
     assert [read_number(image) for image in images] == list(range(FRAMES))
+    # The last frame lasts as long as the others.
+    assert index_video(results.rendered("pose", "v")).facts.fps == FPS
     for frame in (*range(30), *range(35, FRAMES)):
         np.testing.assert_allclose(find_point(images[frame]), place(frame), atol=0.75)
     assert not list(results.root.rglob(".part-*"))
