@@ -18,6 +18,8 @@ from pipeline_lib.io.foreign.json_files import read_json, show_text
 
 _MOST_REGIONS = 10_000
 _MOST_CORNERS = 1_000
+# Of all regions: each side is compared with all others of its polygon.
+_MOST_IN_ALL = 200_000
 _COORDINATE_LIMIT = 1e9
 
 
@@ -39,6 +41,10 @@ def read_regions(path: Path) -> tuple[Region, ...]:
         raise ConfigError(str(path), [str(error)]) from None
     if not regions:
         raise ConfigError(str(path), ["has no region"])
+    corners = sum(len(ring) for region in regions for ring in region.rings)
+    if corners > _MOST_IN_ALL:
+        problem = f"has {corners} corners in all, expected at most {_MOST_IN_ALL}: simplify it"
+        raise ConfigError(str(path), [problem])
     return regions
 
 

@@ -3,7 +3,7 @@
 Columns say in the metadata of their fields what they are: ``unit``, ``about`` and ``empty``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ _KEY = b"cohortpose.key"
 _GROUP_ROWS = 2**20
 
 Values = NDArray[Any] | Sequence[str | None] | str
+# Values by name of the column, and the number of rows.
+Rows = tuple[Mapping[str, Values], int]
 
 
 def write_tidy_table(
-    path: Path, columns: Sequence[Column], values: Mapping[str, Values], rows: int, key: str
+    path: Path, columns: Sequence[Column], parts: Iterable[Rows], key: str
 ) -> None:
-    """Publish a table.
+    """Publish a table, part by part.
 
     Parameters
     ----------
@@ -31,12 +33,10 @@ def write_tidy_table(
         File to write.
     columns
         Columns in order.
-    values
-        By name of the column: an array of the rows, in which NaN is an empty cell, or a text that
-        all rows have, of which the empty one is an empty cell. Of a column of truth values, -1 is
-        an empty cell.
-    rows
-        Number of rows; without any, no values are needed.
+    parts
+        Rows that follow each other. The values of a column are an array of the rows, in which NaN
+        is an empty cell, or a text that all rows have, of which the empty one is an empty cell. Of
+        a column of truth values, -1 is an empty cell. Without rows, no values are needed.
     key
         Key of the result.
     """
@@ -50,25 +50,31 @@ def write_tidy_table(
         "float64": pa.float64(),
         "truth": pa.bool_(),
     }
-    fields, arrays = [], []
-    for column in columns:
-        kind = types[column.type]
-        note = {"unit": column.unit, "about": column.about, "empty": column.empty}
-        fields.append(pa.field(column.name, kind, metadata=note))
-        given = values[column.name] if rows else ()
-        arrays.append(_make_array(given, column.type, kind, rows))
+    fields = [
+        pa.field(
+            one.name,
+            types[one.type],
+            metadata={"unit": one.unit, "about": one.about, "empty": one.empty},
+        )
+        for one in columns
+    ]
     schema = pa.schema(fields, metadata={_KEY: key.encode()})
     text = [one.name for one in columns if one.type in ("text", "truth", "whole")]
-    with publish_file(path) as part:
-        pq.write_table(
-            pa.Table.from_arrays(arrays, schema=schema),
-            part,
-            compression="zstd",
-            compression_level=1,
-            # Numbers that seldom repeat are stored as they are.
-            use_dictionary=[name for name in text if name != "frame"],
-            row_group_size=_GROUP_ROWS,
-        )
+    # Numbers that seldom repeat are stored as they are.
+    dictionaries = [name for name in text if name != "frame"]
+    with (
+        publish_file(path) as part,
+        pq.ParquetWriter(
+            part, schema, compression="zstd", compression_level=1, use_dictionary=dictionaries
+        ) as writer,
+    ):
+        for values, rows in parts:
+            arrays = [
+                _make_array(values[one.name] if rows else (), one.type, types[one.type], rows)
+                for one in columns
+            ]
+            table = pa.Table.from_arrays(arrays, schema=schema)
+            writer.write_table(table, row_group_size=_GROUP_ROWS)
 
 
 def read_table_key(path: Path) -> str | None:

@@ -65,6 +65,7 @@ def test_a_polygon_by_name(tmp_path):
         ([make_feature(name="a", video=3)], "`video` is no text"),
         ([{"type": "Feature", "geometry": [], "properties": 3}], "feature 1 has no"),
         ([5], "feature 1 is no object"),
+        ({f"r{n}": [[0, n]] * 1000 for n in range(201)}, "has 200799 corners in all"),
     ],
 )
 def test_what_is_no_file_of_regions(tmp_path, content, problem):

@@ -1,6 +1,7 @@
 """Test that tidying a finished run removes what nothing asks for, and that nothing runs again."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,9 @@ def add_old_network(run):
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
+        # Old enough that no run can be at work on it.
+        for one in (path, *(folder for folder in (path.parent,) if folder.name.startswith("."))):
+            os.utime(one, (1e9, 1e9))
     config = read_config(run.folder / "config.yaml")
     other = config.model_copy(update={"costs": config.costs.model_copy(update={"group": "sex"})})
     publish_text(results.run_settings(hash_settings(other)), write_resolved_config(other))

@@ -15,7 +15,11 @@ _KEY = "comment"
 
 
 def encode_frames(
-    path: Path, frames: Iterable[tuple[int, NDArray[np.uint8]]], size: tuple[int, int], quality: int
+    path: Path,
+    frames: Iterable[tuple[int, NDArray[np.uint8]]],
+    size: tuple[int, int],
+    quality: int,
+    rate: float,
 ) -> None:
     """Write frames with their times.
 
@@ -29,9 +33,13 @@ def encode_frames(
         Width and height, both even.
     quality
         Constant rate factor.
+    rate
+        Mean frames per second, by which the last frame lasts; 0: not known.
     """
     with av.open(str(path), "w", format="mp4") as container:
         stream = _add_stream(container, size, quality)
+        if rate > 0:
+            stream.codec_context.framerate = Fraction(rate).limit_denominator(1001)
         for ticks, image in frames:
             picture = av.VideoFrame.from_ndarray(image, format="rgb24")
             picture.pts, picture.time_base = ticks, Fraction(1, CLOCK)
@@ -39,19 +47,32 @@ def encode_frames(
         container.mux(stream.encode(None))
 
 
-def join_parts(path: Path, parts: Sequence[Path], key: str) -> None:
-    """Join videos whose times follow each other, without decoding them, and give them a key."""
+def join_parts(path: Path, parts: Sequence[tuple[Path, int]], key: str) -> None:
+    """Join videos, without decoding them, and give them a key.
+
+    Parameters
+    ----------
+    path
+        An MP4 file to write; it begins at 0.
+    parts
+        Videos that begin at 0, and when each of them begins, in ticks of `CLOCK`, rising.
+    key
+        The key.
+    """
     options = {"movflags": "+faststart"}
     with av.open(str(path), "w", format="mp4", container_options=options) as container:
         container.metadata[_KEY] = key
         target = None
-        for part in parts:
+        for part, begin in parts:
+            shift = Fraction(begin - parts[0][1], CLOCK)
             with av.open(str(part)) as source:
                 stream = source.streams.video[0]
                 if target is None:
                     target = container.add_stream_from_template(stream)
                 for packet in source.demux(stream):
-                    if packet.dts is not None:
+                    if packet.pts is not None and packet.dts is not None:
+                        ticks = round(shift / packet.time_base)
+                        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
                         packet.stream = target
                         container.mux(packet)
 

@@ -125,7 +125,7 @@ def find_worst(confidence: Floats, frames: int) -> int:
     Parameters
     ----------
     confidence
-        Shape (time, individual, keypoint), 0..1; NaN counts as 0.
+        Shape (time, ...): of points, or its sum over those of a frame; NaN counts as 0.
     frames
         Number of consecutive frames.
     """

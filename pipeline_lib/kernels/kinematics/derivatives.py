@@ -103,16 +103,17 @@ def make_weights(window: int, order: int) -> Doubles:
 def difference(position: Floats, time: Doubles) -> Derivatives:
     """Differentiate without smoothing: central differences, one-sided at the ends of stretches.
 
-    Parameters and returns are those of `differentiate`; a stretch of one frame has no derivative.
+    Parameters and returns are those of `differentiate`; a stretch of one frame has no derivative,
+    nor have two frames between which the time does not increase.
     """
     outs = [position.astype(np.float64), *(np.full(position.shape, np.nan) for _ in range(2))]
     for place in np.ndindex(position.shape[1:]):
         column = position[(slice(None), *place)].astype(np.float64)
         for start, stop in find_runs(~np.isnan(column)):
-            at = (slice(start, stop), *place)
-            if stop - start > 1 and (np.diff(time[start:stop]) > 0).all():
-                outs[1][at] = np.gradient(column[start:stop], time[start:stop])
-                outs[2][at] = np.gradient(outs[1][at], time[start:stop])
+            if stop - start > 1:
+                at, stretch = (slice(start, stop), *place), time[start:stop]
+                outs[1][at] = _take_differences(column[start:stop], stretch)
+                outs[2][at] = _take_differences(outs[1][at], stretch)
     return Derivatives(*outs)
 
 
@@ -130,6 +131,14 @@ def find_runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Return start and stop of each run of True, shape (run, 2)."""
     padded = np.concatenate(([False], mask, [False]))
     return np.flatnonzero(padded[1:] != padded[:-1]).reshape(-1, 2)
+
+
+def _take_differences(values: Doubles, time: Doubles) -> Doubles:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.asarray(np.gradient(values, time), np.float64)
+    stands = np.diff(time) <= 0
+    slope[np.append(stands, False) | np.append(False, stands)] = np.nan
+    return slope
 
 
 def _differentiate_one(

@@ -122,6 +122,8 @@ def find_nearest(centre: Floats) -> tuple[NDArray[np.intp], Doubles]:
     """
     distance = measure_distance(centre[:, :, None], centre[:, None])
     distance[:, np.arange(centre.shape[1]), np.arange(centre.shape[1])] = np.nan
+    if not centre.shape[1]:
+        return np.zeros(centre.shape[:2], np.intp), np.zeros(centre.shape[:2])
     far = np.where(np.isnan(distance), np.inf, distance)
     nearest = far.argmin(axis=2)
     least = np.take_along_axis(far, nearest[:, :, None], axis=2)[:, :, 0]

@@ -1,5 +1,6 @@
 """Read what each job used: time of processors and GPUs, and energy without counting it twice."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +56,10 @@ def _parse(record: dict[str, Any]) -> Job:
     # Records of earlier versions tell the devices of the machine only.
     gpus = int(record.get("gpus", len(machine["devices"])))
     joules = record["energy"]["joules"]
+    # JSON of Python may hold NaN, which would make every sum one.
+    numbers = (seconds, record["cpu_seconds"], gpus, 0.0 if joules is None else joules)
+    if not all(math.isfinite(float(number)) and float(number) >= 0 for number in numbers):
+        raise ValueError("no number of seconds or joules")
     verb = str(record["verb"])
     return Job(
         verb=verb,

@@ -29,8 +29,9 @@ from pipeline_lib.kernels.kinematics.measures import (
     unwrap_degrees,
 )
 
-# Frames at a time; what is kept of them is small beside poses.
-_BLOCK_FRAMES = 2**16
+# Points, or pairs of individuals, that are measured at a time; and frames, at most and at least.
+_BLOCK_POINTS = 2**22
+_MOST_FRAMES, _LEAST_FRAMES = 2**16, 2**10
 
 Doubles = NDArray[np.float64]
 
@@ -91,18 +92,19 @@ def measure_movement(path: Path, settings: KinematicsSettings, scale: float) -> 
     measure = _Measure(
         settings, head.bodyparts, measure_window(settings.window, time, settings.order)
     )
-    blocks, pair_blocks = [], []
-    for frames, cut in _divide(len(time), measure.reach):
+    joined: tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]] = {}, {}
+    each = len(kept) * max(len(kept), len(head.bodyparts))
+    for frames, kept_frames, cut in _divide(len(time), measure.reach, each):
         position = read_arrays(path, LAYOUT, frames, ("position",))[0]["position"][:, kept]
         values, pair_values = measure(position.astype(np.float64) * scale, time[frames], pairs)
-        blocks.append({name: array[cut] for name, array in values.items()})
-        pair_blocks.append({name: array[cut] for name, array in pair_values.items()})
+        for whole, part in zip(joined, (values, pair_values), strict=True):
+            _fill(whole, part, cut, kept_frames, len(time))
     return Movement(
         tuple(head.individuals[slot] for slot in kept),
         time,
-        _join(blocks),
+        joined[0],
         pairs,
-        _join(pair_blocks),
+        joined[1],
     )
 
 
@@ -163,9 +165,9 @@ class _Measure:
         if not pairs:
             return {}
         own, others = (list(side) for side in zip(*pairs, strict=True))
-        values = {"distance": measure_distance(place[""][:, own], place[""][:, others])}
+        values = {"distance": _measure_between(place[""], place[""], own, others)}
         for one, other in self._settings.between:
-            distance = measure_distance(place[one][:, own], place[other][:, others])
+            distance = _measure_between(place[one], place[other], own, others)
             values[f"distance_{one}_{other}"] = distance
         return values
 
@@ -175,19 +177,35 @@ class _Measure:
         return differentiate(values, time, self._window, self._settings.order)
 
 
+def _measure_between(
+    one: Doubles, other: Doubles, own: list[int], others: list[int]
+) -> NDArray[np.float32]:
+    """Return distances as the table has them: there may be many pairs."""
+    return measure_distance(one[:, own], other[:, others]).astype(np.float32)
+
+
 def _measure_length(vector: Doubles) -> Doubles:
     return np.hypot(vector[..., 0], vector[..., 1])
 
 
-def _divide(total: int, reach: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the frames to read, and where those of the block lie among them."""
-    for start in range(0, max(total, 1), _BLOCK_FRAMES):
-        stop = min(start + _BLOCK_FRAMES, total)
+def _divide(total: int, reach: int, each: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Yield the frames to read, those of the block, and where these lie among the former."""
+    step = min(_MOST_FRAMES, max(_LEAST_FRAMES, _BLOCK_POINTS // max(1, each)))
+    for start in range(0, max(total, 1), step):
+        stop = min(start + step, total)
         first = max(0, start - reach)
-        yield slice(first, stop + reach), slice(start - first, stop - first)
+        yield slice(first, stop + reach), slice(start, stop), slice(start - first, stop - first)
 
 
-def _join(blocks: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    if len(blocks) == 1:
-        return blocks[0]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+def _fill(
+    whole: dict[str, NDArray[Any]],
+    part: dict[str, NDArray[Any]],
+    cut: slice,
+    frames: slice,
+    total: int,
+) -> None:
+    """Copy a block into the arrays of the whole video."""
+    for name, array in part.items():
+        if name not in whole:
+            whole[name] = np.empty((total, *array.shape[1:]), array.dtype)
+        whole[name][frames] = array[cut]

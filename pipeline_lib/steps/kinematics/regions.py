@@ -1,5 +1,6 @@
 """Gather the regions of interest of a config and its file, and check them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def gather_regions(settings: KinematicsSettings) -> tuple[Region, ...]:
         read = read_regions(Path(settings.regions_file))
         problems += [f"{settings.regions_file}: {text}" for text in _find_problems(read)]
         regions += read
-    keys = [(one.name, one.video, one.camera) for one in regions]
-    twice = next((key for key in keys if keys.count(key) > 1), None) if len(keys) < 1000 else None
+    counts = Counter((one.name, one.video, one.camera) for one in regions)
+    twice = next((key for key, count in counts.items() if count > 1), None)
     if twice:
         problems.append(f"`kinematics.regions`: two regions of the same videos are {twice[0]!r}")
     if problems:

@@ -92,11 +92,11 @@ def _write_tables(
     )
     for name, path in paths.items():
         columns = sources.tables[name]
-        values, rows = tables.make(name)
         # Those of the sheet stand last, in the sheet's order.
         joined = columns[len(columns) - len(facts.cells) :]
         cells = {one.name: cell for one, cell in zip(joined, facts.cells.values(), strict=True)}
-        write_tidy_table(path, columns, {**values, **cells}, rows, key)
+        parts = (({**values, **cells}, rows) for values, rows in tables.make(name))
+        write_tidy_table(path, columns, parts, key)
     return made
 
 

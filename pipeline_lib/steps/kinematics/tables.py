@@ -1,5 +1,6 @@
 """Arrange what was measured of a video in the tables of kinematics."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ from pipeline_lib.steps.kinematics.measure import Movement
 from pipeline_lib.steps.kinematics.sources import VideoFacts
 
 Table = tuple[dict[str, Values], int]
+
+# Rows that are arranged at a time, unless one individual has more.
+_MOST_ROWS = 2**20
 
 # Columns of `frames` whose mean is not among the bins, or is made in another way.
 _NOT_AVERAGED = frozenset(
@@ -70,8 +74,8 @@ class VideoTables:
         self._states = {name: np.full(shape, UNKNOWN, np.int8) for name in names} | self._visit()
         self._bouts = [self._find_bouts(slot) for slot in range(shape[1])]
 
-    def make(self, table: TableName) -> Table:
-        """Return the values of the columns of a table, and the number of its rows."""
+    def make(self, table: TableName) -> Iterator[Table]:
+        """Yield values of the columns of a table, and the number of rows, part by part."""
         makers = {
             "frames": self._make_frames,
             "pairs": self._make_pairs,
@@ -115,39 +119,40 @@ class VideoTables:
                 still[start:stop, slot] = 1
         return still
 
-    def _make_frames(self) -> Table:
-        movement = self._movement
-        count, frames = len(movement.individuals), len(movement.time)
+    def _make_frames(self) -> Iterator[Table]:
+        movement, still = self._movement, self._mark_still()
+        frames = len(movement.time)
         names = np.array([*movement.individuals, None], object)
-        columns: dict[str, Values] = {
-            "video": self._facts.video,
-            "individual": np.repeat(names[:-1], frames),
-            "frame": np.tile(np.arange(frames), count),
-            "time": np.tile(movement.time, count),
-            **{name: array.T.ravel() for name, array in movement.values.items()},
-            **{f"in_{name}": state.T.ravel() for name, state in self._states.items()},
-            "still": self._mark_still().T.ravel(),
-        }
-        columns["nearest"] = names[movement.values["nearest"].T.ravel()]
-        return columns, count * frames
+        for part in _divide(len(movement.individuals), frames):
+            count = len(names[:-1][part])
+            columns: dict[str, Values] = {
+                "video": self._facts.video,
+                "individual": np.repeat(names[:-1][part], frames),
+                "frame": np.tile(np.arange(frames), count),
+                "time": np.tile(movement.time, count),
+                **{name: array[:, part].T.ravel() for name, array in movement.values.items()},
+                **{f"in_{name}": one[:, part].T.ravel() for name, one in self._states.items()},
+                "still": still[:, part].T.ravel(),
+            }
+            columns["nearest"] = names[movement.values["nearest"][:, part].T.ravel()]
+            yield columns, count * frames
 
-    def _make_pairs(self) -> Table:
+    def _make_pairs(self) -> Iterator[Table]:
         movement = self._movement
         names, frames = np.array(movement.individuals, object), len(movement.time)
-        if not movement.pairs:
-            return {}, 0
-        own, others = (list(side) for side in zip(*movement.pairs, strict=True))
-        columns: dict[str, Values] = {
-            "video": self._facts.video,
-            "individual": np.repeat(names[own], frames),
-            "other": np.repeat(names[others], frames),
-            "frame": np.tile(np.arange(frames), len(own)),
-            "time": np.tile(movement.time, len(own)),
-            **{name: array.T.ravel() for name, array in movement.pair_values.items()},
-        }
-        return columns, len(own) * frames
+        for part in _divide(len(movement.pairs), frames):
+            own, others = (list(side) for side in zip(*movement.pairs[part], strict=True))
+            columns: dict[str, Values] = {
+                "video": self._facts.video,
+                "individual": np.repeat(names[own], frames),
+                "other": np.repeat(names[others], frames),
+                "frame": np.tile(np.arange(frames), len(own)),
+                "time": np.tile(movement.time, len(own)),
+                **{name: array[:, part].T.ravel() for name, array in movement.pair_values.items()},
+            }
+            yield columns, len(own) * frames
 
-    def _make_bouts(self) -> Table:
+    def _make_bouts(self) -> Iterator[Table]:
         movement, time = self._movement, self._movement.time
         ends = np.append(time[1:], time[-1:] + self._durations[-1:])
         rows: dict[str, list[Any]] = {
@@ -174,13 +179,13 @@ class VideoTables:
                 for axis in "xy":
                     rows[axis].append(movement.values[axis][start:stop, slot].mean())
         seconds = np.subtract(rows["stop"], rows["start"])
-        return {"video": self._facts.video, **rows, "seconds": seconds}, len(seconds)
+        yield {"video": self._facts.video, **rows, "seconds": seconds}, len(seconds)
 
-    def _make_bins(self) -> Table:
+    def _make_bins(self) -> Iterator[Table]:
         number, first = find_bins(self._movement.time, self._settings.bin_seconds)
         count = len(self._movement.individuals)
         if not len(number) or not count:
-            return {}, 0
+            return
         edges = self._find_edges(number)
         parts = [{**edges, **self._sum_up(slot, first)} for slot in range(count)]
         columns: dict[str, Values] = {
@@ -188,7 +193,7 @@ class VideoTables:
         }
         columns["individual"] = np.repeat(np.array(self._movement.individuals, object), len(number))
         columns["video"] = self._facts.video
-        return columns, len(number) * count
+        yield columns, len(number) * count
 
     def _find_edges(self, number: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
         """Return number, beginning and end of each bin; the last one ends with the video."""
@@ -239,3 +244,9 @@ class VideoTables:
             columns[f"seconds_in_{name}"] = inside if here else np.full_like(inside, np.nan)
             columns[f"entries_{name}"] = counts if here else np.full_like(counts, np.nan)
         return columns
+
+
+def _divide(count: int, frames: int) -> Iterator[slice]:
+    """Yield individuals or pairs whose rows are arranged at the same time."""
+    step = max(1, _MOST_ROWS // max(1, frames))
+    yield from (slice(start, start + step) for start in range(0, count, step))

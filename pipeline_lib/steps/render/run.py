@@ -1,8 +1,9 @@
 """Run the verb `render`: draw poses on every video of a shard."""
 
-import tempfile
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
@@ -17,7 +18,8 @@ from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
-from pipeline_lib.io.poses.read import read_poses, require_pose_key
+from pipeline_lib.io.poses.format import LAYOUT
+from pipeline_lib.io.poses.read import read_arrays, read_poses, read_times, require_pose_key
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video.encode import join_parts, read_video_key
@@ -27,6 +29,9 @@ from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.render.segment import Segment, draw_segment
 from pipeline_lib.steps.runs.outcomes import end_videos
 from pipeline_lib.steps.runs.plan import keep_planned
+
+# Frames whose confidence is read at a time.
+_BLOCK_FRAMES = 2**16
 
 
 def run_render(config: Config, results: Results, shard: str) -> None:
@@ -85,10 +90,9 @@ def _draw_video(
     """Write the labelled videos of one video: the whole, or the clip, or both."""
     settings, index = config.rendering, index_video(video)
     head = read_poses(poses, 0, 0)
-    frames = index.facts.frames
-    read = read_poses(poses)
-    if len(read.time) != frames:
-        raise StoreError(f"{poses}: has {len(read.time)} frames, and {video} has {frames}")
+    frames, known = index.facts.frames, len(read_times(poses))
+    if known != frames:
+        raise StoreError(f"{poses}: has {known} frames, and {video} has {frames}")
     rate = _find_rate(index.times)
     style = _make_style(config, head.bodyparts, head.individuals, index.facts)
     trail = round(settings.trail * rate)
@@ -105,26 +109,41 @@ def _draw_video(
         _draw_parts(paths["rendered"], cut(0, frames), key)
     if "worst seconds" in paths:
         count = min(frames, max(1, round(settings.worst_seconds * rate)))
-        start = find_worst(read.confidence, count)
+        start = find_worst(_sum_confidence(poses, frames), count)
         _draw_parts(paths["worst seconds"], cut(start, start + count), key)
+
+
+def _sum_confidence(poses: Path, frames: int) -> NDArray[np.float64]:
+    """Return the sum of the confidence of all points of each frame; a missing point has none."""
+    sums = np.zeros(frames)
+    for start in range(0, frames, _BLOCK_FRAMES):
+        block = slice(start, min(start + _BLOCK_FRAMES, frames))
+        confidence = read_arrays(poses, LAYOUT, block, ("confidence",))[0]["confidence"]
+        sums[block] = np.nansum(confidence, axis=(1, 2), dtype=np.float64)
+    return sums
 
 
 def _draw_parts(path: Path, segments: Sequence[Segment], key: str) -> None:
     """Draw segments, each by a process of its own, and publish them as one video."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder,
-        publish_file(path) as part,
-    ):
-        parts = [Path(folder) / f"{number}.mp4" for number in range(len(segments))]
+    with publish_file(path) as part, _make_folder(part.with_suffix(".parts")) as folder:
+        parts = [folder / f"{number}.mp4" for number in range(len(segments))]
         workers = min(count_cores(), len(segments))
         if workers > 1:
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                list(pool.map(draw_segment, segments, parts))
+                begins = list(pool.map(draw_segment, segments, parts))
         else:
-            for segment, target in zip(segments, parts, strict=True):
-                draw_segment(segment, target)
-        join_parts(part, parts, key)
+            begins = list(map(draw_segment, segments, parts))
+        join_parts(part, list(zip(parts, begins, strict=True)), key)
+
+
+@contextmanager
+def _make_folder(path: Path) -> Iterator[Path]:
+    """Make a folder for a while; `tidy` finds by its name what a kill leaves."""
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _make_style(

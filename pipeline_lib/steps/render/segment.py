@@ -44,20 +44,24 @@ class Segment:
     quality: int
 
 
-def draw_segment(segment: Segment, path: Path) -> None:
-    """Write a part of a video with its poses."""
+def draw_segment(segment: Segment, path: Path) -> int:
+    """Write a part of a video with its poses; return when it begins, in ticks of `CLOCK`.
+
+    The part itself begins at 0: MP4 keeps a later beginning to the millisecond only.
+    """
     facts = segment.index.facts
     size = facts.width + facts.width % 2, facts.height + facts.height % 2
-    encode_frames(path, _draw_frames(segment, size), size, segment.quality)
+    ticks = _count_ticks(segment.index.times)[segment.start : segment.stop]
+    images = _draw_frames(segment, size)
+    frames = ((int(tick - ticks[0]), image) for tick, image in zip(ticks, images, strict=True))
+    encode_frames(path, frames, size, segment.quality, facts.fps)
+    return int(ticks[0])
 
 
-def _draw_frames(
-    segment: Segment, size: tuple[int, int]
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _draw_frames(segment: Segment, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
     first = max(0, segment.start - segment.trail)
     poses = read_poses(segment.poses, first, segment.stop)
     centre, _ = find_centre(poses.position)
-    ticks = _count_ticks(segment.index.times)
     facts = segment.index.facts
     reader = VideoReader(segment.video, index=segment.index)
     for frame, picture in reader.read(segment.start, segment.stop):
@@ -73,7 +77,7 @@ def _draw_frames(
         if segment.trail:
             draw_trails(image, centre[max(0, at - segment.trail) : at + 1], segment.style.radius)
         draw_poses(image, poses.position[at], poses.confidence[at], segment.style)
-        yield int(ticks[frame]), image
+        yield image
 
 
 def _count_ticks(times: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -28,6 +28,8 @@ _MOST_NAMED = 3
 NOT_UTF8 = "its name, or that of a folder on the way, is not UTF-8: rename it"
 _LONGEST_ID = 100  # of a video; folders and a number may be put to it
 _MOST_FOLDERS, _LONGEST_FOLDER = 4, 30
+# A spreadsheet takes a cell that begins so for a formula, and a shell for somebody's home.
+_MISREAD = ("=", "+", "-", "@", "~")
 _MOST_PARENTS = 2  # a relative path that climbs higher is harder to read than an absolute one
 
 _log = logging.getLogger(__name__)
@@ -169,7 +171,8 @@ def shorten_path(path: Path, folder: Path) -> str:
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - `..` removed, links kept
     inside = Path(os.path.abspath(folder))  # noqa: PTH100
     if absolute.is_relative_to(inside):
-        return absolute.relative_to(inside).as_posix()
+        below = absolute.relative_to(inside).as_posix()
+        return f"./{below}" if below.startswith(_MISREAD) else below
     # `..` climbs from where a link leads to, so both ends are resolved before counting.
     target, base = absolute.parent.resolve() / absolute.name, folder.resolve()
     relative = Path(os.path.relpath(target, base))

@@ -124,7 +124,9 @@ def describe_proposal(proposal: Proposal, *, written: bool) -> Iterator[str]:
     yield f"{proposal.sheet}: {state}, {count} {verb}"
     if count:
         table = format_table(proposal.columns, made.rows[:_ROWS_SHOWN])
-        yield from (f"  {line}" for line in table.splitlines())
+        # Names of files may hold what controls a terminal.
+        lines = (line.split("\t") for line in table.split("\n")[:-1])
+        yield from ("  " + "\t".join(map(escape_unseen, cells)) for cells in lines)
     if count > _ROWS_SHOWN:
         yield f"  ... and {count - _ROWS_SHOWN} more"
     if made.present:
@@ -133,7 +135,7 @@ def describe_proposal(proposal: Proposal, *, written: bool) -> Iterator[str]:
         if left_out:
             yield f"{len(left_out)} {what}, left out:"
             yield from (escape_unseen(f"  {one.path}: {one.reason}") for one in left_out)
-    yield from (f"note: {note}" for note in made.notes)
+    yield from (escape_unseen(f"note: {note}") for note in made.notes)
     if not (count or made.present or made.duplicates or made.misfits):
         known = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
         yield f"no videos found there ({known})"

@@ -6,7 +6,9 @@ and size and time, or its bytes, are those of the record. Everything else is kep
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,24 +19,43 @@ from pipeline_lib.core.settings.reading import hash_settings, read_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import PROBE_COLUMNS
+from pipeline_lib.core.untrusted.names import fold_name
 from pipeline_lib.io.checksums import measure_path
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.infer.plan import list_tasks
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.provenance.jobs import read_all_jobs
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
+from pipeline_lib.steps.verify.sessions import list_session_files
 from pipeline_lib.steps.verify.unknown import list_unknown_files
 
 # Folders of a network's results. Its metrics are small, and frames to label hold work of people.
 _OF_NETWORKS = frozenset(
-    {"models", "poses", "tracked", "corrected", "filtered", "exports", "triangulated"}
+    {
+        "models",
+        "poses",
+        "tracked",
+        "corrected",
+        "filtered",
+        "exports",
+        "rendered",
+        "worst_seconds",
+        "kinematics",
+        "triangulated",
+        "corrected_views",
+    }
 )
+# Folders that people keep labels in.
+_OF_PEOPLE = frozenset({"frames", "refine", "labels"})
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _CHECKPOINT = re.compile(r"[\w.=-]+\.ckpt|key\.txt")
 # As `pipeline_lib.io.publish` names what it has not published, or has moved aside.
 _LEFTOVER = re.compile(
     r"\.part-[0-9a-f]{8}(\.[\w-]{1,16})?|\.(part|old)-.+\.[0-9a-f]{8}(\.[\w-]{1,16})?"
 )
+_MOVED_ASIDE = re.compile(r"\.old-(.+)\.[0-9a-f]{8}")
+# Where a file system has no locks, or they are those of one node, a run may be at work unseen.
+_STILL_WRITTEN_NS = 3600 * 10**9
 _SEGMENTS = ".segments"
 _STORE = ".zarr"
 # Key files of a shard, and what it knows of its results.
@@ -80,9 +101,8 @@ class Found:
     def add(self, results: Results, what: str, path: Path) -> None:
         """Count a file or folder that can be removed."""
         name = path.relative_to(results.root).as_posix()
-        # A link would lead out of the folder: what it names is not ours.
-        if path.is_symlink():
-            self.kept[name] = "is a link"
+        if reason := _explain_way_out(results.root, path):
+            self.kept[name] = reason
             return
         self.stale.setdefault(name, Stale(what, name, _measure(path)))
 
@@ -100,13 +120,16 @@ def find_stale(config: Config, results: Results) -> Found:
     found = Found()
     present = {video.video for video in read_cohort(Path(config.cohort))}
     plan = read_plan(results)
-    removed = set(plan.shard_of) - present
+    # Names that differ in case only mean the same files on some systems.
+    folded = {fold_name(name) for name in present}
+    removed = {name for name in plan.shard_of if fold_name(name) not in folded}
     records = dict(_list_records(results))
-    kept_networks = {config.training.name, str(config.training.start_from or "")}
-    old = _list_networks(results, records) - kept_networks
+    kept_networks = {config.training.name, config.training.start_from or ""} - {""}
+    folded = {fold_name(name) for name in kept_networks}
+    old = {name for name in _list_networks(results, records) if fold_name(name) not in folded}
     _find_recorded(results, found, records, old)
-    _find_removed(config, results, found, records, removed)
-    _find_network_rest(results, found, old)
+    _find_removed(config, results, found, records, (removed, present))
+    _find_network_rest(results, found, old, kept_networks)
     in_use = {shard for video, shard in plan.shard_of.items() if video in present}
     for shard in sorted(set(plan.all_shards) - in_use):
         _find_shard(config, results, found, shard)
@@ -157,14 +180,26 @@ def _find_removed(
     results: Results,
     found: Found,
     records: Mapping[str, Mapping[str, str]],
-    removed: set[str],
+    videos: tuple[set[str], set[str]],
 ) -> None:
-    """Find the results of videos that have left the sheet; frames to label stay."""
+    """Find the results of videos that have left the sheet; frames to label stay.
+
+    `videos` are those that left, and those of the sheet.
+    """
+    removed, present = videos
+    stages = [stage for stage in STAGES.values() if stage.name != "select-frames"]
+    # An ending may make a name of two: a.b.csv is that of `a` as b.csv, and of `a.b` as csv.
+    # Sessions have exports, too.
+    asked = list_session_files(config, results) if removed else set()
+    for video in present if removed else ():
+        asked.update(
+            path for stage in stages for path in stage.list_results(config, results, video)
+        )
     for video in sorted(removed):
-        for stage in STAGES.values():
-            if stage.name == "select-frames":
-                continue
+        for stage in stages:
             for path in stage.list_results(config, results, video):
+                if path in asked:
+                    continue
                 name = path.relative_to(results.root).as_posix()
                 if name in records:
                     _add_recorded(results, found, "removed video", records[name])
@@ -176,6 +211,9 @@ def _add_recorded(results: Results, found: Found, what: str, row: Mapping[str, s
     """Count a recorded result that is as it was recorded."""
     path = results.root / row["path"]
     if not os.path.lexists(path):
+        return
+    if reason := _explain_way_out(results.root, path):
+        found.kept[row["path"]] = reason
         return
     try:
         # Snakemake gives some files another time.
@@ -189,8 +227,15 @@ def _add_recorded(results: Results, found: Found, what: str, row: Mapping[str, s
         found.add(results, what, path)
 
 
-def _find_network_rest(results: Results, found: Found, old: set[str]) -> None:
+def _find_network_rest(results: Results, found: Found, old: set[str], kept: set[str]) -> None:
     """Find what old networks have besides recorded results: checkpoints, tables and keys."""
+    # `export-sessions-x.tsv` is a table of network `x`, and of one named `sessions-x`.
+    asked = {
+        path
+        for folder in _list_shards(results)
+        for name in kept
+        for path in _list_tables(folder, name)
+    }
     for model in sorted(old):
         files = results.model(model)
         own = files.card.relative_to(results.root).as_posix() in found.stale
@@ -199,7 +244,8 @@ def _find_network_rest(results: Results, found: Found, old: set[str]) -> None:
                 found.add(results, "network", path)
         for folder in _list_shards(results):
             for path in _list_tables(folder, model):
-                found.add(results, "network", path)
+                if path not in asked:
+                    found.add(results, "network", path)
         for path in results.root.glob(f"keys/*/{_escape(model)}/*"):
             if path.is_file() and not path.stat().st_size:
                 found.add(results, "network", path)
@@ -259,8 +305,13 @@ def _find_leftovers(results: Results, found: Found) -> None:
     """Find what killed writers left; stores, which are replaced whole, are not looked into."""
     for folder, inside, files in os.walk(results.root):
         for name in (*inside, *files):
-            if _LEFTOVER.fullmatch(name):
-                found.add(results, "leftover", Path(folder, name))
+            if not _LEFTOVER.fullmatch(name):
+                continue
+            path = Path(folder, name)
+            if reason := _explain_only_copy(results.root, path) or _explain_new(path):
+                found.kept[path.relative_to(results.root).as_posix()] = reason
+            else:
+                found.add(results, "leftover", path)
         inside[:] = [
             name for name in inside if not (name.endswith(_STORE) or _LEFTOVER.fullmatch(name))
         ]
@@ -281,6 +332,38 @@ def _find_settings(config: Config, results: Results, found: Found) -> None:
         else:
             name = path.relative_to(results.root).as_posix()
             found.kept[name] = "is not as a run of this version wrote it"
+
+
+def _explain_only_copy(root: Path, path: Path) -> str:
+    """Explain why a folder that was moved aside may hold what no other does; empty if not."""
+    moved = _MOVED_ASIDE.fullmatch(path.name)
+    if not moved:
+        return ""
+    if path.relative_to(root).parts[0] in _OF_PEOPLE:
+        return "was moved aside, and may hold labels of people"
+    if not path.with_name(moved[1]).exists():
+        return f"was moved aside, and nothing took its place: move {moved[1]} in it back if needed"
+    return ""
+
+
+def _explain_new(path: Path) -> str:
+    """Explain that something may still be written; empty if it is too old for that."""
+    with suppress(OSError):
+        newest = max(path.lstat().st_mtime_ns, measure_path(path).modified_ns)
+        if time.time_ns() - newest < _STILL_WRITTEN_NS:
+            return "was written within the last hour: a run may be at work on it"
+    return ""
+
+
+def _explain_way_out(root: Path, path: Path) -> str:
+    """Explain how a path leads out of the results folder; empty if it does not."""
+    below = path.relative_to(root)
+    if ".." in below.parts:
+        return "is a path to another folder"
+    if path.is_symlink():
+        return "is a link"
+    linked = next((one for one in below.parents if (root / one).is_symlink() and one.parts), None)
+    return f"{linked.as_posix()} is a link to another folder" if linked else ""
 
 
 def _list_shards(results: Results) -> list[Path]:

@@ -1,5 +1,6 @@
 """List what no key asks for, and remove it (``tidy``)."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -38,12 +39,23 @@ def remove_stale(config: Config, results: Results) -> Found:
                     "ended"
                 )
             found = find_stale(config, results)
-            for stale in found.stale.values():
-                _remove(results, stale)
-            _forget(results, found)
+            try:
+                _remove_all(results, found)
+            finally:
+                _forget(results, found)
             return found
     finally:
         lock.release()
+
+
+def _remove_all(results: Results, found: Found) -> None:
+    """Remove what can be; what cannot, as others own it, is among the kept."""
+    for name, stale in list(found.stale.items()):
+        try:
+            _remove(results, stale)
+        except OSError as error:
+            del found.stale[name]
+            found.kept[name] = f"cannot be removed: {error.strerror}"
 
 
 def _remove(results: Results, stale: Stale) -> None:
@@ -65,7 +77,11 @@ def _remove(results: Results, stale: Stale) -> None:
 def _forget(results: Results, found: Found) -> None:
     """Drop what was removed from the checksums of the cohort."""
     rows = read_checksums(results.checksums)
-    kept = [row for name, row in rows.items() if name not in found.stale]
+    kept = [
+        row
+        for name, row in rows.items()
+        if name not in found.stale or os.path.lexists(results.root / name)
+    ]
     if len(kept) < len(rows):
         write_table(results.checksums, CHECKSUM_COLUMNS, kept)
 

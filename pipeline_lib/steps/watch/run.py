@@ -29,6 +29,10 @@ from pipeline_lib.steps.sheet.run import propose_rows
 from pipeline_lib.steps.watch.state import Seen, StateFile
 from pipeline_lib.steps.watch.whole import find_damage, find_writers
 
+# Seconds after which a file that was not whole is read again, though it has not changed: a server
+# may have been away, or a permission missing.
+_READ_AGAIN = 3600.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -136,6 +140,8 @@ class Watcher:
             known = state.look(path, now)
             if known.basis not in ("", basis):
                 known.problem, known.basis = None, ""
+            elif known.problem and not known.basis and now - known.checked >= _READ_AGAIN:
+                known.problem = None
             if now - known.since >= self._request.settle and not known.problem:
                 settled.append(path)
         written = find_writers(settled)
@@ -155,6 +161,7 @@ class Watcher:
             if path in damaged:
                 known.problem = damaged[path]
             if known.problem:
+                known.checked = time.time()
                 _log.warning("%s: not whole yet: %s", path, known.problem)
             else:
                 whole.append(path)

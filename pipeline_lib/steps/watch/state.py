@@ -39,6 +39,8 @@ class Seen:
         Why it is not whole, or gets no row; empty if it may be; None if that is not known.
     basis
         Hash of the sheet and the pattern that a problem of its row follows from.
+    checked
+        When it was read and found not whole; 0: never.
     """
 
     bytes: int
@@ -47,6 +49,7 @@ class Seen:
     since: float
     problem: str | None = None
     basis: str = ""
+    checked: float = 0.0
 
 
 @dataclass

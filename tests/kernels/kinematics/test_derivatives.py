@@ -63,6 +63,15 @@ def test_time_that_stands_still_gives_no_speed():
     assert np.isnan(difference(np.arange(9.0), np.zeros(9)).first).all()
 
 
+def test_two_frames_of_one_time_leave_the_others_their_speed():
+    time = np.array([0.0, 0.1, 0.2, 0.3, 0.3, 0.4, 0.5, 0.6])
+    made = difference(20 * time, time)
+    np.testing.assert_array_equal(np.isnan(made.first), [0, 0, 0, 1, 1, 0, 0, 0])
+    np.testing.assert_allclose(made.first[[0, 1, 2, 5, 6, 7]], 20)
+    np.testing.assert_array_equal(np.isnan(made.second), [0, 0, 1, 1, 1, 1, 0, 0])
+    np.testing.assert_allclose(made.second[[0, 1, 6, 7]], 0, atol=1e-9)
+
+
 @pytest.mark.parametrize("frames", [0, 1, 4])
 def test_short_videos(frames):
     made = differentiate(np.ones((frames, 2)), np.arange(frames) / 30, 5, 2)

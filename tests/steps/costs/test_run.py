@@ -161,7 +161,9 @@ def test_jobs_of_earlier_versions(monkeypatch):
     old = record("train", None, 10, 5)
     del old["gpus"]
     old["machine"]["devices"] = ["A", "B"]
-    (job,) = parse_jobs([old, {"verb": "x"}, {**old, "seconds": "many"}])
+    (job,) = parse_jobs(
+        [old, {"verb": "x"}, {**old, "seconds": "many"}, {**old, "seconds": float("nan")}]
+    )
     assert job.gpu_seconds == 20
     devices = {"devices": ["A", "B", "C"]}
     monkeypatch.setattr("pipeline_lib.steps.provenance.machine._describe_devices", lambda: devices)

@@ -12,6 +12,7 @@ import pytest
 
 import pipeline_lib.steps.kinematics.measure as measuring
 import pipeline_lib.steps.kinematics.run as subject
+import pipeline_lib.steps.kinematics.tables as arranging
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
@@ -20,6 +21,7 @@ from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.kinematics.regions import gather_regions
 from pipeline_lib.steps.kinematics.run import run_kinematics
 from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.runs.plan import Plan
@@ -230,6 +232,39 @@ def test_a_video_without_a_scale_fails_and_the_other_does_not(results, cell, set
     assert reason in rows["b"]["reason"]
 
 
+def test_two_regions_of_one_name_among_many(tmp_path):
+    path = tmp_path / "regions.json"
+    path.write_text(json.dumps({f"r{n}": [[n, 0], [n + 1, 0], [n, 1]] for n in range(1200)}))
+    regions = [{"name": "r7", "polygon": [[0, 0], [1, 0], [0, 1]]}]
+    config = configure(regions=regions, regions_file=str(path))
+    with pytest.raises(ConfigError, match="two regions of the same videos are 'r7'"):
+        gather_regions(config.kinematics)
+
+
+def test_no_animal_but_single_points(results):
+    for video in ROWS:
+        write_poses(results.filtered("pose", video), make_poses(("single",)))
+    assert {row["status"] for row in run(results, configure(pairs=True)).values()} == {"done"}
+    assert len(read("frames")) == len(read("bins")) == len(read("bouts")) == 0
+
+
+def test_tables_of_many_rows_are_written_in_parts(results, monkeypatch):
+    for video in ROWS:
+        write_poses(results.filtered("pose", video), make_poses(("m1", "m2", "m3")))
+    config = configure(several=True, pairs=True)
+    run(results, config)
+    whole = {name: read(name) for name in ("frames", "pairs")}
+    assert len(whole["pairs"]) == 6 * FRAMES
+    # Two individuals, or pairs, at a time.
+    monkeypatch.setattr(arranging, "_MOST_ROWS", 2 * FRAMES)
+    for name in whole:
+        for video in ROWS:
+            results.kinematics("pose", name, video).unlink()
+    run(results, config)
+    for name, table in whole.items():
+        pd.testing.assert_frame_equal(read(name), table)
+
+
 def test_several_animals(results):
     for video in ROWS:
         poses = make_poses(("m1", "m2", "single"))
@@ -250,7 +285,7 @@ def test_several_animals(results):
 def test_long_videos_are_measured_in_blocks(results, monkeypatch):
     run(results)
     whole = {name: read(name) for name in ("frames", "bins", "bouts")}
-    monkeypatch.setattr(measuring, "_BLOCK_FRAMES", 7)
+    monkeypatch.setattr(measuring, "_MOST_FRAMES", 7)
     for path in Path("results/kinematics").rglob("*.parquet"):
         path.unlink()
     run(results)

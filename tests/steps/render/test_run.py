@@ -1,5 +1,6 @@
 """Test labelled videos: frame i shows the pose of frame i, in parts, and the worst seconds."""
 
+import av
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from pipeline_lib.demo.video import write_video
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video.encode import read_video_key
-from pipeline_lib.io.video.reader import VideoReader
+from pipeline_lib.io.video.reader import VideoReader, index_video
 from pipeline_lib.kernels.drawing.poses import (
     COLOURS,
     Style,
@@ -122,6 +123,8 @@ def test_frame_i_shows_the_pose_of_frame_i(results, monkeypatch, cores):
     assert len(images) == FRAMES
     np.testing.assert_allclose(times, np.arange(FRAMES) / FPS, atol=1e-4)
     assert [read_number(image) for image in images] == list(range(FRAMES))
+    # The last frame lasts as long as the others.
+    assert index_video(results.rendered("pose", "v")).facts.fps == FPS
     for frame in (*range(30), *range(35, FRAMES)):
         np.testing.assert_allclose(find_point(images[frame]), place(frame), atol=0.75)
     assert not list(results.root.rglob(".part-*"))
@@ -129,7 +132,26 @@ def test_frame_i_shows_the_pose_of_frame_i(results, monkeypatch, cores):
     assert "its file is not there" in rows["gone"]["reason"]
 
 
-def test_the_clip_has_the_frames_of_lowest_confidence(results):
+def test_uneven_times_are_kept_in_parts_and_clips_begin_at_once(results, tmp_path):
+    film = tmp_path / "uneven.mp4"
+    ticks = np.cumsum([7 + 11 * (frame % 5) + 40 * (frame == 20) for frame in range(FRAMES)])
+    write_video(film, map(number_frame, range(FRAMES)), 600, [int(tick) for tick in ticks])
+    row = {"video": "v", "path": film}
+    write_table(results.shard(SHARD).probe, PROBE_COLUMNS, [row])
+    run(results, configure(segment_seconds=0.3, worst_seconds=0.2))
+    images, times = decode(results.rendered("pose", "v"))
+    assert [read_number(image) for image in images] == list(range(FRAMES))
+    # To a tick of 1 / 90,000 s: parts have not each been rounded to the millisecond.
+    np.testing.assert_allclose(times, (ticks - ticks[0]) / 600, atol=2e-5)
+    images, _ = decode(results.worst_seconds("pose", "v"))
+    assert read_number(images[0]) > 20
+    with av.open(str(results.worst_seconds("pose", "v"))) as container:
+        assert next(packet.pts for packet in container.demux(video=0)) == 0
+        assert container.streams.video[0].start_time == 0
+
+
+def test_the_clip_has_the_frames_of_lowest_confidence(results, monkeypatch):
+    monkeypatch.setattr(subject, "_BLOCK_FRAMES", 32)
     run(results, configure(whole=False, worst_seconds=0.2))
     images, _ = decode(results.worst_seconds("pose", "v"))
     assert [read_number(image) for image in images] == [30, 31, 32, 33, 34]

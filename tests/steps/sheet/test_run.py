@@ -198,3 +198,23 @@ def test_command(tmp_path, monkeypatch):
     assert refused.exit_code == 1
     assert "side by side" in refused.output
     assert "no field 'day'" in CliRunner().invoke(app, [*call, "--session", "{day}"]).output
+
+
+def test_names_that_spreadsheets_shells_and_terminals_take_for_more(tmp_path):
+    folder = tmp_path / "~root"
+    folder.mkdir()
+    (tmp_path / "=1+1.mp4").write_text("a")
+    (folder / "b.mp4").write_text("b")
+    (tmp_path / "c\x1b[31m.mp4").write_text("c")
+    proposal = propose(tmp_path, tmp_path / "cohort.tsv", pattern="")
+    proposal.write()
+    assert {row["video"]: row["path"] for row in proposal.additions.rows} == {
+        "1-1": "./=1+1.mp4",
+        "b": "./~root/b.mp4",
+        "c-31m": "c\x1b[31m.mp4",
+    }
+    assert all(video.path.exists() for video in read_cohort(tmp_path / "cohort.tsv"))
+    told = "".join(describe_proposal(proposal, written=True))
+    assert "c\\x1b[31m.mp4" in told
+    assert "\x1b" not in told
+    assert propose(tmp_path, tmp_path / "cohort.tsv", pattern="").additions.rows == []

@@ -1,5 +1,7 @@
 """Test what counts as ours, and what the next run still asks for."""
 
+import os
+
 import pytest
 
 from pipeline_lib.core.errors import SheetError, StoreError
@@ -60,6 +62,12 @@ def test_segments_of_a_killed_run_stay_while_they_are_asked_for(project, monkeyp
 def test_leftovers(project, name, ours):
     config, results = project
     path = write(results, f"poses/pose/{name}")
+    write(results, "poses/pose/a.zarr/zarr.json")
+    # A run on a node whose locks are not seen here may still write it.
+    assert find_stale(config, results).stale == {}
+    top = results.root / "poses" / "pose"
+    for one in (path, *path.parents[: len(path.relative_to(top).parts) - 1]):
+        os.utime(one, (1e9, 1e9))
     stale = find_stale(config, results).stale
     assert [one.what for one in stale.values()] == ["leftover"] * ours
     remove_stale(config, results)
@@ -131,3 +139,94 @@ def test_nothing_planned_and_no_sheet(project, tmp_path):
     (tmp_path / "cohort.tsv").unlink()
     with pytest.raises(SheetError):
         remove_stale(config, results)
+
+
+def test_nothing_outside_the_results_is_removed(project, tmp_path):
+    config, results = project
+    # A folder that someone keeps elsewhere, a record that was written to lead out, and checkpoints.
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    results.root.joinpath("models").mkdir(parents=True)
+    results.root.joinpath("models", "old").symlink_to(archive)
+    results.root.joinpath("poses").symlink_to(tmp_path / "scratch")
+    (tmp_path / "scratch" / "old").mkdir(parents=True)
+    diary = tmp_path / "diary.txt"
+    theirs = [
+        write(results, "models/old/network.onnx"),
+        write(results, "models/old/model.json"),
+        write(results, "models/old/checkpoints/last.ckpt"),
+        write(results, f"poses/old/.segments/{KEYS[0]}/0-9.npz"),
+        write(results, "poses/old/b.zarr/zarr.json"),
+        diary,
+    ]
+    diary.write_text("mine")
+    out = results.root / "models" / "gone" / ".." / ".." / ".." / "diary.txt"
+    (results.root / "poses" / "gone").mkdir()
+    (archive.parent / "x").mkdir()
+    named = [*theirs[:2], results.poses("old", "b")]
+    record_checksums(results.checksums, results.root, [Published("x", one) for one in named])
+    text = results.checksums.read_text()
+    row = text.splitlines()[1].replace("models/old/network.onnx", "models/gone/../../../diary.txt")
+    results.checksums.write_text(f"{text}{row}\n")
+    write(results, "models/gone/x")
+    found = remove_stale(config, results)
+    assert found.stale == {}
+    assert all(path.exists() for path in theirs)
+    assert out.read_text() == "mine"
+    assert found.kept["models/gone/../../../diary.txt"] == "is a path to another folder"
+    assert found.kept["models/old/network.onnx"] == "models/old is a link to another folder"
+    assert found.kept["poses/old/b.zarr"] == "poses is a link to another folder"
+
+
+def test_the_only_copy_of_a_folder_stays(project):
+    config, results = project
+    # A kill came between: the folder was moved aside, and nothing took its place.
+    only = write(results, "poses/pose/.old-a.zarr.0123abcd/a.zarr/zarr.json")
+    labels = write(results, "frames/.old-a.0123abcd/a/labels.csv")
+    write(results, "frames/a/frame.png")
+    found = remove_stale(config, results)
+    assert only.exists()
+    assert labels.exists()
+    assert "move a.zarr in it back" in found.kept["poses/pose/.old-a.zarr.0123abcd"]
+    assert "labels of people" in found.kept["frames/.old-a.0123abcd"]
+
+
+def test_names_that_two_could_have(project):
+    config, results = project
+    # `export-sessions-pose` is the table of sessions of `pose`, and of a network `sessions-pose`.
+    shard = results.shard("00000")
+    table = shard.table("export-sessions", "pose")
+    for path in (table, shard.infer("sessions-pose"), shard.infer("Pose")):
+        write(results, path.relative_to(results.root).as_posix())
+    found = find_stale(config, results)
+    assert set(found.stale) == {"shards/00000/infer-sessions-pose.tsv"}
+    # Another spelling of a present video is the same file on some systems.
+    (results.root.parent / "cohort.tsv").write_text("video\tpath\na\ta.mp4\nB\tb.mp4\n")
+    poses = results.filtered("pose", "b")
+    write(results, poses.relative_to(results.root).as_posix())
+    record_checksums(
+        shard.checksums("filter", "pose"), results.root, [Published("filtered", poses, "b", "k")]
+    )
+    assert "filtered/pose/b.zarr.zip" not in find_stale(config, results).stale
+
+
+def test_what_cannot_be_removed_is_told(project, monkeypatch):
+    config, results = project
+    network, card = results.model("old").network, results.model("old").card
+    for path in (network, card):
+        write(results, path.relative_to(results.root).as_posix())
+    record_checksums(
+        results.checksums, results.root, [Published("x", network), Published("x", card)]
+    )
+    unlink = type(network).unlink
+
+    def refuse(path, **options):
+        if path.name == network.name:
+            raise PermissionError(13, "Permission denied")
+        unlink(path, **options)
+
+    monkeypatch.setattr(type(network), "unlink", refuse)
+    found = remove_stale(config, results)
+    assert found.kept["models/old/network.onnx"] == "cannot be removed: Permission denied"
+    assert set(found.stale) == {"models/old/model.json"}
+    assert set(read_checksums(results.checksums)) == {"models/old/network.onnx"}

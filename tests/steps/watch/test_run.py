@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import pipeline_lib.steps.watch.run as subject
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
@@ -119,6 +120,24 @@ def test_a_part_of_a_video_is_left_until_it_is_whole(place, video, caplog):
     # Said once, and not read again.
     assert sum("not whole yet" in record.message for record in caplog.records) == 1
     path.write_bytes(data)
+    place.look()
+    assert place.rows == ["m1_top"]
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(place, video, monkeypatch):
+    copy(video, place, "m1_top.mp4")
+    real, reason = subject.find_damage, "cannot be read: Stale file handle"
+    monkeypatch.setattr(subject, "find_damage", lambda paths, _: dict.fromkeys(paths, reason))
+    place.look()
+    monkeypatch.setattr(subject, "find_damage", real)
+    place.look()
+    assert place.rows == []
+    file = StateFile(place.results)
+    state = file.read()
+    (known,) = state.seen.values()
+    assert known.problem == reason
+    known.checked -= 3600
+    file.write(state)
     place.look()
     assert place.rows == ["m1_top"]
 
