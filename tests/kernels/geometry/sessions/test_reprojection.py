@@ -9,6 +9,7 @@ from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.core.tables import PointSource
 from pipeline_lib.kernels.geometry.projection import project
+from pipeline_lib.kernels.geometry.sessions import reprojection
 from pipeline_lib.kernels.geometry.sessions.reprojection import (
     CorrectionRules,
     correct_view,
@@ -86,6 +87,15 @@ def test_the_spread_of_projected_points_is_that_of_noise(scene):
     off = np.linalg.norm(found.position - project(rig.cameras[0], points), axis=-1)
     ratio = np.sqrt((off**2).mean() / (found.spread**2).mean())
     assert 0.8 < ratio < 1.25
+
+
+def test_moments_are_projected_in_parts_with_the_same_result(scene, monkeypatch):
+    rig, _, _, session = scene
+    whole = reproject_session(session, rig.cameras[1])
+    assert np.isfinite(whole.spread).all()
+    monkeypatch.setattr(reprojection, "_MOMENTS", 7)
+    for one, other in zip(reproject_session(session, rig.cameras[1]), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_points_outside_the_image_or_beyond_the_lens_are_none(scene):
