@@ -65,35 +65,34 @@ def examine_existing(request: str) -> dict[str, Any]:
     given = json.loads(request)
     path = Path(given["poses"])
     try:
-        if describe_state(path) != given["poses_state"]:
-            return _quarantine(
-                f"{path}: no such file or folder"
-                if given["poses_state"] == "missing"
-                else f"{path}: has changed since the run was planned; run again"
-            )
-        facts = given["video"] or _parse_facts(given)
-        fingerprint = hash_path(path)
-        poses = read_foreign_poses(path, fps=facts["fps"], frames=facts["frames"])
+        return _examine(given, path)
     except CohortposeError as error:
-        return _quarantine(str(error))
+        reason = str(error)
     except MemoryError:
-        return _quarantine(f"{path}: takes more memory than `reading.gigabytes` allows")
+        reason = f"{path}: takes more memory than `reading.gigabytes` allows"
     except OSError as error:
         # One that vanishes or may not be read is this row's fate alone.
-        return _quarantine(f"{path}: {error.strerror or error}")
+        reason = f"{path}: {error.strerror or error}"
     except Exception as error:  # noqa: BLE001 - one odd file must not end the others
         _LOG.exception("%s: reading poses failed", path)
-        return _quarantine(f"{path}: unexpected {type(error).__name__}: {error}")
+        reason = f"{path}: unexpected {type(error).__name__}: {error}"
+    return {"status": VideoStatus.QUARANTINED, "reason": reason}
+
+
+def _examine(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    if given["poses_state"] == "missing":
+        raise StoreError(f"{path}: no such file or folder")
+    if describe_state(path) != given["poses_state"]:
+        raise StoreError(f"{path}: has changed since the run was planned; run again")
+    facts = given["video"] or _parse_facts(given)
+    fingerprint = hash_path(path)
+    poses = read_foreign_poses(path, fps=facts["fps"], frames=facts["frames"])
     cells: dict[str, Any] = {"poses": given["poses"], "poses_fingerprint": fingerprint}
     if given["video"] is not None:
         return cells
     frames, fps = len(poses.time), facts["fps"] or poses.attributes.get("fps")
     known = {"frames": frames, "fps": fps, "width": facts["width"], "height": facts["height"]}
     return {**cells, **known, "duration": frames / fps if fps else None}
-
-
-def _quarantine(reason: str) -> dict[str, Any]:
-    return {"status": VideoStatus.QUARANTINED, "reason": reason}
 
 
 def _parse_facts(cells: Row) -> dict[str, Any]:
