@@ -217,3 +217,30 @@ def test_sessions_of_a_run_are_synchronised_by_their_light(tmp_path):
 def test_settings_that_contradict_each_other_are_refused(settings, problem):
     with pytest.raises(ValueError, match=problem):
         SynchronisationSettings(**settings)
+
+
+def test_lost_sound_is_silence_and_moves_nothing(tmp_path):
+    path = tmp_path / "gap.mkv"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))
+        picture.pts, picture.time_base = 0, Fraction(1, 25)
+        container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        # Half a second each; the third begins within the second and is not read twice.
+        for begin in (0, 12_000, 13_000, 20_000):
+            samples = np.full((1, 4000), 8000, np.int16)
+            piece = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            piece.rate, piece.pts, piece.time_base = 8000, begin, Fraction(1, 8000)
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    energy, start = read_energy(path)
+    assert abs(start) < 0.01
+    assert len(energy) == pytest.approx(3000, abs=5)
+    loud = np.zeros(3000, bool)
+    for begin in (0, 1500, 2500):
+        loud[begin : begin + 500] = True
+    own = energy[:2990] > 0.01
+    assert (own != loud[:2990]).sum() <= 12
