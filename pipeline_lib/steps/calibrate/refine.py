@@ -16,7 +16,12 @@ from pipeline_lib.io.foreign_poses.files import read_foreign_poses
 from pipeline_lib.kernels.geometry.sessions.moments import Moments
 from pipeline_lib.steps.calibrate.check import describe_cameras
 from pipeline_lib.steps.calibrate.judge import Finding, judge_calibration, warn
-from pipeline_lib.steps.triangulate.cameras import refine_rig
+from pipeline_lib.steps.triangulate.cameras import (
+    FARTHEST,
+    explain_shift,
+    find_shift,
+    refine_rig,
+)
 from pipeline_lib.steps.triangulate.individuals import match_individuals
 from pipeline_lib.steps.triangulate.points import find_scale
 from pipeline_lib.steps.triangulate.run import list_doubts
@@ -120,6 +125,7 @@ def _refine(
 ) -> tuple[Rig, dict[str, object]]:
     """Refine in rounds, each with the points that the last one found to agree."""
     matched = match_individuals(rig, moments, by_name=False, cut=settings.pcutoff)
+    given = rig.calibration.cameras
     first: dict[str, object] | None = None
     for _ in range(_ROUNDS):
         gate, _ = find_scale(rig, moments, matched.slots, settings, count_cores())
@@ -129,4 +135,8 @@ def _refine(
         first = {**told, "error_before_px": (first or told)["error_before_px"]}
         if told["error_after_px"] > (1 - _GAIN) * told["error_before_px"]:
             break
+    shift = find_shift(given, rig.calibration.cameras)
+    if first is not None and shift > FARTHEST:
+        # No round moved one so far, but all of them together did.
+        first["refused"] = explain_shift(shift)
     return rig, first or told
