@@ -22,8 +22,9 @@ from pipeline_lib.kernels.geometry.sessions.signals import (
 )
 from pipeline_lib.steps.calibrate.cohort import run_calibrate
 from pipeline_lib.steps.runs.stage_keys import claim_stage
-from pipeline_lib.steps.triangulate.clocks import set_clocks
+from pipeline_lib.steps.triangulate.clocks import add_signal, set_clocks
 from pipeline_lib.steps.triangulate.run import run_triangulate
+from pipeline_lib.steps.triangulate.sources import SourceFinder
 from pipeline_lib.steps.triangulate.synchronise import synchronise
 from pipeline_lib.steps.triangulate.views import View
 from tests.steps.triangulate.scenes import make_poses
@@ -202,6 +203,15 @@ def test_sessions_of_a_run_are_synchronised_by_their_light(tmp_path):
     # The light of this camera is elsewhere: only its session fails.
     assert rows["m2"]["status"] == "failed"
     assert f"camera {cohort.names[1]}: the light in its rectangle is never" in rows["m2"]["reason"]
+    # Of a row that has poses alone there is nothing to look at.
+    table = cohort.results.shard(plan.shard_of[first]).probe
+    probed = [{**row, "poses": "a.h5"} for row in read_table(table, PROBE_COLUMNS)]
+    write_table(table, (*PROBE_COLUMNS, "poses"), [{**probed[0], "path": "a.h5"}, *probed[1:]])
+    finder = SourceFinder(cohort.config, cohort.results)
+    assert finder.find_video(probed[1]["video"]) == tmp_path / f"{probed[1]['video']}.mkv"
+    assert finder.find_video(probed[0]["video"]) is None
+    with pytest.raises(SessionError, match=r"camera a: has poses and no video, .* tell its light"):
+        add_signal(view("a", 0.0, 50, 5), None, cohort.config)
 
 
 @pytest.mark.parametrize(
