@@ -145,8 +145,10 @@ def correct_view(
     there = np.isfinite(position).all(axis=-1)
     # Tools without confidences store NaN beside positions.
     seen = there & ~(confidence < rules.cut) & ~(confidence <= 0)
-    # A view within the gate was used itself.
-    others = np.isfinite(reprojected.position[..., 0]) & (session.views >= rules.fewest_views)
+    # Points that were smoothed may be beyond the gate of a view that was used itself.
+    sighted = np.isfinite(session.camera_error)
+    least = np.minimum(session.views, sighted.sum(axis=1) - sighted[:, place])
+    others = np.isfinite(reprojected.position[..., 0]) & (least >= rules.fewest_views)
     gate = np.inf if rules.gate is None else rules.gate
     with np.errstate(invalid="ignore"):
         differs = seen & (session.camera_error[:, place] > gate)

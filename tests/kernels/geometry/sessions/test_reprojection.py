@@ -67,6 +67,21 @@ def test_rules_say_what_is_changed(scene, rules, wrong, missing):
     assert np.array_equal(found.position[untouched], poses.position[untouched], equal_nan=True)
 
 
+def test_two_views_do_not_correct_each_other(scene):
+    rig, points, _, _ = scene
+    views = see(points, rig.cameras, noise=0.3)[:2]
+    session = triangulate_session(views, rig, EDGES, TriangulationSettings(), 1)
+    assert (session.views == 2).all()
+    # As if smoothing had moved the points.
+    moved = replace(session, camera_error=session.camera_error + 100)
+    poses = views[0].poses
+    found = correct_view(
+        poses.position, poses.confidence, moved, rig.cameras[0], CorrectionRules(10.0, 0.3)
+    )
+    assert (found.source == PointSource.DOUBTED).all()
+    assert np.array_equal(found.position, poses.position)
+
+
 def test_vague_points_correct_nothing(scene):
     rig, _, views, session = scene
     poses = views[1].poses
