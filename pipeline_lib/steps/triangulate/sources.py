@@ -284,7 +284,7 @@ def _compare_sizes(camera: Row, probed: Row) -> tuple[int, str]:
     """Return the difference in px between calibrated and recorded image sizes, and describe it."""
     own = (int(camera["width"]), int(camera["height"]))
     if not (probed["width"] and probed["height"]):
-        # Nothing tells the size of images that only their poses are left of.
+        # Where only poses are left, the size of the images may be unknown.
         return 0, ""
     size = (int(probed["width"]), int(probed["height"]))
     off = max(abs(one - other) for one, other in zip(own, size, strict=True))

@@ -48,14 +48,15 @@ class Shift(NamedTuple):
     Attributes
     ----------
     seconds
-        What the other camera's times are later by; NaN: nothing fits.
+        By how much the other camera's times are later; NaN: nothing fits.
     matched, expected
         Edges that coincide, and edges of the reference that the other should have seen; of
         sounds 1 and 1.
     rival
         How well the next best shift fits in comparison, 0..1; 1: as well.
     drift
-        What the clocks drift apart over all that coincides, in s.
+        By how much the clocks drift apart from the first to the last edge that coincides, in s; of
+        sounds 0, as it is not measured.
     """
 
     seconds: float
