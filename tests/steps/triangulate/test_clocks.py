@@ -254,3 +254,21 @@ def test_lost_sound_is_silence_and_moves_nothing(tmp_path):
         loud[begin : begin + 500] = True
     own = energy[:2990] > 0.01
     assert (own != loud[:2990]).sum() <= 12
+
+
+def test_slow_daylight_neither_hides_a_light_nor_looks_like_one():
+    times = np.arange(20_000) / 50
+    switches = np.sort(np.random.default_rng(0).uniform(5, 390, 40))
+
+    def look(start, step):
+        now, noise = times + start, np.random.default_rng(1).normal(0, 1, len(times))
+        return 60 + 12 * np.sin(now / 60) + step * is_on(now, switches) + noise
+
+    first, second = (find_edges(look(start, 40), times) for start in (0.0, 3.333))
+    found = match_edges(first, second, 0.02)
+    assert found.seconds == pytest.approx(-3.333, abs=0.011)
+    assert found.matched >= 0.9 * len(switches)
+    assert found.rival < 0.2
+    # Without a light nothing is found, or nothing that fits.
+    alone = [find_edges(look(start, 0), times) for start in (0.0, 3.333)]
+    assert not all(len(one.time) for one in alone) or match_edges(*alone, 0.02).rival > 0.85
