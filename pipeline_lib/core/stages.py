@@ -879,6 +879,7 @@ STAGES: Mapping[str, Stage] = {
             "CORRECT_VIEWS",
             _select_corrected_views,
             lambda config: _triangulates(config) and config.triangulation.corrected_views.enabled,
+            takes_bundle=True,
             step="triangulate.corrected_views:run_correct_views",
             table="correct-views",
             sessions=SessionResults(

@@ -1,6 +1,7 @@
 """Take over poses that another tool found: the files that the column ``poses`` names."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,8 +26,18 @@ from pipeline_lib.io.checksums import describe_state, hash_path
 from pipeline_lib.io.foreign_poses.files import find_status, read_foreign_poses
 from pipeline_lib.io.poses.write import write_poses
 
+_LOG = logging.getLogger(__name__)
+
 # Attribute of poses: number of individuals beyond `individuals.max`, from which tracking chooses.
 SURPLUS = "surplus"
+
+# Bounds of what the sheet may say of a video: arrays and times beyond them cannot be made.
+_BOUNDS = {
+    "fps": (1e-6, 1_000_000),
+    "frames": (1, 2**31 - 1),
+    "width": (1, 2**20),
+    "height": (1, 2**20),
+}
 
 Row = Mapping[str, str]
 
@@ -54,22 +65,28 @@ def examine_existing(request: str) -> dict[str, Any]:
     given = json.loads(request)
     path = Path(given["poses"])
     try:
-        if describe_state(path) != given["poses_state"]:
-            return _quarantine(
-                f"{path}: no such file or folder"
-                if given["poses_state"] == "missing"
-                else f"{path}: has changed since the run was planned; run again"
-            )
-        facts = given["video"] or _parse_facts(given)
-        fingerprint = hash_path(path)
-        poses = read_foreign_poses(path, fps=facts["fps"], frames=facts["frames"])
+        return _examine(given, path)
     except CohortposeError as error:
-        return _quarantine(str(error))
+        reason = str(error)
     except MemoryError:
-        return _quarantine(f"{path}: takes more memory than `reading.gigabytes` allows")
+        reason = f"{path}: takes more memory than `reading.gigabytes` allows"
     except OSError as error:
         # One that vanishes or may not be read is this row's fate alone.
-        return _quarantine(f"{path}: {error.strerror or error}")
+        reason = f"{path}: {error.strerror or error}"
+    except Exception as error:  # noqa: BLE001 - one odd file must not end the others
+        _LOG.exception("%s: reading poses failed", path)
+        reason = f"{path}: unexpected {type(error).__name__}: {error}"
+    return {"status": VideoStatus.QUARANTINED, "reason": reason}
+
+
+def _examine(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    if given["poses_state"] == "missing":
+        raise StoreError(f"{path}: no such file or folder")
+    if describe_state(path) != given["poses_state"]:
+        raise StoreError(f"{path}: has changed since the run was planned; run again")
+    facts = given["video"] or _parse_facts(given)
+    fingerprint = hash_path(path)
+    poses = read_foreign_poses(path, fps=facts["fps"], frames=facts["frames"])
     cells: dict[str, Any] = {"poses": given["poses"], "poses_fingerprint": fingerprint}
     if given["video"] is not None:
         return cells
@@ -78,17 +95,13 @@ def examine_existing(request: str) -> dict[str, Any]:
     return {**cells, **known, "duration": frames / fps if fps else None}
 
 
-def _quarantine(reason: str) -> dict[str, Any]:
-    return {"status": VideoStatus.QUARANTINED, "reason": reason}
-
-
 def _parse_facts(cells: Row) -> dict[str, Any]:
     """Return frames per second, frames and size that the sheet gives; None: it gives none.
 
     Raises
     ------
     StoreError
-        If a cell is no positive number.
+        If a cell is no number, or one that no video has.
     """
     facts: dict[str, Any] = {}
     for name in SHEET_FACTS:
@@ -97,10 +110,13 @@ def _parse_facts(cells: Row) -> dict[str, Any]:
             value = float(text) if text else None
         except ValueError:
             value = math.nan
-        whole = value is None or name == "fps" or float(value).is_integer()
-        if value is not None and not (math.isfinite(value) and value > 0 and whole):
+        whole = value is None or name == "fps" or value.is_integer()
+        least, most = _BOUNDS[name]
+        if value is not None and not (least <= value <= most and whole):
             kind = "a number" if name == "fps" else "a whole number"
-            raise StoreError(f"the sheet's cell `{name}` is {text!r}, expected {kind} above 0")
+            raise StoreError(
+                f"the sheet's cell `{name}` is {text!r}, expected {kind} from {least:,} to {most:,}"
+            )
         facts[name] = value if value is None or name == "fps" else int(value)
     return facts
 

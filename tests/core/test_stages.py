@@ -159,6 +159,16 @@ def test_the_wanted_stages_follow_from_the_settings():
     assert wanted(everything) == list(VIDEO_STAGES)
 
 
+def test_sessions_have_all_their_stages_with_a_bundle_and_with_labels():
+    asked = {"enabled": True, "exports": ["csv"], "corrected_views": {"enabled": True}}
+    given = {"cohort": "cohort.tsv", "model": {"bundle": "mice.cohortpose"}}
+    stages = ["triangulate", "correct-views", "export-sessions"]
+    for config in (parse(triangulation=asked), parse_config({**given, "triangulation": asked})):
+        wanted = {name for name, stage in STAGES.items() if stage.wanted(config)}
+        assert [name for name, stage in STAGES.items() if stage.sessions] == stages
+        assert wanted >= {*stages, "calibrate"}
+
+
 def test_frames_to_label_next_are_chosen_on_demand_from_the_poses_before_filtering():
     refine, asked = STAGES["refine"], {"enabled": True}
     assert not refine.wanted(parse())

@@ -13,9 +13,11 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import STAGES
+from pipeline_lib.io.checksums import describe_state
 from pipeline_lib.io.poses.read import read_pose_key, read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.steps import existing
 from pipeline_lib.steps.filter import run_filter
 from pipeline_lib.steps.infer.run import run_infer
 from pipeline_lib.steps.probe import run_probe
@@ -170,7 +172,9 @@ def test_bad_rows_cost_only_themselves(tmp_path):
         "two": "two",
     }.items():
         cohort.add(video, poses)
-    for number, bad in enumerate(({"fps": "fast"}, {"fps": "-1"}, {"frames": "2.5"})):
+    for number, bad in enumerate(
+        ({"fps": "fast"}, {"fps": "-1"}, {"frames": "2.5"}, {"frames": "1e18"}, {"fps": "1e-320"})
+    ):
         cohort.add(f"fact{number}", "good.csv", **bad)
     cohort.add("short", "good.csv", frames=3)
     cohort.run()
@@ -185,9 +189,11 @@ def test_bad_rows_cost_only_themselves(tmp_path):
         "missing": "no such file or folder",
         "other": "has no nose of `skeleton.bodyparts`; it has paw, ear",
         "two": "has no nose",
-        "fact0": "`fps` is 'fast', expected a number above 0",
+        "fact0": "`fps` is 'fast', expected a number from 1e-06 to 1,000,000",
         "fact1": "`fps` is '-1'",
-        "fact2": "`frames` is '2.5', expected a whole number above 0",
+        "fact2": "`frames` is '2.5', expected a whole number from 1 to 2,147,483,647",
+        "fact3": "`frames` is '1e18', expected",
+        "fact4": "`fps` is '1e-320', expected",
         "short": "poses of 6 frames, and the video has 3",
     }
     for video, text in expected.items():
@@ -282,3 +288,17 @@ def test_sheets_name_a_path_or_poses(tmp_path):
         read_cohort(sheet)
     assert count_existing(sheet).rows == 0
     assert count_existing(tmp_path / "none.tsv").rows == 0
+
+
+def test_a_fault_of_a_reader_costs_its_row_alone(tmp_path, monkeypatch):
+    write_csv(tmp_path / "a.csv", walk())
+
+    def fail(*_, **__):
+        raise ZeroDivisionError("no such luck")
+
+    monkeypatch.setattr(existing, "read_foreign_poses", fail)
+    planned = {"poses": str(tmp_path / "a.csv")}
+    planned["poses_state"] = describe_state(tmp_path / "a.csv")
+    found = existing.examine_existing(existing.request_examination(planned, None))
+    assert found["status"] == "quarantined"
+    assert found["reason"].endswith("a.csv: unexpected ZeroDivisionError: no such luck")

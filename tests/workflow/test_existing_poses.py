@@ -53,7 +53,11 @@ def test_sessions_of_existing_poses_become_poses_in_space(tmp_path, monkeypatch)
         "cohort": "cohort.tsv",
         "exports": {"formats": ["csv"]},
         "inference": {"shard_videos": 3},
-        "triangulation": {"enabled": True, "exports": ["csv", "trc"]},
+        "triangulation": {
+            "enabled": True,
+            "exports": ["csv", "trc"],
+            "corrected_views": {"enabled": True},
+        },
     }
     (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
     ended = run.snakemake()
@@ -75,6 +79,8 @@ def test_sessions_of_existing_poses_become_poses_in_space(tmp_path, monkeypatch)
         assert poses.attributes["fps"] == 30
         assert len(read_tsv(run.results.session_export("pose", session, "csv"))) > 0
         assert run.results.session_export("pose", session, "trc").stat().st_size > 0
+        views = run.results.corrected_views("pose", session)
+        assert len(list(views.iterdir())) == len(poses.cameras)
     page = run.results.report.read_text(encoding="utf-8")
     assert "the sheet has no video of this camera" in page
     assert run.snakemake("--dry-run").jobs == set()

@@ -17,8 +17,8 @@ _RATE = 8000
 # Samples whose mean square is one value: 1 ms.
 _HOP = 8
 SOUND_RATE = _RATE / _HOP
-# Longest sound that is read, in s.
-_LONGEST = 48 * 3600
+# Longest sound that is read, and shortest gap in it that is filled with silence, in s.
+_LONGEST, _GAP = 48 * 3600, 0.05
 
 
 def read_brightness(reader: VideoReader, rectangle: tuple[int, int, int, int]) -> Floats:
@@ -56,7 +56,7 @@ def read_brightness(reader: VideoReader, rectangle: tuple[int, int, int, int]) -
 
 
 def read_energy(path: Path) -> tuple[Floats, float]:
-    """Return how loud the sound of a video is.
+    """Return how loud the sound of a video is; what its times say is missing is silent.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def read_energy(path: Path) -> tuple[Floats, float]:
         If the video cannot be read, or has no sound.
     """
     blocks: list[Floats] = []
-    rest, first = np.empty(0, np.float32), None
+    rest, first, length = np.empty(0, np.float32), None, 0.0
     with open_video(path) as (container, video):
         if not container.streams.audio:
             raise VideoError("it has no sound")
@@ -78,12 +78,20 @@ def read_energy(path: Path) -> tuple[Floats, float]:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=_RATE)
         try:
             for frame in container.decode(stream):
-                if first is None and frame.time is not None:
-                    first = float(frame.time)
+                if frame.time is not None:
+                    first = float(frame.time) if first is None else first
+                    gap = float(frame.time) - first - length
+                    if length + gap > _LONGEST:
+                        raise VideoError(f"its sound is longer than {_LONGEST // 3600} hours")
+                    if gap < -_GAP:
+                        # Its time is that of sound that was read.
+                        continue
+                    if gap > _GAP:
+                        blocks.append(np.zeros(round(gap * SOUND_RATE)))
+                        length += gap
+                length += frame.samples / frame.sample_rate
                 for piece in resampler.resample(frame):
                     rest = _reduce(np.concatenate([rest, piece.to_ndarray()[0]]), blocks)
-                if frame.time is not None and frame.time > _LONGEST:
-                    raise VideoError(f"its sound is longer than {_LONGEST // 3600} hours")
         except av.error.FFmpegError as error:
             raise VideoError(f"its sound cannot be decoded ({error.strerror})") from None
         begin = float((video.start_time or 0) * video.time_base)

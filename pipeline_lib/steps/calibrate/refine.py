@@ -13,11 +13,18 @@ from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.io.calibrations.files import read_calibration, write_calibration
 from pipeline_lib.io.foreign_poses.files import read_foreign_poses
+from pipeline_lib.kernels.geometry.sessions.moments import Moments
 from pipeline_lib.steps.calibrate.check import describe_cameras
-from pipeline_lib.steps.calibrate.judge import Finding, judge_calibration
-from pipeline_lib.steps.triangulate.cameras import refine_rig
+from pipeline_lib.steps.calibrate.judge import Finding, judge_calibration, warn
+from pipeline_lib.steps.triangulate.cameras import (
+    FARTHEST,
+    explain_shift,
+    find_shift,
+    refine_rig,
+)
 from pipeline_lib.steps.triangulate.individuals import match_individuals
 from pipeline_lib.steps.triangulate.points import find_scale
+from pipeline_lib.steps.triangulate.run import list_doubts
 from pipeline_lib.steps.triangulate.synchronise import synchronise
 from pipeline_lib.steps.triangulate.views import Rig, View, arrange_views
 
@@ -75,13 +82,17 @@ def run_refinement(request: RefinementRequest) -> tuple[str, list[Finding]]:
         View(_find_camera(request, given, name), read_foreign_poses(path))
         for name, path in request.poses.items()
     ]
-    rig, told = _refine(arrange_views(views, given), request.pcutoff)
+    rig = arrange_views(views, given)
+    settings = TriangulationSettings(pcutoff=request.pcutoff)
+    moments, _, _, report = synchronise(rig.views, settings.synchronisation)
+    doubts = list_doubts({"synchronisation": report})
+    rig, told = _refine(rig, moments, settings)
     if told["refused"] is not None:
         reason = (
             f"the animals do not refine it: {told['refused']} (median error "
             f"{told.get('error_before_px', np.nan):.2f} px)"
         )
-        raise CalibrationError(str(request.calibration), [reason])
+        raise CalibrationError(str(request.calibration), [reason, *doubts])
     refined = {camera.name: camera for camera in rig.calibration.cameras}
     cameras = tuple(refined.get(camera.name, camera) for camera in given.cameras)
     # Its errors were those of the board.
@@ -96,7 +107,7 @@ def run_refinement(request: RefinementRequest) -> tuple[str, list[Finding]]:
         f"median error of {told['points']:,} points: {told['error_before_px']:.3f} px before, "
         f"{told['error_after_px']:.3f} px after\n"
     )
-    return describe_cameras(calibration) + line, findings
+    return describe_cameras(calibration) + line, [*findings, *map(warn, doubts)]
 
 
 def _find_camera(request: RefinementRequest, calibration: Calibration, name: str) -> str:
@@ -109,11 +120,12 @@ def _find_camera(request: RefinementRequest, calibration: Calibration, name: str
     return found
 
 
-def _refine(rig: Rig, pcutoff: float) -> tuple[Rig, dict[str, object]]:
+def _refine(
+    rig: Rig, moments: Moments, settings: TriangulationSettings
+) -> tuple[Rig, dict[str, object]]:
     """Refine in rounds, each with the points that the last one found to agree."""
-    settings = TriangulationSettings(pcutoff=pcutoff)
-    moments = synchronise(rig.views, settings.synchronisation).moments
-    matched = match_individuals(rig, moments, by_name=False, cut=pcutoff)
+    matched = match_individuals(rig, moments, by_name=False, cut=settings.pcutoff)
+    given = rig.calibration.cameras
     first: dict[str, object] | None = None
     for _ in range(_ROUNDS):
         gate, _ = find_scale(rig, moments, matched.slots, settings, count_cores())
@@ -123,4 +135,8 @@ def _refine(rig: Rig, pcutoff: float) -> tuple[Rig, dict[str, object]]:
         first = {**told, "error_before_px": (first or told)["error_before_px"]}
         if told["error_after_px"] > (1 - _GAIN) * told["error_before_px"]:
             break
+    shift = find_shift(given, rig.calibration.cameras)
+    if first is not None and shift > FARTHEST:
+        # No round moved one so far, but all of them together did.
+        first["refused"] = explain_shift(shift)
     return rig, first or told

@@ -22,6 +22,7 @@ from pipeline_lib.core.settings.network import LabelSource
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.renamed import rename_settings
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
 from pipeline_lib.io.checksums import measure_file
@@ -118,6 +119,11 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
         logger.warning("video %s: no such file: %s (%s)", video.video, video.path, then)
     _warn_of_unknown_videos(config, videos)
     _warn_of_sessions(config, videos)
+    if config.refinement.enabled and not STAGES["refine"].wanted(config):
+        logger.warning(
+            "`refinement.enabled`: no frames are chosen: this run learns from no labels that more "
+            "frames could join"
+        )
     if corrected.later:
         logger.warning(
             "%s: %d frames are labelled for a later iteration: the network learns them once "

@@ -25,7 +25,7 @@ _GAIN = 0.01
 # Standard errors by which the gain must exceed chance.
 _SURE = 3.0
 # Largest move of a camera, as a share of the distances of cameras, that is a refinement.
-_FARTHEST = 0.1
+FARTHEST = 0.1
 
 
 def refine_rig(  # noqa: PLR0913 - the session, and what may change
@@ -73,7 +73,7 @@ def refine_rig(  # noqa: PLR0913 - the session, and what may change
     if focal:
         whole, _ = adjust_cameras(cameras, pixels[fit], weights[fit], points[fit], focal=True)
         errors = _measure(whole, pixels[check], weights[check])
-        near = _find_shift(cameras, whole) <= _FARTHEST
+        near = find_shift(cameras, whole) <= FARTHEST
         if near and _is_better(after if better else before, errors):
             adjusted, after, better = whole, errors, True
     record = {
@@ -81,14 +81,18 @@ def refine_rig(  # noqa: PLR0913 - the session, and what may change
         "error_before_px": float(np.nanmedian(before)),
         "error_after_px": float(np.nanmedian(after)),
     }
-    shift = _find_shift(cameras, adjusted)
+    shift = find_shift(cameras, adjusted)
     if not better:
         return rig, {**record, **_refuse("points that were not used did not agree better")}
-    if shift > _FARTHEST:
-        reason = f"a camera moved by {100 * shift:.0f} % of the distances of cameras"
-        return rig, {**record, **_refuse(reason)}
+    if shift > FARTHEST:
+        return rig, {**record, **_refuse(explain_shift(shift))}
     calibration = Calibration(tuple(adjusted), rig.calibration.unit, rig.calibration.errors)
     return replace(rig, calibration=calibration), {**record, "refused": None}
+
+
+def explain_shift(shift: float) -> str:
+    """Return the reason to refuse cameras one of which moved too far."""
+    return f"a camera moved by {100 * shift:.0f} % of the distances of cameras"
 
 
 def _refuse(reason: str) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def _is_better(before: Floats, after: Floats) -> bool:
     return float(gain.mean()) > max(_SURE * chance, _GAIN * float(np.median(first)))
 
 
-def _find_shift(before: Sequence[Camera], after: Sequence[Camera]) -> float:
+def find_shift(before: Sequence[Camera], after: Sequence[Camera]) -> float:
     """Return the largest move of a camera, as a share of the mean distance from the others."""
     centres = np.stack([camera.centre for camera in before])
     moved = np.stack([camera.centre for camera in after])

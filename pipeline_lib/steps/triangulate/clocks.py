@@ -33,15 +33,21 @@ _DOUBTFUL, _UNKNOWN = 0.6, 0.85
 _FEW = 0.7
 
 
-def add_signal(view: View, video: Path, config: Config) -> View:
+def add_signal(view: View, video: Path | None, config: Config) -> View:
     """Return a view with the signal that its clock is set by, read from its video.
 
     Raises
     ------
     SessionError
-        If no rectangle is named for the camera, or the video has no such signal.
+        If there is no video, it has no such signal, or no rectangle is named for the camera.
     """
     settings = config.triangulation.synchronisation
+    if settings.method not in ("light", "sound"):
+        return view
+    if video is None:
+        raise SessionError(
+            f"camera {view.camera}: has poses and no video, which would tell its {settings.method}"
+        )
     try:
         if settings.method == "light":
             place = find_alike(view.camera, tuple(settings.light))
@@ -53,12 +59,10 @@ def add_signal(view: View, video: Path, config: Config) -> View:
             patience = config.reading.seconds_per_frame
             with explain_stall(patience), PatientReader(video, patience) as reader:
                 return replace(view, brightness=read_brightness(reader, settings.light[place]))
-        if settings.method == "sound":
-            energy, start = read_energy(video)
-            return replace(view, sound=(measure_onsets(energy), start))
+        energy, start = read_energy(video)
+        return replace(view, sound=(measure_onsets(energy), start))
     except VideoError as error:
         raise SessionError(f"camera {view.camera}: {video}: {error}") from None
-    return view
 
 
 def set_clocks(views: Sequence[View], method: str) -> tuple[list[View], dict[str, Any], list[str]]:

@@ -1,4 +1,4 @@
-"""Run the verb `correct-views`: give the videos of a session what their other views know."""
+"""Run the verb `correct-views`: correct the poses of each view of a session by the others."""
 
 import logging
 import time

@@ -19,7 +19,7 @@ from pipeline_lib.io.exports.sessions.registry import check_unit, write_session_
 from pipeline_lib.io.exports.sessions.source import SessionSource
 from pipeline_lib.io.foreign_poses.files import read_foreign_poses
 from pipeline_lib.io.poses.session import write_session_poses
-from pipeline_lib.steps.triangulate.run import SUMMARY, summarise
+from pipeline_lib.steps.triangulate.run import SUMMARY, list_doubts, summarise
 from pipeline_lib.steps.triangulate.session import View, triangulate_session
 
 _ENDINGS = (".zarr.zip", ".zarr")
@@ -63,7 +63,7 @@ def triangulate_existing(request: ExistingRequest) -> list[str]:
     Returns
     -------
     list of str
-        Lines for people: what was written, and how good it is.
+        Lines for people: what was written, how good it is, and what may be wrong.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def triangulate_existing(request: ExistingRequest) -> list[str]:
         path = request.output.with_name(f"{session}.{find_format(name).suffix}")
         write_session_export(name, path, source)
         lines.append(str(path))
-    return lines
+    return [*lines, *(f"in doubt: {doubt}" for doubt in list_doubts(attributes))]
 
 
 def _name_session(output: Path) -> str:

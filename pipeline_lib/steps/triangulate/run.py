@@ -128,22 +128,35 @@ def list_doubts(attributes: Mapping[str, Any]) -> list[str]:
 
 
 def _find_gaps(told: Mapping[str, Any]) -> list[str]:
-    """Explain which cameras lack many moments: they dropped frames, began late or ended early.
-
-    By frame number each such camera is doubtful, as its frames may be of other moments.
-    """
+    """Explain which cameras lack many moments: they dropped frames, began late or ended early."""
     moments, cameras = told.get("moments", 0), told.get("cameras", {})
-    least = 1 if told.get("method") == "frames" else max(1, _DOUBTFUL_SHARE * moments)
-    meaning = (
-        ": frames of one number may be of different moments"
-        if told.get("method") == "frames"
-        else ""
-    )
+    if told.get("method") == "frames":
+        return _find_early_ends(moments, cameras)
+    least = max(1, _DOUBTFUL_SHARE * moments)
     return [
         f"camera {name} has no frame at {one['moments_without_frame']:,} of {moments:,} moments"
-        f"{meaning}"
         for name, one in cameras.items()
         if one["moments_without_frame"] >= least
+    ]
+
+
+def _find_early_ends(moments: int, cameras: Mapping[str, Any]) -> list[str]:
+    """Explain which cameras aligned by frame number end early: they may have dropped frames.
+
+    Moments before the first frame of a camera are no doubt: its offset was stated. Neither are
+    those after the last one if all cameras have the same number of frames.
+    """
+    if len({one["frames"] for one in cameras.values()}) < 2:
+        return []
+    last = {
+        name: -1 if one["last_moment"] is None else one["last_moment"]
+        for name, one in cameras.items()
+    }
+    return [
+        f"camera {name} has no frame at the end, at {moments - 1 - end:,} of {moments:,} moments: "
+        "frames of one number may be of different moments"
+        for name, end in last.items()
+        if end < moments - 1
     ]
 
 

@@ -178,10 +178,10 @@ class SourceFinder:
         """Return the pose file of a video that is triangulated."""
         return self.source.find_poses(self._config, self._results, video)
 
-    def find_video(self, video: str) -> Path:
-        """Return the file of a video, as it was probed."""
+    def find_video(self, video: str) -> Path | None:
+        """Return the file of a video, as it was probed; None: only its poses are left."""
         row = self._read(STAGES["probe"].name, video)
-        return Path(row["path"] if row else "")
+        return None if row is None or row["path"] == row.get("poses") else Path(row["path"])
 
     def _find_calibration(self, session: str, row: Row) -> SessionSources:
         """Return a session's calibration, or why it has none."""
@@ -284,7 +284,7 @@ def _compare_sizes(camera: Row, probed: Row) -> tuple[int, str]:
     """Return the difference in px between calibrated and recorded image sizes, and describe it."""
     own = (int(camera["width"]), int(camera["height"]))
     if not (probed["width"] and probed["height"]):
-        # Nothing tells the size of images that only their poses are left of.
+        # Where only poses are left, the size of the images may be unknown.
         return 0, ""
     size = (int(probed["width"]), int(probed["height"]))
     off = max(abs(one - other) for one, other in zip(own, size, strict=True))

@@ -31,10 +31,10 @@ class View:
         Shape (frame,): the time of each frame in seconds, from a clock that all cameras share;
         None: the times of the poses.
     brightness
-        Shape (frame,): of the light that sets the clocks; None but with `method: light`.
+        Shape (frame,): of the light that sets the clocks; None with other methods than `light`.
     sound
-        Onsets of its sound, and the time of the first one in seconds after the first frame; None
-        but with `method: sound`.
+        How much louder its sound becomes at each moment, and the time of the first moment in
+        seconds after the first frame; None with other methods than `sound`.
     """
 
     camera: str

@@ -79,6 +79,15 @@ def test_refinement_names_a_file_and_a_column_that_there_are(project, sheet, tmp
     assert "'jmp' is no criterion; there are jump, uncertain" in problems_of(values)[0]
 
 
+def test_a_refinement_that_chooses_nothing_is_told(project, sheet, caplog):
+    asked = {"cohort": sheet(("a", "a.mp4")), "refinement": {"enabled": True}}
+    with caplog.at_level(logging.WARNING):
+        check_run(asked)
+        assert caplog.text.count("`refinement.enabled`: no frames are chosen") == 1
+        check_run({**asked, "labels": [{"path": str(project)}]})
+    assert caplog.text.count("`refinement.enabled`: no frames are chosen") == 1
+
+
 def test_every_problem_in_one_message(project, sheet, tmp_path):
     values = {
         "cohort": sheet(("a", "a.mp4"), ("a", "b.mp4")),

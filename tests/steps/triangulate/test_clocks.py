@@ -22,8 +22,9 @@ from pipeline_lib.kernels.geometry.sessions.signals import (
 )
 from pipeline_lib.steps.calibrate.cohort import run_calibrate
 from pipeline_lib.steps.runs.stage_keys import claim_stage
-from pipeline_lib.steps.triangulate.clocks import set_clocks
+from pipeline_lib.steps.triangulate.clocks import add_signal, set_clocks
 from pipeline_lib.steps.triangulate.run import run_triangulate
+from pipeline_lib.steps.triangulate.sources import SourceFinder
 from pipeline_lib.steps.triangulate.synchronise import synchronise
 from pipeline_lib.steps.triangulate.views import View
 from tests.steps.triangulate.scenes import make_poses
@@ -202,6 +203,15 @@ def test_sessions_of_a_run_are_synchronised_by_their_light(tmp_path):
     # The light of this camera is elsewhere: only its session fails.
     assert rows["m2"]["status"] == "failed"
     assert f"camera {cohort.names[1]}: the light in its rectangle is never" in rows["m2"]["reason"]
+    # Of a row that has poses alone there is nothing to look at.
+    table = cohort.results.shard(plan.shard_of[first]).probe
+    probed = [{**row, "poses": "a.h5"} for row in read_table(table, PROBE_COLUMNS)]
+    write_table(table, (*PROBE_COLUMNS, "poses"), [{**probed[0], "path": "a.h5"}, *probed[1:]])
+    finder = SourceFinder(cohort.config, cohort.results)
+    assert finder.find_video(probed[1]["video"]) == tmp_path / f"{probed[1]['video']}.mkv"
+    assert finder.find_video(probed[0]["video"]) is None
+    with pytest.raises(SessionError, match=r"camera a: has poses and no video, .* tell its light"):
+        add_signal(view("a", 0.0, 50, 5), None, cohort.config)
 
 
 @pytest.mark.parametrize(
@@ -217,3 +227,48 @@ def test_sessions_of_a_run_are_synchronised_by_their_light(tmp_path):
 def test_settings_that_contradict_each_other_are_refused(settings, problem):
     with pytest.raises(ValueError, match=problem):
         SynchronisationSettings(**settings)
+
+
+def test_lost_sound_is_silence_and_moves_nothing(tmp_path):
+    path = tmp_path / "gap.mkv"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))
+        picture.pts, picture.time_base = 0, Fraction(1, 25)
+        container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        # Half a second each; the third begins within the second and is not read twice.
+        for begin in (0, 12_000, 13_000, 20_000):
+            samples = np.full((1, 4000), 8000, np.int16)
+            piece = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            piece.rate, piece.pts, piece.time_base = 8000, begin, Fraction(1, 8000)
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    energy, start = read_energy(path)
+    assert abs(start) < 0.01
+    assert len(energy) == pytest.approx(3000, abs=5)
+    loud = np.zeros(3000, bool)
+    for begin in (0, 1500, 2500):
+        loud[begin : begin + 500] = True
+    own = energy[:2990] > 0.01
+    assert (own != loud[:2990]).sum() <= 12
+
+
+def test_slow_daylight_neither_hides_a_light_nor_looks_like_one():
+    times = np.arange(20_000) / 50
+    switches = np.sort(np.random.default_rng(0).uniform(5, 390, 40))
+
+    def look(start, step):
+        now, noise = times + start, np.random.default_rng(1).normal(0, 1, len(times))
+        return 60 + 12 * np.sin(now / 60) + step * is_on(now, switches) + noise
+
+    first, second = (find_edges(look(start, 40), times) for start in (0.0, 3.333))
+    found = match_edges(first, second, 0.02)
+    assert found.seconds == pytest.approx(-3.333, abs=0.011)
+    assert found.matched >= 0.9 * len(switches)
+    assert found.rival < 0.2
+    # Without a light nothing is found, or nothing that fits.
+    alone = [find_edges(look(start, 0), times) for start in (0.0, 3.333)]
+    assert not all(len(one.time) for one in alone) or match_edges(*alone, 0.02).rival > 0.85

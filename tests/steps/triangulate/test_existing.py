@@ -71,6 +71,18 @@ def test_files_of_four_tools_make_one_session_and_its_exports(session):
     assert (folder / "s 1.zarr.zip").read_bytes() == before
 
 
+def test_what_is_in_doubt_is_told(session):
+    folder, _, names = session
+    short = folder / names[1] / "v.csv"
+    short.write_text("".join(short.read_text().splitlines(keepends=True)[:-3]))
+    found = call("--calibration=cams.toml", "--output=s.zarr.zip", poses=name_poses(names))
+    assert found.exit_code == 0, found.output
+    assert found.output.splitlines()[-1] == (
+        f"in doubt: camera {names[1]} has no frame at the end, at 3 of 20 moments: frames of one "
+        "number may be of different moments"
+    )
+
+
 def test_what_is_wrong_is_one_line_and_nothing_is_written(session):
     folder, _, names = session
     poses, output = name_poses(names), "--output=s.zarr.zip"

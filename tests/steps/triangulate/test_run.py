@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from pipeline_lib.core.cameras.calibration import Calibration
+from pipeline_lib.core.settings.cameras import SynchronisationSettings
 from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.sessions import find_session_result_keys, read_sessions
+from pipeline_lib.steps.triangulate.run import list_doubts
+from pipeline_lib.steps.triangulate.synchronise import synchronise
+from pipeline_lib.steps.triangulate.views import View
+from tests.steps.triangulate.scenes import make_poses
 from tests.steps.triangulate.session_cohort import MODEL, SessionCohort
 
 
@@ -101,10 +106,13 @@ def test_unequal_lengths_and_an_empty_video(cohort):
     assert max(measure_off(cohort, name) for name in ("by-one", "by-thousand", "one-empty")) < 1e-3
     assert rows["one"]["doubts"] == ""
     assert rows["by-one"]["doubts"] == (
-        "camera c1 has no frame at 1 of 40 moments: frames of one number may be of different "
-        "moments"
+        "camera c1 has no frame at the end, at 1 of 40 moments: frames of one number may be of "
+        "different moments"
     )
-    assert rows["by-thousand"]["doubts"].count("has no frame at 1,000 of 1,040 moments") == 3
+    assert (
+        rows["by-thousand"]["doubts"].count("has no frame at the end, at 1,000 of 1,040 moments")
+        == 3
+    )
     assert cohort.read_ledger()["by-one"]["doubts"] == rows["by-one"]["doubts"]
     short = cohort.read_poses("by-one")
     assert short.camera_frame[-1].tolist() == [39, -1, 39, 39]
@@ -114,6 +122,33 @@ def test_unequal_lengths_and_an_empty_video(cohort):
     assert rows["by-thousand"]["found"] == "1"
     assert "c0: empty-c0 has no frame" in rows["empty"]["reason"]
     assert rows["one-empty"]["missing"] == "c3: one-empty-c3 has no frame"
+
+
+@pytest.mark.parametrize(
+    ("cameras", "ends"),
+    [
+        # Frames and offset of each: late and stopped together, or after as many frames.
+        (((103, 0), (100, 3)), {}),
+        (((100, 0), (100, 3)), {}),
+        (((100, 2), (100, 5), (100, 0)), {}),
+        (((103, 0), (90, 3)), {"c1": 10}),
+        (((100, 0), (103, 3)), {"c0": 6}),
+        (((101, 0), (100, 3)), {"c0": 2}),
+        (((100, 0), (100, 3), (103, 0)), {"c0": 3}),
+        (((100, 0), (99, 0)), {"c1": 1}),
+    ],
+)
+def test_a_stated_offset_alone_is_no_doubt(cameras, ends):
+    views = [
+        View(f"c{number}", make_poses(np.zeros((frames, 1, 1, 2))), offset)
+        for number, (frames, offset) in enumerate(cameras)
+    ]
+    report = synchronise(views, SynchronisationSettings()).report
+    assert list_doubts({"synchronisation": report}) == [
+        f"camera {name} has no frame at the end, at {lacking} of {report['moments']} moments: "
+        "frames of one number may be of different moments"
+        for name, lacking in ends.items()
+    ]
 
 
 def test_calibrations_that_cannot_be_used_cost_their_sessions_alone(cohort):

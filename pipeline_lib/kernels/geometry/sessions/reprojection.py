@@ -17,6 +17,8 @@ Flags = NDArray[np.bool_]
 # Cosine of the angle between a ray and the ray that the lens shows in its pixel, below which the
 # model of the lens does not hold there.
 _SAME_RAY = 1 - 1e-6
+# Moments that are projected at a time, so that hours of video need little memory.
+_MOMENTS = 4096
 
 
 class Reprojected(NamedTuple):
@@ -82,16 +84,26 @@ def reproject_session(session: SessionPoses, camera: Camera) -> Reprojected:
     camera
         In the axes of the session, see attribute ``calibration``.
     """
-    points = session.position.astype(np.float64)
+    position = np.empty((*session.uncertainty.shape, 2), np.float32)
+    spread = np.empty(session.uncertainty.shape, np.float32)
+    # Derivatives of a point take a hundred times the memory of its pixel.
+    for start in range(0, len(spread), _MOMENTS):
+        part = slice(start, start + _MOMENTS)
+        position[part], spread[part] = _reproject(
+            session.position[part].astype(np.float64), session.uncertainty[part], camera
+        )
+    return Reprojected(position, spread)
+
+
+def _reproject(
+    points: NDArray[np.float64], uncertainty: Floats, camera: Camera
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     x, y, z = np.moveaxis(points @ camera.rotation.T + camera.translation, -1, 0)
     pixels, by_point, _, _ = differentiate_projection(camera, x, y, z)
     shown = _is_shown(camera, (x, y, z), pixels)
     # The uncertainty is a distance: a third of its square belongs to each axis.
-    spread = np.linalg.norm(by_point, axis=(-2, -1)) * session.uncertainty / np.sqrt(3)
-    position = np.where(shown[..., None], pixels, np.nan)
-    return Reprojected(
-        position.astype(np.float32), np.where(shown, spread, np.nan).astype(np.float32)
-    )
+    spread = np.linalg.norm(by_point, axis=(-2, -1)) * uncertainty / np.sqrt(3)
+    return np.where(shown[..., None], pixels, np.nan), np.where(shown, spread, np.nan)
 
 
 def correct_view(
@@ -133,8 +145,10 @@ def correct_view(
     there = np.isfinite(position).all(axis=-1)
     # Tools without confidences store NaN beside positions.
     seen = there & ~(confidence < rules.cut) & ~(confidence <= 0)
-    # A view within the gate was used itself.
-    others = np.isfinite(reprojected.position[..., 0]) & (session.views >= rules.fewest_views)
+    # Points that were smoothed may be beyond the gate of a view that was used itself.
+    sighted = np.isfinite(session.camera_error)
+    least = np.minimum(session.views, sighted.sum(axis=1) - sighted[:, place])
+    others = np.isfinite(reprojected.position[..., 0]) & (least >= rules.fewest_views)
     gate = np.inf if rules.gate is None else rules.gate
     with np.errstate(invalid="ignore"):
         differs = seen & (session.camera_error[:, place] > gate)

@@ -20,6 +20,8 @@ Flags = NDArray[np.bool_]
 _LEAST_STEP, _LEAST_NOISES = 6.0, 6.0
 # Share of the difference between off and on, beyond the middle, that switches the state.
 _HYSTERESIS = 0.15
+# Frames within which a light is switched; daylight takes longer.
+_SUDDEN = 5
 _CENTRES, _MAD = 50, 1.4826
 # Edges of a camera that are compared.
 _MOST_EDGES = 1500
@@ -48,14 +50,15 @@ class Shift(NamedTuple):
     Attributes
     ----------
     seconds
-        What the other camera's times are later by; NaN: nothing fits.
+        By how much the other camera's times are later; NaN: nothing fits.
     matched, expected
         Edges that coincide, and edges of the reference that the other should have seen; of
         sounds 1 and 1.
     rival
         How well the next best shift fits in comparison, 0..1; 1: as well.
     drift
-        What the clocks drift apart over all that coincides, in s.
+        By how much the clocks drift apart from the first to the last edge that coincides, in s; of
+        sounds 0, as it is not measured.
     """
 
     seconds: float
@@ -94,10 +97,8 @@ def find_edges(brightness: Floats, times: Floats) -> Edges:
         if centres == (low, high):
             break
         low, high = centres
-    noise = max(
-        _MAD * float(np.median(np.abs(part - np.median(part))))
-        for part in (values[~upper], values[upper])
-    )
+    # From frame to frame, as daylight changes slowly.
+    noise = _MAD * float(np.median(np.abs(np.diff(values)))) / np.sqrt(2)
     if high - low < max(_LEAST_STEP, _LEAST_NOISES * noise):
         return none
     middle, margin = (low + high) / 2, _HYSTERESIS * (high - low)
@@ -105,6 +106,8 @@ def find_edges(brightness: Floats, times: Floats) -> Edges:
     sure = np.flatnonzero(state >= 0)
     change = np.flatnonzero(np.diff(state[sure]))
     before, after = sure[change], sure[change + 1]
+    sudden = after - before <= _SUDDEN
+    before, after = before[sudden], after[sudden]
     return Edges((when[before] + when[after]) / 2, state[after] == 1)
 
 

@@ -9,6 +9,7 @@ from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.core.tables import PointSource
 from pipeline_lib.kernels.geometry.projection import project
+from pipeline_lib.kernels.geometry.sessions import reprojection
 from pipeline_lib.kernels.geometry.sessions.reprojection import (
     CorrectionRules,
     correct_view,
@@ -66,6 +67,21 @@ def test_rules_say_what_is_changed(scene, rules, wrong, missing):
     assert np.array_equal(found.position[untouched], poses.position[untouched], equal_nan=True)
 
 
+def test_two_views_do_not_correct_each_other(scene):
+    rig, points, _, _ = scene
+    views = see(points, rig.cameras, noise=0.3)[:2]
+    session = triangulate_session(views, rig, EDGES, TriangulationSettings(), 1)
+    assert (session.views == 2).all()
+    # As if smoothing had moved the points.
+    moved = replace(session, camera_error=session.camera_error + 100)
+    poses = views[0].poses
+    found = correct_view(
+        poses.position, poses.confidence, moved, rig.cameras[0], CorrectionRules(10.0, 0.3)
+    )
+    assert (found.source == PointSource.DOUBTED).all()
+    assert np.array_equal(found.position, poses.position)
+
+
 def test_vague_points_correct_nothing(scene):
     rig, _, views, session = scene
     poses = views[1].poses
@@ -86,6 +102,15 @@ def test_the_spread_of_projected_points_is_that_of_noise(scene):
     off = np.linalg.norm(found.position - project(rig.cameras[0], points), axis=-1)
     ratio = np.sqrt((off**2).mean() / (found.spread**2).mean())
     assert 0.8 < ratio < 1.25
+
+
+def test_moments_are_projected_in_parts_with_the_same_result(scene, monkeypatch):
+    rig, _, _, session = scene
+    whole = reproject_session(session, rig.cameras[1])
+    assert np.isfinite(whole.spread).all()
+    monkeypatch.setattr(reprojection, "_MOMENTS", 7)
+    for one, other in zip(reproject_session(session, rig.cameras[1]), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_points_outside_the_image_or_beyond_the_lens_are_none(scene):

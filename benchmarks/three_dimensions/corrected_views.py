@@ -1,6 +1,6 @@
 """Measure what views gain from a session: corrected 2D, and frames in which views disagree.
 
-Rendered scenes of `three_dimensions.py` have exact truth: of each view 5 % of the keypoints are
+The scenes of `accuracy.py` have exact truth: of each view 5 % of the keypoints are
 missing, 2 % are wrong by 60 px or so, animals are not found for up to 40 frames, and slots are
 exchanged. Printed is the error of the poses before and after correction. With ``COHORTPOSE_DATA``,
 keypoints of one camera at a time of the person of ``human-4cam-pose2sim`` and of the fly of
@@ -16,8 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from three_dimensions import EDGES, make_ring, read_fly, read_people, see, walk
 
+from benchmarks.three_dimensions.accuracy import (
+    EDGES,
+    make_ring,
+    read_fly,
+    read_people,
+    see,
+    walk,
+)
 from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.cameras.records import read_description
 from pipeline_lib.core.cameras.session_poses import SessionPoses
