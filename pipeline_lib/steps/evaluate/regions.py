@@ -57,8 +57,7 @@ def publish_regions(
             "needed: raise training.split.test_fraction",
             *(len(points.error), images, LEAST_POINTS, LEAST_IMAGES),
         )
-        path.unlink(missing_ok=True)
-        table.unlink(missing_ok=True)
+        remove_regions(config, results)
         return
     radius = judge(points, len(bodyparts))
     inside = points.error[:, None] <= radius
@@ -73,6 +72,13 @@ def publish_regions(
     write_table(table, REGION_COLUMNS, _tabulate(points, radius, bodyparts))
     share = float(inside[:, LEVELS.index(0.9)].mean())
     _log.info("confidence: regions of 90 %% hold %.1f %% of held-out points", 100 * share)
+
+
+def remove_regions(config: Config, results: Results) -> None:
+    """Remove a calibration that an earlier evaluation left, and its table."""
+    model = config.training.name
+    results.model(model).regions.unlink(missing_ok=True)
+    results.regions(model).unlink(missing_ok=True)
 
 
 def list_held_out(config: Config) -> tuple[str, ...]:

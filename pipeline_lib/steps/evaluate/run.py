@@ -35,7 +35,7 @@ from pipeline_lib.steps.evaluate.individuals import (
     predict_individuals,
 )
 from pipeline_lib.steps.evaluate.members import measure_members
-from pipeline_lib.steps.evaluate.regions import publish_regions
+from pipeline_lib.steps.evaluate.regions import publish_regions, remove_regions
 from pipeline_lib.steps.evaluate.score_maps import publish_score_maps
 
 logger = logging.getLogger(__name__)
@@ -95,8 +95,13 @@ def run_evaluate(config: Config, results: Results) -> None:
 
         measured = measure_members(predictions, cards, predict_member)
         write_table(results.members(config.training.name), MEMBER_COLUMNS, measured)
+    else:
+        # Of an ensemble of before.
+        results.members(config.training.name).unlink(missing_ok=True)
     if config.calibrates:
         publish_regions(config, results, cards, predictions)
+    else:
+        remove_regions(config, results)
     publish_score_maps(results, config.training.name, predictor.card, predictions)
     write_table(results.metrics(config.training.name), METRIC_COLUMNS, rows)
     for row in rows:
