@@ -76,7 +76,8 @@ class EnsembleSmoother:
     def smooth(self, number: int) -> NDArray[np.float32]:
         """Return the positions of a block, shape (frame, individual, keypoint, 2), float32, px.
 
-        NaN in gaps that are longer than ``max_gap``, or at an end of the video.
+        NaN in gaps that are longer than ``max_gap``, or at an end of the video. Keypoints without
+        a spread are gaps, too.
         """
         start, reach = number * self._block, self._settings.max_gap
         first = max(0, start - reach)
@@ -87,7 +88,10 @@ class EnsembleSmoother:
         return np.where(there, smoothed, np.nan).astype(np.float32)
 
     def _gate(self, poses: Poses) -> Floats:
-        return gate_by_confidence(poses.position, poses.confidence, self._settings.pcutoff)
+        """Return the positions; NaN where nothing is observed, or nothing known of its error."""
+        gated = gate_by_confidence(poses.position, poses.confidence, self._settings.pcutoff)
+        assert poses.spread is not None  # noqa: S101 - checked for the whole file
+        return np.where(np.isfinite(poses.spread)[..., None], gated, np.float32(np.nan))
 
     def _observe(self, number: int) -> tuple[Floats, Floats]:
         """Return the positions of a block and the variance of each coordinate."""

@@ -99,6 +99,10 @@ def test_the_network_of_a_bundle_becomes_that_of_the_run(bundles):
     [
         ({"skeleton": {"bodyparts": ["red", "blue"]}}, "but the bundle predicts red, green, blue"),
         ({"skeleton": {"edges": [["red", "tail"]]}}, "the bundle has no bodypart tail"),
+        (
+            {"filtering": {"method": "ensemble-kalman"}},
+            "several networks predict, but the bundle has",
+        ),
         ({"individuals": {"max": 3}}, "the bundle finds up to 1 in a frame: set it to 1"),
         ({"locating": {"enabled": True}}, "has no network that finds the animal"),
         ({"model": {"bundle": "none.cohortpose"}}, "`model.bundle`: none.cohortpose: no such"),

@@ -67,6 +67,11 @@ def list_bundle_problems(config: Config, bundle: Bundle) -> list[str]:
             f"{card.animals} in a frame: set it to {card.animals}"
         )
     problems += _list_method_problems(config, card)
+    if config.filtering.method == "ensemble-kalman" and not bundle.ensemble:
+        problems.append(
+            "`filtering.method`: ensemble-kalman smooths what several networks predict, but the "
+            "bundle has one: choose another method"
+        )
     if config.uses_locator and not config.top_down and config.locating.window == AUTO:
         problems.append(
             "`locating.window`: auto is chosen from labels: give that of the bundle, which `zoo "
