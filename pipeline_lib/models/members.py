@@ -1,6 +1,7 @@
 """Count the networks of an ensemble, and check that they belong together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles, Results
@@ -9,6 +10,8 @@ from pipeline_lib.models.card import ModelCard, read_card
 
 # What poses of members must have in common to be compared.
 _SHARED = ("skeleton", "individuals", "identities", "window", "stride", "scale")
+# Settings that the division of the labelled frames depends on.
+_DRAWN = ("split", "validation_fraction")
 
 
 def count_members(config: Config, results: Results) -> int:
@@ -36,7 +39,7 @@ def check_members(cards: Sequence[tuple[str, ModelCard]]) -> None:
     Raises
     ------
     ModelError
-        If their bodyparts, individuals or maps differ.
+        If their bodyparts, individuals or maps differ, or the frames that they were trained on.
     """
     first, wanted = cards[0]
     for name, card in cards[1:]:
@@ -50,6 +53,16 @@ def check_members(cards: Sequence[tuple[str, ModelCard]]) -> None:
                 f"{name}: members of an ensemble must have the same {field}, found {own}, but "
                 f"{first} has {other}: train this member again, or leave it out"
             )
+        if _describe_frames(card) != _describe_frames(wanted):
+            raise ModelError(
+                f"{name}: members of an ensemble must be trained on the same frames, but {first} "
+                "was trained on others: train this member again, or leave it out"
+            )
+
+
+def _describe_frames(card: ModelCard) -> tuple[Any, ...]:
+    """Return what tells labelled frames apart: test frames of one member must be those of all."""
+    return card.training.frames, *(card.training.settings.get(name) for name in _DRAWN)
 
 
 def read_member_cards(files: ModelFiles, count: int) -> list[ModelCard]:

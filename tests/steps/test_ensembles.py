@@ -15,7 +15,7 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import format_card, read_card
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
-from pipeline_lib.models.members import count_members, read_member_cards
+from pipeline_lib.models.members import check_members, count_members, read_member_cards
 from pipeline_lib.models.regions import read_regions_file
 from pipeline_lib.models.zoo.archive import read_bundle
 from pipeline_lib.steps.bundle import run_bundle
@@ -117,6 +117,25 @@ def test_poses_depend_on_every_member_and_on_no_other_network(trio):
         network_key(three, trio)
 
 
+def test_members_that_were_trained_on_other_frames_are_refused(trio):
+    """Test frames of one member that another has learned would make regions too small."""
+    cards = read_member_cards(trio.model("pose"), 2)
+    settings = {"split": {"seed": 1}, "validation_fraction": 0.0}
+    for changes in (
+        {"frames": {"train": 9, "test": 1}},
+        {"settings": settings},
+        {"settings": {**settings, "split": None, "validation_fraction": 0.1}},
+    ):
+        record = cards[1].training.model_copy(update=changes)
+        other = cards[1].model_copy(update={"training": record})
+        with pytest.raises(ModelError, match="second: .* trained on the same frames, but first"):
+            check_members([("first", cards[0]), ("second", other)])
+    # What else differs, such as the seed, is no matter.
+    record = cards[1].training.model_copy(update={"seed": 8, "epochs": 7, "precision": "x"})
+    other = cards[1].model_copy(update={"training": record})
+    check_members([("first", cards[0]), ("second", other)])
+
+
 def make_predictions(images, spread=True):
     """Return predictions of test images with errors of 2 px and more, as an evaluation has them."""
     random = np.random.default_rng(0)
@@ -164,13 +183,14 @@ def test_an_evaluation_measures_the_members_beside_the_ensemble(trio):
     error = np.hypot(test["x"] - test["label_x"], test["y"] - test["label_y"]).mean()
     assert float(rows[1]["mean_error"]) == pytest.approx(error)
     assert rows[1]["points"] == str(6 * len(BODYPARTS))
-    # One network has none of these files.
-    alone = Results(trio.root.with_name("alone"))
-    shutil.copytree(trio.model("pose").folder, alone.model("pose").folder)
-    write_tiny_labels(alone, train=2, test=6)
-    run_evaluate(tiny_config(), alone)
-    assert not alone.members("pose").exists()
-    assert "spread" not in pd.read_parquet(alone.predictions("pose"))
+    # One network has none of these files, and leaves none of an ensemble of before: a calibration of
+    # other networks would be refused by every bundle.
+    stale = (trio.model("pose").regions, trio.regions("pose"), trio.members("pose"))
+    for path in stale:
+        path.write_text("of before")
+    run_evaluate(tiny_config(), trio)
+    assert not any(path.exists() for path in stale)
+    assert "spread" not in pd.read_parquet(trio.predictions("pose"))
 
 
 def test_a_bundle_holds_the_ensemble_and_its_calibration(trio, tmp_path, monkeypatch):
