@@ -88,7 +88,9 @@ def load_file(network: nn.Module, name: str, path: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         whole = _list_whole(name)
     architecture = name_architecture(name)
-    if architecture in PACKAGES or architecture in TORCHVISION:
+    # Names tell more than an order, which a file of timm need not keep.
+    named = {_plain(key) for key in whole} <= {_plain(key) for key in tensors}
+    if not named and (architecture in PACKAGES or architecture in TORCHVISION):
         tensors = _match_order(tensors, whole) or tensors
     _refuse_others(tensors, whole, name, path)
     _put(network, tensors, path)
@@ -123,7 +125,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors = {key: value for key, value in _list_tensors(content) if not key.endswith(_COUNTER)}
     if not tensors:
         raise ModelError(f"training.weights: {path}: not a state dict: it holds no tensor")
+    strange = next((key for key, value in tensors.items() if not _is_plain(value)), None)
+    if strange is not None:
+        raise ModelError(
+            f"training.weights: {path}: {strange[:200]} is a sparse, quantised or empty tensor: "
+            "expected plain numbers; save the network before it is compressed"
+        )
     return tensors
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Tell whether a tensor holds its numbers as they are."""
+    whole = value.layout == torch.strided and not (value.is_quantized or value.is_meta)
+    return whole and not value.is_complex()
 
 
 def _list_tensors(content: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401 - whatever the file has

@@ -102,6 +102,20 @@ def test_forms_of_a_file(form, tmp_path):
             torch.testing.assert_close(value, state[key], **tolerance)
 
 
+def test_names_tell_more_than_the_order_of_a_file(tmp_path):
+    state = timm.create_model("mnasnet_100", pretrained=False).state_dict()
+    del state["bn1.num_batches_tracked"]
+    names = list(state)
+    # Weight and bias have the same shape.
+    one, other = names.index("bn1.weight"), names.index("bn1.bias")
+    names[one], names[other] = names[other], names[one]
+    state["bn1.weight"] += 1.0
+    torch.save({name: state[name] for name in names}, tmp_path / "weights.pth")
+    own = Backbone("mnasnet_100", str(tmp_path / "weights.pth"), 8).network.state_dict()
+    assert torch.equal(own["bn1.weight"], state["bn1.weight"])
+    assert torch.equal(own["bn1.bias"], state["bn1.bias"])
+
+
 class Attack:
     def __reduce__(self):
         return os.mkdir, ("attacked",)
@@ -137,6 +151,10 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
     assert not (tmp_path / "attacked").exists()
     torch.save({"epoch": 3, "state_dict": {"a": [1.0]}}, tmp_path / "none.pth")
     assert "it holds no tensor" in refuse("none.pth")
+    torch.save({"conv_stem.weight": torch.eye(3).to_sparse()}, tmp_path / "sparse.pth")
+    torch.save({"conv_stem.weight": torch.ones(3, device="meta")}, tmp_path / "meta.pth")
+    for name in ("sparse.pth", "meta.pth"):
+        assert "conv_stem.weight is a sparse, quantised or empty tensor" in refuse(name)
     state = timm.create_model(TINY_BACKBONE).state_dict()
     state["blocks.0.0.conv_dw.weight"][0] = torch.nan
     torch.save(state, tmp_path / "nan.pth")
