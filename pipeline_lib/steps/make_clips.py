@@ -115,13 +115,16 @@ def _read_clips(
     """Yield the chosen clips in network px; None for one that cannot be read."""
     for number, video in enumerate(videos):
         starts = [start for other, start in chosen if other == number]
-        left = iter(starts)
+        read = 0
         try:
             with explain_stall(patience), PatientReader(video.path, patience) as reader:
-                for start in left:
-                    yield _read_clip(reader, start, length, video.fit)
+                for start in starts:
+                    clip = _read_clip(reader, start, length, video.fit)
+                    read += 1
+                    yield clip
         except CohortposeError as error:
             _LOG.warning("%s: its other clips are left out: %s", video.name, error)
+            yield from [None] * (len(starts) - read)
 
 
 def _read_clip(reader: PatientReader, start: int, length: int, fit: FrameFit) -> Clip | None:

@@ -10,6 +10,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.io.foreign.zarr_codecs import bound_decoding
 from pipeline_lib.io.foreign.zarr_metadata import check_arrays
 
@@ -35,7 +36,7 @@ def write_clips(
     shape
         Shape of each clip in the store.
     key
-        Hash of what the store is made from.
+        Hash of what the store is made from. The stored one depends on the clips left out, too.
     """
     group = zarr.open_group(path, mode="w", zarr_format=3)
     array = group.create_array(
@@ -46,15 +47,18 @@ def write_clips(
         compressors=zarr.codecs.ZstdCodec(level=1),
         dimension_names=("clip", "frame", "row", "column", "channel"),
     )
-    number = 0
-    for clip in clips:
+    number, left_out = 0, []
+    for place, clip in enumerate(clips):
         if clip is None:
+            left_out.append(place)
             continue
         array.resize((number + 1, *shape))
         frames, rows, columns, _ = clip.shape
         array[number, :frames, :rows, :columns] = clip
         number += 1
-    group.attrs.update({"format_version": _FORMAT, "key": key})
+    # A file system that fails for once must not make another network of the same key.
+    stored = hash_settings(key, left_out) if left_out else key
+    group.attrs.update({"format_version": _FORMAT, "key": stored})
     zarr.consolidate_metadata(group.store)
     return number
 
