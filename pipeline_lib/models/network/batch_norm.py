@@ -1,5 +1,7 @@
 """Normalise over the global batch, independent of the number of devices."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -29,6 +31,23 @@ class GlobalBatchNorm(LayerSync):
         for layer in _batch_norms(model):
             layer.__dict__.pop("forward", None)
         return model
+
+
+_same_batches = False
+
+
+@contextmanager
+def same_batches() -> Iterator[None]:
+    """Let layers use the statistics of their own batch, which is the same in all processes.
+
+    As parts of one batch, the same images would count once for each process.
+    """
+    global _same_batches  # noqa: PLW0603 - layers are called by networks that know nothing of it
+    _same_batches = True
+    try:
+        yield
+    finally:
+        _same_batches = False
 
 
 def normalise_globally(
@@ -102,9 +121,9 @@ class _Normalise(torch.autograd.Function):
 
 
 def _forward(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - timm's layers have more
-    if not layer.training:
-        evaluated: Tensor = type(layer).forward(layer, x)
-        return evaluated
+    if not layer.training or _same_batches:
+        own: Tensor = type(layer).forward(layer, x)
+        return own
     x, mean, variance = normalise_globally(x, layer.weight, layer.bias, layer.eps)
     if layer.track_running_stats:
         _track(layer, mean, variance, x.numel() // x.shape[1] * distributed.get_world_size())

@@ -12,6 +12,7 @@ from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.maps.peaks import find_peaks
 from pipeline_lib.kernels.maps.score_maps import decode_peaks, find_present, map_shape
+from pipeline_lib.models.network.batch_norm import same_batches
 from pipeline_lib.models.network.losses import (
     identity_loss,
     location_refinement_loss,
@@ -155,7 +156,8 @@ class PoseTraining(lightning.LightningModule):
         """Return the losses of the clip of this step, unweighted."""
         frames = torch.from_numpy(losses.read_clip(self.global_step)).to(self.device)
         image = self._to_image(frames).contiguous(memory_format=torch.channels_last)
-        return losses.measure(self.network, image)
+        with same_batches():
+            return losses.measure(self.network, image)
 
     @property
     def _progress(self) -> float:

@@ -104,19 +104,21 @@ def measure_implausibility(poses: PixelPoses, subspace: "TorchSubspace") -> Tens
     return _average(functional.relu(_length(off) - subspace.tolerance), whole)
 
 
-class TorchSubspace(nn.Module):
-    """Hold a subspace on the device of a network."""
+class TorchSubspace(NamedTuple):
+    """Hold a subspace in single precision, whatever the precision of the network is."""
 
     mean: Tensor
     basis: Tensor
+    tolerance: float
 
-    def __init__(self, subspace: Subspace) -> None:
-        super().__init__()
-        # What is found again from the labels is no part of a checkpoint.
-        for name in ("mean", "basis"):
-            value = torch.from_numpy(getattr(subspace, name)).float()
-            self.register_buffer(name, value, persistent=False)
-        self.tolerance = subspace.tolerance
+    @classmethod
+    def of(cls, subspace: Subspace, device: torch.device) -> "TorchSubspace":
+        """Return a subspace on a device."""
+        mean, basis = (
+            torch.from_numpy(values).float().to(device)
+            for values in (subspace.mean, subspace.basis)
+        )
+        return cls(mean, basis, subspace.tolerance)
 
 
 class UnsupervisedLosses(nn.Module):
@@ -159,10 +161,7 @@ class UnsupervisedLosses(nn.Module):
         self._weights = {name: float(getattr(settings, name)) for name in LOSSES}
         self.losses = tuple(name for name in LOSSES if self._weights[name] > 0.0)
         self._max_jump = settings.max_jump * targets.scale
-        self._points = {name: torch.from_numpy(points) for name, (points, _) in subspaces.items()}
-        self._subspaces = nn.ModuleDict(
-            {name: TorchSubspace(subspace) for name, (_, subspace) in subspaces.items()}
-        )
+        self._subspaces = subspaces
 
     def read_clip(self, step: int) -> NDArray[np.uint8]:
         """Return the frames of a step: each clip once, in an order of its own for each round."""
@@ -183,9 +182,9 @@ class UnsupervisedLosses(nn.Module):
         found = {}
         if self._weights["temporal"]:
             found["temporal"] = measure_jumps(poses, self._max_jump)
-        for name, subspace in self._subspaces.items():
-            own = self._take(poses, self._points[name].to(score.device))
-            found[name] = measure_implausibility(own, subspace)  # type: ignore[arg-type]
+        for name, (points, subspace) in self._subspaces.items():
+            own = self._take(poses, torch.from_numpy(points).to(score.device))
+            found[name] = measure_implausibility(own, TorchSubspace.of(subspace, score.device))
         return {name: value / stride for name, value in found.items()}
 
     def weigh(self, found: dict[str, Tensor], progress: float) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import distributed, nn
 
-from pipeline_lib.models.network.batch_norm import GlobalBatchNorm
+from pipeline_lib.models.network import batch_norm as subject
+from pipeline_lib.models.network.batch_norm import GlobalBatchNorm, same_batches
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,6 +56,22 @@ def test_one_process_computes_what_the_layer_does(kind):
     layer.eval()
     other.eval()
     torch.testing.assert_close(other(y), layer(x))
+
+
+def test_the_same_images_in_all_processes_count_once(monkeypatch):
+    layer = make_layer("plain")
+    other = GlobalBatchNorm().apply(copy.deepcopy(layer))
+    x = torch.randn(2, 3, 1, 1, dtype=torch.float64)
+
+    def ask(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(subject, "normalise_globally", ask)
+    with same_batches():
+        torch.testing.assert_close(other(x), layer(x))
+    torch.testing.assert_close(other.running_var, layer.running_var)
+    with pytest.raises(AssertionError):
+        other(x)
 
 
 def test_a_mean_far_from_zero_costs_no_digits():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 from pipeline_lib.io.targets.clips import ClipStore, write_clips
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.pose_subspace import Subspace
+from pipeline_lib.models.card import read_card
+from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.models.training.unsupervised import (
     PixelPoses,
     TorchSubspace,
@@ -65,7 +68,7 @@ def test_poses_off_the_subspace_cost_their_distance():
     (3, 0, 3, 0), the rest (-3, 0, 3, 8): distances 3 and sqrt 73.
     """
     basis = np.array([[1.0, 0.0, 1.0, 0.0]]) / math.sqrt(2)
-    subspace = TorchSubspace(Subspace(np.zeros(4), basis, 4.0)).double()
+    subspace = TorchSubspace(torch.zeros(4).double(), torch.from_numpy(basis), 4.0)
     poses = pose([[[0.0, 0.0], [6.0, 8.0]]])
     loss = measure_implausibility(poses, subspace)
     assert loss.item() == pytest.approx((math.sqrt(73) - 4) / 2, rel=1e-6)
@@ -154,6 +157,8 @@ def test_positions_are_not_rounded_in_mixed_precision(tmp_path):
     subspaces = {"pose_pca": (np.array([[0, 1]]), subspace)}
     settings = UnsupervisedSettings(pose_pca=1.0, temporal=1.0, max_jump=0.0)
     losses = UnsupervisedLosses(settings, TargetSettings(), tmp_path / "c", subspaces, seed=0)
+    # As `precision: bf16-true` converts all that a training has.
+    losses.bfloat16()
     score = torch.full((2, 2, 64, 64), -9.0)
     score[0, :, 25, 37] = score[1, :, 26, 37] = 4.0
 
@@ -201,6 +206,34 @@ def test_a_training_learns_from_clips(tmp_path, monkeypatch):
     # Other clips are another network.
     write_clips(results.clips, iter(store_clips(tmp_path / "d")), (4, 64, 64, 3), "other")
     assert training_key(config, store) != key
+
+
+def test_a_killed_training_goes_on_with_its_clips(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole, killed = Results(tmp_path / "whole"), Results(tmp_path / "killed")
+    write_tiny_labels(whole, train=8)
+    # Two steps of an epoch and three clips: a round of clips does not end with an epoch.
+    config = tiny_config(epochs=3, measure_every=0, batch_size=4, unsupervised=UNSUPERVISED)
+    run_make_targets(config, whole)
+    store_clips(whole.clips)
+    shutil.copytree(whole.root, killed.root)
+    run_train(config, whole)
+    end = HistoryWriter.on_train_epoch_end
+
+    def die(self, trainer, module):
+        end(self, trainer, module)
+        if trainer.current_epoch == 1:
+            monkeypatch.setattr(HistoryWriter, "on_train_epoch_end", end)
+            raise KeyError
+
+    monkeypatch.setattr(HistoryWriter, "on_train_epoch_end", die)
+    with pytest.raises(KeyError):
+        run_train(config, killed)
+    assert not killed.model("pose").card.exists()
+    run_train(config, killed)
+    cards = [read_card(one.model("pose").card) for one in (whole, killed)]
+    assert cards[0].network_sha256 == cards[1].network_sha256
+    assert cards[0].key == cards[1].key
 
 
 def test_too_few_labels_for_a_subspace(tmp_path, monkeypatch):
