@@ -128,7 +128,7 @@ def test_members_that_were_trained_on_other_frames_are_refused(trio):
     ):
         record = cards[1].training.model_copy(update=changes)
         other = cards[1].model_copy(update={"training": record})
-        with pytest.raises(ModelError, match="second: .* trained on the same frames, but first"):
+        with pytest.raises(ModelError, match=r"second: .* trained on the same frames, but first"):
             check_members([("first", cards[0]), ("second", other)])
     # What else differs, such as the seed, is no matter.
     record = cards[1].training.model_copy(update={"seed": 8, "epochs": 7, "precision": "x"})
@@ -183,8 +183,8 @@ def test_an_evaluation_measures_the_members_beside_the_ensemble(trio):
     error = np.hypot(test["x"] - test["label_x"], test["y"] - test["label_y"]).mean()
     assert float(rows[1]["mean_error"]) == pytest.approx(error)
     assert rows[1]["points"] == str(6 * len(BODYPARTS))
-    # One network has none of these files, and leaves none of an ensemble of before: a calibration of
-    # other networks would be refused by every bundle.
+    # One network has none of these files, and leaves none of an ensemble of before: bundles refuse
+    # a calibration of other networks.
     stale = (trio.model("pose").regions, trio.regions("pose"), trio.members("pose"))
     for path in stale:
         path.write_text("of before")

@@ -12,7 +12,7 @@ from pipeline_lib.steps import make_clips as subject
 class Reader:
     """Read a video of which frame 5 is damaged, and which ends in an error at frame 8."""
 
-    def __init__(self, path, patience):
+    def __init__(self, path, _):
         self.path = path
 
     def __enter__(self):

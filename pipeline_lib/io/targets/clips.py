@@ -57,7 +57,7 @@ def write_clips(
         array[number, :frames, :rows, :columns] = clip
         number += 1
     # A file system that fails for once must not make another network of the same key.
-    stored = hash_settings(key, left_out) if left_out else key
+    stored = hash_settings(key, {"left out": left_out}) if left_out else key
     group.attrs.update({"format_version": _FORMAT, "key": stored})
     zarr.consolidate_metadata(group.store)
     return number
