@@ -28,6 +28,7 @@ from pipeline_lib.steps.provenance.jobs import read_all_jobs
 from pipeline_lib.steps.train import run_train
 from tests.core.test_process import LEFTOVERS
 from tests.models.synthetic import tiny_config, write_tiny_labels
+from tests.models.training.test_unsupervised import UNSUPERVISED, store_clips
 
 EPOCHS = 7
 STEPS = 3  # of an epoch: 10 frames in batches of 4, the last one filled up
@@ -37,6 +38,7 @@ SETTINGS = {
     "validation_fraction": 0.2,
     "precision": "64-true",
     "augmentation": {"mirror": True},
+    "unsupervised": UNSUPERVISED,
 }
 
 # As the command line, but that one of the processes gets a signal after some steps.
@@ -71,11 +73,13 @@ def make_run(tmp_path_factory):
     made = Results(tmp_path_factory.mktemp("made"))
     write_tiny_labels(made, train=10, validation=3)
     run_make_targets(tiny_config(), made)
+    store_clips(made.clips)
 
     def make() -> Results:
         results = Results(tmp_path_factory.mktemp("run") / "results")
         results.targets.parent.mkdir(parents=True)
         results.targets.symlink_to(made.targets)
+        results.clips.symlink_to(made.clips)
         return results
 
     return make

@@ -105,17 +105,17 @@ def measure_implausibility(poses: PixelPoses, subspace: "TorchSubspace") -> Tens
 
 
 class TorchSubspace(NamedTuple):
-    """Hold a subspace in single precision, whatever the precision of the network is."""
+    """Hold a subspace as tensors."""
 
     mean: Tensor
     basis: Tensor
     tolerance: float
 
     @classmethod
-    def of(cls, subspace: Subspace, device: torch.device) -> "TorchSubspace":
-        """Return a subspace on a device."""
+    def of(cls, subspace: Subspace, like: Tensor) -> "TorchSubspace":
+        """Return a subspace in the precision of a tensor, and on its device."""
         mean, basis = (
-            torch.from_numpy(values).float().to(device)
+            torch.from_numpy(values).to(like.device, like.dtype)
             for values in (subspace.mean, subspace.basis)
         )
         return cls(mean, basis, subspace.tolerance)
@@ -174,7 +174,7 @@ class UnsupervisedLosses(nn.Module):
         drawn = dict(zip(network.outputs, network(image), strict=True))
         # Mixed precision is for the network: positions would be rounded to whole pixels.
         with torch.autocast(image.device.type, enabled=False):
-            return self._compare(drawn["score"].float(), drawn["offset"].float())
+            return self._compare(_widen(drawn["score"]), _widen(drawn["offset"]))
 
     def _compare(self, score: Tensor, offset: Tensor) -> dict[str, Tensor]:
         stride = self._targets.stride
@@ -184,7 +184,7 @@ class UnsupervisedLosses(nn.Module):
             found["temporal"] = measure_jumps(poses, self._max_jump)
         for name, (points, subspace) in self._subspaces.items():
             own = self._take(poses, torch.from_numpy(points).to(score.device))
-            found[name] = measure_implausibility(own, TorchSubspace.of(subspace, score.device))
+            found[name] = measure_implausibility(own, TorchSubspace.of(subspace, score))
         return {name: value / stride for name, value in found.items()}
 
     def weigh(self, found: dict[str, Tensor], progress: float) -> Tensor:
@@ -253,6 +253,11 @@ def _keep_whole(
             f"{_FEWEST_POSES} are needed: {advice}, or set it to 0"
         )
     return whole
+
+
+def _widen(values: Tensor) -> Tensor:
+    """Return half precision as single; single and double unchanged."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _length(way: Tensor) -> Tensor:
