@@ -186,8 +186,10 @@ def _plan(config: "Config", results: "Results", lock: "RunLock") -> tuple[str, .
 
 
 def _name_stage(step: Callable[..., object]) -> str:
-    """Return the stage of a step's function: its verb, with `-locator` for the locator."""
+    """Return the stage of a step's function: its verb, and which network it is of."""
     options = getattr(step, "keywords", {})
+    if options.get("member", 1) > 1:
+        return f"{_name_verb(step)}-members"
     return _name_verb(step) + ("-locator" if options.get("locator") else "")
 
 

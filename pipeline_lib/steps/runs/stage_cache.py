@@ -119,7 +119,9 @@ def _describe_probe(config: Config, results: Results, shard: str) -> _Stage:
 
 def _describe_infer(config: Config, results: Results, shard: str) -> _Stage:
     files, model = results.shard(shard), config.training.name
-    networks = (results.model(model), results.model(model).locator)
+    # The first of a bundle changes with the others.
+    members = results.model(model).list_members(config.training.ensemble)
+    networks = (*members, results.model(model).locator)
     return _Stage(
         before=files.probe,
         table=files.infer(model),

@@ -29,7 +29,7 @@ from pipeline_lib.steps.provenance.outputs import identify_sources, knows_all
 from pipeline_lib.steps.provenance.run import hash_inputs, read_provenance
 from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.train import skip_missing_locator, training_key
+from pipeline_lib.steps.train import choose_member, skip_missing_locator, training_key
 from pipeline_lib.steps.verify.sessions import (
     list_session_files,
     verify_calibrations,
@@ -173,7 +173,9 @@ def _verify_networks(config: Config, results: Results, checked: Counter[str]) ->
     except ModelError:
         # A bundle that is gone is reported among the inputs.
         return
-    yield from _verify_network(config, model, results.targets, checked, start)
+    for number, member in enumerate(model.list_members(config.training.ensemble), 1):
+        own = choose_member(config, number)
+        yield from _verify_network(own, member, results.targets, checked, start)
     if config.uses_locator:
         locator = config.for_locator()
         start = skip_missing_locator(start.locator if start else None)
@@ -183,7 +185,7 @@ def _verify_networks(config: Config, results: Results, checked: Counter[str]) ->
 def _verify_imported(config: Config, model: ModelFiles, checked: Counter[str]) -> Iterator[Finding]:
     """Compare networks from a bundle with their cards, and the cards with the bundle."""
     sha256 = _hash_bundle(config.model.bundle)
-    for files in (model, model.locator) if config.uses_locator else (model,):
+    for files in (*_list_imported(model), *([model.locator] if config.uses_locator else [])):
         checked["network"] += 1
         try:
             card = read_card(files.card)
@@ -196,6 +198,15 @@ def _verify_imported(config: Config, model: ModelFiles, checked: Counter[str]) -
             yield Finding("network", name, Problem.CHANGED, f"{files.card.name} names another hash")
         if sha256 and (card.bundle is None or card.bundle.sha256 != sha256):
             yield Finding("network", name, Problem.UNEXPLAINED, "is not from the present bundle")
+
+
+def _list_imported(model: ModelFiles) -> tuple[ModelFiles, ...]:
+    """Return the networks of a bundle, as many as its card says."""
+    try:
+        record = read_card(model.card).bundle
+    except ModelError:
+        record = None
+    return model.list_members(1 if record is None else record.members)
 
 
 def _hash_bundle(text: str | None) -> str:
