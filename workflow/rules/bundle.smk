@@ -10,6 +10,7 @@ IMPORTED = [
 rule import_model:
     input:
         key_file("import-model"),
+        lost_key("import-model"),
     output:
         [
             str(path)

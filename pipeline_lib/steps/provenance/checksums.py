@@ -54,6 +54,24 @@ def record_checksums(table: Path, root: Path, published: Iterable[Published]) ->
         _record(table, root, published)
 
 
+def forget_checksums(table: Path, root: Path, paths: Iterable[Path]) -> None:
+    """Remove the hashes of results that are rightly no longer there.
+
+    Parameters
+    ----------
+    table, root
+        As in `record_checksums`.
+    paths
+        The results.
+    """
+    gone = {_name(path, root) for path in paths}
+    if not gone & read_checksums(table).keys():
+        return
+    with _lock(table):
+        rows = read_checksums(table)
+        write_table(table, CHECKSUM_COLUMNS, [rows[name] for name in rows if name not in gone])
+
+
 def _record(table: Path, root: Path, published: Iterable[Published]) -> None:
     rows = read_checksums(table)
     for result in published:

@@ -23,7 +23,12 @@ from pipeline_lib.core.stages import (
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.steps.provenance.checksums import Published, read_checksums, record_checksums
+from pipeline_lib.steps.provenance.checksums import (
+    Published,
+    forget_checksums,
+    read_checksums,
+    record_checksums,
+)
 from pipeline_lib.steps.runs.plan import read_plan
 
 # Made anew by each run.
@@ -34,6 +39,9 @@ _SETTINGS = "settings"
 def record_outputs(config: Config, results: Results, name: str) -> None:
     """Record the files of the whole cohort that a stage has just made.
 
+    One that it makes only sometimes, and has not made now, is forgotten: it would be missed, and
+    made again in vain by each run.
+
     Parameters
     ----------
     config, results
@@ -42,9 +50,12 @@ def record_outputs(config: Config, results: Results, name: str) -> None:
         Name of the stage; one that makes no such files is left alone.
     """
     stage = STAGES[name]
-    files = [file for file in stage.files(config, results) if file.path.exists()]
+    listed = stage.files(config, results)
+    files = [file for file in listed if file.path.exists()]
     if files:
         _record(results, files, key=identify_sources(config, results, stage))
+    gone = [file.path for file in listed if file.optional and not file.path.exists()]
+    forget_checksums(results.checksums, results.root, gone)
 
 
 def record_tables(config: Config, results: Results, names: Iterable[str], shard: str) -> None:

@@ -17,6 +17,7 @@ from pipeline_lib.steps.provenance.outputs import (
     record_outputs,
     record_tables,
 )
+from pipeline_lib.steps.runs.stage_keys import find_lost_key
 
 RESULTS = Results(Path("results"))
 
@@ -107,3 +108,17 @@ def test_what_older_versions_did_not_record_is_not_missed():
     RESULTS.config.write_text("settings")
     record_descriptions(RESULTS)
     assert knows_all(read_checksums(RESULTS.checksums))
+
+
+def test_a_file_that_a_stage_no_longer_makes_is_not_missed():
+    """An evaluation with too few held-out labels removes the calibration of the last one."""
+    config = parse(evaluation={"confidence_regions": True})
+    regions = RESULTS.model("pose").regions
+    regions.write_text("calibrated")
+    record_outputs(config, RESULTS, "evaluate")
+    assert find_lost_key(config, RESULTS, "evaluate") is None
+    regions.unlink()
+    assert find_lost_key(config, RESULTS, "evaluate") is not None
+    record_outputs(config, RESULTS, "evaluate")
+    assert find_lost_key(config, RESULTS, "evaluate") is None
+    assert read_row(RESULTS.metrics("pose"))["kind"] == "metrics"
