@@ -129,7 +129,8 @@ def load_network(
     results
         The results folder.
     model
-        Name of the network; None: the one of the run that ended last.
+        Name of the network; None: the one of the run that ended last. Of an ensemble of another
+        run, it is the first network alone.
     runtime
         What runs the network; None: as the run's config says.
 
@@ -192,7 +193,8 @@ def read_confidence_regions(
     results
         The results folder.
     model
-        Name of the network; None: the one of the run that ended last.
+        Name of the network; None: the one of the run that ended last. Of an ensemble of another
+        run, it is the first network alone.
 
     Returns
     -------
