@@ -3,13 +3,14 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from pipeline_lib.core.errors import ConfigError, ModelError
+from pipeline_lib.core.errors import ConfigError, ModelError, VideoError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import TargetSettings
 from pipeline_lib.core.settings.reading import parse_config
@@ -18,6 +19,7 @@ from pipeline_lib.io.targets.clips import ClipStore, write_clips
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.pose_subspace import Subspace
 from pipeline_lib.models.card import read_card
+from pipeline_lib.models.inference.preprocessing import FrameFit
 from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.models.training.unsupervised import (
     PixelPoses,
@@ -28,6 +30,7 @@ from pipeline_lib.models.training.unsupervised import (
     measure_jumps,
     plan_unsupervised,
 )
+from pipeline_lib.steps import make_clips
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.train import run_train, training_key
 from tests.models.synthetic import BODYPARTS, draw_discs, tiny_config, write_tiny_labels
@@ -129,6 +132,35 @@ def test_clips_come_back_padded(tmp_path):
     assert np.array_equal(read[:, :3, :4], clip + 1)
     assert not read[:, 3:].any()
     assert not read[:, :, 4:].any()
+
+
+class Reader:
+    """Read a video of which frame 5 is damaged, and which ends in an error at frame 8."""
+
+    def __init__(self, path, _):
+        self.path = path
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def read(self, start, stop):
+        if self.path.name == "b" and stop > 8:
+            raise VideoError("the disk is gone")
+        image = np.zeros((32, 32, 3), np.uint8)
+        return [(frame, None if frame == 5 else image + frame) for frame in range(start, stop)]
+
+
+def test_clips_that_cannot_be_read_keep_their_places(monkeypatch):
+    monkeypatch.setattr(make_clips, "PatientReader", Reader)
+    fit = FrameFit.of(32, 32, 1.0)
+    videos = [make_clips._Video(name, Path(name), fit, 12, name) for name in "abc"]
+    chosen = [(video, start) for video in range(3) for start in (0, 4, 6, 9)]
+    clips = list(make_clips._read_clips(videos, chosen, 2, 60.0))
+    told = [None if clip is None else clip[0, 0, 0, 0] for clip in clips]
+    assert told == [0, None, 6, 9, 0, None, 6, None, 0, None, 6, 9]
 
 
 def test_each_round_has_every_clip_once(tmp_path):
