@@ -1,19 +1,25 @@
-"""Read and write the calibration of confidence of a network or of an ensemble."""
+"""Read and write the calibration of confidence of a network or of an ensemble.
+
+`status` and Snakemake read bundles with it: array libraries are imported where they compute.
+"""
 
 import hashlib
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.kernels.ensembles.regions import LEVELS, Calibration, Scale
 from pipeline_lib.models.card import ModelCard
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline_lib.kernels.ensembles.regions import Calibration, Scale
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -65,11 +71,11 @@ class ConfidenceRegions(BaseModel):
 
     def find_radius(
         self,
-        confidence: NDArray[np.floating],
-        spread: NDArray[np.floating] | None = None,
+        confidence: "NDArray[np.floating]",
+        spread: "NDArray[np.floating] | None" = None,
         *,
         level: float = 0.9,
-    ) -> NDArray[np.float64]:
+    ) -> "NDArray[np.float64]":
         """Return the radius of the region that contains the truth with a probability.
 
         Parameters
@@ -92,6 +98,8 @@ class ConfidenceRegions(BaseModel):
         ValueError
             If there is no such level, or the last axis has another length than `bodyparts`.
         """
+        import numpy as np  # noqa: PLC0415
+
         if level not in self.levels:
             raise ValueError(f"level {level} is none of {', '.join(map(str, self.levels))}")
         sure = np.asarray(confidence, np.float64)
@@ -107,13 +115,15 @@ class ConfidenceRegions(BaseModel):
         return np.where(sure > 0.0, radius, np.nan)
 
     @property
-    def _scale(self) -> Scale:
+    def _scale(self) -> "Scale":
+        from pipeline_lib.kernels.ensembles.regions import Scale  # noqa: PLC0415
+
         return Scale(self.spread_weight, self.confidence_weight, self.factors, self.usual_spread)
 
 
 def make_regions(
     cards: Sequence[ModelCard],
-    calibration: Calibration,
+    calibration: "Calibration",
     coverage: Sequence[float],
     *,
     points: int,
@@ -132,6 +142,8 @@ def make_regions(
     points, images
         Held-out points and images.
     """
+    from pipeline_lib.kernels.ensembles.regions import LEVELS  # noqa: PLC0415
+
     scale = calibration.scale
     return ConfidenceRegions(
         networks=identify_networks(cards),

@@ -268,5 +268,5 @@ def test_a_network_travels_with_the_one_that_finds_the_animal(bundles):
     members = read_members(path)
     del members["locator/weights.safetensors"]
     write_members(Path("half.cohortpose"), members)
-    with pytest.raises(ModelError, match=r"locator/weights\.safetensors' is not both"):
+    with pytest.raises(ModelError, match=r"locator/weights\.safetensors' must be both"):
         read_bundle(Path("half.cohortpose"))
