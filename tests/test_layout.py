@@ -28,7 +28,7 @@ def test_no_folder_holds_more_than_fifteen_files(root):
 
 # Small modules that one other module imports, or none: each is a subject of its own.
 SUBJECTS = {
-    "core.settings.results.rendering": "the settings of labelled videos",
+    "core.settings.outputs.rendering": "the settings of labelled videos",
     "start": "the command's entry, which answers before anything is imported",
     "io.exports.registry": "the registry of export formats",
     "models.training.precision": "the precision that a device trains in",

@@ -208,6 +208,10 @@ def read_confidence_regions(
         If there is no such network, or it was not calibrated.
     StoreError
         If the folder is no results folder.
+
+    Examples
+    --------
+    >>> regions = pipeline_lib.read_confidence_regions("results")  # doctest: +SKIP
     """
     folder = find_results(results)
     config = read_config(folder.config)

@@ -17,8 +17,8 @@ from pipeline_lib.core.formats.kinematics import list_tables
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.chosen import list_auto, list_upstream
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
+from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.reading import hash_settings
-from pipeline_lib.core.settings.results.costs import CostSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.settings.videos import FilteringSettings
 

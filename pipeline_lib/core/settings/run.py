@@ -33,10 +33,10 @@ from pipeline_lib.core.settings.network import (
     TrainingSettings,
     name_precision_in_keys,
 )
+from pipeline_lib.core.settings.outputs.costs import CostSettings
+from pipeline_lib.core.settings.outputs.kinematics import KinematicsSettings
+from pipeline_lib.core.settings.outputs.rendering import RenderingSettings
 from pipeline_lib.core.settings.refinement import RefinementSettings
-from pipeline_lib.core.settings.results.costs import CostSettings
-from pipeline_lib.core.settings.results.kinematics import KinematicsSettings
-from pipeline_lib.core.settings.results.rendering import RenderingSettings
 from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 from pipeline_lib.core.settings.videos import (
     ExportSettings,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.results.costs import CostSettings
+from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.steps.costs.run import Row, derive_costs
 

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.results.costs import CostSettings
+from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import COST_COLUMNS, STAGE_COLUMNS

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.settings.results.kinematics import KinematicsSettings
+from pipeline_lib.core.settings.outputs.kinematics import KinematicsSettings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.io.poses.format import LAYOUT
 from pipeline_lib.io.poses.read import read_arrays, read_poses, read_times

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.regions import Region
-from pipeline_lib.core.settings.results.kinematics import KinematicsSettings
+from pipeline_lib.core.settings.outputs.kinematics import KinematicsSettings
 from pipeline_lib.io.regions import read_regions
 from pipeline_lib.kernels.kinematics.regions import find_polygon_problem
 

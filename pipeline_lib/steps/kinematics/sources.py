@@ -17,8 +17,8 @@ from pipeline_lib.core.formats.kinematics import (
 )
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.regions import Region
+from pipeline_lib.core.settings.outputs.kinematics import KinematicsSettings
 from pipeline_lib.core.settings.reading import hash_settings
-from pipeline_lib.core.settings.results.kinematics import KinematicsSettings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import PROBE_COLUMNS
 from pipeline_lib.io.stage_tables import read_table

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.formats.kinematics import TableName
-from pipeline_lib.core.settings.results.kinematics import KinematicsSettings
+from pipeline_lib.core.settings.outputs.kinematics import KinematicsSettings
 from pipeline_lib.io.tidy_tables import Values
 from pipeline_lib.kernels.kinematics.regions import (
     INSIDE,

@@ -7,8 +7,8 @@ import pytest
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.reading import parse_config
-from pipeline_lib.core.settings.results.costs import CostSettings
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import COST_COLUMNS, PLAN_COLUMNS, PROBE_COLUMNS, STAGE_COLUMNS
 from pipeline_lib.io.stage_tables import read_table, write_table

@@ -102,6 +102,7 @@ def test_a_run_that_is_as_it_was(again, monkeypatch, options):
         "readme": 1,
         "crate": 1,
         "workflow": 1,
+        "costs": 1,
     }
 
 
@@ -123,6 +124,7 @@ FILES = {
     "config.resolved.yaml": "settings",
     "README.md": "readme",
     "ro-crate-metadata.json": "crate",
+    "costs.tsv": "costs",
     "workflow": "workflow",
     "frames/mouse-01": "frames",
 }
