@@ -52,6 +52,7 @@ START, STEP, ITERATIONS = 10, 10, 4  # labelled frames
 STRATEGIES = ("chosen", "random")
 BEFORE = "before"  # name of the network to start from
 BATCH, FIRST = 8, 300  # frames in a batch, and steps of the first training
+FIRST_RATE = 3e-3  # learning rate of the first training
 RUN_COLUMNS = (
     "seed",
     "strategy",
@@ -76,6 +77,7 @@ class Simulation:
     pixels: Sequence[Sequence[NDArray[np.uint8]]]
     folder: Path
     steps: int
+    rate: float
 
     @property
     def pool(self) -> list[Frame]:
@@ -182,7 +184,7 @@ def _write_run(
             "measure_every": 0,
             # Checkpoints once, at the end.
             "validate_every": epochs,
-            "learning_rate": 3e-3,
+            "learning_rate": FIRST_RATE if len(labelled) == START else simulation.rate,
             "start_from": BEFORE if len(labelled) > START else None,
             "head_channels": 64,
             "accelerator": "cpu",
@@ -297,7 +299,13 @@ def main() -> None:
     parser.add_argument("material", choices=("rendered", "openfield"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=120, help="of each training")
+    parser.add_argument("--steps", type=int, default=120, help="of each training but the first")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=FIRST_RATE,
+        help="learning rate of those",
+    )
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     parser.add_argument("--draw", action="store_true", help="only draw what is there")
     given = parser.parse_args()
@@ -309,7 +317,7 @@ def main() -> None:
         prepare = {"rendered": prepare_rendered, "openfield": prepare_openfield}[given.material]
         material = prepare(given.folder)
         pixels = [clip.read() for clip in material.clips]
-        simulation = Simulation(material, pixels, folder, given.steps)
+        simulation = Simulation(material, pixels, folder, given.steps, given.rate)
         for seed in range(given.seeds):
             for strategy in given.strategies:
                 simulate(simulation, seed, strategy)

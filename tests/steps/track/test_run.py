@@ -290,7 +290,7 @@ def test_filtering_takes_the_tracks_and_keeps_what_is_known_of_them(results):
     cleaned = read_poses(results.filtered("pose", "v"))
     for name in ("position", "track_status", "identity"):
         np.testing.assert_array_equal(getattr(cleaned, name), getattr(tracks, name))
-    key = hash_settings(tracks.attributes["key"], config.filtering, 1)
+    key = hash_settings(tracks.attributes["key"], config.filtering.result_settings(), 1)
     assert [row["key"] for row in read_rows(results, "filter")] == [key]
     kinds = read_checksums(results.shard(SHARD).checksums("filter", "pose")).values()
     assert {row["kind"] for row in kinds} == {"tracked", "filtered"}
