@@ -140,7 +140,8 @@ def test_sessions_are_triangulated_without_training(again, monkeypatch):
     triangulated.unlink()
     assert again.snakemake("--dry-run").jobs == TRIANGULATED
     again.results.calibration("cameras-day1").unlink()
-    assert again.snakemake("--dry-run").jobs == MADE_AGAIN
+    # The calibration will be the same: the other shard does not wait for it.
+    assert again.snakemake("--dry-run").jobs == {"calibrate"} | TRIANGULATED
     write_cameras(again.folder / "cameras" / "day1.toml", unit="m")
     ended = again.snakemake()
     assert ended.jobs == MADE_AGAIN, ended.output
