@@ -94,7 +94,7 @@ class Packets:
 
     @property
     def shares_times(self) -> bool:
-        """Whether packets of a transport stream share one time: the others have none."""
+        """Tell whether some packets of a transport stream have no time of their own."""
         return self.stamps is not None and self.stamps.transport and self.stamps.untimed is not None
 
 

@@ -127,11 +127,11 @@ def correct_poses(
         of no individual of the session is left out (attribute ``detections_left_out``). Frames
         that could not be decoded have no points.
     """
-    place = session.cameras.index(camera.name)
-    moment = _find_moments(session.camera_frame[:, place], len(poses.time))
-    seen = _gather(poses, session, moment, place)
-    has = session.camera_frame[:, place] != NO_FRAME
-    own = session.camera_frame[has, place]
+    index = session.cameras.index(camera.name)
+    moment = _find_moments(session.camera_frame[:, index], len(poses.time))
+    seen = _gather(poses, session, moment, index)
+    has = session.camera_frame[:, index] != NO_FRAME
+    own = session.camera_frame[has, index]
     position = np.full((*session.confidence.shape, 2), np.nan, np.float32)
     confidence = np.full(session.confidence.shape, np.nan, np.float32)
     position[has], confidence[has] = seen.position[own], seen.confidence[own]
@@ -164,7 +164,7 @@ def correct_poses(
 
 
 class _Seen(NamedTuple):
-    """Hold what a view saw, frame by frame, in the order of the session; changed in place."""
+    """Hold what a view saw, frame by frame, in the order of the session; changed in index."""
 
     position: NDArray[np.float32]
     confidence: NDArray[np.float32]
@@ -184,12 +184,12 @@ def _find_moments(frame_of: NDArray[np.int32], count: int) -> NDArray[np.intp]:
     return np.asarray(moments[order[np.where(nearer, before, after)]], np.intp)
 
 
-def _gather(poses: Poses, session: SessionPoses, moment: NDArray[np.intp], place: int) -> _Seen:
+def _gather(poses: Poses, session: SessionPoses, moment: NDArray[np.intp], index: int) -> _Seen:
     """Put what a view saw into the order of the session."""
     shape = (len(poses.time), len(session.individuals), len(session.bodyparts))
     position = np.full((*shape, 2), np.nan, np.float32)
     confidence = np.full(shape, np.nan, np.float32)
-    slots = session.camera_individual[moment, place]
+    slots = session.camera_individual[moment, index]
     own = {name: number for number, name in enumerate(poses.bodyparts)}
     shared = [number for number, name in enumerate(session.bodyparts) if name in own]
     there = [own[session.bodyparts[number]] for number in shared]
