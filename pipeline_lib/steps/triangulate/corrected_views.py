@@ -164,7 +164,7 @@ def correct_poses(
 
 
 class _Seen(NamedTuple):
-    """Hold what a view saw, frame by frame, in the order of the session; changed in index."""
+    """Hold what a view saw, frame by frame, in the order of the session; changed in place."""
 
     position: NDArray[np.float32]
     confidence: NDArray[np.float32]
