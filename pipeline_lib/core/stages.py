@@ -9,20 +9,41 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.formats.criteria import CRITERIA
 from pipeline_lib.core.formats.kinematics import list_tables
 from pipeline_lib.core.layout import ModelFiles, Results
-from pipeline_lib.core.settings.chosen import list_auto, list_upstream
+from pipeline_lib.core.settings.chosen import list_auto
 from pipeline_lib.core.settings.individuals import IndividualSettings, TrackingSettings
-from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.settings.videos import FilteringSettings
-
-Values = Mapping[str, Any]
+from pipeline_lib.core.stage_settings import (
+    Values,
+    has_members,
+    has_sessions,
+    has_tracks,
+    learns_unlabelled,
+    select_calibration,
+    select_corrected_views,
+    select_evaluation,
+    select_exports,
+    select_inference,
+    select_kinematics,
+    select_labels,
+    select_locator_targets,
+    select_refinement,
+    select_rendering,
+    select_report,
+    select_sections,
+    select_session_exports,
+    select_targets,
+    select_tracking,
+    select_training,
+    select_triangulation,
+)
 
 
 @dataclass(frozen=True)
@@ -297,218 +318,16 @@ def _flatten(values: Values, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{name}", json.dumps(value, ensure_ascii=False)
 
 
-def _select_labels(config: Config) -> Values:
-    training = config.training
-    sources = [
-        # A source of iteration 0 has the key that it had before there were iterations.
-        one.model_dump(mode="json", exclude=None if one.iteration else {"iteration"})
-        for one in config.label_sources
-    ]
-    return {
-        **_dump(config, "skeleton", "individuals"),
-        "labels": sources,
-        **_select_graph(config),
-        "training": {
-            "split": training.split.model_dump(mode="json"),
-            "validation_fraction": training.validation_fraction,
-            **({"iteration": training.iteration} if training.iteration else {}),
-        },
-        **_select_choices(config),
-    }
-
-
-def _select_choices(config: Config) -> Values:
-    """Return the settings that the choice of others depends on; none if none is chosen."""
-    if not list_auto(config):
-        return {}
-    return {"auto": {"version": versions.CHOOSE_SETTINGS, **list_upstream(config)}}
-
-
-def _select_targets(config: Config) -> Values:
-    window = {"locating": {"window": config.locating.window}} if config.top_down else {}
-    return {
-        "targets": config.target_settings(),
-        **_dump(config, "individuals"),
-        **_select_graph(config),
-        **window,
-    }
-
-
-def _select_locator_targets(config: Config) -> Values:
-    locator = config.for_locator()
-    return {"targets": locator.target_settings(), **_dump(locator, "individuals")}
-
-
-def _select_training(config: Config) -> Values:
-    return {
-        "training": config.training_settings(),
-        "skeleton": {"symmetries": config.skeleton.model_dump(mode="json")["symmetries"]},
-    }
-
-
-def _select_evaluation(config: Config) -> Values:
-    return {
-        **_select_measures(config),
-        "inference": {"runtime": config.inference.runtime},
-        **_select_members(config),
-        **_select_locating(config),
-        **_select_assembly(config),
-    }
-
-
-def _select_inference(config: Config) -> Values:
-    if config.has_only_existing:
-        return _select_existing(config)
-    return {
-        "inference": config.inference.result_settings(),
-        **_select_members(config),
-        **_select_locating(config),
-        **_select_assembly(config),
-        # With labels, other bodyparts make another network, which is an input of inference.
-        **(_select_existing(config) if config.model.bundle and config.has_existing else {}),
-    }
-
-
-def _select_existing(config: Config) -> Values:
-    """Return the settings that poses of other tools depend on, as they are taken over."""
-    return {
-        "existing": {
-            "version": versions.EXISTING_POSES,
-            "bodyparts": list(config.skeleton.bodyparts),
-            "individuals": config.individuals.max,
-        }
-    }
-
-
-def _select_tracking(config: Config) -> Values:
-    return {"tracking": config.tracking.result_settings(), **_dump(config, "individuals")}
-
-
-def _select_exports(config: Config) -> Values:
-    """Return the settings of exports; DeepLabCut's tables draw no edges."""
-    if not config.exports.linked:
-        return _dump(config, "exports")
-    skeleton = config.skeleton.model_dump(mode="json", include={"edges", "symmetries"})
-    return {**_dump(config, "exports"), "skeleton": skeleton}
-
-
-def _select_kinematics(config: Config) -> Values:
-    """Return the settings of the tables; whether runs write any does not change them."""
-    settings = {"kinematics": config.kinematics.result_settings()}
-    # Columns about others.
-    return {**settings, "several": True} if config.individuals.max > 1 else settings
-
-
-def _select_refinement(config: Config) -> Values:
-    """Return the settings of the choice; whether runs make one does not change it."""
-    settings = config.refinement.model_dump(mode="json", exclude={"enabled"})
-    kept = settings["criteria"]
-    # Criteria that find nothing here are left out: keys are those of before they came.
-    if not _triangulates(config):
-        kept = [name for name in kept if CRITERIA[name].judges != "views"]
-    if not _has_members(config):
-        kept = [name for name in kept if name != "spread"]
-    return {"refinement": {**settings, "criteria": kept}, **_select_members(config)}
-
-
-def _select_calibration(config: Config) -> Values:
-    """Return the settings of calibrations; which ones there are is told by the sheet."""
-    return {"calibration": config.calibration.model_dump(mode="json", exclude={"path"})}
-
-
-def _select_triangulation(config: Config) -> Values:
-    settings = {"triangulation": config.triangulation.result_settings()}
-    if not config.triangulation.smoothing.enabled:
-        return settings
-    # Their lengths are kept constant. Version 2: uncertainties are those after smoothing.
-    edges = config.skeleton.model_dump(mode="json", include={"edges"})
-    return {**settings, "skeleton": edges, "smoothing": {"version": 2}}
-
-
-def _select_corrected_views(config: Config) -> Values:
-    """Return the settings of corrections; whether runs make them does not change them."""
-    settings = config.triangulation.corrected_views
-    return {
-        "triangulation": {
-            "corrected_views": settings.model_dump(mode="json", exclude={"enabled"}),
-            "pcutoff": config.triangulation.pcutoff,
-        }
-    }
-
-
-def _select_session_exports(config: Config) -> Values:
-    """Return the settings of exports; some formats name who located the keypoints."""
-    settings: dict[str, Any] = {"triangulation": {"exports": list(config.triangulation.exports)}}
-    if _triangulates(config):
-        settings["exports"] = {"scorer": config.exports.scorer}
-    if not config.triangulation.linked:
-        return settings
-    edges = config.skeleton.model_dump(mode="json", include={"edges"})
-    return {**settings, "skeleton": edges}
-
-
-def _select_graph(config: Config) -> Values:
-    return {"assembly": {"graph": config.assembly.graph}} if config.uses_affinity else {}
-
-
-def _select_report(config: Config) -> Values:
-    """Return the settings of the page; a price list counts where there is one."""
-    costs = _dump(config, "costs") if config.costs != CostSettings() else {}
-    measures = _select_measures(config)
-    return {**_dump(config, "skeleton"), **measures, **_dump(config, "report"), **costs}
-
-
-def _select_measures(config: Config) -> Values:
-    return {"evaluation": config.evaluation.result_settings()}
-
-
-def _select_members(config: Config) -> Values:
-    """Return the number of networks; none where there is one, as before there were ensembles."""
-    return {"training": {"ensemble": config.training.ensemble}} if _has_members(config) else {}
-
-
-def _select_locating(config: Config) -> Values:
-    if not config.uses_locator:
-        return {}
-    return {"locating": config.locating.result_settings(top_down=config.top_down)}
-
-
-def _select_assembly(config: Config) -> Values:
-    if config.individuals.max == 1:
-        return {}
-    return {"assembly": config.assembly.result_settings(top_down=config.top_down)}
-
-
-def _dump(config: Config, *sections: str) -> dict[str, Any]:
-    return config.model_dump(mode="json", include=set(sections))
-
-
-def _learns_unlabelled(config: Config) -> bool:
-    return config.training.unsupervised.enabled
-
-
-def _has_members(config: Config) -> bool:
-    return config.training.ensemble > 1
-
-
-def _tracks(config: Config) -> bool:
-    return config.individuals.max > 1
-
-
 def _list_judged(config: Config) -> tuple[str, ...]:
     """Return the stages whose tables refinement reads; the second gives the poses."""
     poses = ("probe", _choose_raw(config))
     views = any(CRITERIA[name].judges == "views" for name in config.refinement.criteria)
-    return (*poses, "triangulate") if views and _triangulates(config) else poses
+    return (*poses, "triangulate") if views and has_sessions(config) else poses
 
 
 def _choose_raw(config: Config) -> str:
     """Return the stage that gives the poses before filtering."""
-    return "correct" if _tracks(config) else "infer"
-
-
-def _triangulates(config: Config) -> bool:
-    return config.triangulation.enabled
+    return "correct" if has_tracks(config) else "infer"
 
 
 def _choose_triangulated(config: Config) -> str:
@@ -524,17 +343,9 @@ def _locate_exports(config: Config, results: Results, video: str) -> Mapping[str
     return {name: results.exported(model, video, name) for name in config.exports.formats}
 
 
-def _select_rendering(config: Config) -> Values:
-    """Return the settings that drawn videos depend on."""
-    exclude = {"enabled", "segment_seconds", "whole"}
-    settings = {"rendering": config.rendering.model_dump(mode="json", exclude=exclude)}
-    edges = config.skeleton.model_dump(mode="json", include={"edges"})
-    return {**settings, "skeleton": edges} if config.rendering.edges else settings
-
-
 def rendering_key(config: Config, source_key: str) -> str:
     """Return the key of a video with poses drawn on it, given the key of the poses."""
-    return hash_settings(source_key, _select_rendering(config), versions.RENDER)
+    return hash_settings(source_key, select_rendering(config), versions.RENDER)
 
 
 def _locate_rendered(config: Config, results: Results, video: str) -> Mapping[str, Path]:
@@ -561,7 +372,7 @@ def _locate_session_exports(config: Config, results: Results, session: str) -> M
 
 
 def _list_session_ledger(config: Config, results: Results) -> tuple[CohortFile, ...]:
-    if not _triangulates(config):
+    if not has_sessions(config):
         return ()
     return (CohortFile("sessions", results.session_ledger),)
 
@@ -574,7 +385,7 @@ def _list_choices(config: Config, results: Results) -> tuple[CohortFile, ...]:
 def _list_calibrated(config: Config, results: Results) -> tuple[CohortFile, ...]:
     """Return what an evaluation writes of ensembles, and of networks that are calibrated."""
     model = config.training.name
-    found = [("members", results.members(model))] if _has_members(config) else []
+    found = [("members", results.members(model))] if has_members(config) else []
     if config.calibrates:
         # With few held-out labels there is none.
         found += [("regions", results.regions(model)), ("confidence", results.model(model).regions)]
@@ -623,7 +434,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "select-frames",
             "SELECT_FRAMES",
-            lambda config: _dump(config, "frames"),
+            lambda config: select_sections(config, "frames"),
             lambda config: config.frames.extract,
             needs_labels=False,
             per_model=False,
@@ -639,7 +450,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "import-labels",
             "IMPORT_LABELS",
-            _select_labels,
+            select_labels,
             per_model=False,
             given=("labels", "corrections", "start card"),
             files=lambda config, results: (
@@ -655,7 +466,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "make-targets",
             "MAKE_TARGETS",
-            _select_targets,
+            select_targets,
             per_model=False,
             after=("import-labels",),
             files=lambda _, results: (CohortFile("targets", results.targets),),
@@ -663,7 +474,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "make-targets-locator",
             "MAKE_TARGETS",
-            _select_locator_targets,
+            select_locator_targets,
             lambda config: config.uses_locator,
             per_model=False,
             after=("import-labels",),
@@ -673,7 +484,7 @@ STAGES: Mapping[str, Stage] = {
             "make-clips",
             "MAKE_CLIPS",
             lambda config: config.clip_settings(),
-            _learns_unlabelled,
+            learns_unlabelled,
             per_model=False,
             # The scale may be chosen from the labels.
             after=("import-labels",),
@@ -694,7 +505,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "train",
             "TRAIN",
-            _select_training,
+            select_training,
             given=("weights",),
             files=lambda config, results: _list_model_files(results.model(config.training.name)),
         ),
@@ -702,15 +513,15 @@ STAGES: Mapping[str, Stage] = {
             "train-members",
             "TRAIN",
             # Neither the number of members: more of them leave those there are as they are.
-            _select_training,
-            _has_members,
+            select_training,
+            has_members,
             given=("weights",),
             files=_list_member_files,
         ),
         Stage(
             "train-locator",
             "TRAIN",
-            lambda config: _select_training(config.for_locator()),
+            lambda config: select_training(config.for_locator()),
             lambda config: config.uses_locator,
             given=("locator weights",),
             files=lambda config, results: _list_model_files(
@@ -720,7 +531,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "evaluate",
             "EVALUATE",
-            _select_evaluation,
+            select_evaluation,
             after=("import-labels", "train", "train-members", "train-locator"),
             files=lambda config, results: (
                 CohortFile("metrics", results.metrics(config.training.name)),
@@ -738,7 +549,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "infer",
             "INFER",
-            _select_inference,
+            select_inference,
             takes_bundle=True,
             step="infer.run:run_infer",
             table="infer",
@@ -754,8 +565,8 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "track",
             "TRACK",
-            _select_tracking,
-            _tracks,
+            select_tracking,
+            has_tracks,
             takes_bundle=True,
             step="track.run:run_track",
             table="track",
@@ -776,7 +587,7 @@ STAGES: Mapping[str, Stage] = {
             "CORRECT",
             # Decisions are files, which have keys of their own.
             lambda _: {},
-            _tracks,
+            has_tracks,
             takes_bundle=True,
             step="correct.run:run_correct",
             table="correct",
@@ -810,7 +621,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "export",
             "EXPORT",
-            _select_exports,
+            select_exports,
             lambda config: bool(config.exports.formats),
             takes_bundle=True,
             step="export.run:run_export",
@@ -822,7 +633,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "kinematics",
             "KINEMATICS",
-            _select_kinematics,
+            select_kinematics,
             lambda config: config.kinematics.enabled,
             takes_bundle=True,
             step="kinematics.run:run_kinematics",
@@ -835,7 +646,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "render",
             "RENDER",
-            _select_rendering,
+            select_rendering,
             lambda config: config.rendering.enabled,
             takes_bundle=True,
             step="render.run:run_render",
@@ -851,8 +662,8 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "calibrate",
             "CALIBRATE",
-            _select_calibration,
-            _triangulates,
+            select_calibration,
+            has_sessions,
             needs_labels=False,
             per_model=False,
             given=("calibrations",),
@@ -861,8 +672,8 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "triangulate",
             "TRIANGULATE",
-            _select_triangulation,
-            _triangulates,
+            select_triangulation,
+            has_sessions,
             takes_bundle=True,
             step="triangulate.run:run_triangulate",
             table="triangulate",
@@ -877,8 +688,8 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "correct-views",
             "CORRECT_VIEWS",
-            _select_corrected_views,
-            lambda config: _triangulates(config) and config.triangulation.corrected_views.enabled,
+            select_corrected_views,
+            lambda config: has_sessions(config) and config.triangulation.corrected_views.enabled,
             takes_bundle=True,
             step="triangulate.corrected_views:run_correct_views",
             table="correct-views",
@@ -893,8 +704,8 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "export-sessions",
             "EXPORT_SESSIONS",
-            _select_session_exports,
-            lambda config: _triangulates(config) and bool(config.triangulation.exports),
+            select_session_exports,
+            lambda config: has_sessions(config) and bool(config.triangulation.exports),
             takes_bundle=True,
             step="export.sessions:run_export_sessions",
             table="export-sessions",
@@ -907,7 +718,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "refine",
             "REFINE",
-            _select_refinement,
+            select_refinement,
             lambda config: config.refinement.enabled,
             given=("refinement",),
             after=("import-labels", "train", "evaluate"),
@@ -939,7 +750,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "report",
             "REPORT",
-            _select_report,
+            select_report,
             needs_labels=False,
             given=("sheet",),
             after=("evaluate", "refine"),

@@ -36,7 +36,7 @@ FIELD = "    counting: CountingSettings = CountingSettings()\n"
 RECORD = """        Stage(
             "count",
             1,
-            lambda config: _dump(config, "counting"),
+            lambda config: select_sections(config, "counting"),
             step="count:run_count",
             table="count",
             videos=VideoResults(
