@@ -186,7 +186,7 @@ def _plan(config: "Config", results: "Results", lock: "RunLock") -> tuple[str, .
 
 
 def _name_stage(step: Callable[..., object]) -> str:
-    """Return the stage of a step's function: its verb, and which network it is of."""
+    """Return the stage of a step: its verb, with `members` or `locator` for such networks."""
     options = getattr(step, "keywords", {})
     if options.get("member", 1) > 1:
         return f"{_name_verb(step)}-members"

@@ -34,7 +34,7 @@ def select_labels(config: Config) -> Values:
 
 
 def _select_choices(config: Config) -> Values:
-    """Return the settings that the choice of others depends on; none if none is chosen."""
+    """Return the settings from which `auto` values are chosen; empty if no value is `auto`."""
     if not list_auto(config):
         return {}
     return {"auto": {"version": versions.CHOOSE_SETTINGS, **list_upstream(config)}}
@@ -199,7 +199,7 @@ def _select_measures(config: Config) -> Values:
 
 
 def _select_members(config: Config) -> Values:
-    """Return the number of networks; none where there is one, as before there were ensembles."""
+    """Return the number of members of an ensemble; empty for a single network."""
     return {"training": {"ensemble": config.training.ensemble}} if has_members(config) else {}
 
 

@@ -161,7 +161,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
 
 
 def choose_member(config: ResolvedConfig, member: int) -> ResolvedConfig:
-    """Return the settings of a network of an ensemble, which has a seed of its own.
+    """Return the settings of a member of an ensemble: those of the run with another seed.
 
     Raises
     ------

@@ -89,7 +89,7 @@ def check_keys(data: bytes) -> None:
 
 
 class _Action(NamedTuple):
-    """Tell what an operation does.
+    """Describe an operation of a pickle.
 
     `bytes` is the number of bytes that follow it, less than 0 for a length of so many bytes and as
     many more. It takes values from the stack and puts one of a kind there, if any. Those that have

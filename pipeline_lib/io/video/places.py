@@ -242,9 +242,9 @@ def _place_counted(
 def _place_between_times(
     packets: Packets, order: NDArray[np.int32], keyframes: NDArray[np.int32]
 ) -> Places:
-    """Place frames that have a time for one of several only, and are shown in another order.
+    """Place frames of which only some state a time, and which are decoded in another order.
 
-    Frames are missing somewhere between two times, in whichever group of pictures.
+    What is missing between two stated times may be missing anywhere between them.
     """
     missing, guessed = dict(packets.guesses.missing), _list_guesses(packets)
     if sum(missing.values()) > most_missing(len(order)):

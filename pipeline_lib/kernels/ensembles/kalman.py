@@ -125,7 +125,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, observed: Floats) -> "Moments":
-        """Return those of a block of frames, shape (time, ...)."""
+        """Return the moments of a block of frames, shape (time, ...)."""
         known = np.isfinite(observed)
         values = np.where(known, observed, 0.0).astype(np.float64)
         return cls(
@@ -133,7 +133,7 @@ class Moments(NamedTuple):
         )
 
     def __add__(self, other: "Moments") -> "Moments":  # type: ignore[override]
-        """Return those of both."""
+        """Return the moments of two blocks together."""
         return Moments(
             self.number + other.number, self.total + other.total, self.squares + other.squares
         )

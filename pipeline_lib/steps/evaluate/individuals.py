@@ -126,7 +126,7 @@ class _Found(NamedTuple):
     spread: Floats | None
 
     def take(self, slot: int) -> "_Found":
-        """Return those of one individual."""
+        """Return the arrays of one individual."""
         spread = None if self.spread is None else self.spread[slot]
         return _Found(self.position[slot], self.confidence[slot], spread)
 

@@ -66,7 +66,7 @@ class KinematicsSources:
 
     @cached_property
     def subjects(self) -> Subjects:
-        """Return what columns are made for.
+        """Return the bodyparts, pairs, angles and regions that have columns.
 
         Raises
         ------

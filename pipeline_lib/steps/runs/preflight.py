@@ -322,7 +322,7 @@ def _check_scales(config: Config) -> list[str]:
 
 
 def _check_existing(config: Config, videos: tuple[Video, ...], sheet: str) -> list[str]:
-    """Find rows that get no poses: from a file only some of them have, and no network."""
+    """Refuse a sheet in which some rows have a file of poses and the others have no network."""
     bare = [video.video for video in videos if not video.poses]
     if len(bare) in (0, len(videos)) or config.has_network:
         return []

@@ -60,7 +60,7 @@ def network_key(config: Config, results: Results) -> str:
 
 
 def _list_members(files: ModelFiles, count: int) -> Iterator[str]:
-    """Yield what identifies the networks of an ensemble beside the first; nothing without one."""
+    """Yield the keys and checksums of the members of an ensemble after the first."""
     if count > 1:
         for card in read_member_cards(files, count)[1:]:
             yield from (card.key, card.network_sha256)

@@ -221,7 +221,7 @@ def _read_cells(path: Path, base: Path, naming: Naming) -> Row:
 
 
 def _find_moved(path: Path, cells: Mapping[str, str], ids: Mapping[str, Video]) -> str:
-    """Explain that a row of this file's id names a file that is gone; empty if none does."""
+    """Explain that the file of this id in the sheet is gone; empty if it is there."""
     video = ids.get(fold_name(cells.get("video") or clean_name(path.stem)))
     if video is None or video.path.exists():
         return ""

@@ -146,7 +146,7 @@ def name_videos(videos: Iterable[Path], taken: Iterable[str] = ()) -> dict[str, 
 
 
 def _tell_apart(videos: list[Path]) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each of several videos of one name with the names of folders that tell them apart."""
+    """Yield videos of equal names, each with the folders that distinguish it from the others."""
     above = [[_clean_folder(name) for name in path.absolute().parts[-2:0:-1]] for path in videos]
     ways = {tuple(name.casefold() for name in names) for names in above}
     # Videos in one folder have the same way: a number tells them apart.

@@ -18,7 +18,7 @@ _MOST_FIELDS = 30
 
 @dataclass(frozen=True)
 class _Field:
-    """Stand for a part of a name that becomes a cell; without a name, one that is dropped."""
+    """Name the column that a part of a file name becomes; empty if the part is ignored."""
 
     name: str
 

@@ -168,7 +168,7 @@ class SourceFinder:
 
     @cached_property
     def edges(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of bodyparts with a constant distance, from the config or else from the network."""
+        """Return the edges of the skeleton: of the config, or else of the network."""
         own, card = self._config.skeleton.edges, self._results.model(self._config.training.name)
         if own or not card.card.exists():
             return own

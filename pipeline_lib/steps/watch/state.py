@@ -108,7 +108,7 @@ class StateFile:
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
-        """Yield whether no other `watch` is at work on these results; hold them if none is.
+        """Lock the results against other `watch` processes; yield whether that succeeded.
 
         Raises
         ------

@@ -37,7 +37,7 @@ class CostSettings(Settings):
         return any(getattr(self, name) is not None for name in PRICES)
 
     def list_problems(self) -> Iterator[str]:
-        """Yield what contradicts itself."""
+        """Yield the contradictions between settings."""
         if self.priced and not self.currency.strip():
             yield "`costs.currency`: the price list has no currency: name it, such as EUR"
         if self.currency.strip() and not self.priced:

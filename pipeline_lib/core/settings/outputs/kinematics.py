@@ -151,7 +151,7 @@ class KinematicsSettings(Settings):
         return any(one is not None for one in named)
 
     def list_subjects(self, regions: Iterable[str], *, several: bool) -> Subjects:
-        """Return what columns are made for.
+        """Return the bodyparts, pairs, angles and regions that have columns.
 
         Parameters
         ----------
