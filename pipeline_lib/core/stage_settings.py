@@ -144,12 +144,8 @@ def select_report(config: Config) -> Values:
 def select_refinement(config: Config) -> Values:
     """Return the settings of the choice; whether runs make one does not change it."""
     settings = config.refinement.model_dump(mode="json", exclude={"enabled"})
-    kept = settings["criteria"]
-    # Criteria that find nothing here are left out: keys are those of before they came.
-    if not has_sessions(config):
-        kept = [name for name in kept if CRITERIA[name].judges != "views"]
-    if not has_members(config):
-        kept = [name for name in kept if name != "spread"]
+    there = {"poses": True, "ensemble": has_members(config), "sessions": has_sessions(config)}
+    kept = [name for name in settings["criteria"] if there[CRITERIA[name].needs]]
     return {"refinement": {**settings, "criteria": kept}, **_select_members(config)}
 
 

@@ -26,11 +26,15 @@ class Criterion:
     judges
         What its functions take: blocks of poses, what the network's score maps show, or distances
         between views of a session.
+    needs
+        What a run must have for the criterion to find anything; keys of other runs do not depend
+        on it.
     """
 
     about: str
     module: str
     judges: Literal["poses", "score maps", "views"] = "poses"
+    needs: Literal["poses", "ensemble", "sessions"] = "poses"
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -42,7 +46,9 @@ CRITERIA: dict[str, Criterion] = {
     ),
     "pose": Criterion("a rare posture", f"{_KERNELS}.pose"),
     "tracks": Criterion("a track is in doubt (several individuals)", f"{_KERNELS}.tracks"),
-    "spread": Criterion("the networks of an ensemble disagree", f"{_KERNELS}.spread"),
+    "spread": Criterion(
+        "the networks of an ensemble disagree", f"{_KERNELS}.spread", needs="ensemble"
+    ),
     "peaks": Criterion(
         "a bodypart has more strong peaks than there are animals", f"{_KERNELS}.peaks", "score maps"
     ),
@@ -50,6 +56,7 @@ CRITERIA: dict[str, Criterion] = {
         "other cameras see a keypoint elsewhere (sessions that are triangulated)",
         f"{_KERNELS}.views",
         "views",
+        "sessions",
     ),
 }
 
