@@ -92,6 +92,26 @@ def test_the_slots_of_an_exchange_are_told_and_names_are_those_of_most_views():
     assert (by_name.camera_individual == [0, 1]).all()
 
 
+def test_a_slot_that_slides_to_another_animal_without_a_jump_is_cut_by_the_other_views():
+    rig, points = make_rig(4), circle_animals(150, 2)
+    views = [track(one) for one in see(points, rig.cameras, noise=0.5)]
+    # Keypoint by keypoint: in no frame does the slot leave its place by half an animal.
+    position = views[2].poses.position.copy()
+    keypoints = position.shape[2]
+    for moment in range(60, 90):
+        taken = min(keypoints, moment - 59, 90 - moment)
+        position[moment, 0, :taken] = views[2].poses.position[moment, 1, :taken]
+    views[2] = replace(views[2], poses=replace(views[2].poses, position=position))
+    found = solve(views, rig)
+    assert (found.camera_individual[:, [0, 1, 3]] == [0, 1]).all()
+    # From two thirds of its keypoints on, it shows the other animal.
+    whole = slice(60 + keypoints, 90 - keypoints)
+    assert (found.camera_individual[whole, 2, 0] == -1).all()
+    assert (found.camera_individual[:60, 2] == [0, 1]).all()
+    assert (found.camera_individual[92:, 2] == [0, 1]).all()
+    assert np.abs(found.position[whole] - points[whole]).max() < 10
+
+
 def test_poses_in_any_order_are_followed():
     rig, points = make_rig(4), circle_animals(150, 3)
     stream, views = np.random.default_rng(5), []
