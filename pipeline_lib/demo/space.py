@@ -16,7 +16,7 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
-from pipeline_lib.core.tables import SessionStatus
+from pipeline_lib.core.tables import SessionStatus, TrackStatus
 from pipeline_lib.demo.render.animal import BODYPARTS
 from pipeline_lib.demo.truth import TRUTH, VideoTruth, list_sessions, read_truth, read_truth_3d
 from pipeline_lib.io.calibrations.files import read_calibration
@@ -70,9 +70,9 @@ class SpaceError:
         Distance in mm of each point that was found and two cameras or more could see.
     missed
         Number of such points that were not found.
-    exchanged, assigned
-        Number of animals in views that were assigned to another individual of the session, and
-        of all whose true animal is known.
+    exchanged, unmarked, assigned
+        Number of animals in views that were assigned to another individual of the session, of
+        those that are not marked as uncertain, and of all whose true animal is known.
     switches
         Number of times that an individual of a session became another animal.
     misplaced, placed
@@ -82,6 +82,7 @@ class SpaceError:
     distances: Floats = field(default_factory=lambda: np.empty(0))
     missed: int = 0
     exchanged: int = 0
+    unmarked: int = 0
     assigned: int = 0
     switches: int = 0
     misplaced: int = 0
@@ -92,6 +93,7 @@ class SpaceError:
             np.concatenate([self.distances, other.distances]),
             self.missed + other.missed,
             self.exchanged + other.exchanged,
+            self.unmarked + other.unmarked,
             self.assigned + other.assigned,
             self.switches + other.switches,
             self.misplaced + other.misplaced,
@@ -167,12 +169,13 @@ def measure_session(
     animals = _name_slots(aligned, truth, near)
     counts = _count_views(views, moments, truth.shape[:3])
     distances, missed = _measure_points(aligned, truth, counts >= 2)
-    exchanged, assigned = _count_exchanged(poses, animals, views)
+    exchanged, unmarked, assigned = _count_exchanged(poses, animals, views)
     frames = poses.camera_frame
     return SpaceError(
         distances,
         missed,
         exchanged,
+        unmarked,
         assigned,
         _count_switches(animals),
         int(((frames >= 0) & (frames != moments[:, None])).sum()),
@@ -255,7 +258,7 @@ def _describe_error(measured: Mapping[str, SpaceError], size: float) -> Iterator
     )
     yield (
         f"Individuals across views: {total.exchanged} of {total.assigned} animals in views were "
-        f"exchanged; over time: {total.switches} switches"
+        f"exchanged, {total.unmarked} of these without a mark; over time: {total.switches} switches"
     )
     yield f"Frames at a wrong moment: {total.misplaced} of {total.placed}"
 
@@ -395,17 +398,20 @@ def _count_exchanged(
     poses: SessionPoses,
     animals: NDArray[np.intp],
     views: Mapping[str, tuple[VideoTruth, Floats]],
-) -> tuple[int, int]:
-    """Return the number of animals in views with another one's individual, and of all."""
-    exchanged = assigned = 0
+) -> tuple[int, int, int]:
+    """Return the number of animals in views with another one's individual, unmarked, and of all."""
+    exchanged = unmarked = assigned = 0
+    status = poses.track_status
+    marked = np.zeros(animals.shape, bool) if status is None else status == TrackStatus.UNCERTAIN
     for number, camera in enumerate(poses.cameras):
         if camera not in views:
             continue
         truth, seen = views[camera]
         rows = min(len(truth.position), len(seen))
-        visible = np.where(truth.visible[:rows, ..., None], truth.position[:rows], np.nan)
         near = _NEAR * _measure_length(truth.position)
-        own = _name_slots(seen[:rows], visible, near)
+        # Hidden bodyparts, too: of an animal that is mostly hidden, those that are visible are
+        # those of the other one.
+        own = _name_slots(seen[:rows], truth.position[:rows], near)
         frame, slot = poses.camera_frame[:, number], poses.camera_individual[:, number]
         known = (frame >= 0) & (frame < rows)
         chosen = own[np.clip(frame, 0, rows - 1)]
@@ -416,8 +422,10 @@ def _count_exchanged(
         )
         both = (named != _UNKNOWN) & (animals != _UNKNOWN)
         assigned += int(both.sum())
-        exchanged += int((both & (named != animals)).sum())
-    return exchanged, assigned
+        wrong = both & (named != animals)
+        exchanged += int(wrong.sum())
+        unmarked += int((wrong & ~marked).sum())
+    return exchanged, unmarked, assigned
 
 
 def _count_switches(animals: NDArray[np.intp]) -> int:

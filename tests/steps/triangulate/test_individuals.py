@@ -112,6 +112,34 @@ def test_a_slot_that_slides_to_another_animal_without_a_jump_is_cut_by_the_other
     assert np.abs(found.position[whole] - points[whole]).max() < 10
 
 
+def test_a_pose_made_of_two_animals_is_left_out_and_marked_where_two_views_contradict_it():
+    rig, points = make_rig(4), circle_animals(120, 2)
+    views = [track(one) for one in see(points, rig.cameras, noise=0.5)]
+    position = views[2].poses.position.copy()
+    half = position.shape[2] // 2
+    position[60:62, 0, :half] = views[2].poses.position[60:62, 1, :half]
+    views[2] = replace(views[2], poses=replace(views[2].poses, position=position))
+    found = solve(views, rig)
+    assert (found.camera_individual[60:62, 2, 0] == -1).all()
+    assert (found.camera_individual[60:62, [0, 1, 3]] == [0, 1]).all()
+    uncertain = found.track_status == TrackStatus.UNCERTAIN
+    assert uncertain[60:62, 0].all()
+    assert not uncertain[:55].any()
+    assert not uncertain[66:].any()
+    assert np.abs(found.position - points).max() < 10
+    # Two views alone contradict each other: neither is known to be wrong.
+    pair = Calibration(rig.cameras[1:3], rig.unit)
+    found = solve(views[1:3], pair)
+    assert (found.camera_individual[60:62, :, 0] == 0).all()
+
+
+def test_single_points_that_agree_are_kept():
+    rig, points = make_rig(3), circle_animals(120, 2)[:, :, :1]
+    views = [track(one) for one in see(points, rig.cameras, noise=0.5)]
+    found = solve(views, rig)
+    assert (found.camera_individual == [0, 1]).all()
+
+
 def test_poses_in_any_order_are_followed():
     rig, points = make_rig(4), circle_animals(150, 3)
     stream, views = np.random.default_rng(5), []

@@ -5,7 +5,7 @@ after which their rays meet, to first order. It is computed from the rays, so th
 every lens. Rays that would meet behind a camera do not agree.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -55,13 +55,59 @@ class Agreement:
     tolerance: float
 
 
-def measure_agreement(
+@dataclass(frozen=True)
+class Comparison:
+    """Compare the slots of all pairs of views at common moments.
+
+    Attributes
+    ----------
+    cameras
+        Of the views.
+    rays
+        For each view: see `find_directions`.
+    moments
+        Moments that are compared, ascending.
+    tolerances
+        Error in px at which a keypoint counts neither for nor against, of each pair of views.
+    usual
+        The same for good pairs of views.
+    """
+
+    cameras: Sequence[Camera]
+    rays: Sequence[Directions]
+    moments: Numbers
+    tolerances: Mapping[tuple[int, int], float]
+    usual: float
+
+    def score_slots(self) -> Iterator[tuple[int, int, Numbers, Floats, Floats]]:
+        """Yield two views, some moments, and the scores and weights of their slots at these.
+
+        Scores have shape (moment, slot, slot of the other view): from the weight (the rays of all
+        keypoints meet) to minus the weight (none do); NaN where the slots share no keypoint. The
+        weight is 1 if they share several keypoints.
+        """
+        for one, other in combinations(range(len(self.cameras)), 2):
+            # A pair of views that always agrees badly, because one camera is off, is weak evidence.
+            tolerance = max(self.usual, self.tolerances.get((one, other), self.usual))
+            for part in _divide(self.moments, self.rays[one], self.rays[other]):
+                errors = measure_epipolar(
+                    self.cameras[one],
+                    self.cameras[other],
+                    self.rays[one][part],
+                    self.rays[other][part],
+                )
+                score, weight = _score(errors, tolerance)
+                trust = self.usual / tolerance
+                yield one, other, part, score * trust, weight * trust
+
+
+def compare_views(
     cameras: Sequence[Camera],
     positions: Sequence[Pixels],
     tracklets: Sequence[Tracklets],
     most_pairs: float,
-) -> Agreement:
-    """Measure the agreement between tracklets of all pairs of views.
+) -> Comparison:
+    """Prepare the comparison of all pairs of views.
 
     Parameters
     ----------
@@ -79,39 +125,69 @@ def measure_agreement(
     moments = _choose_moments(positions, tracklets, most_pairs)
     rays = [find_directions(camera, seen) for camera, seen in zip(cameras, positions, strict=True)]
     tolerances = _find_tolerances(cameras, rays, pairs, moments)
-    usual = _choose_usual(list(tolerances.values()))
+    return Comparison(cameras, rays, moments, tolerances, _choose_usual([*tolerances.values()]))
+
+
+def measure_agreement(comparison: Comparison, tracklets: Sequence[Tracklets]) -> Agreement:
+    """Sum the scores of all pairs of tracklets of different views.
+
+    Parameters
+    ----------
+    comparison
+        Of the views.
+    tracklets
+        Of each view.
+    """
     base = np.cumsum([0, *(len(one.start) for one in tracklets)])
-    firsts, seconds, scores = [], [], []
-    for pair in pairs:
-        one, other = pair
-        # A pair of views that always agrees badly, because one camera is off, is weak evidence.
-        tolerance = max(usual, tolerances.get(pair, usual))
-        totals: dict[str, list[NDArray[np.generic]]] = {"code": [], "sum": []}
-        for part in _divide(moments, positions[one], positions[other]):
-            errors = measure_epipolar(
-                cameras[one], cameras[other], rays[one][part], rays[other][part]
-            )
-            score = _score(errors, tolerance) * (usual / tolerance)
-            own, its = tracklets[one].number[part], tracklets[other].number[part]
-            both = np.isfinite(score) & (own >= 0)[:, :, None] & (its >= 0)[:, None, :]
-            moment, left, right = np.nonzero(both)
-            code = own[moment, left] * np.int64(len(tracklets[other].start)) + its[moment, right]
-            code, inverse = np.unique(code, return_inverse=True)
-            totals["code"].append(code)
-            totals["sum"].append(np.bincount(inverse, score[both], minlength=len(code)))
-        if not totals["code"]:
-            continue
-        code, inverse = np.unique(np.concatenate(totals["code"]), return_inverse=True)
-        scores.append(np.bincount(inverse, np.concatenate(totals["sum"]), minlength=len(code)))
-        width = max(1, len(tracklets[other].start))
-        firsts.append(code // width + base[one])
-        seconds.append(code % width + base[other])
-    return Agreement(
-        np.concatenate(firsts) if firsts else np.zeros(0, np.int64),
-        np.concatenate(seconds) if seconds else np.zeros(0, np.int64),
-        np.concatenate(scores) if scores else np.zeros(0),
-        usual,
-    )
+    codes, sums = [], []
+    for one, other, part, score, _ in comparison.score_slots():
+        own, its = tracklets[one].number[part], tracklets[other].number[part]
+        both = np.isfinite(score) & (own >= 0)[:, :, None] & (its >= 0)[:, None, :]
+        moment, left, right = np.nonzero(both)
+        code = (own[moment, left] + base[one]) * base[-1] + its[moment, right] + base[other]
+        code, inverse = np.unique(code, return_inverse=True)
+        codes.append(code)
+        sums.append(np.bincount(inverse, score[both], minlength=len(code)))
+    if not codes:
+        none = np.zeros(0, np.int64)
+        return Agreement(none, none, np.zeros(0), comparison.usual)
+    code, inverse = np.unique(np.concatenate(codes), return_inverse=True)
+    total = np.bincount(inverse, np.concatenate(sums), minlength=len(code)).astype(np.float64)
+    width = max(1, int(base[-1]))
+    return Agreement(code // width, code % width, total, comparison.usual)
+
+
+def measure_membership(
+    comparison: Comparison, labels: Sequence[Numbers], individuals: int
+) -> tuple[list[Floats], list[Floats]]:
+    """Measure at each moment how well each slot fits each individual, by all other views.
+
+    Parameters
+    ----------
+    comparison
+        Of the views.
+    labels
+        For each view, shape (moment, slot): the individual of each slot; -1: none.
+    individuals
+        Number of individuals.
+
+    Returns
+    -------
+    tuple
+        For each view, shape (moment, slot, individual): the sum of the scores with the slots that
+        the other views assign to the individual, and of their weights; 0 where nothing is
+        compared.
+    """
+    fits, weights = ([np.zeros((*one.shape, individuals)) for one in labels] for _ in range(2))
+    for one, other, part, score, weight in comparison.score_slots():
+        known = np.where(np.isfinite(score), score, 0.0)
+        for label in range(individuals):
+            theirs = (labels[other][part] == label)[:, None, :]
+            ours = (labels[one][part] == label)[:, :, None]
+            for totals, each in ((fits, known), (weights, weight)):
+                totals[one][part, :, label] += (each * theirs).sum(axis=2)
+                totals[other][part, :, label] += (each * ours).sum(axis=1)
+    return fits, weights
 
 
 def find_directions(camera: Camera, pixels: Pixels) -> Directions:
@@ -176,15 +252,15 @@ def _choose_usual(tolerances: list[float]) -> float:
     return max(_LEAST, sorted(tolerances)[int(_GOOD * len(tolerances))])
 
 
-def _score(errors: Pixels, tolerance: float) -> Floats:
-    """Return the score of each pair of slots, 1 to -1; NaN where they share no keypoint."""
+def _score(errors: Pixels, tolerance: float) -> tuple[Floats, Floats]:
+    """Return the score and the weight of each pair of slots; see `Comparison.score_slots`."""
     known = ~np.isnan(errors)
     count = known.sum(-1)
+    weight = np.minimum(1.0, count / _ENOUGH)
     with np.errstate(all="ignore"):
         each = np.where(known, np.maximum(-1.0, 1.0 - (errors / tolerance) ** 2), 0.0)
         mean = each.sum(-1) / count
-    score: Floats = np.where(count > 0, mean * np.minimum(1.0, count / _ENOUGH), np.nan)
-    return score.astype(np.float64)
+    return np.where(count > 0, mean * weight, np.nan).astype(np.float64), weight
 
 
 def _find_tolerances(
@@ -226,8 +302,8 @@ def _choose_moments(
     return np.flatnonzero(chosen)
 
 
-def _divide(moments: Numbers, first: Pixels, second: Pixels) -> Iterator[Numbers]:
-    each = max(1, first.shape[1] * second.shape[1] * first.shape[2])
+def _divide(moments: Numbers, first: Directions, second: Directions) -> Iterator[Numbers]:
+    each = max(1, first.shape[2] * second.shape[2] * first.shape[1])
     step = max(1, _BLOCK // each)
     for start in range(0, len(moments), step):
         yield moments[start : start + step]

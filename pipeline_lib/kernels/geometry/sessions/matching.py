@@ -4,7 +4,7 @@ Slots are cut into tracklets. Tracklets of different views are compared over all
 moments and grouped. Groups that follow each other in time are joined if slots continue or positions
 in space agree. Usually at least one view follows an animal without doubt; its identity then holds
 for all views, and a slot of another view in which animals were exchanged is assigned piece by
-piece.
+piece. A slot that two other views contradict at a moment is left out there.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pipeline_lib.core.cameras.calibration import Camera
-from pipeline_lib.kernels.geometry.sessions.agreement import Agreement, measure_agreement
+from pipeline_lib.kernels.geometry.sessions.agreement import (
+    Agreement,
+    Comparison,
+    compare_views,
+    measure_agreement,
+    measure_membership,
+)
 from pipeline_lib.kernels.geometry.sessions.groups import (
     NO_GROUP,
     Assignment,
@@ -52,6 +58,10 @@ _FEWEST = 1.0
 _DOUBT = 0.25
 # Moments around an uncertain link that are marked.
 _AROUND = 2
+# Share of the evidence of the other views by which a slot must fit its individual better than any
+# other one, and better than none; number of other views from which on slots that do not are left
+# out.
+_CONFIRMED, _CONFIRMING = 0.2, 2
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,8 @@ def match_animals(
     ]
     pieces = _list_pieces(cut)
     positions = [one.position for one in sightings]
-    agreement = measure_agreement(cameras, positions, cut, most_pairs)
+    comparison = compare_views(cameras, positions, cut, most_pairs)
+    agreement = measure_agreement(comparison, cut)
     seen_together = Evidence(agreement.first, agreement.second, agreement.score)
     groups = merge_pieces(pieces, seen_together)
     continued = _continue_slots(cut, sightings)
@@ -147,7 +158,7 @@ def match_animals(
     for moment, first, second in uncertain:
         span = slice(max(0, moment - _AROUND), moment + _AROUND + 2)
         doubtful[span, [first, second]] = True
-    return _finish(cut, sightings, assignment, agreement, doubtful)
+    return _finish(cut, sightings, assignment, comparison, doubtful)
 
 
 def _list_pieces(cut: Sequence[Tracklets]) -> Pieces:
@@ -360,27 +371,62 @@ def _occupy(busy: Flags, spans: list[tuple[int, slice]]) -> None:
         busy[view, span] = True
 
 
+def _label_slots(cut: Sequence[Tracklets], labels: Numbers) -> list[Numbers]:
+    """Return for each view the individual of each slot, shape (moment, slot); -1: none."""
+    base = np.cumsum([0, *(len(one.start) for one in cut)])[:-1]
+    return [
+        np.where(one.number >= 0, labels[np.maximum(one.number, 0) + start], NO_GROUP)
+        for one, start in zip(cut, base.tolist(), strict=True)
+    ]
+
+
+def _drop_weak(
+    comparison: Comparison, labels: Sequence[Numbers], doubtful: Flags
+) -> tuple[list[Numbers], Flags]:
+    """Take slots from individuals that the other views do not confirm, and mark them.
+
+    Where animals lie on each other, a detection may show parts of both. Without it, the
+    individual is still seen by two views or more.
+    """
+    moments, individuals = doubtful.shape
+    fits, weights = measure_membership(comparison, labels, individuals)
+    marked, kept = doubtful.copy(), []
+    for view, (one, fit, weight) in enumerate(zip(labels, fits, weights, strict=True)):
+        seen_by = np.zeros((moments, individuals), np.int64)
+        for other, its in enumerate(labels):
+            if other != view:
+                seen_by += (its[..., None] == np.arange(individuals)).any(axis=1)
+        own = np.maximum(one, 0)[..., None]
+        sure, most = (np.take_along_axis(values, own, axis=2)[..., 0] for values in (fit, weight))
+        rivals = fit.copy()
+        np.put_along_axis(rivals, own, 0.0, axis=2)
+        weak = (one != NO_GROUP) & (sure - rivals.max(axis=2) < _CONFIRMED * most)
+        weak &= np.take_along_axis(seen_by, own[..., 0], axis=1) >= _CONFIRMING
+        moment, slot = np.nonzero(weak)
+        for shift in range(-_AROUND, _AROUND + 1):
+            marked[np.clip(moment + shift, 0, moments - 1), one[moment, slot]] = True
+        kept.append(np.where(weak, NO_GROUP, one))
+    return kept, marked
+
+
 def _finish(
     cut: Sequence[Tracklets],
     sightings: Sequence[Sighting],
     assignment: Assignment,
-    agreement: Agreement,
+    comparison: Comparison,
     doubtful: Flags,
 ) -> Matching:
-    moments, individuals = doubtful.shape
-    slots = np.full((moments, len(cut), individuals), NO_SLOT, np.int16)
+    labels, marked = _drop_weak(comparison, _label_slots(cut, assignment.labels), doubtful)
+    slots = np.full((len(marked), len(cut), marked.shape[1]), NO_SLOT, np.int16)
     exchanged = left_over = base = 0
-    for view, one in enumerate(cut):
-        labels = np.where(
-            one.number >= 0, assignment.labels[np.maximum(one.number, 0) + base], NO_GROUP
-        )
-        moment, slot = np.nonzero(labels != NO_GROUP)
-        slots[moment, view, labels[moment, slot]] = slot
-        left_over += int(((one.number >= 0) & (labels == NO_GROUP)).sum())
+    for view, (one, own) in enumerate(zip(cut, labels, strict=True)):
+        moment, slot = np.nonzero(own != NO_GROUP)
+        slots[moment, view, own[moment, slot]] = slot
+        left_over += int(((one.number >= 0) & (own == NO_GROUP)).sum())
         if sightings[view].tracked:
             exchanged += _count_exchanged(one, assignment.labels[base : base + len(one.start)])
         base += len(one.start)
-    return Matching(slots, doubtful, base, exchanged, left_over, agreement.tolerance)
+    return Matching(slots, marked, base, exchanged, left_over, comparison.usual)
 
 
 def _count_exchanged(cut: Tracklets, labels: Numbers) -> int:
