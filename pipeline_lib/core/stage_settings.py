@@ -157,7 +157,8 @@ def select_calibration(config: Config) -> Values:
 def select_triangulation(config: Config) -> Values:
     """Return the settings that poses of sessions depend on."""
     settings = {"triangulation": config.triangulation.result_settings()}
-    if not config.triangulation.smoothing.enabled:
+    smoothing = config.triangulation.smoothing
+    if not smoothing.enabled or smoothing.method != "space-time":
         return settings
     # Their lengths are kept constant. Version 2: uncertainties are those after smoothing.
     edges = config.skeleton.model_dump(mode="json", include={"edges"})

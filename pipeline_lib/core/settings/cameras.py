@@ -151,15 +151,27 @@ class SynchronisationSettings(Settings):
 
 
 class SmoothingSettings(Settings):
-    """Optimise the points of a session together, over space and time."""
+    """Smooth the points of a session over space and time."""
 
-    enabled: Flag = Field(default=False, description="Optimise points together.")
+    enabled: Flag = Field(default=False, description="Smooth the points.")
+    method: Literal["space-time", "ensemble-kalman"] = Field(
+        "space-time",
+        description="`space-time`: paths, lengths of edges and reprojection errors are optimised "
+        "together. `ensemble-kalman`: a Kalman smoother that trusts a view as far as the members "
+        "of the ensemble agree on it (`training.ensemble`).",
+    )
     smoothness: NotNegativeFloat = Field(
-        1.0, description="Weight of smooth movement against reprojection errors."
+        1.0, description="Weight of smooth movement against reprojection errors (`space-time`)."
     )
     bone_length: NotNegativeFloat = Field(
-        1.0, description="Weight of constant lengths of the skeleton's edges."
+        1.0, description="Weight of constant lengths of the skeleton's edges (`space-time`)."
     )
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings that points depend on, as they were before there were methods."""
+        if self.method == "space-time":
+            return self.model_dump(mode="json", exclude={"method"})
+        return self.model_dump(mode="json", include={"enabled", "method"})
 
 
 def _check_format(name: str) -> str:
@@ -254,7 +266,9 @@ class TriangulationSettings(Settings):
     def result_settings(self) -> dict[str, Any]:
         """Return the settings that poses depend on: not what runs make of them."""
         dumped = self.model_dump(mode="json", exclude={"enabled", "corrected_views", "exports"})
-        return {**dumped, "synchronisation": self.synchronisation.result_settings()}
+        smoothing = self.smoothing.result_settings()
+        synchronisation = self.synchronisation.result_settings()
+        return {**dumped, "smoothing": smoothing, "synchronisation": synchronisation}
 
     @property
     def linked(self) -> bool:

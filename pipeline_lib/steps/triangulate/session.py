@@ -10,6 +10,7 @@ from pipeline_lib.core.cameras.records import describe_calibration
 from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.steps.triangulate.cameras import align_session, refine_rig
+from pipeline_lib.steps.triangulate.ensembles import smooth_by_spread
 from pipeline_lib.steps.triangulate.individuals import (
     Matched,
     find_track_status,
@@ -63,7 +64,7 @@ def triangulate_session(
     ------
     SessionError
         With one line: too few views, a camera that is not calibrated or repeats, times that
-        cannot be aligned.
+        cannot be aligned, poses without the spread that the smoothing needs.
     """
     rig = arrange_views(views, calibration)
     aligned = synchronise(rig.views, settings.synchronisation)
@@ -86,9 +87,12 @@ def triangulate_session(
     )
     if settings.smoothing.enabled:
         session = Smoothable(rig, aligned.moments, matched.slots, settings.pcutoff, noise)
-        points, extra["smoothing"] = smooth_points(
-            session, points, _find_edges(edges, rig.bodyparts), settings.smoothing, threads
-        )
+        if settings.smoothing.method == "ensemble-kalman":
+            points, extra["smoothing"] = smooth_by_spread(session, points, threads)
+        else:
+            points, extra["smoothing"] = smooth_points(
+                session, points, _find_edges(edges, rig.bodyparts), settings.smoothing, threads
+            )
     rig, points, alignment = align_session(rig, points, settings)
     if alignment:
         extra["alignment"] = alignment

@@ -101,7 +101,7 @@ def smooth_points(
         error=points.error.copy(),
         camera_error=points.camera_error.copy(),
     )
-    _measure(session, moved)
+    measure_again(session, moved)
     off = np.linalg.norm(position - points.position, axis=-1)
     report = {
         "smoothness": settings.smoothness,
@@ -125,7 +125,7 @@ def _estimate(points: Points, individual: int, edges: Sequence[tuple[int, int]])
     )
 
 
-def _measure(session: Smoothable, points: Points) -> None:
+def measure_again(session: Smoothable, points: Points) -> None:
     """Measure reprojection errors again, in place."""
     for start in range(0, len(points.position), _WINDOW):
         part = slice(start, start + _WINDOW)

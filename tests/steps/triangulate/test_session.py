@@ -199,6 +199,38 @@ def test_different_frame_rates_are_doubted(scene):
     assert "c0 has 50 frames per second and camera c1 60" in doubts[0]
 
 
+def test_members_that_disagree_tell_the_ensemble_smoother_which_frames_to_trust():
+    rig, points = make_rig(3), move_animals(300, 2)
+    stream = np.random.default_rng(4)
+    exact, views = see(points, rig.cameras), []
+    for view in exact:
+        spread = np.exp(stream.normal(1.0, 1.0, view.poses.position.shape[:3]))
+        noise = spread[..., None] * stream.normal(size=view.poses.position.shape) / np.sqrt(2)
+        position = (view.poses.position + noise).astype(np.float32)
+        poses = replace(view.poses, position=position, spread=spread.astype(np.float32))
+        views.append(replace(view, poses=poses))
+    kalman = {"enabled": True, "method": "ensemble-kalman"}
+    options = {"match": "names", "choose_views": False}
+    plain, smooth = solve(views, rig, **options), solve(views, rig, smoothing=kalman, **options)
+    blind = [
+        replace(view, poses=replace(view.poses, spread=np.ones_like(view.poses.spread)))
+        for view in views
+    ]
+    deaf = solve(blind, rig, smoothing=kalman, **options)
+    errors = [
+        np.sqrt(np.nanmean(((one.position - points) ** 2).sum(-1))) for one in (plain, deaf, smooth)
+    ]
+    assert errors[1] < 0.8 * errors[0]
+    assert errors[2] < 0.8 * errors[1]
+    # The uncertainty is the root of the expected squared distance, a little too large where paths are
+    # smoother than random walks.
+    ratio = np.linalg.norm(smooth.position - points, axis=-1) / smooth.uncertainty
+    assert 0.7 < np.sqrt(np.nanmean(ratio**2)) < 1.1
+    assert smooth.attributes["smoothing"]["method"] == "ensemble-kalman"
+    with pytest.raises(SessionError, match=r"camera .*: its poses have no `spread`"):
+        solve(exact, rig, smoothing=kalman, **options)
+
+
 def test_smoothing_lowers_the_error_of_every_individual_and_measures_errors_again():
     rig, points = make_rig(3), move_animals(1200, 1)
     views = see(points, rig.cameras, noise=3.0)
