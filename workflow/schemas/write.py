@@ -26,10 +26,11 @@ HEAD = """\
 
 A run is described by one YAML file, named with `--configfile` (by default `config/config.yaml`).
 Only `cohort` is needed; every other key has the default given below, and all settings in force
-are written to `results/config.resolved.yaml`. Where the default is `auto`, the value is
-[chosen from the labels](../docs/how-to/networks/chosen-settings.md). Unknown keys are errors. Paths
-are relative to the working directory (`--directory`). `cohortpose init FOLDER` writes a config and
-a sheet for a folder of videos or for a DeepLabCut or Lightning Pose project.
+are written to `results/config.resolved.yaml`. The description of a key says what its default `auto`
+means; [eleven settings](../docs/how-to/networks/chosen-settings.md) are chosen from the labels.
+Unknown keys are errors. Paths are relative to the working directory (`--directory`).
+`cohortpose init PATH FOLDER` writes a config and a sheet for a folder of videos or for labels of
+DeepLabCut, SLEAP, Lightning Pose or COCO.
 
 ## The cohort sheet
 
@@ -42,8 +43,8 @@ A tab-separated table, one row per video:
 | `session`, `camera` | optional: videos of one session are simultaneous views |
 | `calibration` | optional: a calibration file of the session, or a folder that shows a board |
 | `poses` | optional: [poses of another tool](../docs/how-to/three-dimensions/existing-poses.md) |
-| anything else | yours (group, sex, dose …): it travels to the ledger and the report |
-| `subject`, `species`, `sex`, `age`, `start` | yours, too: [NWB](../docs/reference/exports.md) |
+| anything else | yours (group, sex, dose …), copied to the ledger and the report |
+| `subject`, `species`, `sex`, `age`, `start` | yours; for [NWB](../docs/reference/exports.md#nwb) |
 
 A video that is missing or broken is quarantined with the reason; the others are finished.
 

@@ -28,7 +28,7 @@ _MARKER_SHARE = 0.75
 class BoardSettings(Settings):
     """Describe the board that was filmed."""
 
-    kind: Kind = Field("charuco", description="Kind of board.")
+    kind: Kind = Field("charuco", description="Kind of board: `charuco` or `chessboard`.")
     columns: _Squares = Field(10, description="Squares (not corners) in one direction.")
     rows: _Squares = Field(7, description="Squares in the other direction.")
     square: PositiveFloat = Field(25.0, description="Side of a square as measured, in `unit`.")
@@ -76,17 +76,17 @@ class CalibrationSettings(Settings):
         "or videos of a board. Null: such sessions have none.",
     )
     board: BoardSettings = BoardSettings()
-    lens: Model = Field("pinhole", description="Model of the lenses.")
+    lens: Model = Field("pinhole", description="Model of the lenses: `pinhole` or `fisheye`.")
     coefficients: _Coefficients = Field(
         5,
         description="Coefficients of distortion to estimate, in OpenCV's order; a fisheye has at "
         "most 4.",
     )
     every: PositiveInt | None = Field(
-        None, description="Look at every Nth frame of board videos; null: at most 300 frames."
+        None, description="Use every Nth frame of board videos; null: at most 300 frames."
     )
     max_error: PositiveFloat = Field(
-        2.0, description="Reprojection error in px that refuses a calibration."
+        2.0, description="Reprojection error in px above which a calibration is refused."
     )
 
 
@@ -101,14 +101,15 @@ class SynchronisationSettings(Settings):
 
     method: Literal["frames", "timestamps", "light", "sound"] = Field(
         "frames",
-        description="`frames`: frames of the same number; `timestamps`: frames of the same time, "
-        "as the videos or their sidecar files give it; `light`: the same, after clocks are set by "
-        "a light that all cameras see blink; `sound`: by the sound that all videos have.",
+        description="`frames`: match frames of the same number. `timestamps`: match frames of the "
+        "same time, as given by the videos or by text files. `light`: the same, after "
+        "the clocks are aligned by a blinking light that all cameras see. `sound`: the "
+        "same, after the clocks are aligned by the sound of the videos.",
     )
     light: dict[str, Rectangle] = Field(
         {},
-        description="Where each camera sees the light of `method: light`: left, top, width and "
-        "height in px, by the camera's name.",
+        description="Rectangle of each camera's image that contains the light of `method: light`: "
+        "left, top, width and height in px, by the camera's name.",
     )
     offset_column: str | None = Field(
         None,
@@ -205,8 +206,7 @@ class CorrectedViewsSettings(Settings):
 
     enabled: Flag = Field(
         default=False,
-        description="Write corrected poses of each video of a session beside those that they were "
-        "made from.",
+        description="Write corrected poses of each video of a session, in files of their own.",
     )
     fewest_views: Annotated[int, Field(ge=2, le=100), WHOLE] = Field(
         2, description="Other views that must agree on a point before it fills or corrects a view."
@@ -221,14 +221,14 @@ class TriangulationSettings(Settings):
     )
     source: Literal["filtered", "raw"] = Field(
         "filtered",
-        description="Which poses to triangulate: `filtered`, or `raw`, as they were before.",
+        description="Poses to triangulate: `filtered`, or `raw` (before filtering).",
     )
     pcutoff: Fraction = Field(
         0.3, description="Keypoints of a view below this confidence are not used."
     )
     gate: Literal["auto"] | Annotated[float, Field(gt=0.0), FINITE] = Field(
         "auto",
-        description="Largest reprojection error in px of a view that is used; `auto`: estimated "
+        description="Largest reprojection error in px with which a view is used; `auto`: estimated "
         "from the errors of the session.",
     )
     choose_views: Flag = Field(
@@ -237,23 +237,25 @@ class TriangulationSettings(Settings):
     )
     match: Literal["views", "names"] = Field(
         "views",
-        description="Which individuals of several views are one (several animals): those that "
-        "agree in space, or those of the same name.",
+        description="How individuals of several views are matched (several animals): `views`, by "
+        "their agreement in space, or `names`, by equal names.",
     )
     synchronisation: SynchronisationSettings = SynchronisationSettings()
     smoothing: SmoothingSettings = SmoothingSettings()
     refine_cameras: Flag = Field(
         default=False,
-        description="Move the cameras of each session so that they agree best on what they saw of "
-        "the animals; kept only if points that were not used for it agree better, too.",
+        description="Move the cameras of each session so that they agree best on the animals. The "
+        "moved cameras are kept only if points that were not used for this agree "
+        "better, too.",
     )
     scale: ScaleSettings | None = Field(
         None, description="Scale each session by a known distance; null: as calibrated."
     )
     floor: tuple[str, ...] = Field(
         (),
-        description="Bodyparts that lie on the floor, three or more points in all: it becomes the "
-        "plane z = 0, and z points up to the cameras. Empty: axes as calibrated.",
+        description="Bodyparts that lie on the floor, three or more points in all. The floor "
+        "becomes the plane z = 0, and z points up towards the cameras. Empty: axes as "
+        "calibrated.",
     )
     corrected_views: CorrectedViewsSettings = CorrectedViewsSettings()
     exports: tuple[SessionFormatName, ...] = Field(

@@ -19,8 +19,8 @@ class CorrectionSettings(Settings):
     )
     min_probability: Fraction = Field(
         0.05,
-        description="Least probability that tracks are wrong at a place from which "
-        "`cohortpose label` lists it as a doubt. No result depends on it.",
+        description="Smallest probability of an error in the tracks at which `cohortpose label` and"
+        " `list-doubts` list a doubt. No result depends on it.",
     )
 
 

@@ -20,11 +20,11 @@ class IndividualSettings(Settings):
     """Set the number of animals in a video and the method that finds them."""
 
     max: Annotated[int, Field(ge=1, le=1000), WHOLE] = Field(
-        1, description="Most individuals in one frame."
+        1, description="Largest number of individuals in one frame."
     )
     names: tuple[Name, ...] = Field(
         (),
-        description="Names of the individuals; empty: those of the labels, else `individual1` and "
+        description="Names of the individuals; empty: those in the labels, else `individual1` and "
         "so on.",
     )
     method: Literal["bottom-up", "top-down"] = Field(
@@ -62,8 +62,9 @@ class AssemblySettings(Settings):
 
     graph: Literal["skeleton", "complete"] = Field(
         "skeleton",
-        description="Pairs of bodyparts whose part affinity fields are learned: the skeleton's "
-        "`edges`, or all pairs, of which those that separate animals best are then used.",
+        description="Pairs of bodyparts whose part affinity fields are learned: `skeleton` (the "
+        "skeleton's `edges`) or `complete` (all pairs, of which those that separate "
+        "animals best are then used).",
     )
     pcutoff: Fraction = Field(0.1, description="Lowest score of a peak that counts as a keypoint.")
     min_affinity: Fraction = Field(
@@ -94,13 +95,13 @@ class TrackingSettings(Settings):
 
     similarity: Literal["oks", "ellipse", "centroid"] = Field(
         "oks",
-        description="Basis of the similarity of two poses: keypoints, ellipses around them, or "
-        "their centres.",
+        description="Basis of the similarity of two poses: `oks` (keypoints), `ellipse` (ellipses "
+        "around them) or `centroid` (their centres).",
     )
     motion: Literal["kalman", "none"] = Field(
         "kalman",
-        description="Motion model that predicts the next position: a Kalman filter with velocity, "
-        "or none (the last position).",
+        description="Motion model that predicts the next position: `kalman` (a Kalman filter with "
+        "velocity) or `none` (the last position).",
     )
     min_similarity: Fraction = Field(
         0.6,
@@ -110,14 +111,14 @@ class TrackingSettings(Settings):
     max_ambiguity: Fraction = Field(
         0.7,
         description="Largest ratio of the second-best similarity to the best one at which a "
-        "tracklet continues; above, it ends, and a track that continues nevertheless is flagged as "
-        "uncertain there.",
+        "tracklet continues. Above it the tracklet ends; a track that continues there "
+        "is flagged as uncertain.",
     )
     max_gap: NotNegativeInt = Field(5, description="Longest gap in frames within a tracklet.")
     min_length: PositiveInt = Field(
         5,
-        description="Fewest poses of a tracklet that can be part of a track; shorter tracklets "
-        "only fill gaps, and elsewhere count as false detections.",
+        description="Smallest number of poses with which a tracklet can be part of a track; shorter"
+        " tracklets only fill gaps, and elsewhere count as false detections.",
     )
     max_stitch_gap: PositiveInt = Field(
         250, description="Longest gap in frames across which tracklets are compared and joined."

@@ -33,17 +33,23 @@ class FrameSettings(Settings):
 
     extract: Flag = Field(default=False, description="Write frames to label for every good video.")
     method: Literal["uniform", "kmeans"] = Field(
-        "kmeans", description="Evenly spread, or one frame per cluster of similar frames."
+        "kmeans",
+        description="`uniform`: evenly spread frames; `kmeans`: one frame per cluster of similar "
+        "frames.",
     )
     number: PositiveInt = Field(20, description="Frames per video.")
     start: Fraction = Field(0.0, description="Start, as a fraction of the video.")
     stop: Fraction = Field(1.0, description="End, as a fraction of the video.")
     crop: Region | None = Field(
-        None, description="Region to compare and to write: x1, x2, y1, y2 in px (x2, y2 excluded)."
+        None,
+        description="Region in which frames are compared and which is written: x1, x2, y1, y2 in px"
+        " (x2, y2 excluded).",
     )
     step: PositiveInt = Field(1, description="k-means uses every step-th frame.")
-    kmeans_width: PositiveInt = Field(30, description="Width in px that k-means shrinks frames to.")
-    seed: Seed = Field(0, description="Seed of the choice.")
+    kmeans_width: PositiveInt = Field(
+        30, description="Width in px to which k-means shrinks frames."
+    )
+    seed: Seed = Field(0, description="Seed of the random choice.")
 
     @model_validator(mode="after")
     def _check_ranges(self) -> Self:
@@ -67,10 +73,10 @@ LabelFormatName = Annotated[
 
 
 class LabelSource(Settings):
-    """Name one labelled project or table.
+    """Name one labelled project or table; the key holds a list of them.
 
-    Labels refer to upright images, as people and labelling tools see them: turned by their EXIF
-    orientation.
+    Positions refer to upright images, turned by their EXIF orientation, as labelling tools show
+    them.
     """
 
     path: PathText = Field(
@@ -79,7 +85,7 @@ class LabelSource(Settings):
         "Studio (`.json`), or a file of LEAP (`.mat`)."
     )
     format: LabelFormatName = Field(
-        AUTO, description="Tool that wrote it; `auto`: recognised by the files found."
+        AUTO, description="Tool that wrote it; `auto`: detected from the files."
     )
     predicted: Flag = Field(
         default=False,
@@ -105,8 +111,8 @@ class StatedTargets(Settings):
 
     scale: OrAuto[Scale] = Field(
         AUTO,
-        description="Frames are shrunk by this factor before the network sees them. `auto`: not "
-        "more than the closest bodyparts allow.",
+        description="Factor by which frames are shrunk before the network sees them. `auto`: as far"
+        " as the closest bodyparts allow.",
     )
     stride: OrAuto[Stride] = Field(
         AUTO,
@@ -114,7 +120,9 @@ class StatedTargets(Settings):
         "close.",
     )
     score_map: Literal["gaussian", "plateau"] = Field(
-        "gaussian", description="Shape of a score map around a bodypart."
+        "gaussian",
+        description="Shape of a score map around a bodypart: `gaussian`, or `plateau` (1 within "
+        "`pos_dist_thresh`, 0 elsewhere).",
     )
     sigma: OrAuto[PositiveFloat] = Field(
         AUTO,
@@ -127,7 +135,8 @@ class StatedTargets(Settings):
         "twice `sigma`.",
     )
     location_refinement_scale: PositiveFloat = Field(
-        7.2801, description="Offsets are divided by this many px (DeepLabCut's `locref_stdev`)."
+        7.2801,
+        description="Distance in px by which offsets are divided (DeepLabCut's `locref_stdev`).",
     )
     part_affinity_width: PositiveFloat = Field(
         10.0,
@@ -173,10 +182,10 @@ Rotation = Annotated[float, Field(ge=0.0, le=180.0), FINITE]
 
 
 class StatedAugmentation(Settings):
-    """Change training frames at random; keypoints follow, and targets are drawn anew.
+    """Change training frames at random, move keypoints accordingly, and draw targets again.
 
-    Without rotation, zoom, shift, mirroring and crop no keypoint moves: the stored targets are
-    read instead.
+    Without rotation, zoom, shift, mirroring and crop no keypoint moves; then the stored targets
+    are read instead.
     """
 
     rotation: OrAuto[Rotation] = Field(
@@ -260,8 +269,13 @@ def name_precision_in_keys(precision: str) -> str:
 class StatedTraining(Settings):
     """Train the network."""
 
-    name: Name = Field("pose", description="Folder of the model under `models/` and `poses/`.")
-    backbone: str = Field("tf_efficientnet_lite0", description="Any timm backbone with features.")
+    name: Name = Field(
+        "pose",
+        description="Name of the network: its folder under `models/`, `poses/` and the like.",
+    )
+    backbone: str = Field(
+        "tf_efficientnet_lite0", description="Name of a timm model that can return feature maps."
+    )
     weights: PathText = Field(
         "package",
         description="Pretrained weights: `package` (installed with cohortpose, for "
@@ -276,37 +290,40 @@ class StatedTraining(Settings):
     )
     start_from: StartText | None = Field(
         None,
-        description="Network whose weights the training starts from. A name: one in the same "
-        "results, whose bodyparts, backbone and maps must be the same. A bundle (as in "
-        "`model.bundle`; files end with `.cohortpose`): its backbone must be the same, bodyparts "
-        "of the same name keep their weights, others are new. null: from `weights`.",
+        description="Network whose weights the training starts from. A name: a network in the same "
+        "results, with the same bodyparts, backbone and maps. A bundle (as in "
+        "`model.bundle`; files end with `.cohortpose`): its backbone must be the same; "
+        "bodyparts of the same name keep their weights, others start anew. null: start "
+        "from `weights`.",
     )
     start_bodyparts: dict[str, str] = Field(
         {},
-        description="Names that bodyparts have in the bundle of `start_from`, where they differ: "
-        "`{own name: name in the bundle}`.",
+        description="Names of bodyparts in the bundle of `start_from`, where they differ: `{own "
+        "name: name in the bundle}`.",
     )
     head_channels: PositiveInt = Field(128, description="Channels of the head.")
     head_context: HeadContext = Field(
         "none",
-        description="What each place is told of the whole image, so that paws that look alike are "
-        "told apart: `none`, `pool` (the average over the image) or `attention` (each place "
-        "attends to all others).",
+        description="What each cell of the score maps receives about the whole image, to "
+        "distinguish bodyparts that look alike, such as paws: `none`, `pool` (the "
+        "average over the image) or `attention` (each cell attends to all others).",
     )
     head_stages: HeadStages = Field(
-        1, description="2: a second stage sees the score maps of the first, and revises them."
+        1,
+        description="Stages of the head, 1 or 2. 2: a second stage sees the score maps of the "
+        "first, and revises them.",
     )
     split: SplitSettings = SplitSettings()
     augmentation: StatedAugmentation = StatedAugmentation()
     crop: OrAuto[PositiveInt | None] = Field(
         AUTO,
-        description="Train on square crops of this many network px around the animal; "
-        "null: whole frames. A multiple of 32. `auto`: twice the animal's length. (Top-down, "
-        "`locating.window` sets it.)",
+        description="Side in network px of the square crops around the animal that training uses, a"
+        " multiple of 32; null: whole frames. `auto`: twice the animal's length. "
+        "(Top-down, `locating.window` sets it.)",
     )
     epochs: OrAuto[PositiveInt] = Field(
         AUTO,
-        description="Passes over the training frames. `auto`: fewer where there are more frames.",
+        description="Passes over the training frames. `auto`: fewer if there are more frames.",
     )
     batch_size: OrAuto[PositiveInt] = Field(
         AUTO,
@@ -331,10 +348,11 @@ class StatedTraining(Settings):
     validate_every: PositiveInt = Field(10, description="Epochs between validations.")
     measure_every: NotNegativeInt | None = Field(
         None,
-        description="Epochs between two measurements of loss and error on the test frames, and on "
-        "some training frames, for the learning curves alone: no choice depends on them, and the "
-        "network is the same. The last epoch is measured, too. null: about 12 times in a "
-        "training (some 2 % of the time of 50 epochs); 0: never.",
+        description="Epochs between two measurements of loss and error on the test frames and on "
+        "some training frames. They are for the learning curves alone: no choice "
+        "depends on them, and the network is the same. The last epoch is always "
+        "measured. null: about 12 times in a training (some 2 % of the time of 50 "
+        "epochs); 0: never.",
     )
     checkpoint: Literal["last", "best"] = Field(
         "last", description="Checkpoint to export; `best` needs a `validation_fraction`."
@@ -343,9 +361,10 @@ class StatedTraining(Settings):
     seed: Seed = Field(0, description="Seed of all random numbers in training.")
     ensemble: Annotated[int, Field(ge=1, le=MOST_MEMBERS), WHOLE] = Field(
         1,
-        description="Networks to train, which differ in their seeds (`seed`, `seed` + 1 …). Poses "
-        "are the medians of what they predict, with the `spread` in px; each costs as much "
-        "time in training and inference as one network. The first is the one that 1 trains.",
+        description="Number of networks to train, with different seeds (`seed`, `seed` + 1 …). "
+        "Poses are the medians of their predictions, with the `spread` in px. Each "
+        "network costs as much time in training and inference as a single one. The "
+        "first one is the same as with 1.",
     )
     deterministic: Flag = Field(
         default=False, description="Refuse operations that are not deterministic."
@@ -357,11 +376,13 @@ class StatedTraining(Settings):
     precision: Precision = Field(
         AUTO,
         description="`32`: single precision; `bf16`, `16`: multiply in bfloat16 or half precision, "
-        "faster on GPUs, with weights in single precision; or another name of Lightning's, such as "
-        "`64-true`. `auto`: `bf16` on GPUs that have it, else `16` on those that have it, else "
-        "`32`.",
+        "which is faster on GPUs, with weights in single precision; or another name of "
+        "Lightning's, such as `64-true`. `auto`: `bf16` on GPUs that support it, else "
+        "`16` on those that support that, else `32`.",
     )
-    loader_workers: NotNegativeInt = Field(0, description="Processes that read the target store.")
+    loader_workers: NotNegativeInt = Field(
+        0, description="Processes per device that read the target store."
+    )
 
     @model_validator(mode="after")
     def _check_checkpoint(self) -> Self:
@@ -396,13 +417,15 @@ class StatedLocating(Settings):
 
     enabled: Flag = Field(
         default=False,
-        description="Predict in a window; in the whole frame where no animal is found or the "
-        "window cuts it. For one individual; for several, see `individuals.method`.",
+        description="Predict in a window around the animal. If no animal is found, or the window "
+        "cuts it, the whole frame is used. For one individual; for several, see "
+        "`individuals.method`.",
     )
     scale: OrAuto[Scale] = Field(
         AUTO,
-        description="Frames are shrunk by this factor to locate the animal. Several animals are "
-        "separated if their centres are some 12 px apart in the small frames; `auto` sees to it.",
+        description="Factor by which frames are shrunk to locate the animal. Several animals are "
+        "separated if their centres are some 12 px apart in the small frames; `auto` "
+        "ensures this.",
     )
     window: OrAuto[PositiveInt] = Field(
         AUTO,
@@ -412,8 +435,8 @@ class StatedLocating(Settings):
     )
     pcutoff: Fraction = Field(
         0.1,
-        description="Confidence from which a keypoint counts as found: low, so that windows also "
-        "contain bodyparts that are hard to see in small frames.",
+        description="Confidence from which a keypoint counts as found. It is low so that windows "
+        "also contain bodyparts that are hard to see in small frames.",
     )
     min_found: Fraction = Field(
         0.5,

@@ -29,7 +29,7 @@ CriterionName = Annotated[
 
 
 class RefinementSettings(Settings):
-    """Choosing the frames of the whole cohort on which the network fails."""
+    """Choose the frames of the whole cohort on which the network fails."""
 
     enabled: Flag = Field(default=False, description="Choose and write frames in each run.")
     frames: PositiveInt = Field(200, description="Frames to choose from the whole cohort.")
@@ -49,12 +49,12 @@ class RefinementSettings(Settings):
         description="Keypoints below this confidence count as not found, except for `uncertain`.",
     )
     min_gap: NotNegativeFloat = Field(
-        1.0, description="Least time in seconds between two chosen frames of one video."
+        1.0, description="Shortest time in seconds between two chosen frames of one video."
     )
     group: str | None = Field(
         None,
-        description="Column of the cohort sheet over whose values frames are spread, e.g. "
-        "`camera`; null: over videos only.",
+        description="Column of the cohort sheet, e.g. `camera`, over whose values the frames are "
+        "spread; null: over videos only.",
     )
     seed: Seed = Field(0, description="Seed of the sample and of the clusters.")
 

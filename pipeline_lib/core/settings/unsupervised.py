@@ -41,7 +41,9 @@ class UnsupervisedSettings(Settings):
         "the three principal components of each bodypart's positions in all `views`.",
     )
     max_jump: NotNegativeFloat = Field(
-        20.0, description="Movement from frame to frame in px of the frame that costs nothing."
+        20.0,
+        description="Largest movement between neighbouring frames, in px of the frame, that is not "
+        "penalised.",
     )
     variance: Share = Field(
         0.99, description="Share of the variance of labelled poses that `pose_pca` keeps."
@@ -49,7 +51,7 @@ class UnsupervisedSettings(Settings):
     bodyparts: tuple[str, ...] = Field(
         (),
         description="Bodyparts of `pose_pca`; empty: all. Only frames in which all of them are "
-        "labelled count, so leave out those that are often hidden.",
+        "labelled are used, so leave out bodyparts that are often hidden.",
     )
     views: tuple[tuple[str, ...], ...] = Field(
         (),
@@ -58,12 +60,14 @@ class UnsupervisedSettings(Settings):
     )
     videos: tuple[Name, ...] | None = Field(
         None,
-        description="Videos of the sheet to take frames from; null: all, and another video in the "
-        "sheet then trains the network anew.",
+        description="Videos of the sheet to take frames from; null: all, but then another video in "
+        "the sheet trains the network again.",
     )
-    frames: PositiveInt = Field(400, description="Frames without labels, over all videos.")
+    frames: PositiveInt = Field(
+        400, description="Number of frames without labels, over all videos."
+    )
     clip: ClipLength = Field(
-        4, description="Neighbouring frames that are learned from together, in each step."
+        4, description="Number of neighbouring frames that each step learns from together."
     )
 
     @property

@@ -32,16 +32,18 @@ class ReadingSettings(Settings):
     """Limit the time and memory of reading one video; a video beyond a limit is quarantined."""
 
     seconds: PositiveFloat = Field(
-        300.0, description="Longest time to probe a video, whatever its size."
+        300.0, description="Longest time in seconds to probe a video, whatever its size."
     )
     seconds_per_gigabyte: PositiveFloat = Field(
-        300.0, description="Additional time for each gigabyte of the video."
+        300.0, description="Additional time in seconds for each gigabyte of the video."
     )
     gigabytes: PositiveFloat = Field(
-        4.0, description="Most memory to probe a video, besides that of the program itself (Linux)."
+        4.0,
+        description="Most memory in GB for probing a video, in addition to that of the program "
+        "itself (Linux).",
     )
     seconds_per_frame: PositiveFloat = Field(
-        300.0, description="Longest time in which decoding gives no new frame."
+        300.0, description="Longest time in seconds in which decoding gives no new frame."
     )
 
 
@@ -50,11 +52,11 @@ class ClusterJobSettings(Settings):
 
     number: PositiveInt = Field(4, description="Most jobs at a time, each with one worker.")
     cores: PositiveInt = Field(8, description="Cores of a job.")
-    gigabytes: PositiveFloat = Field(16.0, description="Memory of a job.")
+    gigabytes: PositiveFloat = Field(16.0, description="Memory of a job in GB.")
     minutes: PositiveInt = Field(
         480,
-        description="Time limit of a job; its worker stops shortly before, and a new job "
-        "replaces it.",
+        description="Time limit of a job in minutes; its worker stops shortly before, and a new job"
+        " replaces it.",
     )
     gpus: NotNegativeInt = Field(0, description="GPUs of a job.")
     partition: _Word | None = Field(None, description="Partition; null: the site's default.")
@@ -88,8 +90,8 @@ class ClusterSecuritySettings(Settings):
     )
     insecure: Flag = Field(
         default=False,
-        description="Accept a `tcp://` address, where anybody who reaches a port can run code as "
-        "the owner of the workers: only on a private network.",
+        description="Accept a `tcp://` address. Anybody who reaches one of its ports can run code "
+        "as the owner of the workers, so use it on a private network only.",
     )
 
     @model_validator(mode="after")
@@ -107,8 +109,8 @@ class InferenceSettings(Settings):
 
     runtime: Literal["auto", "openvino", "onnx", "torch"] = Field(
         "auto",
-        description="`torch` (GPU), `openvino` or `onnx` (ONNX Runtime) on CPUs; `auto`: by what "
-        "the machine has, in this order.",
+        description="Library that runs the network: `torch` (GPU), `openvino` or `onnx` (ONNX "
+        "Runtime) on CPUs; `auto`: the first of these that suits the machine.",
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
@@ -144,21 +146,25 @@ class InferenceSettings(Settings):
         None, description="Local Dask workers; null: one per GPU, else one per core."
     )
     threads_per_worker: PositiveInt | None = Field(
-        None, description="Threads of the network in a worker; null: cores over workers."
+        None,
+        description="Threads of the network in a worker; null: the number of cores divided by that "
+        "of workers.",
     )
     decoders: PositiveInt | None = Field(
         None,
-        description="Segments that a worker decodes at once; null: 1 on CPUs, on a GPU its share "
-        "of the cores, at most 8.",
+        description="Segments that a worker decodes at the same time; null: 1 on CPUs; on a GPU, "
+        "the worker's share of the cores, at most 8.",
     )
     worker_gigabytes: PositiveFloat | None = Field(
-        None, description="A local worker that needs more memory is restarted; null: no limit."
+        None, description="Memory in GB above which a local worker is restarted; null: no limit."
     )
     attempts: PositiveInt = Field(
-        3, description="Attempts at a segment whose worker dies; then its video has failed."
+        3,
+        description="Attempts at a segment whose worker dies; after the last one its video is "
+        "`failed`.",
     )
     shard_videos: PositiveInt = Field(64, description="Most videos in one shard (one job).")
-    shard_gigabytes: PositiveFloat = Field(16.0, description="Most video data in one shard.")
+    shard_gigabytes: PositiveFloat = Field(16.0, description="Most video data in GB in one shard.")
     max_failed_fraction: Fraction = Field(
         0.5, description="The run fails if a larger share of the videos failed or is quarantined."
     )
@@ -209,13 +215,15 @@ class FilteringSettings(Settings):
     )
     method: Literal["median", "savitzky-golay", "ensemble-kalman", "none"] = Field(
         "median",
-        description="Smoothing over time. `ensemble-kalman`: a Kalman smoother that trusts a "
-        "keypoint as far as the members of the ensemble agree on it (`training.ensemble`).",
+        description="Smoothing over time: `median`, `savitzky-golay`, `ensemble-kalman` (a Kalman "
+        "smoother that weights a keypoint by the agreement of the networks of an "
+        "ensemble, `training.ensemble`) or `none`.",
     )
     motion: PositiveFloat | None = Field(
         None,
-        description="Variance of a keypoint's step from a frame to the next, in px² "
-        "(`ensemble-kalman`); smaller is smoother. null: the most likely one of each keypoint.",
+        description="Variance of a keypoint's movement between two frames in px² "
+        "(`ensemble-kalman`); smaller values smooth more. null: the most likely value "
+        "for each keypoint.",
     )
     window: PositiveInt = Field(5, description="Frames in the smoothing window (odd).")
     order: NotNegativeInt = Field(2, description="Savitzky-Golay polynomial order.")
@@ -256,8 +264,8 @@ class ExportSettings(Settings):
     )
     source: Literal["filtered", "raw"] = Field(
         "filtered",
-        description="Which poses to export: `filtered`, or `raw`, as they were before (several "
-        "individuals: as tracking left them).",
+        description="Poses to export: `filtered`, or `raw` (before filtering; with several "
+        "individuals, as tracking left them).",
     )
     scorer: Name = Field(
         "cohortpose",
@@ -266,9 +274,10 @@ class ExportSettings(Settings):
     )
     absolute_paths: Flag = Field(
         default=False,
-        description="Name the video by its absolute path, where a format names it. False: relative "
-        "to the exported file; only the file's name where the way there leads through a folder of "
-        "all users, since it would tell who they are.",
+        description="Name the video by its absolute path in formats that name it. false: by its "
+        "path relative to the exported file. If that path leads through a folder with "
+        "the home folders of all users, the file's name alone is written, so that no "
+        "user name is published.",
     )
 
     @property

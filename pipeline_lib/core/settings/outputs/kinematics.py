@@ -21,12 +21,14 @@ _Number = Annotated[float, FINITE]
 
 
 class RegionSettings(Settings):
-    """Name a region of interest: a polygon."""
+    """Describe a region of interest: a polygon; the key holds a list of them."""
 
-    name: Name
-    polygon: tuple[tuple[_Number, _Number], ...]
-    video: str | None = None
-    camera: str | None = None
+    name: Name = Field(description="Name of the region in the tables.")
+    polygon: tuple[tuple[_Number, _Number], ...] = Field(
+        description="Corners `[x, y]` in `regions_unit`, three or more."
+    )
+    video: str | None = Field(None, description="The only video with this region; null: all.")
+    camera: str | None = Field(None, description="The only camera with this region; null: all.")
 
 
 class KinematicsSettings(Settings):
@@ -45,8 +47,9 @@ class KinematicsSettings(Settings):
     )
     smoothing: Literal["savitzky-golay", "none"] = Field(
         "savitzky-golay",
-        description="How positions are smoothed before anything is measured: local polynomials, "
-        "whose derivatives are the speeds, or not at all (central differences).",
+        description="Smoothing of positions before anything is measured: `savitzky-golay` (local "
+        "polynomials, whose derivatives are the speeds) or `none` (central "
+        "differences).",
     )
     window: PositiveFloat = Field(
         0.2,
@@ -58,13 +61,13 @@ class KinematicsSettings(Settings):
     )
     centre: tuple[str, ...] = Field(
         (),
-        description="Bodyparts whose mean is the place of an individual; empty: all. Few that are "
-        "always found give the best speeds.",
+        description="Bodyparts whose mean is the position of an individual; empty: all. A few "
+        "bodyparts that are always found give the best speeds.",
     )
     heading: tuple[str, str] | None = Field(
         None, description="Two bodyparts, from back to front, such as `[tail_base, nose]`."
     )
-    speeds: tuple[str, ...] = Field((), description="Bodyparts with a speed of their own.")
+    speeds: tuple[str, ...] = Field((), description="Bodyparts whose own speed is measured.")
     distances: tuple[tuple[str, str], ...] = Field(
         (), description="Pairs of bodyparts of one individual."
     )
@@ -77,8 +80,8 @@ class KinematicsSettings(Settings):
     )
     between: tuple[tuple[str, str], ...] = Field(
         (),
-        description="Pairs of bodyparts, of an individual and of another one, such as `[nose, "
-        "tail_base]`; needs `pairs`.",
+        description="Pairs of one individual's and another individual's bodypart, such as `[nose, "
+        "tail_base]`, whose distance is measured; needs `pairs`.",
     )
     regions: tuple[RegionSettings, ...] = Field(
         (),
@@ -86,14 +89,17 @@ class KinematicsSettings(Settings):
         "`video` or `camera`, if it is one of these alone.",
     )
     regions_file: PathText | None = Field(
-        None, description="More regions: GeoJSON, or JSON with a polygon by name."
+        None, description="File with further regions: GeoJSON, or JSON with polygons by name."
     )
     regions_unit: Literal["px", "mm"] = Field("px", description="Unit of the polygons.")
     regions_point: str | None = Field(
-        None, description="Bodypart that visits regions; null: the centre."
+        None,
+        description="Bodypart whose position decides whether an individual is in a region; null: "
+        "the centre.",
     )
     min_visit: NotNegativeFloat = Field(
-        0.2, description="Shortest stay in seconds, inside or outside, that counts for entries."
+        0.2,
+        description="Shortest stay in seconds, in or outside a region, that counts for entries.",
     )
     still_speed: PositiveFloat | None = Field(
         None, description="Speed below which an individual is still, in `unit`/s; null: no bouts."

@@ -22,23 +22,28 @@ class RenderingSettings(Settings):
     whole: Flag = Field(default=True, description="Draw on whole videos (`rendered/`).")
     worst_seconds: NotNegativeFloat = Field(
         5.0,
-        description="Duration of a clip of each video where confidence is lowest "
+        description="Duration in seconds of a clip of each video where confidence is lowest "
         "(`worst_seconds/`); 0: none.",
     )
     radius: PositiveInt | None = Field(
-        None, description="Radius of points in px; null: by the size of the frame."
+        None, description="Radius of points in px; null: chosen by the size of the frame."
     )
     trail: NotNegativeFloat = Field(
-        1.0, description="Seconds of the way of each individual that are drawn behind it; 0: none."
+        1.0,
+        description="Length in seconds of the path that is drawn behind each individual; 0: none.",
     )
     edges: Flag = Field(default=True, description="Draw `skeleton.edges`.")
     names: Flag = Field(default=True, description="Write the names of several individuals.")
     pcutoff: Fraction = Field(
-        0.4, description="Points below this confidence are rings, others are filled."
+        0.4, description="Points below this confidence are drawn as rings, others as discs."
     )
     quality: Annotated[int, Field(ge=0, le=51), WHOLE] = Field(
-        23, description="H.264's constant rate factor: lower is better and larger."
+        23,
+        description="Constant rate factor of H.264: a lower value gives better quality and larger "
+        "files.",
     )
     segment_seconds: PositiveFloat = Field(
-        30.0, description="Length of the parts of a video that cores draw at the same time."
+        30.0,
+        description="Length in seconds of the parts of a video that several cores draw at the same "
+        "time.",
     )
