@@ -25,8 +25,8 @@ HEAD = """\
 <!-- Written by `make documents` from the settings in core/settings: edit them there. -->
 
 A run is described by one YAML file, named with `--configfile` (by default `config/config.yaml`).
-Only `cohort` is needed; every other key has the default given below, and all settings in force
-are written to `results/config.resolved.yaml`. The description of a key says what its default `auto`
+Only `cohort` is needed; every other key has the default given below. `results/config.resolved.yaml`
+holds all settings, defaults included. The description of a key says what its default `auto`
 means; [eleven settings](../docs/how-to/networks/chosen-settings.md) are chosen from the labels.
 Unknown keys are errors. Paths are relative to the working directory (`--directory`).
 `cohortpose init PATH FOLDER` writes a config and a sheet for a folder of videos or for labels of
