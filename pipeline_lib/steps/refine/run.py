@@ -284,8 +284,8 @@ def _rank(  # noqa: PLR0913, PLR0917 - what a ranking depends on
     if fitted.pcutoff < settings.pcutoff:
         _log.warning(
             "%.0f %% of the keypoints have confidences below `refinement.pcutoff` (%g), which is "
-            "lowered to %.2g here: the network is bad throughout, and the worst frames tell less "
-            "than those of a better one",
+            "lowered to %.2g here: the network is bad throughout; a better network would choose "
+            "more useful frames",
             *(100 * (1 - fitted.share), settings.pcutoff, fitted.pcutoff),
         )
     elif not fitted.share:
