@@ -1,9 +1,11 @@
 """Documentation: links, commands, settings and files that it names are there."""
 
+import inspect
 import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,21 @@ from typer.main import get_command
 import pipeline_lib
 from pipeline_lib import __version__
 from pipeline_lib.cli import app
+from pipeline_lib.core import tables
+from pipeline_lib.core.formats import (
+    calibrations,
+    criteria,
+    exports,
+    label_projects,
+    labels,
+    session_exports,
+)
+from pipeline_lib.core.formats.kinematics import TABLES
+from pipeline_lib.core.layout import ModelFiles, Results, ShardFiles
+from pipeline_lib.core.settings.chosen import TUNABLE
 from pipeline_lib.core.settings.reading import nested_model, parse_config
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -158,6 +173,169 @@ def test_every_target_of_make_exists(name):
         for words in re.findall(r"^make ([a-z0-9 -]+)", text, flags=re.MULTILINE)
     ]
     assert {target for words in named for target in words.split()} <= targets
+
+
+# Options of Snakemake, SLURM and other commands.
+FOREIGN_OPTIONS = {
+    *("--configfile", "--directory", "--software-deployment-method", "--set-threads"),
+    *("--set-resources", "--unlock", "--touch", "--workflow-profile", "--version"),
+    *("--exclusive", "--ntasks", "--ntasks-per-node", "--gpus-per-node", "--gpus-per-task"),
+    *("--signal", "--requeue", "--qos", "--nproc-per-node"),
+}
+# Keys of other formats that stand in code like settings: YAML for Snakemake, and COCO.
+FOREIGN_KEYS = {"__use_yte__", "iscrowd"}
+
+
+@pytest.mark.parametrize("name", [name for name in PRESENT if "benchmarks" not in name])
+def test_every_option_in_a_sentence_exists(name):
+    """Sentences name options without their verb, too."""
+    known = set().union(*OPTIONS.values()) | FOREIGN_OPTIONS
+    sentences = re.findall(r"`([^`\n]+)`", _BLOCK.sub("", read(name)))
+    named = {one for code in sentences for one in re.findall(r"(?<!\S)--[a-z][\w-]*", code)}
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_every_key_in_a_sentence_exists(name):
+    """`key: value` is a setting by its whole name or by its last part."""
+    settings = list_settings()
+    known = settings | {one.rpartition(".")[2] for one in settings} | FOREIGN_KEYS
+    sentences = re.findall(r"`([^`\n]+)`", _BLOCK.sub("", read(name)))
+    named = [re.match(r"([a-z_]+(?:\.[a-z_]+)*): ", code) for code in sentences]
+    assert {one[1] for one in named if one} - known == set()
+
+
+_BENCHMARK = re.compile(r"(?:python|bash) (benchmarks/[\w/]+\.(?:py|sh))([^`\n]*)")
+
+
+@pytest.mark.parametrize("name", [name for name in PRESENT if "benchmarks" in name])
+def test_every_option_of_a_benchmark_exists(name):
+    wrong = []
+    for code in list_code(read(name)):
+        for script, rest in _BENCHMARK.findall(code.replace("\\\n", " ")):
+            source = read(script)
+            options = re.findall(r"(?<!\S)--[a-z][\w-]*", rest.split("#")[0])
+            wrong += [f"{script} {option}" for option in options if f'"{option}"' not in source]
+    assert wrong == []
+
+
+# Values of the arguments with which the layout names files.
+ARGUMENTS = {
+    "model": ["NAME"],
+    "name": ["NAME"],
+    "video": ["VIDEO"],
+    "session": ["SESSION"],
+    "shard": ["SHARD"],
+    "digest": ["HASH"],
+    "stage": ["STAGE"],
+    "rule": ["RULE"],
+    "verb": ["VERB"],
+    "key": ["KEY"],
+    "number": ["2"],
+    "suffix": exports.FORMATS,
+    "table": TABLES,
+}
+
+
+def list_places(files):
+    """Return the paths that an object of the layout names."""
+    for name, member in inspect.getmembers(type(files)):
+        if name.startswith(("_", "is_", "list_", "of_")) or name in ("root", "locator", "member"):
+            continue
+        if isinstance(member, property):
+            found = [getattr(files, name)]
+        else:
+            wanted = [one for one in inspect.signature(member).parameters if one != "self"]
+            values = dict(ARGUMENTS)
+            if name == "session_export":
+                values["name"] = session_exports.FORMATS
+            found = [
+                getattr(files, name)(*given) for given in product(*(values[one] for one in wanted))
+            ]
+        for one in found:
+            if isinstance(one, ModelFiles | ShardFiles):
+                yield from list_places(one)
+            else:
+                yield one
+
+
+# Folders whose files have names of their own, and what Snakemake writes.
+FILLED = ("frames", "refine/NAME/frames", "labels/images", ".watch", "logs", "benchmarks")
+_RESULT = re.compile(r"(?<![\w/-])(?:[\w-]+/)?results/([\w./-]+)")
+
+
+def list_result_patterns():
+    """Return patterns of all results and of the folders that they lie in."""
+    places = {one for path in list_places(Results("results")) for one in (path, *path.parents)}
+    words = r"\b(?:NAME|VIDEO|SESSION|SHARD|HASH|STAGE|RULE|KEY|VERB)\b"
+    names = {
+        one.relative_to("results").as_posix() for one in places if one.parts[:1] == ("results",)
+    }
+    return [re.sub(words, "[^/]+", re.escape(name)) for name in names] + [
+        re.sub("NAME", "[^/]+", name) + "(/.*)?" for name in FILLED
+    ]
+
+
+@pytest.mark.parametrize("name", PRESENT)
+def test_every_result_that_is_named_has_this_place(name):
+    """`results/…` is a file or folder of `pipeline_lib/core/layout.py`."""
+    known = list_result_patterns()
+    # Links lead to pages; `docs/how-to/results` and `benchmarks/results` are folders of the source.
+    text = re.sub(r"\]\([^)]*\)|(?:how-to|benchmarks)/results/\S+", "", read(name))
+    named = {path.rstrip("./") for path in _RESULT.findall(text)} - {""}
+    assert {one for one in named if not any(re.fullmatch(place, one) for place in known)} == set()
+
+
+def list_rows(name):
+    """Return the names in the first cells of the tables of a page."""
+    cells = re.findall(r"^\| (`[^|]+`) \|", read(name), flags=re.MULTILINE)
+    return [one for cell in cells for one in re.findall(r"`([^`]+)`", cell)]
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("docs/how-to/label-and-correct/refine.md", criteria.CRITERIA),
+        ("docs/how-to/label-and-correct/other-tools.md", label_projects.FORMATS),
+        ("docs/how-to/networks/chosen-settings.md", TUNABLE),
+        ("docs/how-to/three-dimensions/calibrate.md", calibrations.FORMATS),
+        ("docs/reference/exports.md", exports.FORMATS),
+        ("docs/reference/exports.md", session_exports.FORMATS),
+        ("docs/reference/label-formats.md", labels.FORMATS),
+        ("docs/explanation/design.md", [one for one in STAGES if not one.endswith("-locator")]),
+    ],
+)
+def test_the_table_of_a_page_has_every_entry_of_the_list(name, known):
+    assert set(known) - set(list_rows(name)) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "columns"),
+    [
+        ("ledger.tsv", tables.LEDGER_COLUMNS),
+        ("costs.tsv", tables.COST_COLUMNS),
+        ("labels/labels.parquet", tables.LABEL_COLUMNS),
+        ("labels/conflicts.tsv", tables.CONFLICT_COLUMNS),
+        ("evaluation/NAME/metrics.tsv", tables.METRIC_COLUMNS),
+        ("evaluation/NAME/predictions.parquet", tables.PREDICTION_COLUMNS),
+        ("evaluation/NAME/members.tsv", tables.MEMBER_COLUMNS),
+        ("evaluation/NAME/regions.tsv", tables.REGION_COLUMNS),
+        ("models/NAME/history.tsv", tables.HISTORY_COLUMNS),
+        ("sessions.tsv", tables.TRIANGULATION_COLUMNS),
+        ("calibrations.tsv", tables.CALIBRATION_COLUMNS),
+        ("calibrations/NAME.quality.tsv", tables.CAMERA_COLUMNS),
+        ("shards/plan.tsv", tables.PLAN_COLUMNS),
+        ("shards/SHARD/manifest.tsv", tables.MANIFEST_COLUMNS),
+        ("shards/SHARD/probe.tsv", tables.PROBE_COLUMNS),
+        ("shards/SHARD/sessions.tsv", tables.SESSION_VIEW_COLUMNS),
+        ("shards/SHARD/correct-views-NAME.tsv", tables.CORRECTED_VIEWS_COLUMNS),
+    ],
+)
+def test_the_page_of_the_results_lists_the_columns_in_order(file, columns):
+    text = read("docs/reference/results.md")
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{file}`")]
+    listed = re.split(r"[,;:] ?", row.split(" | ")[1].rstrip(" |"))
+    assert tuple(listed[: len(columns)]) == tuple(columns)
 
 
 def test_the_readme_is_one_screen_and_names_the_two_commands():
