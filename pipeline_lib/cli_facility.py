@@ -119,7 +119,7 @@ def doctor(
 ) -> None:
     """Check this machine before a run: cores, GPU, codecs, disks, SLURM, weights, clock, locale.
 
-    Each line is ok, warn or fail and says what to mend. Fails if something must be mended.
+    Each line is ok, warn or fail and says what to repair. Fails if something must be repaired.
     """
     from pipeline_lib.core.layout import Results
     from pipeline_lib.steps.doctor.run import (

@@ -101,7 +101,7 @@ NO_SETTINGS = {
 }
 
 
-def test_there_are_pages():
+def test_the_pages_are_found():
     assert {"README.md", "CONTRIBUTING.md", "docs/index.md", "docs/tutorial.md"} <= set(PAGES)
     assert len(PAGES) > 30
 

@@ -41,7 +41,7 @@ _DARK, _BRIGHT = 80, 175
 # Of the copies that lose packets, those that lose them in a regular pattern.
 _REGULAR_SHARE = 0.25
 # Said of a video whose times alone do not tell whether frames are lost.
-_SAID = "rows count those that are there"
+_SAID = "rows count the frames in the file"
 UNREADABLE = -1
 
 Mutation = Callable[[Path, Path, np.random.Generator], str]

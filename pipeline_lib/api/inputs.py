@@ -52,12 +52,12 @@ def read_frame(path: str | PathLike[str], frame: int) -> NDArray[np.uint8]:
     with _open_video(path) as video:
         frames = video.facts.frames
         if not -frames <= frame < frames:
-            raise IndexError(f"{path}: has {frames} frames, no frame {frame}")
+            raise IndexError(f"{path}: no frame {frame}; expected 0 to {frames - 1}")
         start = frame % frames
         for _, image in video.read(start, start + 1):
             if image is not None:
                 return image
-    raise VideoError(f"{path}: frame {frame} cannot be decoded")
+    raise VideoError(f"{path}: frame {frame} cannot be decoded; read another frame")
 
 
 def _open_video(path: Path) -> VideoReader:

@@ -187,7 +187,7 @@ def open_cohort(
     rows = read_table(folder.ledger, LEDGER_COLUMNS)
     rows = [row for row in rows if row["status"] == VideoStatus.DONE]
     if not rows:
-        raise StoreError(f"{folder.ledger}: no video is done")
+        raise StoreError(f"{folder.ledger}: no video is done; run Snakemake, or ask `status` why")
     locate = _find_locator(folder, stage, model)
     paths = [locate(row["video"]) for row in rows]
     heads = [read_metadata(path) for path in paths]
@@ -233,9 +233,11 @@ def _find_locator(results: Results, stage: Stage, model: str | None) -> Callable
     folder = locate("model", "video").parents[1]
     found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
     if not found:
-        raise StoreError(f"{folder}: no such folder; the stage `{stage}` has not run")
+        raise StoreError(
+            f"{folder}: no such folder; the stage `{stage}` has not run: run Snakemake"
+        )
     if model is not None and model not in found:
-        raise StoreError(f"{folder}: no poses of {model!r}, found {', '.join(found)}")
+        raise StoreError(f"{folder}: no poses of {model!r}; choose one of {', '.join(found)}")
     if model is None:
         if len(found) > 1:
             raise ValueError(f"{folder}: holds poses of {', '.join(found)}; choose one by `model`")

@@ -36,10 +36,12 @@ def read_timestamps(path: Path) -> NDArray[np.float64]:
     try:
         require_regular_file(path)
         if path.stat().st_size > _MOST_BYTES:
-            raise SessionError(f"{path}: is larger than {_MOST_BYTES // 2**20} MiB")
+            raise SessionError(
+                f"{path}: is larger than {_MOST_BYTES // 2**20} MiB, expected one time per line"
+            )
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise SessionError(f"{path}: is no text in UTF-8") from None
+        raise SessionError(f"{path}: is not text in UTF-8: save it as UTF-8") from None
     except OSError as error:
         raise SessionError(f"{path}: cannot be read: {error.strerror}") from None
     while lines and not lines[-1].strip():

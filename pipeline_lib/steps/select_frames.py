@@ -133,7 +133,9 @@ def _write_frames(path: Path, settings: FrameSettings, folder: Path, patience: f
             write_png(folder / name, np.ascontiguousarray(image[region]))
             rows.append({"frame": frame, "time": f"{reader.times[frame]:.6f}", "image": name})
     if not rows:
-        raise VideoError("none of the selected frames can be decoded")
+        raise VideoError(
+            "none of the selected frames can be decoded: copy the video from its origin again"
+        )
     write_table(folder / "frames.tsv", FRAME_COLUMNS, rows)
     return len(rows)
 
@@ -193,7 +195,10 @@ def _select_by_kmeans(
             )
             thumbnails.append(image[small].mean(axis=2).round().astype(np.uint8))
     if not frames:
-        raise VideoError("no frame of the part to select from can be decoded")
+        raise VideoError(
+            "no frame from `frames.start` to `frames.stop` can be decoded: change them, or copy "
+            "the video from its origin again"
+        )
     positions = select_kmeans(np.stack(thumbnails), settings.number, settings.seed)
     return np.array(frames, dtype=np.int64)[positions]
 

@@ -209,8 +209,8 @@ def _tell_surplus(rows: Sequence[LedgerRow], most: int) -> str:
     more = ", ..." if len(crowded) > _VIDEOS_NAMED else ""
     return (
         f"{_count(len(crowded), 'video')} with frames that show more than {most} animals "
-        "(`individuals.max`); tracking keeps the animals seen longest and most surely: "
-        f"{named}{more}"
+        "(`individuals.max`); tracking keeps those that are found longest "
+        f"and with the highest confidence: {named}{more}"
     )
 
 

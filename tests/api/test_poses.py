@@ -187,5 +187,5 @@ def test_poses_can_be_written_as_netcdf(tmp_path, make):
 
 def test_a_network_without_poses_names_those_that_have_some(tmp_path):
     folder = write_results(tmp_path, {"a": make_poses(2)})
-    with pytest.raises(StoreError, match=r"filtered: no poses of 'other', found pose$"):
+    with pytest.raises(StoreError, match=r"filtered: no poses of 'other'; choose one of pose$"):
         pipeline_lib.open_cohort(folder, model="other")

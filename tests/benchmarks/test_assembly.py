@@ -46,7 +46,7 @@ def test_animals_are_put_together():
         assert right > least
 
 
-def test_a_case_is_run_and_says_what_it_misses(capsys):
+def test_a_case_reports_a_missed_target(capsys):
     case = benchmark_module.CASES[0]._replace(target=1e9)
     missed = benchmark_module.run_case(case, frames=4, repeats=1)
     assert "3 animals x 12 points x 66 edges: less than 1e+09 frames/s" in missed

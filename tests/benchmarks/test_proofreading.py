@@ -32,7 +32,7 @@ def test_noise_and_gaps_cost_few_decisions_more(videos):
     assert count.decisions <= 10
 
 
-def test_what_is_not_looked_at_stays_wrong(videos, monkeypatch):
+def test_swaps_beyond_the_last_decision_stay(videos, monkeypatch):
     monkeypatch.setattr(benchmark_module, "MOST_DECISIONS", 1)
     count = benchmark_module.measure(iter([(videos[0], videos[0])]), 4, 30.0)
     assert (count.swaps, count.flagged, count.corrected) == (4, 1, 1)

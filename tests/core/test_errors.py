@@ -11,7 +11,7 @@ def test_one_problem_is_singular_and_all_are_kept():
     assert "p20" not in str(error)
 
 
-def test_the_command_line_catches_them_all():
+def test_all_errors_are_cohortpose_errors():
     assert issubclass(ConfigError, CohortposeError)
     assert issubclass(VideoError, CohortposeError)
 

@@ -97,7 +97,7 @@ def test_variables_without_a_launcher_are_nothing(place, monkeypatch):
     assert ("SLURM_JOB_ID" in os.environ) == ("SLURM_JOB_ID" in LEFTOVERS[place])
 
 
-def test_what_is_started_in_between_is_ours():
+def test_processes_started_within_the_mark_are_ours():
     script = "from pipeline_lib.core.process import *; print(find_launcher().value)"
     command = [sys.executable, "-c", script]
     with mark_children():

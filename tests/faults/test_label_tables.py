@@ -69,7 +69,7 @@ def problem_of(folder, text):
         HEADER + "labeled-data\\v\\img1.png,1,2,3,4\n",
     ],
 )  # fmt: skip
-def test_read_all_the_same(folder, text):
+def test_other_spellings_of_a_table_are_read(folder, text):
     assert read(folder, text) == GOOD
 
 
@@ -166,7 +166,7 @@ def test_folders_and_special_files(tmp_path):
         ({"scorer": ["a", "a", "b", "b"]}, "labels of several scorers"),
     ],
 )
-def test_the_same_of_hdf5(folder, layout, change, message):
+def test_bad_headers_in_hdf5_are_refused(folder, layout, change, message):
     levels = {
         "scorer": ["a"] * 4,
         "bodyparts": ["nose", "nose", "tail", "tail"],

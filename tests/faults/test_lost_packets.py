@@ -117,7 +117,7 @@ def test_segments_threads_and_stored_indexes_agree(tmp_path, name):
         assert found == {i: expected[i] for i in range(start, min(start + 7, FRAMES))}
 
 
-def test_a_gap_alone_is_read_as_nothing(tmp_path):
+def test_frames_of_a_gap_are_read_as_none(tmp_path):
     path = write_lossy(tmp_path / "a.mkv", "mkv-mjpeg", range(20, 40))
     assert list(VideoReader(path).read(22, 30)) == [(i, None) for i in range(22, 30)]
 

@@ -106,20 +106,20 @@ def test_rows_are_the_frames_they_name(tmp_path, name, loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", OTHERS)
-def test_where_nothing_else_tells_it_is_said(tmp_path, name, loss):
+def test_losses_in_codecs_without_counts_are_reported(tmp_path, name, loss):
     kind = OTHERS[name]
     path = write_lossy(tmp_path / f"a{kind[0]}", kind, LOSSES[loss])
     index = check_video(path)
     found = read_numbers(path, index=index)
     right = all(number in (row, None) for row, number in found.items())
     said = describe_oddities(path, index)
-    assert right or "rows count those that are there" in said
+    assert right or "rows count the frames in the file" in said
     assert said
 
 
 @pytest.mark.parametrize("loss", WITHOUT_FIRST)
 @pytest.mark.parametrize("name", VIDEOS)
-def test_without_the_first_frame_too(tmp_path, name, loss):
+def test_losses_with_the_first_frame_lost_are_reported(tmp_path, name, loss):
     kind = VIDEOS[name]
     path = write_lossy(tmp_path / f"a{kind[0]}", kind, WITHOUT_FIRST[loss])
     try:
@@ -358,7 +358,7 @@ def test_bursts_that_are_lost_regularly(tmp_path, name, burst):
         return
     found = read_numbers(path, index=index)
     wrong = {row: number for row, number in found.items() if number not in (row, None)}
-    assert not wrong or "rows count those that are there" in describe_oddities(path, index)
+    assert not wrong or "rows count the frames in the file" in describe_oddities(path, index)
     assert describe_oddities(path, index)
 
 
@@ -374,7 +374,7 @@ def test_a_bare_stream_that_lacks_pictures_to_which_none_refers(tmp_path):
         for number, packet in enumerate(packets):
             if number % 4 != 3:
                 container.mux(packet)
-    assert "rows count those that are there" in said_of(path)
+    assert "rows count the frames in the file" in said_of(path)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
@@ -410,4 +410,4 @@ def test_a_regular_loss_with_one_more_is_still_said(tmp_path, name):
     path = write_lossy(tmp_path / f"a{kind[0]}", kind, [*LOSSES["every second"], 32])
     said = said_of(path)
     assert "the file lacks 1 frames at 1 places" in said
-    assert "1 of 2 frames are lost; rows count those that are there" in said
+    assert "1 of 2 frames are lost; rows count the frames in the file" in said

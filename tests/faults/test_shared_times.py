@@ -48,7 +48,7 @@ LOSSES = {
     "every second of the second half": range(61, FRAMES, 2),
     "two of five": [i for i in range(FRAMES) if i % 5 in {2, 4}],
 }
-_SAID = "rows count those that are there"
+_SAID = "rows count the frames in the file"
 
 
 @cache

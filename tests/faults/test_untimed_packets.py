@@ -126,7 +126,7 @@ def test_regular_losses_shift_nothing(tmp_path, name, loss):
         return
     found = read_numbers(path, index)
     said = describe_oddities(path, index)
-    assert find_wrong(found) == {} or "rows count those that are there" in said
+    assert find_wrong(found) == {} or "rows count the frames in the file" in said
     assert said
     assert "hide the others" not in said
 

@@ -40,7 +40,7 @@ INJECTED = "touch /tmp/in"
         lambda text: {"directives": [[text]]},
     ],
 )
-def test_no_value_key_or_item_holds_a_line_break(place, character):
+def test_a_line_break_in_a_value_key_or_item_is_refused(place, character):
     values = place(f"gpu{character}{INJECTED}")
     with pytest.raises(
         ConfigError, match=r"must be one line of printable characters|`inference"
@@ -53,7 +53,7 @@ def test_no_value_key_or_item_holds_a_line_break(place, character):
 
 @pytest.mark.parametrize("end", BREAKS)
 @pytest.mark.parametrize("key", ["partition", "account", "interface"])
-def test_nor_at_its_end(key, end):
+def test_a_value_does_not_end_in_a_line_break(key, end):
     with pytest.raises(ValidationError, match="printable"):
         ClusterJobSettings(**{key: f"gpu{end}"})
 

@@ -200,7 +200,7 @@ def test_a_failed_video_keeps_its_reason(results):
 
 
 @pytest.mark.parametrize("method", ["median", "savitzky-golay", "none"])
-def test_blocks_do_not_show(results, monkeypatch, method):
+def test_filtered_poses_do_not_depend_on_blocks(results, monkeypatch, method):
     random = np.random.default_rng(0)
     position = random.normal(size=(60, 1, 1, 2)).cumsum(axis=0).astype(np.float32)
     position[random.random(60) < 0.2] = NAN

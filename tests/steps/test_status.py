@@ -86,7 +86,7 @@ def test_commands_name_the_directory_that_was_given(run):
     assert last_lines(text, 2) == expected
 
 
-def test_a_good_end_is_counted_too(run):
+def test_videos_that_are_done_are_counted(run):
     write_table(Path(run[0].cohort), ("video", "path"), [{"video": "good", "path": "good.mp4"}])
     text = show(run, failed=False)
     assert last_lines(text, 1) == ["1 done   0 pending   0 failed   0 quarantined"]
@@ -164,7 +164,7 @@ def test_videos_with_too_many_animals_are_said(tmp_path):
     lines = show((config, results), failed=False).splitlines()
     said = (
         "2 videos with frames that show more than 3 animals (`individuals.max`); tracking keeps "
-        "the animals seen longest and most surely: c (17), a (3)"
+        "those that are found longest and with the highest confidence: c (17), a (3)"
     )
     assert lines[3:] == [said]
 

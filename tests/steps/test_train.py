@@ -405,7 +405,7 @@ def test_a_training_on_stored_targets_resumes_as_if_undisturbed(results, tmp_pat
     assert_same_training(results, killed)
 
 
-def test_it_learns(tmp_path):
+def test_a_training_finds_the_bodyparts_of_an_unseen_frame(tmp_path):
     """Find the discs of an unseen frame to within a cell after some epochs."""
     results = Results(tmp_path / "results")
     write_tiny_labels(results, train=24)

@@ -243,7 +243,7 @@ def test_stopped_at_any_step_it_ends_to_the_bit_as_undisturbed(
     assert histories[0] == histories[1]
 
 
-def test_told_in_the_last_epoch_it_may_end(make_run, monkeypatch):
+def test_a_signal_in_the_last_epoch_lets_the_training_end(make_run, monkeypatch):
     """Check that nothing is left to save."""
     results = make_run()
     stop_here(monkeypatch, STEPS)

@@ -42,8 +42,9 @@ class IndividualSettings(Settings):
     @field_validator("names")
     @classmethod
     def _check_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) < len(names):
-            raise ValueError("names lists an individual twice")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"names lists {twice!r} twice: give each individual a name of its own")
         return names
 
     @model_validator(mode="after")

@@ -67,6 +67,7 @@ class RefinementSettings(Settings):
     @field_validator("criteria")
     @classmethod
     def _check_criteria(cls, criteria: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(criteria)) < len(criteria):
-            raise ValueError("a criterion is named twice")
+        twice = next((name for name in criteria if criteria.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"names {twice!r} twice: name each criterion once")
         return criteria

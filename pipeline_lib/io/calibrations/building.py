@@ -72,7 +72,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     text = read_text(path)
     # A key of many parts takes the square of their number: a few kilobytes take hours.
     if sum(line.count(".") ** 2 for line in text.split("\n")) > _MOST_DOTS:
-        raise CalibrationError(str(path), ["has lines with too many dots: it is not read"])
+        raise CalibrationError(
+            str(path), ["has lines with too many dots for a calibration: it is not read"]
+        )
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:

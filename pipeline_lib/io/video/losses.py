@@ -226,14 +226,14 @@ def _doubt_shared_times(packets: Packets) -> str:
     if not period:
         return (
             "several of its frames share one time, and these times do not agree with each other, "
-            "or are few: frames may be lost; rows count those that are there"
+            "or are few: frames may be lost; rows count the frames in the file"
         )
     measured = 1 / (period * packets.time_base)
     for rate in packets.stated:
         if _LEAST_TIMES * measured < rate <= _CAMERAS:
             return (
                 f"its header states {rate:.6g} frames per second, its times say {measured:.6g}: "
-                "one of them is wrong, or frames are lost; rows count those that are there"
+                "one of them is wrong, or frames are lost; rows count the frames in the file"
             )
     return ""
 
@@ -244,7 +244,7 @@ def _doubt_end(packets: Packets) -> str:
         return ""
     return (
         f"it lacks at least {lost} frames after its last time (packet {intervals[-1][0]}), which "
-        "are no rows: those from there on are without poses"
+        "have no rows: the rows from there on have no poses"
     )
 
 
@@ -289,8 +289,8 @@ def _doubt_numbers(packets: Packets) -> str:
         return ""
     return (
         f"the numbers of its pictures jump at {len(jumps)} places (packet {jumps[0]} first): "
-        "frames were damaged, or lost before its times were written; rows count those that are "
-        "there"
+        "frames were damaged, or lost before its times were written; rows count the frames in "
+        "the file"
     )
 
 
@@ -319,7 +319,7 @@ def _doubt_steps(packets: Packets, steps: Steps) -> str:
             return (
                 f"its frames come 1 to {periods.max()} periods of {period * packets.time_base:.4g} "
                 f"s after each other: its frame rate varies, or it lacks {lost} frames; rows "
-                "count those that are there"
+                "count the frames in the file"
             )
     return ""
 
@@ -342,6 +342,6 @@ def _doubt_constant_rate(packets: Packets, steps: Steps) -> str:
             return (
                 f"its header states {rate:.6g} frames per second, its times say {1 / seconds:.6g}: "
                 f"one of them is wrong, or {whole - 1} of {whole} frames are lost; rows count "
-                "those that are there"
+                "the frames in the file"
             )
     return ""

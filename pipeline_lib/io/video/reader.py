@@ -94,7 +94,7 @@ def describe_oddities(path: Path, index: VideoIndex) -> str:
     if held > shown and not (held - shown <= _MOST_HIDDEN * held and _hides_start(path, index)):
         said.append(
             f"the file holds {held} frames and shows {shown}: its edit list or its times hide the "
-            "others, which are no rows"
+            "others, which have no rows"
         )
     return "; ".join(filter(None, said))
 

@@ -73,7 +73,9 @@ def read_energy(path: Path) -> tuple[Floats, float]:
     rest, first, length = np.empty(0, np.float32), None, 0.0
     with open_video(path) as (container, video):
         if not container.streams.audio:
-            raise VideoError("it has no sound")
+            raise VideoError(
+                "it has no sound: choose another `triangulation.synchronisation.method`"
+            )
         stream = container.streams.audio[0]
         resampler = av.AudioResampler(format="flt", layout="mono", rate=_RATE)
         try:
@@ -96,7 +98,9 @@ def read_energy(path: Path) -> tuple[Floats, float]:
             raise VideoError(f"its sound cannot be decoded ({error.strerror})") from None
         begin = float((video.start_time or 0) * video.time_base)
     if not blocks:
-        raise VideoError("its sound is empty")
+        raise VideoError(
+            "its sound is empty: choose another `triangulation.synchronisation.method`"
+        )
     return np.concatenate(blocks), (first or 0.0) - begin
 
 

@@ -227,7 +227,9 @@ def plan_unsupervised(
         subspaces["view_pca"] = (points, fit_subspace(poses, most=_VIEW_COMPONENTS))
     losses = UnsupervisedLosses(settings, targets, clips, subspaces, seed)
     if not len(ClipStore(clips)):
-        raise ModelError(f"{clips}: no clip; see training.unsupervised")
+        raise ModelError(
+            f"{clips}: no clip; name other `training.unsupervised.videos`, or set the weights to 0"
+        )
     return losses
 
 

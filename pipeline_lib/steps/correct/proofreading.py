@@ -177,7 +177,7 @@ class Proofreader:
             one for one in self.read().decisions if one.author == self._author and one.time == time
         ]
         if not own:
-            raise LabelError(self.video, ["there is no such decision any more"])
+            raise LabelError(self.video, ["this decision is no longer there: load the page again"])
         remove_track_decision(self._folder, own[-1])
         return own[-1]
 

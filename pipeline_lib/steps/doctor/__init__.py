@@ -1,1 +1,1 @@
-"""Run the verb `doctor`: check the machine, and say what to mend."""
+"""Run the verb `doctor`: check the machine, and say what to repair."""

@@ -35,6 +35,6 @@ class Check:
 
 
 def judge(name: str, found: str, *, warn: str = "", fail: str = "") -> Check:
-    """Return a check that is bad if there is something to mend; `fail` comes before `warn`."""
+    """Return a check that is bad if there is something to repair; `fail` comes before `warn`."""
     level = Level.FAIL if fail else Level.WARN if warn else Level.OK
     return Check(name, level, found, fail or warn)

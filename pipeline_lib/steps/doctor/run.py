@@ -1,4 +1,4 @@
-"""Check whether runs will work on this machine, and say what to mend (``doctor``)."""
+"""Check whether runs will work on this machine, and say what to repair (``doctor``)."""
 
 import json
 import os
@@ -56,14 +56,14 @@ def has_failed(checks: Iterable[Check]) -> bool:
 
 
 def describe_checks(checks: Sequence[Check]) -> Iterator[str]:
-    """Yield a line for each check, and one with what to mend below it."""
+    """Yield a line for each check, and one with what to repair below it."""
     width = max(len(check.name) for check in checks)
     for check in checks:
         yield escape_unseen(f"{check.level:4}  {check.name:{width}}  {check.found}")
         if check.mend:
             yield escape_unseen(f"{'':4}  {'':{width}}  -> {check.mend}")
     counts = [sum(check.level is level for check in checks) for level in Level]
-    yield f"{counts[0]} ok, {counts[1]} to look at, {counts[2]} to mend"
+    yield f"{counts[0]} ok, {counts[1]} warn, {counts[2]} fail"
 
 
 def format_checks(checks: Sequence[Check]) -> str:

@@ -118,7 +118,9 @@ class KinematicsSources:
         """
         row, probed = self._sheet.get(video), self._probed.get(video)
         if row is None:
-            raise StoreError(f"video {video} is not in the sheet {self._config.cohort} any more")
+            raise StoreError(
+                f"video {video} is no longer in the sheet {self._config.cohort}: run Snakemake"
+            )
         if probed is None:
             raise StoreError(f"{self._files.probe}: no row of video {video}; run again")
         own = {"session": row.session, "camera": row.camera, **row.metadata}

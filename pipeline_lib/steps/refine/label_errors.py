@@ -104,7 +104,9 @@ def _read_predictions(results: Results, model: str) -> pd.DataFrame:
             table = pd.read_parquet(path)
             missing = [column for column in PREDICTION_COLUMNS if column not in table.columns]
             if missing:
-                raise StoreError(f"{path}: lacks the columns {', '.join(missing)}")
+                raise StoreError(
+                    f"{path}: lacks the columns {', '.join(missing)}: run `cohortpose refine`"
+                )
         except (CohortposeError, OSError, ValueError) as error:
             _log.warning("labels are not compared with predictions of %s: %s", name, error)
             continue

@@ -291,7 +291,7 @@ def _rank(  # noqa: PLR0913, PLR0917 - what a ranking depends on
     elif not fitted.share:
         _log.warning(
             "the network found no keypoint in the frames that were sampled: all frames are equally "
-            "bad, and only their looks tell them apart"
+            "bad, and they are chosen by their pictures alone"
         )
     number = max(_FEWEST_CANDIDATES, math.ceil(_POOL * wanted / len(good)))
     left_out = [labelled[video.name] for video in good]

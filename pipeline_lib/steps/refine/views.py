@@ -223,7 +223,9 @@ def _judge(
         raise SessionError(f"{session.path}: its key is not that of its table; run snakemake")
     for view in session.views:
         if require_pose_key(view.source) != view.key:
-            raise SessionError(f"{view.source}: has changed since it was triangulated")
+            raise SessionError(
+                f"{view.source}: has changed since it was triangulated; run snakemake"
+            )
     head = read_session_poses(session.path, 0, 0)
     calibration = read_description(head.attributes["calibration"])
     by_camera = {view.camera: view for view in session.views}

@@ -70,13 +70,20 @@ def list_columns(stage: Stage) -> tuple[str, ...]:
 def _check(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     for row in rows:
         if row.get("status", VideoStatus.DONE) not in _STATUSES:
-            raise StoreError(f"{path}: a row has the status {row['status']!r:.60}, which is none")
+            raise StoreError(
+                f"{path}: a row has the status {row['status']!r:.60}, expected one of "
+                f"{', '.join(sorted(_STATUSES))}"
+            )
         for name in _NUMBERS:
             if row.get(name) and not _is_number(row[name]):
-                raise StoreError(f"{path}: a row has {row[name]!r:.60} as `{name}`, no number")
+                raise StoreError(
+                    f"{path}: a row has {row[name]!r:.60} as `{name}`, expected a number"
+                )
         for name in _COUNTS:
             if row.get(name) and not (row[name].isascii() and row[name].isdecimal()):
-                raise StoreError(f"{path}: a row has {row[name]!r:.60} as `{name}`, no count")
+                raise StoreError(
+                    f"{path}: a row has {row[name]!r:.60} as `{name}`, expected a count"
+                )
 
 
 def _is_number(text: str) -> bool:

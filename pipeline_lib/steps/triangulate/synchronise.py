@@ -122,7 +122,10 @@ def _align_by_time(
         times.append(np.asarray(own, np.float64) + view.offset)
     shortest = min(find_period(one) for one in times)
     if not np.isfinite(shortest):
-        raise SessionError("no camera has two frames with different times")
+        raise SessionError(
+            "no camera has two frames with different times: correct the times, or set "
+            "`triangulation.synchronisation.method: frames`"
+        )
     chosen = shortest / 2 if tolerance is None else tolerance
     try:
         moments = align_by_time(times, chosen, [view.camera for view in views])

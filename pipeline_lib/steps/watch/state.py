@@ -138,7 +138,7 @@ class StateFile:
         except FileNotFoundError:
             return State()
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            _log.warning("%s: damaged: every new file is looked at anew", self._path)
+            _log.warning("%s: damaged: every new file is examined again", self._path)
             return State()
 
     def write(self, state: State) -> None:

@@ -406,7 +406,7 @@ def test_a_number_is_a_number_and_a_truth_value_is_one(names, kind, number):
         assert any(names[-1] in problem for problem in problems), problems
 
 
-def test_the_rule_is_tried_on_all():
+def test_the_rule_is_tried_on_every_kind_of_value():
     kinds = [kind for _, kind, _ in VALUES]
     assert kinds.count("integer") > 30
     assert kinds.count("number") > 30

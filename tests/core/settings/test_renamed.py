@@ -59,7 +59,7 @@ def test_a_wrong_value_of_a_former_name_names_the_present_one(former, present):
     assert "found 3" in problem
 
 
-def test_no_warning_for_present_names_or_where_none_is_wanted(caplog):
+def test_present_names_and_silent_reading_give_no_warning(caplog):
     parse_config({"cohort": "c", "tracking": {"max_ambiguity": 0.5}, "locating": {"min_found": 1}})
     parse_config({"cohort": "c", "tracking": {"max_rival": 0.5}}, warn=False)
     assert caplog.records == []

@@ -23,7 +23,7 @@ def straight_nodes(heading):
 
 
 @pytest.mark.parametrize("heading", [0.0, 1.0, np.pi / 2, -2.5])
-def test_left_is_left(heading):
+def test_left_bodyparts_are_on_the_left_side(heading):
     body = build_body(straight_nodes(heading), np.zeros(1), 1.0)
     points = dict(zip(BODYPARTS, body.bodyparts[0], strict=True))
     turn = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])

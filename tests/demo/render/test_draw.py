@@ -65,7 +65,7 @@ def test_drawn_bodyparts_match_the_truth(x, y, radius):
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.25, 0.5, 0.75])
-def test_a_ball_on_a_pixel_is_even_about_it_and_between_two_even_about_both(offset):
+def test_a_ball_is_drawn_symmetrically_about_its_centre(offset):
     # One px is 200 / 94 mm on the floor; x = 47.5 px is world 0.
     scale = FLOOR / CAMERA.focal
     canvas, _, _ = draw(lone_ball(((0.5 + offset) * scale, 0.5 * scale, 0.0), 3.0 * scale))

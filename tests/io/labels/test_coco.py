@@ -204,13 +204,13 @@ def test_annotations_without_a_keypoint_are_left_out(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("crowd", "animals"), [(None, 2), (False, 2), (0.0, 2), (True, 1)])
-def test_what_else_may_say_whether_it_is_a_crowd(tmp_path, crowd, animals):
+def test_iscrowd_may_be_a_truth_value(tmp_path, crowd, animals):
     path = write_one(tmp_path, make_animal(1), make_animal(2, iscrowd=crowd))
     assert len(read_coco(path).points) == 3 * animals
 
 
 @pytest.mark.parametrize("empty", [[0, 0], [None, None], [NAN, NAN], [-1, -1]])
-def test_of_a_keypoint_without_a_label_the_place_says_nothing(tmp_path, empty):
+def test_the_position_of_an_unlabelled_keypoint_is_ignored(tmp_path, empty):
     points = [*POINTS[:3], *empty, 0, *POINTS[6:]]
     found = read_coco(write_one(tmp_path, make_animal(1, keypoints=points))).points
     assert found["visible"].tolist() == [True, False, True]

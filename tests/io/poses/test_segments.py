@@ -115,7 +115,7 @@ def test_a_segment_of_another_length_is_refused(tmp_path):
     assert folder.list_finished() == []
 
 
-def test_work_adds_up():
+def test_timings_are_added():
     assert Timings(1, 2, 3, 4) + Timings(0.5, 0.25, 1, 0) == Timings(1.5, 2.25, 4, 4)
 
 
@@ -130,7 +130,7 @@ sys.stdin.read()
 """
 
 
-def test_a_lock_is_one_runs_and_the_dead_give_it_back(tmp_path):
+def test_one_run_holds_a_lock_until_its_process_ends(tmp_path):
     path = tmp_path / "folder" / "key.lock"
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

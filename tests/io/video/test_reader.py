@@ -95,7 +95,7 @@ def test_threads_change_nothing(corpus, name):
         ("mpeg4-b-frames-avi", None, range(10, 24)),
     ],
 )
-def test_damage_is_none_and_shifts_nothing(tmp_path, name, packet_shown, lost):
+def test_a_damaged_frame_is_none_and_shifts_no_other(tmp_path, name, packet_shown, lost):
     file, write, first = RECIPES[name]
     path = write(tmp_path / file)
     damage_packet(path, 17)

@@ -145,7 +145,7 @@ def test_strictly_what_is_released_before_a_failure_is_sure():
         sequence.fail(1)
 
 
-def test_strictly_a_silent_packet_is_a_failure():
+def test_a_silent_packet_is_an_error_in_strict_mode():
     sequence = FrameSequence(make_index(), range(9), 0, strict=True)
     for position in (0, 2, 4, 5):
         sequence.add(position, f"f{SHOWN[position]}")

@@ -28,7 +28,7 @@ def test_a_level_edge_by_hand():
     assert (field.dtype, mask.dtype) == (np.float32, np.bool_)
 
 
-def test_the_way_back_points_back():
+def test_an_edge_in_the_other_direction_has_the_opposite_field():
     forth, _ = draw([[5.5, 9.5], [13.5, 2.5]])
     back, _ = draw([[13.5, 2.5], [5.5, 9.5]])
     np.testing.assert_allclose(forth, -back, atol=1e-6)

@@ -43,7 +43,7 @@ def test_poses_below_the_similarity_limit_are_not_matched():
         assert found.tolist() == [[expected]]
 
 
-def test_the_absent_are_not_matched():
+def test_missing_individuals_are_not_matched():
     predicted, truth = place(NAN, 0.0, 50.0), place(50.0, NAN)
     assert match_individuals(predicted, truth).tolist() == [[2, -1]]
     nobody = np.full_like(truth, NAN)

@@ -138,7 +138,7 @@ def choose(value, kinds, number, known=()):
     ).tolist()
 
 
-def test_the_worst_is_chosen_first_and_then_bad_ones_of_each_look():
+def test_the_worst_frame_comes_first_then_bad_frames_of_each_appearance():
     kinds = [0] * 30 + [1] * 20 + [2] * 10
     value = np.r_[np.arange(90, 60, -1.0), np.arange(20, 40.0), np.arange(10.0)]
     chosen = choose(value, kinds, 3)
@@ -181,5 +181,5 @@ def test_scale_and_channels_that_never_change_do_not_matter():
     assert len(set(first)) == 20
 
 
-def test_none_of_no_candidates_is_chosen():
+def test_no_candidates_give_no_choice():
     assert choose_different(np.empty(0), np.empty((0, 1)), 3).tolist() == []

@@ -45,7 +45,7 @@ def test_frames_are_counted_by_status():
         (("", ""), 0),
     ],
 )
-def test_all_are_followed_where_nobody_is_missed(individuals, expected):
+def test_frames_in_which_all_individuals_are_followed_are_counted(individuals, expected):
     assert count_all_followed(make_status(*individuals)) == expected
 
 

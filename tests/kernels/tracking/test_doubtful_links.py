@@ -43,7 +43,7 @@ def test_a_lost_animal_far_from_others_is_linked_across_the_gap():
     assert set(number[:, 1].tolist()) == {1, -1}
 
 
-def test_nothing_is_cut_where_nobody_is_missing():
+def test_no_link_is_cut_if_no_individual_is_missing():
     truth = make_neighbours()
     links = link_poses(truth, RULES)
     before = links.step.copy()

@@ -38,7 +38,7 @@ def test_pairs_have_the_largest_sum(similarity, least):
         assert one[rows, paired[rows]].sum() == pytest.approx(best_sum(one, least))
 
 
-def test_nobody_to_pair_with():
+def test_frames_without_individuals_have_no_pairs():
     assert pair_frames(np.zeros((2, 3, 0)), 0.1).tolist() == [[-1] * 3] * 2
     assert pair_frames(np.zeros((2, 0, 3)), 0.1).shape == (2, 0)
     assert measure_ambiguity(np.zeros((1, 2, 0)), np.full((1, 2), -1)).tolist() == [[0, 0]]

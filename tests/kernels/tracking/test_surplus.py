@@ -160,7 +160,7 @@ def test_animals_are_counted_without_short_tracklets():
         ([], 0),
     ],
 )
-def test_as_many_as_some_frames_show(animals, usual):
+def test_the_usual_number_is_shown_by_more_than_one_frame_in_twenty(animals, usual):
     assert count_usual(np.array(animals, np.int64)) == usual
 
 

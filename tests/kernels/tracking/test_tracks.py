@@ -79,7 +79,7 @@ def test_every_way_to_compare_follows_animals(crossing, similarity, motion):
 
 @settings(max_examples=15)
 @given(st.integers(0, 99), st.integers(7, 200))
-def test_neither_order_nor_segments_nor_place_nor_unit_show(seed, segment_frames):
+def test_tracks_do_not_depend_on_order_segments_position_or_unit(seed, segment_frames):
     found = drop(walk(150, 3, seed=4), 0.2, seed)
     found[np.random.default_rng(seed).random(found.shape[:2]) < 0.1] = NAN
     expected = track(found, 3)

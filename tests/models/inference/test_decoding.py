@@ -146,7 +146,7 @@ def test_the_identity_of_an_individual_is_decoded():
     np.testing.assert_allclose(found.identity[0], expected, atol=1e-6)
 
 
-def test_nobody_looks_like_anyone():
+def test_an_equal_identity_map_gives_no_identity():
     card = make_card(identities=("anna", "bella"))
     found = MapDecoder(card).decode(
         draw(ANIMALS[None, :1], identities=1) | {"identity": np.ones((1, 2, 40, 60), np.float32)}

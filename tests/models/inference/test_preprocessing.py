@@ -46,7 +46,7 @@ def test_pixels_follow_the_same_convention():
     x=st.floats(0, 1),
     y=st.floats(0, 1),
 )
-def test_there_and_back_is_where_it_was(height, width, scale, x, y):
+def test_a_point_returns_from_the_network_to_its_place_in_the_frame(height, width, scale, x, y):
     fit = FrameFit.of(height, width, scale)
     point = np.array([x * (width - 1), y * (height - 1)])
     there = fit.to_network(point)

@@ -245,7 +245,7 @@ def test_windows_of_all_frames_go_together_and_each_frame_is_as_if_alone(batch_s
             assert other[part][place].tobytes() == bytes_alone
 
 
-def test_decoders_share_it():
+def test_decoders_share_a_top_down_predictor():
     predictor, _ = build(*ANSWERS, batch_size=4)
     shared = SharedPredictor(predictor, 32)
     assert shared.card.individuals == PLACES

@@ -74,7 +74,7 @@ def test_the_same_images_in_all_processes_count_once(monkeypatch):
         other(x)
 
 
-def test_a_mean_far_from_zero_costs_no_digits():
+def test_the_variance_keeps_its_digits_beside_a_large_mean():
     """Keep a variance of 1 beside a mean of 10,000, which a float32 sum of squares would lose."""
     layer = GlobalBatchNorm().apply(nn.BatchNorm2d(1))
     x = torch.tensor([9999.0, 10001.0]).view(2, 1, 1, 1).expand(2, 1, 4, 4)

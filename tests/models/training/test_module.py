@@ -190,9 +190,7 @@ STILL = {"rotation": 0.0, "scale": [1.0, 1.0], "translation": 0.0}
 @pytest.mark.parametrize(
     "plan", [TargetPlan(), TargetPlan(window=32), TargetPlan(2, ((0, 1),), identities=2)]
 )
-def test_where_nothing_moves_the_stored_maps_are_read_and_nothing_is_drawn(
-    plan, score_map, monkeypatch
-):
+def test_stored_maps_are_read_if_augmentation_moves_no_keypoint(plan, score_map, monkeypatch):
     """And they are what would be drawn, to the digits of half precision that the store has."""
     side, window = 96, plan.window
     points = torch.tensor([[[50.0, 40.5], [47.9, 61.0]], [[33.3, 60.1], [NAN, NAN]]])[:, None]

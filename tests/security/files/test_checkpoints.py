@@ -285,7 +285,7 @@ def test_a_network_reads_no_other_file(runtime, location, nested, trained, tmp_p
         load_predictor(files, RuntimeOptions(runtime, threads=1))
 
 
-def test_the_word_alone_is_no_external_data(trained, tmp_path):
+def test_the_word_location_in_a_text_is_no_external_data(trained, tmp_path):
     model = onnx.load(trained.model("pose").network)
     model.doc_string = "location"
     path = tmp_path / "network.onnx"

@@ -91,7 +91,7 @@ def test_invalid_yaml_is_refused(text):
     assert "\n" not in str(error.value)
 
 
-def test_within_bounds():
+def test_yaml_within_the_bounds_is_read():
     assert load_yaml("a: &x {b: 1}\nc: {<<: *x, d: on}\ne: [*x, *x]\n") == {
         "a": {"b": 1},
         "c": {"b": 1, "d": True},

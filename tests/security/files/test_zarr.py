@@ -326,7 +326,7 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON, JSON)
-def test_whatever_stands_there_is_judged(codecs, kind, shape):
+def test_metadata_of_any_type_are_refused_or_read(codecs, kind, shape):
     array = {
         "zarr_format": 3,
         "node_type": "array",

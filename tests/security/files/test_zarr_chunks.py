@@ -92,7 +92,7 @@ def test_a_shard_with_such_a_chunk(tmp_path):
         (b"\0" * 2**27, "unpacks to 134217728 bytes"),
     ],
 )
-def test_names_that_are_more_than_there_are(poses, texts, message):
+def test_chunks_with_another_number_of_names_are_refused(poses, texts, message):
     (poses / "keypoint" / "c.0").write_bytes(numcodecs.Zstd().encode(texts))
     refuse(poses, message)
 

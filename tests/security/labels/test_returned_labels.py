@@ -93,7 +93,7 @@ def test_no_time_of_a_file_is_later_than_now(run, time):  # noqa: F811
     assert abs(found.time - datetime.now(UTC)) < timedelta(minutes=10)
 
 
-def test_a_time_leaves_room_for_later_ones():
+def test_a_time_at_the_end_of_the_calendar_is_refused():
     with pytest.raises(ValueError, match="expected a year"):
         parse_time("9999-12-31T23:59:59.999999Z")
     with pytest.raises(LabelError, match="expected a year"):

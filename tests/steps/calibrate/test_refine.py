@@ -65,7 +65,7 @@ def test_a_calibration_that_is_off_is_refined(scene):
     assert refined.cameras[2].matrix[0, 0] == pytest.approx(rig.cameras[2].matrix[0, 0], rel=0.004)
 
 
-def test_rounds_together_move_no_camera_too_far(scene, monkeypatch):
+def test_the_limit_of_movement_holds_for_all_rounds_together(scene, monkeypatch):
     folder, rig = scene
     write_calibration(folder / "off.toml", push(rig, 0.004, 3.0), "aniposelib")
     monkeypatch.setattr(refine, "FARTHEST", 1e-3)

@@ -207,7 +207,7 @@ def test_a_decision_that_changes_nothing_leaves_the_key(project):
     assert not project.corrected("pose", "w").exists()
 
 
-def test_of_two_people_the_newest_wins_and_both_are_listed(project, caplog):
+def test_the_newest_decision_of_two_people_wins_and_both_are_listed(project, caplog):
     folder = project.root.parent / "corrections"
     write_track_decision(folder, decide(make_tracks()))
     later = NOON.replace(hour=13)

@@ -471,7 +471,9 @@ def test_two_shards_at_once_share_a_video(undisturbed, model, videos, tmp_path):
     assert cohort.list_leftovers() == []
 
 
-def test_another_run_that_ends_between_look_and_claim(results, videos, cluster, monkeypatch):
+def test_results_that_another_run_publishes_before_the_lock_are_used(
+    results, videos, cluster, monkeypatch
+):
     write_probe(results, simple=videos["simple"])
     run_infer(make_config(cluster), results, SHARD)
     place = results.poses("pose", "simple")

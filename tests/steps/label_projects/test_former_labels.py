@@ -137,7 +137,7 @@ def test_corrections_made_meanwhile_stay(run, form, caplog):
 
 
 @pytest.mark.parametrize("form", TOOLS)
-def test_of_a_frame_that_both_corrected_the_newest_counts_and_the_other_is_listed(one, form):
+def test_the_newest_correction_of_a_frame_counts_and_the_other_is_listed(one, form):
     source = one.folder / "mine" / "labels.json"
     shutil.copyfile(one.hand_over("coco", "first", frames="none") / COCO, source)
     source.write_text(source.read_text().replace("old/old-", "old/"))

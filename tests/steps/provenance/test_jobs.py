@@ -108,7 +108,7 @@ def test_damaged_lines_are_left_out(tmp_path):
     assert read_jobs(path) == [{"verb": "a"}, {"verb": "b"}]
 
 
-def test_the_sum_of_each_verb():
+def test_jobs_are_summed_for_each_verb():
     later = "2026-01-02T04:00:00+00:00"
     stages = summarise_jobs(
         [

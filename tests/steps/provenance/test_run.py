@@ -44,7 +44,7 @@ def read(results):
     return json.loads(results.provenance.read_text())
 
 
-def test_it_says_what_made_the_results(run, tmp_path):
+def test_the_provenance_names_versions_seeds_and_hashes(run, tmp_path):
     config, results = run
     write_provenance(config, results)
     record = read(results)

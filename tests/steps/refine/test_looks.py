@@ -85,7 +85,7 @@ def test_peaks_alone_judge_a_sample(cohort, monkeypatch):
     assert [(row["frame"], row["criterion"]) for row in rows] == [("12", "peaks")]
 
 
-def test_a_look_that_is_labelled_gives_way_to_another(cohort, monkeypatch, tmp_path):
+def test_frames_that_look_like_labelled_ones_are_chosen_later(cohort, monkeypatch, tmp_path):
     def spoil(position, confidence, frame_status):
         del position, frame_status
         confidence[[10, 40]] = [[[0.42] * 4], [[0.44] * 4]]

@@ -499,7 +499,7 @@ def test_groups_of_the_sheet_share_the_budget(cohort):
         cohort.refine(frames=4, group="ligth")
 
 
-def test_a_video_that_is_gone_gives_way_to_others(cohort, caplog):
+def test_frames_of_a_missing_video_are_replaced_by_those_of_others(cohort, caplog):
     cohort.add("gone", jump_at(20), path=cohort.folder / "gone.mp4")
     cohort.add("there", jump_at(30))
     rows = cohort.refine(frames=2)

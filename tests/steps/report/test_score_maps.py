@@ -114,7 +114,7 @@ def test_targets_and_predictions_are_where_they_belong(run):
     assert errors["text"].split() == ["snout", "0.20"]
 
 
-def test_of_windows_the_middle_is_shown(run):
+def test_the_middle_of_a_window_is_shown(run):
     """128 px of 256: cells (4, 4) to (12, 12) of 16 and more; the snout is at (4, -6) then."""
     config, results = run
     write_targets(results, window=128)

@@ -67,7 +67,7 @@ def probed(**changes):
     return {**PROBED, **changes}
 
 
-def test_before_anything_ran_every_video_waits_for_the_probe(tmp_path):
+def test_before_the_first_stage_every_video_waits_for_the_probe(tmp_path):
     run = Run(tmp_path, ["a", "b"])
     assert [row["status"] for row in run.ledger().values()] == [VideoStatus.PENDING] * 2
     assert run.ledger()["a"] == dict.fromkeys(LEDGER_COLUMNS) | {
@@ -211,7 +211,10 @@ def test_a_ledger_with_too_many_bad_videos_is_written_and_refused(tmp_path):
     ("damage", "why"),
     [
         (lambda data: data.replace(b"done", b"dnoe"), "a row has the status 'dnoe'"),
-        (lambda data: data.replace(b"0.5", b"soon"), "a row has 'soon' as `seconds`, no number"),
+        (
+            lambda data: data.replace(b"0.5", b"soon"),
+            "a row has 'soon' as `seconds`, expected a number",
+        ),
         (lambda data: data[:-3], "has a row that is cut or too long"),
         (lambda data: data + b"\t" * 20, "has a row that is cut or too long"),
         (lambda data: bytes(len(data)), "lacks the columns video, status"),

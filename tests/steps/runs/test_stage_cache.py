@@ -177,7 +177,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "concerned"), CHANGES.items())
-def test_any_change_is_for_the_stage_to_judge(change, concerned):
+def test_a_change_is_no_cache_hit_for_the_stages_it_concerns(change, concerned):
     change()
     answered = {verb for verb in TABLES if answer_at_once(command(verb))}
     assert answered == set(TABLES) - set(concerned.split())

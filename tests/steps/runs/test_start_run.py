@@ -92,7 +92,7 @@ def test_verbs_of_the_same_settings_work_beside_the_run():
     lock.release()
 
 
-def test_a_plan_that_was_overtaken_is_not_written():
+def test_a_plan_of_a_changed_sheet_is_not_written():
     config, results, plan = prepare()
     write_sheet("a", "b", "c")
     with pytest.raises(StoreError, match="start again"):

@@ -196,7 +196,7 @@ def test_names_come_from_the_settings_unless_identities_are_known():
         name_individuals(raw, make_config({"max": 3, "names": ["a", "b", "c"]}).individuals)
 
 
-def test_segments_do_not_show(results):
+def test_tracks_do_not_depend_on_segments(results):
     run_track(make_config(segment_frames=7), results, SHARD)
     parts = results.tracked("pose", "v").read_bytes()
     results.tracked("pose", "v").unlink()
@@ -390,7 +390,7 @@ def test_the_same_animals_are_kept_of_too_many_and_it_is_reported(results, caplo
     assert {**again, "seconds": ""} == {**row, "seconds": ""}
 
 
-def test_as_many_animals_as_meant_are_no_surplus(results, caplog):
+def test_individuals_up_to_the_maximum_are_no_surplus(results, caplog):
     run_track(make_config(), results, SHARD)
     (row,) = read_table(results.shard(SHARD).track("pose"), subject.TRACK_COLUMNS)
     assert (row["most_animals"], row["surplus_frames"]) == ("2", "0")

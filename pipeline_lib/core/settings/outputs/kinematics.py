@@ -123,13 +123,18 @@ class KinematicsSettings(Settings):
                 raise ValueError(f"angle {name} needs three bodyparts, found {', '.join(three)}")
         for field in ("centre", "speeds", "distances", "between"):
             values = getattr(self, field)
-            if len(set(values)) < len(values):
-                raise ValueError(f"`{field}` names one twice")
+            twice = next((name for name in values if values.count(name) > 1), None)
+            if twice is not None:
+                shown = twice if isinstance(twice, str) else f"[{', '.join(twice)}]"
+                raise ValueError(f"`{field}` names {shown} twice: leave one out")
         if self.between and not self.pairs:
             raise ValueError("`between` needs `pairs: true`, whose table it adds columns to")
         names = [(one.name, one.video, one.camera) for one in self.regions]
-        if len(set(names)) < len(names):
-            raise ValueError("two regions of the same videos have one name")
+        same = next((one for one in names if names.count(one) > 1), None)
+        if same is not None:
+            raise ValueError(
+                f"two regions of the same videos are named {same[0]!r}: rename one of them"
+            )
         # Raises where two columns would have one name.
         for table in TABLES:
             subjects = self.list_subjects((one.name for one in self.regions), several=True)

@@ -207,7 +207,7 @@ class PictureNumbers:
             return ""
         return (
             f"the order counts of its pictures leave room for {holes} more: its encoder counts in "
-            "its own way, or frames are lost; rows count those that are there"
+            "its own way, or frames are lost; rows count the frames in the file"
         )
 
     def _count_holes(self, idr: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -227,7 +227,10 @@ class PoseData(lightning.LightningDataModule):
         self.train = StoredSamples(path, "train", with_maps=stored_maps)
         self.validation = StoredSamples(path, "validation", with_maps=True)
         if not len(self.train):
-            raise ModelError(f"{path}: no frame to train on; see training.split")
+            raise ModelError(
+                f"{path}: no frame to train on: lower `training.split.test_fraction` or "
+                "`training.validation_fraction`, or label more frames"
+            )
         self._batch_size, self._seed, self._workers = batch_size, seed, loader_workers
 
     @property

@@ -23,7 +23,7 @@ def test_present_individuals_have_scores():
 
 
 @given(status=st.sampled_from(TrackStatus))
-def test_only_who_was_followed_is_sure(status):
+def test_only_followed_tracks_have_a_tracking_score(status):
     poses = make_several()
     poses.track_status[0, 0] = status
     assert find_instances(poses).tracking_score[0, 0] == (status == TrackStatus.FOLLOWED)

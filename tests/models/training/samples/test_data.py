@@ -160,7 +160,9 @@ def test_no_frame_to_train_on(tmp_path):
     results = Results(tmp_path)
     write_tiny_labels(results, train=0, test=2)
     run_make_targets(tiny_config(), results)
-    with pytest.raises(ModelError, match=r"no frame to train on; see training\.split"):
+    with pytest.raises(
+        ModelError, match=r"no frame to train on: lower `training\.split\.test_fraction`"
+    ):
         PoseData(results.targets, 2, 0)
     assert len(StoredSamples(results.targets, "test", with_maps=True)) == 2
 

@@ -151,7 +151,7 @@ def test_without_a_start_the_last_network_of_an_earlier_iteration_is_compared(co
     assert np.isfinite([one.now for one in later.changes]).all()
 
 
-def test_what_is_damaged_leaves_a_gap(cohort):
+def test_a_damaged_network_is_left_out_of_the_comparison(cohort):
     config, results = cohort
     write_network(results, "pose-1", 1, start="pose")
     results.predictions("pose").write_bytes(b"no parquet")

@@ -46,7 +46,7 @@ def test_decisions_of_all_shards_are_counted(results):
     assert read_proofreading(configure(1), results) is None
 
 
-def test_nobody_decided(results):
+def test_without_decisions_there_is_no_panel(results):
     for shard in ("00000", "00001"):
         write_table(results.shard(shard).decisions("pose"), OUTCOME_COLUMNS, [])
     assert read_proofreading(configure(), results) is None
