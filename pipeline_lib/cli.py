@@ -121,7 +121,7 @@ def _start(
         Path,
         typer.Option("--directory", "-d", help="Work in this folder, as in Snakemake."),
     ] = Path(),
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more details.")] = False,
     version: Annotated[
         bool,
         # Eager, so that it works without a verb.
@@ -332,8 +332,8 @@ def triangulate(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Make poses in space of every session: videos of several cameras (`triangulation`).
 
-    With `--calibration`, `--poses` and `--output`, of one session whose poses another tool found,
-    without a config.
+    `--calibration`, `--poses` and `--output` triangulate one session whose poses another tool
+    found, without a config.
     """
     keep_cores(cores)
     given = (calibration, output, fps, unit, pcutoff)
@@ -417,7 +417,7 @@ def list_doubts(
         Path | None, typer.Option(help="Table to write; without it, standard output.")
     ] = None,
 ) -> None:
-    """List the places of all videos at which tracks may be wrong, worst first."""
+    """List the places in all videos where tracks may be wrong, worst first."""
     from pipeline_lib.steps.correct.cohort_doubts import run_list_doubts
 
     with report_errors():
@@ -557,7 +557,7 @@ def status(  # noqa: PLR0913 - one for each option
         ),
     ] = False,
 ) -> None:
-    """Show how every video of the cohort stands, and why."""
+    """Show the status of every video of the cohort, and why."""
     from pipeline_lib.steps.runs.ledger import check_ledger, write_ledger
     from pipeline_lib.steps.status import format_status, show_status
 
@@ -732,7 +732,7 @@ def board(  # noqa: PLR0913 - one option per setting
     dictionary: DictionaryOption = "4X4_250",
     unit: UnitOption = None,
 ) -> None:
-    """Draw a calibration board as a PDF page of its true size."""
+    """Draw a calibration board in its true size, as a PDF page."""
     from pipeline_lib.steps.calibrate.board_pdf import write_board
 
     with report_errors():
@@ -745,7 +745,7 @@ def board(  # noqa: PLR0913 - one option per setting
 def demo(  # noqa: PLR0913 - one option per setting
     folder: Annotated[Path, typer.Argument(help="Folder for the demo cohort.")],
     *,
-    videos: Annotated[int, typer.Option(min=1, help="Good recordings.")] = 8,
+    videos: Annotated[int, typer.Option(min=1, help="Recordings that are not damaged.")] = 8,
     frames: Annotated[int, typer.Option(min=1, help="Frames per video.")] = 150,
     individuals: Annotated[int, typer.Option(min=1, help="Animals in each recording.")] = 1,
     cameras: Annotated[int, typer.Option(min=1, help="Cameras per recording.")] = 1,

@@ -92,10 +92,11 @@ CoefficientsOption = Annotated[
 ]
 EveryOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Look at every Nth frame of videos; without it, at most 300 frames."),
+    typer.Option(min=1, help="Use every Nth frame of videos; without it, at most 300 frames."),
 ]
 MaxErrorOption = Annotated[
-    float, typer.Option(min=0, help="Reprojection error in px that refuses a calibration.")
+    float,
+    typer.Option(min=0, help="Reprojection error in px above which a calibration is refused."),
 ]
 CalibrationOutputOption = Annotated[
     Path | None, typer.Option(help="File to write; without it, calibration.toml.")
@@ -124,7 +125,7 @@ SessionPosesOption = Annotated[
     typer.Option(
         "--poses",
         metavar="CAMERA=PATH",
-        help="Poses that a camera of the calibration saw; once for each camera. "
+        help="Poses that a camera of the calibration saw; once for each camera. Formats: "
         + "; ".join(one.about for one in POSES.values())
         + ".",
         show_default=False,
@@ -145,7 +146,7 @@ SessionExportOption = Annotated[
 SessionUnitOption = Annotated[
     str | None,
     typer.Option(
-        help=f"Unit of a calibration that does not tell it: {', '.join(UNITS)}.",
+        help=f"Unit of a calibration whose file has none: {', '.join(UNITS)}.",
         callback=lambda value: _check_choice(tuple(UNITS), value),
     ),
 ]

@@ -44,7 +44,7 @@ def sheet(
         Path, typer.Option("--sheet", help="The sheet to make or extend.", show_default=True)
     ] = SHEET,
     write: Annotated[
-        bool, typer.Option("--write", help="Write the sheet; without it, only show what would be.")
+        bool, typer.Option("--write", help="Write the sheet; without it, only show the changes.")
     ] = False,
 ) -> None:
     """Make a cohort sheet from the names of videos, or add new videos to it.
@@ -68,16 +68,17 @@ def watch(  # noqa: PLR0913 - one for each option
     pattern: PatternOption = "",
     session: SessionOption = "",
     once: Annotated[
-        bool, typer.Option("--once", help="Look once and end: for cron. Otherwise stay.")
+        bool,
+        typer.Option(
+            "--once", help="Check the folder once and end, for cron; without it, keep running."
+        ),
     ] = False,
     every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between two looks at the folder.")
+        float, typer.Option(min=0.1, help="Seconds between two checks of the folder.")
     ] = 60.0,
     settle: Annotated[
         float,
-        typer.Option(
-            min=0.0, help="Seconds for which size and time of a file must stay as they are."
-        ),
+        typer.Option(min=0.0, help="Seconds for which size and time of a file must not change."),
     ] = 120.0,
     command: Annotated[
         str | None,
@@ -171,10 +172,10 @@ def tidy(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Remove it; without it, only list it.")
+        bool, typer.Option("--delete", help="Remove the files; without it, only list them.")
     ] = False,
 ) -> None:
-    """List what no key asks for: old networks, results of removed videos, what kills left.
+    """List unused files: old networks, results of removed videos, leftovers of killed jobs.
 
     Only what a run has written and recorded is removed; other files are listed and kept. Refused
     while a run is at work.

@@ -85,13 +85,17 @@ IndividualsOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Largest number of animals in a frame of the detections; without it, the most that "
-        "half of the bodyparts show at once in more than one of twenty frames.",
+        help="Largest number of animals in a frame of the detections; without it, the "
+        "largest number that half of the bodyparts show in more than one of twenty frames.",
     ),
 ]
 FpsOption = Annotated[
     float | None,
-    typer.Option(min=1e-9, help="Frames per second; without it, times are frame numbers."),
+    typer.Option(
+        min=1e-9,
+        help="Frames per second; without it, those that the files state, else times are frame "
+        "numbers.",
+    ),
 ]
 OutputOption = Annotated[
     Path | None,

@@ -1,1 +1,1 @@
-"""Run the verb `tidy`: list, and remove, what no key asks for."""
+"""Run the verb `tidy`: list and remove files that no result in use needs."""

@@ -108,7 +108,7 @@ class Found:
 
 
 def find_stale(config: Config, results: Results) -> Found:
-    """Return what no key asks for; nothing is changed.
+    """Return the files that no result in use needs; nothing is changed.
 
     Raises
     ------

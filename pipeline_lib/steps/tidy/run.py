@@ -1,4 +1,4 @@
-"""List what no key asks for, and remove it (``tidy``)."""
+"""List files that no result in use needs, and remove them (``tidy``)."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ _MEGABYTE = 1e6
 
 
 def remove_stale(config: Config, results: Results) -> Found:
-    """Remove what no key asks for, while no run is at work; return what was found.
+    """Remove files that no result in use needs, while no run is at work; return those found.
 
     Raises
     ------
