@@ -24,8 +24,8 @@ class Skeleton(BaseModel):
     )
     unique_bodyparts: tuple[str, ...] = Field(
         (),
-        description="Those of the bodyparts that a frame shows once however many animals there "
-        "are, such as a corner of the cage (DeepLabCut's `uniquebodyparts`).",
+        description="Those bodyparts that each frame shows once, independent of the number of "
+        "animals, such as a corner of the cage (DeepLabCut's `uniquebodyparts`).",
     )
 
     @field_validator("bodyparts")
