@@ -222,8 +222,8 @@ def test_members_that_disagree_tell_the_ensemble_smoother_which_frames_to_trust(
     ]
     assert errors[1] < 0.8 * errors[0]
     assert errors[2] < 0.8 * errors[1]
-    # The uncertainty is the root of the expected squared distance, a little too large where paths are
-    # smoother than random walks.
+    # The uncertainty is the root of the expected squared distance, a little too large where paths
+    # are smoother than random walks.
     ratio = np.linalg.norm(smooth.position - points, axis=-1) / smooth.uncertainty
     assert 0.7 < np.sqrt(np.nanmean(ratio**2)) < 1.1
     assert smooth.attributes["smoothing"]["method"] == "ensemble-kalman"
