@@ -197,6 +197,11 @@ class Results:
         return self.root / "ledger.tsv"
 
     @property
+    def quality(self) -> Path:
+        """Return the table of decisions about the quality of videos, one row per finding."""
+        return self.root / "qc.tsv"
+
+    @property
     def costs(self) -> Path:
         """Return the table of what videos, groups and the run used and cost."""
         return self.root / "costs.tsv"
@@ -491,6 +496,19 @@ class Results:
     def report(self) -> Path:
         """Return the report page."""
         return self.root / "report" / "index.html"
+
+    @property
+    def report_data(self) -> Path:
+        """Return the folder of what the report page loads as needed, and of its further pages."""
+        return self.root / "report" / "data"
+
+    def report_details(self, shard: str) -> Path:
+        """Return the script file of the pages of a shard's videos."""
+        return self.report_data / f"videos-{shard}.js"
+
+    def report_network(self, model: str) -> Path:
+        """Return the report's page of one network."""
+        return self.report_data / f"network-{model}.html"
 
     @property
     def report_summaries(self) -> Path:

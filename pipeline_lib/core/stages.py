@@ -759,6 +759,8 @@ STAGES: Mapping[str, Stage] = {
                 CohortFile("report", results.report),
                 # Snakemake would remove a declared one before the report could use it.
                 CohortFile("summaries", results.report_summaries, declared=False),
+                # What the page loads as needed; a cohort without poses or network has none.
+                CohortFile("report data", results.report_data, declared=False, optional=True),
             ),
         ),
         Stage(

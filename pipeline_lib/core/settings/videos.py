@@ -299,3 +299,9 @@ class ReportSettings(Settings):
         6, description="Labelled frames shown with predicted and labelled keypoints."
     )
     seed: Seed = Field(0, description="Seed of the choice of sample frames.")
+    worst_frames: NotNegativeInt = Field(
+        3,
+        description="Most frames of each video shown as pictures on its page: those with the "
+        "lowest confidence, and possible swaps. One in a cohort of more than 300 videos; 0: none, "
+        "and no video file is read for the report.",
+    )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.tables import TrackStatus
+from pipeline_lib.kernels.summaries.timelines import cut_stretches
 
 # An animal is seen in frames of these.
 _FOUND = (TrackStatus.FOLLOWED, TrackStatus.UNCERTAIN)
@@ -131,7 +132,7 @@ def thin_track_statuses(status: NDArray[np.uint8], stretches: int) -> NDArray[np
         Shape (stretch, individual, status), float64 in 0..1, statuses in the order of their
         values; they add up to 1 where each frame has one.
     """
-    edges = _cut_time(len(status), stretches)
+    edges = cut_stretches(len(status), stretches)
     shares = np.zeros((len(edges) - 1, status.shape[1], len(TrackStatus)))
     for index, (start, stop) in enumerate(itertools.pairwise(edges)):
         shares[index] = count_track_statuses(status[start:stop]) / (stop - start)
@@ -160,18 +161,13 @@ def thin_animal_counts(
     """
     animals = np.isin(status, _FOUND).sum(axis=1)
     known = np.ones(len(status), bool) if decoded is None else decoded
-    edges = _cut_time(len(status), stretches)
+    edges = cut_stretches(len(status), stretches)
     counts = np.full((len(edges) - 1, 3), np.nan)
     for index, (start, stop) in enumerate(itertools.pairwise(edges)):
         part = animals[start:stop][known[start:stop]]
         if len(part):
             counts[index] = part.min(), part.mean(), part.max()
     return counts
-
-
-def _cut_time(frames: int, stretches: int) -> NDArray[np.int64]:
-    """Return the first frame of each stretch, and the end of the last."""
-    return np.linspace(0, frames, min(stretches, frames) + 1).astype(np.int64)
 
 
 def _find_runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:

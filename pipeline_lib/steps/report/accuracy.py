@@ -121,8 +121,8 @@ def compare_bodyparts(inputs: ReportInputs, bodyparts: Sequence[str]) -> list[di
     Returns
     -------
     list of dict
-        ``bodypart``; ``errors``: px by split, gated ones under ``split (pcutoff)``; and
-        ``shares``: the same over the largest of all.
+        ``bodypart``; ``errors``: px by split, gated ones under ``split (pcutoff)``; ``shares``:
+        the same over the largest of all, ``most``.
     """
     rows: list[dict[str, Any]] = []
     for part in bodyparts:
@@ -137,6 +137,7 @@ def compare_bodyparts(inputs: ReportInputs, bodyparts: Sequence[str]) -> list[di
     most = max((error for row in rows for error in row["errors"].values()), default=0.0) or 1.0
     for row in rows:
         row["shares"] = {name: error / most for name, error in row["errors"].items()}
+        row["most"] = most
     return sorted(rows, key=lambda row: -row["errors"].get("test", max(row["errors"].values())))
 
 
@@ -186,6 +187,32 @@ def chart_errors(inputs: ReportInputs, config: Config) -> list[Chart]:
         ),
     )
     return [chart for chart in (cumulative, cloud) if chart is not None]
+
+
+def chart_bodyparts(inputs: ReportInputs, bodyparts: Sequence[str], config: Config) -> list[Chart]:
+    """Return, for each bodypart, a chart of the share of points within a distance, by split."""
+    errors = measure_errors(inputs.predictions).dropna(subset=["error"])
+    if errors.empty:
+        return []
+    splits = order_splits(set(errors["split"]))
+    limit = max(float(np.quantile(errors["error"], 0.95)) * 1.3, 1.0)
+    charts = []
+    for part in bodyparts:
+        own = errors[errors["bodypart"] == part]
+        curves = [
+            Curve(split, _accumulate(table["error"].to_numpy(), limit), tone)
+            for tone, split in enumerate(splits, 1)
+            if len(table := own[own["split"] == split])
+        ]
+        axes = Axes(
+            "px",
+            "%",
+            x_range=(0.0, limit),
+            y_range=(0.0, 100.0),
+            guides=config.evaluation.pck_thresholds,
+        )
+        charts.append(draw_chart(part, curves, axes))
+    return [chart for chart in charts if chart is not None]
 
 
 def chart_history(history: Mapping[str, Sequence[tuple[float, float]]]) -> list[Chart]:

@@ -1,19 +1,17 @@
-"""Write the report: one self-contained HTML page."""
+"""Write the report: an HTML page, and beside it what the page loads as needed."""
 
-import base64
-import hashlib
 import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import pipeline_lib
-from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
@@ -30,20 +28,23 @@ from pipeline_lib.steps.report.accuracy import (
     tabulate_similarity,
 )
 from pipeline_lib.steps.report.charts import (
-    LEFT,
+    ANIMALS,
     TIME_COLOURS,
-    TOP,
     colour_bodyparts,
     colour_individuals,
     draw_bars,
-    format_fixed,
     format_number,
 )
+from pipeline_lib.steps.report.cohort.groups import compare_groups
+from pipeline_lib.steps.report.cohort.networks import write_networks
+from pipeline_lib.steps.report.cohort.quality import read_quality
+from pipeline_lib.steps.report.details.store import prepare_details
 from pipeline_lib.steps.report.ensembles import summarise_ensemble
 from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
 from pipeline_lib.steps.report.labelling.iterations import compare_iterations
 from pipeline_lib.steps.report.labelling.label_errors import read_label_errors
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
+from pipeline_lib.steps.report.rendering import embed_json, render_page
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
 from pipeline_lib.steps.report.score_maps import draw_score_maps
 from pipeline_lib.steps.report.sessions.data import MOMENTS
@@ -51,7 +52,6 @@ from pipeline_lib.steps.report.sessions.panel import describe_sessions
 from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, summarise_videos
 from pipeline_lib.steps.report.timings import (
     find_copies,
-    format_duration,
     read_timings,
     sum_timings,
 )
@@ -74,9 +74,10 @@ _HISTOGRAM_VIDEOS = 8
 def write_report(config: Config, results: Results) -> Path:
     """Publish the report page.
 
-    The page is one file that needs no network: styles, script, charts and pictures are inside.
-    It says what there is: a cohort without a model, a model without an evaluation, or videos
-    without poses leave their section out.
+    The page needs no network: styles, script, charts and pictures are inside. What it shows of a
+    single video, and a page of each network, are in the folder ``data`` beside it. It says what
+    there is: a cohort without a model, a model without an evaluation, or videos without poses
+    leave their section out.
 
     Returns
     -------
@@ -88,12 +89,21 @@ def write_report(config: Config, results: Results) -> Path:
     SheetError, StoreError
         If the sheet or the plan, without which there is no cohort, cannot be read.
     """
-    publish_text(results.report, _render_page(_collect_page(config, results)))
+    page = _collect_page(config, results)
+    sessions = ("sessions",) if page["sessions"] else ()
+    text = render_page(
+        "report.html.j2",
+        page,
+        styles=("report", "details", *sessions),
+        scripts=("common", "details", "report", *sessions),
+    )
+    publish_text(results.report, text)
     return results.report
 
 
 def _collect_page(config: Config, results: Results) -> dict[str, Any]:
-    redactor, rows = _read_rows(config, results)
+    videos = {video.video: video for video in read_cohort(Path(config.cohort))}
+    redactor, rows = _read_rows(config, results, videos)
     inputs = read_inputs(config, results)
     pcutoff = config.evaluation.pcutoff
     several = config.individuals.max > 1
@@ -103,11 +113,21 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
     counts = count_statuses(rows)
     timings = read_timings(results, config.training.name)
     comparison = compare_bodyparts(inputs, bodyparts)
+    details = prepare_details(config, results, rows, videos)
+    quality = read_quality(results.quality, videos, redactor, inputs.gaps)
+    table = tabulate_videos(rows, summaries, bodyparts, timings, quality)
+    views = _list_views(config, results, rows, details, bodyparts)
+    sessions = describe_sessions(
+        config,
+        results,
+        derive_session_ledger(config, results, rows),
+        redactor,
+        inputs,
+    )
     many = len(summaries) >= _HISTOGRAM_VIDEOS
     histograms = histogram_detection(summaries, bodyparts) if many else {}
     return {
         "title": config.report.title,
-        "version": pipeline_lib.__version__,
         "model": config.training.name,
         "sheet": Path(config.cohort).name,
         "pcutoff": pcutoff,
@@ -119,17 +139,24 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "copies": find_copies(rows, timings),
         "timings": sum_timings(timings[row["video"]] for row in rows if row["video"] in timings),
         "costs": describe_costs(config, results),
-        "table": tabulate_videos(rows, summaries, bodyparts, timings),
+        "quality": quality,
+        "groups": compare_groups(
+            rows,
+            summaries,
+            {video: entry["speed"]["mean"] for video, (_, entry) in details.items()},
+        ),
+        "networks": write_networks(config, results, redactor, inputs),
+        # Data in which nothing can end the script element.
+        "data": Markup(embed_json(table | views)),  # noqa: S704
         "bodyparts": bodyparts,
         "colours": colour_bodyparts(bodyparts),
         "several": several,
-        "sessions": describe_sessions(
-            config,
-            results,
-            derive_session_ledger(config, results, rows),
-            redactor,
-            inputs,
-        ),
+        "sessions": sessions,
+        "session_moments": MOMENTS,
+        "session_data": [
+            Markup(embed_json(view.data))  # noqa: S704
+            for view in (sessions.views if sessions else [])
+        ],
         "animals": animals,
         "individual_colours": colour_individuals(inputs.individuals),
         "similarity": tabulate_similarity(inputs),
@@ -139,7 +166,6 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "medians": {part: _median_detection(summaries, part) for part in histograms},
         "metrics": tabulate_metrics(inputs, bodyparts),
         "comparison": comparison,
-        "most_error": max((max(row["errors"].values()) for row in comparison), default=math.nan),
         "error_charts": chart_errors(inputs, config),
         "ensemble": summarise_ensemble(config, results, inputs.gaps),
         "iterations": compare_iterations(config, results),
@@ -149,7 +175,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "label_errors": read_label_errors(results, config.training.name, inputs.gaps),
         "samples": draw_samples(inputs.predictions, config, inputs.edges(config)),
         # Of several animals each video's card has its own.
-        "trajectories": [] if several else draw_trajectories(config, results, rows, summaries),
+        "trajectories": [] if several else draw_trajectories(config, summaries, details),
         "time_colours": TIME_COLOURS,
         "methods": _describe_methods(config, inputs, summaries, animals),
         "chosen": list_chosen(redactor.hide_record(inputs.card)),
@@ -161,12 +187,52 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
     }
 
 
-def _read_rows(config: Config, results: Results) -> tuple[Redactor, list[LedgerRow]]:
+def _read_rows(
+    config: Config, results: Results, videos: Mapping[str, Video]
+) -> tuple[Redactor, list[LedgerRow]]:
     """Return the rows of the ledger, with paths hidden in their reasons, and the redactor."""
-    videos = (video.path for video in read_cohort(Path(config.cohort)))
-    redactor = Redactor(results, [*videos, *list_strings(config.model_dump(mode="json"))])
+    paths = (video.path for video in videos.values())
+    redactor = Redactor(results, [*paths, *list_strings(config.model_dump(mode="json"))])
     rows = derive_ledger(config, results)
     return redactor, [{**row, "reason": redactor.hide(row["reason"])} for row in rows]
+
+
+def _list_views(
+    config: Config,
+    results: Results,
+    rows: Sequence[LedgerRow],
+    details: Mapping[str, tuple[str, Any]],
+    bodyparts: Sequence[str],
+) -> dict[str, Any]:
+    """Return what the page needs to open a video, in the order of the rows.
+
+    Returns
+    -------
+    dict
+        ``shards``: names of the script files; ``details``: index of the file of each video, or
+        None; ``clips``: address of the clip of its worst seconds, or None; the cutoff, and colours.
+    """
+    shards = sorted({shard for shard, _ in details.values()})
+    places = {shard: place for place, shard in enumerate(shards)}
+    files = [details[row["video"]][0] if row["video"] in details else None for row in rows]
+    clips = [results.worst_seconds(config.training.name, row["video"]) for row in rows]
+    folder = clips[0].parent if clips else None
+    there = set(folder.glob("*")) if folder is not None and folder.is_dir() else set()
+    return {
+        "shards": [
+            results.report_details(shard).relative_to(results.report.parent).as_posix()
+            for shard in shards
+        ],
+        "details": [None if shard is None else places[shard] for shard in files],
+        "clips": [
+            quote(f"../{clip.relative_to(results.root).as_posix()}") if clip in there else None
+            for clip in clips
+        ],
+        "pcutoff": config.evaluation.pcutoff,
+        "timeColours": TIME_COLOURS,
+        "animalColours": ANIMALS,
+        "partColours": colour_bodyparts(bodyparts),
+    }
 
 
 def flatten_record(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -309,47 +375,6 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
         }
         for label, path in entries
     ]
-
-
-def _render_page(page: Mapping[str, Any]) -> str:
-    loader = PackageLoader("pipeline_lib.steps.report", "templates")
-    environment = Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = format_number
-    environment.filters["fixed"] = format_fixed
-    environment.filters["duration"] = format_duration
-    names = ("report", "sessions") if page["sessions"] else ("report",)
-    style, script = (
-        "".join(loader.get_source(environment, f"{name}.{kind}")[0] for name in names)
-        for kind in ("css", "js")
-    )
-    views = page["sessions"].views if page["sessions"] else []
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    return environment.get_template("report.html.j2").render(
-        **page,
-        session_moments=MOMENTS,
-        left=LEFT,
-        top=TOP,
-        # Our own files, and data in which nothing can end the script element.
-        style=Markup(style),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        script_digest=digest,
-        data=Markup(embed_json(page["table"])),  # noqa: S704
-        session_data=[Markup(embed_json(view.data)) for view in views],  # noqa: S704
-    )
-
-
-def embed_json(value: object) -> str:
-    """Return JSON that remains data inside an HTML script element, whatever text it holds."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 Tile = dict[str, str]

@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline_lib.core.errors import CohortposeError, StoreError
-from pipeline_lib.core.layout import Results
+from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.images import read_image
 from pipeline_lib.steps.report.accuracy import measure_errors, order_splits
 from pipeline_lib.steps.report.charts import TIME_COLOURS, join_points
-from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos, read_path_summary
-from pipeline_lib.steps.runs.ledger import LedgerRow
+from pipeline_lib.steps.report.details.measure import unpack_words
+from pipeline_lib.steps.report.summaries import VideoSummary, rank_videos
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +30,6 @@ _ASPECT = 4.0 / 3.0
 _WIDEST = 640
 _JPEG_QUALITY = 82
 _TRAJECTORIES = 6
-_TRAJECTORY_POINTS = 600
 # Below this detection rate there is no trajectory to see.
 _VISIBLE = 0.05
 
@@ -99,10 +97,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Hold the path of one bodypart through one video, cut into periods."""
+    """Hold the path of the centre of an animal through one video, cut into periods."""
 
     video: str
-    bodypart: str
     width: float
     height: float
     paths: list[tuple[str, str]]
@@ -126,6 +123,25 @@ def draw_samples(
         _draw_sample(groups[image], edges, "worst of its split" if image == worst else "")
         for image in chosen
     ]
+
+
+def draw_worst(
+    predictions: pd.DataFrame, edges: Sequence[tuple[str, str]], number: int
+) -> list[Sample]:
+    """Return the labelled frames with the largest mean error of the first split, the worst first.
+
+    The first split is that of the test frames, where there are any.
+    """
+    table = measure_errors(predictions)
+    errors = table.dropna(subset=["error"])
+    if errors.empty:
+        return []
+    first = order_splits(set(errors["split"]))[0]
+    means = errors[errors["split"] == first].groupby("image")["error"].mean()
+    # Of equal ones the first by name.
+    ranked = means.sort_index().sort_values(ascending=False, kind="stable").index[:number]
+    groups = dict(list(table[table["image"].isin(ranked)].groupby("image", sort=False)))
+    return [_draw_sample(groups[image], edges, "") for image in ranked]
 
 
 def choose_images(errors: pd.DataFrame, number: int, seed: int) -> tuple[list[str], str]:
@@ -160,52 +176,50 @@ def choose_images(errors: pd.DataFrame, number: int, seed: int) -> tuple[list[st
 
 def draw_trajectories(
     config: Config,
-    results: Results,
-    rows: Sequence[LedgerRow],
     summaries: Mapping[str, VideoSummary],
+    details: Mapping[str, tuple[str, Mapping[str, Any]]],
 ) -> list[Trajectory]:
-    """Return the trajectories of a few videos: the least detected one, then random ones."""
-    known = {row["video"]: row for row in rows if row["width"] and row["height"]}
-    usable = {video: summary for video, summary in summaries.items() if video in known}
+    """Return the trajectories of a few videos: the least detected one, then random ones.
+
+    Parameters
+    ----------
+    config
+        Settings of the run.
+    summaries
+        Of the videos with poses.
+    details
+        By video, its shard and what its page shows.
+    """
     usable = {
-        video: summary for video, summary in usable.items() if summary.mean_detection >= _VISIBLE
+        video: summary
+        for video, summary in summaries.items()
+        if video in details and summary.mean_detection >= _VISIBLE
     }
     chosen = rank_videos(usable, 1)
     others = sorted(set(usable) - set(chosen))
     order = np.random.default_rng(config.report.seed).permutation(len(others))
     chosen += [others[index] for index in order[: _TRAJECTORIES - 1]]
-    drawn = [
-        _draw_trajectory(config, results, known[video], usable[video]) for video in sorted(chosen)
+    return [
+        _draw_trajectory(video, details[video][1], usable[video].mean_detection)
+        for video in sorted(chosen)
     ]
-    return [trajectory for trajectory in drawn if trajectory is not None]
 
 
-def _draw_trajectory(
-    config: Config, results: Results, row: LedgerRow, summary: VideoSummary
-) -> Trajectory | None:
-    video, model = row["video"], config.training.name
-    bodypart = max(summary.detection, key=lambda part: summary.detection[part])
-    keypoint = list(summary.detection).index(bodypart)
-    try:
-        path = read_path_summary(
-            results.poses(model, video), config.evaluation.pcutoff, _TRAJECTORY_POINTS
-        )["path"]
-    except CohortposeError as error:
-        _log.warning("the report shows no trajectory of %s: %s", video, error)
-        return None
-    points = [(float(x), float(y)) for x, y in path[:, 0, keypoint]]
+def _draw_trajectory(video: str, entry: Mapping[str, Any], detection: float) -> Trajectory:
+    width, height = entry["size"]
+    shares = unpack_words(entry["paths"][0]).reshape(-1, 2) if entry["paths"] else np.zeros((0, 2))
+    points = [(float(x * width), float(y * height)) for x, y in shares]
     cuts = np.linspace(0, len(points), len(TIME_COLOURS) + 1).astype(int)
     return Trajectory(
         video=video,
-        bodypart=bodypart,
-        width=row["width"],
-        height=row["height"],
+        width=width,
+        height=height,
         # Stretches overlap by one point, so that the line does not break between colours.
         paths=[
             (colour, join_points(points[start : stop + 1]))
             for colour, start, stop in zip(TIME_COLOURS, cuts[:-1], cuts[1:], strict=True)
         ],
-        detection=summary.detection[bodypart],
+        detection=detection,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.steps.report.charts import format_fixed
+from pipeline_lib.steps.report.cohort.quality import Quality
 from pipeline_lib.steps.report.summaries import TrackFigures, VideoSummary, rank_videos
 from pipeline_lib.steps.report.timings import InferenceTimings, find_copies
 from pipeline_lib.steps.runs.ledger import BAD_STATUSES, LedgerRow, metadata_columns
@@ -31,6 +32,7 @@ def tabulate_videos(
     summaries: Mapping[str, VideoSummary],
     bodyparts: Sequence[str],
     timings: Mapping[str, InferenceTimings],
+    quality: Quality | None = None,
 ) -> dict[str, Any]:
     """Return the cohort table as JSON-like data: columns, and rows in the order of columns.
 
@@ -38,7 +40,8 @@ def tabulate_videos(
     videos the page stays light. The timings of inference are frames per second and the shares of
     decoding, network and waiting in percent, or the name of the video whose result this is a
     copy of. Unknown is None; in place of the share of keypoints detected there may be the reason
-    why there is none.
+    why there is none. With decisions about quality there is a column of them, and ``findings``
+    has the cells of `FINDING_COLUMNS` of each finding by video.
     """
     copies = find_copies(rows, timings)
     metadata = metadata_columns(rows)
@@ -46,6 +49,7 @@ def tabulate_videos(
     columns: list[dict[str, Any]] = [
         {"label": "Video", "kind": "name"},
         {"label": "Status", "kind": "status"},
+        *([{"label": "Quality", "kind": "decision"}] if quality else ()),
         *({"label": name, "kind": "metadata"} for name in metadata),
         {"label": "Detected", "kind": "share"},
         {"label": "Confidence", "kind": "share"},
@@ -64,10 +68,14 @@ def tabulate_videos(
     return {
         "columns": columns,
         "bodyparts": list(bodyparts),
+        "findings": quality.findings if quality else {},
         "rows": [
             _tabulate_video(
                 row,
-                metadata,
+                [
+                    *([quality.decisions.get(row["video"])] if quality else ()),
+                    *(row[name] for name in metadata),
+                ],
                 _tabulate_figures(summary, bodyparts, tracked=tracked),
                 summary.undecodable if summary else row["undecodable"],
                 _tabulate_timings(timings.get(row["video"])) or copies.get(row["video"]),
@@ -129,7 +137,7 @@ def find_doubtful(summaries: Mapping[str, VideoSummary]) -> list[tuple[str, str]
 
 def _tabulate_video(
     row: LedgerRow,
-    metadata: Sequence[str],
+    metadata: Sequence[Any],
     figures: Sequence[Any],
     undecodable: int | None,
     timings: list[float] | str | None,
@@ -143,7 +151,7 @@ def _tabulate_video(
     return [
         row["video"],
         str(row["status"]),
-        *(row[name] for name in metadata),
+        *metadata,
         *figures,
         undecodable,
         frames,

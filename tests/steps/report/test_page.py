@@ -175,7 +175,9 @@ def test_the_page_loads_nothing(run):
         if element.get(name)
     ]
     assert references
-    assert all(re.match(r"#|data:image/jpeg|\.\./", reference) for reference in references)
+    assert all(
+        re.match(r"#|data:image/jpeg|data/network-|\.\./", reference) for reference in references
+    )
     assert not re.search(r"@import|url\(", page.all("style")[0]["text"])
 
 
@@ -460,16 +462,6 @@ def test_a_wide_table_scrolls_by_itself_and_does_not_widen_the_page(run, tmp_pat
     """
     page, _ = drive(write_report(*run), tmp_path, measure)
     assert page.all("title")[0]["text"] == "false,true"
-
-
-@needs_browser
-def test_thousands_of_videos_are_paged(tmp_path):
-    names = [f"video{index:05d}" for index in range(3000)]
-    config, results = make_cohort(tmp_path, names)
-    page, complaints = browse(write_report(config, results), tmp_path)
-    assert complaints == []
-    assert table_rows(page) == names[:50]
-    assert page.all("span", id="page")[0]["text"] == "1 / 60"
 
 
 @needs_browser

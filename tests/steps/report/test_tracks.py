@@ -322,7 +322,7 @@ def test_the_page_stays_small_however_long_the_videos():
 def test_animals_have_colours_of_their_own():
     names = [f"animal{index}" for index in range(20)]
     assert len(set(colour_individuals(names).values())) == 20
-    assert colour_individuals(names[:2]) == {"animal0": "#f2545b", "animal1": "#2f8fe8"}
+    assert colour_individuals(names[:2]) == {"animal0": "#d55e00", "animal1": "#0072b2"}
 
 
 def test_flags_know_how_long_they_last():

@@ -1,30 +1,11 @@
-"use strict";
-// User text reaches the page through textContent and setAttribute only.
+// The table of videos: only the rows in sight are in the document.
 (() => {
-  const find = (id) => document.getElementById(id);
+  const { find, make, grouped, formatDuration } = common;
   const data = JSON.parse(find("data").textContent);
-  const { columns, rows, bodyparts } = data;
+  const { columns, rows, bodyparts, findings } = data;
   const WEAK = 0.5;
 
-  function make(tag, className, text) {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (text !== undefined) element.textContent = text;
-    return element;
-  }
-
   // ---- cells
-  const grouped = (value) => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
-
-  function formatDuration(seconds) {
-    if (seconds < 60) return seconds.toFixed(seconds < 10 ? 1 : 0) + " s";
-    const total = Math.round(seconds);
-    const two = (value) => String(value).padStart(2, "0");
-    const hours = Math.floor(total / 3600);
-    const minutes = Math.floor(total / 60) % 60;
-    return hours ? `${hours}:${two(minutes)}:${two(total % 60)} h` : `${minutes}:${two(total % 60)} min`;
-  }
-
   function drawShare(value) {
     const meter = make("span", "meter" + (value < WEAK ? " weak" : ""));
     const bar = make("i");
@@ -65,9 +46,18 @@
     return cell;
   }
 
+  const address = (name) => "#video=" + encodeURIComponent(name);
+
+  function drawName(value) {
+    const link = make("a", "", value);
+    link.href = address(value);
+    return link;
+  }
+
   const NUMERIC = new Set(["count", "duration", "number", "share", "problems", "flags"]);
   const draw = {
-    name: (value) => value,
+    name: drawName,
+    decision: (value) => make("span", "badge decision-" + value, value),
     status: (value) => make("span", "badge status-" + value, value),
     metadata: (value) => value,
     count: grouped,
@@ -86,14 +76,15 @@
   // ---- state
   const statusColumn = columns.findIndex((column) => column.kind === "status");
   const texts = columns.flatMap((column, index) => (["name", "metadata", "reason", "stage"].includes(column.kind) ? [index] : []));
-  const haystack = rows.map((row) => texts.map((index) => row[index]).join("\n").toLowerCase());
-  const state = { sort: -1, down: false, page: 0, size: 50, query: "", chosen: new Map() };
-  let view = [];
+  const haystack = rows.map((row) => [...texts.map((index) => row[index]), ...(Object.hasOwn(findings, row[0]) ? findings[row[0]].flat() : [])].join("\n").toLowerCase());
+  const state = { sort: -1, down: false, query: "", chosen: new Map(), active: 0 };
+  let view = rows.map((_, index) => index);
 
   function sortValue(value, kind) {
     // A reason why there is no share is no share.
     if (kind === "share") return typeof value === "string" ? null : value;
     if (kind === "parts") return value ? Math.min(...value.map((v) => v ?? -1)) : null;
+    if (kind === "decision") return value === null ? null : DECISIONS.indexOf(value);
     if (kind === "timings") return Array.isArray(value) ? value[0] : null;
     return value;
   }
@@ -103,6 +94,9 @@
     if (typeof a === "number" && typeof b === "number") return a - b;
     return collator.compare(a, b);
   }
+
+  // Worse decisions sort first.
+  const DECISIONS = ["fail", "warn", "pass"];
 
   function update() {
     view = rows.map((_, index) => index).filter((index) => {
@@ -121,6 +115,9 @@
         return (state.down ? -compare(x, y) : compare(x, y)) || a - b;
       });
     }
+    state.active = 0;
+    holder.scrollTop = 0;
+    window_.clear();
     render();
   }
 
@@ -154,24 +151,75 @@
     return line;
   }
 
+  // ---- rows in sight
+  const holder = find("rows");
+  const body = find("videos").tBodies[0];
+  const OVERSCAN = 6;
+  let printed = false;
+  const window_ = {
+    start: 0,
+    stop: 0,
+    clear() { this.start = this.stop = 0; body.replaceChildren(...spacers); },
+  };
+  const spacers = ["before", "after"].map((name) => {
+    const line = make("tr", "space");
+    line.dataset.space = name;
+    line.setAttribute("aria-hidden", "true");
+    const cell = make("td");
+    cell.colSpan = columns.length;
+    line.append(cell);
+    return line;
+  });
+
+  function rowHeight() {
+    return parseFloat(getComputedStyle(holder).getPropertyValue("--row"));
+  }
+
+  function placeRow(position) {
+    const line = renderRow(rows[view[position]]);
+    line.dataset.position = String(position);
+    line.setAttribute("aria-rowindex", String(position + 2));
+    const link = line.querySelector("th a");
+    link.tabIndex = position === state.active ? 0 : -1;
+    return line;
+  }
+
+  function chooseWindow() {
+    if (printed) return [0, view.length];
+    const height = rowHeight();
+    const first = Math.floor(holder.scrollTop / height) - OVERSCAN;
+    const count = Math.ceil((holder.clientHeight || 600) / height) + 2 * OVERSCAN;
+    const start = Math.min(Math.max(first, 0), Math.max(view.length - count, 0));
+    return [start, Math.min(start + count, view.length)];
+  }
+
+  // Rows that stay in sight stay in the document, so that the focus does.
   function render() {
-    const pages = Math.max(1, Math.ceil(view.length / state.size));
-    state.page = Math.min(state.page, pages - 1);
-    const start = state.page * state.size;
-    const body = find("videos").tBodies[0];
-    body.replaceChildren(...view.slice(start, start + state.size).map((index) => renderRow(rows[index])));
-    if (!view.length) {
-      const cell = make("td", "empty-table", "No video matches.");
-      cell.colSpan = columns.length;
-      const line = make("tr");
-      line.append(cell);
-      body.append(line);
+    fixWidths();
+    const [start, stop] = chooseWindow();
+    const [before, after] = spacers;
+    if (!before.isConnected) window_.clear();
+    if (start >= window_.stop || stop <= window_.start) {
+      window_.clear();
+      for (let place = start; place < stop; place += 1) after.before(placeRow(place));
+    } else {
+      for (let place = window_.start; place < start; place += 1) before.nextSibling.remove();
+      for (let place = window_.stop; place > stop; place -= 1) after.previousSibling.remove();
+      for (let place = Math.min(window_.start, stop) - 1; place >= start; place -= 1) before.after(placeRow(place));
+      for (let place = Math.max(window_.stop, start); place < stop; place += 1) after.before(placeRow(place));
     }
+    window_.start = start;
+    window_.stop = stop;
+    const height = rowHeight();
+    before.firstChild.style.height = `${start * height}px`;
+    after.firstChild.style.height = `${(view.length - stop) * height}px`;
+    before.hidden = start === 0;
+    after.hidden = stop === view.length;
+    find("nothing").hidden = view.length > 0;
+    find("videos").setAttribute("aria-rowcount", String(view.length + 1));
     const all = rows.length === view.length ? "" : ` of ${grouped(rows.length)}`;
-    find("shown").textContent = `${grouped(view.length)}${all} videos`;
-    find("page").textContent = `${state.page + 1} / ${pages}`;
-    find("previous").disabled = state.page === 0;
-    find("next").disabled = state.page === pages - 1;
+    const shown = `${grouped(view.length)}${all} video${rows.length === 1 ? "" : "s"}`;
+    if (find("shown").textContent !== shown) find("shown").textContent = shown;
     for (const [index, head] of [...find("videos").tHead.rows[0].cells].entries()) {
       head.setAttribute("aria-sort", index !== state.sort ? "none" : state.down ? "descending" : "ascending");
     }
@@ -180,13 +228,56 @@
     }
   }
 
+  // Columns keep their widths while rows come and go: those of the longest cells.
+  let fixed = false;
+  function fixWidths() {
+    if (fixed || !holder.clientWidth || !rows.length) return;
+    fixed = true;
+    const length = (row, index) => (typeof row[index] === "string" ? row[index].length : row[index] === null ? 0 : 4);
+    const longest = new Set(columns.map((_, index) => rows.reduce((most, row, place) => (length(row, index) > length(rows[most], index) ? place : most), 0)));
+    body.replaceChildren(...[...longest].map((index) => renderRow(rows[index])));
+    const widths = [...find("videos").tHead.rows[0].cells].map((cell) => Math.ceil(cell.getBoundingClientRect().width));
+    find("widths").replaceChildren(...widths.map((width) => { const column = make("col"); column.style.width = `${width}px`; return column; }));
+    find("videos").style.minWidth = `${widths.reduce((sum, width) => sum + width, 0)}px`;
+    find("videos").classList.add("fixed");
+    window_.clear();
+  }
+
+  // The row in sight, with the focus on its link.
+  function focusRow(position) {
+    state.active = Math.min(Math.max(position, 0), view.length - 1);
+    const height = rowHeight();
+    const head = find("videos").tHead.offsetHeight;
+    const top = state.active * height;
+    if (top < holder.scrollTop) holder.scrollTop = top;
+    else if (top + height > holder.scrollTop + holder.clientHeight - head) holder.scrollTop = top + height - holder.clientHeight + head;
+    render();
+    for (const link of body.querySelectorAll("th a")) link.tabIndex = Number(link.closest("tr").dataset.position) === state.active ? 0 : -1;
+    body.querySelector(`tr[data-position="${state.active}"] th a`)?.focus({ preventScroll: true });
+  }
+
+  holder.addEventListener("scroll", () => requestAnimationFrame(render), { passive: true });
+  addEventListener("resize", () => requestAnimationFrame(render));
+  holder.addEventListener("keydown", (event) => {
+    const line = event.target.closest("tr[data-position]");
+    if (!line || event.altKey || event.ctrlKey || event.metaKey) return;
+    const here = Number(line.dataset.position);
+    const page = Math.max(1, Math.floor(holder.clientHeight / rowHeight()) - 2);
+    const to = { ArrowDown: here + 1, ArrowUp: here - 1, PageDown: here + page, PageUp: here - page, Home: 0, End: view.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    focusRow(to);
+  });
+  const print = (whole) => { printed = whole; window_.clear(); render(); };
+  addEventListener("beforeprint", () => print(true));
+  addEventListener("afterprint", () => print(false));
+
   // ---- controls
   const selects = new Map();
 
   function choose(column, value) {
     if (value === null) state.chosen.delete(column);
     else state.chosen.set(column, value);
-    state.page = 0;
     update();
   }
 
@@ -194,7 +285,7 @@
     const select = make("select");
     select.setAttribute("aria-label", "Filter by " + columns[column].label);
     select.append(new Option(columns[column].label + ": all", "all"));
-    values.forEach((value, index) => select.append(new Option(value || "(empty)", String(index))));
+    values.forEach((value, index) => select.append(new Option(value || (columns[column].kind === "decision" ? "none" : "(empty)"), String(index))));
     select.addEventListener("change", () => choose(column, select.value === "all" ? null : values[Number(select.value)]));
     selects.set(column, { select, values });
     find("controls").insertBefore(select, find("controls").querySelector(".spacer"));
@@ -210,12 +301,11 @@
       button.addEventListener("click", () => {
         state.down = state.sort === index ? !state.down : false;
         state.sort = index;
-        state.page = 0;
         update();
       });
       cell.append(button);
       head.append(cell);
-      if (!["status", "metadata"].includes(column.kind)) return;
+      if (!["status", "decision", "metadata"].includes(column.kind)) return;
       const values = [...new Set(rows.map((row) => row[index]))].sort(collator.compare);
       if (values.length > 1 && values.length <= 24) addFilter(index, values);
     });
@@ -223,7 +313,9 @@
   }
 
   function saveTable() {
-    const clean = (value) => (value === null ? "" : Array.isArray(value) ? value.join(",") : String(value).replace(/\s+/g, " "));
+    // A spreadsheet takes a text that begins like a formula for one.
+    const tame = (text) => (/^[=+\-@]/.test(text) && !Number.isFinite(Number(text)) ? "'" + text : text);
+    const clean = (value) => (value === null ? "" : Array.isArray(value) ? value.join(",") : tame(String(value).replace(/\s+/g, " ")));
     const unknown = ["", "", "", ""];
     const spread = (line, timings) => line.flatMap((value, index) => (columns[index].kind === "timings" ? timings(value) : [value]));
     const labels = spread(columns.map((column) => column.label), () => ["Frames/s of a worker", "Decoding %", "Network %", "Waiting %"]);
@@ -239,12 +331,8 @@
   setUp();
   find("search").addEventListener("input", (event) => {
     state.query = event.target.value.trim().toLowerCase();
-    state.page = 0;
     update();
   });
-  find("size").addEventListener("change", (event) => { state.size = Number(event.target.value); state.page = 0; update(); });
-  find("previous").addEventListener("click", () => { state.page -= 1; render(); });
-  find("next").addEventListener("click", () => { state.page += 1; render(); });
   find("save").addEventListener("click", saveTable);
   for (const tile of document.querySelectorAll("[data-status]")) {
     tile.addEventListener("click", () => {
@@ -258,30 +346,80 @@
   }
   update();
 
-  // ---- scheme
-  const root = document.documentElement;
-  const stored = () => { try { return localStorage.getItem("scheme"); } catch { return null; } };
-  if (stored()) root.dataset.scheme = stored();
-  find("scheme").addEventListener("click", () => {
-    const dark = root.dataset.scheme ? root.dataset.scheme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.scheme = dark ? "light" : "dark";
-    try { localStorage.setItem("scheme", root.dataset.scheme); } catch { /* a page opened from a file may have no storage */ }
-  });
+  // ---- the page of a video
+  const overview = find("overview");
+  const opened = find("video");
+  const title = document.title;
+  const places = new Map(rows.map((row, index) => [row[0], index]));
+  let back = null;
 
-  // ---- tooltips
-  const tip = find("tip");
-  document.addEventListener("pointerover", (event) => {
-    const owner = event.target.closest("[data-tip]");
-    tip.hidden = !owner;
-    if (owner) tip.textContent = owner.dataset.tip;
-  });
-  document.addEventListener("pointermove", (event) => {
-    if (tip.hidden) return;
-    const x = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
-    const y = event.clientY + 18 + tip.offsetHeight > innerHeight ? event.clientY - tip.offsetHeight - 12 : event.clientY + 18;
-    tip.style.left = x + "px";
-    tip.style.top = y + "px";
-  });
+  const hue = (number, count) => `hsl(${Math.round((360 * number) / count)} 70% 50%)`;
+  const colour = (number, count) => (count <= data.animalColours.length ? data.animalColours[number] : hue(number, count));
+  const partColour = (part, number, count) => (Object.hasOwn(data.partColours, part) ? data.partColours[part] : hue(number, count));
+
+  function listFacts(row) {
+    const left = new Set(["name", "reason", "parts"]);
+    const facts = columns.flatMap(({ kind, label }, index) => (left.has(kind) || row[index] === null || row[index] === "" ? [] : [[label, draw[kind](row[index])]]));
+    if (row[reasonColumn]) facts.push(["Reason", row[reasonColumn]]);
+    return facts;
+  }
+
+  function open(name) {
+    const index = places.get(name);
+    if (index === undefined) { close(); return; }
+    if (!back) back = [scrollX, scrollY];
+    const row = rows[index];
+    const here = view.indexOf(index);
+    const beside = (step) => (here < 0 || view[here + step] === undefined ? undefined : rows[view[here + step]][0]);
+    overview.hidden = true;
+    opened.hidden = false;
+    document.title = `${name} – ${title}`;
+    scrollTo(0, find("sections").offsetTop);
+    state.active = Math.max(here, 0);
+    const file = data.details[index];
+    details.show(opened, {
+      name,
+      facts: listFacts(row),
+      reason: row[reasonColumn],
+      findings: Object.hasOwn(findings, name) ? findings[name] : [],
+      clip: data.clips[index],
+      file: file === null ? null : data.shards[file],
+      pcutoff: data.pcutoff,
+      timeColours: data.timeColours,
+      colour,
+      partColour,
+      previous: beside(-1),
+      next: beside(1),
+    });
+  }
+
+  function close() {
+    if (opened.hidden) return;
+    overview.hidden = false;
+    opened.hidden = true;
+    opened.replaceChildren();
+    document.title = title;
+    render();
+    const anchor = location.hash.length > 1 ? find(location.hash.slice(1)) : null;
+    if (anchor && anchor.id !== "cohort") anchor.scrollIntoView();
+    else if (back) {
+      scrollTo(...back);
+      focusRow(state.active);
+    }
+    back = null;
+  }
+
+  function route() {
+    const [, name] = location.hash.match(/^#video=(.*)$/s) || [];
+    let video = null;
+    // An address that somebody broke names no video.
+    try { video = name === undefined ? null : decodeURIComponent(name); } catch { video = null; }
+    if (video === null) close();
+    else open(video);
+  }
+
+  addEventListener("hashchange", route);
+  route();
 
   find("copy").addEventListener("click", async (event) => {
     const range = document.createRange();

@@ -1,0 +1,148 @@
+import base64
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.io.video.encode import encode_frames
+from pipeline_lib.steps.report.details import pictures, store
+from pipeline_lib.steps.report.details.store import Pictures, choose_pictures, prepare_details
+from tests.steps.report.details.test_measure import write
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Write three videos in two shards; the file of the first is there."""
+    names = {"m1": "00000", "m2": "00000", "m3": "00001"}
+    sheet = tmp_path / "cohort.tsv"
+    write_table(sheet, ("video", "path"), [{"video": n, "path": f"{n}.mp4"} for n in names])
+    results = Results(tmp_path / "results")
+    plan = [{"video": name, "shard": shard, "state": "planned"} for name, shard in names.items()]
+    write_table(results.plan, ("video", "shard", "state"), plan)
+    for name in names:
+        write(results.poses("pose", name), [0.9, 0.2, 0.8, 0.7])
+    film(tmp_path / "m1.mp4")
+    return parse_config({"cohort": str(sheet), "results": str(results.root)}), results
+
+
+def film(path):
+    """Write four frames whose brightness is 40 times their number."""
+    images = [(number * 9000, np.full((48, 64, 3), 40 * number, np.uint8)) for number in range(4)]
+    encode_frames(path, images, (64, 48), 10, 10)
+
+
+def prepare(config, results):
+    videos = {video.video: video for video in read_cohort(results.root.parent / "cohort.tsv")}
+    rows = [{"video": name, "width": 64, "height": 48} for name in videos]
+    return prepare_details(config, results, rows, videos)
+
+
+def count_measured(monkeypatch):
+    measured = []
+    original = store.measure_details
+    monkeypatch.setattr(
+        store,
+        "measure_details",
+        lambda path, *rest: measured.append(path.stem) or original(path, *rest),
+    )
+    return measured
+
+
+def read_file(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("cohortposeData({")
+    return json.loads(text.removeprefix("cohortposeData(").removesuffix(");\n"))
+
+
+def test_a_file_of_each_shard_is_written_and_read_again(cohort, monkeypatch):
+    config, results = cohort
+    measured = count_measured(monkeypatch)
+    found = prepare(config, results)
+    assert measured == ["m1", "m2", "m3"]
+    assert {video: shard for video, (shard, _) in found.items()} == {
+        "m1": "00000", "m2": "00000", "m3": "00001",
+    }  # fmt: skip
+    data = read_file(results.report_details("00000"))
+    assert (data["shard"], list(data["videos"])) == ("00000", ["m1", "m2"])
+    before = results.report_details("00000").read_bytes()
+    assert prepare(config, results) == found
+    # What changed is measured, and no more.
+    write(results.poses("pose", "m3"), [0.5])
+    poses = results.poses("pose", "m3") / "zarr.json"
+    poses.write_text(poses.read_text().replace('"k"', '"other"'))
+    prepare(config, results)
+    assert measured == ["m1", "m2", "m3", "m3"]
+    assert results.report_details("00000").read_bytes() == before
+
+
+def test_the_picture_is_of_the_worst_frame(cohort):
+    _, entry = prepare(*cohort)["m1"]
+    # The video has three worst frames at most, a second apart: here one.
+    (frame,) = entry["worst"]
+    assert (frame["frame"], entry["missing"]) == (1, "")
+    assert frame["picture"].startswith("data:image/webp;base64,")
+    image = cv2.imdecode(np.frombuffer(store_bytes(frame["picture"]), np.uint8), cv2.IMREAD_COLOR)
+    assert abs(float(image.mean()) - 40) < 4
+
+
+def store_bytes(address):
+    return base64.b64decode(address.partition(",")[2])
+
+
+def test_a_video_that_was_not_there_is_looked_for_again(cohort, tmp_path, monkeypatch):
+    config, results = cohort
+    assert prepare(config, results)["m2"][1]["missing"] == pictures.NO_FILE
+    measured = count_measured(monkeypatch)
+    film(tmp_path / "m2.mp4")
+    entry = prepare(config, results)["m2"][1]
+    assert (measured, entry["missing"]) == (["m2"], "")
+
+
+def test_a_file_that_is_no_video_costs_the_picture_only(cohort, tmp_path):
+    (tmp_path / "m2.mp4").write_bytes(b"no video")
+    entry = prepare(*cohort)["m2"][1]
+    assert entry["missing"] == "the video cannot be read"
+    assert str(tmp_path) not in json.dumps(entry)
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "cohortposeData({", "alert(1)", 'cohortposeData({"basis":1});\n']
+)
+def test_a_damaged_file_is_written_anew(cohort, damage):
+    config, results = cohort
+    prepare(config, results)
+    whole = results.report_details("00001").read_bytes()
+    results.report_details("00001").write_text(damage)
+    prepare(config, results)
+    assert results.report_details("00001").read_bytes() == whole
+
+
+def test_files_of_shards_that_are_gone_are_removed(cohort):
+    config, results = cohort
+    prepare(config, results)
+    sheet = results.root.parent / "cohort.tsv"
+    write_table(sheet, ("video", "path"), [{"video": "m1", "path": "m1.mp4"}])
+    prepare(config, results)
+    assert [path.name for path in results.report_data.iterdir()] == ["videos-00000.js"]
+    assert list(read_file(results.report_details("00000"))["videos"]) == ["m1"]
+
+
+def test_large_cohorts_have_one_small_picture_each():
+    config = parse_config({"cohort": "c.tsv"})
+    assert choose_pictures(config, 300).number == 3
+    assert choose_pictures(config, 301) == Pictures(1, 256, 3200)
+    none = parse_config({"cohort": "c.tsv", "report": {"worst_frames": 0}})
+    assert choose_pictures(none, 5000).number == 0
+
+
+def test_pictures_of_noise_are_small_enough(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [(n * 9000, rng.integers(0, 255, (480, 640, 3), np.uint8)) for n in range(2)]
+    encode_frames(tmp_path / "noise.mp4", images, (640, 480), 10, 10)
+    drawn, _ = pictures.draw_frames(tmp_path / "noise.mp4", [1], 256, 3200)
+    assert 0 < len(store_bytes(drawn[1])) <= 3200
