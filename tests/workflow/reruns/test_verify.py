@@ -121,6 +121,7 @@ FILES = {
     ".accepted": "verdict",
     "report/index.html": "report",
     "report/summaries.json": "summaries",
+    "report/data": "report data",
     "config.resolved.yaml": "settings",
     "README.md": "readme",
     "ro-crate-metadata.json": "crate",
@@ -234,6 +235,7 @@ def test_a_report_of_other_results_is_stale(again, monkeypatch):
         ("ledger", "ledger.tsv", "unexplained"),
         ("report", "report/index.html", "unexplained"),
         ("summaries", "report/summaries.json", "unexplained"),
+        ("report data", "report/data", "unexplained"),
     }
 
 

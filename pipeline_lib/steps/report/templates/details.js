@@ -219,8 +219,8 @@ const details = (() => {
     });
     const legend = make("ul", "legend lanes-legend", ...[["followed", "followed"], ["uncertain", "may have been exchanged"], ["gap", "gap: not found, between frames in which it was"], ["undecodable", "frames that could not be decoded"], ["absent", "absent"]].map(([name, text]) => make("li", "", make("i", "key-" + name), text)));
     const timeline = panel("Identities over time", legend, ...lanes, make("div", "lane lane-axis", make("span"), axis(entry.seconds), make("span")));
-    const flags = entry.tracks.flags.map((flag) => make("li", "", make("span", "badge flag-" + flag.kind, flag.kind === "swap" ? "swap?" : "gap"), ` frames ${grouped(flag.first)} to ${grouped(flag.last)}, at ${formatDuration(flag.seconds)}: ${flag.animals.join(", ")}`));
-    if (flags.length) timeline.append(make("h4", "", "Frames to check"), make("ul", "flags", ...flags));
+    const flags = entry.tracks.flags.map((flag) => make("li", "", make("span", "badge flag-" + flag.kind, flag.kind === "swap" ? "swap?" : "gap"), ` frame${flag.last > flag.first ? "s" : ""} ${grouped(flag.first)}${flag.last > flag.first ? " to " + grouped(flag.last) : ""}, at ${formatDuration(flag.seconds)}: ${flag.animals.join(", ")}`));
+    if (flags.length) timeline.append(make("h3", "", "Frames to check"), make("ul", "flags", ...flags));
     if (entry.tracks.left_out) timeline.append(make("p", "muted note", `${grouped(entry.tracks.left_out)} shorter ones are not listed.`));
     return [timeline];
   }

@@ -20,11 +20,11 @@ F, G, U, A = TrackStatus.FOLLOWED, TrackStatus.GAP, TrackStatus.UNCERTAIN, Track
 NAN = np.nan
 
 
-def write(path, confidence, *, animals=("a",), status=None, lost=()):
-    """Write poses of one bodypart that walk 2 px a frame along x, 10 frames a second."""
+def write(path, confidence, *, animals=("a",), status=None, lost=(), parts=1):
+    """Write poses of bodyparts that walk 2 px a frame along x, 10 frames a second."""
     confidence = np.asarray(confidence, np.float32)
     frames = len(confidence)
-    shape = (frames, len(animals), 1)
+    shape = (frames, len(animals), parts)
     position = np.zeros((*shape, 2), np.float32)
     position[..., 0] = 2.0 * np.arange(frames)[:, None, None]
     confidence = np.broadcast_to(confidence[:, None, None], shape).copy()
@@ -34,7 +34,8 @@ def write(path, confidence, *, animals=("a",), status=None, lost=()):
     if status is not None:
         status = np.array(status, np.uint8)
     poses = Poses(
-        position, confidence, frame_status, np.arange(frames) / 10, ("nose",), animals,
+        position, confidence, frame_status, np.arange(frames) / 10,
+        ("nose", *(f"part{n}" for n in range(1, parts))), animals,
         {"key": "k"}, track_status=status,
     )  # fmt: skip
     write_poses(path, poses)
