@@ -86,7 +86,7 @@ def pick_first(points: Floats, edges: NDArray[np.int64]) -> NDArray[np.float32]:
     Array of shape (stretch, individual, 2), NaN where none is known
     """
     picked = np.full((max(len(edges) - 1, 0), *points.shape[1:]), np.nan, np.float32)
-    known = ~np.isnan(points).any(axis=-1)
+    known = np.asarray(~np.isnan(points).any(axis=-1))
     for number, (start, stop) in enumerate(itertools.pairwise(edges)):
         at = known[start:stop].argmax(axis=0)
         picked[number] = points[start:stop][at, np.arange(points.shape[1])]
@@ -142,13 +142,13 @@ def count_places(points: Floats, size: tuple[float, float], grid: tuple[int, int
     Array of shape (row, column), adding up to 1; all zero if no point is known
     """
     columns, rows = grid
-    known = points[~np.isnan(points).any(axis=-1)]
+    known = points[np.asarray(~np.isnan(points).any(axis=-1))]
     if not len(known):
         return np.zeros((rows, columns))
     column = np.clip((known[:, 0] + 0.5) * columns / size[0], 0, columns - 1).astype(int)
     row = np.clip((known[:, 1] + 0.5) * rows / size[1], 0, rows - 1).astype(int)
     counts = np.bincount(row * columns + column, minlength=rows * columns)
-    return counts.reshape(rows, columns) / len(known)
+    return np.asarray(counts.reshape(rows, columns) / len(known), np.float64)
 
 
 def choose_lowest(values: Floats, number: int, apart: int) -> list[int]:

@@ -84,6 +84,7 @@ def test_a_run_that_is_as_it_was(again, monkeypatch, options):
         "ledger": 1,
         "report": 1,
         "summaries": 1,
+        "report data": 1,
         "verdict": 1,
         "model": 1,
         "history": 1,

@@ -151,10 +151,12 @@ def _compare(
         for measure in measures
     ]
     drawn = [_draw(estimates) for estimates in means]
-    differences = [
-        [_describe(estimate_difference(read(name, one), read(names[0], one))) for one in measures]
-        for name in names[1:]
-    ]
+
+    def subtract(name: str, measure: Measure) -> Cell:
+        difference = estimate_difference(read(name, measure), read(names[0], measure))
+        return _describe(_bound(difference, measure))
+
+    differences = [[subtract(name, measure) for measure in measures] for name in names[1:]]
     return Comparison(
         column,
         [f"{measure.title}, {measure.unit}" for measure in measures],
@@ -167,6 +169,14 @@ def _compare(
             for name, cells in zip(names[1:], differences, strict=True)
         ],
     )
+
+
+def _bound(difference: Estimate, measure: Measure) -> Estimate:
+    """Cut the interval of a difference to what values within the bounds can differ."""
+    most = measure.bounds[1] - measure.bounds[0]
+    if not difference.has_interval:
+        return difference
+    return replace(difference, low=max(difference.low, -most), high=min(difference.high, most))
 
 
 def _name(name: str) -> str:

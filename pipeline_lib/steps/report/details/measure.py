@@ -198,7 +198,8 @@ def _join(blocks: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def _divide(total: Any, counts: Any) -> Doubles:  # noqa: ANN401 - arrays, or zero
     missing = np.full(np.shape(counts), np.nan)
-    return np.divide(total, counts, out=missing, where=np.asarray(counts) > 0)
+    mean: Doubles = np.divide(total, counts, out=missing, where=np.asarray(counts) > 0)
+    return mean
 
 
 def _read_course(
@@ -237,7 +238,7 @@ def _read_blocks(path: Path, frames: int, lag: int) -> Iterator[tuple[int, int, 
 
 
 def _average_frames(poses: Poses, confidence: Doubles) -> Doubles:
-    located = ~np.isnan(poses.position).any(axis=-1)
+    located = np.asarray(~np.isnan(poses.position).any(axis=-1))
     there = located.any(axis=-1)[:, [name != UNIQUE_INDIVIDUAL for name in poses.individuals]]
     counts = there.sum(axis=1) * confidence.shape[2]
     total = np.where(there[..., None], np.nan_to_num(confidence), 0.0).sum(axis=(1, 2))

@@ -120,7 +120,9 @@ def prepare_details(
     }
     old = {video: entry for entries in kept.values() for video, entry in entries.items()}
     changed = [task for video, task in tasks.items() if not _is_current(old.get(video), task)]
-    entries = {video: entry for video, entry in old.items() if video in tasks}
+    entries: dict[str, Entry | None] = {
+        video: entry for video, entry in old.items() if video in tasks
+    }
     entries |= dict(_measure_all(changed))
     found: dict[str, tuple[str, Entry]] = {}
     for shard, listed in members.items():

@@ -39,6 +39,11 @@ const common = (() => {
     try { localStorage.setItem("scheme", root.dataset.scheme); } catch { /* a page opened from a file may have no storage */ }
   });
 
+  // Paper is light.
+  let chosen;
+  addEventListener("beforeprint", () => { chosen = root.dataset.scheme; root.dataset.scheme = "light"; });
+  addEventListener("afterprint", () => { if (chosen) root.dataset.scheme = chosen; else delete root.dataset.scheme; });
+
   // ---- tooltips
   const tip = find("tip");
   document.addEventListener("pointerover", (event) => {

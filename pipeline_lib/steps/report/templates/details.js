@@ -269,7 +269,7 @@ const details = (() => {
     const titles = ["Decision", "By", "Check", "Reason", "Value", "Limit", "Seconds", "Remedy"];
     const body = make("tbody", "", ...context.findings.map((cells) => make("tr", "", ...cells.map((cell, place) => make("td", "", place ? cell : make("span", "badge decision-" + cell, cell))))));
     const head = make("tr", "", ...titles.map((title) => { const cell = make("th", "", title); cell.scope = "col"; return cell; }));
-    const table = make("table", "plain findings", make("caption", "hidden", "Findings of quality control"), make("thead", "", head), body);
+    const table = make("table", "findings", make("caption", "hidden", "Findings of quality control"), make("thead", "", head), body);
     return [make("h3", "", "Quality"), scroll("Findings of quality control", table)];
   }
 
