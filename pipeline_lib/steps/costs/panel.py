@@ -23,6 +23,7 @@ _COLUMNS = (
     ("cost_per_video_hour", "cost per video hour"),
     ("storage_per_month", "storage per month"),
 )
+_OF_VIDEOS = ("cpu_hours", "gpu_hours", "cost")
 
 
 def describe_costs(config: Config, results: Results) -> dict[str, Any] | None:
@@ -31,16 +32,25 @@ def describe_costs(config: Config, results: Results) -> dict[str, Any] | None:
     Returns
     -------
     dict
-        ``head``: titles of the columns in which there is anything; ``rows``: a name and cells each.
-        What each video cost is in ``costs.tsv``.
+        ``head``: titles of the columns in which there is anything; ``rows``: a name and cells each;
+        ``video_head`` and ``videos``: titles of the figures of each video, and the figures by its
+        name, None: not measured. ``costs.tsv`` has more of them.
     """
     if config.costs == CostSettings():
         return None
-    rows = [row for row in derive_costs(config, results) if row["kind"] != "video"]
+    derived = derive_costs(config, results)
+    rows = [row for row in derived if row["kind"] != "video"]
     columns = [(name, title) for name, title in _COLUMNS if any(row[name] for row in rows)]
     unit = f" ({config.costs.currency})"
     priced = {"cost", "cost_per_video_hour", "storage_per_month"}
+    own = [row for row in derived if row["kind"] == "video"]
+    listed = [name for name in _OF_VIDEOS if any(row[name] for row in own)]
+    titles = dict(_COLUMNS)
     return {
+        "video_head": [titles[name] + (unit if name in priced else "") for name in listed],
+        "videos": {
+            row["name"]: [float(row[name]) if row[name] else None for name in listed] for row in own
+        },
         "head": [title + (unit if name in priced else "") for name, title in columns],
         "rows": [(_name(row), [_shorten(row[name]) for name, _ in columns]) for row in rows],
     }

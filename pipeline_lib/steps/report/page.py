@@ -57,6 +57,7 @@ from pipeline_lib.steps.report.timings import (
 )
 from pipeline_lib.steps.report.tracks import describe_animals
 from pipeline_lib.steps.report.videos import (
+    Further,
     find_doubtful,
     group_reasons,
     histogram_detection,
@@ -115,7 +116,8 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
     comparison = compare_bodyparts(inputs, bodyparts)
     details = prepare_details(config, results, rows, videos)
     quality = read_quality(results.quality, videos, redactor, inputs.gaps)
-    table = tabulate_videos(rows, summaries, bodyparts, timings, quality)
+    costs = describe_costs(config, results)
+    table = tabulate_videos(rows, summaries, bodyparts, timings, Further(quality, costs))
     views = _list_views(config, results, rows, details, bodyparts)
     sessions = describe_sessions(
         config,
@@ -138,7 +140,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "doubtful": find_doubtful(summaries),
         "copies": find_copies(rows, timings),
         "timings": sum_timings(timings[row["video"]] for row in rows if row["video"] in timings),
-        "costs": describe_costs(config, results),
+        "costs": costs,
         "quality": quality,
         "groups": compare_groups(
             rows,

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,28 @@ _TRACK_COLUMNS: tuple[dict[str, str], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class Further:
+    """Hold what only some runs tell of videos.
+
+    Attributes
+    ----------
+    quality
+        Decisions of quality control.
+    costs
+        As `pipeline_lib.steps.costs.panel.describe_costs` gives them.
+    """
+
+    quality: Quality | None = None
+    costs: Mapping[str, Any] | None = None
+
+
 def tabulate_videos(
     rows: Sequence[LedgerRow],
     summaries: Mapping[str, VideoSummary],
     bodyparts: Sequence[str],
     timings: Mapping[str, InferenceTimings],
-    quality: Quality | None = None,
+    further: Further | None = None,
 ) -> dict[str, Any]:
     """Return the cohort table as JSON-like data: columns, and rows in the order of columns.
 
@@ -41,11 +58,15 @@ def tabulate_videos(
     decoding, network and waiting in percent, or the name of the video whose result this is a
     copy of. Unknown is None; in place of the share of keypoints detected there may be the reason
     why there is none. With decisions about quality there is a column of them, and ``findings``
-    has the cells of `FINDING_COLUMNS` of each finding by video.
+    has the cells of `FINDING_COLUMNS` of each finding by video. With a price list there are columns
+    of what each video used and cost.
     """
     copies = find_copies(rows, timings)
     metadata = metadata_columns(rows)
     tracked = any(summary.tracks is not None for summary in summaries.values())
+    quality, costs = (further.quality, further.costs) if further else (None, None)
+    titles, used = (costs["video_head"], costs["videos"]) if costs else ([], {})
+    unknown = [None] * len(titles)
     columns: list[dict[str, Any]] = [
         {"label": "Video", "kind": "name"},
         {"label": "Status", "kind": "status"},
@@ -62,6 +83,7 @@ def tabulate_videos(
         {"label": "Size", "kind": "size"},
         {"label": "Compute", "kind": "duration"},
         {"label": "Inference", "kind": "timings"},
+        *({"label": title[0].upper() + title[1:], "kind": "number"} for title in titles),
         {"label": "Stage", "kind": "stage"},
         {"label": "Reason", "kind": "reason"},
     ]
@@ -78,7 +100,10 @@ def tabulate_videos(
                 ],
                 _tabulate_figures(summary, bodyparts, tracked=tracked),
                 summary.undecodable if summary else row["undecodable"],
-                _tabulate_timings(timings.get(row["video"])) or copies.get(row["video"]),
+                [
+                    _tabulate_timings(timings.get(row["video"])) or copies.get(row["video"]),
+                    *map(_shorten, used.get(row["video"], unknown)),
+                ],
             )
             for row, summary in ((row, summaries.get(row["video"])) for row in rows)
         ],
@@ -140,7 +165,7 @@ def _tabulate_video(
     metadata: Sequence[Any],
     figures: Sequence[Any],
     undecodable: int | None,
-    timings: list[float] | str | None,
+    work: Sequence[Any],
 ) -> list[Any]:
     frames, fps = row["frames"], row["fps"]
     size = (
@@ -159,7 +184,7 @@ def _tabulate_video(
         round(fps, 3) if fps else None,
         size,
         None if row["seconds"] is None else round(row["seconds"], 2),
-        timings,
+        *work,
         row["stage"],
         row["reason"],
     ]
@@ -191,6 +216,10 @@ def _tabulate_timings(timings: InferenceTimings | None) -> list[float] | None:
         return None
     shares = (round(100 * share) for share in (timings.decode, timings.network, timings.wait))
     return [float(f"{timings.frames_per_second:.3g}"), *shares]
+
+
+def _shorten(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
 
 
 def _to_share(value: float) -> float | None:

@@ -104,6 +104,8 @@ def test_videos_groups_and_run(project):
     panel = describe_costs(config, results)
     assert panel["rows"][-1][0] == "all"
     assert "cost (EUR)" in panel["head"]
+    assert panel["video_head"] == ["CPU hours", "GPU hours", "cost (EUR)"]
+    assert panel["videos"]["b"] == [float(b[name]) for name in ("cpu_hours", "gpu_hours", "cost")]
 
 
 def test_without_a_price_list(project):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline_lib.core.errors import SheetError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import (
     HISTORY_COLUMNS,
@@ -354,6 +355,24 @@ def test_a_copied_result_says_whose_it_is(run):
     text = " ".join(attention["text"].split())
     assert "1 video of the sheet is byte for byte identical to another video" in text
     assert "good = weak" in text
+
+
+def test_what_videos_cost_is_in_their_rows(run):
+    config, results = run
+    priced = config.model_copy(update={"costs": CostSettings(currency="EUR", cpu_hour=2)})
+    job = {
+        "verb": "infer", "shard": "s0", "model": "pose", "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 7200, "cpu_seconds": 7200, "gpus": 0, "energy": {"joules": None},
+        "machine": {"host": "h", "devices": []},
+    }  # fmt: skip
+    results.shard("s0").jobs.write_text(json.dumps(job) + "\n", encoding="utf-8")
+    data = json.loads(read_page(priced, results).all("script", type="application/json")[0]["text"])
+    labels = [column["label"] for column in data["columns"]]
+    at = labels.index("Cost (EUR)")
+    assert labels[at - 2 : at] == ["CPU hours", "GPU hours"]
+    # Two videos took as long as each other, the third was not inferred.
+    assert [row[at - 2 : at + 1] for row in data["rows"]] == [[1, 0, 2], [1, 0, 2], [0, 0, 0]]
+    assert {len(row) for row in data["rows"]} == {len(labels)}
 
 
 # ---- pieces
