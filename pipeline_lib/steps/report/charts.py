@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 54.0, 16.0, 28.0, 42.0
 
 # The colours of Okabe and Ito (Color Universal Design, 2008), told apart by nearly all readers,
 # and seen on photographs and on both of the page's grounds.
-_PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#8c8c8c")
+_PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#7f7f7f")
 ANIMALS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#7f7f7f")
 
 # Start to end of a trajectory.

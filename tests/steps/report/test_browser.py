@@ -242,6 +242,17 @@ def test_the_clip_of_the_worst_seconds_is_played(chromium, report):
         assert page.evaluate("document.querySelector('.clip video').videoWidth") == 64
 
 
+def test_paper_has_all_rows_and_is_light(chromium, report):
+    with open_page(chromium, report, "dark") as page:
+        assert len(list_rows(page)) < 60
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert len(list_rows(page)) == VIDEOS
+        assert page.get_attribute("html", "data-scheme") == "light"
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert len(list_rows(page)) < 60
+        assert page.get_attribute("html", "data-scheme") is None
+
+
 def test_a_page_without_its_folder_says_so(chromium, report, tmp_path):
     alone = shutil.copy(report, tmp_path / "index.html")
     page = chromium.new_page()

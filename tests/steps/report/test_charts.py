@@ -1,5 +1,7 @@
 import math
+from itertools import combinations
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,7 @@ from pipeline_lib.steps.report.charts import (
     Curve,
     Scale,
     colour_bodyparts,
+    colour_individuals,
     draw_bars,
     draw_chart,
     format_fixed,
@@ -264,3 +267,32 @@ def test_bodyparts_come_from_the_first_source_that_knows_them():
     trained = ReportInputs({}, {}, pd.DataFrame(), {"skeleton": skeleton}, {}, "")
     assert trained.bodyparts(config) == ("x", "y")
     assert trained.edges(config) == (("x", "y"),)
+
+
+# How colours look without red or green cones: Machado, Oliveira and Fernandes (2009), severity 1.
+BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+@pytest.mark.parametrize("colour", [colour_bodyparts, colour_individuals])
+def test_colours_are_told_apart(colour, blindness):
+    codes = list(colour([f"name{number}" for number in range(8)]).values())
+    rgb = np.array([[int(code[at : at + 2], 16) for at in (1, 3, 5)] for code in codes])
+    linear = np.clip((rgb / 255) ** 2.2 @ np.transpose(BLINDNESS[blindness]), 0, 1)
+    seen = np.uint8(np.round(255 * linear ** (1 / 2.2)))
+    lab = cv2.cvtColor(np.float32(seen[None] / 255), cv2.COLOR_RGB2LAB)[0]
+    distances = [np.linalg.norm(one - other) for one, other in combinations(lab, 2)]
+    # In CIELAB; 2 to 3 is just noticeable.
+    assert min(distances) > 9

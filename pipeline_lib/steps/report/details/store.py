@@ -188,10 +188,10 @@ def _read_entries(path: Path, basis: str) -> dict[str, Entry]:
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text.removeprefix(_CALL).removesuffix(_END))
-        entries = data["videos"] if data["basis"] == basis else {}
+        entries = data["videos"] if data["basis"] == basis else []
         return {
             str(video): entry
-            for video, entry in entries.items()
+            for video, entry in entries
             if {"key", "missing", "speed", "worst"} <= entry.keys()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -202,7 +202,8 @@ def _write_entries(path: Path, shard: str, basis: str, entries: Mapping[str, Ent
     if not entries:
         path.unlink(missing_ok=True)
         return
-    data = {"shard": shard, "basis": basis, "videos": entries}
+    # Pairs: in a script, an object's key `__proto__` would be no key.
+    data = {"shard": shard, "basis": basis, "videos": list(entries.items())}
     publish_text(path, f"{_CALL}{embed_json(data)}{_END}")
 
 

@@ -12,7 +12,7 @@ const details = (() => {
     if (!loads.has(file)) {
       loads.set(file, new Promise((done) => {
         const script = document.createElement("script");
-        script.addEventListener("load", () => done(script.cohortpose && script.cohortpose.videos ? script.cohortpose.videos : null));
+        script.addEventListener("load", () => done(script.cohortpose ? new Map(script.cohortpose.videos) : null));
         script.addEventListener("error", () => { loads.delete(file); done(null); });
         script.src = file;
         document.head.append(script);
@@ -306,7 +306,7 @@ const details = (() => {
     body.append(make("p", "muted", "Loading …"));
     return load(context.file).then((videos) => {
       if (!target.contains(body)) return;
-      const entry = videos && Object.hasOwn(videos, context.name) ? videos[context.name] : null;
+      const entry = videos ? videos.get(context.name) : null;
       if (!entry) {
         body.replaceChildren(make("p", "panel pad", `The file ${context.file} is not beside this page: pass on the whole folder “report”.`));
         return;

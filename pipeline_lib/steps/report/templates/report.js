@@ -268,7 +268,7 @@
     event.preventDefault();
     focusRow(to);
   });
-  const print = (whole) => { printed = whole; window_.clear(); render(); };
+  const print = (whole) => { printed = whole && !overview.hidden; window_.clear(); render(); };
   addEventListener("beforeprint", () => print(true));
   addEventListener("afterprint", () => print(false));
 
