@@ -92,4 +92,4 @@ def read_quality(
 
 def _decide(findings: Sequence[Sequence[str]]) -> str:
     own = [cells[0] for cells in findings if cells[1] not in _RULES]
-    return own[-1] if own else min((cells[0] for cells in findings), key=DECISIONS.index)
+    return own[0] if own else min((cells[0] for cells in findings), key=DECISIONS.index)
