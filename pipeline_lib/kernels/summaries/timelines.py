@@ -116,13 +116,14 @@ def measure_speed(position: Floats, time: Doubles, lag: int) -> Doubles:
     if len(position) <= lag:
         return np.zeros((0, position.shape[1]))
     moved = position[lag:].astype(np.float64) - position[:-lag]
-    known = ~np.isnan(moved).any(axis=-1)
+    known = np.asarray(~np.isnan(moved).any(axis=-1))
     counts = known.sum(axis=2)
     total = np.where(known[..., None], moved, 0.0).sum(axis=2)
     seconds = (time[lag:] - time[:-lag])[:, None]
     speed = np.full(counts.shape, np.nan)
     divisor = counts * seconds
-    return np.divide(np.hypot(total[..., 0], total[..., 1]), divisor, out=speed, where=divisor > 0)
+    np.divide(np.hypot(total[..., 0], total[..., 1]), divisor, out=speed, where=divisor > 0)
+    return speed
 
 
 def count_places(points: Floats, size: tuple[float, float], grid: tuple[int, int]) -> Doubles:

@@ -239,7 +239,8 @@ def _read_blocks(path: Path, frames: int, lag: int) -> Iterator[tuple[int, int, 
 
 def _average_frames(poses: Poses, confidence: Doubles) -> Doubles:
     located = np.asarray(~np.isnan(poses.position).any(axis=-1))
-    there = located.any(axis=-1)[:, [name != UNIQUE_INDIVIDUAL for name in poses.individuals]]
+    kept = [name != UNIQUE_INDIVIDUAL for name in poses.individuals]
+    there = np.asarray(located.any(axis=-1))[:, kept]
     counts = there.sum(axis=1) * confidence.shape[2]
     total = np.where(there[..., None], np.nan_to_num(confidence), 0.0).sum(axis=(1, 2))
     mean = np.divide(total, counts, out=np.zeros(len(total)), where=counts > 0)
