@@ -201,7 +201,7 @@ def test_every_file_of_the_cohort_has_one_stage_and_one_place():
     assert Path("r/models/pose/locator/network.onnx") in files
     without = parse_config({"cohort": "cohort.tsv"})
     kinds = [file.kind for _, file in list_cohort_files(without, Results(Path("r")))]
-    assert kinds == ["ledger", "report", "summaries", "verdict"]
+    assert kinds == ["ledger", "report", "summaries", "report data", "verdict"]
 
 
 @pytest.mark.parametrize("name", STAGES)
