@@ -42,7 +42,31 @@ def bundle(  # noqa: PLR0913 - one for each option
         typer.Option(
             exists=True,
             help="Folder of a network that DeepLabCut 3 trained (pytorch_config.yaml and "
-            "snapshot-*.pt), or one snapshot, instead of the network of a config.",
+            "snapshot-*.pt), one snapshot, or a checkpoint of a SuperAnimal in DeepLabCut's "
+            "modelzoo, instead of the network of a config.",
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Detector of a top-down network of --from-deeplabcut; without it, the one beside.",
+        ),
+    ] = None,
+    individuals: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Most animals in a frame, for a top-down network; SuperAnimal."
+        ),
+    ] = None,
+    conversion: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="config.yaml of a DeepLabCut project whose conversion table names the bodyparts "
+            "to predict of a SuperAnimal.",
         ),
     ] = None,
     name: Annotated[
@@ -62,7 +86,10 @@ def bundle(  # noqa: PLR0913 - one for each option
     texts = BundleTexts(licence, licence_file, citation, description)
     with report_errors():
         if from_deeplabcut is not None:
-            typer.echo(run_deeplabcut_bundle(from_deeplabcut, name, texts, output))
+            from pipeline_lib.models.zoo.deeplabcut import DeepLabCutSource
+
+            source = DeepLabCutSource(from_deeplabcut, detector, individuals, conversion)
+            typer.echo(run_deeplabcut_bundle(source, name, texts, output))
         else:
             typer.echo(run_bundle(*load(config), texts, output))
 

@@ -73,6 +73,47 @@ class DeconvolutionLayout(BaseModel):
     final_kernel: int = 0
 
 
+class CropLayout(BaseModel):
+    """Describe how DeepLabCut cuts an animal out of a frame.
+
+    Attributes
+    ----------
+    width, height
+        Size in px that what is cut out is brought to.
+    margin
+        px that a box is enlarged by at each side, before it gets the shape of the cut.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    margin: int = Field(0, ge=0)
+
+
+class DetectorLayout(BaseModel):
+    """Describe a detector of torchvision that draws a box around each animal.
+
+    Attributes
+    ----------
+    variant
+        Name of torchvision's function that makes it.
+    score_threshold
+        Score of a box below which it is left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: Literal[
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        "fasterrcnn_mobilenet_v3_large_fpn",
+        "fasterrcnn_resnet50_fpn",
+        "fasterrcnn_resnet50_fpn_v2",
+        "ssdlite320_mobilenet_v3_large",
+    ]
+    score_threshold: float = Field(ge=0.0, le=1.0)
+
+
 class DeepLabCutLayout(BaseModel):
     """Describe a network that DeepLabCut 3 trained.
 
@@ -88,6 +129,8 @@ class DeepLabCutLayout(BaseModel):
         The outputs; `locref` is None without location refinement.
     sigmoid
         Whether scores are logits.
+    crop
+        How animals are cut out of frames; None for a network of whole frames.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -100,6 +143,7 @@ class DeepLabCutLayout(BaseModel):
     heatmap: DeconvolutionLayout
     locref: DeconvolutionLayout | None
     sigmoid: bool
+    crop: CropLayout | None = None
 
     @property
     def stride(self) -> float:
@@ -151,6 +195,8 @@ class ModelCard(BaseModel):
         Bundle that the network came in; None for one that was trained here.
     deeplabcut
         Layout of a network that DeepLabCut trained; None for ours.
+    detector
+        Layout of a detector, which finds animals for a network of DeepLabCut; None for others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -180,6 +226,7 @@ class ModelCard(BaseModel):
     versions: dict[str, str]
     bundle: BundleRecord | None = None
     deeplabcut: DeepLabCutLayout | None = None
+    detector: DetectorLayout | None = None
 
     @property
     def animals(self) -> int:
@@ -192,6 +239,19 @@ class ModelCard(BaseModel):
         # DeepLabCut's ResNets see frames as they are.
         plain = self.deeplabcut is not None and self.deeplabcut.backbone == "ResNet"
         return 1 if plain else 32
+
+
+def count_animals(card: ModelCard, locator: ModelCard | None) -> int:
+    """Return the largest number of animals found in a frame.
+
+    Parameters
+    ----------
+    card
+        Card of a network. One that sees windows knows of one animal.
+    locator
+        Card of the network that finds the animals, if there is one.
+    """
+    return card.animals if card.window is None or locator is None else locator.animals
 
 
 def read_card(path: Path) -> ModelCard:
@@ -235,12 +295,14 @@ def parse_card(content: bytes, where: str) -> ModelCard:
 def format_card(card: ModelCard) -> str:
     """Return the JSON text of a card."""
     # Earlier releases know none of these.
-    unused = {name for name in ("bundle", "deeplabcut") if getattr(card, name) is None}
+    unused = {name for name in ("bundle", "deeplabcut", "detector") if getattr(card, name) is None}
     unused |= {"head_context"} if card.head_context == "none" else set()
     unused |= {"head_stages"} if card.head_stages == 1 else set()
     values = card.model_dump(mode="json", exclude=unused)
     if card.bundle is not None and card.bundle.members == 1:
         del values["bundle"]["members"]
+    if card.deeplabcut is not None and card.deeplabcut.crop is None:
+        del values["deeplabcut"]["crop"]
     if card.training.precision is None:
         del values["training"]["precision"]
     return json.dumps(values, indent=2) + "\n"

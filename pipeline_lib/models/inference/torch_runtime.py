@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,11 @@ from pipeline_lib.models.inference.decoding import Located, MapDecoder
 from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.deeplabcut import DeepLabCutNetwork, DeployedDeepLabCut
 from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork
+
+if TYPE_CHECKING:
+    from pipeline_lib.models.network.detector import DetectorNetwork
+
+    AnyNetwork = PoseNetwork | DeepLabCutNetwork | DetectorNetwork
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -136,7 +141,7 @@ class _InFloat32(nn.Module):
             return cast("Tensor", self.layer(features.float()))
 
 
-def load_network(path: Path, card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
+def load_network(path: Path, card: ModelCard) -> "AnyNetwork":
     """Load the weights that training wrote.
 
     Raises
@@ -155,8 +160,13 @@ def load_network(path: Path, card: ModelCard) -> PoseNetwork | DeepLabCutNetwork
     return network
 
 
-def build_network(card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
+def build_network(card: ModelCard) -> "AnyNetwork":
     """Return the network of a card, with random weights."""
+    if card.detector is not None:
+        # torchvision takes a second to import.
+        from pipeline_lib.models.network.detector import DetectorNetwork  # noqa: PLC0415
+
+        return DetectorNetwork(card.detector)
     if card.deeplabcut is not None:
         return DeepLabCutNetwork(card.deeplabcut, len(card.skeleton.bodyparts))
     return PoseNetwork(
@@ -171,12 +181,14 @@ def build_network(card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
 
 
 def deploy_network(
-    network: PoseNetwork | DeepLabCutNetwork, refinement_scale: float
-) -> DeployedNetwork | DeployedDeepLabCut:
-    """Return a network as it runs: from uint8 frames to scores and pixels."""
+    network: "AnyNetwork", refinement_scale: float
+) -> "DeployedNetwork | DeployedDeepLabCut | DetectorNetwork":
+    """Return a network as it runs: from uint8 frames to scores and pixels, or to boxes."""
     if isinstance(network, DeepLabCutNetwork):
         return DeployedDeepLabCut(network, refinement_scale)
-    return DeployedNetwork(network, refinement_scale)
+    if isinstance(network, PoseNetwork):
+        return DeployedNetwork(network, refinement_scale)
+    return network
 
 
 def _lower_precision(network: PoseNetwork, dtype: torch.dtype) -> None:

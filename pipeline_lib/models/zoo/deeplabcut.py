@@ -1,34 +1,57 @@
 """Read networks that DeepLabCut 3 trained with PyTorch: a snapshot and its ``pytorch_config.yaml``.
 
 Only tensors and plain values of a snapshot are read (``weights_only``); the config is plain YAML.
-Networks with one head of heat maps on a ResNet or HRNet are known; others are refused by name.
+Networks with one head of heat maps on a ResNet or HRNet are known, with the detector that finds the
+animals for those of crops; others are refused by name.
 """
 
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.untrusted.names import find_text_problem
 from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
-from pipeline_lib.models.card import DeconvolutionLayout, DeepLabCutLayout
+from pipeline_lib.models.card import DeconvolutionLayout, DeepLabCutLayout, DetectorLayout
+from pipeline_lib.models.zoo.deeplabcut_config import HEAD, ConfigReader
+from pipeline_lib.models.zoo.snapshots import read_snapshot
+from pipeline_lib.models.zoo.superanimal import find_superanimal, read_conversion
 
 CONFIG = "pytorch_config.yaml"
 _SNAPSHOT = re.compile(r"snapshot-(best-)?(\d+)\.pt")
-_HEAD = "bodypart"
+_DETECTOR = re.compile(r"snapshot-detector-(best-)?(\d+)\.pt")
 # Names in a snapshot, and names in our network of the same layers.
-_PREFIXES = {
+PREFIXES = {
     "backbone.model.": "backbone.",
-    f"heads.{_HEAD}.heatmap_head.": "heatmap_head.",
-    f"heads.{_HEAD}.locref_head.": "locref_head.",
+    f"heads.{HEAD}.heatmap_head.": "heatmap_head.",
+    f"heads.{HEAD}.locref_head.": "locref_head.",
 }
-_REFINEMENT_SCALE = 7.2801
+DETECTOR_PREFIXES = {"model.": "model."}
+
+
+@dataclass(frozen=True)
+class DeepLabCutDetector:
+    """Hold the detector of a network of DeepLabCut.
+
+    Attributes
+    ----------
+    snapshot
+        File of the weights.
+    layout
+        Layout of the detector.
+    state
+        Weights by the names of `pipeline_lib.models.network.detector.DetectorNetwork`.
+    epochs
+        Epochs that it was trained; 0 if unknown.
+    """
+
+    snapshot: Path
+    layout: DetectorLayout
+    state: dict[str, Tensor]
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -37,8 +60,8 @@ class DeepLabCutModel:
 
     Attributes
     ----------
-    snapshot
-        File of the weights.
+    snapshot, config
+        Files of the weights and of their description.
     bodyparts
         Names along the keypoint axis.
     layout
@@ -50,179 +73,152 @@ class DeepLabCutModel:
         the statistics of its input.
     epochs
         Epochs that it was trained; 0 if unknown.
+    detector
+        Its detector; None for a network of whole frames.
+    individuals
+        Largest number of animals in a frame.
     """
 
     snapshot: Path
+    config: Path
     bodyparts: tuple[str, ...]
     layout: DeepLabCutLayout
     refinement_scale: float
     state: dict[str, Tensor]
     epochs: int
+    detector: DeepLabCutDetector | None = None
+    individuals: int = 1
 
 
-def read_deeplabcut(path: Path) -> DeepLabCutModel:
-    """Read a network of DeepLabCut.
+@dataclass(frozen=True)
+class DeepLabCutSource:
+    """Say where a network of DeepLabCut is.
 
-    Parameters
+    Attributes
     ----------
-    path
+    place
         Folder with ``pytorch_config.yaml`` and snapshots, of which the best one is read, else that
-        of the last epoch; or one snapshot beside its config.
+        of the last epoch; one snapshot beside its config; or a checkpoint of a SuperAnimal.
+    detector
+        Snapshot of its detector; None: chosen as the snapshot of the network is.
+    individuals
+        Largest number of animals in a frame; None: that of the config.
+    conversion
+        ``config.yaml`` of a project with a table of the SuperAnimal's bodyparts: the network then
+        predicts the bodyparts of the project.
+    """
+
+    place: Path
+    detector: Path | None = None
+    individuals: int | None = None
+    conversion: Path | None = None
+
+
+def read_deeplabcut(source: DeepLabCutSource) -> DeepLabCutModel:
+    """Read a network of DeepLabCut, with its detector.
 
     Raises
     ------
     ModelError
         If there is none, it is damaged, or of a kind that is not known.
     """
+    path = source.place
     folder = path if path.is_dir() else path.parent
-    config = folder / CONFIG
+    config, detector, name = folder / CONFIG, source.detector, ""
+    if path.is_file() and not config.exists():
+        found = find_superanimal(path, detector, source.individuals)
+        config, detector, name, values = found.place, found.detector, found.name, found.values
+    else:
+        values = _read_config(config)
+    reader = ConfigReader(config, values)
+    layout, scale = reader.read_layout()
+    snapshot = path if path.is_file() else _choose_snapshot(folder, _SNAPSHOT)
+    state, epochs = read_snapshot(snapshot, PREFIXES)
+    model = DeepLabCutModel(snapshot, config, reader.read_bodyparts(), layout, scale, state, epochs)
+    if reader.top_down:
+        chosen = detector or _choose_snapshot(folder, _DETECTOR)
+        state, epochs = read_snapshot(chosen, DETECTOR_PREFIXES)
+        found_detector = DeepLabCutDetector(chosen, reader.read_detector(), state, epochs)
+        count = source.individuals or reader.count_individuals()
+        model = replace(model, detector=found_detector, individuals=count)
+    elif source.detector is not None or source.individuals is not None:
+        raise ModelError(
+            f"{config}: is a network of whole frames and one animal: leave out --detector and "
+            "--individuals"
+        )
+    if source.conversion is None:
+        return model
+    return _convert(model, read_conversion(source.conversion, name or model.snapshot.stem))
+
+
+def _read_config(config: Path) -> Any:  # noqa: ANN401 - YAML
     try:
-        values = read_yaml(config)
+        return read_yaml(config)
     except FileNotFoundError:
         raise ModelError(f"{config}: no such file; expected a folder of DeepLabCut 3") from None
     except (YamlError, OSError) as error:
         raise ModelError(f"{config}: {error}") from None
-    found = _Reader(config, values)
-    layout, scale = found.read_layout()
-    snapshot = path if path.is_file() else _choose_snapshot(folder)
-    state, epochs = _read_snapshot(snapshot)
-    return DeepLabCutModel(snapshot, found.read_bodyparts(), layout, scale, state, epochs)
 
 
-def _choose_snapshot(folder: Path) -> Path:
+def _choose_snapshot(folder: Path, pattern: re.Pattern[str]) -> Path:
     """Return the best snapshot, else the one of the last epoch."""
     found = [
         (bool(match[1]), int(match[2]), path)
         for path in sorted(folder.glob("snapshot-*.pt"))
-        if (match := _SNAPSHOT.fullmatch(path.name))
+        if (match := pattern.fullmatch(path.name))
     ]
-    if not found:
-        raise ModelError(f"{folder}: no snapshot-NUMBER.pt; train the network first")
-    return max(found)[2]
-
-
-def _read_snapshot(path: Path) -> tuple[dict[str, Tensor], int]:
-    """Return the weights under our names, and the number of epochs."""
-    try:
-        snapshot: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, pickle and zipfile have no common base class
-        # Its name only: PyTorch's message advises to load untrusted files.
+    if found:
+        return max(found)[2]
+    if pattern is _DETECTOR:
         raise ModelError(
-            f"{path}: expected tensors and plain values alone, PyTorch refuses it "
-            f"({type(error).__name__})"
-        ) from error
-    weights = snapshot.get("model") if isinstance(snapshot, dict) else None
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
-    ):
-        raise ModelError(f"{path}: expected the tensors of a network under `model`")
-    state = {}
-    for name, value in weights.items():
-        prefix = next((one for one in _PREFIXES if name.startswith(one)), None)
-        if prefix is None:
-            raise ModelError(f"{path}: {name[:200]!r} is no layer of a network with one head")
-        state[_PREFIXES[prefix] + name.removeprefix(prefix)] = value
-    metadata = snapshot.get("metadata")
-    epochs = metadata.get("epoch") if isinstance(metadata, Mapping) else 0
-    return state, epochs if isinstance(epochs, int) else 0
-
-
-class _Reader:
-    """Read the values of a config that a network depends on."""
-
-    def __init__(self, path: Path, values: Any) -> None:  # noqa: ANN401 - YAML
-        self._path, self._values = path, values
-
-    def read_bodyparts(self) -> tuple[str, ...]:
-        names = self._get("metadata.bodyparts", list)
-        for name in names:
-            problem = find_text_problem(name) if isinstance(name, str) else "is no text"
-            if problem:
-                raise self._refuse(f"a bodypart {problem}: {name!r}")
-        if not names or len(set(names)) < len(names):
-            raise self._refuse("`metadata.bodyparts` must be different names")
-        return tuple(names)
-
-    def read_layout(self) -> tuple[DeepLabCutLayout, float]:
-        """Return the layout and the unit of offsets, or refuse a network that is not known."""
-        self._require("data.colormode", "RGB", default="RGB")
-        self._require("data.inference.normalize_images", expected=True, default=False)
-        method = str(self._get("method", str, "bu")).lower()
-        if method != "bu":
-            raise self._refuse(
-                f"`method` is {method}: top-down networks need their detector, which is not read; "
-                "take a network that sees whole frames (`bu`)"
-            )
-        if resized := self._get("data.inference.resize", dict, {}):
-            raise self._refuse(f"`data.inference.resize` is {resized}: expected frames as they are")
-        heads = self._get("model.heads", dict)
-        if set(heads) != {_HEAD} or self._get("model.neck", dict, {}):
-            raise self._refuse(
-                f"`model.heads` are {', '.join(map(str, heads))}: expected the head {_HEAD} alone, "
-                "without a neck; networks of several animals, identities or unique bodyparts are "
-                "not read"
-            )
-        head, backbone = f"model.heads.{_HEAD}", "model.backbone"
-        self._require(f"{head}.type", "HeatmapHead")
-        self._require(f"{head}.predictor.type", "HeatmapPredictor")
-        kind = self._get(f"{backbone}.type", str)
-        if kind not in ("ResNet", "HRNet"):
-            raise self._refuse(f"`{backbone}.type` is {kind}: expected ResNet or HRNet")
-        refined = self._get(f"{head}.predictor.location_refinement", bool, default=True)
-        scale = float(self._get(f"{head}.predictor.locref_std", float, _REFINEMENT_SCALE))
-        if not 0.0 < scale < math.inf:
-            raise self._refuse(f"`{head}.predictor.locref_std` is {scale}")
-        layout = DeepLabCutLayout(
-            backbone=kind,
-            model_name=self._get(f"{backbone}.model_name", str),
-            output_stride=(
-                self._get(f"{backbone}.output_stride", int, 32)
-                if kind == "ResNet"
-                else self._get(f"{backbone}.stride", int, 4)
-            ),
-            interpolate_branches=self._get(f"{backbone}.interpolate_branches", bool, default=False),
-            increased_channel_count=self._get(
-                f"{backbone}.increased_channel_count", bool, default=False
-            ),
-            heatmap=self._read_deconvolutions(f"{head}.heatmap_config"),
-            locref=self._read_deconvolutions(f"{head}.locref_config") if refined else None,
-            sigmoid=self._get(f"{head}.predictor.apply_sigmoid", bool, default=True),
+            f"{folder}: no snapshot-detector-NUMBER.pt: top-down networks need their detector; "
+            "give --detector"
         )
-        return layout, scale
+    raise ModelError(f"{folder}: no snapshot-NUMBER.pt; train the network first")
 
-    def _read_deconvolutions(self, where: str) -> DeconvolutionLayout:
-        final = self._get(f"{where}.final_conv", dict, {})
-        return DeconvolutionLayout(
-            channels=self._get_integers(f"{where}.channels"),
-            kernel_size=self._get_integers(f"{where}.kernel_size"),
-            strides=self._get_integers(f"{where}.strides"),
-            final_channels=self._get(f"{where}.final_conv.out_channels", int) if final else 0,
-            final_kernel=self._get(f"{where}.final_conv.kernel_size", int) if final else 0,
-        )
 
-    def _get_integers(self, where: str) -> tuple[int, ...]:
-        found = self._get(where, list)
-        if not all(isinstance(one, int) and not isinstance(one, bool) for one in found):
-            raise self._refuse(f"`{where}` must be whole numbers, found {found}")
-        return tuple(found)
+def _convert(model: DeepLabCutModel, table: Mapping[str, str]) -> DeepLabCutModel:
+    """Return a network that predicts other bodyparts: some of its own, by other names."""
+    if unknown := sorted(set(table.values()) - set(model.bodyparts)):
+        raise ModelError(f"{model.config}: the network has no bodypart {unknown[0]!r}")
+    chosen = [model.bodyparts.index(name) for name in table.values()]
+    pairs = [2 * number + axis for number in chosen for axis in (0, 1)]
+    state, changed = dict(model.state), {}
+    heads = {"heatmap": chosen, "locref": pairs}
+    for name, channels in heads.items():
+        layout = getattr(model.layout, name)
+        if layout is not None:
+            _take_channels(state, f"{name}_head.", layout, channels, model.snapshot)
+            changed[name] = _resize(layout, len(channels))
+    layout = model.layout.model_copy(update=changed)
+    return replace(model, bodyparts=tuple(table), layout=layout, state=state)
 
-    def _require(self, where: str, expected: object, default: object = None) -> None:
-        found = self._get(where, type(expected), default)
-        if found != expected:
-            raise self._refuse(f"`{where}` is {found}: only {expected} is read")
 
-    def _get(self, where: str, kind: type, default: Any = None) -> Any:  # noqa: ANN401
-        """Return a value by its dotted name; the default where it is not there, or null."""
-        found = self._values
-        for part in where.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        if found is None:
-            found = default
-        if kind is float and isinstance(found, int) and not isinstance(found, bool):
-            return found
-        if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
-            raise self._refuse(f"`{where}` must be a {kind.__name__}, found {str(found)[:200]}")
-        return found
+def _take_channels(
+    state: dict[str, Tensor],
+    prefix: str,
+    layout: DeconvolutionLayout,
+    channels: list[int],
+    snapshot: Path,
+) -> None:
+    """Keep some outputs of a head, in another order."""
+    last = f"{prefix}final_conv." if layout.final_kernel else ""
+    last = last or f"{prefix}deconv_layers.{2 * len(layout.strides) - 2}."
+    # Of a transposed convolution the outputs are the second axis.
+    axis = 0 if layout.final_kernel else 1
+    try:
+        weight, bias = state[f"{last}weight"], state[f"{last}bias"]
+        state[f"{last}weight"] = weight.index_select(axis, _number(channels, weight))
+        state[f"{last}bias"] = bias[_number(channels, bias)]
+    except (KeyError, IndexError) as error:
+        raise ModelError(f"{snapshot}: has no outputs of all bodyparts ({error})") from error
 
-    def _refuse(self, problem: str) -> ModelError:
-        return ModelError(f"{self._path}: {problem}")
+
+def _number(channels: list[int], like: Tensor) -> Tensor:
+    return like.new_tensor(channels).long()
+
+
+def _resize(layout: DeconvolutionLayout, outputs: int) -> DeconvolutionLayout:
+    if layout.final_kernel:
+        return layout.model_copy(update={"final_channels": outputs})
+    return layout.model_copy(update={"channels": (*layout.channels[:-1], outputs)})

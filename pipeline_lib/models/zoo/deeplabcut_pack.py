@@ -2,29 +2,25 @@
 
 import hashlib
 import importlib.metadata
-import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.skeleton import Skeleton
-from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
-from pipeline_lib.models.inference.torch_runtime import build_network
-from pipeline_lib.models.network.deeplabcut import MEAN, STD, DeepLabCutNetwork
-from pipeline_lib.models.training.export_onnx import export_onnx
-from pipeline_lib.models.zoo.bounds import check_bounds
-from pipeline_lib.models.zoo.deeplabcut import CONFIG, DeepLabCutModel
-from pipeline_lib.models.zoo.manifest import CARD, NETWORK, WEIGHTS
-from pipeline_lib.models.zoo.weights import pack_weights
-
-_STATISTICS = frozenset({"mean", "std"})
+from pipeline_lib.core.skeleton import CENTRE, Skeleton
+from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
+from pipeline_lib.models.card import ModelCard, TrainingRecord
+from pipeline_lib.models.network.deeplabcut import MEAN, STD
+from pipeline_lib.models.network.detector import complete_counts
+from pipeline_lib.models.zoo.deeplabcut import DeepLabCutDetector, DeepLabCutModel
+from pipeline_lib.models.zoo.foreign_pack import pack_foreign
+from pipeline_lib.models.zoo.manifest import LOCATOR
 
 
 def pack_deeplabcut(
     model: DeepLabCutModel, name: str, program: str
-) -> tuple[ModelCard, dict[str, bytes]]:
-    """Return the card of a network of DeepLabCut, and the members of its bundle.
+) -> tuple[ModelCard, ModelCard | None, dict[str, bytes]]:
+    """Return the card of a network of DeepLabCut, that of its detector, and the bundle's members.
 
     Parameters
     ----------
@@ -40,70 +36,68 @@ def pack_deeplabcut(
     ModelError
         If its weights are not those of the network that its config describes.
     """
-    card = _describe(model, name, program)
-    check_bounds(card, str(model.snapshot.with_name(CONFIG)))
-    network = _load(model, card)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / NETWORK
-        export_onnx(network, card.refinement_scale, path)
-        content = path.read_bytes()
-    card = card.model_copy(
-        update={
-            "network_sha256": hashlib.sha256(content).hexdigest(),
-            "parameters": sum(one.numel() for one in network.parameters()),
-        }
+    card, members = pack_foreign(_describe(model, name, program), model.state, model.snapshot)
+    if model.detector is None:
+        return card, None, members
+    told = _describe_detector(model.detector, model.individuals, name, program)
+    locator, more = pack_foreign(
+        told, model.detector.state, model.detector.snapshot, complete=complete_counts
     )
-    members = {
-        CARD: format_card(card).encode(),
-        NETWORK: content,
-        WEIGHTS: pack_weights(network.state_dict()),
-    }
-    return card, members
-
-
-def _load(model: DeepLabCutModel, card: ModelCard) -> DeepLabCutNetwork:
-    network = build_network(card)
-    if not isinstance(network, DeepLabCutNetwork):
-        raise TypeError("the card is of another network")
-    own = network.state_dict()
-    try:
-        network.load_state_dict({**model.state, **{key: own[key] for key in _STATISTICS}})
-    except RuntimeError as error:
-        first = str(error).splitlines()
-        raise ModelError(
-            f"{model.snapshot}: its weights are not those of the network of {CONFIG}: "
-            f"{' '.join(line.strip() for line in first[:3])}"
-        ) from error
-    return network.eval()
+    return card, locator, members | {LOCATOR + key: value for key, value in more.items()}
 
 
 def _describe(model: DeepLabCutModel, name: str, program: str) -> ModelCard:
-    with model.snapshot.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    crop = model.layout.crop
     return ModelCard(
-        name=name,
-        key=digest,
+        **_describe_origin(model.snapshot, model.epochs, name, program),
         backbone=model.layout.model_name,
-        head_channels=0,
-        parameters=0,
         # Checked against the layout.
         stride=round(model.layout.stride),
-        scale=1.0,
         refinement_scale=model.refinement_scale,
         skeleton=Skeleton(bodyparts=model.bodyparts),
-        mean=MEAN,
-        std=STD,
-        network_sha256="",
-        training=TrainingRecord(
-            epochs=model.epochs,
+        window=None if crop is None else max(crop.width, crop.height),
+        deeplabcut=model.layout,
+    )
+
+
+def _describe_detector(
+    detector: DeepLabCutDetector, individuals: int, name: str, program: str
+) -> ModelCard:
+    several = tuple(f"individual{number}" for number in range(1, individuals + 1))
+    return ModelCard(
+        **_describe_origin(detector.snapshot, detector.epochs, name, program),
+        backbone=detector.layout.variant,
+        stride=1,
+        refinement_scale=1.0,
+        skeleton=Skeleton(bodyparts=(CENTRE,)),
+        individuals=(SINGLE_INDIVIDUAL,) if individuals == 1 else several,
+        detector=detector.layout,
+    )
+
+
+def _describe_origin(snapshot: Path, epochs: int, name: str, program: str) -> dict[str, Any]:
+    """Return what the cards of a network and of its detector have in common."""
+    with snapshot.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    packages = ("timm", "torchvision")
+    return {
+        "name": name,
+        "key": digest,
+        "head_channels": 0,
+        "parameters": 0,
+        "scale": 1.0,
+        "mean": MEAN,
+        "std": STD,
+        "network_sha256": "",
+        "training": TrainingRecord(
+            epochs=epochs,
             steps=0,
             seconds=0.0,
             seed=0,
             frames={},
-            checkpoint=model.snapshot.name,
+            checkpoint=snapshot.name,
             settings={"program": "DeepLabCut"},
         ),
-        versions={"program": program, "torch": torch.__version__}
-        | {"timm": importlib.metadata.version("timm")},
-        deeplabcut=model.layout,
-    )
+        "versions": {"program": program, "torch": torch.__version__}
+        | {one: importlib.metadata.version(one) for one in packages},
+    }
