@@ -69,9 +69,18 @@ def bundle(  # noqa: PLR0913 - one for each option
             "to predict of a SuperAnimal.",
         ),
     ] = None,
+    from_lightning_pose: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="Folder of a network that Lightning Pose trained (config.yaml and a checkpoint "
+            "below), or one checkpoint, instead of the network of a config.",
+        ),
+    ] = None,
     name: Annotated[
-        str, typer.Option(help="Name of the network of --from-deeplabcut.")
-    ] = "deeplabcut",
+        str | None,
+        typer.Option(help="Name of a network of another tool; without it, that of the tool."),
+    ] = None,
 ) -> None:
     """Write the trained network as one file, a bundle, that others can run without labels.
 
@@ -79,17 +88,27 @@ def bundle(  # noqa: PLR0913 - one for each option
     Markdown, with the hashes of all. Neither videos nor labels are in it.
     """
     from pipeline_lib.core.untrusted.names import find_name_problem
-    from pipeline_lib.steps.bundle import BundleTexts, run_bundle, run_deeplabcut_bundle
+    from pipeline_lib.steps.bundle import (
+        BundleTexts,
+        run_bundle,
+        run_deeplabcut_bundle,
+        run_lightning_pose_bundle,
+    )
 
-    if problem := find_name_problem(name):
+    if name is not None and (problem := find_name_problem(name)):
         raise typer.BadParameter(f"{name!r} {problem}", param_hint="--name")
+    if from_deeplabcut is not None and from_lightning_pose is not None:
+        raise typer.BadParameter("one network at a time", param_hint="--from-lightning-pose")
     texts = BundleTexts(licence, licence_file, citation, description)
     with report_errors():
-        if from_deeplabcut is not None:
+        if from_lightning_pose is not None:
+            own = name or "lightning-pose"
+            typer.echo(run_lightning_pose_bundle(from_lightning_pose, own, texts, output))
+        elif from_deeplabcut is not None:
             from pipeline_lib.models.zoo.deeplabcut import DeepLabCutSource
 
             source = DeepLabCutSource(from_deeplabcut, detector, individuals, conversion)
-            typer.echo(run_deeplabcut_bundle(source, name, texts, output))
+            typer.echo(run_deeplabcut_bundle(source, name or "deeplabcut", texts, output))
         else:
             typer.echo(run_bundle(*load(config), texts, output))
 

@@ -151,6 +151,36 @@ class DeepLabCutLayout(BaseModel):
         return self.output_stride / math.prod(self.heatmap.strides)
 
 
+class LightningPoseLayout(BaseModel):
+    """Describe a network that Lightning Pose trained.
+
+    Attributes
+    ----------
+    backbone
+        Its name in torchvision.
+    height, width
+        Size in px that frames are brought to.
+    downsample_factor
+        Number of times that heat maps are half as large as the network's input.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: Literal[
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "efficientnet_b0",
+        "efficientnet_b1",
+        "efficientnet_b2",
+    ]
+    height: int = Field(ge=32, le=8192, multiple_of=32)
+    width: int = Field(ge=32, le=8192, multiple_of=32)
+    downsample_factor: Literal[1, 2, 3]
+
+
 class BundleRecord(BaseModel):
     """Name the bundle that a network came in.
 
@@ -197,6 +227,8 @@ class ModelCard(BaseModel):
         Layout of a network that DeepLabCut trained; None for ours.
     detector
         Layout of a detector, which finds animals for a network of DeepLabCut; None for others.
+    lightning_pose
+        Layout of a network that Lightning Pose trained; None for others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -227,6 +259,7 @@ class ModelCard(BaseModel):
     bundle: BundleRecord | None = None
     deeplabcut: DeepLabCutLayout | None = None
     detector: DetectorLayout | None = None
+    lightning_pose: LightningPoseLayout | None = None
 
     @property
     def animals(self) -> int:
@@ -234,11 +267,18 @@ class ModelCard(BaseModel):
         return sum(name != UNIQUE_INDIVIDUAL for name in self.individuals)
 
     @property
+    def origin(self) -> str:
+        """Return the name of the tool that the network is from; empty for ours."""
+        if self.deeplabcut is not None or self.detector is not None:
+            return "DeepLabCut"
+        return "" if self.lightning_pose is None else "Lightning Pose"
+
+    @property
     def padding(self) -> int:
         """Return the number that the sides of the network's input must be multiples of."""
-        # DeepLabCut's ResNets see frames as they are.
+        # DeepLabCut's ResNets see frames as they are; Lightning Pose resizes them itself.
         plain = self.deeplabcut is not None and self.deeplabcut.backbone == "ResNet"
-        return 1 if plain else 32
+        return 1 if plain or self.lightning_pose is not None else 32
 
 
 def count_animals(card: ModelCard, locator: ModelCard | None) -> int:
@@ -295,7 +335,8 @@ def parse_card(content: bytes, where: str) -> ModelCard:
 def format_card(card: ModelCard) -> str:
     """Return the JSON text of a card."""
     # Earlier releases know none of these.
-    unused = {name for name in ("bundle", "deeplabcut", "detector") if getattr(card, name) is None}
+    later = ("bundle", "deeplabcut", "detector", "lightning_pose")
+    unused = {name for name in later if getattr(card, name) is None}
     unused |= {"head_context"} if card.head_context == "none" else set()
     unused |= {"head_stages"} if card.head_stages == 1 else set()
     values = card.model_dump(mode="json", exclude=unused)

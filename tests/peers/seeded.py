@@ -15,6 +15,14 @@ _SMALLER = {
 }
 
 
+def draw_head(kind, name, shape):
+    """Return the values of a tensor of a network of Lightning Pose, whose maps have broad peaks."""
+    values = draw_weights(name, shape)
+    if "upsampling_layers" in name and len(shape) > 1:
+        values = values * np.float32({"resnet": 0.06, "efficientnet": 0.62}[kind])
+    return values
+
+
 def draw_weights(name, shape):
     """Return the values of a tensor of a network of DeepLabCut, or of its detector."""
     values = _draw(name, shape)

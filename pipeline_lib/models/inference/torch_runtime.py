@@ -20,8 +20,13 @@ from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork
 
 if TYPE_CHECKING:
     from pipeline_lib.models.network.detector import DetectorNetwork
+    from pipeline_lib.models.network.lightning_pose import (
+        DeployedLightningPose,
+        LightningPoseNetwork,
+    )
 
-    AnyNetwork = PoseNetwork | DeepLabCutNetwork | DetectorNetwork
+    AnyNetwork = PoseNetwork | DeepLabCutNetwork | DetectorNetwork | LightningPoseNetwork
+    AnyDeployed = DeployedNetwork | DeployedDeepLabCut | DetectorNetwork | DeployedLightningPose
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -167,6 +172,12 @@ def build_network(card: ModelCard) -> "AnyNetwork":
         from pipeline_lib.models.network.detector import DetectorNetwork  # noqa: PLC0415
 
         return DetectorNetwork(card.detector)
+    if card.lightning_pose is not None:
+        from pipeline_lib.models.network.lightning_pose import (  # noqa: PLC0415
+            LightningPoseNetwork,
+        )
+
+        return LightningPoseNetwork(card.lightning_pose, len(card.skeleton.bodyparts))
     if card.deeplabcut is not None:
         return DeepLabCutNetwork(card.deeplabcut, len(card.skeleton.bodyparts))
     return PoseNetwork(
@@ -180,14 +191,19 @@ def build_network(card: ModelCard) -> "AnyNetwork":
     )
 
 
-def deploy_network(
-    network: "AnyNetwork", refinement_scale: float
-) -> "DeployedNetwork | DeployedDeepLabCut | DetectorNetwork":
+def deploy_network(network: "AnyNetwork", refinement_scale: float) -> "AnyDeployed":
     """Return a network as it runs: from uint8 frames to scores and pixels, or to boxes."""
     if isinstance(network, DeepLabCutNetwork):
         return DeployedDeepLabCut(network, refinement_scale)
     if isinstance(network, PoseNetwork):
         return DeployedNetwork(network, refinement_scale)
+    from pipeline_lib.models.network.lightning_pose import (  # noqa: PLC0415
+        DeployedLightningPose,
+        LightningPoseNetwork,
+    )
+
+    if isinstance(network, LightningPoseNetwork):
+        return DeployedLightningPose(network)
     return network
 
 

@@ -42,6 +42,13 @@ def _finds_animals(card: ModelCard) -> bool:
     )
 
 
+def _locates_alone(card: ModelCard) -> bool:
+    """Tell whether the card of a network of Lightning Pose says nothing that it cannot do."""
+    one = card.animals == 1 and not (card.edges or card.identities or card.window)
+    other = card.deeplabcut is not None or card.detector is not None
+    return one and not other and (card.stride, card.scale) == (1, 1.0)
+
+
 def _fits_crop(card: ModelCard, crop: CropLayout | None) -> bool:
     """Tell whether what a network of DeepLabCut sees of an animal is as large as its window."""
     if crop is None:
@@ -97,6 +104,7 @@ def check_bounds(card: ModelCard, where: str) -> None:
         and len(set(card.used_edges)) == len(card.used_edges),
         "deeplabcut": _fits_outputs(card),
         "detector": card.detector is None or _finds_animals(card),
+        "lightning_pose": card.lightning_pose is None or _locates_alone(card),
         "window": card.window is None
         or (0 < card.window <= _LARGEST_WINDOW and card.window % card.padding == 0),
     }

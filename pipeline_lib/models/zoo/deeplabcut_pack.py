@@ -1,19 +1,11 @@
 """Pack a network of DeepLabCut as the members of a bundle."""
 
-import hashlib
-import importlib.metadata
-from pathlib import Path
-from typing import Any
-
-import torch
-
 from pipeline_lib.core.skeleton import CENTRE, Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
-from pipeline_lib.models.card import ModelCard, TrainingRecord
-from pipeline_lib.models.network.deeplabcut import MEAN, STD
+from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.network.detector import complete_counts
 from pipeline_lib.models.zoo.deeplabcut import DeepLabCutDetector, DeepLabCutModel
-from pipeline_lib.models.zoo.foreign_pack import pack_foreign
+from pipeline_lib.models.zoo.foreign_pack import describe_origin, pack_foreign
 from pipeline_lib.models.zoo.manifest import LOCATOR
 
 
@@ -49,7 +41,7 @@ def pack_deeplabcut(
 def _describe(model: DeepLabCutModel, name: str, program: str) -> ModelCard:
     crop = model.layout.crop
     return ModelCard(
-        **_describe_origin(model.snapshot, model.epochs, name, program),
+        **describe_origin(model.snapshot, model.epochs, name, program, "DeepLabCut"),
         backbone=model.layout.model_name,
         # Checked against the layout.
         stride=round(model.layout.stride),
@@ -65,7 +57,7 @@ def _describe_detector(
 ) -> ModelCard:
     several = tuple(f"individual{number}" for number in range(1, individuals + 1))
     return ModelCard(
-        **_describe_origin(detector.snapshot, detector.epochs, name, program),
+        **describe_origin(detector.snapshot, detector.epochs, name, program, "DeepLabCut"),
         backbone=detector.layout.variant,
         stride=1,
         refinement_scale=1.0,
@@ -73,31 +65,3 @@ def _describe_detector(
         individuals=(SINGLE_INDIVIDUAL,) if individuals == 1 else several,
         detector=detector.layout,
     )
-
-
-def _describe_origin(snapshot: Path, epochs: int, name: str, program: str) -> dict[str, Any]:
-    """Return what the cards of a network and of its detector have in common."""
-    with snapshot.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    packages = ("timm", "torchvision")
-    return {
-        "name": name,
-        "key": digest,
-        "head_channels": 0,
-        "parameters": 0,
-        "scale": 1.0,
-        "mean": MEAN,
-        "std": STD,
-        "network_sha256": "",
-        "training": TrainingRecord(
-            epochs=epochs,
-            steps=0,
-            seconds=0.0,
-            seed=0,
-            frames={},
-            checkpoint=snapshot.name,
-            settings={"program": "DeepLabCut"},
-        ),
-        "versions": {"program": program, "torch": torch.__version__}
-        | {one: importlib.metadata.version(one) for one in packages},
-    }

@@ -1,6 +1,6 @@
 """Read the tensors of a checkpoint that another tool wrote, and nothing that could run."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,49 @@ from torch import Tensor
 
 from pipeline_lib.core.errors import ModelError
 
+# Settings that Lightning saves with the weights of tools that use OmegaConf.
+OMEGACONF = frozenset(
+    {
+        "builtins.bool",
+        "builtins.dict",
+        "builtins.float",
+        "builtins.int",
+        "builtins.list",
+        "builtins.str",
+        "collections.defaultdict",
+        "omegaconf.base.ContainerMetadata",
+        "omegaconf.base.Metadata",
+        "omegaconf.dictconfig.DictConfig",
+        "omegaconf.listconfig.ListConfig",
+        "omegaconf.nodes.AnyNode",
+        "omegaconf.nodes.BooleanNode",
+        "omegaconf.nodes.FloatNode",
+        "omegaconf.nodes.IntegerNode",
+        "omegaconf.nodes.StringNode",
+        "typing.Any",
+    }
+)
 
-def load_plain(path: Path) -> Any:  # noqa: ANN401 - whatever is there
+
+class Inert(dict[Any, Any]):
+    """Stand for an object that is not read: it takes anything, and keeps and does nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, _: object) -> None:
+        """Forget what the object was."""
+
+
+def load_plain(path: Path, inert: Collection[str] = ()) -> Any:  # noqa: ANN401 - whatever is there
     """Return the tensors and plain values of a file of PyTorch (``weights_only``).
+
+    Parameters
+    ----------
+    path
+        The file.
+    inert
+        Full names of classes and functions for which `Inert` stands: none of them is called.
 
     Raises
     ------
@@ -19,13 +59,25 @@ def load_plain(path: Path) -> Any:  # noqa: ANN401 - whatever is there
         If it is missing, or damaged, or holds anything else: objects that would run code.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(Inert, name) for name in inert]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle and zipfile have no common base class
         # Its name only: PyTorch's message advises to load untrusted files.
         raise ModelError(
             f"{path}: expected tensors and plain values alone, PyTorch refuses it "
-            f"({type(error).__name__})"
+            f"({_name_reason(path, error, inert)})"
         ) from error
+
+
+def _name_reason(path: Path, error: Exception, inert: Collection[str]) -> str:
+    """Return which objects a file holds that could run code, else the kind of the error."""
+    try:
+        # It reads the names alone.
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # noqa: BLE001 - of a damaged file
+        found = []
+    names = sorted(set(found) - set(inert))
+    return f"it holds {', '.join(names[:3])[:200]}" if names else type(error).__name__
 
 
 def rename_weights(weights: Any, prefixes: Mapping[str, str], path: Path) -> dict[str, Tensor]:  # noqa: ANN401
