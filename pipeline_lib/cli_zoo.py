@@ -77,6 +77,14 @@ def bundle(  # noqa: PLR0913 - one for each option
             "below), or one checkpoint, instead of the network of a config.",
         ),
     ] = None,
+    from_sleap_nn: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="Folder of a network that SLEAP-NN trained (training_config.yaml and best.ckpt), "
+            "or one checkpoint, instead of the network of a config.",
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of a network of another tool; without it, that of the tool."),
@@ -93,17 +101,21 @@ def bundle(  # noqa: PLR0913 - one for each option
         run_bundle,
         run_deeplabcut_bundle,
         run_lightning_pose_bundle,
+        run_sleap_bundle,
     )
 
     if name is not None and (problem := find_name_problem(name)):
         raise typer.BadParameter(f"{name!r} {problem}", param_hint="--name")
-    if from_deeplabcut is not None and from_lightning_pose is not None:
-        raise typer.BadParameter("one network at a time", param_hint="--from-lightning-pose")
+    sources = (from_deeplabcut, from_lightning_pose, from_sleap_nn)
+    if sum(source is not None for source in sources) > 1:
+        raise typer.BadParameter("one network at a time", param_hint="--from-…")
     texts = BundleTexts(licence, licence_file, citation, description)
     with report_errors():
         if from_lightning_pose is not None:
             own = name or "lightning-pose"
             typer.echo(run_lightning_pose_bundle(from_lightning_pose, own, texts, output))
+        elif from_sleap_nn is not None:
+            typer.echo(run_sleap_bundle(from_sleap_nn, name or "sleap-nn", texts, output))
         elif from_deeplabcut is not None:
             from pipeline_lib.models.zoo.deeplabcut import DeepLabCutSource
 

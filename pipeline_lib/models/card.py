@@ -3,9 +3,9 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
@@ -181,6 +181,48 @@ class LightningPoseLayout(BaseModel):
     downsample_factor: Literal[1, 2, 3]
 
 
+class SleapLayout(BaseModel):
+    """Describe a U-Net of SLEAP-NN that locates a single animal.
+
+    Attributes
+    ----------
+    channels
+        1 for grey frames, 3 for coloured ones.
+    filters, filters_rate
+        Channels of the first block, and how they grow from block to block.
+    kernel_size, convs_per_block
+        Of the convolutions of a block.
+    max_stride, output_stride
+        Stride of the deepest features, and of the maps.
+    up_interpolate
+        Whether features are enlarged by interpolation, not by transposed convolutions.
+    whole_greys
+        Whether grey values of coloured frames are rounded down.
+    height, width
+        Size in px of the frames that it was trained on; None for any.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: Literal[1, 3]
+    filters: int = Field(ge=1, le=1024)
+    filters_rate: float = Field(ge=1.0, le=4.0)
+    kernel_size: Literal[1, 3, 5, 7]
+    convs_per_block: int = Field(ge=2, le=8)
+    max_stride: Literal[2, 4, 8, 16, 32, 64]
+    output_stride: Literal[1, 2, 4, 8, 16, 32]
+    up_interpolate: bool
+    whole_greys: bool
+    height: int | None = Field(None, ge=1, le=2**16)
+    width: int | None = Field(None, ge=1, le=2**16)
+
+    @model_validator(mode="after")
+    def _check_strides(self) -> Self:
+        if self.output_stride >= self.max_stride:
+            raise ValueError("output_stride must be smaller than max_stride")
+        return self
+
+
 class BundleRecord(BaseModel):
     """Name the bundle that a network came in.
 
@@ -229,6 +271,8 @@ class ModelCard(BaseModel):
         Layout of a detector, which finds animals for a network of DeepLabCut; None for others.
     lightning_pose
         Layout of a network that Lightning Pose trained; None for others.
+    sleap_nn
+        Layout of a network that SLEAP-NN trained; None for others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -260,6 +304,7 @@ class ModelCard(BaseModel):
     deeplabcut: DeepLabCutLayout | None = None
     detector: DetectorLayout | None = None
     lightning_pose: LightningPoseLayout | None = None
+    sleap_nn: SleapLayout | None = None
 
     @property
     def animals(self) -> int:
@@ -271,11 +316,21 @@ class ModelCard(BaseModel):
         """Return the name of the tool that the network is from; empty for ours."""
         if self.deeplabcut is not None or self.detector is not None:
             return "DeepLabCut"
-        return "" if self.lightning_pose is None else "Lightning Pose"
+        if self.lightning_pose is not None:
+            return "Lightning Pose"
+        return "" if self.sleap_nn is None else "SLEAP-NN"
+
+    @property
+    def frame_size(self) -> tuple[int | None, int | None]:
+        """Return height and width in px that frames must have; None for any."""
+        layout = self.sleap_nn
+        return (None, None) if layout is None else (layout.height, layout.width)
 
     @property
     def padding(self) -> int:
         """Return the number that the sides of the network's input must be multiples of."""
+        if self.sleap_nn is not None:
+            return self.sleap_nn.max_stride
         # DeepLabCut's ResNets see frames as they are; Lightning Pose resizes them itself.
         plain = self.deeplabcut is not None and self.deeplabcut.backbone == "ResNet"
         return 1 if plain or self.lightning_pose is not None else 32
@@ -335,7 +390,7 @@ def parse_card(content: bytes, where: str) -> ModelCard:
 def format_card(card: ModelCard) -> str:
     """Return the JSON text of a card."""
     # Earlier releases know none of these.
-    later = ("bundle", "deeplabcut", "detector", "lightning_pose")
+    later = ("bundle", "deeplabcut", "detector", "lightning_pose", "sleap_nn")
     unused = {name for name in later if getattr(card, name) is None}
     unused |= {"head_context"} if card.head_context == "none" else set()
     unused |= {"head_stages"} if card.head_stages == 1 else set()

@@ -210,6 +210,42 @@ def run_lightning_pose_bundle(
     return _write(path, texts, UsedSettings(), members, Described(card, None, {}))
 
 
+def run_sleap_bundle(
+    place: Path, name: str, texts: BundleTexts, output: Path | None = None
+) -> Path:
+    """Write a network that SLEAP-NN trained as a bundle.
+
+    Parameters
+    ----------
+    place
+        Folder of the model, or one checkpoint; see `read_sleap`.
+    name
+        Name of the network.
+    texts
+        Licence, citation and description.
+    output
+        File to write; None: NAME.cohortpose in the working directory.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ModelError
+        If the network is missing, damaged, or of a kind that is not known, there is no licence,
+        or the file exists.
+    """
+    # PyTorch takes seconds to import.
+    from pipeline_lib.models.zoo.sleap_nn import read_sleap  # noqa: PLC0415
+    from pipeline_lib.models.zoo.sleap_nn_pack import pack_sleap  # noqa: PLC0415
+
+    path = _choose_output(name, texts, output)
+    card, members = pack_sleap(read_sleap(place), name, f"cohortpose {__version__}")
+    return _write(path, texts, UsedSettings(), members, Described(card, None, {}))
+
+
 def _choose_output(name: str, texts: BundleTexts, output: Path | None) -> Path:
     path = output or Path(f"{name}{ENDING}")
     if not texts.licence.strip():

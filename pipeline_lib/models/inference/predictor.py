@@ -12,7 +12,7 @@ from typing import Literal, Protocol, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.errors import ConfigError, ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.individuals import AssemblySettings
@@ -211,6 +211,12 @@ class Predictor:
     def _locate(self, frames: Sequence[Image]) -> Located:
         """Locate keypoints in the frames of one forward pass, in px of these frames."""
         height, width = frames[0].shape[:2]
+        wanted = self.card.frame_size
+        if any(one not in (None, own) for one, own in zip(wanted, (height, width), strict=True)):
+            raise ModelError(
+                f"the network of {self.card.origin} was trained on frames of {wanted[1]} x "
+                f"{wanted[0]} px, and these have {width} x {height}: resize the video"
+            )
         fit = FrameFit.of(height, width, self.card.scale, self.card.padding)
         found = self.runtime.locate(fit_frames(frames, fit, self.batch_size))
         count = len(frames)

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
         DeployedLightningPose,
         LightningPoseNetwork,
     )
+    from pipeline_lib.models.network.sleap_nn import DeployedSleap, SleapNetwork
 
-    AnyNetwork = PoseNetwork | DeepLabCutNetwork | DetectorNetwork | LightningPoseNetwork
-    AnyDeployed = DeployedNetwork | DeployedDeepLabCut | DetectorNetwork | DeployedLightningPose
+    ForeignNetwork = DeepLabCutNetwork | DetectorNetwork | LightningPoseNetwork | SleapNetwork
+    AnyNetwork = PoseNetwork | ForeignNetwork
+    ForeignDeployed = DeployedDeepLabCut | DetectorNetwork | DeployedLightningPose | DeployedSleap
+    AnyDeployed = DeployedNetwork | ForeignDeployed
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -167,19 +170,8 @@ def load_network(path: Path, card: ModelCard) -> "AnyNetwork":
 
 def build_network(card: ModelCard) -> "AnyNetwork":
     """Return the network of a card, with random weights."""
-    if card.detector is not None:
-        # torchvision takes a second to import.
-        from pipeline_lib.models.network.detector import DetectorNetwork  # noqa: PLC0415
-
-        return DetectorNetwork(card.detector)
-    if card.lightning_pose is not None:
-        from pipeline_lib.models.network.lightning_pose import (  # noqa: PLC0415
-            LightningPoseNetwork,
-        )
-
-        return LightningPoseNetwork(card.lightning_pose, len(card.skeleton.bodyparts))
-    if card.deeplabcut is not None:
-        return DeepLabCutNetwork(card.deeplabcut, len(card.skeleton.bodyparts))
+    if card.origin:
+        return _build_foreign(card)
     return PoseNetwork(
         Backbone(card.backbone, "none", card.stride),
         len(card.skeleton.bodyparts),
@@ -191,20 +183,43 @@ def build_network(card: ModelCard) -> "AnyNetwork":
     )
 
 
+# torchvision takes a second to import: only networks of other tools pay.
+def _build_foreign(card: ModelCard) -> "ForeignNetwork":
+    keypoints = len(card.skeleton.bodyparts)
+    if card.detector is not None:
+        from pipeline_lib.models.network.detector import DetectorNetwork  # noqa: PLC0415
+
+        return DetectorNetwork(card.detector)
+    if card.lightning_pose is not None:
+        from pipeline_lib.models.network.lightning_pose import (  # noqa: PLC0415
+            LightningPoseNetwork,
+        )
+
+        return LightningPoseNetwork(card.lightning_pose, keypoints)
+    if card.sleap_nn is not None:
+        from pipeline_lib.models.network.sleap_nn import SleapNetwork  # noqa: PLC0415
+
+        return SleapNetwork(card.sleap_nn, keypoints)
+    if card.deeplabcut is None:
+        raise ValueError(f"{card.name} is of no other tool")
+    return DeepLabCutNetwork(card.deeplabcut, keypoints)
+
+
 def deploy_network(network: "AnyNetwork", refinement_scale: float) -> "AnyDeployed":
     """Return a network as it runs: from uint8 frames to scores and pixels, or to boxes."""
-    if isinstance(network, DeepLabCutNetwork):
-        return DeployedDeepLabCut(network, refinement_scale)
     if isinstance(network, PoseNetwork):
         return DeployedNetwork(network, refinement_scale)
+    if isinstance(network, DeepLabCutNetwork):
+        return DeployedDeepLabCut(network, refinement_scale)
     from pipeline_lib.models.network.lightning_pose import (  # noqa: PLC0415
         DeployedLightningPose,
         LightningPoseNetwork,
     )
+    from pipeline_lib.models.network.sleap_nn import DeployedSleap, SleapNetwork  # noqa: PLC0415
 
     if isinstance(network, LightningPoseNetwork):
         return DeployedLightningPose(network)
-    return network
+    return DeployedSleap(network) if isinstance(network, SleapNetwork) else network
 
 
 def _lower_precision(network: PoseNetwork, dtype: torch.dtype) -> None:

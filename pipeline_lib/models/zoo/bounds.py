@@ -43,10 +43,11 @@ def _finds_animals(card: ModelCard) -> bool:
 
 
 def _locates_alone(card: ModelCard) -> bool:
-    """Tell whether the card of a network of Lightning Pose says nothing that it cannot do."""
+    """Tell whether the card of a network that tells positions says nothing that it cannot do."""
     one = card.animals == 1 and not (card.edges or card.identities or card.window)
-    other = card.deeplabcut is not None or card.detector is not None
-    return one and not other and (card.stride, card.scale) == (1, 1.0)
+    layouts = (card.deeplabcut, card.detector, card.lightning_pose, card.sleap_nn)
+    alone = sum(layout is not None for layout in layouts) == 1
+    return one and alone and (card.stride, card.scale) == (1, 1.0)
 
 
 def _fits_crop(card: ModelCard, crop: CropLayout | None) -> bool:
@@ -105,6 +106,7 @@ def check_bounds(card: ModelCard, where: str) -> None:
         "deeplabcut": _fits_outputs(card),
         "detector": card.detector is None or _finds_animals(card),
         "lightning_pose": card.lightning_pose is None or _locates_alone(card),
+        "sleap_nn": card.sleap_nn is None or _locates_alone(card),
         "window": card.window is None
         or (0 < card.window <= _LARGEST_WINDOW and card.window % card.padding == 0),
     }

@@ -44,11 +44,16 @@ class PlainValues:
         if found != expected:
             raise self.refuse(f"`{where}` is {found}: only {expected} is read")
 
-    def get(self, where: str, kind: type, default: Any = None) -> Any:  # noqa: ANN401
-        """Return a value by its dotted name; the default where it is not there, or null."""
+    def find(self, where: str) -> Any:  # noqa: ANN401
+        """Return a value of any kind by its dotted name; None where it is not there."""
         found = self._values
         for part in where.split("."):
             found = found.get(part) if isinstance(found, dict) else None
+        return found
+
+    def get(self, where: str, kind: type, default: Any = None) -> Any:  # noqa: ANN401
+        """Return a value by its dotted name; the default where it is not there, or null."""
+        found = self.find(where)
         if found is None:
             found = default
         if kind is float and isinstance(found, int) and not isinstance(found, bool):
