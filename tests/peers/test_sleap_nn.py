@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.errors import ModelError, VideoError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
@@ -82,7 +82,7 @@ def test_keypoints_are_those_of_sleap_nn(made, tmp_path, kind):
             np.testing.assert_allclose(found.position[row, 0], expected["position"], atol=2e-3)
             value = np.clip(expected["value"], 0, 1)
             np.testing.assert_allclose(found.confidence[row, 0], value, atol=1e-4)
-    with pytest.raises(ModelError, match="was trained on frames of 70 x 50 px, and these have 70"):
+    with pytest.raises(VideoError, match="was trained on frames of 70 x 50 px, and these have 70"):
         predictor.predict([frame[:40]])
 
 

@@ -1,6 +1,7 @@
 """Define SLEAP-NN's U-Net with confidence maps, so that its weights load under their own names."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,8 @@ class SleapNetwork(nn.Module):
         self.backbone = _UNet(layout)
         channels = self.backbone.widths[layout.output_stride]
         head = nn.Sequential(nn.Conv2d(channels, keypoints, 1))
-        self.head_layers = nn.ModuleList([nn.ModuleDict({"SingleInstanceConfmapsHead": head})])
+        heads = nn.ModuleDict({"SingleInstanceConfmapsHead": head})
+        self.head_layers = nn.ModuleList([heads])
         # Sum, and sums weighted by columns and rows, over the patch around each cell.
         steps = torch.arange(_PATCH, dtype=torch.float32) - _PATCH // 2
         ones = torch.ones(_PATCH, _PATCH)
@@ -58,8 +60,11 @@ class SleapNetwork(nn.Module):
         Tensor
             Shape (batch, keypoint, rows, columns).
         """
-        maps: Tensor = self.head_layers[0]["SingleInstanceConfmapsHead"](self.backbone(image))
-        return maps
+        maps = self.backbone(image)
+        # There is one head, of one layer.
+        for layer in self.head_layers[0].children():
+            maps = layer(maps)
+        return cast("Tensor", maps)
 
     def locate(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best cell of each map, moved to the mean around it, and its value.
@@ -123,7 +128,7 @@ class DeployedSleap(nn.Module):
 
     def _mix(self, image: Tensor) -> Tensor:
         """Return grey values: those of grey frames as they are, of colours a mean."""
-        red, green, blue = image.split(1, 1)
+        red, green, blue = image[:, :1], image[:, 1:2], image[:, 2:]
         mean = red * _GREY[0] + green * _GREY[1] + blue * _GREY[2]
         if self.network.layout.whole_greys:
             mean = mean.floor()

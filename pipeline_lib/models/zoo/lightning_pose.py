@@ -138,8 +138,8 @@ def _read_layout(values: PlainValues) -> LightningPoseLayout:
     if factor not in (1, 2, 3):
         raise values.refuse(f"`data.downsample_factor` is {factor}: expected 1, 2 or 3")
     return LightningPoseLayout(
-        backbone=backbone,  # type: ignore[arg-type]
+        backbone=backbone,
         height=sides[0],
         width=sides[1],
-        downsample_factor=factor,  # type: ignore[arg-type]
+        downsample_factor=factor,
     )
