@@ -117,7 +117,7 @@ def bundle(  # noqa: PLR0913 - one for each option
         elif from_sleap_nn is not None:
             typer.echo(run_sleap_bundle(from_sleap_nn, name or "sleap-nn", texts, output))
         elif from_deeplabcut is not None:
-            from pipeline_lib.models.zoo.deeplabcut import DeepLabCutSource
+            from pipeline_lib.models.zoo.foreign.deeplabcut import DeepLabCutSource
 
             source = DeepLabCutSource(from_deeplabcut, detector, individuals, conversion)
             typer.echo(run_deeplabcut_bundle(source, name or "deeplabcut", texts, output))

@@ -38,7 +38,7 @@ from pipeline_lib.steps.report.inputs import read_metrics
 from pipeline_lib.steps.report.privacy import Redactor
 
 if TYPE_CHECKING:
-    from pipeline_lib.models.zoo.deeplabcut import DeepLabCutSource
+    from pipeline_lib.models.zoo.foreign.deeplabcut import DeepLabCutSource
 
 logger = logging.getLogger(__name__)
 
@@ -157,8 +157,8 @@ def run_deeplabcut_bundle(
         or the file exists.
     """
     # PyTorch takes seconds to import.
-    from pipeline_lib.models.zoo.deeplabcut import read_deeplabcut  # noqa: PLC0415
-    from pipeline_lib.models.zoo.deeplabcut_pack import pack_deeplabcut  # noqa: PLC0415
+    from pipeline_lib.models.zoo.foreign.deeplabcut import read_deeplabcut  # noqa: PLC0415
+    from pipeline_lib.models.zoo.foreign.deeplabcut_pack import pack_deeplabcut  # noqa: PLC0415
 
     path = _choose_output(name, texts, output)
     model = read_deeplabcut(source)
@@ -201,8 +201,10 @@ def run_lightning_pose_bundle(
         or the file exists.
     """
     # PyTorch takes seconds to import.
-    from pipeline_lib.models.zoo.lightning_pose import read_lightning_pose  # noqa: PLC0415
-    from pipeline_lib.models.zoo.lightning_pose_pack import pack_lightning_pose  # noqa: PLC0415
+    from pipeline_lib.models.zoo.foreign.lightning_pose import (  # noqa: PLC0415
+        pack_lightning_pose,
+        read_lightning_pose,
+    )
 
     path = _choose_output(name, texts, output)
     model = read_lightning_pose(place)
@@ -238,8 +240,10 @@ def run_sleap_bundle(
         or the file exists.
     """
     # PyTorch takes seconds to import.
-    from pipeline_lib.models.zoo.sleap_nn import read_sleap  # noqa: PLC0415
-    from pipeline_lib.models.zoo.sleap_nn_pack import pack_sleap  # noqa: PLC0415
+    from pipeline_lib.models.zoo.foreign.sleap_nn import (  # noqa: PLC0415
+        pack_sleap,
+        read_sleap,
+    )
 
     path = _choose_output(name, texts, output)
     card, members = pack_sleap(read_sleap(place), name, f"cohortpose {__version__}")

@@ -27,13 +27,13 @@ from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predict
 from pipeline_lib.models.network.deeplabcut import DeepLabCutNetwork
 from pipeline_lib.models.network.detector import DetectorNetwork, complete_counts
 from pipeline_lib.models.zoo.archive import read_bundle
-from pipeline_lib.models.zoo.deeplabcut import (
+from pipeline_lib.models.zoo.foreign.deeplabcut import (
     CONFIG,
     DETECTOR_PREFIXES,
     PREFIXES,
     DeepLabCutSource,
 )
-from pipeline_lib.models.zoo.deeplabcut_config import ConfigReader
+from pipeline_lib.models.zoo.foreign.deeplabcut_config import ConfigReader
 from pipeline_lib.steps.bundle import run_deeplabcut_bundle
 from pipeline_lib.steps.import_model import run_import_model
 from tests.models.zoo.bundles import TEXTS

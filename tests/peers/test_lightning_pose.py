@@ -22,8 +22,8 @@ from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predict
 from pipeline_lib.models.inference.torch_runtime import load_network
 from pipeline_lib.models.network.lightning_pose import LightningPoseNetwork
 from pipeline_lib.models.zoo.archive import read_bundle
-from pipeline_lib.models.zoo.foreign_values import PlainValues
-from pipeline_lib.models.zoo.lightning_pose import _read_layout, read_lightning_pose
+from pipeline_lib.models.zoo.foreign.lightning_pose import _read_layout, read_lightning_pose
+from pipeline_lib.models.zoo.foreign.values import PlainValues
 from pipeline_lib.steps.bundle import run_lightning_pose_bundle
 from pipeline_lib.steps.import_model import run_import_model
 from tests.models.zoo.bundles import TEXTS

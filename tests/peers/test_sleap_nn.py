@@ -20,8 +20,8 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.models.network.sleap_nn import DeployedSleap, SleapNetwork
 from pipeline_lib.models.zoo.archive import read_bundle
-from pipeline_lib.models.zoo.foreign_values import PlainValues
-from pipeline_lib.models.zoo.sleap_nn import CONFIG, read_layout
+from pipeline_lib.models.zoo.foreign.sleap_nn import CONFIG, read_layout
+from pipeline_lib.models.zoo.foreign.values import PlainValues
 from pipeline_lib.steps.bundle import run_sleap_bundle
 from pipeline_lib.steps.import_model import run_import_model
 from tests.models.zoo.bundles import TEXTS

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.settings.individuals import AssemblySettings
-from pipeline_lib.kernels.boxes import lay_crop
-from pipeline_lib.kernels.windows import cut_window
+from pipeline_lib.kernels.windows import cut_window, lay_crop
 from pipeline_lib.models.card import CropLayout
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.detector import BoxFinder

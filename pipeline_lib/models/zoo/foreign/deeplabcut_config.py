@@ -8,7 +8,7 @@ from pipeline_lib.models.card import (
     DeepLabCutLayout,
     DetectorLayout,
 )
-from pipeline_lib.models.zoo.foreign_values import PlainValues
+from pipeline_lib.models.zoo.foreign.values import PlainValues
 
 HEAD = "bodypart"
 _REFINEMENT_SCALE = 7.2801

@@ -13,10 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
-from pipeline_lib.models.card import LightningPoseLayout
-from pipeline_lib.models.zoo.foreign_values import PlainValues
-from pipeline_lib.models.zoo.snapshots import OMEGACONF, load_plain, rename_weights
+from pipeline_lib.models.card import LightningPoseLayout, ModelCard
+from pipeline_lib.models.zoo.foreign.pack import describe_origin, pack_foreign
+from pipeline_lib.models.zoo.foreign.snapshots import OMEGACONF, load_plain, rename_weights
+from pipeline_lib.models.zoo.foreign.values import PlainValues
 
 CONFIG = "config.yaml"
 PREFIXES = {
@@ -143,3 +145,34 @@ def _read_layout(values: PlainValues) -> LightningPoseLayout:
         width=sides[1],
         downsample_factor=factor,
     )
+
+
+def pack_lightning_pose(
+    model: LightningPoseModel, name: str, program: str
+) -> tuple[ModelCard, dict[str, bytes]]:
+    """Return the card of a network of Lightning Pose, and the members of its bundle.
+
+    Parameters
+    ----------
+    model
+        The network.
+    name
+        Name of the network.
+    program
+        Program that packs it, for the card.
+
+    Raises
+    ------
+    ModelError
+        If its weights are not those of the network that its config describes.
+    """
+    card = ModelCard(
+        **describe_origin(model.snapshot, model.epochs, name, program, "Lightning Pose"),
+        backbone=model.layout.backbone,
+        # It tells positions itself, not by cells.
+        stride=1,
+        refinement_scale=1.0,
+        skeleton=Skeleton(bodyparts=model.bodyparts),
+        lightning_pose=model.layout,
+    )
+    return pack_foreign(card, model.state, model.snapshot)

@@ -16,9 +16,9 @@ from torch import Tensor
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
 from pipeline_lib.models.card import DeconvolutionLayout, DeepLabCutLayout, DetectorLayout
-from pipeline_lib.models.zoo.deeplabcut_config import HEAD, ConfigReader
-from pipeline_lib.models.zoo.snapshots import read_snapshot
-from pipeline_lib.models.zoo.superanimal import find_superanimal, read_conversion
+from pipeline_lib.models.zoo.foreign.deeplabcut_config import HEAD, ConfigReader
+from pipeline_lib.models.zoo.foreign.snapshots import read_snapshot
+from pipeline_lib.models.zoo.foreign.superanimal import find_superanimal, read_conversion
 
 CONFIG = "pytorch_config.yaml"
 _SNAPSHOT = re.compile(r"snapshot-(best-)?(\d+)\.pt")

@@ -11,10 +11,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.untrusted.yaml_files import YamlError, read_yaml
-from pipeline_lib.models.card import SleapLayout
-from pipeline_lib.models.zoo.foreign_values import PlainValues
-from pipeline_lib.models.zoo.snapshots import OMEGACONF, load_plain, rename_weights
+from pipeline_lib.models.card import ModelCard, SleapLayout
+from pipeline_lib.models.zoo.foreign.pack import describe_origin, pack_foreign
+from pipeline_lib.models.zoo.foreign.snapshots import OMEGACONF, load_plain, rename_weights
+from pipeline_lib.models.zoo.foreign.values import PlainValues
 
 CONFIG = "training_config.yaml"
 _BEST = "best.ckpt"
@@ -128,3 +130,34 @@ def read_layout(values: PlainValues) -> tuple[SleapLayout, tuple[str, ...]]:
         name = ".".join(map(str, first["loc"])) or "unet"
         raise values.refuse(f"`{name}` of the U-Net: {first['msg']}") from None
     return layout, values.read_names(f"{head}.part_names", "a node")
+
+
+def pack_sleap(model: SleapModel, name: str, program: str) -> tuple[ModelCard, dict[str, bytes]]:
+    """Return the card of a network of SLEAP-NN, and the members of its bundle.
+
+    Parameters
+    ----------
+    model
+        The network.
+    name
+        Name of the network.
+    program
+        Program that packs it, for the card.
+
+    Raises
+    ------
+    ModelError
+        If its weights are not those of the network that its config describes.
+    """
+    card = ModelCard(
+        **describe_origin(model.snapshot, model.epochs, name, program, "SLEAP-NN")
+        # It does not normalise its input.
+        | {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+        backbone="unet",
+        # It tells positions itself, not by cells.
+        stride=1,
+        refinement_scale=1.0,
+        skeleton=Skeleton(bodyparts=model.bodyparts),
+        sleap_nn=model.layout,
+    )
+    return pack_foreign(card, model.state, model.snapshot)

@@ -4,8 +4,8 @@ from pipeline_lib.core.skeleton import CENTRE, Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.network.detector import complete_counts
-from pipeline_lib.models.zoo.deeplabcut import DeepLabCutDetector, DeepLabCutModel
-from pipeline_lib.models.zoo.foreign_pack import describe_origin, pack_foreign
+from pipeline_lib.models.zoo.foreign.deeplabcut import DeepLabCutDetector, DeepLabCutModel
+from pipeline_lib.models.zoo.foreign.pack import describe_origin, pack_foreign
 from pipeline_lib.models.zoo.manifest import LOCATOR
 
 
