@@ -42,12 +42,53 @@ def bundle(  # noqa: PLR0913 - one for each option
         typer.Option(
             exists=True,
             help="Folder of a network that DeepLabCut 3 trained (pytorch_config.yaml and "
-            "snapshot-*.pt), or one snapshot, instead of the network of a config.",
+            "snapshot-*.pt), one snapshot, or a checkpoint of a SuperAnimal in DeepLabCut's "
+            "modelzoo, instead of the network of a config.",
+        ),
+    ] = None,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Detector of a top-down network of --from-deeplabcut; without it, the one beside.",
+        ),
+    ] = None,
+    individuals: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Most animals in a frame, for a top-down network; SuperAnimal."
+        ),
+    ] = None,
+    conversion: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="config.yaml of a DeepLabCut project whose conversion table names the bodyparts "
+            "to predict of a SuperAnimal.",
+        ),
+    ] = None,
+    from_lightning_pose: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="Folder of a network that Lightning Pose trained (config.yaml and a checkpoint "
+            "below), or one checkpoint, instead of the network of a config.",
+        ),
+    ] = None,
+    from_sleap_nn: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="Folder of a network that SLEAP-NN trained (training_config.yaml and best.ckpt), "
+            "or one checkpoint, instead of the network of a config.",
         ),
     ] = None,
     name: Annotated[
-        str, typer.Option(help="Name of the network of --from-deeplabcut.")
-    ] = "deeplabcut",
+        str | None,
+        typer.Option(help="Name of a network of another tool; without it, that of the tool."),
+    ] = None,
 ) -> None:
     """Write the trained network as one file, a bundle, that others can run without labels.
 
@@ -55,14 +96,31 @@ def bundle(  # noqa: PLR0913 - one for each option
     Markdown, with the hashes of all. Neither videos nor labels are in it.
     """
     from pipeline_lib.core.untrusted.names import find_name_problem
-    from pipeline_lib.steps.bundle import BundleTexts, run_bundle, run_deeplabcut_bundle
+    from pipeline_lib.steps.bundle import (
+        BundleTexts,
+        run_bundle,
+        run_deeplabcut_bundle,
+        run_lightning_pose_bundle,
+        run_sleap_bundle,
+    )
 
-    if problem := find_name_problem(name):
+    if name is not None and (problem := find_name_problem(name)):
         raise typer.BadParameter(f"{name!r} {problem}", param_hint="--name")
+    sources = (from_deeplabcut, from_lightning_pose, from_sleap_nn)
+    if sum(source is not None for source in sources) > 1:
+        raise typer.BadParameter("one network at a time", param_hint="--from-…")
     texts = BundleTexts(licence, licence_file, citation, description)
     with report_errors():
-        if from_deeplabcut is not None:
-            typer.echo(run_deeplabcut_bundle(from_deeplabcut, name, texts, output))
+        if from_lightning_pose is not None:
+            own = name or "lightning-pose"
+            typer.echo(run_lightning_pose_bundle(from_lightning_pose, own, texts, output))
+        elif from_sleap_nn is not None:
+            typer.echo(run_sleap_bundle(from_sleap_nn, name or "sleap-nn", texts, output))
+        elif from_deeplabcut is not None:
+            from pipeline_lib.models.zoo.foreign.deeplabcut import DeepLabCutSource
+
+            source = DeepLabCutSource(from_deeplabcut, detector, individuals, conversion)
+            typer.echo(run_deeplabcut_bundle(source, name or "deeplabcut", texts, output))
         else:
             typer.echo(run_bundle(*load(config), texts, output))
 

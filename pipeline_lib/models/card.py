@@ -3,9 +3,9 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
@@ -73,6 +73,47 @@ class DeconvolutionLayout(BaseModel):
     final_kernel: int = 0
 
 
+class CropLayout(BaseModel):
+    """Describe how DeepLabCut cuts an animal out of a frame.
+
+    Attributes
+    ----------
+    width, height
+        Size in px that what is cut out is brought to.
+    margin
+        px that a box is enlarged by at each side, before it gets the shape of the cut.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    margin: int = Field(0, ge=0)
+
+
+class DetectorLayout(BaseModel):
+    """Describe a detector of torchvision that draws a box around each animal.
+
+    Attributes
+    ----------
+    variant
+        Name of torchvision's function that makes it.
+    score_threshold
+        Score of a box below which it is left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: Literal[
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        "fasterrcnn_mobilenet_v3_large_fpn",
+        "fasterrcnn_resnet50_fpn",
+        "fasterrcnn_resnet50_fpn_v2",
+        "ssdlite320_mobilenet_v3_large",
+    ]
+    score_threshold: float = Field(ge=0.0, le=1.0)
+
+
 class DeepLabCutLayout(BaseModel):
     """Describe a network that DeepLabCut 3 trained.
 
@@ -88,6 +129,8 @@ class DeepLabCutLayout(BaseModel):
         The outputs; `locref` is None without location refinement.
     sigmoid
         Whether scores are logits.
+    crop
+        How animals are cut out of frames; None for a network of whole frames.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -100,11 +143,84 @@ class DeepLabCutLayout(BaseModel):
     heatmap: DeconvolutionLayout
     locref: DeconvolutionLayout | None
     sigmoid: bool
+    crop: CropLayout | None = None
 
     @property
     def stride(self) -> float:
         """Return the number of network px per cell of the heat maps."""
         return self.output_stride / math.prod(self.heatmap.strides)
+
+
+class LightningPoseLayout(BaseModel):
+    """Describe a network that Lightning Pose trained.
+
+    Attributes
+    ----------
+    backbone
+        Its name in torchvision.
+    height, width
+        Size in px that frames are brought to.
+    downsample_factor
+        Number of times that heat maps are half as large as the network's input.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: Literal[
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "efficientnet_b0",
+        "efficientnet_b1",
+        "efficientnet_b2",
+    ]
+    height: int = Field(ge=32, le=8192, multiple_of=32)
+    width: int = Field(ge=32, le=8192, multiple_of=32)
+    downsample_factor: Literal[1, 2, 3]
+
+
+class SleapLayout(BaseModel):
+    """Describe a U-Net of SLEAP-NN that locates a single animal.
+
+    Attributes
+    ----------
+    channels
+        1 for grey frames, 3 for coloured ones.
+    filters, filters_rate
+        Channels of the first block, and how they grow from block to block.
+    kernel_size, convs_per_block
+        Of the convolutions of a block.
+    max_stride, output_stride
+        Stride of the deepest features, and of the maps.
+    up_interpolate
+        Whether features are enlarged by interpolation, not by transposed convolutions.
+    whole_greys
+        Whether grey values of coloured frames are rounded down.
+    height, width
+        Size in px of the frames that it was trained on; None for any.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: Literal[1, 3]
+    filters: int = Field(ge=1, le=1024)
+    filters_rate: float = Field(ge=1.0, le=4.0)
+    kernel_size: Literal[1, 3, 5, 7]
+    convs_per_block: int = Field(ge=2, le=8)
+    max_stride: Literal[2, 4, 8, 16, 32, 64]
+    output_stride: Literal[1, 2, 4, 8, 16, 32]
+    up_interpolate: bool
+    whole_greys: bool
+    height: int | None = Field(None, ge=1, le=2**16)
+    width: int | None = Field(None, ge=1, le=2**16)
+
+    @model_validator(mode="after")
+    def _check_strides(self) -> Self:
+        if self.output_stride >= self.max_stride:
+            raise ValueError("output_stride must be smaller than max_stride")
+        return self
 
 
 class BundleRecord(BaseModel):
@@ -151,6 +267,12 @@ class ModelCard(BaseModel):
         Bundle that the network came in; None for one that was trained here.
     deeplabcut
         Layout of a network that DeepLabCut trained; None for ours.
+    detector
+        Layout of a detector, which finds animals for a network of DeepLabCut; None for others.
+    lightning_pose
+        Layout of a network that Lightning Pose trained; None for others.
+    sleap_nn
+        Layout of a network that SLEAP-NN trained; None for others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -180,6 +302,9 @@ class ModelCard(BaseModel):
     versions: dict[str, str]
     bundle: BundleRecord | None = None
     deeplabcut: DeepLabCutLayout | None = None
+    detector: DetectorLayout | None = None
+    lightning_pose: LightningPoseLayout | None = None
+    sleap_nn: SleapLayout | None = None
 
     @property
     def animals(self) -> int:
@@ -187,11 +312,41 @@ class ModelCard(BaseModel):
         return sum(name != UNIQUE_INDIVIDUAL for name in self.individuals)
 
     @property
+    def origin(self) -> str:
+        """Return the name of the tool that the network is from; empty for ours."""
+        if self.deeplabcut is not None or self.detector is not None:
+            return "DeepLabCut"
+        if self.lightning_pose is not None:
+            return "Lightning Pose"
+        return "" if self.sleap_nn is None else "SLEAP-NN"
+
+    @property
+    def frame_size(self) -> tuple[int | None, int | None]:
+        """Return height and width in px that frames must have; None for any."""
+        layout = self.sleap_nn
+        return (None, None) if layout is None else (layout.height, layout.width)
+
+    @property
     def padding(self) -> int:
         """Return the number that the sides of the network's input must be multiples of."""
-        # DeepLabCut's ResNets see frames as they are.
+        if self.sleap_nn is not None:
+            return self.sleap_nn.max_stride
+        # DeepLabCut's ResNets see frames as they are; Lightning Pose resizes them itself.
         plain = self.deeplabcut is not None and self.deeplabcut.backbone == "ResNet"
-        return 1 if plain else 32
+        return 1 if plain or self.lightning_pose is not None else 32
+
+
+def count_animals(card: ModelCard, locator: ModelCard | None) -> int:
+    """Return the largest number of animals found in a frame.
+
+    Parameters
+    ----------
+    card
+        Card of a network. One that sees windows knows of one animal.
+    locator
+        Card of the network that finds the animals, if there is one.
+    """
+    return card.animals if card.window is None or locator is None else locator.animals
 
 
 def read_card(path: Path) -> ModelCard:
@@ -235,12 +390,15 @@ def parse_card(content: bytes, where: str) -> ModelCard:
 def format_card(card: ModelCard) -> str:
     """Return the JSON text of a card."""
     # Earlier releases know none of these.
-    unused = {name for name in ("bundle", "deeplabcut") if getattr(card, name) is None}
+    later = ("bundle", "deeplabcut", "detector", "lightning_pose", "sleap_nn")
+    unused = {name for name in later if getattr(card, name) is None}
     unused |= {"head_context"} if card.head_context == "none" else set()
     unused |= {"head_stages"} if card.head_stages == 1 else set()
     values = card.model_dump(mode="json", exclude=unused)
     if card.bundle is not None and card.bundle.members == 1:
         del values["bundle"]["members"]
+    if card.deeplabcut is not None and card.deeplabcut.crop is None:
+        del values["deeplabcut"]["crop"]
     if card.training.precision is None:
         del values["training"]["precision"]
     return json.dumps(values, indent=2) + "\n"

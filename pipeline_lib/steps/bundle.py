@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline_lib import __version__
 from pipeline_lib.core.errors import ModelError
@@ -14,7 +14,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.untrusted.bundle_address import ENDING
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
-from pipeline_lib.models.card import ModelCard, format_card, read_card
+from pipeline_lib.models.card import ModelCard, count_animals, format_card, read_card
 from pipeline_lib.models.members import check_members, count_members
 from pipeline_lib.models.regions import format_regions, read_regions_file
 from pipeline_lib.models.zoo.archive import write_bundle
@@ -36,6 +36,9 @@ from pipeline_lib.models.zoo.readme import Described, format_readme
 from pipeline_lib.models.zoo.weights import pack_weights
 from pipeline_lib.steps.report.inputs import read_metrics
 from pipeline_lib.steps.report.privacy import Redactor
+
+if TYPE_CHECKING:
+    from pipeline_lib.models.zoo.foreign.deeplabcut import DeepLabCutSource
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +115,7 @@ def run_bundle(
     # Where settings were chosen from the labels, what was chosen.
     used = resolve_settings(config, results) if results.chosen_settings.is_file() else config
     settings = UsedSettings(
-        method=config.individuals.method if card.animals > 1 else "bottom-up",
+        method=config.individuals.method if count_animals(card, locator) > 1 else "bottom-up",
         locating=LocatingSettings(**_list_fixed(used.locating.model_dump(exclude={"weights"}))),
         assembly=config.assembly,
     )
@@ -127,14 +130,14 @@ def _list_fixed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_deeplabcut_bundle(
-    place: Path, name: str, texts: BundleTexts, output: Path | None = None
+    source: "DeepLabCutSource", name: str, texts: BundleTexts, output: Path | None = None
 ) -> Path:
-    """Write a network that DeepLabCut 3 trained as a bundle.
+    """Write a network that DeepLabCut 3 trained as a bundle, with its detector if it has one.
 
     Parameters
     ----------
-    place
-        Folder of its snapshots, or one snapshot; see `read_deeplabcut`.
+    source
+        Where it is.
     name
         Name of the network.
     texts
@@ -154,11 +157,96 @@ def run_deeplabcut_bundle(
         or the file exists.
     """
     # PyTorch takes seconds to import.
-    from pipeline_lib.models.zoo.deeplabcut import read_deeplabcut  # noqa: PLC0415
-    from pipeline_lib.models.zoo.deeplabcut_pack import pack_deeplabcut  # noqa: PLC0415
+    from pipeline_lib.models.zoo.foreign.deeplabcut import read_deeplabcut  # noqa: PLC0415
+    from pipeline_lib.models.zoo.foreign.deeplabcut_pack import pack_deeplabcut  # noqa: PLC0415
 
     path = _choose_output(name, texts, output)
-    card, members = pack_deeplabcut(read_deeplabcut(place), name, f"cohortpose {__version__}")
+    model = read_deeplabcut(source)
+    card, locator, members = pack_deeplabcut(model, name, f"cohortpose {__version__}")
+    settings = UsedSettings()
+    if locator is not None and locator.detector is not None:
+        # Faster R-CNN leaves out boxes itself; of SSDlite DeepLabCut takes all.
+        settings = UsedSettings(
+            method="top-down" if locator.animals > 1 else "bottom-up",
+            locating=LocatingSettings(window=card.window, pcutoff=0.0),
+        )
+    return _write(path, texts, settings, members, Described(card, locator, {}))
+
+
+def run_lightning_pose_bundle(
+    place: Path, name: str, texts: BundleTexts, output: Path | None = None
+) -> Path:
+    """Write a network that Lightning Pose trained as a bundle.
+
+    Parameters
+    ----------
+    place
+        Folder of the model, or one checkpoint; see `read_lightning_pose`.
+    name
+        Name of the network.
+    texts
+        Licence, citation and description.
+    output
+        File to write; None: NAME.cohortpose in the working directory.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ModelError
+        If the network is missing, damaged, or of a kind that is not known, there is no licence,
+        or the file exists.
+    """
+    # PyTorch takes seconds to import.
+    from pipeline_lib.models.zoo.foreign.lightning_pose import (  # noqa: PLC0415
+        pack_lightning_pose,
+        read_lightning_pose,
+    )
+
+    path = _choose_output(name, texts, output)
+    model = read_lightning_pose(place)
+    card, members = pack_lightning_pose(model, name, f"cohortpose {__version__}")
+    return _write(path, texts, UsedSettings(), members, Described(card, None, {}))
+
+
+def run_sleap_bundle(
+    place: Path, name: str, texts: BundleTexts, output: Path | None = None
+) -> Path:
+    """Write a network that SLEAP-NN trained as a bundle.
+
+    Parameters
+    ----------
+    place
+        Folder of the model, or one checkpoint; see `read_sleap`.
+    name
+        Name of the network.
+    texts
+        Licence, citation and description.
+    output
+        File to write; None: NAME.cohortpose in the working directory.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ModelError
+        If the network is missing, damaged, or of a kind that is not known, there is no licence,
+        or the file exists.
+    """
+    # PyTorch takes seconds to import.
+    from pipeline_lib.models.zoo.foreign.sleap_nn import (  # noqa: PLC0415
+        pack_sleap,
+        read_sleap,
+    )
+
+    path = _choose_output(name, texts, output)
+    card, members = pack_sleap(read_sleap(place), name, f"cohortpose {__version__}")
     return _write(path, texts, UsedSettings(), members, Described(card, None, {}))
 
 

@@ -116,10 +116,10 @@ def _make_absolute(address: BundleAddress, text: str) -> str:
 
 def _list_settings(address: str, bundle: Bundle) -> dict[str, Any]:
     """Return the config of a run of a bundle, with the settings that it was used with."""
-    card, used = bundle.card, bundle.manifest.settings
+    used = bundle.manifest.settings
     values: dict[str, Any] = {"cohort": SHEET_NAME, "model": {"bundle": address}}
-    if card.animals > 1:
-        values["individuals"] = {"max": card.animals, "method": used.method}
+    if bundle.animals > 1:
+        values["individuals"] = {"max": bundle.animals, "method": used.method}
         values["assembly"] = used.assembly.model_dump(mode="json")
     if bundle.locator is not None:
         values["locating"] = used.locating.model_dump(

@@ -83,17 +83,17 @@ def require_bundle(address: str) -> Bundle:
 
 def _describe(path: Path) -> dict[str, object]:
     try:
-        bundle = read_bundle(path)
+        found = read_bundle(path)
     except CohortposeError as error:
         return {"bundle": path, "problem": str(error)}
-    card = bundle.card
+    card = found.card
     return {
         "bundle": path,
-        "name": bundle.manifest.name,
+        "name": found.manifest.name,
         "bodyparts": len(card.skeleton.bodyparts),
-        "animals": card.animals,
+        "animals": found.animals,
         "frames": sum(card.training.frames.values()),
-        "licence": bundle.manifest.licence.splitlines()[0] if bundle.manifest.licence else "",
+        "licence": found.manifest.licence.splitlines()[0] if found.manifest.licence else "",
     }
 
 

@@ -12,10 +12,13 @@ for name in "$@"; do
         ensemble_kalman) packages=(ensemble-kalman-smoother==4.6.2) ;;
         keypoint_moseq) packages=(keypoint-moseq) ;;
         label_studio) packages=(label-studio-sdk label-studio-converter) ;;
+        # Its reader of videos on GPUs is in another registry, and not needed.
+        lightning_pose) packages=(--override tests/peers/lightning_pose.txt lightning-pose) ;;
         napari) packages=(napari-deeplabcut pyqt5) ;;
+        sleap_nn) packages=("sleap-nn[torch]") ;;
         *)
             echo "no environment is named $name: expected dandi, datumaro, deeplabcut, ensemble_kalman," \
-                "keypoint_moseq, label_studio, movement or napari" >&2
+                "keypoint_moseq, label_studio, lightning_pose, movement, napari or sleap_nn" >&2
             exit 2
             ;;
     esac

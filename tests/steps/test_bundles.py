@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.io.chosen_settings import write_choices
 from pipeline_lib.io.targets.store import TargetStore
-from pipeline_lib.models.card import read_card
+from pipeline_lib.models.card import LightningPoseLayout, read_card
 from pipeline_lib.models.inference.torch_runtime import load_network
 from pipeline_lib.models.zoo.archive import read_bundle
 from pipeline_lib.steps.bundle import run_bundle
@@ -24,7 +25,13 @@ from pipeline_lib.steps.import_labels.chosen_settings import choose_settings, me
 from pipeline_lib.steps.import_model import run_import_model
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.predict import write_prediction_project
-from pipeline_lib.steps.runs.networks.start_network import check_start, find_start
+from pipeline_lib.steps.runs.networks.bundle_fit import list_bundle_problems
+from pipeline_lib.steps.runs.networks.start_network import (
+    BundledStart,
+    check_start,
+    find_start,
+    require_bundled_start,
+)
 from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.result_keys import network_key
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
@@ -112,6 +119,37 @@ def test_the_network_of_a_bundle_becomes_that_of_the_run(bundles):
 def test_settings_that_contradict_the_bundle_are_found_before_the_run(bundles, sections, match):
     with pytest.raises(ConfigError, match=match):
         check_run({**configure(bundles[0]), **sections})
+
+
+def test_a_top_down_bundle_has_the_animals_of_its_locator(bundles):
+    """Take their number from the network that finds them: the other sees one in each window."""
+    one = read_bundle(bundles[0])
+    locator = one.card.model_copy(update={"individuals": ("individual1", "individual2")})
+    card = one.card.model_copy(update={"window": 64})
+    bundle = replace(one, card=card, locator=locator)
+    assert (one.animals, bundle.animals) == (1, 2)
+
+    def list_problems(**individuals):
+        return list_bundle_problems(
+            parse_config(configure(bundles[0], individuals=individuals)), bundle
+        )
+
+    assert list_problems(max=2, method="top-down") == []
+    alone, _ = list_problems(max=1)
+    assert "the bundle finds up to 2 in a frame: set it to 2" in alone
+    (other,) = list_problems(max=2)
+    assert "but the bundle works top-down" in other
+
+
+def test_a_training_does_not_start_from_a_network_of_another_tool(bundles):
+    layout = {"backbone": "resnet18", "height": 64, "width": 64, "downsample_factor": 2}
+    card = read_bundle(bundles[0]).card.model_copy(
+        update={"lightning_pose": LightningPoseLayout.model_validate(layout)}
+    )
+    start = BundledStart(replace(read_bundle(bundles[0]), card=card))
+    config = tiny_config(start_from=str(bundles[0]))
+    with pytest.raises(ModelError, match="is a network of Lightning Pose, which runs but is not"):
+        require_bundled_start(config, start)
 
 
 def test_a_bundle_without_licence_is_run_with_a_warning(bundles, caplog):

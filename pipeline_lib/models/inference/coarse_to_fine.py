@@ -12,12 +12,15 @@ import numpy as np
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.kernels.windows import WindowShape, cut_window
-from pipeline_lib.models.card import check_locator, settle_locating
+from pipeline_lib.models.card import check_locator, read_card, settle_locating
+from pipeline_lib.models.inference.boxed import BoxedTopDown
 from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.models.inference.detector import load_detector
 from pipeline_lib.models.inference.ensemble import Ensemble
 from pipeline_lib.models.inference.predictor import (
     Image,
@@ -217,9 +220,15 @@ def _load_top_down(
     locating: LocatingSettings,
     network: PosePredictor,
     assembly: AssemblySettings | None,
-) -> TopDown:
+) -> TopDown | BoxedTopDown:
     check_locator(files, top_down=True)
     assembly = assembly or AssemblySettings(surplus=0)
+    layout = network.card.deeplabcut
+    if layout is not None and layout.crop is not None:
+        card = read_card(files.locator.card)
+        cores = options.threads or count_cores()
+        finder = load_detector(files.locator, card, options, cores)
+        return BoxedTopDown(finder, network, layout.crop, locating.pcutoff, assembly)
     # Every centre with sufficient confidence is an animal.
     centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1, surplus=assembly.surplus)
     locator = load_predictor(files.locator, options, centres)

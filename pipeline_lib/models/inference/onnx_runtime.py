@@ -10,6 +10,8 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
 from pipeline_lib.models.inference.onnx_file import read_onnx
 
+_ERRORS = 3
+
 
 class OnnxRuntime:
     """Locate keypoints with an exported network, in float32.
@@ -32,18 +34,7 @@ class OnnxRuntime:
     name = "onnx"
 
     def __init__(self, path: Path, decoder: MapDecoder) -> None:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # One thread, since the threads of ONNX Runtime's own pool spin while they wait.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        content = read_onnx(path)
-        try:
-            self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime has no common base class
-            raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); run train") from error
+        self._session = open_session(path)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._decoder = decoder
 
@@ -61,3 +52,25 @@ class OnnxRuntime:
     def locate(self, frames: NDArray[np.uint8]) -> Located:
         """Locate keypoints in frames; see `pipeline_lib.models.inference.predictor.Runtime`."""
         return self._decoder.decode(self.draw(frames))
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """Load an exported network into ONNX Runtime, on one core.
+
+    Raises
+    ------
+    ModelError
+        If the file is not a network, or refers to other files.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # One thread, since the threads of ONNX Runtime's own pool spin while they wait.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # Of detectors it warns that the number of their boxes is free.
+    options.log_severity_level = _ERRORS
+    content = read_onnx(path)
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime has no common base class
+        raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}); run train") from error

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.errors import ConfigError
+from pipeline_lib.core.errors import ConfigError, VideoError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.individuals import AssemblySettings
@@ -195,6 +195,9 @@ class Predictor:
         ------
         ValueError
             If the frames differ in size.
+        VideoError
+            If they are of another size than those that the network was trained on, where it does
+            not know other ones.
         """
         sizes = {frame.shape for frame in frames}
         if len(sizes) > 1:
@@ -211,6 +214,12 @@ class Predictor:
     def _locate(self, frames: Sequence[Image]) -> Located:
         """Locate keypoints in the frames of one forward pass, in px of these frames."""
         height, width = frames[0].shape[:2]
+        wanted = self.card.frame_size
+        if any(one not in (None, own) for one, own in zip(wanted, (height, width), strict=True)):
+            raise VideoError(
+                f"the network of {self.card.origin} was trained on frames of {wanted[1]} x "
+                f"{wanted[0]} px, and these have {width} x {height}: resize the video"
+            )
         fit = FrameFit.of(height, width, self.card.scale, self.card.padding)
         found = self.runtime.locate(fit_frames(frames, fit, self.batch_size))
         count = len(frames)

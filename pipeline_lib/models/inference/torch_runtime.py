@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,19 @@ from pipeline_lib.models.inference.decoding import Located, MapDecoder
 from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.deeplabcut import DeepLabCutNetwork, DeployedDeepLabCut
 from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork
+
+if TYPE_CHECKING:
+    from pipeline_lib.models.network.detector import DetectorNetwork
+    from pipeline_lib.models.network.lightning_pose import (
+        DeployedLightningPose,
+        LightningPoseNetwork,
+    )
+    from pipeline_lib.models.network.sleap_nn import DeployedSleap, SleapNetwork
+
+    ForeignNetwork = DeepLabCutNetwork | DetectorNetwork | LightningPoseNetwork | SleapNetwork
+    AnyNetwork = PoseNetwork | ForeignNetwork
+    ForeignDeployed = DeployedDeepLabCut | DetectorNetwork | DeployedLightningPose | DeployedSleap
+    AnyDeployed = DeployedNetwork | ForeignDeployed
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -136,7 +149,7 @@ class _InFloat32(nn.Module):
             return cast("Tensor", self.layer(features.float()))
 
 
-def load_network(path: Path, card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
+def load_network(path: Path, card: ModelCard) -> "AnyNetwork":
     """Load the weights that training wrote.
 
     Raises
@@ -155,10 +168,10 @@ def load_network(path: Path, card: ModelCard) -> PoseNetwork | DeepLabCutNetwork
     return network
 
 
-def build_network(card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
+def build_network(card: ModelCard) -> "AnyNetwork":
     """Return the network of a card, with random weights."""
-    if card.deeplabcut is not None:
-        return DeepLabCutNetwork(card.deeplabcut, len(card.skeleton.bodyparts))
+    if card.origin:
+        return _build_foreign(card)
     return PoseNetwork(
         Backbone(card.backbone, "none", card.stride),
         len(card.skeleton.bodyparts),
@@ -170,13 +183,43 @@ def build_network(card: ModelCard) -> PoseNetwork | DeepLabCutNetwork:
     )
 
 
-def deploy_network(
-    network: PoseNetwork | DeepLabCutNetwork, refinement_scale: float
-) -> DeployedNetwork | DeployedDeepLabCut:
-    """Return a network as it runs: from uint8 frames to scores and pixels."""
+# torchvision takes a second to import: only networks of other tools pay.
+def _build_foreign(card: ModelCard) -> "ForeignNetwork":
+    keypoints = len(card.skeleton.bodyparts)
+    if card.detector is not None:
+        from pipeline_lib.models.network.detector import DetectorNetwork  # noqa: PLC0415
+
+        return DetectorNetwork(card.detector)
+    if card.lightning_pose is not None:
+        from pipeline_lib.models.network.lightning_pose import (  # noqa: PLC0415
+            LightningPoseNetwork,
+        )
+
+        return LightningPoseNetwork(card.lightning_pose, keypoints)
+    if card.sleap_nn is not None:
+        from pipeline_lib.models.network.sleap_nn import SleapNetwork  # noqa: PLC0415
+
+        return SleapNetwork(card.sleap_nn, keypoints)
+    if card.deeplabcut is None:
+        raise ValueError(f"{card.name} is of no other tool")
+    return DeepLabCutNetwork(card.deeplabcut, keypoints)
+
+
+def deploy_network(network: "AnyNetwork", refinement_scale: float) -> "AnyDeployed":
+    """Return a network as it runs: from uint8 frames to scores and pixels, or to boxes."""
+    if isinstance(network, PoseNetwork):
+        return DeployedNetwork(network, refinement_scale)
     if isinstance(network, DeepLabCutNetwork):
         return DeployedDeepLabCut(network, refinement_scale)
-    return DeployedNetwork(network, refinement_scale)
+    from pipeline_lib.models.network.lightning_pose import (  # noqa: PLC0415
+        DeployedLightningPose,
+        LightningPoseNetwork,
+    )
+    from pipeline_lib.models.network.sleap_nn import DeployedSleap, SleapNetwork  # noqa: PLC0415
+
+    if isinstance(network, LightningPoseNetwork):
+        return DeployedLightningPose(network)
+    return DeployedSleap(network) if isinstance(network, SleapNetwork) else network
 
 
 def _lower_precision(network: PoseNetwork, dtype: torch.dtype) -> None:

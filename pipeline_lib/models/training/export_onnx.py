@@ -6,28 +6,41 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
 from pipeline_lib.models.inference.torch_runtime import deploy_network
-from pipeline_lib.models.network.deeplabcut import DeepLabCutNetwork
 from pipeline_lib.models.network.network import PoseNetwork
+
+if TYPE_CHECKING:
+    from pipeline_lib.models.inference.torch_runtime import AnyNetwork
 
 _PLANES = {0: "batch", 2: "rows", 3: "columns"}
 _VECTORS = {0: "batch", 3: "rows", 4: "columns"}
-_FREE_AXES = {"score": _PLANES, "offset": _VECTORS, "affinity": _VECTORS, "identity": _PLANES}
+_FREE_AXES = {
+    "score": _PLANES,
+    "offset": _VECTORS,
+    "affinity": _VECTORS,
+    "identity": _PLANES,
+    "boxes": {0: "box"},
+    "scores": {0: "box"},
+}
 _EXAMPLE_SIDE = 64  # any multiple of 32: batch, height and width are free in the exported graph
 
 
-def export_onnx(
-    network: PoseNetwork | DeepLabCutNetwork, refinement_scale: float, path: Path
-) -> None:
-    """Write a network as ONNX: uint8 frames in, scores and offsets out (`DeployedNetwork`)."""
+def export_onnx(network: "AnyNetwork", refinement_scale: float, path: Path) -> None:
+    """Write a network as ONNX: uint8 frames in, scores and offsets out (`DeployedNetwork`).
+
+    A detector takes one frame of any size, and gives boxes and their scores.
+    """
     deployed = deploy_network(copy.deepcopy(network), refinement_scale).eval().cpu()
     _fix_padding(deployed)
-    example = torch.zeros(2, _EXAMPLE_SIDE, 2 * _EXAMPLE_SIDE, 3, dtype=torch.uint8)
+    finds = "boxes" in deployed.outputs
+    batch = 1 if finds else 2
+    example = torch.zeros(batch, _EXAMPLE_SIDE, 2 * _EXAMPLE_SIDE, 3, dtype=torch.uint8)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -46,7 +59,7 @@ def export_onnx(
                 input_names=["frames"],
                 output_names=list(deployed.outputs),
                 dynamic_axes={
-                    "frames": {0: "batch", 1: "height", 2: "width"},
+                    "frames": {1: "height", 2: "width"} | ({} if finds else {0: "batch"}),
                     **{name: _FREE_AXES[name] for name in deployed.outputs},
                 },
                 # The exporter by torch.export spends minutes in symbolic shape algebra when

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.publish import publish_file
-from pipeline_lib.models.card import ModelCard, parse_card
+from pipeline_lib.models.card import ModelCard, count_animals, parse_card
 from pipeline_lib.models.members import check_members
 from pipeline_lib.models.regions import ConfidenceRegions, parse_regions
 from pipeline_lib.models.zoo.bounds import check_bounds
@@ -74,6 +74,11 @@ class Bundle:
     readme: str
     ensemble: tuple[ModelCard, ...] = ()
     regions: ConfidenceRegions | None = None
+
+    @property
+    def animals(self) -> int:
+        """Return the largest number of animals found in a frame."""
+        return count_animals(self.card, self.locator)
 
     @property
     def networks(self) -> dict[str, ModelCard]:
@@ -182,6 +187,7 @@ def _read_once(path: Path, size: int, modified: int, inode: int) -> Bundle:
         raise ModelError(
             f"{where}: its network sees windows around animals, but there is no locator"
         )
+    _check_detector(card, locator, where)
     others = {name: _check_model(contents, name, where) for name in manifest.list_ensemble()}
     cards = {"": card, **others}
     check_members([(f"{where}: {folder}{CARD}", one) for folder, one in cards.items()])
@@ -259,6 +265,17 @@ def _check_model(contents: Mapping[str, bytes], folder: str, where: str) -> Mode
     check_bounds(card, f"{where}: {folder}{CARD}")
     check_network(network, card, f"{where}: {folder}{NETWORK}")
     return card
+
+
+def _check_detector(card: ModelCard, locator: ModelCard | None, where: str) -> None:
+    """Refuse a detector without the network that sees its boxes, and that network without one."""
+    boxed = card.deeplabcut is not None and card.deeplabcut.crop is not None
+    finds = locator is not None and locator.detector is not None
+    if card.detector is not None or boxed != finds:
+        raise ModelError(
+            f"{where}: a detector goes with a network of DeepLabCut that sees its boxes, and only "
+            "with such a network"
+        )
 
 
 def _decode(content: bytes) -> str:

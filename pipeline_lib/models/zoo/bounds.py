@@ -3,8 +3,9 @@
 import math
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
-from pipeline_lib.models.card import DeconvolutionLayout, ModelCard
+from pipeline_lib.models.card import CropLayout, DeconvolutionLayout, ModelCard
 
 _MOST_NAMES = 1000
 _LARGEST_WINDOW = 4096
@@ -24,9 +25,37 @@ def _fits_outputs(card: ModelCard) -> bool:
     return (
         layout.stride == card.stride
         and card.animals == 1
-        and not (card.edges or card.identities or card.window)
+        and not (card.edges or card.identities)
+        and _fits_crop(card, layout.crop)
         and all(_is_possible(head, outputs) for head, outputs in heads)
     )
+
+
+def _finds_animals(card: ModelCard) -> bool:
+    """Tell whether the card of a detector says nothing that a detector cannot do."""
+    return (
+        card.skeleton.bodyparts == (CENTRE,)
+        and card.deeplabcut is None
+        and card.window is None
+        and card.scale == 1.0
+        and not (card.edges or card.identities)
+    )
+
+
+def _locates_alone(card: ModelCard) -> bool:
+    """Tell whether the card of a network that tells positions says nothing that it cannot do."""
+    one = card.animals == 1 and not (card.edges or card.identities or card.window)
+    layouts = (card.deeplabcut, card.detector, card.lightning_pose, card.sleap_nn)
+    alone = sum(layout is not None for layout in layouts) == 1
+    return one and alone and (card.stride, card.scale) == (1, 1.0)
+
+
+def _fits_crop(card: ModelCard, crop: CropLayout | None) -> bool:
+    """Tell whether what a network of DeepLabCut sees of an animal is as large as its window."""
+    if crop is None:
+        return card.window is None
+    sides = (crop.width, crop.height)
+    return card.window == max(sides) and all(side % card.padding == 0 for side in sides)
 
 
 def _is_possible(head: DeconvolutionLayout, outputs: int) -> bool:
@@ -75,8 +104,11 @@ def check_bounds(card: ModelCard, where: str) -> None:
         "used_edges": all(0 <= number < edges for number in card.used_edges)
         and len(set(card.used_edges)) == len(card.used_edges),
         "deeplabcut": _fits_outputs(card),
+        "detector": card.detector is None or _finds_animals(card),
+        "lightning_pose": card.lightning_pose is None or _locates_alone(card),
+        "sleap_nn": card.sleap_nn is None or _locates_alone(card),
         "window": card.window is None
-        or (0 < card.window <= _LARGEST_WINDOW and card.window % 32 == 0),
+        or (0 < card.window <= _LARGEST_WINDOW and card.window % card.padding == 0),
     }
     for name, good in rules.items():
         if not good:

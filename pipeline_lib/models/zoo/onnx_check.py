@@ -46,7 +46,9 @@ def check_network(content: bytes, card: ModelCard, where: str) -> None:
 
 
 def name_outputs(card: ModelCard) -> tuple[str, ...]:
-    """Return the names of the maps that a network with a card draws."""
+    """Return the names of the maps that a network with a card draws, or what a detector finds."""
+    if card.detector is not None:
+        return ("boxes", "scores")
     more = (("affinity", card.edges), ("identity", card.identities))
     return ("score", "offset", *(name for name, there in more if there))
 
@@ -70,6 +72,8 @@ def _check_ports(graph: Any, card: ModelCard, where: str) -> None:  # noqa: ANN4
             f"{where}: takes {', '.join(inputs) or 'nothing'} and gives {', '.join(outputs)}; "
             f"expected a network that takes frames and gives {', '.join(wanted)}"
         )
+    if card.detector is not None:
+        return
     keypoints = len(card.skeleton.bodyparts)
     channels = {"score": keypoints, "offset": keypoints, "affinity": len(card.edges)}
     channels["identity"] = len(card.identities)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.card import ModelCard, count_animals
 from pipeline_lib.models.regions import ConfidenceRegions
 from pipeline_lib.models.zoo.manifest import Manifest
 
@@ -43,6 +43,11 @@ class Described:
     networks: int = 1
     regions: ConfidenceRegions | None = None
 
+    @property
+    def animals(self) -> int:
+        """Return the largest number of animals found in a frame."""
+        return count_animals(self.card, self.locator)
+
 
 def format_readme(manifest: Manifest, described: Described) -> str:
     """Return the card as Markdown.
@@ -67,10 +72,10 @@ def format_readme(manifest: Manifest, described: Described) -> str:
         "\n## Confidence\n",
         _describe_confidence(described.regions),
         "\n## Intended use\n",
-        _describe_use(card),
+        _describe_use(described),
         "\n## Use it\n",
         "Without labels, on a cohort (`config.yaml`):\n",
-        _fence("yaml", _list_settings(manifest, card)),
+        _fence("yaml", _list_settings(manifest, described)),
         "\nOn one video:\n",
         _fence("", ["cohortpose predict --model FILE.cohortpose VIDEO"]),
         "\n## Licence\n",
@@ -87,7 +92,7 @@ def _list_facts(card: ModelCard, described: Described) -> list[tuple[str, object
     return [
         ("bodyparts", ", ".join(skeleton.bodyparts)),
         ("skeleton", edges or "none"),
-        ("animals in a frame, at most", card.animals),
+        ("animals in a frame, at most", described.animals),
         ("backbone", card.backbone),
         ("parameters", card.parameters),
         ("stride (px)", card.stride),
@@ -121,8 +126,10 @@ def _list_training(card: ModelCard) -> list[tuple[str, object]]:
     ]
 
 
-def _describe_use(card: ModelCard) -> str:
-    several = f"up to {card.animals} animals" if card.animals > 1 else "one animal"
+def _describe_use(described: Described) -> str:
+    card = described.card
+    animals = described.animals
+    several = f"up to {animals} animals" if animals > 1 else "one animal"
     return (
         f"Predict {len(card.skeleton.bodyparts)} bodyparts of {several} in videos like those "
         "that it was trained on: the same species, view and imaging. On others, look at some "
@@ -145,11 +152,12 @@ def _describe_confidence(regions: ConfidenceRegions | None) -> str:
     return told + _tabulate(("region", "points within"), rows)
 
 
-def _list_settings(manifest: Manifest, card: ModelCard) -> list[str]:
+def _list_settings(manifest: Manifest, described: Described) -> list[str]:
     """Return the settings that a config needs to run the bundle as it was used."""
     lines = ["cohort: cohort.tsv", "model:", "  bundle: FILE.cohortpose"]
-    if card.animals > 1:
-        lines += ["individuals:", f"  max: {card.animals}", f"  method: {manifest.settings.method}"]
+    card, animals = described.card, described.animals
+    if animals > 1:
+        lines += ["individuals:", f"  max: {animals}", f"  method: {manifest.settings.method}"]
     locating = manifest.settings.locating
     if locating.enabled or card.window is not None:
         lines += [

@@ -250,3 +250,36 @@ def test_a_text_for_people_controls_no_terminal(good, tmp_path):
 def test_other_addresses_are_refused(text):
     with pytest.raises(ValueError, match=r"expected|names no host|no user"):
         parse_address(text)
+
+
+DETECTOR = {"variant": "ssdlite320_mobilenet_v3_large", "score_threshold": 0.5}
+POSE = {"backbone": "resnet18", "height": 64, "width": 64, "downsample_factor": 2}
+UNET = {
+    "channels": 1,
+    "filters": 8,
+    "filters_rate": 1.5,
+    "kernel_size": 3,
+    "convs_per_block": 2,
+    "max_stride": 16,
+    "output_stride": 2,
+    "up_interpolate": True,
+    "whole_greys": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "match"),
+    [
+        # The card is of a network of three bodyparts, whose maps have cells.
+        ("detector", DETECTOR, "`detector` cannot be"),
+        ("lightning_pose", POSE, "`lightning_pose` cannot be"),
+        ("sleap_nn", UNET, "`sleap_nn` cannot be"),
+        ("detector", {**DETECTOR, "variant": "keypointrcnn"}, "not a model card: `detector.var"),
+        ("lightning_pose", {**POSE, "backbone": "list_models"}, "not a model card: `lightning_po"),
+        ("lightning_pose", {**POSE, "height": 2**40}, "not a model card: `lightning_pose.height"),
+        ("sleap_nn", {**UNET, "filters": 10**9}, "not a model card: `sleap_nn.filters"),
+        ("sleap_nn", {**UNET, "output_stride": 16}, "not a model card: `sleap_nn"),
+    ],
+)
+def test_networks_of_other_tools_are_only_what_they_can_be(good, tmp_path, name, layout, match):
+    refuse(edit_card(good, tmp_path / "b", **{name: layout}), match)

@@ -5,7 +5,6 @@ import logging
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.sources import find_bundle
 
@@ -61,12 +60,12 @@ def list_bundle_problems(config: Config, bundle: Bundle) -> list[str]:
             problems.append(
                 f"`skeleton.{field}`: the bundle has no bodypart {', '.join(sorted(unknown))}"
             )
-    if config.individuals.max != card.animals:
+    if config.individuals.max != bundle.animals:
         problems.append(
             f"`individuals.max`: {config.individuals.max}, but the bundle finds up to "
-            f"{card.animals} in a frame: set it to {card.animals}"
+            f"{bundle.animals} in a frame: set it to {bundle.animals}"
         )
-    problems += _list_method_problems(config, card)
+    problems += _list_method_problems(config, bundle)
     if config.filtering.method == "ensemble-kalman" and not bundle.ensemble:
         problems.append(
             "`filtering.method`: ensemble-kalman smooths what several networks predict, but the "
@@ -84,10 +83,10 @@ def list_bundle_problems(config: Config, bundle: Bundle) -> list[str]:
     return problems
 
 
-def _list_method_problems(config: Config, card: ModelCard) -> list[str]:
+def _list_method_problems(config: Config, bundle: Bundle) -> list[str]:
     """Return whether the run finds several animals otherwise than the bundle does."""
-    method = "top-down" if card.window is not None else "bottom-up"
-    if card.animals == 1 or config.individuals.method == method:
+    method = "top-down" if bundle.card.window is not None else "bottom-up"
+    if bundle.animals == 1 or config.individuals.method == method:
         return []
     problem = (
         f"`individuals.method`: {config.individuals.method}, but the bundle works {method}: set "

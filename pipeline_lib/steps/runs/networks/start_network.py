@@ -201,9 +201,9 @@ def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
     card = start.card
     if card is None:
         return
-    if card.deeplabcut is not None:
+    if card.origin:
         yield (
-            f"`training.start_from`: {config.training.start_from} is a network of DeepLabCut, "
+            f"`training.start_from`: {config.training.start_from} is a network of {card.origin}, "
             "which runs but is not trained here: set it to null"
         )
         return

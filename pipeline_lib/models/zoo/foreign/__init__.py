@@ -1,0 +1,1 @@
+"""Networks of other tools: read without running anything, and packed as bundles."""
