@@ -488,6 +488,20 @@ class Results:
         return self.refined(model) / "frames"
 
     @property
+    def quality(self) -> Path:
+        """Return the table of decisions about videos: one row per finding."""
+        return self.root / "qc.tsv"
+
+    @property
+    def quality_measures(self) -> Path:
+        """Return the table of what was measured of each video."""
+        return self.root / "qc_measures.tsv"
+
+    def video_quality(self, model: str, video: str) -> Path:
+        """Return the record of what was measured of one video."""
+        return self.root / "quality" / model / f"{video}.json"
+
+    @property
     def report(self) -> Path:
         """Return the report page."""
         return self.root / "report" / "index.html"

@@ -191,6 +191,24 @@ LEDGER_COLUMNS = (
     "key",
 )
 
+# Further columns of the ledger where videos are judged: the decision in force.
+QUALITY_LEDGER_COLUMNS = ("quality", "quality_by", "quality_reason")
+
+# A row per finding, the decision in force first and the worst finding next; a video without any has
+# one row `pass`. `decided_by` is `rules`, or the name of a person, whose decision overrides.
+# `seconds` are the stretches that offend.
+QUALITY_COLUMNS = (
+    "video",
+    "decision",
+    "decided_by",
+    "check",
+    "reason",
+    "value",
+    "limit",
+    "seconds",
+    "remedy",
+)
+
 # What was used and what it cost; an empty cell is not measured, not priced, or means nothing there.
 # `kind` is `video`, `removed` (videos that left the sheet), `shared` (work for the whole cohort),
 # `group` or `run`. Hours are of video, of processor time of one core, of one GPU, of all jobs, and

@@ -160,6 +160,7 @@ def _list_named(config: Config) -> list[Path]:
     named = (
         config.refinement.frame_list if config.refinement.enabled else None,
         config.kinematics.regions_file if config.kinematics.enabled else None,
+        config.quality.decisions if config.quality.enabled else None,
     )
     return [Path(path) for path in named if path is not None]
 

@@ -115,7 +115,8 @@ class Freshness:
         if videos is None or videos.key is None:
             return ""
         source = records.get(videos.source(self._config), {}).get("key")
-        return videos.key(self._config, source) if source else ""
+        own = self._config.for_video(records["probe"]["video"])
+        return videos.key(own, source) if source else ""
 
     def _is_outdated(self, name: str) -> bool:
         """Tell whether a stage has run, but never with the present settings and files."""
