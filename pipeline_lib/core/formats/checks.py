@@ -36,6 +36,8 @@ class Check:
     floor
         Least robust standard deviation: smaller differences within a cohort mean nothing. In the
         unit, or for a logarithmic check the natural logarithm of a ratio.
+    relative_floor
+        The same as a share of the usual value: where it is large, videos differ anyway.
     logarithmic
         Whether ratios count, not differences.
     percent
@@ -50,6 +52,7 @@ class Check:
     words: str
     remedy: Remedy
     floor: float
+    relative_floor: float = 0.0
     logarithmic: bool = False
     percent: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -128,13 +131,24 @@ CHECKS: dict[str, Check] = {
         limits={"warn_z": 6},
     ),
     "identity": Check(
-        "places per minute at which individuals may have been exchanged (several individuals)",
+        "exchanges of individuals per minute to be expected from the places in doubt (several "
+        "individuals)",
         "1/min",
         "high",
-        "individuals may have been exchanged {} times per minute",
+        "places in doubt let {} exchanges of individuals per minute be expected",
+        "relabel",
+        0.5,
+        limits={"warn_z": 6},
+    ),
+    "exchanges": Check(
+        "places at which the tracks of two individuals fit better if they are exchanged (several "
+        "individuals)",
+        "",
+        "high",
+        "the number of places at which tracks fit better if they are exchanged is {}",
         "relabel",
         1.0,
-        limits={"warn_z": 6},
+        limits={"warn_above": 0},
     ),
     "missing_frames": Check(
         "share of the frames that the file lacks or that cannot be decoded",
@@ -203,6 +217,7 @@ CHECKS: dict[str, Check] = {
         "the view differs by {} from those of the cohort",
         "look",
         0.02,
+        relative_floor=0.15,
         limits={"warn_z": 7},
     ),
     "frozen": Check(
@@ -217,7 +232,8 @@ CHECKS: dict[str, Check] = {
         limits={"warn_above": 0.2, "fail_above": 0.5},
     ),
     "movement": Check(
-        "way of an individual per minute in body sizes, by its mean place in each second",
+        "way of an individual per minute in body sizes, by its usual place in each second; of "
+        "videos of 30 seconds or more",
         "1/min",
         "low",
         "an individual moves {} body sizes per minute",

@@ -37,7 +37,9 @@ class Standard(NamedTuple):
     number: int
 
 
-def describe_standard(values: Doubles, floor: float, *, logarithmic: bool) -> Standard:
+def describe_standard(
+    values: Doubles, floor: float, *, logarithmic: bool, relative_floor: float = 0.0
+) -> Standard:
     """Return the usual value of a measure.
 
     Parameters
@@ -48,13 +50,16 @@ def describe_standard(values: Doubles, floor: float, *, logarithmic: bool) -> St
         Least robust standard deviation.
     logarithmic
         Whether ratios count. Values of 0 or less are left out then.
+    relative_floor
+        Least robust standard deviation as a share of the median.
     """
     known = _scale_values(values, logarithmic=logarithmic)
     known = known[np.isfinite(known)]
     if not len(known):
         return Standard(np.nan, np.nan, 0)
     centre = float(np.median(known))
-    return Standard(centre, max(floor, _NORMAL * _median_distance(known, centre)), len(known))
+    least = max(floor, relative_floor * abs(centre))
+    return Standard(centre, max(least, _NORMAL * _median_distance(known, centre)), len(known))
 
 
 def describe_quarters(

@@ -11,6 +11,8 @@ from pipeline_lib.kernels.quality.cohort import Standard, Worse, measure_z, plac
 Doubles = NDArray[np.float64]
 Span = tuple[float, float]
 
+# Probability above which exchanged tracks fit better than the present ones.
+EVEN = 0.5
 # Most stretches of a video that are listed of one finding.
 _MOST_SPANS = 10
 

@@ -20,6 +20,8 @@ _MOST_WINDOWS, _LEAST_SECONDS = 600, 1.0
 _USUAL_RATE = 25.0
 # px that a keypoint of a video that stands still may seem to move: rounding of the arithmetic.
 _STILL = 0.02
+# Seconds of a video from which on it tells whether an animal moves.
+_LEAST_MOVEMENT = 30.0
 # Percentile of the number of individuals over frames that counts as that usually seen.
 _USUAL_COUNT = 90
 # Robust estimate of a normal distribution's standard deviation.
@@ -270,7 +272,8 @@ def summarise_frames(frames: FrameMeasures, time: Doubles, body: Body) -> PoseQu
     values = {name: _divide(np.sum(top), np.sum(bottom)) for name, (top, bottom) in sums.items()}
     windows = {name: _divide(add(top), add(bottom)) for name, (top, bottom) in sums.items()}
     minutes = duration / 60
-    values["movement"] = float(ways / minutes) if minutes > 0 else np.nan
+    # Any animal may rest for a few seconds.
+    values["movement"] = float(ways / minutes) if duration >= _LEAST_MOVEMENT else np.nan
     windows["movement"] = per_window * 60 / seconds
     values |= {"body_size": body.size, "duration": duration, "frame_rate": rate}
     return PoseQuality({name: float(value) for name, value in values.items()}, seconds, windows)

@@ -21,6 +21,7 @@ from pipeline_lib.kernels.quality.cohort import (
     measure_views,
 )
 from pipeline_lib.kernels.quality.findings import (
+    EVEN,
     Span,
     Verdict,
     find_samples,
@@ -243,7 +244,12 @@ class _Group:
 
     def _set_standard(self, name: str, check: Check, values: Doubles) -> None:
         counted = values[self._counts]
-        standard = describe_standard(counted, check.floor, logarithmic=check.logarithmic)
+        standard = describe_standard(
+            counted,
+            check.floor,
+            logarithmic=check.logarithmic,
+            relative_floor=check.relative_floor,
+        )
         self._standards[name] = standard if self._is_large(standard.number) else None
 
     def _is_large(self, number: int) -> bool:
@@ -303,8 +309,10 @@ def _find_spans(name: str, record: QualityRecord, verdict: Verdict) -> list[Span
         return []
     if name in _QUARTERS and len(record.samples.get("time", ())):
         return find_samples(record.samples[name], record.samples["time"], duration, verdict)
-    if name == "identity" and len(record.doubts):
-        return surround(record.doubts[:, 0], _AROUND, duration)
+    if name in ("identity", "exchanges") and len(record.doubts):
+        least = EVEN if name == "exchanges" else 0.0
+        times = record.doubts[record.doubts[:, 1] > least, 0]
+        return surround(times, _AROUND, duration)
     if name in record.windows and len(record.windows[name]):
         return find_windows(record.windows[name], record.seconds, duration, verdict)
     return [(0.0, duration)]

@@ -17,6 +17,7 @@ from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.io.poses.read import read_poses, read_times
 from pipeline_lib.io.quality_records import QualityRecord
 from pipeline_lib.kernels.proofreading.doubts import DoubtRules, list_doubts
+from pipeline_lib.kernels.quality.findings import EVEN
 from pipeline_lib.kernels.quality.pixels import FrameLook, choose_samples, look_at_frame
 from pipeline_lib.kernels.quality.poses import (
     FrameMeasures,
@@ -104,6 +105,7 @@ def measure_video(
     doubts = _find_doubts(reader, measuring.doubts)
     if doubts is not None and values["duration"] > 0:
         values["identity"] = float(doubts[:, 1].sum() * 60 / values["duration"])
+        values["exchanges"] = float(np.count_nonzero(doubts[:, 1] > EVEN))
     looks = _look(video, measuring) if video is not None else []
     thumbnail = None
     if looks:
