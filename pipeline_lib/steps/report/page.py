@@ -44,6 +44,7 @@ from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_i
 from pipeline_lib.steps.report.labelling.iterations import compare_iterations
 from pipeline_lib.steps.report.labelling.label_errors import read_label_errors
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
+from pipeline_lib.steps.report.quality import add_decisions
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories
 from pipeline_lib.steps.report.score_maps import draw_score_maps
 from pipeline_lib.steps.report.sessions.data import MOMENTS
@@ -119,7 +120,9 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "copies": find_copies(rows, timings),
         "timings": sum_timings(timings[row["video"]] for row in rows if row["video"] in timings),
         "costs": describe_costs(config, results),
-        "table": tabulate_videos(rows, summaries, bodyparts, timings),
+        "table": add_decisions(
+            tabulate_videos(rows, summaries, bodyparts, timings), results, redactor
+        ),
         "bodyparts": bodyparts,
         "colours": colour_bodyparts(bodyparts),
         "several": several,

@@ -14,7 +14,6 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, list_video_stages
 from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
-    QUALITY_COLUMNS,
     QUALITY_LEDGER_COLUMNS,
     SURPLUS_FRAMES,
     VideoStatus,
@@ -22,6 +21,7 @@ from pipeline_lib.core.tables import (
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.runs.freshness import Freshness
 from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.quality_table import read_findings
 from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
 
 BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)
@@ -222,7 +222,7 @@ def _to_int(cell: str | None) -> int | None:
 def _read_decisions(results: Results) -> dict[str, LedgerRow]:
     """Return the decision in force about each video: its first row in the table of decisions."""
     found: dict[str, LedgerRow] = {}
-    for row in read_shard_table(results.quality, QUALITY_COLUMNS) or ():
+    for row in read_findings(results):
         cells = (row["decision"], row["decided_by"], row["reason"])
         found.setdefault(row["video"], dict(zip(QUALITY_LEDGER_COLUMNS, cells, strict=True)))
     return found
