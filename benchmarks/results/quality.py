@@ -54,7 +54,7 @@ from pipeline_lib.steps.quality.measure import Measuring, measure_video
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE, FPS, FRAMES = (128, 128), 10, 60
 ARENA = (7, 3)  # seed of the arena; its last number chooses floor and coat
-LABELLED_VIDEOS, LABELS_EACH = 24, 3
+LABELLED_VIDEOS, LABELS_EACH = 30, 4
 # Checks that name what is wrong with each fault.
 RIGHT = {
     "blurred": {"focus"},
@@ -218,7 +218,7 @@ def write_project(folder: Path, cohorts: list[list[tuple[str, str, tuple[int, ..
         "labels": [{"path": "project"}],
         "targets": {"stride": 4, "sigma": 4.0, "pos_dist_thresh": 9.0},
         "training": {
-            "epochs": 40,
+            "epochs": 60,
             "batch_size": 8,
             "head_channels": 64,
             "augmentation": {"rotation": 180, "mirror": True},

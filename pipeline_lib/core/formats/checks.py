@@ -196,8 +196,9 @@ CHECKS: dict[str, Check] = {
         "both",
         "the brightness is {}",
         "look",
-        0.04,
-        limits={"fail_below": 0.02, "warn_z": 6},
+        0.1,
+        logarithmic=True,
+        limits={"fail_below": 0.02, "warn_z": 5},
     ),
     "focus": Check(
         "sharpness of the least sharp quarter of the video: fine structure relative to contrast",

@@ -16,6 +16,8 @@ Worse = Literal["low", "high", "both"]
 _NORMAL = 1.4826
 # A view is compared with the most similar part of the cohort: there may be several arenas.
 _SIMILAR = 0.25
+# Share of the pixels of two views that is compared.
+_COMPARED = 0.85
 # Least pixels of a thumbnail that a view is shifted by, and correlation after the shift undone.
 _LEAST_SHIFT, _LEAST_MATCH = 0.8, 0.7
 _LEAST_RESPONSE = 0.1
@@ -67,8 +69,8 @@ def describe_quarters(
 ) -> Standard:
     """Return the standard that the worst quarters of videos are compared with.
 
-    Its centre is the median of whole videos; its scale is the robust size of the differences of
-    worst quarters, which is larger than that of whole videos: light that usually changes is usual.
+    Its centre is the median of whole videos. Its scale is their robust standard deviation, or half
+    the robust size of the differences of worst quarters: light that usually changes is usual.
 
     Parameters
     ----------
@@ -83,11 +85,13 @@ def describe_quarters(
     known = middles[np.isfinite(middles)]
     if not len(known):
         return Standard(np.nan, np.nan, 0)
-    plain = Standard(float(np.median(known)), floor, len(known))
+    centre = float(np.median(known))
+    least = max(floor, _NORMAL * _median_distance(known, centre))
+    plain = Standard(centre, least, len(known))
     worst = choose_worst(quarters, plain, worse, logarithmic=logarithmic)
     away = _scale_values(worst, logarithmic=logarithmic) - plain.centre
-    size = float(np.median(np.abs(away[np.isfinite(away)])))
-    return plain._replace(scale=max(floor, _NORMAL * size))
+    size = _NORMAL * _median_distance(away[np.isfinite(away)], 0.0)
+    return plain._replace(scale=max(least, size / 2.0))
 
 
 def choose_worst(
@@ -130,24 +134,39 @@ def measure_views(thumbnails: NDArray[np.float32]) -> Doubles:
     Returns
     -------
     ndarray
-        Shape (video,), 0..2: 1 - the correlation that a quarter of the other videos reaches. NaN:
-        there is no other video.
+        Shape (video,), 0..2: 1 - the correlation that a quarter of the other videos reaches, by
+        those 85 % of the pixels that are most alike. NaN: there is no other video.
     """
     number = len(thumbnails)
     if number < 2:
         return np.full(number, np.nan)
-    flat = thumbnails.reshape(number, -1).astype(np.float32)
-    flat = flat - flat.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    flat = np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-6)
+    flat = _normalise(thumbnails.reshape(number, -1).astype(np.float32))
     rank = max(1, int(np.ceil(_SIMILAR * (number - 1))))
     found = np.empty(number)
     step = 512
     for start in range(0, number, step):
         match = flat[start : start + step] @ flat.T
         match[np.arange(len(match)), np.arange(start, start + len(match))] = -2.0
-        found[start : start + step] = -np.partition(-match, rank - 1, axis=1)[:, rank - 1]
-    return 1.0 - found
+        other = np.argpartition(-match, rank - 1, axis=1)[:, rank - 1]
+        found[start : start + step] = _correlate(flat[start : start + step], flat[other])
+    # Rounding may give a correlation beyond 1.
+    return np.maximum(1.0 - found, 0.0)
+
+
+def _normalise(flat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows of mean 0 and length 1; of one grey value, rows of zeros."""
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-6)
+
+
+def _correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the correlation of rows without the pixels that differ most: an animal at rest."""
+    away = np.abs(one - other)
+    number = max(1, round(_COMPARED * away.shape[1]))
+    kept = np.argpartition(away, number - 1, axis=1)[:, :number]
+    rows = [_normalise(np.take_along_axis(flat, kept, axis=1)) for flat in (one, other)]
+    return np.asarray((rows[0] * rows[1]).sum(axis=1))
 
 
 def estimate_shift(

@@ -19,7 +19,7 @@ _MOST_WINDOWS, _LEAST_SECONDS = 600, 1.0
 # Frame rate below which keypoints may move farther from a frame to the next.
 _USUAL_RATE = 25.0
 # px that a keypoint of a video that stands still may seem to move: rounding of the arithmetic.
-_STILL = 0.02
+_STILL = 0.05
 # Seconds of a video from which on it tells whether an animal moves.
 _LEAST_MOVEMENT = 30.0
 # Percentile of the number of individuals over frames that counts as that usually seen.

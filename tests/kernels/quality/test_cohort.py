@@ -66,7 +66,7 @@ def test_views_are_compared_with_the_most_similar_quarter():
     views = np.stack([arenas[n // 10] for n in range(21)]) + noise
     found = measure_views((100 + 50 * views).astype(np.float32))
     assert found[:20].max() < 0.1
-    assert found[20] > 0.7
+    assert found[20] > 0.5
     assert np.isnan(measure_views(views[:1].astype(np.float32))).all()
     wide = cv2.GaussianBlur(rng.normal(0, 1, (80, 100)), (0, 0), 3)
     usual, moved = wide[10:58, 10:74], wide[16:64, 2:66]
