@@ -38,6 +38,7 @@ SUBJECTS = {
     "steps.infer.timings": "the file of timings of a shard",
     "steps.refine.choice": "how frames are chosen, apart from how they are scored",
     "steps.report.labelling.label_errors": "a panel of the report",
+    "steps.report.quality": "columns of the report",
 }
 SMALL = 60
 # Named in records of `core/formats`, which import them when a format or criterion is used.
