@@ -2,9 +2,9 @@
 
 The page of the settings is ``config/README.md`` written anew, the page of the command line is
 the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, the page of
-kinematics every column of their registry, that of quality every check, and the pages under ``project`` are files of the
-repository's root. The decisions in ``docs/adr`` are
-listed without being named in ``mkdocs.yml``.
+kinematics every column of their registry, that of quality every check, and the pages under
+``project`` are files of the repository's root. The decisions in ``docs/adr`` are listed without
+being named in ``mkdocs.yml``.
 """
 
 import importlib.util
@@ -136,7 +136,7 @@ def describe_checks() -> str:
     """Return the table of the checks of quality, with the limits that hold by default."""
     head = "| check | unit | | limits | floor | remedy |\n|---|---|---|---|---|---|\n"
     return head + "".join(
-        f"| `{name}` | {one.unit or '–'} | {one.about} | "
+        f"| `{name}` | {one.unit or 'share or number'} | {one.about} | "
         + ", ".join(f"`{limit}: {value:g}`" for limit, value in one.limits.items())
         + f" | {one.floor:g}{' (ratios)' if one.logarithmic else ''} | {one.remedy} |\n"
         for name, one in CHECKS.items()

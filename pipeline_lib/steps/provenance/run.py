@@ -160,9 +160,11 @@ def _list_named(config: Config) -> list[Path]:
     named = (
         config.refinement.frame_list if config.refinement.enabled else None,
         config.kinematics.regions_file if config.kinematics.enabled else None,
-        config.quality.decisions if config.quality.enabled else None,
     )
-    return [Path(path) for path in named if path is not None]
+    decisions = Path(config.quality.decisions)
+    # People need not have decided anything.
+    decided = [decisions] if config.quality.enabled and decisions.is_file() else []
+    return [*(Path(path) for path in named if path is not None), *decided]
 
 
 def _hash_each(paths: Iterable[Path]) -> dict[str, str | None]:

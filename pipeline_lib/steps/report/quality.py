@@ -3,8 +3,8 @@
 from typing import Any
 
 from pipeline_lib.core.layout import Results
-from pipeline_lib.steps.report.privacy import Redactor
 from pipeline_lib.steps.quality.table import read_findings
+from pipeline_lib.steps.report.privacy import Redactor
 
 # Findings that a cell tells.
 _TOLD = 3

@@ -19,9 +19,9 @@ from pipeline_lib.core.tables import (
     VideoStatus,
 )
 from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.steps.quality.table import read_findings
 from pipeline_lib.steps.runs.freshness import Freshness
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.quality.table import read_findings
 from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
 
 BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)

@@ -41,7 +41,8 @@ def test_findings_become_work_and_nothing_else_is_computed(again, monkeypatch):
 
     # A video with settings of its own, and a decision of a person: one run does both.
     before = identify(again.results.root)
-    said = rerun(again, monkeypatch, "--video", "mouse-01", "--set", "filtering.pcutoff=0")
+    asked = ("--video", "mouse-01", "--set", "filtering.pcutoff=0")
+    said = rerun(again, monkeypatch, *asked)
     assert "nothing is written" in said
     assert identify(again.results.root) == before
     said = rerun(
