@@ -157,7 +157,7 @@ def _normalise(flat: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return rows of mean 0 and length 1; of one grey value, rows of zeros."""
     flat = flat - flat.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-6)
+    return np.asarray(np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 1e-6))
 
 
 def _correlate(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
