@@ -42,8 +42,9 @@ class QualityRecord:
         Shape (doubt, 2): time in seconds, and probability that individuals were exchanged there.
     samples
         ``time``, ``brightness``, ``focus`` of the sampled frames, each of shape (sample,).
-    thumbnail
-        Shape (height, width), uint8: small grey picture of what stays in view; None: no frame.
+    thumbnails
+        Shape (2, height, width), uint8: small grey pictures of what stays in view in the first and
+        in the second half of the video; None: no frame.
     """
 
     key: str
@@ -53,12 +54,12 @@ class QualityRecord:
     windows: Mapping[str, Doubles]
     doubts: Doubles
     samples: Mapping[str, Doubles] = field(default_factory=dict)
-    thumbnail: NDArray[np.uint8] | None = None
+    thumbnails: NDArray[np.uint8] | None = None
 
 
 def write_record(path: Path, record: QualityRecord) -> None:
     """Publish a record."""
-    picture = record.thumbnail
+    pictures = record.thumbnails
     content = {
         "format": _FORMAT,
         "key": record.key,
@@ -68,11 +69,11 @@ def write_record(path: Path, record: QualityRecord) -> None:
         "windows": {name: _list(values) for name, values in record.windows.items()},
         "doubts": [_list(row) for row in record.doubts],
         "samples": {name: _list(values) for name, values in record.samples.items()},
-        "thumbnail": None
-        if picture is None
+        "thumbnails": None
+        if pictures is None
         else {
-            "shape": list(picture.shape),
-            "pixels": base64.b64encode(np.ascontiguousarray(picture).tobytes()).decode("ascii"),
+            "shape": list(pictures.shape),
+            "pixels": base64.b64encode(np.ascontiguousarray(pictures).tobytes()).decode("ascii"),
         },
     }
     publish_text(path, json.dumps(content, separators=(",", ":"), allow_nan=False) + "\n")
@@ -100,7 +101,7 @@ def _parse(path: Path) -> QualityRecord:
     content = json.loads(path.read_text(encoding="utf-8"))
     if content["format"] != _FORMAT:
         raise ValueError(f"format {content['format']}")
-    picture = content["thumbnail"]
+    pictures = content["thumbnails"]
     return QualityRecord(
         key=str(content["key"]),
         values={name: _number(value) for name, value in content["values"].items()},
@@ -109,7 +110,7 @@ def _parse(path: Path) -> QualityRecord:
         windows={name: _array(values) for name, values in content["windows"].items()},
         doubts=np.array([_array(row) for row in content["doubts"]], np.float64).reshape(-1, 2),
         samples={name: _array(values) for name, values in content["samples"].items()},
-        thumbnail=None if picture is None else _decode(picture),
+        thumbnails=None if pictures is None else _decode(pictures),
     )
 
 
@@ -121,9 +122,10 @@ def read_record_key(path: Path) -> str | None:
         return None
 
 
-def _decode(picture: Mapping[str, Any]) -> NDArray[np.uint8]:
-    pixels = np.frombuffer(base64.b64decode(picture["pixels"], validate=True), np.uint8)
-    return pixels.reshape([int(size) for size in picture["shape"]])
+def _decode(pictures: Mapping[str, Any]) -> NDArray[np.uint8]:
+    pixels = np.frombuffer(base64.b64decode(pictures["pixels"], validate=True), np.uint8)
+    halves, height, width = (int(size) for size in pictures["shape"])
+    return pixels.reshape(halves, height, width)
 
 
 def _round(value: float) -> float | None:

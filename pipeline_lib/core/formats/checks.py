@@ -211,8 +211,8 @@ CHECKS: dict[str, Check] = {
         limits={"warn_z": 6},
     ),
     "view": Check(
-        "how much the view differs from the most similar quarter of the cohort: 1 - correlation of "
-        "small grey images, 0..2",
+        "how much the view differs from the most similar quarter of the cohort, in the half of the "
+        "video in which it does more: 1 - correlation of small grey images, 0..2",
         "",
         "high",
         "the view differs by {} from those of the cohort",

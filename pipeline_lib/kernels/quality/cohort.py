@@ -20,7 +20,6 @@ _SIMILAR = 0.25
 _COMPARED = 0.85
 # Least pixels of a thumbnail that a view is shifted by, and correlation after the shift undone.
 _LEAST_SHIFT, _LEAST_MATCH = 0.8, 0.7
-_LEAST_RESPONSE = 0.1
 
 
 class Standard(NamedTuple):
@@ -186,10 +185,10 @@ def estimate_shift(
         view the usual one.
     """
     window = cv2.createHanningWindow(usual.shape[::-1], cv2.CV_32F)
-    (right, down), response = cv2.phaseCorrelate(
-        np.ascontiguousarray(usual, np.float32), np.ascontiguousarray(thumbnail, np.float32), window
-    )
-    if max(abs(right), abs(down)) < _LEAST_SHIFT or response < _LEAST_RESPONSE:
+    # OpenCV multiplies the window into the images themselves.
+    copies = (np.array(one, np.float32, order="C") for one in (usual, thumbnail))
+    (right, down), _ = cv2.phaseCorrelate(*copies, window)
+    if max(abs(right), abs(down)) < _LEAST_SHIFT:
         return None
     height, width = usual.shape
     x, y = round(right), round(down)

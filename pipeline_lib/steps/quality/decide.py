@@ -149,6 +149,7 @@ class _Group:
         self._values: dict[str, Doubles] = {}
         self._standards: dict[str, Standard | None] = {}
         self._usual_view: NDArray[np.float32] | None = None
+        self._halves: dict[int, Doubles] = {}
         self._usual_size = _find_usual([video.size for video in videos if video.counts])
         own = self._measure_together()
         for name, check in CHECKS.items():
@@ -187,7 +188,7 @@ class _Group:
                     self._explain(name, place, value, verdict),
                     value,
                     verdict.limit,
-                    _find_spans(name, video.record, verdict),
+                    self._find_spans(name, place, video.record, verdict),
                     check.remedy,
                     _measure_excess(value, verdict),
                 )
@@ -207,18 +208,24 @@ class _Group:
         }
 
     def _measure_views(self) -> Doubles:
+        """Return how different the view of each video is, in the half in which it is more so."""
         shown = [
-            (place, video.record.thumbnail)
+            (place, video.record.thumbnails)
             for place, video in enumerate(self._videos)
-            if video.record is not None and video.record.thumbnail is not None and video.counts
+            if video.record is not None and video.record.thumbnails is not None and video.counts
         ]
         views = np.full(len(self._videos), np.nan)
-        shapes = {picture.shape for _, picture in shown}
-        if len(shapes) != 1:
+        if len({pictures.shape for _, pictures in shown}) != 1:
             return views
-        pictures = np.stack([picture for _, picture in shown]).astype(np.float32)
-        views[[place for place, _ in shown]] = measure_views(pictures)
-        self._usual_view = np.median(pictures, axis=0).astype(np.float32)
+        pictures = np.stack([pictures for _, pictures in shown]).astype(np.float32)
+        number, halves = pictures.shape[:2]
+        flat = pictures.reshape(-1, *pictures.shape[2:])
+        self._usual_view = np.median(flat, axis=0).astype(np.float32)
+        if number > 1:
+            found = measure_views(flat).reshape(number, halves)
+            places = [place for place, _ in shown]
+            views[places] = found.max(axis=1)
+            self._halves = dict(zip(places, found, strict=True))
         return views
 
     def _list_edges(self) -> Doubles:
@@ -272,17 +279,30 @@ class _Group:
                 "far" if np.isinf(verdict.z) else f"{abs(verdict.z):.1f} robust standard deviations"
             )
             text += f" (usual: {show(centre)}; {size} away)"
-        shift = self._find_shift(video) if name == "view" else None
+        shift = self._find_shift(place) if name == "view" else None
         return f"{text}; it is shifted by about {shift[0]}, {shift[1]} px" if shift else text
 
-    def _find_shift(self, video: JudgedVideo) -> tuple[int, int] | None:
+    def _find_spans(
+        self, name: str, place: int, record: QualityRecord, verdict: Verdict
+    ) -> list[Span]:
+        """Return the seconds that offend; of a view, the halves of the video."""
+        spans = _find_spans(name, record, verdict)
+        if name != "view" or place not in self._halves or len(spans) != 1:
+            return spans
+        half = spans[0][1] / 2.0
+        first, second = (self._halves[place] > verdict.limit).tolist()
+        return spans if first == second else [(0.0, half)] if first else [(half, 2.0 * half)]
+
+    def _find_shift(self, place: int) -> tuple[int, int] | None:
         """Return by how many px a view is shifted to the right and downwards, if it is."""
+        video = self._videos[place]
         record = video.record
-        if record is None or record.thumbnail is None or self._usual_view is None or not video.size:
+        if record is None or record.thumbnails is None or self._usual_view is None:
             return None
-        if record.thumbnail.shape != self._usual_view.shape:
+        if place not in self._halves or not video.size:
             return None
-        shift = estimate_shift(record.thumbnail.astype(np.float32), self._usual_view)
+        picture = record.thumbnails[int(self._halves[place].argmax())]
+        shift = estimate_shift(picture.astype(np.float32), self._usual_view)
         if shift is None:
             return None
         return round(shift[0] * video.size[0]), round(shift[1] * video.size[1])

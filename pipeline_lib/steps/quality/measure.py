@@ -107,11 +107,6 @@ def measure_video(
         values["identity"] = float(doubts[:, 1].sum() * 60 / values["duration"])
         values["exchanges"] = float(np.count_nonzero(doubts[:, 1] > EVEN))
     looks = _look(video, measuring) if video is not None else []
-    thumbnail = None
-    if looks:
-        # What moves is in few of the pictures.
-        middle = np.median([look.thumbnail for _, look in looks], axis=0)
-        thumbnail = np.round(middle).astype(np.uint8)
     return QualityRecord(
         key=key,
         values=values,
@@ -124,7 +119,7 @@ def measure_video(
             "brightness": np.array([look.brightness for _, look in looks]),
             "focus": np.array([look.focus for _, look in looks]),
         },
-        thumbnail=thumbnail,
+        thumbnails=_join_thumbnails([look for _, look in looks]) if looks else None,
     )
 
 
@@ -199,6 +194,15 @@ def _measure_blocks(reader: _PoseReader, pcutoff: float, longest: float) -> Fram
         found = find_keypoints(part, pcutoff)[-1]
         previous = np.where(found[..., None], part.position[-1], np.nan)
     return join_frames(parts or [measure_frames(reader.read(0, 0), pcutoff, longest)])
+
+
+def _join_thumbnails(looks: Sequence[FrameLook]) -> NDArray[np.uint8]:
+    """Return what stays in view in the first and in the second half of the frames."""
+    middle = len(looks) // 2
+    halves = (looks[: max(1, middle)], looks[middle:])
+    # What moves is in few of the pictures.
+    medians = [np.median([look.thumbnail for look in half], axis=0) for half in halves]
+    return np.asarray(np.round(medians), np.uint8)
 
 
 def _find_doubts(reader: _PoseReader, rules: DoubtRules) -> NDArray[np.float64] | None:

@@ -70,7 +70,9 @@ def test_views_are_compared_with_the_most_similar_quarter():
     assert np.isnan(measure_views(views[:1].astype(np.float32))).all()
     wide = cv2.GaussianBlur(rng.normal(0, 1, (80, 100)), (0, 0), 3)
     usual, moved = wide[10:58, 10:74], wide[16:64, 2:66]
-    shift = estimate_shift(moved.astype(np.float32), usual.astype(np.float32))
+    pictures = moved.astype(np.float32), usual.astype(np.float32)
+    shift = estimate_shift(*pictures)
+    np.testing.assert_array_equal(pictures[1], usual.astype(np.float32))
     assert shift == (pytest.approx(8 / 64, abs=0.02), pytest.approx(-6 / 48, abs=0.02))
     assert estimate_shift(usual.astype(np.float32), usual.astype(np.float32)) is None
     assert estimate_shift(arenas[0].astype(np.float32), arenas[1].astype(np.float32)) is None

@@ -1,11 +1,14 @@
 """Test the decisions about a cohort: measures, rules, people, groups, and bad input."""
 
+import io
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
 from pipeline_lib.core.errors import ConfigError, LabelError, StoreError
 from pipeline_lib.core.formats.checks import CHECKS
@@ -34,6 +37,7 @@ from pipeline_lib.steps.report.privacy import Redactor
 from pipeline_lib.steps.report.quality import add_decisions
 from pipeline_lib.steps.runs.ledger import derive_ledger, metadata_columns
 from pipeline_lib.steps.runs.preflight import check_run
+from pipeline_lib.steps.status import show_status
 
 SHARD, FPS, FRAMES = "0001", 10, 40
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -126,6 +130,8 @@ def paint(**fault):
     scene = wide[12:60, 16:80]
     if fault.get("pixels") == "dark":
         scene = scene // 5
+    if fault.get("pixels") == "moved":
+        return [scene] * (FRAMES // 2) + [wide[12:60, 6:70]] * (FRAMES // 2)
     if fault.get("pixels") == "shifted":
         scene = wide[12:60, 6:70]
     return [scene] * FRAMES
@@ -188,6 +194,9 @@ def test_each_fault_has_its_reason_seconds_and_number(cohort):
     assert rows[5]["quality_reason"] == "disk, \u201efull\u201d"
     assert metadata_columns(rows) == ("group",)
     assert rows[0]["group"] == HOSTILE
+    console = Console(file=io.StringIO(), width=200)
+    show_status(config, results, failed=False, console=console, spell=str)
+    assert "quality: 2 fail, 3 warn (v2, v5); why is in qc.tsv" in console.file.getvalue()
     table = {"columns": list("abc"), "rows": [["v0", 1, 2], ["v2", 1, 2]]}
     shown = add_decisions(table, results, Redactor(results))
     assert shown["rows"][0] == ["v0", 1, "pass", "", 2]
@@ -197,16 +206,18 @@ def test_each_fault_has_its_reason_seconds_and_number(cohort):
 
 def test_light_and_view_are_seen_in_sampled_frames(cohort):
     faults = {"video": {}, "v1": {"pixels": "dark"}, "v2": {"pixels": "shifted"}}
-    results = cohort(faults, names=NAMES[:9])
+    results = cohort({**faults, "v3": {"pixels": "moved"}})
     found = read(results)
     assert [row["check"] for row in found["v1"]] == ["brightness"]
     assert found["v1"][0]["seconds"] == "0.0-4.0"
-    (view,) = found["v2"]
-    assert view["check"] == "view"
+    (view,), (moved,) = found["v2"], found["v3"]
+    assert (view["check"], view["seconds"]) == ("view", "0.0-4.0")
+    # The camera was moved in the middle of the video.
+    assert (moved["check"], moved["seconds"]) == ("view", "2.0-4.0")
+    assert moved["reason"].endswith("; it is shifted by about 10, 0 px")
     assert view["reason"].endswith("; it is shifted by about 10, 0 px")
-    assert {rows[0]["decision"] for name, rows in found.items() if name not in ("v1", "v2")} == {
-        "pass"
-    }
+    good = [rows[0]["decision"] for name, rows in found.items() if name not in ("v1", "v2", "v3")]
+    assert good == ["pass"] * 7
     record = read_record(results.video_quality("pose", "v0"))
     assert len(record.samples["time"]) == 12
     # What is there is not measured again; a lost or damaged record is.
@@ -267,6 +278,10 @@ def test_bad_tables_of_decisions_are_one_clear_error(cohort):
         assert all(one in str(error.value) for one in expected)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(LabelError, match="UTF-16"):
+        run_judge(configure(), Results(Path("results")))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(LabelError, match="no regular file"):
         run_judge(configure(), Results(Path("results")))
     path.unlink()
     path.mkdir()
