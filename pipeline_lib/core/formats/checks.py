@@ -96,9 +96,9 @@ CHECKS: dict[str, Check] = {
         "high",
         "lengths of the skeleton's edges vary by {}",
         "relabel",
-        0.06,
+        0.03,
         percent=True,
-        limits={"warn_z": 7},
+        limits={"warn_z": 6},
     ),
     "body_size": Check(
         "size of the body: twice the root mean square distance of keypoints from their centre",
@@ -117,9 +117,9 @@ CHECKS: dict[str, Check] = {
         "high",
         "proportions of the body differ by {} from those of the cohort",
         "look",
-        0.06,
+        0.025,
         percent=True,
-        limits={"warn_z": 7},
+        limits={"warn_z": 6},
     ),
     "animals": Check(
         "mean number of individuals in a frame (several individuals)",
