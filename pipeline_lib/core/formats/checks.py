@@ -208,7 +208,7 @@ CHECKS: dict[str, Check] = {
         "look",
         0.15,
         logarithmic=True,
-        limits={"warn_z": 6},
+        limits={"warn_z": 5},
     ),
     "view": Check(
         "how much the view differs from the most similar quarter of the cohort, in the half of the "
