@@ -310,6 +310,17 @@ def judge_fault(fault: str, videos: list[JudgedVideo]) -> dict[str, Any]:
     }
 
 
+def count_mixed(videos: list[JudgedVideo]) -> dict[str, int]:
+    """Return the faults found with the right reason, and false alarms, where all are one cohort."""
+    judged, counts = decide(videos, QualitySettings()), dict[str, int]()
+    for video in videos:
+        kind = video.video.partition("-")[0]
+        found = {one.check for one in judged.findings[video.video]}
+        hit = bool(found & RIGHT[kind]) if kind in RIGHT else bool(found)
+        counts[kind] = counts.get(kind, 0) + hit
+    return counts
+
+
 def main() -> None:
     """Render, run and judge; print a table and write ``quality.json`` into the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -340,6 +351,7 @@ def main() -> None:
             f"{row['fault']:14} {row['right_reason']}/{row['videos']} right "
             f"({row['right_reason_first']} first), {row['false_alarms']}/{row['good']} false"
         )
+    print("all in one cohort:", count_mixed(videos))
     (folder / "quality.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 

@@ -21,7 +21,7 @@ _Number = Annotated[float, FINITE]
 
 
 class CheckSettings(Settings):
-    """Set limits by the name of a check, such as `detection: {warn_below: 0.8}`.
+    """Set limits by the name of a check, such as `{warn_below: 0.8}` for `detection`.
 
     They hold over those of the [reference](../docs/reference/quality.md). null turns a limit, or a
     whole check, off.
