@@ -186,8 +186,8 @@ def estimate_shift(
     """
     window = cv2.createHanningWindow(usual.shape[::-1], cv2.CV_32F)
     # OpenCV multiplies the window into the images themselves.
-    copies = (np.array(one, np.float32, order="C") for one in (usual, thumbnail))
-    (right, down), _ = cv2.phaseCorrelate(*copies, window)
+    one, other = (np.array(image, np.float32, order="C") for image in (usual, thumbnail))
+    (right, down), _ = cv2.phaseCorrelate(one, other, window)
     if max(abs(right), abs(down)) < _LEAST_SHIFT:
         return None
     height, width = usual.shape
