@@ -2,9 +2,9 @@
 
 The page of the settings is ``config/README.md`` written anew, the page of the command line is
 the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, the page of
-kinematics every column of their registry, and the pages under ``project`` are files of the
-repository's root. The decisions in ``docs/adr`` are
-listed without being named in ``mkdocs.yml``.
+kinematics every column of their registry, that of quality every check, and the pages under
+``project`` are files of the repository's root. The decisions in ``docs/adr`` are listed without
+being named in ``mkdocs.yml``.
 """
 
 import importlib.util
@@ -22,6 +22,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import pipeline_lib
+from pipeline_lib.core.formats.checks import CHECKS
 from pipeline_lib.core.formats.kinematics import COLUMNS, TABLES, KinematicsTable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +50,8 @@ PUBLIC_MEMBERS = {
 }
 KINEMATICS = "reference/kinematics.md"
 KINEMATICS_COLUMNS = "<!-- the columns of pipeline_lib.core.formats.kinematics -->"
+QUALITY = "reference/quality.md"
+QUALITY_CHECKS = "<!-- the checks of pipeline_lib.core.formats.checks -->"
 COMMAND_LINE = "reference/command-line.md"
 DECISIONS = "Decisions"
 
@@ -88,6 +91,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = markdown.replace(API_NAMES, describe_api())
     if uri == KINEMATICS:
         markdown = markdown.replace(KINEMATICS_COLUMNS, describe_kinematics())
+    if uri == QUALITY:
+        markdown = markdown.replace(QUALITY_CHECKS, describe_checks())
     return markdown if uri in PAGES.values() else link_pages(markdown, f"docs/{uri}", uri)
 
 
@@ -125,6 +130,17 @@ def describe_api() -> str:
 def describe_kinematics() -> str:
     """Return the data dictionary of kinematics: a section for each table."""
     return "\n".join(_describe_kinematics_table(name, one) for name, one in TABLES.items())
+
+
+def describe_checks() -> str:
+    """Return the table of the checks of quality, with the limits that hold by default."""
+    head = "| check | unit | | limits | floor | remedy |\n|---|---|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{name}` | {one.unit or 'share or number'} | {one.about} | "
+        + ", ".join(f"`{limit}: {value:g}`" for limit, value in one.limits.items())
+        + f" | {one.floor:g}{' (ratios)' if one.logarithmic else ''} | {one.remedy} |\n"
+        for name, one in CHECKS.items()
+    )
 
 
 def _describe_kinematics_table(name: str, table: KinematicsTable) -> str:

@@ -76,6 +76,7 @@ from pipeline_lib.cli_options import (
     TrackAuthorOption,
     TrackTimeOption,
 )
+from pipeline_lib.cli_quality import judge, quality, rerun
 from pipeline_lib.cli_running import (
     keep_cores,
     keep_directory,
@@ -800,6 +801,9 @@ app.command(rich_help_panel=PEOPLE)(watch)
 app.command(rich_help_panel=PEOPLE)(doctor)
 app.command(rich_help_panel=PEOPLE)(costs)
 app.command(rich_help_panel=PEOPLE)(tidy)
+app.command(rich_help_panel=PEOPLE)(rerun)
+app.command(rich_help_panel=VIDEOS)(quality)
+app.command(rich_help_panel=VIDEOS)(judge)
 for verb in (bundle, import_model, predict):
     app.command(rich_help_panel=NETWORKS)(verb)
 app.add_typer(zoo, rich_help_panel=NETWORKS)

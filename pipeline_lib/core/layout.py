@@ -197,11 +197,6 @@ class Results:
         return self.root / "ledger.tsv"
 
     @property
-    def quality(self) -> Path:
-        """Return the table of decisions about the quality of videos, one row per finding."""
-        return self.root / "qc.tsv"
-
-    @property
     def costs(self) -> Path:
         """Return the table of what videos, groups and the run used and cost."""
         return self.root / "costs.tsv"
@@ -491,6 +486,20 @@ class Results:
     def refined_frames(self, model: str) -> Path:
         """Return the folder of their images: a folder for each video, as that of `frames`."""
         return self.refined(model) / "frames"
+
+    @property
+    def quality(self) -> Path:
+        """Return the table of decisions about videos: one row per finding."""
+        return self.root / "qc.tsv"
+
+    @property
+    def quality_measures(self) -> Path:
+        """Return the table of what was measured of each video."""
+        return self.root / "qc_measures.tsv"
+
+    def video_quality(self, model: str, video: str) -> Path:
+        """Return the record of what was measured of one video."""
+        return self.root / "quality" / model / f"{video}.json"
 
     @property
     def report(self) -> Path:

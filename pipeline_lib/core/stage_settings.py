@@ -103,7 +103,30 @@ def _select_existing(config: Config) -> Values:
 
 def select_tracking(config: Config) -> Values:
     """Return the settings that tracks depend on."""
-    return {"tracking": config.tracking.result_settings(), **select_sections(config, "individuals")}
+    return {
+        "tracking": config.tracking.result_settings(),
+        **select_sections(config, "individuals"),
+        **_select_overrides(config, "tracking"),
+    }
+
+
+def select_filtering(config: Config) -> Values:
+    """Return the settings that filtered poses depend on."""
+    return {
+        "filtering": config.filtering.result_settings(),
+        **_select_overrides(config, "filtering"),
+    }
+
+
+def _select_overrides(config: Config, section: str) -> Values:
+    """Return the settings of single videos; empty where no video has any."""
+    own = {
+        video: getattr(one, section)
+        for one in config.overrides
+        if getattr(one, section)
+        for video in one.videos
+    }
+    return {"overrides": {section: own}} if own else {}
 
 
 def select_exports(config: Config) -> Values:
@@ -147,6 +170,17 @@ def select_refinement(config: Config) -> Values:
     there = {"poses": True, "ensemble": has_members(config), "sessions": has_sessions(config)}
     kept = [name for name in settings["criteria"] if there[CRITERIA[name].needs]]
     return {"refinement": {**settings, "criteria": kept}, **_select_members(config)}
+
+
+def select_quality(config: Config) -> Values:
+    """Return the settings that the measures of a video depend on."""
+    skeleton = config.skeleton.model_dump(mode="json", include={"edges", "unique_bodyparts"})
+    return {"quality": config.quality.measure_settings(), "skeleton": skeleton}
+
+
+def select_judgement(config: Config) -> Values:
+    """Return the settings that decisions about videos depend on."""
+    return {"quality": config.quality.decision_settings()}
 
 
 def select_calibration(config: Config) -> Values:

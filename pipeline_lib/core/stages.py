@@ -30,10 +30,13 @@ from pipeline_lib.core.stage_settings import (
     select_corrected_views,
     select_evaluation,
     select_exports,
+    select_filtering,
     select_inference,
+    select_judgement,
     select_kinematics,
     select_labels,
     select_locator_targets,
+    select_quality,
     select_refinement,
     select_rendering,
     select_report,
@@ -200,6 +203,7 @@ class Stage:
             "refinement",
             "calibrations",
             "regions",
+            "quality decisions",
         ],
         ...,
     ] = ()
@@ -364,6 +368,11 @@ def _locate_kinematics(config: Config, results: Results, video: str) -> Mapping[
         f"kinematics {name}": results.kinematics(model, name, video)
         for name in list_tables(subjects)
     }
+
+
+def quality_key(config: Config, source_key: str) -> str:
+    """Return the key of what is measured of a video, given the key of its poses."""
+    return hash_settings(source_key, select_quality(config), versions.QUALITY)
 
 
 def _locate_session_exports(config: Config, results: Results, session: str) -> Mapping[str, Path]:
@@ -604,7 +613,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             "filter",
             "FILTER",
-            lambda config: {"filtering": config.filtering.result_settings()},
+            select_filtering,
             takes_bundle=True,
             step="filter:run_filter",
             table="filter",
@@ -657,6 +666,24 @@ STAGES: Mapping[str, Stage] = {
                 _locate_rendered,
                 source=lambda _: "filter",
                 key=rendering_key,
+            ),
+        ),
+        Stage(
+            "quality",
+            "QUALITY",
+            select_quality,
+            lambda config: config.quality.enabled,
+            takes_bundle=True,
+            step="quality.run:run_quality",
+            table="quality",
+            videos=VideoResults(
+                "measures of quality",
+                "postprocess",
+                lambda config, results, video: {
+                    "quality": results.video_quality(config.training.name, video)
+                },
+                source=_choose_raw,
+                key=quality_key,
             ),
         ),
         Stage(
@@ -736,11 +763,26 @@ STAGES: Mapping[str, Stage] = {
             ),
         ),
         Stage(
+            "judge",
+            "JUDGE",
+            select_judgement,
+            lambda config: config.quality.enabled,
+            takes_bundle=True,
+            # Groups are columns of the sheet.
+            given=("sheet", "quality decisions"),
+            reads=lambda _: ("probe", "quality"),
+            files=lambda _, results: (
+                CohortFile("quality decisions", results.quality),
+                CohortFile("quality measures", results.quality_measures),
+            ),
+        ),
+        Stage(
             "status",
             "STATUS",
             lambda _: {},
             needs_labels=False,
             given=("sheet",),
+            after=("judge",),
             summarises=True,
             files=lambda config, results: (
                 CohortFile("ledger", results.ledger),
@@ -753,7 +795,7 @@ STAGES: Mapping[str, Stage] = {
             select_report,
             needs_labels=False,
             given=("sheet",),
-            after=("evaluate", "refine"),
+            after=("evaluate", "refine", "judge"),
             summarises=True,
             files=lambda _, results: (
                 CohortFile("report", results.report),

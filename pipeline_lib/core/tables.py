@@ -191,9 +191,12 @@ LEDGER_COLUMNS = (
     "key",
 )
 
-# Decisions about videos: one row per finding, worst first within a video. `decision` is pass, warn
-# or fail; `decided_by` is `rules` or a person's name; `seconds` are stretches, as in
-# "12.0-13.5, 40.2-41.0".
+# Further columns of the ledger where videos are judged: the decision in force.
+QUALITY_LEDGER_COLUMNS = ("quality", "quality_by", "quality_reason")
+
+# A row per finding, the decision in force first and the worst finding next; a video without any has
+# one row `pass`. `decided_by` is `rules`, or the name of a person, whose decision overrides.
+# `seconds` are the stretches that offend.
 QUALITY_COLUMNS = (
     "video",
     "decision",

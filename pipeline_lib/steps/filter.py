@@ -61,7 +61,9 @@ def run_filter(config: Config, results: Results, shard: str) -> None:
     ended = end_videos(
         f"filter {shard}",
         rows,
-        lambda video: {"key": filter_file(source(video), target(video), config.filtering)},
+        lambda video: {
+            "key": filter_file(source(video), target(video), config.for_video(video).filtering)
+        },
     )
     # Before the table: a job killed in between is repeated.
     record = files.checksums("filter", model)

@@ -49,6 +49,7 @@ _BAR_WIDTH = 40
 # More lines are of no use in a terminal, and laying out thousands of rows takes seconds.
 _ROWS_SHOWN = 100
 _VIDEOS_NAMED = 3
+_NOT_GOOD = ("fail", "warn")
 # A new attempt at inference helps only videos that ended there or before.
 _STAGES_TRIED_AGAIN = VIDEO_STAGES[: VIDEO_STAGES.index("infer") + 1]
 
@@ -97,7 +98,11 @@ def show_status(
     console.print(_summarise(count_statuses(rows), len(rows), config.cohort, bar))
     if sessions:
         console.print(_summarise_sessions(sessions))
-    notes = (_tell_undecodable(rows), _tell_surplus(rows, config.individuals.max))
+    notes = (
+        _tell_undecodable(rows),
+        _tell_surplus(rows, config.individuals.max),
+        _tell_quality(rows),
+    )
     for line in (*notes, *_propose_commands(rows, spell, listed=failed)):
         if line:
             # Commands are copied: the terminal may wrap them, we do not.
@@ -212,6 +217,17 @@ def _tell_surplus(rows: Sequence[LedgerRow], most: int) -> str:
         "(`individuals.max`); tracking keeps those that are found longest "
         f"and with the highest confidence: {named}{more}"
     )
+
+
+def _tell_quality(rows: Sequence[LedgerRow]) -> str:
+    """Return a line on the videos that do not pass, the failed ones named; empty if all do."""
+    found = {one: [row["video"] for row in rows if row.get("quality") == one] for one in _NOT_GOOD}
+    if not any(found.values()):
+        return ""
+    counts = ", ".join(f"{len(videos)} {one}" for one, videos in found.items())
+    named = ", ".join(found["fail"][:_VIDEOS_NAMED])
+    more = ", ..." if len(found["fail"]) > _VIDEOS_NAMED else ""
+    return f"quality: {counts}{f' ({named}{more})' if named else ''}; why is in qc.tsv"
 
 
 def _propose_commands(

@@ -51,6 +51,11 @@ def list_changed(before, after):
         ({"rendering": {"radius": 5}}, {"render"}),
         ({"rendering": {"enabled": True, "segment_seconds": 9}}, set()),
         ({"refinement": {"enabled": True}}, set()),
+        ({"quality": {"enabled": True}}, set()),
+        ({"quality": {"samples": 3}}, {"quality"}),
+        ({"quality": {"limits": {"focus": None}}}, {"judge"}),
+        ({"quality": {"decisions": "mine.tsv"}}, set()),
+        ({"overrides": [{"videos": ["v"], "filtering": {"window": 3}}]}, {"filter"}),
         ({"targets": {"pos_dist_thresh": 4.0}}, {"make-targets", "make-targets-locator"}),
         # The choice of others depends on these.
         ({"targets": {"stride": 4}}, {"import-labels", "make-targets", "make-targets-locator"}),
@@ -154,7 +159,10 @@ def test_the_wanted_stages_follow_from_the_settings():
     assert wanted(parse()) == ["probe", "infer", "filter", "export"]
     assert wanted(parse(exports={"formats": []})) == ["probe", "infer", "filter"]
     everything = parse(
-        individuals={"max": 2}, kinematics={"enabled": True}, rendering={"enabled": True}
+        individuals={"max": 2},
+        kinematics={"enabled": True},
+        rendering={"enabled": True},
+        quality={"enabled": True},
     )
     assert wanted(everything) == list(VIDEO_STAGES)
 

@@ -412,6 +412,8 @@ def session_tables():
 def summarised_files():
     """Return the files that ledger and report read: tables of every shard, and metrics."""
     files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES)) + session_tables()
+    if STAGES["judge"].wanted(SETTINGS):
+        files.append(str(RESULTS.quality))
     if STAGES["calibrate"].wanted(SETTINGS):
         files.append(str(RESULTS.calibrations))
     if STAGES["evaluate"].wanted(SETTINGS):

@@ -1,4 +1,26 @@
-# Ledger, report and verdict of the cohort.
+# Decisions about videos, ledger, report and verdict of the cohort.
+
+
+rule judge:
+    input:
+        shard_tables(*(STAGES[name] for name in STAGES["judge"].reads(SETTINGS))),
+        key_file("judge"),
+        lost_key("judge"),
+    output:
+        [str(file.path) for file in STAGES["judge"].files(SETTINGS, RESULTS)],
+    log:
+        f"{LOGS}/judge.log",
+    benchmark:
+        f"{BENCHMARKS}/judge.tsv"
+    # Records of a few kilobytes for each video are read.
+    localrule: True
+    conda:
+        "../envs/cohortpose.yaml"
+    params:
+        *list_settings("judge"),
+        config=settings_file,
+    shell:
+        "cohortpose judge --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule status:

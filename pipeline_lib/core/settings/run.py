@@ -35,7 +35,9 @@ from pipeline_lib.core.settings.network import (
 )
 from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.outputs.kinematics import KinematicsSettings
+from pipeline_lib.core.settings.outputs.quality import QualitySettings
 from pipeline_lib.core.settings.outputs.rendering import RenderingSettings
+from pipeline_lib.core.settings.overrides import SECTIONS, VideoOverride, override_section
 from pipeline_lib.core.settings.refinement import RefinementSettings
 from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 from pipeline_lib.core.settings.videos import (
@@ -82,6 +84,8 @@ class Config(Settings):
     calibration: CalibrationSettings = CalibrationSettings()
     triangulation: TriangulationSettings = TriangulationSettings()
     refinement: RefinementSettings = RefinementSettings()
+    quality: QualitySettings = QualitySettings()
+    overrides: tuple[VideoOverride, ...] = ()
     report: ReportSettings = ReportSettings()
     costs: CostSettings = CostSettings()
 
@@ -168,6 +172,17 @@ class Config(Settings):
             "targets": {"scale": self.targets.scale},
         }
 
+    def for_video(self, video: str) -> Self:
+        """Return the settings of one video: those of the cohort, changed by `overrides`."""
+        changed = {
+            name: override_section(getattr(self, name), getattr(one, name))
+            for one in self.overrides
+            if video in one.videos
+            for name in SECTIONS
+            if getattr(one, name)
+        }
+        return self.model_copy(update=changed) if changed else self
+
     def for_locator(self) -> Self:
         """Return the settings of the network that locates the animal in small whole frames.
 
@@ -225,6 +240,7 @@ class Config(Settings):
                 "set `triangulation.enabled: true`, or name other criteria"
             )
         problems += self._list_unsupervised_problems()
+        problems += self._list_override_problems()
         if not self.top_down:
             return problems
         if self.skeleton.unique_bodyparts:
@@ -239,6 +255,21 @@ class Config(Settings):
                 f"`training.crop`: {self.training.crop}, but top-down the network is trained on "
                 f"windows of `locating.window` ({self.locating.window}): leave it out"
             )
+        return problems
+
+    def _list_override_problems(self) -> list[str]:
+        problems, seen = [], set[tuple[str, str]]()
+        for place, one in enumerate(self.overrides):
+            for name in SECTIONS:
+                given = getattr(one, name)
+                try:
+                    override_section(getattr(self, name), given)
+                except ValueError as error:
+                    problems.append(f"`overrides.{place}.{name}`: {error}")
+                own = {(video, name) for video in one.videos if given}
+                if twice := sorted(own & seen):
+                    problems.append(f"`overrides`: two of them change `{name}` of {twice[0][0]}")
+                seen |= own
         return problems
 
     def _list_unsupervised_problems(self) -> list[str]:

@@ -161,7 +161,10 @@ def _list_named(config: Config) -> list[Path]:
         config.refinement.frame_list if config.refinement.enabled else None,
         config.kinematics.regions_file if config.kinematics.enabled else None,
     )
-    return [Path(path) for path in named if path is not None]
+    decisions = Path(config.quality.decisions)
+    # People need not have decided anything.
+    decided = [decisions] if config.quality.enabled and decisions.is_file() else []
+    return [*(Path(path) for path in named if path is not None), *decided]
 
 
 def _hash_each(paths: Iterable[Path]) -> dict[str, str | None]:

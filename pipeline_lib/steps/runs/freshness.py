@@ -70,7 +70,8 @@ class Freshness:
         existing = records.get("probe", {}).get("poses_fingerprint")
         if stage == "infer" and missing and not existing:
             return f"{missing[0]} has not run with the present settings and labels"
-        if stage in self._outdated or not self._has_key(stage, records):
+        own = self._config.for_video(video.video)
+        if stage in self._outdated or not self._has_key(stage, records, own):
             return f"{stage} {_CHANGED_SETTINGS}"
         if stage == "correct" and not self._decisions.is_current(video.video, records[stage]):
             return "people have decided about its tracks since"
@@ -80,15 +81,18 @@ class Freshness:
             return f"{lost[0]} is missing" if lost else ""
         return ""
 
-    def _has_key(self, stage: str, records: Mapping[str, Row]) -> bool:
-        """Tell whether a result has the expected key; True if no key can be expected."""
+    def _has_key(self, stage: str, records: Mapping[str, Row], own: Config) -> bool:
+        """Tell whether a result has the expected key; True if no key can be expected.
+
+        Settings are those of the video.
+        """
         videos = STAGES[stage].videos
         if stage != "infer" and videos and videos.key is None:
             # Its key needs more than the ledger reads: the result names its source's key.
             exported = records[stage].get("source_key")
             now = records.get(videos.source(self._config), {}).get("key")
             return not exported or not now or exported == now
-        found, expected = records[stage].get("key"), self._expect_key(stage, records)
+        found, expected = records[stage].get("key"), self._expect_key(stage, records, own)
         return not found or not expected or found == expected
 
     def _explain_probe(self, video: Video, shard: str, record: Row) -> str:
@@ -107,7 +111,7 @@ class Freshness:
             return f"probe {_CHANGED_SETTINGS}"
         return ""
 
-    def _expect_key(self, stage: str, records: Mapping[str, Row]) -> str:
+    def _expect_key(self, stage: str, records: Mapping[str, Row], own: Config) -> str:
         """Return the expected key of the result of a stage; empty if it cannot be computed."""
         if stage == "infer":
             return expect_pose_key(self._config, records["probe"], self._network)
@@ -115,7 +119,7 @@ class Freshness:
         if videos is None or videos.key is None:
             return ""
         source = records.get(videos.source(self._config), {}).get("key")
-        return videos.key(self._config, source) if source else ""
+        return videos.key(own, source) if source else ""
 
     def _is_outdated(self, name: str) -> bool:
         """Tell whether a stage has run, but never with the present settings and files."""

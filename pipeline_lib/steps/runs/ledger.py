@@ -14,10 +14,12 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, list_video_stages
 from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
+    QUALITY_LEDGER_COLUMNS,
     SURPLUS_FRAMES,
     VideoStatus,
 )
 from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.steps.quality.table import read_findings
 from pipeline_lib.steps.runs.freshness import Freshness
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
@@ -71,7 +73,8 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
     Returns
     -------
     list of dict
-        One row per video in the sheet's order, with the keys of `ledger_columns`: text,
+        One row per video in the sheet's order, with the keys of `ledger_columns`; those of
+        `QUALITY_LEDGER_COLUMNS` only where videos are judged: text,
         `VideoStatus` for ``status``; int for ``frames``, ``undecodable``, ``surplus_frames`` (that
         show more animals than `individuals.max`), ``width`` and ``height``; float for ``fps`` and
         ``seconds``; None where unknown.
@@ -87,7 +90,8 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
     shards = read_plan(results).shard_of if results.plan.exists() else {}
     wanted = wanted_stages(config)
     records = {shard: _read_shard(config, results, shard, wanted) for shard in set(shards.values())}
-    names = _metadata_names(videos)
+    judged = _read_decisions(results) if STAGES["judge"].wanted(config) else None
+    names = _metadata_names(videos, judged=judged is not None)
     freshness = Freshness(config, results)
     rows = []
     for video in videos:
@@ -95,7 +99,10 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
         tables = records.get(shard, {})
         own = {stage: table[video.video] for stage, table in tables.items() if video.video in table}
         explain = partial(freshness.explain, video, shard, records=own)
-        rows.append(_derive_row(video, own, wanted, explain) | _metadata_cells(video, names))
+        derived = _derive_row(video, own, wanted, explain)
+        if judged is not None:
+            derived |= judged.get(video.video, dict.fromkeys(QUALITY_LEDGER_COLUMNS, ""))
+        rows.append(derived | _metadata_cells(video, names))
     return rows
 
 
@@ -137,7 +144,8 @@ def ledger_columns(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
 
 def metadata_columns(rows: Sequence[LedgerRow]) -> tuple[str, ...]:
     """Return the columns that come from the user's sheet."""
-    return ledger_columns(rows)[len(LEDGER_COLUMNS) :]
+    own = {*LEDGER_COLUMNS, *QUALITY_LEDGER_COLUMNS}
+    return tuple(name for name in ledger_columns(rows) if name not in own)
 
 
 def count_statuses(rows: Iterable[LedgerRow]) -> dict[VideoStatus, int]:
@@ -211,11 +219,21 @@ def _to_int(cell: str | None) -> int | None:
     return int(float(cell)) if cell else None
 
 
-def _metadata_names(videos: Sequence[Video]) -> dict[str, str]:
+def _read_decisions(results: Results) -> dict[str, LedgerRow]:
+    """Return the decision in force about each video: its first row in the table of decisions."""
+    found: dict[str, LedgerRow] = {}
+    for row in read_findings(results):
+        cells = (row["decision"], row["decided_by"], row["reason"])
+        found.setdefault(row["video"], dict(zip(QUALITY_LEDGER_COLUMNS, cells, strict=True)))
+    return found
+
+
+def _metadata_names(videos: Sequence[Video], *, judged: bool) -> dict[str, str]:
     """Return the sheet's column by ledger column; a name that clashes with ours is prefixed."""
     names = [name for name in ("session", "camera") if any(getattr(v, name) for v in videos)]
     names += [name for name in videos[0].metadata if name.strip()]
-    return {f"sheet_{name}" if name in LEDGER_COLUMNS else name: name for name in names}
+    own = {*LEDGER_COLUMNS, *(QUALITY_LEDGER_COLUMNS if judged else ())}
+    return {f"sheet_{name}" if name in own else name: name for name in names}
 
 
 def _metadata_cells(video: Video, names: Mapping[str, str]) -> LedgerRow:

@@ -15,7 +15,13 @@ from pipeline_lib.core.cameras.sessions import (
     list_sessions,
 )
 from pipeline_lib.core.cohort import Video, read_cohort
-from pipeline_lib.core.errors import CalibrationError, ConfigError, LabelError, ProblemsError
+from pipeline_lib.core.errors import (
+    CalibrationError,
+    ConfigError,
+    LabelError,
+    ProblemsError,
+    SheetError,
+)
 from pipeline_lib.core.formats.labels import find_format
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import LabelSource
@@ -29,6 +35,7 @@ from pipeline_lib.io.checksums import measure_file
 from pipeline_lib.io.corrections.labels import apply_renames
 from pipeline_lib.io.labels.deeplabcut_project import read_project_skeleton
 from pipeline_lib.io.labels.detect import label_inputs, name_format
+from pipeline_lib.io.quality_decisions import read_decisions
 from pipeline_lib.steps.costs.groups import find_unknown_group
 from pipeline_lib.steps.import_labels.correction_inputs import (
     CorrectedLabels,
@@ -38,6 +45,7 @@ from pipeline_lib.steps.import_labels.correction_inputs import (
 )
 from pipeline_lib.steps.import_labels.skeleton import find_missing_edges
 from pipeline_lib.steps.kinematics.regions import gather_regions
+from pipeline_lib.steps.quality.groups import find_groups
 from pipeline_lib.steps.runs.decision_tables import DecisionTables
 from pipeline_lib.steps.runs.networks.backbones import check_backbones
 from pipeline_lib.steps.runs.networks.bundle_fit import check_bundle
@@ -101,6 +109,8 @@ def check_run(values: Mapping[str, Any], where: str = "config") -> tuple[Config,
     problems += _check_exports(config, videos)
     problems += _check_refinement(config, videos)
     problems += _check_kinematics(config, videos, str(sheet))
+    problems += _check_quality(config, videos)
+    problems += _check_overrides(config, videos, str(sheet))
     problems += _check_sessions(config, videos, str(sheet))
     problems += find_unknown_group(config, videos)
     problems += _check_results(config)
@@ -375,6 +385,33 @@ def _check_kinematics(config: Config, videos: tuple[Video, ...], sheet: str) -> 
             "`kinematics`: millimetres need a scale: set `kinematics.mm_per_px`, "
             "`mm_per_px_column` or `mm_per_px_of_camera`"
         )
+    return problems
+
+
+def _check_overrides(config: Config, videos: tuple[Video, ...], sheet: str) -> list[str]:
+    """Find videos with settings of their own that the sheet does not have."""
+    known = {video.video for video in videos}
+    named = dict.fromkeys(video for one in config.overrides for video in one.videos)
+    return [
+        f"`overrides`: {sheet} has no video {video!r}"
+        for video in named
+        if videos and video not in known
+    ]
+
+
+def _check_quality(config: Config, videos: tuple[Video, ...]) -> list[str]:
+    """Find a column of groups that the sheet lacks, and decisions that cannot be read."""
+    settings, problems = config.quality, list[str]()
+    if not settings.enabled:
+        return []
+    try:
+        find_groups(config, videos)
+    except SheetError as error:
+        problems += error.problems
+    try:
+        read_decisions(Path(settings.decisions))
+    except LabelError as error:
+        problems += [f"{error.where}: {problem}" for problem in error.problems]
     return problems
 
 

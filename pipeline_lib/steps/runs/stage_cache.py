@@ -140,7 +140,7 @@ def _describe_chained(name: str, config: Config, results: Results, shard: str) -
 
     def find_key(row: Row) -> str:
         path = source.find_poses(config, results, row["video"])
-        return make_key(config, read_pose_key(path) or "")
+        return make_key(config.for_video(row["video"]), read_pose_key(path) or "")
 
     return _Stage(
         before=source.find_table(config, results, shard),

@@ -327,6 +327,8 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
                 yield from _list_weights(config, locator=kind == "locator weights")
             case "sheet":
                 yield Path(config.cohort)
+            case "quality decisions":
+                yield Path(config.quality.decisions)
             case "refinement" | "regions":
                 yield from _list_named_files(config, kind)
 

@@ -41,6 +41,7 @@ _OF_NETWORKS = frozenset(
         "rendered",
         "worst_seconds",
         "kinematics",
+        "quality",
         "triangulated",
         "corrected_views",
     }

@@ -66,7 +66,8 @@ def run_track(config: Config, results: Results, shard: str) -> None:
     source, target = partial(results.poses, model), partial(results.tracked, model)
 
     def track(video: str) -> dict[str, str]:
-        key = track_file(source(video), target(video), config.individuals, config.tracking)
+        settings = config.for_video(video).tracking
+        key = track_file(source(video), target(video), config.individuals, settings)
         return {"key": key, **_describe_surplus(video, target(video))}
 
     rows = keep_planned(read_table(files.infer(model), STAGE_COLUMNS), results, shard)

@@ -296,7 +296,7 @@ class _ShardResults:
     def _make_key(self, stage: Stage, video: str, path: Path, source: str) -> str:
         """Return the key of a result that is made from poses with a key."""
         if stage.videos is not None and stage.videos.key is not None:
-            return stage.videos.key(self._config, source)
+            return stage.videos.key(self._config.for_video(video), source)
         if stage.name == "correct":
             return self._decisions.make_key(video, path)
         if stage.name == "kinematics":

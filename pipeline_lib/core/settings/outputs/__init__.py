@@ -1,1 +1,1 @@
-"""Settings of what is made of poses: kinematics, labelled videos, costs."""
+"""Settings of what is made of poses: kinematics, labelled videos, quality, costs."""

@@ -1,0 +1,1 @@
+"""Run the verbs `quality`, `judge` and `rerun`."""

@@ -1,0 +1,67 @@
+"""Judge a finished run, and turn findings into what the next run does, and no more."""
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from pipeline_lib.cli import app
+from tests.workflow.reruns.test_verify import tell, verify
+from tests.workflow.running import identify, read_tsv
+
+pytestmark = [pytest.mark.workflow]
+
+JUDGED = {"judge", "status", "report", "accept"}
+
+
+def rerun(again, monkeypatch, *options):
+    monkeypatch.chdir(again.folder)
+    done = CliRunner().invoke(app, ["rerun", "--config", "config.yaml", *options])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_findings_become_work_and_nothing_else_is_computed(again, monkeypatch):
+    again.edit_config(quality={"enabled": True})
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    assert ended.jobs == {"postprocess 00001"} | JUDGED
+    rows = read_tsv(again.results.quality)
+    # The network has learned nothing, and one video is damaged.
+    assert {(row["video"], row["check"], row["decision"]) for row in rows} == {
+        ("mouse-01", "detection", "fail"),
+        ("mouse-02", "detection", "fail"),
+        ("mouse-04-damaged", "processed", "fail"),
+    }
+    ledger = again.read_ledger()
+    assert [row["quality"] for row in ledger.values()] == ["fail"] * 3
+    assert ledger["mouse-01"]["status"] == "done"
+    code, record = verify(again, monkeypatch)
+    assert (code, tell(record), record["checked"]["quality"]) == (0, set(), 2)
+
+    # A video with settings of its own, and a decision of a person: one run does both.
+    before = identify(again.results.root)
+    asked = ("--video", "mouse-01", "--set", "filtering.pcutoff=0")
+    said = rerun(again, monkeypatch, *asked)
+    assert "nothing is written" in said
+    assert identify(again.results.root) == before
+    said = rerun(
+        again, monkeypatch, "--video", "mouse-01", "--set", "filtering.pcutoff=0", "--apply"
+    )
+    assert "next: snakemake --cores all --configfile config.yaml rerun.yaml" in said
+    rerun(again, monkeypatch, "--video", "mouse-02", "--as", "drop", "--name", "Ada", "--apply")
+    again.edit_config(**yaml.safe_load((again.folder / "rerun.yaml").read_text()))
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    assert ended.jobs == {"postprocess 00001"} | JUDGED
+    after = identify(again.results.root)
+    model = again.results
+    filtered = [model.filtered("pose", name) for name in ("mouse-01", "mouse-02")]
+    assert [after[path] == before[path] for path in filtered] == [False, True]
+    kept = [path for path in before if {"poses", "quality", "models"} & set(path.parts[-3:])]
+    assert kept
+    assert all(after[path] == before[path] for path in kept)
+    first = {row["video"]: row for row in reversed(read_tsv(again.results.quality))}
+    assert (first["mouse-02"]["decided_by"], first["mouse-02"]["remedy"]) == ("Ada", "drop")
+    assert not again.snakemake("--dry-run").jobs
+    code, record = verify(again, monkeypatch)
+    assert (code, tell(record)) == (0, set())
