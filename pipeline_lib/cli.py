@@ -538,6 +538,14 @@ def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command(rich_help_panel=PEOPLE)
+def multiqc(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Write files that MultiQC shows beside other analyses (`report.multiqc`)."""
+    from pipeline_lib.steps.multiqc.run import write_multiqc
+
+    run(config, write_multiqc)
+
+
+@app.command(rich_help_panel=PEOPLE)
 def status(  # noqa: PLR0913 - one for each option
     context: typer.Context,
     config: ConfigOption = DEFAULT_CONFIG,

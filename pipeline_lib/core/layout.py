@@ -496,3 +496,13 @@ class Results:
     def report_summaries(self) -> Path:
         """Return the cache of the report: the summary of each pose file, by its key."""
         return self.root / "report" / "summaries.json"
+
+    @property
+    def multiqc(self) -> Path:
+        """Return the folder of files that MultiQC shows."""
+        return self.root / "multiqc"
+
+    @property
+    def quality(self) -> Path:
+        """Return the table of decisions: the findings of each video, and what people decided."""
+        return self.root / "qc.tsv"

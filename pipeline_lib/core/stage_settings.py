@@ -136,7 +136,18 @@ def select_report(config: Config) -> Values:
     return {
         **select_sections(config, "skeleton"),
         **measures,
-        **select_sections(config, "report"),
+        # Files beside the page, which have a stage of their own.
+        "report": config.report.model_dump(mode="json", exclude={"multiqc"}),
+        **costs,
+    }
+
+
+def select_multiqc(config: Config) -> Values:
+    """Return the settings of the files for MultiQC."""
+    costs = select_sections(config, "costs") if config.costs != CostSettings() else {}
+    return {
+        "report": {"title": config.report.title},
+        "evaluation": {"pcutoff": config.evaluation.pcutoff},
         **costs,
     }
 

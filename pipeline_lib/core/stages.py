@@ -34,6 +34,7 @@ from pipeline_lib.core.stage_settings import (
     select_kinematics,
     select_labels,
     select_locator_targets,
+    select_multiqc,
     select_refinement,
     select_rendering,
     select_report,
@@ -760,6 +761,17 @@ STAGES: Mapping[str, Stage] = {
                 # Snakemake would remove a declared one before the report could use it.
                 CohortFile("summaries", results.report_summaries, declared=False),
             ),
+        ),
+        Stage(
+            "multiqc",
+            "MULTIQC",
+            select_multiqc,
+            lambda config: config.report.multiqc,
+            needs_labels=False,
+            given=("sheet",),
+            after=("evaluate",),
+            summarises=True,
+            files=lambda _, results: (CohortFile("multiqc", results.multiqc),),
         ),
         Stage(
             "accept",

@@ -191,6 +191,20 @@ LEDGER_COLUMNS = (
     "key",
 )
 
+# A row per finding, worst first within a video; one `pass` where there is none. What a person
+# decided is a row of its own. `seconds` are those of the finding: 12.0-13.5, 40.2-41.0.
+QUALITY_COLUMNS = (
+    "video",
+    "decision",
+    "decided_by",
+    "check",
+    "reason",
+    "value",
+    "limit",
+    "seconds",
+    "remedy",
+)
+
 # What was used and what it cost; an empty cell is not measured, not priced, or means nothing there.
 # `kind` is `video`, `removed` (videos that left the sheet), `shared` (work for the whole cohort),
 # `group` or `run`. Hours are of video, of processor time of one core, of one GPU, of all jobs, and

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 
 for name in "$@"; do
     case $name in
-        dandi | datumaro | movement) packages=("$name") ;;
+        dandi | datumaro | movement | multiqc) packages=("$name") ;;
         deeplabcut) packages=(--prerelease=allow "deeplabcut>=3.0.0rc1") ;;
         ensemble_kalman) packages=(ensemble-kalman-smoother==4.6.2) ;;
         keypoint_moseq) packages=(keypoint-moseq) ;;
@@ -15,7 +15,7 @@ for name in "$@"; do
         napari) packages=(napari-deeplabcut pyqt5) ;;
         *)
             echo "no environment is named $name: expected dandi, datumaro, deeplabcut, ensemble_kalman," \
-                "keypoint_moseq, label_studio, movement or napari" >&2
+                "keypoint_moseq, label_studio, movement, multiqc or napari" >&2
             exit 2
             ;;
     esac

@@ -299,3 +299,7 @@ class ReportSettings(Settings):
         6, description="Labelled frames shown with predicted and labelled keypoints."
     )
     seed: Seed = Field(0, description="Seed of the choice of sample frames.")
+    multiqc: Flag = Field(
+        default=False,
+        description="Write files for MultiQC as well (`multiqc/`): one report with other analyses.",
+    )
