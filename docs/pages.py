@@ -1,10 +1,10 @@
 """Hooks of MkDocs: pages that come from the code, and pages from files beside ``docs``.
 
 The page of the settings is ``config/README.md`` written anew, the page of the command line is
-the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, the page of
-kinematics every column of their registry, and the pages under ``project`` are files of the
-repository's root. The decisions in ``docs/adr`` are
-listed without being named in ``mkdocs.yml``.
+the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, the pages of
+tables and of kinematics every column of their registries, and the pages under ``project`` are files
+of the repository's root. The decisions in ``docs/adr`` are listed without being named in
+``mkdocs.yml``.
 """
 
 import importlib.util
@@ -22,6 +22,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import pipeline_lib
+from pipeline_lib.core.formats.dictionary import TABLES as DICTIONARY
+from pipeline_lib.core.formats.dictionary import Table
 from pipeline_lib.core.formats.kinematics import COLUMNS, TABLES, KinematicsTable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +51,8 @@ PUBLIC_MEMBERS = {
 }
 KINEMATICS = "reference/kinematics.md"
 KINEMATICS_COLUMNS = "<!-- the columns of pipeline_lib.core.formats.kinematics -->"
+DATA = "reference/tables.md"
+DATA_TABLES = "<!-- the tables of pipeline_lib.core.formats.dictionary -->"
 COMMAND_LINE = "reference/command-line.md"
 DECISIONS = "Decisions"
 
@@ -88,6 +92,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = markdown.replace(API_NAMES, describe_api())
     if uri == KINEMATICS:
         markdown = markdown.replace(KINEMATICS_COLUMNS, describe_kinematics())
+    if uri == DATA:
+        markdown = markdown.replace(DATA_TABLES, describe_tables())
     return markdown if uri in PAGES.values() else link_pages(markdown, f"docs/{uri}", uri)
 
 
@@ -125,6 +131,22 @@ def describe_api() -> str:
 def describe_kinematics() -> str:
     """Return the data dictionary of kinematics: a section for each table."""
     return "\n".join(_describe_kinematics_table(name, one) for name, one in TABLES.items())
+
+
+def describe_tables() -> str:
+    """Return the data dictionary: a section for each table."""
+    return "\n".join(map(_describe_table, DICTIONARY))
+
+
+def _describe_table(table: Table) -> str:
+    head = f"## `{table.path}`\n\nA row is {table.about}.\n\n"
+    head += "| column | type | unit | | empty |\n|---|---|---|---|---|\n"
+    rows = (
+        f"| `{one.name}` | {one.type} | {one.unit} | {one.about} | {one.empty} |\n"
+        for one in (*table.columns, *table.optional)
+    )
+    more = f"\nBehind them: {table.more}.\n" if table.more else ""
+    return head + "".join(rows) + more
 
 
 def _describe_kinematics_table(name: str, table: KinematicsTable) -> str:

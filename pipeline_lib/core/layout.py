@@ -274,7 +274,13 @@ class Results:
             ("crate", self.crate),
             ("workflow", self.crate_workflow),
             ("costs", self.costs),
+            ("dictionary", self.dictionary),
         ]
+
+    @property
+    def dictionary(self) -> Path:
+        """Return the table that describes every column of every table."""
+        return self.root / "dictionary.tsv"
 
     @property
     def crate(self) -> Path:

@@ -8,13 +8,14 @@ cd "$(dirname "$0")/../.."
 for name in "$@"; do
     case $name in
         dandi | datumaro | movement | multiqc) packages=("$name") ;;
+        bids) packages=(bids-validator-deno) ;;
         deeplabcut) packages=(--prerelease=allow "deeplabcut>=3.0.0rc1") ;;
         ensemble_kalman) packages=(ensemble-kalman-smoother==4.6.2) ;;
         keypoint_moseq) packages=(keypoint-moseq) ;;
         label_studio) packages=(label-studio-sdk label-studio-converter) ;;
         napari) packages=(napari-deeplabcut pyqt5) ;;
         *)
-            echo "no environment is named $name: expected dandi, datumaro, deeplabcut, ensemble_kalman," \
+            echo "no environment is named $name: expected bids, dandi, datumaro, deeplabcut, ensemble_kalman," \
                 "keypoint_moseq, label_studio, movement, multiqc or napari" >&2
             exit 2
             ;;
