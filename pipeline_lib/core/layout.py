@@ -422,7 +422,7 @@ class Results:
         return self.root / "rendered" / model / f"{video}.mp4"
 
     def worst_seconds(self, model: str, video: str) -> Path:
-        """Return the clip of the seconds of a video in which confidence is lowest."""
+        """Return the clip of the worst seconds of a video."""
         return self.root / "worst_seconds" / model / f"{video}.mp4"
 
     def kinematics(self, model: str, table: str, video: str) -> Path:

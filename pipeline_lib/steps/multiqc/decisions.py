@@ -58,6 +58,7 @@ def read_decisions(path: Path) -> dict[str, Decision]:
 def _decide(rows: Sequence[dict[str, str]]) -> Decision:
     people = [row for row in rows if row["decided_by"] not in ("", RULES)]
     worst = max(rows, key=lambda row: DECISIONS.index(row["decision"]))
-    chosen = people[-1] if people else worst
+    # The decision in force stands first.
+    chosen = people[0] if people else worst
     found = tuple(row for row in rows if row["reason"])
     return Decision(chosen["decision"], chosen["decided_by"] or RULES, found)
