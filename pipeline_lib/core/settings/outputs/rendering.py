@@ -22,8 +22,8 @@ class RenderingSettings(Settings):
     whole: Flag = Field(default=True, description="Draw on whole videos (`rendered/`).")
     worst_seconds: NotNegativeFloat = Field(
         5.0,
-        description="Duration of a clip of the worst seconds of each video (`worst_seconds/`): "
-        "those of findings, of doubtful tracks, or of the lowest confidence; 0: none.",
+        description="Duration in seconds of a clip of the worst part of each video "
+        "(`worst_seconds/`): findings, doubtful tracks, or the lowest confidence; 0: none.",
     )
     radius: PositiveInt | None = Field(
         None, description="Radius of points in px; null: chosen by the size of the frame."
