@@ -372,6 +372,15 @@ def export_sessions(
     run_shards(config, shard, "export-sessions")
 
 
+@app.command(rich_help_panel=CAMERAS)
+def render_sessions(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Draw the views of every session beside its poses in space (`rendering.sessions`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "render-sessions")
+
+
 @app.command(rich_help_panel=LABELS)
 def refine(config: ConfigOption = DEFAULT_CONFIG, cores: CoresOption = None) -> None:
     """Choose the frames of the whole cohort that are worth labelling next, and say why."""

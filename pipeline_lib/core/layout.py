@@ -7,7 +7,7 @@ from pipeline_lib.core.formats.exports import find_format
 from pipeline_lib.core.formats.session_exports import find_format as find_session_format
 
 # Beginnings of the names of tables with rows of sessions.
-SESSION_TABLES = ("triangulate", "correct-views", "export-sessions")
+SESSION_TABLES = ("triangulate", "correct-views", "export-sessions", "render-sessions")
 
 
 @dataclass(frozen=True)
@@ -424,6 +424,10 @@ class Results:
     def worst_seconds(self, model: str, video: str) -> Path:
         """Return the clip of the worst seconds of a video."""
         return self.root / "worst_seconds" / model / f"{video}.mp4"
+
+    def rendered_session(self, model: str, session: str) -> Path:
+        """Return the video of a session: its views beside its poses in space."""
+        return self.root / "rendered_sessions" / model / f"{session}.mp4"
 
     def kinematics(self, model: str, table: str, video: str) -> Path:
         """Return the file of one video in a table of kinematics, a folder that is one data set.

@@ -123,7 +123,15 @@ def select_kinematics(config: Config) -> Values:
 
 def select_rendering(config: Config) -> Values:
     """Return the settings that drawn videos depend on."""
-    exclude = {"enabled", "segment_seconds", "whole"}
+    exclude = {"enabled", "segment_seconds", "whole", "sessions"}
+    settings = {"rendering": config.rendering.model_dump(mode="json", exclude=exclude)}
+    edges = config.skeleton.model_dump(mode="json", include={"edges"})
+    return {**settings, "skeleton": edges} if config.rendering.edges else settings
+
+
+def select_session_rendering(config: Config) -> Values:
+    """Return the settings that drawn sessions depend on."""
+    exclude = {"enabled", "segment_seconds", "whole", "sessions", "worst_seconds"}
     settings = {"rendering": config.rendering.model_dump(mode="json", exclude=exclude)}
     edges = config.skeleton.model_dump(mode="json", include={"edges"})
     return {**settings, "skeleton": edges} if config.rendering.edges else settings

@@ -40,6 +40,7 @@ from pipeline_lib.core.stage_settings import (
     select_report,
     select_sections,
     select_session_exports,
+    select_session_rendering,
     select_targets,
     select_tracking,
     select_training,
@@ -713,6 +714,24 @@ STAGES: Mapping[str, Stage] = {
             sessions=SessionResults(
                 "three-dimensional poses for other tools",
                 _locate_session_exports,
+                source=lambda _: "triangulate",
+            ),
+        ),
+        Stage(
+            "render-sessions",
+            "RENDER_SESSIONS",
+            select_session_rendering,
+            lambda config: (
+                has_sessions(config) and config.rendering.enabled and config.rendering.sessions
+            ),
+            takes_bundle=True,
+            step="render.sessions:run_render_sessions",
+            table="render-sessions",
+            sessions=SessionResults(
+                "views of every session beside its poses in space",
+                lambda config, results, session: {
+                    "rendered session": results.rendered_session(config.training.name, session)
+                },
                 source=lambda _: "triangulate",
             ),
         ),

@@ -608,6 +608,11 @@ TABLES: tuple[Table, ...] = (
         "a session of the shard: its exports",
         (*_SESSION, _SOURCE_KEY),
     ),
+    Table(
+        "shards/SHARD/render-sessions-MODEL.tsv",
+        "a session of the shard: its video",
+        (*_SESSION, _SOURCE_KEY),
+    ),
     *(
         Table(
             path,

@@ -2,13 +2,14 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ from pipeline_lib.steps.runs.plan import keep_planned
 _log = logging.getLogger(__name__)
 
 _CLIP = "worst seconds"
+
+T = TypeVar("T")
 
 
 def run_render(config: Config, results: Results, shard: str) -> None:
@@ -106,7 +109,7 @@ def _draw_video(
     frames, known = index.facts.frames, len(read_times(poses))
     if known != frames:
         raise StoreError(f"{poses}: has {known} frames, and {video} has {frames}")
-    rate = _find_rate(index.times)
+    rate = find_rate(index.times)
     style = _make_style(config, head.bodyparts, head.individuals, index.facts)
     trail = round(settings.trail * rate)
 
@@ -119,24 +122,36 @@ def _draw_video(
         ]
 
     if "rendered" in paths:
-        _draw_parts(paths["rendered"], cut(0, frames), keys["rendered"])
+        draw_parts(paths["rendered"], cut(0, frames), keys["rendered"], draw_segment)
     if _CLIP in paths:
         count = min(frames, max(1, round(settings.worst_seconds * rate)))
         start, why = worst.find(count)
         _log.info("%s: worst seconds from %.1f s: %s", video.stem, index.times[start], why)
-        _draw_parts(paths[_CLIP], cut(start, start + count), keys[_CLIP])
+        draw_parts(paths[_CLIP], cut(start, start + count), keys[_CLIP], draw_segment)
 
 
-def _draw_parts(path: Path, segments: Sequence[Segment], key: str) -> None:
-    """Draw segments, each by a process of its own, and publish them as one video."""
+def draw_parts(path: Path, segments: Sequence[T], key: str, draw: Callable[[T, Path], int]) -> None:
+    """Draw segments, each by a process of its own, and publish them as one video.
+
+    Parameters
+    ----------
+    path
+        The video.
+    segments
+        Its parts, in order.
+    key
+        Key that the video is given.
+    draw
+        Writes a part, and returns when it begins in ticks of `CLOCK`.
+    """
     with publish_file(path) as part, _make_folder(part.with_suffix(".parts")) as folder:
         parts = [folder / f"{number}.mp4" for number in range(len(segments))]
         workers = min(count_cores(), len(segments))
         if workers > 1:
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                begins = list(pool.map(draw_segment, segments, parts))
+                begins = list(pool.map(draw, segments, parts))
         else:
-            begins = list(map(draw_segment, segments, parts))
+            begins = list(map(draw, segments, parts))
         join_parts(part, list(zip(parts, begins, strict=True)), key)
 
 
@@ -164,7 +179,7 @@ def _make_style(
     )
 
 
-def _find_rate(times: NDArray[np.float64]) -> float:
+def find_rate(times: NDArray[np.float64]) -> float:
     """Return the frames per second; 1 for a single frame."""
     steps = np.diff(times)
     step = float(np.median(steps)) if len(steps) else 0.0

@@ -40,6 +40,7 @@ _OF_NETWORKS = frozenset(
         "exports",
         "rendered",
         "worst_seconds",
+        "rendered_sessions",
         "kinematics",
         "triangulated",
         "corrected_views",

@@ -25,6 +25,11 @@ class RenderingSettings(Settings):
         description="Duration in seconds of a clip of the worst part of each video "
         "(`worst_seconds/`): findings, doubtful tracks, or the lowest confidence; 0: none.",
     )
+    sessions: Flag = Field(
+        default=True,
+        description="Draw the views of each session beside its poses in space "
+        "(`rendered_sessions/`), where sessions are triangulated.",
+    )
     radius: PositiveInt | None = Field(
         None, description="Radius of points in px; null: chosen by the size of the frame."
     )
