@@ -176,15 +176,16 @@ def test_every_target_of_make_exists(name):
     assert {target for words in named for target in words.split()} <= targets
 
 
-# Options of Snakemake, SLURM and other commands.
+# Options of Snakemake, SLURM, MultiQC and other commands.
 FOREIGN_OPTIONS = {
+    *("--report", "--cl-config"),
     *("--configfile", "--directory", "--software-deployment-method", "--set-threads"),
     *("--set-resources", "--unlock", "--touch", "--workflow-profile", "--version"),
     *("--exclusive", "--ntasks", "--ntasks-per-node", "--gpus-per-node", "--gpus-per-task"),
     *("--signal", "--requeue", "--qos", "--nproc-per-node"),
 }
-# Keys of other formats that stand in code like settings: YAML for Snakemake, and COCO.
-FOREIGN_KEYS = {"__use_yte__", "iscrowd"}
+# Keys of other formats that stand in code like settings: YAML for Snakemake and MultiQC, and COCO.
+FOREIGN_KEYS = {"__use_yte__", "iscrowd", "fn_clean_sample_names"}
 
 
 @pytest.mark.parametrize("name", [name for name in PRESENT if "benchmarks" not in name])
