@@ -16,7 +16,10 @@ rule refine:
         lost_key("refine"),
     output:
         reported(
-            RESULTS.refined_table(MODEL), "Labels", "refinement", "frames to label next"
+            RESULTS.refined_table(MODEL),
+            "Labels",
+            "refinement",
+            "frames to label next",
         ),
         reported(
             RESULTS.label_errors(MODEL), "Labels", "label-errors", "doubtful labels"

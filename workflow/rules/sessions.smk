@@ -8,7 +8,10 @@ rule calibrate:
     output:
         # Not the calibrations: Snakemake would delete them before a retry.
         reported(
-            RESULTS.calibrations, "Three dimensions", "calibrations", "every calibration"
+            RESULTS.calibrations,
+            "Three dimensions",
+            "calibrations",
+            "every calibration",
         ),
     log:
         f"{LOGS}/calibrate.log",
