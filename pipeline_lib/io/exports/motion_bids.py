@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,11 +209,11 @@ def _write_motion(path: Path, source: ExportSource) -> None:
             )
 
 
-def _arrange(source: ExportSource) -> Iterator[Mapping[int, NDArray[np.floating]]]:
+def _arrange(source: ExportSource) -> Iterator[dict[int, NDArray[np.floating[Any]]]]:
     """Yield the columns of consecutive frames by their number."""
     points = _list_points(source.head)
     for poses in source.read_blocks():
-        columns: list[NDArray[np.floating]] = [poses.time]
+        columns: list[NDArray[np.floating[Any]]] = [poses.time]
         for individual, bodypart in points:
             place = poses.position[:, individual, bodypart]
             columns += [place[:, 0], place[:, 1], poses.confidence[:, individual, bodypart]]

@@ -43,7 +43,7 @@ def encode_frames(
             stream.codec_context.framerate = Fraction(rate).limit_denominator(1001)
         for ticks, image in frames:
             # OpenCV converts in a fifth of the time that FFmpeg takes; both by BT.601.
-            planes = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
+            planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8)
             picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
             picture.pts, picture.time_base = ticks, Fraction(1, CLOCK)
             container.mux(stream.encode(picture))

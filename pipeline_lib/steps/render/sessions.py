@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -271,7 +271,7 @@ def _paint(cell: Image, picture: Image | str, camera: Camera) -> None:
     scale = min(cell.shape[1] / camera.size[0], cell.shape[0] / camera.size[1])
     width, height = (max(1, round(side * scale)) for side in camera.size)
     small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    cell[:height, :width] = small[: cell.shape[0], : cell.shape[1]]
+    cell[:height, :width] = np.asarray(small, np.uint8)[: cell.shape[0], : cell.shape[1]]
 
 
 def _read_pictures(path: Path | None, frames: NDArray[np.int32]) -> Iterator[Image | str]:
@@ -282,7 +282,7 @@ def _read_pictures(path: Path | None, frames: NDArray[np.int32]) -> Iterator[Ima
         return
     reader = VideoReader(path)
     pictures = reader.read(int(wanted.min()), int(wanted.max()) + 1)
-    at, picture = -1, None
+    at, picture = -1, cast("Image | None", None)
     for frame in frames:
         if frame < 0:
             yield "no frame at this moment"
