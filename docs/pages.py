@@ -1,10 +1,10 @@
 """Hooks of MkDocs: pages that come from the code, and pages from files beside ``docs``.
 
 The page of the settings is ``config/README.md`` written anew, the page of the command line is
-the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, the page of
-kinematics every column of their registry, that of quality every check, and the pages under
-``project`` are files of the repository's root. The decisions in ``docs/adr`` are listed without
-being named in ``mkdocs.yml``.
+the help of every verb, the page of the API has every name of ``pipeline_lib.__all__``, the pages of
+tables and of kinematics every column of their registries, that of quality every check, and the
+pages under ``project`` are files of the repository's root. The decisions in ``docs/adr`` are listed
+without being named in ``mkdocs.yml``.
 """
 
 import importlib.util
@@ -23,6 +23,8 @@ from mkdocs.structure.pages import Page
 
 import pipeline_lib
 from pipeline_lib.core.formats.checks import CHECKS
+from pipeline_lib.core.formats.dictionary import TABLES as DICTIONARY
+from pipeline_lib.core.formats.dictionary import Table
 from pipeline_lib.core.formats.kinematics import COLUMNS, TABLES, KinematicsTable
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +54,8 @@ KINEMATICS = "reference/kinematics.md"
 KINEMATICS_COLUMNS = "<!-- the columns of pipeline_lib.core.formats.kinematics -->"
 QUALITY = "reference/quality.md"
 QUALITY_CHECKS = "<!-- the checks of pipeline_lib.core.formats.checks -->"
+DATA = "reference/tables.md"
+DATA_TABLES = "<!-- the tables of pipeline_lib.core.formats.dictionary -->"
 COMMAND_LINE = "reference/command-line.md"
 DECISIONS = "Decisions"
 
@@ -93,6 +97,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         markdown = markdown.replace(KINEMATICS_COLUMNS, describe_kinematics())
     if uri == QUALITY:
         markdown = markdown.replace(QUALITY_CHECKS, describe_checks())
+    if uri == DATA:
+        markdown = markdown.replace(DATA_TABLES, describe_tables())
     return markdown if uri in PAGES.values() else link_pages(markdown, f"docs/{uri}", uri)
 
 
@@ -141,6 +147,22 @@ def describe_checks() -> str:
         + f" | {one.floor:g}{' (ratios)' if one.logarithmic else ''} | {one.remedy} |\n"
         for name, one in CHECKS.items()
     )
+
+
+def describe_tables() -> str:
+    """Return the data dictionary: a section for each table."""
+    return "\n".join(map(_describe_table, DICTIONARY))
+
+
+def _describe_table(table: Table) -> str:
+    head = f"## `{table.path}`\n\nA row is {table.about}.\n\n"
+    head += "| column | type | unit | | empty |\n|---|---|---|---|---|\n"
+    rows = (
+        f"| `{one.name}` | {one.type} | {one.unit} | {one.about} | {one.empty} |\n"
+        for one in (*table.columns, *table.optional)
+    )
+    more = f"\nBehind them: {table.more}.\n" if table.more else ""
+    return head + "".join(rows) + more
 
 
 def _describe_kinematics_table(name: str, table: KinematicsTable) -> str:

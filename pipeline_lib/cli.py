@@ -373,6 +373,15 @@ def export_sessions(
     run_shards(config, shard, "export-sessions")
 
 
+@app.command(rich_help_panel=CAMERAS)
+def render_sessions(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Draw the views of every session beside its poses in space (`rendering.sessions`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "render-sessions")
+
+
 @app.command(rich_help_panel=LABELS)
 def refine(config: ConfigOption = DEFAULT_CONFIG, cores: CoresOption = None) -> None:
     """Choose the frames of the whole cohort that are worth labelling next, and say why."""
@@ -536,6 +545,14 @@ def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from pipeline_lib.steps.report.page import write_report
 
     run(config, write_report)
+
+
+@app.command(rich_help_panel=PEOPLE)
+def multiqc(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Write files that MultiQC shows beside other analyses (`report.multiqc`)."""
+    from pipeline_lib.steps.multiqc.run import write_multiqc
+
+    run(config, write_multiqc)
 
 
 @app.command(rich_help_panel=PEOPLE)

@@ -1,5 +1,6 @@
 """Documentation: links, commands, settings and files that it names are there."""
 
+import html
 import inspect
 import re
 import shutil
@@ -16,7 +17,6 @@ from typer.main import get_command
 import pipeline_lib
 from pipeline_lib import __version__
 from pipeline_lib.cli import app
-from pipeline_lib.core import tables
 from pipeline_lib.core.formats import (
     calibrations,
     criteria,
@@ -25,6 +25,7 @@ from pipeline_lib.core.formats import (
     labels,
     session_exports,
 )
+from pipeline_lib.core.formats.dictionary import list_dictionary
 from pipeline_lib.core.formats.kinematics import TABLES
 from pipeline_lib.core.layout import ModelFiles, Results, ShardFiles
 from pipeline_lib.core.settings.chosen import TUNABLE
@@ -175,15 +176,16 @@ def test_every_target_of_make_exists(name):
     assert {target for words in named for target in words.split()} <= targets
 
 
-# Options of Snakemake, SLURM and other commands.
+# Options of Snakemake, SLURM, MultiQC and other commands.
 FOREIGN_OPTIONS = {
+    *("--report", "--cl-config"),
     *("--configfile", "--directory", "--software-deployment-method", "--set-threads"),
     *("--set-resources", "--unlock", "--touch", "--workflow-profile", "--version"),
     *("--exclusive", "--ntasks", "--ntasks-per-node", "--gpus-per-node", "--gpus-per-task"),
     *("--signal", "--requeue", "--qos", "--nproc-per-node"),
 }
-# Keys of other formats that stand in code like settings: YAML for Snakemake, and COCO.
-FOREIGN_KEYS = {"__use_yte__", "iscrowd"}
+# Keys of other formats that stand in code like settings: YAML for Snakemake and MultiQC, and COCO.
+FOREIGN_KEYS = {"__use_yte__", "iscrowd", "fn_clean_sample_names"}
 
 
 @pytest.mark.parametrize("name", [name for name in PRESENT if "benchmarks" not in name])
@@ -260,7 +262,10 @@ def list_places(files):
 
 
 # Folders whose files have names of their own, and what Snakemake writes.
-FILLED = ("frames", "refine/NAME/frames", "labels/images", ".watch", "logs", "benchmarks")
+FILLED = (
+    *("frames", "refine/NAME/frames", "labels/images", ".watch", "logs", "benchmarks"),
+    "multiqc",
+)
 _RESULT = re.compile(r"(?<![\w/-])(?:[\w-]+/)?results/([\w./-]+)")
 
 
@@ -307,35 +312,6 @@ def list_rows(name):
 )
 def test_the_table_of_a_page_has_every_entry_of_the_list(name, known):
     assert set(known) - set(list_rows(name)) == set()
-
-
-@pytest.mark.parametrize(
-    ("file", "columns"),
-    [
-        ("ledger.tsv", tables.LEDGER_COLUMNS),
-        ("costs.tsv", tables.COST_COLUMNS),
-        ("labels/labels.parquet", tables.LABEL_COLUMNS),
-        ("labels/conflicts.tsv", tables.CONFLICT_COLUMNS),
-        ("evaluation/NAME/metrics.tsv", tables.METRIC_COLUMNS),
-        ("evaluation/NAME/predictions.parquet", tables.PREDICTION_COLUMNS),
-        ("evaluation/NAME/members.tsv", tables.MEMBER_COLUMNS),
-        ("evaluation/NAME/regions.tsv", tables.REGION_COLUMNS),
-        ("models/NAME/history.tsv", tables.HISTORY_COLUMNS),
-        ("sessions.tsv", tables.TRIANGULATION_COLUMNS),
-        ("calibrations.tsv", tables.CALIBRATION_COLUMNS),
-        ("calibrations/NAME.quality.tsv", tables.CAMERA_COLUMNS),
-        ("shards/plan.tsv", tables.PLAN_COLUMNS),
-        ("shards/SHARD/manifest.tsv", tables.MANIFEST_COLUMNS),
-        ("shards/SHARD/probe.tsv", tables.PROBE_COLUMNS),
-        ("shards/SHARD/sessions.tsv", tables.SESSION_VIEW_COLUMNS),
-        ("shards/SHARD/correct-views-NAME.tsv", tables.CORRECTED_VIEWS_COLUMNS),
-    ],
-)
-def test_the_page_of_the_results_lists_the_columns_in_order(file, columns):
-    text = read("docs/reference/results.md")
-    (row,) = [line for line in text.splitlines() if line.startswith(f"| `{file}`")]
-    listed = re.split(r"[,;:] ?", row.split(" | ")[1].rstrip(" |"))
-    assert tuple(listed[: len(columns)]) == tuple(columns)
 
 
 def test_the_readme_is_one_screen_and_names_the_two_commands():
@@ -442,6 +418,11 @@ def test_the_site_has_the_help_of_every_verb_and_every_setting(site):
     for name in list_settings() - SECTIONS:
         key = name.rpartition(".")[2]
         assert f"<code>{key}</code>" in settings or f"<code>{name}</code>" in settings, name
+    dictionary = html.unescape((site / "reference" / "tables.html").read_text())
+    for row in list_dictionary():
+        assert f"<code>{row['table']}</code>" in dictionary
+        assert row["column"] == "…" or f"<code>{row['column']}</code>" in dictionary, row
+    assert "nothing measured it" in dictionary
     decisions = sorted((REPOSITORY / "docs" / "adr").glob("0*.md"))
     home = (site / "index.html").read_text()
     assert all(f"adr/{path.stem}.html" in home for path in decisions)

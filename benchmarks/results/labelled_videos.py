@@ -50,8 +50,8 @@ frame = pd.read_hdf(table)
 names = list(frame.columns.get_level_values("bodyparts").unique())
 start = time.perf_counter()
 clip = Clip(fname=video, sname=target, codec="mp4v")
-CreateVideo(clip, frame, 0.4, 4, "rainbow", names, 30, 0, clip.width(), 0, clip.height(),
-            [[i, i + 1] for i in range(len(names) - 1)], "white", True)
+CreateVideo(clip, frame, 0.4, 4, "rainbow", names, 30, False, 0, clip.width, 0, clip.height,
+            [[i, i + 1] for i in range(len(names) - 1)], "white", True, False, "bodypart")
 print("SECONDS", time.perf_counter() - start)
 """
 
@@ -125,7 +125,7 @@ def time_sleap() -> float:
 
     labels = sleap_io.load_slp(str(export("slp")))
     start = time.perf_counter()
-    sleap_io.render_video(labels, "sleap.mp4")
+    sleap_io.render_video(labels, "sleap.mp4", show_progress=False)
     return time.perf_counter() - start
 
 

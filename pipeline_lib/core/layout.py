@@ -7,7 +7,7 @@ from pipeline_lib.core.formats.exports import find_format
 from pipeline_lib.core.formats.session_exports import find_format as find_session_format
 
 # Beginnings of the names of tables with rows of sessions.
-SESSION_TABLES = ("triangulate", "correct-views", "export-sessions")
+SESSION_TABLES = ("triangulate", "correct-views", "export-sessions", "render-sessions")
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,13 @@ class Results:
             ("crate", self.crate),
             ("workflow", self.crate_workflow),
             ("costs", self.costs),
+            ("dictionary", self.dictionary),
         ]
+
+    @property
+    def dictionary(self) -> Path:
+        """Return the table that describes every column of every table."""
+        return self.root / "dictionary.tsv"
 
     @property
     def crate(self) -> Path:
@@ -416,8 +422,12 @@ class Results:
         return self.root / "rendered" / model / f"{video}.mp4"
 
     def worst_seconds(self, model: str, video: str) -> Path:
-        """Return the clip of the seconds of a video in which confidence is lowest."""
+        """Return the clip of the worst seconds of a video."""
         return self.root / "worst_seconds" / model / f"{video}.mp4"
+
+    def rendered_session(self, model: str, session: str) -> Path:
+        """Return the video of a session: its views beside its poses in space."""
+        return self.root / "rendered_sessions" / model / f"{session}.mp4"
 
     def kinematics(self, model: str, table: str, video: str) -> Path:
         """Return the file of one video in a table of kinematics, a folder that is one data set.
@@ -523,3 +533,8 @@ class Results:
     def report_summaries(self) -> Path:
         """Return the cache of the report: the summary of each pose file, by its key."""
         return self.root / "report" / "summaries.json"
+
+    @property
+    def multiqc(self) -> Path:
+        """Return the folder of files that MultiQC shows."""
+        return self.root / "multiqc"

@@ -146,7 +146,15 @@ def select_kinematics(config: Config) -> Values:
 
 def select_rendering(config: Config) -> Values:
     """Return the settings that drawn videos depend on."""
-    exclude = {"enabled", "segment_seconds", "whole"}
+    exclude = {"enabled", "segment_seconds", "whole", "sessions"}
+    settings = {"rendering": config.rendering.model_dump(mode="json", exclude=exclude)}
+    edges = config.skeleton.model_dump(mode="json", include={"edges"})
+    return {**settings, "skeleton": edges} if config.rendering.edges else settings
+
+
+def select_session_rendering(config: Config) -> Values:
+    """Return the settings that drawn sessions depend on."""
+    exclude = {"enabled", "segment_seconds", "whole", "sessions", "worst_seconds"}
     settings = {"rendering": config.rendering.model_dump(mode="json", exclude=exclude)}
     edges = config.skeleton.model_dump(mode="json", include={"edges"})
     return {**settings, "skeleton": edges} if config.rendering.edges else settings
@@ -159,7 +167,18 @@ def select_report(config: Config) -> Values:
     return {
         **select_sections(config, "skeleton"),
         **measures,
-        **select_sections(config, "report"),
+        # Files beside the page, which have a stage of their own.
+        "report": config.report.model_dump(mode="json", exclude={"multiqc"}),
+        **costs,
+    }
+
+
+def select_multiqc(config: Config) -> Values:
+    """Return the settings of the files for MultiQC."""
+    costs = select_sections(config, "costs") if config.costs != CostSettings() else {}
+    return {
+        "report": {"title": config.report.title},
+        "evaluation": {"pcutoff": config.evaluation.pcutoff},
         **costs,
     }
 

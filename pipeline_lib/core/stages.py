@@ -36,12 +36,14 @@ from pipeline_lib.core.stage_settings import (
     select_kinematics,
     select_labels,
     select_locator_targets,
+    select_multiqc,
     select_quality,
     select_refinement,
     select_rendering,
     select_report,
     select_sections,
     select_session_exports,
+    select_session_rendering,
     select_targets,
     select_tracking,
     select_training,
@@ -743,6 +745,24 @@ STAGES: Mapping[str, Stage] = {
             ),
         ),
         Stage(
+            "render-sessions",
+            "RENDER_SESSIONS",
+            select_session_rendering,
+            lambda config: (
+                has_sessions(config) and config.rendering.enabled and config.rendering.sessions
+            ),
+            takes_bundle=True,
+            step="render.sessions:run_render_sessions",
+            table="render-sessions",
+            sessions=SessionResults(
+                "views of every session beside its poses in space",
+                lambda config, results, session: {
+                    "rendered session": results.rendered_session(config.training.name, session)
+                },
+                source=lambda _: "triangulate",
+            ),
+        ),
+        Stage(
             "refine",
             "REFINE",
             select_refinement,
@@ -804,6 +824,17 @@ STAGES: Mapping[str, Stage] = {
                 # What the page loads as needed; a cohort without poses or network has none.
                 CohortFile("report data", results.report_data, declared=False, optional=True),
             ),
+        ),
+        Stage(
+            "multiqc",
+            "MULTIQC",
+            select_multiqc,
+            lambda config: config.report.multiqc,
+            needs_labels=False,
+            given=("sheet",),
+            after=("evaluate", "judge"),
+            summarises=True,
+            files=lambda _, results: (CohortFile("multiqc", results.multiqc),),
         ),
         Stage(
             "accept",

@@ -44,11 +44,15 @@ def list_changed(before, after):
         ({"tracking": {"max_gap": 3}}, {"track"}),
         ({"assembly": {"pcutoff": 0.3}}, set()),
         ({"frames": {"number": 3}}, {"select-frames"}),
-        ({"report": {"title": "x"}}, {"report"}),
+        ({"report": {"title": "x"}}, {"report", "multiqc"}),
+        ({"report": {"multiqc": True, "seed": 3}}, {"report"}),
+        ({"report": {"multiqc": True}}, set()),
         ({"refinement": {"frames": 7}}, {"refine"}),
         ({"kinematics": {"window": 0.5}}, {"kinematics"}),
         ({"kinematics": {"enabled": True}}, set()),
-        ({"rendering": {"radius": 5}}, {"render"}),
+        ({"rendering": {"radius": 5}}, {"render", "render-sessions"}),
+        ({"rendering": {"worst_seconds": 3}}, {"render"}),
+        ({"rendering": {"sessions": False}}, set()),
         ({"rendering": {"enabled": True, "segment_seconds": 9}}, set()),
         ({"refinement": {"enabled": True}}, set()),
         ({"quality": {"enabled": True}}, set()),
@@ -170,8 +174,12 @@ def test_the_wanted_stages_follow_from_the_settings():
 def test_sessions_have_all_their_stages_with_a_bundle_and_with_labels():
     asked = {"enabled": True, "exports": ["csv"], "corrected_views": {"enabled": True}}
     given = {"cohort": "cohort.tsv", "model": {"bundle": "mice.cohortpose"}}
-    stages = ["triangulate", "correct-views", "export-sessions"]
-    for config in (parse(triangulation=asked), parse_config({**given, "triangulation": asked})):
+    drawn = {"enabled": True}
+    stages = ["triangulate", "correct-views", "export-sessions", "render-sessions"]
+    for config in (
+        parse(triangulation=asked, rendering=drawn),
+        parse_config({**given, "triangulation": asked, "rendering": drawn}),
+    ):
         wanted = {name for name, stage in STAGES.items() if stage.wanted(config)}
         assert [name for name, stage in STAGES.items() if stage.sessions] == stages
         assert wanted >= {*stages, "calibrate"}

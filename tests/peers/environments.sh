@@ -7,7 +7,8 @@ cd "$(dirname "$0")/../.."
 
 for name in "$@"; do
     case $name in
-        dandi | datumaro | movement) packages=("$name") ;;
+        dandi | datumaro | movement | multiqc) packages=("$name") ;;
+        bids) packages=(bids-validator-deno) ;;
         deeplabcut) packages=(--prerelease=allow "deeplabcut>=3.0.0rc1") ;;
         ensemble_kalman) packages=(ensemble-kalman-smoother==4.6.2) ;;
         keypoint_moseq) packages=(keypoint-moseq) ;;
@@ -17,8 +18,8 @@ for name in "$@"; do
         napari) packages=(napari-deeplabcut pyqt5) ;;
         sleap_nn) packages=("sleap-nn[torch]") ;;
         *)
-            echo "no environment is named $name: expected dandi, datumaro, deeplabcut, ensemble_kalman," \
-                "keypoint_moseq, label_studio, lightning_pose, movement, napari or sleap_nn" >&2
+            echo "no environment is named $name: expected bids, dandi, datumaro, deeplabcut, ensemble_kalman," \
+                "keypoint_moseq, label_studio, lightning_pose, movement, multiqc, napari or sleap_nn" >&2
             exit 2
             ;;
     esac

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 
+from pipeline_lib.core.formats.dictionary import find_table
 from pipeline_lib.core.layout import Results
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -189,3 +191,34 @@ def _processes_of_session(session: int) -> Iterable[int]:
             continue
         if int(state[3]) == session and state[0] != "Z":
             yield int(process.name)
+
+
+def list_undescribed(results: Results) -> list[str]:
+    """Return the tables and columns of a results folder that the data dictionary lacks.
+
+    Left out are internal files, whose names begin with a dot, what Snakemake writes, formats of
+    other tools, and kinematics, which has a dictionary of its own.
+    """
+    missing = []
+    for path in sorted(results.root.rglob("*")):
+        name = path.relative_to(results.root)
+        if path.suffix not in (".tsv", ".csv", ".parquet") or any(
+            part.startswith(".") for part in name.parts
+        ):
+            continue
+        if name.parts[0] in ("benchmarks", "exports", "logs") or (
+            name.parts[0] == "kinematics" and path.suffix == ".parquet"
+        ):
+            continue
+        table = find_table(name.as_posix())
+        if table is None:
+            missing.append(name.as_posix())
+            continue
+        if path.suffix == ".parquet":
+            columns = pq.read_schema(path).names
+        else:
+            with path.open(encoding="utf-8", newline="") as file:
+                columns = next(csv.reader(file, delimiter="\t"))
+        missing += [f"{name}: {one}" for one in columns if not table.knows(one)]
+        missing += [f"{name}: no {one}" for one in table.names if one not in columns]
+    return missing

@@ -12,7 +12,7 @@ from pipeline_lib.kernels.geometry.projection import project
 from tests.steps.test_existing import write_csv
 from tests.steps.triangulate.scenes import make_rig, move_animals
 from tests.workflow.reruns.test_verify import verify
-from tests.workflow.running import Run, identify, read_tsv
+from tests.workflow.running import Run, identify, list_undescribed, read_tsv
 
 pytestmark = [pytest.mark.workflow]
 
@@ -65,6 +65,7 @@ def test_sessions_of_existing_poses_become_poses_in_space(tmp_path, monkeypatch)
     by_shard = {f"{rule} {shard}" for rule in ("probe", "infer", "postprocess", "triangulate")
                 for shard in ("00001", "00002")}  # fmt: skip
     assert ended.jobs == by_shard | {"calibrate"} | SUMMARY
+    assert list_undescribed(run.results) == []
     first, second = read_tsv(run.results.session_ledger)
     assert (first["status"], first["moments"], first["missing"]) == ("done", "30", "")
     assert (second["status"], len(second["cameras"].split(", "))) == ("done", 2)

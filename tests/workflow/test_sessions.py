@@ -13,7 +13,7 @@ from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.poses.read import read_poses
 from tests.kernels.geometry.rigs import make_ring
 from tests.workflow.reruns.test_verify import flip_a_bit, tell, verify
-from tests.workflow.running import REPOSITORY, identify, read_tsv
+from tests.workflow.running import REPOSITORY, identify, list_undescribed, read_tsv
 from tests.workflow.test_pages import PYTHON_BLOCK
 
 pytestmark = [pytest.mark.workflow]
@@ -95,6 +95,7 @@ def test_sessions_are_triangulated_without_training(again, monkeypatch):
     ended = again.snakemake()
     assert ended.code == 0, ended.output
     assert ended.jobs == MADE_AGAIN | NEW_SHARD
+    assert list_undescribed(again.results) == []
     assert before.items() <= identify(again.results.root / "poses").items()
     row, other = read_tsv(again.results.session_ledger)
     assert (other["session"], other["status"], other["moments"]) == ("side", "done", "24")

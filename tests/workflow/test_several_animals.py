@@ -21,7 +21,7 @@ from pipeline_lib.demo.write import DemoSettings, write_demo
 from pipeline_lib.io.corrections.tracks import remove_track_decision, write_track_decision
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.kernels.tracking.similarity import centre_poses
-from tests.workflow.running import PROJECT, Run, identify, read_tsv
+from tests.workflow.running import PROJECT, Run, identify, list_undescribed, read_tsv
 
 pytestmark = [pytest.mark.workflow]
 
@@ -199,6 +199,7 @@ def test_decisions_about_tracks_change_their_video_and_nothing_else(pair, tmp_pa
     assert ended.code == 0, ended.output
     assert ended.jobs == AGAIN
     assert "decisions about the tracks of gone, which is not in cohort.tsv" in ended.output
+    assert list_undescribed(run.results) == []
     planned = run.snakemake("--dry-run")
     assert planned.code == 0
     assert "Nothing to be done" in planned.output

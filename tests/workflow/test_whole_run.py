@@ -6,7 +6,7 @@ import xarray as xr
 import yaml
 
 from pipeline_lib.core.settings.run import Config
-from tests.workflow.running import identify, read_tsv
+from tests.workflow.running import identify, list_undescribed, read_tsv
 
 pytestmark = [pytest.mark.workflow]
 
@@ -123,6 +123,15 @@ def test_frames_to_label_are_selected(finished):
         assert len(listed) == 3
         assert sorted(path.name for path in folder.glob("*.png")) == listed
     assert not finished.results.frames(DAMAGED).exists()
+
+
+def test_every_column_of_every_table_is_described(finished):
+    assert list_undescribed(finished.results) == []
+    rows = read_tsv(finished.results.dictionary)
+    ledger = {row["column"]: row for row in rows if row["table"] == "ledger.tsv"}
+    assert ledger["undecodable"]["unit"] == "frame"
+    assert ledger["undecodable"]["empty"] == "the video did not get that far"
+    assert ledger["…"]["about"].startswith("columns of the cohort sheet")
 
 
 def test_the_report_names_every_video(finished):

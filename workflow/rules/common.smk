@@ -409,6 +409,21 @@ def session_tables():
     ]
 
 
+def reported(path, category, caption, what):
+    """Return an output that `snakemake --report` shows, with what it is and a text about it."""
+    return report(
+        str(path),
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={"file": path.name, "what": what},
+    )
+
+
+def wanted_names():
+    """Return the names of the stages that the run wants."""
+    return {stage.name for stage in STAGES.values() if stage.wanted(SETTINGS)}
+
+
 def summarised_files():
     """Return the files that ledger and report read: tables of every shard, and metrics."""
     files = shard_tables(*(STAGES[name] for name in VIDEO_STAGES)) + session_tables()

@@ -73,7 +73,9 @@ rule train:
         network=str(RESULTS.model(MODEL).network),
         weights=str(RESULTS.model(MODEL).weights),
         card=str(RESULTS.model(MODEL).card),
-        history=str(RESULTS.model(MODEL).history),
+        history=reported(
+            RESULTS.model(MODEL).history, "Network", "history", "learning curves"
+        ),
     log:
         f"{LOGS}/train-{MODEL}.log",
     benchmark:
@@ -178,7 +180,9 @@ rule evaluate:
         key_file("evaluate"),
         lost_key("evaluate"),
     output:
-        metrics=str(RESULTS.metrics(MODEL)),
+        metrics=reported(
+            RESULTS.metrics(MODEL), "Network", "metrics", "errors on labelled frames"
+        ),
         predictions=str(RESULTS.predictions(MODEL)),
     log:
         f"{LOGS}/evaluate-{MODEL}.log",

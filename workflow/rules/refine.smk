@@ -15,8 +15,15 @@ rule refine:
         key_file("refine"),
         lost_key("refine"),
     output:
-        str(RESULTS.refined_table(MODEL)),
-        str(RESULTS.label_errors(MODEL)),
+        reported(
+            RESULTS.refined_table(MODEL),
+            "Labels",
+            "refinement",
+            "frames to label next",
+        ),
+        reported(
+            RESULTS.label_errors(MODEL), "Labels", "label-errors", "doubtful labels"
+        ),
     log:
         f"{LOGS}/refine-{MODEL}.log",
     benchmark:

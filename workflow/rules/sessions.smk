@@ -7,7 +7,12 @@ rule calibrate:
         lost_key("calibrate"),
     output:
         # Not the calibrations: Snakemake would delete them before a retry.
-        str(RESULTS.calibrations),
+        reported(
+            RESULTS.calibrations,
+            "Three dimensions",
+            "calibrations",
+            "every calibration",
+        ),
     log:
         f"{LOGS}/calibrate.log",
     benchmark:

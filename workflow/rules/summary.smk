@@ -28,7 +28,10 @@ rule status:
         summarised_files(),
         key_file("status"),
     output:
-        [str(file.path) for file in STAGES["status"].files(SETTINGS, RESULTS)],
+        [
+            reported(file.path, "Cohort", file.kind, "how each of them ended")
+            for file in STAGES["status"].files(SETTINGS, RESULTS)
+        ],
     log:
         f"{LOGS}/status.log",
     benchmark:
@@ -52,7 +55,7 @@ rule report:
         key_file("report"),
         lost_key("report"),
     output:
-        report(str(RESULTS.report), caption="../report/report.rst", category="Cohort"),
+        reported(RESULTS.report, "Cohort", "report", "the cohort on one page"),
     log:
         f"{LOGS}/report.log",
     benchmark:
@@ -64,6 +67,28 @@ rule report:
         config=settings_file,
     shell:
         "cohortpose report --config {params.config:q} 2>&1 | tee {log:q}"
+
+
+rule multiqc:
+    input:
+        summarised_files(),
+        # It leaves the summaries of the poses, which are not made twice.
+        str(RESULTS.report),
+        str(RESULTS.quality) if "judge" in wanted_names() else [],
+        key_file("multiqc"),
+    output:
+        directory(str(RESULTS.multiqc)),
+    log:
+        f"{LOGS}/multiqc.log",
+    benchmark:
+        f"{BENCHMARKS}/multiqc.tsv"
+    conda:
+        "../envs/cohortpose.yaml"
+    params:
+        *list_settings("multiqc"),
+        config=settings_file,
+    shell:
+        "cohortpose multiqc --config {params.config:q} 2>&1 | tee {log:q}"
 
 
 rule accept:

@@ -79,6 +79,13 @@ FORMATS: dict[str, ExportFormat] = {
         "DeepLabCut's table without an empty cell, for B-SOiD (`VIDEO.bsoid.csv`)",
         f"{_WRITERS}.behaviour_table:write_bsoid",
     ),
+    "motion-bids": ExportFormat(
+        "bids",
+        "data set of Motion-BIDS (folder `VIDEO.bids`; experimental)",
+        f"{_WRITERS}.motion_bids:write_motion_bids",
+        linked=True,
+        described=True,
+    ),
 }
 
 

@@ -305,3 +305,7 @@ class ReportSettings(Settings):
         "lowest confidence, and possible swaps. One in a cohort of more than 300 videos; 0: none, "
         "and no video file is read for the report.",
     )
+    multiqc: Flag = Field(
+        default=False,
+        description="Write files for MultiQC as well (`multiqc/`): one report with other analyses.",
+    )

@@ -8,6 +8,7 @@ from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
+from pipeline_lib.io.checksums import measure_path
 from pipeline_lib.io.exports.registry import write_export
 from pipeline_lib.io.poses.read import require_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
@@ -124,5 +125,5 @@ def _list_some(videos: Sequence[str], most: int = 3) -> str:
 
 
 def _describe_files(paths: Mapping[str, Path]) -> str:
-    sizes = [(name, path.stat().st_size) for name, path in paths.items() if path.is_file()]
+    sizes = [(name, measure_path(path).bytes) for name, path in paths.items() if path.exists()]
     return " ".join(f"{name}:{size}" for name, size in sizes)

@@ -1,13 +1,15 @@
 """Run the verb `render`: draw poses on every video of a shard."""
 
+import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +20,32 @@ from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
-from pipeline_lib.io.poses.format import LAYOUT
-from pipeline_lib.io.poses.read import read_arrays, read_poses, read_times, require_pose_key
+from pipeline_lib.io.poses.read import read_poses, read_times, require_pose_key
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video.encode import join_parts, read_video_key
 from pipeline_lib.io.video.reader import VideoFacts, index_video
-from pipeline_lib.kernels.drawing.poses import Style, choose_radius, find_worst
+from pipeline_lib.kernels.drawing.poses import Style, choose_radius
+from pipeline_lib.steps.multiqc.decisions import read_decisions
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.render.segment import Segment, draw_segment
+from pipeline_lib.steps.render.worst import WorstSeconds, list_findings
 from pipeline_lib.steps.runs.outcomes import end_videos
 from pipeline_lib.steps.runs.plan import keep_planned
 
-# Frames whose confidence is read at a time.
-_BLOCK_FRAMES = 2**16
+_log = logging.getLogger(__name__)
+
+_CLIP = "worst seconds"
+
+T = TypeVar("T")
 
 
 def run_render(config: Config, results: Results, shard: str) -> None:
     """Draw the filtered poses on each video of a shard.
 
     Parts of a video are drawn at the same time, by a process for each core. A video that fails is
-    recorded with its reason, and the others are processed. Videos whose key is unchanged stay.
+    recorded with its reason, and the others are processed. Videos whose key is unchanged stay; a
+    clip is drawn again, too, if the decisions (``qc.tsv``) name other seconds than before.
 
     Parameters
     ----------
@@ -63,14 +70,19 @@ def run_render(config: Config, results: Results, shard: str) -> None:
     if videos is None or videos.key is None:
         raise ValueError("the stage render makes no results")
     make_key, locate = videos.key, partial(videos.locate, config, results)
+    decisions = read_decisions(results.quality) if config.rendering.worst_seconds else {}
 
     def work(video: str) -> Mapping[str, str]:
         poses = before.find_poses(config, results, video)
         key = make_key(config, require_pose_key(poses))
-        if any(read_video_key(path) != key for path in locate(video).values()):
+        worst = WorstSeconds(poses, list_findings(decisions.get(video)))
+        keys = {**dict.fromkeys(locate(video), key), _CLIP: worst.make_key(key)}
+        paths = {kind: path for kind, path in locate(video).items()
+                 if read_video_key(path) != keys[kind]}  # fmt: skip
+        if paths:
             if video not in probed or not probed[video].is_file():
                 raise StoreError(f"video {video}: its file is not there, so nothing is drawn on it")
-            _draw_video(config, probed[video], poses, locate(video), key)
+            _draw_video(config, probed[video], worst, paths, keys)
         return {"key": key}
 
     ended = end_videos(f"render {shard}", rows, work)
@@ -85,15 +97,19 @@ def run_render(config: Config, results: Results, shard: str) -> None:
 
 
 def _draw_video(
-    config: Config, video: Path, poses: Path, paths: Mapping[str, Path], key: str
+    config: Config,
+    video: Path,
+    worst: WorstSeconds,
+    paths: Mapping[str, Path],
+    keys: Mapping[str, str],
 ) -> None:
     """Write the labelled videos of one video: the whole, or the clip, or both."""
-    settings, index = config.rendering, index_video(video)
+    settings, index, poses = config.rendering, index_video(video), worst.poses
     head = read_poses(poses, 0, 0)
     frames, known = index.facts.frames, len(read_times(poses))
     if known != frames:
         raise StoreError(f"{poses}: has {known} frames, and {video} has {frames}")
-    rate = _find_rate(index.times)
+    rate = find_rate(index.times)
     style = _make_style(config, head.bodyparts, head.individuals, index.facts)
     trail = round(settings.trail * rate)
 
@@ -106,33 +122,36 @@ def _draw_video(
         ]
 
     if "rendered" in paths:
-        _draw_parts(paths["rendered"], cut(0, frames), key)
-    if "worst seconds" in paths:
+        draw_parts(paths["rendered"], cut(0, frames), keys["rendered"], draw_segment)
+    if _CLIP in paths:
         count = min(frames, max(1, round(settings.worst_seconds * rate)))
-        start = find_worst(_sum_confidence(poses, frames), count)
-        _draw_parts(paths["worst seconds"], cut(start, start + count), key)
+        start, why = worst.find(count)
+        _log.info("%s: worst seconds from %.1f s: %s", video.stem, index.times[start], why)
+        draw_parts(paths[_CLIP], cut(start, start + count), keys[_CLIP], draw_segment)
 
 
-def _sum_confidence(poses: Path, frames: int) -> NDArray[np.float64]:
-    """Return the sum of the confidence of all points of each frame; a missing point has none."""
-    sums = np.zeros(frames)
-    for start in range(0, frames, _BLOCK_FRAMES):
-        block = slice(start, min(start + _BLOCK_FRAMES, frames))
-        confidence = read_arrays(poses, LAYOUT, block, ("confidence",))[0]["confidence"]
-        sums[block] = np.nansum(confidence, axis=(1, 2), dtype=np.float64)
-    return sums
+def draw_parts(path: Path, segments: Sequence[T], key: str, draw: Callable[[T, Path], int]) -> None:
+    """Draw segments, each by a process of its own, and publish them as one video.
 
-
-def _draw_parts(path: Path, segments: Sequence[Segment], key: str) -> None:
-    """Draw segments, each by a process of its own, and publish them as one video."""
+    Parameters
+    ----------
+    path
+        The video.
+    segments
+        Its parts, in order.
+    key
+        Key that the video is given.
+    draw
+        Writes a part, and returns when it begins in ticks of `CLOCK`.
+    """
     with publish_file(path) as part, _make_folder(part.with_suffix(".parts")) as folder:
         parts = [folder / f"{number}.mp4" for number in range(len(segments))]
         workers = min(count_cores(), len(segments))
         if workers > 1:
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                begins = list(pool.map(draw_segment, segments, parts))
+                begins = list(pool.map(draw, segments, parts))
         else:
-            begins = list(map(draw_segment, segments, parts))
+            begins = list(map(draw, segments, parts))
         join_parts(part, list(zip(parts, begins, strict=True)), key)
 
 
@@ -160,7 +179,7 @@ def _make_style(
     )
 
 
-def _find_rate(times: NDArray[np.float64]) -> float:
+def find_rate(times: NDArray[np.float64]) -> float:
     """Return the frames per second; 1 for a single frame."""
     steps = np.diff(times)
     step = float(np.median(steps)) if len(steps) else 0.0

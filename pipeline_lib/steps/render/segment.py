@@ -51,7 +51,7 @@ def draw_segment(segment: Segment, path: Path) -> int:
     """
     facts = segment.index.facts
     size = facts.width + facts.width % 2, facts.height + facts.height % 2
-    ticks = _count_ticks(segment.index.times)[segment.start : segment.stop]
+    ticks = count_ticks(segment.index.times)[segment.start : segment.stop]
     images = _draw_frames(segment, size)
     frames = ((int(tick - ticks[0]), image) for tick, image in zip(ticks, images, strict=True))
     encode_frames(path, frames, size, segment.quality, facts.fps)
@@ -80,7 +80,7 @@ def _draw_frames(segment: Segment, size: tuple[int, int]) -> Iterator[NDArray[np
         yield image
 
 
-def _count_ticks(times: NDArray[np.float64]) -> NDArray[np.int64]:
+def count_ticks(times: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the time of each frame in ticks from the first; each later than the one before."""
     ticks = np.round((times - times[0]) * CLOCK).astype(np.int64)
     numbers = np.arange(len(ticks))

@@ -141,7 +141,7 @@ class _Ledger:
 
     def _derive_later(self, row: SessionRow, shard: str) -> SessionRow:
         """Return a row of a session that is done, or that a later stage of it waits or failed."""
-        for name in ("correct-views", "export-sessions"):
+        for name in ("correct-views", "export-sessions", "render-sessions"):
             stage = STAGES[name]
             if row["status"] == SessionStatus.DONE and stage.wanted(self._config):
                 row = self._derive_stage(row, stage, shard)

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import SheetError, StoreError
+from pipeline_lib.core.formats.dictionary import list_dictionary
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
+from pipeline_lib.core.tables import DICTIONARY_COLUMNS
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.run_lock import RunLock
+from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.costs.run import write_costs
 from pipeline_lib.steps.provenance.crate import write_crate
 from pipeline_lib.steps.provenance.outputs import record_descriptions
@@ -81,6 +84,7 @@ def end_run(
     except (SheetError, StoreError) as error:
         # The sheet may have been changed meanwhile; the results stand all the same.
         _log.warning("%s is not written: %s", results.costs, error)
+    write_table(results.dictionary, DICTIONARY_COLUMNS, list_dictionary())
     write_crate(config, results, workflow, succeeded=succeeded)
     record_descriptions(results)
 

@@ -7,12 +7,12 @@ and size and time, or its bytes, are those of the record. Everything else is kep
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import CohortposeError, ModelError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings, read_config
@@ -40,6 +40,7 @@ _OF_NETWORKS = frozenset(
         "exports",
         "rendered",
         "worst_seconds",
+        "rendered_sessions",
         "kinematics",
         "quality",
         "triangulated",
@@ -58,7 +59,7 @@ _MOVED_ASIDE = re.compile(r"\.old-(.+)\.[0-9a-f]{8}")
 # Where a file system has no locks, or they are those of one node, a run may be at work unseen.
 _STILL_WRITTEN_NS = 3600 * 10**9
 _SEGMENTS = ".segments"
-_STORE = ".zarr"
+_STORE, _PACKED = ".zarr", ".zarr.zip"
 # Key files of a shard, and what it knows of its results.
 _OF_SHARD = re.compile(
     r"\.(manifest|sessions|decisions|views)-[0-9a-f]+|\.remembered-[a-z-]+\.json"
@@ -119,7 +120,8 @@ def find_stale(config: Config, results: Results) -> Found:
         If the sheet cannot be read: videos of a damaged sheet are not removed ones.
     """
     found = Found()
-    present = {video.video for video in read_cohort(Path(config.cohort))}
+    sheet = read_cohort(Path(config.cohort))
+    present = {video.video for video in sheet}
     plan = read_plan(results)
     # Names that differ in case only mean the same files on some systems.
     folded = {fold_name(name) for name in present}
@@ -130,6 +132,7 @@ def find_stale(config: Config, results: Results) -> Found:
     old = {name for name in _list_networks(results, records) if fold_name(name) not in folded}
     _find_recorded(results, found, records, old)
     _find_removed(config, results, found, records, (removed, present))
+    _find_removed_sessions(config, results, found, sheet)
     _find_network_rest(results, found, old, kept_networks)
     in_use = {shard for video, shard in plan.shard_of.items() if video in present}
     for shard in sorted(set(plan.all_shards) - in_use):
@@ -206,6 +209,42 @@ def _find_removed(
                     _add_recorded(results, found, "removed video", records[name])
                 elif os.path.lexists(path):
                     found.kept[name] = "no record of a run names it"
+
+
+def _find_removed_sessions(
+    config: Config, results: Results, found: Found, sheet: Sequence[Video]
+) -> None:
+    """Find the results of sessions that no row of the sheet names any more."""
+    stages = [stage for stage in STAGES.values() if stage.sessions]
+    sessions = {video.session for video in sheet if video.session}
+    folded = {fold_name(name) for name in sessions}
+    # An ending may make a name of two, of a video and of a session.
+    asked = {
+        *(
+            path
+            for stage in stages
+            for name in sessions
+            for path in stage.list_session_results(config, results, name)
+        ),
+        *(
+            path
+            for stage in STAGES.values()
+            for video in sheet
+            for path in stage.list_results(config, results, video.video)
+        ),
+    }
+    tables = (
+        path
+        for stage in stages
+        for path in results.shards.glob(
+            f"*/contents-{stage.name}-{_escape(config.training.name)}.tsv"
+        )
+    )
+    for row in (row for table in tables for row in read_checksums(table).values()):
+        # Poses are named by their session; of exports the record names it.
+        name = row["video"] or Path(row["path"]).name.removesuffix(_PACKED)
+        if fold_name(name) not in folded and results.root / row["path"] not in asked:
+            _add_recorded(results, found, "removed session", row)
 
 
 def _add_recorded(results: Results, found: Found, what: str, row: Mapping[str, str]) -> None:

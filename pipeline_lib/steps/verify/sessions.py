@@ -16,6 +16,7 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.calibrate.cohort import identify_calibration
 from pipeline_lib.steps.export.sessions import export_key
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
+from pipeline_lib.steps.render.sessions import session_rendering_key
 from pipeline_lib.steps.runs.plan import Plan, read_plan
 from pipeline_lib.steps.runs.sessions import plan_sessions
 from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
@@ -118,7 +119,13 @@ def _expect_keys(
         for name, rows in sessions.items()
     }
     corrected = {name: correction_key(config, key) for name, key in poses.items()}
-    return {"triangulate": poses, "correct-views": corrected, "export-sessions": exports}
+    drawn = {name: session_rendering_key(config, key) for name, key in poses.items()}
+    return {
+        "triangulate": poses,
+        "correct-views": corrected,
+        "export-sessions": exports,
+        "render-sessions": drawn,
+    }
 
 
 def _verify_stage(  # noqa: PLR0913 - where, what is expected, and how

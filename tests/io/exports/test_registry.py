@@ -16,7 +16,7 @@ def test_each_format_has_a_writer_and_a_suffix_of_its_own():
     assert all(callable(load_writer(name)) for name in FORMATS)
     assert len({kind.suffix for kind in FORMATS.values()}) == len(FORMATS)
     linked = {name for name, kind in FORMATS.items() if kind.linked}
-    assert linked == {"slp", "analysis", "nwb", "coco"}
+    assert linked == {"slp", "analysis", "nwb", "coco", "motion-bids"}
 
 
 @pytest.mark.parametrize("name", FORMATS)

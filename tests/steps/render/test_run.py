@@ -8,7 +8,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import STAGES
-from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
+from pipeline_lib.core.tables import PROBE_COLUMNS, QUALITY_COLUMNS, STAGE_COLUMNS, TrackStatus
 from pipeline_lib.demo.video import write_video
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
@@ -23,6 +23,7 @@ from pipeline_lib.kernels.drawing.poses import (
     mark_missing,
 )
 from pipeline_lib.steps.render import run as subject
+from pipeline_lib.steps.render import worst
 from pipeline_lib.steps.render.run import run_render
 
 NAN = np.nan
@@ -151,11 +152,54 @@ def test_uneven_times_are_kept_in_parts_and_clips_begin_at_once(results, tmp_pat
 
 
 def test_the_clip_has_the_frames_of_lowest_confidence(results, monkeypatch):
-    monkeypatch.setattr(subject, "_BLOCK_FRAMES", 32)
+    monkeypatch.setattr(worst, "_BLOCK_FRAMES", 32)
     run(results, configure(whole=False, worst_seconds=0.2))
     images, _ = decode(results.worst_seconds("pose", "v"))
     assert [read_number(image) for image in images] == [30, 31, 32, 33, 34]
     assert not results.rendered("pose", "v").exists()
+
+
+def decide(results, *findings):
+    rows = [
+        {
+            "video": "v",
+            "decision": "warn",
+            "decided_by": "rules",
+            "check": "jumps",
+            "reason": "jumps",
+            "seconds": seconds,
+        }
+        for seconds in findings
+    ]
+    write_table(results.quality, QUALITY_COLUMNS, rows)
+
+
+def test_the_clip_has_the_seconds_of_the_worst_finding(results):
+    config = configure(whole=False, worst_seconds=0.2)
+    path = results.worst_seconds("pose", "v")
+    decide(results, "", "99.0-100.0", "0.44-0.48, 1.00-1.12", "1.6-1.8")
+    run(results, config)
+    # Frames 25 to 28 lie in the longer stretch of the first finding that this video has.
+    assert {25, 26, 27, 28} < {read_number(image) for image in decode(path)[0]}
+    before = path.read_bytes()
+    run(results, config)
+    assert path.read_bytes() == before
+    # Other decisions, another clip, and none: that of the lowest confidence.
+    decide(results, "1.8-1.92")
+    row = run(results, config)["v"]
+    assert {45, 46, 47, 48} < {read_number(image) for image in decode(path)[0]}
+    results.quality.write_text("damaged")
+    assert run(results, config)["v"]["key"] == row["key"]
+    assert [read_number(image) for image in decode(path)[0]] == [30, 31, 32, 33, 34]
+
+
+def test_doubtful_tracks_count_before_confidence(results):
+    poses = make_poses(("m1", "m2"))
+    poses.track_status[11:14, 1] = TrackStatus.UNCERTAIN
+    write_poses(results.filtered("pose", "v"), poses)
+    run(results, configure(whole=False, worst_seconds=0.2))
+    shown = [read_number(image) for image in decode(results.worst_seconds("pose", "v"))[0]]
+    assert {11, 12, 13} < set(shown)
 
 
 def test_videos_are_drawn_again_only_if_poses_or_settings_changed(results, monkeypatch):

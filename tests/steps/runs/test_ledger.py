@@ -1,3 +1,5 @@
+import pandas as pd
+import polars as pl
 import pytest
 
 from pipeline_lib.core.errors import CohortposeError, SheetError
@@ -183,6 +185,25 @@ def test_metadata_travels_after_the_fixed_columns_and_never_replaces_one(tmp_pat
     assert tuple(row) == (*LEDGER_COLUMNS, "session", "dose", "sheet_status")
     assert (row["session"], row["dose"], row["sheet_status"]) == ("s1", "3", "x")
     assert row["status"] == "pending"
+
+
+def test_odd_cells_of_the_sheet_are_to_the_character_what_they_were(tmp_path):
+    cells = ("=1+1", 'Mü, "l"; ä', "-5", "+49 7071", "@x", "007", " a\tb ", '"quoted"', "鼠")
+    sheet = [
+        {"video": f"v{place}", "path": "a.mp4", "gröup, 1": cell}
+        for place, cell in enumerate(cells)
+    ]
+    run = Run(tmp_path, sheet)
+    run.results.root.mkdir()
+    write_ledger(run.config, run.results)
+    assert [row["gröup, 1"] for row in read_table(run.results.ledger, LEDGER_COLUMNS)] == list(
+        cells
+    )
+    # So do tools of others read it.
+    table = pd.read_csv(run.results.ledger, sep="\t", dtype=str, keep_default_na=False)
+    assert table["gröup, 1"].tolist() == list(cells)
+    table = pl.read_csv(run.results.ledger, separator="\t", infer_schema=False)
+    assert table["gröup, 1"].to_list() == list(cells)
 
 
 def test_a_ledger_with_too_many_bad_videos_is_written_and_refused(tmp_path):

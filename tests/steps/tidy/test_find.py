@@ -108,6 +108,53 @@ def test_results_of_removed_videos(project):
     assert ".manifest-0a" not in left
 
 
+def test_results_of_sessions_that_left_the_sheet(project, tmp_path):
+    config, results = project
+    (tmp_path / "cohort.tsv").write_text("video\tpath\tsession\na\ta.mp4\tMonday\n")
+    config = config.model_copy(
+        update={"triangulation": config.triangulation.model_copy(update={"exports": ("csv",)})}
+    )
+    shard = results.shard("00000")
+    # Cases differ, as a file system may not tell; an export whose format is asked for no more.
+    gone = [results.triangulated("pose", "tuesday.1"), results.corrected_views("pose", "tuesday.1")]
+    kept = [results.triangulated("pose", "Monday"), results.triangulated("pose", "monday")]
+    export, other = (
+        results.session_export("pose", name, "trc") for name in ("tuesday.1", "Monday")
+    )
+    mine = results.triangulated("pose", "mine")
+    for path in (gone[0], *kept, export, other, mine, gone[1] / "v.zarr.zip"):
+        write(results, path.relative_to(results.root).as_posix())
+    record_checksums(
+        shard.checksums("triangulate", "pose"),
+        results.root,
+        [Published("triangulated", one) for one in (gone[0], *kept)],
+    )
+    record_checksums(
+        shard.checksums("correct-views", "pose"),
+        results.root,
+        [Published("corrected views", gone[1])],
+    )
+    record_checksums(
+        shard.checksums("export-sessions", "pose"),
+        results.root,
+        [Published("trc", export, "tuesday.1"), Published("trc", other, "Monday")],
+    )
+    changed = results.triangulated("pose", "tuesday.2")
+    write(results, changed.relative_to(results.root).as_posix())
+    record_checksums(
+        shard.checksums("triangulate", "pose"), results.root, [Published("triangulated", changed)]
+    )
+    changed.write_text("longer, by hand")
+    expected = {path.relative_to(results.root).as_posix() for path in (*gone, export)}
+    listed = find_stale(config, results).stale
+    assert {name for name, one in listed.items() if one.what == "removed session"} == expected
+    found = remove_stale(config, results)
+    assert not any(path.exists() for path in (*gone, export))
+    assert all(path.exists() for path in (*kept, other, mine, changed))
+    assert "not as a run wrote it" in found.kept["triangulated/pose/tuesday.2.zarr.zip"]
+    assert "removed session" not in {one.what for one in find_stale(config, results).stale.values()}
+
+
 def test_links_and_old_networks(project, tmp_path):
     config, results = project
     target = tmp_path / "elsewhere.onnx"

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline_lib.io.video.reader import VideoReader
 from tests.workflow.reruns.test_verify import tell, verify
-from tests.workflow.running import read_tsv
+from tests.workflow.running import list_undescribed, read_tsv
 
 pytestmark = [pytest.mark.workflow]
 
@@ -27,6 +27,7 @@ def test_tables_are_made_and_follow_the_sheet_and_the_regions(again, monkeypatch
     frames = pd.read_parquet(folder / "frames")
     assert frames.groupby("video").frame.max().tolist() == [23, 23]
     assert "in_left" in frames
+    assert list_undescribed(again.results) == []
     code, record = verify(again, monkeypatch)
     assert (code, tell(record)) == (0, set())
     made = ("kinematics frames", "kinematics bins", "rendered", "worst seconds")

@@ -104,6 +104,7 @@ def test_a_run_that_is_as_it_was(again, monkeypatch, options):
         "crate": 1,
         "workflow": 1,
         "costs": 1,
+        "dictionary": 1,
     }
 
 

@@ -22,8 +22,13 @@ class RenderingSettings(Settings):
     whole: Flag = Field(default=True, description="Draw on whole videos (`rendered/`).")
     worst_seconds: NotNegativeFloat = Field(
         5.0,
-        description="Duration in seconds of a clip of each video where confidence is lowest "
-        "(`worst_seconds/`); 0: none.",
+        description="Duration in seconds of a clip of the worst part of each video "
+        "(`worst_seconds/`): findings, doubtful tracks, or the lowest confidence; 0: none.",
+    )
+    sessions: Flag = Field(
+        default=True,
+        description="Draw the views of each session beside its poses in space "
+        "(`rendered_sessions/`), where sessions are triangulated.",
     )
     radius: PositiveInt | None = Field(
         None, description="Radius of points in px; null: chosen by the size of the frame."
