@@ -1,5 +1,6 @@
 """Derive the ledger: the status of every video of the sheet from the tables of its stages."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,21 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.cohort import Video, read_cohort
-from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, list_video_stages
 from pipeline_lib.core.tables import (
     LEDGER_COLUMNS,
+    QUALITY_COLUMNS,
     QUALITY_LEDGER_COLUMNS,
     SURPLUS_FRAMES,
     VideoStatus,
 )
-from pipeline_lib.io.stage_tables import write_table
-from pipeline_lib.steps.quality.table import read_findings
+from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.runs.freshness import Freshness
 from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
+
+logger = logging.getLogger(__name__)
 
 BAD_STATUSES = (VideoStatus.FAILED, VideoStatus.QUARANTINED)
 
@@ -222,7 +225,7 @@ def _to_int(cell: str | None) -> int | None:
 def _read_decisions(results: Results) -> dict[str, LedgerRow]:
     """Return the decision in force about each video: its first row in the table of decisions."""
     found: dict[str, LedgerRow] = {}
-    for row in read_findings(results):
+    for row in _read_findings(results):
         cells = (row["decision"], row["decided_by"], row["reason"])
         found.setdefault(row["video"], dict(zip(QUALITY_LEDGER_COLUMNS, cells, strict=True)))
     return found
@@ -248,3 +251,17 @@ def _describe_failure(summary: LedgerSummary, allowed: float) -> str:
         f"{bad} of {summary.videos} videos ended badly ({counts}): a share of "
         f"{summary.failed_fraction:.3g}, and inference.max_failed_fraction allows {allowed:.3g}"
     )
+
+
+def _read_findings(results: Results) -> list[dict[str, str]]:
+    """Return the rows of ``qc.tsv``: of each video the decision in force first.
+
+    Empty if there is no such table, or it is damaged, which is logged.
+    """
+    if not results.quality.exists():
+        return []
+    try:
+        return read_table(results.quality, QUALITY_COLUMNS)
+    except StoreError as error:
+        logger.warning("%s", error)
+        return []
