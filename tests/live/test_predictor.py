@@ -11,12 +11,6 @@ from pipeline_lib.live.predictor import LivePredictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from tests.live.discs import draw, make_predictor
 from tests.models.synthetic import draw_discs, draw_points
-from tests.models.zoo.bundles import write_tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return write_tiny_bundle(tmp_path_factory.mktemp("live"))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from pipeline_lib.core.settings.individuals import (
     IndividualSettings,
     TrackingSettings,
 )
+from pipeline_lib.core.settings.live import LiveSettings
 from pipeline_lib.core.settings.model import ModelSettings
 from pipeline_lib.core.settings.network import (
     PLACEMENT,
@@ -88,6 +89,7 @@ class Config(Settings):
     overrides: tuple[VideoOverride, ...] = ()
     report: ReportSettings = ReportSettings()
     costs: CostSettings = CostSettings()
+    live: LiveSettings = LiveSettings()
 
     @property
     def label_sources(self) -> tuple[LabelSource, ...]:
