@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class LoopCounts:
     latency
         From the capture of a frame to its last action.
     parts
-        Sums of the parts of the latency, s.
+        Each part of the latency by itself.
     """
 
     predicted: int = 0
@@ -50,7 +51,9 @@ class LoopCounts:
     starts: int = 0
     failed_actions: int = 0
     latency: LatencyCounter = field(default_factory=LatencyCounter)
-    parts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
+    parts: dict[str, LatencyCounter] = field(
+        default_factory=lambda: {part: LatencyCounter() for part in PARTS}
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,10 @@ class Loop(threading.Thread):
         Shared by all cameras.
     processors
         Processors of installed packages.
+    clock
+        Monotonic time that counts as 0 in tables, s.
+    folder
+        Folder of the recording, where processors save.
     """
 
     def __init__(  # noqa: PLR0913 - what it joins
@@ -94,12 +101,14 @@ class Loop(threading.Thread):
         triggers: LineLog,
         processors: list[Any],
         clock: float,
+        folder: Path | None = None,
     ) -> None:
         super().__init__(name=f"predict-{camera}", daemon=True)
         self._capture, self._settings = capture, settings
         self.predictor = self._predictor = predictor
         self._camera, self._recorder, self._events = camera, recorder, events
         self._actions, self._triggers, self._clock = actions, triggers, clock
+        self._folder = folder
         self._chain = ProcessorChain(processors, camera, events)
         self._judge = RuleJudge(settings.rules, predictor.keypoints, predictor.individuals)
         self._watchdog = Watchdog(camera, settings.latency_ms / 1000.0, events)
@@ -123,7 +132,7 @@ class Loop(threading.Thread):
         except Exception as error:  # noqa: BLE001 - the run tells it and ends
             self.error = error
         finally:
-            self._chain.close()
+            self._chain.close(self._folder)
 
     def _get_ready(self) -> None:
         """Compile the networks for the size of the first frame; capturing then begins."""
@@ -183,7 +192,7 @@ class Loop(threading.Thread):
         counts.whole += poses.window is None and self._settings.prediction.cropping > 0
         counts.latency.add(latency)
         for part, seconds in parts.items():
-            counts.parts[part] += seconds
+            counts.parts[part].add(seconds)
         self._watchdog.see(latency, parts)
 
     def _act(self, captured: Captured, poses: LivePoses, predicted: float) -> float:

@@ -7,6 +7,7 @@ code that is not installed.
 import inspect
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,14 +103,24 @@ class ProcessorChain:
                 )
         return pose[..., :2]
 
-    def close(self) -> None:
-        """Tell processors that there are no more poses, where they ask for it."""
+    def close(self, folder: Path | None) -> None:
+        """Let processors save and stop, where they can, when there are no more poses.
+
+        Parameters
+        ----------
+        folder
+            Folder of the recording, where they save as ``CAMERA-PROCESSOR``; None: they do not.
+        """
         for one, _ in self._processors:
-            if callable(stop := getattr(one, "stop", None)):
-                try:
+            name = type(one).__name__
+            save, stop = (getattr(one, method, None) for method in ("save", "stop"))
+            try:
+                if callable(save) and folder is not None:
+                    save(str(folder / f"{self._camera}-{name}"))
+                if callable(stop):
                     stop()
-                except Exception as error:  # noqa: BLE001 - as above
-                    self._events.tell(self._camera, "processor", f"{type(one).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - as above
+                self._events.tell(self._camera, "processor", f"{name}: {error}")
 
 
 def _takes(processor: Any) -> list[str] | None:  # noqa: ANN401 - a class of another package

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline_lib.core.settings.live import CameraSettings, LiveSettings
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.live.actions import Actions
 from pipeline_lib.live.capture import Capture
+from pipeline_lib.live.latency import LatencyCounter
 from pipeline_lib.live.loop import Loop
 from pipeline_lib.live.predictor import LivePredictor
 from pipeline_lib.live.processors import load_processors
@@ -70,7 +71,6 @@ class CameraRun:
     def sum_up(self) -> dict[str, Any]:
         """Return counts and latencies of the camera."""
         counts, loop = self.capture.counts, self.loop.counts
-        latency, predicted = loop.latency, max(1, loop.predicted)
         recorder = self.recorder
         return {
             **asdict(counts),
@@ -84,12 +84,17 @@ class CameraRun:
             "unrecorded": 0 if recorder is None else recorder.unrecorded,
             "pictures_repeated": 0 if recorder is None else recorder.repeated,
             "latency_ms": {
-                "p50": 1000 * latency.quantile(0.5),
-                "p99": 1000 * latency.quantile(0.99),
-                "max": 1000 * latency.longest,
-                **{part: 1000 * loop.parts[part] / predicted for part in PARTS},
+                "whole": _sum_up_latency(loop.latency),
+                **{part: _sum_up_latency(loop.parts[part]) for part in PARTS},
             },
         }
+
+
+def _sum_up_latency(counter: LatencyCounter) -> dict[str, float]:
+    """Return median, 99th percentile and maximum, ms."""
+    shares = {"p50": 0.5, "p99": 0.99}
+    found = {name: round(1000 * counter.quantile(share), 2) for name, share in shares.items()}
+    return {**found, "max": round(1000 * counter.longest, 3)}
 
 
 Watch = Callable[[list[CameraRun]], contextlib.AbstractContextManager[object]]
@@ -99,6 +104,7 @@ def run_live(
     request: LiveRequest,
     *,
     sources: dict[str, Source] | None = None,
+    predictors: Sequence[LivePredictor] | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Run cameras until they end, the time is over, or the process is asked to stop.
@@ -109,6 +115,8 @@ def run_live(
         What is asked for.
     sources
         Sources by name of camera, instead of those that the settings name.
+    predictors
+        One for each camera, instead of those that the settings describe.
     watch
         Makes a context in which the cameras run, such as a preview.
 
@@ -126,7 +134,8 @@ def run_live(
     if not settings.cameras:
         raise ConfigError("config", ["`live.cameras`: expected a camera; or give --source"])
     # Before anything is written: most that can be wrong is found here.
-    predictors = [_load(request) for _ in settings.cameras]
+    if predictors is None:
+        predictors = [_load(request) for _ in settings.cameras]
     if request.folder is not None:
         request.folder.mkdir(parents=True, exist_ok=True)
         finish_recordings(request.folder)
@@ -151,6 +160,8 @@ def run_live(
             _run(runs, settings.seconds, stop)
     finally:
         actions.close()
+        events.flush()
+        triggers.flush()
     summary = {one.name: one.sum_up() for one in runs}
     _tell(summary)
     if request.folder is not None:
@@ -243,6 +254,7 @@ def _set_up(
         triggers=shared.triggers,
         processors=load_processors(settings.processors),
         clock=shared.clock,
+        folder=request.folder,
     )
     return CameraRun(camera.name, capture, loop, recorder)
 
@@ -313,7 +325,7 @@ def _name(folder: Path | None, name: str) -> Path | None:
 
 def _tell(summary: dict[str, Any]) -> None:
     for name, one in summary.items():
-        latency = one["latency_ms"]
+        latency = one["latency_ms"]["whole"]
         logger.info(
             "%s: %d frames captured, %d predicted, %d dropped, %d missed by the source; latency "
             "p50 %.1f ms, p99 %.1f ms, longest %.1f ms",

@@ -170,9 +170,10 @@ def test_a_full_disk_loses_nothing_recorded_and_recording_goes_on(tmp_path, monk
     def write(file, content):
         written[0] += 1
         if 30 <= written[0] < 36:
-            # A part of a record still fits.
-            real(file, content[:9])
-            raise OSError(errno.ENOSPC, "No space left on device")
+            # A part of a record still fits, and then nothing.
+            if written[0] % 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(file, content[:9])
         return real(file, content)
 
     monkeypatch.setattr(os, "write", write)
@@ -185,7 +186,9 @@ def test_a_full_disk_loses_nothing_recorded_and_recording_goes_on(tmp_path, monk
     rows = sum(pipeline_lib.open_poses(path).sizes["time"] for path in files)
     assert len(files) == 2
     assert rows >= 60 - summary["unrecorded"]
-    assert "No space left on device" in (tmp_path / "events.tsv").read_text()
+    (line,) = (tmp_path / "events.tsv").read_text().splitlines()[1:2]
+    assert line.split("\t")[1:3] == ["top", "recording"]
+    assert "No space left on device" in line
 
 
 def test_an_encoder_that_is_behind_repeats_pictures_and_keeps_rows(tmp_path, monkeypatch):

@@ -18,10 +18,13 @@ TRIGGER_COLUMNS = (
 )
 
 
+_MOST_WAITING = 2**20
+
+
 class LineLog:
     """Append rows to a table; each is one call, so that a kill leaves whole lines.
 
-    A disk that takes no more costs the line, never the run.
+    Lines that the disk does not take wait for room, up to some memory; the run goes on.
 
     Parameters
     ----------
@@ -34,6 +37,8 @@ class LineLog:
     def __init__(self, path: Path | None, columns: tuple[str, ...]) -> None:
         self._path, self._columns = path, columns
         self.lost = 0
+        self._rest = b""
+        self._lock = threading.Lock()
         if path is not None and not path.exists():
             self._append("\t".join(columns))
 
@@ -43,18 +48,28 @@ class LineLog:
             cells = (escape_unseen(str(value)).replace("\t", " ") for value in values)
             self._append("\t".join(cells))
 
-    def _append(self, line: str) -> None:
-        if self._path is None:
+    def flush(self) -> None:
+        """Write what the disk has not taken yet, if it does now."""
+        if self._path is None or not self._rest:
             return
-        content = f"{line}\n".encode()
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                self.lost += os.write(file, content) != len(content)
+                self._rest = self._rest[os.write(file, self._rest) :]
             finally:
                 os.close(file)
         except OSError:
-            self.lost += 1
+            # It is tried again with the next line.
+            return
+
+    def _append(self, line: str) -> None:
+        content = f"{line}\n".encode()
+        with self._lock:
+            if len(self._rest) + len(content) > _MOST_WAITING:
+                self.lost += 1
+            else:
+                self._rest += content
+            self.flush()
 
 
 class Events:
@@ -89,3 +104,7 @@ class Events:
         self._lines.append(f"{now - self._clock:.6f}", camera, kind, text)
         if told:
             logger.log(level, "%s: %s", camera, text)
+
+    def flush(self) -> None:
+        """Write what the disk has not taken yet, if it does now."""
+        self._lines.flush()

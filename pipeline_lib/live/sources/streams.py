@@ -51,7 +51,7 @@ class StreamSource(LiveSource):
             stream = self._container.streams.video[0]
         except (av.error.FFmpegError, OSError, IndexError) as error:
             self.close()
-            raise SourceError(f"{self._name()}: no video stream ({error})") from None
+            raise SourceError(f"{self._name()}: no video stream ({self._hide(error)})") from None
         stream.thread_type = "SLICE"
         self._frames = self._container.decode(stream)
 
@@ -61,7 +61,8 @@ class StreamSource(LiveSource):
         try:
             picture = next(self._frames)
         except (av.error.FFmpegError, OSError, StopIteration) as error:
-            raise SourceError(f"{self._name()}: the stream broke off ({error})") from None
+            reason = self._hide(error)
+            raise SourceError(f"{self._name()}: the stream broke off ({reason})") from None
         captured = now()
         self._number += 1
         stamp = float("nan") if picture.time is None else float(picture.time)
@@ -72,6 +73,10 @@ class StreamSource(LiveSource):
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    def _hide(self, error: Exception) -> str:
+        """Return the text of an error without a password."""
+        return str(error).replace(self._address, self._name())
 
     def _name(self) -> str:
         """Return the address without a password."""
