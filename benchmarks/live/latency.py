@@ -113,6 +113,8 @@ class SimulatedCamera(LiveSource):
         Times at which the first frame with the animal inside the region was captured.
     seen
         Frames between that one and the first that shows the light.
+    given
+        Number of frames that it gave.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class SimulatedCamera(LiveSource):
         self.entered: list[float] = []
         self.seen: list[int] = []
         self._number, self._start, self._waiting = 0, now(), 0
+        self.given = 0
 
     def open(self) -> None:
         """Do nothing."""
@@ -132,6 +135,7 @@ class SimulatedCamera(LiveSource):
         """Begin now."""
         self._number, self._start = 0, now() + 0.1
         self.entered, self.seen, self._led.lit = [], [], []
+        self.given = 0
 
     def read(self, timeout: float) -> Frame | None:
         """Wait for the next frame."""
@@ -147,6 +151,7 @@ class SimulatedCamera(LiveSource):
             self.seen.append(self._number - self._waiting)
             self._waiting = 0
         self._number += 1
+        self.given += 1
         image = (self._lit if on else self._frames)[place]
         return Frame(image, self._number, captured)
 
