@@ -21,6 +21,7 @@ from pipeline_lib.live.rules import RuleJudge, View
 from pipeline_lib.live.sources.frames import Image, now
 
 _TAKE = 0.1
+_WHOLE_IN_A_ROW = 50
 
 
 @dataclass
@@ -113,6 +114,7 @@ class Loop(threading.Thread):
         self._judge = RuleJudge(settings.rules, predictor.keypoints, predictor.individuals)
         self._watchdog = Watchdog(camera, settings.latency_ms / 1000.0, events)
         self._size: tuple[int, int] | None = None
+        self._whole_in_a_row = 0
         self.counts = LoopCounts()
         self.shown: Shown | None = None
         self.error: Exception | None = None
@@ -190,10 +192,26 @@ class Loop(threading.Thread):
         counts.predicted += 1
         counts.lost += poses.lost
         counts.whole += poses.window is None and self._settings.prediction.cropping > 0
+        self._see_window(poses)
         counts.latency.add(latency)
         for part, seconds in parts.items():
             counts.parts[part].add(seconds)
         self._watchdog.see(latency, parts)
+
+    def _see_window(self, poses: LivePoses) -> None:
+        """Tell if animals that are found never fit into the window: each frame is seen whole."""
+        side = self._settings.prediction.cropping
+        found = bool((poses.confidence >= self._settings.prediction.pcutoff).any())
+        whole = poses.window is None and found and not poses.lost
+        self._whole_in_a_row = self._whole_in_a_row + 1 if whole and side else 0
+        if self._whole_in_a_row == _WHOLE_IN_A_ROW:
+            self._events.tell(
+                self._camera,
+                "window",
+                f"{_WHOLE_IN_A_ROW} frames in a row were seen whole, though animals were found: "
+                f"they do not fit into a window of {side} network px, or fewer are found than "
+                "there are; set live.prediction.cropping larger, or to 0",
+            )
 
     def _act(self, captured: Captured, poses: LivePoses, predicted: float) -> float:
         """Call processors, judge rules and send; return when the first action was sent."""

@@ -84,6 +84,14 @@ def test_a_camera_that_is_unplugged_and_comes_back(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.glob("*.mp4")] == ["top-0001.mp4"]
 
 
+def test_a_window_that_is_too_small_is_told(tmp_path, monkeypatch):
+    settings = make_settings(prediction={"cropping": 64})
+    camera = FakeCamera([one for _ in range(60) for one in (IMAGE, 0.005)])
+    summary = run_discs(monkeypatch, settings, {"top": camera}, tmp_path)["top"]
+    assert summary["whole"] == summary["predicted"] >= 50
+    assert "do not fit into a window of 64" in (tmp_path / "events.tsv").read_text()
+
+
 def test_a_region_is_cut_out(tmp_path, monkeypatch):
     crop = [10, 90, 20, 100]
     cameras = [{"name": "top", "source": "camera:0", "crop": crop}]
