@@ -123,7 +123,7 @@ def run_live(
     Returns
     -------
     dict
-        Counts and latencies by camera, also written as ``live.json``.
+        Counts and latencies by camera, also written as ``run.json``.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def run_live(
             "cameras": summary,
             "events": dict(events.counts),
         }
-        publish_text(request.folder / "live.json", json.dumps(record, indent=2) + "\n")
+        publish_text(request.folder / "run.json", json.dumps(record, indent=2) + "\n")
         finish_recordings(request.folder)
     for one in runs:
         for error in (one.capture.error, one.loop.error):

@@ -43,7 +43,7 @@ def test_a_config_runs_cameras_and_records_every_frame_of_a_video(tmp_path, bund
     assert found.exit_code == 0, found.output
     poses = pipeline_lib.open_poses(tmp_path / "live" / "top-0001.zarr.zip")
     assert poses.frame_status.values.tolist() == 12 * [0]
-    record = json.loads((tmp_path / "live" / "live.json").read_text())
+    record = json.loads((tmp_path / "live" / "run.json").read_text())
     assert record["cameras"]["top"]["predicted"] == 12
     assert record["settings"]["prediction"]["ahead_ms"] == 10
     assert set(record["cameras"]["top"]["latency_ms"]) == {"whole", *PARTS}
