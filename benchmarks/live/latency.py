@@ -42,6 +42,7 @@ from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.live.cropping import Cropper, CroppingRules
 from pipeline_lib.live.networks import LiveNetworks
 from pipeline_lib.live.predictor import LivePredictor
+from pipeline_lib.live.priorities import raise_priority
 from pipeline_lib.live.recording.log import PARTS
 from pipeline_lib.live.run import LiveRequest, run_live
 from pipeline_lib.live.sources.frames import Frame, LiveSource, now
@@ -61,7 +62,6 @@ SIZE = (480, 640)
 # Frames of one round of the animal, which it walks in 0.8 s at 100 frames/s.
 ROUND = 80
 REGION = [[320, 0], [640, 0], [640, 480], [320, 480]]
-BARE_PASSES = 200
 COLUMNS = (
     *("network", "cropping", "rate", "recording", "busy", "captured", "predicted", "dropped"),
     *("bare_p50", "bare_p99", "p50", "p99", "max"),
@@ -74,10 +74,11 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Condition:
-    """Describe what a run has to bear."""
+    """Describe what a run has to bear, and how often the network is timed alone."""
 
     recording: bool
     busy: bool
+    passes: int = 200
 
 
 class Led:
@@ -278,18 +279,28 @@ def keep_a_core_busy(busy: bool) -> Iterator[None]:
         process.wait()
 
 
-def time_bare(predictor: SteeredPredictor, frames: Sequence[Image], cropping: int) -> list[float]:
+def time_bare(
+    predictor: SteeredPredictor, frames: Sequence[Image], cropping: int, passes: int
+) -> list[float]:
     """Return seconds of passes of the network alone."""
     side = cropping or None
     seen = [
         frame if side is None else cut_window(frame, np.array([192, 96]), (side, side))
         for frame in frames
     ]
-    seconds = []
-    for window in itertools.islice(itertools.cycle(seen), BARE_PASSES):
-        start = time.perf_counter()
-        predictor.bare.predict([window])
-        seconds.append(time.perf_counter() - start)
+    seconds: list[float] = []
+
+    def run() -> None:
+        # With the priority that the loop has.
+        raise_priority()
+        for window in itertools.islice(itertools.cycle(seen), passes):
+            start = time.perf_counter()
+            predictor.bare.predict([window])
+            seconds.append(time.perf_counter() - start)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
     return seconds
 
 
@@ -332,10 +343,10 @@ def measure(
         }
     )
     with keep_a_core_busy(condition.busy), tempfile.TemporaryDirectory() as folder:
-        bare = time_bare(predictor, frames, cropping)
+        bare = time_bare(predictor, frames, cropping, condition.passes)
         request = LiveRequest(settings, str(files.folder), Path(folder) / "live")
         found = run_live(request, sources={"top": camera}, predictors=[predictor])["top"]
-        bare += time_bare(predictor, frames, cropping)
+        bare += time_bare(predictor, frames, cropping, condition.passes)
     led.close()
     # Each light belongs to the entry just before it.
     lit, entered = np.array(led.lit), np.array(camera.entered)
@@ -353,11 +364,14 @@ def measure(
     }
 
 
-def time_peer(python: str, side: int) -> str:
+def time_peer(arguments: argparse.Namespace) -> str:
     """Return median and 99th percentile of DeepLabCut-Live on a window, ms."""
     script = Path(__file__).with_name("dlclive_peer.py")
     found = subprocess.run(
-        [python, script, "--side", str(side), "--passes", str(BARE_PASSES)],
+        [
+            *(arguments.peer, script, "--side", str(arguments.cropping)),
+            *("--passes", str(arguments.passes)),
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -374,12 +388,13 @@ def main() -> None:
     parser.add_argument("--cropping", type=int, default=256)
     parser.add_argument("--networks", nargs="+", default=[*BACKBONES, INT8])
     parser.add_argument("--conditions", nargs="+", default=["off", "on", "busy"])
+    parser.add_argument("--passes", type=int, default=200, help="Passes of the network alone.")
     parser.add_argument("--peer", help="Python of an environment with DeepLabCut-Live.")
     arguments = parser.parse_args()
     conditions = {
-        "off": Condition(recording=False, busy=False),
-        "on": Condition(recording=True, busy=False),
-        "busy": Condition(recording=True, busy=True),
+        "off": Condition(recording=False, busy=False, passes=arguments.passes),
+        "on": Condition(recording=True, busy=False, passes=arguments.passes),
+        "busy": Condition(recording=True, busy=True, passes=arguments.passes),
     }
     lines = ["\t".join(COLUMNS)]
     with tempfile.TemporaryDirectory() as folder:
@@ -410,7 +425,7 @@ def main() -> None:
                 print(lines[-1], flush=True)
                 arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
             if arguments.peer and network == "resnet50":
-                print("DeepLabCut-Live, ResNet-50", time_peer(arguments.peer, arguments.cropping))
+                print("DeepLabCut-Live, ResNet-50", time_peer(arguments))
 
 
 if __name__ == "__main__":
