@@ -166,4 +166,4 @@ def test_the_watchdog_says_what_takes_long_and_when_it_is_over(tmp_path):
     text = (tmp_path / "events.tsv").read_text()
     assert "100 of the last 100 frames took longer than the promised 20 ms" in text
     assert "network 40.0" in text
-    assert "training.goal: live" in text
+    assert "training.backbone" in text

@@ -333,16 +333,6 @@ def test_a_network_does_not_depend_on_its_name_where_it_learns_or_how_it_is_watc
     assert changed == usual | {"epochs": 3}
 
 
-def test_a_network_for_cameras_has_other_defaults_and_no_other_key():
-    live = parse_config({"cohort": "c", "training": {"goal": "live"}})
-    assert live.training.head_channels == 32
-    stated = {"head_channels": 32, "backbone": live.training.backbone}
-    plain = parse_config({"cohort": "c", "training": stated})
-    assert live.training_settings() == plain.training_settings()
-    own = {"goal": "live", "backbone": "mobilenetv3_large_100", "head_channels": 64}
-    assert parse_config({"cohort": "c", "training": own}).training.head_channels == 64
-
-
 def list_values(schema, names=()):
     """Yield the key, the kinds and a way to write it of every number and truth value."""
     properties = schema["properties"]
