@@ -168,7 +168,7 @@ def make_walk(count):
 @pytest.mark.parametrize("cropping", [0, 96])
 def test_no_start_is_missed_and_none_is_false(tmp_path, monkeypatch, cropping):
     """Every frame of a rendered animal is judged, and truth is known exactly."""
-    truth, images = make_walk(300)
+    truth, images = make_walk(180)
     write_video(tmp_path / "v.mp4", images)
     region = [[80, 0], [200, 0], [200, 100], [80, 100]]
     settings = make_settings(
@@ -189,7 +189,7 @@ def test_no_start_is_missed_and_none_is_false(tmp_path, monkeypatch, cropping):
         ],
     )
     summary = run_discs(monkeypatch, settings, None, tmp_path / "live")["top"]
-    assert summary["predicted"] == 300
+    assert summary["predicted"] == 180
     assert (summary["whole"] > 0) == (cropping > 0)
     assert summary["lost"] == 0
     inside = truth[:, 0, 0] > 80
@@ -206,7 +206,7 @@ def test_no_start_is_missed_and_none_is_false(tmp_path, monkeypatch, cropping):
 
 
 def test_predicted_ahead_a_start_comes_before_the_frame_that_shows_it(tmp_path, monkeypatch):
-    x = 20 + 1.0 * np.arange(100)
+    x = 20 + 1.0 * np.arange(72)
     images = [draw([[[one, 40.0], [one, 60.0], [one, 80.0]]]) for one in x]
     write_video(tmp_path / "v.mp4", images)
     rows = {}
