@@ -13,7 +13,7 @@ from pipeline_lib.live.cropping import Cropper, CroppingRules, Window
 from pipeline_lib.live.networks import LiveNetworks, load_networks
 from pipeline_lib.live.slots import Slots
 from pipeline_lib.models.inference.predictor import Precision, RuntimeOptions, choose_runtime
-from pipeline_lib.models.inference.stopwatch import watch
+from pipeline_lib.models.stopwatch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

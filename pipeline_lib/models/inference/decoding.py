@@ -13,7 +13,7 @@ from pipeline_lib.kernels.maps.part_affinity import measure_affinity
 from pipeline_lib.kernels.maps.peaks import find_peaks
 from pipeline_lib.kernels.maps.score_maps import decode_peaks
 from pipeline_lib.models.card import ModelCard
-from pipeline_lib.models.inference.stopwatch import lap
+from pipeline_lib.models.stopwatch import lap
 
 Array = Any  # A NumPy array or a torch tensor.
 Fetch = Callable[[Iterable[Array]], list[NDArray[np.float32]]]

@@ -20,7 +20,7 @@ from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
 from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frames
-from pipeline_lib.models.inference.stopwatch import lap
+from pipeline_lib.models.stopwatch import lap
 
 logger = logging.getLogger(__name__)
 
