@@ -9,7 +9,7 @@ import typer
 from pipeline_lib.cli_running import load, report_errors
 
 if TYPE_CHECKING:
-    from pipeline_lib.core.settings.live import LiveSettings
+    from pipeline_lib.core.settings.outputs.live import LiveSettings
 
 
 def live(  # noqa: PLR0913 - one for each option
@@ -101,7 +101,7 @@ def _read(
     from pydantic import ValidationError
 
     from pipeline_lib.core.errors import ConfigError
-    from pipeline_lib.core.settings.live import CameraSettings, LiveSettings
+    from pipeline_lib.core.settings.outputs.live import CameraSettings, LiveSettings
 
     settings, network = LiveSettings(), model
     if config is not None:

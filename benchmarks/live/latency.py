@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 
 from benchmarks.inference.networks import write_model
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings.live import LiveSettings
 from pipeline_lib.core.settings.network import StatedLocating
+from pipeline_lib.core.settings.outputs.live import LiveSettings
 from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.live.cropping import Cropper, CroppingRules
 from pipeline_lib.live.networks import LiveNetworks

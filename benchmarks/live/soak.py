@@ -29,7 +29,7 @@ from benchmarks.live.latency import (
     render,
 )
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.core.settings.live import LiveSettings
+from pipeline_lib.core.settings.outputs.live import LiveSettings
 from pipeline_lib.live.latency import LatencyCounter
 from pipeline_lib.live.run import CameraRun, LiveRequest, run_live
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline_lib.core.settings.live import ActionSettings
+from pipeline_lib.core.settings.outputs.live import ActionSettings
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.rules import Change
 from pipeline_lib.live.sources.frames import LiveError

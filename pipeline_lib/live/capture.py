@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline_lib.core.settings.live import CameraSettings
+from pipeline_lib.core.settings.outputs.live import CameraSettings
 from pipeline_lib.live.newest import Newest
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.recording.recorder import Recorder, Take

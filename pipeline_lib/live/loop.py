@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.core.settings.live import LiveSettings
+from pipeline_lib.core.settings.outputs.live import LiveSettings
 from pipeline_lib.live.actions import Actions
 from pipeline_lib.live.capture import Capture, Captured
 from pipeline_lib.live.latency import LatencyCounter, Watchdog

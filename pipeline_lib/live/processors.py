@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings.live import ProcessorSettings
+from pipeline_lib.core.settings.outputs.live import ProcessorSettings
 from pipeline_lib.live.recording.events import Events
 
 GROUP = "cohortpose.live_processors"

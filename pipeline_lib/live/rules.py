@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings.live import RuleSettings
+from pipeline_lib.core.settings.outputs.live import RuleSettings
 from pipeline_lib.kernels.kinematics.depth import measure_depth
 from pipeline_lib.kernels.kinematics.measures import measure_angle, measure_distance
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline_lib import __version__
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings.live import CameraSettings, LiveSettings
+from pipeline_lib.core.settings.outputs.live import CameraSettings, LiveSettings
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.live.actions import Actions
 from pipeline_lib.live.capture import Capture

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from pipeline_lib.core.settings.live import LiveSettings
+from pipeline_lib.core.settings.outputs.live import LiveSettings
 from pipeline_lib.live import run
 from pipeline_lib.live.run import LiveRequest, run_live
 from pipeline_lib.live.sources.frames import Frame, LiveSource, now

@@ -9,7 +9,7 @@ import tty
 
 import pytest
 
-from pipeline_lib.core.settings.live import ActionSettings
+from pipeline_lib.core.settings.outputs.live import ActionSettings
 from pipeline_lib.live import actions as module
 from pipeline_lib.live.actions import Actions
 from pipeline_lib.live.recording.events import Events

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.core.errors import ConfigError
-from pipeline_lib.core.settings.live import LiveSettings, ProcessorSettings, RuleSettings
+from pipeline_lib.core.settings.outputs.live import LiveSettings, ProcessorSettings, RuleSettings
 from pipeline_lib.kernels.kinematics.depth import measure_depth
 from pipeline_lib.live import processors
 from pipeline_lib.live.processors import ProcessorChain, load_processors

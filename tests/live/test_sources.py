@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline_lib.core.settings.live import CameraSettings
+from pipeline_lib.core.settings.outputs.live import CameraSettings
 from pipeline_lib.io.images import write_png
 from pipeline_lib.live.sources import folders, opencv, shared_memory
 from pipeline_lib.live.sources.choice import make_source

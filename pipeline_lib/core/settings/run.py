@@ -19,7 +19,6 @@ from pipeline_lib.core.settings.individuals import (
     IndividualSettings,
     TrackingSettings,
 )
-from pipeline_lib.core.settings.live import LiveSettings
 from pipeline_lib.core.settings.model import ModelSettings
 from pipeline_lib.core.settings.network import (
     PLACEMENT,
@@ -36,6 +35,7 @@ from pipeline_lib.core.settings.network import (
 )
 from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.outputs.kinematics import KinematicsSettings
+from pipeline_lib.core.settings.outputs.live import LiveSettings
 from pipeline_lib.core.settings.outputs.quality import QualitySettings
 from pipeline_lib.core.settings.outputs.rendering import RenderingSettings
 from pipeline_lib.core.settings.overrides import SECTIONS, VideoOverride, override_section

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.core.settings.live import RecordingSettings
+from pipeline_lib.core.settings.outputs.live import RecordingSettings
 from pipeline_lib.io.video.encode import CLOCK, LiveVideoWriter
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.recording.log import FrameRecord, LogWriter, PoseRecord, TakeHead

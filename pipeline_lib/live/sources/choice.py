@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pipeline_lib.core.settings.live import CameraSettings
+from pipeline_lib.core.settings.outputs.live import CameraSettings
 from pipeline_lib.live.sources.frames import LiveError, Source
 
 _DEVICE = re.compile(r"/dev/video[0-9]+")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline_lib.core.settings.live import CameraSettings
+from pipeline_lib.core.settings.outputs.live import CameraSettings
 from pipeline_lib.live.sources.frames import Frame, LiveError, LiveSource, SourceError, now, to_rgb
 
 _VARIABLE = "GENICAM_GENTL64_PATH"

@@ -4,7 +4,7 @@ from typing import Any
 
 import cv2
 
-from pipeline_lib.core.settings.live import CameraSettings
+from pipeline_lib.core.settings.outputs.live import CameraSettings
 from pipeline_lib.live.sources.frames import Frame, LiveSource, SourceError, now, to_rgb
 
 # V4L2 counts exposures in 100 microseconds; 1 means by hand.
