@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline_lib.core.tables import FrameStatus, TrackStatus
     from pipeline_lib.io.labels.table import Labels
     from pipeline_lib.io.video.reader import VideoReader
+    from pipeline_lib.live.predictor import LivePoses, LivePredictor
     from pipeline_lib.models.regions import ConfidenceRegions
 
 __version__ = "0.1.0"
@@ -34,6 +35,8 @@ __all__ = [
     "Config",
     "FrameStatus",
     "Labels",
+    "LivePoses",
+    "LivePredictor",
     "Network",
     "Results",
     "TrackStatus",
@@ -53,6 +56,8 @@ _MODULES = {
     "Config": "core.settings.run",
     "FrameStatus": "core.tables",
     "Labels": "io.labels.table",
+    "LivePoses": "live.predictor",
+    "LivePredictor": "live.predictor",
     "Network": "api.network",
     "ConfidenceRegions": "models.regions",
     "Results": "core.layout",

@@ -50,6 +50,7 @@ from pipeline_lib.cli_facility import (
     tidy,
     watch,
 )
+from pipeline_lib.cli_live import live
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
     AssembliesOption,
@@ -816,6 +817,7 @@ def demo_error(
 app.command(rich_help_panel=PEOPLE)(sheet)
 app.command(rich_help_panel=PEOPLE)(watch)
 app.command(rich_help_panel=PEOPLE)(doctor)
+app.command(rich_help_panel=CAMERAS)(live)
 app.command(rich_help_panel=PEOPLE)(costs)
 app.command(rich_help_panel=PEOPLE)(tidy)
 app.command(rich_help_panel=PEOPLE)(rerun)

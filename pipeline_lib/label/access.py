@@ -34,11 +34,11 @@ _HEADERS = (
 # The first page replaces itself: its address would keep the token in the history, and a cookie
 # that is `Strict` is not sent along a redirect that began on another page.
 _WELCOME = (
-    '<!doctype html><meta charset="utf-8"><title>cohortpose label</title>'
+    '<!doctype html><meta charset="utf-8"><title>cohortpose</title>'
     "<script>location.replace('/')</script>"
     '<noscript><meta http-equiv="refresh" content="0;url=/"></noscript>'
 )
-_REFUSAL = "open the address that `cohortpose label` has printed: it holds the token of this server"
+_REFUSAL = "open the address that the command has printed: it holds the token of this server"
 
 
 class Access:

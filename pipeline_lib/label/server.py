@@ -43,7 +43,7 @@ def serve(project: Project, port: int | None, announce: Callable[[str], None]) -
     import uvicorn  # noqa: PLC0415 - of the extra `label`
 
     annotations = Annotations(project)
-    with closing(_listen(port)) as listening:
+    with closing(listen(port)) as listening:
         access = Access(_build(annotations))
         config = uvicorn.Config(
             access,
@@ -106,7 +106,14 @@ def _build(annotations: Annotations) -> Application:
     return cast("Application", app)
 
 
-def _listen(port: int | None) -> socket.socket:
+def listen(port: int | None) -> socket.socket:
+    """Return a socket on 127.0.0.1 that takes connections.
+
+    Raises
+    ------
+    LabelPageError
+        If the port is taken.
+    """
     for tried in (DEFAULT_PORT, 0) if port is None else (port,):
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -70,7 +70,7 @@ class Table:
     columns: tuple[Column, ...]
     optional: tuple[Column, ...] = ()
     more: str = ""
-    place: Literal["results", "corrections", "command"] = "results"
+    place: Literal["results", "corrections", "config", "command"] = "results"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -705,6 +705,18 @@ TABLES: tuple[Table, ...] = (
             _WHEN,
         ),
         place="corrections",
+    ),
+    Table(
+        "quality_decisions.tsv",
+        "a decision of a person about a video (`quality.decisions`)",
+        (
+            _VIDEO,
+            _text("decision", "pass, warn, fail or drop"),
+            _text("name", "who decided"),
+            _text("date", "when, YYYY-MM-DD", "not told"),
+            _text("reason", "why, in words", "not told"),
+        ),
+        place="config",
     ),
     Table(
         "bodyparts.tsv",

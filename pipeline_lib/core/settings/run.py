@@ -35,6 +35,7 @@ from pipeline_lib.core.settings.network import (
 )
 from pipeline_lib.core.settings.outputs.costs import CostSettings
 from pipeline_lib.core.settings.outputs.kinematics import KinematicsSettings
+from pipeline_lib.core.settings.outputs.live import LiveSettings
 from pipeline_lib.core.settings.outputs.quality import QualitySettings
 from pipeline_lib.core.settings.outputs.rendering import RenderingSettings
 from pipeline_lib.core.settings.overrides import SECTIONS, VideoOverride, override_section
@@ -88,6 +89,7 @@ class Config(Settings):
     overrides: tuple[VideoOverride, ...] = ()
     report: ReportSettings = ReportSettings()
     costs: CostSettings = CostSettings()
+    live: LiveSettings = LiveSettings()
 
     @property
     def label_sources(self) -> tuple[LabelSource, ...]:

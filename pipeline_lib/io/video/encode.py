@@ -1,6 +1,6 @@
 """Write H.264 videos frame by frame, join parts of them, and read the key in a video."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -91,11 +91,15 @@ def read_video_key(path: Path) -> str | None:
 
 
 def _add_stream(
-    container: av.container.OutputContainer, size: tuple[int, int], quality: int
+    container: av.container.OutputContainer,
+    size: tuple[int, int],
+    quality: int,
+    more: Mapping[str, str] | None = None,
 ) -> av.video.stream.VideoStream:
     # No B-frames, so that parts can be joined; a keyframe each 60 frames, to skip through. Slower
     # presets take more than half of the time for files that are somewhat smaller.
     options = {"crf": str(quality), "preset": "superfast", "bf": "0", "g": "60", "threads": "1"}
+    options |= more or {}
     try:
         stream = container.add_stream("libx264", options=options)
     except UnknownCodecError:
@@ -105,3 +109,64 @@ def _add_stream(
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = Fraction(1, CLOCK)
     return stream
+
+
+class LiveVideoWriter:
+    """Write a video of which every frame but the last two is on the disk at any moment.
+
+    It is a fragmented MP4 with a fragment for each frame: whoever kills the writer leaves a video
+    that players and `VideoReader` open. `join_parts` makes an ordinary MP4 of it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    size
+        Height and width of the frames, px; odd ones are padded with the last row or column.
+    quality
+        Constant rate factor.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], quality: int) -> None:
+        self._padding = tuple(side % 2 for side in size)
+        height, width = (side + more for side, more in zip(size, self._padding, strict=True))
+        options = {
+            "movflags": "frag_every_frame+empty_moov+default_base_moof",
+            "flush_packets": "1",
+        }
+        self._container = av.open(str(path), "w", format="mp4", options=options)
+        more = {"preset": "ultrafast", "tune": "zerolatency"}
+        self._stream = _add_stream(self._container, (width, height), quality, more)
+        self._picture: av.VideoFrame | None = None
+
+    def write(self, ticks: int, image: NDArray[np.uint8] | None) -> None:
+        """Write a frame.
+
+        Parameters
+        ----------
+        ticks
+            Time in ticks of `CLOCK`, rising.
+        image
+            Shape (height, width, 3), uint8, RGB; None: as the last one.
+
+        Raises
+        ------
+        OSError
+            If the disk takes no more.
+        """
+        if image is not None:
+            if any(self._padding):
+                edges = ((0, self._padding[0]), (0, self._padding[1]), (0, 0))
+                image = np.pad(image, edges, mode="edge")
+            self._picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+        if self._picture is None:
+            raise ValueError("there is no last frame")
+        self._picture.pts, self._picture.time_base = ticks, Fraction(1, CLOCK)
+        self._container.mux(self._stream.encode(self._picture))
+
+    def close(self) -> None:
+        """Write what the encoder holds, and close the file."""
+        try:
+            self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()

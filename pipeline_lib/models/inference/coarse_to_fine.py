@@ -17,7 +17,7 @@ from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.kernels.windows import WindowShape, cut_window
-from pipeline_lib.models.card import check_locator, read_card, settle_locating
+from pipeline_lib.models.card import ModelCard, check_locator, read_card, settle_locating
 from pipeline_lib.models.inference.boxed import BoxedTopDown
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.detector import load_detector
@@ -76,6 +76,11 @@ class CoarseToFine:
         Size of the window, and the confidence from which an animal counts as found.
     whole_network
         The same network in smaller batches, for whole frames; None uses `network`.
+
+    Attributes
+    ----------
+    network
+        Network that locates keypoints in a window.
     """
 
     def __init__(
@@ -86,7 +91,8 @@ class CoarseToFine:
         whole_network: PosePredictor | None = None,
     ) -> None:
         self.card, self.surplus = network.card, network.surplus
-        self._locator, self._network, self._settings = locator, network, settings
+        self._locator, self._settings = locator, settings
+        self.network = network
         self._whole_network = whole_network or network
         self._least = math.ceil(settings.min_found * len(self.card.skeleton.bodyparts))
         self._counts, self._lock = LookCounts(), threading.Lock()
@@ -105,10 +111,10 @@ class CoarseToFine:
         that the window lacks.
         """
         if not frames:
-            return self._network.predict(frames)
+            return self.network.predict(frames)
         shape = self._shape_window(frames[0])
         if shape.holds_frame:
-            return self._network.predict(frames)
+            return self.network.predict(frames)
         coarse, coarse_confidence = self._locator.predict(frames)[:2]
         found = coarse_confidence[:, 0] >= self._settings.pcutoff
         points = np.where(found[..., None], coarse[:, 0], np.nan)
@@ -120,7 +126,7 @@ class CoarseToFine:
         rows = np.flatnonzero(placed).tolist()
         if rows:
             windows = [cut_window(frames[row], corner[row], shape.window) for row in rows]
-            inside = self._network.predict(windows)
+            inside = self.network.predict(windows)
             confidence[rows] = inside.confidence
             if inside.spread is not None:
                 several, spread[rows] = True, inside.spread
@@ -142,11 +148,25 @@ class CoarseToFine:
     def _shape_window(self, frame: Image) -> WindowShape:
         """Return height and width of the window in frame px; the network shrinks it as a frame."""
         height, width = frame.shape[:2]
-        scale = self.card.scale
-        # Rounded down, so that the shrunk window is not larger than set.
-        grid = int(PADDING_MULTIPLE / scale)
-        side = self._settings.window // PADDING_MULTIPLE * grid
-        return WindowShape.of((height, width), side, self.card.stride / scale, grid)
+        return shape_window(self.card, self._settings.window, (height, width))
+
+
+def shape_window(card: ModelCard, window: int, frame: tuple[int, int]) -> WindowShape:
+    """Return the shape of the window that a network sees of a frame.
+
+    Parameters
+    ----------
+    card
+        Model card of the network.
+    window
+        Side of the window, network px.
+    frame
+        Height and width of the frames, px.
+    """
+    # Rounded down, so that the shrunk window is not larger than set.
+    grid = int(PADDING_MULTIPLE / card.scale)
+    side = window // PADDING_MULTIPLE * grid
+    return WindowShape.of(frame, side, card.stride / card.scale, grid)
 
 
 def load_pose_predictor(

@@ -13,6 +13,7 @@ from pipeline_lib.kernels.maps.part_affinity import measure_affinity
 from pipeline_lib.kernels.maps.peaks import find_peaks
 from pipeline_lib.kernels.maps.score_maps import decode_peaks
 from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.stopwatch import lap
 
 Array = Any  # A NumPy array or a torch tensor.
 Fetch = Callable[[Iterable[Array]], list[NDArray[np.float32]]]
@@ -118,6 +119,10 @@ class MapDecoder:
         Located
             Positions in network px. A single animal is always located.
         """
+        with lap("decode", within="network"):
+            return self._decode(maps, fetch)
+
+    def _decode(self, maps: Mapping[str, Array], fetch: Fetch) -> Located:
         score, offset, stride = maps["score"], maps["offset"], self.card.stride
         if self.card.animals == 1:
             position, confidence = fetch(decode_peaks(score, offset, stride))

@@ -16,7 +16,7 @@ _ERRORS = 3
 class OnnxRuntime:
     """Locate keypoints with an exported network, in float32.
 
-    A call uses one core, that of its thread; calls from several threads run in parallel.
+    Calls from several threads run in parallel.
 
     Parameters
     ----------
@@ -24,6 +24,8 @@ class OnnxRuntime:
         The exported network.
     decoder
         Decoder of its maps.
+    threads
+        Number of cores of a call; with 1, that of the thread that calls.
 
     Raises
     ------
@@ -33,8 +35,8 @@ class OnnxRuntime:
 
     name = "onnx"
 
-    def __init__(self, path: Path, decoder: MapDecoder) -> None:
-        self._session = open_session(path)
+    def __init__(self, path: Path, decoder: MapDecoder, threads: int = 1) -> None:
+        self._session = open_session(path, threads)
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._decoder = decoder
 
@@ -54,8 +56,15 @@ class OnnxRuntime:
         return self._decoder.decode(self.draw(frames))
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """Load an exported network into ONNX Runtime, on one core.
+def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Load an exported network into ONNX Runtime.
+
+    Parameters
+    ----------
+    path
+        The exported network.
+    threads
+        Number of cores of a call.
 
     Raises
     ------
@@ -64,8 +73,9 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # One thread, since the threads of ONNX Runtime's own pool spin while they wait.
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
+    # The threads of ONNX Runtime's own pool would spin while they wait.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.inter_op_num_threads = 1
     # Of detectors it warns that the number of their boxes is free.
     options.log_severity_level = _ERRORS

@@ -24,7 +24,7 @@ _MOST_SHAPES = 4
 class OpenVinoRuntime:
     """Locate keypoints with an exported network.
 
-    A call uses one core; calls from several threads run in parallel. The network is compiled for
+    Calls from several threads run in parallel. The network is compiled for
     each input shape, which takes up to a second: OpenVINO is slower with dynamic shapes.
 
     Parameters
@@ -34,9 +34,11 @@ class OpenVinoRuntime:
     decoder
         Decoder of its maps.
     parallel
-        Number of calls that run in parallel; further calls wait.
+        Number of calls that run in parallel, each on one core; further calls wait.
     precision
         ``float32`` or ``bfloat16``.
+    one_frame
+        Whether one call at a time uses `parallel` cores instead.
 
     Raises
     ------
@@ -47,7 +49,13 @@ class OpenVinoRuntime:
     name = "openvino"
 
     def __init__(
-        self, path: Path, decoder: MapDecoder, parallel: int = 1, precision: str = "float32"
+        self,
+        path: Path,
+        decoder: MapDecoder,
+        parallel: int = 1,
+        precision: str = "float32",
+        *,
+        one_frame: bool = False,
     ) -> None:
         self._core = import_openvino().Core()
         content = read_onnx(path)
@@ -65,8 +73,8 @@ class OpenVinoRuntime:
         self._settings = {
             # By default OpenVINO computes in bfloat16 where the CPU can.
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "NUM_STREAMS": parallel,
+            "PERFORMANCE_HINT": "LATENCY" if one_frame else "THROUGHPUT",
+            "NUM_STREAMS": 1 if one_frame else parallel,
             "INFERENCE_NUM_THREADS": parallel,
             # By default, all workers of a machine would use its first cores.
             "ENABLE_CPU_PINNING": False,

@@ -20,6 +20,7 @@ from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
 from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frames
+from pipeline_lib.models.stopwatch import lap
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,9 @@ class RuntimeOptions:
         Frames per forward pass; None for 1 on a CPU and 32 on a GPU.
     compile
         Whether to compile the network; only PyTorch on a GPU does.
+    one_frame
+        Whether all cores compute one frame, in the thread that asks, for the lowest latency; else
+        each core computes a frame of its own, for the most frames per second.
 
     Raises
     ------
@@ -65,6 +69,7 @@ class RuntimeOptions:
     threads: int | None = None
     batch_size: int | None = None
     compile: bool = False
+    one_frame: bool = False
 
     def __post_init__(self) -> None:
         known = _PRECISIONS[self.runtime]
@@ -159,7 +164,8 @@ class Predictor:
     batch_size
         Frames per forward pass.
     parallel
-        Number of forward passes that run in parallel, each in a thread, over all callers.
+        Number of forward passes that run in parallel, each in a thread, over all callers; 0: the
+        passes of a call run one after the other in the thread of the caller.
     surplus
         Number of slots beyond the individuals of the card.
     """
@@ -175,7 +181,9 @@ class Predictor:
     ) -> None:
         self.card, self.runtime, self.batch_size = card, runtime, batch_size
         self.surplus = surplus
-        self._threads = ThreadPoolExecutor(parallel, thread_name_prefix=runtime.name)
+        self._threads = (
+            ThreadPoolExecutor(parallel, thread_name_prefix=runtime.name) if parallel else None
+        )
 
     def predict(self, frames: Sequence[Image]) -> Located:
         """Locate keypoints in frames of one size; several threads may call this.
@@ -208,7 +216,8 @@ class Predictor:
             rows = slice(first, first + self.batch_size)
             store_located(found, rows, self._locate(frames[rows]))
 
-        list(self._threads.map(locate, range(0, len(frames), self.batch_size)))
+        run = map if self._threads is None else self._threads.map
+        list(run(locate, range(0, len(frames), self.batch_size)))
         return found
 
     def _locate(self, frames: Sequence[Image]) -> Located:
@@ -221,7 +230,10 @@ class Predictor:
                 f"{wanted[0]} px, and these have {width} x {height}: resize the video"
             )
         fit = FrameFit.of(height, width, self.card.scale, self.card.padding)
-        found = self.runtime.locate(fit_frames(frames, fit, self.batch_size))
+        with lap("preprocess"):
+            batch = fit_frames(frames, fit, self.batch_size)
+        with lap("network"):
+            found = self.runtime.locate(batch)
         count = len(frames)
         return Located(
             fit.to_frame(found.position[:count]),
@@ -309,26 +321,34 @@ def load_predictor(
     card = read_card(files.card)
     cores = options.threads or count_cores()
     size = options.batch_size or 1
+    parallel = 0 if options.one_frame else cores
     decoder = MapDecoder(card, assembly)
     if options.runtime == "openvino":
         from pipeline_lib.models.inference.openvino_runtime import OpenVinoRuntime  # noqa: PLC0415
 
-        network = OpenVinoRuntime(files.network, decoder, cores, options.precision)
-        return Predictor(card, network, size, cores, surplus=decoder.surplus)
+        network = OpenVinoRuntime(
+            files.network, decoder, cores, options.precision, one_frame=options.one_frame
+        )
+        return Predictor(card, network, size, parallel, surplus=decoder.surplus)
     if options.runtime == "onnx":
         from pipeline_lib.models.inference.onnx_runtime import OnnxRuntime  # noqa: PLC0415
 
-        return Predictor(
-            card, OnnxRuntime(files.network, decoder), size, cores, surplus=decoder.surplus
-        )
+        session = OnnxRuntime(files.network, decoder, cores if options.one_frame else 1)
+        return Predictor(card, session, size, parallel, surplus=decoder.surplus)
     if options.runtime != "torch":
         assert_never(options.runtime)
     from pipeline_lib.models.inference.torch_runtime import TorchRuntime  # noqa: PLC0415 - seconds
 
-    runtime = TorchRuntime(files.weights, decoder, options.precision, options.compile)
-    if runtime.on_gpu:
-        size, cores = options.batch_size or _GPU_BATCH, _BATCHES_ON_GPU
-    return Predictor(card, runtime, size, cores, surplus=decoder.surplus)
+    runtime = TorchRuntime(
+        files.weights,
+        decoder,
+        options.precision,
+        options.compile,
+        threads=cores if options.one_frame else 1,
+    )
+    if runtime.on_gpu and not options.one_frame:
+        size, parallel = options.batch_size or _GPU_BATCH, _BATCHES_ON_GPU
+    return Predictor(card, runtime, size, parallel, surplus=decoder.surplus)
 
 
 def choose_runtime(runtime: Literal["auto"] | RuntimeName) -> RuntimeName:

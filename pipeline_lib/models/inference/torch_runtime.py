@@ -38,8 +38,8 @@ class TorchRuntime:
     """Locate keypoints with a network on a device.
 
     Calls from several threads run in parallel. On a GPU, each thread has its own stream, so that
-    the frames of one are copied while the network computes those of another. On a CPU, each call
-    uses one core; PyTorch's number of threads is set to 1 for the whole process.
+    the frames of one are copied while the network computes those of another. On a CPU, PyTorch's
+    number of threads is set for the whole process.
 
     Parameters
     ----------
@@ -55,6 +55,8 @@ class TorchRuntime:
         minutes.
     device
         ``cuda``, ``cpu`` …; None for the first GPU, or the CPU if there is none.
+    threads
+        Number of cores of a call on a CPU.
 
     Raises
     ------
@@ -64,13 +66,15 @@ class TorchRuntime:
 
     name = "torch"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each choice
         self,
         path: Path,
         decoder: MapDecoder,
         precision: str = "float32",
         compile: bool = False,  # noqa: A002 - the setting's name
         device: str | None = None,
+        *,
+        threads: int = 1,
     ) -> None:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._dtype = _DTYPES[precision]
@@ -82,7 +86,7 @@ class TorchRuntime:
                 "bfloat16 or float32"
             )
         else:
-            torch.set_num_threads(1)
+            torch.set_num_threads(threads)
         loaded = load_network(path, decoder.card)
         network = deploy_network(loaded, decoder.card.refinement_scale).eval()
         if self._dtype != torch.float32 and isinstance(loaded, PoseNetwork):

@@ -387,10 +387,18 @@ VALUES = [
 ]
 
 
+# Sections that are lists, with what an item needs.
+LISTS = {
+    "labels": {"path": "p"},
+    "cameras": {"source": "camera:0"},
+    "rules": {"name": "fast", "measure": "speed", "points": ["nose"], "above": 1.0},
+    "actions": {"name": "laser", "kind": "file", "address": "p"},
+}
+
+
 def nest(names, value):
     for name in reversed(names):
-        # The label sources are a list.
-        value = {name: [{"path": "p", **value}] if name == "labels" else value}
+        value = {name: [{**LISTS[name], **value}] if name in LISTS else value}
     return value
 
 

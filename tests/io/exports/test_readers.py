@@ -78,7 +78,7 @@ def make_unique():
 
 
 # movement reads no COCO, and no tables that are made for others.
-FOR_MOVEMENT = [name for name in FORMATS if name not in ("coco", "simba", "bsoid")]
+FOR_MOVEMENT = [name for name in FORMATS if name not in ("coco", "simba", "bsoid", "motion-bids")]
 THREE = ("b", "a", "c")
 SCENES = {
     "one": lambda: make_poses(7),

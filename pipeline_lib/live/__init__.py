@@ -1,0 +1,1 @@
+"""Predict the poses of live cameras, record them, and act on them."""

@@ -1,0 +1,1 @@
+"""Record poses and video so that a kill at any moment loses nothing."""

@@ -1,0 +1,1 @@
+"""Read frames of cameras of all kinds."""

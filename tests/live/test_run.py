@@ -1,0 +1,169 @@
+"""A live run as people start it: command line, config, preview, watchdog."""
+
+import contextlib
+import json
+import urllib.error
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import pipeline_lib
+from pipeline_lib.cli import app
+from pipeline_lib.live.latency import LatencyCounter, Watchdog
+from pipeline_lib.live.preview import PreviewApp, draw, show_preview
+from pipeline_lib.live.recording.events import Events
+from pipeline_lib.live.recording.log import PARTS
+from tests.live.cameras import FakeCamera, make_settings, run_discs, write_video
+from tests.live.discs import draw as draw_discs_at
+
+POSE = np.array([[[20.0, 30.0], [40.0, 50.0], [60.0, 70.0]]])
+IMAGE = draw_discs_at(POSE)
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["live", *(str(argument) for argument in arguments)])
+
+
+def test_a_config_runs_cameras_and_records_every_frame_of_a_video(tmp_path, bundle):
+    write_video(tmp_path / "v.mp4", 12 * [IMAGE])
+    camera = {"name": "top", "source": f"video:{tmp_path / 'v.mp4'}", "every_frame": True}
+    config = tmp_path / "config.yaml"
+    values = {
+        "cohort": "cohort.tsv",
+        "results": str(tmp_path / "results"),
+        "model": {"bundle": str(bundle)},
+        "live": {"cameras": [camera], "real_time": False},
+    }
+    config.write_text(yaml.safe_dump(values))
+    found = call("--config", config, "--output", tmp_path / "live", "--ahead-ms", 10)
+    assert found.exit_code == 0, found.output
+    poses = pipeline_lib.open_poses(tmp_path / "live" / "top-0001.zarr.zip")
+    assert poses.frame_status.values.tolist() == 12 * [0]
+    record = json.loads((tmp_path / "live" / "run.json").read_text())
+    assert record["cameras"]["top"]["predicted"] == 12
+    assert record["settings"]["prediction"]["ahead_ms"] == 10
+    assert set(record["cameras"]["top"]["latency_ms"]) == {"whole", *PARTS}
+    # The offline network, given the same frames, finds the same points.
+    live = pipeline_lib.LivePredictor(bundle)
+    offline = live.predict(IMAGE).position
+    for row in range(12):
+        found_row = poses.position.values[row].transpose(2, 1, 0)
+        np.testing.assert_allclose(found_row, offline, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "expected --model"),
+        (["--model", "x.cohortpose", "--source", "camera:0"], "no such bundle"),
+        (["--model", "{bundle}"], "expected a camera"),
+        (["--model", "{bundle}", "--source", "nonsense"], "expected camera:"),
+        (["--model", "{bundle}", "--source", "video:none.mp4"], "none.mp4"),
+        (["--model", "{bundle}", "--source", "camera:0", "--cropping", "100"], "multiple of 32"),
+    ],
+)
+def test_what_cannot_run_is_told_in_one_line(tmp_path, bundle, arguments, said, capfd):
+    filled = [one.format(bundle=bundle) for one in arguments]
+    found = call(*filled, "--output", tmp_path / "live")
+    assert found.exit_code == 1
+    assert said in found.output + capfd.readouterr().err
+    assert "Traceback" not in found.output
+    assert not list(tmp_path.glob("live/*.live"))
+
+
+def open_page(address, cookie=None):
+    request = urllib.request.Request(address, headers={"Cookie": cookie} if cookie else {})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        return answer.read(), answer.headers
+
+
+def test_the_preview_shows_the_last_frame_to_whoever_has_the_address(tmp_path, monkeypatch):
+    pytest.importorskip("uvicorn")
+    seen, addresses = {}, []
+
+    @contextlib.contextmanager
+    def watch(runs):
+        with show_preview(runs, None, addresses.append):
+            yield
+            address = addresses[0]
+            base = address.partition("?")[0]
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                open_page(f"{base}cameras")
+            _, headers = open_page(address)
+            cookie = headers["Set-Cookie"].partition(";")[0]
+            seen["cameras"] = json.loads(open_page(f"{base}cameras", cookie)[0])
+            seen["state"] = json.loads(open_page(f"{base}state/top", cookie)[0])
+            seen["picture"] = open_page(f"{base}picture/top", cookie)[0]
+            seen["page"] = open_page(base, cookie)[0].decode()
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                open_page(f"{base}picture/none", cookie)
+
+    camera = FakeCamera([IMAGE, 0.05, IMAGE, 0.05])
+    run_discs(monkeypatch, make_settings(), {"top": camera}, tmp_path, watch=watch)
+    assert seen["cameras"] == ["top"]
+    assert seen["state"]["row"] == 1
+    assert "2 of 2 predicted" in seen["state"]["text"]
+    picture = cv2.imdecode(np.frombuffer(seen["picture"], np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (120, 160, 3)
+    assert 'fetch("/cameras")' in seen["page"]
+
+
+def test_points_are_drawn_where_they_are(monkeypatch):
+    kept = []
+
+    @contextlib.contextmanager
+    def watch(runs):
+        kept.extend(runs)
+        yield
+
+    large = np.full((1920, 960, 3), 90, np.uint8)
+    large[10:19, 300:309] = (255, 0, 0)
+    settings = make_settings(prediction={"pcutoff": 0.0})
+    run_discs(monkeypatch, settings, {"top": FakeCamera([large, 0.3])}, None, watch=watch)
+    picture = draw(kept[0].loop.shown, (), ("red", "green", "blue"))
+    assert picture.shape == (960, 480, 3)
+    # The point of the large frame at (304, 14) is at (152, 7) of the small one.
+    assert picture[7, 152].tolist() == [255, 200, 0]
+    assert picture[60, 60].tolist() == [90, 90, 90]
+    status, _, _ = PreviewApp(kept).answer("/picture/../top")
+    assert status == 404
+
+
+def test_latencies_are_counted_in_flat_memory():
+    counter = LatencyCounter()
+    assert np.isnan(counter.quantile(0.5))
+    for milliseconds in range(1, 101):
+        counter.add(milliseconds / 1000)
+    assert counter.count == 100
+    assert counter.quantile(0.5) == pytest.approx(0.050, abs=1e-4)
+    assert counter.quantile(0.99) == pytest.approx(0.099, abs=1e-4)
+    assert counter.longest == 0.1
+    counter.add(99.0)
+    counter.add(-1.0)
+    assert counter.quantile(1.0) == 99.0 or counter.quantile(1.0) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_watchdog_says_what_takes_long_and_when_it_is_over(tmp_path):
+    events = Events(tmp_path / "events.tsv")
+    dog = Watchdog("top", 0.02, events)
+    quick, slow = (dict.fromkeys(PARTS, 0.001) | {"network": one} for one in (0.005, 0.04))
+    for _ in range(100):
+        dog.see(0.01, quick)
+    assert not events.counts
+    # One of ten may take longer.
+    for number in range(100):
+        dog.see(0.03 if number % 10 == 0 else 0.01, quick)
+    assert not events.counts
+    for _ in range(100):
+        dog.see(0.045, slow)
+    for _ in range(200):
+        dog.see(0.01, quick)
+    assert dict(events.counts) == {"latency": 1, "latency back": 1}
+    text = (tmp_path / "events.tsv").read_text()
+    assert "100 of the last 100 frames took longer than the promised 20 ms" in text
+    assert "network 40.0" in text
+    assert "training.backbone" in text
