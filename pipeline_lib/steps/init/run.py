@@ -30,6 +30,7 @@ _TITLES = {
     "assembly": "The labels have no edges: all pairs of bodyparts are tried to join animals.",
     "skeleton": "Bodyparts in the order of every keypoint axis, and the edges that join them.",
     "labels": "Labelled frames to train on. Bodyparts come from them unless `skeleton` is given.",
+    "quality": "Judge each video against the others: pass, warn or fail, and why (results/qc.tsv).",
     "frames": "No labels yet: write frames to label, then name the labelled project in `labels`.",
 }
 
@@ -93,6 +94,7 @@ def init_project(source: Path, folder: Path, naming: Naming | None = None) -> No
             sections["labels"] = [{"path": shorten_path(source, folder), "format": kind}]
     if "labels" not in sections:
         sections["frames"] = {"extract": True}
+    sections["quality"] = {"enabled": True}
     if not videos:
         sheet = show(folder / SHEET_NAME)
         _log.warning("%s: no videos found; add rows to %s", show(source), sheet)

@@ -71,7 +71,13 @@ def test_config_lists_only_what_differs(tmp_path):
     init(touch(tmp_path / "v", "a.mp4"), tmp_path)
     lines = (tmp_path / "config.yaml").read_text().splitlines()
     settings = [line for line in lines if line and not line.startswith("#")]
-    assert settings == ["cohort: cohort.tsv", "frames:", "  extract: true"]
+    assert settings == [
+        "cohort: cohort.tsv",
+        "frames:",
+        "  extract: true",
+        "quality:",
+        "  enabled: true",
+    ]
     # Each section stands under a comment that says what it is for.
     assert all(lines[lines.index(key) - 1].startswith("# ") for key in ("frames:", settings[0]))
 
