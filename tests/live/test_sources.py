@@ -55,17 +55,18 @@ def test_a_video_comes_at_its_pace_and_leaves_out_what_it_cannot_give_in_time(tm
     path = write_video(tmp_path / "v.mp4", [paint(n) for n in range(20)])
     source = VideoSource(path, 100)
     source.open()
-    start, frames = now(), []
+    start, frames, late = now(), [], -1
     while not source.ended:
         frame = source.read(1)
         if frame is not None:
             frames.append(frame)
-            if frame.number == 5:
+            if late < 0 and frame.number >= 5:
+                late = frame.number
                 time.sleep(0.055)
     assert now() - start >= 0.18
     numbers = [frame.number for frame in frames]
     assert numbers == sorted(set(numbers))
-    assert not {6, 7, 8, 9} & set(numbers)
+    assert not {late + 1, late + 2, late + 3, late + 4} & set(numbers)
     assert frames[0].image[0, 0].tolist() == paint(frames[0].number)[0, 0].tolist()
     steps = np.diff([frame.captured for frame in frames]) / np.diff(numbers)
     np.testing.assert_allclose(steps, 0.01, atol=1e-9)
@@ -128,7 +129,7 @@ def write_memory(name, ready, stop):
 
 
 def test_shared_memory_never_gives_a_torn_frame(monkeypatch):
-    monkeypatch.setattr(shared_memory, "_STALE", 0.2)
+    monkeypatch.setattr(shared_memory, "_STALE", 60)
     name = f"cohortpose-test-{time.monotonic_ns()}"
     with pytest.raises(SourceError, match="does its writer run"):
         SharedMemorySource(name).open()
@@ -141,7 +142,8 @@ def test_shared_memory_never_gives_a_torn_frame(monkeypatch):
     source.open()
     last = 0
     for _ in range(100):
-        frame = source.read(1)
+        # The writer may have to wait for a processor.
+        frame = source.read(10)
         number = int(frame.image[0, 0, 0])
         np.testing.assert_array_equal(frame.image, paint(number))
         assert frame.number > last
@@ -150,6 +152,7 @@ def test_shared_memory_never_gives_a_torn_frame(monkeypatch):
     stop.set()
     process.join()
     source.read(0)
+    monkeypatch.setattr(shared_memory, "_STALE", 0.2)
     with pytest.raises(SourceError, match="no new frame"):
         source.read(5)
     source.close()
