@@ -255,4 +255,4 @@ def test_a_killed_run_leaves_everything_that_it_recorded(tmp_path, bundle):
     with pipeline_lib.VideoReader(made[0]) as reader:
         # The encoder may have held the last ones.
         pictures = sum(image is not None for _, image in reader.read())
-    assert 0 <= len(taken.frames) - pictures <= 5
+    assert 0 <= len(taken.frames) - pictures <= 30
