@@ -300,7 +300,7 @@ const details = (() => {
     target.replaceChildren(bar, heading, facts, ...tabulateFindings(context), ...drawClip(context), body);
     heading.focus({ preventScroll: true });
     if (context.file === null) {
-      body.append(make("p", "panel pad", context.reason || "There are no poses of this video yet."));
+      body.append(make("p", "panel pad", "There are no poses of this video."));
       return Promise.resolve();
     }
     body.append(make("p", "muted", "Loading …"));

@@ -380,7 +380,6 @@
     details.show(opened, {
       name,
       facts: listFacts(row),
-      reason: row[reasonColumn],
       findings: Object.hasOwn(findings, name) ? findings[name] : [],
       clip: data.clips[index],
       file: file === null ? null : data.shards[file],
