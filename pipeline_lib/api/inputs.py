@@ -52,7 +52,7 @@ def read_frame(path: str | PathLike[str], frame: int) -> NDArray[np.uint8]:
     with _open_video(path) as video:
         frames = video.facts.frames
         if not -frames <= frame < frames:
-            raise IndexError(f"{path}: no frame {frame}; expected 0 to {frames - 1}")
+            raise IndexError(f"{path}: has {frames} frames, 0 to {frames - 1}: no frame {frame}")
         start = frame % frames
         for _, image in video.read(start, start + 1):
             if image is not None:
