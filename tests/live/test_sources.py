@@ -71,7 +71,9 @@ def test_a_video_comes_at_its_pace_and_leaves_out_what_it_cannot_give_in_time(tm
     steps = np.diff([frame.captured for frame in frames]) / np.diff(numbers)
     np.testing.assert_allclose(steps, 0.01, atol=1e-9)
     source.rewind()
-    assert source.read(1).number == 0
+    assert not source.ended
+    # The first ones may be late already.
+    assert source.read(1).number < 15
     source.close()
     every = VideoSource(path, paced=False)
     every.open()
