@@ -100,8 +100,7 @@ def bundle(  # noqa: PLR0913 - one for each option
         BundleTexts,
         run_bundle,
         run_deeplabcut_bundle,
-        run_lightning_pose_bundle,
-        run_sleap_bundle,
+        run_foreign_bundle,
     )
 
     if name is not None and (problem := find_name_problem(name)):
@@ -113,9 +112,13 @@ def bundle(  # noqa: PLR0913 - one for each option
     with report_errors():
         if from_lightning_pose is not None:
             own = name or "lightning-pose"
-            typer.echo(run_lightning_pose_bundle(from_lightning_pose, own, texts, output))
+            typer.echo(
+                run_foreign_bundle("lightning-pose", from_lightning_pose, own, texts, output)
+            )
         elif from_sleap_nn is not None:
-            typer.echo(run_sleap_bundle(from_sleap_nn, name or "sleap-nn", texts, output))
+            typer.echo(
+                run_foreign_bundle("sleap-nn", from_sleap_nn, name or "sleap-nn", texts, output)
+            )
         elif from_deeplabcut is not None:
             from pipeline_lib.models.zoo.foreign.deeplabcut import DeepLabCutSource
 

@@ -92,7 +92,7 @@ class Capture(threading.Thread):
 
     @property
     def ended(self) -> bool:
-        """Whether no more frames come."""
+        """Return whether no more frames come."""
         return self._ended.is_set()
 
     def run(self) -> None:

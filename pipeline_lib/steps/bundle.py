@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline_lib import __version__
 from pipeline_lib.core.errors import ModelError
@@ -173,15 +173,22 @@ def run_deeplabcut_bundle(
     return _write(path, texts, settings, members, Described(card, locator, {}))
 
 
-def run_lightning_pose_bundle(
-    place: Path, name: str, texts: BundleTexts, output: Path | None = None
+def run_foreign_bundle(
+    tool: Literal["lightning-pose", "sleap-nn"],
+    place: Path,
+    name: str,
+    texts: BundleTexts,
+    output: Path | None = None,
 ) -> Path:
-    """Write a network that Lightning Pose trained as a bundle.
+    """Write a network that Lightning Pose or SLEAP-NN trained as a bundle.
 
     Parameters
     ----------
+    tool
+        The tool that trained it.
     place
-        Folder of the model, or one checkpoint; see `read_lightning_pose`.
+        Folder of the model, or one checkpoint; see the tool's reader in
+        `pipeline_lib.models.zoo.foreign`.
     name
         Name of the network.
     texts
@@ -201,52 +208,14 @@ def run_lightning_pose_bundle(
         or the file exists.
     """
     # PyTorch takes seconds to import.
-    from pipeline_lib.models.zoo.foreign.lightning_pose import (  # noqa: PLC0415
-        pack_lightning_pose,
-        read_lightning_pose,
-    )
+    from pipeline_lib.models.zoo.foreign import lightning_pose, sleap_nn  # noqa: PLC0415
 
-    path = _choose_output(name, texts, output)
-    model = read_lightning_pose(place)
-    card, members = pack_lightning_pose(model, name, f"cohortpose {__version__}")
-    return _write(path, texts, UsedSettings(), members, Described(card, None, {}))
-
-
-def run_sleap_bundle(
-    place: Path, name: str, texts: BundleTexts, output: Path | None = None
-) -> Path:
-    """Write a network that SLEAP-NN trained as a bundle.
-
-    Parameters
-    ----------
-    place
-        Folder of the model, or one checkpoint; see `read_sleap`.
-    name
-        Name of the network.
-    texts
-        Licence, citation and description.
-    output
-        File to write; None: NAME.cohortpose in the working directory.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ModelError
-        If the network is missing, damaged, or of a kind that is not known, there is no licence,
-        or the file exists.
-    """
-    # PyTorch takes seconds to import.
-    from pipeline_lib.models.zoo.foreign.sleap_nn import (  # noqa: PLC0415
-        pack_sleap,
-        read_sleap,
-    )
-
-    path = _choose_output(name, texts, output)
-    card, members = pack_sleap(read_sleap(place), name, f"cohortpose {__version__}")
+    path, program = _choose_output(name, texts, output), f"cohortpose {__version__}"
+    if tool == "lightning-pose":
+        model = lightning_pose.read_lightning_pose(place)
+        card, members = lightning_pose.pack_lightning_pose(model, name, program)
+    else:
+        card, members = sleap_nn.pack_sleap(sleap_nn.read_sleap(place), name, program)
     return _write(path, texts, UsedSettings(), members, Described(card, None, {}))
 
 

@@ -1,4 +1,4 @@
-"""What was recorded is there: after a kill, a full disk, damage, another resolution."""
+"""Test that recordings survive a kill, a full disk, damage and another resolution."""
 
 import errno
 import os

@@ -24,7 +24,7 @@ from pipeline_lib.models.network.lightning_pose import LightningPoseNetwork
 from pipeline_lib.models.zoo.archive import read_bundle
 from pipeline_lib.models.zoo.foreign.lightning_pose import _read_layout, read_lightning_pose
 from pipeline_lib.models.zoo.foreign.values import PlainValues
-from pipeline_lib.steps.bundle import run_lightning_pose_bundle
+from pipeline_lib.steps.bundle import run_foreign_bundle
 from pipeline_lib.steps.import_model import run_import_model
 from tests.models.zoo.bundles import TEXTS
 from tests.peers.environments import require_peer
@@ -65,7 +65,9 @@ def made(request, kept, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps_and_keypoints_are_those_of_lightning_pose(made, tmp_path, kind):
-    path = run_lightning_pose_bundle(made / kind, kind, TEXTS, tmp_path / f"{kind}.cohortpose")
+    path = run_foreign_bundle(
+        "lightning-pose", made / kind, kind, TEXTS, tmp_path / f"{kind}.cohortpose"
+    )
     card = read_bundle(path).card
     assert card.skeleton.bodyparts == ("nose", "left ear", "tail")
     assert (card.animals, card.origin) == (1, "Lightning Pose")
@@ -103,7 +105,7 @@ def test_networks_that_cannot_be_read_are_refused_by_name(kept, tmp_path, monkey
             values[section][name] = value
         Path("model/config.yaml").write_text(yaml.safe_dump(values))
         with pytest.raises(ModelError, match=match):
-            run_lightning_pose_bundle(Path(place), "x", TEXTS, tmp_path / "x")
+            run_foreign_bundle("lightning-pose", Path(place), "x", TEXTS, tmp_path / "x")
         assert not Path("x").exists()
 
     refuse("only heatmap is read", model__model_type="heatmap_mhcrnn")

@@ -22,7 +22,7 @@ from pipeline_lib.models.network.sleap_nn import DeployedSleap, SleapNetwork
 from pipeline_lib.models.zoo.archive import read_bundle
 from pipeline_lib.models.zoo.foreign.sleap_nn import CONFIG, read_layout
 from pipeline_lib.models.zoo.foreign.values import PlainValues
-from pipeline_lib.steps.bundle import run_sleap_bundle
+from pipeline_lib.steps.bundle import run_foreign_bundle
 from pipeline_lib.steps.import_model import run_import_model
 from tests.models.zoo.bundles import TEXTS
 from tests.peers.environments import require_peer
@@ -61,7 +61,7 @@ def made(request, kept, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_keypoints_are_those_of_sleap_nn(made, tmp_path, kind):
-    path = run_sleap_bundle(made / kind, kind, TEXTS, tmp_path / f"{kind}.cohortpose")
+    path = run_foreign_bundle("sleap-nn", made / kind, kind, TEXTS, tmp_path / f"{kind}.cohortpose")
     card = read_bundle(path).card
     assert card.skeleton.bodyparts == ("nose", "left ear", "tail")
     assert (card.origin, card.animals) == ("SLEAP-NN", 1)
@@ -112,7 +112,7 @@ def test_networks_that_cannot_be_read_are_refused_by_name(kept, tmp_path, monkey
             inner[last] = value
         Path("model", CONFIG).write_text(yaml.safe_dump(values))
         with pytest.raises(ModelError, match=match):
-            run_sleap_bundle(Path(place), "x", TEXTS, tmp_path / "x")
+            run_foreign_bundle("sleap-nn", Path(place), "x", TEXTS, tmp_path / "x")
         assert not Path("x").exists()
 
     unet = "model_config__backbone_config__unet"

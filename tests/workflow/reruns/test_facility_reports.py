@@ -1,4 +1,4 @@
-"""What a facility passes on: files for MultiQC, and the report that Snakemake itself writes."""
+"""Test the files for MultiQC, and the report that Snakemake itself writes."""
 
 import csv
 import re
