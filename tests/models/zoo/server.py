@@ -84,6 +84,8 @@ def serve(certificate: tuple[Path, Path] | None) -> Iterator[Server]:
             self.send_response(status)
             for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
+            # Without this header a client sends its next request into a connection that is closed.
+            self.send_header("Connection", "close")
             self.end_headers()
             if self.command == "GET":
                 self.wfile.write(content)
