@@ -11,7 +11,11 @@ from pipeline_lib.core.settings.run import ResolvedConfig
 from pipeline_lib.io.targets.store import TargetLayout
 from pipeline_lib.models.network.network import PoseNetwork
 from pipeline_lib.models.training.run import load_start
-from pipeline_lib.models.training.transfer import match_channels, transfer_weights
+from pipeline_lib.models.training.transfer import (
+    match_channels,
+    transfer_backbone,
+    transfer_weights,
+)
 from pipeline_lib.models.zoo.manifest import WEIGHTS
 from pipeline_lib.models.zoo.weights import unpack_weights
 from pipeline_lib.steps.runs.networks.start_network import (
@@ -64,6 +68,13 @@ def _plan_bundled(
     config: ResolvedConfig, start: BundledStart, layout: TargetLayout
 ) -> Callable[[PoseNetwork], None]:
     card = require_bundled_start(config, start)
+    state = unpack_weights(start.bundle.read(start.folder + WEIGHTS) or b"", card, _name(start))
+    if card.origin:
+        logger.info(
+            "%s: the backbone of %s is kept, the head is new", start.bundle.path.name, card.origin
+        )
+        where = f"`training.start_from`: {start.bundle.path}"
+        return partial(transfer_backbone, state=state, card=card, where=where)
     names = {} if start.folder else config.training.start_bodyparts
     bodyparts, known = layout.skeleton.bodyparts, card.skeleton.bodyparts
     if strange := sorted(set(names) - set(bodyparts)):
@@ -73,7 +84,6 @@ def _plan_bundled(
         )
     sources = match_channels(bodyparts, layout.edges, known, card.edges, names)
     factor = card.refinement_scale / config.targets.location_refinement_scale
-    state = unpack_weights(start.bundle.read(start.folder + WEIGHTS) or b"", card, _name(start))
     found = [
         name for name, old in zip(bodyparts, sources.bodyparts, strict=True) if old is not None
     ]

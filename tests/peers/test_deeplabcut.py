@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import yaml
 
@@ -19,6 +20,7 @@ from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import MapDecoder
 from pipeline_lib.models.inference.detector import OnnxDetector
@@ -36,6 +38,9 @@ from pipeline_lib.models.zoo.foreign.deeplabcut import (
 from pipeline_lib.models.zoo.foreign.deeplabcut_config import ConfigReader
 from pipeline_lib.steps.bundle import run_deeplabcut_bundle
 from pipeline_lib.steps.import_model import run_import_model
+from pipeline_lib.steps.make_targets.run import run_make_targets
+from pipeline_lib.steps.train import run_train
+from tests.models.synthetic import tiny_config, write_tiny_labels
 from tests.models.zoo.bundles import TEXTS
 from tests.peers.environments import require_peer
 from tests.peers.seeded import draw_weights
@@ -93,6 +98,38 @@ def import_bundle(place, kind, target, **more):
     values["individuals"] = several if several["max"] > 1 else {}
     run_import_model(parse_config({**values, "model": {"bundle": str(path)}}), results)
     return path, results.model(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_starts_from_the_backbone(kept, tmp_path, kind):
+    source = DeepLabCutSource(kept / kind)
+    path = run_deeplabcut_bundle(source, kind, TEXTS, tmp_path / f"{kind}.cohortpose")
+    bundle = read_bundle(path)
+    results = Results(tmp_path / "results")
+    write_tiny_labels(results)
+    training = {"backbone": bundle.card.backbone, "epochs": 1, "learning_rate": 1e-12}
+    config = tiny_config(**training, weight_decay=0.0, start_from=str(path))
+    run_make_targets(config, results)
+    run_train(config, results)
+    theirs = safetensors.torch.load(bundle.read("weights.safetensors"))
+    after = torch.load(results.model("pose").weights, weights_only=True)
+    kept_names = [
+        name for name in theirs if name.startswith("backbone.") and name.endswith(".weight")
+    ]
+    assert len(kept_names) >= 40
+    for name in kept_names:
+        ours = name.replace("backbone.", "backbone.network.")
+        torch.testing.assert_close(after[ours], theirs[name], atol=1e-6, rtol=0, msg=name)
+    assert after["mean"].flatten().tolist() == pytest.approx(bundle.card.mean)
+    start = read_card(results.model("pose").card).training
+    assert (start.start_sha256, start.start_from) == (bundle.sha256, str(path))
+    with pytest.raises(ModelError, match=f"set `training.backbone` to {bundle.card.backbone}, not"):
+        run_train(config_with_backbone(config, "mobilenetv2_035"), results)
+
+
+def config_with_backbone(config, backbone):
+    training = config.training.model_copy(update={"backbone": backbone})
+    return config.model_copy(update={"training": training})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,20 +12,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import yaml
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.models.inference.torch_runtime import load_network
 from pipeline_lib.models.network.lightning_pose import LightningPoseNetwork
+from pipeline_lib.models.training.run import build_network
 from pipeline_lib.models.zoo.archive import read_bundle
 from pipeline_lib.models.zoo.foreign.lightning_pose import _read_layout, read_lightning_pose
 from pipeline_lib.models.zoo.foreign.values import PlainValues
 from pipeline_lib.steps.bundle import run_foreign_bundle
 from pipeline_lib.steps.import_model import run_import_model
+from pipeline_lib.steps.make_targets.run import run_make_targets
+from pipeline_lib.steps.runs.networks.start_network import BundledStart
+from pipeline_lib.steps.transfer import plan_start
+from tests.models.synthetic import tiny_config, write_tiny_labels
 from tests.models.zoo.bundles import TEXTS
 from tests.peers.environments import require_peer
 from tests.peers.seeded import draw_head
@@ -144,3 +151,24 @@ class Payload:
 
     def __reduce__(self):
         return os.mkdir, ("pwned",)
+
+
+def test_a_training_starts_from_the_backbone(kept, tmp_path):
+    """The coarsest map is that of Lightning Pose, whose layers have other names."""
+    path = run_foreign_bundle(
+        "lightning-pose", kept / "resnet", "resnet", TEXTS, tmp_path / "resnet.cohortpose"
+    )
+    bundle = read_bundle(path)
+    config = tiny_config(backbone=bundle.card.backbone, weights="none", start_from=str(path))
+    network = build_network(config.training, 8, 3)
+    write_tiny_labels(results := Results(tmp_path / "results"))
+    run_make_targets(config, results)
+    plan_start(config, BundledStart(bundle), TargetStore(results.targets).layout)(network)
+    theirs = LightningPoseNetwork(bundle.card.lightning_pose, 3)
+    theirs.load_state_dict(safetensors.torch.load(bundle.read("weights.safetensors")))
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs.eval().backbone(image)
+        found = network.eval().backbone(image)[-1]
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(found, expected)

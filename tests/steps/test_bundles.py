@@ -141,15 +141,26 @@ def test_a_top_down_bundle_has_the_animals_of_its_locator(bundles):
     assert "but the bundle works top-down" in other
 
 
-def test_a_training_does_not_start_from_a_network_of_another_tool(bundles):
-    layout = {"backbone": "resnet18", "height": 64, "width": 64, "downsample_factor": 2}
-    card = read_bundle(bundles[0]).card.model_copy(
-        update={"lightning_pose": LightningPoseLayout.model_validate(layout)}
-    )
-    start = BundledStart(replace(read_bundle(bundles[0]), card=card))
-    config = tiny_config(start_from=str(bundles[0]))
-    with pytest.raises(ModelError, match="is a network of Lightning Pose, which runs but is not"):
-        require_bundled_start(config, start)
+def test_a_training_starts_only_from_the_backbone_of_another_tool(bundles):
+    def list_problems(theirs, **training):
+        layout = {"backbone": theirs, "height": 64, "width": 64, "downsample_factor": 2}
+        layout = LightningPoseLayout.model_validate(layout)
+        update = {"lightning_pose": layout, "backbone": theirs}
+        card = read_bundle(bundles[0]).card.model_copy(update=update)
+        start = BundledStart(replace(read_bundle(bundles[0]), card=card, locator=card))
+        assert start.locator.card is None
+        config = tiny_config(start_from=str(bundles[0]), **training)
+        with pytest.raises(ModelError) as caught:
+            require_bundled_start(config, start)
+        return str(caught.value)
+
+    wrong = list_problems("resnet18", backbone="resnet34")
+    assert "is a network of Lightning Pose, of which the backbone is kept: set " in wrong
+    assert "`training.backbone` to resnet18, not resnet34" in wrong
+    named = list_problems("resnet18", backbone="resnet18.a1_in1k", start_bodyparts={"red": "rot"})
+    assert named.startswith("`training.start_bodyparts`: of a network of Lightning Pose the back")
+    other = list_problems("efficientnet_b0", backbone="efficientnet_b0")
+    assert "the backbone efficientnet_b0, which trainings here do not have" in other
 
 
 def test_a_bundle_without_licence_is_run_with_a_warning(bundles, caplog):

@@ -293,8 +293,8 @@ class StatedTraining(Settings):
         description="Network whose weights the training starts from. A name: a network in the same "
         "results, with the same bodyparts, backbone and maps. A bundle (as in "
         "`model.bundle`; files end with `.cohortpose`): its backbone must be the same; "
-        "bodyparts of the same name keep their weights, others are new. null: start "
-        "from `weights`.",
+        "bodyparts of the same name keep their weights, others are new; of a network of another "
+        "tool the backbone alone is kept. null: start from `weights`.",
     )
     start_bodyparts: dict[str, str] = Field(
         {},

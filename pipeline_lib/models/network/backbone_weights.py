@@ -63,7 +63,7 @@ def load_package(network: nn.Module, name: str) -> None:
     given = _match_order(read_tensors(path), _list_whole(name))
     if given is None:
         raise ModelError(f"training.weights: {path} of {package.distribution} does not fit {name}")
-    _put(network, given, path)
+    put_tensors(network, given, f"training.weights: {path}")
 
 
 def load_file(network: nn.Module, name: str, path: Path) -> None:
@@ -93,7 +93,7 @@ def load_file(network: nn.Module, name: str, path: Path) -> None:
     if not named and (architecture in PACKAGES or architecture in TORCHVISION):
         tensors = _match_order(tensors, whole) or tensors
     _refuse_others(tensors, whole, name, path)
-    _put(network, tensors, path)
+    put_tensors(network, tensors, f"training.weights: {path}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -204,11 +204,35 @@ def _refuse_others(
         )
 
 
-def _put(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load tensors into a backbone, which lacks the classifier."""
+def put_tensors(
+    network: nn.Module, tensors: Mapping[str, Tensor], where: str, *, spared: str = ""
+) -> None:
+    """Load tensors into a backbone, which lacks the classifier.
+
+    Parameters
+    ----------
+    network
+        The backbone; changed in place.
+    tensors
+        Tensors by name; those of other layers are passed over.
+    where
+        Setting and file, for messages.
+    spared
+        Beginning of the names that may be missing, and then stay as they are; empty: none may.
+
+    Raises
+    ------
+    ModelError
+        If a tensor is missing, has another shape, or values that are not finite.
+    """
     own = network.state_dict()
     plain = {_plain(key): value for key, value in tensors.items()}
-    given = {key: plain.get(_plain(key)) for key in own if not key.endswith(_COUNTER)}
+    given = {
+        key: plain.get(_plain(key))
+        for key in own
+        if not key.endswith(_COUNTER)
+        and (_plain(key) in plain or not spared or not key.startswith(spared))
+    }
     missing = [key for key, value in given.items() if value is None]
     found = {key: value for key, value in given.items() if value is not None}
     wrong = [key for key, value in found.items() if value.shape != own[key].shape]
@@ -220,13 +244,12 @@ def _put(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
             f"{tuple(own[wrong[0]].shape)}"
         )
         raise ModelError(
-            f"training.weights: {path} {first}; is it for another backbone? Files of timm are "
-            "read, and those of torchvision that have the same names, or are for "
-            f"{', '.join(TORCHVISION)}"
+            f"{where} {first}; is it for another backbone? Files of timm are read, and those of "
+            f"torchvision that have the same names, or are for {', '.join(TORCHVISION)}"
         )
     bad = next((key for key, value in found.items() if not torch.isfinite(value).all()), None)
     if bad is not None:
-        raise ModelError(f"training.weights: {path}: {bad} has values that are not finite")
+        raise ModelError(f"{where}: {bad} has values that are not finite")
     network.load_state_dict(found, strict=False)
 
 

@@ -6,10 +6,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline_lib.models.card import ModelCard
+from pipeline_lib.models.network.backbone_weights import put_tensors
 from pipeline_lib.models.network.network import PoseNetwork
 
 # Weights with channels of bodyparts, edges or individuals.
 _OUTPUTS = ("score.", "offset.", "affinity.", "identity.", "first_score.", "second.read.weight")
+# Layers of torchvision's ResNets by their numbers in Lightning Pose's backbones.
+_LAYERS = {
+    "0": "conv1",
+    "1": "bn1",
+    **{str(number): f"layer{number - 3}" for number in range(4, 8)},
+}
+# Layers of timm's HRNets that those of DeepLabCut may lack; then they are new, as the head is.
+_INCREASE = "incre_modules."
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,47 @@ def transfer_weights(
             old, turned = source
             field = state[f"affinity.{kind}"][2 * old : 2 * old + 2]
             _row(network, "affinity", kind)[2 * new : 2 * new + 2] = -field if turned else field
+    _take_statistics(network)
+
+
+@torch.no_grad()
+def transfer_backbone(
+    network: PoseNetwork, state: Mapping[str, Tensor], card: ModelCard, where: str
+) -> None:
+    """Copy the backbone of a network that another tool trained; the head stays as it is.
+
+    Parameters
+    ----------
+    network
+        The new network, whose backbone has the same name; changed in place.
+    state
+        Weights of the other network.
+    card
+        Its card.
+    where
+        Setting and file, for messages.
+
+    Raises
+    ------
+    ModelError
+        If the backbone is another one.
+    """
+    prefix = "backbone."
+    tensors = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    if card.lightning_pose is not None:
+        parts = (name.partition(".") for name in tensors)
+        renamed = [f"{_LAYERS.get(first, first)}.{rest}" for first, _, rest in parts]
+        tensors = dict(zip(renamed, tensors.values(), strict=True))
+    put_tensors(network.backbone.network, tensors, where, spared=_INCREASE)
+    network.mean.copy_(torch.tensor(card.mean).view(3, 1, 1))
+    network.std.copy_(torch.tensor(card.std).view(3, 1, 1))
+    _take_statistics(network)
+
+
+def _take_statistics(network: PoseNetwork) -> None:
+    """Let the backbone state what its input is normalised by."""
     network.backbone.mean, network.backbone.std = (
         (red, green, blue)
         for red, green, blue in (network.mean.flatten().tolist(), network.std.flatten().tolist())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.formats.backbones import name_architecture
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
@@ -40,8 +41,14 @@ class BundledStart:
 
     @property
     def card(self) -> ModelCard | None:
-        """Return the network's card; None if the bundle has no such network."""
-        return self.bundle.locator if self.folder else self.bundle.card
+        """Return the network's card; None if the bundle has no such network to start from.
+
+        Detectors of other tools are none: they are of another kind than our locators.
+        """
+        if not self.folder:
+            return self.bundle.card
+        locator = self.bundle.locator
+        return None if locator is None or locator.origin else locator
 
     @property
     def locator(self) -> "BundledStart":
@@ -70,7 +77,12 @@ def find_start(config: Config, *, locator: bool = False) -> ModelFiles | Bundled
 
 
 def read_start_card(config: Config, *, locator: bool = False) -> ModelCard | None:
-    """Return the card of the network that a training starts from; None for a missing locator.
+    """Return the card of the network whose maps a training goes on with.
+
+    Returns
+    -------
+    ModelCard or None
+        None for a missing locator, and for a network of another tool, whose head is not kept.
 
     Raises
     ------
@@ -79,7 +91,7 @@ def read_start_card(config: Config, *, locator: bool = False) -> ModelCard | Non
     """
     start = find_start(config, locator=locator)
     if isinstance(start, BundledStart):
-        return start.card
+        return None if start.card is None or start.card.origin else start.card
     return None if locator and not start.card.exists() else read_card(start.card)
 
 
@@ -202,10 +214,7 @@ def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
     if card is None:
         return
     if card.origin:
-        yield (
-            f"`training.start_from`: {config.training.start_from} is a network of {card.origin}, "
-            "which runs but is not trained here: set it to null"
-        )
+        yield from _list_foreign_problems(config, card)
         return
     yield from _list_differences(
         config,
@@ -229,6 +238,29 @@ def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
             )
         if own and name not in own:
             yield f"`training.start_bodyparts`: `skeleton.bodyparts` has no {name!r}"
+
+
+def _list_foreign_problems(config: Config, card: ModelCard) -> Iterator[str]:
+    """Yield what keeps a training from taking the backbone of a network of another tool."""
+    named = f"`training.start_from`: {config.training.start_from} is a network of {card.origin}"
+    torchvision = card.lightning_pose is not None and not card.backbone.startswith("resnet")
+    if card.sleap_nn is not None or torchvision:
+        yield (
+            f"{named} with the backbone {card.backbone}, which trainings here do not have: only "
+            "a ResNet or an HRNet is taken over; set it to null"
+        )
+        return
+    backbone = config.training.backbone
+    if name_architecture(backbone) != name_architecture(card.backbone):
+        yield (
+            f"{named}, of which the backbone is kept: set `training.backbone` to {card.backbone}, "
+            f"not {backbone}"
+        )
+    if config.training.start_bodyparts:
+        yield (
+            f"`training.start_bodyparts`: of a network of {card.origin} the backbone alone is "
+            "kept, and every bodypart is new: leave it out"
+        )
 
 
 def _compare_heads(card: ModelCard, config: Config) -> dict[str, tuple[object, object]]:
