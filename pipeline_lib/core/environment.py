@@ -15,6 +15,10 @@ _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 _WAITING_BY_USER = {*_WAITING, "GOMP_SPINCOUNT", "KMP_LIBRARY"}
 
 
+# Python asks only whether it is set; the value tells who set it.
+_SAFE_PATH, _BY_US = "PYTHONSAFEPATH", "cohortpose"
+
+
 def prepare_process() -> None:
     """Prepare a process of the command line, and all that it starts."""
     use_utf8()
@@ -22,6 +26,7 @@ def prepare_process() -> None:
     name_user()
     find_home()
     wait_passively()
+    import_nothing_here()
 
 
 def use_utf8() -> None:
@@ -110,3 +115,20 @@ def wait_passively() -> None:
     """
     if _WAITING_BY_USER.isdisjoint(os.environ):
         os.environ.update(_WAITING)
+
+
+def import_nothing_here() -> None:
+    """Let processes that this one starts import nothing from the folder in which they start.
+
+    Python's own modules come after those of the folder in processes of `multiprocessing`: a file
+    ``socket.py`` in the project of a stranger would be run.
+    """
+    os.environ.setdefault(_SAFE_PATH, _BY_US)
+
+
+def copy_environment() -> dict[str, str]:
+    """Return the environment for a command of the user, which may import from its folder."""
+    values = dict(os.environ)
+    if values.get(_SAFE_PATH) == _BY_US:
+        del values[_SAFE_PATH]
+    return values

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from pipeline_lib.core.cohort import Video, read_cohort
+from pipeline_lib.core.environment import copy_environment
 from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
@@ -309,7 +310,7 @@ def _list_done(results: Results) -> set[str]:
 def _call(command: Sequence[str]) -> int:
     """Run a command to its end; an interrupt is passed on and waited for."""
     try:
-        process = subprocess.Popen(command)  # noqa: S603 - the user's own
+        process = subprocess.Popen(command, env=copy_environment())  # noqa: S603 - the user's own
     except OSError as error:
         raise StoreError(f"{command[0]}: cannot be started: {error.strerror}") from None
     try:
