@@ -150,6 +150,11 @@ SETTINGS = {
         "validation_fraction": 0.3,
     },
     "mirrored-crops": {"crop": 32, "augmentation": {"mirror": True}},
+    # Flat after epoch 4 of at most 12; the job dies in the cool-down of two epochs.
+    "plateau": {
+        "epochs": 12,
+        "stop": {"plateau": True, "span": 0.5, "gain": 0.9, "least_steps": 1},
+    },
 }
 
 
@@ -159,13 +164,26 @@ def test_a_killed_training_ends_as_if_undisturbed(kind, undisturbed, targets, tm
     whole = undisturbed(**settings)
     store = targets(settings.pop("validation", 0))
     killed = link_targets(tmp_path / "results", store)
-    kill_after(2)
+    kill_after(4 if kind == "plateau" else 2)
     with pytest.raises(KilledError):
         run_train(tiny_config(**settings), killed)
     assert not killed.model("pose").card.exists()
     assert (killed.model("pose").checkpoints / "last.ckpt").exists()
     run_train(tiny_config(**settings), killed)
     assert_same_training(whole, killed)
+
+
+def test_a_plateau_ends_the_training_early(undisturbed):
+    """Keep the rate for 4 epochs of 2 steps; 4 more steps cool down to zero."""
+    results = undisturbed(**SETTINGS["plateau"])
+    card, history = read_card(results.model("pose").card), read_history(results)
+    assert (card.training.epochs, card.training.steps) == (6, 12)
+    values = history.pivot_table(index="epoch", columns="metric", values="value")
+    # A twentieth of the 24 steps is one, of warm-up; each epoch has the rate after its last step.
+    assert values["learning_rate"].tolist() == pytest.approx([1e-3] * 4 + [5e-4, 0.0])
+    excess = values["train_loss"] - values["train_excess_loss"]
+    assert 0.01 < excess.min() < excess.max() < values["train_loss"].min()
+    assert values["test_error"].notna()[5]
 
 
 _TRAIN = """

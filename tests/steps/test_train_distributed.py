@@ -30,10 +30,12 @@ from tests.core.test_process import LEFTOVERS
 from tests.models.synthetic import tiny_config, write_tiny_labels
 from tests.models.training.test_unsupervised import UNSUPERVISED, store_clips
 
-EPOCHS = 7
+# A plateau is found after epoch 5; cooled down, and validated every second epoch, it is epoch 8.
+EPOCHS, MOST = 8, 20
 STEPS = 3  # of an epoch: 10 frames in batches of 4, the last one filled up
 SETTINGS = {
-    "epochs": EPOCHS,
+    "epochs": MOST,
+    "stop": {"plateau": True, "span": 0.4, "gain": 0.9, "least_steps": 14},
     "validate_every": 2,
     "validation_fraction": 0.2,
     "precision": "64-true",
@@ -178,12 +180,12 @@ def together(make_run):
 
 
 def test_two_processes_train_what_one_does(alone, together):
-    """Train 21 steps with different numbers of labels on both sides, and augmentation."""
+    """Train 24 steps with different numbers of labels on both sides, and augmentation."""
     results, _ = together
     assert read_state(results)["global_step"] == EPOCHS * STEPS
     assert_same_numbers(alone, results)
     errors = read_history(alone).query("metric == 'validation_error'")["value"]
-    assert len(errors) == 3
+    assert len(errors) == 4
     assert errors.notna().all()
 
 
@@ -192,8 +194,9 @@ def test_one_process_writes(alone, together):
     files = [sorted(p.name for p in r.model("pose").folder.rglob("*")) for r in (alone, results)]
     assert files[0] == files[1]
     assert [job["ended"] for job in read_all_jobs(results)] == ["done"]
-    assert log.count("epoch 2 of 7") == 1
-    assert log.count("network of 21 steps") == 1
+    assert log.count("epoch 2 of 20") == 1
+    assert log.count("epoch 5: the loss has flattened; cooling down until epoch 8") == 1
+    assert log.count("network of 24 steps") == 1
 
 
 @pytest.mark.parametrize("devices", [(2, 1), (1, 2)])
@@ -216,6 +219,8 @@ def test_stopped_amid_an_epoch_and_resumed_with_other_devices(devices, alone, ma
         (1, {}),
         (STEPS, {}),
         (4 * STEPS, {}),
+        (5 * STEPS, {}),
+        (6 * STEPS + 1, {}),
         (STEPS + 2, {}),
         (STEPS + 2, {"loader_workers": 1}),
         (STEPS + 2, {"precision": "32-true"}),

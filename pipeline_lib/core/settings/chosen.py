@@ -21,7 +21,11 @@ TUNABLE = (
     "training.crop",
     "training.batch_size",
     "training.epochs",
+    "training.stop.plateau",
+    "training.freeze",
 )
+# Off where the length of the training is stated: such trainings are as stated.
+_WITH_LENGTH = frozenset({"training.stop.plateau", "training.freeze"})
 
 # Settings whose value others are chosen for.
 _DEPENDENTS = {
@@ -38,6 +42,7 @@ _DEPENDENTS = {
     "targets.sigma": ("targets.pos_dist_thresh",),
     "training.crop": ("training.batch_size",),
     "locating.window": ("training.batch_size",),
+    "training.weights": ("training.freeze",),
 }
 # Settings that must be those of a network that the training starts from.
 _OF_START = frozenset({"targets.scale", "targets.stride", "locating.scale"})
@@ -65,7 +70,10 @@ def get_setting(config: Config, name: str) -> Any:  # noqa: ANN401 - any setting
 
 def list_auto(config: Config) -> tuple[str, ...]:
     """Return the dotted names of the settings that the labels decide."""
-    return tuple(name for name in TUNABLE if get_setting(config, name) == AUTO)
+    stated = frozenset() if config.training.decides_length else _WITH_LENGTH
+    return tuple(
+        name for name in TUNABLE if name not in stated and get_setting(config, name) == AUTO
+    )
 
 
 def list_upstream(config: Config) -> dict[str, Any]:
@@ -102,10 +110,12 @@ def replace_auto(config: Config, choices: Choices) -> ResolvedConfig:
         If a chosen value is none that the setting may have.
     """
     values = config.model_dump()
-    for name in list_auto(config):
+    chosen = {name: choices[name].value for name in list_auto(config)}
+    off = {name: False for name in _WITH_LENGTH if get_setting(config, name) == AUTO}
+    for name, value in (off | chosen).items():
         *sections, last = name.split(".")
         inner = values
         for section in sections:
             inner = inner[section]
-        inner[last] = choices[name].value
+        inner[last] = value
     return ResolvedConfig.model_validate(values)

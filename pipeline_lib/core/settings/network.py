@@ -25,6 +25,7 @@ from pipeline_lib.core.settings.base import (
 )
 from pipeline_lib.core.settings.model import StartText
 from pipeline_lib.core.settings.renamed import name_as_in_keys
+from pipeline_lib.core.settings.stopping import StatedStop, StopSettings
 from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
 
 
@@ -330,6 +331,14 @@ class StatedTraining(Settings):
         description="Frames per optimiser step over all devices together. `auto`: 8, or what 8 GiB "
         "of memory allow.",
     )
+    stop: StatedStop = StatedStop()
+    freeze: OrAuto[Flag] = Field(
+        default=AUTO,
+        description="Keep what pretrained weights know of edges and textures: the stages of the "
+        "backbone that are finer than the score maps, and the statistics of its batch norms. A "
+        "step takes half the time on a CPU. `auto`: true if `training.epochs` is `auto`, too, and "
+        "`weights` is not `none`.",
+    )
     learning_rate: PositiveFloat = Field(1e-3, description="Peak learning rate of AdamW.")
     weight_decay: NotNegativeFloat = Field(1e-2, description="Weight decay of AdamW.")
     warmup: Fraction = Field(0.05, description="Share of the steps with a rising learning rate.")
@@ -384,6 +393,17 @@ class StatedTraining(Settings):
         0, description="Processes per device that read the target store."
     )
 
+    @property
+    def decides_length(self) -> bool:
+        """Tell whether the labels decide how long to train; otherwise all is as it was stated."""
+        return self.epochs == AUTO
+
+    def name_unused(self) -> set[str]:
+        """Return the names of settings that keys leave out: those of before there were these."""
+        values = {"stop": self.stop.plateau, "freeze": self.freeze}
+        unused = (False,) if self.decides_length else (False, AUTO)
+        return {name for name, value in values.items() if value in unused}
+
     @model_validator(mode="after")
     def _check_checkpoint(self) -> Self:
         if self.checkpoint == "best" and self.validation_fraction == 0.0:
@@ -393,6 +413,8 @@ class StatedTraining(Settings):
                 f"start_from ({self.start_from}) is the network itself: give the network "
                 "another `name`"
             )
+        if self.freeze is True and self.weights == "none" and self.start_from is None:
+            raise ValueError("freeze: true needs pretrained weights, but weights is none")
         if self.crop is not None and self.crop != AUTO and self.crop % 32:
             raise ValueError(f"crop ({self.crop}) must be a multiple of 32")
         return self
@@ -403,6 +425,8 @@ class TrainingSettings(StatedTraining):
 
     augmentation: AugmentationSettings = AugmentationSettings()
     crop: PositiveInt | None = None
+    stop: StopSettings = StopSettings()
+    freeze: Flag = False
     epochs: PositiveInt = 200
     batch_size: PositiveInt = 8
 

@@ -160,7 +160,7 @@ class Config(Settings):
         # Networks of before there were these have the same keys.
         unused |= {"head_context"} if self.training.head_context == "none" else set()
         unused |= {"head_stages"} if self.training.head_stages == 1 else set()
-        unused.add("unsupervised")
+        unused |= {"unsupervised", *self.training.name_unused()}
         values = self.training.model_dump(mode="json", exclude={*PLACEMENT, *unused})
         values["precision"] = name_precision_in_keys(self.training.precision)
         # The clips have a key of their own.
@@ -192,6 +192,11 @@ class Config(Settings):
         neighbouring animals remain separate.
         """
         own = self.locating.model_dump(include={"backbone", "weights", "epochs"}, exclude_none=True)
+        if "epochs" in own:
+            # Stated, and so no plateau shortens it.
+            own["stop"] = self.training.stop.model_copy(update={"plateau": False})
+        if own.get("weights") == "none":
+            own["freeze"] = False
         targets: dict[str, Any] = {"scale": self.locating.scale}
         if self.top_down:
             stride = self.targets.stride

@@ -344,6 +344,18 @@ def choose_epochs(samples: int, batch: int) -> Choice:
     return Choice(value, f"{_count(samples, 'training sample')}: {made} steps")
 
 
+def choose_plateau() -> Choice:
+    """Choose whether a plateau of the training loss ends the training."""
+    return Choice(value=True, reason="the number of epochs is the largest, not the usual one")
+
+
+def choose_freezing(*, pretrained: bool) -> Choice:
+    """Choose whether the first stages of the backbone are kept as they are."""
+    if pretrained:
+        return Choice(value=True, reason="they are pretrained, and steps take half the time")
+    return Choice(value=False, reason="the weights are not pretrained")
+
+
 def _divide(need: float, there: float) -> float:
     """Return the ratio; infinite where there is nothing, NaN where it is unknown."""
     return math.inf if there == 0 else need / there

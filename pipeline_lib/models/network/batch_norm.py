@@ -146,7 +146,12 @@ def _track(layer: Any, mean: Tensor, variance: Tensor, count: int) -> None:  # n
 
 
 def _batch_norms(model: nn.Module) -> list[_BatchNorm]:
-    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    # Frozen ones have no statistics of a batch.
+    return [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, _BatchNorm) and not getattr(layer, "frozen", False)
+    ]
 
 
 def _axes(x: Tensor) -> list[int]:

@@ -28,6 +28,19 @@ def score_map_loss(logit: Tensor, target: Tensor, present: Tensor) -> Tensor:
     return (cells.mean(dim=(-2, -1)) * weight).sum() / weight.sum().clamp(min=1.0)
 
 
+def score_map_entropy(target: Tensor, present: Tensor) -> Tensor:
+    """Return the least `score_map_loss` that maps can have: that of the targets themselves.
+
+    Parameters
+    ----------
+    target, present
+        As for `score_map_loss`.
+    """
+    cells = torch.special.entr(target) + torch.special.entr(1.0 - target)
+    weight = present.to(cells.dtype)
+    return (cells.mean(dim=(-2, -1)) * weight).sum() / weight.sum().clamp(min=1.0)
+
+
 def location_refinement_loss(offset: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Return the Huber loss of offsets over the cells that have a target.
 

@@ -48,6 +48,10 @@ class HistoryWriter(lightning.Callback):
         self._rows = list(state_dict["rows"])
         self._steps = list(state_dict.get("steps", ()))
 
+    def list_values(self, metric: str) -> list[float]:
+        """Return the values of a metric so far, epoch by epoch."""
+        return [float(row["value"]) for row in self._rows if row["metric"] == metric]
+
     def on_train_batch_end(
         self,
         trainer: lightning.Trainer,
@@ -96,7 +100,8 @@ class HistoryWriter(lightning.Callback):
     ) -> dict[str, float]:
         """Return the measurements after this epoch; empty if none is due."""
         measurement = self._measurement
-        if measurement is None or not measurement.is_due(trainer.current_epoch + 1):
+        epochs = trainer.current_epoch + 1
+        if measurement is None or not measurement.is_due(epochs, trainer.max_epochs):
             return {}
         return measurement.measure(trainer, cast("PoseTraining", module))
 

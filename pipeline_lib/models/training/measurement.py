@@ -56,10 +56,18 @@ class CurveMeasurement:
             return None
         return self._settings.measure_every or math.ceil(self._settings.epochs / _POINTS)
 
-    def is_due(self, epochs: int) -> bool:
-        """Tell whether to measure after this number of epochs."""
-        every = self.every
-        return every is not None and (epochs % every == 0 or epochs == self._settings.epochs)
+    def is_due(self, epochs: int, last: int | None = None) -> bool:
+        """Tell whether to measure after this number of epochs.
+
+        Parameters
+        ----------
+        epochs
+            Epochs so far.
+        last
+            Number of the last epoch, which is always measured; None: that of the settings.
+        """
+        every, last = self.every, last or self._settings.epochs
+        return every is not None and (epochs % every == 0 or epochs == last)
 
     def measure(self, trainer: lightning.Trainer, module: PoseTraining) -> dict[str, float]:
         """Return losses and errors by the name of their metric; all processes call this.

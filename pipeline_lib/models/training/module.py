@@ -12,11 +12,13 @@ from pipeline_lib.core.settings.network import TargetSettings, TrainingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.maps.peaks import find_peaks
 from pipeline_lib.kernels.maps.score_maps import decode_peaks, find_present, map_shape
+from pipeline_lib.kernels.plateau import scale_learning_rate
 from pipeline_lib.models.network.batch_norm import same_batches
 from pipeline_lib.models.network.losses import (
     identity_loss,
     location_refinement_loss,
     part_affinity_loss,
+    score_map_entropy,
     score_map_loss,
 )
 from pipeline_lib.models.network.network import PoseNetwork
@@ -35,6 +37,7 @@ from pipeline_lib.models.training.samples.targets import (
     TargetPlan,
     encode_targets,
 )
+from pipeline_lib.models.training.stopping import EXCESS_LOSS
 from pipeline_lib.models.training.unsupervised import UnsupervisedLosses
 
 LOSSES = ("score_map_loss", "location_refinement_loss")
@@ -127,6 +130,8 @@ class PoseTraining(lightning.LightningModule):
         if network.stages > 1:
             weights[FIRST_STAGE_LOSS] = 1.0
         self.losses, self._weights = tuple(weights), tuple(weights.values())
+        # Steps of the beginning and the end of the cool-down; None: it has not begun.
+        self._cooldown: tuple[int | None, int] = (None, 0)
         # Sums and counts of the losses and of distances, over the validation samples.
         self._validated = torch.zeros(2, len(weights) + 1, dtype=torch.float64)
 
@@ -138,19 +143,37 @@ class PoseTraining(lightning.LightningModule):
         # In mixed precision, bfloat16 would hold coordinates to 1 in 256.
         with torch.autocast(self.device.type, enabled=False):
             batch, image, maps = self._augment(batch)
-        measured = self._measure(image, self._find_present(batch), maps)
-        parts = measured.loss * self._share(measured.weight)
+        present = self._find_present(batch)
+        measured = self._measure(image, present, maps)
+        share = self._share(measured.weight)
+        parts = measured.loss * share
         loss = self.weigh(parts)
+        supervised = loss
         more = {} if self.unsupervised is None else self._measure_clip(self.unsupervised)
         if self.unsupervised is not None:
             loss = loss + self.unsupervised.weigh(more, self._progress)
-        shown = torch.stack([loss, *parts, *more.values()]).detach()
+        seen = {**more, **self._measure_excess(supervised, present, maps, share)}
+        shown = torch.stack([loss, *parts, *seen.values()]).detach()
         if self.trainer.world_size > 1:
             shown = self.trainer.strategy.reduce(shown, reduce_op="mean")
         self.log("loss", shown[0], prog_bar=True, logger=False)
         names = ("train_loss", *(f"train_{name}" for name in self.losses))
-        names += tuple(f"train_{name}" for name in more)
+        names += tuple(f"train_{name}" for name in seen)
         return {"loss": loss, "metrics": dict(zip(names, shown.unbind(), strict=True))}
+
+    def _measure_excess(
+        self, loss: Tensor, present: Tensor, maps: TargetMaps, share: Tensor | float
+    ) -> dict[str, Tensor]:
+        """Return the loss less that of perfect maps, if a plateau is looked for.
+
+        The Gaussians of score maps are no certain answers: their cross entropy with themselves is
+        a large part of the loss of a trained network, and would hide what it still learns.
+        """
+        if not self._training.stop.plateau:
+            return {}
+        least = score_map_entropy(maps.score, present) * share
+        first = least if isinstance(share, float) else least[0]
+        return {EXCESS_LOSS.removeprefix("train_"): loss - self.network.stages * first}
 
     def _measure_clip(self, losses: UnsupervisedLosses) -> dict[str, Tensor]:
         """Return the losses of the clip of this step, unweighted."""
@@ -231,9 +254,14 @@ class PoseTraining(lightning.LightningModule):
         return total
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's dictionary
-        """Return AdamW with linear warm-up and cosine decay to zero, step by step."""
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        kept = [p for p in self.network.parameters() if p.ndim <= 1]
+        """Return AdamW with linear warm-up and decay to zero, step by step.
+
+        The decay is along half a cosine; where a plateau ends the training, it is linear, and
+        begins there.
+        """
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        decayed = [p for p in trained if p.ndim > 1]
+        kept = [p for p in trained if p.ndim <= 1]
         groups = [
             {"params": decayed, "weight_decay": self._training.weight_decay},
             {"params": kept, "weight_decay": 0.0},
@@ -243,13 +271,28 @@ class PoseTraining(lightning.LightningModule):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         total = data.steps_per_epoch * (self.trainer.max_epochs or 1)
         warmup = max(1, round(total * self._training.warmup))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warm_up_then_cosine(step, warmup, total)
-        )
+
+        def scale(step: int) -> float:
+            if not self._training.stop.plateau:
+                return warm_up_then_cosine(step, warmup, total)
+            return scale_learning_rate(step, warmup, *self._cooldown)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"},
         }
+
+    def cool_down(self, begin: int, end: int) -> None:
+        """Let the learning rate fall to zero from the end of one epoch to that of another.
+
+        Parameters
+        ----------
+        begin, end
+            Epochs before the cool-down, and until its end.
+        """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self._cooldown = (begin * data.steps_per_epoch, end * data.steps_per_epoch)
 
     def _augment(self, batch: Batch) -> tuple[Batch, Tensor, TargetMaps]:
         """Return a batch with its keypoints, its images and targets, changed at random."""

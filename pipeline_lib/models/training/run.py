@@ -5,7 +5,8 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,9 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.batch_norm import GlobalBatchNorm
+from pipeline_lib.models.network.freezing import freeze_statistics, freeze_stem
 from pipeline_lib.models.network.network import PoseNetwork
+from pipeline_lib.models.network.pointwise import multiply_pointwise
 from pipeline_lib.models.training.checkpoint_files import (
     BEST,
     LAST,
@@ -44,6 +47,7 @@ from pipeline_lib.models.training.precision import choose_precision
 from pipeline_lib.models.training.rendezvous import LoopbackEnvironment
 from pipeline_lib.models.training.samples.data import PoseData
 from pipeline_lib.models.training.samples.targets import ONE_ANIMAL, TargetPlan
+from pipeline_lib.models.training.stopping import PlateauStop
 from pipeline_lib.models.training.unsupervised import plan_unsupervised
 
 logger = logging.getLogger(__name__)
@@ -192,7 +196,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     if last is not None and is_first_rank():
         logger.info("resuming from %s", last)
     begin = time.monotonic()
-    with mark_children():
+    with mark_children(), _compute_less(network, training, trainer):
         # `CheckpointFiles` decides what a checkpoint may contain.
         trainer.fit(module, data, ckpt_path=None if last is None else str(last))
     seconds = time.monotonic() - begin
@@ -214,6 +218,20 @@ def train_network(  # noqa: PLR0913 - the sections of the config
     )
 
 
+@contextmanager
+def _compute_less(
+    network: PoseNetwork, training: TrainingSettings, trainer: lightning.Trainer
+) -> Iterator[None]:
+    """Leave out what need not be computed; afterwards the network's layers are its own again."""
+    with ExitStack() as stack:
+        if training.freeze:
+            stack.callback(freeze_statistics(network.backbone))
+            freeze_stem(network.backbone)
+        if trainer.strategy.root_device.type == "cpu":
+            stack.enter_context(multiply_pointwise(network))
+        yield
+
+
 def _build_trainer(
     files: ModelFiles,
     training: TrainingSettings,
@@ -225,6 +243,10 @@ def _build_trainer(
     # Short trainings validate and save once, at their end.
     every = min(training.validate_every, training.epochs)
     callbacks: list[Callback] = [history]
+    if training.stop.plateau:
+        # After the history, whose curve it looks at.
+        validated = every if has_validation else 1
+        callbacks.append(PlateauStop(training.stop, training.epochs, history, validated))
     if has_validation:
         callbacks.append(BestCheckpoint(files.checkpoints / BEST, every))
     callbacks.append(LastCheckpoint(files.checkpoints / LAST, every))

@@ -241,3 +241,6 @@ class _Choosing:
         batch = self._settle("training.batch_size", rules.choose_batch(pixels, stride))
         samples = facts.animals if top_down else facts.frames
         self._settle("training.epochs", rules.choose_epochs(samples, int(batch)))
+        self._settle("training.stop.plateau", rules.choose_plateau())
+        pretrained = config.training.weights != "none" or config.training.start_from is not None
+        self._settle("training.freeze", rules.choose_freezing(pretrained=pretrained))

@@ -45,6 +45,9 @@ class Batch(NamedTuple):
 # Index of a sample with weight zero, for devices that have fewer samples than others.
 FILLER = -1
 
+# Bytes of decoded images that a process keeps.
+_KEPT_BYTES = 2**29
+
 # Names in the store of the fields of `TargetMaps`.
 _MAPS = {
     "score": "score_map",
@@ -59,6 +62,8 @@ _MASKS = ("mask", "affinity_mask")
 
 class StoredSamples(Dataset[Batch]):
     """Read the samples of one split; each process opens the store itself.
+
+    Images are kept decoded, up to half a gibibyte: an epoch reads each of them again.
 
     Parameters
     ----------
@@ -75,6 +80,8 @@ class StoredSamples(Dataset[Batch]):
         self._with_maps = with_maps
         self.numbers = TargetStore(path).of_split(split)
         self._store: TargetStore | None = None
+        self._kept: dict[int, Tensor] = {}
+        self._kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -87,9 +94,8 @@ class StoredSamples(Dataset[Batch]):
             self._store = TargetStore(self.path)
         number = self.numbers[index]
         store = self._store
-        image, keypoint = (
-            torch.from_numpy(store.read(name, number)) for name in ("image", "keypoint")
-        )
+        image = self._read_image(store, number)
+        keypoint = torch.from_numpy(store.read("keypoint", number))
         maps = None
         if self._with_maps:
             stored = {
@@ -104,6 +110,16 @@ class StoredSamples(Dataset[Batch]):
                 }
             )
         return Batch(image, keypoint, torch.tensor(number), maps, _read_absent(store, number))
+
+    def _read_image(self, store: TargetStore, number: int) -> Tensor:
+        """Return the image of a sample, which nobody may change."""
+        if number in self._kept:
+            return self._kept[number]
+        image = torch.from_numpy(store.read("image", number))
+        if self._kept_bytes + image.nbytes <= _KEPT_BYTES:
+            self._kept[number] = image
+            self._kept_bytes += image.nbytes
+        return image
 
 
 def _read_absent(store: TargetStore, number: int) -> Tensor | None:

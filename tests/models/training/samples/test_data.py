@@ -17,6 +17,7 @@ from pipeline_lib.models.training.samples.data import (
     GlobalBatches,
     PoseData,
     StoredSamples,
+    collate,
     cut_centre,
     share_samples,
 )
@@ -183,3 +184,29 @@ def test_the_middle_of_a_sample_with_its_part_of_the_maps():
     assert torch.equal(middle.maps.mask, maps[:, :, 2:6, 4:8] > 9)
     assert middle.maps.affinity is None
     assert cut_centre(batch._replace(maps=None), 32, 8).maps is None
+
+
+def test_kept_images_equal_fresh_ones_byte_for_byte(tmp_path, monkeypatch):
+    results = Results(tmp_path)
+    write_tiny_labels(results, train=4)
+    run_make_targets(tiny_config(), results)
+    store, samples = (
+        TargetStore(results.targets),
+        StoredSamples(results.targets, "train", with_maps=True),
+    )
+    size = store.read("image", 0).nbytes
+    # Room for two of the four.
+    monkeypatch.setattr("pipeline_lib.models.training.samples.data._KEPT_BYTES", 2 * size + 1)
+    first = [samples[number].image for number in range(4)]
+    again = [samples[number].image for number in range(4)]
+    assert [one is other for one, other in zip(first, again, strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    for number, image in zip(samples.numbers, again, strict=True):
+        assert image.numpy().tobytes() == store.read("image", number).tobytes()
+    batch = collate([samples[0], samples[FILLER]])
+    batch.image.zero_()
+    assert samples[0].image.any()
