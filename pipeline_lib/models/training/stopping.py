@@ -8,9 +8,9 @@ import pytorch_lightning as lightning
 
 from pipeline_lib.core.settings.stopping import StopSettings
 from pipeline_lib.kernels.plateau import has_flattened, plan_end
-from pipeline_lib.models.training.history import HistoryWriter
 
 if TYPE_CHECKING:
+    from pipeline_lib.models.training.history import HistoryWriter
     from pipeline_lib.models.training.module import PoseTraining
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class PlateauStop(lightning.Callback):
     """
 
     def __init__(
-        self, settings: StopSettings, epochs: int, history: HistoryWriter, every: int = 1
+        self, settings: StopSettings, epochs: int, history: "HistoryWriter", every: int = 1
     ) -> None:
         self._settings, self._history = settings, history
         self._most, self._every = epochs, every
