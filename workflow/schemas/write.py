@@ -27,7 +27,7 @@ HEAD = """\
 A run is described by one YAML file, named with `--configfile` (by default `config/config.yaml`).
 Only `cohort` is needed; every other key has the default given below. `results/config.resolved.yaml`
 holds all settings, defaults included. The description of a key says what its default `auto`
-means; [thirteen settings](../docs/how-to/networks/chosen-settings.md) are chosen from the labels.
+means; [eleven settings](../docs/how-to/networks/chosen-settings.md) are chosen from the labels.
 Unknown keys are errors. Paths are relative to the working directory (`--directory`).
 `cohortpose init PATH FOLDER` writes a config and a sheet for a folder of videos or for labels of
 DeepLabCut, SLEAP, Lightning Pose or COCO.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline_lib.core.settings.base import AUTO, FINITE, Flag, OrAuto, PositiveInt, Settings
+from pipeline_lib.core.settings.base import FINITE, Flag, OrAuto, PositiveInt, Settings
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0), FINITE]
 
@@ -18,7 +18,7 @@ class StatedStop(Settings):
     """
 
     plateau: OrAuto[Flag] = Field(
-        default=AUTO,
+        default=False,
         description="Cool down at a plateau; `training.epochs` is then the largest number of "
         "epochs. False: exactly these, and a learning rate that falls along half a cosine. `auto`:"
         " true if `training.epochs` is `auto`, too.",

@@ -352,7 +352,7 @@ def choose_plateau() -> Choice:
 def choose_freezing(*, pretrained: bool) -> Choice:
     """Choose whether the first stages of the backbone are kept as they are."""
     if pretrained:
-        return Choice(value=True, reason="they are pretrained, and steps take half the time")
+        return Choice(value=True, reason="they are pretrained, and a step takes 0.6 of the time")
     return Choice(value=False, reason="the weights are not pretrained")
 
 

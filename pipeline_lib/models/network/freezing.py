@@ -5,6 +5,7 @@ convolution before it, so that no layer reads and writes the whole map for them,
 backward; gradients of weight and bias of both layers stay exact.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -130,12 +131,35 @@ def _convolve(layer: Any, norm: _BatchNorm, image: Tensor) -> Tensor:  # noqa: A
         bias = bias + layer.bias * factor
     if is_pointwise(layer):
         return multiply(image, weight, bias)
-    # timm's `Conv2dSame` pads before it convolves.
+    padding = layer.padding
+    # timm's `Conv2dSame` pads as much as the size of the image needs.
     if type(layer) is not nn.Conv2d:
-        image = pad_same(image, layer.kernel_size, layer.stride, layer.dilation)
+        if weight.requires_grad or image.requires_grad or layer.dilation != (1, 1):
+            image, padding = _pad_same(layer, image), 0
+        else:
+            weight, padding = _widen_same(layer, weight, image.shape[2:])
     return functional.conv2d(
-        image, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        image, weight, bias, layer.stride, padding, layer.dilation, layer.groups
     )
+
+
+def _pad_same(layer: Any, image: Tensor) -> Tensor:  # noqa: ANN401 - timm's layer
+    padded: Tensor = pad_same(image, layer.kernel_size, layer.stride, layer.dilation)
+    return padded
+
+
+def _widen_same(layer: Any, weight: Tensor, size: torch.Size) -> tuple[Tensor, tuple[int, int]]:  # noqa: ANN401
+    """Return a kernel and an even padding that do what an uneven padding does.
+
+    torch pads both sides alike. One more zero before a kernel shifts it by a pixel, which copies no
+    image. The gradients of such kernels are slow.
+    """
+    before, both = [0, 0], [0, 0]
+    for axis, length in enumerate(size):
+        step, reach = layer.stride[axis], layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
+        total = max((math.ceil(length / step) - 1) * step + reach - length, 0)
+        before[axis], both[axis] = total % 2, math.ceil(total / 2)
+    return functional.pad(weight, (before[1], 0, before[0], 0)), (both[0], both[1])
 
 
 @contextmanager

@@ -115,3 +115,16 @@ def test_the_stem_is_what_finer_maps_than_the_stride_need(stride, last):
     sum(one.sum() for one in maps).backward()
     assert all(backbone.network.get_parameter(name).grad is None for name in frozen)
     assert all(backbone.network.get_parameter(name).grad is not None for name in trained)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (64, 33), (31, 7)])
+def test_uneven_padding_is_part_of_the_kernel_where_nothing_is_differentiated(size):
+    """Images of odd and even sides, which timm pads by 1 or 2, and by 3 or 4."""
+    backbone = make_backbone("tf_efficientnet_lite0")
+    image = torch.randn(1, 3, *size).double().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected = backbone.eval().network(image)
+        freeze_statistics(backbone)
+        found = backbone.train().network(image)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-11)
