@@ -40,19 +40,21 @@ def freeze_statistics(backbone: Backbone) -> Callable[[], None]:
     """
     norms = [layer for layer in backbone.modules() if isinstance(layer, _BatchNorm)]
     for norm in norms:
-        norm.forward = partial(_normalise, norm)
+        norm.forward = partial(_normalise, norm)  # type: ignore[method-assign]
         norm.frozen = True  # type: ignore[assignment]
     pairs = _pair(backbone)
     expected = _look(backbone)
     for convolution, norm in pairs:
-        convolution.forward = partial(_convolve, convolution, norm)
-        norm.forward = partial(_activate, norm)
+        convolution.forward = partial(  # type: ignore[method-assign]
+            _convolve, convolution, norm
+        )
+        norm.forward = partial(_activate, norm)  # type: ignore[method-assign]
     found = _look(backbone)
     if not all(map(_agree, found, expected)):
         # The layers follow each other in another way than they are listed.
         for convolution, norm in pairs:
             convolution.__dict__.pop("forward", None)
-            norm.forward = partial(_normalise, norm)
+            norm.forward = partial(_normalise, norm)  # type: ignore[method-assign]
 
     def restore() -> None:
         for layer in (*norms, *(convolution for convolution, _ in pairs)):

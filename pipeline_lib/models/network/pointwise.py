@@ -25,10 +25,13 @@ def multiply_pointwise(network: nn.Module) -> Iterator[None]:
     network
         Network in channels-last layout.
     """
-    layers = [layer for layer in network.modules() if is_pointwise(layer)]
-    layers = [layer for layer in layers if "forward" not in layer.__dict__]
+    layers = [
+        layer
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d) and is_pointwise(layer) and "forward" not in layer.__dict__
+    ]
     for layer in layers:
-        layer.forward = partial(_forward, layer)
+        layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
     try:
         yield
     finally:
