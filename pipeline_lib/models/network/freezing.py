@@ -86,13 +86,14 @@ def freeze_stem(backbone: Backbone) -> int:
     gradients = torch.autograd.grad(value, parameters, allow_unused=True)
     frozen = [one for one, found in zip(parameters, gradients, strict=True) if found is not None]
     for parameter in frozen:
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
     return len(frozen)
 
 
 def _pair(backbone: Backbone) -> list[tuple[nn.Conv2d, _BatchNorm]]:
     """Return the convolutions that a batch norm follows in the list of layers."""
-    pairs, last = [], None
+    pairs: list[tuple[nn.Conv2d, _BatchNorm]] = []
+    last: nn.Conv2d | None = None
     for layer in backbone.modules():
         if isinstance(layer, _BatchNorm):
             if last is not None and last.out_channels == layer.num_features:

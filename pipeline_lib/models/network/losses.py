@@ -36,7 +36,7 @@ def score_map_entropy(target: Tensor, present: Tensor) -> Tensor:
     target, present
         As for `score_map_loss`.
     """
-    cells = torch.special.entr(target) + torch.special.entr(1.0 - target)
+    cells: Tensor = torch.special.entr(target) + torch.special.entr(1.0 - target)
     weight = present.to(cells.dtype)
     return (cells.mean(dim=(-2, -1)) * weight).sum() / weight.sum().clamp(min=1.0)
 
