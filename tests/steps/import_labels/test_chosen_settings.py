@@ -93,6 +93,9 @@ def test_a_mouse_from_above(tmp_path):
         "training.crop": 224,  # 2 x 100 px
         "training.batch_size": 8,
         "training.epochs": 290,  # 1440 steps, 5 in an epoch
+        # Taken where the config asks for them only.
+        "training.stop.plateau": True,
+        "training.freeze": True,
     }
 
 
