@@ -36,6 +36,7 @@ class FrameStatus(IntEnum):
     DECODED = 0
     UNDECODABLE = 1
     MISSING = 2  # the file lacks the frame: its packet was lost, or its recorder dropped it
+    STILL = 3  # decoded, and nothing had moved: its pose is that of the last computed frame
 
 
 class TrackStatus(IntEnum):
@@ -183,6 +184,7 @@ LEDGER_COLUMNS = (
     "reason",
     "frames",
     "undecodable",
+    "still",
     SURPLUS_FRAMES,
     "fps",
     "width",

@@ -198,6 +198,12 @@ TABLES: tuple[Table, ...] = (
             _whole(
                 "undecodable", "frame", "frames that could not be decoded or are lost", _NOT_REACHED
             ),
+            _whole(
+                "still",
+                "frame",
+                "frames in which nothing moved: their poses are those of earlier ones",
+                "every frame was computed",
+            ),
             _SURPLUS,
             _number("fps", "frame/s", "mean frame rate", _NOT_REACHED),
             *_SIZE,
@@ -534,6 +540,12 @@ TABLES: tuple[Table, ...] = (
             _whole("frames", "frame", "frames of the poses", _NOT_REACHED),
             _whole(
                 "undecodable", "frame", "frames that could not be decoded or are lost", _NOT_REACHED
+            ),
+            _whole(
+                "still",
+                "frame",
+                "frames in which nothing moved: their poses are those of earlier ones",
+                "every frame was computed",
             ),
             _number("frames_per_second", "frame/s", "frames that a worker analysed", "not timed"),
             _number("decode_share", "1", "share of the time that decoding took", "not timed"),

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import FrameStatus
+from pipeline_lib.core.poses import Poses, find_decoded
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
@@ -95,7 +94,7 @@ def measure_frames(
     )
     sums = np.where(there[..., None], np.nan_to_num(poses.confidence), 0.0).sum(axis=(1, 2))
     return FrameMeasures(
-        decoded=poses.frame_status == FrameStatus.DECODED,
+        decoded=find_decoded(poses.frame_status),
         found=count.sum(axis=1).astype(np.float64),
         individuals=there.sum(axis=1).astype(np.float64),
         confidence=sums.astype(np.float64),
