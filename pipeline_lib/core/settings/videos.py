@@ -133,7 +133,8 @@ class InferenceSettings(Settings):
         "has the pose of the last computed one, and costs no more than its decoding. `off`: "
         "compute every frame.",
     )
-    still_frames: Annotated[int, Field(ge=2), WHOLE] = Field(
+    # A segment reads from the last multiple before it.
+    still_frames: Annotated[int, Field(ge=2, le=1000), WHOLE] = Field(
         100, description="Compute a pose at least every N frames (`still: auto`)."
     )
     segment_frames: PositiveInt = Field(

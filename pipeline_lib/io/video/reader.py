@@ -26,7 +26,7 @@ from pipeline_lib.io.video.decode import (
 )
 from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.io.video.index import VideoFacts, VideoIndex, index_video
-from pipeline_lib.io.video.planes import read_planes
+from pipeline_lib.io.video.planes import cut_picture, read_planes
 from pipeline_lib.io.video.reorder import DamageError, FrameSequence
 from pipeline_lib.io.video.seek import PacketsDifferError, open_at
 
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
+Region = tuple[int, int, int, int]
 Item = TypeVar("Item")
 
 # Recorders hide some frames before the first one on purpose.
@@ -332,9 +333,17 @@ class Picture:
     def __init__(self, picture: Any, frame: int, convert: "_Converter") -> None:  # noqa: ANN401
         self._picture, self._frame, self._convert = picture, frame, convert
 
-    def convert(self) -> Image:
-        """Return the upright RGB image, shape (height, width, 3), uint8: that of `read`."""
-        return self._convert(self._picture, self._frame)
+    def convert(self, region: Region | None = None) -> Image:
+        """Return the upright RGB image, shape (height, width, 3), uint8: that of `read`.
+
+        Parameters
+        ----------
+        region
+            Part of the image to return: x1, x2, y1, y2 in px; x2 and y2 excluded.
+        """
+        if region is None:
+            return self._convert(self._picture, self._frame)
+        return self._convert.convert_region(self._picture, self._frame, region)
 
     def read_planes(self) -> tuple[Image, ...]:
         """Return the upright planes: brightness (luma), and colour (chroma) unless it is gray.
@@ -387,7 +396,25 @@ class _Converter:
         turns, (width, height) = self.check_size(picture, frame), self._size
         if turns % 2:
             width, height = height, width
+        image = self._convert(picture, frame, width, height)
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+    def convert_region(self, picture: Any, frame: int, region: Region) -> Image:  # noqa: ANN401
+        """Return a part of the image of a picture that is not shrunk, without the rest of it."""
+        x1, x2, y1, y2 = region
+        turned = self.check_size(picture, frame)
+        part = None if turned else cut_picture(picture, region)
+        if part is None:
+            return self(picture, frame)[y1:y2, x1:x2]
+        whole = self._convert(part.picture, frame, part.picture.width, part.picture.height)
+        return whole[part.above : part.above + y2 - y1, part.left : part.left + x2 - x1]
+
+    def _convert(self, picture: Any, frame: int, width: int, height: int) -> Image:  # noqa: ANN401
         unscaled = (width, height) == (picture.width, picture.height)
+        if unscaled and picture.format.name == "gray":
+            # Without colour FFmpeg changes no value, whatever range a picture claims.
+            (gray,) = read_planes(picture)
+            return cast("Image", cv2.merge((gray, gray, gray)))
         packed = unscaled and leaves_edge_unwritten(picture.format.name, width)
         try:
             converted = self._reformatter.reformat(
@@ -401,8 +428,7 @@ class _Converter:
         except av.error.FFmpegError as error:
             name = picture.format.name
             raise VideoError(f"frame {frame}: no RGB from {name} ({error.strerror})") from None
-        image = _join_planes(converted, packed=packed)
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        return _join_planes(converted, packed=packed)
 
 
 def _join_planes(converted: Any, *, packed: bool) -> Image:  # noqa: ANN401 - PyAV's

@@ -30,7 +30,6 @@ from pipeline_lib.steps.infer.still_frames import (
     Choice,
     StillCounts,
     choose_frames,
-    cut_image,
     find_first,
     follow_noise,
 )
@@ -213,7 +212,7 @@ def _predict_segment(
     reader = VideoReader(Path(task.path), index=index)
     _check_frames(task, reader)
     total, counts = Timings(), StillCounts()
-    choices = _choose(reader, task, start, stop, counts)
+    choices = guard_decoding(_choose(reader, task, start, stop, counts))
     groups = _group(choices, _count_group(reader, task))
     ahead = ReadAhead(groups, depth=2, patience=task.patience, progress=lambda: reader.packets_read)
     with closing(ahead), explain_stall(task.patience):
@@ -247,15 +246,15 @@ def _choose(
 ) -> Iterator[Choice]:
     """Yield what to do with each frame, and the images to compute."""
     if task.still_frames:
-        pictures = guard(reader.read_pictures(find_first(start, task), stop))
+        pictures = reader.read_pictures(find_first(start, task), stop)
         limits = follow_noise(task, share=stop - start < task.frames)
         yield from choose_frames(pictures, start, task, limits, counts)
         return
-    for frame, image in read_frames(reader, start, stop):
-        if image is None:
+    for frame, picture in reader.read_pictures(start, stop):
+        if picture is None:
             yield Choice(frame, None, -1)
         else:
-            yield Choice(frame, cut_image(image, task.crop), frame)
+            yield Choice(frame, picture.convert(task.crop), frame)
 
 
 def _fill_in(
@@ -279,24 +278,8 @@ def _fill_in(
         status[rows] = FrameStatus.STILL
 
 
-def read_frames(
-    reader: VideoReader, start: int, stop: int
-) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
-    """Yield frames of a video; any failure of its decoder is an error of this video alone.
-
-    Parameters
-    ----------
-    reader
-        Reader of the video.
-    start, stop
-        First frame, and one past the last.
-
-    Yields
-    ------
-    frame : int
-        Index of the frame.
-    image : ndarray or None
-        Shape (height, width, 3), uint8, RGB; None if the frame was not decoded.
+def guard_decoding(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield what a decoder gives; any failure of it is an error of its video alone.
 
     Raises
     ------
@@ -305,19 +288,8 @@ def read_frames(
     OSError, MemoryError
         If the machine fails, which says nothing about the video.
     """
-    yield from guard(reader.read(start, stop))
-
-
-def guard(frames: Iterator[Item]) -> Iterator[Item]:
-    """Yield frames; turn any failure of a decoder into an error of its video alone.
-
-    Raises
-    ------
-    VideoError, OSError, MemoryError
-        As `read_frames`.
-    """
     try:
-        yield from frames
+        yield from items
     except (VideoError, OSError, MemoryError):
         raise
     except Exception as error:

@@ -205,12 +205,12 @@ def choose_frames(
             yield Choice(frame, None, -1)
         elif still:
             if watch.source < start and held is not None:
-                yield Choice(watch.source, cut_image(held.convert(), task.crop), watch.source)
+                yield Choice(watch.source, held.convert(task.crop), watch.source)
             held = None
             yield Choice(frame, None, watch.source)
         else:
             held = None
-            yield Choice(frame, cut_image(picture.convert(), task.crop), frame)
+            yield Choice(frame, picture.convert(task.crop), frame)
 
 
 def find_first(start: int, task: VideoTask) -> int:
@@ -301,14 +301,6 @@ def cut_planes(planes: Planes, crop: Crop | None) -> Planes:
         part = plane[y1 // down : -(-y2 // down), x1 // right : -(-x2 // right)]
         cut.append(np.ascontiguousarray(part))
     return tuple(cut)
-
-
-def cut_image(image: Image, crop: Crop | None) -> Image:
-    """Cut a region, given in px of the frame, out of its image."""
-    if crop is None:
-        return image
-    x1, x2, y1, y2 = crop
-    return image[y1:y2, x1:x2]
 
 
 def follow_noise(task: VideoTask, *, share: bool) -> Callable[[int], Limits]:

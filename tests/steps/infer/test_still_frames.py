@@ -9,8 +9,10 @@ from distributed import LocalCluster
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.io.poses.read import count_frames, read_poses
-from pipeline_lib.io.video.reader import VideoReader
+from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.steps.infer.run import run_infer
+from pipeline_lib.steps.infer.segment import _fill_in
+from pipeline_lib.steps.infer.still_frames import Choice
 from tests.models.synthetic import write_tiny_model
 from tests.steps.infer.still_examples import draw_cage, film
 from tests.steps.infer.test_run import (
@@ -175,16 +177,30 @@ def test_a_lamp_outside_of_the_crop_does_not_matter(results, cluster, tmp_path):
     assert (poses.frame_status == FrameStatus.STILL).mean() > 0.8
 
 
-def test_pictures_are_the_images_of_read(cage):
-    reader = VideoReader(cage)
-    for (frame, picture), (same, image) in zip(
-        reader.read_pictures(28, 33), reader.read(28, 33), strict=True
-    ):
-        assert frame == same
-        np.testing.assert_array_equal(picture.convert(), image)
-        luma, *chroma = picture.read_planes()
-        assert luma.shape == image.shape[:2]
-        assert [plane.shape for plane in chroma] == [(48, 80)] * 2
-        # Gray: full range from limited range.
-        expected = np.clip((luma.astype(float) - 16) * 255 / 219, 0, 255)
-        np.testing.assert_allclose(image[..., 1], expected, atol=1.5)
+def test_all_that_is_known_of_a_pose_is_copied():
+    """Copy the slots, identities and spread that detectors, trackers and ensembles give."""
+    random = np.random.default_rng(0)
+    shapes = ((6, 2, 3, 2), (6, 2, 3), (6, 2, 4), (6, 2, 3))
+    expected = Located(*(random.random(shape).astype(np.float32) for shape in shapes))
+    found = Located(*(np.full(shape, np.nan, np.float32) for shape in shapes))
+    status = np.full(6, FrameStatus.UNDECODABLE, np.uint8)
+    image = np.zeros((4, 4, 3), np.uint8)
+
+    class Predictor:
+        def predict(self, images):
+            assert len(images) == 2
+            return expected.take(np.array([0, 3]))
+
+    group = [
+        Choice(10, image, 10),
+        Choice(11, None, 10),
+        Choice(12, None, -1),
+        Choice(13, image, 13),
+        Choice(14, None, 13),
+        Choice(15, None, 13),
+    ]
+    _fill_in(found, status, group, 10, Predictor())
+    assert status.tolist() == [0, 3, 1, 0, 3, 3]
+    for array, known in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(array[[0, 1, 3, 4, 5]], known[[0, 0, 3, 3, 3]])
+        assert np.isnan(array[2]).all()
