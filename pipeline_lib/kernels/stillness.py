@@ -20,6 +20,8 @@ BLOCK = 8
 _COARSE = 4
 # Noise of a block among the pairs of pictures: low, because an animal may move in most of them.
 _SHARE = 0.25
+# Two pictures that nowhere differ by more than this, in grey levels, are equal.
+_ROUNDING = 1
 # The noise of a block, in squared grey levels, is at least that of rounding. What exceeds so many
 # times the noise of most blocks is motion.
 _LEAST, _MOST = 0.5, 10.0
@@ -61,7 +63,8 @@ class ChangeLimits:
 def measure_change(plane: Plane, reference: Plane) -> Blocks:
     """Return the mean square difference of two planes in each block.
 
-    A block at the edge that has fewer pixels counts the others as equal.
+    All are 0 if no pixel differs by more than one grey level, which is rounding. A block at the
+    edge that has fewer pixels counts the others as equal.
 
     Parameters
     ----------
@@ -74,7 +77,7 @@ def measure_change(plane: Plane, reference: Plane) -> Blocks:
         Shape (ceil(height / 8), ceil(width / 8)), float32, squared grey levels.
     """
     difference = cv2.absdiff(plane, reference)
-    if not difference.any():
+    if difference.max(initial=0) <= _ROUNDING:
         return np.zeros(count_blocks(plane), np.float32)
     squares = np.zeros(difference.shape, np.float32)
     cv2.accumulateSquare(difference, squares)
@@ -116,7 +119,8 @@ def estimate_limits(groups: Sequence[Sequence[Blocks]], shape: tuple[int, ...]) 
     given = [group for group in groups if group]
     if not given:
         noise = np.full(shape, _LEAST, np.float32)
-        return ChangeLimits(_CHANGED * noise, _COARSE_CHANGED * _average(noise, _COARSE), np.nan)
+        coarse_noise = _average(noise, _COARSE)
+        return ChangeLimits(_CHANGED * noise, np.full_like(coarse_noise, _ROUNDING), np.nan)
     noise = np.max([_find_low(group) for group in given], axis=0)
     typical = float(noise[noise <= np.quantile(noise, _MOST_BLOCKS)].mean())
     most = _MOST * max(typical, _LEAST)
@@ -124,7 +128,7 @@ def estimate_limits(groups: Sequence[Sequence[Blocks]], shape: tuple[int, ...]) 
     return ChangeLimits(
         np.clip(_CHANGED * np.maximum(noise, _LEAST), _BEYOND * _find_noisiest(given), most),
         np.clip(
-            _COARSE_CHANGED * np.maximum(_average(noise, _COARSE), _LEAST),
+            np.maximum(_COARSE_CHANGED * _average(noise, _COARSE), _ROUNDING),
             _COARSE_BEYOND * _find_noisiest(coarse),
             most / _COARSE,
         ),
