@@ -28,7 +28,7 @@ from pipeline_lib.steps.infer.tasks import NetworkTask, Totals, VideoTask
 from pipeline_lib.steps.infer.worker_cache import load_warm_predictor
 
 # Share of still frames and number of walks of one second.
-FILMS = {0.7: 16, 0.95: 6}
+FILMS = {0.7: 8, 0.95: 3}
 TARGETS = {0.7: 3.0, 0.95: 10.0}
 # What the poses of moving frames may differ by, px.
 _MOST_PIXELS = 0.5
