@@ -198,13 +198,13 @@ TABLES: tuple[Table, ...] = (
             _whole(
                 "undecodable", "frame", "frames that could not be decoded or are lost", _NOT_REACHED
             ),
+            _SURPLUS,
             _whole(
                 "still",
                 "frame",
                 "frames in which nothing moved: their poses are those of earlier ones",
                 "every frame was computed",
             ),
-            _SURPLUS,
             _number("fps", "frame/s", "mean frame rate", _NOT_REACHED),
             *_SIZE,
             _number("seconds", "s", "time that all stages took", "nothing was computed"),

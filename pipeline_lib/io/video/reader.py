@@ -16,6 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.codecs.planes import cut_picture, read_planes
 from pipeline_lib.io.video.containers.files import check_readable, open_bytes
 from pipeline_lib.io.video.containers.opening import open_video
 from pipeline_lib.io.video.decode import (
@@ -26,7 +27,6 @@ from pipeline_lib.io.video.decode import (
 )
 from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.io.video.index import VideoFacts, VideoIndex, index_video
-from pipeline_lib.io.video.planes import cut_picture, read_planes
 from pipeline_lib.io.video.reorder import DamageError, FrameSequence
 from pipeline_lib.io.video.seek import PacketsDifferError, open_at
 

@@ -325,11 +325,13 @@ def test_a_video_that_vanished_after_the_probe(results, videos, tmp_path, cluste
 
 
 def test_a_video_that_fails_in_the_middle_leaves_nothing(results, videos, cluster, monkeypatch):
-    def stop(*_):
-        yield 0, np.zeros((64, 96, 3), np.uint8)
+    read = VideoReader.read_pictures
+
+    def stop(reader, *span):
+        yield next(read(reader, *span))
         raise VideoError("frame 1 has another size")
 
-    monkeypatch.setattr(infer_segment.VideoReader, "read", stop)
+    monkeypatch.setattr(VideoReader, "read_pictures", stop)
     write_probe(results, good=videos["good"])
     run_infer(make_config(cluster, batch_size=1), results, SHARD)
     row = read_rows(results)["good"]

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline_lib.io.video.planes import read_planes
+from pipeline_lib.io.video.codecs.planes import read_planes
 from pipeline_lib.io.video.reader import VideoReader
 from tests.video_corpus import HEIGHT, WIDTH, encode, turn_a_quarter, x264
 
