@@ -30,6 +30,8 @@ from pipeline_lib.steps.infer.worker_cache import load_warm_predictor
 # Share of still frames and number of walks of one second.
 FILMS = {0.7: 8, 0.95: 3}
 TARGETS = {0.7: 3.0, 0.95: 10.0}
+# Confidence of the keypoints that are compared: others jump between places.
+_SURE = 0.6
 # What the poses of moving frames may differ by, px.
 _MOST_PIXELS = 0.5
 
@@ -111,7 +113,7 @@ def compare(film: Film, poses: Poses, full: Poses) -> dict[str, float]:
     still = poses.frame_status == FrameStatus.STILL
     source = np.maximum.accumulate(np.where(still, 0, np.arange(len(still))))
     moving = ~film.cage.resting
-    sure = (full.confidence[:, 0] >= 0.4) & (poses.confidence[:, 0] >= 0.4)
+    sure = (full.confidence[:, 0] >= _SURE) & (poses.confidence[:, 0] >= _SURE)
     away = _measure(poses.position[:, 0] - full.position[:, 0], sure)
     truth = film.cage.position[film.cage.shown]
     moved = np.linalg.norm(truth - truth[source], axis=-1)

@@ -27,7 +27,7 @@ def find_decoded(frame_status: NDArray[np.integer]) -> NDArray[np.bool_]:
     frame_status
         Values of `pipeline_lib.core.tables.FrameStatus`, any shape.
     """
-    return (frame_status == FrameStatus.DECODED) | (frame_status == FrameStatus.STILL)
+    return np.isin(frame_status, (FrameStatus.DECODED, FrameStatus.STILL))
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,12 @@ _ROUNDING = 1
 # times the noise of most blocks is motion.
 _LEAST, _MOST = 0.5, 10.0
 _MOST_BLOCKS = 0.75
-# Changes beyond the noise. White noise of 64 pixels stays below 2.4 in millions of blocks
-# (chi-square), and that of 1,024 pixels below 1.3.
-_CHANGED, _COARSE_CHANGED = 2.5, 1.4
-# Encoders renew blocks now and then, at random places: the noisiest blocks of a pair, and how much
-# noisier others may be, and coarse ones.
-_NOISIEST, _BEYOND, _COARSE_BEYOND = 0.999, 1.5, 1.2
+# Changes beyond the noise. In millions of blocks white noise of 64 pixels stays below 2.4 times
+# its mean (chi-square) and that of 1,024 pixels below 1.3 times; the low noise is 0.86 of the mean.
+_CHANGED, _COARSE_CHANGED = 2.8, 1.55
+# Encoders renew blocks now and then, at random places: share of the blocks of a pair that are less
+# noisy than those.
+_NOISIEST = 0.999
 # Stronger noise hides the motion of faint animals (a standard deviation of 4 grey levels).
 _STRONGEST = 32.0
 
@@ -126,10 +126,10 @@ def estimate_limits(groups: Sequence[Sequence[Blocks]], shape: tuple[int, ...]) 
     most = _MOST * max(typical, _LEAST)
     coarse = [[_average(one, _COARSE) for one in group] for group in given]
     return ChangeLimits(
-        np.clip(_CHANGED * np.maximum(noise, _LEAST), _BEYOND * _find_noisiest(given), most),
+        np.clip(_CHANGED * np.maximum(noise, _LEAST), _find_noisiest(given), most),
         np.clip(
             np.maximum(_COARSE_CHANGED * _average(noise, _COARSE), _ROUNDING),
-            _COARSE_BEYOND * _find_noisiest(coarse),
+            _find_noisiest(coarse),
             most / _COARSE,
         ),
         typical,

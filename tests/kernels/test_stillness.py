@@ -70,7 +70,8 @@ def test_an_animal_of_few_pixels_that_moves_by_one_is_seen(moving, shade):
         change = measure_change(film(random, scene=after), film(random, scene=before))
         found = find_changed(change, limits)
         assert found[y // 8, x // 8]
-        assert found.sum() <= 16
+        # At most the coarse blocks that meet there.
+        assert found.sum() <= 64
 
 
 def test_a_faint_animal_is_seen_by_coarse_blocks():
