@@ -109,7 +109,8 @@ class StillCounts:
         number = len(cls().numbers)
         counts, (rows, columns) = packed[:number].tolist(), packed[number : number + 2].tolist()
         places = packed[number + 2 :].reshape(rows, columns) if rows else None
-        return cls(*counts, places=places)
+        still, regular, moved, whole, noisy, unmeasured = counts
+        return cls(still, regular, moved, whole, noisy, unmeasured, places)
 
     def pack(self) -> NDArray[np.uint32]:
         """Return the counts in one array."""
@@ -124,7 +125,10 @@ class StillCounts:
 
     def __add__(self, other: "StillCounts") -> "StillCounts":
         """Return the sum of both."""
-        total = StillCounts(*(a + b for a, b in zip(self.numbers, other.numbers, strict=True)))
+        still, regular, moved, whole, noisy, unmeasured = (
+            one + two for one, two in zip(self.numbers, other.numbers, strict=True)
+        )
+        total = StillCounts(still, regular, moved, whole, noisy, unmeasured)
         total.add_places(self.places)
         total.add_places(other.places)
         return total
