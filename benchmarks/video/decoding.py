@@ -8,18 +8,28 @@ import functools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import av
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.projects import PROJECTS, locate_project
 from pipeline_lib.io.video.index_file import read_index, write_index
-from pipeline_lib.io.video.reader import VideoIndex, VideoReader, index_video
+from pipeline_lib.io.video.reader import Picture, VideoIndex, VideoReader, index_video
+from pipeline_lib.kernels.stillness import (
+    count_blocks,
+    estimate_limits,
+    find_changed,
+    measure_change,
+)
+from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frame
 
 _SHORT = 60  # frames
+_HELD = 60  # pictures in memory
 
 
 def decode(path: Path, frames: int) -> None:
@@ -102,6 +112,67 @@ def print_costs(path: Path, frames: int, repeats: int) -> None:
         print(f"  {name:26}{1000 * each / frames:7.3f} ms per frame{ratio:7.2f} of ours")
 
 
+def compare_pictures(pictures: Sequence[Picture]) -> None:
+    """Compare each picture with the first one, as for still frames."""
+    reference = pictures[0].read_planes()
+    limits = [estimate_limits((), count_blocks(plane)) for plane in reference]
+    for picture in pictures:
+        for plane, before, most in zip(picture.read_planes(), reference, limits, strict=True):
+            find_changed(measure_change(plane, before), most)
+
+
+def convert_pictures(pictures: Sequence[Picture], part: float) -> None:
+    """Convert the middle of each picture; `part` is the share of its sides."""
+    height, width = pictures[0].read_planes()[0].shape
+    (x1, x2), (y1, y2) = (
+        (round(side * (1 - part) / 2), round(side * (1 + part) / 2)) for side in (width, height)
+    )
+    for picture in pictures:
+        picture.convert(None if part == 1 else (x1, x2, y1, y2))
+
+
+def shrink_images(images: Sequence[NDArray[np.uint8]], scale: float) -> None:
+    """Shrink and pad images for a network."""
+    fit = FrameFit.of(*images[0].shape[:2], scale)
+    for image in images:
+        fit_frame(image, fit)
+
+
+def read_shrunk(reader: VideoReader, frames: int, scale: float) -> None:
+    """Decode, and shrink and convert in one call of swscale."""
+    for _ in reader.read(0, frames, width=round(scale * reader.facts.width)):
+        pass
+
+
+def read_planes(reader: VideoReader, frames: int) -> None:
+    """Decode without conversion."""
+    for _ in reader.read_pictures(0, frames):
+        pass
+
+
+def print_shares(path: Path, frames: int, repeats: int) -> None:
+    """Print milliseconds of CPU per frame of each step from a packet to the network's input."""
+    reader, count = VideoReader(path), min(frames, _HELD)
+    pictures = [each for _, each in reader.read_pictures(0, count) if each is not None]
+    images = [picture.convert() for picture in pictures]
+    seconds = measure(
+        {
+            "decode": lambda: read_planes(reader, count),
+            "compare with a frame (still)": lambda: compare_pictures(pictures),
+            "convert to RGB": lambda: convert_pictures(pictures, 1),
+            "convert a crop of half the sides": lambda: convert_pictures(pictures, 0.5),
+            "shrink and pad, scale 0.5": lambda: shrink_images(images, 0.5),
+            "shrink and pad, scale 0.25": lambda: shrink_images(images, 0.25),
+            "decode, swscale to 0.5": lambda: read_shrunk(reader, count, 0.5),
+            "decode, swscale to 0.25": lambda: read_shrunk(reader, count, 0.25),
+        },
+        repeats,
+    )
+    print("from a packet to the network's input")
+    for name, each in seconds.items():
+        print(f"  {name:34}{1000 * each / count:7.3f} ms per frame")
+
+
 def print_threads(path: Path, frames: int, repeats: int) -> None:
     """Print the cost of Python's lock: readers in threads against readers in processes."""
     index = index_video(path)
@@ -159,6 +230,7 @@ def main() -> None:
     video = given.video or locate_project(project) / project.video[1]
     cv2.setNumThreads(1)
     print_costs(video, given.frames, given.repeats)
+    print_shares(video, given.frames, given.repeats)
     print_threads(video, given.frames, given.repeats)
     with tempfile.TemporaryDirectory() as folder:
         print_overhead(video, Path(folder), given.repeats)

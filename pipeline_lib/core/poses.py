@@ -12,9 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.tables import FrameStatus
+
 # Attribute of corrected tracks: names of animals that a decision added to this video, and that
 # other videos of the cohort do not have.
 ADDED_INDIVIDUALS = "added_individuals"
+
+
+def find_decoded(frame_status: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Tell which frames were decoded, whether their poses were computed or nothing had moved.
+
+    Parameters
+    ----------
+    frame_status
+        Values of `pipeline_lib.core.tables.FrameStatus`, any shape.
+    """
+    return np.isin(frame_status, (FrameStatus.DECODED, FrameStatus.STILL))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class FrameStatus(IntEnum):
     DECODED = 0
     UNDECODABLE = 1
     MISSING = 2  # the file lacks the frame: its packet was lost, or its recorder dropped it
+    STILL = 3  # decoded, and nothing had moved: its pose is that of the last computed frame
 
 
 class TrackStatus(IntEnum):
@@ -184,6 +185,7 @@ LEDGER_COLUMNS = (
     "frames",
     "undecodable",
     SURPLUS_FRAMES,
+    "still",
     "fps",
     "width",
     "height",

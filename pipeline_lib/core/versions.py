@@ -15,6 +15,8 @@ TRAIN = 1
 IMPORT_MODEL = 1
 EVALUATE = 3
 INFER = 2
+# The choice of still frames: part of the key of infer where `inference.still` is `auto`.
+STILL = 1
 # Poses that another tool found, as they are read.
 EXISTING_POSES = 1
 TRACK = 3

@@ -1,5 +1,6 @@
 """Film one demo recording: render the frames of every camera, with the truth."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,7 +116,10 @@ def film(
     width, height = lens.camera.size if lens else (view.width, view.height)
     backdrop = render_backdrop(scene.arena, view)
     frames = len(walks.nodes) // STEPS_PER_FRAME
-    gains = _change_light(rng, frames, fps, (height, width))
+    shape = (height, width)
+    gains = _change_light(rng, frames, fps, shape)
+    if scene.steady:
+        gains = itertools.repeat(np.ones(shape, np.float32))
     for first in range(0, frames, _FRAMES_PER_CHUNK):
         last = min(first + _FRAMES_PER_CHUNK, frames)
         steps = slice(first * STEPS_PER_FRAME, last * STEPS_PER_FRAME)

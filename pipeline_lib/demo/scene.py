@@ -67,6 +67,8 @@ class Scene:
         Blur and noise of the cameras.
     lenses
         Lens of each camera; empty for cameras without distortion.
+    steady
+        Whether the light never changes.
     """
 
     arena: Arena
@@ -76,6 +78,7 @@ class Scene:
     cameras: tuple[PinholeCamera, ...]
     sensor: Sensor
     lenses: tuple[Lens, ...] = ()
+    steady: bool = False
 
 
 def measure_arena(size: tuple[int, int]) -> tuple[float, float]:

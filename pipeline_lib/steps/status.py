@@ -100,6 +100,7 @@ def show_status(
         console.print(_summarise_sessions(sessions))
     notes = (
         _tell_undecodable(rows),
+        _tell_still(rows),
         _tell_surplus(rows, config.individuals.max),
         _tell_quality(rows),
     )
@@ -185,6 +186,17 @@ def _share_bar(counts: dict[VideoStatus, int], videos: int) -> dict[VideoStatus,
         status: max(1, round(_BAR_WIDTH * counts[status] / videos)) if counts[status] else 0
         for status in _STYLES
     }
+
+
+def _tell_still(rows: Sequence[LedgerRow]) -> str:
+    """Return a line on the frames in which nothing moved; empty if every frame was computed."""
+    known = [row for row in rows if row["still"] is not None and row["frames"]]
+    if not known:
+        return ""
+    share = sum(row["still"] for row in known) / sum(row["frames"] for row in known)
+    return (
+        f"nothing moved in {share:.1%} of the frames of {_count(len(known), 'video')}: not computed"
+    )
 
 
 def _tell_undecodable(rows: Sequence[LedgerRow]) -> str:

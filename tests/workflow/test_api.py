@@ -73,7 +73,7 @@ def test_a_cohort_has_the_poses_of_each_video(project, stage):
             np.testing.assert_array_equal(found.frame_status.values, poses.frame_status)
             np.testing.assert_array_equal(found.time.values, poses.time)
             assert tuple(found.keypoint.values) == poses.bodyparts
-    assert cohort.frame_status.attrs["flag_meanings"] == "decoded undecodable missing"
+    assert cohort.frame_status.attrs["flag_meanings"] == "decoded undecodable missing still"
 
 
 def test_metadata_of_the_sheet_are_coordinates(project):

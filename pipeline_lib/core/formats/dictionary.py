@@ -199,6 +199,12 @@ TABLES: tuple[Table, ...] = (
                 "undecodable", "frame", "frames that could not be decoded or are lost", _NOT_REACHED
             ),
             _SURPLUS,
+            _whole(
+                "still",
+                "frame",
+                "frames in which nothing moved: their poses are those of earlier ones",
+                "every frame was computed",
+            ),
             _number("fps", "frame/s", "mean frame rate", _NOT_REACHED),
             *_SIZE,
             _number("seconds", "s", "time that all stages took", "nothing was computed"),
@@ -534,6 +540,12 @@ TABLES: tuple[Table, ...] = (
             _whole("frames", "frame", "frames of the poses", _NOT_REACHED),
             _whole(
                 "undecodable", "frame", "frames that could not be decoded or are lost", _NOT_REACHED
+            ),
+            _whole(
+                "still",
+                "frame",
+                "frames in which nothing moved: their poses are those of earlier ones",
+                "every frame was computed",
             ),
             _number("frames_per_second", "frame/s", "frames that a worker analysed", "not timed"),
             _number("decode_share", "1", "share of the time that decoding took", "not timed"),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from pipeline_lib.core import versions
 from pipeline_lib.core.formats.exports import FORMATS, find_format
 from pipeline_lib.core.settings.base import (
     WHOLE,
@@ -126,6 +127,16 @@ class InferenceSettings(Settings):
         description="Region of every video to analyse: x1, x2, y1, y2 in px (x2, y2 excluded). "
         "Coordinates remain those of the whole frame.",
     )
+    still: Literal["off", "auto"] = Field(
+        "off",
+        description="`auto`: where nothing moves in the picture beyond the camera's noise, a frame "
+        "has the pose of the last computed one, and costs no more than its decoding. `off`: "
+        "compute every frame.",
+    )
+    # A segment reads from the last multiple before it.
+    still_frames: Annotated[int, Field(ge=2, le=1000), WHOLE] = Field(
+        100, description="Compute a pose at least every N frames (`still: auto`)."
+    )
     segment_frames: PositiveInt = Field(
         2000, description="Most frames in a segment, the part of a video that a killed job repeats."
     )
@@ -169,6 +180,12 @@ class InferenceSettings(Settings):
         0.5, description="The run fails if a larger share of the videos failed or is quarantined."
     )
 
+    @field_validator("still", mode="before")
+    @classmethod
+    def _read_off(cls, still: Any) -> Any:  # noqa: ANN401 - what YAML may hold
+        # YAML reads the word `off` as false.
+        return "off" if still is False else still
+
     @field_validator("cluster")
     @classmethod
     def _check_kind(cls, cluster: str) -> str:
@@ -203,7 +220,15 @@ class InferenceSettings(Settings):
 
     def result_settings(self) -> dict[str, Any]:
         """Return the settings that poses depend on: not those of speed and hardware."""
-        return self.model_dump(mode="json", include={"crop", "precision"})
+        known = self.model_dump(mode="json", include={"crop", "precision"})
+        if self.skips_still:
+            known |= {"still": versions.STILL, "still_frames": self.still_frames}
+        return known
+
+    @property
+    def skips_still(self) -> bool:
+        """Tell whether still frames are not computed."""
+        return self.still == "auto"
 
 
 class FilteringSettings(Settings):

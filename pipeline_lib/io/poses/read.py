@@ -13,13 +13,13 @@ individual). In memory the axes are those of
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
-from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.poses import Poses, find_decoded
 from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.io.poses.format import (
     FORMAT_ATTRIBUTES,
@@ -106,8 +106,16 @@ def read_track_status(path: Path) -> NDArray[np.uint8]:
     return read_arrays(path, LAYOUT, names=("track_status",))[0]["track_status"]
 
 
-def count_frames(path: Path) -> tuple[int, int]:
-    """Return the number of frames of a pose file, and how many of them were not decoded.
+class FrameCounts(NamedTuple):
+    """Count the frames of a pose file, those not decoded, and those in which nothing moved."""
+
+    frames: int
+    undecodable: int
+    still: int
+
+
+def count_frames(path: Path) -> FrameCounts:
+    """Count the frames of a pose file by their status.
 
     If all frames have the same status, which is nearly always so, only the metadata are read.
 
@@ -120,8 +128,12 @@ def count_frames(path: Path) -> tuple[int, int]:
     status = arrays["frame_status"]
     frames = int(status["shape"][0])
     if any(name.startswith("frame_status/") for name in attributes["files"]):
-        return frames, int((read_frame_status(path) != FrameStatus.DECODED).sum())
-    return frames, 0 if status["fill_value"] == FrameStatus.DECODED else frames
+        each = read_frame_status(path)
+        still = int((each == FrameStatus.STILL).sum())
+        return FrameCounts(frames, int((~find_decoded(each)).sum()), still)
+    fill = status["fill_value"]
+    decoded = fill in (FrameStatus.DECODED, FrameStatus.STILL)
+    return FrameCounts(frames, 0 if decoded else frames, frames if fill == FrameStatus.STILL else 0)
 
 
 def read_pose_key(path: Path) -> str | None:

@@ -92,6 +92,9 @@ class SegmentPoses:
         Shape (frame, individual, identity), float32, 0..1; None: the network did not learn it.
     spread
         Shape (frame, individual, keypoint), float32, px; None: there is one network.
+    decisions
+        Counts of the frames that were computed and of those that were still, uint32, for a
+        message; None: every frame was computed.
     """
 
     start: int
@@ -101,6 +104,7 @@ class SegmentPoses:
     timings: Timings
     identity: NDArray[np.float32] | None = None
     spread: NDArray[np.float32] | None = None
+    decisions: NDArray[np.uint32] | None = None
 
     @property
     def stop(self) -> int:
@@ -147,6 +151,8 @@ class SegmentFolder:
             arrays["identity"] = segment.identity
         if segment.spread is not None:
             arrays["spread"] = np.ascontiguousarray(order_for_file("spread", segment.spread))
+        if segment.decisions is not None:
+            arrays["decisions"] = segment.decisions
         with publish_file(self._file(segment.start, segment.stop)) as part, part.open("wb") as file:
             np.savez(file, **arrays)
 
@@ -171,6 +177,7 @@ class SegmentFolder:
                     spread=order_for_memory("spread", arrays["spread"])
                     if "spread" in arrays
                     else None,
+                    decisions=arrays.get("decisions"),
                 )
         except OSError as error:
             # A seek to an impossible offset; other errors are those of the file system.
@@ -207,6 +214,7 @@ class SegmentFolder:
                 timings=segment.timings,
                 identity=None if segment.identity is None else segment.identity[skipped:],
                 spread=None if segment.spread is None else segment.spread[skipped:],
+                decisions=segment.decisions,
             )
             done = stop
 

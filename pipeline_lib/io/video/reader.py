@@ -2,12 +2,12 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import av.error
 import cv2
@@ -16,6 +16,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.codecs.planes import cut_picture, read_planes
 from pipeline_lib.io.video.containers.files import check_readable, open_bytes
 from pipeline_lib.io.video.containers.opening import open_video
 from pipeline_lib.io.video.decode import (
@@ -30,6 +31,7 @@ from pipeline_lib.io.video.reorder import DamageError, FrameSequence
 from pipeline_lib.io.video.seek import PacketsDifferError, open_at
 
 __all__ = [
+    "Picture",
     "VideoFacts",
     "VideoIndex",
     "VideoReader",
@@ -41,6 +43,8 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
+Region = tuple[int, int, int, int]
+Item = TypeVar("Item")
 
 # Recorders hide some frames before the first one on purpose.
 _MOST_HIDDEN = 0.1
@@ -207,13 +211,48 @@ class VideoReader:
             If a frame has another size than the first one, or if the file has changed since
             it was indexed.
         """
+        convert = _Converter(self.facts, _shrink(self.facts, width))
+        yield from self._read(self._choose(start, stop, step), convert)
+
+    def read_pictures(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, "Picture | None"]]:
+        """Yield frames as `read` does, but before their conversion to RGB.
+
+        Parameters
+        ----------
+        start, stop
+            As in `read`.
+
+        Yields
+        ------
+        tuple
+            Frame index and `Picture`; None in place of a picture that cannot be decoded. Whoever
+            keeps one keeps the decoder's memory.
+
+        Raises
+        ------
+        VideoError
+            As `read`.
+        """
+        convert = _Converter(self.facts, (self.facts.width, self.facts.height))
+
+        def wrap(picture: Any, frame: int) -> Picture:  # noqa: ANN401 - PyAV's
+            convert.check_size(picture, frame)
+            return Picture(picture, frame, convert)
+
+        yield from self._read(self._choose(start, stop, 1), wrap)
+
+    def _choose(self, start: int, stop: int | None, step: int) -> range:
         frames = self.facts.frames
-        stop = frames if stop is None else min(stop, frames)
-        wanted = range(max(start, 0), stop, step)
+        return range(max(start, 0), frames if stop is None else min(stop, frames), step)
+
+    def _read(
+        self, wanted: range, convert: "Callable[[Any, int], Item]"
+    ) -> Iterator[tuple[int, "Item | None"]]:
         if not wanted:
             return
-        convert = _Converter(self.facts, _shrink(self.facts, width))
-        manner = _Manner(self.threads)
+        manner, step, stop = _Manner(self.threads), wanted.step, wanted.stop
         while wanted:
             # What a decoder makes of damaged packets depends on what it was given before, also
             # in other groups of pictures. So the rest of such a group is decoded anew from its
@@ -238,8 +277,8 @@ class VideoReader:
                 manner = manner._replace(damaged=False)
 
     def _read_once(
-        self, wanted: range, convert: "_Converter", manner: "_Manner"
-    ) -> Iterator[tuple[int, Image | None]]:
+        self, wanted: range, convert: "Callable[[Any, int], Item]", manner: "_Manner"
+    ) -> Iterator[tuple[int, "Item | None"]]:
         index, threads = self.index, 1 if manner.damaged else manner.threads
         span = (wanted[0], wanted[-1] + 1)
         there = index.find_packets(*span)
@@ -251,7 +290,7 @@ class VideoReader:
         with ExitStack() as stack:
             opened = stack.enter_context(open_at(self.path, index, entry))
             strict = not manner.damaged and len(index.keyframes) < len(index.shown)
-            sequence = FrameSequence[Image](index, wanted, opened.first, strict=strict)
+            sequence = FrameSequence[Item](index, wanted, opened.first, strict=strict)
             needed = self._count(itertools.takewhile(lambda one: one[0] <= last, opened.packets))
             pictures = decode_packets(
                 choose_decoder(opened.stream),
@@ -278,6 +317,48 @@ class VideoReader:
             yield item
 
 
+class Picture:
+    """Hold a picture as its decoder gave it, and convert it when asked.
+
+    Parameters
+    ----------
+    picture
+        PyAV's.
+    frame
+        Index of the frame.
+    convert
+        Conversion to an image.
+    """
+
+    def __init__(self, picture: Any, frame: int, convert: "_Converter") -> None:  # noqa: ANN401
+        self._picture, self._frame, self._convert = picture, frame, convert
+
+    def convert(self, region: Region | None = None) -> Image:
+        """Return the upright RGB image, shape (height, width, 3), uint8: that of `read`.
+
+        Parameters
+        ----------
+        region
+            Part of the image to return: x1, x2, y1, y2 in px; x2 and y2 excluded.
+        """
+        if region is None:
+            return self._convert(self._picture, self._frame)
+        return self._convert.convert_region(self._picture, self._frame, region)
+
+    def read_planes(self) -> tuple[Image, ...]:
+        """Return the upright planes: brightness (luma), and colour (chroma) unless it is gray.
+
+        Returns
+        -------
+        tuple of ndarray
+            Each of shape (rows, columns), uint8: views of the decoder's memory where it has 8
+            bits. Planes of colour may have fewer rows and columns.
+        """
+        turns = count_quarter_turns(self._picture)
+        planes = read_planes(self._picture)
+        return tuple(np.rot90(plane, turns) if turns else plane for plane in planes)
+
+
 class _Manner(NamedTuple):
     """Hold how packets are decoded: number of threads, through damage, from the first packet."""
 
@@ -294,21 +375,46 @@ class _Converter:
         self._size = size
         self._reformatter = VideoReformatter()
 
-    def __call__(self, picture: Any, frame: int) -> Image:  # noqa: ANN401 - PyAV's
-        """Return the image of a picture, shape (height, width, 3), uint8.
-
-        FFmpeg converts to planes: up to twice as fast as to pixels, and to the same values.
-        """
+    def check_size(self, picture: Any, frame: int) -> int:  # noqa: ANN401 - PyAV's
+        """Check that a picture has the size of the video; return its quarter turns."""
         turns = count_quarter_turns(picture)
-        found, (width, height) = (picture.width, picture.height), self._size
+        found = (picture.width, picture.height)
         if turns % 2:
-            found, width, height = found[::-1], height, width
+            found = found[::-1]
         if found != self._shown:
             raise VideoError(
                 f"frame {frame} is {found[0]} x {found[1]} px, the first one "
                 f"{self._shown[0]} x {self._shown[1]} px: re-encode the video to one size"
             )
+        return turns
+
+    def __call__(self, picture: Any, frame: int) -> Image:  # noqa: ANN401 - PyAV's
+        """Return the image of a picture, shape (height, width, 3), uint8.
+
+        FFmpeg converts to planes: up to twice as fast as to pixels, and to the same values.
+        """
+        turns, (width, height) = self.check_size(picture, frame), self._size
+        if turns % 2:
+            width, height = height, width
+        image = self._convert(picture, frame, width, height)
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+    def convert_region(self, picture: Any, frame: int, region: Region) -> Image:  # noqa: ANN401
+        """Return a part of the image of a picture that is not shrunk, without the rest of it."""
+        x1, x2, y1, y2 = region
+        turned = self.check_size(picture, frame)
+        part = None if turned else cut_picture(picture, region)
+        if part is None:
+            return self(picture, frame)[y1:y2, x1:x2]
+        whole = self._convert(part.picture, frame, part.picture.width, part.picture.height)
+        return whole[part.above : part.above + y2 - y1, part.left : part.left + x2 - x1]
+
+    def _convert(self, picture: Any, frame: int, width: int, height: int) -> Image:  # noqa: ANN401
         unscaled = (width, height) == (picture.width, picture.height)
+        if unscaled and picture.format.name == "gray":
+            # Without colour FFmpeg changes no value, whatever range a picture claims.
+            (gray,) = read_planes(picture)
+            return cast("Image", cv2.merge((gray, gray, gray)))
         packed = unscaled and leaves_edge_unwritten(picture.format.name, width)
         try:
             converted = self._reformatter.reformat(
@@ -322,8 +428,7 @@ class _Converter:
         except av.error.FFmpegError as error:
             name = picture.format.name
             raise VideoError(f"frame {frame}: no RGB from {name} ({error.strerror})") from None
-        image = _join_planes(converted, packed=packed)
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        return _join_planes(converted, packed=packed)
 
 
 def _join_planes(converted: Any, *, packed: bool) -> Image:  # noqa: ANN401 - PyAV's

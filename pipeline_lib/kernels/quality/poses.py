@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.poses import Poses, find_decoded
 from pipeline_lib.core.tables import FrameStatus
 
 Floats = NDArray[np.floating[Any]]
@@ -50,6 +50,8 @@ class FrameMeasures:
         Shape (time,): steps longer than the limit.
     place
         Shape (time, individual, 2): mean position of the keypoints that were found, px; NaN: none.
+    copied
+        Shape (time,): whether the pose is that of an earlier frame, because nothing had moved.
     """
 
     decoded: Flags
@@ -60,6 +62,7 @@ class FrameMeasures:
     farthest: Doubles
     jumps: Doubles
     place: Doubles
+    copied: Flags
 
 
 def measure_frames(
@@ -95,7 +98,7 @@ def measure_frames(
     )
     sums = np.where(there[..., None], np.nan_to_num(poses.confidence), 0.0).sum(axis=(1, 2))
     return FrameMeasures(
-        decoded=poses.frame_status == FrameStatus.DECODED,
+        decoded=find_decoded(poses.frame_status),
         found=count.sum(axis=1).astype(np.float64),
         individuals=there.sum(axis=1).astype(np.float64),
         confidence=sums.astype(np.float64),
@@ -103,6 +106,7 @@ def measure_frames(
         farthest=np.where(np.isfinite(filled), filled, np.nan),
         jumps=(known & (step > longest_step)).sum(axis=(1, 2)).astype(np.float64),
         place=place,
+        copied=np.asarray(poses.frame_status == FrameStatus.STILL),
     )
 
 
@@ -258,7 +262,8 @@ def summarise_frames(frames: FrameMeasures, time: Doubles, body: Body) -> PoseQu
     expected = body.keypoints * count_usual(frames, body.slots)
     decoded, found = frames.decoded, frames.found * frames.decoded
     shown = frames.individuals * frames.decoded
-    frozen = find_frozen(frames.farthest, rate) & (not body.whole)
+    farthest = spread_steps(frames.farthest, frames.copied)
+    frozen = find_frozen(farthest, rate) & (not body.whole)
     ways, per_window = measure_ways(frames.place, window, number, body.size)
     sums: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {
         "detection": (found, expected * decoded),
@@ -291,6 +296,35 @@ def measure_rate(time: Doubles) -> float:
     steps = np.diff(time)
     step = float(np.median(steps)) if len(steps) else 0.0
     return 1.0 / step if step > 0 else 0.0
+
+
+def spread_steps(farthest: Doubles, copied: Flags) -> Doubles:
+    """Return the longest steps where the poses of copies are not known: those to the next one.
+
+    A pose that was computed again tells whether the picture had frozen or an animal rested: of a
+    frozen picture it is the same.
+
+    Parameters
+    ----------
+    farthest
+        Shape (time,): the longest step of a keypoint to each frame, px.
+    copied
+        Shape (time,): whether the pose of a frame is that of an earlier one.
+
+    Returns
+    -------
+    ndarray
+        Shape (time,), px; NaN for copies that no computed pose follows.
+    """
+    if not copied.any():
+        return farthest
+    run = np.concatenate([[0], np.cumsum(~copied)[:-1]])
+    longest = np.full(int(run[-1]) + 1, -np.inf)
+    np.maximum.at(longest, run, np.where(np.isfinite(farthest), farthest, np.inf))
+    spread = longest[run]
+    if copied[-1]:
+        spread[run == run[-1]] = np.nan
+    return np.where(np.isfinite(spread), spread, np.nan)
 
 
 def find_frozen(farthest: Doubles, rate: float) -> Flags:

@@ -7,8 +7,8 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus
+from pipeline_lib.core.poses import Poses, find_decoded
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 
 
 class PoseSummary(TypedDict):
@@ -66,7 +66,7 @@ def summarise_poses(
         Indices on the keypoint axis of the bodyparts of `UNIQUE_INDIVIDUAL`; None: those that it
         has in these frames, see `find_unique`.
     """
-    decoded = poses.frame_status == FrameStatus.DECODED
+    decoded = find_decoded(poses.frame_status)
     possible = _find_possible(poses, find_unique(poses) if unique is None else unique)[decoded]
     counts = possible.sum(axis=(0, 1))
     # A bodypart that was not found has no confidence at all.

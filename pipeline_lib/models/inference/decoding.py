@@ -49,7 +49,7 @@ class Located(NamedTuple):
     identity: NDArray[np.float32] | None = None
     spread: NDArray[np.float32] | None = None
 
-    def take(self, rows: slice) -> "Located":
+    def take(self, rows: slice | NDArray[np.intp]) -> "Located":
         """Return the keypoints of some frames."""
         return Located(
             self.position[rows],

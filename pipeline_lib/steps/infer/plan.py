@@ -104,6 +104,7 @@ def list_tasks(
                 crop=config.inference.crop,
                 network=network,
                 patience=config.reading.seconds_per_frame,
+                still_frames=config.inference.still_frames if config.inference.skips_still else 0,
             )
         )
     return tasks
@@ -133,13 +134,14 @@ def remove_leftovers(task: VideoTask) -> None:
 
 def describe_finished(task: VideoTask) -> Outcome:
     """Return the outcome of a video whose pose file exists, without timings."""
-    frames, undecodable = count_frames(Path(task.output))
+    counts = count_frames(Path(task.output))
     return Outcome(
         video=task.video,
         status=VideoStatus.DONE,
         key=task.key,
-        frames=frames,
-        undecodable=undecodable,
+        frames=counts.frames,
+        undecodable=counts.undecodable,
+        still=counts.still if task.still_frames else None,
     )
 
 

@@ -37,12 +37,13 @@ logger = logging.getLogger(__name__)
 
 Row = dict[str, str]
 
-# Frames per second of one worker, and the shares of its time in which frames were decoded, the
-# network ran, and the network waited for frames.
+# Frames in which nothing moved (empty: every frame was computed); frames per second of one worker;
+# the shares of its time in which frames were decoded, the network ran, and it waited for frames.
 INFER_COLUMNS = (
     *STAGE_COLUMNS,
     "frames",
     "undecodable",
+    "still",
     "frames_per_second",
     "decode_share",
     "network_share",
@@ -122,8 +123,8 @@ def _take_over(config: Config, results: Results, rows: Iterable[Row]) -> Iterato
             logger.warning("%s: failed: %s", video, error)
             yield Outcome(video, VideoStatus.FAILED, str(error), key)
             continue
-        frames, undecodable = count_frames(output)
-        yield Outcome(video, VideoStatus.DONE, "", key, frames, undecodable)
+        counts = count_frames(output)
+        yield Outcome(video, VideoStatus.DONE, "", key, counts.frames, counts.undecodable)
 
 
 def _infer_tasks(config: Config, results: Results, tasks: Iterable[VideoTask]) -> Iterator[Outcome]:
@@ -198,6 +199,7 @@ def _describe_row(outcome: Outcome) -> dict[str, Any]:
         "key": outcome.key,
         "frames": outcome.frames,
         "undecodable": outcome.undecodable,
+        "still": outcome.still,
     }
     timings = outcome.timings
     if timings is None or outcome.frames is None or not timings.seconds:

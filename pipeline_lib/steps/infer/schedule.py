@@ -198,15 +198,7 @@ class _Schedule:
                 "the Dask scheduler is gone: run again; finished segments are kept"
             ) from None
         if isinstance(result, Totals):
-            task = video.task
-            return Outcome(
-                task.video,
-                VideoStatus.DONE,
-                key=task.key,
-                frames=result.frames,
-                undecodable=result.undecodable,
-                timings=result.timings,
-            )
+            return _describe_done(video.task, result)
         if isinstance(result, Verdict):
             self._end_video(video, result)
         return self._continue(video)
@@ -273,6 +265,23 @@ class _Schedule:
         if not video.verdict.keep_segments:
             SegmentFolder(Path(video.task.segments)).remove()
         return Outcome(video.task.video, video.verdict.status, video.verdict.reason)
+
+
+def _describe_done(task: VideoTask, totals: Totals) -> Outcome:
+    """Return the outcome of a complete video; log how much of it was still, and why not more."""
+    if task.still_frames:
+        share = totals.still / max(totals.frames, 1)
+        told = f"{task.video}: nothing moved in {share:.1%} of {totals.frames} frames"
+        logger.info("%s", f"{told}: {totals.note}" if totals.note else told)
+    return Outcome(
+        task.video,
+        VideoStatus.DONE,
+        key=task.key,
+        frames=totals.frames,
+        undecodable=totals.undecodable,
+        timings=totals.timings,
+        still=totals.still if task.still_frames else None,
+    )
 
 
 def _is_published(task: VideoTask, segment: Range) -> bool:

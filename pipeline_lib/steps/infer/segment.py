@@ -6,22 +6,34 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import StoreError, VideoError
+from pipeline_lib.core.poses import find_decoded
 from pipeline_lib.core.tables import FrameStatus, VideoStatus
-from pipeline_lib.io.poses.read import read_frame_status, read_pose_key
+from pipeline_lib.io.poses.read import count_frames, read_pose_key
 from pipeline_lib.io.poses.segments import SegmentFolder, SegmentPoses, Timings
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.video.reader import VideoIndex, VideoReader
-from pipeline_lib.models.inference.decoding import name_slots
-from pipeline_lib.models.inference.predictor import allocate_located, store_located
+from pipeline_lib.models.inference.decoding import Located, name_slots
+from pipeline_lib.models.inference.predictor import (
+    PosePredictor,
+    allocate_located,
+    store_located,
+)
 from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
-from pipeline_lib.steps.infer.tasks import Crop, Totals, Verdict, VideoTask
+from pipeline_lib.steps.infer.still_frames import (
+    Choice,
+    StillCounts,
+    choose_frames,
+    find_first,
+    follow_noise,
+)
+from pipeline_lib.steps.infer.tasks import Totals, Verdict, VideoTask
 from pipeline_lib.steps.infer.worker_cache import (
     SHARED_BATCH,
     FileChangedError,
@@ -35,9 +47,12 @@ logger = logging.getLogger(__name__)
 
 # Most bytes of the frames that go to the network together; two such groups wait in memory.
 _MOST_GROUP_BYTES = 32 * 2**20
+# Most frames of a group, of which few may go to the network: progress is told after each.
+_MOST_GROUP_FRAMES = 1000
 
 Image = NDArray[np.uint8]
-Group = list[tuple[int, Image | None]]
+Group = list[Choice]
+Item = TypeVar("Item")
 
 
 def infer_segment(
@@ -122,8 +137,8 @@ def _find_published(task: VideoTask) -> Totals | None:
     if read_pose_key(output) != task.key:
         return None
     SegmentFolder(Path(task.segments)).remove()
-    status = read_frame_status(output)
-    return Totals(task.frames, int((status != FrameStatus.DECODED).sum()), Timings())
+    counts = count_frames(output)
+    return Totals(counts.frames, counts.undecodable, Timings(), counts.still)
 
 
 def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[SegmentPoses]) -> Totals:
@@ -141,8 +156,10 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         # Slots beyond `individuals.max`, from which tracking chooses.
         **({"surplus": predictor.surplus} if predictor.surplus else {}),
         **({"members": task.network.members} if task.network.members > 1 else {}),
+        # Poses of frames in which nothing moved are those of earlier ones, at most so far back.
+        **({"still_frames": task.still_frames} if task.still_frames else {}),
     }
-    undecodable, timings = 0, Timings()
+    undecodable, still, timings, counts = 0, 0, Timings(), StillCounts()
     with create_poses(
         Path(task.output),
         index.times,
@@ -161,10 +178,12 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
                 identity=one.identity,
                 spread=one.spread,
             )
-            undecodable += int((one.frame_status != FrameStatus.DECODED).sum())
+            undecodable += int((~find_decoded(one.frame_status)).sum())
+            still += int((one.frame_status == FrameStatus.STILL).sum())
             timings += one.timings
+            counts += StillCounts.of(one.decisions)
     SegmentFolder(Path(task.segments)).remove()
-    return Totals(task.frames, undecodable, timings)
+    return Totals(task.frames, undecodable, timings, still, counts.explain())
 
 
 def _make_verdict(error: VideoError) -> Verdict:
@@ -183,56 +202,84 @@ def _predict_segment(
     note: Callable[[int, Timings], None] | None,
 ) -> SegmentPoses:
     predictor = load_warm_predictor(task.network)
+    # Before the segment there may be a frame that has the pose of its first ones.
+    first = find_first(start, task)
     found = allocate_located(
-        predictor.card, stop - start, predictor.surplus, spread=task.network.members > 1
+        predictor.card, stop - first, predictor.surplus, spread=task.network.members > 1
     )
-    missing = index.missing[start:stop]
+    missing = index.missing[first:stop]
     status = np.where(missing, FrameStatus.MISSING, FrameStatus.UNDECODABLE).astype(np.uint8)
     reader = VideoReader(Path(task.path), index=index)
     _check_frames(task, reader)
-    total = Timings()
-    groups = _group(read_frames(reader, start, stop), _count_group(reader, task))
+    total, counts = Timings(), StillCounts()
+    choices = guard_decoding(_choose(reader, task, start, stop, counts))
+    groups = _group(choices, _count_group(reader, task))
     ahead = ReadAhead(groups, depth=2, patience=task.patience, progress=lambda: reader.packets_read)
     with closing(ahead), explain_stall(task.patience):
         for group in ahead:
-            rows = [frame - start for frame, image in group if image is not None]
-            images = [_crop(image, task.crop) for _, image in group if image is not None]
             began = time.perf_counter()
-            if images:
-                store_located(found, rows, predictor.predict(images))
-                status[rows] = FrameStatus.DECODED
+            _fill_in(found, status, group, first, predictor)
             network = time.perf_counter() - began
             decode, wait = ahead.take_times()
             timings = Timings(0.0, decode, network, wait)
             total += timings
             if note is not None:
-                note(len(group), timings)
+                note(sum(choice.frame >= start for choice in group), timings)
+    found, status = found.take(slice(start - first, None)), status[start - first :]
     if task.crop is not None:
         x1, _, y1, _ = task.crop
         found.position[:] += np.array([x1, y1], np.float32)
     return SegmentPoses(
-        start, found.position, found.confidence, status, total, found.identity, found.spread
+        start,
+        found.position,
+        found.confidence,
+        status,
+        total,
+        found.identity,
+        found.spread,
+        counts.pack() if task.still_frames else None,
     )
 
 
-def read_frames(
-    reader: VideoReader, start: int, stop: int
-) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
-    """Yield frames of a video; any failure of its decoder is an error of this video alone.
+def _choose(
+    reader: VideoReader, task: VideoTask, start: int, stop: int, counts: StillCounts
+) -> Iterator[Choice]:
+    """Yield what to do with each frame, and the images to compute."""
+    if task.still_frames:
+        pictures = reader.read_pictures(find_first(start, task), stop)
+        limits = follow_noise(task, share=stop - start < task.frames)
+        yield from choose_frames(pictures, start, task, limits, counts)
+        return
+    for frame, picture in reader.read_pictures(start, stop):
+        if picture is None:
+            yield Choice(frame, None, -1)
+        else:
+            yield Choice(frame, picture.convert(task.crop), frame)
 
-    Parameters
-    ----------
-    reader
-        Reader of the video.
-    start, stop
-        First frame, and one past the last.
 
-    Yields
-    ------
-    frame : int
-        Index of the frame.
-    image : ndarray or None
-        Shape (height, width, 3), uint8, RGB; None if the frame was not decoded.
+def _fill_in(
+    found: Located,
+    status: NDArray[np.uint8],
+    group: Group,
+    first: int,
+    predictor: PosePredictor,
+) -> None:
+    """Predict the images of a group, and copy the poses of its still frames."""
+    images = [choice.image for choice in group if choice.image is not None]
+    rows = [choice.frame - first for choice in group if choice.image is not None]
+    if images:
+        store_located(found, rows, predictor.predict(images))
+        status[rows] = FrameStatus.DECODED
+    still = [choice for choice in group if choice.image is None and choice.source >= 0]
+    if still:
+        rows = [choice.frame - first for choice in still]
+        sources = np.array([choice.source - first for choice in still])
+        store_located(found, rows, found.take(sources))
+        status[rows] = FrameStatus.STILL
+
+
+def guard_decoding(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield what a decoder gives; any failure of it is an error of its video alone.
 
     Raises
     ------
@@ -242,7 +289,7 @@ def read_frames(
         If the machine fails, which says nothing about the video.
     """
     try:
-        yield from reader.read(start, stop)
+        yield from items
     except (VideoError, OSError, MemoryError):
         raise
     except Exception as error:
@@ -250,13 +297,16 @@ def read_frames(
         raise VideoError(f"unexpected {type(error).__name__} while decoding: {error}") from error
 
 
-def _group(frames: Iterator[tuple[int, Image | None]], size: int) -> Iterator[Group]:
+def _group(choices: Iterator[Choice], size: int) -> Iterator[Group]:
+    """Yield groups of N images, and the frames between them that need none."""
     group: Group = []
-    for item in frames:
-        group.append(item)
-        if len(group) == size:
+    images = 0
+    for choice in choices:
+        group.append(choice)
+        images += choice.image is not None
+        if images == size or len(group) == max(size, _MOST_GROUP_FRAMES):
             yield group
-            group = []
+            group, images = [], 0
     if group:
         yield group
 
@@ -265,13 +315,6 @@ def _count_group(reader: VideoReader, task: VideoTask) -> int:
     frame_bytes = 3 * reader.facts.height * reader.facts.width
     wanted = task.network.options.batch_size or SHARED_BATCH
     return max(1, min(max(wanted, 8), _MOST_GROUP_BYTES // frame_bytes))
-
-
-def _crop(image: Image, crop: Crop | None) -> Image:
-    if crop is None:
-        return image
-    x1, x2, y1, y2 = crop
-    return image[y1:y2, x1:x2]
 
 
 def _check_frames(task: VideoTask, reader: VideoReader) -> None:

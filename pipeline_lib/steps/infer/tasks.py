@@ -60,6 +60,9 @@ class VideoTask:
         The network.
     patience
         Longest time in s without a new frame while decoding.
+    still_frames
+        Compute a pose at least every N frames, and else only where something moves; 0: compute
+        every frame.
     """
 
     video: str
@@ -75,6 +78,7 @@ class VideoTask:
     crop: Crop | None
     network: NetworkTask
     patience: float = math.inf
+    still_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,23 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sum up a complete video: frames, undecodable frames and timings."""
+    """Sum up a complete video.
+
+    Attributes
+    ----------
+    frames, undecodable, still
+        Number of frames, of those that could not be decoded, and of those in which nothing moved.
+    timings
+        Processing time.
+    note
+        Why few frames were still.
+    """
 
     frames: int
     undecodable: int
     timings: Timings
+    still: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,3 +122,4 @@ class Outcome:
     frames: int | None = None
     undecodable: int | None = None
     timings: Timings | None = None
+    still: int | None = None

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.formats.criteria import find_criterion
-from pipeline_lib.core.poses import Poses, drop_added
+from pipeline_lib.core.poses import Poses, drop_added, find_decoded
 from pipeline_lib.core.process import count_cores
-from pipeline_lib.core.tables import FrameStatus, TrackStatus
+from pipeline_lib.core.tables import TrackStatus
 from pipeline_lib.io.poses.read import read_poses, read_times
 from pipeline_lib.kernels.refinement.blocks import (
     CONTEXT,
@@ -334,7 +334,7 @@ def _convert(poses: Poses, pcutoff: float, missing: int) -> PoseBlock:
     return make_block(
         poses.position,
         poses.confidence,
-        poses.frame_status == FrameStatus.DECODED,
+        find_decoded(poses.frame_status),
         doubtful,
         pcutoff=pcutoff,
         missing=missing,

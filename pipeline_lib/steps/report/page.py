@@ -418,6 +418,11 @@ def measure_tiles(
         lost = sum(summary.undecodable for summary in summaries.values())
         tiles.append(("Frames analysed", frames, "", hours))
         tiles.append(("Undecodable", lost, "", "frames kept as rows without a pose"))
+    rested = [row for row in rows if row.get("still") is not None and row["frames"]]
+    if rested:
+        share = sum(row["still"] for row in rested) / sum(row["frames"] for row in rested)
+        hint = "frames in which nothing moved: not computed again"
+        tiles.append(("Still", 100 * share, "%", hint))
     if rates:
         typical = 100 * statistics.median(rates)
         hint = "keypoints at or above the cutoff, median video"

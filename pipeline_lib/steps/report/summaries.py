@@ -13,12 +13,11 @@ import numpy as np
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.poses import Poses, find_decoded
 from pipeline_lib.core.tables import (
     MOST_ANIMALS,
     SURPLUS_FRAMES,
     UNIQUE_INDIVIDUAL,
-    FrameStatus,
     TrackStatus,
 )
 from pipeline_lib.io.poses.read import count_frames, read_pose_key, read_poses
@@ -162,7 +161,7 @@ def read_path_summary(path: Path, pcutoff: float, points: int) -> PoseSummary:
     StoreError
         As `pipeline_lib.io.poses.read.read_poses`.
     """
-    frames, _ = count_frames(path)
+    frames = count_frames(path).frames
     blocks = range(0, max(frames, 1), _BLOCK_FRAMES)
     unique: frozenset[int] = frozenset()
     if UNIQUE_INDIVIDUAL in read_poses(path, 0, 0).individuals:
@@ -211,7 +210,7 @@ def _summarise_tracks(summary: PoseSummary, head: Poses) -> dict[str, float | No
     counts = count_track_statuses(status)
     animals = int((counts[:, [TrackStatus.FOLLOWED, TrackStatus.UNCERTAIN]].sum(axis=1) > 0).sum())
     decoded = summary["frames"] - summary["undecodable"]
-    flags = find_flags(status, summary["frame_status"] == FrameStatus.DECODED)
+    flags = find_flags(status, find_decoded(summary["frame_status"]))
     swaps = sum(flag.status == TrackStatus.UNCERTAIN for flag in flags)
     share = count_all_followed(status) / decoded if decoded and animals else math.nan
     return {

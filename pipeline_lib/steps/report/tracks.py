@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import find_decoded
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, TrackStatus
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.kernels.summaries.tracks import Flag, find_flags
 from pipeline_lib.steps.report.charts import draw_bars
@@ -173,7 +174,7 @@ def _draw_card(
     if status is None or figures is None or not summary.detection:
         return None
     slots = [i for i, name in enumerate(names.individuals) if name != UNIQUE_INDIVIDUAL]
-    decoded = poses["frame_status"] == FrameStatus.DECODED
+    decoded = find_decoded(poses["frame_status"])
     status, animals = status[:, slots], [names.individuals[slot] for slot in slots]
     bodypart = max(summary.detection, key=lambda part: _to_rank(summary.detection[part]))
     way = poses["path"][:, slots, names.bodyparts.index(bodypart)]

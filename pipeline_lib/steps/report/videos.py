@@ -67,6 +67,7 @@ def tabulate_videos(
     quality, costs = (further.quality, further.costs) if further else (None, None)
     titles, used = (costs["video_head"], costs["videos"]) if costs else ([], {})
     unknown = [None] * len(titles)
+    rested = any(row.get("still") is not None for row in rows)
     columns: list[dict[str, Any]] = [
         {"label": "Video", "kind": "name"},
         {"label": "Status", "kind": "status"},
@@ -77,6 +78,7 @@ def tabulate_videos(
         {"label": "By bodypart", "kind": "parts"},
         *(_TRACK_COLUMNS if tracked else ()),
         {"label": "Undecodable", "kind": "problems"},
+        *([{"label": "Still", "kind": "share"}] if rested else ()),
         {"label": "Frames", "kind": "count"},
         {"label": "Duration", "kind": "duration"},
         {"label": "fps", "kind": "number"},
@@ -99,7 +101,10 @@ def tabulate_videos(
                     *(row[name] for name in metadata),
                 ],
                 _tabulate_figures(summary, bodyparts, tracked=tracked),
-                summary.undecodable if summary else row["undecodable"],
+                [
+                    summary.undecodable if summary else row["undecodable"],
+                    *([_divide(row.get("still"), row["frames"])] if rested else ()),
+                ],
                 [
                     _tabulate_timings(timings.get(row["video"])) or copies.get(row["video"]),
                     *map(_shorten, used.get(row["video"], unknown)),
@@ -160,11 +165,15 @@ def find_doubtful(summaries: Mapping[str, VideoSummary]) -> list[tuple[str, str]
     ]
 
 
+def _divide(still: int | None, frames: int | None) -> float | None:
+    return None if still is None or not frames else round(still / frames, 3)
+
+
 def _tabulate_video(
     row: LedgerRow,
     metadata: Sequence[Any],
     figures: Sequence[Any],
-    undecodable: int | None,
+    lost: Sequence[Any],
     work: Sequence[Any],
 ) -> list[Any]:
     frames, fps = row["frames"], row["fps"]
@@ -178,7 +187,7 @@ def _tabulate_video(
         str(row["status"]),
         *metadata,
         *figures,
-        undecodable,
+        *lost,
         frames,
         round(frames / fps, 3) if frames and fps else None,
         round(fps, 3) if fps else None,

@@ -78,9 +78,9 @@ def derive_ledger(config: Config, results: Results) -> list[LedgerRow]:
     list of dict
         One row per video in the sheet's order, with the keys of `ledger_columns`; those of
         `QUALITY_LEDGER_COLUMNS` only where videos are judged: text,
-        `VideoStatus` for ``status``; int for ``frames``, ``undecodable``, ``surplus_frames`` (that
-        show more animals than `individuals.max`), ``width`` and ``height``; float for ``fps`` and
-        ``seconds``; None where unknown.
+        `VideoStatus` for ``status``; int for ``frames``, ``undecodable``, ``still``,
+        ``surplus_frames`` (that show more animals than `individuals.max`), ``width`` and
+        ``height``; float for ``fps`` and ``seconds``; None where unknown.
 
     Raises
     ------
@@ -210,6 +210,7 @@ def _derive_row(
         "frames": _to_int(facts.get("frames")),
         "undecodable": _to_int(inferred.get("undecodable")),
         SURPLUS_FRAMES: _to_int(records.get("track", {}).get(SURPLUS_FRAMES)),
+        "still": _to_int(inferred.get("still")),
         "fps": float(facts["fps"]) if facts.get("fps") else None,
         "width": _to_int(facts.get("width")),
         "height": _to_int(facts.get("height")),

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _STATUSES = frozenset({*VideoStatus, *SessionStatus})
 # Empty where a video did not come so far.
 _NUMBERS = ("seconds", "fps", "frames", "width", "height", "duration", "error", "found")
-_COUNTS = ("frames", "width", "height", "undecodable", "most_animals", "surplus_frames")
+_COUNTS = ("frames", "width", "height", "undecodable", "still", "most_animals", "surplus_frames")
 
 
 def read_shard_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]] | None:

@@ -15,14 +15,13 @@ from pipeline_lib.core.cameras.records import read_description
 from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.errors import CohortposeError, SessionError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.poses import ADDED_INDIVIDUALS, Poses
+from pipeline_lib.core.poses import ADDED_INDIVIDUALS, Poses, find_decoded
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import (
     CORRECTED_VIEWS_COLUMNS,
     TRIANGULATION_COLUMNS,
-    FrameStatus,
     PointSource,
     SessionStatus,
     TrackStatus,
@@ -139,7 +138,7 @@ def correct_poses(
     source = np.where(
         np.isfinite(seen.position).all(axis=-1), PointSource.KEPT, PointSource.NONE
     ).astype(np.uint8)
-    good = (poses.frame_status[own] == FrameStatus.DECODED)[:, None, None]
+    good = find_decoded(poses.frame_status[own])[:, None, None]
     seen.position[own] = np.where(good[..., None], found.position[has], seen.position[own])
     seen.confidence[own] = np.where(good, found.confidence[has], seen.confidence[own])
     source[own] = np.where(good, found.source[has], source[own])

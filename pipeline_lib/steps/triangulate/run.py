@@ -15,9 +15,10 @@ from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.errors import CohortposeError, SessionError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.poses import find_decoded
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.tables import TRIANGULATION_COLUMNS, FrameStatus, SessionStatus
+from pipeline_lib.core.tables import TRIANGULATION_COLUMNS, SessionStatus
 from pipeline_lib.io.calibrations.files import read_calibration
 from pipeline_lib.io.poses.read import read_poses, require_pose_key
 from pipeline_lib.io.poses.session import (
@@ -97,7 +98,7 @@ def summarise(poses: SessionPoses) -> Row:
         ``moments``; ``found``: share of the points of moments with two decoded cameras that have
         a position; ``error`` (px) and ``uncertainty`` (unit of the calibration): medians.
     """
-    seen = poses.frame_status == FrameStatus.DECODED
+    seen = find_decoded(poses.frame_status)
     found = np.isfinite(poses.position[seen]).all(axis=-1)
     return {
         "moments": len(poses.time),

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import SessionError
+from pipeline_lib.core.poses import find_decoded
 from pipeline_lib.core.settings.cameras import SynchronisationSettings
 from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.kernels.geometry.sessions.moments import (
@@ -80,7 +81,7 @@ def synchronise(views: Sequence[View], settings: SynchronisationSettings) -> Syn
             "frames_not_used": int(len(view.poses.time) - len(used)),
             "first_moment": int(used[0]) if len(used) else None,
             "last_moment": int(used[-1]) if len(used) else None,
-            "frames_not_decoded": int((view.poses.frame_status != FrameStatus.DECODED).sum()),
+            "frames_not_decoded": int((~find_decoded(view.poses.frame_status)).sum()),
         }
     report = {
         "method": settings.method,
@@ -162,5 +163,7 @@ def find_status(views: Sequence[View], moments: Moments) -> NDArray[np.uint8]:
     for place, view in enumerate(views):
         has = moments.frames[:, place] != NO_FRAME
         status[has, place] = view.poses.frame_status[moments.frames[has, place]]
-    decoded = (status == FrameStatus.DECODED).sum(axis=1) > 1
-    return np.where(decoded, np.uint8(FrameStatus.DECODED), status.max(axis=1)).astype(np.uint8)
+    decoded = find_decoded(status)
+    worst = np.where(decoded, np.uint8(FrameStatus.DECODED), status).max(axis=1)
+    several = decoded.sum(axis=1) > 1
+    return np.where(several, np.uint8(FrameStatus.DECODED), worst).astype(np.uint8)

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 import yaml
 
+from pipeline_lib.core import versions
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.network import SplitSettings, TargetSettings
 from pipeline_lib.core.settings.reading import (
@@ -481,3 +482,24 @@ def test_a_tab_is_named(tmp_path):
     file.write_text("training:\n\tepochs: 2\n")
     with pytest.raises(ConfigError, match="in line 2, column 1: indent with blanks, not with tabs"):
         read_config(file)
+
+
+def test_still_frames_are_off_unless_asked_for(tmp_path):
+    """Read `off` as a word, which YAML takes for false; only `auto` is part of what poses need."""
+    file = tmp_path / "config.yaml"
+    kept = Config(cohort="c").inference.result_settings()
+    assert set(kept) == {"crop", "precision"}
+    file.write_text("cohort: c\ninference: {still: off, still_frames: 7}\n")
+    assert read_config(file).inference.result_settings() == kept
+    file.write_text("cohort: c\ninference: {still: auto, still_frames: 7}\n")
+    found = read_config(file).inference.result_settings()
+    assert found == kept | {"still": versions.STILL, "still_frames": 7}
+    assert (
+        parse_config(yaml.safe_load("{cohort: c, inference: {still: off}}")).inference.still
+        == "off"
+    )
+    (problem,) = problems_of(inference={"still": "on", "still_frames": 50})
+    assert problem == "`inference.still`: Input should be 'off' or 'auto', found 'on'"
+    for wrong in (1, 1001):
+        (problem,) = problems_of(inference={"still_frames": wrong})
+        assert problem.startswith("`inference.still_frames`: ")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.core.poses import Poses
+from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.kernels.quality.poses import (
     choose_longest_step,
     describe_body,
@@ -116,6 +117,19 @@ def test_whole_numbers_and_short_rests_are_not_frozen():
     assert not find_frozen(farthest, FPS).any()
     farthest[29] = 0.001
     assert np.flatnonzero(find_frozen(farthest, FPS)).tolist() == list(range(19, 30))
+
+
+def test_an_animal_that_rests_before_a_running_camera_is_not_frozen():
+    """Copy the poses of 19 frames of 20, as where nothing moves; the others are computed."""
+    status = np.where(np.arange(100) % 20, FrameStatus.STILL, FrameStatus.DECODED).astype(np.uint8)
+    frozen = np.repeat(walk(1), 100, axis=0)
+    rest = frozen + np.random.default_rng(0).normal(0, 0.2, (5, 1, 3, 2)).repeat(20, 0)
+    assert measure(make_poses(rest)).values["frozen"] > 0.8
+    for blocks in (1, 7):
+        assert measure(make_poses(rest, status=status), blocks).values["frozen"] == 0
+        found = measure(make_poses(frozen, status=status), blocks)
+        assert found.values["frozen"] == pytest.approx(0.81)
+        assert found.values["missing_frames"] == 0
 
 
 def test_edges_have_median_lengths_and_robust_spreads():

@@ -29,7 +29,7 @@ from pipeline_lib.steps.infer import worker_cache as infer_memory
 from pipeline_lib.steps.infer.plan import list_tasks
 from pipeline_lib.steps.infer.run import INFER_COLUMNS, retry_failed, run_infer
 from pipeline_lib.steps.infer.schedule import plan_segments, run_segment
-from pipeline_lib.steps.infer.segment import read_frames
+from pipeline_lib.steps.infer.segment import guard_decoding
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads, count_workers
 from tests.models.synthetic import BODYPARTS, tiny_config, write_tiny_model
 from tests.video_corpus import damage_packet, encode, encode_variable, x264
@@ -325,11 +325,13 @@ def test_a_video_that_vanished_after_the_probe(results, videos, tmp_path, cluste
 
 
 def test_a_video_that_fails_in_the_middle_leaves_nothing(results, videos, cluster, monkeypatch):
-    def stop(*_):
-        yield 0, np.zeros((64, 96, 3), np.uint8)
+    read = VideoReader.read_pictures
+
+    def stop(reader, *span):
+        yield next(read(reader, *span))
         raise VideoError("frame 1 has another size")
 
-    monkeypatch.setattr(infer_segment.VideoReader, "read", stop)
+    monkeypatch.setattr(VideoReader, "read_pictures", stop)
     write_probe(results, good=videos["good"])
     run_infer(make_config(cluster, batch_size=1), results, SHARD)
     row = read_rows(results)["good"]
@@ -686,7 +688,7 @@ class _OddReader:
 
 
 def test_an_odd_failure_of_the_decoder_is_about_the_video_alone():
-    frames = read_frames(_OddReader(KeyError("codec")), 0, 2)
+    frames = guard_decoding(_OddReader(KeyError("codec")).read(0, 2))
     assert next(frames) == (0, None)
     with pytest.raises(VideoError, match=r"unexpected KeyError while decoding: 'codec'"):
         next(frames)
@@ -694,7 +696,7 @@ def test_an_odd_failure_of_the_decoder_is_about_the_video_alone():
 
 @pytest.mark.parametrize("error", [OSError("disk"), MemoryError(), VideoError("its size changes")])
 def test_failures_of_the_machine_and_verdicts_pass_through(error):
-    frames = read_frames(_OddReader(error), 0, 2)
+    frames = guard_decoding(_OddReader(error).read(0, 2))
     next(frames)
     with pytest.raises(type(error)) as raised:
         next(frames)

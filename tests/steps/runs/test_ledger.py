@@ -105,6 +105,7 @@ def test_a_video_is_done_when_its_last_stage_is(tmp_path):
         "reason": "",
         "frames": 2330,
         "undecodable": None,
+        "still": None,
         "surplus_frames": None,
         "fps": 29.97,
         "width": 640,

@@ -143,12 +143,19 @@ def test_frames_that_were_not_decoded_mark_moments_without_two_cameras(scene):
         status[5] = FrameStatus.UNDECODABLE if number else FrameStatus.DECODED
         position[5] = np.nan if number else position[5]
         status[9] = FrameStatus.MISSING if number == 1 else FrameStatus.DECODED
+        # In a moment that one camera alone has, it does not matter that nothing had moved there.
+        status[7] = FrameStatus.UNDECODABLE if number else FrameStatus.STILL
+        status[11] = FrameStatus.STILL if number else FrameStatus.DECODED
         lost.append(
             replace(view, poses=replace(view.poses, frame_status=status, position=position))
         )
     found = solve(lost, rig)
     assert found.frame_status[5] == FrameStatus.UNDECODABLE
-    assert found.frame_status[9] == FrameStatus.DECODED
+    assert found.frame_status[[7, 9, 11]].tolist() == [
+        FrameStatus.UNDECODABLE,
+        FrameStatus.DECODED,
+        FrameStatus.DECODED,
+    ]
     assert np.isnan(found.position[5]).all()
     assert (found.views[5] == 0).all()
 

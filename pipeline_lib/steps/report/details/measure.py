@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.core.poses import Poses
-from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, FrameStatus, TrackStatus
+from pipeline_lib.core.poses import Poses, find_decoded
+from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, TrackStatus
 from pipeline_lib.io.poses.read import read_poses, read_times
 from pipeline_lib.kernels.kinematics.measures import find_centre
 from pipeline_lib.kernels.summaries.timelines import (
@@ -134,7 +134,7 @@ def measure_details(
     part_edges = cut_stretches(frames, _share(_PART_VALUES, parts))
     course = _read_course(path, time, kept, part_edges, pcutoff)
     confidence, centre = _join(course.frame_confidence), _join(course.centre)
-    decoded = _join(course.frame_status) == FrameStatus.DECODED
+    decoded = find_decoded(_join(course.frame_status))
     status = _join(course.status) if course.status else None
     flags = [] if status is None else find_flags(status, decoded)
     chosen = _choose_worst(confidence, flags, time, most_frames)
@@ -218,7 +218,7 @@ def _read_course(
         course.speed.append(measure_speed(position, time[start : start + len(position)], lag))
         # A single animal that is not found has no confidence; of several it may not be there.
         missing = 0.0 if len(poses.individuals) == 1 else np.nan
-        decoded = (poses.frame_status == FrameStatus.DECODED)[:, None, None]
+        decoded = find_decoded(poses.frame_status)[:, None, None]
         values = np.where(decoded & np.isnan(poses.confidence), missing, poses.confidence)[block]
         sums, counts = sum_stretches(values.astype(np.float64), edges, start)
         # All animals together.
@@ -244,7 +244,7 @@ def _average_frames(poses: Poses, confidence: Doubles) -> Doubles:
     counts = there.sum(axis=1) * confidence.shape[2]
     total = np.where(there[..., None], np.nan_to_num(confidence), 0.0).sum(axis=(1, 2))
     mean = np.divide(total, counts, out=np.zeros(len(total)), where=counts > 0)
-    return np.where(poses.frame_status == FrameStatus.DECODED, mean, np.nan)
+    return np.where(find_decoded(poses.frame_status), mean, np.nan)
 
 
 def _choose_worst(
