@@ -202,7 +202,7 @@ def test_each_fault_has_its_reason_seconds_and_number(cohort):
     assert shown.findings["v2"][0][3] == frozen["reason"]
 
 
-def test_light_and_view_are_seen_in_sampled_frames(cohort):
+def test_light_and_view_are_seen_in_sampled_frames(cohort, caplog):
     faults = {"video": {}, "v1": {"pixels": "dark"}, "v2": {"pixels": "shifted"}}
     results = cohort({**faults, "v3": {"pixels": "moved"}})
     found = read(results)
@@ -226,10 +226,19 @@ def test_light_and_view_are_seen_in_sampled_frames(cohort):
     path.write_text("{}")
     with pytest.raises(StoreError, match="damaged"):
         read_record(path)
+    whole = read_record(results.video_quality("pose", "v1"))
+    results.video_quality("pose", "v1").unlink()
+    results.video_quality("pose", "v4").write_bytes(b"[" * 100000)
+    results.poses("pose", "v4").unlink()
     run_judge(configure(), results)
-    assert "damaged" in read(results)["v0"][0]["reason"]
-    run_quality(configure(), results, SHARD)
+    again = read(results)
+    assert {**again, "v4": None} == {**found, "v4": None}
     assert read_record(path).key == record.key
+    assert read_record(results.video_quality("pose", "v1")).values == whole.values
+    assert f"{path}: damaged ('format'); it is measured anew" in caplog.text
+    # Nothing is left to measure.
+    assert (again["v4"][0]["check"], again["v4"][0]["decision"]) == ("processed", "fail")
+    assert "v4.zarr.zip: no such file" in again["v4"][0]["reason"]
 
 
 def test_people_override_and_survive_reruns(cohort):
