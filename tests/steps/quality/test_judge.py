@@ -398,7 +398,7 @@ def test_rerun_turns_findings_into_work(cohort):
         (RerunRequest(checks=("blur",)), "--check blur: there is no such check"),
         (RerunRequest(videos=("x",)), "--video x: cohort.tsv has no such video"),
         (RerunRequest(action="settings"), "--as settings needs --set"),
-        (RerunRequest(settings=("a=1",)), "expected filtering.KEY=VALUE or tracking.KEY=VALUE"),
+        (RerunRequest(settings=("a=1",)), "expected inference.KEY=VALUE or filtering.KEY=VALUE"),
         (RerunRequest(settings=("filtering.window=4",)), r"window \(4\) must be odd"),
         (RerunRequest(settings=("filtering.colour=4",)), "colour: Extra inputs"),
         (RerunRequest(settings=("filtering.pcutoff={",)), "is no value"),
@@ -422,6 +422,11 @@ def test_overrides_that_cannot_be_used(cohort):
         ([{"videos": ["v0"]}], "changes nothing"),
         ([{"videos": ["v0"], "filtering": {"window": 4}}], r"overrides.0.filtering.*must be odd"),
         ([{"videos": ["v0"], "tracking": {"x": 4}}], r"overrides.0.tracking.*x: Extra"),
+        (
+            [{"videos": ["v0"], "inference": {"runtime": "onnx"}}],
+            r"overrides.0.inference.*runtime: holds for all videos; crop may differ",
+        ),
+        ([{"videos": ["v0"], "inference": {"crop": [9, 3, 0, 4]}}], r"overrides.0.inference.*x1"),
         (
             [{"videos": ["v0"], "filtering": {"window": 3}}] * 2,
             "two of them change `filtering` of v0",
