@@ -52,9 +52,11 @@ def override_section(section: str, usual: Settings, given: Mapping[str, Any]) ->
     if fixed and fixed[0] in type(usual).model_fields:
         known = ", ".join(list_keys(section, usual))
         raise ValueError(f"{fixed[0]}: holds for all videos; {known} may differ between them")
+    own = usual.model_dump(include=set(list_keys(section, usual)))
     try:
-        return type(usual).model_validate({**usual.model_dump(), **given})
+        checked = type(usual).model_validate({**own, **given})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "values"
         raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+    return usual.model_copy(update={name: getattr(checked, name) for name in given})

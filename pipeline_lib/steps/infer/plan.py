@@ -87,7 +87,8 @@ def list_tasks(
                 f"{results.shard(shard).probe}: video {video} has no frame count or is not in the "
                 "manifest; run probe again"
             )
-        key = pose_key(identify_content(row), make_key(video))
+        own = config.for_video(video)
+        key = pose_key(identify_content(row), make_key(own))
         tasks.append(
             VideoTask(
                 video=video,
@@ -101,7 +102,7 @@ def list_tasks(
                 key=key,
                 output=str(results.poses(config.training.name, video).resolve()),
                 segments=str(results.segments(config.training.name, key).resolve()),
-                crop=config.for_video(video).inference.crop,
+                crop=own.inference.crop,
                 network=network,
                 patience=config.reading.seconds_per_frame,
             )

@@ -165,14 +165,16 @@ def _draw_session(
         else (),
         session.individuals if settings.names and len(session.individuals) > 1 else (),
     )
-    view = choose_view(session.position[::step], cameras[0].rotation, cell)
+    columns = int(np.ceil(np.sqrt(len(cameras) + 1)))
+    wide = cell[0] * (columns - len(cameras) % columns)
+    view = choose_view(session.position[::step], cameras[0].rotation, (wide, cell[1]))
     edges = [*range(0, len(times), max(1, round(settings.segment_seconds * rate))), len(times)]
     segments = [
         SessionSegment(
             poses,
             tuple(videos.get(name) for name in session.cameras),
             cell,
-            int(np.ceil(np.sqrt(len(cameras) + 1))),
+            columns,
             view,
             first,
             last,
@@ -221,10 +223,11 @@ def _draw_moments(segment: SessionSegment, size: tuple[int, int]) -> Iterator[Im
 
 
 def _cut(image: Image, segment: SessionSegment, place: int) -> Image:
-    """Return the part of the image of a camera, or of the space behind the last."""
+    """Return the part of the image of a camera, or of the space behind the last: what is left."""
     width, height = segment.cell
     x, y = width * (place % segment.columns), height * (place // segment.columns)
-    return image[y : y + height, x : x + width]
+    wide = width if place < len(segment.videos) else image.shape[1] - x
+    return image[y : y + height, x : x + wide]
 
 
 def _shrink(

@@ -114,9 +114,7 @@ class Freshness:
     def _expect_key(self, stage: str, records: Mapping[str, Row], own: Config) -> str:
         """Return the expected key of the result of a stage; empty if it cannot be computed."""
         if stage == "infer":
-            return expect_pose_key(
-                self._config, records["probe"], self._network(records["probe"]["video"])
-            )
+            return expect_pose_key(self._config, records["probe"], self._network(own))
         videos = STAGES[stage].videos
         if videos is None or videos.key is None:
             return ""
@@ -130,7 +128,7 @@ class Freshness:
         path = find_stage_key(self._config, self._results, name)
         return path.parent.is_dir() and not path.exists()
 
-    def _find_network(self) -> Callable[[str], str]:
+    def _find_network(self) -> Callable[[Config], str]:
         try:
             return make_network_keys(self._config, self._results)
         except CohortposeError:

@@ -60,8 +60,8 @@ def network_key(config: Config, results: Results) -> str:
     )
 
 
-def make_network_keys(config: Config, results: Results) -> Callable[[str], str]:
-    """Return a function from the name of a video to its `network_key`.
+def make_network_keys(config: Config, results: Results) -> Callable[[Config], str]:
+    """Return a function from the settings of a video to its `network_key`.
 
     The files of the network are read once, and again for videos whose settings differ.
 
@@ -71,10 +71,9 @@ def make_network_keys(config: Config, results: Results) -> Callable[[str], str]:
         If the network, or its locator, is missing.
     """
     usual = network_key(config, results)
-    own = {video for one in config.overrides if one.inference for video in one.videos}
 
-    def find(video: str) -> str:
-        return network_key(config.for_video(video), results) if video in own else usual
+    def find(own: Config) -> str:
+        return usual if own.inference == config.inference else network_key(own, results)
 
     return find
 

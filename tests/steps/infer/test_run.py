@@ -593,7 +593,8 @@ def test_a_crop_moves_nothing(results, videos, cluster):
     make_key, rows = make_network_keys(config, results), read_rows(results)
     keys = [rows[name]["key"] for name in ("good", "twin")]
     assert keys[0] != keys[1]
-    assert make_key("good") != make_key("twin") == network_key(config, results)
+    good, twin = (make_key(config.for_video(name)) for name in ("good", "twin"))
+    assert good != twin == network_key(config, results)
     whole = predict_frames(results, videos["good"])
     np.testing.assert_allclose(read(results, "twin").position, whole, atol=1e-3)
     predictor = load_predictor(results.model("pose"), RuntimeOptions("onnx", threads=1))
