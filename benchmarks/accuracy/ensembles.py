@@ -87,7 +87,7 @@ def summarise(folder: Path) -> str:
             lines.append(f"  {row['member']:<10} {'  '.join(errors)}  ({row['points']} points)")
     lines.append("regions (level: points within, usual radius in px):")
     for row in read_table(results.regions(model), REGION_COLUMNS):
-        if row["bodypart"] == "all":
+        if row["bodypart"] == "all" and row["radius"]:
             share, radius = float(row["coverage"]), float(row["radius"])
             lines.append(f"  {float(row['level']):.2f}: {share:.3f}  {radius:.2f}")
     counts = (1, config.training.ensemble)

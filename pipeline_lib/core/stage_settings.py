@@ -87,6 +87,7 @@ def select_inference(config: Config) -> Values:
         **_select_assembly(config),
         # With labels, other bodyparts make another network, which is an input of inference.
         **(_select_existing(config) if config.model.bundle and config.has_existing else {}),
+        **_select_overrides(config, "inference"),
     }
 
 

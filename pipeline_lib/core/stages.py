@@ -97,7 +97,7 @@ class VideoResults:
     """
 
     about: str
-    rule: Literal["select_frames", "infer", "postprocess"]
+    rule: Literal["select_frames", "infer", "postprocess", "render"]
     locate: Callable[[Config, Results, str], Mapping[str, Path]]
     source: Callable[[Config], str]
     key: Callable[[Config, str], str] | None = None
@@ -655,22 +655,6 @@ STAGES: Mapping[str, Stage] = {
             ),
         ),
         Stage(
-            "render",
-            "RENDER",
-            select_rendering,
-            lambda config: config.rendering.enabled,
-            takes_bundle=True,
-            step="render.run:run_render",
-            table="render",
-            videos=VideoResults(
-                "videos with poses drawn on them",
-                "postprocess",
-                _locate_rendered,
-                source=lambda _: "filter",
-                key=rendering_key,
-            ),
-        ),
-        Stage(
             "quality",
             "QUALITY",
             select_quality,
@@ -686,6 +670,22 @@ STAGES: Mapping[str, Stage] = {
                 },
                 source=_choose_raw,
                 key=quality_key,
+            ),
+        ),
+        Stage(
+            "render",
+            "RENDER",
+            select_rendering,
+            lambda config: config.rendering.enabled,
+            takes_bundle=True,
+            step="render.run:run_render",
+            table="render",
+            videos=VideoResults(
+                "videos with poses drawn on them",
+                "render",
+                _locate_rendered,
+                source=lambda _: "filter",
+                key=rendering_key,
             ),
         ),
         Stage(

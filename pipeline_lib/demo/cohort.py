@@ -59,6 +59,10 @@ training:
     rotation: {rotation}
     mirror: true
 
+# Which videos are good, and why the others are not: results/qc.tsv.
+quality:
+  enabled: true
+
 report:
   title: Demo cohort{suffix}
 """

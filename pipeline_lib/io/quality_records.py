@@ -1,7 +1,6 @@
 """Read and write the record of a video's quality: JSON, one file per video, written whole."""
 
 import base64
-import binascii
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -90,9 +89,9 @@ def read_record(path: Path) -> QualityRecord:
     try:
         return _parse(path)
     except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; the step that writes it has not run") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
-        raise StoreError(f"{path}: damaged ({error}); delete it and run again") from None
+        raise StoreError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(f"{path}: damaged ({error})") from None
 
 
 def _parse(path: Path) -> QualityRecord:

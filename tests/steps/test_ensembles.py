@@ -23,6 +23,7 @@ from pipeline_lib.steps.evaluate.regions import publish_regions
 from pipeline_lib.steps.evaluate.run import run_evaluate
 from pipeline_lib.steps.import_model import run_import_model
 from pipeline_lib.steps.make_targets.run import run_make_targets
+from pipeline_lib.steps.report.ensembles import summarise_ensemble
 from pipeline_lib.steps.runs.result_keys import network_key
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
 from pipeline_lib.steps.train import run_train
@@ -165,6 +166,19 @@ def test_confidence_is_calibrated_on_held_out_labels(trio, caplog):
     assert {row["bodypart"] for row in rows} == {"all", *BODYPARTS}
     with pytest.raises(ModelError, match="of other networks"):
         read_regions_file(files.regions, cards[:2])
+    # Of few points no region of 99 % is known: its cells are empty, and so is the report's row.
+    publish_regions(config, trio, cards, make_predictions(25))
+    rows = read_table(trio.regions("pose"), REGION_COLUMNS)
+    told = {
+        row["level"]: (row["coverage"], row["radius"]) for row in rows if row["bodypart"] == "all"
+    }
+    assert told["0.99"] == ("", "")
+    assert all(told["0.9"])
+    trio.metrics("pose").touch()
+    shown = summarise_ensemble(config, trio, [])
+    (last,) = [row for row in shown.regions if row["level"] == 0.99]
+    assert (last["coverage"], last["radius"]) == (None, None)
+    assert shown.worst[1] > 0
     # An older one is not left beside networks that it is not of.
     publish_regions(config, trio, cards, make_predictions(4))
     assert "12 held-out points of 4 images" in caplog.text

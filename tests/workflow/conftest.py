@@ -23,6 +23,7 @@ SETTINGS = {
         "batch_size": 4,
     },
     "report": {"sample_frames": 2},
+    "quality": {"enabled": False},
 }
 
 

@@ -11,6 +11,7 @@ from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.core.tables import PointSource
 from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.poses.read import read_poses
+from pipeline_lib.io.video.reader import VideoReader
 from tests.kernels.geometry.rigs import make_ring
 from tests.workflow.reruns.test_verify import flip_a_bit, tell, verify
 from tests.workflow.running import REPOSITORY, identify, list_undescribed, read_tsv
@@ -22,6 +23,7 @@ SUMMARY = {"status", "report", "accept"}
 TRIANGULATED = {"triangulate 00001", "refine"} | SUMMARY
 MADE_AGAIN = {"calibrate", "triangulate 00002"} | TRIANGULATED
 NEW_SHARD = {f"{rule} 00002" for rule in ("probe", "select_frames", "infer", "postprocess")}
+RENDERED = {"render 00001", "render 00002"}
 CAMERAS = ("left", "right", "top")
 
 
@@ -65,6 +67,8 @@ def make_sessions(run):
     run.edit_config(
         triangulation={"enabled": True, "source": "raw", "pcutoff": 0.0} | views,
         refinement={"enabled": True, "criteria": ["views"], "frames": 2, "min_gap": 0.0},
+        # Of sessions alone.
+        rendering={"enabled": True, "whole": False, "worst_seconds": 0, "pcutoff": 0.0},
     )
 
 
@@ -89,12 +93,18 @@ def read_as_the_page_does(run, monkeypatch):
     assert found["certain"].shape == (found["poses"].sizes["time"], 3)
 
 
+def measure_drawn(path):
+    """Return frames, width and height of a video: two cameras and the space are in two rows."""
+    with VideoReader(path) as video:
+        return video.facts.frames, video.facts.width, video.facts.height
+
+
 def test_sessions_are_triangulated_without_training(again, monkeypatch):
     before = identify(again.results.root / "poses")
     make_sessions(again)
     ended = again.snakemake()
     assert ended.code == 0, ended.output
-    assert ended.jobs == MADE_AGAIN | NEW_SHARD
+    assert ended.jobs == MADE_AGAIN | NEW_SHARD | RENDERED
     assert list_undescribed(again.results) == []
     assert before.items() <= identify(again.results.root / "poses").items()
     row, other = read_tsv(again.results.session_ledger)
@@ -108,6 +118,7 @@ def test_sessions_are_triangulated_without_training(again, monkeypatch):
     poses = [read_poses(path) for path in sorted(views.iterdir())]
     assert [one.attributes["camera"] for one in poses] == ["left", "right"]
     points = np.concatenate([one.point_source for one in poses])
+    assert measure_drawn(again.results.rendered_session("pose", "open-field")) == (24, 192, 192)
     # A session belongs to the first shard of its videos.
     (told,) = read_tsv(again.results.shard("00001").table("correct-views", "pose"))
     assert int(told["kept"]) == (points == PointSource.KEPT).sum() > 0
@@ -122,10 +133,10 @@ def test_sessions_are_triangulated_without_training(again, monkeypatch):
     assert (code, record["findings"]) == (0, [])
     kinds = (
         *("calibrations", "calibration", "triangulated", "corrected views", "csv", "sessions"),
-        "refinement",
+        *("refinement", "rendered session"),
     )
     # Five videos and two sessions are exported as CSV.
-    assert [record["checked"][kind] for kind in kinds] == [1, 1, 2, 2, 7, 1, 1]
+    assert [record["checked"][kind] for kind in kinds] == [1, 1, 2, 2, 7, 1, 1, 2]
     provenance = json.loads(again.results.provenance.read_text())
     assert list(provenance["hashes"]["calibrations"]) == ["cameras/day1.toml"]
     assert provenance["stages"]["triangulate"]["jobs"] == 2

@@ -43,6 +43,7 @@ SETTINGS = {
     "assembly": {"pcutoff": 0.0, "min_affinity": 0.0, "min_keypoints": 1},
     "tracking": {"min_length": 1},
     "report": {"sample_frames": 2},
+    "quality": {"enabled": False},
     # A shard for each video.
     "inference": {"shard_videos": 1},
 }

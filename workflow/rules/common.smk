@@ -391,6 +391,13 @@ def shard_tables(*stages):
     ]
 
 
+def judged_files():
+    """Return the decisions about videos that clips of worst seconds depend on; none if none do."""
+    if SETTINGS.rendering.worst_seconds and STAGES["judge"].wanted(SETTINGS):
+        return [str(RESULTS.quality)]
+    return []
+
+
 def judged_tables(stage):
     """Return the tables of a stage that refinement reads."""
     return (

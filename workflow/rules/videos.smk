@@ -82,8 +82,8 @@ rule postprocess:
         f"{BENCHMARKS}/postprocess-{MODEL}/{{shard}}.tsv"
     conda:
         "../envs/cohortpose.yaml"
-    # Only these use several threads.
-    threads: 4 if {"track", "render"} & set(POSTPROCESSING) else 1
+    # Only this one uses several threads.
+    threads: 4 if "track" in POSTPROCESSING else 1
     params:
         *list_settings(*POSTPROCESSING),
         config=settings_file,
@@ -91,3 +91,29 @@ rule postprocess:
     shell:
         "(for verb in {params.verbs}; do cohortpose $verb --config {params.config:q}"
         " --shard {wildcards.shard} --cores {threads}; done) > {log:q} 2>&1"
+
+
+if STAGES["render"].wanted(SETTINGS):
+
+    # Clips show the seconds that offend, which `judge` tells once all videos are measured.
+    rule render:
+        input:
+            table("filter"),
+            judged_files(),
+            key_file("render"),
+            result_key("render"),
+        output:
+            table("render"),
+        log:
+            f"{LOGS}/render-{MODEL}/{{shard}}.log",
+        benchmark:
+            f"{BENCHMARKS}/render-{MODEL}/{{shard}}.tsv"
+        conda:
+            "../envs/cohortpose.yaml"
+        threads: 4
+        params:
+            *list_settings("render"),
+            config=settings_file,
+        shell:
+            "cohortpose render --config {params.config:q} --shard {wildcards.shard}"
+            " --cores {threads} > {log:q} 2>&1"

@@ -183,6 +183,7 @@ _BASE = _text(
     "`image` is absolute",
 )
 _NO_LABEL = "not labelled"
+_FEW_HELD_OUT = "too few points are held out to tell"
 _CAMERA_UNKNOWN = "the calibration was given, and does not tell"
 
 TABLES: tuple[Table, ...] = (
@@ -401,8 +402,8 @@ TABLES: tuple[Table, ...] = (
             _text("bodypart", "name of the bodypart; all: over all of them"),
             _number("level", "1", "probability that a region is to contain the truth with"),
             _whole("points", "keypoint", "held-out keypoints"),
-            _number("coverage", "1", "share of them that lie in their region", "no keypoint"),
-            _number("radius", "px", "median radius of the regions", "no keypoint"),
+            _number("coverage", "1", "share of them that lie in their region", _FEW_HELD_OUT),
+            _number("radius", "px", "median radius of the regions", _FEW_HELD_OUT),
         ),
     ),
     Table(

@@ -9,13 +9,18 @@ from pipeline_lib.core.settings.base import Settings
 
 # Sections that a video may have settings of its own in: results of other videos do not depend on
 # them.
-SECTIONS = ("filtering", "tracking")
+SECTIONS = ("inference", "filtering", "tracking")
+# Of some sections, these keys alone: others are of the machine, or of the network.
+_KEYS = {"inference": ("crop",)}
 
 
 class VideoOverride(Settings):
-    """Give some videos other settings of `filtering` or `tracking` than the cohort."""
+    """Give some videos other settings of `inference`, `filtering`, `tracking` than the cohort."""
 
     videos: tuple[str, ...] = Field(description="Names of the videos.")
+    inference: dict[str, Any] = Field(
+        {}, description="`crop`, if it differs: the part of the frames that is predicted."
+    )
     filtering: dict[str, Any] = Field(
         {}, description="Keys of `filtering` that differ; the others are those of the cohort."
     )
@@ -30,17 +35,28 @@ class VideoOverride(Settings):
         return self
 
 
-def override_section(usual: Settings, given: Mapping[str, Any]) -> Settings:
+def list_keys(section: str, usual: Settings) -> tuple[str, ...]:
+    """Return the keys of a section that may differ between videos."""
+    return _KEYS.get(section, tuple(type(usual).model_fields))
+
+
+def override_section(section: str, usual: Settings, given: Mapping[str, Any]) -> Settings:
     """Return a section with some keys changed.
 
     Raises
     ------
     ValueError
-        If a key is unknown or a value is none.
+        If a key is unknown, or cannot differ between videos, or a value is none.
     """
+    fixed = [name for name in given if name not in list_keys(section, usual)]
+    if fixed and fixed[0] in type(usual).model_fields:
+        known = ", ".join(list_keys(section, usual))
+        raise ValueError(f"{fixed[0]}: holds for all videos; {known} may differ between them")
+    own = usual.model_dump(include=set(list_keys(section, usual)))
     try:
-        return type(usual).model_validate({**usual.model_dump(), **given})
+        checked = type(usual).model_validate({**own, **given})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "values"
         raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+    return usual.model_copy(update={name: getattr(checked, name) for name in given})

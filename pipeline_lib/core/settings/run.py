@@ -177,7 +177,7 @@ class Config(Settings):
     def for_video(self, video: str) -> Self:
         """Return the settings of one video: those of the cohort, changed by `overrides`."""
         changed = {
-            name: override_section(getattr(self, name), getattr(one, name))
+            name: override_section(name, getattr(self, name), getattr(one, name))
             for one in self.overrides
             if video in one.videos
             for name in SECTIONS
@@ -270,7 +270,7 @@ class Config(Settings):
             for name in SECTIONS:
                 given = getattr(one, name)
                 try:
-                    override_section(getattr(self, name), given)
+                    override_section(name, getattr(self, name), given)
                 except ValueError as error:
                     problems.append(f"`overrides.{place}.{name}`: {error}")
                 own = {(video, name) for video in one.videos if given}

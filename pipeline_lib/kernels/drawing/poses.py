@@ -22,6 +22,7 @@ COLOURS: tuple[Colour, ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
+_OUTLINE = (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # OpenCV takes whole numbers of sixteenths of a pixel.
 _SHIFT = 4
@@ -85,7 +86,11 @@ def draw_poses(image: Image, position: Floats, confidence: Floats, style: Style)
         if style.names and known.any():
             x, y = points[known].mean(axis=0)
             origin = round(float(x)) + 2 * style.radius, round(float(y)) - 2 * style.radius
-            cv2.putText(image, style.names[slot], origin, _FONT, 0.4, _choose(slot), 1, cv2.LINE_AA)
+            # The outline makes it readable on every picture.
+            for colour, thickness in ((_OUTLINE, 3), (_choose(slot), 1)):
+                cv2.putText(
+                    image, style.names[slot], origin, _FONT, 0.4, colour, thickness, cv2.LINE_AA
+                )
 
 
 def draw_trails(image: Image, centre: Floats, radius: int) -> None:

@@ -14,6 +14,9 @@ Worse = Literal["low", "high", "both"]
 # Robust estimate of a normal distribution's standard deviation (Rousseeuw & Croux 1993,
 # doi:10.1080/01621459.1993.10476408).
 _NORMAL = 1.4826
+# Of normal values of which few are known, the same share, 1 in 1000, lies beyond a multiple of the
+# estimate that is larger by 1 + 34.6 / n^1.5: simulated for 8 to 100 values, within 3 %.
+_FEW, _FEW_POWER = 34.6, 1.5
 # A view is compared with the most similar part of the cohort: there may be several arenas.
 _SIMILAR = 0.25
 # Share of the pixels of two views that is compared.
@@ -43,6 +46,8 @@ def describe_standard(
 ) -> Standard:
     """Return the usual value of a measure.
 
+    The robust standard deviation of few values is uncertain, and is widened for that.
+
     Parameters
     ----------
     values
@@ -60,7 +65,7 @@ def describe_standard(
         return Standard(np.nan, np.nan, 0)
     centre = float(np.median(known))
     least = max(floor, relative_floor * abs(centre))
-    return Standard(centre, max(least, _NORMAL * _median_distance(known, centre)), len(known))
+    return Standard(centre, max(least, _estimate_scale(known, centre)), len(known))
 
 
 def describe_quarters(
@@ -85,11 +90,11 @@ def describe_quarters(
     if not len(known):
         return Standard(np.nan, np.nan, 0)
     centre = float(np.median(known))
-    least = max(floor, _NORMAL * _median_distance(known, centre))
+    least = max(floor, _estimate_scale(known, centre))
     plain = Standard(centre, least, len(known))
     worst = choose_worst(quarters, plain, worse, logarithmic=logarithmic)
     away = _scale_values(worst, logarithmic=logarithmic) - plain.centre
-    size = _NORMAL * _median_distance(away[np.isfinite(away)], 0.0)
+    size = _estimate_scale(away[np.isfinite(away)], 0.0)
     return plain._replace(scale=max(least, size / 2.0))
 
 
@@ -263,8 +268,10 @@ def _median_over(values: Doubles, axis: int) -> Doubles:
         return np.asarray(np.where(count > 0, (take[0] + take[1]) / 2.0, np.nan))
 
 
-def _median_distance(values: Doubles, centre: float) -> float:
-    return float(np.median(np.abs(values - centre)))
+def _estimate_scale(values: Doubles, centre: float) -> float:
+    """Return the robust standard deviation of values, widened where they are few."""
+    widened = 1.0 + _FEW / len(values) ** _FEW_POWER
+    return float(widened * _NORMAL * np.median(np.abs(values - centre)))
 
 
 def _scale_values(values: Doubles, *, logarithmic: bool) -> NDArray[Any]:

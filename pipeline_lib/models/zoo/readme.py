@@ -141,8 +141,10 @@ def _describe_confidence(regions: ConfidenceRegions | None) -> str:
     if regions is None:
         return "Not calibrated: a confidence is no probability."
     rows = [
-        (f"{level:.0%}", f"{share:.1%}")
-        for level, share in zip(regions.levels, regions.coverage, strict=True)
+        (f"{level:.0%}", f"{share:.1%}" if quantile is not None else "too few points to tell")
+        for level, share, quantile in zip(
+            regions.levels, regions.coverage, regions.quantiles, strict=True
+        )
     ]
     told = (
         f"Calibrated on {regions.points} held-out points of {regions.images} images "

@@ -117,17 +117,16 @@ def take_held_out(
 def _tabulate(
     points: HeldOut, radius: NDArray[np.float64], bodyparts: Sequence[str]
 ) -> Iterator[dict[str, object]]:
-    """Yield, for each level and bodypart, the share of points inside and the usual radius."""
+    """Yield, for each level and bodypart, the share of points inside and the usual radius.
+
+    Both are None where there are too few points to tell: every point lies in an endless region.
+    """
     for column, level in enumerate(LEVELS):
         for number, name in enumerate((_ALL, *bodyparts), -1):
             rows = (points.bodypart == number) | (number < 0)
             if rows.any():
-                inside = points.error[rows] <= radius[rows, column]
-                values = (
-                    name,
-                    level,
-                    int(rows.sum()),
-                    float(inside.mean()),
-                    float(np.median(radius[rows, column])),
-                )
+                usual = float(np.median(radius[rows, column]))
+                share = float((points.error[rows] <= radius[rows, column]).mean())
+                told = (share, usual) if np.isfinite(usual) else (None, None)
+                values = (name, level, int(rows.sum()), *told)
                 yield dict(zip(REGION_COLUMNS, values, strict=True))

@@ -28,7 +28,7 @@ from pipeline_lib.models.members import count_members
 from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.result_keys import identify_content, network_key, pose_key
+from pipeline_lib.steps.runs.result_keys import identify_content, make_network_keys, pose_key
 from pipeline_lib.steps.runs.shard_tables import read_shard_table
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def list_tasks(
     manifest = {
         row["video"]: row for row in read_table(results.shard(shard).manifest, MANIFEST_COLUMNS)
     }
-    network_hash = network_key(config, results)
+    make_key = make_network_keys(config, results)
     tasks = []
     for row in rows:
         if row["status"] != VideoStatus.DONE:
@@ -87,7 +87,8 @@ def list_tasks(
                 f"{results.shard(shard).probe}: video {video} has no frame count or is not in the "
                 "manifest; run probe again"
             )
-        key = pose_key(identify_content(row), network_hash)
+        own = config.for_video(video)
+        key = pose_key(identify_content(row), make_key(own))
         tasks.append(
             VideoTask(
                 video=video,
@@ -101,7 +102,7 @@ def list_tasks(
                 key=key,
                 output=str(results.poses(config.training.name, video).resolve()),
                 segments=str(results.segments(config.training.name, key).resolve()),
-                crop=config.inference.crop,
+                crop=own.inference.crop,
                 network=network,
                 patience=config.reading.seconds_per_frame,
                 still_frames=config.inference.still_frames if config.inference.skips_still else 0,

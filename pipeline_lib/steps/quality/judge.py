@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.cohort import Video, read_cohort
-from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.formats.checks import CHECKS
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
@@ -16,11 +16,12 @@ from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import PROBE_COLUMNS, QUALITY_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.core.untrusted.unseen import escape_unseen
 from pipeline_lib.io.quality_decisions import PersonDecision, read_decisions
-from pipeline_lib.io.quality_records import read_record
+from pipeline_lib.io.quality_records import QualityRecord, read_record
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels.quality.findings import format_spans
 from pipeline_lib.steps.quality.decide import Finding, JudgedVideo, decide
 from pipeline_lib.steps.quality.groups import find_groups
+from pipeline_lib.steps.quality.run import keep_measured
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
 from pipeline_lib.steps.runs.shard_tables import read_shard_table
 
@@ -105,6 +106,8 @@ def list_judged(
 ) -> list[JudgedVideo]:
     """Return the videos of the sheet, in its order, with what was measured of each.
 
+    A video whose record is lost or damaged is measured anew, and the log says so.
+
     Parameters
     ----------
     config, results
@@ -129,16 +132,29 @@ def list_judged(
         record, problem = None, ""
         row = ended.get(name, {})
         if row.get("status") == VideoStatus.DONE:
-            try:
-                record = read_record(results.video_quality(config.training.name, name))
-            except StoreError as error:
-                problem = str(error)
+            record, problem = _read_or_measure(config, results, name, probed.get(name, {}))
         else:
             problem = row.get("reason") or _NOT_JUDGED
         counts = name not in dropped or dropped[name].decision != "drop"
         size = _read_size(probed.get(name, {}))
         videos.append(JudgedVideo(name, groups.get(name, ""), record, problem, size, counts))
     return videos
+
+
+def _read_or_measure(
+    config: Config, results: Results, video: str, facts: Mapping[str, str]
+) -> tuple[QualityRecord | None, str]:
+    """Return the record of a video; None, and why, if there is none and it cannot be measured."""
+    path = results.video_quality(config.training.name, video)
+    try:
+        return read_record(path), ""
+    except StoreError as error:
+        _log.warning("%s; it is measured anew", error)
+    try:
+        keep_measured(config, results, video, facts)
+        return read_record(path), ""
+    except CohortposeError as error:
+        return None, str(error)
 
 
 def _list_rows(

@@ -19,7 +19,7 @@ from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ConfigError, StoreError
 from pipeline_lib.core.formats.checks import CHECKS, PROCESSED
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.settings.overrides import SECTIONS, override_section
+from pipeline_lib.core.settings.overrides import SECTIONS, list_keys, override_section
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import QUALITY_COLUMNS
@@ -211,15 +211,29 @@ def _check(config: Config, request: RerunRequest) -> None:
 
 def _find_problem(config: Config, text: str) -> list[str]:
     key, equals, _ = text.partition("=")
-    section, dot, name = key.partition(".")
-    if not (equals and dot) or section not in SECTIONS:
+    section, name = _split_key(config, text)
+    if not equals or section not in SECTIONS:
         expected = " or ".join(f"{one}.KEY=VALUE" for one in SECTIONS)
-        return [f"--set {text}: expected {expected}"]
+        known = equals and section in type(config).model_fields
+        whole = f"; `{key}` holds for the whole cohort: change the config" if known else ""
+        return [f"--set {text}: expected {expected}{whole}"]
     try:
-        override_section(getattr(config, section), {name: _read_value(text)})
+        override_section(section, getattr(config, section), {name: _read_value(text)})
     except ValueError as error:
         return [f"--set {text}: {error}"]
     return []
+
+
+def _split_key(config: Config, text: str) -> tuple[str, str]:
+    """Return section and key of a setting; a key that one section alone has may lack its section.
+
+    The section is empty if none, or more than one, has the key.
+    """
+    section, dot, name = text.partition("=")[0].strip().partition(".")
+    if dot:
+        return section, name
+    having = [one for one in SECTIONS if section in list_keys(one, getattr(config, one))]
+    return having[0] if len(having) == 1 else "", section
 
 
 def _read_value(text: str) -> Any:  # noqa: ANN401 - YAML
@@ -336,7 +350,7 @@ def _plan_settings(
     videos = list(dict.fromkeys(row["video"] for row in rows))
     given: dict[str, dict[str, Any]] = defaultdict(dict)
     for text in request.settings:
-        section, _, name = text.partition("=")[0].partition(".")
+        section, name = _split_key(config, text)
         given[section][name] = _read_value(text)
     if not given:
         plan.gaps.append("settings: say which with --set, such as `--set filtering.pcutoff=0.6`")

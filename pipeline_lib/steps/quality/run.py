@@ -45,33 +45,14 @@ def run_quality(config: Config, results: Results, shard: str) -> None:
     videos = stage.videos
     if videos is None or videos.key is None:
         raise ValueError("the stage quality makes no results")
-    before, make_key, model = STAGES[videos.source(config)], videos.key, config.training.name
+    before, model = STAGES[videos.source(config)], config.training.name
     rows = read_table(before.find_table(config, results, shard), STAGE_COLUMNS)
     rows = keep_planned(rows, results, shard)
     files = results.shard(shard)
     probed = {row["video"]: row for row in read_table(files.probe, PROBE_COLUMNS)}
-    rules = make_doubt_rules(config.corrections, config.tracking)
-    measuring = Measuring(
-        config.quality,
-        config.skeleton.edges,
-        frozenset(config.skeleton.unique_bodyparts),
-        # The setting of doubts is for people who proofread.
-        type(rules)(_LEAST_PROBABILITY, rules.near, rules.max_gap),
-        config.reading.seconds_per_frame,
-    )
 
     def work(video: str) -> Mapping[str, str]:
-        poses, path = before.find_poses(config, results, video), locate(video)
-        key = make_key(config, require_pose_key(poses))
-        if read_record_key(path) != key:
-            facts = probed.get(video, {})
-            write_record(
-                path,
-                measure_video(
-                    poses, _find_video(config, facts), _measure_diagonal(facts), measuring, key
-                ),
-            )
-        return {"key": key}
+        return {"key": keep_measured(config, results, video, probed.get(video, {}))}
 
     def locate(video: str) -> Path:
         return results.video_quality(model, video)
@@ -84,6 +65,47 @@ def run_quality(config: Config, results: Results, shard: str) -> None:
     ]
     record_checksums(files.checksums("quality", model), results.root, published)
     write_table(stage.find_table(config, results, shard), STAGE_COLUMNS, ended)
+
+
+def keep_measured(config: Config, results: Results, video: str, facts: Mapping[str, str]) -> str:
+    """Measure a video unless its record is there and has the present key; return the key.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    video
+        Name of the video.
+    facts
+        Its row of the probe's table; empty: there is none.
+
+    Raises
+    ------
+    StoreError
+        If the poses are missing or damaged.
+    """
+    videos = STAGES["quality"].videos
+    if videos is None or videos.key is None:
+        raise ValueError("the stage quality makes no results")
+    poses = STAGES[videos.source(config)].find_poses(config, results, video)
+    path = results.video_quality(config.training.name, video)
+    key = videos.key(config, require_pose_key(poses))
+    if read_record_key(path) != key:
+        seen, diagonal = _find_video(config, facts), _measure_diagonal(facts)
+        write_record(path, measure_video(poses, seen, diagonal, _make_measuring(config), key))
+    return key
+
+
+def _make_measuring(config: Config) -> Measuring:
+    rules = make_doubt_rules(config.corrections, config.tracking)
+    return Measuring(
+        config.quality,
+        config.skeleton.edges,
+        frozenset(config.skeleton.unique_bodyparts),
+        # The setting of doubts is for people who proofread.
+        type(rules)(_LEAST_PROBABILITY, rules.near, rules.max_gap),
+        config.reading.seconds_per_frame,
+    )
 
 
 def _find_video(config: Config, facts: Mapping[str, str]) -> Path | None:

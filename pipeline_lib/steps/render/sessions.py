@@ -1,7 +1,5 @@
 """Run the verb `render-sessions`: the views of a session beside its poses in space."""
 
-import logging
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,14 +13,13 @@ from numpy.typing import NDArray
 from pipeline_lib.core.cameras.calibration import Calibration, Camera
 from pipeline_lib.core.cameras.records import read_description
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
-from pipeline_lib.core.tables import SESSION_EXPORT_COLUMNS, TRIANGULATION_NEEDED, SessionStatus
+from pipeline_lib.core.tables import SESSION_EXPORT_COLUMNS, SessionStatus
 from pipeline_lib.io.poses.session import read_session_poses, read_session_times
-from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.io.video.encode import encode_frames, read_video_key
 from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.kernels.drawing.poses import Style, draw_poses, draw_trails, mark_missing
@@ -32,12 +29,8 @@ from pipeline_lib.kernels.kinematics.measures import find_centre
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.render.run import draw_parts, find_rate
 from pipeline_lib.steps.render.segment import count_ticks
-from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import read_sessions
+from pipeline_lib.steps.runs.session_outcomes import Views, end_sessions
 
-_log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 Image = NDArray[np.uint8]
 
 # Width of the picture of a camera; others are made smaller.
@@ -69,16 +62,19 @@ def run_render_sessions(config: Config, results: Results, shard: str) -> None:
         If the table of `triangulate` is missing.
     """
     model, files = config.training.name, results.shard(shard)
-    planned = read_sessions(results, read_plan(results)).group(shard)
     videos = {video.video: video.path for video in read_cohort(Path(config.cohort))
               if video.has_video}  # fmt: skip
-    rows = read_table(files.table("triangulate", model), TRIANGULATION_NEEDED)
-    ended = []
-    for row in rows:
-        views = planned.get(row["session"])
-        if views is not None:
+
+    def work(row: Mapping[str, str], views: Views) -> Mapping[str, str]:
+        session = row["session"]
+        key = session_rendering_key(config, row["key"])
+        path = results.rendered_session(model, session)
+        if read_video_key(path) != key:
             paths = {view["camera"]: videos.get(view["video"]) for view in views}
-            ended.append(_end_session(config, results, row, paths))
+            _draw_session(config, results.triangulated(model, session), paths, path, key)
+        return {"key": key}
+
+    ended = end_sessions("render-sessions", config, results, shard, work)
     published = [
         Published(
             "rendered session",
@@ -97,30 +93,6 @@ def run_render_sessions(config: Config, results: Results, shard: str) -> None:
 def session_rendering_key(config: Config, pose_key: str) -> str:
     """Return the key of a drawn session, given the key of its poses."""
     return hash_settings(pose_key, STAGES["render-sessions"].hash_settings(config))
-
-
-def _end_session(
-    config: Config, results: Results, row: Mapping[str, str], videos: Mapping[str, Path | None]
-) -> Row:
-    """Draw one session; return its row of the table."""
-    session, began = row["session"], time.perf_counter()
-    if row["status"] != SessionStatus.DONE:
-        return {"session": session, "status": row["status"], "reason": row["reason"]}
-    model = config.training.name
-    key, path = session_rendering_key(config, row["key"]), results.rendered_session(model, session)
-    try:
-        if read_video_key(path) != key:
-            _draw_session(config, results.triangulated(model, session), videos, path, key)
-    except CohortposeError as error:
-        _log.warning("render-sessions %s: %s", session, error)
-        return {"session": session, "status": SessionStatus.FAILED, "reason": str(error)}
-    return {
-        "session": session,
-        "status": SessionStatus.DONE,
-        "seconds": time.perf_counter() - began,
-        "key": key,
-        "source_key": row["key"],
-    }
 
 
 @dataclass(frozen=True)
@@ -193,14 +165,16 @@ def _draw_session(
         else (),
         session.individuals if settings.names and len(session.individuals) > 1 else (),
     )
-    view = choose_view(session.position[::step], cameras[0].rotation, cell)
+    columns = int(np.ceil(np.sqrt(len(cameras) + 1)))
+    wide = cell[0] * (columns - len(cameras) % columns)
+    view = choose_view(session.position[::step], cameras[0].rotation, (wide, cell[1]))
     edges = [*range(0, len(times), max(1, round(settings.segment_seconds * rate))), len(times)]
     segments = [
         SessionSegment(
             poses,
             tuple(videos.get(name) for name in session.cameras),
             cell,
-            int(np.ceil(np.sqrt(len(cameras) + 1))),
+            columns,
             view,
             first,
             last,
@@ -249,10 +223,11 @@ def _draw_moments(segment: SessionSegment, size: tuple[int, int]) -> Iterator[Im
 
 
 def _cut(image: Image, segment: SessionSegment, place: int) -> Image:
-    """Return the part of the image of a camera, or of the space behind the last."""
+    """Return the part of the image of a camera, or of the space behind the last: what is left."""
     width, height = segment.cell
     x, y = width * (place % segment.columns), height * (place // segment.columns)
-    return image[y : y + height, x : x + width]
+    wide = width if place < len(segment.videos) else image.shape[1] - x
+    return image[y : y + height, x : x + wide]
 
 
 def _shrink(

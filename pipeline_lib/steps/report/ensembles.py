@@ -1,5 +1,6 @@
 """Show an ensemble in the report: errors of its members, and how well confidence is calibrated."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,8 @@ class EnsembleSummary:
     members
         Rows of the table of members, the test split first, the ensemble first in each.
     regions
-        Rows of all bodyparts together, by level: share of held-out points inside, usual radius.
+        Rows of all bodyparts together, by level: share of held-out points inside, usual radius;
+        None where there are too few points to tell.
     worst
         Bodypart of which the regions of 90 % hold the fewest points, with that share; None without
         a calibration.
@@ -31,7 +33,7 @@ class EnsembleSummary:
     """
 
     members: list[dict[str, str]]
-    regions: list[dict[str, float]]
+    regions: list[dict[str, float | None]]
     worst: tuple[str, float] | None
     missing: bool
 
@@ -54,14 +56,14 @@ def summarise_ensemble(config: Config, results: Results, gaps: list[str]) -> Ens
     rows = _read(results.regions(model), REGION_COLUMNS, gaps)
     try:
         regions = [
-            {name: float(row[name]) for name in REGION_COLUMNS[1:]}
+            {name: _read_number(row[name]) for name in REGION_COLUMNS[1:]}
             for row in rows
             if row["bodypart"] == _ALL
         ]
         shares = {
             row["bodypart"]: float(row["coverage"])
             for row in rows
-            if row["bodypart"] != _ALL and float(row["level"]) == 0.9
+            if row["bodypart"] != _ALL and row["coverage"] and float(row["level"]) == 0.9
         }
     except ValueError as error:
         gaps.append(f"{results.regions(model)}: {error}")
@@ -69,6 +71,11 @@ def summarise_ensemble(config: Config, results: Results, gaps: list[str]) -> Ens
     members.sort(key=lambda row: _SHOWN.index(row["split"]) if row["split"] in _SHOWN else 3)
     worst = min(shares.items(), key=lambda item: item[1]) if shares else None
     return EnsembleSummary(members, regions, worst, missing=not regions)
+
+
+def _read_number(cell: str) -> float | None:
+    """Return the number of a cell; None where it is empty, or infinite as in older tables."""
+    return value if cell and math.isfinite(value := float(cell)) else None
 
 
 def _read(path: Path, columns: tuple[str, ...], gaps: list[str]) -> list[dict[str, str]]:

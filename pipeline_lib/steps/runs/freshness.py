@@ -4,7 +4,7 @@ Results are known by their keys (`pipeline_lib.steps.runs.result_keys`), stages 
 (`pipeline_lib.steps.runs.stage_keys`). Imports are light, for `status`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline_lib.core.cohort import Video
@@ -18,7 +18,7 @@ from pipeline_lib.steps.runs.plan import read_manifest
 from pipeline_lib.steps.runs.result_keys import (
     expect_pose_key,
     locate_results,
-    network_key,
+    make_network_keys,
     probing_key,
 )
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
@@ -114,7 +114,7 @@ class Freshness:
     def _expect_key(self, stage: str, records: Mapping[str, Row], own: Config) -> str:
         """Return the expected key of the result of a stage; empty if it cannot be computed."""
         if stage == "infer":
-            return expect_pose_key(self._config, records["probe"], self._network)
+            return expect_pose_key(self._config, records["probe"], self._network(own))
         videos = STAGES[stage].videos
         if videos is None or videos.key is None:
             return ""
@@ -128,12 +128,12 @@ class Freshness:
         path = find_stage_key(self._config, self._results, name)
         return path.parent.is_dir() and not path.exists()
 
-    def _find_network(self) -> str:
+    def _find_network(self) -> Callable[[Config], str]:
         try:
-            return network_key(self._config, self._results)
+            return make_network_keys(self._config, self._results)
         except CohortposeError:
             # No network: nothing can be said of the keys of poses.
-            return ""
+            return lambda _: ""
 
     def _read_manifest(self, shard: str) -> dict[str, Row]:
         if shard not in self._manifests:

@@ -4,7 +4,7 @@ A result belongs to its key, not to a video's name or to a time. The steps store
 their results; `status`, `verify` and the cache of finished stages compare them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pipeline_lib.core import versions
@@ -23,6 +23,7 @@ __all__ = [
     "filtering_key",
     "identify_content",
     "locate_results",
+    "make_network_keys",
     "network_key",
     "pose_key",
     "probing_key",
@@ -57,6 +58,24 @@ def network_key(config: Config, results: Results) -> str:
         *(several if card.animals > 1 or top_down else []),
         *_list_members(files, count_members(config, results)),
     )
+
+
+def make_network_keys(config: Config, results: Results) -> Callable[[Config], str]:
+    """Return a function from the settings of a video to its `network_key`.
+
+    The files of the network are read once, and again for videos whose settings differ.
+
+    Raises
+    ------
+    ModelError
+        If the network, or its locator, is missing.
+    """
+    usual = network_key(config, results)
+
+    def find(own: Config) -> str:
+        return usual if own.inference == config.inference else network_key(own, results)
+
+    return find
 
 
 def _list_members(files: ModelFiles, count: int) -> Iterator[str]:

@@ -37,7 +37,7 @@ from pipeline_lib.steps.runs.sessions import (
 from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
 
 # Rules whose results are no outputs: they are counted from the first run on, or once one was lost.
-_COUNTED = ("infer", "postprocess")
+_COUNTED = ("infer", "postprocess", "render")
 SHARD_RULES = ("probe", "select_frames", *_COUNTED)
 
 

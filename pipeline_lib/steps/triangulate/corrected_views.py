@@ -1,8 +1,6 @@
 """Run the verb `correct-views`: correct the poses of each view of a session by the others."""
 
-import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +11,7 @@ from pipeline_lib.core import versions
 from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.core.cameras.records import read_description
 from pipeline_lib.core.cameras.session_poses import SessionPoses
-from pipeline_lib.core.errors import CohortposeError, SessionError
+from pipeline_lib.core.errors import SessionError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import ADDED_INDIVIDUALS, Poses, find_decoded
 from pipeline_lib.core.settings.reading import hash_settings
@@ -21,7 +19,6 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import (
     CORRECTED_VIEWS_COLUMNS,
-    TRIANGULATION_COLUMNS,
     PointSource,
     SessionStatus,
     TrackStatus,
@@ -30,19 +27,14 @@ from pipeline_lib.io.poses.read import read_pose_key, read_poses, require_pose_k
 from pipeline_lib.io.poses.session import read_session_key, read_session_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.publish import publish_folder
-from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels.geometry.sessions.matching import NO_SLOT
 from pipeline_lib.kernels.geometry.sessions.moments import NO_FRAME
 from pipeline_lib.kernels.geometry.sessions.reprojection import CorrectionRules, correct_view
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
-from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import read_sessions
+from pipeline_lib.steps.runs.session_outcomes import Views, end_sessions
 from pipeline_lib.steps.triangulate.individuals import find_track_status
 from pipeline_lib.steps.triangulate.sources import SessionSources, SourceFinder
-
-_log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 
 # Attribute of corrected poses: numbers of points by where they come from.
 COUNTS = "points"
@@ -79,19 +71,18 @@ def run_correct_views(config: Config, results: Results, shard: str) -> None:
         If the table of `triangulate` is missing.
     """
     model, files = config.training.name, results.shard(shard)
-    planned = read_sessions(results, read_plan(results)).group(shard)
     finder = SourceFinder(config, results)
-    rows = read_table(files.table("triangulate", model), TRIANGULATION_COLUMNS)
-    ended = [
-        _end_session(config, results, finder, row, planned[row["session"]])
-        for row in rows
-        if row["session"] in planned
-    ]
-    done = [row for row in ended if row["status"] == SessionStatus.DONE]
-    _log.info("correct-views %s: %d of %d sessions done", shard, len(done), len(ended))
+
+    def work(row: Mapping[str, str], views: Views) -> Mapping[str, Any]:
+        key = correction_key(config, row["key"])
+        found = finder.find(row["session"], views)
+        return {"key": key, **_correct(config, results, finder, found, key)}
+
+    ended = end_sessions("correct-views", config, results, shard, work)
     published = [
         Published("corrected views", results.corrected_views(model, row["session"]), key=row["key"])
-        for row in done
+        for row in ended
+        if row["status"] == SessionStatus.DONE
     ]
     record_checksums(files.checksums("correct-views", model), results.root, published)
     table = STAGES["correct-views"].find_table(config, results, shard)
@@ -208,33 +199,6 @@ def _find_status(
     if session.track_status is None:
         return find_track_status(found, np.zeros_like(found))
     return find_track_status(found, session.track_status[moment] == TrackStatus.UNCERTAIN)
-
-
-def _end_session(
-    config: Config,
-    results: Results,
-    finder: SourceFinder,
-    row: Mapping[str, str],
-    planned: Sequence[Mapping[str, str]],
-) -> Row:
-    """Correct the views of one session; return its row of the table."""
-    session, began = row["session"], time.perf_counter()
-    if row["status"] != SessionStatus.DONE:
-        return {"session": session, "status": row["status"], "reason": row["reason"]}
-    key = correction_key(config, row["key"])
-    try:
-        counts = _correct(config, results, finder, finder.find(session, planned), key)
-    except CohortposeError as error:
-        _log.warning("correct-views %s: %s", session, error)
-        return {"session": session, "status": SessionStatus.FAILED, "reason": str(error)}
-    return {
-        "session": session,
-        "status": SessionStatus.DONE,
-        "seconds": time.perf_counter() - began,
-        "key": key,
-        "source_key": row["key"],
-        **counts,
-    }
 
 
 def _correct(

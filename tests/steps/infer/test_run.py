@@ -10,6 +10,7 @@ from distributed import LocalCluster
 
 from pipeline_lib.core.errors import ModelError, StoreError, VideoError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.overrides import VideoOverride
 from pipeline_lib.core.settings.videos import ClusterSecuritySettings
 from pipeline_lib.core.tables import (
     MANIFEST_COLUMNS,
@@ -31,6 +32,7 @@ from pipeline_lib.steps.infer.run import INFER_COLUMNS, retry_failed, run_infer
 from pipeline_lib.steps.infer.schedule import plan_segments, run_segment
 from pipeline_lib.steps.infer.segment import guard_decoding
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads, count_workers
+from pipeline_lib.steps.runs.result_keys import make_network_keys, network_key
 from tests.models.synthetic import BODYPARTS, tiny_config, write_tiny_model
 from tests.video_corpus import damage_packet, encode, encode_variable, x264
 
@@ -585,9 +587,18 @@ def test_a_file_that_changes_meanwhile_is_told_from_a_bad_one(
 
 def test_a_crop_moves_nothing(results, videos, cluster):
     """Compare with the crop predicted by itself and moved: coordinates are of the whole frame."""
-    write_probe(results, good=videos["good"])
-    crop = (30, 94, 0, 32)
-    run_infer(make_config(cluster, crop=crop), results, SHARD)
+    # The crop of a single video; another one, of the same bytes, is predicted as a whole.
+    write_probe(results, good=videos["good"], twin=videos["good"])
+    own = VideoOverride(videos=("good",), inference={"crop": [30, 94, 0, 32]})
+    config = make_config(cluster).model_copy(update={"overrides": (own,)})
+    run_infer(config, results, SHARD)
+    make_key, rows = make_network_keys(config, results), read_rows(results)
+    keys = [rows[name]["key"] for name in ("good", "twin")]
+    assert keys[0] != keys[1]
+    good, twin = (make_key(config.for_video(name)) for name in ("good", "twin"))
+    assert good != twin == network_key(config, results)
+    whole = predict_frames(results, videos["good"])
+    np.testing.assert_allclose(read(results, "twin").position, whole, atol=1e-3)
     predictor = load_predictor(results.model("pose"), RuntimeOptions("onnx", threads=1))
     for (frame, image), found in zip(
         VideoReader(videos["good"]).read(), read(results, "good").position, strict=True
@@ -596,9 +607,7 @@ def test_a_crop_moves_nothing(results, videos, cluster):
         expected[..., 0] += 30
         np.testing.assert_allclose(found, expected, atol=1e-3, err_msg=str(frame))
     run_infer(make_config(cluster), results, SHARD)
-    np.testing.assert_allclose(
-        read(results, "good").position, predict_frames(results, videos["good"]), atol=1e-3
-    )
+    np.testing.assert_allclose(read(results, "good").position, whole, atol=1e-3)
 
 
 def test_a_crop_outside_of_a_video_is_said(results, videos, cluster):

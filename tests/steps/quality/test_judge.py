@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -202,7 +203,7 @@ def test_each_fault_has_its_reason_seconds_and_number(cohort):
     assert shown.findings["v2"][0][3] == frozen["reason"]
 
 
-def test_light_and_view_are_seen_in_sampled_frames(cohort):
+def test_light_and_view_are_seen_in_sampled_frames(cohort, caplog):
     faults = {"video": {}, "v1": {"pixels": "dark"}, "v2": {"pixels": "shifted"}}
     results = cohort({**faults, "v3": {"pixels": "moved"}})
     found = read(results)
@@ -226,10 +227,20 @@ def test_light_and_view_are_seen_in_sampled_frames(cohort):
     path.write_text("{}")
     with pytest.raises(StoreError, match="damaged"):
         read_record(path)
+    whole = read_record(results.video_quality("pose", "v1"))
+    results.video_quality("pose", "v1").unlink()
     run_judge(configure(), results)
-    assert "damaged" in read(results)["v0"][0]["reason"]
-    run_quality(configure(), results, SHARD)
+    assert read(results) == found
     assert read_record(path).key == record.key
+    assert read_record(results.video_quality("pose", "v1")).values == whole.values
+    assert f"{path}: damaged ('format'); it is measured anew" in caplog.text
+    # Nothing is left to measure.
+    results.video_quality("pose", "v4").write_bytes(b"[" * 100000)
+    shutil.rmtree(results.poses("pose", "v4"))
+    run_judge(configure(), results)
+    again = read(results)
+    assert (again["v4"][0]["check"], again["v4"][0]["decision"]) == ("processed", "fail")
+    assert "v4.zarr" in again["v4"][0]["reason"]
 
 
 def test_people_override_and_survive_reruns(cohort):
@@ -389,7 +400,7 @@ def test_rerun_turns_findings_into_work(cohort):
         (RerunRequest(checks=("blur",)), "--check blur: there is no such check"),
         (RerunRequest(videos=("x",)), "--video x: cohort.tsv has no such video"),
         (RerunRequest(action="settings"), "--as settings needs --set"),
-        (RerunRequest(settings=("a=1",)), "expected filtering.KEY=VALUE or tracking.KEY=VALUE"),
+        (RerunRequest(settings=("a=1",)), "expected inference.KEY=VALUE or filtering.KEY=VALUE"),
         (RerunRequest(settings=("filtering.window=4",)), r"window \(4\) must be odd"),
         (RerunRequest(settings=("filtering.colour=4",)), "colour: Extra inputs"),
         (RerunRequest(settings=("filtering.pcutoff={",)), "is no value"),
@@ -413,6 +424,11 @@ def test_overrides_that_cannot_be_used(cohort):
         ([{"videos": ["v0"]}], "changes nothing"),
         ([{"videos": ["v0"], "filtering": {"window": 4}}], r"overrides.0.filtering.*must be odd"),
         ([{"videos": ["v0"], "tracking": {"x": 4}}], r"overrides.0.tracking.*x: Extra"),
+        (
+            [{"videos": ["v0"], "inference": {"runtime": "onnx"}}],
+            r"overrides.0.inference.*runtime: holds for all videos; crop may differ",
+        ),
+        ([{"videos": ["v0"], "inference": {"crop": [9, 3, 0, 4]}}], r"overrides.0.inference.*x1"),
         (
             [{"videos": ["v0"], "filtering": {"window": 3}}] * 2,
             "two of them change `filtering` of v0",

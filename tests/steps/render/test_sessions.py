@@ -47,6 +47,7 @@ def test_views_and_space_show_the_same_moment(tmp_path):
     # Four cameras and the space, three in a row.
     width, height = images[0].shape[1] // 3, images[0].shape[0] // 2
     scale = width / filmed.size[0]
+    drawn = []
     for moment in (0, 5, MOMENTS - 1):
         image = images[moment]
         # The film of the first camera, not yet covered by points; others have none.
@@ -57,9 +58,12 @@ def test_views_and_space_show_the_same_moment(tmp_path):
             x, y = (project(cohort.rig.find(name), point) + 0.5) * scale - 0.5
             shown = image[round(float(y)), round(float(x)) + place * width].astype(int)
             assert np.abs(shown - COLOURS[0]).sum() < 90, (moment, name)
-        space = image[height:, width : 2 * width].astype(int)
+        # The space fills the rest of the second row, and its middle is that of the points.
+        space = image[height:, width:].astype(int)
         near = np.abs(space - COLOURS[0]).sum(axis=-1) < 90
         assert near.sum() > 20
+        drawn.append(np.flatnonzero(near.any(axis=0)).mean())
+    assert abs(np.median(drawn) - width) < width / 2
 
     # It stays as it is; without the view's poses it is not drawn at all.
     before = path.stat().st_mtime_ns

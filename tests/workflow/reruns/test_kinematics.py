@@ -22,7 +22,7 @@ def test_tables_are_made_and_follow_the_sheet_and_the_regions(again, monkeypatch
     again.edit_config(kinematics=kinematics, rendering=rendering)
     ended = again.snakemake()
     assert ended.code == 0, ended.output
-    assert ended.jobs == {"postprocess 00001"} | SUMMARY
+    assert ended.jobs == {"postprocess 00001", "render 00001"} | SUMMARY
     folder = again.results.root / "kinematics" / "pose"
     frames = pd.read_parquet(folder / "frames")
     assert frames.groupby("video").frame.max().tolist() == [23, 23]

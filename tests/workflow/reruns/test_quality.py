@@ -10,7 +10,7 @@ from tests.workflow.running import identify, read_tsv
 
 pytestmark = [pytest.mark.workflow]
 
-JUDGED = {"judge", "status", "report", "accept"}
+JUDGED = {"judge", "render 00001", "status", "report", "accept"}
 
 
 def rerun(again, monkeypatch, *options):
@@ -21,7 +21,8 @@ def rerun(again, monkeypatch, *options):
 
 
 def test_findings_become_work_and_nothing_else_is_computed(again, monkeypatch):
-    again.edit_config(quality={"enabled": True})
+    rendering = {"enabled": True, "whole": False, "worst_seconds": 0.2}
+    again.edit_config(quality={"enabled": True}, rendering=rendering)
     ended = again.snakemake()
     assert ended.code == 0, ended.output
     assert ended.jobs == {"postprocess 00001"} | JUDGED
@@ -32,6 +33,10 @@ def test_findings_become_work_and_nothing_else_is_computed(again, monkeypatch):
         ("mouse-02", "detection", "fail"),
         ("mouse-04-damaged", "processed", "fail"),
     }
+    # Clips show the seconds that offend in the first run, and are not drawn twice.
+    log = (again.results.root / "logs/render-pose/00001.log").read_text()
+    assert log.count("mouse-01: worst seconds from 0.0 s: decisions") == 1
+    assert not again.snakemake("--dry-run").jobs
     ledger = again.read_ledger()
     assert [row["quality"] for row in ledger.values()] == ["fail"] * 3
     assert ledger["mouse-01"]["status"] == "done"

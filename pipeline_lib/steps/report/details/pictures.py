@@ -68,16 +68,28 @@ def draw_frames(
 
 def _encode(image: NDArray[np.uint8], width: int, most_bytes: int) -> str:
     """Return the best picture that is small enough; one of noise is made smaller."""
-    data = b""
     while True:
         height = max(1, round(image.shape[0] * width / image.shape[1]))
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        for quality in _QUALITIES:
-            data = cv2.imencode(".webp", small[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])[
-                1
-            ].tobytes()
-            if len(data) <= most_bytes:
-                break
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1]
+        data = _compress(small, _QUALITIES[-1])
         width = round(width * _SHRINK)
         if len(data) <= most_bytes or min(width, height) < 32:
-            return "data:image/webp;base64," + base64.b64encode(data).decode("ascii")
+            best = _find_best(small, most_bytes) or data
+            return "data:image/webp;base64," + base64.b64encode(best).decode("ascii")
+
+
+def _find_best(image: NDArray[np.uint8], most_bytes: int) -> bytes | None:
+    """Return the picture of the best quality that is small enough, by bisection; None: none is."""
+    best, low, high = None, 0, len(_QUALITIES) - 1
+    while low < high:
+        middle = (low + high) // 2
+        data = _compress(image, _QUALITIES[middle])
+        if len(data) <= most_bytes:
+            best, high = data, middle
+        else:
+            low = middle + 1
+    return best
+
+
+def _compress(image: NDArray[np.uint8], quality: int) -> bytes:
+    return cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
