@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
+from pipeline_lib.kernels.assignment import assign_most
 from pipeline_lib.kernels.metrics.keypoints import (
     OKS_SIGMA,
     FloatArray,
@@ -135,7 +135,7 @@ def _follow(similarity: NDArray[np.float64], alike: NDArray[np.bool_]) -> tuple[
             continue
         # A pair more is worth more than any similarity of the others.
         worth = np.where(free, similarity[frame] + min(free.shape), 0.0)
-        prediction, truth = linear_sum_assignment(worth, maximize=True)
+        prediction, truth = assign_most(worth)
         kept = free[prediction, truth]
         prediction, truth = prediction[kept], truth[kept]
         matches += len(truth)
@@ -147,7 +147,7 @@ def _follow(similarity: NDArray[np.float64], alike: NDArray[np.bool_]) -> tuple[
 def _count_right_identities(alike: NDArray[np.bool_]) -> int:
     """Return the largest number of matches with each track fixed to one true individual."""
     together = alike.sum(0)
-    track, truth = linear_sum_assignment(together, maximize=True)
+    track, truth = assign_most(together)
     return int(together[track, truth].sum())
 
 
