@@ -6,11 +6,14 @@ import multiprocessing
 import os
 import shlex
 import signal
+import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from socket import AF_UNIX
 from types import ModuleType
 from typing import Any
 
@@ -96,7 +99,7 @@ def connect_workers(
         if settings.cluster == "slurm":
             security = stack.enter_context(share_security(security, shared))
         stack.enter_context(dask.config.set(_DASK_SETTINGS))
-        if settings.cluster == "local" and sys.platform == "linux":
+        if settings.cluster == "local" and sys.platform == "linux" and _may_listen():
             stack.enter_context(_fork_workers())
         cluster = stack.enter_context(opener(settings, segments, security))
         client = stack.enter_context(Client(cluster, security=security))
@@ -107,6 +110,19 @@ def connect_workers(
             client.register_plugin(_AssignGpu(count_gpus()))
         client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
         yield client
+
+
+def _may_listen() -> bool:
+    """Return whether a process may listen in a folder for temporary files, as forks need.
+
+    Paths of sockets are short, and some file systems have none.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="pymp-") as folder, socket.socket(AF_UNIX) as one:
+            one.bind(f"{folder}/listener-{'x' * 8}")
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

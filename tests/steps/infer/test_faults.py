@@ -555,6 +555,19 @@ def test_a_worker_near_its_limit_works_on():
     assert facts == (2 * 10**9, False, False, False)
 
 
+@pytest.mark.parametrize("long", [False, True])
+def test_workers_are_forks_where_these_can_be_asked_for(tmp_path, monkeypatch, long):
+    """Check the way in which workers start: a socket's path has about a hundred characters."""
+    folder = tmp_path / ("x" * 100 if long else "x")
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with connect_workers(make_config().inference, 1) as client:
+        (command,) = client.run(lambda: " ".join(sys.orig_argv)).values()
+    assert ("forkserver" in command, "spawn_main" in command) == (not long, long)
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
 def test_a_cluster_that_has_lost_its_workers_is_given_up(results, videos, monkeypatch):
     monkeypatch.setattr(infer_schedule, "_SECONDS_ALONE", 0.2)
     monkeypatch.setattr(infer_schedule, "_SECONDS_BETWEEN_LOOKS", 0.1)
