@@ -127,9 +127,9 @@ def _follow(similarity: NDArray[np.float64], alike: NDArray[np.bool_]) -> tuple[
     partner = np.full(similarity.shape[2], UNMATCHED)
     for frame, allowed in enumerate(alike):
         free = allowed.copy()
-        for truth in np.flatnonzero(partner != UNMATCHED):
-            if free[partner[truth], truth]:
-                free[partner[truth]] = free[:, truth] = False
+        for known in np.flatnonzero(partner != UNMATCHED):
+            if free[partner[known], known]:
+                free[partner[known]] = free[:, known] = False
                 matches += 1
         if not free.any():
             continue
