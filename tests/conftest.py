@@ -9,6 +9,18 @@ from hypothesis import settings
 # No test is timed: this may be a loaded machine.
 settings.register_profile("cohortpose", deadline=None)
 settings.load_profile("cohortpose")
+# Files that take long come first, so that the processes of pytest-xdist end together.
+_LONG = (
+    "tests/slurm/",
+    "tests/workflow/",
+    "tests/steps/infer/test_faults.py",
+    "tests/steps/test_train_distributed.py",
+    "tests/faults/test_shared_folder.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
 
 
 def pytest_addoption(parser):

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
 
 
 def limit_range(frames: int, start: float, stop: float) -> range:
@@ -105,6 +104,9 @@ def cluster_images(
     labels, distances
         Shape (image,): number of the cluster, and distance from its centre.
     """
+    # It takes two seconds, which an even choice of frames does without.
+    from sklearn.cluster import MiniBatchKMeans  # noqa: PLC0415
+
     flat = images.reshape(len(images), -1)
     pixels = flat.astype(np.float32)
     pixels -= pixels.mean(axis=0)

@@ -30,7 +30,7 @@ def hang_after(number, released):
 
 
 def test_items_that_came_are_given_before_the_stall(released):
-    ahead = ReadAhead(hang_after(5, released), depth=2, patience=0.2)
+    ahead = ReadAhead(hang_after(5, released), depth=2, patience=1.0)
     items = iter(ahead)
     found = [next(items) for _ in range(5)]
     with closing(ahead), pytest.raises(StalledError):
@@ -53,12 +53,12 @@ def test_a_decoder_that_reads_on_is_waited_for():
 
     def read():
         nonlocal packets
-        for _ in range(8):
-            time.sleep(0.05)
+        for _ in range(12):
+            time.sleep(0.1)
             packets += 1
         yield "a frame after many packets"
 
-    with closing(ReadAhead(read(), depth=1, patience=0.2, progress=lambda: packets)) as ahead:
+    with closing(ReadAhead(read(), depth=1, patience=0.8, progress=lambda: packets)) as ahead:
         assert list(ahead) == ["a frame after many packets"]
 
 

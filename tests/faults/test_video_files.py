@@ -191,18 +191,18 @@ def test_memory_has_a_limit(examinations):
 
 
 def test_time_has_a_limit_and_others_go_on(examinations):
-    limits = Limits(seconds=1.0, seconds_per_gigabyte=0.0)
+    limits = Limits(seconds=2.0, seconds_per_gigabyte=0.0)
     paths = ["a", "hang", "b", "c"]
     found = list(examine_apart(paths, examinations.hang, processes=2, limits=limits))
-    assert found == ["a", Lost("reading it took more than 1 s: given up"), "b", "c"]
+    assert found == ["a", Lost("reading it took more than 2 s: given up"), "b", "c"]
 
 
 def test_a_process_that_does_not_end_itself_is_killed_and_replaced(examinations, monkeypatch):
     monkeypatch.setattr(apart, "_GRACE_SECONDS", 0.5)
-    limits = Limits(seconds=0.5, seconds_per_gigabyte=0.0)
+    limits = Limits(seconds=1.0, seconds_per_gigabyte=0.0)
     paths = ["a", "hang", "b", "hang", "c"]
     found = list(examine_apart(paths, examinations.refuse_to_end, processes=1, limits=limits))
-    given_up = Lost("reading it took more than 0 s: given up")
+    given_up = Lost("reading it took more than 1 s: given up")
     assert found == ["a", given_up, "b", given_up, "c"]
     assert multiprocessing.active_children() == []
 

@@ -48,7 +48,7 @@ def chromium():
 def open_page(chromium, served) -> Iterator:
     """Open the page; the block fails if the browser had anything to complain of."""
     page = chromium.new_context(viewport={"width": 1280, "height": 800}).new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     complaints = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
@@ -133,9 +133,9 @@ def test_damage_of_another_author_is_named_and_exchanged_names_are_followed(chro
         table = folder / "corrections" / "labels" / "Bob" / "m1.tsv"
         table.parent.mkdir()
         table.write_text("no table\n")
-        page.wait_for_function(f"{trouble}?.textContent.includes('Bob/m1.tsv')", timeout=5000)
+        page.wait_for_function(f"{trouble}?.textContent.includes('Bob/m1.tsv')")
         table.unlink()
-        page.wait_for_function(f"!{trouble}", timeout=5000)
+        page.wait_for_function(f"!{trouble}")
         for minute, (former, name) in enumerate((("nose", "t"), ("tail", "nose"), ("t", "tail"))):
             time = datetime.now(UTC) + timedelta(seconds=minute)
             change = BodypartChange("rename", name, former, "Bob", time)
@@ -143,7 +143,7 @@ def test_damage_of_another_author_is_named_and_exchanged_names_are_followed(chro
         # Before or after the page has the new names: this is the left ear.
         click(page, 20, 50)
         page.wait_for_function(
-            "document.querySelector('[data-bodypart]').dataset.bodypart === 'tail'", timeout=5000
+            "document.querySelector('[data-bodypart]').dataset.bodypart === 'tail'"
         )
         wait_states(page, "visible", "visible", "open", "open")
         wait_saved(page)

@@ -41,7 +41,7 @@ def open_tracks(folder):
     with serve(folder) as served, playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-        page.set_default_timeout(8_000)
+        page.set_default_timeout(30_000)
         complaints = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(served.address)

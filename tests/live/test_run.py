@@ -77,7 +77,7 @@ def test_what_cannot_run_is_told_in_one_line(tmp_path, bundle, arguments, said, 
 
 def open_page(address, cookie=None):
     request = urllib.request.Request(address, headers={"Cookie": cookie} if cookie else {})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         return answer.read(), answer.headers
 
 

@@ -25,6 +25,9 @@ INFERENCE = {"runtime": "onnx", "threads_per_worker": 1, "workers": 2, "segment_
 
 Facts = tuple[int, int]
 
+# In the command line of the process that Python forks others of, and so in theirs.
+FORKED = "multiprocessing.forkserver"
+
 
 class Cohort:
     """Manage a folder with a config, a sheet and a trained model; videos may lie anywhere.
@@ -142,7 +145,8 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
         if process.poll() is not None:
             return False
         assert time.monotonic() < limit, "nothing happens"
-        time.sleep(0.001)
+        # Looking at every moment would keep a core from the process.
+        time.sleep(0.004)
     return process.poll() is None
 
 
@@ -159,11 +163,28 @@ def find_session(session: int) -> Iterator[tuple[int, str]]:
 
 
 def find_workers(session: int) -> list[int]:
-    """Return the Dask workers of a session."""
-    return sorted(number for number, command in find_session(session) if "spawn_main" in command)
+    """Return the Dask workers of a session: the children of the process that they are forked of."""
+    return sorted(number for number, _ in find_session(session) if is_forked(number))
 
 
-def wait_for_end(session: int, seconds: float = 20) -> None:
+def is_forked(process: int) -> bool:
+    """Return whether a process is a local Dask worker, and not the process it is forked of."""
+    return all(FORKED in _read_command(one) for one in (process, _find_parent(process)))
+
+
+def _find_parent(process: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def _read_command(process: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
+def wait_for_end(session: int, seconds: float = 60) -> None:
     """See that the processes of a session end by themselves."""
     limit = time.monotonic() + seconds
     while left := list(find_session(session)):

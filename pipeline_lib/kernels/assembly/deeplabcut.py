@@ -30,7 +30,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from pipeline_lib.kernels.assembly.assemble import Assemblies
 from pipeline_lib.kernels.assembly.deeplabcut_growth import (
@@ -39,6 +38,7 @@ from pipeline_lib.kernels.assembly.deeplabcut_growth import (
     Link,
     grow_individuals,
 )
+from pipeline_lib.kernels.assignment import assign_most
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _link(frame: _Frame, edges: Sequence[Ends], rules: DeepLabCutRules) -> list[
             continue
         pairs = np.nan_to_num(pairs, nan=0.0)
         # Weak pairs count in the sum but are not linked.
-        for row, column in zip(*linear_sum_assignment(pairs, maximize=True), strict=True):
+        for row, column in zip(*assign_most(pairs), strict=True):
             if pairs[row, column] >= rules.min_affinity:
                 ends = frame.number[first, rows[row]], frame.number[second, columns[column]]
                 links.append(Link((int(ends[0]), int(ends[1])), pairs[row, column]))

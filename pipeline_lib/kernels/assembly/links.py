@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse.csgraph import shortest_path
+
+from pipeline_lib.kernels.assignment import assign_most
 
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
@@ -86,6 +86,9 @@ def make_graph(edges: Sequence[tuple[int, int]], bodyparts: Sequence[int]) -> Gr
         if pair in rows:
             raise ValueError(f"two edges join the bodyparts {a} and {b}; expected one")
         rows[pair] = (index, place[a] > place[b])
+    # It takes half a second, which networks of one animal do without.
+    from scipy.sparse.csgraph import shortest_path  # noqa: PLC0415
+
     pairs = sorted(rows)
     ends = np.array(pairs, np.int64).reshape(-1, 2)
     joined = np.zeros((len(place), len(place)), np.bool_)
@@ -205,6 +208,6 @@ def _assign(matrices: FloatArray) -> BoolArray:
         np.put_along_axis(chosen, best[..., None], values=True, axis=2)
     else:
         for matrix, choice in zip(matrices, chosen, strict=True):
-            choice[linear_sum_assignment(matrix, maximize=True)] = True
+            choice[assign_most(matrix)] = True
     chosen &= matrices > 0
     return chosen

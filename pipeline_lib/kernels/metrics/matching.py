@@ -2,8 +2,8 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
+from pipeline_lib.kernels.assignment import assign_most
 from pipeline_lib.kernels.metrics.keypoints import OKS_SIGMA, FloatArray, compare_individuals
 
 UNMATCHED = -1
@@ -66,7 +66,7 @@ def assign_pairs(score: FloatArray, allowed: NDArray[np.bool_]) -> NDArray[np.in
     if rows == 0:
         return pairs
     for frame in np.flatnonzero(allowed.any((1, 2))):
-        row, column = linear_sum_assignment(gain[frame], maximize=True)
+        row, column = assign_most(gain[frame])
         kept = allowed[frame, row, column]
         pairs[frame, column[kept]] = row[kept]
     return pairs

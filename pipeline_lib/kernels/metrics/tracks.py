@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
+from pipeline_lib.kernels.assignment import assign_most
 from pipeline_lib.kernels.metrics.keypoints import (
     OKS_SIGMA,
     FloatArray,
@@ -127,15 +127,15 @@ def _follow(similarity: NDArray[np.float64], alike: NDArray[np.bool_]) -> tuple[
     partner = np.full(similarity.shape[2], UNMATCHED)
     for frame, allowed in enumerate(alike):
         free = allowed.copy()
-        for truth in np.flatnonzero(partner != UNMATCHED):
-            if free[partner[truth], truth]:
-                free[partner[truth]] = free[:, truth] = False
+        for known in np.flatnonzero(partner != UNMATCHED):
+            if free[partner[known], known]:
+                free[partner[known]] = free[:, known] = False
                 matches += 1
         if not free.any():
             continue
         # A pair more is worth more than any similarity of the others.
         worth = np.where(free, similarity[frame] + min(free.shape), 0.0)
-        prediction, truth = linear_sum_assignment(worth, maximize=True)
+        prediction, truth = assign_most(worth)
         kept = free[prediction, truth]
         prediction, truth = prediction[kept], truth[kept]
         matches += len(truth)
@@ -147,7 +147,7 @@ def _follow(similarity: NDArray[np.float64], alike: NDArray[np.bool_]) -> tuple[
 def _count_right_identities(alike: NDArray[np.bool_]) -> int:
     """Return the largest number of matches with each track fixed to one true individual."""
     together = alike.sum(0)
-    track, truth = linear_sum_assignment(together, maximize=True)
+    track, truth = assign_most(together)
     return int(together[track, truth].sum())
 
 

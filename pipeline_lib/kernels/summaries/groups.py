@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 
@@ -52,7 +52,7 @@ def estimate_mean(
         return Estimate(len(known), float(known[0]) if len(known) else math.nan, *(math.nan,) * 2)
     mean = float(known.mean())
     error = float(known.std(ddof=1)) / math.sqrt(len(known))
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(known) - 1)) * error
+    half = float(stdtrit(len(known) - 1, 0.5 + LEVEL / 2)) * error
     return Estimate(len(known), mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
 
 
@@ -84,5 +84,5 @@ def estimate_difference(values: Sequence[float], others: Sequence[float]) -> Est
     freedom = total**2 / sum(
         error**2 / (count - 1) for error, count in zip(errors, counts, strict=True)
     )
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * math.sqrt(total)
+    half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * math.sqrt(total)
     return Estimate(min(counts), difference, difference - half, difference + half)

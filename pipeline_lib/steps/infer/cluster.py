@@ -2,14 +2,18 @@
 
 import importlib
 import logging
+import multiprocessing
 import os
 import shlex
 import signal
+import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from socket import AF_UNIX
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +40,15 @@ _DASK_SETTINGS = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
 }
+# Local workers are forks of a process that has imported these, which no worker then does again. It
+# has no threads and no GPU, and is killed with this process.
+_FORKED_SETTINGS = {"distributed.worker.multiprocessing-method": "forkserver"}
+_IMPORTED_FOR_WORKERS = (
+    "distributed.nanny",
+    "pipeline_lib.steps.infer.closed_servers",
+    "pipeline_lib.steps.infer.schedule",
+    "zarr",
+)
 # Workers in jobs leave this long before the end of the job, at slightly different times.
 _MINUTES_BEFORE_END = 5
 _SECONDS_FOR_WORKERS = 24 * 3600
@@ -81,6 +94,8 @@ def connect_workers(
         if settings.cluster == "slurm":
             security = stack.enter_context(share_security(security, shared))
         stack.enter_context(dask.config.set(_DASK_SETTINGS))
+        if settings.cluster == "local" and sys.platform == "linux" and _may_listen():
+            stack.enter_context(_fork_workers())
         cluster = stack.enter_context(opener(settings, segments, security))
         client = stack.enter_context(Client(cluster, security=security))
         if settings.dashboard:
@@ -90,6 +105,29 @@ def connect_workers(
             client.register_plugin(_AssignGpu(count_gpus()))
         client.wait_for_workers(1, timeout=_SECONDS_FOR_WORKERS)
         yield client
+
+
+def _may_listen() -> bool:
+    """Return whether a process may listen in a folder for temporary files, as forks need.
+
+    Paths of sockets are short, and some file systems have none.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="pymp-") as folder, socket.socket(AF_UNIX) as one:
+            one.bind(f"{folder}/listener-{'x' * 8}")
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _fork_workers() -> Iterator[None]:
+    """Let Dask fork its workers of a process that imports once what all of them need."""
+    # By default it would be what Dask names, which it imports into this process, too.
+    distributed.utils._forkserver_preload_set = True  # noqa: SLF001
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*_IMPORTED_FOR_WORKERS])
+    with dask.config.set(_FORKED_SETTINGS):
+        yield
 
 
 def _connect_to(settings: InferenceSettings) -> Client:

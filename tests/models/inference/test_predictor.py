@@ -87,7 +87,7 @@ def test_no_more_passes_at_a_time_than_are_allowed():
     class MeetingRuntime(FixedRuntime):
         def __init__(self):
             super().__init__()
-            self.meeting = threading.Barrier(2, timeout=10)
+            self.meeting = threading.Barrier(2, timeout=60)
             self.inside, self.most = 0, 0
             self.lock = threading.Lock()
 

@@ -51,7 +51,7 @@ def open_page(chromium, path, scheme="light", **options):
     """Open a page; the block fails if the browser had anything to complain of."""
     options = {"viewport": {"width": 1280, "height": 800}, **options}
     page = chromium.new_context(color_scheme=scheme, **options).new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(30_000)
     complaints = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda said: complaints.append(said.text))

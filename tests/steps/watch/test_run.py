@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,26 +88,29 @@ def test_a_video_is_taken_once_and_its_arrival_recorded(place, video):
     assert place.results.watch.name in _WORKING
 
 
-def test_a_video_that_is_being_copied_is_left(place, video):
+def test_a_video_that_is_being_copied_is_left(place, video, monkeypatch):
+    clock = [time.time()]
+    monkeypatch.setattr(subject, "time", SimpleNamespace(time=lambda: clock[0]))
     path = place.incoming / "m1_top.mp4"
     data = video.read_bytes()
     # Whole and closed, but too new.
     path.write_bytes(data)
-    place.look(settle=0.4)
+    place.look(settle=40)
     assert place.rows == []
     # It grows: its time starts anew.
-    time.sleep(0.45)
+    clock[0] += 45
     with path.open("ab") as file:
         file.write(b"\0\0\0\x0cfreexxxx")
         file.flush()
-        place.look(settle=0.4)
-        time.sleep(0.45)
+        place.look(settle=40)
+        assert place.rows == []
+        clock[0] += 45
         # Old enough, but this process has it open for writing.
         assert list(find_writers([path])) == [path]
-        place.look(settle=0.4)
+        place.look(settle=40)
         assert place.rows == []
     assert find_writers([path]) == {}
-    place.look(settle=0.4)
+    place.look(settle=40)
     assert place.rows == ["m1_top"]
 
 
