@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.inference.contestants import (
+from benchmarks.inference.figures import Bench, Row
+from benchmarks.inference.videos import copy_video, read_images, write_small_video
+from benchmarks.peer_programs.contestants import (
     OWN,
     PEERS,
     Contestant,
@@ -25,8 +27,6 @@ from benchmarks.inference.contestants import (
     prepare_network,
     read_count,
 )
-from benchmarks.inference.figures import Bench, Row
-from benchmarks.inference.videos import copy_video, read_images, write_small_video
 from benchmarks.projects import PROJECTS, exit_with, locate_project
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.settings.outputs.costs import CostSettings

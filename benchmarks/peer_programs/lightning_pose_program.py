@@ -5,7 +5,7 @@
     PYTHON lightning_pose_program.py read FOLDER OUTPUT VIDEO POSES.npy
 
 ``make`` writes a model of heat maps on a ResNet-50 with random weights, for frames of that size.
-``run`` is ``litpose predict`` with its defaults, without labelled videos.
+``run`` does what ``litpose predict --skip_viz`` does, but for metrics.
 """
 
 import csv
@@ -37,7 +37,12 @@ def make(folder, width, height):
             "keypoint_names": BODYPARTS,
             "downsample_factor": 2,
         },
-        "model": {"model_type": "heatmap", "backbone": "resnet50", "losses_to_use": []},
+        "model": {
+            "model_name": "peers",
+            "model_type": "heatmap",
+            "backbone": "resnet50",
+            "losses_to_use": [],
+        },
         "training": {"imgaug": "default", "train_batch_size": 8, "val_batch_size": 8},
         "eval": {"confidence_thresh_for_vid": 0.9},
         "dali": {
@@ -66,11 +71,15 @@ def make(folder, width, height):
 
 
 def run(folder, batch, videos):
-    from lightning_pose.cli.main import main
+    from lightning_pose.api import Model
 
-    sys.argv = ["litpose", "predict", str(folder), *videos, "--skip_viz", "--overwrite"]
-    sys.argv += ["--batch_size", batch, "--reader", "opencv"]
-    main()
+    keys = ("dali.base", "dali.context")
+    model = Model.from_dir2(
+        folder, hydra_overrides=[f"{key}.predict.sequence_length={batch}" for key in keys]
+    )
+    for video in videos:
+        # Without its metrics, which need the labels.
+        model.predict_on_video_file(video, compute_metrics=False, reader="opencv")
 
 
 def read(folder, video, target):

@@ -19,6 +19,7 @@ from pipeline_lib.io.poses.segments import SegmentFolder, SegmentPoses, Timings
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.video.reader import VideoIndex, VideoReader
 from pipeline_lib.models.inference.decoding import name_slots
+from pipeline_lib.models.inference.locating.blocks import mark_blocks
 from pipeline_lib.models.inference.predictor import allocate_located, store_located
 from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
 from pipeline_lib.steps.infer.tasks import Crop, Totals, Verdict, VideoTask
@@ -191,22 +192,29 @@ def _predict_segment(
     reader = VideoReader(Path(task.path), index=index)
     _check_frames(task, reader)
     total = Timings()
-    groups = _group(read_frames(reader, start, stop), _count_group(reader, task))
+    # Blocks are whole, so that results do not depend on where a segment begins.
+    every = task.network.locating.every
+    size = -(-_count_group(reader, task) // every) * every
+    groups = _group(read_frames(reader, start - start % every, stop), size)
     ahead = ReadAhead(groups, depth=2, patience=task.patience, progress=lambda: reader.packets_read)
     with closing(ahead), explain_stall(task.patience):
         for group in ahead:
-            rows = [frame - start for frame, image in group if image is not None]
+            frames = [frame for frame, image in group if image is not None]
             images = [_crop(image, task.crop) for _, image in group if image is not None]
+            skipped = sum(frame < start for frame in frames)
+            rows = [frame - start for frame in frames[skipped:]]
+            first = mark_blocks(frames, every) if every > 1 else None
             began = time.perf_counter()
             if images:
-                store_located(found, rows, predictor.predict(images))
+                located = predictor.predict(images, first)
+                store_located(found, rows, located.take(slice(skipped, None)))
                 status[rows] = FrameStatus.DECODED
             network = time.perf_counter() - began
             decode, wait = ahead.take_times()
             timings = Timings(0.0, decode, network, wait)
             total += timings
             if note is not None:
-                note(len(group), timings)
+                note(sum(frame >= start for frame, _ in group), timings)
     if task.crop is not None:
         x1, _, y1, _ = task.crop
         found.position[:] += np.array([x1, y1], np.float32)

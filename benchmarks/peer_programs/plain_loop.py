@@ -1,6 +1,6 @@
 """Predict videos as many scripts do: OpenCV reads, PyTorch computes batches, the peaks are taken.
 
-python -m benchmarks.inference.plain_loop MODEL OUTPUT BATCH VIDEO ...
+python -m benchmarks.peer_programs.plain_loop MODEL OUTPUT BATCH VIDEO ...
 """
 
 import sys

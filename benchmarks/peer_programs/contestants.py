@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.inference.figures import NETWORKS, RESNET
 from benchmarks.inference.networks import MODEL, call_apart, write_model
-from benchmarks.inference.process_trees import Used, run_measured
 from benchmarks.inference.timed_runs import write_config
+from benchmarks.peer_programs.process_trees import Used, run_measured
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.reading import parse_config
@@ -81,7 +81,7 @@ PEERS = {
         Peer(
             "lightning_pose",
             "heat maps on a ResNet-50",
-            "litpose predict, once for all videos, --skip_viz, OpenCV reads",
+            "Model.predict_on_video_file as in litpose predict, without metrics, OpenCV reads",
             8,
         ),
         Peer(
@@ -183,7 +183,7 @@ class Contestant:
             return [*peer.program, "run", str(model), str(folder), str(peer.batch), *videos]
         model = model_of(self.folder)
         if self.tool == "loop":
-            program = [sys.executable, "-m", "benchmarks.inference.plain_loop"]
+            program = [sys.executable, "-m", "benchmarks.peer_programs.plain_loop"]
             return [*program, str(model.folder), str(folder), str(LOOP_BATCH), *videos]
         lines = [f"{path.stem}\t{path}\n" for path in work.videos]
         publish_text(folder / "cohort.tsv", "video\tpath\n" + "".join(lines))
