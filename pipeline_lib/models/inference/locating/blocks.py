@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.models.inference.decoding import Located
-from pipeline_lib.models.inference.predictor import Image
+from pipeline_lib.models.inference.predictor import Image, store_located
 
 Look = Callable[[Sequence[Image]], Located]
 Follow = Callable[[Sequence[Image], Located], tuple[Located, NDArray[np.bool_]]]
@@ -46,8 +46,8 @@ def predict_blocks(
     look
         Predicts frames alone.
     follow
-        Predicts frames from the poses of the frames before them; returns which of them it lost,
-        and these are predicted by `look`.
+        Predicts frames from the poses of the frames before them, which it may change; returns
+        which of them it lost, and these are predicted by `look`.
 
     Raises
     ------
@@ -59,45 +59,38 @@ def predict_blocks(
     starts = np.flatnonzero(first)
     place = np.arange(len(frames)) - starts[np.cumsum(first) - 1] if frames else np.arange(0)
     rows = np.flatnonzero(place == 0)
-    found = look([frames[row] for row in rows])
-    # Rows are in the order in which they were predicted, until the end.
-    whole = _Rows(len(frames), found)
-    whole.store(rows, found)
+    looked = look([frames[row] for row in rows])
+    found = _allocate(len(frames), looked)
+    store_located(found, rows.tolist(), looked)
     for step in range(1, int(place.max(initial=0)) + 1):
         rows = np.flatnonzero(place == step)
-        followed, lost = follow([frames[row] for row in rows], whole.take(rows - 1))
-        whole.store(rows, followed)
-        if lost.any():
-            again = rows[lost]
-            whole.store(again, look([frames[row] for row in again]))
-    return whole.located
+        followed, lost = follow([frames[row] for row in rows], _take(found, rows - 1))
+        store_located(found, rows.tolist(), followed)
+        again = rows[lost].tolist()
+        if again:
+            store_located(found, again, look([frames[row] for row in again]))
+    return found
 
 
-class _Rows:
-    """Hold the keypoints of frames that are predicted in any order."""
+def _allocate(frames: int, like: Located) -> Located:
+    """Return arrays for the keypoints of N frames."""
 
-    def __init__(self, frames: int, like: Located) -> None:
-        def allocate(part: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-            return None if part is None else np.full((frames, *part.shape[1:]), np.nan, part.dtype)
+    def make_room(part: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.full((frames, *part.shape[1:]), np.nan, np.float32)
 
-        self._parts = [allocate(part) for part in like]
+    return Located(
+        make_room(like.position),
+        make_room(like.confidence),
+        None if like.identity is None else make_room(like.identity),
+        None if like.spread is None else make_room(like.spread),
+    )
 
-    @property
-    def located(self) -> Located:
-        """Return the keypoints of all frames."""
-        position, confidence, identity, spread = self._parts
-        assert position is not None  # noqa: S101 - for the type alone
-        assert confidence is not None  # noqa: S101
-        return Located(position, confidence, identity, spread)
 
-    def store(self, rows: NDArray[np.intp], found: Located) -> None:
-        for part, values in zip(self._parts, found, strict=True):
-            if part is not None and values is not None:
-                part[rows] = values
-
-    def take(self, rows: NDArray[np.intp]) -> Located:
-        taken = [None if part is None else part[rows] for part in self._parts]
-        position, confidence, identity, spread = taken
-        assert position is not None  # noqa: S101 - for the type alone
-        assert confidence is not None  # noqa: S101
-        return Located(position, confidence, identity, spread)
+def _take(found: Located, rows: NDArray[np.intp]) -> Located:
+    """Return a copy of the keypoints of some frames."""
+    return Located(
+        found.position[rows],
+        found.confidence[rows],
+        None if found.identity is None else found.identity[rows],
+        None if found.spread is None else found.spread[rows],
+    )

@@ -139,15 +139,14 @@ class CoarseToFine:
         points = np.where(known[..., None], before.position[:, 0], np.nan)
         corner, placed = shape.place(points, self._least)
         rows = np.flatnonzero(placed).tolist()
-        found = Located(*(None if part is None else part.copy() for part in before))
         lost = ~placed
         if rows:
             inside = self._look_inside(frames, rows, corner, shape)
-            store_located(found, rows, inside)
+            store_located(before, rows, inside)
             lost[rows] = self._seems_cut(inside, corner[rows], known[rows], shape)
         with self._lock:
             self._counts += LookCounts(followed=int((~lost).sum()))
-        return found, lost
+        return before, lost
 
     def _look_inside(
         self,

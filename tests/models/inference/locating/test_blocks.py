@@ -92,7 +92,7 @@ def test_a_window_follows_the_animal():
         np.testing.assert_array_equal(part.position[:, 0], animals)
 
 
-@pytest.mark.parametrize("jump", [(70, 60), (0, 90), (-130, -80)])
+@pytest.mark.parametrize("jump", [(70, 60), (0, 80), (-130, -80)])
 def test_an_animal_that_jumps_is_searched_in_that_very_frame(jump):
     steps = [(0, 0), (3, 0), jump, np.add(jump, (3, 1)).tolist()]
     animals, frames, told = walk(steps)
