@@ -36,6 +36,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.skeleton import CENTRE, Skeleton
 from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.kernels.tracking.similarity import centre_poses
+from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.locating.blocks import mark_blocks
 from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, load_pose_predictor
@@ -104,29 +105,22 @@ def load_told(clip: str, folder: Path, runtime: str) -> ToldTopDown:
         files = ModelFiles(folder / name)
         if not files.card.exists():
             call_apart(write_model, files, "tf_efficientnet_lite0", "package")
-        loaded.append(load_predictor(files, RuntimeOptions(runtime, threads=1)))
-        loaded[-1].card = loaded[-1].card.model_copy(
-            update={
-                "scale": scale,
-                "individuals": individuals,
-                "skeleton": Skeleton(bodyparts=tuple(parts)),
-                "window": window,
-            }
-        )
-    network = FirstSlots(loaded[1], truth.shape[2])
-    predictor = ToldTopDown(
-        FirstSlots(loaded[0], 1, len(animals)), network, LocatingSettings(), AssemblySettings()
-    )
+        network = load_predictor(files, RuntimeOptions(runtime, threads=1))
+        network.card = network.card.model_copy(update={"scale": scale})
+        skeleton = Skeleton(bodyparts=tuple(parts))
+        told = {"individuals": individuals, "skeleton": skeleton, "window": window}
+        loaded.append(FirstSlots(network, network.card.model_copy(update=told)))
+    predictor = ToldTopDown(*loaded, LocatingSettings(), AssemblySettings())
     predictor.truth, predictor.numbers = truth, {}
     return predictor
 
 
 class FirstSlots:
-    """Compute with a network of other keypoints, and tell as many as another one has."""
+    """Compute with a network, and tell as many keypoints as another card has."""
 
-    def __init__(self, network: PosePredictor, keypoints: int, animals: int = 1) -> None:
-        self.card, self.surplus, self._network = network.card, 0, network
-        self._shape = (animals, keypoints)
+    def __init__(self, network: PosePredictor, card: ModelCard) -> None:
+        self.card, self.surplus, self._network = card, 0, network
+        self._shape = (len(card.individuals), len(card.skeleton.bodyparts))
 
     def predict(self, frames: Sequence[NDArray[np.uint8]]) -> Located:
         """Compute."""
