@@ -59,17 +59,21 @@ def predict_blocks(
     starts = np.flatnonzero(first)
     place = np.arange(len(frames)) - starts[np.cumsum(first) - 1] if frames else np.arange(0)
     rows = np.flatnonzero(place == 0)
-    looked = look([frames[row] for row in rows])
+    looked = look(_choose(frames, rows))
     found = _allocate(len(frames), looked)
     store_located(found, rows.tolist(), looked)
     for step in range(1, int(place.max(initial=0)) + 1):
         rows = np.flatnonzero(place == step)
-        followed, lost = follow([frames[row] for row in rows], _take(found, rows - 1))
+        followed, lost = follow(_choose(frames, rows), _take(found, rows - 1))
         store_located(found, rows.tolist(), followed)
-        again = rows[lost].tolist()
-        if again:
-            store_located(found, again, look([frames[row] for row in again]))
+        again = rows[lost]
+        if again.size:
+            store_located(found, again.tolist(), look(_choose(frames, again)))
     return found
+
+
+def _choose(frames: Sequence[Image], rows: NDArray[np.intp]) -> list[Image]:
+    return [frames[row] for row in rows.tolist()]
 
 
 def _allocate(frames: int, like: Located) -> Located:

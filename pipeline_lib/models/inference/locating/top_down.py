@@ -91,7 +91,8 @@ class TopDown:
         came_from = np.take_along_axis(centres, order[..., None], axis=1)
         moved = np.linalg.norm(centre_poses(found.position) - came_from, axis=-1)
         kept = (moved <= _FARTHEST_MOVE * self._side).sum(axis=1)
-        return found, (kept < there.sum(axis=1)) | ~there.any(axis=1)
+        wanted = np.count_nonzero(there, axis=1)
+        return found, (kept < wanted) | (wanted == 0)
 
     def _look_inside(
         self,
