@@ -31,7 +31,7 @@ from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import read_labels
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import read_table
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions
 
 RENDERED = "rendered"

@@ -36,7 +36,7 @@ from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.labels.table import label_arrays, read_labels
 from pipeline_lib.io.publish import publish_text
-from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions
 from pipeline_lib.steps.evaluate.run import predict_images
 

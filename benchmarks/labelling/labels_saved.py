@@ -42,7 +42,7 @@ from pipeline_lib.io.labels.table import Labels, write_labels
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.refine.run import REFINEMENT_COLUMNS, run_refine

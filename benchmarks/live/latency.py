@@ -46,8 +46,8 @@ from pipeline_lib.live.priorities import raise_priority
 from pipeline_lib.live.recording.log import PARTS
 from pipeline_lib.live.run import LiveRequest, run_live
 from pipeline_lib.live.sources.frames import Frame, LiveSource, now
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, choose_runtime
 
 # Name of the backbone in timm, by name in the table.

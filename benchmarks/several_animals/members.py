@@ -20,8 +20,8 @@ from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.labels.table import label_arrays, read_labels
 from pipeline_lib.kernels.metrics import keypoints as similarity
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.onnx_runtime import OnnxRuntime
 from pipeline_lib.models.inference.predictor import PosePredictor, Predictor, RuntimeOptions
 from pipeline_lib.steps.evaluate.individuals import (

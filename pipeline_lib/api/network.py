@@ -11,8 +11,8 @@ from pipeline_lib.api.places import find_results
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.poses.format import SPACE, order_for_file
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import name_slots
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.members import count_members, read_member_cards
 from pipeline_lib.models.regions import ConfidenceRegions, read_regions_file

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.live.networks import LiveNetworks
-from pipeline_lib.models.inference.coarse_to_fine import shape_window
 from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.models.inference.locating.coarse_to_fine import shape_window
 from pipeline_lib.models.inference.predictor import Image
 
 Window = tuple[int, int, int, int]

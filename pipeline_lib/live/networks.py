@@ -15,7 +15,7 @@ from pipeline_lib.core.settings.network import StatedLocating
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.core.untrusted.bundle_address import names_bundle
 from pipeline_lib.models.card import BundleRecord, format_card
-from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.members import count_members
 from pipeline_lib.models.zoo.archive import Bundle

@@ -21,9 +21,9 @@ from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import MapDecoder
 from pipeline_lib.models.inference.detector import OnnxDetector
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.onnx_runtime import OnnxRuntime
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.models.network.deeplabcut import DeepLabCutNetwork

@@ -13,7 +13,7 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import PREDICTION_COLUMNS, REGION_COLUMNS
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import format_card, read_card
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.models.members import check_members, count_members, read_member_cards
 from pipeline_lib.models.regions import read_regions_file

@@ -18,7 +18,7 @@ from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.settings.reading import hash_settings, write_resolved_config
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.models.training import module
 from pipeline_lib.models.training.history import HistoryWriter

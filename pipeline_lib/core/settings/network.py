@@ -467,6 +467,12 @@ class StatedLocating(Settings):
         description="Smallest share of the bodyparts that must be found for a window to be placed "
         "(one individual).",
     )
+    every: Annotated[int, Field(ge=1, le=16), WHOLE] = Field(
+        1,
+        description="Frames from one search for the animals to the next. In the frames between, "
+        "windows lie around the poses of the frame before; a frame in which an animal is lost is "
+        "searched. 1: every frame is searched.",
+    )
     backbone: str | None = Field(None, description="As in `training`; null: the same.")
     weights: PathText | None = Field(None, description="As in `training`; null: the same.")
     epochs: PositiveInt | None = Field(None, description="As in `training`; null: the same.")
@@ -483,6 +489,8 @@ class StatedLocating(Settings):
         Top-down, the network has the window.
         """
         include = {"pcutoff"} if top_down else {"window", "pcutoff", "min_found"}
+        if self.every > 1:
+            include.add("every")
         return name_as_in_keys("locating", self.model_dump(mode="json", include=include))
 
 

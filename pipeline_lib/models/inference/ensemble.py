@@ -38,8 +38,9 @@ class Ensemble:
         self.card, self.surplus = members[0].card, members[0].surplus
         self.batch_size = members[0].batch_size
 
-    def predict(self, frames: Sequence[Image]) -> Located:
+    def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`."""
+        del first  # frames are seen as a whole
         found = [member.predict(frames) for member in self._members]
         position = np.stack([one.position for one in found])
         confidence = np.stack([one.confidence for one in found])

@@ -144,7 +144,7 @@ class PosePredictor(Protocol):
     card: ModelCard
     surplus: int
 
-    def predict(self, frames: Sequence[Image]) -> Located:
+    def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints; see `Predictor.predict`."""
         ...
 
@@ -185,13 +185,17 @@ class Predictor:
             ThreadPoolExecutor(parallel, thread_name_prefix=runtime.name) if parallel else None
         )
 
-    def predict(self, frames: Sequence[Image]) -> Located:
+    def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints in frames of one size; several threads may call this.
 
         Parameters
         ----------
         frames
             Any number of frames, each of shape (height, width, 3), uint8, RGB.
+        first
+            Which of them begin a block of successive frames. Predictors that find animals first
+            (`CoarseToFine`, `TopDown`) do so in these, and follow them through the other frames;
+            others predict each frame alone, as all do without it.
 
         Returns
         -------
@@ -207,6 +211,7 @@ class Predictor:
             If they are of another size than those that the network was trained on, where it does
             not know other ones.
         """
+        del first  # frames are seen as a whole
         sizes = {frame.shape for frame in frames}
         if len(sizes) > 1:
             raise ValueError(f"frames of one call must be of one size, not {sorted(sizes)}")

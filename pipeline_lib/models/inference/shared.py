@@ -13,6 +13,7 @@ from pipeline_lib.models.inference.predictor import Image, PosePredictor
 @dataclass(frozen=True, eq=False)
 class _Request:
     frames: Sequence[Image]
+    first: Sequence[bool] | None = None
     result: "Future[Located]" = field(default_factory=Future)
 
 
@@ -42,9 +43,9 @@ class SharedPredictor:
             name = f"network-{number}"
             threading.Thread(target=self._serve, name=name, daemon=True).start()
 
-    def predict(self, frames: Sequence[Image]) -> Located:
+    def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`."""
-        request = _Request(frames)
+        request = _Request(frames, first)
         self._requests.put(request)
         return request.result.result()
 
@@ -53,7 +54,7 @@ class SharedPredictor:
             requests = self._collect()
             try:
                 frames = [frame for request in requests for frame in request.frames]
-                found = self._predictor.predict(frames)
+                found = self._predict(frames, requests)
             except BaseException as error:  # noqa: BLE001 - it is the callers' to handle
                 for request in requests:
                     request.result.set_exception(error)
@@ -63,6 +64,13 @@ class SharedPredictor:
                 rows = slice(done, done + len(request.frames))
                 done = rows.stop
                 request.result.set_result(found.take(rows))
+
+    def _predict(self, frames: Sequence[Image], requests: Sequence[_Request]) -> Located:
+        if all(request.first is None for request in requests):
+            return self._predictor.predict(frames)
+        # Frames that are no block's are each a block of their own.
+        marks = [request.first or [True] * len(request.frames) for request in requests]
+        return self._predictor.predict(frames, [mark for each in marks for mark in each])
 
     def _collect(self) -> list[_Request]:
         """Return the requests for one call: the first, and the waiting ones of the same size."""

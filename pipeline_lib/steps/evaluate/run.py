@@ -26,7 +26,7 @@ from pipeline_lib.io.labels.table import Labels, label_arrays, read_labels
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.kernels.metrics import keypoints as similarity
-from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.members import count_members, read_member_cards
 from pipeline_lib.steps.evaluate.individuals import (

@@ -1,5 +1,6 @@
 """Choose the settings that are `auto` from the imported labels."""
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from pipeline_lib.core.settings.chosen import (
     fits_start,
     list_auto,
     list_upstream,
+    replace_auto,
 )
-from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.settings.run import Config, ResolvedConfig
 from pipeline_lib.io.chosen_settings import write_choices
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.labels.table import Labels, label_arrays
@@ -25,6 +27,10 @@ from pipeline_lib.kernels.label_statistics import orientation, sizes
 from pipeline_lib.kernels.tracking.similarity import centre_poses
 from pipeline_lib.steps.runs.networks.start_network import read_start_card
 
+_log = logging.getLogger(__name__)
+
+# Share of the pixels up to which windows are worth a second network.
+_SMALL_SHARE = 0.5
 # Images whose size is read; more of one project hardly differ.
 _MOST_IMAGES = 500
 _SAME_POSE = 0.02  # of the animal's length
@@ -82,10 +88,42 @@ class LabelFacts:
 def publish_choices(config: Config, results: Results, labels: Labels) -> None:
     """Write ``labels/chosen_settings.yaml``, or remove it where no setting is `auto`."""
     if list_auto(config):
-        chosen = choose_settings(config, measure_labels(labels))
+        facts = measure_labels(labels)
+        chosen = choose_settings(config, facts)
         write_choices(results.chosen_settings, chosen)
+        if advice := advise_windows(replace_auto(config, chosen), facts):
+            _log.info(advice)
     else:
         results.chosen_settings.unlink(missing_ok=True)
+
+
+def advise_windows(config: ResolvedConfig, facts: LabelFacts) -> str:
+    """Return the advice to predict in windows where animals are small; empty otherwise.
+
+    Parameters
+    ----------
+    config
+        Settings with every value fixed.
+    facts
+        The measured labels.
+    """
+    if config.uses_locator:
+        return ""
+    animals, window = config.individuals.max, config.locating.window
+    share = rules.measure_window_share(
+        facts.size, config.targets.scale, config.locating.scale, animals * window**2
+    )
+    # NaN is no advice.
+    if not share <= _SMALL_SHARE:
+        return ""
+    if animals == 1:
+        setting, small = "locating.enabled: true", "the animal is small"
+    else:
+        setting, small = "individuals.method: top-down", "animals are small"
+    return (
+        f"{small}: with `{setting}` the networks would see {100 * share:.0f} % of the pixels that "
+        "whole frames have, which is faster by about as much"
+    )
 
 
 def measure_labels(labels: Labels) -> LabelFacts:

@@ -1,5 +1,6 @@
 """Infer a segment of a video on a Dask worker, and join segments into a pose file."""
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,7 @@ from pipeline_lib.io.poses.segments import SegmentFolder, SegmentPoses, Timings
 from pipeline_lib.io.poses.write import create_poses
 from pipeline_lib.io.video.reader import VideoIndex, VideoReader
 from pipeline_lib.models.inference.decoding import Located, name_slots
+from pipeline_lib.models.inference.locating.blocks import begins_block, mark_blocks
 from pipeline_lib.models.inference.predictor import (
     PosePredictor,
     allocate_located,
@@ -202,7 +204,8 @@ def _predict_segment(
     note: Callable[[int, Timings], None] | None,
 ) -> SegmentPoses:
     predictor = load_warm_predictor(task.network)
-    # Before the segment there may be a frame that has the pose of its first ones.
+    predict = functools.partial(_predict_images, task, predictor)
+    # Before the segment there may be frames that poses of its first ones depend on.
     first = find_first(start, task)
     found = allocate_located(
         predictor.card, stop - first, predictor.surplus, spread=task.network.members > 1
@@ -213,12 +216,12 @@ def _predict_segment(
     _check_frames(task, reader)
     total, counts = Timings(), StillCounts()
     choices = guard_decoding(_choose(reader, task, start, stop, counts))
-    groups = _group(choices, _count_group(reader, task))
+    groups = _group(choices, _count_group(reader, task), task)
     ahead = ReadAhead(groups, depth=2, patience=task.patience, progress=lambda: reader.packets_read)
     with closing(ahead), explain_stall(task.patience):
         for group in ahead:
             began = time.perf_counter()
-            _fill_in(found, status, group, first, predictor)
+            _fill_in(found, status, group, first, predict)
             network = time.perf_counter() - began
             decode, wait = ahead.take_times()
             timings = Timings(0.0, decode, network, wait)
@@ -250,11 +253,18 @@ def _choose(
         limits = follow_noise(task, share=stop - start < task.frames)
         yield from choose_frames(pictures, start, task, limits, counts)
         return
-    for frame, picture in reader.read_pictures(start, stop):
+    for frame, picture in reader.read_pictures(find_first(start, task), stop):
         if picture is None:
             yield Choice(frame, None, -1)
         else:
             yield Choice(frame, picture.convert(task.crop), frame)
+
+
+def _predict_images(task: VideoTask, predictor: PosePredictor, images: dict[int, Image]) -> Located:
+    """Predict images by frame, of which the first begins a block."""
+    every = task.network.locating.every
+    begins = mark_blocks(list(images), every, task.still_frames) if every > 1 else None
+    return predictor.predict(list(images.values()), begins)
 
 
 def _fill_in(
@@ -262,13 +272,13 @@ def _fill_in(
     status: NDArray[np.uint8],
     group: Group,
     first: int,
-    predictor: PosePredictor,
+    predict: Callable[[dict[int, Image]], Located],
 ) -> None:
     """Predict the images of a group, and copy the poses of its still frames."""
-    images = [choice.image for choice in group if choice.image is not None]
-    rows = [choice.frame - first for choice in group if choice.image is not None]
+    images = {choice.frame: choice.image for choice in group if choice.image is not None}
     if images:
-        store_located(found, rows, predictor.predict(images))
+        rows = [frame - first for frame in images]
+        store_located(found, rows, predict(images))
         status[rows] = FrameStatus.DECODED
     still = [choice for choice in group if choice.image is None and choice.source >= 0]
     if still:
@@ -297,16 +307,21 @@ def guard_decoding(items: Iterator[Item]) -> Iterator[Item]:
         raise VideoError(f"unexpected {type(error).__name__} while decoding: {error}") from error
 
 
-def _group(choices: Iterator[Choice], size: int) -> Iterator[Group]:
-    """Yield groups of N images, and the frames between them that need none."""
+def _group(choices: Iterator[Choice], size: int, task: VideoTask) -> Iterator[Group]:
+    """Yield groups of N images or a few more, and the frames between them that need none.
+
+    No group ends within a block of frames through which animals are followed.
+    """
+    every, most = task.network.locating.every, max(size, _MOST_GROUP_FRAMES)
     group: Group = []
     images = 0
     for choice in choices:
-        group.append(choice)
-        images += choice.image is not None
-        if images == size or len(group) == max(size, _MOST_GROUP_FRAMES):
+        full = images >= size or len(group) >= most
+        if full and begins_block(group[-1].frame, choice.frame, every, task.still_frames):
             yield group
             group, images = [], 0
+        group.append(choice)
+        images += choice.image is not None
     if group:
         yield group
 

@@ -193,22 +193,23 @@ def choose_frames(
     ------
     Choice
         For every frame from `start` on; before them, for an earlier frame that a still one has its
-        pose from.
+        pose from, or for all that must be followed through.
     """
     watch = _Watch(task, find_limits)
+    wanted = find_first(start, task) if task.network.locating.every > 1 else start
     held: Picture | None = None
     for frame, picture in pictures:
         still = picture is not None and watch.is_still(
             frame, picture, counts if frame >= start else StillCounts()
         )
-        if frame < start:
+        if frame < wanted:
             if picture is not None and not still:
                 held = picture
             continue
         if picture is None:
             yield Choice(frame, None, -1)
         elif still:
-            if watch.source < start and held is not None:
+            if watch.source < wanted and held is not None:
                 yield Choice(watch.source, held.convert(task.crop), watch.source)
             held = None
             yield Choice(frame, None, watch.source)
@@ -218,8 +219,12 @@ def choose_frames(
 
 
 def find_first(start: int, task: VideoTask) -> int:
-    """Return the frame from which a segment must be read."""
-    return start // task.still_frames * task.still_frames if task.still_frames else start
+    """Return the frame from which a segment must be read.
+
+    On the grid of frames that are always computed blocks begin anew.
+    """
+    grid = task.still_frames or task.network.locating.every
+    return start // grid * grid
 
 
 class _Watch:

@@ -10,7 +10,7 @@ from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.io.poses.segments import SegmentFolder
 from pipeline_lib.io.video.index_file import read_index, write_index
 from pipeline_lib.io.video.reader import VideoIndex, index_video
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor
 from pipeline_lib.models.inference.shared import SharedPredictor
 from pipeline_lib.steps.infer.tasks import NetworkTask, VideoTask

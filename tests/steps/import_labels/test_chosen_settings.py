@@ -76,6 +76,34 @@ def write_images(folder, sizes):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("side", "settings", "advice"),
+    [
+        # A sixteenth of the pixels to find it, and a window of 160 px: 15 %.
+        ((640, 480), {}, "the animal is small: with `locating.enabled: true`"),
+        ((640, 480), {"locating": {"enabled": True}}, ""),
+        # Two windows of 160 px and a sixteenth: 23 %.
+        ((640, 480), {"individuals": {"max": 2}}, "animals are small: with `individuals.method: "),
+        # 160 * 160 px, and a quarter of the side: 93 %.
+        ((180, 164), {}, ""),
+        (None, {}, ""),
+    ],
+)
+def test_windows_are_advised_where_animals_are_small(tmp_path, caplog, side, settings, advice):
+    folder = tmp_path / "images"
+    if side is not None:
+        write_images(folder, [side] * 8)
+    several = np.stack([turn(np.arange(8), (80, 80)), turn(np.arange(8), (240, 80))], axis=1)
+    poses = several if "individuals" in settings else several[:, :1]
+    config = parse_config({"cohort": "c", **settings, "results": str(tmp_path / "results")})
+    with caplog.at_level("INFO"):
+        publish_choices(config, Results(tmp_path / "results"), make_labels(poses, folder=folder))
+    assert advice in caplog.text
+    assert ("% of the pixels" in caplog.text) == bool(advice)
+    share = {1: "15 %", 2: "23 %"}[config.individuals.max]
+    assert not advice or f"would see {share} of the pixels" in caplog.text
+
+
 def test_a_mouse_from_above(tmp_path):
     folder = write_images(tmp_path / "images", [(640, 480)] * 36)
     labels = make_labels(turn(np.arange(0, 360, 10))[:, None], folder=folder)

@@ -1,6 +1,7 @@
 """Test inference: a row per true frame, nothing computed twice, videos independent."""
 
 import os
+import shutil
 from pathlib import Path
 
 import av
@@ -21,6 +22,8 @@ from pipeline_lib.core.tables import (
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video.reader import VideoReader, fingerprint_file
+from pipeline_lib.models.card import read_card
+from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.steps.export.run import run_export
 from pipeline_lib.steps.filter import run_filter
@@ -511,6 +514,56 @@ def test_finished_segments_are_not_computed_again(results, videos, cluster, monk
     assert begun[4:] == [(40, 50), (50, 60)]
     expected = predict_frames(results, videos["damaged"])
     np.testing.assert_allclose(read(results, "damaged").position, expected, atol=1e-3)
+
+
+class FollowsBlocks:
+    """Predict the brightness of a frame, plus that of the first frame of its block."""
+
+    def __init__(self, card):
+        self.card, self.surplus, self.calls = card, 0, []
+
+    def predict(self, frames, first=None):
+        self.calls.append(len(frames))
+        values = np.array([frame.mean() for frame in frames])
+        assert first[0]
+        leaders = values[np.flatnonzero(first)[np.cumsum(first) - 1]]
+        found = np.broadcast_to((1000 * leaders + values)[:, None, None], (len(frames), 1, 3))
+        return Located(np.stack([found, found], -1).astype(np.float32), found.astype(np.float32))
+
+
+def test_blocks_do_not_depend_on_segments(results, videos, cluster, monkeypatch):
+    """Cut a video with a damaged frame in different places, within blocks too."""
+    write_probe(results, damaged=videos["damaged"])
+    predictor = FollowsBlocks(read_card(results.model("pose").card))
+    monkeypatch.setattr(infer_segment, "load_warm_predictor", lambda _: predictor)
+    status = np.array([image is None for _, image in VideoReader(videos["damaged"]).read()])
+    assert status.any()
+    found = []
+    for frames, batch in ((60, 8), (7, None), (13, 1)):
+        config = make_config(cluster, segment_frames=frames, batch_size=batch)
+        locating = config.locating.model_copy(update={"every": 6})
+        noted = []
+        infer = infer_segment.infer_segment
+        monkeypatch.setattr(
+            infer_schedule,
+            "infer_segment",
+            lambda task, start, stop, _, infer=infer, noted=noted: infer(
+                task, start, stop, lambda count, _: noted.append(count)
+            ),
+        )
+        run_infer(config.model_copy(update={"locating": locating}), results, SHARD)
+        assert sum(noted) == 60
+        found.append(read(results, "damaged"))
+        shutil.rmtree(results.poses("pose", "damaged"))
+        results.shard(SHARD).infer("pose").unlink()
+        monkeypatch.setattr(infer_schedule, "infer_segment", infer)
+    whole = found[0]
+    np.testing.assert_array_equal(whole.frame_status != FrameStatus.DECODED, status)
+    for other in found[1:]:
+        assert other.position.tobytes() == whole.position.tobytes()
+    # Each block has a leader of its own.
+    leaders = np.floor(whole.position[:, 0, 0, 0] / 1000)
+    assert len(np.unique(leaders[~status])) > 1
 
 
 def test_the_same_file_twice_is_computed_once(results, videos, cluster, monkeypatch, tmp_path):

@@ -9,7 +9,9 @@ from distributed import LocalCluster
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.io.poses.read import count_frames, read_poses
+from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.steps.infer import segment as infer_segment
 from pipeline_lib.steps.infer.run import run_infer
 from pipeline_lib.steps.infer.segment import _fill_in
 from pipeline_lib.steps.infer.still_frames import Choice
@@ -17,6 +19,7 @@ from tests.models.synthetic import write_tiny_model
 from tests.steps.infer.still_examples import draw_cage, film
 from tests.steps.infer.test_run import (
     SHARD,
+    FollowsBlocks,
     assert_same_poses,
     make_config,
     read_rows,
@@ -105,6 +108,27 @@ def test_segments_of_any_length_give_the_same_bytes(results, cluster, cage):
         assert_same_poses(results.root / "segments-1000", results.root / f"segments-{length}")
 
 
+def test_animals_are_followed_through_blocks_that_no_segment_cuts(
+    results, cluster, cage, monkeypatch
+):
+    """The grid of computed frames, every 50th, is none of the blocks, of seven frames."""
+    predictor = FollowsBlocks(read_card(results.model("pose").card))
+    monkeypatch.setattr(infer_segment, "load_warm_predictor", lambda _: predictor)
+    write_probe(results, v=cage)
+    for length in (1000, 64, 9):
+        settings = {"still": "auto", "still_frames": EVERY, "segment_frames": length}
+        config = make_config(cluster, **settings, batch_size=5)
+        locating = config.locating.model_copy(update={"every": 7})
+        run_infer(config.model_copy(update={"locating": locating}), results, SHARD)
+        results.shard(SHARD).infer("pose").unlink()
+        results.poses("pose", "v").rename(results.root / f"segments-{length}")
+    for length in (64, 9):
+        assert_same_poses(results.root / "segments-1000", results.root / f"segments-{length}")
+    poses = read_poses(results.root / "segments-1000")
+    assert (poses.frame_status == FrameStatus.STILL).sum() > 100
+    assert len(np.unique(poses.position[83:95, 0, 0, 0])) > 5
+
+
 def test_damage_and_rotation(results, cluster, cage, tmp_path):
     """Lose a packet, and turn the picture: undecodable frames, and those after them, as always."""
     path = tmp_path / "damaged.mp4"
@@ -186,10 +210,9 @@ def test_all_that_is_known_of_a_pose_is_copied():
     status = np.full(6, FrameStatus.UNDECODABLE, np.uint8)
     image = np.zeros((4, 4, 3), np.uint8)
 
-    class Predictor:
-        def predict(self, images):
-            assert len(images) == 2
-            return expected.take(np.array([0, 3]))
+    def predict(images):
+        assert list(images) == [10, 13]
+        return expected.take(np.array([0, 3]))
 
     group = [
         Choice(10, image, 10),
@@ -199,7 +222,7 @@ def test_all_that_is_known_of_a_pose_is_copied():
         Choice(14, None, 13),
         Choice(15, None, 13),
     ]
-    _fill_in(found, status, group, 10, Predictor())
+    _fill_in(found, status, group, 10, predict)
     assert status.tolist() == [0, 3, 1, 0, 3, 3]
     for array, known in zip(found, expected, strict=True):
         np.testing.assert_array_equal(array[[0, 1, 3, 4, 5]], known[[0, 0, 3, 3, 3]])

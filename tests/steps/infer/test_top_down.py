@@ -15,9 +15,9 @@ from pipeline_lib.io.images import read_image
 from pipeline_lib.io.labels.table import write_labels
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import format_card, locating_key, read_card
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.locating.top_down import TopDown
 from pipeline_lib.models.inference.predictor import RuntimeOptions
-from pipeline_lib.models.inference.top_down import TopDown
 from pipeline_lib.steps.evaluate.run import run_evaluate
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.runs.result_keys import network_key
@@ -284,10 +284,12 @@ def test_the_key_of_poses_is_of_what_they_depend_on(trained):
     plain = key()
     changes = (
         {"locating": {"pcutoff": 0.2}},
+        {"locating": {"every": 4}},
         {"assembly": {"pcutoff": 0.2}},
         {"assembly": {"min_keypoints": 2}},
     )
-    assert len({plain, *(key(**change) for change in changes)}) == 4
+    assert len({plain, *(key(**change) for change in changes)}) == 5
+    assert key(locating={"every": 1}) == plain
     # Neither is looked at top-down; the window is in the network's own key.
     for other in ({"locating": {"min_found": 0.9}}, {"assembly": {"min_affinity": 0.5}}):
         assert key(**other) == plain

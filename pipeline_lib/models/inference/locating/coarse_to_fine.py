@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
@@ -18,19 +19,21 @@ from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.models.card import ModelCard, check_locator, read_card, settle_locating
-from pipeline_lib.models.inference.boxed import BoxedTopDown
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.detector import load_detector
 from pipeline_lib.models.inference.ensemble import Ensemble
+from pipeline_lib.models.inference.locating.blocks import predict_blocks
+from pipeline_lib.models.inference.locating.boxed import BoxedTopDown
+from pipeline_lib.models.inference.locating.top_down import TopDown
 from pipeline_lib.models.inference.predictor import (
     Image,
     PosePredictor,
     Predictor,
     RuntimeOptions,
     load_predictor,
+    store_located,
 )
 from pipeline_lib.models.inference.preprocessing import PADDING_MULTIPLE
-from pipeline_lib.models.inference.top_down import TopDown
 from pipeline_lib.models.members import check_members
 
 # Batches are padded with black frames: one whole frame must not cost as much as 32.
@@ -39,32 +42,39 @@ _FEW = 4
 
 @dataclass(frozen=True)
 class LookCounts:
-    """Count the frames predicted as a whole.
+    """Count the frames predicted as a whole, and those that needed no locator.
 
     Attributes
     ----------
     frames
-        Number of frames.
+        Number of frames, without those that were followed.
     not_found
         Frames predicted as a whole because no animal was found that fits into the window.
     cut
         Frames predicted as a whole after the window, which seemed to cut off part of the animal.
+    followed
+        Frames with a window around the pose of the frame before.
     """
 
     frames: int = 0
     not_found: int = 0
     cut: int = 0
+    followed: int = 0
 
     def __add__(self, other: "LookCounts") -> "LookCounts":
         return LookCounts(
-            self.frames + other.frames, self.not_found + other.not_found, self.cut + other.cut
+            self.frames + other.frames,
+            self.not_found + other.not_found,
+            self.cut + other.cut,
+            self.followed + other.followed,
         )
 
 
 class CoarseToFine:
     """Predict with two networks: a locator on small frames, and a network on windows.
 
-    The result of a frame depends on that frame alone. Several threads may call `predict`.
+    The result of a frame depends on that frame alone, or in blocks of frames on the earlier frames
+    of its block. Several threads may call `predict`.
 
     Parameters
     ----------
@@ -102,19 +112,70 @@ class CoarseToFine:
         """Return the counts of the frames predicted so far."""
         return self._counts
 
-    def predict(self, frames: Sequence[Image]) -> Located:
+    def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
 
         A frame is predicted as a whole if the locator finds too few keypoints, or keypoints too
         far apart for a window. It is predicted again as a whole if the window seems to cut off
         part of the animal: a keypoint lies in the outermost cells, or the locator found a keypoint
         that the window lacks.
+
+        In a block, the window of a frame lies around the pose of the frame before. The frame is
+        predicted as one alone if that pose has too few certain keypoints for a window, or if the
+        window seems to cut off part of the animal.
         """
-        if not frames:
+        if not frames or self._shape_window(frames[0]).holds_frame:
             return self.network.predict(frames)
+        if first is None:
+            return self._look(frames)
+        return predict_blocks(frames, first, self._look, self._follow)
+
+    def _follow(
+        self, frames: Sequence[Image], before: Located
+    ) -> tuple[Located, NDArray[np.bool_]]:
+        """Predict frames in windows around earlier poses; return which are not to be trusted."""
         shape = self._shape_window(frames[0])
-        if shape.holds_frame:
-            return self.network.predict(frames)
+        known = before.confidence[:, 0] >= self._settings.pcutoff
+        points = np.where(known[..., None], before.position[:, 0], np.nan)
+        corner, placed = shape.place(points, self._least)
+        rows = np.flatnonzero(placed).tolist()
+        lost = ~placed
+        if rows:
+            inside = self._look_inside(frames, rows, corner, shape)
+            store_located(before, rows, inside)
+            lost[rows] = self._seems_cut(inside, corner[rows], known[rows], shape)
+        with self._lock:
+            self._counts += LookCounts(followed=int((~lost).sum()))
+        return before, lost
+
+    def _look_inside(
+        self,
+        frames: Sequence[Image],
+        rows: Sequence[int],
+        corner: NDArray[np.int64],
+        shape: WindowShape,
+    ) -> Located:
+        """Predict some of the frames in their windows, in px of the frame."""
+        windows = [cut_window(frames[row], corner[row], shape.window) for row in rows]
+        inside = self.network.predict(windows)
+        moved = inside.position + corner[rows].astype(np.float32)[:, None, None]
+        return inside._replace(position=moved)
+
+    def _seems_cut(
+        self,
+        inside: Located,
+        corner: NDArray[np.int64],
+        known: NDArray[np.bool_],
+        shape: WindowShape,
+    ) -> NDArray[np.bool_]:
+        """Return which windows have a keypoint at their border, or lack one that was known."""
+        certain = inside.confidence[:, 0] >= self._settings.pcutoff
+        border = shape.find_cut(inside.position[:, 0], corner) & certain
+        return np.asarray((border | (known & ~certain)).any(axis=1))
+
+    def _look(self, frames: Sequence[Image]) -> Located:
+        """Predict each frame alone."""
+        shape = self._shape_window(frames[0])
         coarse, coarse_confidence = self._locator.predict(frames)[:2]
         found = coarse_confidence[:, 0] >= self._settings.pcutoff
         points = np.where(found[..., None], coarse[:, 0], np.nan)
@@ -125,15 +186,11 @@ class CoarseToFine:
         whole = ~placed
         rows = np.flatnonzero(placed).tolist()
         if rows:
-            windows = [cut_window(frames[row], corner[row], shape.window) for row in rows]
-            inside = self.network.predict(windows)
-            confidence[rows] = inside.confidence
+            inside = self._look_inside(frames, rows, corner, shape)
+            position[rows], confidence[rows] = inside.position, inside.confidence
             if inside.spread is not None:
                 several, spread[rows] = True, inside.spread
-            position[rows] = inside.position + corner[rows].astype(np.float32)[:, None, None]
-            certain = confidence[rows, 0] >= self._settings.pcutoff
-            border = shape.find_cut(position[rows, 0], corner[rows]) & certain
-            whole[rows] = (border | (found[rows] & ~certain)).any(axis=1)
+            whole[rows] = self._seems_cut(inside, corner[rows], found[rows], shape)
         rows = np.flatnonzero(whole).tolist()
         if rows:
             seen = self._whole_network.predict([frames[row] for row in rows])

@@ -13,12 +13,12 @@ from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard, format_card, locating_key, read_card
-from pipeline_lib.models.inference.coarse_to_fine import (
+from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.models.inference.locating.coarse_to_fine import (
     CoarseToFine,
     LookCounts,
     load_pose_predictor,
 )
-from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.predictor import Predictor, RuntimeOptions, load_predictor
 from tests.models.synthetic import write_tiny_model
 
@@ -258,7 +258,9 @@ def test_few_whole_frames_do_not_fill_a_large_batch(files, monkeypatch, batch, s
         loaded.append(load_predictor(*arguments))
         return loaded[-1]
 
-    monkeypatch.setattr("pipeline_lib.models.inference.coarse_to_fine.load_predictor", load)
+    monkeypatch.setattr(
+        "pipeline_lib.models.inference.locating.coarse_to_fine.load_predictor", load
+    )
     sure = SETTINGS.model_copy(update={"pcutoff": 1.0})
     predictor = load_pose_predictor(files, replace(ONNX, batch_size=batch), sure)
     assert [one.batch_size for one in loaded] == sizes

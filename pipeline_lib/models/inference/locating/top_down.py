@@ -7,15 +7,21 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.kernels.tracking.similarity import centre_poses
 from pipeline_lib.kernels.windows import centre_windows, cut_window, rank_poses
 from pipeline_lib.models.inference.decoding import Located
+from pipeline_lib.models.inference.locating.blocks import predict_blocks
 from pipeline_lib.models.inference.predictor import Image, PosePredictor
+
+# Share of a window by which a followed animal may move between frames.
+_FARTHEST_MOVE = 0.25
 
 
 class TopDown:
     """Predict with two networks: one finds the animals, the other the keypoints of each.
 
-    The result of a frame depends on that frame alone. Several threads may call `predict`.
+    The result of a frame depends on that frame alone, or in blocks of frames on the earlier frames
+    of its block. Several threads may call `predict`.
 
     Parameters
     ----------
@@ -54,14 +60,48 @@ class TopDown:
         self._side = round((network.card.window or settings.window) / scale)
         self._cell = network.card.stride / scale
 
-    def predict(self, frames: Sequence[Image]) -> Located:
+    def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
 
         The windows of all frames form batches. A keypoint below the threshold is NaN with
         confidence 0. So is an individual with too few keypoints, and one that another window
         found with a higher confidence. Individuals are sorted by confidence.
+
+        In a block, the windows of a frame lie around the poses of the frame before. The locator
+        searches the frame if an animal of the frame before is not found again, has moved by more
+        than a quarter of its window, or if there was none. An animal that appears within a block
+        is thus found when the next block begins, or when another one is lost.
         """
-        row, slot, centre = self._find_centres(frames)
+        if first is None:
+            return self._look(frames)
+        return predict_blocks(frames, first, self._look, self._follow)
+
+    def _look(self, frames: Sequence[Image]) -> Located:
+        """Predict each frame alone."""
+        return self._look_inside(frames, *self._find_centres(frames))[0]
+
+    def _follow(
+        self, frames: Sequence[Image], before: Located
+    ) -> tuple[Located, NDArray[np.bool_]]:
+        """Predict frames in windows around earlier poses; return which are not to be trusted."""
+        centres = centre_poses(before.position)
+        there = np.isfinite(centres).all(-1)
+        row, slot = np.nonzero(there)
+        found, order = self._look_inside(frames, row, slot, centres[row, slot])
+        came_from = np.take_along_axis(centres, order[..., None], axis=1)
+        moved = np.linalg.norm(centre_poses(found.position) - came_from, axis=-1)
+        kept = (moved <= _FARTHEST_MOVE * self._side).sum(axis=1)
+        wanted = np.count_nonzero(there, axis=1)
+        return found, (kept < wanted) | (wanted == 0)
+
+    def _look_inside(
+        self,
+        frames: Sequence[Image],
+        row: NDArray[np.intp],
+        slot: NDArray[np.intp],
+        centre: NDArray[np.floating],
+    ) -> tuple[Located, NDArray[np.intp]]:
+        """Predict animals of frames in their windows; return the slot that each pose was in."""
         corner = centre_windows(centre, self._side, max(1, int(self._cell)))
         size = (self._side, self._side)
         windows = [cut_window(frames[r], one, size) for r, one in zip(row, corner, strict=True)]
@@ -87,7 +127,7 @@ class TopDown:
         if spread is not None:
             spread = np.take_along_axis(spread, order[..., None], axis=1)
             spread = np.where(np.isnan(position[..., 0]), np.float32(np.nan), spread)
-        return Located(position, confidence, None, spread)
+        return Located(position, confidence, None, spread), order
 
     def _find_centres(
         self, frames: Sequence[Image]

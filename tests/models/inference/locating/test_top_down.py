@@ -11,9 +11,9 @@ from pipeline_lib.core.skeleton import CENTRE, Skeleton
 from pipeline_lib.kernels.maps.score_maps import encode_gaussian, map_shape
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
+from pipeline_lib.models.inference.locating.top_down import TopDown
 from pipeline_lib.models.inference.predictor import Predictor
 from pipeline_lib.models.inference.shared import SharedPredictor
-from pipeline_lib.models.inference.top_down import TopDown
 
 SIZE = (200, 300)
 PLACES = ("individual1", "individual2", "individual3")

@@ -53,12 +53,13 @@ class BoxedTopDown:
         self._finder, self._network, self._crop = finder, network, crop
         self._pcutoff, self._assembly = pcutoff, assembly
 
-    def predict(self, frames: Sequence[Image]) -> Located:
+    def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
 
         Individuals are in the order of their boxes, best first; where there is no box, all is NaN
-        and the confidence 0.
+        and the confidence 0. The detector searches each frame, also in a block.
         """
+        del first  # a box around a pose is not the box that the network was trained with
         slots = self.card.animals + self.surplus
         crops, places, moves = [], [], []
         for row, found in enumerate(self._finder.find(frames, slots)):

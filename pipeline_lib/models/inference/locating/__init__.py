@@ -1,0 +1,1 @@
+"""Find animals in frames first, and then predict in windows around them."""
