@@ -14,6 +14,7 @@ MAKE_CLIPS = 1
 TRAIN = 1
 IMPORT_MODEL = 1
 EVALUATE = 3
+CHOOSE_PRECISION = 1
 INFER = 2
 # Poses that another tool found, as they are read.
 EXISTING_POSES = 1
