@@ -66,23 +66,27 @@ def settle_precision(
     StoreError
         If the folder is no results folder.
     """
-    if precision not in ("auto", "int8"):
-        return precision
-    if not names_bundle(fspath(source)):
-        folder = find_results(source)
-        name = read_config(folder.config).training.name if model is None else model
-        files = folder.model(name)
-        if files.precision.is_file():
-            found = read_own_precision(files).precision
-            if precision in ("auto", found):
-                return found
     if precision == "auto":
-        logger.info("no precision was measured for this network: float32")
-        return "float32"
-    raise ModelError(
-        f"{fspath(source)}: has no network in 8-bit integers; set inference.precision to int8 and "
-        "run Snakemake, or choose another precision"
-    )
+        found = _read_recorded(source, model)
+        if found is None:
+            logger.info("no precision was measured for this network: float32")
+        return found or "float32"
+    if precision == "int8" and _read_recorded(source, model) != "int8":
+        raise ModelError(
+            f"{fspath(source)}: has no network in 8-bit integers; set inference.precision to int8 "
+            "and run Snakemake, or choose another precision"
+        )
+    return precision
+
+
+def _read_recorded(source: str | PathLike[str], model: str | None) -> Precision | None:
+    """Return the precision that was chosen for a network; None of a bundle, or unmeasured."""
+    if names_bundle(fspath(source)):
+        return None
+    folder = find_results(source)
+    name = read_config(folder.config).training.name if model is None else model
+    files = folder.model(name)
+    return read_own_precision(files).precision if files.precision.is_file() else None
 
 
 def load_networks(

@@ -205,6 +205,15 @@ class InferenceSettings(Settings):
         check_region(self.crop)
         return self
 
+    @model_validator(mode="after")
+    def _check_precision(self) -> Self:
+        if self.precision == "int8" and self.runtime == "torch":
+            raise ValueError(
+                "`precision` int8 runs with OpenVINO and ONNX Runtime: set `runtime` to openvino, "
+                "onnx or auto"
+            )
+        return self
+
     @property
     def measures_precision(self) -> bool:
         """Tell whether a measurement on labelled frames decides the precision."""

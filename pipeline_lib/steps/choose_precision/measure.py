@@ -72,7 +72,7 @@ def list_candidates(
     """
     if settings.runtime != "auto":
         runtimes: tuple[RuntimeName, ...] = (settings.runtime,)
-    elif count_gpus():
+    elif count_gpus() and not set(PRECISIONS["torch"]).isdisjoint({*precisions} - {"float32"}):
         runtimes = ("torch",)
     else:
         runtimes = tuple(
@@ -136,8 +136,10 @@ def measure_candidates(
         options = RuntimeOptions(runtime, precision, threads=1, batch_size=batch_size)
         try:
             # Labelled images may differ in size: they are predicted one by one.
-            table = predict(load(replace(options, batch_size=1)))
-            loaded[runtime, precision] = load(options)
+            single = load(replace(options, batch_size=1))
+            table = predict(single)
+            alike = runtime != "torch" and batch_size in (None, 1)
+            loaded[runtime, precision] = single if alike else load(options)
         except CohortposeError as error:
             failed.append(
                 PrecisionMeasurement(runtime=runtime, precision=precision, reason=str(error))
@@ -181,7 +183,8 @@ def _describe(
 
 
 def _round(value: float) -> float | None:
-    return round(value, 4) if np.isfinite(value) else None
+    # Never -0.0.
+    return round(value, 4) + 0.0 if np.isfinite(value) else None
 
 
 def _choose_judged(plain: pd.DataFrame) -> Literal["test", "all"]:

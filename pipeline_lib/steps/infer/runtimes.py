@@ -6,7 +6,7 @@ from dataclasses import replace
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.processor import describe_processor
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.models.inference.predictor import RuntimeOptions
+from pipeline_lib.models.inference.predictor import PRECISIONS, RuntimeOptions
 from pipeline_lib.models.inference.runtime_choice import (
     find_fastest_runtime,
     list_versions,
@@ -43,8 +43,8 @@ def settle_runtime(config: Config, results: Results, tasks: Sequence[VideoTask])
     if not given or config.inference.runtime != "auto":
         return given
     options = given[0].network.options
-    if options.runtime != "openvino":
-        # On a GPU, or with nothing else installed.
+    if options.runtime != "openvino" or options.precision not in PRECISIONS["onnx"]:
+        # On a GPU, with nothing else installed, or in a precision that nothing else has.
         return given
     runtime = _find_runtime(config, results, options, sum(task.frames for task in given))
     if runtime in (None, options.runtime):
@@ -58,8 +58,9 @@ def _find_runtime(
 ) -> RuntimeName | None:
     record = require_precision(config, results)
     here = (describe_processor(), list_versions())
-    if record is not None and record.runtime and (record.processor, record.versions) == here:
-        return record.runtime
+    if record is not None and (record.processor, record.versions) == here:
+        # A GPU that was there then is not here.
+        return None if record.runtime == "torch" else record.runtime
     files = results.model(config.training.name)
     if frames < _WORTH_FRAMES:
         return recall_runtime(files, options.precision)

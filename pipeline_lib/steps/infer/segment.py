@@ -142,6 +142,8 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         **({"surplus": predictor.surplus} if predictor.surplus else {}),
         **({"members": task.network.members} if task.network.members > 1 else {}),
     }
+    if task.network.options.precision != "float32":
+        attributes["precision"] = task.network.options.precision
     undecodable, timings = 0, Timings()
     with create_poses(
         Path(task.output),
