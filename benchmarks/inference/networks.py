@@ -123,14 +123,8 @@ def place_model(source: ModelFiles, target: ModelFiles, scale: float) -> None:
     target.card.write_text(format_card(card), encoding="utf-8")
 
 
-def measure_ways(  # noqa: PLR0913 - what is measured, and how
-    folder: Path,
-    video: Path,
-    ways: Sequence[Way],
-    seconds: float,
-    rounds: int,
-    *,
-    of_processor: bool = False,
+def measure_ways(
+    folder: Path, video: Path, ways: Sequence[Way], seconds: float, rounds: int
 ) -> dict[Way, list[float]]:
     """Measure the rate of forward passes on frames in memory; the ways take turns.
 
@@ -146,8 +140,6 @@ def measure_ways(  # noqa: PLR0913 - what is measured, and how
         Shortest duration of each way in a round, in s; at least one pass.
     rounds
         Number of rounds.
-    of_processor
-        Whether seconds of the processor count, all cores together, not those of the clock.
 
     Returns
     -------
@@ -163,16 +155,8 @@ def measure_ways(  # noqa: PLR0913 - what is measured, and how
     for way in ways:
         measure_rate(lanes[way], batches[way], 0)  # warm
     for _, way in itertools.product(range(rounds), ways):
-        measure = measure_processor_rate if of_processor else measure_rate
-        rates[way].append(measure(lanes[way], batches[way], seconds))
+        rates[way].append(measure_rate(lanes[way], batches[way], seconds))
     return rates
-
-
-def measure_processor_ways(
-    folder: Path, video: Path, ways: Sequence[Way], seconds: float, rounds: int
-) -> dict[Way, list[float]]:
-    """Measure as `measure_ways`, in seconds of the processor."""
-    return measure_ways(folder, video, ways, seconds, rounds, of_processor=True)
 
 
 def stack_frames(images: Sequence[Image], files: ModelFiles) -> NDArray[np.uint8]:

@@ -1,53 +1,48 @@
-"""Measure what a precision gains: processor seconds of `infer` against the network alone.
+"""Measure what a precision gains: a worker's whole work on a video, against the network alone.
 
-The reference of a round is ONNX Runtime alone in float32, in the way that was the fastest: frames
-in memory, decoded and shrunk. Processor seconds of a whole process tree count, not the clock, so
-that other work on the machine changes little. Weights do not affect the speed: the networks are
-untrained, and those in 8-bit integers are calibrated on frames of the video. Errors are another
-matter: `cohortpose choose-precision` measures them on a project with labels.
+The reference is ONNX Runtime alone in float32, in the way that was the fastest: frames in memory,
+decoded and shrunk. A worker decodes the video, shrinks its frames, runs the network and finds the
+peaks; neither its start nor the writing of poses counts. Seconds of the processor count, not those
+of the clock, and all take turns in one process, so that other work on the machine changes little.
+Weights do not affect the speed: the networks are untrained, and those in 8-bit integers are
+calibrated on frames of the video. Errors are another matter: `cohortpose choose-precision` measures
+them on a project with labels.
 """
 
+import itertools
 import statistics
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.inference.figures import Bench, Figure, Row
 from benchmarks.inference.networks import (
-    MODEL,
+    Forward,
     Way,
     call_apart,
     count_cores,
-    measure_processor_ways,
+    measure_processor_rate,
+    open_lanes,
+    place_model,
     stack_frames,
 )
-from benchmarks.inference.throughput import (
-    SWEEP_ROUNDS,
-    SWEEP_SECONDS,
-    Cohorts,
-    Subject,
-    choose_best,
-    compute_running_rate,
-    list_ways,
-)
-from benchmarks.inference.videos import read_images
+from benchmarks.inference.throughput import BATCHES, describe_size
+from benchmarks.inference.videos import Image, read_images
 from pipeline_lib.core.layout import ModelFiles
-from pipeline_lib.io.checksums import hash_path
-from pipeline_lib.io.publish import publish_file, publish_text
-from pipeline_lib.io.video.reader import probe_video
-from pipeline_lib.models.card import read_card
+from pipeline_lib.io.publish import publish_file
+from pipeline_lib.io.video.reader import VideoReader
+from pipeline_lib.models.inference.predictor import Predictor, RuntimeOptions, load_predictor
 from pipeline_lib.models.inference.quantisation import quantise
-from pipeline_lib.models.precision import PrecisionRecord, format_precision
 
-# What is measured: the setting `inference.precision`, and the runtime.
 VARIANTS = (
-    ("float32", "onnx"),
-    ("float32", "openvino"),
-    ("bfloat16", "openvino"),
-    ("int8", "onnx"),
-    ("int8", "openvino"),
+    RuntimeOptions("onnx", "float32", threads=1),
+    RuntimeOptions("openvino", "float32", threads=1),
+    RuntimeOptions("openvino", "bfloat16", threads=1),
+    RuntimeOptions("onnx", "int8", threads=1),
+    RuntimeOptions("openvino", "int8", threads=1),
 )
 _CALIBRATION_FRAMES = 32
+_GROUP = 8
 
 PRECISION_COLUMNS = (
     "network",
@@ -55,108 +50,98 @@ PRECISION_COLUMNS = (
     "precision",
     "runtime",
     "frames",
-    "engine",
-    "running",
+    "worker",
     "alone",
-    "engine_of_alone",
-    "running_of_alone",
+    "worker_of_alone",
 )
-
-
-@dataclass(frozen=True)
-class PrecisionTurn:
-    """Hold frames per processor second: of the engine, of it without its start, and alone."""
-
-    engine: float
-    running: float
-    alone: float
+Rates = dict[RuntimeOptions, list[float]]
 
 
 def measure_precision(bench: Bench) -> list[Figure]:
-    """Measure the engine with every precision against ONNX Runtime alone in float32."""
-    rows: list[Row] = []
-    figures: list[Figure] = []
-    for network in bench.given.networks:
-        for scale in bench.given.scales:
-            subject = Subject(bench, network, scale)
-            frames, turns = _measure(subject)
-            for (precision, runtime), taken in turns.items():
-                row = {"precision": precision, "runtime": runtime, **summarise_turns(taken)}
-                rows.append({"network": network, "size": subject.size, "frames": frames, **row})
-            best = max(row["running_of_alone"] for row in _of(rows, network, subject.size))
-            target = bench.given.target if scale == 1.0 else bench.given.small_target
-            figures.append(Figure(f"{network} {subject.size}, fastest precision", best, target))
-    bench.report("precision", PRECISION_COLUMNS, rows)
+    """Measure a worker with every precision against ONNX Runtime alone in float32."""
+    given, rows, figures = bench.given, list[Row](), list[Figure]()
+    for network, scale in itertools.product(given.networks, given.scales):
+        files = ModelFiles(bench.folder / "precision" / f"{network}-{scale:g}")
+        place_model(bench.network(network), files, scale)
+        size = describe_size(bench.source, scale)
+        print(f"{network} {size}", flush=True)
+        rates, alone = call_apart(
+            measure_worker, files.folder, bench.source, given.frames, given.rounds
+        )
+        gains = list[float]()
+        for options, found in rates.items():
+            # Ratios are taken within a round.
+            ratio = statistics.median(a / b for a, b in zip(found, alone, strict=True))
+            gains.append(ratio)
+            rows.append(
+                {
+                    "network": network,
+                    "size": size,
+                    "precision": options.precision,
+                    "runtime": options.runtime,
+                    "frames": given.frames,
+                    "worker": statistics.median(found),
+                    "alone": statistics.median(alone),
+                    "worker_of_alone": ratio,
+                }
+            )
+        target = given.target if scale == 1.0 else given.small_target
+        figures.append(Figure(f"{network} {size}, fastest precision", max(gains), target))
+        bench.report("precision", PRECISION_COLUMNS, rows)
     return figures
 
 
-def _of(rows: Sequence[Row], network: str, size: str) -> list[dict[str, float]]:
-    return [
-        {"running_of_alone": float(str(row["running_of_alone"]))}
-        for row in rows
-        if (row["network"], row["size"]) == (network, size)
-    ]
+def measure_worker(
+    folder: Path, video: Path, frames: int, rounds: int
+) -> tuple[Rates, list[float]]:
+    """Measure frames per processor second of each variant, and of ONNX Runtime alone.
 
-
-def _measure(
-    subject: Subject,
-) -> tuple[int, dict[tuple[str, str], list[PrecisionTurn]]]:
-    """Return the number of frames of the cohort, and the turns of each variant."""
-    bench, given = subject.bench, subject.bench.given
-    brief = subject.prepare("brief", 1)
-    files = brief.results.model(MODEL)
-    ways = list_ways(("onnx",), count_cores())
-    found = call_apart(
-        measure_processor_ways, files.folder, bench.source, ways, SWEEP_SECONDS, SWEEP_ROUNDS
-    )
-    best = choose_best({way: statistics.median(values) for way, values in found.items()})
-    whole = subject.prepare("whole", min(given.frames, probe_video(bench.source).frames))
-    for run in (brief, whole):
-        call_apart(write_quantised, run.results.model(MODEL).folder, bench.source)
-    cohorts = Cohorts(brief, whole)
-    turns: dict[tuple[str, str], list[PrecisionTurn]] = {one: [] for one in VARIANTS}
-    for number in range(given.rounds):
-        print(f"{subject.network} {subject.size}: round {number + 1} of {given.rounds}", flush=True)
-        alone = _measure_alone(bench, files, best)
-        for (precision, runtime), taken in turns.items():
-            start = brief.infer_processor(runtime=runtime, precision=precision)
-            end = whole.infer_processor(runtime=runtime, precision=precision)
-            few, many = brief.count_frames(), cohorts.whole.count_frames()
-            running = compute_running_rate(few, start, many, end)
-            taken.append(PrecisionTurn(many / end, running, alone))
-    return whole.count_frames(), turns
-
-
-def _measure_alone(bench: Bench, files: ModelFiles, best: Sequence[Way]) -> float:
-    """Return frames per processor second of ONNX Runtime, the better of its best ways."""
-    found = call_apart(
-        measure_processor_ways, files.folder, bench.source, best, bench.given.ceiling_seconds, 1
-    )
-    return max(values[0] for values in found.values())
-
-
-def write_quantised(folder: Path, source: Path) -> None:
-    """Publish a network in 8-bit integers beside one in float, and the record that names it."""
+    Parameters
+    ----------
+    folder
+        The model's folder; it receives the network in 8-bit integers.
+    video
+        The video.
+    frames
+        Number of its frames in each turn.
+    rounds
+        Number of turns of each.
+    """
     files = ModelFiles(folder)
-    frames = stack_frames(read_images(source, 10 * _CALIBRATION_FRAMES)[::10], files)
+    block = stack_frames(read_images(video, 10 * _CALIBRATION_FRAMES)[::10], files)
     with publish_file(files.quantised) as part:
-        quantise(files.network, list(frames), part)
-    record = PrecisionRecord(
-        stated="int8",
-        precision="int8",
-        reason="int8: of a benchmark",
-        networks={".": read_card(files.card).network_sha256},
-        quantised={".": hash_path(files.quantised)},
-    )
-    publish_text(files.precision, format_precision(record))
-
-
-def summarise_turns(turns: Sequence[PrecisionTurn]) -> dict[str, float]:
-    """Return medians over rounds, by column; each ratio is taken within its round."""
-    return {
-        "engine": statistics.median(one.engine for one in turns),
-        "running": statistics.median(one.running for one in turns),
-        "alone": statistics.median(one.alone for one in turns),
-        "engine_of_alone": statistics.median(one.engine / one.alone for one in turns),
-        "running_of_alone": statistics.median(one.running / one.alone for one in turns),
+        quantise(files.network, list(block), part)
+    predictors = {options: load_predictor(files, options) for options in VARIANTS}
+    # One lane of as many as there are cores, so that its session has one thread.
+    lanes = {
+        size: open_lanes(files.network, Way("onnx", size, count_cores()), ())[:1]
+        for size in BATCHES
     }
+    for predictor in predictors.values():
+        predictor.predict(read_images(video, 1))
+    rates: Rates = {options: [] for options in VARIANTS}
+    alone = list[float]()
+    for _ in range(rounds):
+        alone.append(_measure_best(lanes, block))
+        for options, predictor in predictors.items():
+            rates[options].append(_time_worker(predictor, video, frames))
+    return rates, alone
+
+
+def _measure_best(lanes: dict[int, Sequence[Forward]], block: Image) -> float:
+    """Return the rate of the batch size that is the fastest now."""
+    return max(
+        measure_processor_rate(forward, block[:size], 1.0) for size, forward in lanes.items()
+    )
+
+
+def _time_worker(predictor: Predictor, video: Path, frames: int) -> float:
+    """Return frames per processor second of decoding and predicting a video."""
+    reader = VideoReader(video)
+    begin = time.process_time()
+    images = (image for _, image in reader.read(0, frames) if image is not None)
+    done = 0
+    while group := list(itertools.islice(images, _GROUP)):
+        predictor.predict(group)
+        done += len(group)
+    return done / (time.process_time() - begin)

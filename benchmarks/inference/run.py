@@ -84,9 +84,7 @@ def _add_throughput(parser: argparse.ArgumentParser) -> None:
 def _add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[LITE, RESNET])
     parser.add_argument("--scales", nargs="+", type=float, default=[1.0, 0.5])
-    parser.add_argument("--videos", type=int, default=2, help="copies of the video")
-    parser.add_argument("--frames", type=int, default=300, help="of each copy")
-    parser.add_argument("--ceiling-seconds", type=float, default=3.0, help="of the network alone")
+    parser.add_argument("--frames", type=int, default=120, help="of the video, in each turn")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--target", type=float, default=2.0, help="at full size")
     parser.add_argument("--small-target", type=float, default=1.5, help="at other sizes")

@@ -1,6 +1,5 @@
 """Time runs of `cohortpose infer` from the start of the process to its end."""
 
-import resource
 import shutil
 import subprocess
 import sys
@@ -78,19 +77,6 @@ class Run:
         seconds = time.perf_counter() - begin
         self._check(process)
         return seconds
-
-    def infer_processor(self, **settings: object) -> float:
-        """Infer the cohort from scratch; return processor seconds of the command and its workers.
-
-        Raises
-        ------
-        CohortposeError
-            If the command fails or leaves a video out.
-        """
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.infer(**settings)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     def infer_watched(self, **settings: object) -> int:
         """Infer the cohort from scratch and return the peak memory of its largest worker.
