@@ -32,7 +32,7 @@ from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.models.inference.predictor import Predictor, RuntimeOptions, load_predictor
-from pipeline_lib.models.inference.quantisation import quantise
+from pipeline_lib.models.inference.tuning.quantisation import quantise
 
 VARIANTS = (
     RuntimeOptions("onnx", "float32", threads=1),

@@ -22,7 +22,7 @@ from pipeline_lib.models.inference.predictor import (
     RuntimeOptions,
     count_gpus,
 )
-from pipeline_lib.models.inference.rates import measure_rates
+from pipeline_lib.models.inference.tuning.rates import measure_rates
 from pipeline_lib.models.precision import Precision, PrecisionMeasurement, RuntimeName
 from pipeline_lib.steps.choose_precision.errors import compare_errors
 

@@ -24,8 +24,8 @@ from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
-from pipeline_lib.models.inference.quantisation import FloatPart, QuantisationError, quantise
-from pipeline_lib.models.inference.runtime_choice import list_versions
+from pipeline_lib.models.inference.tuning.quantisation import FloatPart, QuantisationError, quantise
+from pipeline_lib.models.inference.tuning.runtime_choice import list_versions
 from pipeline_lib.models.members import count_members
 from pipeline_lib.models.precision import (
     Precision,

@@ -7,7 +7,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.processor import describe_processor
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.models.inference.predictor import PRECISIONS, RuntimeOptions
-from pipeline_lib.models.inference.runtime_choice import (
+from pipeline_lib.models.inference.tuning.runtime_choice import (
     find_fastest_runtime,
     list_versions,
     recall_runtime,

@@ -40,10 +40,14 @@ from pipeline_lib.steps.report.cohort.networks import write_networks
 from pipeline_lib.steps.report.cohort.quality import read_quality
 from pipeline_lib.steps.report.details.store import prepare_details
 from pipeline_lib.steps.report.ensembles import summarise_ensemble
-from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
+from pipeline_lib.steps.report.inputs import (
+    ALL_BODYPARTS,
+    ReportInputs,
+    read_inputs,
+    summarise_precision,
+)
 from pipeline_lib.steps.report.labelling.iterations import compare_iterations
 from pipeline_lib.steps.report.labelling.label_errors import read_label_errors
-from pipeline_lib.steps.report.precision import summarise_precision
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
 from pipeline_lib.steps.report.rendering import embed_json, render_page
 from pipeline_lib.steps.report.samples import draw_samples, draw_trajectories

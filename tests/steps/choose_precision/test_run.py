@@ -12,7 +12,8 @@ from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.images import write_png
 from pipeline_lib.live.networks import settle_precision as settle_live
 from pipeline_lib.models.card import format_card, read_card
-from pipeline_lib.models.inference import openvino_runtime, quantisation
+from pipeline_lib.models.inference import openvino_runtime
+from pipeline_lib.models.inference.tuning import quantisation
 from pipeline_lib.models.precision import in_float32, read_precision, settle_precision
 from pipeline_lib.steps.choose_precision import choice, measure, run
 from pipeline_lib.steps.choose_precision.run import run_choose_precision

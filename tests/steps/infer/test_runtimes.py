@@ -7,8 +7,8 @@ import pytest
 from pipeline_lib.core import processor
 from pipeline_lib.core.layout import Results
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.inference import rates, runtime_choice
-from pipeline_lib.models.inference.rates import measure_rates
+from pipeline_lib.models.inference.tuning import rates, runtime_choice
+from pipeline_lib.models.inference.tuning.rates import measure_rates
 from pipeline_lib.models.precision import PrecisionRecord, format_precision
 from pipeline_lib.steps.infer import runtimes
 from pipeline_lib.steps.infer.plan import describe_network

@@ -20,7 +20,7 @@ from pipeline_lib.core.processor import describe_processor
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
-from pipeline_lib.models.inference.rates import measure_rates
+from pipeline_lib.models.inference.tuning.rates import measure_rates
 from pipeline_lib.models.precision import Precision, RuntimeName
 from pipeline_lib.models.zoo.cache import find_cache
 

@@ -10,7 +10,7 @@ from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.decoding import MapDecoder
 from pipeline_lib.models.inference.onnx_runtime import OnnxRuntime
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
-from pipeline_lib.models.inference.quantisation import (
+from pipeline_lib.models.inference.tuning.quantisation import (
     QuantisationError,
     check_frames,
     list_float_layers,
