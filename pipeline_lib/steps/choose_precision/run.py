@@ -22,7 +22,7 @@ from pipeline_lib.io.labels.table import Labels, label_arrays, read_labels
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
+from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.inference.tuning.quantisation import FloatPart, QuantisationError, quantise
 from pipeline_lib.models.inference.tuning.runtime_choice import list_versions
