@@ -200,6 +200,18 @@ def evaluate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     run(config, run_evaluate)
 
 
+@app.command(rich_help_panel=LABELS)
+def choose_precision(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Measure speed and error of each precision of the network, and choose the fastest good one.
+
+    Goes with `inference.precision: auto` or `int8`; 8-bit integers are calibrated on the labelled
+    training frames.
+    """
+    from pipeline_lib.steps.choose_precision.run import run_choose_precision
+
+    run(config, run_choose_precision)
+
+
 @app.command(rich_help_panel=VIDEOS)
 def infer(
     config: ConfigOption = DEFAULT_CONFIG,

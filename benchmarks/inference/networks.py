@@ -223,6 +223,24 @@ def measure_rate(lanes: Sequence[Forward], batch: NDArray[np.uint8], seconds: fl
         return sum(pool.map(run, lanes))
 
 
+def measure_processor_rate(
+    lanes: Sequence[Forward], batch: NDArray[np.uint8], seconds: float
+) -> float:
+    """Run forward passes for N seconds; return frames per second of the processor."""
+
+    def run(forward: Forward) -> int:
+        begin, frames = time.perf_counter(), 0
+        while not frames or time.perf_counter() - begin < seconds:
+            forward(batch)
+            frames += len(batch)
+        return frames
+
+    begin = time.process_time()
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        frames = sum(pool.map(run, lanes))
+    return frames / (time.process_time() - begin)
+
+
 def measure_plain_loop(folder: Path, video: Path, seconds: float, most_frames: int) -> float:
     """Measure a plain loop: read a batch, run the network eagerly, take the highest cells.
 

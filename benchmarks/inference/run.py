@@ -12,12 +12,14 @@ import yaml
 
 from benchmarks.inference.figures import FIGURE_COLUMNS, LITE, NETWORKS, RESNET, Bench, Figure
 from benchmarks.inference.overheads import measure_many, measure_memory
+from benchmarks.inference.precision import measure_precision
 from benchmarks.inference.throughput import RUNTIMES, measure_throughput
 from benchmarks.projects import PROJECTS, exit_with, locate_project
 from pipeline_lib.core.errors import CohortposeError
 
 MEASURES: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "throughput": measure_throughput,
+    "precision": measure_precision,
     "memory": measure_memory,
     "many": measure_many,
 }
@@ -49,6 +51,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         help="a setting of the config's `inference`, such as workers=1",
     )
     _add_throughput(commands.add_parser("throughput", parents=[common], help="frames per second"))
+    _add_precision(
+        commands.add_parser("precision", parents=[common], help="what a precision gains")
+    )
     _add_memory(commands.add_parser("memory", parents=[common], help="peak memory of a worker"))
     _add_many(commands.add_parser("many", parents=[common], help="many short videos; restart"))
     commands.add_parser("all", parents=[common], help="all of them, in half an hour on two cores")
@@ -74,6 +79,15 @@ def _add_throughput(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of one run, about")
     parser.add_argument("--ceiling-seconds", type=float, default=4.0, help="of the network alone")
     parser.add_argument("--rounds", type=int, default=3)
+
+
+def _add_precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[LITE, RESNET])
+    parser.add_argument("--scales", nargs="+", type=float, default=[1.0, 0.5])
+    parser.add_argument("--frames", type=int, default=120, help="of the video, in each turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--target", type=float, default=2.0, help="at full size")
+    parser.add_argument("--small-target", type=float, default=1.5, help="at other sizes")
 
 
 def _add_memory(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.inference.figures import Bench, Figure, Row
 from benchmarks.inference.networks import (
@@ -124,8 +125,7 @@ class Subject:
     @property
     def size(self) -> str:
         """Return width and height of the shrunk frames in px."""
-        facts = probe_video(self.bench.source)
-        return f"{round(facts.width * self.scale)} x {round(facts.height * self.scale)}"
+        return describe_size(self.bench.source, self.scale)
 
     def prepare(self, name: str, frames: int) -> Run:
         """Cut a cohort of copies of the open field's video and probe it."""
@@ -138,6 +138,12 @@ class Subject:
             scale=self.scale,
             settings=given.settings,
         )
+
+
+def describe_size(video: Path, scale: float) -> str:
+    """Return width and height in px of the frames of a video, shrunk."""
+    facts = probe_video(video)
+    return f"{round(facts.width * scale)} x {round(facts.height * scale)}"
 
 
 def measure_throughput(bench: Bench) -> list[Figure]:

@@ -15,6 +15,7 @@ from pipeline_lib.models.inference.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.decoding import name_slots
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.members import count_members, read_member_cards
+from pipeline_lib.models.precision import in_float32, settle_precision
 from pipeline_lib.models.regions import ConfidenceRegions, read_regions_file
 
 if TYPE_CHECKING:
@@ -172,13 +173,14 @@ def load_network(
         raise ModelError(
             f"{known}: no network {name!r}, found {', '.join(names) or 'none'}; run Snakemake first"
         )
-    inference = config.inference
+    # Networks of other runs are taken by themselves.
+    several = name == config.training.name
+    settled = settle_precision(config, folder) if several else in_float32(config)
+    inference = settled.inference
     if runtime is not None:
         inference = inference.model_copy(update={"runtime": runtime})
     options = RuntimeOptions.of(inference)
     files = folder.model(name)
-    # Networks of other runs are taken by themselves.
-    several = name == config.training.name
     members = files.list_members(count_members(config, folder)) if several else ()
     return Network(load_pose_predictor(files, options, config.locating, config.assembly, members))
 

@@ -158,6 +158,16 @@ class ModelFiles:
         return self.folder / "history.tsv"
 
     @property
+    def quantised(self) -> Path:
+        """Return the network in 8-bit integers (ONNX), if its precision was measured."""
+        return self.folder / "network-int8.onnx"
+
+    @property
+    def precision(self) -> Path:
+        """Return what was measured of each precision, and which one was chosen."""
+        return self.folder / "precision.json"
+
+    @property
     def locator(self) -> "ModelFiles":
         """Return the network that finds the animal in small frames, if there is one."""
         return ModelFiles(self.folder / "locator")

@@ -76,6 +76,17 @@ def select_evaluation(config: Config) -> Values:
     }
 
 
+def select_precision(config: Config) -> Values:
+    """Return the settings that the choice of a precision depends on."""
+    inference = config.inference.model_dump(mode="json", include={"precision", "runtime"})
+    return {
+        "inference": inference,
+        **_select_members(config),
+        **_select_locating(config),
+        **_select_assembly(config),
+    }
+
+
 def select_inference(config: Config) -> Values:
     """Return the settings that predicted poses depend on, or existing ones."""
     if config.has_only_existing:

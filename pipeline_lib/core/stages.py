@@ -37,6 +37,7 @@ from pipeline_lib.core.stage_settings import (
     select_labels,
     select_locator_targets,
     select_multiqc,
+    select_precision,
     select_quality,
     select_refinement,
     select_rendering,
@@ -421,6 +422,21 @@ def _list_member_files(config: Config, results: Results) -> tuple[CohortFile, ..
     return tuple(file for one in members[1:] for file in _list_model_files(one))
 
 
+def _list_precision_files(config: Config, results: Results) -> tuple[CohortFile, ...]:
+    """Return what is written of precisions, and the networks in 8-bit integers that may be."""
+    files = results.model(config.training.name)
+    networks = [*files.list_members(config.training.ensemble)]
+    if config.uses_locator:
+        networks.append(files.locator)
+    return (
+        CohortFile("precision", files.precision),
+        *(
+            CohortFile("quantised network", one.quantised, declared=False, optional=True)
+            for one in networks
+        ),
+    )
+
+
 def _list_model_files(files: ModelFiles) -> tuple[CohortFile, ...]:
     return (
         CohortFile("network", files.network),
@@ -556,6 +572,15 @@ STAGES: Mapping[str, Stage] = {
                 ),
                 *_list_calibrated(config, results),
             ),
+        ),
+        Stage(
+            "choose-precision",
+            "CHOOSE_PRECISION",
+            select_precision,
+            lambda config: config.inference.measures_precision and not config.has_only_existing,
+            takes_bundle=True,
+            after=("import-labels", "import-model", "train", "train-members", "train-locator"),
+            files=_list_precision_files,
         ),
         Stage(
             "infer",

@@ -14,6 +14,7 @@ MAKE_CLIPS = 1
 TRAIN = 1
 IMPORT_MODEL = 1
 EVALUATE = 3
+CHOOSE_PRECISION = 1
 INFER = 2
 # The choice of still frames: part of the key of infer where `inference.still` is `auto`.
 STILL = 1

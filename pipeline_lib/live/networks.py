@@ -1,5 +1,6 @@
 """Load the networks of a bundle or of a results folder for frames that come one at a time."""
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +19,12 @@ from pipeline_lib.models.card import BundleRecord, format_card
 from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.members import count_members
+from pipeline_lib.models.precision import Precision, StatedPrecision, read_own_precision
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import LOCATOR, NETWORK
 from pipeline_lib.models.zoo.sources import find_bundle
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,49 @@ class LiveNetworks:
     whole: PosePredictor
     window: PosePredictor | None
     source: str
+
+
+def settle_precision(
+    source: str | PathLike[str], precision: StatedPrecision, model: str | None = None
+) -> Precision:
+    """Return the precision that a network runs with.
+
+    Parameters
+    ----------
+    source, model
+        As for `load_networks`.
+    precision
+        A precision, or ``auto``: the one that `choose-precision` chose for the network of a
+        results folder; float32 where nothing was measured.
+
+    Raises
+    ------
+    ModelError
+        If 8-bit integers are asked for and were not made, or the measurement is of other networks.
+    StoreError
+        If the folder is no results folder.
+    """
+    if precision == "auto":
+        found = _read_recorded(source, model)
+        if found is None:
+            logger.info("no precision was measured for this network: float32")
+        return found or "float32"
+    if precision == "int8" and _read_recorded(source, model) != "int8":
+        raise ModelError(
+            f"{fspath(source)}: has no network in 8-bit integers; set inference.precision to int8 "
+            "and run Snakemake, or choose another precision"
+        )
+    return precision
+
+
+def _read_recorded(source: str | PathLike[str], model: str | None) -> Precision | None:
+    """Return the precision that was chosen for a network; None of a bundle, or unmeasured."""
+    if names_bundle(fspath(source)):
+        return None
+    folder = find_results(source)
+    name = read_config(folder.config).training.name if model is None else model
+    files = folder.model(name)
+    return read_own_precision(files).precision if files.precision.is_file() else None
 
 
 def load_networks(

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from pipeline_lib.kernels.forward import Motion, advance, choose, observe
 from pipeline_lib.live.cropping import Cropper, CroppingRules, Window
-from pipeline_lib.live.networks import LiveNetworks, load_networks
+from pipeline_lib.live.networks import LiveNetworks, load_networks, settle_precision
 from pipeline_lib.live.slots import Slots
-from pipeline_lib.models.inference.predictor import Precision, RuntimeOptions, choose_runtime
+from pipeline_lib.models.inference.predictor import RuntimeOptions, choose_runtime
+from pipeline_lib.models.precision import StatedPrecision
 from pipeline_lib.models.stopwatch import watch
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class LivePredictor:
     runtime
         ``openvino``, ``onnx`` or ``torch``; ``auto``: PyTorch on a GPU, else what is installed.
     precision
-        ``float32``, ``bfloat16`` (OpenVINO, PyTorch) or ``float16`` (PyTorch on a GPU).
+        ``float32``, ``bfloat16`` (OpenVINO, PyTorch) or ``float16`` (PyTorch on a GPU). Of a
+        results folder also ``auto``, what `choose-precision` chose, and ``int8`` if it was made.
     threads
         Cores that compute a frame; None: all that this process may use.
     cropping
@@ -152,7 +154,7 @@ class LivePredictor:
         *,
         model: str | None = None,
         runtime: Literal["auto", "openvino", "onnx", "torch"] = "auto",
-        precision: Precision = "float32",
+        precision: StatedPrecision = "float32",
         threads: int | None = None,
         cropping: int = 0,
         pcutoff: float = 0.3,
@@ -169,8 +171,9 @@ class LivePredictor:
                 f"ahead_ms ({ahead_ms}) must not be negative, and noise ({noise}) and acceleration "
                 f"({acceleration}) must be above 0"
             )
+        settled = settle_precision(source, precision, model)
         options = RuntimeOptions(
-            choose_runtime(runtime), precision, threads, batch_size=1, one_frame=True
+            choose_runtime(runtime, settled), settled, threads, batch_size=1, one_frame=True
         )
         self._set_up(
             load_networks(source, options, model),

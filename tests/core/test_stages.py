@@ -119,7 +119,7 @@ def test_assembly_concerns_several_animals_only():
     before, after = (
         parse(individuals=several, assembly={"pcutoff": value}) for value in (0.1, 0.3)
     )
-    assert list_changed(before, after) == {"infer", "evaluate"}
+    assert list_changed(before, after) == {"infer", "evaluate", "choose-precision"}
 
 
 def test_networks_that_were_trained_before_curves_of_the_test_split_keep_their_key():

@@ -366,6 +366,23 @@ def network_files():
     return [str(path) for one in files for path in (one.network, one.card)]
 
 
+def measured_files():
+    """Return the files that precisions are measured on; a bundle brings none."""
+    if SETTINGS.model.bundle is not None:
+        return []
+    files = [RESULTS.labels, RESULTS.targets]
+    if SETTINGS.uses_locator:
+        files.append(RESULTS.locator_targets)
+    return [str(path) for path in files]
+
+
+def precision_file():
+    """Return the file of the chosen precision; none if the config states it."""
+    if not STAGES["choose-precision"].wanted(SETTINGS):
+        return []
+    return [str(RESULTS.model(MODEL).precision)]
+
+
 def wanted_files():
     """Return the files that the config asks a run for."""
     # All are listed, because Snakemake ignores missing files between existing results.

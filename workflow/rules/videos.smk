@@ -46,6 +46,7 @@ rule infer:
     input:
         table("probe"),
         network_files(),
+        precision_file(),
         key_file("infer"),
         result_key("infer"),
     output:

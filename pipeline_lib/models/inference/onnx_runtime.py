@@ -14,7 +14,7 @@ _ERRORS = 3
 
 
 class OnnxRuntime:
-    """Locate keypoints with an exported network, in float32.
+    """Locate keypoints with an exported network, in float32 or in 8-bit integers.
 
     Calls from several threads run in parallel.
 

@@ -16,7 +16,8 @@ from pipeline_lib.models.inference.onnx_file import read_onnx
 
 logger = logging.getLogger(__name__)
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# What 8-bit integers leave in float is computed in float32.
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 # Compiled networks kept; each has its own copy of the weights, and videos have few sizes.
 _MOST_SHAPES = 4
 
@@ -36,7 +37,7 @@ class OpenVinoRuntime:
     parallel
         Number of calls that run in parallel, each on one core; further calls wait.
     precision
-        ``float32`` or ``bfloat16``.
+        ``float32``, ``bfloat16``, or ``int8`` of a network in 8-bit integers.
     one_frame
         Whether one call at a time uses `parallel` cores instead.
 
@@ -65,9 +66,7 @@ class OpenVinoRuntime:
             # Only the last line: the others point into OpenVINO's source.
             reason = str(error).strip().rpartition("\n")[2]
             raise ModelError(f"{path}: OpenVINO cannot load it ({reason}); run train") from error
-        if precision == "bfloat16" and "BF16" not in self._core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
+        if precision == "bfloat16" and not has_bfloat16():
             logger.warning("this CPU has no bfloat16 arithmetic: float32 would be as fast")
         self._decoder = decoder
         self._settings = {
@@ -100,6 +99,18 @@ class OpenVinoRuntime:
             if len(self._compiled) > _MOST_SHAPES:
                 self._compiled.popitem(last=False)
             return compiled
+
+
+def has_bfloat16() -> bool:
+    """Tell whether this processor computes in bfloat16.
+
+    Raises
+    ------
+    ModelError
+        If OpenVINO is not installed.
+    """
+    known = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in known
 
 
 def import_openvino() -> Any:  # noqa: ANN401 - OpenVINO is not typed

@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import ConfigError, VideoError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.process import count_cores
+from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
 from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frames
+from pipeline_lib.models.precision import Precision, RuntimeName
 from pipeline_lib.models.stopwatch import lap
 
 logger = logging.getLogger(__name__)
 
-RuntimeName = Literal["openvino", "onnx", "torch"]
-Precision = Literal["float32", "bfloat16", "float16"]
 Image = NDArray[np.uint8]
 
-_PRECISIONS: dict[RuntimeName, tuple[Precision, ...]] = {
-    "openvino": ("float32", "bfloat16"),
-    "onnx": ("float32",),
+PRECISIONS: dict[RuntimeName, tuple[Precision, ...]] = {
+    "openvino": ("float32", "bfloat16", "int8"),
+    "onnx": ("float32", "int8"),
     "torch": ("float32", "bfloat16", "float16"),
 }
 _GPU_BATCH = 32
@@ -72,9 +72,9 @@ class RuntimeOptions:
     one_frame: bool = False
 
     def __post_init__(self) -> None:
-        known = _PRECISIONS[self.runtime]
+        known = PRECISIONS[self.runtime]
         if self.precision not in known:
-            others = [name for name, those in _PRECISIONS.items() if self.precision in those]
+            others = [name for name, those in PRECISIONS.items() if self.precision in those]
             problem = (
                 f"`precision` {self.precision} is not available with `runtime` {self.runtime}; set "
                 f"{' or '.join(known)}, or `runtime` {' or '.join(others)}"
@@ -96,13 +96,18 @@ class RuntimeOptions:
         ------
         ConfigError
             If the runtime does not support the precision.
+        ValueError
+            If the precision is to be measured: see `pipeline_lib.models.precision`.
         """
-        runtime = choose_runtime(settings.runtime)
+        precision = settings.precision
+        if precision == AUTO:
+            raise ValueError("the precision is not settled")
+        runtime = choose_runtime(settings.runtime, precision)
         if settings.compile and runtime != "torch":
             logger.warning("inference.compile has no effect with %s, only with torch", runtime)
         return cls(
             runtime=runtime,
-            precision=settings.precision,
+            precision=precision,
             threads=settings.threads_per_worker if threads is None else threads,
             batch_size=settings.batch_size,
             compile=settings.compile,
@@ -323,17 +328,18 @@ def load_predictor(
     size = options.batch_size or 1
     parallel = 0 if options.one_frame else cores
     decoder = MapDecoder(card, assembly)
+    exported = files.quantised if options.precision == "int8" else files.network
     if options.runtime == "openvino":
         from pipeline_lib.models.inference.openvino_runtime import OpenVinoRuntime  # noqa: PLC0415
 
         network = OpenVinoRuntime(
-            files.network, decoder, cores, options.precision, one_frame=options.one_frame
+            exported, decoder, cores, options.precision, one_frame=options.one_frame
         )
         return Predictor(card, network, size, parallel, surplus=decoder.surplus)
     if options.runtime == "onnx":
         from pipeline_lib.models.inference.onnx_runtime import OnnxRuntime  # noqa: PLC0415
 
-        session = OnnxRuntime(files.network, decoder, cores if options.one_frame else 1)
+        session = OnnxRuntime(exported, decoder, cores if options.one_frame else 1)
         return Predictor(card, session, size, parallel, surplus=decoder.surplus)
     if options.runtime != "torch":
         assert_never(options.runtime)
@@ -351,11 +357,21 @@ def load_predictor(
     return Predictor(card, runtime, size, parallel, surplus=decoder.surplus)
 
 
-def choose_runtime(runtime: Literal["auto"] | RuntimeName) -> RuntimeName:
-    """Resolve ``auto``: PyTorch if there is a GPU, else OpenVINO, else ONNX Runtime."""
+def choose_runtime(
+    runtime: Literal["auto"] | RuntimeName, precision: Precision = "float32"
+) -> RuntimeName:
+    """Resolve ``auto``: PyTorch if there is a GPU, else OpenVINO, else ONNX Runtime.
+
+    Parameters
+    ----------
+    runtime
+        The setting.
+    precision
+        Arithmetic of the network; 8-bit integers run on CPUs only.
+    """
     if runtime != "auto":
         return runtime
-    if count_gpus():
+    if precision in PRECISIONS["torch"] and count_gpus():
         return "torch"
     return "onnx" if importlib.util.find_spec("openvino") is None else "openvino"
 

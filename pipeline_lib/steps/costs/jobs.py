@@ -10,7 +10,7 @@ from typing import Any
 from pipeline_lib.steps.provenance.jobs import JobRecord
 
 # Verbs that run networks, and use a GPU where there is one.
-_NETWORK_VERBS = ("train", "evaluate", "infer", "predict", "retry-failed")
+_NETWORK_VERBS = ("train", "evaluate", "choose-precision", "infer", "predict", "retry-failed")
 
 
 @dataclass(frozen=True)

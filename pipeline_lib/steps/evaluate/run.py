@@ -29,6 +29,7 @@ from pipeline_lib.kernels.metrics import keypoints as similarity
 from pipeline_lib.models.inference.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.members import count_members, read_member_cards
+from pipeline_lib.models.precision import in_float32
 from pipeline_lib.steps.evaluate.individuals import (
     LabelledIndividuals,
     measure_individuals,
@@ -60,7 +61,8 @@ def run_evaluate(config: Config, results: Results) -> None:
     # Before anything is loaded or replaced.
     check_images(labels)
     # Labelled images may differ in size: they are predicted one by one.
-    options = replace(RuntimeOptions.of(config.inference), batch_size=1)
+    # Other precisions are compared with this evaluation.
+    options = replace(RuntimeOptions.of(in_float32(config).inference), batch_size=1)
     # Each image is judged by itself: there is no video over which to choose.
     assembly = config.assembly.model_copy(update={"surplus": 0})
     files = results.model(config.training.name)

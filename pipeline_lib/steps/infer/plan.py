@@ -25,6 +25,7 @@ from pipeline_lib.io.poses.write import copy_poses
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.inference.predictor import RuntimeOptions
 from pipeline_lib.models.members import count_members
+from pipeline_lib.models.precision import settle_precision
 from pipeline_lib.steps.infer.tasks import NetworkTask, Outcome, VideoTask
 from pipeline_lib.steps.infer.workers import count_decoders, count_threads
 from pipeline_lib.steps.runs.plan import read_plan
@@ -37,7 +38,14 @@ _SECONDS_BETWEEN_TRIES = 1.0
 
 
 def describe_network(config: Config, results: Results) -> NetworkTask:
-    """Return the network and how it runs, from the settings and this machine."""
+    """Return the network and how it runs, from the settings and this machine.
+
+    Raises
+    ------
+    ModelError
+        If the precision is to be measured first.
+    """
+    config = settle_precision(config, results)
     return NetworkTask(
         folder=str(results.model(config.training.name).folder.resolve()),
         options=RuntimeOptions.of(config.inference, count_threads(config.inference)),

@@ -15,6 +15,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.poses.read import count_frames, read_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.models.precision import settle_precision
 from pipeline_lib.steps.existing import take_over
 from pipeline_lib.steps.infer.plan import (
     claim_tasks,
@@ -174,19 +175,22 @@ def _compute(config: Config, results: Results, tasks: list[VideoTask]) -> Iterat
     # Imported here: loading Dask, FFmpeg and the runtimes takes longer than a finished shard.
     from pipeline_lib.steps.infer.cluster import connect_workers  # noqa: PLC0415
     from pipeline_lib.steps.infer.progress import follow_progress  # noqa: PLC0415
+    from pipeline_lib.steps.infer.runtimes import settle_runtime  # noqa: PLC0415
     from pipeline_lib.steps.infer.schedule import schedule_videos  # noqa: PLC0415
 
     frames = sum(task.frames for task in tasks)
     logger.info("%d videos to infer, %d frames", len(tasks), frames)
-    longest = config.inference.segment_frames
+    inference = settle_precision(config, results).inference
+    tasks = settle_runtime(config, results, tasks)
+    longest = inference.segment_frames
     segments = sum(-(-task.frames // longest) for task in tasks)
     # Long videos are cut into shorter segments where that keeps more workers busy.
     segments = max(segments, frames // longest + 1)
     with (
-        connect_workers(config.inference, segments, results.root) as client,
+        connect_workers(inference, segments, results.root) as client,
         follow_progress(client, tasks) as progress,
     ):
-        for outcome in schedule_videos(client, tasks, config.inference):
+        for outcome in schedule_videos(client, tasks, inference):
             progress.add_outcome(outcome)
             yield outcome
 

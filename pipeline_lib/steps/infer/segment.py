@@ -159,6 +159,8 @@ def _publish_video(task: VideoTask, index: VideoIndex, segments: Iterable[Segmen
         # Poses of frames in which nothing moved are those of earlier ones, at most so far back.
         **({"still_frames": task.still_frames} if task.still_frames else {}),
     }
+    if task.network.options.precision != "float32":
+        attributes["precision"] = task.network.options.precision
     undecodable, still, timings, counts = 0, 0, Timings(), StillCounts()
     with create_poses(
         Path(task.output),

@@ -51,8 +51,9 @@ def load_warm_predictor(task: NetworkTask) -> PosePredictor:
         If the model is missing or cannot be loaded.
     """
     files = ModelFiles(Path(task.folder))
-    cards = [*(one.card for one in files.list_members(task.members)), files.locator.card]
-    written = tuple(path.stat().st_mtime_ns for path in cards if path.exists())
+    networks = (*files.list_members(task.members), files.locator)
+    told = [path for one in networks for path in (one.card, one.quantised)]
+    written = tuple(path.stat().st_mtime_ns for path in told if path.exists())
     with _LOADING:
         return _load_once(task, written)
 

@@ -11,6 +11,9 @@ def uses_gpus(settings: InferenceSettings) -> bool:
     """Return whether the network runs on GPUs, here or in the jobs of the workers."""
     if settings.cluster == "slurm":
         return settings.runtime == "torch" and settings.cluster_jobs.gpus > 0
+    if settings.precision == "int8":
+        # On CPUs only.
+        return False
     return choose_runtime(settings.runtime) == "torch" and count_gpus() > 0
 
 

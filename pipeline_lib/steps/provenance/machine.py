@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core.process import count_cores
+from pipeline_lib.core.processor import name_processor
 
 # Linux counts the energy of Intel's and AMD's processor packages here, in microjoules.
 _POWER_COUNTERS = Path("/sys/class/powercap")
-_PROCESSORS = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),
-        "processor": _name_processor(),
+        "processor": name_processor(),
         "cores": count_cores(),
         **_describe_devices(),
     }
@@ -103,15 +103,6 @@ def measure_energy(before: EnergyReading, after: EnergyReading) -> dict[str, Any
         change = after.joules[name] - before.joules[name]
         used += change if change >= 0 else change + after.wraps.get(name, 0.0)
     return {"joules": round(used, 3), "counters": names}
-
-
-def _name_processor() -> str:
-    with suppress(OSError):
-        for line in _PROCESSORS.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 @cache

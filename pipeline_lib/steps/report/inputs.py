@@ -14,9 +14,11 @@ from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import write_resolved_config
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import HISTORY_COLUMNS, METRIC_COLUMNS, PREDICTION_COLUMNS
 from pipeline_lib.io.labels.image_paths import BASE_COLUMN, resolve_images
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.models.precision import PrecisionRecord, read_precision
 
 _log = logging.getLogger(__name__)
 
@@ -163,3 +165,25 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+def summarise_precision(
+    config: Config, results: Results, gaps: list[str]
+) -> PrecisionRecord | None:
+    """Return what was measured of the precisions of a network; None if the settings state one.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    gaps
+        Receives why the file cannot be read.
+    """
+    path = results.model(config.training.name).precision
+    if not (STAGES["choose-precision"].wanted(config) and path.is_file()):
+        return None
+    try:
+        return read_precision(path)
+    except CohortposeError as error:
+        gaps.append(str(error))
+        return None

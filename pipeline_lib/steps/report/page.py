@@ -40,7 +40,12 @@ from pipeline_lib.steps.report.cohort.networks import write_networks
 from pipeline_lib.steps.report.cohort.quality import read_quality
 from pipeline_lib.steps.report.details.store import prepare_details
 from pipeline_lib.steps.report.ensembles import summarise_ensemble
-from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, ReportInputs, read_inputs
+from pipeline_lib.steps.report.inputs import (
+    ALL_BODYPARTS,
+    ReportInputs,
+    read_inputs,
+    summarise_precision,
+)
 from pipeline_lib.steps.report.labelling.iterations import compare_iterations
 from pipeline_lib.steps.report.labelling.label_errors import read_label_errors
 from pipeline_lib.steps.report.privacy import Redactor, list_strings
@@ -170,6 +175,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "comparison": comparison,
         "error_charts": chart_errors(inputs, config),
         "ensemble": summarise_ensemble(config, results, inputs.gaps),
+        "precision": summarise_precision(config, results, inputs.gaps),
         "iterations": compare_iterations(config, results),
         "history_charts": chart_history(inputs.history),
         "history_gap": explain_missing_test(inputs),

@@ -16,6 +16,7 @@ from pipeline_lib.io.video.codecs.checking import CHECKING_DECODERS
 from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.models.card import locating_key, read_card
 from pipeline_lib.models.members import count_members, read_member_cards
+from pipeline_lib.models.precision import describe_result_settings
 
 __all__ = [
     "existing_key",
@@ -43,14 +44,14 @@ def network_key(config: Config, results: Results) -> str:
     Raises
     ------
     ModelError
-        If the network, or its locator, is missing.
+        If the network, or its locator, is missing, or its precision is to be measured first.
     """
     files = results.model(config.training.name)
     card = read_card(files.card)
     top_down = card.window is not None
     several = [config.assembly.result_settings(top_down=top_down)]
     return hash_settings(
-        config.inference.result_settings(),
+        *describe_result_settings(config, results),
         locating_key(files, config.locating),
         card.key,
         card.network_sha256,

@@ -23,6 +23,7 @@ from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
+from pipeline_lib.models.precision import require_precision
 from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.provenance.outputs import identify_sources, knows_all
@@ -96,6 +97,7 @@ def verify_results(config: Config, results: Results, *, quick: bool = False) -> 
     findings = [
         *_verify_inputs(config, record, checked),
         *_verify_networks(config, results, checked),
+        *_verify_precision(config, results, checked),
         *_verify_outputs(config, results, checked, quick=quick),
         *_verify_descriptions(results, checked),
         *verify_calibrations(config, results, checked, quick=quick),
@@ -180,6 +182,26 @@ def _verify_networks(config: Config, results: Results, checked: Counter[str]) ->
         locator = config.for_locator()
         start = skip_missing_locator(start.locator if start else None)
         yield from _verify_network(locator, model.locator, results.locator_targets, checked, start)
+
+
+def _verify_precision(config: Config, results: Results, checked: Counter[str]) -> Iterator[Finding]:
+    """Compare what was measured of precisions with the networks, and these with their hashes."""
+    files = results.model(config.training.name)
+    if not (STAGES["choose-precision"].wanted(config) and files.precision.exists()):
+        # A missing file is reported among those of the whole cohort.
+        return
+    checked["precision"] += 1
+    try:
+        record = require_precision(config, results)
+    except ModelError as error:
+        yield Finding("precision", str(files.precision), Problem.UNEXPLAINED, str(error))
+        return
+    for place, sha256 in (record.quantised if record else {}).items():
+        path = ModelFiles(files.folder / place).quantised
+        # A missing one is reported among the files of the whole cohort.
+        if path.is_file() and hash_path(path) != sha256:
+            told = f"{files.precision.name} names another hash"
+            yield Finding("quantised network", str(path), Problem.CHANGED, told)
 
 
 def _verify_imported(config: Config, model: ModelFiles, checked: Counter[str]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import platform
 
 import pytest
 
+from pipeline_lib.core import processor
 from pipeline_lib.steps.provenance import machine
 from pipeline_lib.steps.provenance.machine import (
     EnergyReading,
@@ -132,7 +133,7 @@ def test_devices_of_a_pretended_driver(tmp_path, monkeypatch):
 def test_the_machine_is_described(tmp_path, monkeypatch):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Abacus 3000\nmodel name\t: Another\n")
-    monkeypatch.setattr(machine, "_PROCESSORS", cpuinfo)
+    monkeypatch.setattr(processor, "_PROCESSORS", cpuinfo)
     found = describe_machine()
     assert found["processor"] == "Abacus 3000"
     assert found["cores"] == len(os.sched_getaffinity(0))

@@ -71,8 +71,10 @@ class PredictionSettings(Settings):
     runtime: Literal["auto", "openvino", "onnx", "torch"] = Field(
         "auto", description="As in `inference`."
     )
-    precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="As in `inference`."
+    precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
+        "float32",
+        description="As in `inference`; `auto` and `int8` use what was measured for the network "
+        "of a results folder, and bundles have none of it.",
     )
     threads: PositiveInt | None = Field(
         None, description="Cores that compute a frame; null: all of the process."

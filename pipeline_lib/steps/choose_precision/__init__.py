@@ -1,0 +1,1 @@
+"""Run the verb `choose-precision`."""
