@@ -250,7 +250,7 @@ def test_all_measures_each_with_its_own_defaults(monkeypatch, tmp_path):
     monkeypatch.setattr(inference, "MEASURES", {name: record(name) for name in inference.MEASURES})
     given = inference.parse_arguments(["all", str(tmp_path), "--set", "workers=1"])
     bench = inference.Bench(tmp_path, tmp_path / "v.mp4", given)
-    assert inference.measure_all(bench) == ["throughput", "memory", "many"]
+    assert inference.measure_all(bench) == ["throughput", "precision", "memory", "many"]
     assert seen["throughput"]["videos"] == 8
     assert (seen["many"]["many"], seen["many"]["short"]) == (500, 60)
     assert (seen["memory"]["short"], seen["memory"]["long"]) == (1000, 200_000)

@@ -142,7 +142,8 @@ def test_auto_does_without_openvino(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert choose_runtime("auto") == "onnx"
     assert RuntimeOptions.of(InferenceSettings()).runtime == "onnx"
-    with pytest.raises(ConfigError, match="runtime` onnx; set float32, or `runtime` openvino or"):
+    told = "runtime` onnx; set float32 or int8, or `runtime` openvino or"
+    with pytest.raises(ConfigError, match=told):
         RuntimeOptions.of(InferenceSettings(precision="bfloat16"))
 
 

@@ -36,6 +36,15 @@ def test_the_fastest_within_one_percent_is_chosen():
     assert choose((*PLAIN, BRAIN, better), "auto", 300, "test").measurement == better
 
 
+def test_of_precisions_that_are_as_fast_the_most_exact_one_is_chosen():
+    """As of the open field: 131 and 137 frames/s, and keypoints move by 0.3 and 1.3 px."""
+    brain = measure("openvino", "bfloat16", 131, -0.3, moved=0.29)
+    whole = measure("openvino", "int8", 137, 0.1, moved=1.33)
+    assert choose((*PLAIN, brain, whole), "auto", 464, "all").measurement == brain
+    faster = whole.model_copy(update={"frames_per_second": 131 * 1.11})
+    assert choose((*PLAIN, brain, faster), "auto", 464, "all").measurement == faster
+
+
 def test_float32_stays_where_the_others_are_inexact_or_no_faster():
     worse = (BRAIN.model_copy(update={"growth": 1.2}), WHOLE.model_copy(update={"growth": 9.0}))
     found = choose((*PLAIN, *worse), "auto", 300, "all")
