@@ -597,7 +597,7 @@ def status(  # noqa: PLR0913 - one for each option
         # Before any output, so that a closed terminal does not cost the ledger.
         if write:
             from pipeline_lib.steps.provenance.outputs import record_outputs
-            from pipeline_lib.steps.runs.session_ledger import write_session_ledger
+            from pipeline_lib.steps.runs.sessions.ledger import write_session_ledger
 
             write_ledger(settings, results)
             if settings.triangulation.enabled:

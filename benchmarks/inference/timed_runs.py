@@ -21,8 +21,9 @@ from pipeline_lib.io.stage_tables import read_table
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 _BYTES_PER_KIBIBYTE = 1024
-# Part of the command line of each process that Dask starts a worker in.
-_WORKER = "spawn_main"
+# Parts of the command lines of the processes that Dask starts workers in. With forks the process that
+# is forked is among them, and smaller than they.
+_WORKERS = ("spawn_main", "multiprocessing.forkserver")
 
 Settings = Mapping[str, object]
 
@@ -238,7 +239,7 @@ def read_peaks(parent: int) -> dict[int, int]:
         return {}
     for child in children:
         try:
-            if not any(_WORKER in part for part in child.cmdline()):
+            if not any(name in part for part in child.cmdline() for name in _WORKERS):
                 continue
             status = Path(f"/proc/{child.pid}/status").read_text(encoding="utf-8")
         except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError, ProcessLookupError):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import VideoError
 from pipeline_lib.io.images import read_image
 from pipeline_lib.io.video.reader import VideoReader
-from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
+from pipeline_lib.steps.infer.frames.read_ahead import ReadAhead, explain_stall
 
 _MOST_CACHED = 256 * 2**20  # bytes
 _QUALITY = 92

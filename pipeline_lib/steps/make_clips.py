@@ -13,7 +13,7 @@ from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
+from pipeline_lib.core.settings.training.unsupervised import UnsupervisedSettings
 from pipeline_lib.core.tables import PROBE_COLUMNS, VideoStatus
 from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.io.publish import publish_folder
@@ -21,7 +21,7 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.targets.clips import write_clips
 from pipeline_lib.kernels.pose_subspace import spread_clips
 from pipeline_lib.models.inference.preprocessing import FrameFit, fit_frame
-from pipeline_lib.steps.infer.read_ahead import explain_stall
+from pipeline_lib.steps.infer.frames.read_ahead import explain_stall
 from pipeline_lib.steps.runs.plan import keep_planned, read_plan
 from pipeline_lib.steps.runs.result_keys import identify_content
 from pipeline_lib.steps.select_frames import PatientReader

@@ -25,7 +25,7 @@ from pipeline_lib.io.publish import publish_folder
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.kernels.frame_selection import limit_range, select_kmeans, select_uniform
-from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
+from pipeline_lib.steps.infer.frames.read_ahead import ReadAhead, explain_stall
 from pipeline_lib.steps.runs.plan import keep_planned
 from pipeline_lib.steps.runs.result_keys import identify_content
 

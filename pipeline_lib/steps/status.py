@@ -26,7 +26,7 @@ from pipeline_lib.steps.runs.ledger import (
     derive_ledger,
     ledger_columns,
 )
-from pipeline_lib.steps.runs.session_ledger import (
+from pipeline_lib.steps.runs.sessions.ledger import (
     SessionRow,
     count_session_statuses,
     derive_session_ledger,

@@ -12,7 +12,7 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.steps import select_frames
-from pipeline_lib.steps.infer.read_ahead import ReadAhead, StalledError, explain_stall
+from pipeline_lib.steps.infer.frames.read_ahead import ReadAhead, StalledError, explain_stall
 from tests.video_corpus import encode, x264
 
 

@@ -21,7 +21,7 @@ import yaml
 
 from pipeline_lib.core.formats.dictionary import find_table
 from pipeline_lib.core.layout import Results
-from tests.workflow.forks import Forks
+from tests.forks import Forks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = "project"

@@ -24,7 +24,7 @@ from pipeline_lib.core.untrusted.unseen import escape_logs
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.runs.plan import make_plan, read_plan
 from pipeline_lib.steps.runs.preflight import check_config_files, check_run
-from pipeline_lib.steps.runs.sessions import (
+from pipeline_lib.steps.runs.sessions.shards import (
     find_claimed_session_result,
     find_claimed_views,
     find_session_result_keys,

@@ -25,8 +25,8 @@ from pipeline_lib.core.settings.base import (
 )
 from pipeline_lib.core.settings.model import StartText
 from pipeline_lib.core.settings.renamed import name_as_in_keys
-from pipeline_lib.core.settings.stopping import StatedStop, StopSettings
-from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
+from pipeline_lib.core.settings.training.stopping import StatedStop, StopSettings
+from pipeline_lib.core.settings.training.unsupervised import UnsupervisedSettings
 
 
 class FrameSettings(Settings):

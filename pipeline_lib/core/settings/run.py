@@ -40,7 +40,7 @@ from pipeline_lib.core.settings.outputs.quality import QualitySettings
 from pipeline_lib.core.settings.outputs.rendering import RenderingSettings
 from pipeline_lib.core.settings.overrides import SECTIONS, VideoOverride, override_section
 from pipeline_lib.core.settings.refinement import RefinementSettings
-from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
+from pipeline_lib.core.settings.training.unsupervised import UnsupervisedSettings
 from pipeline_lib.core.settings.videos import (
     ExportSettings,
     FilteringSettings,

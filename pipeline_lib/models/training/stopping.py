@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytorch_lightning as lightning
 
-from pipeline_lib.core.settings.stopping import StopSettings
+from pipeline_lib.core.settings.training.stopping import StopSettings
 from pipeline_lib.kernels.plateau import has_flattened, plan_end
 
 if TYPE_CHECKING:

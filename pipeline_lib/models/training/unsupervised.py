@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.network import TargetSettings
-from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
+from pipeline_lib.core.settings.training.unsupervised import UnsupervisedSettings
 from pipeline_lib.io.targets.clips import ClipStore
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.pose_subspace import Subspace, fit_subspace

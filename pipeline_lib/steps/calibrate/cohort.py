@@ -41,7 +41,7 @@ from pipeline_lib.steps.calibrate.run import CalibrationRequest, Quality, calibr
 from pipeline_lib.steps.calibrate.sources import IMAGES
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import read_sessions, require_triangulation
+from pipeline_lib.steps.runs.sessions.shards import read_sessions, require_triangulation
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pipeline_lib.io.exports.sessions.registry import write_session_export
 from pipeline_lib.io.exports.sessions.source import SessionSource
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.provenance.checksums import Published, read_checksums, record_checksums
-from pipeline_lib.steps.runs.session_outcomes import Views, end_sessions
+from pipeline_lib.steps.runs.sessions.outcomes import Views, end_sessions
 from pipeline_lib.steps.triangulate.sources import SourceFinder
 
 _log = logging.getLogger(__name__)

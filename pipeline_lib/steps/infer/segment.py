@@ -27,8 +27,8 @@ from pipeline_lib.models.inference.predictor import (
     allocate_located,
     store_located,
 )
-from pipeline_lib.steps.infer.read_ahead import ReadAhead, explain_stall
-from pipeline_lib.steps.infer.still_frames import (
+from pipeline_lib.steps.infer.frames.read_ahead import ReadAhead, explain_stall
+from pipeline_lib.steps.infer.frames.still_frames import (
     Choice,
     StillCounts,
     choose_frames,

@@ -30,7 +30,7 @@ from pipeline_lib.kernels.quality.poses import (
     measure_rate,
     summarise_frames,
 )
-from pipeline_lib.steps.infer.read_ahead import explain_stall
+from pipeline_lib.steps.infer.frames.read_ahead import explain_stall
 from pipeline_lib.steps.select_frames import PatientReader
 
 _log = logging.getLogger(__name__)

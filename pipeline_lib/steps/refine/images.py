@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.io.images import write_png
-from pipeline_lib.steps.infer.read_ahead import explain_stall
+from pipeline_lib.steps.infer.frames.read_ahead import explain_stall
 from pipeline_lib.steps.select_frames import PatientReader
 
 _log = logging.getLogger(__name__)

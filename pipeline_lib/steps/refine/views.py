@@ -35,7 +35,7 @@ from pipeline_lib.kernels.refinement import views as criterion
 from pipeline_lib.kernels.refinement.blocks import PoseNames, Scored
 from pipeline_lib.steps.refine.scoring import save_scores
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import read_sessions
+from pipeline_lib.steps.runs.sessions.shards import read_sessions
 from pipeline_lib.steps.triangulate.points import observe
 from pipeline_lib.steps.triangulate.sources import SourceFinder
 from pipeline_lib.steps.triangulate.views import Rig, View

@@ -29,7 +29,7 @@ from pipeline_lib.kernels.kinematics.measures import find_centre
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.render.run import draw_parts, find_rate
 from pipeline_lib.steps.render.segment import count_ticks
-from pipeline_lib.steps.runs.session_outcomes import Views, end_sessions
+from pipeline_lib.steps.runs.sessions.outcomes import Views, end_sessions
 
 Image = NDArray[np.uint8]
 

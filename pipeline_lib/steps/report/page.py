@@ -69,7 +69,7 @@ from pipeline_lib.steps.report.videos import (
     tabulate_videos,
 )
 from pipeline_lib.steps.runs.ledger import LedgerRow, count_statuses, derive_ledger
-from pipeline_lib.steps.runs.session_ledger import derive_session_ledger
+from pipeline_lib.steps.runs.sessions.ledger import derive_session_ledger
 
 _HEATMAP_VIDEOS = 40
 _REASONS = 8

@@ -28,7 +28,7 @@ from pipeline_lib.steps.provenance.checksums import read_checksums
 from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
 from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
 from pipeline_lib.steps.runs.plan import Plan
-from pipeline_lib.steps.runs.sessions import (
+from pipeline_lib.steps.runs.sessions.shards import (
     SessionPlan,
     lacks_calibrations,
     list_calibration_sources,

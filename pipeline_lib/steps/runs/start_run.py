@@ -21,7 +21,7 @@ from pipeline_lib.steps.provenance.crate import write_crate
 from pipeline_lib.steps.provenance.outputs import record_descriptions
 from pipeline_lib.steps.provenance.run import complete_provenance, write_provenance
 from pipeline_lib.steps.runs.plan import Plan, make_plan, plan_shards
-from pipeline_lib.steps.runs.sessions import SessionPlan, plan_sessions
+from pipeline_lib.steps.runs.sessions.shards import SessionPlan, plan_sessions
 
 _STORE_SUFFIX = ".zarr"
 _NAMED = 5

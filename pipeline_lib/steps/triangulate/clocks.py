@@ -21,7 +21,7 @@ from pipeline_lib.kernels.geometry.sessions.signals import (
     match_sounds,
     measure_onsets,
 )
-from pipeline_lib.steps.infer.read_ahead import explain_stall
+from pipeline_lib.steps.infer.frames.read_ahead import explain_stall
 from pipeline_lib.steps.select_frames import PatientReader
 from pipeline_lib.steps.triangulate.views import View
 

@@ -32,7 +32,7 @@ from pipeline_lib.kernels.geometry.sessions.matching import NO_SLOT
 from pipeline_lib.kernels.geometry.sessions.moments import NO_FRAME
 from pipeline_lib.kernels.geometry.sessions.reprojection import CorrectionRules, correct_view
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
-from pipeline_lib.steps.runs.session_outcomes import Views, end_sessions
+from pipeline_lib.steps.runs.sessions.outcomes import Views, end_sessions
 from pipeline_lib.steps.triangulate.individuals import find_track_status
 from pipeline_lib.steps.triangulate.sources import SessionSources, SourceFinder
 

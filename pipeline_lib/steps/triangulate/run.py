@@ -30,7 +30,7 @@ from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.io.timestamps import read_timestamps
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import read_sessions, require_triangulation
+from pipeline_lib.steps.runs.sessions.shards import read_sessions, require_triangulation
 from pipeline_lib.steps.triangulate.clocks import add_signal
 from pipeline_lib.steps.triangulate.session import View, triangulate_session
 from pipeline_lib.steps.triangulate.sources import SessionSources, SourceFinder, SourceView

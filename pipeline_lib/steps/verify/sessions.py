@@ -18,7 +18,7 @@ from pipeline_lib.steps.export.sessions import export_key
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.render.sessions import session_rendering_key
 from pipeline_lib.steps.runs.plan import Plan, read_plan
-from pipeline_lib.steps.runs.sessions import plan_sessions
+from pipeline_lib.steps.runs.sessions.shards import plan_sessions
 from pipeline_lib.steps.runs.shard_tables import list_columns, read_shard_table
 from pipeline_lib.steps.triangulate.corrected_views import correction_key
 from pipeline_lib.steps.triangulate.sources import SourceFinder

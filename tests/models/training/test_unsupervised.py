@@ -14,7 +14,7 @@ from pipeline_lib.core.errors import ConfigError, ModelError, VideoError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.network import TargetSettings
 from pipeline_lib.core.settings.reading import parse_config
-from pipeline_lib.core.settings.unsupervised import UnsupervisedSettings
+from pipeline_lib.core.settings.training.unsupervised import UnsupervisedSettings
 from pipeline_lib.io.targets.clips import ClipStore, write_clips
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.kernels.pose_subspace import Subspace

@@ -22,8 +22,8 @@ from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.kernels.geometry.projection import project
 from pipeline_lib.steps.calibrate.cohort import run_calibrate
 from pipeline_lib.steps.runs.plan import plan_shards, read_plan
-from pipeline_lib.steps.runs.session_ledger import derive_session_ledger
-from pipeline_lib.steps.runs.sessions import plan_sessions
+from pipeline_lib.steps.runs.sessions.ledger import derive_session_ledger
+from pipeline_lib.steps.runs.sessions.shards import plan_sessions
 from pipeline_lib.steps.runs.stage_keys import claim_stage
 from pipeline_lib.steps.triangulate.run import run_triangulate
 from tests.steps.triangulate.scenes import make_poses, make_rig, move_animals

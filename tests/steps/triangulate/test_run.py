@@ -12,7 +12,7 @@ from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import find_session_result_keys, read_sessions
+from pipeline_lib.steps.runs.sessions.shards import find_session_result_keys, read_sessions
 from pipeline_lib.steps.triangulate.run import list_doubts
 from pipeline_lib.steps.triangulate.synchronise import synchronise
 from pipeline_lib.steps.triangulate.views import View

@@ -12,11 +12,11 @@ from pipeline_lib.io.poses.read import count_frames, read_poses
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.steps.infer import segment as infer_segment
+from pipeline_lib.steps.infer.frames.still_frames import Choice
 from pipeline_lib.steps.infer.run import run_infer
 from pipeline_lib.steps.infer.segment import _fill_in
-from pipeline_lib.steps.infer.still_frames import Choice
 from tests.models.synthetic import write_tiny_model
-from tests.steps.infer.still_examples import draw_cage, film
+from tests.steps.infer.frames.still_examples import draw_cage, film
 from tests.steps.infer.test_run import (
     SHARD,
     FollowsBlocks,

@@ -12,7 +12,7 @@ from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import TRIANGULATION_NEEDED, SessionStatus
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import read_sessions
+from pipeline_lib.steps.runs.sessions.shards import read_sessions
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pipeline_lib.core.tables import (
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.steps.runs.ledger import derive_ledger
 from pipeline_lib.steps.runs.plan import read_plan
-from pipeline_lib.steps.runs.sessions import plan_sessions
+from pipeline_lib.steps.runs.sessions.shards import plan_sessions
 from pipeline_lib.steps.runs.shard_tables import read_shard_table
 from pipeline_lib.steps.triangulate.sources import SessionSources, SourceFinder
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from pipeline_lib.steps.infer.read_ahead import ReadAhead
+from pipeline_lib.steps.infer.frames.read_ahead import ReadAhead
 
 
 def count_threads():

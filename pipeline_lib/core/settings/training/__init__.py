@@ -1,0 +1,1 @@
+"""Define settings of a training that are sections of their own."""

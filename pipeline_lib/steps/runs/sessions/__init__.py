@@ -1,0 +1,1 @@
+"""Divide the sessions of a run among shards, and bring their results together."""
