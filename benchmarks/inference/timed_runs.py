@@ -21,8 +21,8 @@ from pipeline_lib.io.stage_tables import read_table
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 _BYTES_PER_KIBIBYTE = 1024
-# Parts of the command lines of the processes that Dask starts workers in. With forks the process that
-# is forked is among them, and smaller than they.
+# Parts of the command lines of the processes that Dask starts workers in. With forks the process
+# that is forked is among them, and smaller than they.
 _WORKERS = ("spawn_main", "multiprocessing.forkserver")
 
 Settings = Mapping[str, object]
