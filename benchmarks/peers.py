@@ -111,7 +111,10 @@ def cut_videos(bench: Bench) -> list[Work]:
 def run_rounds(bench: Bench, plan: Plan) -> list[Row]:
     """Run what is missing, in turn; return all rows, the finished ones included."""
     path, given = bench.folder / "runs.tsv", bench.given
-    rows: list[Row] = [*read_table(path, RUN_COLUMNS)] if path.exists() else []
+    # What failed is tried again.
+    rows: list[Row] = [
+        row for row in (read_table(path, RUN_COLUMNS) if path.exists() else ()) if row["seconds"]
+    ]
     done = {(row["round"], row["work"], row["network"], row["tool"]) for row in rows}
     begin = time.monotonic()
     for number in range(given.rounds):

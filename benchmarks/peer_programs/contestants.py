@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.inference.figures import NETWORKS, RESNET
 from benchmarks.inference.networks import MODEL, call_apart, write_model
-from benchmarks.inference.timed_runs import write_config
+from benchmarks.inference.timed_runs import command, write_config
 from benchmarks.peer_programs.process_trees import Used, run_measured
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles, Results
@@ -161,9 +161,12 @@ class Contestant:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         log = self.folder / f"{self.tool}-{self.precision}-{work.name}.log"
-        command = self._prepare(folder, work)
         used = run_measured(
-            command, folder, log, environment=list_environment(), most_seconds=most_seconds
+            self._prepare(folder, work),
+            folder,
+            log,
+            environment=list_environment(),
+            most_seconds=most_seconds,
         )
         if used.status != 0:
             raise CohortposeError(f"{log}: {explain(used.status, log)}")
@@ -191,7 +194,7 @@ class Contestant:
         target = Results(folder / "results").model(MODEL).folder
         target.parent.mkdir(parents=True)
         target.symlink_to(model.folder)
-        verbs = [f"{sys.executable} -m pipeline_lib.cli {verb}" for verb in ("probe", "infer")]
+        verbs = [" ".join(command(verb)) for verb in ("probe", "infer")]
         return ["sh", "-c", " && ".join(verbs)]
 
     def read_poses(self, work: Work) -> np.ndarray:
