@@ -175,8 +175,8 @@ def _compute(config: Config, results: Results, tasks: list[VideoTask]) -> Iterat
     # Imported here: loading Dask, FFmpeg and the runtimes takes longer than a finished shard.
     from pipeline_lib.steps.infer.cluster import connect_workers  # noqa: PLC0415
     from pipeline_lib.steps.infer.progress import follow_progress  # noqa: PLC0415
-    from pipeline_lib.steps.infer.runtimes import settle_runtime  # noqa: PLC0415
     from pipeline_lib.steps.infer.schedule import schedule_videos  # noqa: PLC0415
+    from pipeline_lib.steps.infer.workers import settle_runtime  # noqa: PLC0415
 
     frames = sum(task.frames for task in tasks)
     logger.info("%d videos to infer, %d frames", len(tasks), frames)

@@ -10,10 +10,10 @@ from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.tuning import rates, runtime_choice
 from pipeline_lib.models.inference.tuning.rates import measure_rates
 from pipeline_lib.models.precision import PrecisionRecord, format_precision
-from pipeline_lib.steps.infer import runtimes
+from pipeline_lib.steps.infer import workers
 from pipeline_lib.steps.infer.plan import describe_network
-from pipeline_lib.steps.infer.runtimes import settle_runtime
 from pipeline_lib.steps.infer.tasks import VideoTask
+from pipeline_lib.steps.infer.workers import settle_runtime
 from pipeline_lib.steps.runs.result_keys import network_key
 from tests.models.synthetic import tiny_config, write_tiny_model
 
@@ -76,7 +76,7 @@ def test_another_processor_is_measured_anew(results, measured, monkeypatch):
     config = tiny_config()
     many = make_tasks(config, results, 10_000)
     assert choose(config, results, many) == "onnx"
-    for module in (runtime_choice, runtimes):
+    for module in (runtime_choice, workers):
         monkeypatch.setattr(module, "describe_processor", lambda: "another one")
     monkeypatch.setitem(RATES, "onnx", 65.0)
     # Noise of some percent changes nothing: the usual runtime is kept.
