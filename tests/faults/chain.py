@@ -42,6 +42,8 @@ VERBS = (
     "infer",
     "track",
     "filter",
+    "quality",
+    "judge",
     "export",
     "report",
 )

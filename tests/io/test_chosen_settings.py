@@ -22,9 +22,12 @@ VALUES = {
     "training.crop": None,
     "training.batch_size": 2,
     "training.epochs": 40,
+    "training.stop.plateau": True,
+    "training.freeze": True,
 }
 CHOICES = {name: ChosenSetting(value=value, reason="so") for name, value in VALUES.items()}
-AUTOMATIC = {"cohort": "c"}
+# Both are off by default.
+AUTOMATIC = {"cohort": "c", "training": {"stop": {"plateau": AUTO}, "freeze": AUTO}}
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def test_every_setting_is_auto_and_gets_its_value(results):
 
 
 def test_stated_values_win_also_those_that_mean_nothing(results):
-    config = parse_config({**AUTOMATIC, "training": {"crop": None, "epochs": 3}})
+    config = parse_config({"cohort": "c", "training": {"crop": None, "epochs": 3}})
     results.chosen_settings.write_text(
         results.chosen_settings.read_text().replace("value: null", "value: 64")
     )

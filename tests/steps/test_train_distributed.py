@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,9 @@ SETTINGS = {
 
 # As the command line, but that one of the processes gets a signal after some steps.
 _DRIVER = """
-import os, signal
+import faulthandler, os, signal
+# Tells where it waits, if it does so for ever.
+faulthandler.dump_traceback_later(200)
 from pipeline_lib.cli import main
 from pipeline_lib.models.training.history import HistoryWriter
 
@@ -157,8 +160,19 @@ def alone(make_run):
 
 @pytest.fixture(scope="module")
 def together(make_run):
-    """Start two processes at once as `srun` does, distinguished by SLURM's variables."""
-    results = make_run()
+    """Start two processes at once as `srun` does, distinguished by SLURM's variables.
+
+    The port is free when it is chosen; another process may take it before the first task does.
+    """
+    try:
+        return start_step(make_run())
+    except subprocess.TimeoutExpired as error:
+        warnings.warn((error.stderr or b"").decode(errors="replace"), stacklevel=1)
+        return start_step(make_run())
+
+
+def start_step(results):
+    """Run a training of two tasks to its end; return what they said."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -176,7 +190,11 @@ def together(make_run):
         train_on(2, results, launcher={**job, "SLURM_PROCID": rank, "SLURM_LOCALID": rank})
         for rank in ("1", "0")
     ]
-    return results, "".join(end(task) for task in tasks)
+    try:
+        return results, "".join(end(task) for task in tasks)
+    finally:
+        for task in tasks:
+            task.kill()
 
 
 def test_two_processes_train_what_one_does(alone, together):

@@ -25,8 +25,8 @@ class StatedStop(Settings):
     )
     span: Share = Field(
         0.2,
-        description="Compared are the mean losses of the last epochs and of as many before them: "
-        "this share of all epochs so far each, at most a half.",
+        description="The mean loss of the last epochs is compared with that of as many before "
+        "them: each span is this share of all epochs so far, at most a half.",
     )
     gain: Share = Field(
         0.06,
