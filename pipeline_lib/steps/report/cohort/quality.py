@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.formats.checks import PROCESSED
 from pipeline_lib.core.tables import QUALITY_COLUMNS
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.report.privacy import Redactor
@@ -47,12 +48,17 @@ class Quality:
         return {decision: counts[decision] for decision in DECISIONS}
 
     def group(self, decision: str) -> list[tuple[str, list[str]]]:
-        """Return the checks that videos of a decision did not pass, the most videos first."""
+        """Return the checks that videos of a decision did not pass, the most videos first.
+
+        Videos that ended badly in an earlier stage are left out: the page has their reasons.
+        """
         checks: dict[str, list[str]] = {}
         for video, made in self.decisions.items():
             for cells in self.findings[video] if made == decision else ():
                 check = cells[2] or cells[3] or "a person's decision"
-                if cells[0] == decision and video not in checks.setdefault(check, []):
+                if check == PROCESSED or cells[0] != decision:
+                    continue
+                if video not in checks.setdefault(check, []):
                     checks[check].append(video)
         return sorted(checks.items(), key=lambda item: -len(item[1]))
 

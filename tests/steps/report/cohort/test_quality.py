@@ -38,6 +38,15 @@ def test_the_worst_finding_decides_unless_a_person_did(read):
     assert gaps == []
 
 
+def test_videos_that_ended_badly_before_are_not_told_twice(read):
+    quality, _ = read(
+        ("a", "fail", "rules", "processed", "truncated"),
+        ("b", "fail", "rules", "blur", "blurred"),
+    )
+    assert quality.count()["fail"] == 2
+    assert quality.group("fail") == [("blur", ["b"])]
+
+
 def test_rows_that_decide_nothing_are_counted(read):
     quality, gaps = read(("a", "excellent", "rules", "x", "y"), ("b", "warn", "rules", "x", "y"))
     assert quality.decisions == {"b": "warn"}
