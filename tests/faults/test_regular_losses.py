@@ -227,7 +227,9 @@ def test_an_avi_whose_header_counts_faster_than_its_codec_is_not_filled(tmp_path
         stream = container.add_stream("mpeg4", rate=50)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for number in range(40):
-            picture = av.VideoFrame.from_ndarray(draw_frame(number)).reformat(format="yuv420p")
+            picture = av.VideoFrame.from_ndarray(draw_frame(number)).reformat(
+                format="yuv420p", threads=1
+            )
             picture.pts, picture.time_base = number, Fraction(1, 25)
             for packet in encoder.encode(picture):
                 packet.stream = stream

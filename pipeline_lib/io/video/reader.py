@@ -7,16 +7,15 @@ from contextlib import ExitStack, closing
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar, cast
+from typing import Any, NamedTuple, Self, TypeVar
 
 import av.error
-import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
-from pipeline_lib.io.video.codecs.planes import cut_picture, read_planes
+from pipeline_lib.io.video.codecs.planes import convert_picture, cut_picture, read_planes
 from pipeline_lib.io.video.containers.files import check_readable, open_bytes
 from pipeline_lib.io.video.containers.opening import open_video
 from pipeline_lib.io.video.decode import (
@@ -25,7 +24,6 @@ from pipeline_lib.io.video.decode import (
     decode_packets,
     number_packets,
 )
-from pipeline_lib.io.video.edges import leaves_edge_unwritten
 from pipeline_lib.io.video.index import VideoFacts, VideoIndex, index_video
 from pipeline_lib.io.video.reorder import DamageError, FrameSequence
 from pipeline_lib.io.video.seek import PacketsDifferError, open_at
@@ -389,10 +387,7 @@ class _Converter:
         return turns
 
     def __call__(self, picture: Any, frame: int) -> Image:  # noqa: ANN401 - PyAV's
-        """Return the image of a picture, shape (height, width, 3), uint8.
-
-        FFmpeg converts to planes: up to twice as fast as to pixels, and to the same values.
-        """
+        """Return the image of a picture, shape (height, width, 3), uint8."""
         turns, (width, height) = self.check_size(picture, frame), self._size
         if turns % 2:
             width, height = height, width
@@ -410,37 +405,11 @@ class _Converter:
         return whole[part.above : part.above + y2 - y1, part.left : part.left + x2 - x1]
 
     def _convert(self, picture: Any, frame: int, width: int, height: int) -> Image:  # noqa: ANN401
-        unscaled = (width, height) == (picture.width, picture.height)
-        if unscaled and picture.format.name == "gray":
-            # Without colour FFmpeg changes no value, whatever range a picture claims.
-            (gray,) = read_planes(picture)
-            return cast("Image", cv2.merge((gray, gray, gray)))
-        packed = unscaled and leaves_edge_unwritten(picture.format.name, width)
         try:
-            converted = self._reformatter.reformat(
-                picture,
-                width=width,
-                height=height,
-                format="rgb24" if packed else "gbrp",
-                interpolation=Interpolation.AREA,
-                threads=1,
-            )
+            return convert_picture(picture, (width, height), self._reformatter)
         except av.error.FFmpegError as error:
             name = picture.format.name
             raise VideoError(f"frame {frame}: no RGB from {name} ({error.strerror})") from None
-        return _join_planes(converted, packed=packed)
-
-
-def _join_planes(converted: Any, *, packed: bool) -> Image:  # noqa: ANN401 - PyAV's
-    if packed:
-        (plane,) = converted.planes
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        return rows[:, : 3 * plane.width].reshape(plane.height, plane.width, 3).copy()
-    green, blue, red = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width]
-        for plane in converted.planes
-    )
-    return cast("Image", cv2.merge((red, green, blue)))
 
 
 def _shrink(facts: VideoFacts, width: int | None) -> tuple[int, int]:

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
+from av.video.reformatter import VideoReformatter
 
+from pipeline_lib.io.video.codecs.planes import convert_picture
 from pipeline_lib.live.sources.frames import Frame, LiveSource, SourceError, now, to_rgb
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class StreamSource(LiveSource):
         self._container: Any = None
         self._frames: Iterator[Any] = iter(())
         self._number = 0
+        self._reformatter = VideoReformatter()
 
     def open(self) -> None:
         """Connect to the camera."""
@@ -63,10 +66,15 @@ class StreamSource(LiveSource):
         except (av.error.FFmpegError, OSError, StopIteration) as error:
             reason = self._hide(error)
             raise SourceError(f"{self._name()}: the stream broke off ({reason})") from None
-        captured = now()
+        captured, size = now(), (picture.width, picture.height)
         self._number += 1
         stamp = float("nan") if picture.time is None else float(picture.time)
-        return Frame(to_rgb(picture.to_ndarray(format="rgb24")), self._number, captured, stamp)
+        try:
+            image = convert_picture(picture, size, self._reformatter)
+        except av.error.FFmpegError as error:
+            form = picture.format.name
+            raise SourceError(f"{self._name()}: no RGB from {form} ({error.strerror})") from None
+        return Frame(to_rgb(image), self._number, captured, stamp)
 
     def close(self) -> None:
         """Close the connection."""

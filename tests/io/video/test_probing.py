@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+import av
 import pytest
 
 from pipeline_lib.core.errors import VideoError
@@ -107,10 +108,12 @@ def test_audio_is_not_a_video(tmp_path):
 def test_truncated_mp4_with_its_index_first_counts_the_frames(tmp_path):
     path = tmp_path / "a.mp4"
     encode(path, options=x264(), container_options={"movflags": "faststart"})
-    packets = len(VideoReader(cut(path, 0.7)).index.shown)
-    there = packets - 1  # the last one is there in part
-    assert 0 < there < 59
-    assert reason(path) == f"truncated: the container announces 60 frames, {there} are there"
+    with av.open(path) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    position, size = packets[30]
+    # The 31st one is there in part.
+    path.write_bytes(path.read_bytes()[: position + size // 2])
+    assert reason(path) == "truncated: the container announces 60 frames, 30 are there"
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
