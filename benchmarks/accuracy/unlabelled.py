@@ -1,6 +1,7 @@
-"""Compare what frames without labels teach, with 10 labels of a rendered or the mirror mouse.
+"""Compare what frames without labels teach, with few labels of a rendered or a real mouse.
 
 Each loss is trained beside a training without, for each seed; networks share targets and clips.
+With `--weights`, so is a backbone that `benchmarks/training/pretraining.py` has pretrained.
 """
 
 import argparse
@@ -35,21 +36,28 @@ WAYS: Mapping[str, tuple[str, ...]] = {
     "temporal": ("temporal",),
     "pose_pca": ("pose_pca",),
     "view_pca": ("view_pca",),
+    "pretrained": (),
 }
 # In half the size, which `auto` chooses for the mirror mouse, too.
-MIRROR = {"targets": {"scale": 0.5, "stride": 8, "sigma": 5.0, "pos_dist_thresh": 10.0}}
+HALF = {"targets": {"scale": 0.5, "stride": 8, "sigma": 5.0, "pos_dist_thresh": 10.0}}
+REAL: Mapping[str, Mapping[str, Any]] = {
+    "mirror-mouse": HALF,
+    "openfield": merge_settings(HALF, {"training": {"crop": 160}}),
+}
 RENDERED = {"targets": {"stride": 8}, "training": {"batch_size": 8}}
 DEMO = ("--videos", "3", "--frames", "60", "--size", "128", "--labelled-frames", "60")
-LABELLED = {"rendered": 60, "mirror-mouse": 90}
+LABELLED = {"rendered": 60, "mirror-mouse": 90, "openfield": 116}
 
 
 def prepare(given: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that all trainings share; the rendered cohort is written first."""
-    if given.dataset == "mirror-mouse":
+    if given.dataset in REAL:
         project = PROJECTS[given.dataset]
         source = locate_project(project)
         publish_text(given.folder / "cohort.tsv", format_sheet(project, source))
-        values = yaml.safe_load(format_config(project, source, MIRROR))
+        values = yaml.safe_load(format_config(project, source, REAL[given.dataset]))
+        if given.dataset != "mirror-mouse":
+            return merge_settings(values, {})
         unsupervised = {"views": VIEWS, "bodyparts": [name for view in VIEWS for name in view]}
         return merge_settings(values, {"training": {"unsupervised": unsupervised}})
     if not (given.folder / "config.yaml").is_file():
@@ -69,6 +77,8 @@ def write_config(common: Mapping[str, Any], way: str, seed: int, given: argparse
         "split": {"test_fraction": 1.0 - given.labels / LABELLED[given.dataset], "seed": seed},
         "unsupervised": dict.fromkeys(WAYS[way], given.weight),
     }
+    if way == "pretrained":
+        training["weights"] = str(given.weights)
     values = merge_settings(common, {"training": training})
     path: Path = given.folder / f"{training['name']}.yaml"
     publish_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
@@ -92,8 +102,10 @@ def train(folder: Path, config: Path) -> None:
 def list_rows(given: argparse.Namespace) -> Iterator[str]:
     """Train what is missing, and yield a row of Markdown for each network."""
     results, common = Results(given.folder / "results"), prepare(given)
-    # Rendered frames have one view.
-    ways = [way for way in given.ways or WAYS if given.dataset != "rendered" or way != "view_pca"]
+    # Other frames have one view.
+    left_out = set() if given.dataset == "mirror-mouse" else {"view_pca"}
+    left_out |= set() if given.weights else {"pretrained"}
+    ways = [way for way in given.ways or WAYS if way not in left_out]
     for seed in range(given.seeds):
         for way in ways:
             config = write_config(common, way, seed, given)
@@ -119,9 +131,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--weight", type=float, default=0.001, help="of each loss")
+    parser.add_argument("--weights", type=Path, help="of a pretrained backbone")
     parser.add_argument("--ways", nargs="*", choices=WAYS, help="some of the trainings")
     given = parser.parse_args()
     given.folder = given.folder.absolute()
+    given.weights = given.weights and given.weights.absolute()
     given.folder.mkdir(parents=True, exist_ok=True)
     print("| learned from | seed | mean error (px) | median (px) | PCK@5 px | training (s) |")
     print("|---|---|---|---|---|---|")
