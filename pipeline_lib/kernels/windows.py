@@ -9,6 +9,51 @@ from numpy.typing import NDArray
 from pipeline_lib.kernels.metrics.keypoints import object_keypoint_similarity
 from pipeline_lib.kernels.tracking.similarity import measure_sizes
 
+# Share of the pixels up to which windows are worth a second network.
+_SMALL_SHARE = 0.5
+
+
+def are_worth_windows(size: tuple[float, float], scale: float, small: float, area: float) -> bool:
+    """Tell whether animals are so small in images that networks should see windows around them.
+
+    Parameters
+    ----------
+    size, scale, small, area
+        As in `measure_window_share`.
+
+    Returns
+    -------
+    bool
+        Whether the networks then see at most half of the pixels of whole frames; not where the
+        size is unknown.
+    """
+    return measure_window_share(size, scale, small, area) <= _SMALL_SHARE
+
+
+def measure_window_share(
+    size: tuple[float, float], scale: float, small: float, area: float
+) -> float:
+    """Return the share of pixels that networks see if they look at windows around animals.
+
+    Parameters
+    ----------
+    size
+        Width and height of the images, px.
+    scale
+        Factor by which frames are shrunk for the network.
+    small
+        Factor by which they are shrunk to find the animals.
+    area
+        Network px of the windows of all animals.
+
+    Returns
+    -------
+    float
+        Of the network px of whole frames; NaN if the size is unknown.
+    """
+    image = size[0] * size[1]
+    return (image * small**2 + area) / (image * scale**2)
+
 
 @dataclass(frozen=True)
 class WindowShape:

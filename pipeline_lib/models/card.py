@@ -444,11 +444,27 @@ def settle_locating(locating: StatedLocating, card: ModelCard) -> LocatingSettin
         Card of the network that predicts in windows.
     """
     values = locating.model_dump()
-    for name, default in LocatingSettings().model_dump().items():
+    defaults = LocatingSettings()
+    for name in ("scale", "window"):
         if values[name] == AUTO:
             chosen = card.chosen.get(f"locating.{name}")
-            values[name] = default if chosen is None else chosen.value
+            values[name] = getattr(defaults, name) if chosen is None else chosen.value
     return LocatingSettings.model_validate(values)
+
+
+def needs_locator(locating: StatedLocating, card: ModelCard) -> bool:
+    """Tell whether a network predicts in windows, at least in some videos.
+
+    Parameters
+    ----------
+    locating
+        Settings of the config.
+    card
+        Card of the network.
+    """
+    # Where the settings leave it open, one animal is needed.
+    chosen = locating.enabled == AUTO and card.animals == 1
+    return card.window is not None or locating.enabled is True or chosen
 
 
 def locating_key(files: ModelFiles, locating: StatedLocating) -> str:
@@ -468,7 +484,7 @@ def locating_key(files: ModelFiles, locating: StatedLocating) -> str:
     """
     own = read_card(files.card)
     top_down = own.window is not None
-    if not (locating.enabled or top_down):
+    if not needs_locator(locating, own):
         return ""
     check_locator(files, top_down=top_down)
     card = read_card(files.locator.card)

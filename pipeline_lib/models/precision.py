@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.models.card import read_card
+from pipeline_lib.models.card import needs_locator, read_card
 from pipeline_lib.models.members import count_members
 
 Precision = Literal["float32", "bfloat16", "float16", "int8"]
@@ -158,8 +158,7 @@ def list_networks(config: Config, results: Results) -> dict[str, ModelFiles]:
     """
     files = results.model(config.training.name)
     found = list(files.list_members(count_members(config, results)))
-    needs_locator = config.locating.enabled or read_card(files.card).window is not None
-    if needs_locator:
+    if needs_locator(config.locating, read_card(files.card)):
         found.append(files.locator)
     return {one.folder.relative_to(files.folder).as_posix(): one for one in found}
 

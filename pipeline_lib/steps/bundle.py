@@ -9,7 +9,7 @@ from pipeline_lib import __version__
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.base import AUTO
-from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.untrusted.bundle_address import ENDING
 from pipeline_lib.io.checksums import hash_path
@@ -116,7 +116,7 @@ def run_bundle(
     used = resolve_settings(config, results) if results.chosen_settings.is_file() else config
     settings = UsedSettings(
         method=config.individuals.method if count_animals(card, locator) > 1 else "bottom-up",
-        locating=LocatingSettings(**_list_fixed(used.locating.model_dump(exclude={"weights"}))),
+        locating=LocatingSettings(**_list_fixed(used.locating)),
         assembly=config.assembly,
     )
     found = read_metrics(metrics) if metrics.is_file() else {}
@@ -124,9 +124,11 @@ def run_bundle(
     return _write(path, texts, settings, members, described)
 
 
-def _list_fixed(values: dict[str, Any]) -> dict[str, Any]:
-    """Return settings without those that are to be chosen: networks from bundles have none."""
-    return {name: value for name, value in values.items() if value != AUTO}
+def _list_fixed(locating: StatedLocating) -> dict[str, Any]:
+    """Return settings without those that labels decide: networks from bundles have none."""
+    values = locating.model_dump(exclude={"weights"})
+    # The size of the frames decides whether there are windows.
+    return {name: value for name, value in values.items() if value != AUTO or name == "enabled"}
 
 
 def run_deeplabcut_bundle(

@@ -14,6 +14,7 @@ from pipeline_lib.models.card import (
     TrainingRecord,
     format_card,
     locating_key,
+    needs_locator,
     read_card,
     settle_locating,
 )
@@ -72,6 +73,22 @@ def test_the_key_of_poses_has_the_window_in_force(card, window, tmp_path):
     assert (auto == locating_key(files, LocatingSettings(enabled=True, window=96))) == (
         window == 96
     )
+
+
+def test_poses_of_windows_that_auto_chooses_have_a_key_of_their_own(card, tmp_path):
+    files = ModelFiles(tmp_path)
+    files.card.write_text(format_card(card))
+    assert locating_key(files, StatedLocating()) == ""
+    with pytest.raises(ModelError, match="no network that finds the animal"):
+        locating_key(files, StatedLocating(enabled="auto"))
+    files.locator.folder.mkdir()
+    files.locator.card.write_text(format_card(card))
+    keys = {locating_key(files, StatedLocating(enabled=way)) for way in (False, True, "auto")}
+    assert len(keys) == 3
+    # Several animals have no such windows.
+    several = card.model_copy(update={"individuals": ("a", "b")})
+    assert needs_locator(StatedLocating(enabled="auto"), card)
+    assert not needs_locator(StatedLocating(enabled="auto"), several)
 
 
 @pytest.mark.parametrize(

@@ -439,11 +439,12 @@ class StatedLocating(Settings):
     around them.
     """
 
-    enabled: Flag = Field(
+    enabled: OrAuto[Flag] = Field(
         default=False,
         description="Predict in a window around the animal. If no animal is found, or the window "
-        "cuts it, the whole frame is used. For one individual; for several, see "
-        "`individuals.method`.",
+        "cuts it, the whole frame is used. `auto`: in videos in which the animal is so small that "
+        "the networks then see at most half of the pixels; the locator is trained in any case. "
+        "For one individual; for several, see `individuals.method`.",
     )
     scale: OrAuto[Scale] = Field(
         AUTO,
@@ -491,6 +492,8 @@ class StatedLocating(Settings):
         include = {"pcutoff"} if top_down else {"window", "pcutoff", "min_found"}
         if self.every > 1:
             include.add("every")
+        if self.enabled == AUTO and not top_down:
+            include.add("enabled")
         return name_as_in_keys("locating", self.model_dump(mode="json", include=include))
 
 

@@ -135,7 +135,8 @@ class Config(Settings):
     @property
     def uses_locator(self) -> bool:
         """Tell whether there is a second network, which finds the animals."""
-        return self.locating.enabled or self.top_down
+        chosen = self.locating.enabled == AUTO and self.individuals.max == 1
+        return self.top_down or self.locating.enabled is True or chosen
 
     @property
     def uses_affinity(self) -> bool:
@@ -235,7 +236,7 @@ class Config(Settings):
                 "`filtering.method`: ensemble-kalman smooths what several networks predict, but "
                 "`training.ensemble` is 1: set it to 3, say, or choose another method"
             )
-        if self.locating.enabled and self.individuals.max > 1 and not self.top_down:
+        if self.locating.enabled is True and self.individuals.max > 1 and not self.top_down:
             problems.append(
                 "`locating.enabled`: a window shows one animal, but `individuals.max` is "
                 f"{self.individuals.max}: set `individuals.method: top-down`, which predicts in a "

@@ -262,31 +262,6 @@ def choose_window(size: float, scale: float) -> Choice:
     )
 
 
-def measure_window_share(
-    size: tuple[float, float], scale: float, small: float, windows: float
-) -> float:
-    """Return the share of pixels that networks see if they look at windows around animals.
-
-    Parameters
-    ----------
-    size
-        Width and height of the images, px.
-    scale
-        Factor by which frames are shrunk for the network.
-    small
-        Factor by which they are shrunk to find the animals.
-    windows
-        Network px of the windows of all animals.
-
-    Returns
-    -------
-    float
-        Of the network px of whole frames; NaN if the size is unknown.
-    """
-    area = size[0] * size[1]
-    return (area * small**2 + windows) / (area * scale**2)
-
-
 def choose_crop(
     length: float, size: tuple[float, float], scale: float, *, top_down: bool = False
 ) -> Choice:

@@ -1,5 +1,6 @@
 """Write the card of a bundle in Markdown: what was trained on what, errors, use, licence."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -164,7 +165,7 @@ def _list_settings(manifest: Manifest, described: Described) -> list[str]:
     if locating.enabled or card.window is not None:
         lines += [
             "locating:",
-            *(["  enabled: true"] if locating.enabled else []),
+            *([f"  enabled: {json.dumps(locating.enabled)}"] if locating.enabled else []),
             f"  window: {locating.window}",
             f"  pcutoff: {locating.pcutoff}",
             f"  min_found: {locating.min_found}",

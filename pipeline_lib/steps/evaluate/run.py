@@ -115,6 +115,9 @@ def _log_counts(predictor: PosePredictor) -> None:
     if not isinstance(predictor, CoarseToFine):
         return
     counts = predictor.counts
+    if not counts.frames:
+        logger.info("predicted in whole images: windows would be as slow")
+        return
     logger.info(
         "predicted in whole images: %d of %d without an animal that fits a window, %d cut by it",
         counts.not_found,

@@ -25,12 +25,11 @@ from pipeline_lib.io.labels.table import Labels, label_arrays
 from pipeline_lib.kernels.label_statistics import choices as rules
 from pipeline_lib.kernels.label_statistics import orientation, sizes
 from pipeline_lib.kernels.tracking.similarity import centre_poses
+from pipeline_lib.kernels.windows import are_worth_windows, measure_window_share
 from pipeline_lib.steps.runs.networks.start_network import read_start_card
 
 _log = logging.getLogger(__name__)
 
-# Share of the pixels up to which windows are worth a second network.
-_SMALL_SHARE = 0.5
 # Images whose size is read; more of one project hardly differ.
 _MOST_IMAGES = 500
 _SAME_POSE = 0.02  # of the animal's length
@@ -110,14 +109,12 @@ def advise_windows(config: ResolvedConfig, facts: LabelFacts) -> str:
     if config.uses_locator:
         return ""
     animals, window = config.individuals.max, config.locating.window
-    share = rules.measure_window_share(
-        facts.size, config.targets.scale, config.locating.scale, animals * window**2
-    )
-    # NaN is no advice.
-    if not share <= _SMALL_SHARE:
+    seen = (facts.size, config.targets.scale, config.locating.scale, animals * window**2)
+    if not are_worth_windows(*seen):
         return ""
+    share = measure_window_share(*seen)
     if animals == 1:
-        setting, small = "locating.enabled: true", "the animal is small"
+        setting, small = "locating.enabled: auto", "the animal is small"
     else:
         setting, small = "individuals.method: top-down", "animals are small"
     return (

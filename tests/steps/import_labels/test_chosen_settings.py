@@ -80,7 +80,7 @@ def write_images(folder, sizes):
     ("side", "settings", "advice"),
     [
         # A sixteenth of the pixels to find it, and a window of 160 px: 15 %.
-        ((640, 480), {}, "the animal is small: with `locating.enabled: true`"),
+        ((640, 480), {}, "the animal is small: with `locating.enabled: auto`"),
         ((640, 480), {"locating": {"enabled": True}}, ""),
         # Two windows of 160 px and a sixteenth: 23 %.
         ((640, 480), {"individuals": {"max": 2}}, "animals are small: with `individuals.method: "),

@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.process import count_cores
+from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.skeleton import CENTRE
-from pipeline_lib.kernels.windows import WindowShape, cut_window
-from pipeline_lib.models.card import ModelCard, check_locator, read_card, settle_locating
+from pipeline_lib.kernels.windows import WindowShape, are_worth_windows, cut_window
+from pipeline_lib.models.card import (
+    ModelCard,
+    check_locator,
+    needs_locator,
+    read_card,
+    settle_locating,
+)
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.detector import load_detector
 from pipeline_lib.models.inference.ensemble import Ensemble
@@ -115,6 +122,9 @@ class CoarseToFine:
     def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
 
+        Where the settings leave it open, all frames of a size are predicted as wholes unless
+        networks see at most half of the pixels in windows.
+
         A frame is predicted as a whole if the locator finds too few keypoints, or keypoints too
         far apart for a window. It is predicted again as a whole if the window seems to cut off
         part of the animal: a keypoint lies in the outermost cells, or the locator found a keypoint
@@ -124,17 +134,26 @@ class CoarseToFine:
         predicted as one alone if that pose has too few certain keypoints for a window, or if the
         window seems to cut off part of the animal.
         """
-        if not frames or self._shape_window(frames[0]).holds_frame:
+        if not frames or not self.uses_windows(frames[0].shape[:2]):
             return self.network.predict(frames)
         if first is None:
             return self._look(frames)
         return predict_blocks(frames, first, self._look, self._follow)
 
+    def uses_windows(self, frame: tuple[int, int]) -> bool:
+        """Tell whether frames of a size, height and width in px, are predicted in windows."""
+        if self._shape_window(frame).holds_frame:
+            return False
+        if self._settings.enabled != AUTO:
+            return True
+        scales = (self.card.scale, self._locator.card.scale)
+        return are_worth_windows(frame, *scales, self._settings.window**2)
+
     def _follow(
         self, frames: Sequence[Image], before: Located
     ) -> tuple[Located, NDArray[np.bool_]]:
         """Predict frames in windows around earlier poses; return which are not to be trusted."""
-        shape = self._shape_window(frames[0])
+        shape = self._shape_window(frames[0].shape[:2])
         known = before.confidence[:, 0] >= self._settings.pcutoff
         points = np.where(known[..., None], before.position[:, 0], np.nan)
         corner, placed = shape.place(points, self._least)
@@ -175,7 +194,7 @@ class CoarseToFine:
 
     def _look(self, frames: Sequence[Image]) -> Located:
         """Predict each frame alone."""
-        shape = self._shape_window(frames[0])
+        shape = self._shape_window(frames[0].shape[:2])
         coarse, coarse_confidence = self._locator.predict(frames)[:2]
         found = coarse_confidence[:, 0] >= self._settings.pcutoff
         points = np.where(found[..., None], coarse[:, 0], np.nan)
@@ -202,10 +221,9 @@ class CoarseToFine:
             self._counts += LookCounts(len(frames), not_found, len(rows) - not_found)
         return Located(position, confidence, None, spread if several else None)
 
-    def _shape_window(self, frame: Image) -> WindowShape:
+    def _shape_window(self, frame: tuple[int, int]) -> WindowShape:
         """Return height and width of the window in frame px; the network shrinks it as a frame."""
-        height, width = frame.shape[:2]
-        return shape_window(self.card, self._settings.window, (height, width))
+        return shape_window(self.card, self._settings.window, frame)
 
 
 def shape_window(card: ModelCard, window: int, frame: tuple[int, int]) -> WindowShape:
@@ -262,7 +280,7 @@ def load_pose_predictor(
     settled = settle_locating(locating, network.card)
     if network.card.window is not None:
         return _load_top_down(files, options, settled, network, assembly)
-    if not locating.enabled:
+    if not needs_locator(locating, network.card):
         return network
     check_locator(files, top_down=False)
     locator = load_predictor(files.locator, options)

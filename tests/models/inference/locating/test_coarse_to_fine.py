@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
+from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.models.card import ModelCard, format_card, locating_key, read_card
@@ -216,6 +217,28 @@ def test_no_frames_are_no_poses():
     assert (position.shape, confidence.shape) == ((0, 1, 3, 2), (0, 1, 3))
 
 
+@pytest.mark.parametrize(
+    ("size", "windows"),
+    [
+        # Of 192 x 192 px the locator sees a quarter, at half the size; a window is another one.
+        ((192, 192), True),
+        ((191, 192), False),
+        ((480, 640), True),
+        ((90, 90), False),
+    ],
+)
+def test_auto_looks_at_windows_where_they_are_at_most_half_of_the_pixels(size, windows):
+    settings = SETTINGS.model_copy(update={"enabled": AUTO})
+    predictor, locator, runtime = build([near((40, 40), (50, 45), (45, 50))], settings=settings)
+    locator.card = make_card(0.5)
+    predictor.predict([draw((40, 40), (50, 45), (45, 50), size=size)])
+    assert predictor.uses_windows(size) == windows
+    # Frames are padded to multiples of 32.
+    padded = tuple(-(-side // 32) * 32 for side in size)
+    assert runtime.sizes == [(96, 96) if windows else padded]
+    assert locator.asked == (1 if windows else 0)
+
+
 def test_callers_in_several_threads_are_all_counted():
     predictor = build([near(*ANIMAL)])[0]
     frame = draw(*ANIMAL)
@@ -240,6 +263,8 @@ def test_the_settings_choose_the_networks(files):
     assert isinstance(plain, Predictor)
     predictor = load_pose_predictor(files, ONNX, SETTINGS)
     assert isinstance(predictor, CoarseToFine)
+    auto = load_pose_predictor(files, ONNX, SETTINGS.model_copy(update={"enabled": AUTO}))
+    assert isinstance(auto, CoarseToFine)
     assert predictor.card == plain.card == read_card(files.card)
     # Untrained networks find no animal: what remains is the network on whole frames.
     frames = list(np.random.default_rng(0).integers(0, 255, (2, 128, 160, 3), np.uint8))
