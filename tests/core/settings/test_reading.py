@@ -262,10 +262,13 @@ def test_a_setting_is_auto_or_a_value_of_its_own_type(section, problem):
     [
         ({}, False, False, False),
         ({}, True, False, True),
+        ({}, "auto", False, True),
         ({"method": "top-down"}, False, False, False),  # there is one animal
         ({"max": 2}, False, False, False),
+        ({"max": 2}, "auto", False, False),  # windows show one animal
         ({"max": 2, "method": "top-down"}, False, True, True),
         ({"max": 2, "method": "top-down"}, True, True, True),
+        ({"max": 2, "method": "top-down"}, "auto", True, True),
     ],
 )
 def test_the_locator_is_used_if_set(individuals, enabled, top_down, uses_locator):

@@ -42,3 +42,11 @@ def test_locating_trains_its_network_and_predicts_anew(again):
     assert again.snakemake("--dry-run").jobs == POSES | {"train_locator"}
     again.edit_config(locating={"enabled": False})
     assert again.snakemake("--dry-run").jobs == POSES
+
+    # The frames of 96 x 96 px are too small for windows: poses are those of whole frames.
+    again.edit_config(locating={"enabled": "auto", "epochs": 2})
+    ended = again.snakemake()
+    assert (ended.code, ended.jobs) == (0, POSES), ended.output
+    assert "predicted in whole images: windows would be as slow" in ended.output
+    assert again.read_ledger()["mouse-01"]["key"] not in keys.values()
+    assert again.snakemake().jobs == set()
