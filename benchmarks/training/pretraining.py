@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 def read_frames(video: Path, scale: float, most: int) -> Images:
     """Return evenly spaced frames, shape (frames, height, width, 3), uint8."""
     reader = VideoReader(video)
-    step = max(1, reader.facts.frames // most)
+    step = -(-reader.facts.frames // most)
     wanted = reader.read(step=step)
     images = [
         cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of the backbone")
     parser.add_argument("--minutes", type=float, default=10, help="of one processor")
-    parser.add_argument("--frames", type=int, default=2000, help="at most")
+    parser.add_argument("--frames", type=int, default=2500, help="at most")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.manual_seed(0)
