@@ -19,7 +19,7 @@ INFER = 2
 # The choice of still frames: part of the key of infer where `inference.still` is `auto`.
 STILL = 1
 # Poses that another tool found, as they are read.
-EXISTING_POSES = 1
+EXISTING_POSES = 2
 TRACK = 3
 CORRECT = 1
 FILTER = 1
