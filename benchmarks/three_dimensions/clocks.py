@@ -1,11 +1,11 @@
 """Run sessions whose cameras started at different times through the whole workflow.
 
 An animal moves through a circle of cameras. Each camera starts at another time, not a whole number
-of frames apart, and writes a video with a light that is switched and a sound that all hear; the
-second camera drops frames. The sheet names the videos, and the true keypoints of each frame as
-poses of another tool. Printed are, for each method, the largest error of a clock, the distances of
-points in space from the truth, the animal's speed, and the largest time between frames that were
-taken for one moment.
+of frames apart unless ``--whole-frames`` says so, and writes a video with a light that is switched
+and a sound that all hear; the second camera drops frames. The sheet names the videos, and the true
+keypoints of each frame as poses of another tool. Printed are, for each method, the largest error of
+a clock, the distances of points in space from the truth, the animal's speed, and the largest time
+between frames that were taken for one moment.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import csv
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -110,13 +111,15 @@ def shrink(camera: Camera) -> Camera:
     return Camera(camera.name, SIZE, matrix, *own)
 
 
-def write_project(folder: Path, method: str, fps: int) -> dict[str, Floats]:
+def write_project(
+    folder: Path, method: str, fps: int, starts: Sequence[float]
+) -> dict[str, Floats]:
     """Write videos, keypoints, sheet and config; return the times of each camera's frames."""
     folder.mkdir()
-    cameras = [shrink(one) for one in make_ring(len(STARTS), 0)]
+    cameras = [shrink(one) for one in make_ring(len(starts), 0)]
     write_calibration(folder / "rig.toml", Calibration(tuple(cameras), "mm"), "aniposelib")
     times, rows = {}, ["video\tpath\tposes\tsession\tcamera\tcalibration"]
-    for number, (camera, start) in enumerate(zip(cameras, STARTS, strict=True)):
+    for number, (camera, start) in enumerate(zip(cameras, starts, strict=True)):
         own = start + np.arange(round((SECONDS - start) * fps)) / fps
         if number == 1:
             # Rows of frames that a video lacks are empty, and have their times.
@@ -156,11 +159,13 @@ def run(folder: Path) -> None:
         raise SystemExit(ended.stdout + ended.stderr)
 
 
-def compare(folder: Path, times: dict[str, Floats], method: str, fps: int) -> str:
+def compare(
+    folder: Path, times: dict[str, Floats], method: str, fps: int, starts: Sequence[float]
+) -> str:
     """Return a row: errors of clocks and of points."""
     poses = read_session_poses(folder / "results/triangulated/pose/walk.zarr.zip")
     clocks = poses.attributes["synchronisation"]["clocks"]
-    begins = dict(zip(times, STARTS, strict=True))
+    begins = dict(zip(times, starts, strict=True))
     first = begins[clocks["reference"]]
     off = [
         abs(clock["later_s"] - (first - begins[camera]))
@@ -194,17 +199,21 @@ def main() -> None:
     """Print a row for each method and frame rate."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fps", type=int, nargs="+", default=[25, 50])
+    parser.add_argument(
+        "--whole-frames", action="store_true", help="start the cameras whole frames apart"
+    )
     options = parser.parse_args()
     print(
         "method\tfps\tclock_ms\tmedian_mm\tp99_mm\tmax_mm\tpoints\tspeed_mm_s\tspeed_p99\tapart_ms"
     )
     for fps in options.fps:
+        starts = [round(one * fps) / fps if options.whole_frames else one for one in STARTS]
         for method in ("light", "sound"):
             with tempfile.TemporaryDirectory() as parent:
                 folder = Path(parent) / "project"
-                times = write_project(folder, method, fps)
+                times = write_project(folder, method, fps, starts)
                 run(folder)
-                print(compare(folder, times, method, fps), flush=True)
+                print(compare(folder, times, method, fps, starts), flush=True)
 
 
 if __name__ == "__main__":
