@@ -130,8 +130,10 @@ def match_edges(reference: Edges, other: Edges, tolerance: float) -> Shift:
         Largest distance in s between edges that coincide: half the sum of the times between
         frames, because a switch shows in the next frame.
     """
-    first = Edges(*(values[:_MOST_EDGES] for values in reference))
-    second = Edges(*(values[:_MOST_EDGES] for values in other))
+    first, second = (
+        Edges(one.time[:_MOST_EDGES], one.on[:_MOST_EDGES], one.half[:_MOST_EDGES])
+        for one in (reference, other)
+    )
     apart = second.time[None] - first.time[:, None]
     alike = second.on[None] == first.on[:, None]
     shifts = np.sort(apart[alike])
