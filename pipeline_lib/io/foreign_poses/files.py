@@ -162,7 +162,7 @@ def _choose_rows(poses: Poses, shown: NDArray[np.bool_]) -> Poses:
         position=spread(poses.position, np.nan),
         confidence=spread(poses.confidence, 0),
         frame_status=spread(poses.frame_status, FrameStatus.MISSING),
-        time=step * np.arange(len(shown)),
+        time=np.asarray(step * np.arange(len(shown)), np.float64),
         track_status=status,
         identity=None if poses.identity is None else spread(poses.identity, np.nan),
         spread=None if poses.spread is None else spread(poses.spread, np.nan),
