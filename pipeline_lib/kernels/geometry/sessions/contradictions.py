@@ -122,7 +122,8 @@ def _list_pairs(
             names.tolist(), starts.tolist(), [*starts[1:].tolist(), len(code)], strict=True
         ):
             total = np.concatenate([[0.0], value[start:stop].cumsum()])
-            pairs.append(_Pair(*divmod(name, int(base[-1])), when[start:stop], total))
+            first, second = divmod(name, int(base[-1]))
+            pairs.append(_Pair(first, second, when[start:stop], total))
     return pairs
 
 
