@@ -19,7 +19,7 @@ INFER = 2
 # The choice of still frames: part of the key of infer where `inference.still` is `auto`.
 STILL = 1
 # Poses that another tool found, as they are read.
-EXISTING_POSES = 1
+EXISTING_POSES = 2
 TRACK = 3
 CORRECT = 1
 FILTER = 1
@@ -28,7 +28,7 @@ KINEMATICS = 1
 RENDER = 3
 RENDER_SESSIONS = 2
 CALIBRATE = 2
-TRIANGULATE = 2
+TRIANGULATE = 3
 EXPORT_SESSIONS = 1
 CORRECT_VIEWS = 1
 REFINE = 2

@@ -31,7 +31,10 @@ _MIDLINE = ("snout", "neck", "back", "tail_base")
 _NEAR = 0.4
 # Share of the points that the axes are fitted to: wrong ones do not turn the others.
 _FITTED, _FITS = 0.8, 4
-_UNKNOWN = -1
+_UNKNOWN, _MIXED = -1, -2
+# A slot is made of several animals if this share of its points, two or more, are clearly another
+# animal's: near it, and at most this share of the distance from the next one.
+_OTHERS, _CLEAR = 1 / 3, 0.5
 # Distance in mm of an individual that is not there.
 _FAR = 1e6
 
@@ -73,6 +76,9 @@ class SpaceError:
     exchanged, unmarked, assigned
         Number of animals in views that were assigned to another individual of the session, of
         those that are not marked as uncertain, and of all whose true animal is known.
+    mixed
+        Number of further animals in views whose points, in the view or in space, are those of
+        several animals.
     switches
         Number of times that an individual of a session became another animal.
     misplaced, placed
@@ -84,6 +90,7 @@ class SpaceError:
     exchanged: int = 0
     unmarked: int = 0
     assigned: int = 0
+    mixed: int = 0
     switches: int = 0
     misplaced: int = 0
     placed: int = 0
@@ -95,6 +102,7 @@ class SpaceError:
             self.exchanged + other.exchanged,
             self.unmarked + other.unmarked,
             self.assigned + other.assigned,
+            self.mixed + other.mixed,
             self.switches + other.switches,
             self.misplaced + other.misplaced,
             self.placed + other.placed,
@@ -169,14 +177,12 @@ def measure_session(
     animals = _name_slots(aligned, truth, near)
     counts = _count_views(views, moments, truth.shape[:3])
     distances, missed = _measure_points(aligned, truth, counts >= 2)
-    exchanged, unmarked, assigned = _count_exchanged(poses, animals, views)
+    counted = _count_exchanged(poses, animals, views)
     frames = poses.camera_frame
     return SpaceError(
         distances,
         missed,
-        exchanged,
-        unmarked,
-        assigned,
+        *counted,
         _count_switches(animals),
         int(((frames >= 0) & (frames != moments[:, None])).sum()),
         int((frames >= 0).sum()),
@@ -258,7 +264,8 @@ def _describe_error(measured: Mapping[str, SpaceError], size: float) -> Iterator
     )
     yield (
         f"Individuals across views: {total.exchanged} of {total.assigned} animals in views were "
-        f"exchanged, {total.unmarked} of these without a mark; over time: {total.switches} switches"
+        f"exchanged, {total.unmarked} of these without a mark; {total.mixed} more are made of "
+        f"several animals; over time: {total.switches} switches"
     )
     yield f"Frames at a wrong moment: {total.misplaced} of {total.placed}"
 
@@ -343,7 +350,9 @@ def _pair(found: Floats, truth: Floats) -> tuple[Floats, Floats]:
 
 
 def _name_slots(found: Floats, truth: Floats, near: float) -> NDArray[np.intp]:
-    """Return the true animal of each slot, shape (frame, slot); `_UNKNOWN`: none is near.
+    """Return the true animal of each slot, shape (frame, slot).
+
+    `_UNKNOWN`: none is near; `_MIXED`: its points are those of several animals.
 
     Parameters
     ----------
@@ -359,8 +368,30 @@ def _name_slots(found: Floats, truth: Floats, near: float) -> NDArray[np.intp]:
     known = np.asarray(np.isfinite(gaps).any(axis=-1))
     middle[known] = np.nanmedian(np.where(np.isfinite(gaps[known]), gaps[known], np.nan), axis=-1)
     animal: NDArray[np.intp] = middle.argmin(axis=2)
+    votes = _count_points(gaps, near)
+    own = np.take_along_axis(votes, animal[..., None], axis=2)[..., 0]
+    others = votes.sum(axis=2) - own
+    animal[(others >= 2) & (others >= _OTHERS * votes.sum(axis=2))] = _MIXED
     animal[middle.min(axis=2) > near] = _UNKNOWN
     return animal
+
+
+def _count_points(gaps: Floats, near: float) -> NDArray[np.intp]:
+    """Return how many points of each slot are clearly each animal's, shape (frame, slot, animal).
+
+    Parameters
+    ----------
+    gaps
+        Shape (frame, slot, animal, bodypart): distances.
+    near
+        Largest distance.
+    """
+    known = np.where(np.isfinite(gaps), gaps, np.inf)
+    least = known.min(axis=2, keepdims=True)
+    # Of one animal there is no other.
+    next_best = np.partition(known, 1, axis=2)[:, :, 1:2] if known.shape[2] > 1 else np.inf
+    clear = (known == least) & (least <= near) & (least <= _CLEAR * next_best)
+    return np.asarray(clear.sum(axis=3))
 
 
 def _count_views(
@@ -398,9 +429,12 @@ def _count_exchanged(
     poses: SessionPoses,
     animals: NDArray[np.intp],
     views: Mapping[str, tuple[VideoTruth, Floats]],
-) -> tuple[int, int, int]:
-    """Return the number of animals in views with another one's individual, unmarked, and of all."""
-    exchanged = unmarked = assigned = 0
+) -> tuple[int, int, int, int]:
+    """Return the number of animals in views with another one's individual, unmarked, and of all.
+
+    The last number is that of animals in views that are made of several.
+    """
+    exchanged = unmarked = assigned = mixed = 0
     status = poses.track_status
     marked = np.zeros(animals.shape, bool) if status is None else status == TrackStatus.UNCERTAIN
     for number, camera in enumerate(poses.cameras):
@@ -420,18 +454,20 @@ def _count_exchanged(
             np.take_along_axis(chosen, np.clip(slot, 0, chosen.shape[1] - 1), axis=1),
             _UNKNOWN,
         )
-        both = (named != _UNKNOWN) & (animals != _UNKNOWN)
+        there = (named != _UNKNOWN) & (animals != _UNKNOWN)
+        both = (named >= 0) & (animals >= 0)
+        mixed += int((there & ~both).sum())
         assigned += int(both.sum())
         wrong = both & (named != animals)
         exchanged += int(wrong.sum())
         unmarked += int((wrong & ~marked).sum())
-    return exchanged, unmarked, assigned
+    return exchanged, unmarked, assigned, mixed
 
 
 def _count_switches(animals: NDArray[np.intp]) -> int:
     """Return how often a slot goes from one known animal to another."""
     switches = 0
     for slot in animals.T:
-        known = slot[slot != _UNKNOWN]
+        known = slot[slot >= 0]
         switches += int((np.diff(known) != 0).sum())
     return switches

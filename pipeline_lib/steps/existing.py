@@ -149,11 +149,17 @@ def take_over(config: Config, row: Row, key: str, output: Path) -> None:
     if found != row["poses_fingerprint"]:
         raise StoreError(f"{path}: has changed since it was probed; run again")
     fps = float(row["fps"]) if row["fps"] else None
-    poses = read_foreign_poses(path, fps=_choose_rate(row, fps), frames=int(row["frames"]))
+    index, frames = _index_video(row), int(row["frames"])
+    poses = read_foreign_poses(
+        path, fps=_choose_rate(row, fps), frames=frames, shown=None if index is None else index[1]
+    )
     poses = replace(poses, identity=None, spread=None)
     poses = _choose_bodyparts(path, poses, config.skeleton.bodyparts)
     poses, surplus = _bound_individuals(path, poses, config.individuals.max)
-    poses = _follow_video(row, poses)
+    if index is not None:
+        times, shown = index
+        status = np.where(shown, poses.frame_status, FrameStatus.MISSING).astype(np.uint8)
+        poses = replace(poses, time=times, frame_status=status)
     attributes: dict[str, Any] = {
         "video": row["video"],
         "key": key,
@@ -234,15 +240,14 @@ def _widen(values: NDArray[np.float32], more: int, fill: float) -> NDArray[np.fl
     return np.concatenate([values, np.full(shape, fill, values.dtype)], axis=1)
 
 
-def _follow_video(row: Row, poses: Poses) -> Poses:
-    """Return poses with the times of the video where they are unequal, or frames are missing."""
+def _index_video(row: Row) -> tuple[NDArray[np.float64], NDArray[np.bool_]] | None:
+    """Return times of a video's frames, and which it has; None: all, at equal intervals."""
     if not row["fingerprint"] or not (row["variable_frame_rate"] == "true" or row["reason"]):
-        return poses
+        return None
     # Imported here: OpenCV and FFmpeg take long to load.
     from pipeline_lib.io.video.reader import check_video  # noqa: PLC0415
 
     index = check_video(Path(row["path"]))
-    if len(index.times) != len(poses.time):
+    if len(index.times) != int(row["frames"]):
         raise StoreError(f"{row['path']}: has changed since it was probed; run again")
-    status = np.where(index.missing, FrameStatus.MISSING, poses.frame_status).astype(np.uint8)
-    return replace(poses, time=np.asarray(index.times, np.float64), frame_status=status)
+    return np.asarray(index.times, np.float64), ~np.asarray(index.missing)

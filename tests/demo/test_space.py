@@ -149,6 +149,15 @@ def test_the_error_in_space_and_exchanged_animals_are_measured(demo):
     slots[:, 2] = slots[:, 2, ::-1]
     wrong = measure_session(replace(poses, camera_individual=slots), points, truths)
     assert wrong.exchanged > 20
+    # A view that shows the head of one animal and the rest of the other, where both are seen.
+    mixed = {camera: (truth, seen.copy()) for camera, (truth, seen) in truths.items()}
+    seen = mixed["camera-1"][1]
+    apart = np.linalg.norm(seen[:, 0] - seen[:, 1], axis=-1).min(axis=1) > 10
+    (moment, *_) = np.flatnonzero(apart)
+    seen[moment, 0, :4] = seen[moment, 1, :4]
+    half = measure_session(poses, points, mixed)
+    assert (half.exchanged, half.mixed) == (error.exchanged, error.mixed + 1)
+    assert half.assigned == error.assigned - 1
     late = poses.camera_frame.copy()
     late[3, 0] += 1
     assert measure_session(replace(poses, camera_frame=late), points, truths).misplaced == 1

@@ -13,6 +13,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.stages import STAGES
+from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.io.checksums import describe_state
 from pipeline_lib.io.poses.read import read_pose_key, read_poses
 from pipeline_lib.io.poses.write import write_poses
@@ -273,6 +274,30 @@ def test_a_video_tells_the_facts_and_its_loss_costs_nothing(tmp_path):
     cohort.run(())
     with pytest.raises(ConfigError, match="c have no `poses`, other rows have"):
         check_run(cohort.settings)
+
+
+def test_poses_of_images_have_the_rows_of_their_frames_where_a_video_lacks_some(tmp_path):
+    cohort = ExistingCohort(tmp_path)
+    # 30 frames of 40 ms, of which four are lost.
+    kept = [number for number in range(30) if not 9 <= number <= 11 and number != 20]
+    encode(tmp_path / "a.mp4", frames=len(kept), options=x264(), times=[40 * one for one in kept])
+    points = np.array(walk(30))
+    for name, rows in {"images": kept, "fewer": kept[:15], "frames": range(30)}.items():
+        write_csv(tmp_path / f"{name}.csv", points[list(rows)])
+        cohort.add(name, f"{name}.csv", "a.mp4")
+    probed = cohort.run((run_probe, run_infer))
+    assert {row["frames"] for row in probed.values()} == {"30"}
+    lost = np.setdiff1d(np.arange(30), kept)
+    for name, rows in {"images": kept, "fewer": kept[:15]}.items():
+        poses = cohort.read_poses(name)
+        expected = np.full_like(points, np.nan)
+        expected[rows] = points[rows]
+        assert np.allclose(poses.position[:, 0], expected, atol=0.01, equal_nan=True)
+        assert np.allclose(poses.time, 0.04 * np.arange(30), atol=1e-6)
+        assert np.flatnonzero(poses.frame_status == FrameStatus.MISSING).tolist() == list(lost)
+    # A tool that counted by time has a row for each frame; those without an image stay as they are.
+    poses = cohort.read_poses("frames")
+    assert np.allclose(poses.position[:, 0], points, atol=0.01)
 
 
 def test_sheets_name_a_path_or_poses(tmp_path):

@@ -1,22 +1,26 @@
 """Run cohorts of poses that other tools found: no network, no labels, no inference."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.poses.session import read_session_poses
 from pipeline_lib.kernels.geometry.projection import project
 from tests.steps.test_existing import write_csv
 from tests.steps.triangulate.scenes import make_rig, move_animals
+from tests.steps.triangulate.test_clocks import make_sound, write_video
 from tests.workflow.reruns.test_verify import verify
 from tests.workflow.running import Run, identify, list_undescribed, read_tsv
 
 pytestmark = [pytest.mark.workflow]
 
 SUMMARY = {"status", "report", "accept"}
+SHEET = ("video", "path", "session", "camera", "calibration", "poses")
 NAMES = ("nose", "left_ear", "right_ear", "neck", "back", "tail")
 
 
@@ -101,6 +105,58 @@ def test_sessions_of_existing_poses_become_poses_in_space(tmp_path, monkeypatch)
     assert run.results.triangulated("pose", "m1").stat().st_mtime_ns == kept.st_mtime_ns
     assert run.results.triangulated("pose", "m2").read_bytes() != before
     assert [row["missing"] for row in read_tsv(run.results.session_ledger)] == ["", ""]
+
+
+def test_cameras_that_start_at_other_times_are_synchronised_by_the_sound_of_their_videos(tmp_path):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    # Of the size of the videos.
+    rig = Calibration(
+        tuple(
+            replace(one, size=(64, 48), matrix=one.matrix * [[0.05], [0.05], [1]])
+            for one in make_rig(3).cameras[:2]
+        ),
+        "mm",
+    )
+    write_calibration(run.folder / "rig.toml", rig, "aniposelib")
+    points = move_animals(75, 1, seed=0)[:, 0]
+    rows = []
+    # The second camera starts 15 frames late.
+    for number, (camera, late) in enumerate(zip(rig.cameras, (0, 15), strict=True)):
+        video, name = run.folder / f"{camera.name}.mkv", f"{camera.name}.csv"
+        sound = make_sound(late / 25, (75 - late) / 25, number)
+        write_video(video, late / 25, 75 - late, fps=25, sound=sound)
+        write_csv(run.folder / name, project(camera, points[late:]), NAMES[: points.shape[1]])
+        cells = (video.stem, video.name, "m1", camera.name, "rig.toml", name)
+        rows.append(dict(zip(SHEET, cells, strict=True)))
+    # Without sound: its session fails alone.
+    mute = write_video(run.folder / "mute.mkv", 0.0, 75)
+    rows += [{**rows[0], "video": "n1", "session": "n"}]
+    rows += [{**rows[1], "video": "n2", "session": "n", "path": mute.name}]
+    run.write_sheet(rows)
+    config = {
+        "cohort": "cohort.tsv",
+        "exports": {"formats": []},
+        "triangulation": {
+            "enabled": True, "source": "raw", "exports": [], "synchronisation": {"method": "sound"},
+        },
+    }  # fmt: skip
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    ended = run.snakemake()
+    assert ended.code == 0, ended.output
+    first, second = read_tsv(run.results.session_ledger)
+    assert (first["status"], first["moments"]) == ("done", "75")
+    assert first["doubts"] == f"camera {rig.names[1]} has no frame at 15 of 75 moments"
+    assert second["status"] == "failed"
+    assert "it has no sound" in second["reason"]
+    poses = read_session_poses(run.results.triangulated("pose", "m1"))
+    (clock,) = poses.attributes["synchronisation"]["clocks"]["cameras"].values()
+    assert clock["later_s"] == pytest.approx(-0.6, abs=0.004)
+    assert poses.camera_frame[15:, 1].tolist() == list(range(60))
+    assert (poses.camera_frame[:15, 1] == -1).all()
+    assert np.allclose(poses.position[15:, 0], points[15:], atol=0.1)
+    for one in poses.attributes["synchronisation"]["cameras"].values():
+        assert one["apart_s"]["most"] < 0.005
 
 
 def test_a_row_with_poses_joins_a_cohort_with_a_network(again):

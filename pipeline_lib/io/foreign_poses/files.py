@@ -53,7 +53,12 @@ def detect_format(path: Path) -> str:
 
 
 def read_foreign_poses(
-    path: Path, *, fps: float | None = None, frames: int | None = None, name: str = AUTO
+    path: Path,
+    *,
+    fps: float | None = None,
+    frames: int | None = None,
+    shown: NDArray[np.bool_] | None = None,
+    name: str = AUTO,
 ) -> Poses:
     """Read the poses of one video that another tool, or we, found.
 
@@ -67,6 +72,10 @@ def read_foreign_poses(
     frames
         Frames of the video. Other tools leave out frames without an animal, also the last ones:
         these are added. None: unknown.
+    shown
+        Shape (frame,): which frames the video has, where its times tell that it lacks some. Other
+        tools count images, so a file with no more frames than images is of these; one with more
+        is of all frames. None: it has all.
     name
         Of the format; ``auto``: the first that knows it.
 
@@ -94,7 +103,11 @@ def read_foreign_poses(
         poses = replace(poses, time=times, attributes={**poses.attributes, "fps": fps})
     source = {"source": {"file": path.name, "format": chosen}}
     poses = replace(poses, attributes={**poses.attributes, **source})
-    return poses if frames is None else _fill_up(path, poses, frames)
+    if frames is None:
+        return poses
+    if shown is None or len(poses.time) > shown.sum():
+        return _fill_up(path, poses, frames)
+    return _choose_rows(_fill_up(path, poses, int(shown.sum())), shown)
 
 
 def _load(name: str) -> PoseReader:
@@ -132,6 +145,28 @@ def find_status(present: NDArray[np.bool_]) -> NDArray[np.uint8]:
     after = np.maximum.accumulate(present[::-1], axis=0)[::-1]
     status = np.where(before & after, TrackStatus.GAP, TrackStatus.ABSENT)
     return np.where(present, TrackStatus.FOLLOWED, status).astype(np.uint8)
+
+
+def _choose_rows(poses: Poses, shown: NDArray[np.bool_]) -> Poses:
+    """Return poses of images in the rows of their frames; the other rows are empty."""
+
+    def spread(values: NDArray[Any], fill: float) -> NDArray[Any]:
+        rows = np.full((len(shown), *values.shape[1:]), fill, values.dtype)
+        rows[shown] = values
+        return rows
+
+    step = 1.0 / float(poses.attributes.get("fps") or 1.0)
+    status = None if poses.track_status is None else spread(poses.track_status, TrackStatus.ABSENT)
+    return replace(
+        poses,
+        position=spread(poses.position, np.nan),
+        confidence=spread(poses.confidence, 0),
+        frame_status=spread(poses.frame_status, FrameStatus.MISSING),
+        time=np.asarray(step * np.arange(len(shown)), np.float64),
+        track_status=status,
+        identity=None if poses.identity is None else spread(poses.identity, np.nan),
+        spread=None if poses.spread is None else spread(poses.spread, np.nan),
+    )
 
 
 def _fill_up(path: Path, poses: Poses, frames: int) -> Poses:

@@ -39,7 +39,8 @@ class Synchronised(NamedTuple):
         Moments per second; None if unknown in all views.
     report
         JSON-like: method, tolerance and, for each camera, its numbers of frames, of moments
-        without a frame and of frames that are not used; doubts in words.
+        without a frame and of frames that are not used, and how far its frames are from their
+        moments in s, median and most (null: times are not compared); doubts in words.
     """
 
     moments: Moments
@@ -60,13 +61,15 @@ def synchronise(views: Sequence[View], settings: SynchronisationSettings) -> Syn
     tolerance: float | None = None
     doubts: list[str] = []
     clocks: dict[str, Any] = {}
+    times: list[Floats] | None = None
     if by_number:
         moments, fps = _align_by_number(views)
         doubts = _find_doubts(views)
     else:
         if settings.method != "timestamps":
             views, clocks, doubts = set_clocks(views, settings.method)
-        moments, fps, tolerance = _align_by_time(views, settings.tolerance)
+        times = _read_times(views)
+        moments, fps, tolerance = _align_by_time(views, times, settings.tolerance)
     if not ((moments.frames != NO_FRAME).sum(axis=1) > 1).any():
         raise SessionError(
             "no two of its cameras have a frame of the same moment: look at offsets and times"
@@ -82,6 +85,7 @@ def synchronise(views: Sequence[View], settings: SynchronisationSettings) -> Syn
             "first_moment": int(used[0]) if len(used) else None,
             "last_moment": int(used[-1]) if len(used) else None,
             "frames_not_decoded": int((~find_decoded(view.poses.frame_status)).sum()),
+            "apart_s": None if times is None else _measure_apart(moments, place, times[place]),
         }
     report = {
         "method": settings.method,
@@ -92,6 +96,8 @@ def synchronise(views: Sequence[View], settings: SynchronisationSettings) -> Syn
         "doubts": doubts,
         **({"clocks": clocks} if clocks else {}),
     }
+    first = float(moments.time[0]) if times is not None else 0.0
+    moments = Moments(moments.time - first, moments.frames)
     return Synchronised(moments, find_status(views, moments), fps, report)
 
 
@@ -109,9 +115,8 @@ def _align_by_number(views: Sequence[View]) -> tuple[Moments, float | None]:
     return Moments(moments.time / (fps or 1.0), moments.frames), fps
 
 
-def _align_by_time(
-    views: Sequence[View], tolerance: float | None
-) -> tuple[Moments, float | None, float]:
+def _read_times(views: Sequence[View]) -> list[Floats]:
+    """Return the times of the frames of each view, on one clock."""
     times = []
     for view in views:
         own = view.poses.time if view.timestamps is None else view.timestamps
@@ -121,6 +126,12 @@ def _align_by_time(
                 "timestamps; expected one for each frame"
             )
         times.append(np.asarray(own, np.float64) + view.offset)
+    return times
+
+
+def _align_by_time(
+    views: Sequence[View], times: Sequence[Floats], tolerance: float | None
+) -> tuple[Moments, float | None, float]:
     shortest = min(find_period(one) for one in times)
     if not np.isfinite(shortest):
         raise SessionError(
@@ -132,8 +143,19 @@ def _align_by_time(
         moments = align_by_time(times, chosen, [view.camera for view in views])
     except ValueError as error:
         raise SessionError(f"{error}: expected times of one clock in the order of frames") from None
-    first = moments.time[0] if len(moments.time) else 0.0
-    return Moments(moments.time - first, moments.frames), 1 / shortest, chosen
+    return moments, 1 / shortest, chosen
+
+
+def _measure_apart(moments: Moments, camera: int, times: Floats) -> dict[str, float] | None:
+    """Return how far the frames of a camera are from their moments, in s: median and most."""
+    used = moments.frames[:, camera] != NO_FRAME
+    if not used.any():
+        return None
+    apart = np.abs(times[moments.frames[used, camera]] - moments.time[used])
+    return {
+        "median": float(np.round(np.median(apart), 6)),
+        "most": float(np.round(apart.max(), 6)),
+    }
 
 
 def _find_rate(view: View) -> float | None:

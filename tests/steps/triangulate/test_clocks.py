@@ -272,3 +272,32 @@ def test_slow_daylight_neither_hides_a_light_nor_looks_like_one():
     # Without a light nothing is found, or nothing that fits.
     alone = [find_edges(look(start, 0), times) for start in (0.0, 3.333)]
     assert not all(len(one.time) for one in alone) or match_edges(*alone, 0.02).rival > 0.85
+
+
+def test_the_shift_is_the_likeliest_one_within_a_frame():
+    # The second camera starts 0.7 s later: its frames are at 0.7, 1.7 ... of the first one's clock.
+    # A switch before .7 of a second (here 14 of 20) shows in frame n + 1 of the first camera and
+    # frame n of the second, the others in frames of the same number. The likelihood of a shift s is
+    # then (-s)^14 (1 + s)^6, with its maximum at -14/20.
+    parts = np.r_[np.linspace(0.02, 0.68, 14), np.linspace(0.72, 0.98, 6)]
+    switches = np.random.default_rng(0).permutation(parts) + np.cumsum(np.resize([3, 5, 4, 7], 20))
+    times = np.arange(120.0)
+    edges = [find_edges(100.0 * is_on(times + start, switches), times) for start in (0.0, 0.7)]
+    assert edges[0].half.tolist() == [0.5] * 20
+    assert match_edges(*edges, 1.0).seconds == pytest.approx(-0.7, abs=1e-3)
+    # Switches that only one of them saw change little.
+    spoilt = [
+        find_edges(100.0 * is_on(times + start, np.sort(np.r_[switches, own])), times)
+        for start, own in ((0.0, [100.2, 104.9]), (0.7, [102.4, 108.3]))
+    ]
+    assert match_edges(*spoilt, 1.0).seconds == pytest.approx(-0.7, abs=0.05)
+
+
+def test_frames_of_another_rate_bound_the_shift():
+    # Switches at 2.05 and 5.95: the slow camera sees them between 2 and 3 and between 5 and 6, one
+    # of ten times the rate between 2.0 and 2.1 and between 5.9 and 6.0, if both start at 0.
+    slow, fast = np.arange(9.0), np.arange(90) / 10
+    edges = [find_edges(100.0 * is_on(times, [2.05, 5.95]), times) for times in (slow, fast)]
+    # The short interval lies in the long one if the shift is -0.9 to 0 by the first switch, and
+    # 0 to 0.9 by the second.
+    assert match_edges(*edges, 0.55).seconds == pytest.approx(0.0, abs=0.051)

@@ -112,6 +112,30 @@ def test_a_slot_that_slides_to_another_animal_without_a_jump_is_cut_by_the_other
     assert np.abs(found.position[whole] - points[whole]).max() < 10
 
 
+def test_a_slot_that_slides_to_another_animal_and_stays_is_put_right_by_the_other_views():
+    rig, points = make_rig(4), circle_animals(150, 2)
+    views = [track(one) for one in see(points, rig.cameras, noise=0.5)]
+    # Within three moments, without a jump, slot 0 of a view takes the animal of slot 1. Slot 1 is a
+    # remnant of it for some time, and then follows the other animal.
+    position, seen = views[2].poses.position.copy(), views[2].poses.position
+    keypoints = position.shape[2]
+    position[62:, 0] = seen[62:, 1]
+    for moment in range(59, 62):
+        taken = 2 * (moment - 58)
+        position[moment, 0, :taken] = seen[moment, 1, :taken]
+    position[62:80, 1, : keypoints - 2] = np.nan
+    position[80:, 1] = seen[80:, 0]
+    views[2] = replace(views[2], poses=replace(views[2].poses, position=position))
+    found = solve(views, rig)
+    slots = found.camera_individual
+    assert (slots[:, [0, 1, 3]] == [0, 1]).all()
+    assert (slots[:58, 2] == [0, 1]).all()
+    # The remnant is left out, as its animal is seen in slot 0.
+    assert (slots[63:78, 2] == [-1, 0]).all()
+    assert (slots[82:, 2] == [1, 0]).all()
+    assert np.abs(found.position - points).max() < 10
+
+
 def test_a_pose_made_of_two_animals_is_left_out_and_marked_where_two_views_contradict_it():
     rig, points = make_rig(4), circle_animals(120, 2)
     views = [track(one) for one in see(points, rig.cameras, noise=0.5)]

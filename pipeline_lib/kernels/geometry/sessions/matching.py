@@ -23,6 +23,7 @@ from pipeline_lib.kernels.geometry.sessions.agreement import (
     measure_agreement,
     measure_membership,
 )
+from pipeline_lib.kernels.geometry.sessions.contradictions import cut_contradictions
 from pipeline_lib.kernels.geometry.sessions.groups import (
     NO_GROUP,
     Assignment,
@@ -136,9 +137,10 @@ def match_animals(
         cut_tracklets(one.position, tracked=one.tracked, doubtful=one.doubtful, rules=rules)
         for one in sightings
     ]
-    pieces = _list_pieces(cut)
     positions = [one.position for one in sightings]
     comparison = compare_views(cameras, positions, cut, most_pairs)
+    cut = cut_contradictions(comparison, cut)
+    pieces = _list_pieces(cut)
     agreement = measure_agreement(comparison, cut)
     seen_together = Evidence(agreement.first, agreement.second, agreement.score)
     groups = merge_pieces(pieces, seen_together)

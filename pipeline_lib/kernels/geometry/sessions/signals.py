@@ -1,8 +1,9 @@
 """Find by how much clocks of cameras differ, from a light that all see or a sound that all hear.
 
-A light that is switched on and off is reduced to its edges. The shift between two cameras is the
-one at which most edges of the same direction coincide; the median over these is exact to a part of
-a frame. Sounds are reduced to how suddenly they become louder, which does not depend on microphones
+A light that is switched on and off is reduced to its edges. The shift between two cameras is one at
+which most edges of the same direction coincide. Each edge lies somewhere between two frames; the
+shift is the most likely one, which with N edges is exact to about half a frame divided by the root
+of N. Sounds are reduced to how suddenly they become louder, which does not depend on microphones
 and distances as much as the sound itself, and are compared at all shifts. In both cases the next
 best shift tells how sure the best one is.
 """
@@ -25,6 +26,9 @@ _SUDDEN = 5
 _CENTRES, _MAD = 50, 1.4826
 # Edges of a camera that are compared.
 _MOST_EDGES = 1500
+# Shifts that are tried in each of some rounds, each in a narrower range; least overlap of two
+# intervals, as a share of their widths.
+_TRIED, _ROUNDS, _UNLIKELY = 201, 3, 0.01
 # Sounds that begin so near to each other, in s, count as one; least rise of loudness (log).
 _NEAR, _FLOOR = 0.1, 1e-4
 
@@ -38,10 +42,13 @@ class Edges(NamedTuple):
         Shape (edge,), s: between the last frame before and the first frame after.
     on
         Shape (edge,): it was switched on, else off.
+    half
+        Shape (edge,), s: half the time between these two frames.
     """
 
     time: Floats
     on: Flags
+    half: Floats
 
 
 class Shift(NamedTuple):
@@ -85,7 +92,7 @@ def find_edges(brightness: Floats, times: Floats) -> Edges:
     """
     known = np.flatnonzero(np.isfinite(brightness) & np.isfinite(times))
     values, when = brightness[known], times[known]
-    none = Edges(np.empty(0), np.empty(0, bool))
+    none = Edges(np.empty(0), np.empty(0, bool), np.empty(0))
     if len(values) < 2:
         return none
     low, high = float(values.min()), float(values.max())
@@ -108,7 +115,8 @@ def find_edges(brightness: Floats, times: Floats) -> Edges:
     before, after = sure[change], sure[change + 1]
     sudden = after - before <= _SUDDEN
     before, after = before[sudden], after[sudden]
-    return Edges((when[before] + when[after]) / 2, state[after] == 1)
+    begin, end = when[before], when[after]
+    return Edges((begin + end) / 2, state[after] == 1, (end - begin) / 2)
 
 
 def match_edges(reference: Edges, other: Edges, tolerance: float) -> Shift:
@@ -122,8 +130,10 @@ def match_edges(reference: Edges, other: Edges, tolerance: float) -> Shift:
         Largest distance in s between edges that coincide: half the sum of the times between
         frames, because a switch shows in the next frame.
     """
-    first = Edges(reference.time[:_MOST_EDGES], reference.on[:_MOST_EDGES])
-    second = Edges(other.time[:_MOST_EDGES], other.on[:_MOST_EDGES])
+    first, second = (
+        Edges(one.time[:_MOST_EDGES], one.on[:_MOST_EDGES], one.half[:_MOST_EDGES])
+        for one in (reference, other)
+    )
     apart = second.time[None] - first.time[:, None]
     alike = second.on[None] == first.on[:, None]
     shifts = np.sort(apart[alike])
@@ -141,10 +151,42 @@ def match_edges(reference: Edges, other: Edges, tolerance: float) -> Shift:
     matched = int(fits.any(axis=1).sum())
     drift = 0.0
     row, column = np.nonzero(fits)
+    seconds = _find_likeliest(
+        apart[row, column], first.half[row], second.half[column], (seconds, 2 * tolerance)
+    )
     if len(row) > 2 and np.ptp(first.time[row]) > 0:
         slope = np.polyfit(first.time[row], second.time[column] - first.time[row], 1)[0]
         drift = float(slope * np.ptp(first.time[row]))
     return Shift(seconds, matched, max(int(inside.sum()), matched), rival, drift)
+
+
+def _find_likeliest(
+    apart: Floats, first: Floats, second: Floats, around: tuple[float, float]
+) -> float:
+    """Return the shift at which pairs of edges are most likely to be the same switches.
+
+    A switch is equally likely anywhere between its two frames, so how likely a pair is at a shift
+    is how long the two intervals overlap.
+
+    Parameters
+    ----------
+    apart
+        Shape (pair,): distances of the middles of the intervals.
+    first, second
+        Shape (pair,): half widths of the intervals.
+    around
+        Shift to begin with, and largest distance from it.
+    """
+    sums, most = first + second, 2 * np.minimum(first, second)
+    best, reach = around
+    for _ in range(_ROUNDS):
+        tried = best + reach * np.linspace(-1, 1, _TRIED)
+        overlap = np.minimum(sums - np.abs(tried[:, None] - apart), most)
+        # A pair that is not the same switch must not decide.
+        likely = np.log(np.maximum(overlap, _UNLIKELY * sums)).sum(axis=1)
+        top = tried[likely >= likely.max() - 1e-9]
+        best, reach = float((top[0] + top[-1]) / 2), reach * 4 / _TRIED
+    return best
 
 
 def measure_onsets(energy: Floats) -> Floats:

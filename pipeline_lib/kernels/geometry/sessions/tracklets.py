@@ -5,6 +5,7 @@ equally well continue another slot, because there the tracker may have exchanged
 without tracks are linked from moment to moment where each is clearly nearest to the other.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +91,45 @@ def cut_tracklets(
     else:
         links, soft = _link_neighbours(position, seen, rules), None
     return _number(seen, links, soft)
+
+
+def cut_before(tracklets: Tracklets, cuts: Mapping[int, Sequence[int]]) -> Tracklets:
+    """Cut tracklets of a view; each piece follows the one before it.
+
+    Parameters
+    ----------
+    tracklets
+        Of the view.
+    cuts
+        By number of a tracklet: moments before which it is cut, ascending.
+    """
+    number, follows = tracklets.number.copy(), tracklets.follows.copy()
+    count = len(tracklets.start)
+    more: list[int] = []
+    for name, moments in cuts.items():
+        where, slot = np.nonzero(tracklets.number == name)
+        pieces = np.unique(np.searchsorted(moments, where, side="right"), return_inverse=True)[1]
+        last = name
+        for piece in range(1, pieces.max() + 1):
+            own = pieces == piece
+            number[where[own], slot[own]] = count + len(more)
+            more.append(last)
+            last = count + len(more) - 1
+        follows[tracklets.follows == name] = last
+    if not more:
+        return tracklets
+    moment, slot = np.nonzero(number >= 0)
+    order = np.lexsort((moment, number[moment, slot]))
+    names, first = np.unique(number[moment, slot][order], return_index=True)
+    del names
+    final = np.append(first[1:], len(order)) - 1
+    return Tracklets(
+        number,
+        moment[order[first]],
+        moment[order[final]],
+        slot[order[first]],
+        np.concatenate([follows, np.array(more, np.int64)]),
+    )
 
 
 def measure_size(position: Floats) -> float:

@@ -23,6 +23,7 @@ from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import (
     CALIBRATION_COLUMNS,
     CAMERA_COLUMNS,
+    CORRECTED_VIEWS_COLUMNS,
     CalibrationStatus,
     SessionStatus,
 )
@@ -30,6 +31,8 @@ from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.report.inputs import ReportInputs
 from pipeline_lib.steps.report.privacy import Redactor
 from pipeline_lib.steps.report.sessions.data import SessionSource, SessionView, gather_session
+from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.shard_tables import read_shard_table
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ _log = logging.getLogger(__name__)
 VIEWS = 6
 _ROWS = 200
 _CALIBRATIONS = 50
+_POINTS = ("kept", "corrected", "filled", "doubted")
 _ENDED_BADLY = (SessionStatus.FAILED, SessionStatus.NO_CALIBRATION, SessionStatus.TOO_FEW_CAMERAS)
 
 Row = dict[str, Any]
@@ -87,6 +91,9 @@ class SessionsPage:
         Sessions that can be turned and played.
     done
         Number of sessions that were triangulated.
+    corrected
+        Of the sessions in `rows` whose views were corrected by each other: number of points by
+        `pipeline_lib.core.tables.CORRECTED_VIEWS_COLUMNS`, and `folder` of the pose files.
     """
 
     rows: list[Row]
@@ -96,6 +103,7 @@ class SessionsPage:
     bad: list[tuple[str, str, list[str]]]
     views: list[SessionView]
     done: int
+    corrected: list[Row] = field(default_factory=list)
 
     @property
     def unit(self) -> str:
@@ -151,7 +159,31 @@ def describe_sessions(
         _group(rows),
         views,
         len(done),
+        _read_corrected(config, results, [str(row["session"]) for row in ordered[:_ROWS]], gaps),
     )
+
+
+def _read_corrected(
+    config: Config, results: Results, sessions: Sequence[str], gaps: list[str]
+) -> list[Row]:
+    """Return the points of corrected views of sessions, in their order."""
+    stage, found = STAGES["correct-views"], dict[str, Row]()
+    if not stage.wanted(config):
+        return []
+    for shard in read_plan(results).shards:
+        try:
+            table = stage.find_table(config, results, shard)
+            rows = read_shard_table(table, CORRECTED_VIEWS_COLUMNS) or []
+        except CohortposeError as error:
+            gaps.append(str(error))
+            continue
+        for row in rows:
+            if row["status"] == SessionStatus.DONE:
+                numbers = {name: _to_number(row[name]) for name in _POINTS}
+                folder = results.corrected_views(config.training.name, row["session"])
+                told = folder.relative_to(results.root).as_posix()
+                found[row["session"]] = {**numbers, "session": row["session"], "folder": told}
+    return [found[session] for session in sessions if session in found]
 
 
 def _choose_views(rows: Sequence[Row], seed: int) -> list[Row]:

@@ -12,6 +12,9 @@ from pipeline_lib.kernels.geometry.projection import project
 from pipeline_lib.steps.report import page as report_page
 from pipeline_lib.steps.report.sessions import data as session_data
 from pipeline_lib.steps.report.sessions.data import SessionSource, gather_session
+from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.stage_keys import claim_stage
+from pipeline_lib.steps.triangulate.corrected_views import run_correct_views
 from tests.steps.report.report_pages import CHROMIUM, Page
 from tests.steps.triangulate.scenes import BODYPARTS, EDGES
 from tests.steps.triangulate.session_cohort import MODEL, SessionCohort
@@ -85,6 +88,24 @@ def test_the_page_tells_what_became_of_each_session_and_calibration(cohort, page
     assert "100.0 %" in walk
     # No path of this machine.
     assert str(cohort.folder) not in text
+
+
+def test_corrected_views_are_counted_beside_where_they_are(cohort, page):
+    assert "corrected by each other" not in page.read_text(encoding="utf-8")
+    settings = cohort.settings["triangulation"]
+    try:
+        cohort.settings["triangulation"] = settings | {"corrected_views": {"enabled": True}}
+        claim_stage(cohort.config, cohort.results, "correct-views")
+        for shard in read_plan(cohort.results).shards:
+            run_correct_views(cohort.config, cohort.results, shard)
+        elements = Page(report(cohort).read_text(encoding="utf-8"))
+    finally:
+        cohort.settings["triangulation"] = settings
+    (table,) = elements.all("div", **{"aria-label": "Corrected views"})
+    # Four views of 30 frames and six keypoints, all of which agree; no view of the bad one.
+    for session in ("walk", "run"):
+        assert f"{session}720000corrected_views/{MODEL}/{session}" in table["text"]
+    assert "bad" not in table["text"]
 
 
 def test_points_views_and_errors_of_a_session_are_those_of_its_pose_file(cohort, page):
