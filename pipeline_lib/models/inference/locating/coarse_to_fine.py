@@ -130,6 +130,14 @@ class CoarseToFine:
             return self._look(frames)
         return predict_blocks(frames, first, self._look, self._follow)
 
+    def warm_up(self, frame: Image) -> None:
+        """Let the networks compute all that predicting a frame may need, whatever it shows."""
+        shape = self._shape_window(frame)
+        if not shape.holds_frame:
+            self._locator.predict([frame])
+            self.network.predict([cut_window(frame, np.zeros(2, np.int64), shape.window)])
+        self._whole_network.predict([frame])
+
     def _follow(
         self, frames: Sequence[Image], before: Located
     ) -> tuple[Located, NDArray[np.bool_]]:
