@@ -2,7 +2,7 @@
 
     PEER/bin/python benchmarks/live/dlclive_peer.py [--side 256] [--passes 200]
 
-PEER is an environment with `deeplabcut-live[pytorch]`. The network is a ResNet-50 of DeepLabCut 3
+PEER is `build/peers/dlclive`, which `make peers NAME=dlclive` makes. The network is a ResNet-50 of DeepLabCut 3
 with heat maps at an eighth of the frame and location refinement, untrained, which changes nothing
 of the time it takes. Printed are median and 99th percentile of `DLCLive.get_pose` in ms.
 `latency.py --peer PEER/bin/python` runs it beside ours.
