@@ -18,7 +18,7 @@ from benchmarks.live.latency import BACKBONES, INT8, Condition, measure, quantiz
 from pipeline_lib.core.layout import ModelFiles
 
 MOST_DROPPED = 0.01
-LOWEST, HIGHEST, CLOSE = 10.0, 240.0, 5.0
+LOWEST, HIGHEST, CLOSE = 20.0, 180.0, 10.0
 
 
 def prepare(folder: Path, network: str) -> ModelFiles:

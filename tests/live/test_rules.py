@@ -1,16 +1,19 @@
 """Rules start and end where they should, and nowhere else."""
 
 import json
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import pipeline_lib
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.outputs.live import LiveSettings, ProcessorSettings, RuleSettings
 from pipeline_lib.kernels.kinematics.depth import measure_depth
 from pipeline_lib.live import processors
+from pipeline_lib.live.actions import Actions
 from pipeline_lib.live.processors import ProcessorChain, load_processors
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.rules import RuleJudge, View
@@ -231,6 +234,55 @@ def test_predicted_ahead_a_start_comes_before_the_frame_that_shows_it(tmp_path, 
     assert rows[0] == [61]
     assert len(rows[100]) == 1
     assert abs(rows[100][0] - 56) <= 1
+
+
+def test_the_loop_goes_on_without_the_counterpart_of_an_action(tmp_path, monkeypatch):
+    """A listener goes away while its action is being sent; all else is recorded as before."""
+    truth, images = make_walk(180)
+    write_video(tmp_path / "v.mp4", images)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listener.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    inner, sent = Actions.send, [0]
+
+    def send(self, *values):
+        sent[0] += 1
+        if sent[0] == 3:
+            listener.close()
+        return inner(self, *values)
+
+    monkeypatch.setattr(Actions, "send", send)
+    settings = make_settings(
+        cameras=[{"name": "top", "source": f"video:{tmp_path / 'v.mp4'}", "every_frame": True}],
+        recording={"video": False},
+        rules=[
+            {
+                "name": "in",
+                "measure": "region",
+                "points": ["red"],
+                "polygon": [[80, 0], [200, 0], [200, 100], [80, 100]],
+                "actions": ["gone", "kept"],
+            }
+        ],
+        actions=[
+            {"name": "gone", "kind": "udp", "address": address, "ends": True},
+            {"name": "kept", "kind": "file", "address": str(tmp_path / "kept"), "ends": True},
+        ],
+    )
+    summary = run_discs(monkeypatch, settings, None, tmp_path / "live")["top"]
+    changes = np.diff(np.concatenate([[False], truth[:, 0, 0] > 80]).astype(int))
+    count = int(np.abs(changes).sum())
+    assert summary["predicted"] == summary["captured"] == 180
+    assert (summary["starts"], sent[0]) == (int((changes == 1).sum()), count)
+    # The other action got all of them, and what the first one lost is counted and named.
+    assert len((tmp_path / "kept").read_text().splitlines()) == count
+    lines = (tmp_path / "live" / "triggers.tsv").read_text().splitlines()[1:]
+    lost = [line.endswith("gone: not sent") for line in lines]
+    assert not any(lost[:3])
+    assert sum(lost) == summary["failed_actions"] > 0
+    assert "action gone" in (tmp_path / "live" / "events.tsv").read_text()
+    poses = pipeline_lib.open_poses(tmp_path / "live" / "top-0001.zarr.zip")
+    assert int((poses.frame_status.values == 0).sum()) == 180
 
 
 class Halver:
