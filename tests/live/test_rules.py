@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from pipeline_lib.live.actions import Actions
 from pipeline_lib.live.processors import ProcessorChain, load_processors
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.rules import RuleJudge, View
+from pipeline_lib.live.sources.frames import now
 from tests.live.cameras import FakeCamera, make_settings, run_discs, write_video
 from tests.live.discs import draw
 
@@ -305,7 +307,7 @@ class Halver:
 
 class Fussy(Halver):
     def process(self, pose, frame_time):
-        assert frame_time < 2
+        assert frame_time < 2e9
         return super().process(pose, frame_time=frame_time)
 
 
@@ -331,14 +333,21 @@ def test_processors_of_installed_packages_see_and_change_poses(monkeypatch, tmp_
     chain = ProcessorChain(made, "top", events)
     position = np.arange(6, dtype=np.float32).reshape(1, 3, 2)
     confidence = np.full((1, 3), 0.5, np.float32)
-    found = chain.process(position, confidence, 1.0, 1.5)
+    moment = now()
+    before = time.time() - 3.0
+    found = chain.process(position, confidence, moment - 3.0, moment - 2.5)
     np.testing.assert_array_equal(found, position)
     pose, named = made[0].seen[0]
     # One animal: a row per keypoint with x, y and confidence, as DeepLabCut-Live gives them.
     assert pose.tolist() == [[0, 1, 0.5], [2, 3, 0.5], [4, 5, 0.5]]
-    assert named == {"frame_time": 1.0, "pose_time": 1.5, "record": True}
+    # Times of day, which its processors compare with `time.time()`.
+    assert set(named) == {"frame_time", "pose_time", "record"}
+    assert named["record"] is True
+    assert before - 1e-3 <= named["frame_time"] <= time.time() - 3.0 + 1e-3
+    assert named["pose_time"] - named["frame_time"] == pytest.approx(0.5, abs=1e-5)
     # One that raises is passed over.
-    np.testing.assert_array_equal(chain.process(position, confidence, 3.0, 3.5), 2 * position)
+    far = moment + 4e9
+    np.testing.assert_array_equal(chain.process(position, confidence, far, far), 2 * position)
     assert "Fussy: AssertionError" in (tmp_path / "events.tsv").read_text()
     chain.close(tmp_path)
     assert all(one.stopped for one in made)
