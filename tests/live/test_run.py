@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -236,4 +237,28 @@ def test_the_watchdog_says_what_takes_long_and_when_it_is_over(tmp_path):
     text = (tmp_path / "events.tsv").read_text()
     assert "100 of the last 100 frames took longer than the promised 20 ms" in text
     assert "network 40.0" in text
-    assert "training.backbone" in text
+    assert "training.goal: live" in text
+
+
+def test_events_that_come_with_each_frame_are_counted_beyond_some_lines(tmp_path, monkeypatch):
+    moment = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
+    events = Events(tmp_path / "events.tsv", 100.0)
+    for number in range(1000):
+        moment[0] += 1 / 64
+        events.tell("top", "repeated", f"picture {number}")
+        if number % 640 == 0:
+            events.tell("top", "camera gone", f"at {number}")
+    events.flush()
+    events.flush()
+    rows = [line.split("\t")[2:] for line in (tmp_path / "events.tsv").read_text().splitlines()[1:]]
+    texts = [text for kind, text in rows if kind == "repeated"]
+    # 640 in 10 s, of which 20 have a line each; then 360.
+    assert texts[:20] == [f"picture {number}" for number in range(20)]
+    assert [text for text in texts if "more" in text] == [
+        "620 more like these",
+        "340 more like these",
+    ]
+    assert len(texts) == 42
+    assert [text for kind, text in rows if kind == "camera gone"] == ["at 0", "at 640"]
+    assert events.counts == {"repeated": 1000, "camera gone": 2}
