@@ -223,7 +223,7 @@ def print_videos(folder: Path) -> None:
             count = len(reader.times)
             print(f"{path.name}: {count} frames, {len(lines)} rows of the table")
             shown = [
-                find_frame(image, frames)
+                None if image is None else find_frame(image, frames)
                 for _, image in reader.read(max(0, count - PICTURES), count)
             ]
         wanted = []
