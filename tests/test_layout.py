@@ -30,7 +30,6 @@ def test_no_folder_holds_more_than_fifteen_files(root):
 SUBJECTS = {
     "kernels.kinematics.depth": "the distance of points from the outline of a region",
     "live.newest": "the mailbox of live cameras, with its own tests",
-    "live.priorities": "what the system is asked for live cameras",
     "core.settings.outputs.rendering": "the settings of labelled videos",
     "start": "the command's entry, which answers before anything is imported",
     "io.exports.registry": "the registry of export formats",

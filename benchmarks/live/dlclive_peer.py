@@ -2,13 +2,17 @@
 
     PEER/bin/python benchmarks/live/dlclive_peer.py [--side 256] [--passes 200]
 
-PEER is an environment with `deeplabcut-live[pytorch]`. The network is a ResNet-50 of DeepLabCut 3
-with heat maps at an eighth of the frame and location refinement, untrained, which changes nothing
-of the time it takes. Printed are median and 99th percentile of `DLCLive.get_pose` in ms.
-`latency.py --peer PEER/bin/python` runs it beside ours.
+PEER is `build/peers/dlclive`, which `make peers NAME=dlclive` makes. The network is a ResNet-50 of
+DeepLabCut 3 with heat maps at an eighth of the frame and location refinement, untrained, which
+changes nothing of the time it takes. PyTorch uses all cores, and all its threads have the real-time
+priority that the loop of `cohortpose live` has, where the system allows it. Printed are median and
+99th percentile of `DLCLive.get_pose` in ms. `latency.py --peer PEER/bin/python` runs it beside
+ours.
 """
 
 import argparse
+import contextlib
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +23,7 @@ from dlclive import DLCLive
 from dlclive.pose_estimation_pytorch.models import PoseModel
 
 POINTS = 4
+PRIORITY = 10
 CHANNELS = 2048
 
 
@@ -62,6 +67,10 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--passes", type=int, default=200)
     arguments = parser.parse_args()
+    with contextlib.suppress(OSError, AttributeError):
+        # Threads that PyTorch starts from now on have it, too.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    torch.set_num_threads(os.cpu_count() or 1)
     frame = np.random.default_rng(0).integers(0, 255, (arguments.side, arguments.side, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pt"

@@ -53,6 +53,7 @@ from pipeline_lib.models.inference.predictor import RuntimeOptions, choose_runti
 # Name of the backbone in timm, by name in the table.
 BACKBONES = {
     "lite0": "tf_efficientnet_lite0",
+    "lite2": "tf_efficientnet_lite2",
     "mobilenetv2": "mobilenetv2_100",
     "mobilenetv3": "mobilenetv3_large_100",
     "resnet50": "resnet50",
@@ -425,7 +426,11 @@ def main() -> None:
                 print(lines[-1], flush=True)
                 arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
             if arguments.peer and network == "resnet50":
-                print("DeepLabCut-Live, ResNet-50", time_peer(arguments))
+                p50, p99 = time_peer(arguments).split("\t")
+                cells = ["DeepLabCut-Live resnet50", str(arguments.cropping), *[""] * 6, p50, p99]
+                lines.append("\t".join(cells + [""] * (len(COLUMNS) - len(cells))))
+                print(lines[-1], flush=True)
+                arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

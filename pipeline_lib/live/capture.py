@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline_lib.core.settings.outputs.live import CameraSettings
 from pipeline_lib.live.newest import Newest
+from pipeline_lib.live.priorities import raise_priority
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.recording.recorder import Recorder, Take
 from pipeline_lib.live.sources.frames import Frame, Image, LiveError, Source, SourceError
@@ -67,17 +68,22 @@ class Capture(threading.Thread):
         Is told what happens.
     stop
         Is set at the end of the run.
+    real_time
+        Ask for real-time priority, so that the times of frames are those of their arrival.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it joins
         self,
         settings: CameraSettings,
         source: Source,
         recorder: Recorder | None,
         events: Events,
         stop: threading.Event,
+        *,
+        real_time: bool = False,
     ) -> None:
         super().__init__(name=f"capture-{settings.name}", daemon=True)
+        self._real_time = real_time
         self._settings, self._source, self._recorder = settings, source, recorder
         self._events, self._stopped = events, stop
         self.newest: Newest[Captured] = Newest()
@@ -97,6 +103,8 @@ class Capture(threading.Thread):
 
     def run(self) -> None:
         """Capture until the end."""
+        if self._real_time:
+            raise_priority()
         try:
             while not self._stopped.is_set() and not self._source.ended:
                 self._capture()

@@ -18,7 +18,9 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.live.networks import LiveNetworks
 from pipeline_lib.models.inference.decoding import Located
-from pipeline_lib.models.inference.locating.coarse_to_fine import shape_window
+from pipeline_lib.models.inference.locating.boxed import BoxedTopDown
+from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, shape_window
+from pipeline_lib.models.inference.locating.top_down import TopDown
 from pipeline_lib.models.inference.predictor import Image
 
 Window = tuple[int, int, int, int]
@@ -71,8 +73,8 @@ class Cropper:
         self._networks, self._rules = networks, rules
         if rules.side and networks.window is None:
             raise ModelError(
-                "this network sees windows around animals that its locator finds: leave "
-                "`cropping` out"
+                "this network works top-down, and sees windows around the animals that its locator "
+                "or detector finds: leave `cropping` out, or set it to 0"
             )
         card = networks.whole.card
         self._card, self._animals = card, card.animals
@@ -85,6 +87,12 @@ class Cropper:
         height, width = frame.shape[:2]
         shape = shape_window(self._card, self._rules.side, (height, width))
         return None if shape.holds_frame else shape
+
+    def warm_up(self, frame: Image) -> None:
+        """Let all networks compute, also those that see nothing of a frame without animals."""
+        whole = self._networks.whole
+        if isinstance(whole, CoarseToFine | TopDown | BoxedTopDown):
+            whole.warm_up(frame)
 
     def predict(self, frame: Image, expected: NDArray[np.floating[Any]] | None) -> Seen:
         """Locate the points of a frame.

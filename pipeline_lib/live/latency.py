@@ -19,7 +19,7 @@ _ADVICE = {
     "the part faster that takes longest",
     "preprocess": "ask the camera for smaller frames (`width`, `height`, `crop`)",
     "network": "set live.prediction.cropping, or a smaller window; train a light network "
-    "(`training.backbone: tf_efficientnet_lite0`); or give it more cores",
+    "(`training.goal: live`); or give it more cores",
     "decode": "train with a larger `targets.stride`, or set live.prediction.cropping",
     "ahead": "leave other work to other cores",
     "trigger": "an action or a processor takes long",

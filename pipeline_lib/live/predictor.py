@@ -221,7 +221,8 @@ class LivePredictor:
         shape = self._cropper.shape(frame)
         seconds = 0.0
         for _ in range(passes):
-            looks: list[Callable[[], object]] = [lambda: self._cropper.predict(frame, None)]
+            looks: list[Callable[[], object]] = [lambda: self._cropper.warm_up(frame)]
+            looks.append(lambda: self._cropper.predict(frame, None))
             if shape is not None:
                 looks.append(
                     lambda: self._cropper.predict_window(frame, shape, np.zeros(2, np.int64))

@@ -5,6 +5,7 @@ code that is not installed.
 """
 
 import inspect
+import time
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.outputs.live import ProcessorSettings
 from pipeline_lib.live.recording.events import Events
+from pipeline_lib.live.sources.frames import now
 
 GROUP = "cohortpose.live_processors"
 # After this many errors in a row a processor is no longer called.
@@ -84,7 +86,9 @@ class ProcessorChain:
         """Return the positions after all processors, shape as `position`."""
         several = len(position) > 1
         pose = np.concatenate([position, confidence[..., None]], axis=-1)
-        given = {"frame_time": captured, "pose_time": done, "record": True}
+        # DeepLabCut-Live gives times of day, and its processors compare them with `time.time()`.
+        shift = time.time() - now()
+        given = {"frame_time": captured + shift, "pose_time": done + shift, "record": True}
         for number, (one, names) in enumerate(self._processors):
             if self._errors[number] >= _MOST_ERRORS:
                 continue

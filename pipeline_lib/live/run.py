@@ -22,6 +22,7 @@ from pipeline_lib.live.capture import Capture
 from pipeline_lib.live.latency import LatencyCounter
 from pipeline_lib.live.loop import Loop
 from pipeline_lib.live.predictor import LivePredictor
+from pipeline_lib.live.priorities import allows_real_time
 from pipeline_lib.live.processors import load_processors
 from pipeline_lib.live.recording.events import TRIGGER_COLUMNS, Events, LineLog
 from pipeline_lib.live.recording.finish import finish_recordings
@@ -145,7 +146,8 @@ def run_live(
     actions = Actions(settings.actions, events)
     stop = threading.Event()
     try:
-        shared = _Shared(actions, events, triggers, stop, clock, started)
+        real_time = settings.real_time and allows_real_time()
+        shared = _Shared(actions, events, triggers, stop, clock, started, real_time)
         runs = [
             _set_up(
                 camera,
@@ -192,6 +194,7 @@ class _Shared:
     stop: threading.Event
     clock: float
     started: datetime
+    real_time: bool
 
 
 def _load(request: LiveRequest) -> LivePredictor:
@@ -240,9 +243,17 @@ def _set_up(
     wanted = settings.recording.poses or settings.recording.video
     if request.folder is not None and wanted:
         recorder = Recorder(
-            request.folder, camera.name, settings.recording, describe, shared.events
+            request.folder,
+            camera.name,
+            settings.recording,
+            describe,
+            shared.events,
+            # Among busy processes an encoder of low priority would repeat most pictures.
+            polite=not shared.real_time,
         )
-    capture = Capture(camera, source, recorder, shared.events, shared.stop)
+    capture = Capture(
+        camera, source, recorder, shared.events, shared.stop, real_time=shared.real_time
+    )
     loop = Loop(
         capture,
         predictor,

@@ -11,6 +11,7 @@ from pipeline_lib.core.settings.run import Config, ResolvedConfig
 from pipeline_lib.io.chosen_settings import read_choices, resolve_settings, write_choices
 
 VALUES = {
+    "training.backbone": "tf_efficientnet_lite0",
     "training.augmentation.rotation": 15.0,
     "training.augmentation.mirror": True,
     "targets.scale": 0.5,
@@ -26,8 +27,9 @@ VALUES = {
     "training.freeze": True,
 }
 CHOICES = {name: ChosenSetting(value=value, reason="so") for name, value in VALUES.items()}
-# Both are off by default.
-AUTOMATIC = {"cohort": "c", "training": {"stop": {"plateau": AUTO}, "freeze": AUTO}}
+# Stated by default, all three.
+_TRAINING = {"backbone": AUTO, "stop": {"plateau": AUTO}, "freeze": AUTO}
+AUTOMATIC = {"cohort": "c", "training": _TRAINING}
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_a_config_that_states_all_reads_no_file(results):
     [
         ("version: 1\nsettings: [", "is not YAML"),
         ("version: 2\nsettings: {}\n", "`version`"),
-        ("version: 1\nsettings: {}\n", "lacks training.augmentation.rotation, .*training.epochs"),
+        ("version: 1\nsettings: {}\n", "lacks training.backbone, .*training.epochs"),
         ("version: 1\nsettings: {a: 1}\n", "`settings.a`"),
         ("- 1\n", "`file`"),
         ("", "`file`"),

@@ -6,10 +6,16 @@ import pytest
 import pipeline_lib
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.kernels.windows import cut_window
+from pipeline_lib.live.cropping import CroppingRules
+from pipeline_lib.live.networks import LiveNetworks
 from pipeline_lib.live.predictor import LivePredictor
+from pipeline_lib.models.card import CropLayout
+from pipeline_lib.models.inference.detector import Boxes
+from pipeline_lib.models.inference.locating.boxed import BoxedTopDown
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
-from tests.live.discs import draw, make_predictor
+from tests.live.discs import DiscFinder, draw, make_predictor
 from tests.models.synthetic import draw_discs, draw_points
 
 
@@ -75,6 +81,50 @@ def test_what_cannot_be_is_refused(bundle, frames):
     for wrong in (frames[0][..., 0], frames[0].astype(float), frames[0][:0]):
         with pytest.raises(ValueError, match="expected a frame of shape"):
             live.predict(wrong)
+
+
+class FixedBoxes:
+    """Stands for a detector of DeepLabCut: boxes of 64 x 64 px, best first."""
+
+    def __init__(self, corners):
+        self.card = DiscFinder(2).card
+        self._corners = corners
+
+    def find(self, frames, most):
+        corners = np.array(self._corners, np.float32).reshape(-1, 2)[:most]
+        box = np.concatenate([corners, corners + 64], axis=1)
+        return [Boxes(box, np.linspace(0.9, 0.8, len(box), dtype=np.float32)) for _ in frames]
+
+
+def make_boxed(corners, **rules):
+    """Return a live predictor of a network of DeepLabCut that sees the boxes of a detector."""
+    network = DiscFinder()
+    network.card = network.card.model_copy(update={"window": 64})
+    crop = CropLayout(width=64, height=64)
+    whole = BoxedTopDown(FixedBoxes(corners), network, crop, 0.5, AssemblySettings(surplus=0))
+    predictor = LivePredictor.__new__(LivePredictor)
+    predictor._set_up(LiveNetworks(whole, None, "boxed"), CroppingRules(**rules))
+    predictor.ahead_ms, predictor._noise, predictor._acceleration = 0.0, 1.0, 3000.0
+    return predictor, network
+
+
+def test_a_detector_of_deeplabcut_finds_the_animals_and_windows_are_refused():
+    points = np.concatenate([walk((60.0, 20.0), (0, 0), 1)[0], walk((10.0, 70.0), (0, 0), 1)[0]])
+    image = draw(points[:1]) + draw(points[1:]) - np.uint8(90)
+    predictor, network = make_boxed([(50, 5), (0, 50)])
+    predictor.warm_up((120, 160))
+    # Black frames have no boxes, and yet the network has computed.
+    assert set(network.sizes) == {(64, 64)}
+    found = predictor.predict(image, 0.0)
+    assert predictor.individuals == ("animal1", "animal2")
+    np.testing.assert_allclose(found.position, points, atol=0.5)
+    # An animal keeps its slot though the other box is the best now.
+    predictor._cropper._networks.whole._finder._corners = [(0, 50), (50, 5)]
+    np.testing.assert_allclose(predictor.predict(image, 0.02).position, points, atol=0.5)
+    predictor._cropper._networks.whole._finder._corners = []
+    assert np.isnan(predictor.predict(image, 0.04).position).all()
+    with pytest.raises(ModelError, match=r"top-down.*detector finds: leave `cropping` out"):
+        make_boxed([], side=96)
 
 
 def walk(start, step, count):

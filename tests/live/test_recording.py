@@ -1,6 +1,7 @@
 """Test that recordings survive a kill, a full disk, damage and another resolution."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -189,6 +190,32 @@ def test_a_full_disk_loses_nothing_recorded_and_recording_goes_on(tmp_path, monk
     (line,) = (tmp_path / "events.tsv").read_text().splitlines()[1:2]
     assert line.split("\t")[1:3] == ["top", "recording"]
     assert "No space left on device" in line
+
+
+def test_a_disk_that_takes_no_more_of_the_video_costs_no_pose(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "_RETRY", 0.03)
+    inner, pictures = recorder.LiveVideoWriter.write, [0]
+
+    def write(self, ticks, image):
+        pictures[0] += 1
+        if pictures[0] == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        inner(self, ticks, image)
+
+    monkeypatch.setattr(recorder.LiveVideoWriter, "write", write)
+    camera = FakeCamera([one for image in moving(60) for one in (image, 0.01)])
+    summary = run_discs(monkeypatch, make_settings(), {"top": camera}, tmp_path)["top"]
+    assert summary["captured"] == 60
+    assert summary["predicted"] + summary["dropped"] == 60
+    first, second = (pipeline_lib.open_poses(one) for one in sorted(tmp_path.glob("*.zarr.zip")))
+    assert first.sizes["time"] >= 19
+    # What could not be recorded was counted; all else is there.
+    captured = [json.loads(one.attrs["live"])["captured"] for one in (first, second)]
+    assert sum(captured) == 60 - summary["unrecorded"]
+    with pipeline_lib.VideoReader(tmp_path / "top-0001.mp4") as reader:
+        assert sum(image is not None for _, image in reader.read()) == 19
+    events = (tmp_path / "events.tsv").read_text()
+    assert "recording failed (No space left on device): what was recorded stays" in events
 
 
 def test_an_encoder_that_is_behind_repeats_pictures_and_keeps_rows(tmp_path, monkeypatch):

@@ -1,19 +1,24 @@
 """Rules start and end where they should, and nowhere else."""
 
 import json
+import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import pipeline_lib
 from pipeline_lib.core.errors import ConfigError
 from pipeline_lib.core.settings.outputs.live import LiveSettings, ProcessorSettings, RuleSettings
 from pipeline_lib.kernels.kinematics.depth import measure_depth
 from pipeline_lib.live import processors
+from pipeline_lib.live.actions import Actions
 from pipeline_lib.live.processors import ProcessorChain, load_processors
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.rules import RuleJudge, View
+from pipeline_lib.live.sources.frames import now
 from tests.live.cameras import FakeCamera, make_settings, run_discs, write_video
 from tests.live.discs import draw
 
@@ -233,6 +238,55 @@ def test_predicted_ahead_a_start_comes_before_the_frame_that_shows_it(tmp_path, 
     assert abs(rows[100][0] - 56) <= 1
 
 
+def test_the_loop_goes_on_without_the_counterpart_of_an_action(tmp_path, monkeypatch):
+    """A listener goes away while its action is being sent; all else is recorded as before."""
+    truth, images = make_walk(180)
+    write_video(tmp_path / "v.mp4", images)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    listener.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    inner, sent = Actions.send, [0]
+
+    def send(self, *values):
+        sent[0] += 1
+        if sent[0] == 3:
+            listener.close()
+        return inner(self, *values)
+
+    monkeypatch.setattr(Actions, "send", send)
+    settings = make_settings(
+        cameras=[{"name": "top", "source": f"video:{tmp_path / 'v.mp4'}", "every_frame": True}],
+        recording={"video": False},
+        rules=[
+            {
+                "name": "in",
+                "measure": "region",
+                "points": ["red"],
+                "polygon": [[80, 0], [200, 0], [200, 100], [80, 100]],
+                "actions": ["gone", "kept"],
+            }
+        ],
+        actions=[
+            {"name": "gone", "kind": "udp", "address": address, "ends": True},
+            {"name": "kept", "kind": "file", "address": str(tmp_path / "kept"), "ends": True},
+        ],
+    )
+    summary = run_discs(monkeypatch, settings, None, tmp_path / "live")["top"]
+    changes = np.diff(np.concatenate([[False], truth[:, 0, 0] > 80]).astype(int))
+    count = int(np.abs(changes).sum())
+    assert summary["predicted"] == summary["captured"] == 180
+    assert (summary["starts"], sent[0]) == (int((changes == 1).sum()), count)
+    # The other action got all of them, and what the first one lost is counted and named.
+    assert len((tmp_path / "kept").read_text().splitlines()) == count
+    lines = (tmp_path / "live" / "triggers.tsv").read_text().splitlines()[1:]
+    lost = [line.endswith("gone: not sent") for line in lines]
+    assert not any(lost[:3])
+    assert sum(lost) == summary["failed_actions"] > 0
+    assert "action gone" in (tmp_path / "live" / "events.tsv").read_text()
+    poses = pipeline_lib.open_poses(tmp_path / "live" / "top-0001.zarr.zip")
+    assert int((poses.frame_status.values == 0).sum()) == 180
+
+
 class Halver:
     """A processor as DeepLabCut-Live has them."""
 
@@ -253,7 +307,7 @@ class Halver:
 
 class Fussy(Halver):
     def process(self, pose, frame_time):
-        assert frame_time < 2
+        assert frame_time < 2e9
         return super().process(pose, frame_time=frame_time)
 
 
@@ -279,14 +333,21 @@ def test_processors_of_installed_packages_see_and_change_poses(monkeypatch, tmp_
     chain = ProcessorChain(made, "top", events)
     position = np.arange(6, dtype=np.float32).reshape(1, 3, 2)
     confidence = np.full((1, 3), 0.5, np.float32)
-    found = chain.process(position, confidence, 1.0, 1.5)
+    moment = now()
+    before = time.time() - 3.0
+    found = chain.process(position, confidence, moment - 3.0, moment - 2.5)
     np.testing.assert_array_equal(found, position)
     pose, named = made[0].seen[0]
     # One animal: a row per keypoint with x, y and confidence, as DeepLabCut-Live gives them.
     assert pose.tolist() == [[0, 1, 0.5], [2, 3, 0.5], [4, 5, 0.5]]
-    assert named == {"frame_time": 1.0, "pose_time": 1.5, "record": True}
+    # Times of day, which its processors compare with `time.time()`.
+    assert set(named) == {"frame_time", "pose_time", "record"}
+    assert named["record"] is True
+    assert before - 1e-3 <= named["frame_time"] <= time.time() - 3.0 + 1e-3
+    assert named["pose_time"] - named["frame_time"] == pytest.approx(0.5, abs=1e-5)
     # One that raises is passed over.
-    np.testing.assert_array_equal(chain.process(position, confidence, 3.0, 3.5), 2 * position)
+    far = moment + 4e9
+    np.testing.assert_array_equal(chain.process(position, confidence, far, far), 2 * position)
     assert "Fussy: AssertionError" in (tmp_path / "events.tsv").read_text()
     chain.close(tmp_path)
     assert all(one.stopped for one in made)

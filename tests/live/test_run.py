@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -14,7 +17,10 @@ from typer.testing import CliRunner
 import pipeline_lib
 from pipeline_lib.cli import app
 from pipeline_lib.live.latency import LatencyCounter, Watchdog
+from pipeline_lib.live.predictor import LivePredictor
 from pipeline_lib.live.preview import PreviewApp, draw, show_preview
+from pipeline_lib.live.priorities import allows_real_time
+from pipeline_lib.live.recording import recorder
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.recording.log import PARTS
 from tests.live.cameras import FakeCamera, make_settings, run_discs, write_video
@@ -79,6 +85,71 @@ def open_page(address, cookie=None):
     request = urllib.request.Request(address, headers={"Cookie": cookie} if cookie else {})  # noqa: S310
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         return answer.read(), answer.headers
+
+
+def is_real_time():
+    return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+
+
+def watch_threads(monkeypatch, folder, *, allowed):
+    """Return the scheduling policy and the niceness of the threads of a run, by what they do."""
+    found = {}
+
+    def note(name):
+        thread = threading.get_native_id()
+        nice = os.getpriority(os.PRIO_PROCESS, thread)
+        found[name] = (is_real_time(), nice)
+
+    class Camera(FakeCamera):
+        def read(self, timeout):
+            note("capture")
+            return super().read(timeout)
+
+    class Writer(recorder.LiveVideoWriter):
+        def write(self, ticks, image):
+            note("encode")
+            super().write(ticks, image)
+
+    inner = LivePredictor.predict
+
+    def predict(self, *values):
+        note("predict")
+        return inner(self, *values)
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(recorder, "LiveVideoWriter", Writer)
+    monkeypatch.setattr(LivePredictor, "predict", predict)
+    if not allowed:
+        monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    settings = make_settings(real_time=True)
+    camera = Camera([one for _ in range(5) for one in (IMAGE, 0.02)])
+    summary = run_discs(monkeypatch, settings, {"top": camera}, folder)["top"]
+    assert summary["captured"] == 5
+    return found, (folder / "events.tsv").read_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="Linux has these priorities")
+def test_threads_have_real_time_priority_where_the_system_allows_it(monkeypatch, tmp_path):
+    if not allows_real_time():
+        pytest.skip("this system allows no real-time priority")
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    found, events = watch_threads(monkeypatch, tmp_path, allowed=True)
+    # What comes first anyway need not be spared by the encoder.
+    assert found == {"capture": (True, usual), "predict": (True, usual), "encode": (False, usual)}
+    assert "priority" not in events
+    # Threads that are no part of it keep their own.
+    assert not is_real_time()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="Linux has these priorities")
+def test_a_system_without_real_time_is_told_and_the_encoder_gives_way(monkeypatch, tmp_path):
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    found, events = watch_threads(monkeypatch, tmp_path, allowed=False)
+    assert found["capture"] == found["predict"] == (False, usual)
+    assert found["encode"] == (False, min(19, max(usual, 5)))
+    assert "no real-time priority: the system allows none (Operation not permitted)" in events
 
 
 def test_the_preview_shows_the_last_frame_to_whoever_has_the_address(tmp_path, monkeypatch):
@@ -166,4 +237,28 @@ def test_the_watchdog_says_what_takes_long_and_when_it_is_over(tmp_path):
     text = (tmp_path / "events.tsv").read_text()
     assert "100 of the last 100 frames took longer than the promised 20 ms" in text
     assert "network 40.0" in text
-    assert "training.backbone" in text
+    assert "training.goal: live" in text
+
+
+def test_events_that_come_with_each_frame_are_counted_beyond_some_lines(tmp_path, monkeypatch):
+    moment = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
+    events = Events(tmp_path / "events.tsv", 100.0)
+    for number in range(1000):
+        moment[0] += 1 / 64
+        events.tell("top", "repeated", f"picture {number}")
+        if number % 640 == 0:
+            events.tell("top", "camera gone", f"at {number}")
+    events.flush()
+    events.flush()
+    rows = [line.split("\t")[2:] for line in (tmp_path / "events.tsv").read_text().splitlines()[1:]]
+    texts = [text for kind, text in rows if kind == "repeated"]
+    # 640 in 10 s, of which 20 have a line each; then 360.
+    assert texts[:20] == [f"picture {number}" for number in range(20)]
+    assert [text for text in texts if "more" in text] == [
+        "620 more like these",
+        "340 more like these",
+    ]
+    assert len(texts) == 42
+    assert [text for kind, text in rows if kind == "camera gone"] == ["at 0", "at 640"]
+    assert events.counts == {"repeated": 1000, "camera gone": 2}

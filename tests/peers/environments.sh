@@ -10,6 +10,7 @@ for name in "$@"; do
         dandi | datumaro | movement | multiqc) packages=("$name") ;;
         bids) packages=(bids-validator-deno) ;;
         deeplabcut) packages=(--prerelease=allow "deeplabcut>=3.0.0rc1") ;;
+        dlclive) packages=("deeplabcut-live[pytorch]") ;;
         ensemble_kalman) packages=(ensemble-kalman-smoother==4.6.2) ;;
         keypoint_moseq) packages=(keypoint-moseq) ;;
         label_studio) packages=(label-studio-sdk label-studio-converter) ;;
@@ -18,7 +19,7 @@ for name in "$@"; do
         napari) packages=(napari-deeplabcut pyqt5) ;;
         sleap_nn) packages=("sleap-nn[torch]") ;;
         *)
-            echo "no environment is named $name: expected bids, dandi, datumaro, deeplabcut, ensemble_kalman," \
+            echo "no environment is named $name: expected bids, dandi, datumaro, deeplabcut, dlclive, ensemble_kalman," \
                 "keypoint_moseq, label_studio, lightning_pose, movement, multiqc, napari or sleap_nn" >&2
             exit 2
             ;;

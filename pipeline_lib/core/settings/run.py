@@ -5,10 +5,11 @@ and ``workflow/schemas/config.schema.yaml`` are written from them by ``make docu
 holds them to it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline_lib.core.cohort import count_existing
 from pipeline_lib.core.settings.base import AUTO, Auto, PathText, ResultsText, Settings
@@ -90,6 +91,17 @@ class Config(Settings):
     report: ReportSettings = ReportSettings()
     costs: CostSettings = CostSettings()
     live: LiveSettings = LiveSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _let_goal_choose(cls, values: Any) -> Any:  # noqa: ANN401 - not checked yet
+        """Let a network for live cameras run in the precision that is measured to be best."""
+        training = values.get("training") if isinstance(values, Mapping) else None
+        if not isinstance(training, Mapping) or training.get("goal") != "live":
+            return values
+        measured = {"precision": AUTO}
+        live = _put_below(values.get("live"), {"prediction": measured})
+        return {**values, "inference": _put_below(values.get("inference"), measured), "live": live}
 
     @property
     def label_sources(self) -> tuple[LabelSource, ...]:
@@ -304,6 +316,20 @@ class ResolvedConfig(Config):
     targets: TargetSettings = TargetSettings()
     training: TrainingSettings = TrainingSettings()
     locating: LocatingSettings = LocatingSettings()
+
+
+def _put_below(stated: Any, defaults: Mapping[str, Any]) -> Any:  # noqa: ANN401 - not checked yet
+    """Return stated settings, completed with defaults where nothing is stated."""
+    if stated is None:
+        return dict(defaults)
+    if not isinstance(stated, Mapping):
+        return stated
+    inner = {
+        name: _put_below(stated[name], value)
+        for name, value in defaults.items()
+        if name in stated and isinstance(value, Mapping)
+    }
+    return {**defaults, **stated, **inner}
 
 
 def _refine(width: float | Auto, stride: int | Auto) -> float | Auto:

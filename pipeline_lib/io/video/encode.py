@@ -158,7 +158,9 @@ class LiveVideoWriter:
             if any(self._padding):
                 edges = ((0, self._padding[0]), (0, self._padding[1]), (0, 0))
                 image = np.pad(image, edges, mode="edge")
-            self._picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            # Once, however often it is repeated; see `encode_frames`.
+            planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8)
+            self._picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         if self._picture is None:
             raise ValueError("there is no last frame")
         self._picture.pts, self._picture.time_base = ticks, Fraction(1, CLOCK)

@@ -47,13 +47,32 @@ _CROP_SHARE = 0.6
 class Choice(NamedTuple):
     """Hold a chosen value and the reason in one sentence."""
 
-    value: float | int | bool | None
+    value: float | int | bool | str | None
     reason: str
 
 
 def least_distinct() -> int:
     """Return the number of different poses from which labels tell how animals turn."""
     return _DISTINCT
+
+
+def choose_backbone(light: str, *, live: bool) -> Choice:
+    """Choose the backbone, by what the network is for; labels do not tell it.
+
+    Parameters
+    ----------
+    light
+        Name of the lightest with pretrained weights.
+    live
+        Whether the network is for live cameras.
+
+    Returns
+    -------
+    Choice
+        Name of a timm model.
+    """
+    named = "the lightest network whose pretrained weights come with cohortpose"
+    return Choice(light, f"for live cameras: {named}" if live else named)
 
 
 def choose_rotation(turning: float, distinct: int) -> Choice:

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.core.untrusted.unseen import escape_unseen
@@ -72,8 +73,24 @@ class LineLog:
             self.flush()
 
 
+# Lines of one kind and camera in a while; what repeats itself with each frame is counted beyond.
+_MOST_LINES = 20
+
+
+@dataclass
+class _While:
+    """Count the lines of one kind and camera since a moment."""
+
+    began: float
+    lines: int = 0
+    left_out: int = 0
+
+
 class Events:
     """Record events, count them by kind, and tell people about each kind now and then.
+
+    Of one kind and camera at most 20 lines are written in 10 s; a further line says how many more
+    there were.
 
     Parameters
     ----------
@@ -83,12 +100,13 @@ class Events:
         Monotonic time that counts as 0 in the table, s.
     """
 
-    # Seconds between two messages of one kind and camera.
+    # Seconds between two messages of one kind and camera, and in which lines are counted.
     quiet = 10.0
 
     def __init__(self, path: Path | None, clock: float = 0.0) -> None:
         self._lines, self._clock = LineLog(path, EVENT_COLUMNS), clock
         self._told: dict[tuple[str, str], float] = {}
+        self._whiles: dict[tuple[str, str], _While] = {}
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
 
@@ -101,10 +119,34 @@ class Events:
             told = now - last >= self.quiet
             if told:
                 self._told[camera, kind] = now
-        self._lines.append(f"{now - self._clock:.6f}", camera, kind, text)
+            written, more = self._count(camera, kind, now)
+        if more:
+            self._append_more(now, camera, kind, more)
+        if written:
+            self._lines.append(f"{now - self._clock:.6f}", camera, kind, text)
         if told:
             logger.log(level, "%s: %s", camera, text)
 
+    def _count(self, camera: str, kind: str, now: float) -> tuple[bool, int]:
+        """Return whether an event has a line, and how many before had none and were not told."""
+        own = self._whiles.setdefault((camera, kind), _While(now))
+        more = 0
+        if now - own.began >= self.quiet:
+            more = own.left_out
+            own.began, own.lines, own.left_out = now, 0, 0
+        own.lines += 1
+        own.left_out += own.lines > _MOST_LINES
+        return own.lines <= _MOST_LINES, more
+
+    def _append_more(self, now: float, camera: str, kind: str, more: int) -> None:
+        self._lines.append(f"{now - self._clock:.6f}", camera, kind, f"{more} more like these")
+
     def flush(self) -> None:
-        """Write what the disk has not taken yet, if it does now."""
+        """Write how many lines were left out, and what the disk has not taken yet."""
+        with self._lock:
+            left = {key: one.left_out for key, one in self._whiles.items() if one.left_out}
+            for key in left:
+                self._whiles[key].left_out = 0
+        for (camera, kind), more in left.items():
+            self._append_more(time.monotonic(), camera, kind, more)
         self._lines.flush()

@@ -1,7 +1,5 @@
 """Record the frames and poses of a camera in takes."""
 
-import contextlib
-import os
 import threading
 import time
 from collections import deque
@@ -12,6 +10,7 @@ from typing import Any
 
 from pipeline_lib.core.settings.outputs.live import RecordingSettings
 from pipeline_lib.io.video.encode import CLOCK, LiveVideoWriter
+from pipeline_lib.live.priorities import lower_priority
 from pipeline_lib.live.recording.events import Events
 from pipeline_lib.live.recording.log import FrameRecord, LogWriter, PoseRecord, TakeHead
 from pipeline_lib.live.sources.frames import Frame, Image
@@ -20,7 +19,6 @@ LOG_ENDING = ".live"
 VIDEO_ENDING = ".part.mp4"
 # Seconds after which a recording that failed is tried again.
 _RETRY = 2.0
-_NICE = 5
 # Repeats are cheap, but an encoder that stands still must not fill the memory with them.
 _MOST_REPEATS = 100_000
 
@@ -57,16 +55,21 @@ class Recorder:
         Makes the head of a take from its number, its first row and the size of its frames.
     events
         Is told of problems.
+    polite
+        Encode with lower priority: whoever predicts has none of real time, and comes first.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it joins
         self,
         folder: Path,
         camera: str,
         settings: RecordingSettings,
         describe: Describe,
         events: Events,
+        *,
+        polite: bool = True,
     ) -> None:
+        self._polite = polite
         self._folder, self._camera, self._settings = folder, camera, settings
         self._describe, self._events = describe, events
         self._take: Take | None = None
@@ -186,9 +189,8 @@ class Recorder:
             self._ready.notify()
 
     def _encode(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            # Prediction comes first.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        if self._polite:
+            lower_priority()
         writer: LiveVideoWriter | None = None
         current: Take | None = None
         while True:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline_lib.core.formats.backbones import LIGHT
+from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.steps.doctor.check import Check, judge
 
@@ -182,6 +184,7 @@ def check_weights(config: Config, environment: Mapping[str, str]) -> Iterator[Ch
         sections.append(("locating", config.for_locator()))
     for section, one in sections:
         weights, backbone = str(one.training.weights), str(one.training.backbone)
+        backbone = LIGHT if backbone == AUTO else backbone
         cached = _find_cached(backbone) if weights == "timm" else False
         offline = environment.get("HF_HUB_OFFLINE", "") not in ("", "0")
         yield judge_weights(section, backbone, weights, cached=cached, offline=offline)

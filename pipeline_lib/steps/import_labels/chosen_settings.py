@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.formats.backbones import LIGHT
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.chosen import (
     TUNABLE,
@@ -26,7 +27,7 @@ from pipeline_lib.kernels.label_statistics import choices as rules
 from pipeline_lib.kernels.label_statistics import orientation, sizes
 from pipeline_lib.kernels.tracking.similarity import centre_poses
 from pipeline_lib.kernels.windows import are_worth_windows, measure_window_share
-from pipeline_lib.steps.runs.networks.start_network import read_start_card
+from pipeline_lib.steps.runs.networks.start_network import read_start_backbone, read_start_card
 
 _log = logging.getLogger(__name__)
 
@@ -210,6 +211,7 @@ class _Choosing:
     def __init__(self, config: Config, facts: LabelFacts) -> None:
         self._config, self._facts, self._upstream = config, facts, list_upstream(config)
         self.choices: dict[str, ChosenSetting] = {}
+        self._choose_backbone()
         rotation = self._settle(
             "training.augmentation.rotation",
             rules.choose_rotation(facts.turning, facts.distinct),
@@ -225,9 +227,19 @@ class _Choosing:
         window = self._settle("locating.window", rules.choose_window(self._size(), scale))
         self._choose_training(scale, int(stride), window)
 
+    def _keep(self, name: str, choice: rules.Choice) -> None:
+        self.choices[name] = ChosenSetting(value=choice.value, reason=choice.reason)
+
+    def _choose_backbone(self) -> None:
+        config = self._config
+        choice = rules.choose_backbone(LIGHT, live=config.training.goal == "live")
+        if fits_start(config) and (start := read_start_backbone(config)) is not None:
+            choice = rules.Choice(start, _FROM_START)
+        self._keep("training.backbone", choice)
+
     def _settle(self, name: str, choice: rules.Choice) -> float:
         """Keep a choice, and return the value that later ones are made for."""
-        self.choices[name] = ChosenSetting(value=choice.value, reason=choice.reason)
+        self._keep(name, choice)
         value = self._upstream.get(name, choice.value)
         return math.nan if value is None else float(value)
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline_lib.core.errors import StoreError
+from pipeline_lib.core.errors import ConfigError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.chosen import TUNABLE
 from pipeline_lib.core.settings.reading import parse_config
@@ -110,6 +110,7 @@ def test_a_mouse_from_above(tmp_path):
     # The nose is sqrt(500) = 22.4 px from each ear, and the ears 20 px from each other. Turned
     # animals are 80 to 100 px long.
     assert choose(labels) == {
+        "training.backbone": "tf_efficientnet_lite0",
         ROTATION: 180.0,
         MIRROR: True,
         "targets.scale": 1.0,
@@ -267,6 +268,58 @@ def test_the_file_says_value_and_reason_and_goes_when_nothing_is_auto(tmp_path):
         read_choices(results.chosen_settings)
 
 
+def test_a_network_for_live_cameras_is_light_and_says_why(tmp_path):
+    labels = make_labels(turn(np.arange(0, 360, 10))[:, None])
+    goal = {"training": {"goal": "live"}}
+    config = parse_config({"cohort": "c", **goal})
+    # Also the precision is then chosen by measurement, of which `precision.json` tells.
+    assert (config.training.backbone, config.inference.precision) == ("auto", "auto")
+    assert config.live.prediction.precision == "auto"
+    results = Results(tmp_path)
+    publish_choices(config, results, labels)
+    written = yaml.safe_load(results.chosen_settings.read_text())["settings"]["training.backbone"]
+    assert written["value"] == "tf_efficientnet_lite0"
+    assert written["reason"].startswith("for live cameras: the lightest network whose pretrained")
+    assert resolve_settings(config, results).training.backbone == "tf_efficientnet_lite0"
+    # What is stated wins, and without the goal nothing changes.
+    stated = {"training": {"goal": "live", "backbone": "resnet50", "weights": "none"}}
+    stated["inference"] = {"precision": "float32"}
+    stated["live"] = {"seconds": 5, "prediction": {"cropping": 96, "precision": "bfloat16"}}
+    own = parse_config({"cohort": "c", **stated})
+    assert own.live.prediction.precision == "bfloat16"
+    assert (own.live.seconds, own.live.prediction.cropping) == (5, 96)
+    for live in ({"seconds": 5}, {"prediction": {"cropping": 96}}):
+        given = parse_config({"cohort": "c", **goal, "live": live}).live
+        assert given.prediction.precision == "auto"
+        assert (given.seconds, given.prediction.cropping) in ((5, 0), (None, 96))
+    assert (own.training.backbone, own.inference.precision) == ("resnet50", "float32")
+    assert resolve_settings(own, results).training.backbone == "resnet50"
+    plain = parse_config({"cohort": "c"})
+    assert plain.training.backbone == "tf_efficientnet_lite0"
+    assert plain.inference.precision == "float32"
+    # A network is the same, whatever made its settings what they are.
+    same = plain.training.model_copy(update={"goal": "live"})
+    assert plain.model_copy(update={"training": same}).training_settings() == (
+        plain.training_settings()
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"training": {"goal": "fast"}}, "training.goal"),
+        (
+            {"training": {"goal": "live", "weights": "mine.pth"}},
+            "auto cannot tell which network the weights in mine.pth are of",
+        ),
+        ({"locating": {"backbone": "auto"}}, "auto goes with `training` alone"),
+    ],
+)
+def test_a_goal_that_chooses_nothing_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_config({"cohort": "c", **settings})
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("project", "expected"),
@@ -318,6 +371,7 @@ def test_scale_and_stride_are_those_of_a_network_to_start_from(tmp_path, monkeyp
     settings = {"training": {"start_from": "before", "name": "next"}}
     chosen = choose(labels, **settings)
     assert (chosen["targets.scale"], chosen["targets.stride"]) == (0.75, 4)
+    assert chosen["training.backbone"] == "b"
     assert (chosen["locating.scale"], chosen["targets.sigma"]) == (0.125, 3.0)
     # A start that was trained anew may have others; stated ones do not depend on it.
     stated = {"targets": {"scale": 0.5, "stride": 8}, "locating": {"scale": 0.25}}

@@ -82,6 +82,11 @@ class BoxedTopDown:
             confidence[place] = inside.confidence[number, 0]
         return self._leave_out(position, confidence)
 
+    def warm_up(self, frame: Image) -> None:
+        """Let both networks compute, as predicting a frame with an animal would."""
+        self._finder.find([frame], 1)
+        self._network.predict([np.zeros((self._crop.height, self._crop.width, 3), np.uint8)])
+
     def _cut(self, frame: Image, corner: NDArray[np.int64], size: tuple[int, int]) -> Image:
         window = cut_window(frame, corner, size)
         wanted = (self._crop.width, self._crop.height)

@@ -149,6 +149,15 @@ class CoarseToFine:
         scales = (self.card.scale, self._locator.card.scale)
         return are_worth_windows(frame, *scales, self._settings.window**2)
 
+    def warm_up(self, frame: Image) -> None:
+        """Let the networks compute all that predicting a frame may need, whatever it shows."""
+        size = frame.shape[:2]
+        if self.uses_windows(size):
+            shape = self._shape_window(size)
+            self._locator.predict([frame])
+            self.network.predict([cut_window(frame, np.zeros(2, np.int64), shape.window)])
+        self._whole_network.predict([frame])
+
     def _follow(
         self, frames: Sequence[Image], before: Located
     ) -> tuple[Located, NDArray[np.bool_]]:

@@ -76,6 +76,12 @@ class TopDown:
             return self._look(frames)
         return predict_blocks(frames, first, self._look, self._follow)
 
+    def warm_up(self, frame: Image) -> None:
+        """Let both networks compute, as predicting a frame with an animal would."""
+        self._locator.predict([frame])
+        corner = np.zeros(2, np.int64)
+        self._network.predict([cut_window(frame, corner, (self._side, self._side))])
+
     def _look(self, frames: Sequence[Image]) -> Located:
         """Predict each frame alone."""
         return self._look_inside(frames, *self._find_centres(frames))[0]

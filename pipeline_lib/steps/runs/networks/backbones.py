@@ -12,10 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline_lib.core.formats.backbones import (
+    LIGHT,
     PACKAGES,
     describe_packages,
     name_architecture,
 )
+from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
 
 # timm registers the function of each model.
@@ -39,6 +41,11 @@ def check_backbones(config: Config) -> list[str]:
 
 def _check_backbone(config: Config, section: str) -> Iterator[str]:
     name, weights = config.training.backbone, config.training.weights
+    if name == AUTO:
+        if config.training.start_from is not None:
+            # It is that of the network to start from.
+            return
+        name = LIGHT
     problem = _find_problem(name)
     if problem:
         yield f"`{section}.backbone`: {problem}"

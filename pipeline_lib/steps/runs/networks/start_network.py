@@ -95,6 +95,19 @@ def read_start_card(config: Config, *, locator: bool = False) -> ModelCard | Non
     return None if locator and not start.card.exists() else read_card(start.card)
 
 
+def read_start_backbone(config: Config) -> str | None:
+    """Return the backbone of the network of ``training.start_from``; None where it has no card.
+
+    Raises
+    ------
+    ModelError
+        If the network is missing or cannot be used.
+    """
+    start = find_start(config)
+    card = start.card if isinstance(start, BundledStart) else read_card(start.card)
+    return None if card is None else card.backbone
+
+
 def check_start(config: Config, *, locator: bool = False) -> list[str]:
     """Return what the settings alone show to be wrong with the network to start from.
 
@@ -133,7 +146,7 @@ def check_start(config: Config, *, locator: bool = False) -> list[str]:
         return [problem]
     listed, stride = own.skeleton.bodyparts, own.targets.stride
     wanted = {
-        "backbone": (card.backbone, own.training.backbone),
+        "backbone": (card.backbone, _settle_backbone(own, card)),
         **_compare_heads(card, own),
         "stride": (card.stride, card.stride if stride == AUTO else stride),
         "bodyparts": (card.skeleton.bodyparts, listed or card.skeleton.bodyparts),
@@ -205,6 +218,12 @@ def require_bundled_start(config: Config, start: BundledStart) -> ModelCard:
     return start.card
 
 
+def _settle_backbone(config: Config, card: ModelCard) -> str:
+    """Return the backbone that a training has: that of the network it starts from if `auto`."""
+    stated = config.training.backbone
+    return card.backbone if stated == AUTO else stated
+
+
 def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
     """Yield what keeps a training from starting from a bundle.
 
@@ -219,7 +238,7 @@ def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
     yield from _list_differences(
         config,
         {
-            "backbone": (card.backbone, config.training.backbone),
+            "backbone": (card.backbone, _settle_backbone(config, card)),
             **_compare_heads(card, config),
             "stride": (
                 card.stride,
@@ -250,7 +269,7 @@ def _list_foreign_problems(config: Config, card: ModelCard) -> Iterator[str]:
             "a ResNet or an HRNet is taken over; set it to null"
         )
         return
-    backbone = config.training.backbone
+    backbone = _settle_backbone(config, card)
     if name_architecture(backbone) != name_architecture(card.backbone):
         yield (
             f"{named}, of which the backbone is kept: set `training.backbone` to {card.backbone}, "

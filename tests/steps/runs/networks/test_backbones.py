@@ -27,6 +27,8 @@ def check(training, **sections):
         {"backbone": "resnet50.a1_in1k", "weights": "none"},
         {"backbone": "tv_resnet50", "weights": "file.pt"},  # an old name
         {"backbone": "resnet50", "start_from": "pose-0"},
+        {"goal": "live"},
+        {"goal": "live", "start_from": "pose-0"},
     ],
 )
 def test_backbones_that_timm_has(training):
