@@ -120,7 +120,7 @@ def find_poses(results: Results, model: str, video: str, *, several: bool) -> Pa
     return found[0] if found else results.poses(model, video)
 
 
-def summarise_videos(
+def summarise_videos(  # noqa: PLR0913 - what summaries depend on
     results: Results,
     model: str,
     rows: Sequence[LedgerRow],

@@ -1,4 +1,4 @@
-"""Test tables for SimBA and B-SOiD, and that keypoint-moseq loads DeepLabCut's."""
+"""Test tables for SimBA and B-SOiD, and that keypoint-moseq and VAME load DeepLabCut's."""
 
 import json
 import subprocess
@@ -117,3 +117,33 @@ def test_keypoint_moseq_loads_a_recording_for_each_animal(tmp_path, suffix):
     np.testing.assert_array_equal(found["one"], poses.position[:, 0])
     np.testing.assert_array_equal(found["two_m2"], poses.position[:, 0] + 10)
     np.testing.assert_allclose(confidences["two_m1"], poses.confidence[:, 0], rtol=1e-6)
+
+
+VAME = """
+import json, sys
+from vame.io.load_poses import load_pose_estimation, read_pose_estimation_file
+for file in sys.argv[1:]:
+    software = "NWB" if file.endswith(".nwb") else "DeepLabCut"
+    found = load_pose_estimation(file, source_software=software, fps=30.0)
+    # What `init_new_project` keeps, and its training reads.
+    found.to_netcdf(file + ".nc", engine="netcdf4")
+    table, values, data = read_pose_estimation_file(file + ".nc")
+    print("FOUND" + json.dumps([list(table.columns), values.tolist(), float(data.fps)]))
+"""
+
+
+def test_vame_reads_the_poses_of_one_animal(tmp_path):
+    python = require_peer("vame")
+    poses = make_one()
+    files = [str(export(tmp_path, poses, name, suffix=name)) for name in ("csv", "h5", "nwb")]
+    called = [python, "-c", VAME, *files]
+    done = subprocess.run(called, check=False, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]
+    found = [json.loads(line.removeprefix("FOUND")) for line in lines]
+    parts = [f"{part}_{one}" for part in poses.bodyparts for one in ("x", "y", "confidence")]
+    expected = np.concatenate([poses.position, poses.confidence[..., None]], axis=-1)[:, 0]
+    assert [(columns, fps) for columns, _, fps in found] == [(parts, pytest.approx(30))] * 3
+    for _, values, _ in found:
+        read = np.array(values, np.float64).reshape(expected.shape)
+        np.testing.assert_allclose(read, expected, rtol=1e-6)
