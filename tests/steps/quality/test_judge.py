@@ -247,22 +247,22 @@ def test_light_and_view_are_seen_in_sampled_frames(cohort, caplog):
 
 
 def test_faults_of_one_kind_do_not_hide_those_of_another():
-    # Of 40 videos 15 are dark, and their sharpness is anything; 6 others are blurred.
+    # Of 80 videos 32 are dark, and their sharpness is anything; 6 others are blurred.
     def describe(number):
         rng = np.random.default_rng(number)
-        dark, blurred = number < 15, 15 <= number < 21
-        sharp = 0.1 if blurred else np.exp(rng.normal(0, 2 if dark else 0.2))
+        dark, blurred = number < 32, 32 <= number < 38
+        sharp = 0.2 if blurred else np.exp(rng.normal(0, 2 if dark else 0.2))
         light = np.full(12, (0.1 if dark else 0.5) * np.exp(rng.normal(0, 0.02)))
         samples = {"time": np.arange(12.0), "brightness": light, "focus": np.full(12, sharp)}
         return JudgedVideo(
             str(number), record=QualityRecord("k", {}, {}, 1.0, {}, np.empty((0, 2)), samples)
         )
 
-    judged = decide([describe(number) for number in range(40)], configure().quality)
+    judged = decide([describe(number) for number in range(80)], configure().quality)
     found = {name: {one.check for one in all_} for name, all_ in judged.findings.items()}
-    assert all("brightness" in found[str(number)] for number in range(15))
-    assert [found[str(number)] for number in range(15, 21)] == [{"focus"}] * 6
-    assert not any(found[str(number)] for number in range(21, 40))
+    assert all("brightness" in found[str(number)] for number in range(32))
+    assert [found[str(number)] for number in range(32, 38)] == [{"focus"}] * 6
+    assert not any(found[str(number)] for number in range(38, 80))
 
 
 def test_a_record_that_was_damaged_is_wanted_and_measured_anew(cohort):
