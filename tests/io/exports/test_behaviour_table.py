@@ -123,8 +123,7 @@ VAME = """
 import json, sys
 from vame.io.load_poses import load_pose_estimation, read_pose_estimation_file
 for file in sys.argv[1:]:
-    software = "NWB" if file.endswith(".nwb") else "DeepLabCut"
-    found = load_pose_estimation(file, source_software=software, fps=30.0)
+    found = load_pose_estimation(file, source_software="DeepLabCut", fps=30.0)
     # What `init_new_project` keeps, and its training reads.
     found.to_netcdf(file + ".nc", engine="netcdf4")
     table, values, data = read_pose_estimation_file(file + ".nc")
@@ -135,7 +134,7 @@ for file in sys.argv[1:]:
 def test_vame_reads_the_poses_of_one_animal(tmp_path):
     python = require_peer("vame")
     poses = make_one()
-    files = [str(export(tmp_path, poses, name, suffix=name)) for name in ("csv", "h5", "nwb")]
+    files = [str(export(tmp_path, poses, name, suffix=name)) for name in ("csv", "h5")]
     called = [python, "-c", VAME, *files]
     done = subprocess.run(called, check=False, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
@@ -143,7 +142,7 @@ def test_vame_reads_the_poses_of_one_animal(tmp_path):
     found = [json.loads(line.removeprefix("FOUND")) for line in lines]
     parts = [f"{part}_{one}" for part in poses.bodyparts for one in ("x", "y", "confidence")]
     expected = np.concatenate([poses.position, poses.confidence[..., None]], axis=-1)[:, 0]
-    assert [(columns, fps) for columns, _, fps in found] == [(parts, pytest.approx(30))] * 3
+    assert [(columns, fps) for columns, _, fps in found] == [(parts, pytest.approx(30))] * 2
     for _, values, _ in found:
         read = np.array(values, np.float64).reshape(expected.shape)
         np.testing.assert_allclose(read, expected, rtol=1e-6)
