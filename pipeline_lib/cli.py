@@ -85,6 +85,7 @@ from pipeline_lib.cli_running import (
     log_for_people,
     report_errors,
     run,
+    run_part,
     run_shards,
     spell_command,
 )
@@ -553,8 +554,21 @@ def merge_tracks(
 
 
 @app.command(rich_help_panel=VIDEOS)
-def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def report(
+    config: ConfigOption = DEFAULT_CONFIG,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Measure the videos of this shard for a report, and write no page."),
+    ] = None,
+    cores: CoresOption = None,
+) -> None:
     """Write one HTML page about the whole cohort."""
+    keep_cores(cores)
+    if shard is not None:
+        from pipeline_lib.steps.report.details.store import prepare_shard
+
+        run_part(config, shard, "report", prepare_shard)
+        return
     from pipeline_lib.steps.report.page import write_report
 
     run(config, write_report)

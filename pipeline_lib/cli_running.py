@@ -142,6 +142,30 @@ def run_shards(path: Path, shard: str | None, verb: str) -> None:
                 store_outcome(verb, path, config, results, planned)
 
 
+def run_part(
+    path: Path, shard: str, verb: str, step: "Callable[[Config, Results, str], object]"
+) -> None:
+    """Do for one shard, ahead of time, a part of what a verb does for the whole cohort.
+
+    Parameters
+    ----------
+    path
+        The config.
+    shard
+        Name of the shard.
+    verb
+        The verb, which the record of jobs names.
+    step
+        Function of settings, results and shard.
+    """
+    from pipeline_lib.steps.provenance.jobs import record_job
+
+    with report_errors():
+        config, results = load(path)
+        with _claim(config, results, ""), record_job(config, results, verb, shard):
+            step(config, results, shard)
+
+
 def keep_cores(cores: int | None) -> None:
     """Limit this process to N cores; None for all cores."""
     if cores is not None:

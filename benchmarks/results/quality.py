@@ -1,6 +1,6 @@
 """Measure how many injected faults the default checks of quality find, and how often they err.
 
-    python benchmarks/results/quality.py FOLDER [--good 100] [--faulty 20] [--seed 2]
+    python benchmarks/results/quality.py FOLDER [--good 100] [--faulty 20] [--seed 2] [--epochs 60]
 
 A cohort is rendered: one arena and one camera, filmed again for each animal with other coats,
 sizes, ways, light and sensor noise, and with the camera put up anew. A small network is trained
@@ -15,7 +15,8 @@ gaps and false detections, exchanged from a moment on, in every other video from
 which they are nearest; nothing is rendered for them, because a
 tracker that errs at will does not exist.
 
-Limits were tuned on seed 1; that of sharpness was lowered after seed 2 had missed two of 20.
+Limits were tuned on seed 1; that of sharpness was lowered after seed 2 had missed two of 20. That
+videos with a finding do not tell what is usual was chosen after seed 4, in one cohort.
 """
 
 import argparse
@@ -191,7 +192,9 @@ def list_jobs(good: int, faulty: int, seed: int) -> list[tuple[str, str, tuple[i
     return jobs
 
 
-def write_project(folder: Path, cohorts: list[list[tuple[str, str, tuple[int, ...]]]]) -> None:
+def write_project(
+    folder: Path, cohorts: list[list[tuple[str, str, tuple[int, ...]]]], epochs: int = 60
+) -> None:
     """Write videos, labels, sheet and config."""
     training = [(f"train-{n:02d}", "good", (99, 0, n)) for n in range(LABELLED_VIDEOS)]
     truths = write_videos(folder, training) if not (folder / "project").exists() else {}
@@ -218,7 +221,7 @@ def write_project(folder: Path, cohorts: list[list[tuple[str, str, tuple[int, ..
         "labels": [{"path": "project"}],
         "targets": {"stride": 4, "sigma": 4.0, "pos_dist_thresh": 9.0},
         "training": {
-            "epochs": 60,
+            "epochs": epochs,
             "batch_size": 8,
             "head_channels": 64,
             "augmentation": {"rotation": 180, "mirror": True},
@@ -329,6 +332,7 @@ def main() -> None:
     parser.add_argument("--faulty", type=int, default=20)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=60)
     asked = parser.parse_args()
     seed = asked.seed
     folder = asked.folder.resolve()
@@ -338,7 +342,7 @@ def main() -> None:
     others = sorted(path.stem for path in folder.glob("videos/*.mp4"))
     asked_for = {name for name, _, _ in jobs}
     kept = [(name, "", ()) for name in others if name[:5] != "train" and name not in asked_for]
-    write_project(folder, [kept, jobs])
+    write_project(folder, [kept, jobs], asked.epochs)
     run_workflow(folder, asked.cores)
     config = read_config(folder / "config.yaml")
     sheet = read_cohort(folder / "cohort.tsv")

@@ -95,6 +95,9 @@ class VideoResults:
     optional
         Whether a video has a result only if the stage changed something. The others keep the key
         of their source in the stage's table, and later stages read the source.
+    compared
+        Whether results are small, and the step makes those anew that are not as recorded: a run
+        looks for damaged ones, not only for missing ones.
     """
 
     about: str
@@ -103,6 +106,7 @@ class VideoResults:
     source: Callable[[Config], str]
     key: Callable[[Config, str], str] | None = None
     optional: bool = False
+    compared: bool = False
 
 
 @dataclass(frozen=True)
@@ -695,6 +699,7 @@ STAGES: Mapping[str, Stage] = {
                 },
                 source=_choose_raw,
                 key=quality_key,
+                compared=True,
             ),
         ),
         Stage(

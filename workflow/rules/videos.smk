@@ -67,7 +67,8 @@ rule infer:
         " 2>&1 | tee {log:q}"
 
 
-# One job for all verbs: on a cluster, a job for each would mostly wait in the queue.
+# One job for all verbs: on a cluster, a job for each would mostly wait in the queue. At last the
+# videos of the shard are measured for the report, which then only puts them together.
 rule postprocess:
     input:
         table("infer"),
@@ -90,7 +91,7 @@ rule postprocess:
         config=settings_file,
         verbs=POSTPROCESSING,
     shell:
-        "(for verb in {params.verbs}; do cohortpose $verb --config {params.config:q}"
+        "(for verb in {params.verbs} report; do cohortpose $verb --config {params.config:q}"
         " --shard {wildcards.shard} --cores {threads}; done) > {log:q} 2>&1"
 
 

@@ -205,13 +205,15 @@ def estimate_shift(
     return (right / width, down / height) if match >= _LEAST_MATCH else None
 
 
-def measure_proportions(lengths: Doubles) -> Doubles:
+def measure_proportions(lengths: Doubles, usual: NDArray[np.bool_] | None = None) -> Doubles:
     """Measure how much the proportions of bodies differ from those usual in the cohort.
 
     Parameters
     ----------
     lengths
         Shape (video, edge), px; NaN where a video has none.
+    usual
+        Shape (video,): which videos tell what is usual; None: all.
 
     Returns
     -------
@@ -224,7 +226,8 @@ def measure_proportions(lengths: Doubles) -> Doubles:
     with np.errstate(divide="ignore", invalid="ignore"):
         logarithm = np.log(np.where(lengths > 0, lengths, np.nan))
     # Sizes first: a cohort of one size more or less has the same usual proportions.
-    away = logarithm - _median_over(logarithm, axis=0)
+    told = logarithm if usual is None or not usual.any() else logarithm[usual]
+    away = logarithm - _median_over(told, axis=0)
     away -= _median_over(away, axis=1)[:, None]
     count = np.isfinite(away).sum(axis=1)
     square = np.where(np.isfinite(away), np.square(away), 0.0).sum(axis=1)

@@ -109,6 +109,30 @@ def read_checksums(table: Path) -> dict[str, dict[str, str]]:
         return {}
 
 
+def is_changed(path: Path, root: Path, recorded: Mapping[str, Mapping[str, str]]) -> bool:
+    """Tell whether a file is not the one that was recorded; its bytes are read only if in doubt.
+
+    Parameters
+    ----------
+    path
+        The file.
+    root
+        The results folder.
+    recorded
+        What `read_checksums` returned. A file that it lacks counts as unchanged.
+    """
+    row = recorded.get(_name(path, root))
+    try:
+        # A copy of the results has other times and the same bytes.
+        return bool(
+            row
+            and compare_checksums(row, root, quick=True)
+            and compare_checksums(row, root, quick=False)
+        )
+    except OSError:
+        return True
+
+
 def compare_checksums(row: Mapping[str, str], root: Path, *, quick: bool) -> str:
     """Describe the difference of a result from its record.
 

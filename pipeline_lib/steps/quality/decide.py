@@ -120,6 +120,9 @@ class JudgedCohort:
 def decide(videos: Sequence[JudgedVideo], settings: QualitySettings) -> JudgedCohort:
     """Judge all videos, each compared with those of its group.
 
+    A group is judged twice: what is usual is told by its videos without a finding of the first
+    time, so that many faults of one kind do not hide those of another.
+
     Parameters
     ----------
     videos
@@ -131,6 +134,10 @@ def decide(videos: Sequence[JudgedVideo], settings: QualitySettings) -> JudgedCo
     for group in dict.fromkeys(video.group for video in videos):
         own = [video for video in videos if video.group == group]
         judged = _Group(own, settings)
+        usual = np.array([video.counts for video in own], np.bool_)
+        usual &= [not judged.find(place) for place in range(len(own))]
+        if settings.min_videos <= usual.sum() < len(own):
+            judged = _Group(own, settings, usual)
         for place, video in enumerate(own):
             found = judged.find(place)
             findings[video.video] = sorted(
@@ -141,11 +148,27 @@ def decide(videos: Sequence[JudgedVideo], settings: QualitySettings) -> JudgedCo
 
 
 class _Group:
-    """Judge the videos of one group."""
+    """Judge the videos of one group.
 
-    def __init__(self, videos: Sequence[JudgedVideo], settings: QualitySettings) -> None:
+    Parameters
+    ----------
+    videos
+        The group.
+    settings
+        Limits.
+    usual
+        Shape (video,): which of them tell what is usual; None: all that count.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[JudgedVideo],
+        settings: QualitySettings,
+        usual: NDArray[np.bool_] | None = None,
+    ) -> None:
         self._videos, self._settings = videos, settings
-        self._counts = np.array([video.counts for video in videos], np.bool_)
+        counts = np.array([video.counts for video in videos], np.bool_)
+        self._usual = counts if usual is None else usual
         self._values: dict[str, Doubles] = {}
         self._standards: dict[str, Standard | None] = {}
         self._usual_view: NDArray[np.float32] | None = None
@@ -199,7 +222,7 @@ class _Group:
         """Return the measures that need the whole group."""
         return {
             "view": self._measure_views(),
-            "proportions": measure_proportions(self._list_edges()),
+            "proportions": measure_proportions(self._list_edges(), self._usual),
             "frame_size": compare_sizes(
                 [video.size if video.counts else None for video in self._videos]
             )
@@ -242,7 +265,7 @@ class _Group:
     def _compare_quarters(self, name: str, check: Check) -> None:
         quarters = np.stack([_split(video.record, name) for video in self._videos])
         standard = describe_quarters(
-            quarters[self._counts], check.floor, check.worse, logarithmic=check.logarithmic
+            quarters[self._usual], check.floor, check.worse, logarithmic=check.logarithmic
         )
         self._values[name] = choose_worst(
             quarters, standard, check.worse, logarithmic=check.logarithmic
@@ -250,7 +273,7 @@ class _Group:
         self._standards[name] = standard if self._is_large(standard.number) else None
 
     def _set_standard(self, name: str, check: Check, values: Doubles) -> None:
-        counted = values[self._counts]
+        counted = values[self._usual]
         standard = describe_standard(
             counted,
             check.floor,

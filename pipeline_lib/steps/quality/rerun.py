@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
-from pipeline_lib.core.cohort import read_cohort
+from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import ConfigError, StoreError
 from pipeline_lib.core.formats.checks import CHECKS, PROCESSED
 from pipeline_lib.core.layout import Results
@@ -24,11 +25,13 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import QUALITY_COLUMNS
 from pipeline_lib.core.untrusted.unseen import escape_unseen
+from pipeline_lib.io.labels.table import read_labels
 from pipeline_lib.io.poses.read import read_times
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.quality_decisions import PersonDecision, add_decisions
 from pipeline_lib.io.stage_tables import format_table, read_table, write_table
 from pipeline_lib.steps.quality.judge import RULES
+from pipeline_lib.steps.refine.corrected import read_corrected_frames
 
 # What can be done, and what a person can decide instead.
 ACTIONS = ("relabel", "refine", "settings", "drop", "pass", "warn", "fail")
@@ -36,6 +39,7 @@ _DECISIONS = ("drop", "pass", "warn", "fail")
 _FRAME_COLUMNS = ("video", "frame", "check", "reason")
 
 Row = Mapping[str, str]
+_Labelled = Mapping[str, frozenset[int]]
 
 
 @dataclass(frozen=True)
@@ -278,12 +282,13 @@ def _plan_frames(  # noqa: PLR0913, PLR0917 - what frames depend on
     plan: RerunPlan,
     folder: Path,
 ) -> None:
-    """Choose frames within the seconds that offend, evenly spread over them."""
+    """Choose frames without a label within the seconds that offend, evenly spread over them."""
     chosen: dict[tuple[str, int], Row] = {}
     by_video: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_video[row["video"]].append(row)
     before = STAGES["quality"].videos
+    labelled = _find_labelled(config, results, read_cohort(Path(config.cohort))) if rows else {}
     for video, own in by_video.items():
         if before is None:
             break
@@ -293,7 +298,7 @@ def _plan_frames(  # noqa: PLR0913, PLR0917 - what frames depend on
         except StoreError as error:
             plan.gaps.append(f"{video}: no frames to label: {error}")
             continue
-        for frame, row in _spread(own, times, request.frames):
+        for frame, row in _spread(own, times, request.frames, labelled.get(video, frozenset())):
             chosen.setdefault((video, frame), row)
     plan.frames.extend(
         {"video": video, "frame": frame, "check": row["check"], "reason": row["reason"]}
@@ -308,24 +313,44 @@ def _plan_frames(  # noqa: PLR0913, PLR0917 - what frames depend on
 
 
 def _spread(
-    rows: Sequence[Row], times: np.ndarray[Any, np.dtype[np.float64]], number: int
+    rows: Sequence[Row], times: NDArray[np.float64], number: int, labelled: frozenset[int]
 ) -> list[tuple[int, Row]]:
-    """Return frames that are evenly spread over the seconds that rows name."""
+    """Return frames that are evenly spread over the seconds that rows name, and have no label."""
     spans = [(start, end, row) for row in rows for start, end in _read_spans(row["seconds"])]
     if not spans:
-        spans = [(0.0, float(times[-1]), row) for row in rows[:1]] if len(times) else []
-    total = sum(end - start for start, end, _ in spans)
-    found = []
-    for place in range(number if len(times) else 0):
-        left = (place + 0.5) / number * total
-        for start, end, row in spans:
-            if left <= end - start or (start, end, row) == spans[-1]:
-                moment = min(start + left, end) + float(times[0])
-                frame = int(np.searchsorted(times, moment, side="right")) - 1
-                found.append((min(max(frame, 0), len(times) - 1), row))
-                break
-            left -= end - start
-    return found
+        spans = [(0.0, math.inf, row) for row in rows[:1]]
+    edges = [_cut_frames(times, start, end) for start, end, _ in spans]
+    frames = np.concatenate([np.arange(*edge) for edge in edges] or [np.empty(0, np.intp)])
+    owner = np.repeat(np.arange(len(spans)), [stop - start for start, stop in edges])
+    known = np.isin(frames, np.fromiter(labelled, np.intp, len(labelled)))
+    frames, owner = frames[~known], owner[~known]
+    frames, first = np.unique(frames, return_index=True)
+    places = (np.arange(min(number, len(frames))) + 0.5) / max(1, min(number, len(frames)))
+    chosen = (places * len(frames)).astype(np.intp)
+    return [(int(frames[one]), spans[owner[first[one]]][2]) for one in chosen]
+
+
+def _cut_frames(times: NDArray[np.float64], start: float, end: float) -> tuple[int, int]:
+    """Return the first of the frames within some seconds, and the one after the last.
+
+    Seconds between two frames are those of the first of them.
+    """
+    if not len(times):
+        return 0, 0
+    first, stop = np.searchsorted(times - times[0], (start - 1e-6, end - 1e-6)).tolist()
+    return (first, stop) if first < stop else (max(0, first - 1), max(1, first))
+
+
+def _find_labelled(config: Config, results: Results, videos: Sequence[Video]) -> _Labelled:
+    """Return the frames with a label or a correction, by the name of a video or of its file."""
+    found: dict[str, frozenset[int]] = dict(read_corrected_frames(config).frames)
+    if results.labels.exists():
+        for name, some in read_labels(results.labels).table.groupby("video")["frame"]:
+            found[str(name)] = found.get(str(name), frozenset()) | frozenset(map(int, some))
+    return {
+        one.video: found.get(one.video, frozenset()) | found.get(one.path.stem, frozenset())
+        for one in videos
+    }
 
 
 def _read_spans(text: str) -> list[tuple[float, float]]:

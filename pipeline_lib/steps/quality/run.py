@@ -1,5 +1,6 @@
 """Run the verb `quality`: measure every video of a shard."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,17 @@ from pipeline_lib.io.poses.read import require_pose_key
 from pipeline_lib.io.quality_records import read_record_key, write_record
 from pipeline_lib.io.stage_tables import read_table, write_table
 from pipeline_lib.steps.correct.proofreading import make_doubt_rules
-from pipeline_lib.steps.provenance.checksums import Published, record_checksums
+from pipeline_lib.steps.provenance.checksums import (
+    Published,
+    is_changed,
+    read_checksums,
+    record_checksums,
+)
 from pipeline_lib.steps.quality.measure import Measuring, measure_video
 from pipeline_lib.steps.runs.outcomes import end_videos
 from pipeline_lib.steps.runs.plan import keep_planned
+
+_log = logging.getLogger(__name__)
 
 # Doubts of a smaller probability are not counted.
 _LEAST_PROBABILITY = 0.05
@@ -25,7 +33,7 @@ def run_quality(config: Config, results: Results, shard: str) -> None:
     """Measure each video of a shard that has poses; `judge` decides by these measures.
 
     A video that fails is recorded with its reason, and the others are processed. Records whose key
-    is unchanged stay.
+    is unchanged stay, unless they were damaged on the disk.
 
     Parameters
     ----------
@@ -51,7 +59,12 @@ def run_quality(config: Config, results: Results, shard: str) -> None:
     files = results.shard(shard)
     probed = {row["video"]: row for row in read_table(files.probe, PROBE_COLUMNS)}
 
+    recorded = read_checksums(files.checksums("quality", model))
+
     def work(video: str) -> Mapping[str, str]:
+        if is_changed(locate(video), results.root, recorded):
+            _log.warning("%s: is not as it was written; it is measured anew", locate(video))
+            locate(video).unlink(missing_ok=True)
         return {"key": keep_measured(config, results, video, probed.get(video, {}))}
 
     def locate(video: str) -> Path:

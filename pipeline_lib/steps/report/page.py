@@ -113,13 +113,16 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
     inputs = read_inputs(config, results)
     pcutoff = config.evaluation.pcutoff
     several = config.individuals.max > 1
-    summaries = summarise_videos(results, config.training.name, rows, pcutoff, several=several)
+    details = prepare_details(config, results, rows, videos)
+    measured = {video: entry for video, (_, entry) in details.items()}
+    summaries = summarise_videos(
+        results, config.training.name, rows, pcutoff, several=several, measured=measured
+    )
     animals = describe_animals(config, results, rows, summaries)
     bodyparts = inputs.bodyparts(config) or _find_bodyparts(summaries)
     counts = count_statuses(rows)
     timings = read_timings(results, config.training.name)
     comparison = compare_bodyparts(inputs, bodyparts)
-    details = prepare_details(config, results, rows, videos)
     quality = read_quality(results.quality, videos, redactor, inputs.gaps)
     costs = describe_costs(config, results)
     table = tabulate_videos(rows, summaries, bodyparts, timings, Further(quality, costs))

@@ -120,19 +120,31 @@ def find_poses(results: Results, model: str, video: str, *, several: bool) -> Pa
     return found[0] if found else results.poses(model, video)
 
 
-def summarise_videos(
+def summarise_videos(  # noqa: PLR0913 - what summaries depend on
     results: Results,
     model: str,
     rows: Sequence[LedgerRow],
     pcutoff: float,
     *,
     several: bool = False,
+    measured: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, VideoSummary]:
     """Summarise the pose file of every video that has one, one after the other.
 
-    Of several animals it is the tracked one, see `find_poses`.
     Summaries are kept beside the report under the key of the pose file: a second report reads
     only what changed. A pose file that cannot be read is logged and left out.
+
+    Parameters
+    ----------
+    results, model, rows
+        The run, and its ledger.
+    pcutoff
+        Confidence from which a keypoint counts as found.
+    several
+        Whether there are several animals: of these the tracked file is read, see `find_poses`.
+    measured
+        What `summarise_video` returned with this cutoff, as ``summary``, and the ``key`` of the
+        pose file, by video; None: nothing.
     """
     # The summaries also depend on the cutoff and on how they are computed.
     basis = f"{pcutoff}/{versions.REPORT}"
@@ -144,10 +156,13 @@ def summarise_videos(
         key = read_pose_key(path)
         if key is not None and kept.get(video, {}).get("key") == key:
             entries[video] = kept[video]
+        elif key is not None and (known := (measured or {}).get(video, {})).get("key") == key:
+            entries[video] = {"key": key, **known["summary"]}
         elif path.exists():
-            entry = _summarise_video(path, pcutoff)
-            if entry is not None:
-                entries[video] = {"key": key, **entry}
+            try:
+                entries[video] = {"key": key, **summarise_video(path, pcutoff)}
+            except CohortposeError as error:
+                _log.warning("the report shows no poses of %s: %s", path.stem, error)
     text = json.dumps({"basis": basis, "videos": entries}, separators=(",", ":"))
     publish_text(results.report_summaries, text)
     return {video: _parse_entry(entry) for video, entry in entries.items()}
@@ -185,13 +200,16 @@ def rank_videos(summaries: Mapping[str, VideoSummary], most: int | None = None) 
     return sorted(summaries, key=order)[:most]
 
 
-def _summarise_video(path: Path, pcutoff: float) -> dict[str, Any] | None:
-    try:
-        summary = read_path_summary(path, pcutoff, points=1)
-        names = read_poses(path, 0, 0)
-    except CohortposeError as error:
-        _log.warning("the report shows no poses of %s: %s", path.stem, error)
-        return None
+def summarise_video(path: Path, pcutoff: float) -> dict[str, Any]:
+    """Return the summary of a pose file as a JSON-like record.
+
+    Raises
+    ------
+    StoreError
+        As `pipeline_lib.io.poses.read.read_poses`.
+    """
+    summary = read_path_summary(path, pcutoff, points=1)
+    names = read_poses(path, 0, 0)
     return {
         "frames": summary["frames"],
         "undecodable": summary["undecodable"],

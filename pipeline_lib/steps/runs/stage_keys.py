@@ -24,7 +24,7 @@ from pipeline_lib.io.key_files import claim_key, find_last_key, list_other_keys
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
-from pipeline_lib.steps.provenance.checksums import read_checksums
+from pipeline_lib.steps.provenance.checksums import is_changed, read_checksums
 from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
 from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
 from pipeline_lib.steps.runs.plan import Plan
@@ -187,7 +187,7 @@ def _list_stages(rule: str, config: Config) -> tuple[Stage, ...]:
 
 
 def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, stage: Stage) -> bool:
-    """Tell whether a result is missing that the table of a stage lists as done."""
+    """Tell whether a result is missing, or damaged, that the table of a stage lists as done."""
     table = stage.find_table(config, results, shard)
     if not table.exists():
         return False
@@ -196,12 +196,18 @@ def _lacks_results(config: Config, results: Results, plan: Plan, shard: str, sta
     if rows is None:
         # The rule of the shard writes it again.
         return True
-    return any(
-        not path.exists()
+    paths = [
+        path
         for row in rows
         if row["status"] == VideoStatus.DONE and row["video"] not in removed and stage.makes(row)
         for path in stage.list_results(config, results, row["video"])
-    )
+    ]
+    if not all(path.exists() for path in paths):
+        return True
+    if stage.videos is None or not stage.videos.compared:
+        return False
+    recorded = read_checksums(results.shard(shard).checksums(stage.name, config.training.name))
+    return any(is_changed(path, results.root, recorded) for path in paths)
 
 
 def find_claimed_sessions(results: Results, shard: str) -> Path:

@@ -1,4 +1,4 @@
-"""Test tables for SimBA and B-SOiD, and that keypoint-moseq loads DeepLabCut's."""
+"""Test tables for SimBA and B-SOiD, and that keypoint-moseq and VAME load DeepLabCut's."""
 
 import json
 import subprocess
@@ -117,3 +117,34 @@ def test_keypoint_moseq_loads_a_recording_for_each_animal(tmp_path, suffix):
     np.testing.assert_array_equal(found["one"], poses.position[:, 0])
     np.testing.assert_array_equal(found["two_m2"], poses.position[:, 0] + 10)
     np.testing.assert_allclose(confidences["two_m1"], poses.confidence[:, 0], rtol=1e-6)
+
+
+# VAME keeps what it loads in netCDF, and reads that again. Its table of it is left out: version
+# 0.13 names the columns by keypoint and the values by axis.
+VAME = """
+import json, sys
+from vame.io.load_poses import load_pose_estimation, load_vame_dataset
+for file in sys.argv[1:]:
+    load_pose_estimation(file, source_software="DeepLabCut", fps=30.0).to_netcdf(file + ".nc")
+    found = load_vame_dataset(file + ".nc").isel(individuals=0)
+    position = found.position.transpose("time", "keypoints", "space").values.tolist()
+    confidence = found.confidence.transpose("time", "keypoints").values.tolist()
+    names = found.keypoints.values.tolist()
+    print("FOUND" + json.dumps([position, confidence, names, float(found.fps)]))
+"""
+
+
+def test_vame_reads_the_poses_of_one_animal(tmp_path):
+    python = require_peer("vame")
+    poses = make_one()
+    files = [str(export(tmp_path, poses, name, suffix=name)) for name in ("csv", "h5")]
+    called = [python, "-c", VAME, *files]
+    done = subprocess.run(called, check=False, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]
+    assert len(lines) == 2
+    for line in lines:
+        position, confidence, names, fps = json.loads(line.removeprefix("FOUND"))
+        assert (names, fps) == (list(poses.bodyparts), pytest.approx(30))
+        np.testing.assert_allclose(position, poses.position[:, 0], rtol=1e-6)
+        np.testing.assert_allclose(confidence, poses.confidence[:, 0], rtol=1e-6)

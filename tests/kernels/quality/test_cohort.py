@@ -101,6 +101,10 @@ def test_proportions_do_not_depend_on_size():
     np.testing.assert_allclose(found[:3], 0, atol=1e-12)
     assert found[3] == pytest.approx(np.log(2) / 2)
     assert np.isnan(found[4])
+    # Of the other videos alone, the fourth has usual proportions.
+    told = measure_proportions(lengths, np.array([False, False, False, True, False]))
+    np.testing.assert_allclose(told[:4], [np.log(2) / 2] * 3 + [0], atol=1e-12)
+    assert measure_proportions(lengths, np.zeros(5, bool))[3] == found[3]
     assert measure_proportions(np.empty((2, 0))).tolist() == pytest.approx([NAN, NAN], nan_ok=True)
 
 

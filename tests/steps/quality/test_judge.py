@@ -24,8 +24,9 @@ from pipeline_lib.core.tables import (
 )
 from pipeline_lib.demo.video import write_video
 from pipeline_lib.io.poses.write import write_poses
-from pipeline_lib.io.quality_records import read_record
+from pipeline_lib.io.quality_records import QualityRecord, read_record
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.quality.decide import JudgedVideo, decide
 from pipeline_lib.steps.quality.judge import MEASURE_COLUMNS, run_judge
 from pipeline_lib.steps.quality.rerun import (
     RerunRequest,
@@ -37,7 +38,9 @@ from pipeline_lib.steps.quality.run import run_quality
 from pipeline_lib.steps.report.cohort.quality import read_quality
 from pipeline_lib.steps.report.privacy import Redactor
 from pipeline_lib.steps.runs.ledger import derive_ledger, metadata_columns
+from pipeline_lib.steps.runs.plan import read_plan
 from pipeline_lib.steps.runs.preflight import check_run
+from pipeline_lib.steps.runs.stage_keys import find_result_keys
 from pipeline_lib.steps.status import show_status
 
 SHARD, FPS, FRAMES = "0001", 10, 40
@@ -241,6 +244,47 @@ def test_light_and_view_are_seen_in_sampled_frames(cohort, caplog):
     again = read(results)
     assert (again["v4"][0]["check"], again["v4"][0]["decision"]) == ("processed", "fail")
     assert "v4.zarr" in again["v4"][0]["reason"]
+
+
+def test_faults_of_one_kind_do_not_hide_those_of_another():
+    # Of 80 videos 32 are dark, and their sharpness is anything; 6 others are blurred.
+    def describe(number):
+        rng = np.random.default_rng(number)
+        dark, blurred = number < 32, 32 <= number < 38
+        sharp = 0.2 if blurred else np.exp(rng.normal(0, 2 if dark else 0.2))
+        light = np.full(12, (0.1 if dark else 0.5) * np.exp(rng.normal(0, 0.02)))
+        samples = {"time": np.arange(12.0), "brightness": light, "focus": np.full(12, sharp)}
+        return JudgedVideo(
+            str(number), record=QualityRecord("k", {}, {}, 1.0, {}, np.empty((0, 2)), samples)
+        )
+
+    judged = decide([describe(number) for number in range(80)], configure().quality)
+    found = {name: {one.check for one in all_} for name, all_ in judged.findings.items()}
+    assert all("brightness" in found[str(number)] for number in range(32))
+    assert [found[str(number)] for number in range(32, 38)] == [{"focus"}] * 6
+    assert not any(found[str(number)] for number in range(38, 80))
+
+
+def test_a_record_that_was_damaged_is_wanted_and_measured_anew(cohort):
+    results, config = cohort(names=NAMES[:2]), configure()
+    plan = read_plan(results)
+
+    def find_number():
+        return find_result_keys(config, results, plan, "postprocess")[SHARD].name
+
+    path = results.video_quality("pose", "v1")
+    whole = path.read_bytes()
+    before = find_number()
+    # A copy has another time, and is no other file.
+    os.utime(path, ns=(1, 1))
+    assert find_number() == before
+    for damage in (whole[:50], whole.replace(b"0.9", b"0.8"), b""):
+        assert damage != whole
+        path.write_bytes(damage)
+        assert find_number() != before
+        run_quality(config, results, SHARD)
+        assert path.read_bytes() == whole
+        assert find_number() == before
 
 
 def test_people_override_and_survive_reruns(cohort):

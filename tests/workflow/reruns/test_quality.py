@@ -70,3 +70,52 @@ def test_findings_become_work_and_nothing_else_is_computed(again, monkeypatch):
     assert not again.snakemake("--dry-run").jobs
     code, record = verify(again, monkeypatch)
     assert (code, tell(record)) == (0, set())
+
+
+def test_findings_become_frames_to_label(again, monkeypatch):
+    again.edit_config(quality={"enabled": True})
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    poses = identify(again.results.root / "poses")
+
+    # The seconds that offend are of the video that is asked for.
+    asked = ("--video", "mouse-01", "--check", "detection", "--as", "relabel", "--apply")
+    rerun(again, monkeypatch, *asked)
+    listed = [(row["video"], row["frame"]) for row in read_tsv(again.folder / "rerun_frames.tsv")]
+    assert {video for video, _ in listed} == {"mouse-01"}
+    again.edit_config(**yaml.safe_load((again.folder / "rerun.yaml").read_text()))
+    ended = again.snakemake()
+    assert (ended.code, ended.jobs) == (0, {"refine", "report", "accept"}), ended.output
+    chosen = read_tsv(again.results.refined_table("pose"))
+    assert sorted((row["video"], row["frame"]) for row in chosen) == sorted(listed)
+    assert all((again.results.refined("pose") / row["image"]).is_file() for row in chosen)
+
+    # The same of all videos, by the choice of `refine` itself; the list counts no more.
+    for name in ("rerun.yaml", "rerun_frames.tsv"):
+        (again.folder / name).unlink()
+    again.edit_config(refinement={"enabled": False, "frame_list": None})
+    rerun(again, monkeypatch, "--check", "detection", "--as", "refine", "--apply")
+    written = yaml.safe_load((again.folder / "rerun.yaml").read_text())
+    assert written == {"refinement": {"enabled": True, "frames": 10}}
+    again.edit_config(refinement={"min_gap": 0.1, **written["refinement"]})
+    ended = again.snakemake()
+    assert (ended.code, ended.jobs) == (0, {"refine", "report", "accept"}), ended.output
+    chosen = read_tsv(again.results.refined_table("pose"))
+    assert {row["video"] for row in chosen} == {"mouse-01", "mouse-02"}
+    assert identify(again.results.root / "poses") == poses
+    assert not again.snakemake("--dry-run").jobs
+
+
+def test_a_damaged_record_is_measured_anew_and_nothing_else(again):
+    again.edit_config(quality={"enabled": True})
+    ended = again.snakemake()
+    assert ended.code == 0, ended.output
+    path = again.results.video_quality("pose", "mouse-02")
+    whole, before = path.read_bytes(), identify(again.results.root / "poses")
+    path.write_bytes(whole[: len(whole) // 2])
+    ended = again.snakemake()
+    jobs = {"postprocess 00001", "judge", "status", "report", "accept"}
+    assert (ended.code, ended.jobs) == (0, jobs), ended.output
+    assert path.read_bytes() == whole
+    assert identify(again.results.root / "poses") == before
+    assert not again.snakemake("--dry-run").jobs

@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.core import versions
-from pipeline_lib.core.cohort import Video
+from pipeline_lib.core.cohort import Video, read_cohort
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.tables import PROBE_COLUMNS
 from pipeline_lib.io.poses.read import read_pose_key
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.steps.report.details.measure import measure_details
 from pipeline_lib.steps.report.details.pictures import NO_FILE, draw_frames
 from pipeline_lib.steps.report.rendering import embed_json
-from pipeline_lib.steps.report.summaries import find_poses
+from pipeline_lib.steps.report.summaries import find_poses, summarise_video
 from pipeline_lib.steps.runs.ledger import LedgerRow
-from pipeline_lib.steps.runs.plan import read_plan
+from pipeline_lib.steps.runs.plan import keep_planned, read_plan
 
 _log = logging.getLogger(__name__)
 
@@ -106,11 +108,73 @@ def prepare_details(
     """
     shards = read_plan(results).shard_of if results.plan.exists() else {}
     pictures = choose_pictures(config, len(rows))
-    basis = json.dumps([config.evaluation.pcutoff, versions.REPORT, *asdict(pictures).values()])
     members: dict[str, list[LedgerRow]] = {}
     for row in rows:
         if row["video"] in shards:
             members.setdefault(shards[row["video"]], []).append(row)
+    found: dict[str, tuple[str, Entry]] = {}
+    for shard, entries in _update_shards(config, results, members, videos, pictures).items():
+        found |= {video: (shard, entry) for video, entry in entries.items()}
+    _remove_others(results, set(members))
+    return found
+
+
+def prepare_shard(config: Config, results: Results, shard: str) -> None:
+    """Publish the data of the pages of the videos of a shard, once their poses are finished.
+
+    A report then has nothing to measure. Where this was not called, or for other settings, it
+    measures them itself.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    shard
+        Name of the shard.
+
+    Raises
+    ------
+    SheetError
+        If the sheet cannot be read.
+    StoreError
+        If the plan, or the table of the probe, is missing.
+    """
+    videos = {video.video: video for video in read_cohort(Path(config.cohort))}
+    probed = keep_planned(read_table(results.shard(shard).probe, PROBE_COLUMNS), results, shard)
+    rows = [
+        {"video": row["video"], "width": _to_size(row["width"]), "height": _to_size(row["height"])}
+        for row in probed
+        if row["video"] in videos
+    ]
+    pictures = choose_pictures(config, len(videos))
+    _update_shards(config, results, {shard: rows}, videos, pictures)
+
+
+def _to_size(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def _update_shards(
+    config: Config,
+    results: Results,
+    members: Mapping[str, Sequence[Mapping[str, Any]]],
+    videos: Mapping[str, Video],
+    pictures: Pictures,
+) -> dict[str, dict[str, Entry]]:
+    """Publish the file of each shard; return the entries by shard and video.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    members
+        Of each shard its videos, with their `width` and `height`; None: unknown.
+    videos
+        Rows of the sheet by name.
+    pictures
+        How the worst frames are shown.
+    """
+    basis = json.dumps([config.evaluation.pcutoff, versions.REPORT, *asdict(pictures).values()])
     kept = {shard: _read_entries(results.report_details(shard), basis) for shard in members}
     tasks = {
         row["video"]: task
@@ -124,18 +188,16 @@ def prepare_details(
         video: entry for video, entry in old.items() if video in tasks
     }
     entries |= dict(_measure_all(changed))
-    found: dict[str, tuple[str, Entry]] = {}
+    found = {}
     for shard, listed in members.items():
         here = {row["video"]: entries.get(row["video"]) for row in listed}
-        own = {video: entry for video, entry in here.items() if entry is not None}
-        _write_entries(results.report_details(shard), shard, basis, own)
-        found |= {video: (shard, entry) for video, entry in own.items()}
-    _remove_others(results, set(members))
+        found[shard] = {video: entry for video, entry in here.items() if entry is not None}
+        _write_entries(results.report_details(shard), shard, basis, found[shard])
     return found
 
 
 def _find_task(
-    config: Config, results: Results, row: LedgerRow, video: Video, pictures: Pictures
+    config: Config, results: Results, row: Mapping[str, Any], video: Video, pictures: Pictures
 ) -> Task | None:
     path = find_poses(
         results, config.training.name, row["video"], several=config.individuals.max > 1
@@ -172,6 +234,7 @@ def _measure_all(tasks: Sequence[Task]) -> list[tuple[str, Entry | None]]:
 def measure_video(task: Task) -> tuple[str, Entry | None]:
     """Measure a video; None, with a log entry, if its pose file cannot be read."""
     try:
+        summary = summarise_video(task.poses, task.pcutoff)
         details, worst = measure_details(task.poses, task.size, task.pcutoff, task.pictures.number)
     except CohortposeError as error:
         _log.warning("the report has no page of %s: %s", task.video, error)
@@ -180,7 +243,8 @@ def measure_video(task: Task) -> tuple[str, Entry | None]:
         task.file, [one.frame for one in worst], task.pictures.width, task.pictures.most_bytes
     )
     frames = [asdict(one) | {"picture": drawn.get(one.frame, "")} for one in worst]
-    return task.video, {"key": task.key, "missing": missing, **details, "worst": frames}
+    entry = {"key": task.key, "missing": missing, **details, "worst": frames, "summary": summary}
+    return task.video, entry
 
 
 def _read_entries(path: Path, basis: str) -> dict[str, Entry]:
@@ -192,7 +256,7 @@ def _read_entries(path: Path, basis: str) -> dict[str, Entry]:
         return {
             str(video): entry
             for video, entry in entries
-            if {"key", "missing", "speed", "worst"} <= entry.keys()
+            if {"key", "missing", "speed", "worst", "summary"} <= entry.keys()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -8,10 +8,17 @@ import pytest
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
+from pipeline_lib.core.tables import PROBE_COLUMNS
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.io.video.encode import encode_frames
 from pipeline_lib.steps.report.details import pictures, store
-from pipeline_lib.steps.report.details.store import Pictures, choose_pictures, prepare_details
+from pipeline_lib.steps.report.details.store import (
+    Pictures,
+    choose_pictures,
+    prepare_details,
+    prepare_shard,
+)
+from pipeline_lib.steps.report.summaries import summarise_videos
 from tests.steps.report.details.test_measure import write
 
 
@@ -146,3 +153,59 @@ def test_pictures_of_noise_are_small_enough(tmp_path):
     encode_frames(tmp_path / "noise.mp4", images, (640, 480), 10, 10)
     drawn, _ = pictures.draw_frames(tmp_path / "noise.mp4", [1], 256, 3200)
     assert 0 < len(store_bytes(drawn[1])) <= 3200
+
+
+def probe(results, shard, *names, size=("64", "48")):
+    width, height = size
+    rows = [{"video": name, "width": width, "height": height} for name in names]
+    write_table(results.shard(shard).probe, PROBE_COLUMNS, rows)
+
+
+def test_a_shard_that_was_prepared_is_not_measured_by_the_report(cohort, monkeypatch):
+    config, results = cohort
+    whole = prepare(config, results)
+    for path in results.report_data.iterdir():
+        path.unlink()
+    # m3 was removed from the sheet after its poses were made.
+    probe(results, "00000", "m1", "m2")
+    measured = count_measured(monkeypatch)
+    prepare_shard(config, results, "00000")
+    assert measured == ["m1", "m2"]
+    assert [path.name for path in results.report_data.iterdir()] == ["videos-00000.js"]
+    assert prepare(config, results) == whole
+    assert measured == ["m1", "m2", "m3"]
+
+
+def test_a_shard_may_lack_sizes_and_its_videos_may_have_left_the_sheet(cohort):
+    config, results = cohort
+    probe(results, "00000", "m1", "m2", size=("", ""))
+    sheet = results.root.parent / "cohort.tsv"
+    write_table(sheet, ("video", "path"), [{"video": "m1", "path": "m1.mp4"}])
+    prepare_shard(config, results, "00000")
+    ((name, entry),) = read_file(results.report_details("00000"))["videos"]
+    # The points are at 1 and 2 px, say; the guessed size holds them.
+    assert name == "m1"
+    assert entry["size"] == measure_size(results)
+
+
+def measure_size(results):
+    details, _ = store.measure_details(results.poses("pose", "m1"), None, 0.6, 0)
+    return details["size"]
+
+
+def test_summaries_are_taken_from_what_was_measured(cohort):
+    config, results = cohort
+    rows = [{"video": name} for name in ("m1", "m2", "m3")]
+    plain = summarise_videos(results, "pose", rows, config.evaluation.pcutoff)
+    results.report_summaries.unlink()
+    found = {name: entry for name, (_, entry) in prepare(config, results).items()}
+    poses = results.poses("pose", "m1") / "zarr.json"
+    poses.write_text(poses.read_text().replace('"k"', '"other"'))
+    # A summary under another key is not taken, and neither is one that is there without poses.
+    found["m2"] = {**found["m2"], "summary": {**found["m2"]["summary"], "frames": 17}}
+    found["m1"] = {**found["m1"], "summary": {**found["m1"]["summary"], "frames": 19}}
+    taken = summarise_videos(
+        results, "pose", rows, config.evaluation.pcutoff, measured={**found, "m9": found["m3"]}
+    )
+    assert {name: one.frames for name, one in taken.items()} == {"m1": 4, "m2": 17, "m3": 4}
+    assert taken["m3"] == plain["m3"]
