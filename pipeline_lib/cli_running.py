@@ -143,7 +143,7 @@ def run_shards(path: Path, shard: str | None, verb: str) -> None:
 
 
 def run_part(
-    path: Path, shard: str, verb: str, step: "Callable[[Config, Results, str], object]"
+    path: Path, shard: str, verb: str, step: "Callable[[Config, Results, str], bool]"
 ) -> None:
     """Do for one shard, ahead of time, a part of what a verb does for the whole cohort.
 
@@ -156,14 +156,14 @@ def run_part(
     verb
         The verb, which the record of jobs names.
     step
-        Function of settings, results and shard.
+        Function of settings, results and shard; it tells whether there was something to do.
     """
     from pipeline_lib.steps.provenance.jobs import record_job
 
     with report_errors():
         config, results = load(path)
-        with _claim(config, results, ""), record_job(config, results, verb, shard):
-            step(config, results, shard)
+        with _claim(config, results, ""), record_job(config, results, verb, shard) as job:
+            job.idle = not step(config, results, shard)
 
 
 def keep_cores(cores: int | None) -> None:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,21 @@ JobRecord = dict[str, Any]
 _JOB_NUMBERS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID")
 
 
+@dataclass
+class CurrentJob:
+    """Tell of a job that runs whether it found nothing to do."""
+
+    idle: bool = False
+
+
 @contextmanager
-def record_job(config: Config, results: Results, verb: str, shard: str | None) -> Iterator[None]:
+def record_job(
+    config: Config, results: Results, verb: str, shard: str | None
+) -> Iterator[CurrentJob]:
     """Append a line with the cost of the ``with`` block, also if it ends with an exception.
 
-    In a distributed training, only the first process writes.
+    In a distributed training, only the first process writes. The block may say that there was
+    nothing to do; no line is written then.
 
     Parameters
     ----------
@@ -50,15 +61,15 @@ def record_job(config: Config, results: Results, verb: str, shard: str | None) -
     shard
         Shard that it works on; None: the whole cohort.
     """
-    meter = _Meter()
+    meter, job = _Meter(), CurrentJob()
     ended = "done"
     try:
-        yield
+        yield job
     except BaseException as error:
         ended = type(error).__name__
         raise
     finally:
-        if is_first_rank():
+        if is_first_rank() and not job.idle:
             facts = {"verb": verb, "shard": shard, "model": config.training.name, "ended": ended}
             try:
                 _write_record(config, results, shard, {**facts, **meter.read()})

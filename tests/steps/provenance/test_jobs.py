@@ -64,6 +64,13 @@ def test_a_verb_that_fails_has_a_line_too(run):
     assert [job["ended"] for job in read_jobs(results.jobs)] == ["ZeroDivisionError"]
 
 
+def test_a_verb_that_found_nothing_to_do_has_no_line(run):
+    config, results = run
+    with record_job(config, results, "report", "00001") as job:
+        job.idle = True
+    assert read_jobs(results.shard("00001").jobs) == []
+
+
 @pytest.mark.parametrize(
     ("launcher", "name"),
     [

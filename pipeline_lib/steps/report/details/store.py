@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.cohort import Video, read_cohort
@@ -79,6 +79,13 @@ class Task:
     pictures: Pictures
 
 
+class _Updated(NamedTuple):
+    """Hold the entries by shard and video, and how many of them were measured."""
+
+    entries: dict[str, dict[str, Entry]]
+    measured: int
+
+
 def choose_pictures(config: Config, videos: int) -> Pictures:
     """Choose how the worst frames are shown in a cohort of so many videos."""
     most = config.report.worst_frames
@@ -113,13 +120,14 @@ def prepare_details(
         if row["video"] in shards:
             members.setdefault(shards[row["video"]], []).append(row)
     found: dict[str, tuple[str, Entry]] = {}
-    for shard, entries in _update_shards(config, results, members, videos, pictures).items():
+    updated = _update_shards(config, results, members, videos, pictures)
+    for shard, entries in updated.entries.items():
         found |= {video: (shard, entry) for video, entry in entries.items()}
     _remove_others(results, set(members))
     return found
 
 
-def prepare_shard(config: Config, results: Results, shard: str) -> None:
+def prepare_shard(config: Config, results: Results, shard: str) -> bool:
     """Publish the data of the pages of the videos of a shard, once their poses are finished.
 
     A report then has nothing to measure. Where this was not called, or for other settings, it
@@ -131,6 +139,11 @@ def prepare_shard(config: Config, results: Results, shard: str) -> None:
         The run.
     shard
         Name of the shard.
+
+    Returns
+    -------
+    bool
+        Whether a video was measured.
 
     Raises
     ------
@@ -147,7 +160,7 @@ def prepare_shard(config: Config, results: Results, shard: str) -> None:
         if row["video"] in videos
     ]
     pictures = choose_pictures(config, len(videos))
-    _update_shards(config, results, {shard: rows}, videos, pictures)
+    return _update_shards(config, results, {shard: rows}, videos, pictures).measured > 0
 
 
 def _to_size(text: str) -> int | None:
@@ -160,8 +173,8 @@ def _update_shards(
     members: Mapping[str, Sequence[Mapping[str, Any]]],
     videos: Mapping[str, Video],
     pictures: Pictures,
-) -> dict[str, dict[str, Entry]]:
-    """Publish the file of each shard; return the entries by shard and video.
+) -> _Updated:
+    """Publish the file of each shard.
 
     Parameters
     ----------
@@ -173,6 +186,11 @@ def _update_shards(
         Rows of the sheet by name.
     pictures
         How the worst frames are shown.
+
+    Returns
+    -------
+    _Updated
+        The entries by shard and video, and the number of videos that were measured.
     """
     basis = json.dumps([config.evaluation.pcutoff, versions.REPORT, *asdict(pictures).values()])
     kept = {shard: _read_entries(results.report_details(shard), basis) for shard in members}
@@ -193,7 +211,7 @@ def _update_shards(
         here = {row["video"]: entries.get(row["video"]) for row in listed}
         found[shard] = {video: entry for video, entry in here.items() if entry is not None}
         _write_entries(results.report_details(shard), shard, basis, found[shard])
-    return found
+    return _Updated(found, len(changed))
 
 
 def _find_task(

@@ -169,7 +169,10 @@ def test_a_shard_that_was_prepared_is_not_measured_by_the_report(cohort, monkeyp
     # m3 was removed from the sheet after its poses were made.
     probe(results, "00000", "m1", "m2")
     measured = count_measured(monkeypatch)
-    prepare_shard(config, results, "00000")
+    assert prepare_shard(config, results, "00000")
+    assert measured == ["m1", "m2"]
+    # Nothing is left to do.
+    assert not prepare_shard(config, results, "00000")
     assert measured == ["m1", "m2"]
     assert [path.name for path in results.report_data.iterdir()] == ["videos-00000.js"]
     assert prepare(config, results) == whole
