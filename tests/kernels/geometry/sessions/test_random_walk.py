@@ -15,7 +15,7 @@ def walk(moments, keypoints, step, seed):
     """Return true paths, observations and their covariances, which differ in direction."""
     stream = np.random.default_rng(seed)
     path = np.cumsum(stream.normal(0, step, (moments, keypoints, 3)), axis=0)
-    turns = Rotation.random(moments * keypoints, rng=stream).as_matrix()
+    turns = Rotation.random(moments * keypoints, random_state=stream).as_matrix()
     turns = turns.reshape(moments, keypoints, 3, 3)
     sizes = stream.uniform(0.1, 4.0, (moments, keypoints, 3))
     covariance = np.einsum("...ij,...j,...kj->...ik", turns, sizes**2, turns)
@@ -48,7 +48,7 @@ def test_axes_that_are_independent_are_smoothed_as_one_coordinate_alone():
 @given(st.integers(0, 10_000))
 def test_a_turn_of_the_world_turns_the_result(seed):
     _, points, covariance = walk(30, 2, 1.0, seed)
-    turn = Rotation.random(rng=np.random.default_rng(seed + 1)).as_matrix()
+    turn = Rotation.random(random_state=np.random.default_rng(seed + 1)).as_matrix()
     plain = smooth_walk(points, covariance)
     turned = smooth_walk(points @ turn.T, turn @ covariance @ turn.T)
     assert np.abs(turned.mean - plain.mean @ turn.T).max() < 1e-6
