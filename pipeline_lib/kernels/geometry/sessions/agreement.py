@@ -100,6 +100,22 @@ class Comparison:
                 trust = self.usual / tolerance
                 yield one, other, part, score * trust, weight * trust
 
+    def score_tracklets(
+        self, tracklets: Sequence[Tracklets]
+    ) -> Iterator[tuple[tuple[int, int], Numbers, Numbers, Floats]]:
+        """Yield two views, and of tracklets that both show: pair, moment and score, shape (n,).
+
+        Tracklets are numbered through all views; a pair is the number of the first, times the
+        number of all tracklets, plus that of the second.
+        """
+        base = np.cumsum([0, *(len(one.start) for one in tracklets)])
+        for one, other, part, score, _ in self.score_slots():
+            own, its = tracklets[one].number[part], tracklets[other].number[part]
+            both = np.isfinite(score) & (own >= 0)[:, :, None] & (its >= 0)[:, None, :]
+            moment, left, right = np.nonzero(both)
+            pair = (own[moment, left] + base[one]) * base[-1] + its[moment, right] + base[other]
+            yield (one, other), pair, part[moment], score[both]
+
 
 def compare_views(
     cameras: Sequence[Camera],
@@ -138,22 +154,17 @@ def measure_agreement(comparison: Comparison, tracklets: Sequence[Tracklets]) ->
     tracklets
         Of each view.
     """
-    base = np.cumsum([0, *(len(one.start) for one in tracklets)])
     codes, sums = [], []
-    for one, other, part, score, _ in comparison.score_slots():
-        own, its = tracklets[one].number[part], tracklets[other].number[part]
-        both = np.isfinite(score) & (own >= 0)[:, :, None] & (its >= 0)[:, None, :]
-        moment, left, right = np.nonzero(both)
-        code = (own[moment, left] + base[one]) * base[-1] + its[moment, right] + base[other]
-        code, inverse = np.unique(code, return_inverse=True)
+    for _, pair, _, score in comparison.score_tracklets(tracklets):
+        code, inverse = np.unique(pair, return_inverse=True)
         codes.append(code)
-        sums.append(np.bincount(inverse, score[both], minlength=len(code)))
+        sums.append(np.bincount(inverse, score, minlength=len(code)))
     if not codes:
         none = np.zeros(0, np.int64)
         return Agreement(none, none, np.zeros(0), comparison.usual)
     code, inverse = np.unique(np.concatenate(codes), return_inverse=True)
     total = np.bincount(inverse, np.concatenate(sums), minlength=len(code)).astype(np.float64)
-    width = max(1, int(base[-1]))
+    width = max(1, sum(len(one.start) for one in tracklets))
     return Agreement(code // width, code % width, total, comparison.usual)
 
 

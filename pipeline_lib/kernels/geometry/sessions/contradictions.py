@@ -1,10 +1,10 @@
 """Cut tracklets where the other views say that they go from one animal to another.
 
-Where animals lie on each other, a slot may slide from one to the other without a jump, and the
-tracker does not notice. Two tracklets of different views then agree up to a moment and contradict
-each other from it on, or the reverse, and one of them goes astray. A tracklet that goes on to agree
-with a third one is not cut; others are, as a cut costs little: pieces are joined again by
-all evidence.
+Where animals lie on each other, a slot may slide from one animal to the other without a jump, and
+the tracker does not notice. Two tracklets of different views then agree until a moment and
+contradict each other after it, or the reverse: one of them has changed its animal. A tracklet that
+agrees with a third one before and after the moment is not cut. All others are: a wrong cut costs
+little, because pieces are joined again.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from pipeline_lib.kernels.geometry.sessions.tracklets import Tracklets, cut_befo
 Floats = NDArray[np.floating[Any]]
 Numbers = NDArray[np.int64]
 
-# Evidence on either side of a cut, in moments at which all keypoints of two views agree or none.
+# Sum of scores on either side of a cut; where all keypoints of two views agree, a moment has 1.
 _LEAST = 4.0
 # Moments between two cuts that are one.
 _NEAR = 3
-# Moments on either side in which another view must go on to agree, and with what evidence.
+# Moments on either side in which a third tracklet must agree, and the least sum of its scores.
 _AROUND, _STEADY = 12, 2.0
 
 
@@ -56,7 +56,7 @@ def cut_contradictions(comparison: Comparison, tracklets: Sequence[Tracklets]) -
         Of each view.
     """
     base = np.cumsum([0, *(len(one.start) for one in tracklets)])
-    pairs = _list_pairs(comparison, tracklets, base)
+    pairs = _list_pairs(comparison, tracklets)
     partners = _Partners(pairs, int(base[-1]))
     astray: list[set[int]] = [set() for _ in tracklets]
     for pair in pairs:
@@ -99,30 +99,21 @@ def _thin(moments: set[int]) -> list[int]:
     return [group[len(group) // 2] for group in groups]
 
 
-def _list_pairs(
-    comparison: Comparison, tracklets: Sequence[Tracklets], base: Numbers
-) -> list[_Pair]:
+def _list_pairs(comparison: Comparison, tracklets: Sequence[Tracklets]) -> list[_Pair]:
+    count = sum(len(one.start) for one in tracklets)
     pairs: list[_Pair] = []
-    for (one, other), parts in groupby(comparison.score_slots(), key=lambda part: part[:2]):
-        codes, moments, scores = [], [], []
-        for _, _, part, score, _ in parts:
-            own, its = tracklets[one].number[part], tracklets[other].number[part]
-            both = np.isfinite(score) & (own >= 0)[:, :, None] & (its >= 0)[:, None, :]
-            moment, left, right = np.nonzero(both)
-            codes.append(
-                (own[moment, left] + base[one]) * base[-1] + its[moment, right] + base[other]
-            )
-            moments.append(part[moment])
-            scores.append(score[both])
-        code = np.concatenate(codes)
+    for _, parts in groupby(comparison.score_tracklets(tracklets), key=lambda part: part[0]):
+        code, moments, scores = (
+            np.concatenate(column) for column in zip(*(part[1:] for part in parts), strict=True)
+        )
         order = np.argsort(code, kind="stable")
-        when, value = np.concatenate(moments)[order], np.concatenate(scores)[order]
+        when, value = moments[order], scores[order]
         names, starts = np.unique(code[order], return_index=True)
         for name, start, stop in zip(
             names.tolist(), starts.tolist(), [*starts[1:].tolist(), len(code)], strict=True
         ):
             total = np.concatenate([[0.0], value[start:stop].cumsum()])
-            first, second = divmod(name, int(base[-1]))
+            first, second = divmod(name, count)
             pairs.append(_Pair(first, second, when[start:stop], total))
     return pairs
 

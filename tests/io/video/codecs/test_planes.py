@@ -1,10 +1,14 @@
 """Test planes and parts of decoded pictures against whole images."""
 
+import re
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
+import pipeline_lib
 from pipeline_lib.io.video.codecs.planes import read_planes
 from pipeline_lib.io.video.reader import VideoReader
 from tests.video_corpus import HEIGHT, WIDTH, encode, turn_a_quarter, x264
@@ -38,6 +42,17 @@ def test_planes_are_brightness_and_colour(pixels, shapes, low, high):
     np.testing.assert_allclose(luma, np.linspace(low, high, 70)[None].repeat(51, 0), atol=1.5)
     for plane in chroma:
         np.testing.assert_allclose(plane, 128, atol=1)
+
+
+def test_pictures_are_converted_in_one_place():
+    """FFmpeg is wrong with several threads, PyAV's default, too seldom for a test of pixels."""
+    package = Path(pipeline_lib.__file__).parent
+    converting = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"\.(reformat|to_rgb|to_image)\(|to_ndarray\(format", path.read_text("utf-8"))
+    }
+    assert converting == {"io/video/codecs/planes.py"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from pipeline_lib.kernels.geometry.sessions.agreement import Comparison
 from pipeline_lib.kernels.geometry.sessions.contradictions import cut_contradictions
 from pipeline_lib.kernels.geometry.sessions.tracklets import Tracklets, cut_before
 
@@ -11,6 +12,8 @@ class Scores:
 
     def __init__(self, **pairs):
         self.pairs = pairs
+
+    score_tracklets = Comparison.score_tracklets
 
     def score_slots(self):
         for name, score in self.pairs.items():
