@@ -13,9 +13,9 @@ MAKE_TARGETS = 2
 MAKE_CLIPS = 1
 TRAIN = 1
 IMPORT_MODEL = 1
-EVALUATE = 3
-CHOOSE_PRECISION = 1
-INFER = 2
+EVALUATE = 4
+CHOOSE_PRECISION = 2
+INFER = 3
 # The choice of still frames: part of the key of infer where `inference.still` is `auto`.
 STILL = 1
 # Poses that another tool found, as they are read.

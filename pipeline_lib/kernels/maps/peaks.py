@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
+from pipeline_lib.kernels.maps.votes import read_vote, read_votes
+
 Array = Any  # an array of any library that array_api_compat knows
 
 # As many candidates again as peaks are wanted, should some be two maxima of one point.
@@ -49,7 +51,7 @@ class _Cells(NamedTuple):
     centre: Array
 
 
-def find_peaks(  # noqa: PLR0913 - the last two have defaults that hardly anyone changes
+def find_peaks(  # noqa: PLR0913 - the last three have defaults that hardly anyone changes
     score: Array,
     offset: Array | None,
     stride: int,
@@ -58,6 +60,7 @@ def find_peaks(  # noqa: PLR0913 - the last two have defaults that hardly anyone
     most: int,
     radius: int = 2,
     separation: float | None = None,
+    votes: bool = True,
 ) -> tuple[Array, Array]:
     """Find the best peaks of each score map.
 
@@ -80,6 +83,8 @@ def find_peaks(  # noqa: PLR0913 - the last two have defaults that hardly anyone
     separation
         Network px; where the refined positions of two peaks are nearer than this, both mean the
         same point and the better one is kept. None: a stride.
+    votes
+        As for `score_maps.decode_peaks`.
 
     Returns
     -------
@@ -95,7 +100,7 @@ def find_peaks(  # noqa: PLR0913 - the last two have defaults that hardly anyone
     count = math.prod(lead)
     maxima = _find_maxima(flat, threshold, radius)
     value = xp.astype(flat.score[maxima.cell], xp.float32)
-    point = _refine(flat, maxima, offset, stride)
+    point = _refine(flat, maxima, offset, stride, votes=votes)
     number = maxima.cell // (rows * columns)
 
     # Best first within each map: equal scores stay in the order of cells.
@@ -235,18 +240,19 @@ def _coordinates(maps: _Maps, cell: Array) -> Array:
     return xp.astype(xp.stack(pair, axis=-1), xp.float32)
 
 
-def _refine(maps: _Maps, maxima: _Cells, offset: Array | None, stride: int) -> Array:
+def _refine(
+    maps: _Maps, maxima: _Cells, offset: Array | None, stride: int, *, votes: bool
+) -> Array:
     """Return the points (maximum, 2) in network px that the maxima stand for."""
     xp = array_namespace(maps.score)
-    middle = (stride - 1) / 2
     if offset is None:
+        middle = (stride - 1) / 2
         shift = [_between_cells(maps, maxima.cell, step) for step in ((0, 1), (1, 0))]
         return (maxima.centre + xp.stack(shift, axis=-1)) * stride + middle
-    cells = maps.rows * maps.columns
-    in_x = maxima.cell + maxima.cell // cells * cells  # each map has two planes, x before y
-    flat = xp.reshape(offset, (-1,))
-    moved = xp.stack([flat[in_x], flat[in_x + cells]], axis=-1)
-    return _coordinates(maps, maxima.cell) * stride + middle + xp.astype(moved, xp.float32)
+    if votes:
+        score = xp.reshape(maps.score, (-1, maps.rows, maps.columns))
+        return read_votes(score, offset, maxima.cell, stride)
+    return read_vote(xp.reshape(offset, (-1,)), maxima.cell, (maps.rows, maps.columns), stride)
 
 
 def _between_cells(maps: _Maps, cell: Array, step: tuple[int, int]) -> Array:

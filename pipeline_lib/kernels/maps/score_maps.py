@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
 
+from pipeline_lib.kernels.maps.votes import read_vote, read_votes
+
 Array = Any  # an array of any library that array_api_compat knows
 
 GAUSSIAN_REACH = 4.0  # in standard deviations; beyond it the map is below 0.0004 and set to 0
@@ -162,8 +164,10 @@ def find_present(position: Array) -> Array:
     return xp.any(xp.all(xp.isfinite(position), axis=-1), axis=-2)
 
 
-def decode_peaks(score: Array, offset: Array, stride: int) -> tuple[Array, Array]:
-    """Read the most likely position of each keypoint: the best cell, moved by its offset.
+def decode_peaks(
+    score: Array, offset: Array, stride: int, *, votes: bool = True
+) -> tuple[Array, Array]:
+    """Read the most likely position of each keypoint: around the best cell, by location refinement.
 
     Parameters
     ----------
@@ -173,6 +177,9 @@ def decode_peaks(score: Array, offset: Array, stride: int) -> tuple[Array, Array
         Shape (..., keypoint, 2, rows, columns), (x, y) in network px.
     stride
         Network pixels per cell side.
+    votes
+        Average what the best cell and its neighbours vote for (`votes.read_votes`); False: the
+        best cell alone counts, as in DeepLabCut.
 
     Returns
     -------
@@ -184,18 +191,15 @@ def decode_peaks(score: Array, offset: Array, stride: int) -> tuple[Array, Array
     """
     xp = array_namespace(score)
     *lead, rows, columns = score.shape
-    flat_score = xp.reshape(score, (*lead, rows * columns))
-    best = xp.argmax(flat_score, axis=-1, keepdims=True)
-    confidence = xp.take_along_axis(flat_score, best, axis=-1)[..., 0]
-    flat_offset = xp.reshape(offset, (*lead, 2, rows * columns))
-    moved = [
-        xp.take_along_axis(flat_offset[..., axis, :], best, axis=-1)[..., 0] for axis in (0, 1)
-    ]
-    centre = (stride - 1) / 2
-    best = best[..., 0]
-    x = xp.astype(best % columns, xp.float32) * stride + centre + xp.astype(moved[0], xp.float32)
-    y = xp.astype(best // columns, xp.float32) * stride + centre + xp.astype(moved[1], xp.float32)
-    return xp.stack([x, y], axis=-1), xp.astype(confidence, xp.float32)
+    count, cells = math.prod(lead), rows * columns
+    flat = xp.reshape(score, (count, cells))
+    best = xp.argmax(flat, axis=-1) + xp.arange(count, device=device(score)) * cells
+    confidence = xp.astype(xp.reshape(flat, (-1,))[best], xp.float32)
+    if votes:
+        position = read_votes(score, offset, best, stride)
+    else:
+        position = read_vote(xp.reshape(offset, (-1,)), best, (rows, columns), stride)
+    return xp.reshape(position, (*lead, 2)), xp.reshape(confidence, tuple(lead))
 
 
 def _draw_largest(position: Array, shape: MapShape, reach: float, value: Any) -> Array:  # noqa: ANN401

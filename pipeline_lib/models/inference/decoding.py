@@ -102,6 +102,8 @@ class MapDecoder:
         self._animal, self._unique = skeleton.animal_indices, skeleton.unique_indices
         place = {keypoint: number for number, keypoint in enumerate(self._animal)}
         used = [card.edges[number] for number in card.used_edges]
+        # Networks of other tools are read as these tools read them.
+        self._votes = not card.origin
         self._edges = [(place[a], place[b]) for a, b in used]
 
     def decode(self, maps: Mapping[str, Array], fetch: Fetch = keep_arrays) -> Located:
@@ -125,7 +127,7 @@ class MapDecoder:
     def _decode(self, maps: Mapping[str, Array], fetch: Fetch) -> Located:
         score, offset, stride = maps["score"], maps["offset"], self.card.stride
         if self.card.animals == 1:
-            position, confidence = fetch(decode_peaks(score, offset, stride))
+            position, confidence = fetch(decode_peaks(score, offset, stride, votes=self._votes))
             # Scores of networks of other tools may lie beyond.
             return Located(position[:, None], np.clip(confidence, 0.0, 1.0)[:, None])
         peaks = find_peaks(
@@ -134,11 +136,13 @@ class MapDecoder:
             stride,
             threshold=self._assembly.pcutoff,
             most=self.card.animals + self.surplus + _SPARE_PEAKS,
+            votes=self._votes,
         )
         affinity = self._measure_affinity(maps, peaks[0])
         unique: tuple[Array, ...] = ()
         if self._unique:
-            unique = decode_peaks(_take(score, self._unique), _take(offset, self._unique), stride)
+            score, offset = _take(score, self._unique), _take(offset, self._unique)
+            unique = decode_peaks(score, offset, stride, votes=self._votes)
         identity = (maps["identity"],) if "identity" in maps else ()
         position, confidence, *rest = fetch((*peaks, *affinity, *unique, *identity))
         if not affinity:
