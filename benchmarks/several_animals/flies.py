@@ -181,6 +181,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
             command.add_argument("--test", choices=tuple(DIVISIONS), default="block")
             command.add_argument("--way", choices=tuple(WAYS), default="skeleton")
             command.add_argument("--epochs", type=int, help="instead of the usual number")
+            command.add_argument(
+                "--settings",
+                choices=("hand", "auto"),
+                default="hand",
+                help="those of the template, or those that the labels decide",
+            )
         if name == "run":
             command.add_argument("--cores", type=int, default=2)
     return parser.parse_args(arguments)
@@ -191,7 +197,8 @@ def main() -> None:
     given = parse_arguments()
     try:
         if given.command != "summarise":
-            prepare_run(given.folder, given.test, given.way, given.epochs)
+            automatic = given.settings == "auto"
+            prepare_run(given.folder, given.test, given.way, given.epochs, automatic=automatic)
         if given.command == "run":
             run_workflow(given.folder.absolute(), given.cores)
         if given.command != "prepare":

@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 import sleap_io
 
-from benchmarks.projects import Project, format_config, locate_project, merge_settings
+from benchmarks.projects import (
+    Project,
+    format_config,
+    leave_to_labels,
+    locate_project,
+    merge_settings,
+)
 from pipeline_lib.core.settings.network import SplitSettings
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.steps.import_labels.splits import assign_splits
@@ -176,7 +182,9 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def prepare_run(folder: Path, name: str, way: str, epochs: int | None = None) -> None:
+def prepare_run(
+    folder: Path, name: str, way: str, epochs: int | None = None, *, automatic: bool = False
+) -> None:
     """Write labels, config and cohort sheet; replace existing ones if they differ.
 
     Parameters
@@ -189,6 +197,8 @@ def prepare_run(folder: Path, name: str, way: str, epochs: int | None = None) ->
         Name of a method in `WAYS`.
     epochs
         Epochs of training; None for those of the division.
+    automatic
+        Leave what the labels can decide to `auto`, except for `epochs` if these are given.
 
     Raises
     ------
@@ -206,7 +216,9 @@ def prepare_run(folder: Path, name: str, way: str, epochs: int | None = None) ->
     changes = {"training": {"split": split, "epochs": division.epochs}}
     for more in (division.settings, WAYS[way], {"training": {"epochs": epochs}} if epochs else {}):
         changes = merge_settings(changes, more)
-    text = format_config(PROJECT, source, changes)
+    if automatic:
+        changes = leave_to_labels(changes, kept=() if epochs is None else ("training.epochs",))
+    text = format_config(PROJECT, source, changes, automatic=automatic)
     text += "labels:\n" + "".join(f"- path: {path}\n  format: sleap\n" for path in labels)
     sheet = "".join(f"{clip}\t{source / clip}.mp4\n" for clip in division.videos)
     publish_text(folder / "cohort.tsv", f"video\tpath\n{sheet}")
