@@ -32,8 +32,8 @@ _NEAR = 0.4
 # Share of the points that the axes are fitted to: wrong ones do not turn the others.
 _FITTED, _FITS = 0.8, 4
 _UNKNOWN, _MIXED = -1, -2
-# A slot is made of several animals if this share of its points, two or more, are clearly another
-# animal's: near it, and at most this share of the distance from the next one.
+# A slot is made of several animals if this share of its points, and two or half of them, are
+# clearly another animal's: near it, and at most this share of the distance from the next one.
 _OTHERS, _CLEAR = 1 / 3, 0.5
 # Distance in mm of an individual that is not there.
 _FAR = 1e6
@@ -371,7 +371,10 @@ def _name_slots(found: Floats, truth: Floats, near: float) -> NDArray[np.intp]:
     votes = _count_points(gaps, near)
     own = np.take_along_axis(votes, animal[..., None], axis=2)[..., 0]
     others = votes.sum(axis=2) - own
-    animal[(others >= 2) & (others >= _OTHERS * votes.sum(axis=2))] = _MIXED
+    # Of two points, one each: they favour neither animal.
+    animal[(others > 0) & (others >= np.minimum(2, own)) & (others >= _OTHERS * (own + others))] = (
+        _MIXED
+    )
     animal[middle.min(axis=2) > near] = _UNKNOWN
     return animal
 
