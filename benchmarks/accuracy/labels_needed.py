@@ -1,0 +1,91 @@
+"""Measure the error of a labelled project against the number of labelled frames for training.
+
+For each number and seed, frames are drawn at random to train on, with the settings that the labels
+decide; all other labelled frames are test frames. Finished steps are not run again, and a killed
+training resumes where it stopped.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.accuracy.cross_validation import PCK, Fold, measure, nest_settings, run_fold
+from benchmarks.projects import (
+    PROJECTS,
+    exit_with,
+    format_config,
+    format_sheet,
+    locate_project,
+    merge_settings,
+)
+from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.models.card import read_card
+
+LABELLED = {"mirror-mouse": 90, "openfield": 116}
+
+
+def list_rows(given: argparse.Namespace) -> Iterator[str]:
+    """Train what is missing, and yield a row of Markdown for each network.
+
+    Raises
+    ------
+    CohortposeError
+        If a verb fails.
+    """
+    project = PROJECTS[given.dataset]
+    source = locate_project(project)
+    for count in given.labels:
+        for seed in range(given.seeds):
+            split = {"test_fraction": 1.0 - count / LABELLED[given.dataset], "seed": seed}
+            own = {"training": {"seed": seed, "measure_every": 0, "split": split}}
+            changes = merge_settings(given.changes, own)
+            text = format_config(project, source, changes, automatic=True)
+            run = Fold(seed, given.folder / f"labels-{count}-seed-{seed}", text)
+            run_fold(run, format_sheet(project, source))
+            yield describe(run, project.left_out)
+
+
+def describe(run: Fold, left_out: tuple[str, ...]) -> str:
+    """Return the row of a finished training; bodyparts `left_out` are not counted."""
+    results, model = run.results()
+    predicted = pd.read_parquet(results.predictions(model))
+    tested = predicted[predicted["split"] == "test"]
+    found = measure(tested[~tested["bodypart"].isin(left_out)])
+    training = read_card(results.model(model).card).training
+    return (
+        f"| {training.frames['train']} | {run.number} | {found['mean_error']:.2f} | "
+        f"{found['median_error']:.2f} | {found[PCK]:.3f} | {training.steps} | "
+        f"{training.seconds:.0f} |"
+    )
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", choices=sorted(LABELLED))
+    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("--labels", metavar="N", type=int, nargs="+", default=[10, 25, 40])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        dest="changes",
+        action="append",
+        default=[],
+        help="a setting such as training.epochs=60; give each set a folder of its own",
+    )
+    given = parser.parse_args()
+    given.changes = nest_settings(given.changes)
+    print("| labels | seed | mean error (px) | median (px) | PCK@5 px | steps | training (s) |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
+    try:
+        for row in list_rows(given):
+            print(row, flush=True)
+    except CohortposeError as error:
+        raise exit_with(error) from None
+
+
+if __name__ == "__main__":
+    main()
