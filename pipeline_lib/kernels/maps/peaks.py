@@ -100,13 +100,12 @@ def find_peaks(  # noqa: PLR0913 - the last three have defaults that hardly anyo
     count = math.prod(lead)
     maxima = _find_maxima(flat, threshold, radius)
     value = xp.astype(flat.score[maxima.cell], xp.float32)
-    point = _refine(flat, maxima, offset, stride, votes=votes)
     number = maxima.cell // (rows * columns)
 
     # Best first within each map: equal scores stay in the order of cells.
     order = xp.argsort(-value, stable=True)
     order = order[xp.argsort(number[order], stable=True)]
-    number, value, point = number[order], value[order], point[order, :]
+    number = number[order]
     start = xp.searchsorted(number, xp.arange(count, dtype=xp.int64, device=device(score)))
     rank = xp.arange(number.shape[0], dtype=xp.int64, device=device(score)) - start[number]
     candidates = most * _SPARE
@@ -114,8 +113,10 @@ def find_peaks(  # noqa: PLR0913 - the last three have defaults that hardly anyo
     place = number[kept] * candidates + rank[kept]
     position = xp.full((count * candidates, 2), math.nan, dtype=xp.float32, device=device(score))
     confidence = xp.full((count * candidates,), math.nan, dtype=xp.float32, device=device(score))
-    position[place, :] = point[kept, :]
-    confidence[place] = value[kept]
+    best = order[kept]
+    chosen = _Cells(maxima.cell[best], maxima.centre[best, :])
+    position[place, :] = _refine(flat, chosen, offset, stride, votes=votes)
+    confidence[place] = value[best]
     position, confidence = _keep_separate(
         xp.reshape(position, (count, candidates, 2)),
         xp.reshape(confidence, (count, candidates)),
