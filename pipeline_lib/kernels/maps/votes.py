@@ -47,19 +47,19 @@ def read_votes(score: Array, offset: Array, cell: Array, stride: int) -> Array:
     scores, offsets = xp.reshape(score, (-1,)), xp.reshape(offset, (-1,))
     own = read_vote(offsets, cell, (rows, columns), stride)
     column, row = cell % columns, cell // columns % rows
-    weight = xp.clip(xp.astype(scores[cell], xp.float32), 0.0, None)
+    total = _weigh(scores, cell, xp.ones_like(cell, dtype=xp.bool))
     # Differences from the own vote: where all agree, the mean is exactly this vote.
-    total, shift = weight, xp.zeros_like(own)
+    shift = xp.zeros_like(own)
     for down, across in _AROUND:
         inside = (row + down >= 0) & (row + down < rows)
         inside = inside & (column + across >= 0) & (column + across < columns)
         neighbour = xp.where(inside, cell + (down * columns + across), cell)
         way = read_vote(offsets, neighbour, (rows, columns), stride) - own
+        # False for NaN, too.
         counts = inside & (xp.sum(way**2, axis=-1) < stride * stride)
-        weight = xp.clip(xp.astype(scores[neighbour], xp.float32), 0.0, None)
-        weight = xp.where(counts, weight, xp.zeros_like(weight))
+        weight = _weigh(scores, neighbour, counts)
         total = total + weight
-        shift = shift + weight[:, None] * way
+        shift = shift + weight[:, None] * xp.where(counts[:, None], way, xp.zeros_like(way))
     return own + shift / xp.where(total > 0, total, xp.ones_like(total))[:, None]
 
 
@@ -90,3 +90,10 @@ def read_vote(offsets: Array, cell: Array, size: tuple[int, int], stride: int) -
     place = xp.stack([cell % columns, cell // columns % rows], axis=-1)
     middle = (stride - 1) / 2
     return xp.astype(place, xp.float32) * stride + middle + xp.astype(moved, xp.float32)
+
+
+def _weigh(scores: Array, cell: Array, counts: Array) -> Array:
+    """Return the scores of cells as weights, float32: 0 if below, NaN, or not to count."""
+    xp = array_namespace(scores)
+    weight = xp.astype(scores[cell], xp.float32)
+    return xp.where(counts & (weight > 0), weight, xp.zeros_like(weight))

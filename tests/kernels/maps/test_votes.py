@@ -15,7 +15,9 @@ from pipeline_lib.kernels.maps.score_maps import (
     encode_gaussian,
     encode_location_refinement,
 )
+from pipeline_lib.kernels.maps.votes import read_votes
 
+NAN = math.nan
 STRIDE = 8  # cell (row, column) has its centre at (8·column + 3.5, 8·row + 3.5)
 
 
@@ -65,6 +67,20 @@ def test_scores_of_zero_leave_the_best_cell():
     score, offset = empty()
     offset[0, :, 0, 0] = (0.5, 0.25)
     assert decode_peaks(score, offset, STRIDE)[0].tolist() == [[4.0, 3.75]]
+
+
+@pytest.mark.parametrize(
+    ("score_there", "offset_there"),
+    [(0.5, NAN), (0.5, math.inf), (0.5, -math.inf), (-1.0, -4.0), (NAN, -4.0)],
+)
+def test_a_broken_neighbour_has_no_vote(score_there, offset_there):
+    """Check maps of half precision that overflowed, and scores below 0 of other tools."""
+    score, offset = empty()
+    score[0, 1, 1], offset[0, :, 1, 1] = 0.6, (0, 0)
+    score[0, 1, 2], offset[0, :, 1, 2] = score_there, (offset_there, 0)
+    best = np.array([5])  # cell (1, 1) of four columns
+    for maps in ((score, offset, best), map(torch.from_numpy, (score, offset, best))):
+        assert np.asarray(read_votes(*maps, STRIDE)).tolist() == [[11.5, 11.5]]
 
 
 def test_two_animals_keep_their_votes():
