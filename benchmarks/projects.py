@@ -9,7 +9,7 @@ import copy
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -339,6 +339,18 @@ def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> d
         if isinstance(settings[key], Mapping) and isinstance(changes[key], Mapping):
             merged[key] = merge_settings(settings[key], changes[key])
     return merged
+
+
+def nest_settings(given: Sequence[str]) -> dict[str, Any]:
+    """Return settings written as ``section.key=value``, nested as in a config."""
+    nested: dict[str, Any] = {}
+    for one in given:
+        name, _, text = one.partition("=")
+        value: Any = yaml.safe_load(text)
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        nested = merge_settings(nested, value)
+    return nested
 
 
 def format_sheet(project: Project, source: Path) -> str:

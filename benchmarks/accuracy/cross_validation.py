@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from benchmarks.projects import (
     PROJECTS,
@@ -24,6 +23,7 @@ from benchmarks.projects import (
     format_sheet,
     locate_project,
     merge_settings,
+    nest_settings,
 )
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import CohortposeError, StoreError
@@ -241,18 +241,6 @@ def run(given: argparse.Namespace) -> str:
     text += f"\n{project.remark}" if project.remark else ""
     publish_text(folder / "summary.md", text)
     return text
-
-
-def nest_settings(given: Sequence[str]) -> dict[str, Any]:
-    """Return settings written as ``section.key=value``, nested as in a config."""
-    nested: dict[str, Any] = {}
-    for one in given:
-        name, _, text = one.partition("=")
-        value: Any = yaml.safe_load(text)
-        for part in reversed(name.split(".")):
-            value = {part: value}
-        nested = merge_settings(nested, value)
-    return nested
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.accuracy.cross_validation import PCK, Fold, measure, nest_settings, run_fold
+from benchmarks.accuracy.cross_validation import PCK, Fold, measure, run_fold
 from benchmarks.projects import (
     PROJECTS,
     exit_with,
@@ -19,6 +19,7 @@ from benchmarks.projects import (
     format_sheet,
     locate_project,
     merge_settings,
+    nest_settings,
 )
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.models.card import read_card

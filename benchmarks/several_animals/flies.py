@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import sleap_io
 
-from benchmarks.projects import exit_with, locate_project
+from benchmarks.projects import exit_with, locate_project, nest_settings
 from benchmarks.several_animals.flies_runs import DIVISIONS, PROJECT, WAYS, prepare_run
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import CohortposeError
@@ -180,7 +180,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         if name != "summarise":
             command.add_argument("--test", choices=tuple(DIVISIONS), default="block")
             command.add_argument("--way", choices=tuple(WAYS), default="skeleton")
-            command.add_argument("--epochs", type=int, help="instead of the usual number")
+            command.add_argument(
+                "--set",
+                metavar="KEY=VALUE",
+                dest="changes",
+                action="append",
+                default=[],
+                help="a setting such as training.epochs=60; give each set a folder of its own",
+            )
             command.add_argument(
                 "--settings",
                 choices=("hand", "auto"),
@@ -198,7 +205,8 @@ def main() -> None:
     try:
         if given.command != "summarise":
             automatic = given.settings == "auto"
-            prepare_run(given.folder, given.test, given.way, given.epochs, automatic=automatic)
+            changes = nest_settings(given.changes)
+            prepare_run(given.folder, given.test, given.way, changes, automatic=automatic)
         if given.command == "run":
             run_workflow(given.folder.absolute(), given.cores)
         if given.command != "prepare":

@@ -183,7 +183,12 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 
 
 def prepare_run(
-    folder: Path, name: str, way: str, epochs: int | None = None, *, automatic: bool = False
+    folder: Path,
+    name: str,
+    way: str,
+    given: Mapping[str, Any] | None = None,
+    *,
+    automatic: bool = False,
 ) -> None:
     """Write labels, config and cohort sheet; replace existing ones if they differ.
 
@@ -195,10 +200,10 @@ def prepare_run(
         Name of a division in `DIVISIONS`.
     way
         Name of a method in `WAYS`.
-    epochs
-        Epochs of training; None for those of the division.
+    given
+        Nested settings that override those of division and method.
     automatic
-        Leave what the labels can decide to `auto`, except for `epochs` if these are given.
+        Leave what the labels can decide to `auto`, except for what `given` states.
 
     Raises
     ------
@@ -214,10 +219,11 @@ def prepare_run(
         labels.append(path)
     split = division.find_split().model_dump(mode="json")
     changes = {"training": {"split": split, "epochs": division.epochs}}
-    for more in (division.settings, WAYS[way], {"training": {"epochs": epochs}} if epochs else {}):
+    for more in (division.settings, WAYS[way]):
         changes = merge_settings(changes, more)
     if automatic:
-        changes = leave_to_labels(changes, kept=() if epochs is None else ("training.epochs",))
+        changes = leave_to_labels(changes)
+    changes = merge_settings(changes, given or {})
     text = format_config(PROJECT, source, changes, automatic=automatic)
     text += "labels:\n" + "".join(f"- path: {path}\n  format: sleap\n" for path in labels)
     sheet = "".join(f"{clip}\t{source / clip}.mp4\n" for clip in division.videos)
