@@ -113,8 +113,7 @@ def main() -> None:
 
 def _change(values: dict[str, Any], changes: list[str]) -> dict[str, Any]:
     """Put settings written as ``training.key=value`` into those of a training."""
-    from benchmarks.accuracy.cross_validation import nest_settings  # noqa: PLC0415
-    from benchmarks.projects import merge_settings  # noqa: PLC0415
+    from benchmarks.projects import merge_settings, nest_settings  # noqa: PLC0415
 
     return merge_settings(values, nest_settings(changes).get("training", {}))
 

@@ -57,7 +57,7 @@ def test_training_frames_and_test_frames_of_one_clip_are_apart(name):
     [("block", "skeleton", 3), ("clip", "top-down", 3), ("sexes", "complete", 1)],
 )
 def test_a_prepared_run_has_the_labels_that_it_names(name, way, videos, tmp_path, data_folder):
-    runs.prepare_run(tmp_path, name, way, epochs=2)
+    runs.prepare_run(tmp_path, name, way, {"training": {"epochs": 2}})
     config = read_config(tmp_path / "config.yaml")
     assert config.training.epochs == 2
     assert (config.individuals.method == "top-down") is (way == "top-down")
@@ -73,7 +73,7 @@ def test_a_prepared_run_has_the_labels_that_it_names(name, way, videos, tmp_path
         assert file.videos[0].source == data_folder.absolute() / f"flies-dreem/{clip.name}.mp4"
         assert file.skeleton.bodyparts == config.skeleton.bodyparts
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.slp")}
-    runs.prepare_run(tmp_path, name, way, epochs=2)
+    runs.prepare_run(tmp_path, name, way, {"training": {"epochs": 2}})
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
@@ -181,14 +181,25 @@ def test_names_are_counted_in_frames_by_their_looks_and_in_tracks_by_their_place
 
 
 def test_command_line():
-    given = flies.parse_arguments(["run", "DIR", "--test", "clip", "--epochs", "3"])
-    assert (given.command, given.folder, given.test, given.epochs) == (
-        "run",
-        Path("DIR"),
-        "clip",
-        3,
-    )
+    options = ["--test", "clip", "--set", "training.epochs=3"]
+    given = flies.parse_arguments(["run", "DIR", *options])
+    assert (given.command, given.folder, given.test) == ("run", Path("DIR"), "clip")
+    assert given.changes == ["training.epochs=3"]
     usual = flies.parse_arguments(["prepare", "DIR"])
     assert (usual.test, usual.way) == ("block", "skeleton")
     with pytest.raises(SystemExit):
         flies.parse_arguments(["prepare", "DIR", "--test", "none"])
+
+
+@pytest.mark.real
+@pytest.mark.usefixtures("data_folder")
+def test_the_labels_decide_what_is_not_stated(tmp_path):
+    given = {"training": {"epochs": 2}}
+    runs.prepare_run(tmp_path, "block", "top-down", given, automatic=True)
+    config = read_config(tmp_path / "config.yaml")
+    assert (config.training.epochs, config.targets.scale, config.locating.window) == (
+        2,
+        "auto",
+        "auto",
+    )
+    assert config.individuals.method == "top-down"
