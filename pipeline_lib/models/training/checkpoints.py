@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytorch_lightning as lightning
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from pipeline_lib.core.errors import ModelError, PreemptedError
 
@@ -152,6 +153,45 @@ class BestCheckpoint(Checkpoint):
         if self._least is None or error < self._least:
             self._least = error
             trainer.save_checkpoint(self._path)
+
+
+class TrainingTime(Callback):
+    """Count the seconds of a training; checkpoints hold those until then.
+
+    What a killed process did after its last checkpoint does not count: it is done again.
+
+    Attributes
+    ----------
+    seconds
+        Wall time in s, up to now or to the end.
+    """
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        # Of this process; None: it has not begun, or has ended.
+        self._begin: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Return the wall time in s so far."""
+        own = 0.0 if self._begin is None else time.monotonic() - self._begin
+        return self._before + own
+
+    def on_fit_start(self, *_: Any) -> None:  # noqa: ANN401 - Lightning's
+        """Begin to count."""
+        self._begin = time.monotonic()
+
+    def on_fit_end(self, *_: Any) -> None:  # noqa: ANN401 - Lightning's
+        """Count no more."""
+        self._before, self._begin = self.seconds, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the seconds of a checkpoint."""
+        self._before = float(state_dict["seconds"])
 
 
 logger = logging.getLogger(__name__)

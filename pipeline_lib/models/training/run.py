@@ -4,7 +4,6 @@ import logging
 import os
 import pickle
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,11 @@ from pipeline_lib.models.training.checkpoint_files import (
     find_resumable,
     read_checkpoint,
 )
-from pipeline_lib.models.training.checkpoints import BestCheckpoint, LastCheckpoint
+from pipeline_lib.models.training.checkpoints import (
+    BestCheckpoint,
+    LastCheckpoint,
+    TrainingTime,
+)
 from pipeline_lib.models.training.history import HistoryWriter
 from pipeline_lib.models.training.measurement import CurveMeasurement
 from pipeline_lib.models.training.memory import keep_freed_memory
@@ -64,7 +67,7 @@ class TrainedNetwork:
     epochs, steps
         How long the chosen checkpoint had been trained.
     seconds
-        Wall time of this process; less than the whole when it was resumed.
+        Wall time, over all processes that it was resumed in.
     checkpoint
         File name of the chosen checkpoint.
     precision
@@ -189,17 +192,17 @@ def train_network(  # noqa: PLR0913 - the sections of the config
             "training.validation_fraction or set training.checkpoint to last"
         )
     history = HistoryWriter(files.history, CurveMeasurement(targets_path, training))
-    trainer = _build_trainer(files, training, key, history, has_validation=len(data.validation) > 0)
+    duration = TrainingTime()
+    validated = len(data.validation) > 0
+    trainer = _build_trainer(files, training, key, history, duration, has_validation=validated)
     # Otherwise a double-precision checkpoint would be rounded to single precision.
     trainer.precision_plugin.convert_module(network)
     last = find_resumable(files.checkpoints, key)
     if last is not None and is_first_rank():
         logger.info("resuming from %s", last)
-    begin = time.monotonic()
     with mark_children(), _compute_less(network, training, trainer):
         # `CheckpointFiles` decides what a checkpoint may contain.
         trainer.fit(module, data, ckpt_path=None if last is None else str(last))
-    seconds = time.monotonic() - begin
     if trainer.interrupted:
         raise KeyboardInterrupt
     chosen = _choose_checkpoint(files, training)
@@ -212,7 +215,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
         network=network.float().cpu().eval(),
         epochs=int(state["epoch"]) + 1,
         steps=int(state["global_step"]),
-        seconds=seconds,
+        seconds=duration.seconds,
         checkpoint=chosen.name,
         precision=str(trainer.precision),
     )
@@ -232,17 +235,18 @@ def _compute_less(
         yield
 
 
-def _build_trainer(
+def _build_trainer(  # noqa: PLR0913 - the last two are what Lightning calls
     files: ModelFiles,
     training: TrainingSettings,
     key: str,
     history: HistoryWriter,
+    duration: TrainingTime,
     *,
     has_validation: bool,
 ) -> lightning.Trainer:
     # Short trainings validate and save once, at their end.
     every = min(training.validate_every, training.epochs)
-    callbacks: list[Callback] = [history]
+    callbacks: list[Callback] = [duration, history]
     if training.stop.plateau:
         # After the history, whose curve it looks at.
         validated = every if has_validation else 1
