@@ -64,7 +64,7 @@ def write_video(path: Path, frames: int) -> None:
     images = (
         (number * 512, np.roll(ground, number, axis=1)) for number in range(min(frames, 10**6))
     )
-    encode_frames(path, images, (WIDTH, HEIGHT), 30, FPS)
+    encode_frames(path, images, 30, FPS)
 
 
 def add_videos(folder: Path, first: int, stop: int, frames: int) -> None:
