@@ -310,7 +310,7 @@ def test_three_thousand_videos(chromium, tmp_path, monkeypatch):
     picture = draw_frames(task.file, [1], task.pictures.width, task.pictures.most_bytes)[0][1]
     entry["worst"] = [entry["worst"][0] | {"picture": picture}]
     monkeypatch.setattr(store, "read_pose_key", lambda _: "k")
-    monkeypatch.setattr(store, "_measure_all", lambda tasks: [(one.video, entry) for one in tasks])
+    monkeypatch.setattr(store, "measure_all", lambda tasks: [(one.video, entry) for one in tasks])
     rates = dict.fromkeys([f"part{n}" for n in range(8)], 0.9)
     summaries = {f"v{n:04d}": VideoSummary(1, 0, rates, rates) for n in range(3000)}
     monkeypatch.setattr(report_page, "summarise_videos", lambda *_, **__: summaries)
