@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -23,11 +24,11 @@ from pipeline_lib.core.poses import Poses
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS
-from pipeline_lib.io.poses import read as poses_read
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import write_table
 from pipeline_lib.io.video.encode import encode_frames
 from pipeline_lib.steps.report import page
+from pipeline_lib.steps.report.details import store
 
 BODYPARTS = tuple(f"bodypart{number}" for number in range(8))
 WIDTH, HEIGHT, FPS = 640, 480, 30
@@ -64,7 +65,7 @@ def write_video(path: Path, frames: int) -> None:
     images = (
         (number * 512, np.roll(ground, number, axis=1)) for number in range(min(frames, 10**6))
     )
-    encode_frames(path, images, (WIDTH, HEIGHT), 30, FPS)
+    encode_frames(path, images, 30, FPS)
 
 
 def add_videos(folder: Path, first: int, stop: int, frames: int) -> None:
@@ -98,19 +99,20 @@ def add_videos(folder: Path, first: int, stop: int, frames: int) -> None:
 
 def write(config: Config, results: Results) -> tuple[float, int]:
     """Write the report; return the seconds, and how many pose files were read."""
-    read: set[Path] = set()
-    before = poses_read.read_arrays
+    read = 0
+    before = store.measure_all
 
-    def count(path: Path, *rest: object, **named: object) -> object:
-        read.add(path)
-        return before(path, *rest, **named)  # type: ignore[arg-type]
+    def count(tasks: Sequence[store.Task]) -> object:
+        nonlocal read
+        read += len(tasks)
+        return before(tasks)
 
-    poses_read.read_arrays = count  # type: ignore[assignment]
+    store.measure_all = count  # type: ignore[assignment]
     began = time.perf_counter()
     page.write_report(config, results)
     seconds = time.perf_counter() - began
-    poses_read.read_arrays = before
-    return seconds, len(read)
+    store.measure_all = before
+    return seconds, read
 
 
 def open_page(path: Path) -> float | None:

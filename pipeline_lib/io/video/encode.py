@@ -5,10 +5,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from av.codec.codec import UnknownCodecError
 from numpy.typing import NDArray
+
+from pipeline_lib.io.video.codecs.canvas import PIXEL_FORMAT, Canvas
+from pipeline_lib.io.video.codecs.colours import ColourTags
 
 # Times as exact as the clock of MPEG transport streams.
 CLOCK = 90_000
@@ -17,10 +19,10 @@ _KEY = "comment"
 
 def encode_frames(
     path: Path,
-    frames: Iterable[tuple[int, NDArray[np.uint8]]],
-    size: tuple[int, int],
+    frames: Iterable[tuple[int, Canvas | NDArray[np.uint8]]],
     quality: int,
     rate: float,
+    tags: ColourTags | None = None,
 ) -> None:
     """Write frames with their times.
 
@@ -29,27 +31,31 @@ def encode_frames(
     path
         An MP4 file to write.
     frames
-        Time in ticks of `CLOCK`, rising, and RGB image of shape (height, width, 3).
-    size
-        Width and height, both even.
+        Time in ticks of `CLOCK`, rising, and picture, or RGB image of shape (height, width, 3).
+        Both sides are even, and those of all frames the same.
     quality
-        Constant rate factor.
+        Quantiser: 0 loses nothing, 51 is worst.
     rate
         Mean frames per second, by which the last frame lasts; 0: not known.
+    tags
+        How the planes of the pictures are meant; None: as those of RGB images that are converted.
     """
+    # With one quantiser for all frames x264 measures no movement beforehand, which takes a quarter
+    # of its time; so does the search for blocks that are as good without their rest. The filter
+    # that hides the edges of blocks takes little more time.
+    options = {"qp": str(quality), "x264-params": "deblock=0:dct-decimate=0"}
+    stream = None
     with av.open(str(path), "w", format="mp4") as container:
-        # The filter that hides the edges of blocks takes little more time.
-        stream = _add_stream(container, size, quality, {"x264-params": "deblock=0"})
-        if rate > 0:
-            stream.codec_context.framerate = Fraction(rate).limit_denominator(1001)
-        for ticks, image in frames:
-            # OpenCV converts in a fifth of the time that FFmpeg takes; both by BT.601.
-            planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8)
-            # Without a copy: the encoder takes its own before the next frame.
-            picture = av.VideoFrame.from_numpy_buffer(planes, format="yuv420p")
-            picture.pts, picture.time_base = ticks, Fraction(1, CLOCK)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+        for ticks, picture in frames:
+            canvas = picture if isinstance(picture, Canvas) else Canvas.convert(picture)
+            if stream is None:
+                stream = _add_stream(container, canvas.size, options)
+                (tags or ColourTags()).label(stream.codec_context)
+                if rate > 0:
+                    stream.codec_context.framerate = Fraction(rate).limit_denominator(1001)
+            container.mux(canvas.encode(ticks, CLOCK, stream))
+        if stream is not None:
+            container.mux(stream.encode(None))
 
 
 def join_parts(path: Path, parts: Sequence[tuple[Path, int]], key: str) -> None:
@@ -95,20 +101,18 @@ def read_video_key(path: Path) -> str | None:
 def _add_stream(
     container: av.container.OutputContainer,
     size: tuple[int, int],
-    quality: int,
-    more: Mapping[str, str] | None = None,
+    more: Mapping[str, str],
 ) -> av.video.stream.VideoStream:
     # No B-frames, so that parts can be joined; a keyframe each 60 frames, to skip through. The next
     # slower preset takes 1.6 times as long, for files of the same size within a fifth.
-    options = {"crf": str(quality), "preset": "ultrafast", "bf": "0", "g": "60", "threads": "1"}
-    options |= more or {}
+    options = {"preset": "ultrafast", "bf": "0", "g": "60", "threads": "1", **more}
     try:
         stream = container.add_stream("libx264", options=options)
     except UnknownCodecError:
         stream = container.add_stream("mpeg4", options={"bf": "0", "g": "60", "threads": "1"})
         stream.bit_rate = 4_000_000
+    stream.pix_fmt = PIXEL_FORMAT
     stream.width, stream.height = size
-    stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = Fraction(1, CLOCK)
     return stream
 
@@ -137,9 +141,9 @@ class LiveVideoWriter:
             "flush_packets": "1",
         }
         self._container = av.open(str(path), "w", format="mp4", options=options)
-        more = {"tune": "zerolatency"}
-        self._stream = _add_stream(self._container, (width, height), quality, more)
-        self._picture: av.VideoFrame | None = None
+        more = {"crf": str(quality), "tune": "zerolatency"}
+        self._stream = _add_stream(self._container, (width, height), more)
+        self._canvas: Canvas | None = None
 
     def write(self, ticks: int, image: NDArray[np.uint8] | None) -> None:
         """Write a frame.
@@ -160,13 +164,11 @@ class LiveVideoWriter:
             if any(self._padding):
                 edges = ((0, self._padding[0]), (0, self._padding[1]), (0, 0))
                 image = np.pad(image, edges, mode="edge")
-            # Once, however often it is repeated; see `encode_frames`.
-            planes = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8)
-            self._picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        if self._picture is None:
+            # Once, however often it is repeated.
+            self._canvas = Canvas.convert(image)
+        if self._canvas is None:
             raise ValueError("there is no last frame")
-        self._picture.pts, self._picture.time_base = ticks, Fraction(1, CLOCK)
-        self._container.mux(self._stream.encode(self._picture))
+        self._container.mux(self._canvas.encode(ticks, CLOCK, self._stream))
 
     def close(self) -> None:
         """Write what the encoder holds, and close the file."""

@@ -15,6 +15,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import VideoError
+from pipeline_lib.io.video.codecs.colours import ColourTags, read_tags
 from pipeline_lib.io.video.codecs.planes import convert_picture, cut_picture, read_planes
 from pipeline_lib.io.video.containers.files import check_readable, open_bytes
 from pipeline_lib.io.video.containers.opening import open_video
@@ -241,6 +242,14 @@ class VideoReader:
 
         yield from self._read(self._choose(start, stop, 1), wrap)
 
+    def read_tags(self) -> ColourTags:
+        """Return how planes of pictures are meant, by the first one that can be decoded."""
+        with open_video(self.path) as (_, stream):
+            for _, picture in self.read_pictures():
+                if picture is not None:
+                    return picture.read_tags(stream.codec_context)
+        return ColourTags()
+
     def _choose(self, start: int, stop: int | None, step: int) -> range:
         frames = self.facts.frames
         return range(max(start, 0), frames if stop is None else min(stop, frames), step)
@@ -355,6 +364,10 @@ class Picture:
         turns = count_quarter_turns(self._picture)
         planes = read_planes(self._picture)
         return tuple(np.rot90(plane, turns) if turns else plane for plane in planes)
+
+    def read_tags(self, context: Any) -> ColourTags:  # noqa: ANN401 - PyAV's
+        """Return how these planes are meant, given the codec context of the stream."""
+        return read_tags(self._picture, context)
 
 
 class _Manner(NamedTuple):

@@ -1,33 +1,27 @@
 """Run the verb `render`: draw poses on every video of a shard."""
 
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.core.layout import Results
-from pipeline_lib.core.process import count_cores
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.poses.read import read_poses, read_times, require_pose_key
-from pipeline_lib.io.publish import publish_file
 from pipeline_lib.io.stage_tables import read_table, write_table
-from pipeline_lib.io.video.encode import join_parts, read_video_key
-from pipeline_lib.io.video.reader import VideoFacts, index_video
+from pipeline_lib.io.video.encode import read_video_key
+from pipeline_lib.io.video.reader import VideoFacts, VideoReader, index_video
 from pipeline_lib.kernels.drawing.poses import Style, choose_radius
 from pipeline_lib.steps.multiqc.decisions import read_decisions
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
+from pipeline_lib.steps.render.parts import Workers
 from pipeline_lib.steps.render.segment import Segment, draw_segment
 from pipeline_lib.steps.render.worst import WorstSeconds, list_findings
 from pipeline_lib.steps.runs.outcomes import end_videos
@@ -36,8 +30,6 @@ from pipeline_lib.steps.runs.plan import keep_planned
 _log = logging.getLogger(__name__)
 
 _CLIP = "worst seconds"
-
-T = TypeVar("T")
 
 
 def run_render(config: Config, results: Results, shard: str) -> None:
@@ -72,20 +64,21 @@ def run_render(config: Config, results: Results, shard: str) -> None:
     make_key, locate = videos.key, partial(videos.locate, config, results)
     decisions = read_decisions(results.quality) if config.rendering.worst_seconds else {}
 
-    def work(video: str) -> Mapping[str, str]:
+    def work(workers: Workers, video: str) -> Mapping[str, str]:
         poses = before.find_poses(config, results, video)
         key = make_key(config, require_pose_key(poses))
         worst = WorstSeconds(poses, list_findings(decisions.get(video)))
         keys = {**dict.fromkeys(locate(video), key), _CLIP: worst.make_key(key)}
-        paths = {kind: path for kind, path in locate(video).items()
-                 if read_video_key(path) != keys[kind]}  # fmt: skip
-        if paths:
+        targets = {kind: (path, keys[kind]) for kind, path in locate(video).items()
+                   if read_video_key(path) != keys[kind]}  # fmt: skip
+        if targets:
             if video not in probed or not probed[video].is_file():
                 raise StoreError(f"video {video}: its file is not there, so nothing is drawn on it")
-            _draw_video(config, probed[video], worst, paths, keys)
+            _draw_video(config, probed[video], worst, targets, workers)
         return {"key": key}
 
-    ended = end_videos(f"render {shard}", rows, work)
+    with Workers() as workers:
+        ended = end_videos(f"render {shard}", rows, partial(work, workers))
     published = [
         Published(kind, path, row["video"], row["key"])
         for row in ended
@@ -100,10 +93,10 @@ def _draw_video(
     config: Config,
     video: Path,
     worst: WorstSeconds,
-    paths: Mapping[str, Path],
-    keys: Mapping[str, str],
+    targets: Mapping[str, tuple[Path, str]],
+    workers: Workers,
 ) -> None:
-    """Write the labelled videos of one video: the whole, or the clip, or both."""
+    """Write the labelled videos of one video, each with its key: the whole, the clip, or both."""
     settings, index, poses = config.rendering, index_video(video), worst.poses
     head = read_poses(poses, 0, 0)
     frames, known = index.facts.frames, len(read_times(poses))
@@ -112,57 +105,25 @@ def _draw_video(
     rate = find_rate(index.times)
     style = _make_style(config, head.bodyparts, head.individuals, index.facts)
     trail = round(settings.trail * rate)
+    tags = VideoReader(video, index=index).read_tags()
 
     def cut(start: int, stop: int) -> list[Segment]:
         step = max(1, round(settings.segment_seconds * rate))
         edges = [*range(start, stop, step), stop]
         return [
-            Segment(video, index, poses, first, last, trail, style, settings.quality)
+            Segment(video, index, poses, first, last, trail, style, settings.quality, tags)
             for first, last in pairwise(edges)
         ]
 
-    if "rendered" in paths:
-        draw_parts(paths["rendered"], cut(0, frames), keys["rendered"], draw_segment)
-    if _CLIP in paths:
+    if "rendered" in targets:
+        path, key = targets["rendered"]
+        workers.draw(path, cut(0, frames), key, draw_segment)
+    if _CLIP in targets:
         count = min(frames, max(1, round(settings.worst_seconds * rate)))
         start, why = worst.find(count)
         _log.info("%s: worst seconds from %.1f s: %s", video.stem, index.times[start], why)
-        draw_parts(paths[_CLIP], cut(start, start + count), keys[_CLIP], draw_segment)
-
-
-def draw_parts(path: Path, segments: Sequence[T], key: str, draw: Callable[[T, Path], int]) -> None:
-    """Draw segments, each by a process of its own, and publish them as one video.
-
-    Parameters
-    ----------
-    path
-        The video.
-    segments
-        Its parts, in order.
-    key
-        Key that the video is given.
-    draw
-        Writes a part, and returns when it begins in ticks of `CLOCK`.
-    """
-    with publish_file(path) as part, _make_folder(part.with_suffix(".parts")) as folder:
-        parts = [folder / f"{number}.mp4" for number in range(len(segments))]
-        workers = min(count_cores(), len(segments))
-        if workers > 1:
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-                begins = list(pool.map(draw, segments, parts))
-        else:
-            begins = list(map(draw, segments, parts))
-        join_parts(part, list(zip(parts, begins, strict=True)), key)
-
-
-@contextmanager
-def _make_folder(path: Path) -> Iterator[Path]:
-    """Make a folder for a while; `tidy` finds by its name what a kill leaves."""
-    path.mkdir()
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+        path, key = targets[_CLIP]
+        workers.draw(path, cut(start, start + count), key, draw_segment)
 
 
 def _make_style(

@@ -1,16 +1,25 @@
 """Draw the poses of a part of a video; frame i of the output shows the pose of frame i."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.io.poses.read import read_poses
+from pipeline_lib.io.video.codecs.canvas import Canvas
+from pipeline_lib.io.video.codecs.colours import ColourTags
 from pipeline_lib.io.video.encode import CLOCK, encode_frames
 from pipeline_lib.io.video.reader import VideoIndex, VideoReader
-from pipeline_lib.kernels.drawing.poses import Style, draw_poses, draw_trails, mark_missing
+from pipeline_lib.kernels.drawing.poses import (
+    Palette,
+    Style,
+    draw_poses,
+    draw_trails,
+    find_regions,
+    mark_missing,
+)
 from pipeline_lib.kernels.kinematics.measures import find_centre
 
 
@@ -31,7 +40,9 @@ class Segment:
     style
         How poses are drawn.
     quality
-        Constant rate factor.
+        Quantiser of H.264.
+    tags
+        How the planes of its pictures are meant.
     """
 
     video: Path
@@ -42,6 +53,7 @@ class Segment:
     trail: int
     style: Style
     quality: int
+    tags: ColourTags
 
 
 def draw_segment(segment: Segment, path: Path) -> int:
@@ -50,34 +62,42 @@ def draw_segment(segment: Segment, path: Path) -> int:
     The part itself begins at 0: MP4 keeps a later beginning to the millisecond only.
     """
     facts = segment.index.facts
+    # H.264 takes even sizes only.
     size = facts.width + facts.width % 2, facts.height + facts.height % 2
     ticks = count_ticks(segment.index.times)[segment.start : segment.stop]
-    images = _draw_frames(segment, size)
-    frames = ((int(tick - ticks[0]), image) for tick, image in zip(ticks, images, strict=True))
-    encode_frames(path, frames, size, segment.quality, facts.fps)
+    pictures = _draw_frames(segment, size)
+    frames = (
+        (int(tick - ticks[0]), picture) for tick, picture in zip(ticks, pictures, strict=True)
+    )
+    encode_frames(path, frames, segment.quality, facts.fps, segment.tags)
     return int(ticks[0])
 
 
-def _draw_frames(segment: Segment, size: tuple[int, int]) -> Iterator[NDArray[np.uint8]]:
+def _draw_frames(segment: Segment, size: tuple[int, int]) -> Iterator[Canvas]:
     first = max(0, segment.start - segment.trail)
     poses = read_poses(segment.poses, first, segment.stop)
     centre, _ = find_centre(poses.position)
-    facts = segment.index.facts
+    tags = segment.tags
+    palette = Palette.mix(tags.weights, full_range=tags.full_range)
+    style = replace(segment.style, palette=palette)
+    trail = segment.trail
+    regions = find_regions(poses.position, centre, trail, style, size)
     reader = VideoReader(segment.video, index=segment.index)
-    for frame, picture in reader.read(segment.start, segment.stop):
-        image = picture
-        # H.264 takes even sizes only.
-        if image is None or (facts.width, facts.height) != size or not image.flags.writeable:
-            image = np.zeros((size[1], size[0], 3), np.uint8)
-            if picture is not None:
-                image[: facts.height, : facts.width] = picture
-        if picture is None:
-            mark_missing(image, f"frame {frame}: not decoded")
+    canvas = Canvas(size)
+    for frame, picture in reader.read_pictures(segment.start, segment.stop):
+        if picture is not None:
+            canvas.show(picture.read_planes())
+        else:
+            with canvas.open_part((0, size[0], 0, size[1])) as planes:
+                mark_missing(planes, f"frame {frame}: not decoded", palette)
         at = frame - first
-        if segment.trail:
-            draw_trails(image, centre[max(0, at - segment.trail) : at + 1], segment.style.radius)
-        draw_poses(image, poses.position[at], poses.confidence[at], segment.style)
-        yield image
+        region = regions[at]
+        if region is not None:
+            with canvas.open_part(region) as planes:
+                if trail:
+                    draw_trails(planes, centre[max(0, at - trail) : at + 1], style)
+                draw_poses(planes, poses.position[at], poses.confidence[at], style)
+        yield canvas
 
 
 def count_ticks(times: NDArray[np.float64]) -> NDArray[np.int64]:

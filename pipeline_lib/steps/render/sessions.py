@@ -27,7 +27,8 @@ from pipeline_lib.kernels.drawing.space import SpaceView, choose_view, draw_scal
 from pipeline_lib.kernels.geometry.projection import project
 from pipeline_lib.kernels.kinematics.measures import find_centre
 from pipeline_lib.steps.provenance.checksums import Published, record_checksums
-from pipeline_lib.steps.render.run import draw_parts, find_rate
+from pipeline_lib.steps.render.parts import Workers
+from pipeline_lib.steps.render.run import find_rate
 from pipeline_lib.steps.render.segment import count_ticks
 from pipeline_lib.steps.runs.sessions.outcomes import Views, end_sessions
 
@@ -118,7 +119,7 @@ class SessionSegment:
     style
         How poses are drawn.
     quality
-        Constant rate factor.
+        Quantiser of H.264.
     """
 
     poses: Path
@@ -141,7 +142,7 @@ def draw_session_segment(segment: SessionSegment, path: Path) -> int:
     size = segment.columns * segment.cell[0], rows * segment.cell[1]
     images = _draw_moments(segment, size)
     frames = ((int(tick - ticks[0]), image) for tick, image in zip(ticks, images, strict=True))
-    encode_frames(path, frames, size, segment.quality, find_rate(times))
+    encode_frames(path, frames, segment.quality, find_rate(times))
     return int(ticks[0])
 
 
@@ -184,7 +185,8 @@ def _draw_session(
         )
         for first, last in pairwise(edges)
     ]
-    draw_parts(path, segments, key, draw_session_segment)
+    with Workers() as workers:
+        workers.draw(path, segments, key, draw_session_segment)
 
 
 def _choose_cell(cameras: list[Camera]) -> tuple[int, int]:
@@ -215,7 +217,7 @@ def _draw_moments(segment: SessionSegment, size: tuple[int, int]) -> Iterator[Im
                 draw_scale(cell, segment.view, poses.unit or "")
             if segment.trail:
                 way = centres[place][max(0, moment - segment.trail) : moment + 1]
-                draw_trails(cell, way, segment.style.radius)
+                draw_trails(cell, way, segment.style)
             draw_poses(cell, points[moment], poses.confidence[moment], segment.style)
             _name(cell, cameras[place].name if place < len(cameras)
                   else f"{poses.time[moment]:.2f} s")  # fmt: skip

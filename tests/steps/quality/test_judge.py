@@ -26,6 +26,7 @@ from pipeline_lib.demo.video import write_video
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.quality_records import QualityRecord, read_record
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.steps.multiqc.run import write_multiqc
 from pipeline_lib.steps.quality.decide import JudgedVideo, decide
 from pipeline_lib.steps.quality.judge import MEASURE_COLUMNS, run_judge
 from pipeline_lib.steps.quality.rerun import (
@@ -36,6 +37,7 @@ from pipeline_lib.steps.quality.rerun import (
 )
 from pipeline_lib.steps.quality.run import run_quality
 from pipeline_lib.steps.report.cohort.quality import read_quality
+from pipeline_lib.steps.report.page import write_report
 from pipeline_lib.steps.report.privacy import Redactor
 from pipeline_lib.steps.runs.ledger import derive_ledger, metadata_columns
 from pipeline_lib.steps.runs.plan import read_plan
@@ -364,6 +366,21 @@ def test_small_cohorts_and_groups_have_absolute_limits_alone(cohort):
     assert "frozen" not in {row["check"] for row in read(results)["v1"]}
     with pytest.raises(ConfigError, match="no column 'cage'; there are session, camera, arena"):
         check_run(configure(group="cage").model_dump(mode="json"), "config")
+
+
+def test_a_cohort_without_a_good_video_has_decisions_and_reports(cohort):
+    results = cohort(failed=NAMES)
+    found = read(results)
+    assert list(found) == NAMES
+    for (row,) in found.values():
+        assert (row["decision"], row["check"]) == ("fail", "processed")
+        assert row["reason"] == "disk, \u201efull\u201d"
+    config = configure()
+    page = write_report(config, results).read_text(encoding="utf-8")
+    assert "v9" in page
+    write_multiqc(config, results)
+    general = yaml.safe_load((results.multiqc / "cohortpose_general_mqc.yaml").read_text())
+    assert [one["decision"] for one in general["data"].values()] == ["fail"] * len(NAMES)
 
 
 @pytest.mark.parametrize(

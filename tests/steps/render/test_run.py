@@ -3,6 +3,7 @@
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange
 
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.poses import Poses
@@ -19,11 +20,12 @@ from pipeline_lib.kernels.drawing.poses import (
     Style,
     draw_poses,
     draw_trails,
+    find_regions,
     find_worst,
     mark_missing,
 )
+from pipeline_lib.steps.render import parts, worst
 from pipeline_lib.steps.render import run as subject
-from pipeline_lib.steps.render import worst
 from pipeline_lib.steps.render.run import run_render
 
 NAN = np.nan
@@ -114,9 +116,11 @@ def find_point(image):
     return x.mean(), y.mean() + 20
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-def test_frame_i_shows_the_pose_of_frame_i(results, monkeypatch, cores):
-    monkeypatch.setattr(subject, "count_cores", lambda: cores)
+# One after the other, by threads, and by processes.
+@pytest.mark.parametrize(("cores", "threads"), [(1, 4), (2, 4), (2, 1)])
+def test_frame_i_shows_the_pose_of_frame_i(results, monkeypatch, cores, threads):
+    monkeypatch.setattr(parts, "count_cores", lambda: cores)
+    monkeypatch.setattr(parts, "_MOST_THREADS", threads)
     # Parts of 17 frames: three, of which the last is shorter.
     rows = run(results, configure(segment_seconds=17 / FPS))
     assert rows["v"]["status"] == "done"
@@ -252,6 +256,73 @@ def test_poses_of_another_length_are_refused(results):
     assert not results.rendered("pose", "v").exists()
 
 
+@pytest.mark.parametrize(
+    ("pixels", "full_range", "matrix"),
+    [
+        ("yuv420p", False, 2),
+        ("yuv420p", False, 1),
+        ("yuv420p", True, 1),
+        ("yuv422p", False, 2),
+        ("yuv444p", True, 2),
+        ("gray", True, 2),
+        ("bgr0", False, 2),
+    ],
+)
+def test_pictures_and_colours_stay_as_the_video_means_them(results, tmp_path, pixels, full_range,
+                                                           matrix):  # fmt: skip
+    film = tmp_path / "film.mkv"
+    ground = (90, 90, 90) if pixels == "gray" else (40, 120, 200)
+    frame = np.full((HEIGHT, WIDTH + 1, 3), ground, np.uint8)
+    reach = ColorRange.JPEG if full_range else ColorRange.MPEG
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("ffv1", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = WIDTH + 1, HEIGHT, pixels
+        if pixels.startswith("yuv"):
+            stream.codec_context.color_range = int(reach)
+            stream.codec_context.colorspace = matrix
+        for _ in range(FRAMES):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if pixels.startswith("yuv"):
+                picture = picture.reformat(
+                    format=pixels, dst_colorspace=matrix, dst_color_range=reach
+                )
+                picture.colorspace, picture.color_range = matrix, reach
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    row = {"video": "v", "path": film}
+    write_table(results.shard(SHARD).probe, PROBE_COLUMNS, [row])
+    before = decode(film)[0][7]
+    np.testing.assert_allclose(before[60, 150], ground, atol=4)
+    assert run(results, configure(worst_seconds=0))["v"]["status"] == "done"
+    image = decode(results.rendered("pose", "v"))[0][7]
+    np.testing.assert_allclose(image[60:, 100:].mean(axis=(0, 1)), ground, atol=4)
+    x, y = (round(value) for value in place(7))
+    np.testing.assert_allclose(image[y, x], COLOURS[0], atol=12)
+
+
+def test_parts_that_are_drawn_on_hold_all_that_is_drawn():
+    rng = np.random.default_rng(0)
+    size, trail = (200, 120), 4
+    position = rng.uniform(-30, 220, (30, 2, 3, 2))
+    position[3:9, 0], position[15:22] = NAN, NAN
+    centre = np.nanmean(np.where(np.isnan(position), 1e3, position), axis=2)
+    centre[np.isnan(position).all(axis=(2, 3))] = NAN
+    style = Style(3, 0.4, ((0, 1), (1, 2)), ("first", "second"))
+    regions = find_regions(position, centre, trail, style, size)
+    for frame, region in enumerate(regions):
+        image = np.zeros((size[1], size[0], 3), np.uint8)
+        draw_trails(image, centre[max(0, frame - trail) : frame + 1], style)
+        draw_poses(image, position[frame], np.ones((2, 3)), style)
+        if region is not None:
+            x1, x2, y1, y2 = region
+            assert not any(edge % 2 for edge in region)
+            image[y1:y2, x1:x2] = 0
+        assert not image.any(), frame
+    # The trail still shows for some frames; then there is nothing.
+    assert regions[18] is not None
+    assert regions[20] is None
+
+
 def test_points_edges_rings_and_gaps():
     image = np.zeros((60, 60, 3), np.uint8)
     position = np.array([[[10, 10], [50, 10], [30, 50], [NAN, 5], [1e9, 5]]], float)
@@ -271,7 +342,7 @@ def test_points_edges_rings_and_gaps():
 def test_trails_are_broken_by_gaps():
     image = np.zeros((20, 60, 3), np.uint8)
     way = np.array([[5, 10], [20, 10], [NAN, NAN], [40, 10], [55, 10]], float)
-    draw_trails(image, way[:, None], 2)
+    draw_trails(image, way[:, None], Style(2, 0.4))
     drawn = image[10].sum(axis=-1) > 0
     assert drawn[5:20].all()
     assert not drawn[23:38].any()

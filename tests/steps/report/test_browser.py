@@ -108,7 +108,7 @@ def report(tmp_path_factory):
         write(results.poses("pose", f"v{number:04d}"), confidence)
     write(results.poses("pose", "v0070"), np.full(40, 0.3))
     images = [(number * 9000, np.full((48, 64, 3), 90, np.uint8)) for number in range(40)]
-    encode_frames(folder / "v0000.mp4", images, (64, 48), 20, 10)
+    encode_frames(folder / "v0000.mp4", images, 20, 10)
     clip = results.worst_seconds("pose", "v0000")
     clip.parent.mkdir(parents=True)
     shutil.copy(folder / "v0000.mp4", clip)
@@ -299,7 +299,7 @@ def test_three_thousand_videos(chromium, tmp_path, monkeypatch):
     config, results = write_cohort(tmp_path, 3000)
     rng = np.random.default_rng(0)
     images = [(n * 9000, rng.integers(0, 255, (480, 640, 3), np.uint8)) for n in range(3)]
-    encode_frames(tmp_path / "v.mp4", images, (640, 480), 20, 10)
+    encode_frames(tmp_path / "v.mp4", images, 20, 10)
     # One video is measured, and stands for all: eight bodyparts, one picture of noise.
     write(results.poses("pose", "v0000"), rng.random(3000), parts=8)
     task = store.Task(
@@ -310,7 +310,7 @@ def test_three_thousand_videos(chromium, tmp_path, monkeypatch):
     picture = draw_frames(task.file, [1], task.pictures.width, task.pictures.most_bytes)[0][1]
     entry["worst"] = [entry["worst"][0] | {"picture": picture}]
     monkeypatch.setattr(store, "read_pose_key", lambda _: "k")
-    monkeypatch.setattr(store, "_measure_all", lambda tasks: [(one.video, entry) for one in tasks])
+    monkeypatch.setattr(store, "measure_all", lambda tasks: [(one.video, entry) for one in tasks])
     rates = dict.fromkeys([f"part{n}" for n in range(8)], 0.9)
     summaries = {f"v{n:04d}": VideoSummary(1, 0, rates, rates) for n in range(3000)}
     monkeypatch.setattr(report_page, "summarise_videos", lambda *_, **__: summaries)

@@ -44,8 +44,7 @@ class RenderingSettings(Settings):
     )
     quality: Annotated[int, Field(ge=0, le=51), WHOLE] = Field(
         23,
-        description="Constant rate factor of H.264: a lower value gives better quality and larger "
-        "files.",
+        description="Quantiser of H.264: a lower value gives better quality and larger files.",
     )
     segment_seconds: PositiveFloat = Field(
         30.0,

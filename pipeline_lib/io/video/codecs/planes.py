@@ -1,5 +1,6 @@
 """Turn a decoded picture into an RGB image, or read its planes: its brightness and its colour."""
 
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import av
@@ -128,16 +129,18 @@ def read_planes(picture: Any) -> tuple[Plane, ...]:  # noqa: ANN401 - PyAV's
         Each of shape (rows, columns), uint8, as stored; views of the picture's memory where its
         samples have 8 bits and a plane each.
     """
-    bits = _count_bits(picture.format)
+    bits = _count_bits(picture.format.name)
     if not bits:
         picture, bits = VideoReformatter().reformat(picture, format=_PLANAR, threads=1), _BYTE
-    number = min(len(picture.format.components), 3)
     # With two components, the second one is transparency.
-    return tuple(_read_plane(picture, plane, bits) for plane in range(number if number > 2 else 1))
+    number = 3 if len(picture.format.components) > 2 else 1
+    return tuple(_read_plane(plane, bits) for plane in picture.planes[:number])
 
 
-def _count_bits(pixels: Any) -> int:  # noqa: ANN401 - PyAV's
+@cache
+def _count_bits(name: str) -> int:
     """Return the bits of the samples of planes of brightness and colour; 0: there are none."""
+    pixels = av.VideoFormat(name)
     known = not (pixels.is_rgb or pixels.has_palette or pixels.is_bit_stream)
     components = pixels.components
     apart = [component.plane for component in components] == list(range(len(components)))
@@ -153,8 +156,7 @@ def _is_little(pixels: Any) -> bool:  # noqa: ANN401 - PyAV's
     return not pixels.is_big_endian
 
 
-def _read_plane(picture: Any, number: int, bits: int) -> Plane:  # noqa: ANN401 - PyAV's
-    plane = picture.planes[number]
+def _read_plane(plane: Any, bits: int) -> Plane:  # noqa: ANN401 - PyAV's
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
     if bits == _BYTE:
         return rows[:, : plane.width]

@@ -205,7 +205,7 @@ def _update_shards(
     entries: dict[str, Entry | None] = {
         video: entry for video, entry in old.items() if video in tasks
     }
-    entries |= dict(_measure_all(changed))
+    entries |= dict(measure_all(changed))
     found = {}
     for shard, listed in members.items():
         here = {row["video"]: entries.get(row["video"]) for row in listed}
@@ -241,7 +241,8 @@ def _is_current(entry: Entry | None, task: Task) -> bool:
     return entry["missing"] != NO_FILE or task.file is None or not task.file.is_file()
 
 
-def _measure_all(tasks: Sequence[Task]) -> list[tuple[str, Entry | None]]:
+def measure_all(tasks: Sequence[Task]) -> list[tuple[str, Entry | None]]:
+    """Measure videos, by a process for each core where they are many."""
     workers = min(count_cores(), len(tasks) // (_WORTH_PROCESSES // 2))
     if workers < 2:
         return [measure_video(task) for task in tasks]

@@ -40,7 +40,7 @@ def cohort(tmp_path):
 def film(path):
     """Write four frames whose brightness is 40 times their number."""
     images = [(number * 9000, np.full((48, 64, 3), 40 * number, np.uint8)) for number in range(4)]
-    encode_frames(path, images, (64, 48), 10, 10)
+    encode_frames(path, images, 10, 10)
 
 
 def prepare(config, results):
@@ -150,7 +150,7 @@ def test_large_cohorts_have_one_small_picture_each():
 def test_pictures_of_noise_are_small_enough(tmp_path):
     rng = np.random.default_rng(0)
     images = [(n * 9000, rng.integers(0, 255, (480, 640, 3), np.uint8)) for n in range(2)]
-    encode_frames(tmp_path / "noise.mp4", images, (640, 480), 10, 10)
+    encode_frames(tmp_path / "noise.mp4", images, 10, 10)
     drawn, _ = pictures.draw_frames(tmp_path / "noise.mp4", [1], 256, 3200)
     assert 0 < len(store_bytes(drawn[1])) <= 3200
 
