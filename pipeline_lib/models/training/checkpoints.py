@@ -15,6 +15,11 @@ import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from pipeline_lib.core.errors import ModelError, PreemptedError
+from pipeline_lib.core.process import is_first_rank
+from pipeline_lib.io.publish import publish_text
+
+
+_LONGEST_NUMBER = 32  # bytes
 
 
 class LastCheckpoint(Checkpoint):
@@ -156,42 +161,53 @@ class BestCheckpoint(Checkpoint):
 
 
 class TrainingTime(Callback):
-    """Count the seconds of a training; checkpoints hold those until then.
+    """Count the seconds of a training over all processes that it was resumed in.
 
-    What a killed process did after its last checkpoint does not count: it is done again.
+    They are written beside the checkpoints, which are the same whatever time a training takes. What
+    a killed process did after its last checkpoint does not count: it is done again.
 
-    Attributes
+    Parameters
     ----------
-    seconds
-        Wall time in s, up to now or to the end.
+    path
+        File of the seconds until the last checkpoint.
     """
 
-    def __init__(self) -> None:
-        self._before = 0.0
+    def __init__(self, path: Path) -> None:
+        self._path, self._before = path, 0.0
         # Of this process; None: it has not begun, or has ended.
         self._begin: float | None = None
 
     @property
     def seconds(self) -> float:
-        """Return the wall time in s so far."""
+        """Return the wall time in s, up to now or to the end."""
         own = 0.0 if self._begin is None else time.monotonic() - self._begin
         return self._before + own
 
-    def on_fit_start(self, *_: Any) -> None:  # noqa: ANN401 - Lightning's
-        """Begin to count."""
+    def on_fit_start(self, trainer: lightning.Trainer, *_: Any) -> None:  # noqa: ANN401
+        """Begin to count, from the seconds of the checkpoint if there is one."""
         self._begin = time.monotonic()
+        if trainer.ckpt_path is not None:
+            self._before = self._read()
+
+    def on_save_checkpoint(self, *_: Any) -> None:  # noqa: ANN401 - Lightning's
+        """Write the seconds so far."""
+        if is_first_rank():
+            publish_text(self._path, f"{self.seconds:.1f}\n")
 
     def on_fit_end(self, *_: Any) -> None:  # noqa: ANN401 - Lightning's
         """Count no more."""
         self._before, self._begin = self.seconds, None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the seconds so far."""
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the seconds of a checkpoint."""
-        self._before = float(state_dict["seconds"])
+    def _read(self) -> float:
+        """Return the seconds of the file; 0 if there is none, or it is damaged."""
+        if not self._path.is_file():
+            return 0.0
+        try:
+            with self._path.open("rb") as file:
+                seconds = float(file.read(_LONGEST_NUMBER))
+        except (OSError, ValueError):
+            return 0.0
+        return seconds if 0.0 <= seconds < math.inf else 0.0
 
 
 logger = logging.getLogger(__name__)
