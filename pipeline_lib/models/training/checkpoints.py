@@ -18,7 +18,6 @@ from pipeline_lib.core.errors import ModelError, PreemptedError
 from pipeline_lib.core.process import is_first_rank
 from pipeline_lib.io.publish import publish_text
 
-
 _LONGEST_NUMBER = 32  # bytes
 
 
