@@ -330,8 +330,8 @@ class StatedTraining(Settings):
     crop: OrAuto[PositiveInt | None] = Field(
         AUTO,
         description="Side in network px of the square crops around the animal that training uses, a"
-        " multiple of 32; null: whole frames. `auto`: 1.4 times the animal's length, twice where "
-        "there are several animals. (Top-down, `locating.window` sets it.)",
+        " multiple of 32; null: whole frames. `auto`: twice the animal's length. "
+        "(Top-down, `locating.window` sets it.)",
     )
     epochs: OrAuto[PositiveInt] = Field(
         AUTO,

@@ -39,9 +39,7 @@ _GRID = 32
 _LEAST_WINDOW, _LEAST_CROP = 96, 192
 _DEFAULT_WINDOW = 224
 _WINDOW_MARGIN = 1.3
-# Sides of crops in lengths of the largest animals: several animals are learned with those around
-# them. The error of one animal was no larger with small crops (docs/benchmarks/chosen-settings.md).
-_CROP_OF_ONE, _CROP_OF_SEVERAL = 1.4, 2.0
+_CROP_LENGTHS = 2.0
 # A crop with more of the frame's area than this is not worth it.
 _CROP_SHARE = 0.6
 
@@ -284,12 +282,7 @@ def choose_window(size: float, scale: float) -> Choice:
 
 
 def choose_crop(
-    length: float,
-    size: tuple[float, float],
-    scale: float,
-    *,
-    several: bool = False,
-    top_down: bool = False,
+    length: float, size: tuple[float, float], scale: float, *, top_down: bool = False
 ) -> Choice:
     """Choose the side of the crops to train on.
 
@@ -301,8 +294,6 @@ def choose_crop(
         Width and height of the largest image, px; NaN if unknown.
     scale
         Factor by which frames are shrunk.
-    several
-        Whether a frame may show several animals.
     top_down
         Whether the network sees windows only.
 
@@ -315,13 +306,12 @@ def choose_crop(
         return Choice(None, "top-down, the window takes its place")
     if math.isnan(length) or math.isnan(size[0]):
         return Choice(None, "the size of the animals in the images is unknown: whole frames")
-    lengths = _CROP_OF_SEVERAL if several else _CROP_OF_ONE
-    side = max(_LEAST_CROP, _round_up(lengths * length * scale))
+    side = max(_LEAST_CROP, _round_up(_CROP_LENGTHS * length * scale))
     animals = f"animals are up to {length * scale:.0f} network px long"
     share = side**2 / (size[0] * size[1] * scale**2)
     if share > _CROP_SHARE or side > min(size) * scale:
         return Choice(None, f"{animals}: a crop around one would be most of the frame")
-    return Choice(side, f"{animals}: {lengths:g} times that shows one with its surroundings")
+    return Choice(side, f"{animals}: twice that shows an animal with its surroundings")
 
 
 def choose_batch(pixels: float, stride: int) -> Choice:

@@ -280,13 +280,7 @@ class _Choosing:
         top_down = config.top_down
         crop = self._settle(
             "training.crop",
-            rules.choose_crop(
-                facts.length,
-                facts.size,
-                scale,
-                several=config.individuals.max > 1,
-                top_down=top_down,
-            ),
+            rules.choose_crop(facts.length, facts.size, scale, top_down=top_down),
         )
         side = window if top_down else crop
         width, height = facts.size

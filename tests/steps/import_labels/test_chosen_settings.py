@@ -119,7 +119,7 @@ def test_a_mouse_from_above(tmp_path):
         "targets.pos_dist_thresh": 12.0,
         "locating.scale": 0.25,
         "locating.window": 160,  # 1.3 x 100 px
-        "training.crop": 192,  # 1.4 x 100 px, and 192 at least
+        "training.crop": 224,  # 2 x 100 px
         "training.batch_size": 8,
         "training.epochs": 290,  # 1440 steps, 5 in an epoch
         # Taken where the config asks for them only.
@@ -326,7 +326,7 @@ def test_a_goal_that_chooses_nothing_is_refused(settings, message):
     [
         (
             "openfield/openfield-Pranav-2018-10-30",
-            {ROTATION: 180.0, "targets.scale": 1.0, "targets.sigma": 6.0, "training.crop": 192},
+            {ROTATION: 180.0, "targets.scale": 1.0, "targets.sigma": 6.0, "training.crop": 288},
         ),
         (
             "mirror-mouse/mirror-mouse-example",
