@@ -168,7 +168,11 @@ def test_foreign_checkpoints_are_set_aside(name, spoil, copied, caplog, steps):
     (said,) = [one.getMessage() for one in caplog.records if "set aside" in one.getMessage()]
     assert str(folder / name) in said
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["key.txt", "best.ckpt", "best.ckpt.refused", "last.ckpt", "last.ckpt.refused"]
+        [
+            "key.txt",
+            "seconds.txt",
+            *(f"{name}{end}" for name in ("best.ckpt", "last.ckpt") for end in ("", ".refused")),
+        ]
     )
     assert copied.model("pose").card.exists()
 
