@@ -182,6 +182,9 @@ PROJECTS: Mapping[str, Project] = {
     ),
 }
 
+# Labelled frames of each project.
+LABELLED: Mapping[str, int] = {"mirror-mouse": 90, "openfield": 116}
+
 
 def locate_project(project: Project) -> Path:
     """Return the absolute folder of a project whose files are the registered ones.

@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmarks.accuracy.cross_validation import PCK, Fold, measure, run_fold
 from benchmarks.projects import (
+    LABELLED,
     PROJECTS,
     exit_with,
     format_config,
@@ -23,8 +24,6 @@ from benchmarks.projects import (
 )
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.models.card import read_card
-
-LABELLED = {"mirror-mouse": 90, "openfield": 116}
 
 
 def list_rows(given: argparse.Namespace) -> Iterator[str]:

@@ -16,6 +16,7 @@ import yaml
 
 from benchmarks.accuracy.cross_validation import PCK, measure
 from benchmarks.projects import (
+    LABELLED,
     PROJECTS,
     exit_with,
     format_config,
@@ -46,7 +47,7 @@ REAL: Mapping[str, Mapping[str, Any]] = {
 }
 RENDERED = {"targets": {"stride": 8}, "training": {"batch_size": 8}}
 DEMO = ("--videos", "3", "--frames", "60", "--size", "128", "--labelled-frames", "60")
-LABELLED = {"rendered": 60, "mirror-mouse": 90, "openfield": 116}
+FRAMES: Mapping[str, int] = {"rendered": 60, **LABELLED}
 
 
 def prepare(given: argparse.Namespace) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def write_config(common: Mapping[str, Any], way: str, seed: int, given: argparse
         "epochs": given.epochs,
         "seed": seed,
         "measure_every": 0,
-        "split": {"test_fraction": 1.0 - given.labels / LABELLED[given.dataset], "seed": seed},
+        "split": {"test_fraction": 1.0 - given.labels / FRAMES[given.dataset], "seed": seed},
         "unsupervised": dict.fromkeys(WAYS[way], given.weight),
     }
     if way == "pretrained":
@@ -125,7 +126,7 @@ def list_rows(given: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", choices=sorted(LABELLED))
+    parser.add_argument("dataset", choices=sorted(FRAMES))
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument("--labels", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=60)

@@ -116,13 +116,13 @@ def draw_poses(image: Image | Planes, position: Floats, confidence: Floats, styl
         for first, second in style.edges:
             if first in places and second in places:
                 colour = style.palette.choose(slot if several else first)
-                for plane, ink, line in _pair(image, colour):
+                for plane, ink, line in _list_planes(image, colour):
                     cv2.line(plane, places[first], places[second], ink, thin, line, _SHIFT)
         for keypoint, place in places.items():
             colour = style.palette.choose(slot if several else keypoint)
             sure = confidence[slot, keypoint] >= style.pcutoff
             thickness, radius = (cv2.FILLED if sure else 1), style.radius << _SHIFT
-            for plane, ink, line in _pair(image, colour):
+            for plane, ink, line in _list_planes(image, colour):
                 cv2.circle(plane, place, radius, ink, thickness, line, _SHIFT)
         if style.names and drawn:
             x, y = points[known].mean(axis=0)
@@ -152,7 +152,7 @@ def draw_trails(image: Image | Planes, centre: Floats, style: Style) -> None:
         for part in np.split(np.arange(len(way)), cuts):
             if len(part) > 1 and known[part[0]]:
                 places = [np.round(way[part] * (1 << _SHIFT)).astype(np.int32)[:, None]]
-                for plane, ink, line in _pair(image, style.palette.choose(slot)):
+                for plane, ink, line in _list_planes(image, style.palette.choose(slot)):
                     cv2.polylines(plane, places, False, ink, wide, line, _SHIFT)  # noqa: FBT003
 
 
@@ -182,7 +182,7 @@ def choose_radius(width: int, height: int) -> int:
 
 def mark_missing(image: Image | Planes, text: str, palette: Palette = Palette()) -> None:
     """Make an image grey, with a text: there is no such frame."""
-    for plane, ink, _ in _pair(image, palette.grey):
+    for plane, ink, _ in _list_planes(image, palette.grey):
         plane[:] = ink
         height = len(plane)
     _write(image, text, (8, height // 2), (0.5, 1), palette.white)
@@ -244,7 +244,9 @@ def _mix(colour: Colour, weights: tuple[float, float], *, full_range: bool) -> C
     return first, second, third
 
 
-def _pair(image: Image | Planes, colour: Colour) -> Iterator[tuple[Image, Colour | int, int]]:
+def _list_planes(
+    image: Image | Planes, colour: Colour
+) -> Iterator[tuple[Image, Colour | int, int]]:
     """Yield what is drawn on, what is written there for a colour, and the kind of lines."""
     if isinstance(image, np.ndarray):
         yield image, colour, cv2.LINE_AA
@@ -262,7 +264,7 @@ def _write(
     colour: Colour,
 ) -> None:
     """Write a text from its lower left corner on, of a scale and thickness of OpenCV's."""
-    for plane, ink, line in _pair(image, colour):
+    for plane, ink, line in _list_planes(image, colour):
         cv2.putText(plane, text, origin, _FONT, size[0], ink, size[1], line)
 
 

@@ -93,7 +93,10 @@ def read_vote(offsets: Array, cell: Array, size: tuple[int, int], stride: int) -
 
 
 def _weigh(scores: Array, cell: Array, counts: Array) -> Array:
-    """Return the scores of cells as weights, float32: 0 if below, NaN, or not to count."""
+    """Return the weights of votes, float32: the scores of cells that count.
+
+    The weight is 0 where a cell does not count, or its score is negative or NaN.
+    """
     xp = array_namespace(scores)
     weight = xp.astype(scores[cell], xp.float32)
     return xp.where(counts & (weight > 0), weight, xp.zeros_like(weight))

@@ -1,4 +1,4 @@
-"""Draw the parts of videos at the same time, on each core one."""
+"""Draw several parts of a video at the same time, one on each core."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +15,8 @@ from pipeline_lib.io.video.encode import join_parts
 
 T = TypeVar("T")
 
-# FFmpeg and OpenCV work without Python's lock for most of the time, so that some threads do not
-# wait for each other. Processes never do, but each of them takes a second to start.
+# FFmpeg and OpenCV release Python's lock for most of the time, so a few threads hardly wait for
+# each other. Processes do not wait at all, but each of them takes a second to start.
 _MOST_THREADS = 4
 
 

@@ -24,7 +24,7 @@ _NO_COLOUR = 128
 class Canvas:
     """Hold one picture: a plane of brightness, and two of colour with half its sides.
 
-    Once it is encoded it may show the next one.
+    It can show the next picture as soon as this one is encoded.
 
     Parameters
     ----------
