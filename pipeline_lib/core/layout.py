@@ -138,6 +138,16 @@ class ModelFiles:
         return self.folder / "checkpoints"
 
     @property
+    def training_key(self) -> Path:
+        """Return the key of the training that the checkpoints belong to."""
+        return self.checkpoints / "key.txt"
+
+    @property
+    def training_seconds(self) -> Path:
+        """Return how long the training of the last checkpoint has taken, s."""
+        return self.checkpoints / "seconds.txt"
+
+    @property
     def network(self) -> Path:
         """Return the exported network (ONNX)."""
         return self.folder / "network.onnx"

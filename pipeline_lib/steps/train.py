@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 # In s: the first process may start later than the others.
 _PATIENCE = 600.0
-_CLAIM = "key.txt"
 
 
 # Seeds lie below.
@@ -237,7 +236,7 @@ def _claim_checkpoints(files: ModelFiles, key: str) -> None:
     """Keep checkpoints of the same training only."""
     if files.checkpoints.exists() and _read_claim(files) != key:
         shutil.rmtree(files.checkpoints)
-    publish_text(files.checkpoints / _CLAIM, key + "\n")
+    publish_text(files.training_key, key + "\n")
 
 
 def _await_claim(files: ModelFiles, key: str) -> None:
@@ -246,7 +245,7 @@ def _await_claim(files: ModelFiles, key: str) -> None:
     while _read_claim(files) != key:
         if time.monotonic() > end:
             raise ModelError(
-                f"{files.checkpoints / _CLAIM}: the first process of this training has not "
+                f"{files.training_key}: the first process of this training has not "
                 f"written it for {_PATIENCE:.0f} s; the results must be on a file system that all "
                 "nodes share"
             )
@@ -256,6 +255,6 @@ def _await_claim(files: ModelFiles, key: str) -> None:
 def _read_claim(files: ModelFiles) -> str:
     """Return the key of the training of the checkpoints; empty if it is unknown."""
     try:
-        return (files.checkpoints / _CLAIM).read_bytes().decode(errors="replace").strip()
+        return (files.training_key).read_bytes().decode(errors="replace").strip()
     except FileNotFoundError:
         return ""

@@ -24,8 +24,6 @@ from pipeline_lib.io.publish import publish_file
 logger = logging.getLogger(__name__)
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-# How long the training of the last checkpoint has taken, s.
-SECONDS = "seconds.txt"
 _KEY = "cohortpose_training"
 _PLAIN = (str, int, float, bool, type(None), torch.Tensor)
 

@@ -33,7 +33,6 @@ from pipeline_lib.models.network.pointwise import multiply_pointwise
 from pipeline_lib.models.training.checkpoint_files import (
     BEST,
     LAST,
-    SECONDS,
     CheckpointFiles,
     find_resumable,
     read_checkpoint,
@@ -193,7 +192,7 @@ def train_network(  # noqa: PLR0913 - the sections of the config
             "training.validation_fraction or set training.checkpoint to last"
         )
     history = HistoryWriter(files.history, CurveMeasurement(targets_path, training))
-    duration = TrainingTime(files.checkpoints / SECONDS)
+    duration = TrainingTime(files.training_seconds)
     validated = len(data.validation) > 0
     trainer = _build_trainer(files, training, key, history, duration, has_validation=validated)
     # Otherwise a double-precision checkpoint would be rounded to single precision.

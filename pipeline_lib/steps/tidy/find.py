@@ -50,7 +50,7 @@ _OF_NETWORKS = frozenset(
 # Folders that people keep labels in.
 _OF_PEOPLE = frozenset({"frames", "refine", "labels"})
 _DIGEST = re.compile(r"[0-9a-f]{16}")
-_CHECKPOINT = re.compile(r"[\w.=-]+\.ckpt|key\.txt")
+_CHECKPOINT = re.compile(r"[\w.=-]+\.ckpt")
 # As `pipeline_lib.io.publish` names what it has not published, or has moved aside.
 _LEFTOVER = re.compile(
     r"\.part-[0-9a-f]{8}(\.[\w-]{1,16})?|\.(part|old)-.+\.[0-9a-f]{8}(\.[\w-]{1,16})?"
@@ -279,8 +279,10 @@ def _find_network_rest(results: Results, found: Found, old: set[str], kept: set[
     for model in sorted(old):
         files = results.model(model)
         own = files.card.relative_to(results.root).as_posix() in found.stale
+        beside = {files.training_key.name, files.training_seconds.name}
         for path in files.folder.rglob("checkpoints/*") if own else ():
-            if _CHECKPOINT.fullmatch(path.name) and path.is_file():
+            ours = _CHECKPOINT.fullmatch(path.name) or path.name in beside
+            if ours and path.is_file():
                 found.add(results, "network", path)
         for folder in _list_shards(results):
             for path in _list_tables(folder, model):
