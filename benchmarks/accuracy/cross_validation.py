@@ -122,10 +122,24 @@ def run_fold(fold: Fold, sheet: str) -> None:
         results.metrics(model).unlink(missing_ok=True)
     publish_text(fold.folder / "cohort.tsv", sheet)
     publish_text(config, fold.config)
+    run_verbs(fold.folder)
+
+
+def run_verbs(folder: Path) -> None:
+    """Run the verbs from labels to the evaluation; finished trainings are not run again.
+
+    Raises
+    ------
+    CohortposeError
+        If a verb fails.
+    """
+    members = read_config(folder / "config.yaml").training.ensemble
     for verb in VERBS:
-        command = [sys.executable, "-m", "pipeline_lib.cli", verb, "--config", config.name]
-        if subprocess.run(command, cwd=fold.folder, check=False).returncode:
-            raise CohortposeError(f"{fold.folder}: {verb} failed; run again to go on from there")
+        for member in range(1, members + 1) if verb == "train" else (1,):
+            command = [sys.executable, "-m", "pipeline_lib.cli", verb, "--config", "config.yaml"]
+            command += ["--member", str(member)] if member > 1 else []
+            if subprocess.run(command, cwd=folder, check=False).returncode:
+                raise CohortposeError(f"{folder}: {verb} failed; run again to go on from there")
 
 
 def measure(predictions: pd.DataFrame) -> Row:

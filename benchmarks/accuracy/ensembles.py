@@ -5,8 +5,6 @@ as there are members. Finished steps are not run again.
 """
 
 import argparse
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from benchmarks.accuracy.cross_validation import Division
+from benchmarks.accuracy.cross_validation import Division, run_verbs
 from benchmarks.projects import (
     PROJECTS,
     exit_with,
     format_sheet,
     locate_project,
     merge_settings,
+    nest_settings,
 )
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
@@ -45,7 +44,7 @@ _TIMED_IMAGES = 40
 
 def prepare(given: argparse.Namespace) -> None:
     """Write config and sheet of the run, unless they are there."""
-    members = {"training": {"ensemble": given.members}}
+    members = merge_settings(given.changes, {"training": {"ensemble": given.members}})
     if given.dataset == RENDERED:
         if not (given.folder / "cohort.tsv").is_file():
             write_demo(given.folder, _DEMO)
@@ -54,26 +53,17 @@ def prepare(given: argparse.Namespace) -> None:
     else:
         project = PROJECTS[given.dataset]
         source = locate_project(project)
-        division = Division(project, source, "random", given.folds, given.epochs, changes=members)
+        division = Division(
+            project,
+            source,
+            "random",
+            given.folds,
+            automatic=given.settings == "auto",
+            changes=members,
+        )
         text = division.plan_fold(given.folder, given.fold).config
         publish_text(given.folder / "cohort.tsv", format_sheet(project, source))
     publish_text(given.folder / "config.yaml", text)
-
-
-def run_verbs(folder: Path, members: int) -> None:
-    """Run the verbs from labels to the evaluation; finished trainings are not run again.
-
-    Raises
-    ------
-    CohortposeError
-        If a verb fails.
-    """
-    verbs = [["import-labels"], ["make-targets"]]
-    verbs += [["train", "--member", str(number)] for number in range(1, members + 1)]
-    for verb in (*verbs, ["evaluate"]):
-        command = [sys.executable, "-m", "pipeline_lib.cli", *verb, "--config", "config.yaml"]
-        if subprocess.run(command, cwd=folder, check=False).returncode:
-            raise CohortposeError(f"{folder}: {verb[0]} failed; run again to go on from there")
 
 
 def summarise(folder: Path) -> str:
@@ -121,8 +111,23 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument("--epochs", type=int, help="instead of the config's, for a quick look")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--settings",
+        choices=("hand", "auto"),
+        default="hand",
+        help="of a labelled project: those of the template, or those that the labels decide",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        dest="changes",
+        action="append",
+        default=[],
+        help="a setting such as training.epochs=30; give each set a folder of its own",
+    )
+    given = parser.parse_args(arguments)
+    given.changes = nest_settings(given.changes)
+    return given
 
 
 def main() -> None:
@@ -130,7 +135,7 @@ def main() -> None:
     given = parse_arguments()
     try:
         prepare(given)
-        run_verbs(given.folder, given.members)
+        run_verbs(given.folder)
         print(summarise(given.folder))
     except CohortposeError as error:
         raise exit_with(error) from None

@@ -2,7 +2,8 @@
 
 For each number and seed, frames are drawn at random to train on, with the settings that the labels
 decide; all other labelled frames are test frames. Finished steps are not run again, and a killed
-training resumes where it stopped.
+training resumes where it stopped. With `--set training.ensemble=3`, the error is that of the median
+of three networks, and the last column has the mean error of each, over all bodyparts.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from benchmarks.projects import (
     nest_settings,
 )
 from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.tables import MEMBER_COLUMNS
+from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.card import read_card
 
 
@@ -57,8 +60,15 @@ def describe(run: Fold, left_out: tuple[str, ...]) -> str:
     return (
         f"| {training.frames['train']} | {run.number} | {found['mean_error']:.2f} | "
         f"{found['median_error']:.2f} | {found[PCK]:.3f} | {training.steps} | "
-        f"{training.seconds:.0f} |"
+        f"{training.seconds:.0f} | {list_members(results.members(model))} |"
     )
+
+
+def list_members(path: Path) -> str:
+    """Return the mean errors of the members of an ensemble on test frames, px; empty without."""
+    rows = read_table(path, MEMBER_COLUMNS) if path.is_file() else []
+    errors = {row["member"]: row["mean_error"] for row in rows if row["split"] == "test"}
+    return ", ".join(f"{float(errors[name]):.2f}" for name in sorted(errors) if name.isdecimal())
 
 
 def main() -> None:
@@ -78,8 +88,9 @@ def main() -> None:
     )
     given = parser.parse_args()
     given.changes = nest_settings(given.changes)
-    print("| labels | seed | mean error (px) | median (px) | PCK@5 px | steps | training (s) |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
+    titles = ["labels", "seed", "mean error (px)", "median (px)", f"{PCK} px", "steps"]
+    titles += ["training (s)", "members (px)"]
+    print("| " + " | ".join(titles) + " |\n" + "|---:" * len(titles) + "|")
     try:
         for row in list_rows(given):
             print(row, flush=True)

@@ -106,6 +106,12 @@ def test_finished_fold_is_not_run_again(fold, commands):
     assert commands == VERBS
 
 
+def test_each_member_of_an_ensemble_is_trained(fold, commands):
+    ensemble = validation.Fold(0, fold.folder, fold.config + "training:\n  ensemble: 3\n")
+    validation.run_fold(ensemble, "video\tpath\n")
+    assert commands == ["import-labels", "make-targets", *["train"] * 3, "evaluate"]
+
+
 def test_fold_of_another_config_is_run_again(fold, commands, monkeypatch):
     validation.run_fold(fold, "video\tpath\n")
     changed = validation.Fold(0, fold.folder, fold.config + "training:\n  epochs: 3\n")
