@@ -4,6 +4,7 @@ The gate of a session follows its errors. If many views are wrong, because the c
 gate is wide and no view is outside of it. So the errors themselves are judged here, too.
 """
 
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +70,7 @@ def describe_agreement(
     step = max(1, -(-len(moments.time) // _MOMENTS))
     seen = observe(rig, moments, slots, slice(0, None, step), cut)
     doubts += _judge_errors(points, _measure_sizes(rig, seen))
+    doubts += _judge_copies(rig)
     doubts += _judge_images(rig, cut)
     return {"cameras": told, "doubts": doubts}
 
@@ -123,6 +125,17 @@ def _judge_errors(points: Points, sizes: _Sizes) -> list[str]:
     else:
         return []
     return [f"the cameras disagree: the median error is {error:.1f} px, {share}; {_CAUSES}"]
+
+
+def _judge_copies(rig: Rig) -> list[str]:
+    """Return a doubt for each pair of cameras that saw exactly the same: one video under two."""
+    return [
+        f"cameras {first.camera} and {second.camera} saw exactly the same: one of them has the "
+        "video or the poses of the other"
+        for first, second in combinations(rig.views, 2)
+        if np.isfinite(first.poses.position).any()
+        and np.array_equal(first.poses.position, second.poses.position, equal_nan=True)
+    ]
 
 
 def _judge_images(rig: Rig, cut: float) -> list[str]:

@@ -78,6 +78,21 @@ def test_animals_that_agree_with_no_other_view_are_doubted_if_they_are_tracked()
     assert not any(told in doubt for doubt in find_doubts(wrong, rig)[1])
 
 
+def test_two_cameras_with_the_poses_of_one_are_doubted():
+    rig, points = make_rig(), move_animals(60, 1)
+    views = see(points, rig.cameras)
+    copied = [*views[:3], replace(views[3], poses=views[1].poses)]
+    told = (
+        "cameras c1 and c3 saw exactly the same: one of them has the video or the poses of the "
+        "other"
+    )
+    assert told in find_doubts(copied, rig)[1]
+    # Cameras that saw nothing are no copies of each other.
+    nothing = np.full_like(views[1].poses.position, np.nan)
+    blind = [replace(one, poses=replace(one.poses, position=nothing)) for one in views[1:3]]
+    assert find_doubts([views[0], *blind, views[3]], rig)[1] == []
+
+
 def test_keypoints_outside_the_calibrated_image_are_doubted():
     rig, points = make_rig(), move_animals(100, 1)
     width, height = rig.cameras[1].size
