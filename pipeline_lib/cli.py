@@ -30,6 +30,7 @@ from pipeline_lib.cli_cameras import (
     SessionCalibrationOption,
     SessionCutoffOption,
     SessionExportOption,
+    SessionMaxErrorOption,
     SessionOutputOption,
     SessionPosesOption,
     SessionUnitOption,
@@ -344,6 +345,7 @@ def triangulate(  # noqa: PLR0913 - one for each option
     fps: FpsOption = None,
     unit: SessionUnitOption = None,
     pcutoff: SessionCutoffOption = None,
+    max_error: SessionMaxErrorOption = None,
 ) -> None:
     """Make poses in space of every session: videos of several cameras (`triangulation`).
 
@@ -351,7 +353,7 @@ def triangulate(  # noqa: PLR0913 - one for each option
     found, without a config.
     """
     keep_cores(cores)
-    given = (calibration, output, fps, unit, pcutoff)
+    given = (calibration, output, fps, unit, pcutoff, max_error)
     if not poses and not export and all(value is None for value in given):
         run_shards(config, shard, "triangulate")
         return
@@ -365,6 +367,8 @@ def triangulate(  # noqa: PLR0913 - one for each option
         chosen = {} if pcutoff is None else {"pcutoff": pcutoff}
         settings = TriangulationSettings(**chosen)
         request = ExistingRequest(calibration, paths, output, export or (), fps, unit, settings)
+        if max_error is not None:
+            request = replace(request, max_error=max_error)
         for line in triangulate_existing(request):
             typer.echo(line)
 

@@ -158,6 +158,13 @@ SessionCutoffOption = Annotated[
         help="Lowest confidence of a keypoint that is used; without it, 0.3.",
     ),
 ]
+SessionMaxErrorOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Reprojection error in px above which the calibration is refused; without it, 2.",
+    ),
+]
 
 
 def read_camera_paths(given: list[str]) -> dict[str, Path]:

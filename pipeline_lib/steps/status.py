@@ -103,6 +103,7 @@ def show_status(
         _tell_still(rows),
         _tell_surplus(rows, config.individuals.max),
         _tell_quality(rows),
+        _tell_doubts(sessions),
     )
     for line in (*notes, *_propose_commands(rows, spell, listed=failed)):
         if line:
@@ -240,6 +241,16 @@ def _tell_quality(rows: Sequence[LedgerRow]) -> str:
     named = ", ".join(found["fail"][:_VIDEOS_NAMED])
     more = ", ..." if len(found["fail"]) > _VIDEOS_NAMED else ""
     return f"quality: {counts}{f' ({named}{more})' if named else ''}; why is in qc.tsv"
+
+
+def _tell_doubts(sessions: Sequence[SessionRow]) -> str:
+    """Return a line on the sessions that are in doubt, some named; empty if none is."""
+    doubtful = [row["session"] for row in sessions if row.get("doubts")]
+    if not doubtful:
+        return ""
+    more = ", ..." if len(doubtful) > _VIDEOS_NAMED else ""
+    named = ", ".join(doubtful[:_VIDEOS_NAMED])
+    return f"{_count(len(doubtful), 'session')} in doubt: {named}{more}; why is in sessions.tsv"
 
 
 def _propose_commands(

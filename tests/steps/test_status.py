@@ -79,6 +79,24 @@ def test_the_last_lines_count_and_say_what_to_do(run):
     assert last_lines(show(run, failed=True), 2) == [counts, TRY_AGAIN]
 
 
+@pytest.mark.parametrize(
+    ("doubts", "said"),
+    [
+        (["", "", ""], ""),
+        (["", "cameras disagree", ""], "1 session in doubt: s1; why is in sessions.tsv"),
+        (["a"] * 5, "5 sessions in doubt: s0, s1, s2, ...; why is in sessions.tsv"),
+    ],
+)
+def test_sessions_in_doubt_are_named(run, monkeypatch, doubts, said):
+    rows = [
+        {"session": f"s{number}", "status": "done", "reason": "", "doubts": doubt}
+        for number, doubt in enumerate(doubts)
+    ]
+    monkeypatch.setattr("pipeline_lib.steps.status.derive_session_ledger", lambda *_: rows)
+    lines = show(run, failed=False).splitlines()
+    assert [line for line in lines if "in doubt" in line] == ([said] if said else [])
+
+
 def test_commands_name_the_directory_that_was_given(run):
     text = show(run, failed=False, directory=Path("my runs"))
     where = "cohortpose --directory 'my runs'"

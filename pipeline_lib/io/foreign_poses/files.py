@@ -175,7 +175,8 @@ def _fill_up(path: Path, poses: Poses, frames: int) -> Poses:
     if there > frames:
         raise StoreError(
             f"{path}: has poses of {there:,} frames, and the video has {frames:,}: they are of "
-            "another video, or of one that was cut"
+            "another video, or of one that was cut; with an empty cell `path`, the poses alone are "
+            "used"
         )
     if there == frames:
         return poses

@@ -1,5 +1,6 @@
 """Find the corners of calibration boards in images, always in the same order; draw boards."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -162,18 +163,37 @@ def draw_board(board: Board, pixels: int) -> Gray:
 
 
 def guess_squares(image: Gray, board: Board) -> tuple[int, int] | None:
-    """Return the squares of the chessboard that an image shows, if they are nearly those given.
+    """Return the squares of the board that an image shows, if they are nearly those given.
 
-    The boards tried have one square more or fewer, as many corners as squares were given, or rows
-    and columns exchanged.
+    The chessboards tried have one square more or fewer, or as many corners as squares were given;
+    rows and columns may be exchanged. The ChArUco boards tried have rows and columns exchanged, or
+    up to two columns more or fewer, because the numbers of their markers follow from the columns.
     """
     columns, rows = board.columns, board.rows
+    if board.kind == "charuco":
+        return _guess_charuco(image, board)
     tried = [(columns + 1, rows + 1), (columns - 1, rows - 1)]
     tried += [(columns + 1, rows), (columns - 1, rows), (columns, rows + 1), (columns, rows - 1)]
     for one in tried:
         if min(one) > 3 and _find_chessboard(image, (one[0] - 1, one[1] - 1)) is not None:
             return one
     return None
+
+
+def _guess_charuco(image: Gray, board: Board) -> tuple[int, int] | None:
+    """Return the squares of the board of which most corners are found; None if there is none."""
+    columns, rows = board.columns, board.rows
+    tried = [(rows, columns), *((columns + more, rows) for more in (1, -1, 2, -2))]
+    best, most = None, 0
+    for one in tried:
+        try:
+            found = find_corners(image, replace(board, columns=one[0], rows=one[1]))
+        except ValueError:
+            # No board: too few squares, or too few markers in the dictionary.
+            continue
+        if found is not None and len(found.numbers) > most:
+            best, most = one, len(found.numbers)
+    return best
 
 
 def is_mirrored(image: Gray, board: Board) -> bool:

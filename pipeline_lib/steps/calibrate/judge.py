@@ -15,8 +15,9 @@ from pipeline_lib.kernels.geometry.projection import project
 # Largest reprojection error in px.
 MAX_ERROR = 2.0
 _WARNING_ERROR = 1.0
-# Metres between the two cameras that are furthest apart.
-_NEAREST, _FURTHEST = 0.005, 100.0
+# Metres between the two cameras that are furthest apart. Most are 5 cm to 10 m apart: a thousand
+# times as much or as little is outside.
+_NEAREST, _FURTHEST = 0.005, 30.0
 _GRID = 8
 _FISHEYE_BLIND = 0.25
 _DEPTHS = 40
@@ -84,6 +85,9 @@ def _judge_sizes(
 ) -> Iterator[Finding]:
     for given, (width, height) in sizes.items():
         name = find_alike(given, calibration.names)
+        if name is None and len(sizes) == len(calibration.cameras) == 1:
+            # Formats of one camera do not name it.
+            name = calibration.names[0]
         if name is None:
             yield refuse(
                 f"camera {given} has videos, but the calibration has only "

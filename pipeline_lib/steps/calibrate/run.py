@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.cameras.basics import UNITS
 from pipeline_lib.core.cameras.boards import Board
 from pipeline_lib.core.cameras.calibration import Calibration, Camera, Model
 from pipeline_lib.core.errors import CalibrationError, RefusedCalibrationError
@@ -36,6 +37,8 @@ _FEWEST_SHARED = 2
 # and this many px.
 _OUTLIER, _OUTLIER_PX = 6.0, 1.5
 _COVERAGE_GRID = (8, 6)
+# Metres that a side of a square of a board measures.
+_SMALLEST_SIDE, _LARGEST_SIDE = 0.0001, 0.5
 # Median difference of triangulated sides of squares, as a share.
 _DOUBTFUL_SIDES = 0.02
 
@@ -107,7 +110,8 @@ def calibrate(
         reason = (
             f"a {request.board.describe()} looks the same after half a turn, so that two cameras "
             "may order its corners differently: use a board with an odd number of squares one way "
-            "and an even number the other way, or a ChArUco board"
+            "and an even number the other way, or a ChArUco board; if that is not the board, "
+            "correct the numbers of its squares (not corners)"
         )
         raise RefusedCalibrationError("board", [reason])
     seen = find_boards(sources, request.board, request.step)
@@ -123,6 +127,7 @@ def calibrate(
     findings = judge_calibration(calibration, {}, request.max_error)
     if not adjusted.converged:
         findings.append(refuse(f"the adjustment did not end within {_STEPS} steps"))
+    findings += _judge_unit(request)
     findings += _judge_views(qualities, calibration)
     if len(names) > 1:
         findings += _judge_sides(measure_sides(adjusted.bundle, request.board))
@@ -346,6 +351,15 @@ def _judge_views(qualities: Sequence[Quality], calibration: Calibration) -> list
                 warn(f"{where}all boards are equally far away: show it near and far, too")
             )
     return findings
+
+
+def _judge_unit(request: CalibrationRequest) -> list[Finding]:
+    side = request.board.square
+    if _SMALLEST_SIDE <= side * UNITS[request.unit] <= _LARGEST_SIDE:
+        return []
+    return [
+        warn(f"squares of the board have sides of {side:g} {request.unit}: is another unit meant?")
+    ]
 
 
 def _judge_sides(off: float) -> list[Finding]:

@@ -249,7 +249,7 @@ def _explain(images: list[NDArray[np.uint8]], board: Board, count: int) -> str:
             return (
                 f"{text}, but does when they are mirrored: store the images as the camera saw them"
             )
-        guess = guess_squares(image, board) if board.kind == "chessboard" else None
+        guess = guess_squares(image, board)
         if guess is not None:
             columns, rows = guess
             return f"{text}; one of {columns} x {rows} squares is there: --squares {columns}x{rows}"

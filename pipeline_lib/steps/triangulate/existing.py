@@ -19,6 +19,7 @@ from pipeline_lib.io.exports.sessions.registry import check_unit, write_session_
 from pipeline_lib.io.exports.sessions.source import SessionSource
 from pipeline_lib.io.foreign_poses.files import read_foreign_poses
 from pipeline_lib.io.poses.session import write_session_poses
+from pipeline_lib.steps.calibrate.judge import MAX_ERROR, judge_calibration
 from pipeline_lib.steps.triangulate.run import SUMMARY, list_doubts, summarise
 from pipeline_lib.steps.triangulate.session import View, triangulate_session
 
@@ -46,6 +47,8 @@ class ExistingRequest:
         Of the calibration; None: as it says.
     settings
         Section `triangulation`.
+    max_error
+        Reprojection error in px that refuses the calibration.
     """
 
     calibration: Path
@@ -55,6 +58,7 @@ class ExistingRequest:
     fps: float | None = None
     unit: str | None = None
     settings: TriangulationSettings = field(default_factory=TriangulationSettings)
+    max_error: float = MAX_ERROR
 
 
 def triangulate_existing(request: ExistingRequest) -> list[str]:
@@ -68,15 +72,17 @@ def triangulate_existing(request: ExistingRequest) -> list[str]:
     Raises
     ------
     CalibrationError, SessionError, StoreError
-        If the files cannot be used, or a format cannot hold the poses.
+        If the files cannot be used, the calibration is bad, or a format cannot hold the poses.
     """
     session = _name_session(request.output)
-    calibration = _read_calibration(request)
+    given = _read_calibration(request)
     for name in request.exports:
-        check_unit(name, calibration.unit, str(request.calibration))
+        check_unit(name, given.unit, str(request.calibration))
+    paths = _find_cameras(request, given)
+    calibration = given.choose(paths)
+    warnings = _judge(request, calibration)
     views = [
-        View(camera, read_foreign_poses(path, fps=request.fps))
-        for camera, path in _find_cameras(request, calibration).items()
+        View(camera, read_foreign_poses(path, fps=request.fps)) for camera, path in paths.items()
     ]
     poses = triangulate_session(views, calibration, (), request.settings, count_cores())
     key = _make_key(request)
@@ -97,7 +103,7 @@ def triangulate_existing(request: ExistingRequest) -> list[str]:
         path = request.output.with_name(f"{session}.{find_format(name).suffix}")
         write_session_export(name, path, source)
         lines.append(str(path))
-    return [*lines, *(f"in doubt: {doubt}" for doubt in list_doubts(attributes))]
+    return [*lines, *(f"in doubt: {doubt}" for doubt in [*warnings, *list_doubts(attributes)])]
 
 
 def _name_session(output: Path) -> str:
@@ -133,6 +139,21 @@ def _read_calibration(request: ExistingRequest) -> Calibration:
             [f"says that its unit is {calibration.unit}, not {request.unit}: leave out --unit"],
         )
     return Calibration(calibration.cameras, request.unit, calibration.errors)
+
+
+def _judge(request: ExistingRequest, calibration: Calibration) -> list[str]:
+    """Return the warnings about the cameras that are used.
+
+    Raises
+    ------
+    CalibrationError
+        If they are refused.
+    """
+    findings = judge_calibration(calibration, {}, request.max_error)
+    refusals = [finding.text for finding in findings if finding.refuses]
+    if refusals:
+        raise CalibrationError(f"{request.calibration} refused", refusals)
+    return [finding.text for finding in findings]
 
 
 def _make_key(request: ExistingRequest) -> str:

@@ -1,8 +1,7 @@
 """Triangulate the matched individuals of a session, block by block of moments."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,6 @@ Floats = NDArray[np.float64]
 _MOMENTS = 4096
 # Moments from which the gate is estimated, evenly spread.
 _GATE_MOMENTS = 4000
-# Share of what a camera saw below which it disagrees with the others.
-_DISAGREES = 0.5
 
 
 @dataclass(frozen=True)
@@ -158,28 +155,6 @@ def triangulate_moments(  # noqa: PLR0913 - the session, the choice of views, an
         points.camera_error[part] = found.errors
         points.used[part] = found.used
     return points
-
-
-def describe_agreement(points: Points, cameras: Sequence[str]) -> dict[str, Any]:
-    """Return each camera's median error and the share of its observations that was used; doubts."""
-    told: dict[str, Any] = {}
-    doubts = []
-    for place, name in enumerate(cameras):
-        errors = points.camera_error[:, place]
-        known = np.isfinite(errors)
-        count = int(known.sum())
-        share = float(points.used[:, place][known].mean()) if count else None
-        told[name] = {
-            "points": count,
-            "median_error_px": float(np.median(errors[known])) if count else None,
-            "used_share": share,
-        }
-        if share is not None and share < _DISAGREES:
-            doubts.append(
-                f"camera {name} disagrees with the others in {100 * (1 - share):.0f} % of the "
-                "points that it saw: its calibration, its times or its name may be wrong"
-            )
-    return {"cameras": told, "doubts": doubts}
 
 
 def average_errors(errors: Floats, used: NDArray[np.bool_]) -> Floats:

@@ -9,6 +9,7 @@ from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.cameras.records import describe_calibration
 from pipeline_lib.core.cameras.session_poses import SessionPoses
 from pipeline_lib.core.settings.cameras import TriangulationSettings
+from pipeline_lib.steps.triangulate.agreement import describe_agreement, judge_matches
 from pipeline_lib.steps.triangulate.cameras import align_session, refine_rig
 from pipeline_lib.steps.triangulate.ensembles import smooth_by_spread
 from pipeline_lib.steps.triangulate.individuals import (
@@ -18,7 +19,6 @@ from pipeline_lib.steps.triangulate.individuals import (
 )
 from pipeline_lib.steps.triangulate.points import (
     Points,
-    describe_agreement,
     find_scale,
     triangulate_moments,
 )
@@ -96,7 +96,10 @@ def triangulate_session(
     rig, points, alignment = align_session(rig, points, settings)
     if alignment:
         extra["alignment"] = alignment
-    extra["agreement"] = describe_agreement(points, rig.calibration.names)
+    agreement = describe_agreement(rig, aligned.moments, matched.slots, points, settings.pcutoff)
+    if matched.report["method"] == "views":
+        agreement["doubts"] += judge_matches(rig, aligned.moments, matched.slots, settings.pcutoff)
+    extra["agreement"] = agreement
     attributes = _describe(rig, aligned, settings, gate, noise) | extra
     return _assemble(rig, aligned, matched, points, attributes)
 

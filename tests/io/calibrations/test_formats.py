@@ -61,6 +61,25 @@ def test_cameras_come_back(tmp_path, name, count):
         assert dict(read.errors) == dict(calibration.errors)
 
 
+def test_the_one_error_of_aniposelib_is_that_of_each_camera(tmp_path):
+    path = tmp_path / "c.toml"
+    write_calibration(path, replace(make_calibration(2), errors={}), "aniposelib")
+    names, text = make_calibration(2).names, path.read_text()
+    assert read_calibration(path).errors == {}
+    for value, expected in [
+        ("1.25", dict.fromkeys(names, 1.25)),
+        ("3", dict.fromkeys(names, 3.0)),
+        ("'none'", {}),
+        ("-1.0", {}),
+        ("true", {}),
+    ]:
+        path.write_text(text.replace("error = 0.0", f"error = {value}"))
+        assert read_calibration(path).errors == expected
+    some = {names[0]: 0.5}
+    write_calibration(path, replace(make_calibration(2), errors=some), "aniposelib")
+    assert read_calibration(path).errors == some
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_fisheyes_come_back_or_are_refused(tmp_path, name):
     calibration, path = make_calibration(2, "fisheye"), tmp_path / f"c{find_format(name).suffix}"

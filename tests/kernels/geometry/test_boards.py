@@ -71,6 +71,16 @@ def test_wrong_numbers_of_squares_are_guessed(columns, rows, expected):
         assert guess_squares(image, wrong) == expected
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "expected"), [(5, 8, (8, 5)), (7, 5, (8, 5)), (10, 5, (8, 5)), (4, 4, None)]
+)
+def test_wrong_numbers_of_squares_of_charuco_boards_are_guessed(columns, rows, expected):
+    image = render(PLAIN, *draw_poses(1, CHARUCO, 3)[0], CHARUCO)
+    wrong = Board("charuco", columns, rows, 30.0, 22.0, "4X4_50")
+    assert find_corners(image, wrong) is None
+    assert guess_squares(image, wrong) == expected
+
+
 def test_mirrored_images_are_known_by_their_markers():
     image = render(PLAIN, *draw_poses(1, CHARUCO, 3)[0], CHARUCO)
     assert is_mirrored(np.ascontiguousarray(image[:, ::-1]), CHARUCO)

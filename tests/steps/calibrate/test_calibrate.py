@@ -137,8 +137,18 @@ def test_a_single_camera_may_use_any_board(tmp_path):
 
 
 def test_boards_that_are_ambiguous_are_refused_for_pairs(images):
-    with pytest.raises(CalibrationError, match=r"8 x 6 squares looks the same after half a turn"):
+    with pytest.raises(CalibrationError, match=r"half a turn.*correct the numbers"):
         calibrate(images, request(Board("chessboard", 8, 6, 30.0)))
+
+
+@pytest.mark.parametrize(("square", "unit"), [(30.0, "m"), (0.03, "mm")])
+def test_a_unit_that_no_board_has_is_doubted(tmp_path, square, unit):
+    paths = write_images(tmp_path, make_pair()[:1], draw_poses(8, CHESSBOARD, seed=1), CHESSBOARD)
+    board = replace(CHESSBOARD, square=square)
+    findings = calibrate(paths, replace(request(board), unit=unit))[2]
+    told = f"squares of the board have sides of {square:g} {unit}: is another unit meant?"
+    assert [one.text for one in findings if "unit" in one.text] == [told]
+    assert not any(one.refuses for one in findings)
 
 
 def test_a_wrong_number_of_squares_is_told(images):

@@ -83,6 +83,11 @@ def test_sizes_of_videos():
         make([one.rename(f"Cam_{n}") for n, one in enumerate(make_ring(2))]),
         {"cam0": (1280, 1024), "CAM-1": (1280, 1024)},
     ) == ([], [])
+    # The only camera, whatever it is called.
+    single = make([make_ring(1)[0].rename("Calib_Results_left")])
+    assert judge(single, {"left": (1280, 1024)}) == ([], [])
+    assert "was calibrated at 1280 x 1024" in judge(single, {"left": (640, 512)})[0][0]
+    assert len(judge(single, {"left": (1280, 1024), "right": (1280, 1024)})[0]) == 2
 
 
 def test_lenses_that_look_odd():

@@ -12,6 +12,7 @@ from pipeline_lib.core.tables import (
     PointSource,
     TrackStatus,
 )
+from pipeline_lib.io.foreign_poses.files import read_foreign_poses
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.poses.write import write_poses
 from pipeline_lib.io.stage_tables import read_table
@@ -92,6 +93,11 @@ def test_missing_and_wrong_points_come_from_the_other_views(tmp_path):
     assert np.allclose(found.confidence[5:9, 0, 2], 0.9)
     assert found.attributes["points"] == {"kept": 223, "corrected": 1, "filled": 10, "doubted": 0}
     assert (found.attributes["video"], found.attributes["camera"]) == (first, cohort.names[0])
+    # Another sheet may name it as poses, to export it.
+    path = cohort.results.corrected_view(MODEL, "m1", first)
+    again = read_foreign_poses(path)
+    assert np.array_equal(again.position, found.position, equal_nan=True)
+    assert again.individuals == found.individuals
     # What no view lacks stays; a video that failed has none.
     other = read_poses(cohort.results.corrected_view(MODEL, "m1", second))
     assert (other.point_source == PointSource.KEPT).all()

@@ -10,6 +10,7 @@ import trc
 from typer.testing import CliRunner
 
 from pipeline_lib.cli import app
+from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.exports.registry import write_export
@@ -83,6 +84,33 @@ def test_what_is_in_doubt_is_told(session):
     )
 
 
+def test_a_bad_calibration_is_refused_or_in_doubt(session):
+    folder, _, names = session
+    rig, poses = make_rig(), name_poses(names)
+    copied = replace(rig.cameras[0].rename(names[1]), size=rig.cameras[1].size)
+    twins = Calibration((rig.cameras[0], copied, *rig.cameras[2:]), "mm")
+    write_calibration(folder / "twins.toml", twins, "aniposelib")
+    output = "--output=s.zarr.zip"
+    found = call("--calibration=twins.toml", output, poses=poses)
+    assert found.exit_code == 1
+    assert f"cameras {names[0]} and {names[1]} have identical parameters" in found.output
+    assert not (folder / "s.zarr.zip").exists()
+    # Cameras without poses are not judged.
+    assert call("--calibration=twins.toml", output, poses=poses[1:]).exit_code == 0
+    write_calibration(folder / "metres.toml", replace(rig, unit="m"), "aniposelib")
+    found = call("--calibration=metres.toml", output, poses=poses)
+    assert found.exit_code == 0
+    assert "m apart: is another unit meant (mm for m)?" in found.output
+    (folder / "s.zarr.zip").unlink()
+    large = replace(rig, errors=dict.fromkeys(names, 2.5))
+    write_calibration(folder / "large.toml", large, "aniposelib")
+    found = call("--calibration=large.toml", output, poses=poses)
+    assert found.exit_code == 1
+    assert found.output.count("the reprojection error is 2.50 px, more than 2;") == len(names)
+    assert not (folder / "s.zarr.zip").exists()
+    assert call("--calibration=large.toml", output, "--max-error=3", poses=poses).exit_code == 0
+
+
 def test_what_is_wrong_is_one_line_and_nothing_is_written(session):
     folder, _, names = session
     poses, output = name_poses(names), "--output=s.zarr.zip"
@@ -132,6 +160,7 @@ def test_openpose_of_a_real_recording_agrees_with_pose2sims_own_markers(tmp_path
     options = (f"--calibration={calibration}", "--output=balance.zarr.zip", "--unit=m")
     found = call(*options, "--fps=60", "--export=trc", poses=poses)
     assert found.exit_code == 0, found.output
+    assert "in doubt" not in found.output
     ours, theirs = trc.TRCData(), trc.TRCData()
     ours.load(tmp_path / "balance.trc")
     theirs.load(trial / "pose-3d" / "S00_P00_T01_BalancingTrial_0-100.trc")

@@ -56,10 +56,13 @@ def read_tables(path: Path, unit: str | None) -> Calibration:
     metadata = tables.pop(METADATA, {})
     known = metadata if isinstance(metadata, dict) else {}
     errors = known.get("errors", {})
+    # aniposelib stores one error of all cameras; 0 stands for none.
+    together = known.get("error") or None
     builder = Builder(path)
     for key in tables:
         name = _find_name(tables[key], key)
-        error = errors.get(name) if isinstance(errors, dict) and isinstance(name, str) else None
+        own = errors.get(name) if isinstance(errors, dict) and isinstance(name, str) else None
+        error = together if own is None and not errors else own
         builder.add(key, lambda key=key: _make(require_table(tables[key]), key), error)  # type: ignore[misc]
     return builder.finish(known.get("unit", unit))
 
