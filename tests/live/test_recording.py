@@ -1,5 +1,6 @@
 """Test that recordings survive a kill, a full disk, damage and another resolution."""
 
+import contextlib
 import errno
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,6 +164,44 @@ def test_another_resolution_begins_another_video(tmp_path, monkeypatch):
         # Odd sides are padded, as H.264 has none.
         assert (facts.width, facts.height) == (size[0] + size[0] % 2, size[1] + size[1] % 2)
     assert "frames are now 141 x 101" in (tmp_path / "events.tsv").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux lists open files there")
+def test_files_are_open_for_one_video_however_often_the_resolution_changes(tmp_path, monkeypatch):
+    most = [0]
+
+    class Camera(FakeCamera):
+        def read(self, timeout):
+            links = []
+            for path in Path("/proc/self/fd").iterdir():
+                # Others may close theirs meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    links.append(path.readlink().suffix)
+            most[0] = max(most[0], links.count(".live"))
+            return super().read(timeout)
+
+    images = [
+        image for pair in zip(moving(8), moving(8, (100, 140)), strict=True) for image in pair
+    ]
+    camera = Camera([one for image in images for one in (image, 0.02)])
+    settings = make_settings(recording={"video": False})
+    summary = run_discs(monkeypatch, settings, {"top": camera}, tmp_path)["top"]
+    assert (summary["captured"], most[0]) == (16, 1)
+    # Poses that came after the log was closed are there.
+    files = sorted(tmp_path.glob("*.zarr.zip"))
+    known = [int((pipeline_lib.open_poses(one).frame_status.values == 0).sum()) for one in files]
+    assert len(files) == 16
+    assert sum(known) == summary["predicted"]
+
+
+def test_poses_that_come_after_a_log_was_closed_are_in_it(tmp_path):
+    path = tmp_path / "top-0001.live"
+    log = LogWriter(path, HEAD)
+    log.write_poses(record_poses(0))
+    log.close()
+    log.write_poses(record_poses(1))
+    log.close()
+    assert sorted(read_log(path).poses) == [0, 1]
 
 
 def test_a_full_disk_loses_nothing_recorded_and_recording_goes_on(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from pipeline_lib.io.images import write_png
 from pipeline_lib.live.sources import folders, opencv, shared_memory
 from pipeline_lib.live.sources.choice import make_source
 from pipeline_lib.live.sources.folders import FolderSource
-from pipeline_lib.live.sources.frames import LiveError, SourceError, now, to_rgb
+from pipeline_lib.live.sources.frames import FrameError, LiveError, SourceError, now, to_rgb
 from pipeline_lib.live.sources.genicam import GenICamSource
 from pipeline_lib.live.sources.shared_memory import SharedFrameWriter, SharedMemorySource
 from pipeline_lib.live.sources.streams import StreamSource
@@ -114,11 +114,34 @@ def test_a_bad_image_is_passed_over(tmp_path, monkeypatch):
     write_png(tmp_path / "a2.png", paint(2))
     source = FolderSource(tmp_path, paced=False)
     source.open()
-    assert source.read(2).image[0, 0, 0] == 2
-    assert source.unreadable == 1
+    with pytest.raises(FrameError, match=r"a1\.png: cannot be read"):
+        source.read(2)
+    frame = source.read(2)
+    assert (frame.image[0, 0, 0], frame.number) == (2, 2)
     (tmp_path / "end").touch()
     assert source.read(0) is None
     assert source.ended
+
+
+def test_bad_images_do_not_keep_newer_ones_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "_PATIENCE", 3600.0)
+    monkeypatch.setattr(folders, "_BRIEF", 0.05)
+    source = FolderSource(tmp_path)
+    source.open()
+    for number in range(10):
+        (tmp_path / f"a{number}.png").write_bytes(b"no image")
+    write_png(tmp_path / "b.png", paint(7))
+    begin = now()
+    for _ in range(10):
+        with pytest.raises(FrameError, match="cannot be read"):
+            source.read(60)
+    frame = source.read(60)
+    assert (frame.image[0, 0, 0], frame.number) == (7, 11)
+    # All were seen at the first look: the frame is as old as that.
+    assert begin <= frame.captured <= now() - 0.05
+    # The last one may be in the middle of being written.
+    (tmp_path / "c.png").write_bytes(b"no image")
+    assert source.read(0.2) is None
 
 
 def write_memory(name, ready, stop):
@@ -209,8 +232,11 @@ def test_frames_come_by_zeromq():
     ]
     for parts in wrong:
         sender.send_multipart(parts)
-        with pytest.raises(SourceError, match="zmq:tcp"):
+        with pytest.raises(FrameError, match="zmq:tcp"):
             source.read(5)
+    # The next frame comes by the same connection.
+    sender.send_multipart([json.dumps(head).encode(), image.tobytes()])
+    assert source.read(5).number == 17
     source.close()
     sender.close(linger=0)
 
@@ -385,7 +411,7 @@ def test_an_industrial_camera_is_read_through_harvesters(tmp_path, monkeypatch, 
     # What the camera lacks (a rate) is passed over.
     assert (made.nodes.ExposureTime.value, made.nodes.Width.value) == (500, 32)
     if form == "BayerRG8":
-        with pytest.raises(SourceError, match="set its pixel format"):
+        with pytest.raises(FrameError, match="set its pixel format"):
             source.read(1)
     else:
         frame = source.read(1)
@@ -397,6 +423,31 @@ def test_an_industrial_camera_is_read_through_harvesters(tmp_path, monkeypatch, 
             source.read(1)
     assert made.queued == (1 if form == "BayerRG8" else 3)
     source.close()
+
+
+def test_a_buffer_that_is_not_whole_costs_that_frame(tmp_path, monkeypatch):
+    class Torn(FakeHarvester):
+        def try_fetch(self, timeout):
+            buffer = super().try_fetch(timeout)
+            if self.number == 1:
+                buffer.payload.components[0].data = np.zeros(5, np.uint8)
+            if self.number == 2:
+                buffer.payload.components = []
+            return buffer
+
+    core = types.ModuleType("harvesters.core")
+    core.Harvester = Torn
+    monkeypatch.setitem(sys.modules, "harvesters", types.ModuleType("harvesters"))
+    monkeypatch.setitem(sys.modules, "harvesters.core", core)
+    (tmp_path / "maker.cti").touch()
+    monkeypatch.setenv("GENICAM_GENTL64_PATH", str(tmp_path))
+    source = make_source(settings("genicam:"))
+    source.open()
+    for _ in range(2):
+        with pytest.raises(FrameError, match="not whole"):
+            source.read(1)
+    assert source.read(1).number == 13
+    assert FakeHarvester.made.queued == 3
 
 
 @pytest.mark.parametrize("text", ["nonsense", "ftp://x", "video:", "shm:", "http://cam/stream"])

@@ -8,12 +8,22 @@ import cv2
 import numpy as np
 
 from pipeline_lib.core.untrusted.names import natural_order
-from pipeline_lib.live.sources.frames import MOST_BYTES, Frame, LiveSource, SourceError, now, to_rgb
+from pipeline_lib.live.sources.frames import (
+    MOST_BYTES,
+    Frame,
+    FrameError,
+    LiveSource,
+    SourceError,
+    now,
+    to_rgb,
+)
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
 _POLL = 0.002
-# After this time a file that cannot be read is taken for a bad one, not for one being written.
+# After this time a file that cannot be read is taken for a bad one, not for one being written;
+# sooner if newer images wait behind it.
 _PATIENCE = 1.0
+_BRIEF = 0.1
 _TICK_NS = 50_000_000
 
 
@@ -31,7 +41,6 @@ class FolderSource(LiveSource):
 
     def __init__(self, folder: Path, *, paced: bool = True) -> None:
         self._folder, self._paced = folder, paced
-        self.unreadable = 0
         self._last: tuple[tuple[int, str], ...] | None = None
         self._waiting: list[tuple[tuple[tuple[int, str], ...], str]] = []
         self._number = 0
@@ -59,6 +68,7 @@ class FolderSource(LiveSource):
         """Begin with the first image, if each is given in turn."""
         if not self._paced:
             self._last, self._waiting, self._changed, self._number = None, [], 0, 0
+            self._since = {}
             self.ended = False
 
     def _take(self) -> Frame | None:
@@ -66,30 +76,34 @@ class FolderSource(LiveSource):
             if not self._folder.is_dir():
                 raise SourceError(f"{self._folder}: the folder is gone")
             self._waiting = self._list() if self._has_changed() else []
+            for _, name in self._waiting:
+                self._since.setdefault(name, now())
             if not self._waiting:
                 self.ended = not self._paced and (self._folder / "end").exists()
                 return None
         key, name = self._waiting[0]
         path = self._folder / name
         image = self._read(path)
-        if image is None:
-            first = self._since.setdefault(name, now())
-            if now() - first < _PATIENCE:
-                # The next look sees whether more have come meanwhile.
-                self._waiting, self._changed = [], 0
-                return None
-            self.unreadable += 1
-        self._since.pop(name, None)
+        appeared = self._since[name]
+        if image is None and now() - appeared < self._be_patient():
+            # The next look sees whether more have come meanwhile.
+            self._waiting, self._changed = [], 0
+            return None
+        self._since.pop(name)
         self._waiting.pop(0)
         self._last = key
         self._number += 1
         if image is None:
-            return None
+            raise FrameError(f"{path}: cannot be read as an image")
         try:
             stamp = path.stat().st_mtime
         except OSError:
             stamp = float("nan")
-        return Frame(to_rgb(image, bgr=True), self._number, now(), stamp)
+        return Frame(to_rgb(image, bgr=True), self._number, appeared, stamp)
+
+    def _be_patient(self) -> float:
+        """Return for how long the next image may be unreadable, in seconds."""
+        return _BRIEF if self._paced and len(self._waiting) > 1 else _PATIENCE
 
     def _has_changed(self) -> bool:
         """Tell whether a file may have come since the last look."""
