@@ -183,7 +183,13 @@ def run_live(
             "cameras": summary,
             "events": dict(events.counts),
         }
-        publish_text(request.folder / "run.json", json.dumps(record, indent=2) + "\n")
+        try:
+            publish_text(request.folder / "run.json", json.dumps(record, indent=2) + "\n")
+        except OSError as error:
+            # A disk that is full takes no summary; what was recorded waits for room.
+            reason = error.strerror or error
+            told = "make room, then run `cohortpose live --recover`"
+            logger.warning("%s/run.json: cannot be written (%s): %s", request.folder, reason, told)
         finish_recordings(request.folder)
     for one in runs:
         if one.error is not None:

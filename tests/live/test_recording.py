@@ -16,7 +16,9 @@ import pytest
 import pipeline_lib
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.io.timestamps import read_timestamps
-from pipeline_lib.live.recording import recorder
+from pipeline_lib.io.video.encode import LiveVideoWriter
+from pipeline_lib.live import run
+from pipeline_lib.live.recording import finish, recorder
 from pipeline_lib.live.recording.finish import finish_recordings
 from pipeline_lib.live.recording.log import FrameRecord, LogWriter, PoseRecord, TakeHead, read_log
 from pipeline_lib.live.sources.frames import Frame, now
@@ -230,6 +232,41 @@ def test_a_full_disk_loses_nothing_recorded_and_recording_goes_on(tmp_path, monk
     (line,) = (tmp_path / "events.tsv").read_text().splitlines()[1:2]
     assert line.split("\t")[1:3] == ["top", "recording"]
     assert "No space left on device" in line
+
+
+def test_a_disk_that_stays_full_loses_nothing_recorded(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    camera = FakeCamera([one for image in moving(6) for one in (image, 0.03)])
+    with monkeypatch.context() as full:
+        full.setattr(run, "publish_text", refuse)
+        full.setattr(finish, "publish_file", refuse)
+        full.setattr(finish, "write_poses", refuse)
+        summary = run_discs(full, make_settings(), {"top": camera}, tmp_path)["top"]
+    assert summary["captured"] == 6
+    assert "run.json: cannot be written (No space left on device): make room" in caplog.text
+    assert {path.suffix for path in tmp_path.glob("top-*")} == {".live", ".mp4"}
+    made = finish_recordings(tmp_path)
+    assert sorted(path.name for path in made) == ["top-0001.mp4", "top-0001.zarr.zip"]
+    assert pipeline_lib.open_poses(tmp_path / "top-0001.zarr.zip").sizes["time"] == 6
+    assert pipeline_lib.VideoReader(tmp_path / "top-0001.mp4").facts.frames == 6
+
+
+@pytest.mark.parametrize("cut", ["nothing", "header"])
+def test_a_video_that_was_killed_before_its_first_picture_leaves_no_video(tmp_path, cut):
+    part = tmp_path / "top-0001.part.mp4"
+    writer = LiveVideoWriter(part, (120, 160), 23)
+    for number, image in enumerate(moving(5)):
+        writer.write(900 * number, image)
+    writer.close()
+    content = part.read_bytes()
+    # Four bytes before its name is the length of the first fragment.
+    part.write_bytes(b"" if cut == "nothing" else content[: content.index(b"moof") - 4])
+    write_log(tmp_path / "top-0001.live", rows=2)
+    made = finish_recordings(tmp_path)
+    assert [path.name for path in made] == ["top-0001.zarr.zip"]
+    assert not list(tmp_path.glob("*.mp4"))
 
 
 def test_a_disk_that_takes_no_more_of_the_video_costs_no_pose(tmp_path, monkeypatch):
