@@ -17,7 +17,7 @@ from pipeline_lib.live.processors import ProcessorChain
 from pipeline_lib.live.recording.events import Events, LineLog
 from pipeline_lib.live.recording.log import PARTS, PoseRecord
 from pipeline_lib.live.recording.recorder import Recorder
-from pipeline_lib.live.rules import RuleJudge, View
+from pipeline_lib.live.rules import Change, RuleJudge, View
 from pipeline_lib.live.sources.frames import Image, now
 
 _TAKE = 0.1
@@ -123,6 +123,7 @@ class Loop(threading.Thread):
         self._whole_in_a_row = 0
         self.counts = LoopCounts()
         self.shown: Shown | None = None
+        self._last: Captured | None = None
         self.error: Exception | None = None
 
     def run(self) -> None:
@@ -140,6 +141,7 @@ class Loop(threading.Thread):
         except Exception as error:  # noqa: BLE001 - the run tells it and ends
             self.error = error
         finally:
+            self._end_rules()
             self._chain.close(self._folder)
 
     def _get_ready(self) -> None:
@@ -173,6 +175,7 @@ class Loop(threading.Thread):
         if frame.image.shape[:2] != self._size:
             # Networks are compiled for a size, and what was expected is in px of other frames.
             self._warm_up(frame.image)
+        self._last = captured
         started = now()
         poses = self._predictor.predict(frame.image, frame.captured)
         predicted = now()
@@ -250,8 +253,17 @@ class Loop(threading.Thread):
             poses.velocity,
             captured.frame.captured,
         )
+        return self._send(captured, self._judge.judge(view))
+
+    def _end_rules(self) -> None:
+        """Let what rules have switched on be switched off when the run is over."""
+        if self._last is not None:
+            self._send(self._last, self._judge.end(), "the run ended")
+
+    def _send(self, captured: Captured, changes: list[Change], problem: str = "") -> float:
+        """Send what rules set off, and record it; return when the first action was sent."""
         first = float("nan")
-        for change in self._judge.judge(view):
+        for change in changes:
             failed = self._actions.send(change, self._camera, captured.row, captured.frame.captured)
             sent = now()
             first = sent if np.isnan(first) and change.actions else first
@@ -267,6 +279,6 @@ class Loop(threading.Thread):
                 f"{captured.frame.captured - self._clock:.6f}",
                 f"{sent - self._clock:.6f}",
                 f"{1000 * (sent - captured.frame.captured):.3f}",
-                ", ".join(f"{name}: not sent" for name in failed),
+                ", ".join([*filter(None, [problem]), *(f"{name}: not sent" for name in failed)]),
             )
         return first

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import types
+from multiprocessing.shared_memory import SharedMemory
 
 import cv2
 import numpy as np
@@ -183,6 +184,19 @@ def test_shared_memory_never_gives_a_torn_frame(monkeypatch):
     with pytest.raises(SourceError, match="no new frame"):
         source.read(5)
     source.close()
+
+
+def test_a_writer_takes_the_place_of_one_that_was_killed():
+    name = f"cohortpose-test-{time.monotonic_ns()}"
+    left = SharedMemory(name, create=True, size=10)
+    writer = SharedFrameWriter(name, (24, 32, 3))
+    writer.write(paint(3))
+    assert bytes(writer._buffer()[:8]) == shared_memory.MAGIC
+    assert writer._buffer()[64] == 3
+    writer.close()
+    left.close()
+    with pytest.raises(SourceError, match="does its writer run"):
+        SharedMemorySource(name).open()
 
 
 def test_shared_memory_that_lies_about_its_size_is_refused():
@@ -454,3 +468,18 @@ def test_a_buffer_that_is_not_whole_costs_that_frame(tmp_path, monkeypatch):
 def test_what_is_no_source_is_refused(text):
     with pytest.raises(LiveError, match="expected camera:"):
         make_source(settings(text))
+
+
+@pytest.mark.parametrize(
+    ("source", "ignored"),
+    [
+        ("camera:0", None),
+        ("rtsp://host/stream", "fps, width, height, exposure_us"),
+        ("shm:x", "fps, width, height, exposure_us"),
+        ("video:x.mp4", "width, height, exposure_us"),
+    ],
+)
+def test_what_a_source_cannot_be_asked_for_is_told(source, ignored, caplog):
+    make_source(settings(source, fps=20, width=640, height=480, exposure_us=100))
+    text = f"{ignored} of {source.partition('://')[0]} cannot be set here"
+    assert (text in caplog.text) if ignored else not caplog.text
