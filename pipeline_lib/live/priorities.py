@@ -17,6 +17,11 @@ _TASKS = Path("/proc/self/task")
 # A process that uses more of the cores for two such whiles in a row leaves others nothing.
 _MOST_SHARE = 0.85
 _WHILE = 2.0
+_TOLD = (
+    "this run uses {:.0f} % of its cores: threads of networks have usual priority from now on, so "
+    "that video and system go on; a lighter network, live.prediction.cropping or fewer frames per "
+    "second leave time"
+)
 
 
 def raise_priority(level: int = PREDICT, thread: int = 0) -> str:
@@ -123,11 +128,19 @@ class NetworkThreads:
             share = (used - self._used) / (passed * count_cores())
             self._began, self._used = time.monotonic(), used
             self._busy = self._busy + 1 if share > _MOST_SHARE else 0
-            return self._lower(share) if self._busy >= 2 else ""
+            if self._busy < 2:
+                return ""
+            self._lower()
+            return _TOLD.format(100 * share)
         finally:
             self._lock.release()
 
-    def _lower(self, share: float) -> str:
+    def close(self) -> None:
+        """Give them usual priority again, as nothing is predicted any more."""
+        with self._lock:
+            self._lower()
+
+    def _lower(self) -> None:
         self._wanted = False
         for thread in self._threads:
             # One that has ended needs nothing.
@@ -135,8 +148,3 @@ class NetworkThreads:
                 policy = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
                 os.sched_setscheduler(thread, policy, os.sched_param(0))
         self._threads = set()
-        return (
-            f"this run uses {100 * share:.0f} % of its cores: threads of networks have usual "
-            "priority from now on, so that video and system go on; a lighter network, "
-            "live.prediction.cropping or fewer frames per second leave time"
-        )

@@ -169,6 +169,7 @@ def run_live(
         with _prepare_process(), _on_signals(stop), watch(runs) if watch else _nothing():
             _run(runs, settings.seconds, stop)
     finally:
+        threads.close()
         actions.close()
         events.flush()
         triggers.flush()

@@ -6,12 +6,15 @@ import os
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import pipeline_lib
 from pipeline_lib.core.process import count_cores
 from pipeline_lib.live import priorities
+from pipeline_lib.live.predictor import LivePredictor
 from pipeline_lib.live.priorities import NETWORK, NetworkThreads, allows_real_time
+from tests.live.cameras import FakeCamera, make_settings, run_discs
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_setscheduler"), reason="Linux has these priorities"
@@ -69,7 +72,8 @@ def allowed():
 @pytest.mark.usefixtures("allowed")
 def test_threads_that_run_while_networks_become_warm_have_real_time_priority(workers):
     busy, idle = workers
-    with NetworkThreads(wanted=True).find():
+    threads = NetworkThreads(wanted=True)
+    with threads.find():
         busy.work()
         new = Worker()
     assert describe(busy.thread) == describe(new.thread) == (os.SCHED_FIFO, NETWORK)
@@ -77,6 +81,8 @@ def test_threads_that_run_while_networks_become_warm_have_real_time_priority(wor
     # The loop itself asks for its own, and what others start has usual priority.
     assert describe(0) == (os.SCHED_OTHER, 0)
     assert os.sched_getscheduler(busy.thread) & os.SCHED_RESET_ON_FORK
+    threads.close()
+    assert describe(busy.thread) == describe(new.thread) == (os.SCHED_OTHER, 0)
     new.close()
 
 
@@ -145,4 +151,25 @@ def test_networks_compute_in_such_threads(bundle, runtime):
     for thread in threads._threads:
         with contextlib.suppress(ProcessLookupError):
             assert describe(thread) == (os.SCHED_FIFO, NETWORK)
-            os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
+    threads.close()
+
+
+@pytest.mark.usefixtures("allowed")
+def test_a_run_raises_them_and_gives_them_back(workers, monkeypatch, tmp_path):
+    found = []
+
+    def warm_up(*_):
+        workers[0].work()
+        return 0.0
+
+    @contextlib.contextmanager
+    def watch(_):
+        yield
+        found.append(describe(workers[0].thread))
+
+    monkeypatch.setattr(LivePredictor, "warm_up", warm_up)
+    camera = FakeCamera([np.zeros((64, 64, 3), np.uint8)])
+    settings = make_settings(real_time=True)
+    run_discs(monkeypatch, settings, {"top": camera}, tmp_path, watch=watch)
+    assert found == [(os.SCHED_FIFO, NETWORK)]
+    assert describe(workers[0].thread) == (os.SCHED_OTHER, 0)
