@@ -145,6 +145,37 @@ def test_bad_images_do_not_keep_newer_ones_waiting(tmp_path, monkeypatch):
     assert source.read(0.2) is None
 
 
+def test_a_large_folder_is_not_listed_for_each_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "_COSTLY", 0.0)
+    monkeypatch.setattr(folders, "_PATIENCE", 3600.0)
+    write_png(tmp_path / "a1_007.png", paint(1))
+    source = FolderSource(tmp_path)
+    source.open()
+    write_png(tmp_path / "a1_008.png", paint(8))
+    # The first one is found by a listing.
+    monkeypatch.setattr(source, "_guessed_at", -1e9)
+    assert source.read(1).image[0, 0, 0] == 8
+    lists, inner = [], source._list
+    monkeypatch.setattr(source, "_list", lambda: lists.append(1) or inner())
+    for number in (9, 10, 12, 20):
+        write_png(tmp_path / f"a1_{number:03d}.png", paint(number))
+        frame = source.read(1)
+        assert frame.image[0, 0, 0] == number
+    write_png(tmp_path / "a1_099.png", paint(99))
+    assert source.read(0.05) is None
+    assert lists == []
+    # After a while without a next number the folder is listed again.
+    monkeypatch.setattr(folders, "_PATIENCE", 0.02)
+    assert source.read(1).image[0, 0, 0] == 99
+    assert lists
+    # Names that do not count are always listed.
+    monkeypatch.setattr(folders, "_PATIENCE", 3600.0)
+    monkeypatch.setattr(source, "_guessed_at", -1e9)
+    write_png(tmp_path / "b.png", paint(5))
+    assert source.read(1).image[0, 0, 0] == 5
+    assert source._guess() == []
+
+
 def write_memory(name, ready, stop):
     writer = SharedFrameWriter(name, (24, 32, 3))
     ready.set()
