@@ -95,6 +95,7 @@ class NetworkThreads:
     def __init__(self, *, wanted: bool) -> None:
         self._wanted = wanted
         self._threads: set[int] = set()
+        self._before: dict[int, int] | None = None
         self._lock = threading.Lock()
         self._began, self._used = time.monotonic(), time.process_time()
         self._busy = 0
@@ -104,13 +105,19 @@ class NetworkThreads:
         """Raise the threads that run within the block, in which networks load or become warm."""
         before = list_native_threads() if self._wanted else {}
         yield
+        with self._lock:
+            self._raise(before)
+            # On a busy machine one may not have had its turn yet.
+            self._before = before
+            self._began, self._used = time.monotonic(), time.process_time()
+
+    def _raise(self, before: dict[int, int]) -> None:
         if not self._wanted:
             return
         ran = {
             thread for thread, spent in list_native_threads().items() if spent != before.get(thread)
         }
-        with self._lock:
-            self._threads |= {one for one in ran if not raise_priority(NETWORK, one)}
+        self._threads |= {one for one in ran if not raise_priority(NETWORK, one)}
 
     def see(self) -> str:
         """Look now and then whether there is time left; the loops call it with each frame.
@@ -121,9 +128,12 @@ class NetworkThreads:
             What is to be told; mostly nothing.
         """
         passed = time.monotonic() - self._began
-        if passed < _WHILE or not self._threads or not self._lock.acquire(blocking=False):
+        if passed < _WHILE or not self._wanted or not self._lock.acquire(blocking=False):
             return ""
         try:
+            if self._before is not None:
+                self._raise(self._before)
+                self._before = None
             used = time.process_time()
             share = (used - self._used) / (passed * count_cores())
             self._began, self._used = time.monotonic(), used

@@ -87,6 +87,23 @@ def test_threads_that_run_while_networks_become_warm_have_real_time_priority(wor
 
 
 @pytest.mark.usefixtures("allowed")
+def test_threads_that_had_no_turn_are_found_a_while_later(workers, monkeypatch):
+    threads = NetworkThreads(wanted=True)
+    with threads.find():
+        pass
+    assert describe(workers[0].thread) == (os.SCHED_OTHER, 0)
+    workers[0].work()
+    monkeypatch.setattr(priorities, "_WHILE", 0.0)
+    threads.see()
+    assert describe(workers[0].thread) == (os.SCHED_FIFO, NETWORK)
+    # Only once: who runs later does something else.
+    workers[1].work()
+    threads.see()
+    assert describe(workers[1].thread) == (os.SCHED_OTHER, 0)
+    threads.close()
+
+
+@pytest.mark.usefixtures("allowed")
 def test_none_is_raised_unless_it_is_wanted(workers):
     with NetworkThreads(wanted=False).find():
         workers[0].work()
