@@ -42,7 +42,7 @@ from pipeline_lib.kernels.windows import WindowShape, cut_window
 from pipeline_lib.live.cropping import Cropper, CroppingRules
 from pipeline_lib.live.networks import LiveNetworks
 from pipeline_lib.live.predictor import LivePredictor
-from pipeline_lib.live.priorities import raise_priority
+from pipeline_lib.live.priorities import NetworkThreads, raise_priority
 from pipeline_lib.live.recording.log import PARTS
 from pipeline_lib.live.run import LiveRequest, run_live
 from pipeline_lib.live.sources.frames import Frame, LiveSource, now
@@ -292,12 +292,15 @@ def time_bare(
     seconds: list[float] = []
 
     def run() -> None:
-        # With the priority that the loop has.
-        raise_priority()
+        # With the priorities that the loop and its network have.
+        threads = NetworkThreads(wanted=not raise_priority())
+        with threads.find():
+            predictor.bare.predict(seen[:1])
         for window in itertools.islice(itertools.cycle(seen), passes):
             start = time.perf_counter()
             predictor.bare.predict([window])
             seconds.append(time.perf_counter() - start)
+        threads.close()
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -12,12 +12,12 @@ from pipeline_lib.live.actions import Actions
 from pipeline_lib.live.capture import Capture, Captured
 from pipeline_lib.live.latency import LatencyCounter, Watchdog
 from pipeline_lib.live.predictor import LivePoses, LivePredictor
-from pipeline_lib.live.priorities import raise_priority
+from pipeline_lib.live.priorities import NetworkThreads, raise_priority
 from pipeline_lib.live.processors import ProcessorChain
 from pipeline_lib.live.recording.events import Events, LineLog
 from pipeline_lib.live.recording.log import PARTS, PoseRecord
 from pipeline_lib.live.recording.recorder import Recorder
-from pipeline_lib.live.rules import RuleJudge, View
+from pipeline_lib.live.rules import Change, RuleJudge, View
 from pipeline_lib.live.sources.frames import Image, now
 
 _TAKE = 0.1
@@ -38,6 +38,8 @@ class LoopCounts:
         Windows that lost the animals.
     starts
         Starts of rules.
+    failed
+        Frames whose prediction failed; they are among the dropped ones.
     failed_actions
         Actions whose counterpart did not take them.
     latency
@@ -50,6 +52,7 @@ class LoopCounts:
     whole: int = 0
     lost: int = 0
     starts: int = 0
+    failed: int = 0
     failed_actions: int = 0
     latency: LatencyCounter = field(default_factory=LatencyCounter)
     parts: dict[str, LatencyCounter] = field(
@@ -83,6 +86,8 @@ class Loop(threading.Thread):
         Shared by all cameras.
     processors
         Processors of installed packages.
+    threads
+        Those in which networks compute, of all cameras.
     clock
         Monotonic time that counts as 0 in tables, s.
     folder
@@ -101,6 +106,7 @@ class Loop(threading.Thread):
         events: Events,
         triggers: LineLog,
         processors: list[Any],
+        threads: NetworkThreads,
         clock: float,
         folder: Path | None = None,
     ) -> None:
@@ -109,7 +115,7 @@ class Loop(threading.Thread):
         self.predictor = self._predictor = predictor
         self._camera, self._recorder, self._events = camera, recorder, events
         self._actions, self._triggers, self._clock = actions, triggers, clock
-        self._folder = folder
+        self._folder, self._threads = folder, threads
         self._chain = ProcessorChain(processors, camera, events)
         self._judge = RuleJudge(settings.rules, predictor.keypoints, predictor.individuals)
         self._watchdog = Watchdog(camera, settings.latency_ms / 1000.0, events)
@@ -117,6 +123,7 @@ class Loop(threading.Thread):
         self._whole_in_a_row = 0
         self.counts = LoopCounts()
         self.shown: Shown | None = None
+        self._last: Captured | None = None
         self.error: Exception | None = None
 
     def run(self) -> None:
@@ -128,12 +135,13 @@ class Loop(threading.Thread):
             while True:
                 captured = self._capture.newest.take(_TAKE)
                 if captured is not None:
-                    self._handle(captured)
+                    self._try(captured)
                 elif self._capture.ended:
                     break
         except Exception as error:  # noqa: BLE001 - the run tells it and ends
             self.error = error
         finally:
+            self._end_rules()
             self._chain.close(self._folder)
 
     def _get_ready(self) -> None:
@@ -146,14 +154,28 @@ class Loop(threading.Thread):
         self._capture.ready.set()
 
     def _warm_up(self, image: Image) -> None:
-        self._size = (image.shape[0], image.shape[1])
-        self._predictor.warm_up(self._size)
+        size = (image.shape[0], image.shape[1])
+        with self._threads.find():
+            self._predictor.warm_up(size)
+        self._size = size
+
+    def _try(self, captured: Captured) -> None:
+        """Handle a frame; one that a network or a driver cannot take does not end the loop."""
+        try:
+            self._handle(captured)
+        except Exception as error:  # noqa: BLE001 - of networks and drivers, which have their own
+            self.counts.failed += 1
+            # The next frame compiles anew.
+            self._size = None
+            text = f"frame {captured.row} was not predicted ({type(error).__name__}: {error})"
+            self._events.tell(self._camera, "prediction", text)
 
     def _handle(self, captured: Captured) -> None:
         frame = captured.frame
         if frame.image.shape[:2] != self._size:
             # Networks are compiled for a size, and what was expected is in px of other frames.
             self._warm_up(frame.image)
+        self._last = captured
         started = now()
         poses = self._predictor.predict(frame.image, frame.captured)
         predicted = now()
@@ -197,6 +219,8 @@ class Loop(threading.Thread):
         for part, seconds in parts.items():
             counts.parts[part].add(seconds)
         self._watchdog.see(latency, parts)
+        if text := self._threads.see():
+            self._events.tell(self._camera, "priority", text)
 
     def _see_window(self, poses: LivePoses) -> None:
         """Tell if animals that are found never fit into the window: each frame is seen whole."""
@@ -229,8 +253,17 @@ class Loop(threading.Thread):
             poses.velocity,
             captured.frame.captured,
         )
+        return self._send(captured, self._judge.judge(view))
+
+    def _end_rules(self) -> None:
+        """Let what rules have switched on be switched off when the run is over."""
+        if self._last is not None:
+            self._send(self._last, self._judge.end(), "the run ended")
+
+    def _send(self, captured: Captured, changes: list[Change], problem: str = "") -> float:
+        """Send what rules set off, and record it; return when the first action was sent."""
         first = float("nan")
-        for change in self._judge.judge(view):
+        for change in changes:
             failed = self._actions.send(change, self._camera, captured.row, captured.frame.captured)
             sent = now()
             first = sent if np.isnan(first) and change.actions else first
@@ -246,6 +279,6 @@ class Loop(threading.Thread):
                 f"{captured.frame.captured - self._clock:.6f}",
                 f"{sent - self._clock:.6f}",
                 f"{1000 * (sent - captured.frame.captured):.3f}",
-                ", ".join(f"{name}: not sent" for name in failed),
+                ", ".join([*filter(None, [problem]), *(f"{name}: not sent" for name in failed)]),
             )
         return first

@@ -63,6 +63,7 @@ class _State:
     """Hold how a rule stands with an individual."""
 
     holds: bool = False
+    value: float = np.nan
     passed: int = 0
     started: float = -np.inf
 
@@ -109,6 +110,10 @@ class RuleJudge:
         """Return what starts and ends in a frame."""
         return [change for rule in self._rules for change in rule.judge(view)]
 
+    def end(self) -> list[Change]:
+        """End the rules that hold, with their last values, as there are no more frames."""
+        return [change for rule in self._rules for change in rule.end()]
+
 
 class _Rule:
     def __init__(
@@ -138,6 +143,14 @@ class _Rule:
                 changes.append(Change(own.name, self._names[row], change, value, own.actions))
         return changes
 
+    def end(self) -> list[Change]:
+        own, changes = self._settings, []
+        for state, row in zip(self._states, self._rows, strict=True):
+            if state.holds:
+                changes.append(Change(own.name, self._names[row], False, state.value, own.actions))  # noqa: FBT003
+            state.holds = False
+        return changes
+
     def _measure(self, view: View) -> NDArray[np.float64]:
         """Return the value for each individual; NaN: not known."""
         points = (view.ahead if self._settings.ahead else view.seen)[self._rows]
@@ -164,6 +177,7 @@ class _Rule:
         """Return whether the rule starts (True) or ends (False); None: neither."""
         if np.isnan(value):
             return None
+        state.value = value
         limit = self._limit - (self._settings.hysteresis if state.holds else 0.0)
         if (self._sign * value > limit) == state.holds:
             state.passed = 0

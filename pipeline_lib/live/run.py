@@ -22,7 +22,7 @@ from pipeline_lib.live.capture import Capture
 from pipeline_lib.live.latency import LatencyCounter
 from pipeline_lib.live.loop import Loop
 from pipeline_lib.live.predictor import LivePredictor
-from pipeline_lib.live.priorities import allows_real_time
+from pipeline_lib.live.priorities import NetworkThreads, allows_real_time
 from pipeline_lib.live.processors import load_processors
 from pipeline_lib.live.recording.events import TRIGGER_COLUMNS, Events, LineLog
 from pipeline_lib.live.recording.finish import finish_recordings
@@ -69,6 +69,11 @@ class CameraRun:
     loop: Loop
     recorder: Recorder | None
 
+    @property
+    def error(self) -> Exception | None:
+        """What ended the camera before its time."""
+        return self.capture.error or self.loop.error
+
     def sum_up(self) -> dict[str, Any]:
         """Return counts and latencies of the camera."""
         counts, loop = self.capture.counts, self.loop.counts
@@ -81,6 +86,7 @@ class CameraRun:
             "whole": loop.whole,
             "lost": loop.lost,
             "starts": loop.starts,
+            "failed": loop.failed,
             "failed_actions": loop.failed_actions,
             "unrecorded": 0 if recorder is None else recorder.unrecorded,
             "pictures_repeated": 0 if recorder is None else recorder.repeated,
@@ -135,8 +141,11 @@ def run_live(
     if not settings.cameras:
         raise ConfigError("config", ["`live.cameras`: expected a camera; or give --source"])
     # Before anything is written: most that can be wrong is found here.
+    real_time = settings.real_time and allows_real_time()
+    threads = NetworkThreads(wanted=real_time)
     if predictors is None:
-        predictors = [_load(request) for _ in settings.cameras]
+        with threads.find():
+            predictors = [_load(request) for _ in settings.cameras]
     if request.folder is not None:
         request.folder.mkdir(parents=True, exist_ok=True)
         finish_recordings(request.folder)
@@ -146,8 +155,7 @@ def run_live(
     actions = Actions(settings.actions, events)
     stop = threading.Event()
     try:
-        real_time = settings.real_time and allows_real_time()
-        shared = _Shared(actions, events, triggers, stop, clock, started, real_time)
+        shared = _Shared(actions, events, triggers, stop, clock, started, real_time, threads)
         runs = [
             _set_up(
                 camera,
@@ -161,6 +169,7 @@ def run_live(
         with _prepare_process(), _on_signals(stop), watch(runs) if watch else _nothing():
             _run(runs, settings.seconds, stop)
     finally:
+        threads.close()
         actions.close()
         events.flush()
         triggers.flush()
@@ -175,12 +184,17 @@ def run_live(
             "cameras": summary,
             "events": dict(events.counts),
         }
-        publish_text(request.folder / "run.json", json.dumps(record, indent=2) + "\n")
+        try:
+            publish_text(request.folder / "run.json", json.dumps(record, indent=2) + "\n")
+        except OSError as error:
+            # A disk that is full takes no summary; what was recorded waits for room.
+            reason = error.strerror or error
+            told = "make room, then run `cohortpose live --recover`"
+            logger.warning("%s/run.json: cannot be written (%s): %s", request.folder, reason, told)
         finish_recordings(request.folder)
     for one in runs:
-        for error in (one.capture.error, one.loop.error):
-            if error is not None:
-                raise error
+        if one.error is not None:
+            raise one.error
     return summary
 
 
@@ -195,6 +209,7 @@ class _Shared:
     clock: float
     started: datetime
     real_time: bool
+    threads: NetworkThreads
 
 
 def _load(request: LiveRequest) -> LivePredictor:
@@ -264,6 +279,7 @@ def _set_up(
         events=shared.events,
         triggers=shared.triggers,
         processors=load_processors(settings.processors),
+        threads=shared.threads,
         clock=shared.clock,
         folder=request.folder,
     )
@@ -277,12 +293,16 @@ def _run(runs: list[CameraRun], seconds: float | None, stop: threading.Event) ->
         one.capture.start()
     try:
         while not stop.is_set() and now() < end and any(one.loop.is_alive() for one in runs):
-            if any(one.capture.error or one.loop.error for one in runs):
+            # Of several cameras one may fail later: the others go on.
+            if any(one.error and not one.capture.counts.captured for one in runs):
                 break
             if seconds is not None and end == float("inf"):
-                # The time begins when all are ready.
-                waiting = any(not one.capture.ready.is_set() for one in runs)
-                end = end if waiting else now() + seconds
+                # The time begins when all are ready, but for those that are gone.
+                states = [one.capture for one in runs]
+                begun = any(one.ready.is_set() for one in states) and all(
+                    one.ready.is_set() or one.counts.outages for one in states
+                )
+                end = now() + seconds if begun else end
             stop.wait(_POLL)
     finally:
         stop.set()

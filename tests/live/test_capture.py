@@ -1,12 +1,16 @@
 """Cameras may do anything: what comes is counted, and the loop goes on."""
 
 import numpy as np
+import pytest
 
+import pipeline_lib
+from pipeline_lib.core.tables import FrameStatus
 from pipeline_lib.live import capture
 from pipeline_lib.live.newest import Newest
-from pipeline_lib.live.sources.frames import Frame, SourceError, now
+from pipeline_lib.live.predictor import LivePredictor
+from pipeline_lib.live.sources.frames import Frame, LiveError, LiveSource, SourceError, now
 from tests.live.cameras import FakeCamera, make_settings, run_discs
-from tests.live.discs import draw
+from tests.live.discs import DiscFinder, draw
 
 POSE = np.array([[[20.0, 30.0], [40.0, 50.0], [60.0, 70.0]]])
 IMAGE = draw(POSE)
@@ -117,3 +121,120 @@ def test_two_cameras_run_at_once(tmp_path, monkeypatch):
         "left-0001.zarr.zip",
         "right-0001.zarr.zip",
     }
+
+
+def pause(items, seconds=0.01):
+    return [one for item in items for one in (item, seconds)]
+
+
+def test_frames_that_cannot_be_used_are_left_out_and_counted(tmp_path, monkeypatch):
+    wrong = [number(2**63), number(-(2**70)), number(2, float("nan")), number(3, float("inf"))]
+    camera = FakeCamera(pause([number(1), *wrong, number(4), number(2**63 - 1)]))
+    summary = run_discs(monkeypatch, make_settings(), {"top": camera}, tmp_path)["top"]
+    assert (summary["captured"], summary["broken"], summary["outages"]) == (3, 4, 0)
+    assert camera.opened == 1
+    numbers = [
+        line.split("\t")[2] for line in (tmp_path / "top-0001.times.tsv").read_text().splitlines()
+    ]
+    assert [one for one in numbers[1:] if one] == ["1", "4", str(2**63 - 1)]
+    assert "9223372036854775808, which has no 64 bits: left out" in read_events(tmp_path)
+
+
+def read_events(folder):
+    return (folder / "events.tsv").read_text()
+
+
+def test_frames_without_the_region_are_left_out_until_the_camera_has_it_again(
+    tmp_path, monkeypatch
+):
+    large, small = np.zeros((120, 160, 3), np.uint8), np.zeros((60, 80, 3), np.uint8)
+    cameras = [{"name": "top", "source": "camera:0", "crop": [0, 100, 0, 100]}]
+    camera = FakeCamera(pause([large, large, small, small, small, large]))
+    settings = make_settings(cameras=cameras)
+    summary = run_discs(monkeypatch, settings, {"top": camera}, tmp_path)["top"]
+    assert (summary["captured"], summary["broken"], summary["outages"]) == (3, 3, 0)
+    assert "lies beyond the frames of 80 x 60 px: left out" in read_events(tmp_path)
+    # At the start it is a mistake of whoever wrote the config.
+    with pytest.raises(LiveError, match="lies beyond the frames of 80 x 60 px"):
+        run_discs(monkeypatch, settings, {"top": FakeCamera([small])}, tmp_path)
+
+
+def test_a_camera_of_which_nothing_can_be_used_is_opened_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture, "_BROKEN", 1.0)
+    monkeypatch.setattr(capture, "_REOPEN", 0.01)
+    wrong = number(2**63)
+    camera = FakeCamera(pause([IMAGE, wrong, wrong, 1.1, wrong, IMAGE]))
+    summary = run_discs(monkeypatch, make_settings(), {"top": camera}, tmp_path)["top"]
+    assert (summary["captured"], summary["broken"], summary["outages"]) == (2, 3, 1)
+    assert camera.opened == 2
+    assert "which has no 64 bits; it is tried again" in read_events(tmp_path)
+
+
+def test_whatever_a_running_camera_raises_it_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(capture, "_REOPEN", 0.01)
+    script = pause([IMAGE, RuntimeError("driver"), IMAGE])
+    script[-1:] = [OSError(19, "No such device"), "shut", ValueError("odd"), *pause([IMAGE])]
+    camera = FakeCamera(script)
+    summary = run_discs(monkeypatch, make_settings(), {"top": camera}, tmp_path)["top"]
+    assert (summary["captured"], summary["outages"]) == (3, 3)
+    events = read_events(tmp_path)
+    assert "RuntimeError: driver; it is tried again" in events
+    assert "ValueError: odd; it is tried again" in events
+    # Told of a camera that gives frames, not of one that was only opened.
+    assert events.count("the camera is back") == 2
+    with pytest.raises(RuntimeError, match="never began"):
+        run_discs(
+            monkeypatch,
+            make_settings(),
+            {"top": FakeCamera(["shut", RuntimeError("never began"), IMAGE])},
+            tmp_path / "none",
+        )
+
+
+TWO = [{"name": name, "source": "camera:0"} for name in ("left", "right")]
+
+
+def test_a_camera_that_fails_for_good_leaves_the_others_running(tmp_path, monkeypatch):
+    left = FakeCamera(pause([IMAGE, IMAGE, LiveError("the video breaks off"), IMAGE]))
+    right = FakeCamera(pause(30 * [IMAGE]))
+    sources = {"left": left, "right": right}
+    with pytest.raises(LiveError, match="the video breaks off"):
+        run_discs(monkeypatch, make_settings(cameras=TWO), sources, tmp_path)
+    assert [len(one.given) for one in (left, right)] == [2, 30]
+    assert "left\tcamera failed\tthe video breaks off: it ends" in read_events(tmp_path)
+    for name, count in (("left", 2), ("right", 30)):
+        lines = (tmp_path / f"{name}-0001.times.tsv").read_text().splitlines()[1:]
+        assert len([line for line in lines if line.split("\t")[1]]) == count
+
+
+def test_the_time_is_over_though_one_of_the_cameras_never_came(tmp_path, monkeypatch):
+    class Absent(LiveSource):
+        def open(self):
+            raise SourceError("not plugged in")
+
+    sources = {"left": Absent(), "right": FakeCamera(pause(3000 * [IMAGE]))}
+    settings = make_settings(cameras=TWO, seconds=0.3)
+    summary = run_discs(monkeypatch, settings, sources, tmp_path)
+    assert summary["left"]["captured"] == 0
+    assert 0 < summary["right"]["captured"] < 3000
+
+
+def test_a_frame_that_the_network_cannot_take_costs_that_frame_alone(tmp_path, monkeypatch):
+    real = DiscFinder.predict
+
+    def predict(self, frames):
+        if not frames[0].any():
+            raise RuntimeError("no memory on the GPU")
+        return real(self, frames)
+
+    monkeypatch.setattr(DiscFinder, "predict", predict)
+    monkeypatch.setattr(LivePredictor, "warm_up", lambda *_: 0.0)
+    black = np.zeros_like(IMAGE)
+    camera = FakeCamera(pause([IMAGE, IMAGE, black, IMAGE], 0.05))
+    summary = run_discs(monkeypatch, make_settings(), {"top": camera}, tmp_path)["top"]
+    assert (summary["captured"], summary["failed"]) == (4, 1)
+    assert summary["predicted"] + summary["dropped"] == 4
+    text = "frame 2 was not predicted (RuntimeError: no memory on the GPU)"
+    assert text in read_events(tmp_path)
+    status = pipeline_lib.open_poses(tmp_path / "top-0001.zarr.zip").frame_status.values
+    assert status[2] == FrameStatus.MISSING

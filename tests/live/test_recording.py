@@ -1,5 +1,6 @@
 """Test that recordings survive a kill, a full disk, damage and another resolution."""
 
+import contextlib
 import errno
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ import pytest
 import pipeline_lib
 from pipeline_lib.core.errors import StoreError
 from pipeline_lib.io.timestamps import read_timestamps
-from pipeline_lib.live.recording import recorder
+from pipeline_lib.io.video.encode import LiveVideoWriter
+from pipeline_lib.live import run
+from pipeline_lib.live.recording import finish, recorder
 from pipeline_lib.live.recording.finish import finish_recordings
 from pipeline_lib.live.recording.log import FrameRecord, LogWriter, PoseRecord, TakeHead, read_log
 from pipeline_lib.live.sources.frames import Frame, now
@@ -164,6 +168,44 @@ def test_another_resolution_begins_another_video(tmp_path, monkeypatch):
     assert "frames are now 141 x 101" in (tmp_path / "events.tsv").read_text()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux lists open files there")
+def test_files_are_open_for_one_video_however_often_the_resolution_changes(tmp_path, monkeypatch):
+    most = [0]
+
+    class Camera(FakeCamera):
+        def read(self, timeout):
+            links = []
+            for path in Path("/proc/self/fd").iterdir():
+                # Others may close theirs meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    links.append(path.readlink().suffix)
+            most[0] = max(most[0], links.count(".live"))
+            return super().read(timeout)
+
+    images = [
+        image for pair in zip(moving(8), moving(8, (100, 140)), strict=True) for image in pair
+    ]
+    camera = Camera([one for image in images for one in (image, 0.02)])
+    settings = make_settings(recording={"video": False})
+    summary = run_discs(monkeypatch, settings, {"top": camera}, tmp_path)["top"]
+    assert (summary["captured"], most[0]) == (16, 1)
+    # Poses that came after the log was closed are there.
+    files = sorted(tmp_path.glob("*.zarr.zip"))
+    known = [int((pipeline_lib.open_poses(one).frame_status.values == 0).sum()) for one in files]
+    assert len(files) == 16
+    assert sum(known) == summary["predicted"]
+
+
+def test_poses_that_come_after_a_log_was_closed_are_in_it(tmp_path):
+    path = tmp_path / "top-0001.live"
+    log = LogWriter(path, HEAD)
+    log.write_poses(record_poses(0))
+    log.close()
+    log.write_poses(record_poses(1))
+    log.close()
+    assert sorted(read_log(path).poses) == [0, 1]
+
+
 def test_a_full_disk_loses_nothing_recorded_and_recording_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder, "_RETRY", 0.03)
     written, real = [0], os.write
@@ -190,6 +232,41 @@ def test_a_full_disk_loses_nothing_recorded_and_recording_goes_on(tmp_path, monk
     (line,) = (tmp_path / "events.tsv").read_text().splitlines()[1:2]
     assert line.split("\t")[1:3] == ["top", "recording"]
     assert "No space left on device" in line
+
+
+def test_a_disk_that_stays_full_loses_nothing_recorded(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    camera = FakeCamera([one for image in moving(6) for one in (image, 0.03)])
+    with monkeypatch.context() as full:
+        full.setattr(run, "publish_text", refuse)
+        full.setattr(finish, "publish_file", refuse)
+        full.setattr(finish, "write_poses", refuse)
+        summary = run_discs(full, make_settings(), {"top": camera}, tmp_path)["top"]
+    assert summary["captured"] == 6
+    assert "run.json: cannot be written (No space left on device): make room" in caplog.text
+    assert {path.suffix for path in tmp_path.glob("top-*")} == {".live", ".mp4"}
+    made = finish_recordings(tmp_path)
+    assert sorted(path.name for path in made) == ["top-0001.mp4", "top-0001.zarr.zip"]
+    assert pipeline_lib.open_poses(tmp_path / "top-0001.zarr.zip").sizes["time"] == 6
+    assert pipeline_lib.VideoReader(tmp_path / "top-0001.mp4").facts.frames == 6
+
+
+@pytest.mark.parametrize("cut", ["nothing", "header"])
+def test_a_video_that_was_killed_before_its_first_picture_leaves_no_video(tmp_path, cut):
+    part = tmp_path / "top-0001.part.mp4"
+    writer = LiveVideoWriter(part, (120, 160), 23)
+    for number, image in enumerate(moving(5)):
+        writer.write(900 * number, image)
+    writer.close()
+    content = part.read_bytes()
+    # Four bytes before its name is the length of the first fragment.
+    part.write_bytes(b"" if cut == "nothing" else content[: content.index(b"moof") - 4])
+    write_log(tmp_path / "top-0001.live", rows=2)
+    made = finish_recordings(tmp_path)
+    assert [path.name for path in made] == ["top-0001.zarr.zip"]
+    assert not list(tmp_path.glob("*.mp4"))
 
 
 def test_a_disk_that_takes_no_more_of_the_video_costs_no_pose(tmp_path, monkeypatch):

@@ -200,6 +200,9 @@ def test_no_start_is_missed_and_none_is_false(tmp_path, monkeypatch, cropping):
     inside = truth[:, 0, 0] > 80
     change = np.flatnonzero(np.diff(np.concatenate([[False], inside]).astype(int)))
     expected = [(int(frame), int(inside[frame])) for frame in change]
+    # With the run ends what holds.
+    assert inside[-1]
+    expected.append((179, 0))
     sent = [json.loads(line) for line in (tmp_path / "sent.jsonl").read_text().splitlines()]
     assert [one["starts"] for one in sent] == [starts for _, starts in expected]
     # A disc's centre is known to half a px, which it walks in a tenth of a frame.
@@ -231,7 +234,8 @@ def test_predicted_ahead_a_start_comes_before_the_frame_that_shows_it(tmp_path, 
         )
         run_discs(monkeypatch, settings, None, tmp_path / str(ahead))
         lines = (tmp_path / str(ahead) / "triggers.tsv").read_text().splitlines()[1:]
-        rows[ahead] = [int(line.split("\t")[1]) for line in lines]
+        cells = [line.split("\t") for line in lines]
+        rows[ahead] = [int(one[1]) for one in cells if one[4] == "start"]
     # 100 ms are 5 frames of the video.
     assert rows[0] == [61]
     assert len(rows[100]) == 1
@@ -273,18 +277,48 @@ def test_the_loop_goes_on_without_the_counterpart_of_an_action(tmp_path, monkeyp
     )
     summary = run_discs(monkeypatch, settings, None, tmp_path / "live")["top"]
     changes = np.diff(np.concatenate([[False], truth[:, 0, 0] > 80]).astype(int))
-    count = int(np.abs(changes).sum())
+    # With the run ends what holds.
+    assert truth[-1, 0, 0] > 80
+    count = int(np.abs(changes).sum()) + 1
     assert summary["predicted"] == summary["captured"] == 180
     assert (summary["starts"], sent[0]) == (int((changes == 1).sum()), count)
     # The other action got all of them, and what the first one lost is counted and named.
     assert len((tmp_path / "kept").read_text().splitlines()) == count
     lines = (tmp_path / "live" / "triggers.tsv").read_text().splitlines()[1:]
-    lost = [line.endswith("gone: not sent") for line in lines]
+    lost = ["gone: not sent" in line.split("\t")[-1] for line in lines]
     assert not any(lost[:3])
     assert sum(lost) == summary["failed_actions"] > 0
     assert "action gone" in (tmp_path / "live" / "events.tsv").read_text()
     poses = pipeline_lib.open_poses(tmp_path / "live" / "top-0001.zarr.zip")
     assert int((poses.frame_status.values == 0).sum()) == 180
+
+
+def test_what_a_rule_has_switched_on_is_switched_off_when_the_run_ends(tmp_path, monkeypatch):
+    image = draw(np.array([[[20.0, 30.0], [40.0, 50.0], [60.0, 70.0]]]))
+    rules = [
+        {"name": "apart", "measure": "distance", "points": ["red", "green"], "above": 9},
+        {"name": "near", "measure": "distance", "points": ["red", "green"], "below": 9},
+    ]
+    settings = make_settings(
+        rules=[{**rule, "actions": ["laser"]} for rule in rules],
+        actions=[
+            {
+                "name": "laser",
+                "kind": "file",
+                "address": str(tmp_path / "laser"),
+                "start": "on",
+                "end": "off",
+            }
+        ],
+    )
+    run_discs(monkeypatch, settings, {"top": FakeCamera([image, 0.1, image])}, tmp_path)
+    assert (tmp_path / "laser").read_text() == "on\noff\n"
+    lines = (tmp_path / "triggers.tsv").read_text().splitlines()[1:]
+    cells = [line.split("\t") for line in lines]
+    assert [one[2:5] for one in cells] == [["apart", "animal1", kind] for kind in ("start", "end")]
+    # 20 px in x and y.
+    assert abs(float(cells[1][5]) - 20 * 2**0.5) < 0.5
+    assert (cells[0][-1], cells[1][-1]) == ("", "the run ended")
 
 
 class Halver:

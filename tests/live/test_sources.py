@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import types
+from multiprocessing.shared_memory import SharedMemory
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from pipeline_lib.io.images import write_png
 from pipeline_lib.live.sources import folders, opencv, shared_memory
 from pipeline_lib.live.sources.choice import make_source
 from pipeline_lib.live.sources.folders import FolderSource
-from pipeline_lib.live.sources.frames import LiveError, SourceError, now, to_rgb
+from pipeline_lib.live.sources.frames import FrameError, LiveError, SourceError, now, to_rgb
 from pipeline_lib.live.sources.genicam import GenICamSource
 from pipeline_lib.live.sources.shared_memory import SharedFrameWriter, SharedMemorySource
 from pipeline_lib.live.sources.streams import StreamSource
@@ -114,11 +115,65 @@ def test_a_bad_image_is_passed_over(tmp_path, monkeypatch):
     write_png(tmp_path / "a2.png", paint(2))
     source = FolderSource(tmp_path, paced=False)
     source.open()
-    assert source.read(2).image[0, 0, 0] == 2
-    assert source.unreadable == 1
+    with pytest.raises(FrameError, match=r"a1\.png: cannot be read"):
+        source.read(2)
+    frame = source.read(2)
+    assert (frame.image[0, 0, 0], frame.number) == (2, 2)
     (tmp_path / "end").touch()
     assert source.read(0) is None
     assert source.ended
+
+
+def test_bad_images_do_not_keep_newer_ones_waiting(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "_PATIENCE", 3600.0)
+    monkeypatch.setattr(folders, "_BRIEF", 0.05)
+    source = FolderSource(tmp_path)
+    source.open()
+    for number in range(10):
+        (tmp_path / f"a{number}.png").write_bytes(b"no image")
+    write_png(tmp_path / "b.png", paint(7))
+    begin = now()
+    for _ in range(10):
+        with pytest.raises(FrameError, match="cannot be read"):
+            source.read(60)
+    frame = source.read(60)
+    assert (frame.image[0, 0, 0], frame.number) == (7, 11)
+    # All were seen at the first look: the frame is as old as that.
+    assert begin <= frame.captured <= now() - 0.05
+    # The last one may be in the middle of being written.
+    (tmp_path / "c.png").write_bytes(b"no image")
+    assert source.read(0.2) is None
+
+
+def test_a_large_folder_is_not_listed_for_each_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "_COSTLY", 0.0)
+    monkeypatch.setattr(folders, "_PATIENCE", 3600.0)
+    write_png(tmp_path / "a1_007.png", paint(1))
+    source = FolderSource(tmp_path)
+    source.open()
+    write_png(tmp_path / "a1_008.png", paint(8))
+    # The first one is found by a listing.
+    monkeypatch.setattr(source, "_guessed_at", -1e9)
+    assert source.read(1).image[0, 0, 0] == 8
+    lists, inner = [], source._list
+    monkeypatch.setattr(source, "_list", lambda: lists.append(1) or inner())
+    for number in (9, 10, 12, 20):
+        write_png(tmp_path / f"a1_{number:03d}.png", paint(number))
+        frame = source.read(1)
+        assert frame.image[0, 0, 0] == number
+    write_png(tmp_path / "a1_099.png", paint(99))
+    assert source.read(0.05) is None
+    assert lists == []
+    # After a while without a next number the folder is listed again.
+    monkeypatch.setattr(folders, "_PATIENCE", 0.02)
+    assert source.read(1).image[0, 0, 0] == 99
+    assert lists
+    # Names that do not count are always listed.
+    monkeypatch.setattr(folders, "_PATIENCE", 3600.0)
+    monkeypatch.setattr(source, "_guessed_at", -1e9)
+    write_png(tmp_path / "b.png", paint(5))
+    assert source.read(1).image[0, 0, 0] == 5
+    assert source._guess() == []
 
 
 def write_memory(name, ready, stop):
@@ -160,6 +215,19 @@ def test_shared_memory_never_gives_a_torn_frame(monkeypatch):
     with pytest.raises(SourceError, match="no new frame"):
         source.read(5)
     source.close()
+
+
+def test_a_writer_takes_the_place_of_one_that_was_killed():
+    name = f"cohortpose-test-{time.monotonic_ns()}"
+    left = SharedMemory(name, create=True, size=10)
+    writer = SharedFrameWriter(name, (24, 32, 3))
+    writer.write(paint(3))
+    assert bytes(writer._buffer()[:8]) == shared_memory.MAGIC
+    assert writer._buffer()[64] == 3
+    writer.close()
+    left.close()
+    with pytest.raises(SourceError, match="does its writer run"):
+        SharedMemorySource(name).open()
 
 
 def test_shared_memory_that_lies_about_its_size_is_refused():
@@ -209,8 +277,11 @@ def test_frames_come_by_zeromq():
     ]
     for parts in wrong:
         sender.send_multipart(parts)
-        with pytest.raises(SourceError, match="zmq:tcp"):
+        with pytest.raises(FrameError, match="zmq:tcp"):
             source.read(5)
+    # The next frame comes by the same connection.
+    sender.send_multipart([json.dumps(head).encode(), image.tobytes()])
+    assert source.read(5).number == 17
     source.close()
     sender.close(linger=0)
 
@@ -385,7 +456,7 @@ def test_an_industrial_camera_is_read_through_harvesters(tmp_path, monkeypatch, 
     # What the camera lacks (a rate) is passed over.
     assert (made.nodes.ExposureTime.value, made.nodes.Width.value) == (500, 32)
     if form == "BayerRG8":
-        with pytest.raises(SourceError, match="set its pixel format"):
+        with pytest.raises(FrameError, match="set its pixel format"):
             source.read(1)
     else:
         frame = source.read(1)
@@ -399,7 +470,47 @@ def test_an_industrial_camera_is_read_through_harvesters(tmp_path, monkeypatch, 
     source.close()
 
 
+def test_a_buffer_that_is_not_whole_costs_that_frame(tmp_path, monkeypatch):
+    class Torn(FakeHarvester):
+        def try_fetch(self, timeout):
+            buffer = super().try_fetch(timeout)
+            if self.number == 1:
+                buffer.payload.components[0].data = np.zeros(5, np.uint8)
+            if self.number == 2:
+                buffer.payload.components = []
+            return buffer
+
+    core = types.ModuleType("harvesters.core")
+    core.Harvester = Torn
+    monkeypatch.setitem(sys.modules, "harvesters", types.ModuleType("harvesters"))
+    monkeypatch.setitem(sys.modules, "harvesters.core", core)
+    (tmp_path / "maker.cti").touch()
+    monkeypatch.setenv("GENICAM_GENTL64_PATH", str(tmp_path))
+    source = make_source(settings("genicam:"))
+    source.open()
+    for _ in range(2):
+        with pytest.raises(FrameError, match="not whole"):
+            source.read(1)
+    assert source.read(1).number == 13
+    assert FakeHarvester.made.queued == 3
+
+
 @pytest.mark.parametrize("text", ["nonsense", "ftp://x", "video:", "shm:", "http://cam/stream"])
 def test_what_is_no_source_is_refused(text):
     with pytest.raises(LiveError, match="expected camera:"):
         make_source(settings(text))
+
+
+@pytest.mark.parametrize(
+    ("source", "ignored"),
+    [
+        ("camera:0", None),
+        ("rtsp://host/stream", "fps, width, height, exposure_us"),
+        ("shm:x", "fps, width, height, exposure_us"),
+        ("video:x.mp4", "width, height, exposure_us"),
+    ],
+)
+def test_what_a_source_cannot_be_asked_for_is_told(source, ignored, caplog):
+    make_source(settings(source, fps=20, width=640, height=480, exposure_us=100))
+    text = f"{ignored} of {source.partition('://')[0]} cannot be set here"
+    assert (text in caplog.text) if ignored else not caplog.text

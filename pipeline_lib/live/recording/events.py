@@ -40,7 +40,16 @@ class LineLog:
         self.lost = 0
         self._rest = b""
         self._lock = threading.Lock()
-        if path is not None and not path.exists():
+        if path is not None:
+            self._begin(path, columns)
+
+    def _begin(self, path: Path, columns: tuple[str, ...]) -> None:
+        """Write the names of columns, unless a run before did; it may have been killed at it."""
+        there = path.read_bytes() if path.is_file() else b""
+        if there and not there.endswith(b"\n"):
+            # A full disk took a part of the last line.
+            self._rest = b"\n"
+        if not there:
             self._append("\t".join(columns))
 
     def append(self, *values: object) -> None:

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import av.error
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +49,9 @@ def finish_recordings(folder: Path) -> list[Path]:
     parts = {part: _name_part(part) for part in folder.glob(f"*{VIDEO_ENDING}")}
     for part, target in sorted(parts.items()):
         try:
-            with publish_file(target) as made_part:
-                join_parts(made_part, [(part, 0)], "cohortpose live")
+            if _finish_video(part, target):
+                made.append(target)
             part.unlink()
-            made.append(target)
         except (CohortposeError, OSError, ValueError, av.error.FFmpegError) as error:
             logger.warning("%s: stays as it is: %s", part, error)
     for log in sorted(folder.glob(f"*{LOG_ENDING}")):
@@ -64,6 +64,18 @@ def finish_recordings(folder: Path) -> list[Path]:
 
 def _name_part(part: Path) -> Path:
     return part.with_name(part.name.removesuffix(VIDEO_ENDING) + ".mp4")
+
+
+def _finish_video(part: Path, target: Path) -> bool:
+    """Make a video of a part; return whether it holds a picture, before which it may be killed."""
+    if not part.stat().st_size:
+        return False
+    with av.open(str(part)) as source:
+        if all(packet.pts is None for packet in source.demux(video=0)):
+            return False
+    with publish_file(target) as made:
+        join_parts(made, [(part, 0)], "cohortpose live")
+    return True
 
 
 @dataclass(frozen=True, eq=False)

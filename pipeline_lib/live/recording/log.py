@@ -9,6 +9,7 @@ the CRC-32 of kind and content, and the content, whose length the kind and the h
 import json
 import os
 import struct
+import threading
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -144,8 +145,11 @@ class LogWriter:
     """
 
     def __init__(self, path: Path, head: TakeHead) -> None:
+        self._path = path
+        self._lock = threading.Lock()
         text = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(head)}
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        self._file: int | None = os.open(path, flags, 0o666)
         try:
             self._append((json.dumps(text) + "\n").encode())
         except OSError:
@@ -173,15 +177,25 @@ class LogWriter:
         self._write(b"P", content + b"".join(one.tobytes() for one in points))
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file; what comes late still opens it again."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+            self._file = None
 
     def _write(self, kind: bytes, content: bytes) -> None:
         self._append(_PREFIX.pack(_MARK, kind, zlib.crc32(kind + content)) + content)
 
     def _append(self, content: bytes) -> None:
         # One call: records of two threads do not mix, and a kill leaves whole ones.
-        written = os.write(self._file, content)
+        with self._lock:
+            file = self._file
+            own = os.open(self._path, os.O_WRONLY | os.O_APPEND) if file is None else file
+            try:
+                written = os.write(own, content)
+            finally:
+                if file is None:
+                    os.close(own)
         if written != len(content):
             raise OSError(28, "No space left on device")
 

@@ -73,7 +73,6 @@ class Recorder:
         self._folder, self._camera, self._settings = folder, camera, settings
         self._describe, self._events = describe, events
         self._take: Take | None = None
-        self._takes: list[Take] = []
         self._next_take = _find_next(folder, camera)
         self._retry_at = 0.0
         self.unrecorded = self.repeated = 0
@@ -93,6 +92,8 @@ class Recorder:
         size = (frame.image.shape[0], frame.image.shape[1])
         take = self._take
         if take is None or take.failed or self._is_over(take, size, frame.captured):
+            # However many there are: files are open for one.
+            self._leave_take()
             take = self._begin(row, size, frame.captured)
         if take is None:
             self.unrecorded += 1
@@ -126,10 +127,13 @@ class Recorder:
             self._ready.notify()
         if self._settings.video:
             self._thread.join()
-        for take in self._takes:
-            if take.log is not None:
-                take.log.close()
-        self._takes = []
+        self._leave_take()
+
+    def _leave_take(self) -> None:
+        """Close the log of the last take; poses of its last frames may come still."""
+        if self._take is not None and self._take.log is not None:
+            self._take.log.close()
+        self._take = None
 
     def _is_over(self, take: Take, size: tuple[int, int], captured: float) -> bool:
         if size != take.head.size:
@@ -157,7 +161,6 @@ class Recorder:
             return None
         self._next_take += 1
         self._take = Take(head, log, video, captured)
-        self._takes.append(self._take)
         return self._take
 
     def _is_behind(self, take: Take) -> bool:

@@ -1,12 +1,21 @@
 """Make the source that a camera's settings name."""
 
+import logging
 import re
 from pathlib import Path
 
 from pipeline_lib.core.settings.outputs.live import CameraSettings
 from pipeline_lib.live.sources.frames import LiveError, Source
 
+logger = logging.getLogger("pipeline_lib.live")
+
 _DEVICE = re.compile(r"/dev/video[0-9]+")
+# What the kinds of sources can be asked for; others give what they give.
+_ASKED = {
+    "camera": ("fps", "width", "height", "exposure_us"),
+    "genicam": ("fps", "width", "height", "exposure_us"),
+    "video": ("fps",),
+}
 _KINDS = "camera:, rtsp://, video:, folder:, shm:, zmq: or genicam:"
 
 
@@ -31,6 +40,7 @@ def make_source(settings: CameraSettings) -> Source:  # noqa: C901, PLR0911 - on
         kind, rest = "video", text
     if not rest and kind != "genicam":
         raise LiveError(f"source {text!r}: expected {_KINDS} and what to open")
+    _tell_ignored(settings, kind)
     # Each imports what it needs: OpenCV's and others' libraries are large.
     if kind == "camera":
         from pipeline_lib.live.sources.opencv import OpenCvSource  # noqa: PLC0415
@@ -62,3 +72,15 @@ def make_source(settings: CameraSettings) -> Source:  # noqa: C901, PLR0911 - on
 
         return GenICamSource(rest, settings)
     raise LiveError(f"source {text!r}: expected {_KINDS}, found {kind!r}")
+
+
+def _tell_ignored(settings: CameraSettings, kind: str) -> None:
+    """Tell which settings of a camera do nothing, as its source cannot be asked for them."""
+    asked = _ASKED["genicam"]
+    ignored = [name for name in asked if getattr(settings, name) is not None]
+    ignored = [name for name in ignored if name not in _ASKED.get(kind, ())]
+    if ignored:
+        logger.warning(
+            "%s: %s of %s cannot be set here: set it where the frames come from",
+            *(settings.name, ", ".join(ignored), settings.source.partition("://")[0]),
+        )

@@ -22,6 +22,10 @@ class SourceError(CohortposeError):
     """Report that a source gives no frames at present; it is opened again."""
 
 
+class FrameError(SourceError):
+    """Report a frame that cannot be used; it is left out, and the next one is read."""
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """Hold a frame of a source.
@@ -64,6 +68,8 @@ class Source(Protocol):
 
         Raises
         ------
+        FrameError
+            If a frame came that cannot be used; the next call reads the next one.
         SourceError
             If the source is gone; it may be opened again.
         """
@@ -103,14 +109,14 @@ def to_rgb(image: NDArray[Any], *, bgr: bool = False) -> Image:
 
     Raises
     ------
-    SourceError
+    FrameError
         If it is no such image.
     """
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4))
     if image.dtype != np.uint8 or not shaped or not image.size or image.nbytes > MOST_BYTES:
-        raise SourceError(
+        raise FrameError(
             f"gave an image of shape {image.shape}, {image.dtype}; expected 1, 3 or 4 channels of "
             "uint8 or uint16"
         )

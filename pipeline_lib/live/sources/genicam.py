@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.core.settings.outputs.live import CameraSettings
-from pipeline_lib.live.sources.frames import Frame, LiveError, LiveSource, SourceError, now, to_rgb
+from pipeline_lib.live.sources.frames import (
+    Frame,
+    FrameError,
+    LiveError,
+    LiveSource,
+    SourceError,
+    now,
+    to_rgb,
+)
 
 _VARIABLE = "GENICAM_GENTL64_PATH"
 _COLOURS = {"BGR8": True, "RGB8": False, "RGB8Packed": False, "BGR8Packed": True}
@@ -103,6 +111,12 @@ class GenICamSource(LiveSource):
             captured = now()
             image = self._convert(buffer.payload.components[0])
             return Frame(image, int(buffer.frame_id), captured, int(buffer.timestamp_ns) / 1e9)
+        except FrameError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above; a payload that is not whole
+            raise FrameError(
+                f"genicam:{self._serial}: gave a frame that is not whole ({error!r})"
+            ) from None
         finally:
             buffer.queue()
 
@@ -113,7 +127,7 @@ class GenICamSource(LiveSource):
             return to_rgb(data.reshape(height, width, 3), bgr=_COLOURS[form]).copy()
         if form in _GREYS:
             return to_rgb(data.reshape(height, width))
-        raise SourceError(
+        raise FrameError(
             f"genicam:{self._serial}: sends {form}; set its pixel format to Mono8, RGB8 or BGR8"
         )
 

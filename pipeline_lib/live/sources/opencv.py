@@ -5,7 +5,14 @@ from typing import Any
 import cv2
 
 from pipeline_lib.core.settings.outputs.live import CameraSettings
-from pipeline_lib.live.sources.frames import Frame, LiveSource, SourceError, now, to_rgb
+from pipeline_lib.live.sources.frames import (
+    Frame,
+    FrameError,
+    LiveSource,
+    SourceError,
+    now,
+    to_rgb,
+)
 
 # V4L2 counts exposures in 100 microseconds; 1 means by hand.
 _EXPOSURE_UNIT = 100.0
@@ -58,7 +65,7 @@ class OpenCvSource(LiveSource):
         captured = now()
         good, image = self._capture.retrieve()
         if not good or image is None:
-            raise SourceError(f"camera {self._device}: gave a frame that cannot be decoded")
+            raise FrameError(f"camera {self._device}: gave a frame that cannot be decoded")
         self._number += 1
         return Frame(to_rgb(image, bgr=True), self._number, captured)
 

@@ -41,7 +41,7 @@ class SharedFrameWriter:
     Parameters
     ----------
     name
-        Name of the memory.
+        Name of the memory. One that a killed writer has left is replaced.
     shape
         Height, width and channels (1 or 3) of the frames.
     """
@@ -49,7 +49,7 @@ class SharedFrameWriter:
     def __init__(self, name: str, shape: tuple[int, int, int]) -> None:
         self._shape, self._counter, self._number = shape, 0, 0
         size = _HEAD.size + int(np.prod(shape))
-        self._memory = SharedMemory(name, create=True, size=size)
+        self._memory = _create(name, size)
         buffer = self._buffer()
         self._pixels = np.ndarray(shape, np.uint8, buffer, _HEAD.size)
         self._describe(0)
@@ -80,6 +80,15 @@ class SharedFrameWriter:
         if buffer is None:
             raise ValueError("the memory is closed")
         return buffer
+
+
+def _create(name: str, size: int) -> SharedMemory:
+    """Create a memory; one of the name is that of a writer that was killed."""
+    try:
+        return SharedMemory(name, create=True, size=size)
+    except FileExistsError:
+        SharedMemory(name).unlink()
+        return SharedMemory(name, create=True, size=size)
 
 
 def _attach(name: str) -> SharedMemory:

@@ -7,7 +7,14 @@ import av.error
 from av.video.reformatter import VideoReformatter
 
 from pipeline_lib.io.video.codecs.planes import convert_picture
-from pipeline_lib.live.sources.frames import Frame, LiveSource, SourceError, now, to_rgb
+from pipeline_lib.live.sources.frames import (
+    Frame,
+    FrameError,
+    LiveSource,
+    SourceError,
+    now,
+    to_rgb,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +80,7 @@ class StreamSource(LiveSource):
             image = convert_picture(picture, size, self._reformatter)
         except av.error.FFmpegError as error:
             form = picture.format.name
-            raise SourceError(f"{self._name()}: no RGB from {form} ({error.strerror})") from None
+            raise FrameError(f"{self._name()}: no RGB from {form} ({error.strerror})") from None
         return Frame(to_rgb(image), self._number, captured, stamp)
 
     def close(self) -> None:

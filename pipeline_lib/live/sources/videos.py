@@ -59,8 +59,14 @@ class VideoSource(LiveSource):
             self.ended = False
 
     def read(self, timeout: float) -> Frame | None:
-        """Return the next frame when it is due."""
+        """Return the next frame when it is due; `LiveError` if the video breaks off."""
         del timeout
+        try:
+            return self._read()
+        except (VideoError, OSError) as error:
+            raise LiveError(f"{self._path}: {error}") from None
+
+    def _read(self) -> Frame | None:
         for number, image in self._frames:
             due = self._start + float(self._times[number])
             if image is None:

@@ -14,9 +14,9 @@ import numpy as np
 from pipeline_lib.live.sources.frames import (
     MOST_BYTES,
     Frame,
+    FrameError,
     LiveError,
     LiveSource,
-    SourceError,
     now,
     to_rgb,
 )
@@ -69,7 +69,7 @@ class ZeroMqSource(LiveSource):
         parts = self._socket.recv_multipart(copy=True)
         captured = now()
         if len(parts) != 2 or len(parts[0]) > _MOST_HEAD:
-            raise SourceError(f"zmq:{self._address}: sent a message that is no frame")
+            raise FrameError(f"zmq:{self._address}: sent a message that is no frame")
         try:
             head = json.loads(parts[0])
             number, shape = int(head["number"]), tuple(int(side) for side in head["shape"])
@@ -78,7 +78,7 @@ class ZeroMqSource(LiveSource):
             # `reshape` would take a side of -1 for what is left.
             image = np.frombuffer(parts[1], dtype).reshape([max(0, side) for side in shape])
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-            raise SourceError(
+            raise FrameError(
                 f"zmq:{self._address}: sent a frame that cannot be read ({error!r})"
             ) from None
         return Frame(to_rgb(image), number, captured, stamp)

@@ -249,8 +249,8 @@ class LiveSettings(Settings):
     )
     real_time: Flag = Field(
         default=True,
-        description="Capture and predict in threads of real-time priority where the system allows "
-        "it (Linux).",
+        description="Capture, predict and compute networks in threads of real-time priority where "
+        "the system allows it (Linux).",
     )
     rules: tuple[RuleSettings, ...] = Field((), description="What sets off actions.")
     actions: tuple[ActionSettings, ...] = Field((), description="What rules set off.")
