@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.accuracy.cross_validation import PCK, Fold, measure, run_fold
+from benchmarks.accuracy.cross_validation import PCK, PCK_THRESHOLD, Fold, measure, run_fold
 from benchmarks.projects import (
     LABELLED,
     PROJECTS,
@@ -88,8 +88,8 @@ def main() -> None:
     )
     given = parser.parse_args()
     given.changes = nest_settings(given.changes)
-    titles = ["labels", "seed", "mean error (px)", "median (px)", f"{PCK} px", "steps"]
-    titles += ["training (s)", "members (px)"]
+    titles = ["labels", "seed", "mean error (px)", "median (px)", f"PCK@{PCK_THRESHOLD:g} px"]
+    titles += ["steps", "training (s)", "members (px)"]
     print("| " + " | ".join(titles) + " |\n" + "|---:" * len(titles) + "|")
     try:
         for row in list_rows(given):
