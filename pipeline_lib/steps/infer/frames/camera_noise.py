@@ -30,9 +30,9 @@ _PART_FRAMES = 18_000
 _PAIRS, _MOST_PACKETS, _MOST_OF_PART = 16, 1_200, 0.25
 # Steps from frame to frame beside each pair.
 _STEPS = 4
-# What moves since the frame before is computed if it differs from the last computed frame by twice
-# the amplitude of noise from frame to frame: encoders draw the end of a motion out over frames.
-_RESTLESS = 4.0
+# A frame that moves against the one before is computed if it differs from the last computed one by
+# so many times the noise from frame to frame: encoders draw the end of a motion out over frames.
+_RESTLESS = 2.5
 
 
 class Limits(NamedTuple):

@@ -248,8 +248,8 @@ class _Watch:
             self._limits = self._find_limits(first) or assume_no_noise(planes)
         still = self._decide(frame, planes, counts)
         if not still:
-            # Copies, because a view would keep the decoder's picture.
-            self._reference = planes = tuple(np.array(plane) for plane in planes)
+            # Views that keep the decoder's picture: at most this one and the one before.
+            self._reference = planes
             self.source = frame
         self._before, self._seen = planes, frame
         return still

@@ -58,7 +58,7 @@ def limits_of(fine, coarse, keyframes=()):
     steps = ChangeLimits(
         np.full((2, 2), fine, np.float32), np.full((1, 1), coarse, np.float32), 0.1
     )
-    return Limits((apart,), (steps,), (apart.tighten(steps, 4.0),), np.array(keyframes, np.int32))
+    return Limits((apart,), (steps,), (apart.tighten(steps, 2.5),), np.array(keyframes, np.int32))
 
 
 def choose(levels, limits, start=0):
@@ -78,9 +78,9 @@ def test_motion_stands_out_against_the_frame_before():
     """A step of 4 grey levels (16) is below the limit of any two frames (40)."""
     levels = [0] * 10 + [4] * 10
     assert choose(levels, limits_of(2.0, 2.0))[0] == [0, 10]
-    # One of the 16 blocks of a coarse one: 36 / 16 = 2.25, of four times its limit.
-    assert choose([0] * 10 + [6] * 10, limits_of(99.0, 0.5))[0] == [0, 10]
-    assert choose([0] * 10 + [6] * 10, limits_of(99.0, 0.6))[0] == [0]
+    # One of the 16 blocks of a coarse one: 36 / 16 = 2.25, of 2.5 times its limit.
+    assert choose([0] * 10 + [6] * 10, limits_of(99.0, 0.8))[0] == [0, 10]
+    assert choose([0] * 10 + [6] * 10, limits_of(99.0, 1.0))[0] == [0]
     # Noise jumps at keyframes.
     found, counts = choose(levels, limits_of(2.0, 2.0, keyframes=[10]))
     assert found == [0]
@@ -90,7 +90,7 @@ def test_motion_stands_out_against_the_frame_before():
 
 
 def test_the_end_of_a_motion_is_computed_when_it_has_added_up():
-    """Steps of 2 (4) are motion, computed at 3 or more (9) from the last computed frame (8)."""
+    """Steps of 2 (4) are motion, computed at 3 or more (9) from the last computed frame (5)."""
     levels = [0, 20, 40, 42, 44, 46, 48, 48, 48, 48, 48, 48]
     assert choose(levels, limits_of(2.0, 2.0))[0] == [0, 1, 2, 4, 6]
 
@@ -139,7 +139,7 @@ def test_compressed_video_has_less_noise_from_frame_to_frame(tmp_path):
     ]  # fmt: skip
     apart, steps, restless = limits.apart[0], limits.steps[0], limits.restless[0]
     assert steps.fine.max() < apart.fine.min() / 2
-    np.testing.assert_array_equal(restless.fine, np.minimum(apart.fine, 4 * steps.fine))
+    np.testing.assert_array_equal(restless.fine, np.minimum(apart.fine, 2.5 * steps.fine))
 
 
 def test_where_all_frames_are_keyframes_no_steps_are_measured(tmp_path):
