@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.kernels.stillness import ChangeLimits
 from pipeline_lib.steps.infer.frames.camera_noise import Limits, follow_noise
 from pipeline_lib.steps.infer.frames.still_frames import StillCounts, choose_frames
@@ -153,3 +154,27 @@ def test_where_all_frames_are_keyframes_no_steps_are_measured(tmp_path):
 def test_a_video_with_one_keyframe_tells_no_noise(tmp_path):
     path = film(tmp_path / "v.mp4", [draw_cage()] * 40, gop=100)
     assert follow_noise(task_of(path, 40), share=False)(0) is None
+
+
+@pytest.mark.parametrize("start", [75, 77])
+def test_a_faint_start_in_compressed_video_is_seen_at_once(tmp_path, start):
+    """A patch of 16 x 16 px brightens by 5 grey levels, in noise of 3 (25 of 18)."""
+    scenes = [draw_cage() for _ in range(100)]
+    for scene in scenes[start:]:
+        scene[56:72, 96:112] += 5
+    path = film(tmp_path / "v.mp4", scenes, noise=3.0, gop=30)
+    task = task_of(path, 100)
+    limits = follow_noise(task, share=False)(0)
+
+    def find(limits):
+        pictures = VideoReader(path).read_pictures(0, 100)
+        choices = choose_frames(pictures, 0, task, lambda _: limits, counts := StillCounts())
+        found = {choice.frame for choice in choices if choice.image is not None}
+        assert counts.still == 100 - len(found)
+        return found
+
+    found = find(limits)
+    assert start in found
+    assert len(found) < 10
+    # Among any two frames it hides.
+    assert start not in find(limits._replace(steps=(), restless=()))
