@@ -30,6 +30,8 @@ from pipeline_lib.steps.infer.worker_cache import load_warm_predictor
 # Share of still frames and number of walks of one second.
 FILMS = {0.7: 8, 0.95: 3}
 TARGETS = {0.7: 3.0, 0.95: 10.0}
+# Walks of films of other shares, which have no target for the speed; seed of the scene.
+_WALKS, _SEED = 6, 7
 # Confidence of the keypoints that are compared: others jump between places.
 _SURE = 0.6
 # What the poses of moving frames may differ by, px.
@@ -44,15 +46,17 @@ class Film:
     cage: Cage
 
 
-def make_film(folder: Path, still: float, walks: int, spread: float, crf: str) -> Film:
+def make_film(folder: Path, still: float, spread: float, crf: str, seed: int) -> Film:
     """Render and encode a film; one that is there is used again."""
-    name = f"cage-{round(100 * still)}-{walks}-{spread:g}-{crf}"
-    path, truth = folder / f"{name}.mp4", folder / f"cage-{round(100 * still)}-{walks}.npz"
+    walks = FILMS.get(still, _WALKS)
+    cage_name = f"cage-{round(100 * still)}-{walks}" + (f"-seed{seed}" if seed != _SEED else "")
+    name = f"{cage_name}-{spread:g}-{crf}"
+    path, truth = folder / f"{name}.mp4", folder / f"{cage_name}.npz"
     if truth.exists():
         with np.load(truth) as stored:
             cage = Cage(stored["images"], stored["position"], stored["shown"])
     else:
-        cage = render_cage(7, walks, still)
+        cage = render_cage(seed, walks, still)
         np.savez(truth, images=cage.images, position=cage.position, shown=cage.shown)
     if not path.exists():
         write_cage(path, cage, spread, ENCODING | {"crf": crf})
@@ -189,6 +193,7 @@ def main() -> None:
     parser.add_argument("--still-frames", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--still", type=float, nargs="*", default=list(FILMS))
+    parser.add_argument("--seed", type=int, default=_SEED, help="of the scene and the walks")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     runtime: RuntimeName = given.runtime
@@ -198,11 +203,12 @@ def main() -> None:
     load_warm_predictor(network)
     missed = []
     for still in given.still:
-        film = make_film(given.folder, still, FILMS[still], given.noise, given.crf)
+        film = make_film(given.folder, still, given.noise, given.crf, given.seed)
         figures = measure_film(film, network, given.still_frames, given.rounds)
         print(json.dumps({"film": film.path.stem} | figures, indent=1), flush=True)
-        if figures["ratio"] < TARGETS[still]:
-            missed.append(f"{still:.0%} still: {figures['ratio']:.1f} of {TARGETS[still]:g}")
+        target = TARGETS.get(still, 0.0)
+        if figures["ratio"] < target:
+            missed.append(f"{still:.0%} still: {figures['ratio']:.2f} of {target:g}")
         if figures["moving_largest_px"] > _MOST_PIXELS or figures["onset_missed"]:
             missed.append(f"{still:.0%} still: poses of moving frames")
     if missed:

@@ -17,7 +17,7 @@ EVALUATE = 4
 CHOOSE_PRECISION = 2
 INFER = 3
 # The choice of still frames: part of the key of infer where `inference.still` is `auto`.
-STILL = 1
+STILL = 2
 # Poses that another tool found, as they are read.
 EXISTING_POSES = 2
 TRACK = 3

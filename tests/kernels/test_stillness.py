@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline_lib.kernels.stillness import (
+    ChangeLimits,
     estimate_limits,
+    estimate_step_limits,
     find_changed,
     measure_change,
     measure_noise,
@@ -105,3 +109,50 @@ def test_without_pairs_noise_counts_as_change():
     same = film(random, spread=0.0)
     assert not find_changed(measure_change(same, same), limits).any()
     assert find_changed(measure_change(film(random), film(random)), limits).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(2, 255), st.integers(0, 2**32 - 1))
+def test_change_is_the_mean_square_in_any_picture(height, width, largest, seed):
+    """Up to a difference of 127; beyond, it is at least that of 127 and at most the true one."""
+    random = np.random.default_rng(seed)
+    reference = random.integers(0, 256 - largest, (height, width), np.uint8)
+    plane = reference + random.integers(0, largest, (height, width), np.uint8)
+    plane[0, 0] = reference[0, 0] + 2
+    expected, least = (np.zeros((8 * -(-height // 8), 8 * -(-width // 8))) for _ in range(2))
+    difference = plane.astype(float) - reference
+    expected[:height, :width] = difference**2
+    least[:height, :width] = np.minimum(difference, 127) ** 2
+    blocks = len(expected) // 8, 8, expected.shape[1] // 8, 8
+    change = measure_change(plane, reference)
+    np.testing.assert_array_equal(change, measure_change(reference, plane))
+    expected, least = (each.reshape(blocks).mean(axis=(1, 3)) for each in (expected, least))
+    assert (change <= expected + 0.3).all()
+    assert (change >= least - 0.3).all()
+    if largest <= 127:
+        np.testing.assert_allclose(change, expected, rtol=1e-6)
+
+
+def test_limits_of_steps_are_those_of_the_blocks_that_encoders_renew():
+    """In 2,500 blocks, ten have noise in each step, at other places."""
+    shape, steps = (50, 50), []
+    for number in range(8):
+        noise = np.zeros(shape, np.float32)
+        noise[number, :10] = 1.75
+        steps.append(noise)
+    limits = estimate_step_limits([steps, []])
+    # Twice the noisiest: 3.5; the least of 2.8 times 0.8 is lower.
+    np.testing.assert_allclose(limits.fine, 3.5)
+    assert limits.noise == pytest.approx(0, abs=0.01)
+    quiet = estimate_step_limits([[noise / 10 for noise in steps]])
+    np.testing.assert_allclose(quiet.fine, 2.24, rtol=1e-6)
+    np.testing.assert_allclose(quiet.coarse, 1.0)
+    # Ten times the noise of most blocks, which is at least 0.5, whatever a few blocks do.
+    np.testing.assert_allclose(estimate_step_limits([[10 * noise for noise in steps]]).fine, 5.0)
+    assert estimate_step_limits([[], []]) is None
+
+
+def test_tightened_limits_are_the_lower_ones():
+    apart = ChangeLimits(np.array([[40.0, 4.0]], np.float32), np.array([[9.0]], np.float32), 4.0)
+    steps = ChangeLimits(np.array([[2.0, 2.0]], np.float32), np.array([[3.0]], np.float32), 0.5)
+    tight = apart.tighten(steps, 4.0)
+    assert (tight.fine.tolist(), tight.coarse.tolist(), tight.noise) == ([[8.0, 4.0]], [[9.0]], 4.0)

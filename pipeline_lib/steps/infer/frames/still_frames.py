@@ -1,13 +1,12 @@
 """Find the frames of a video in which nothing moves, before they are converted or computed.
 
-A frame is compared with the last computed one, so that slow motion adds up. Every N frames, on a
-fixed grid of frame indices, a pose is computed whatever the picture shows. What is decided about a
-frame therefore depends on the frames since the grid's last point, and on the noise, which is
-measured between keyframes of the part of the video around it: not on where segments begin.
+A frame is compared with the one before, from which motion stands out against little noise, and with
+the last computed one, so that slow motion adds up. Every N frames, on a fixed grid of frame
+indices, a pose is computed whatever the picture shows. What is decided about a frame therefore
+depends on the frames since the grid's last point, and on the noise, which is measured in the part
+of the video around it: not on where segments begin.
 """
 
-import functools
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,28 +14,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.io.video.reader import Picture, VideoIndex, VideoReader
+from pipeline_lib.io.video.reader import Picture
 from pipeline_lib.kernels.stillness import (
     BLOCK,
     ChangeLimits,
     count_blocks,
-    estimate_limits,
     find_changed,
     measure_change,
-    measure_noise,
 )
-from pipeline_lib.steps.infer.tasks import Crop, VideoTask
-from pipeline_lib.steps.infer.worker_cache import load_index
+from pipeline_lib.steps.infer.frames.camera_noise import (
+    Limits,
+    Planes,
+    assume_no_noise,
+    cut_planes,
+    follow_noise,
+)
+from pipeline_lib.steps.infer.tasks import VideoTask
+
+__all__ = ["Choice", "StillCounts", "choose_frames", "find_first", "follow_noise"]
 
 Image = NDArray[np.uint8]
-Planes = tuple[Image, ...]
-Limits = tuple[ChangeLimits, ...]
-Pair = tuple[int, int]
 
-# Frames of a part of a video with its own estimate of the noise, which changes at night.
-_PART_FRAMES = 18_000
-# Pairs of pictures of each kind in a part, and most packets that are decoded to get at them.
-_PAIRS, _MOST_PACKETS = 16, 1_200
+# Where each frame is compared with the one before, slow motion is looked for every so many frames.
+_SLOW_EVERY = 4
 # A change in more of the blocks is one of the light or of the camera.
 _WHOLE = 0.5
 # A place that changes in so many of the computed frames is named, if it keeps so many from
@@ -171,7 +171,7 @@ def choose_frames(
     pictures: Iterator[tuple[int, Picture | None]],
     start: int,
     task: VideoTask,
-    find_limits: Callable[[int], Limits],
+    find_limits: Callable[[int], Limits | None],
     counts: StillCounts,
 ) -> Iterator[Choice]:
     """Choose the frames to compute; convert only these.
@@ -185,7 +185,7 @@ def choose_frames(
     task
         The video.
     find_limits
-        Return the limits of the changes of each plane by the frame.
+        Return the limits of changes by the frame; None if noise could not be measured.
     counts
         Count of the decisions about wanted frames, changed in place.
 
@@ -228,12 +228,14 @@ def find_first(start: int, task: VideoTask) -> int:
 
 
 class _Watch:
-    """Compare each frame with the last one that was computed."""
+    """Compare each frame with the one before, and with the last one that was computed."""
 
-    def __init__(self, task: VideoTask, find_limits: Callable[[int], Limits]) -> None:
+    def __init__(self, task: VideoTask, find_limits: Callable[[int], Limits | None]) -> None:
         self._every, self._crop, self._find_limits = task.still_frames, task.crop, find_limits
-        self._reference: Planes | None = None
-        self._limits: Limits = ()
+        self._reference: Planes = ()
+        self._before: Planes = ()
+        self._seen = -1
+        self._limits = Limits((), (), (), np.zeros(0, np.int32))
         self._until = 0
         self.source = -1
 
@@ -242,37 +244,25 @@ class _Watch:
         planes = cut_planes(picture.read_planes(), self._crop)
         if frame >= self._until:
             first = frame // self._every * self._every
-            self._until, self._reference = first + self._every, None
-            self._limits = self._find_limits(first) or _assume_no_noise(planes)
-        if not self._is_comparable(planes):
+            self._until, self._reference = first + self._every, ()
+            self._limits = self._find_limits(first) or assume_no_noise(planes)
+        still = self._decide(frame, planes, counts)
+        if not still:
+            # Views that keep the decoder's picture: at most this one and the one before.
+            self._reference = planes
+            self.source = frame
+        self._before, self._seen = planes, frame
+        return still
+
+    def _decide(self, frame: int, planes: Planes, counts: StillCounts) -> bool:
+        if not _are_alike(planes, self._reference, self._limits.apart):
             counts.regular += 1
-        elif any(limits.too_noisy for limits in self._limits):
-            counts.noisy += 1
-        elif self._is_equal(planes, counts):
-            return True
-        # Copies, because a view would keep the decoder's picture.
-        self._reference = tuple(np.array(plane) for plane in planes)
-        self.source = frame
-        return False
-
-    def _is_comparable(self, planes: Planes) -> bool:
-        """Tell whether there are a picture and limits of the same shape to compare with."""
-        if self._reference is None:
             return False
-        shapes = [plane.shape for plane in planes]
-        blocks = [count_blocks(plane) for plane in planes]
-        return shapes == [plane.shape for plane in self._reference] and blocks == [
-            limits.fine.shape for limits in self._limits
-        ]
-
-    def _is_equal(self, planes: Planes, counts: StillCounts) -> bool:
-        counts.unmeasured += int(np.isnan(self._limits[0].noise))
-        found: NDArray[np.bool_] | None = None
-        for plane, before, limits in zip(planes, self._reference or (), self._limits, strict=True):
-            changed = find_changed(measure_change(plane, before), limits)
-            if changed.any():
-                place = _spread(changed, count_blocks(planes[0]))
-                found = place if found is None else found | place
+        if any(limits.too_noisy for limits in self._limits.apart):
+            counts.noisy += 1
+            return False
+        counts.unmeasured += int(np.isnan(self._limits.apart[0].noise))
+        found = self._find_moved(frame, planes)
         if found is None:
             counts.still += 1
             return True
@@ -283,9 +273,47 @@ class _Watch:
         counts.add_places(found)
         return False
 
+    def _find_moved(self, frame: int, planes: Planes) -> NDArray[np.bool_] | None:
+        """Return the blocks in which something moved; None if there are none."""
+        limits = self._limits
+        if not self._follows(frame, planes):
+            return _find_changed(planes, self._reference, limits.apart)
+        if self.source == frame - 1:
+            # The frame before is the last computed one.
+            return _find_changed(planes, self._reference, limits.restless)
+        if _find_changed(planes, self._before, limits.steps) is not None:
+            return _find_changed(planes, self._reference, limits.restless)
+        if frame % _SLOW_EVERY == 0:
+            return _find_changed(planes, self._reference, limits.apart)
+        return None
 
-def _assume_no_noise(planes: Planes) -> Limits:
-    return tuple(estimate_limits((), count_blocks(plane)) for plane in planes)
+    def _follows(self, frame: int, planes: Planes) -> bool:
+        """Tell whether a frame can be compared with the one before: noise jumps at keyframes."""
+        return (
+            self._seen == frame - 1
+            and _are_alike(planes, self._before, self._limits.steps)
+            and not self._limits.is_keyframe(frame)
+        )
+
+
+def _find_changed(
+    planes: Planes, others: Planes, limits: tuple[ChangeLimits, ...]
+) -> NDArray[np.bool_] | None:
+    """Return the changed blocks of the first plane that has any, as blocks of brightness."""
+    for plane, other, each in zip(planes, others, limits, strict=True):
+        changed = find_changed(measure_change(plane, other), each)
+        if changed.any():
+            return _spread(changed, count_blocks(planes[0]))
+    return None
+
+
+def _are_alike(planes: Planes, others: Planes, limits: tuple[ChangeLimits, ...]) -> bool:
+    """Tell whether there are pictures and limits of the same shape to compare with."""
+    shapes = [plane.shape for plane in planes]
+    blocks = [count_blocks(plane) for plane in planes]
+    return shapes == [plane.shape for plane in others] and blocks == [
+        each.fine.shape for each in limits
+    ]
 
 
 def _spread(changed: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -296,122 +324,3 @@ def _spread(changed: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bo
         np.arange(size) * own // size for size, own in zip(shape, changed.shape, strict=True)
     )
     return changed[np.ix_(rows, columns)]
-
-
-def cut_planes(planes: Planes, crop: Crop | None) -> Planes:
-    """Cut a region, given in px of the frame, out of planes that may have fewer pixels."""
-    if crop is None:
-        return tuple(np.ascontiguousarray(plane) for plane in planes)
-    height, width = planes[0].shape
-    x1, x2, y1, y2 = crop
-    cut = []
-    for plane in planes:
-        down, right = -(-height // plane.shape[0]), -(-width // plane.shape[1])
-        part = plane[y1 // down : -(-y2 // down), x1 // right : -(-x2 // right)]
-        cut.append(np.ascontiguousarray(part))
-    return tuple(cut)
-
-
-def follow_noise(task: VideoTask, *, share: bool) -> Callable[[int], Limits]:
-    """Return a function that gives the limits of changes by the frame.
-
-    The noise is measured between neighbouring keyframes, and between keyframes and the frames
-    before them: in compressed video noise hardly changes from frame to frame, and jumps there.
-
-    Parameters
-    ----------
-    task
-        The video.
-    share
-        As for `pipeline_lib.steps.infer.worker_cache.load_index`.
-    """
-    parts = max(1, round(task.frames / _PART_FRAMES))
-    length = -(-task.frames // parts)
-
-    def find(frame: int) -> Limits:
-        return _measure_part(task, frame // length * length, length, share)
-
-    return find
-
-
-@functools.lru_cache(maxsize=4)
-def _measure_part(task: VideoTask, start: int, length: int, share: bool) -> Limits:
-    """Measure the noise of a part of a video, and return the limits of the changes it explains.
-
-    Returns
-    -------
-    tuple of ChangeLimits
-        One for each plane; empty if there are no two keyframes to compare.
-    """
-    index = load_index(task, share=share)
-    reader = VideoReader(task.path, index=index)
-    groups: list[list[list[NDArray[np.float32]]]] = []
-    for pairs in _choose_pairs(index, start, start + length):
-        begun = reader.packets_read
-        groups.append([])
-        for pair in pairs:
-            if reader.packets_read - begun > _MOST_PACKETS:
-                break
-            first, second = _read_pair(reader, pair, task.crop)
-            if [plane.shape for plane in first] == [plane.shape for plane in second] != []:
-                groups[-1].append(
-                    [measure_noise(*both) for both in zip(first, second, strict=True)]
-                )
-    shapes = [[noise.shape for noise in each] for group in groups for each in group]
-    if not shapes:
-        return ()
-    return tuple(
-        estimate_limits(
-            [
-                [each[plane] for each in group if [one.shape for one in each] == shapes[0]]
-                for group in groups
-            ],
-            shape,
-        )
-        for plane, shape in enumerate(shapes[0])
-    )
-
-
-def _choose_pairs(index: VideoIndex, start: int, stop: int) -> tuple[list[Pair], list[Pair]]:
-    """Return pairs of frames spread over a part of a video, of two kinds.
-
-    Returns
-    -------
-    keyframes
-        Neighbouring keyframes.
-    joints
-        The frame before a keyframe, and the keyframe: fewer where they are far apart, because all
-        frames between must be decoded.
-    """
-    shown = np.sort(index.shown[index.keyframes])
-    shown = shown[(shown >= start) & (shown < stop)]
-    if len(shown) < 2:
-        return [], []
-    pairs = list(itertools.pairwise(shown.tolist()))
-    affordable = int(_MOST_PACKETS / max(np.median(np.diff(shown)), 1))
-    joints = [(second - 1, second) for _, second in _spread_out(pairs, min(_PAIRS, affordable))]
-    return _spread_out(pairs, _PAIRS), joints
-
-
-def _spread_out(pairs: list[Pair], count: int) -> list[Pair]:
-    if len(pairs) <= count:
-        return pairs
-    # In the middle of equal parts.
-    return [pairs[int((number + 0.5) * len(pairs) / count)] for number in range(count)]
-
-
-def _read_pair(reader: VideoReader, pair: Pair, crop: Crop | None) -> tuple[Planes, Planes]:
-    """Return the planes of two frames; none of one that cannot be decoded."""
-    first, second = pair
-    # One after the other in one pass.
-    spans = [(first, second + 1)] if second == first + 1 else [(one, one + 1) for one in pair]
-    found = [
-        () if picture is None else _copy_planes(picture, crop)
-        for span in spans
-        for _, picture in reader.read_pictures(*span)
-    ]
-    return found[0], found[1]
-
-
-def _copy_planes(picture: Picture, crop: Crop | None) -> Planes:
-    return tuple(np.array(plane) for plane in cut_planes(picture.read_planes(), crop))
