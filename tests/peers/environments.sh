@@ -18,11 +18,13 @@ for name in "$@"; do
         lightning_pose) packages=(--override tests/peers/lightning_pose.txt lightning-pose) ;;
         napari) packages=(napari-deeplabcut pyqt5) ;;
         sleap_nn) packages=("sleap-nn[torch]") ;;
+        # FFmpeg's libraries must be on the system.
+        torchcodec) packages=(torch torchcodec numpy) ;;
         # It imports a function that matplotlib 3.11 has no more.
         vame) packages=(vame-py "matplotlib<3.11") ;;
         *)
             echo "no environment is named $name: expected bids, dandi, datumaro, deeplabcut, dlclive, ensemble_kalman," \
-                "keypoint_moseq, label_studio, lightning_pose, movement, multiqc, napari, sleap_nn or vame" >&2
+                "keypoint_moseq, label_studio, lightning_pose, movement, multiqc, napari, sleap_nn, torchcodec or vame" >&2
             exit 2
             ;;
     esac
