@@ -48,11 +48,15 @@ def choose_segment_length(frames: int, workers: int, longest: int, shortest: int
     workers
         Segments worked on at a time.
     longest, shortest
-        Bounds; the shortest gives way to the longest.
+        Bounds; the shortest gives way to the longest, and to a length at which no worker is left
+        without a segment.
     """
     even = math.ceil(frames / (_SEGMENTS_PER_WORKER * workers))
-    return min(longest, max(shortest, even))
+    share = max(_FEWEST, math.ceil(frames / workers))
+    return min(longest, max(min(shortest, share), even))
 
 
 # A worker that ends first idles for half a segment on average: 1/16 of its time at most.
 _SEGMENTS_PER_WORKER = 8
+# To begin a segment costs as much as some frames of a light network.
+_FEWEST = 32

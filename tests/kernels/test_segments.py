@@ -39,5 +39,8 @@ def test_length_keeps_the_workers_busy_within_bounds():
     # 32,000 frames for 4 workers: 8 segments for each.
     assert choose_segment_length(32_000, 4, longest=2000, shortest=200) == 1000
     assert choose_segment_length(10**6, 4, longest=2000, shortest=200) == 2000
-    assert choose_segment_length(300, 4, longest=2000, shortest=200) == 200
+    assert choose_segment_length(1600, 4, longest=2000, shortest=200) == 200
+    # Fewer than the shortest for each worker: a share for each.
+    assert choose_segment_length(300, 4, longest=2000, shortest=200) == 75
+    assert choose_segment_length(60, 4, longest=2000, shortest=200) == 32
     assert choose_segment_length(300, 4, longest=50, shortest=50) == 50
