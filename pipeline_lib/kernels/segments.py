@@ -38,6 +38,22 @@ def cut_segments(gaps: Iterable[Range], longest: int) -> list[Range]:
     return segments
 
 
+def count_segments(lengths: Iterable[int], longest: int, *, whole: bool = False) -> int:
+    """Return into how many segments videos may be cut: more workers would be idle.
+
+    Parameters
+    ----------
+    lengths
+        Frames of each video.
+    longest
+        Most frames in a segment.
+    whole
+        Count segments of that length only, since a worker takes long to start.
+    """
+    each = longest if whole else min(longest, _FEWEST)
+    return sum(max(1, frames // each, -(-frames // longest)) for frames in lengths)
+
+
 def choose_segment_length(frames: int, workers: int, longest: int, shortest: int) -> int:
     """Return the length at which the last segments of a run keep no worker waiting for long.
 
@@ -58,5 +74,5 @@ def choose_segment_length(frames: int, workers: int, longest: int, shortest: int
 
 # A worker that ends first idles for half a segment on average: 1/16 of its time at most.
 _SEGMENTS_PER_WORKER = 8
-# To begin a segment costs as much as some frames of a light network.
-_FEWEST = 32
+# To start a worker and to begin a segment costs as much as some frames of a light network.
+_FEWEST = 64

@@ -3,7 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.kernels.segments import choose_segment_length, cut_segments, find_gaps
+from pipeline_lib.kernels.segments import (
+    choose_segment_length,
+    count_segments,
+    cut_segments,
+    find_gaps,
+)
 
 
 def test_gaps_by_hand():
@@ -42,5 +47,16 @@ def test_length_keeps_the_workers_busy_within_bounds():
     assert choose_segment_length(1600, 4, longest=2000, shortest=200) == 200
     # Fewer than the shortest for each worker: a share for each.
     assert choose_segment_length(300, 4, longest=2000, shortest=200) == 75
-    assert choose_segment_length(60, 4, longest=2000, shortest=200) == 32
+    assert choose_segment_length(60, 4, longest=2000, shortest=200) == 64
+
+
+def test_the_number_of_segments_by_hand():
+    assert count_segments([24, 24], 2000) == 2
+    # Enough for four workers, or for one.
+    assert count_segments([300], 2000) == 4
+    assert count_segments([100], 2000) == 1
+    assert count_segments([100, 5000], 40) == 3 + 125
+    # Where workers are jobs of a cluster.
+    assert count_segments([300], 2000, whole=True) == 1
+    assert count_segments([300, 4001], 2000, whole=True) == 1 + 3
     assert choose_segment_length(300, 4, longest=50, shortest=50) == 50

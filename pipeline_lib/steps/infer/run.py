@@ -15,6 +15,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import PROBE_COLUMNS, STAGE_COLUMNS, VideoStatus
 from pipeline_lib.io.poses.read import count_frames, read_pose_key
 from pipeline_lib.io.stage_tables import read_table, write_table
+from pipeline_lib.kernels.segments import count_segments
 from pipeline_lib.models.precision import settle_precision
 from pipeline_lib.steps.existing import take_over
 from pipeline_lib.steps.infer.plan import (
@@ -176,16 +177,16 @@ def _compute(config: Config, results: Results, tasks: list[VideoTask]) -> Iterat
     from pipeline_lib.steps.infer.cluster import connect_workers  # noqa: PLC0415
     from pipeline_lib.steps.infer.progress import follow_progress  # noqa: PLC0415
     from pipeline_lib.steps.infer.schedule import schedule_videos  # noqa: PLC0415
-    from pipeline_lib.steps.infer.workers import settle_runtime  # noqa: PLC0415
+    from pipeline_lib.steps.infer.workers import settle_runtime, uses_gpus  # noqa: PLC0415
 
     frames = sum(task.frames for task in tasks)
     logger.info("%d videos to infer, %d frames", len(tasks), frames)
     inference = settle_precision(config, results).inference
     tasks = settle_runtime(config, results, tasks)
-    longest = inference.segment_frames
-    segments = sum(-(-task.frames // longest) for task in tasks)
-    # Long videos are cut into shorter segments where that keeps more workers busy.
-    segments = max(segments, frames // longest + 1)
+    # A job that has to wait for its turn, or a GPU, is not worth a part of a segment.
+    whole = inference.cluster == "slurm" or uses_gpus(inference)
+    lengths = [task.frames for task in tasks]
+    segments = count_segments(lengths, inference.segment_frames, whole=whole)
     with (
         connect_workers(inference, segments, results.root) as client,
         follow_progress(client, tasks) as progress,
