@@ -75,4 +75,4 @@ def choose_segment_length(frames: int, workers: int, longest: int, shortest: int
 # A worker that ends first idles for half a segment on average: 1/16 of its time at most.
 _SEGMENTS_PER_WORKER = 8
 # To start a worker and to begin a segment costs as much as some frames of a light network.
-_FEWEST = 64
+_FEWEST = 32

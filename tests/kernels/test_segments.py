@@ -47,15 +47,15 @@ def test_length_keeps_the_workers_busy_within_bounds():
     assert choose_segment_length(1600, 4, longest=2000, shortest=200) == 200
     # Fewer than the shortest for each worker: a share for each.
     assert choose_segment_length(300, 4, longest=2000, shortest=200) == 75
-    assert choose_segment_length(60, 4, longest=2000, shortest=200) == 64
+    assert choose_segment_length(60, 4, longest=2000, shortest=200) == 32
 
 
 def test_the_number_of_segments_by_hand():
     assert count_segments([24, 24], 2000) == 2
-    # Enough for four workers, or for one.
-    assert count_segments([300], 2000) == 4
-    assert count_segments([100], 2000) == 1
-    assert count_segments([100, 5000], 40) == 3 + 125
+    # Enough for nine workers, or for one.
+    assert count_segments([300], 2000) == 9
+    assert count_segments([63], 2000) == 1
+    assert count_segments([100, 5000], 20) == 5 + 250
     # Where workers are jobs of a cluster.
     assert count_segments([300], 2000, whole=True) == 1
     assert count_segments([300, 4001], 2000, whole=True) == 1 + 3
