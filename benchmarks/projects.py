@@ -5,6 +5,7 @@ GitHub at a pinned commit. Each file must have the SHA-256 in the registry besid
 that a figure belongs to exactly these files.
 """
 
+import argparse
 import copy
 import json
 import logging
@@ -342,6 +343,25 @@ def merge_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> d
         if isinstance(settings[key], Mapping) and isinstance(changes[key], Mapping):
             merged[key] = merge_settings(settings[key], changes[key])
     return merged
+
+
+def add_settings_options(parser: argparse.ArgumentParser, *, settings: bool = True) -> None:
+    """Add `--set`, whose texts `nest_settings` takes, and `--settings` unless it is not wanted."""
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        dest="changes",
+        action="append",
+        default=[],
+        help="a setting such as training.epochs=60; give each set a folder of its own",
+    )
+    if settings:
+        parser.add_argument(
+            "--settings",
+            choices=("hand", "auto"),
+            default="hand",
+            help="of a labelled project: those of the template, or those that the labels decide",
+        )
 
 
 def nest_settings(given: Sequence[str]) -> dict[str, Any]:

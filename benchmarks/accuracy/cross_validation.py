@@ -18,6 +18,7 @@ import pandas as pd
 from benchmarks.projects import (
     PROJECTS,
     Project,
+    add_settings_options,
     exit_with,
     format_config,
     format_sheet,
@@ -266,20 +267,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only", metavar="0,1", help="run these folds only")
     parser.add_argument("--epochs", type=int, help="instead of the config's, for a quick look")
-    parser.add_argument(
-        "--settings",
-        choices=("hand", "auto"),
-        default="hand",
-        help="those of the template, or those that the labels decide",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        dest="changes",
-        action="append",
-        default=[],
-        help="a setting such as training.head_context=pool; give each set a folder of its own",
-    )
+    add_settings_options(parser)
     given = parser.parse_args(arguments)
     given.changes = nest_settings(given.changes)
     try:

@@ -15,6 +15,7 @@ import yaml
 from benchmarks.accuracy.cross_validation import Division, run_verbs
 from benchmarks.projects import (
     PROJECTS,
+    add_settings_options,
     exit_with,
     format_sheet,
     locate_project,
@@ -111,20 +112,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument(
-        "--settings",
-        choices=("hand", "auto"),
-        default="hand",
-        help="of a labelled project: those of the template, or those that the labels decide",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        dest="changes",
-        action="append",
-        default=[],
-        help="a setting such as training.epochs=30; give each set a folder of its own",
-    )
+    add_settings_options(parser)
     given = parser.parse_args(arguments)
     given.changes = nest_settings(given.changes)
     return given

@@ -16,6 +16,7 @@ from benchmarks.accuracy.cross_validation import PCK, PCK_THRESHOLD, Fold, measu
 from benchmarks.projects import (
     LABELLED,
     PROJECTS,
+    add_settings_options,
     exit_with,
     format_config,
     format_sheet,
@@ -78,14 +79,7 @@ def main() -> None:
     parser.add_argument("folder", metavar="DIR", type=Path)
     parser.add_argument("--labels", metavar="N", type=int, nargs="+", default=[10, 25, 40])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        dest="changes",
-        action="append",
-        default=[],
-        help="a setting such as training.epochs=60; give each set a folder of its own",
-    )
+    add_settings_options(parser, settings=False)
     given = parser.parse_args()
     given.changes = nest_settings(given.changes)
     titles = ["labels", "seed", "mean error (px)", "median (px)", f"PCK@{PCK_THRESHOLD:g} px"]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import sleap_io
 
-from benchmarks.projects import exit_with, locate_project, nest_settings
+from benchmarks.projects import add_settings_options, exit_with, locate_project, nest_settings
 from benchmarks.several_animals.flies_runs import DIVISIONS, PROJECT, WAYS, prepare_run
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import CohortposeError
@@ -180,20 +180,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         if name != "summarise":
             command.add_argument("--test", choices=tuple(DIVISIONS), default="block")
             command.add_argument("--way", choices=tuple(WAYS), default="skeleton")
-            command.add_argument(
-                "--set",
-                metavar="KEY=VALUE",
-                dest="changes",
-                action="append",
-                default=[],
-                help="a setting such as training.epochs=60; give each set a folder of its own",
-            )
-            command.add_argument(
-                "--settings",
-                choices=("hand", "auto"),
-                default="hand",
-                help="those of the template, or those that the labels decide",
-            )
+            add_settings_options(command)
         if name == "run":
             command.add_argument("--cores", type=int, default=2)
     return parser.parse_args(arguments)

@@ -71,7 +71,7 @@ class CameraRun:
 
     @property
     def error(self) -> Exception | None:
-        """What ended the camera before its time."""
+        """Return what ended the camera before its time; None: nothing did."""
         return self.capture.error or self.loop.error
 
     def sum_up(self) -> dict[str, Any]:

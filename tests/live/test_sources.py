@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import types
+from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
 import cv2
@@ -228,6 +229,24 @@ def test_a_writer_takes_the_place_of_one_that_was_killed():
     left.close()
     with pytest.raises(SourceError, match="does its writer run"):
         SharedMemorySource(name).open()
+
+
+def test_shared_memory_of_another_program_is_left_alone():
+    name = f"cohortpose-foreign-{time.monotonic_ns()}"
+    other = SharedMemory(name, create=True, size=128)
+    try:
+        other.buf[:6] = b"theirs"
+        with pytest.raises(SourceError, match="choose another name"):
+            shared_memory.SharedFrameWriter(name, (4, 4, 1))
+        assert bytes(other.buf[:6]) == b"theirs"
+        seen = shared_memory._attach(name)
+        assert bytes(seen.buf[:6]) == b"theirs"
+        seen.close()
+    finally:
+        other.close()
+        # Attaching it has told Python's tracker that it is not to be removed.
+        resource_tracker.register(f"/{name}", "shared_memory")
+        other.unlink()
 
 
 def test_shared_memory_that_lies_about_its_size_is_refused():

@@ -45,12 +45,14 @@ class LineLog:
 
     def _begin(self, path: Path, columns: tuple[str, ...]) -> None:
         """Write the names of columns, unless a run before did; it may have been killed at it."""
-        there = path.read_bytes() if path.is_file() else b""
-        if there and not there.endswith(b"\n"):
-            # A full disk took a part of the last line.
-            self._rest = b"\n"
-        if not there:
+        if not path.is_file() or not path.stat().st_size:
             self._append("\t".join(columns))
+            return
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                # A full disk took a part of the last line.
+                self._rest = b"\n"
 
     def append(self, *values: object) -> None:
         """Append a row."""

@@ -44,6 +44,11 @@ class SharedFrameWriter:
         Name of the memory. One that a killed writer has left is replaced.
     shape
         Height, width and channels (1 or 3) of the frames.
+
+    Raises
+    ------
+    SourceError
+        If a memory of this name is there that holds no frames.
     """
 
     def __init__(self, name: str, shape: tuple[int, int, int]) -> None:
@@ -83,12 +88,25 @@ class SharedFrameWriter:
 
 
 def _create(name: str, size: int) -> SharedMemory:
-    """Create a memory; one of the name is that of a writer that was killed."""
+    """Create a memory; one that a writer of frames has left under this name is replaced."""
     try:
         return SharedMemory(name, create=True, size=size)
     except FileExistsError:
-        SharedMemory(name).unlink()
-        return SharedMemory(name, create=True, size=size)
+        left = SharedMemory(name)
+    # A writer that was killed at once has written nothing.
+    ours = left.buf is not None and bytes(left.buf[: len(MAGIC)]) in (MAGIC, bytes(len(MAGIC)))
+    if ours:
+        left.unlink()
+    else:
+        # Python would remove it when this process ends.
+        resource_tracker.unregister(f"/{left.name}", "shared_memory")
+    left.close()
+    if not ours:
+        raise SourceError(
+            f"shm:{name}: another program has a memory of this name, which holds no frames: "
+            "choose another name"
+        )
+    return SharedMemory(name, create=True, size=size)
 
 
 def _attach(name: str) -> SharedMemory:
