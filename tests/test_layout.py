@@ -35,7 +35,6 @@ SUBJECTS = {
     "io.exports.registry": "the registry of export formats",
     "models.training.precision": "the precision that a device trains in",
     "steps.calibrate.squares": "a measure that calibration did not fit, with its own tests",
-    "steps.infer.closed_servers": "Dask without an HTTP port, which job scripts name",
     "steps.infer.timings": "the file of timings of a shard",
     "steps.refine.choice": "how frames are chosen, apart from how they are scored",
     "steps.report.labelling.label_errors": "a panel of the report",

@@ -4,10 +4,13 @@ Dask opens an HTTP port on every scheduler and worker, even without a dashboard,
 without authentication. These classes open none.
 """
 
+import asyncio
 from typing import Any
 
 from distributed import Scheduler, Worker
 from distributed.deploy.spec import SpecCluster
+
+_SECONDS_FOR_HEARTBEAT = 2.0
 
 
 class ClosedScheduler(Scheduler):  # type: ignore[misc]
@@ -18,10 +21,35 @@ class ClosedScheduler(Scheduler):  # type: ignore[misc]
 
 
 class ClosedWorker(Worker):  # type: ignore[misc]
-    """Run a worker without an HTTP port."""
+    """Run a worker without an HTTP port, whose last heartbeat ends before it closes."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - Dask's
+        self._heartbeats: set[asyncio.Task[Any] | None] = set()
+        super().__init__(*arguments, **more)
 
     def start_http_server(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Dask's
         """Open no port."""
+
+    async def heartbeat(self) -> None:
+        """Tell the scheduler that this worker lives."""
+        task = asyncio.current_task()
+        self._heartbeats.add(task)
+        try:
+            await super().heartbeat()
+        finally:
+            self._heartbeats.discard(task)
+
+    async def close(self, *arguments: Any, **more: Any) -> str | None:  # noqa: ANN401 - Dask's
+        """Close the worker after its last heartbeat.
+
+        Dask's own worker closes the connection of a heartbeat under way, and so fills the
+        log with errors of a run that is complete.
+        """
+        self.periodic_callbacks["heartbeat"].stop()
+        under_way = [task for task in self._heartbeats if task and task != asyncio.current_task()]
+        if under_way:
+            await asyncio.wait(under_way, timeout=_SECONDS_FOR_HEARTBEAT)
+        return await super().close(*arguments, **more)  # type: ignore[no-any-return]
 
 
 class _ClosedCluster(SpecCluster):  # type: ignore[misc]
