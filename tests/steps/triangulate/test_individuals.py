@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.settings.cameras import TriangulationSettings
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL, TrackStatus
+from pipeline_lib.kernels.geometry.sessions.matching import Sighting, match_animals
+from pipeline_lib.kernels.geometry.sessions.tracklets import TrackletRules
 from pipeline_lib.steps.triangulate.session import triangulate_session
 from tests.steps.triangulate.scenes import (
     EDGES,
@@ -155,6 +157,36 @@ def test_a_pose_made_of_two_animals_is_left_out_and_marked_where_two_views_contr
     pair = Calibration(rig.cameras[1:3], rig.unit)
     found = solve(views[1:3], pair)
     assert (found.camera_individual[60:62, :, 0] == 0).all()
+
+
+def test_a_keypoint_that_the_pose_of_another_animal_left_over_is_left_out_and_marked():
+    rig, points = make_rig(4), circle_animals(120, 2)
+    views = [track(one) for one in see(points, rig.cameras, noise=0.5)]
+    position = views[2].poses.position.copy()
+    position[60:62, 0, 1:] = np.nan
+    views[2] = replace(views[2], poses=replace(views[2].poses, position=position))
+    # The other views share one keypoint with it where one of them sees it, too.
+    for other in (0, 1):
+        position = views[other].poses.position.copy()
+        position[60:62, 0, 0] = np.nan
+        views[other] = replace(views[other], poses=replace(views[other].poses, position=position))
+    found = solve(views, rig)
+    assert (found.camera_individual[60:62, 2] == [-1, 1]).all()
+    assert (found.camera_individual[60:62, [0, 1, 3]] == [0, 1]).all()
+    assert (found.track_status[60:62, 0] == TrackStatus.UNCERTAIN).all()
+    assert (found.camera_individual[:60] == [0, 1]).all()
+    assert (found.camera_individual[62:] == [0, 1]).all()
+
+
+def test_slots_are_kept_at_moments_that_are_not_compared():
+    rig, points = make_rig(4), circle_animals(300, 2)
+    views = [track(one) for one in see(points, rig.cameras, noise=0.5)]
+    sightings = [
+        Sighting(one.poses.position, tracked=True, doubtful=None, names=np.arange(2))
+        for one in views
+    ]
+    found = match_animals(rig.cameras, sightings, 2, rules=TrackletRules(), most_pairs=20_000)
+    assert (found.slots == [0, 1]).all()
 
 
 def test_single_points_that_agree_are_kept():

@@ -8,7 +8,7 @@ every lens. Rays that would meet behind a camera do not agree.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,11 +84,10 @@ class Comparison:
 
         Scores have shape (moment, slot, slot of the other view): from the weight (the rays of all
         keypoints meet) to minus the weight (none do); NaN where the slots share no keypoint. The
-        weight is 1 if they share several keypoints.
+        weight is `trust` if they share several keypoints, less if few.
         """
         for one, other in combinations(range(len(self.cameras)), 2):
-            # A pair of views that always agrees badly, because one camera is off, is weak evidence.
-            tolerance = max(self.usual, self.tolerances.get((one, other), self.usual))
+            tolerance, trust = self._find_tolerance(one, other), self.trust(one, other)
             for part in _divide(self.moments, self.rays[one], self.rays[other]):
                 errors = measure_epipolar(
                     self.cameras[one],
@@ -97,8 +96,17 @@ class Comparison:
                     self.rays[other][part],
                 )
                 score, weight = _score(errors, tolerance)
-                trust = self.usual / tolerance
                 yield one, other, part, score * trust, weight * trust
+
+    def trust(self, one: int, other: int) -> float:
+        """Return the weight of a pair of views: 1 if it agrees as well as others, less if not.
+
+        A pair that always agrees badly, because one camera is off, is weak evidence.
+        """
+        return self.usual / self._find_tolerance(one, other)
+
+    def _find_tolerance(self, one: int, other: int) -> float:
+        return max(self.usual, self.tolerances.get((one, other), self.usual))
 
     def score_tracklets(
         self, tracklets: Sequence[Tracklets]
@@ -168,10 +176,29 @@ def measure_agreement(comparison: Comparison, tracklets: Sequence[Tracklets]) ->
     return Agreement(code // width, code % width, total, comparison.usual)
 
 
+class Membership(NamedTuple):
+    """Hold how well the slots of a view fit each individual, by all other views.
+
+    Attributes
+    ----------
+    fit, weight
+        Shape (moment, slot, individual): sums of the scores and weights, see
+        `Comparison.score_slots`, with the slots that the other views assign to the individual; 0
+        where nothing is compared.
+    shared
+        The same shape: number of views that share several keypoints; one that shares few counts
+        less.
+    """
+
+    fit: Floats
+    weight: Floats
+    shared: Floats
+
+
 def measure_membership(
     comparison: Comparison, labels: Sequence[Numbers], individuals: int
-) -> tuple[list[Floats], list[Floats]]:
-    """Measure at each moment how well each slot fits each individual, by all other views.
+) -> list[Membership]:
+    """Measure at each moment how well each slot fits each individual; return it for each view.
 
     Parameters
     ----------
@@ -181,24 +208,21 @@ def measure_membership(
         For each view, shape (moment, slot): the individual of each slot; -1: none.
     individuals
         Number of individuals.
-
-    Returns
-    -------
-    tuple
-        For each view, shape (moment, slot, individual): the sum of the scores with the slots that
-        the other views assign to the individual, and of their weights; 0 where nothing is
-        compared.
     """
-    fits, weights = ([np.zeros((*one.shape, individuals)) for one in labels] for _ in range(2))
+    found = [
+        Membership(*(np.zeros((*one.shape, individuals)) for _ in Membership._fields))
+        for one in labels
+    ]
     for one, other, part, score, weight in comparison.score_slots():
         known = np.where(np.isfinite(score), score, 0.0)
+        shared = weight / comparison.trust(one, other)
         for label in range(individuals):
             theirs = (labels[other][part] == label)[:, None, :]
             ours = (labels[one][part] == label)[:, :, None]
-            for totals, each in ((fits, known), (weights, weight)):
-                totals[one][part, :, label] += (each * theirs).sum(axis=2)
-                totals[other][part, :, label] += (each * ours).sum(axis=1)
-    return fits, weights
+            for place, each in enumerate((known, weight, shared)):
+                found[one][place][part, :, label] += (each * theirs).sum(axis=2)
+                found[other][place][part, :, label] += (each * ours).sum(axis=1)
+    return found
 
 
 def find_directions(camera: Camera, pixels: Pixels) -> Directions:

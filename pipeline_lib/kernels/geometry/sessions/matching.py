@@ -60,9 +60,9 @@ _DOUBT = 0.25
 # Moments around an uncertain link that are marked.
 _AROUND = 2
 # Share of the evidence of the other views by which a slot must fit its individual better than any
-# other one, and better than none; number of other views from which on slots that do not are left
-# out.
-_CONFIRMED, _CONFIRMING = 0.2, 2
+# other one, and better than none; least number of views that share keypoints with it (one keypoint
+# counts a third); number of other views from which on slots that do not are left out.
+_CONFIRMED, _SHARED, _CONFIRMING = 0.2, 0.5, 2
 
 
 @dataclass(frozen=True)
@@ -387,22 +387,25 @@ def _drop_weak(
 ) -> tuple[list[Numbers], Flags]:
     """Take slots from individuals that the other views do not confirm, and mark them.
 
-    Where animals lie on each other, a detection may show parts of both. Without it, the
-    individual is still seen by two views or more.
+    Where animals lie on each other, a detection may show parts of both, or a few keypoints that
+    the pose of another animal left over. Without it, the individual is still seen by two views or
+    more.
     """
     moments, individuals = doubtful.shape
-    fits, weights = measure_membership(comparison, labels, individuals)
+    members = measure_membership(comparison, labels, individuals)
+    compared = np.isin(np.arange(moments), comparison.moments)[:, None]
     marked, kept = doubtful.copy(), []
-    for view, (one, fit, weight) in enumerate(zip(labels, fits, weights, strict=True)):
+    for view, (one, member) in enumerate(zip(labels, members, strict=True)):
         seen_by = np.zeros((moments, individuals), np.int64)
         for other, its in enumerate(labels):
             if other != view:
                 seen_by += (its[..., None] == np.arange(individuals)).any(axis=1)
         own = np.maximum(one, 0)[..., None]
-        sure, most = (np.take_along_axis(values, own, axis=2)[..., 0] for values in (fit, weight))
-        rivals = fit.copy()
+        sure, most, shared = (np.take_along_axis(each, own, axis=2)[..., 0] for each in member)
+        rivals = member.fit.copy()
         np.put_along_axis(rivals, own, 0.0, axis=2)
-        weak = (one != NO_GROUP) & (sure - rivals.max(axis=2) < _CONFIRMED * most)
+        weak = (sure - rivals.max(axis=2) < _CONFIRMED * most) | (shared < _SHARED)
+        weak &= compared & (one != NO_GROUP)
         weak &= np.take_along_axis(seen_by, own[..., 0], axis=1) >= _CONFIRMING
         moment, slot = np.nonzero(weak)
         for shift in range(-_AROUND, _AROUND + 1):
