@@ -236,6 +236,9 @@ def _write_recording(
     if recording < settings.labelled_recordings:
         for entry, truth in zip(entries, truths, strict=True):
             frames = _choose_frames(settings, entry, truth.visible)
+            # Of fewer labelled frames than videos, some have none.
+            if not len(frames):
+                continue
             hidden = ~truth.visible[frames, ..., None]
             labels = VideoLabels(frames, np.where(hidden, np.nan, truth.position[frames]))
             project, names = folder / PROJECT, settings.individual_names
@@ -283,4 +286,5 @@ def _choose_frames(
     if len(clear) < number:
         clear = np.setdiff1d(np.arange(len(visible)), list_dropped(settings, entry))
     rng = np.random.default_rng([settings.seed, entry.recording, 3, entry.camera])
-    return np.array([rng.choice(part) for part in np.array_split(clear, number)], np.int64)
+    parts = np.array_split(clear, number) if number else []
+    return np.array([rng.choice(part) for part in parts], np.int64)
