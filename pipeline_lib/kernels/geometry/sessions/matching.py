@@ -62,7 +62,7 @@ _AROUND = 2
 # Share of the evidence of the other views by which a slot must fit its individual better than any
 # other one, and better than none; least number of views that share keypoints with it (one keypoint
 # counts a third); number of other views from which on slots that do not are left out.
-_CONFIRMED, _SHARED, _CONFIRMING = 0.2, 0.5, 2
+_CONFIRMED, _SHARED, _CONFIRMING = 0.35, 0.5, 2
 
 
 @dataclass(frozen=True)
