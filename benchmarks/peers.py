@@ -18,12 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.inference.figures import Bench, Row
+from benchmarks.inference.networks import call_apart
 from benchmarks.inference.videos import copy_video, read_images, write_small_video
 from benchmarks.peer_programs.contestants import (
+    INT8,
     OWN,
     PEERS,
     Contestant,
     Work,
+    convert_to_int8,
     prepare_network,
     read_count,
 )
@@ -81,6 +84,8 @@ def prepare(bench: Bench) -> Plan:
         if problem:
             absent.append({"network": network, "tool": network, "problem": problem})
             continue
+        if INT8 in given.precisions:
+            call_apart(convert_to_int8, folder, works[0].videos[0])
         contestants.append(Contestant(folder, network, "loop" if peer is None else "peer"))
         contestants += [Contestant(folder, network, "ours", one) for one in given.precisions]
     return Plan(contestants, absent, works)

@@ -13,14 +13,19 @@ import numpy as np
 from benchmarks.inference.figures import NETWORKS, RESNET
 from benchmarks.inference.networks import MODEL, call_apart, write_model
 from benchmarks.inference.timed_runs import command, write_config
+from benchmarks.inference.videos import read_images
 from benchmarks.peer_programs.process_trees import Used, run_measured
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import STAGE_COLUMNS, VideoStatus
+from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.poses.read import read_poses
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.models.card import read_card
+from pipeline_lib.models.inference.tuning.quantisation import quantise
+from pipeline_lib.models.precision import PrecisionRecord, format_precision
 from pipeline_lib.steps.bundle import BundleTexts, run_deeplabcut_bundle, run_foreign_bundle
 from pipeline_lib.steps.import_model import run_import_model
 
@@ -28,7 +33,9 @@ CHECKOUT = Path(__file__).parents[2]
 ENVIRONMENTS = CHECKOUT / "build" / "peers"
 PROGRAMS = CHECKOUT / "benchmarks" / "peer_programs"
 LOOP_BATCH = 8
+CALIBRATION_FRAMES = 16
 OWN = "cohortpose"
+INT8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,11 @@ class Contestant:
             return PEERS[self.network].given
         if self.tool == "loop":
             return f"OpenCV reads, PyTorch in eager mode, batches of {LOOP_BATCH}, the same network"
-        return f"cohortpose probe and infer, inference.precision {self.precision}, else defaults"
+        calibrated = ", calibrated on frames of the long video" if self.precision == INT8 else ""
+        return (
+            f"cohortpose probe and infer, inference.precision {self.precision}{calibrated}, "
+            "else defaults"
+        )
 
     def run(self, work: Work, most_seconds: float) -> Used:
         """Predict the videos from scratch and measure it.
@@ -288,6 +299,28 @@ def prepare_network(folder: Path, network: str, size: tuple[int, int]) -> None:
         return
     call_peer(PEERS[network], "make", folder / "peer-network", *size)
     call_apart(import_peer_network, network, folder)
+
+
+def convert_to_int8(folder: Path, video: Path) -> None:
+    """Convert our copy of a network to 8-bit integers, calibrated on the first frames of a video.
+
+    Random weights have no error that could be measured: the record has none. An existing one is
+    kept.
+    """
+    files = model_of(folder)
+    if files.precision.exists():
+        return
+    frames = read_images(video, CALIBRATION_FRAMES)
+    quantise(files.network, frames, files.quantised)
+    record = PrecisionRecord(
+        stated="int8",
+        precision="int8",
+        reason="int8: for its speed",
+        networks={".": read_card(files.card).network_sha256},
+        quantised={".": hash_path(files.quantised)},
+        calibrated_on=len(frames),
+    )
+    publish_text(files.precision, format_precision(record))
 
 
 def import_peer_network(network: str, folder: Path) -> None:

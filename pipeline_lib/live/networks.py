@@ -18,10 +18,11 @@ from pipeline_lib.core.untrusted.bundle_address import names_bundle
 from pipeline_lib.models.card import BundleRecord, format_card
 from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
+from pipeline_lib.models.inference.tuning.runtime_choice import can_compute
 from pipeline_lib.models.members import count_members
 from pipeline_lib.models.precision import Precision, StatedPrecision, read_own_precision
 from pipeline_lib.models.zoo.archive import Bundle
-from pipeline_lib.models.zoo.manifest import LOCATOR, NETWORK
+from pipeline_lib.models.zoo.manifest import LOCATOR, NETWORK, QUANTISED
 from pipeline_lib.models.zoo.sources import find_bundle
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def settle_precision(
         As for `load_networks`.
     precision
         A precision, or ``auto``: the one that `choose-precision` chose for the network of a
-        results folder; float32 where nothing was measured.
+        results folder, or where the bundle was written; float32 where nothing was measured.
 
     Raises
     ------
@@ -69,20 +70,24 @@ def settle_precision(
     if precision == "auto":
         found = _read_recorded(source, model)
         if found is None:
-            logger.info("no precision was measured for this network: float32")
+            logger.info(
+                "no precision was measured for this network that this machine computes in: float32"
+            )
         return found or "float32"
     if precision == "int8" and _read_recorded(source, model) != "int8":
         raise ModelError(
             f"{fspath(source)}: has no network in 8-bit integers; set inference.precision to int8 "
-            "and run Snakemake, or choose another precision"
+            "and run Snakemake (of a bundle: before it is written), or choose another precision"
         )
     return precision
 
 
 def _read_recorded(source: str | PathLike[str], model: str | None) -> Precision | None:
-    """Return the precision that was chosen for a network; None of a bundle, or unmeasured."""
+    """Return the precision that was chosen for a network; None if there is none to use here."""
     if names_bundle(fspath(source)):
-        return None
+        told = find_bundle(fspath(source)).precision
+        # It may have been written on another machine.
+        return told.precision if told is not None and can_compute(told.precision) else None
     folder = find_results(source)
     name = read_config(folder.config).training.name if model is None else model
     files = folder.model(name)
@@ -176,6 +181,9 @@ def _unpack(bundle: Bundle, *, with_weights: bool) -> Iterator[ModelFiles]:
         for name, card in bundle.networks.items():
             own = places[name]
             own.folder.mkdir(parents=True, exist_ok=True)
+            quantised = bundle.read(name + QUANTISED)
+            if quantised is not None:
+                own.quantised.write_bytes(quantised)
             if with_weights:
                 # PyTorch takes seconds to import.
                 from pipeline_lib.steps.import_model import import_network  # noqa: PLC0415

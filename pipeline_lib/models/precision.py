@@ -127,17 +127,36 @@ def read_precision(path: Path) -> PrecisionRecord:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ModelError(f"{path}: expected a small file of measurements; run choose-precision")
-        return PrecisionRecord.model_validate_json(path.read_bytes())
+        return parse_precision(path.read_bytes(), str(path), "; run choose-precision")
     except FileNotFoundError:
         raise ModelError(
             f"{path}: the precision was not measured; run `cohortpose choose-precision`, or set "
             "inference.precision to float32"
         ) from None
+
+
+def parse_precision(content: bytes, where: str, advice: str = "") -> PrecisionRecord:
+    """Parse and check the JSON text of a record.
+
+    Parameters
+    ----------
+    content
+        Its bytes.
+    where, advice
+        Name of the file in messages, and what they end with.
+
+    Raises
+    ------
+    ModelError
+        If it is damaged.
+    """
+    try:
+        return PrecisionRecord.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ModelError(
-            f"{path}: not a record of precisions: `{key}`: {first['msg']}; run choose-precision"
+            f"{where}: not a record of precisions: `{key}`: {first['msg']}{advice}"
         ) from None
 
 

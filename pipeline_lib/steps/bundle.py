@@ -16,6 +16,11 @@ from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.models.card import ModelCard, count_animals, format_card, read_card
 from pipeline_lib.models.members import check_members, count_members
+from pipeline_lib.models.precision import (
+    PrecisionRecord,
+    format_precision,
+    require_precision,
+)
 from pipeline_lib.models.regions import format_regions, read_regions_file
 from pipeline_lib.models.zoo.archive import write_bundle
 from pipeline_lib.models.zoo.manifest import (
@@ -26,11 +31,14 @@ from pipeline_lib.models.zoo.manifest import (
     LOCATOR,
     METRICS,
     NETWORK,
+    PRECISION,
+    QUANTISED,
     README,
     WEIGHTS,
     Manifest,
     UsedSettings,
     name_member,
+    name_place,
 )
 from pipeline_lib.models.zoo.readme import Described, format_readme
 from pipeline_lib.models.zoo.weights import pack_weights
@@ -109,6 +117,7 @@ def run_bundle(
     if config.uses_locator:
         locator = _read_own_card(files.locator, redactor)
         members |= _pack_network(files.locator, locator, LOCATOR)
+    precision = _pack_precision(config, results, members)
     metrics = results.metrics(name)
     if metrics.is_file():
         members[METRICS] = metrics.read_bytes()
@@ -120,8 +129,29 @@ def run_bundle(
         assembly=config.assembly,
     )
     found = read_metrics(metrics) if metrics.is_file() else {}
-    described = Described(card, locator, found, len(cards), regions)
+    described = Described(card, locator, found, len(cards), regions, precision)
     return _write(path, texts, settings, members, described)
+
+
+def _pack_precision(
+    config: Config, results: Results, members: dict[str, bytes]
+) -> PrecisionRecord | None:
+    """Add what was measured of precisions, with the networks in 8-bit integers if chosen."""
+    files = results.model(config.training.name)
+    record = require_precision(config, results) if files.precision.is_file() else None
+    if record is None:
+        return None
+    folders = [name.removesuffix(CARD) for name in members if name.endswith(CARD)]
+    if {name_place(folder) for folder in folders} != record.networks.keys():
+        logger.warning("%s: is of other networks and not in the bundle", files.precision)
+        return None
+    for folder in folders if record.quantised else ():
+        own = ModelFiles(files.folder / folder).quantised
+        if not own.is_file() or hash_path(own) != record.quantised[name_place(folder)]:
+            raise ModelError(f"{own}: is missing or changed; run `cohortpose choose-precision`")
+        members[folder + QUANTISED] = own.read_bytes()
+    members[PRECISION] = format_precision(record).encode()
+    return record
 
 
 def _list_fixed(locating: StatedLocating) -> dict[str, Any]:

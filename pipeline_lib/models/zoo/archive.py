@@ -18,6 +18,7 @@ from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.publish import publish_file
 from pipeline_lib.models.card import ModelCard, count_animals, parse_card
 from pipeline_lib.models.members import check_members
+from pipeline_lib.models.precision import PrecisionRecord, parse_precision
 from pipeline_lib.models.regions import ConfidenceRegions, parse_regions
 from pipeline_lib.models.zoo.bounds import check_bounds
 from pipeline_lib.models.zoo.manifest import (
@@ -27,17 +28,20 @@ from pipeline_lib.models.zoo.manifest import (
     MANIFEST,
     MEMBERS,
     NETWORK,
+    PRECISION,
+    QUANTISED,
     WEIGHTS,
     Manifest,
     Member,
     format_manifest,
+    name_place,
     parse_manifest,
 )
 from pipeline_lib.models.zoo.onnx_check import check_network
 
 MOST_BYTES = 2 * 2**30
 _MOST_TEXT_BYTES = 4 * 2**20
-_BINARY = (NETWORK, WEIGHTS)
+_BINARY = (NETWORK, WEIGHTS, QUANTISED)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _ENCRYPTED = 0x1
 
@@ -64,6 +68,8 @@ class Bundle:
         Cards of the networks that predict together with the first.
     regions
         Calibration of confidence; None if there is none.
+    precision
+        Precision that was chosen where the bundle was written; None if none was measured.
     """
 
     path: Path
@@ -74,6 +80,7 @@ class Bundle:
     readme: str
     ensemble: tuple[ModelCard, ...] = ()
     regions: ConfidenceRegions | None = None
+    precision: PrecisionRecord | None = None
 
     @property
     def animals(self) -> int:
@@ -195,6 +202,7 @@ def _read_once(path: Path, size: int, modified: int, inode: int) -> Bundle:
     if CONFIDENCE in members:
         told = f"{where}: {CONFIDENCE}"
         regions = parse_regions(contents[CONFIDENCE], list(cards.values()), told)
+    precision = _check_precision(contents, {**cards, LOCATOR: locator}, where)
     return Bundle(
         path,
         _hash_file(path),
@@ -204,6 +212,7 @@ def _read_once(path: Path, size: int, modified: int, inode: int) -> Bundle:
         _decode(contents["README.md"]),
         tuple(others.values()),
         regions,
+        precision,
     )
 
 
@@ -265,6 +274,35 @@ def _check_model(contents: Mapping[str, bytes], folder: str, where: str) -> Mode
     check_bounds(card, f"{where}: {folder}{CARD}")
     check_network(network, card, f"{where}: {folder}{NETWORK}")
     return card
+
+
+def _check_precision(
+    contents: Mapping[str, bytes], cards: Mapping[str, ModelCard | None], where: str
+) -> PrecisionRecord | None:
+    """Return the record of precisions, whose networks in 8-bit integers are all there."""
+    quantised = {
+        name.removesuffix(QUANTISED): content
+        for name, content in contents.items()
+        if name.endswith(QUANTISED)
+    }
+    if PRECISION not in contents:
+        if quantised:
+            raise ModelError(f"{where}: has networks in 8-bit integers, but no {PRECISION}")
+        return None
+    record = parse_precision(contents[PRECISION], f"{where}: {PRECISION}")
+    own = {name_place(folder): card for folder, card in cards.items() if card is not None}
+    found = {
+        name_place(folder): hashlib.sha256(content).hexdigest()
+        for folder, content in quantised.items()
+    }
+    if record.networks != {place: card.network_sha256 for place, card in own.items()}:
+        raise ModelError(f"{where}: {PRECISION} is of other networks than those of the bundle")
+    if record.quantised != found or (found and found.keys() != own.keys()):
+        raise ModelError(f"{where}: {PRECISION} is of other networks in 8-bit integers")
+    for folder, content in quantised.items():
+        card = own[name_place(folder)]
+        check_network(content, card, f"{where}: {folder}{QUANTISED}")
+    return record
 
 
 def _check_detector(card: ModelCard, locator: ModelCard | None, where: str) -> None:

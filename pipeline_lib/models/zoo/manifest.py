@@ -23,6 +23,7 @@ CARD, NETWORK, WEIGHTS, HISTORY = (
 )
 LOCATOR = "locator/"
 CONFIDENCE = "confidence.json"
+PRECISION, QUANTISED = "precision.json", "network-int8.onnx"
 
 
 def name_member(number: int) -> str:
@@ -30,10 +31,15 @@ def name_member(number: int) -> str:
     return f"members/{number}/"
 
 
+def name_place(folder: str) -> str:
+    """Return a network's folder in a bundle as a record of precisions names it."""
+    return folder.rstrip("/") or "."
+
+
 REQUIRED = frozenset({README, CARD, NETWORK, WEIGHTS})
 # A locator has all of these members or none.
 LOCATOR_REQUIRED = frozenset(f"{LOCATOR}{name}" for name in (CARD, NETWORK, WEIGHTS))
-_NETWORK_FILES = (CARD, NETWORK, WEIGHTS, HISTORY)
+_NETWORK_FILES = (CARD, NETWORK, WEIGHTS, HISTORY, QUANTISED)
 ENSEMBLE_MEMBERS = frozenset(
     name_member(number) + name for number in range(2, MOST_MEMBERS + 1) for name in _NETWORK_FILES
 )
@@ -42,6 +48,7 @@ MEMBERS = (
     | LOCATOR_REQUIRED
     | ENSEMBLE_MEMBERS
     | {LICENCE, METRICS, HISTORY, f"{LOCATOR}{HISTORY}", CONFIDENCE}
+    | {PRECISION, QUANTISED, f"{LOCATOR}{QUANTISED}"}
 )
 
 _MOST_TEXT = 20_000

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline_lib.models.card import ModelCard, count_animals
+from pipeline_lib.models.precision import PrecisionRecord
 from pipeline_lib.models.regions import ConfidenceRegions
 from pipeline_lib.models.zoo.manifest import Manifest
 
@@ -36,6 +37,8 @@ class Described:
         Number of networks that predict together.
     regions
         Calibration of their confidence; None if there is none.
+    precision
+        What was measured of precisions; None if nothing was.
     """
 
     card: ModelCard
@@ -43,6 +46,7 @@ class Described:
     metrics: Metrics
     networks: int = 1
     regions: ConfidenceRegions | None = None
+    precision: PrecisionRecord | None = None
 
     @property
     def animals(self) -> int:
@@ -101,6 +105,7 @@ def _list_facts(card: ModelCard, described: Described) -> list[tuple[str, object
         ("mean, standard deviation of its input", f"{_join(card.mean)}; {_join(card.std)}"),
         ("window (network px)", card.window or "whole frames"),
         ("second network that finds animals", "yes" if described.locator else "no"),
+        ("precision", described.precision.reason if described.precision else "not measured"),
         *(
             [("networks that predict together", described.networks)]
             if described.networks > 1

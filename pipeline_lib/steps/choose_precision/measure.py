@@ -23,6 +23,7 @@ from pipeline_lib.models.inference.predictor import (
     count_gpus,
 )
 from pipeline_lib.models.inference.tuning.rates import measure_rates
+from pipeline_lib.models.inference.tuning.runtime_choice import find_obstacle
 from pipeline_lib.models.precision import Precision, PrecisionMeasurement, RuntimeName
 from pipeline_lib.steps.choose_precision.errors import compare_errors
 
@@ -84,7 +85,7 @@ def list_candidates(
         for precision in wanted:
             if precision not in PRECISIONS[runtime]:
                 continue
-            reason = _find_obstacle(runtime, precision)
+            reason = find_obstacle(runtime, precision)
             if reason:
                 without.append(
                     PrecisionMeasurement(runtime=runtime, precision=precision, reason=reason)
@@ -92,20 +93,6 @@ def list_candidates(
             else:
                 listed.append((runtime, precision))
     return listed, without
-
-
-def _find_obstacle(runtime: RuntimeName, precision: Precision) -> str:
-    """Return why this machine cannot compute in a precision, or gains nothing; else nothing."""
-    if runtime == "torch" and precision != "float32" and not count_gpus():
-        return "PyTorch computes in lower precision on GPUs only, and there is none"
-    if runtime == "openvino" and precision == "bfloat16":
-        from pipeline_lib.models.inference.openvino_runtime import (  # noqa: PLC0415
-            has_bfloat16,
-        )
-
-        if not has_bfloat16():
-            return "this processor has no bfloat16 arithmetic"
-    return ""
 
 
 def measure_candidates(

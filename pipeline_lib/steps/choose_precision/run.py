@@ -34,6 +34,8 @@ from pipeline_lib.models.precision import (
     format_precision,
     list_networks,
 )
+from pipeline_lib.models.zoo.sources import find_bundle
+from pipeline_lib.steps.choose_precision.bundled import adopt_precision
 from pipeline_lib.steps.choose_precision.choice import MOST_GROWTH, choose
 from pipeline_lib.steps.choose_precision.measure import (
     Candidate,
@@ -103,8 +105,9 @@ def run_choose_precision(config: Config, results: Results) -> None:
         versions=list_versions(),
     )
     if config.model.bundle is not None:
-        reason = "float32: a bundle brings no labelled frames to measure the error on"
-        record = record.model_copy(update={"reason": reason})
+        record = adopt_precision(
+            find_bundle(config.model.bundle), config.inference, networks, record
+        )
     else:
         record = _measure(config, results, networks, record)
     _publish(results.model(config.training.name), networks, record)

@@ -44,7 +44,7 @@ def change(
 ) -> Path:
     """Write a bundle with other members and a manifest that lists them rightly.
 
-    `contents` are given by member, with ``_`` for the dot of its name.
+    `contents` are given by member, with ``_`` for the dots and hyphens of its name.
     """
     members = read_members(source)
     values = json.loads(members.pop(MANIFEST))
@@ -59,7 +59,7 @@ def change(
 
 def key_of(name: str) -> str:
     """Return the name of a member as a keyword."""
-    return name.replace(".", "_").replace("/", "_")
+    return name.replace(".", "_").replace("/", "_").replace("-", "_")
 
 
 def edit_card(source: Path, target: Path, **values: object) -> Path:

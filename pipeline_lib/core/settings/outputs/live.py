@@ -74,7 +74,7 @@ class PredictionSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "float32",
         description="As in `inference`; `auto` and `int8` use what was measured for the network "
-        "of a results folder, and bundles have none of it.",
+        "of a results folder, or where the bundle was written.",
     )
     threads: PositiveInt | None = Field(
         None, description="Cores that compute a frame; null: all of the process."

@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,12 @@ from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.processor import describe_processor
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.models.card import read_card
-from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
+from pipeline_lib.models.inference.predictor import (
+    PRECISIONS,
+    RuntimeOptions,
+    count_gpus,
+    load_predictor,
+)
 from pipeline_lib.models.inference.tuning.rates import measure_rates
 from pipeline_lib.models.precision import Precision, RuntimeName
 from pipeline_lib.models.zoo.cache import find_cache
@@ -79,11 +85,8 @@ def find_fastest_runtime(files: ModelFiles, precision: Precision) -> RuntimeName
         for name in _RUNTIMES
         if _is_installed(name) and (precision != "bfloat16" or name == "openvino")
     ]
-    loaded = {
-        name: load_predictor(files, RuntimeOptions(name, precision, threads=1)) for name in names
-    }
-    frame = np.random.default_rng(0).integers(0, 255, (_HEIGHT, _WIDTH, 3), np.uint8)
-    rates = measure_rates(loaded, [frame] * _FRAMES)
+    measured = measure_network(files, [(name, precision) for name in names])
+    rates = {name: rate for (name, _), rate in measured.items()}
     fastest = choose_fastest(rates)
     listed = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
     logger.info("runtime %s: frames/s of a core: %s", fastest, listed)
@@ -91,6 +94,48 @@ def find_fastest_runtime(files: ModelFiles, precision: Precision) -> RuntimeName
     with suppress(OSError, CohortposeError):
         publish_text(_name_record(files, precision), f"{fastest}\n")
     return fastest
+
+
+def find_obstacle(runtime: RuntimeName, precision: Precision) -> str:
+    """Return why this machine cannot compute in a precision, or gains nothing; else nothing.
+
+    Parameters
+    ----------
+    runtime, precision
+        One of `pipeline_lib.models.inference.predictor.PRECISIONS`.
+    """
+    if runtime == "torch" and precision != "float32" and not count_gpus():
+        return "PyTorch computes in lower precision on GPUs only, and there is none"
+    if runtime == "openvino" and precision == "bfloat16":
+        from pipeline_lib.models.inference.openvino_runtime import (  # noqa: PLC0415
+            has_bfloat16,
+        )
+
+        if not has_bfloat16():
+            return "this processor has no bfloat16 arithmetic"
+    return ""
+
+
+def measure_network(
+    files: ModelFiles, ways: Sequence[tuple[RuntimeName, Precision]]
+) -> dict[tuple[RuntimeName, Precision], float]:
+    """Return how many frames of noise a core of a CPU predicts in a second, in each way.
+
+    Parameters
+    ----------
+    files
+        Files of the network.
+    ways
+        Runtimes and precisions.
+
+    Raises
+    ------
+    ModelError
+        If the network is missing or cannot be loaded.
+    """
+    loaded = {way: load_predictor(files, RuntimeOptions(*way, threads=1)) for way in ways}
+    frame = np.random.default_rng(0).integers(0, 255, (_HEIGHT, _WIDTH, 3), np.uint8)
+    return measure_rates(loaded, [frame] * _FRAMES)
 
 
 def choose_fastest(rates: dict[RuntimeName, float]) -> RuntimeName:
@@ -104,6 +149,16 @@ def choose_fastest(rates: dict[RuntimeName, float]) -> RuntimeName:
     usual, *others = rates
     best = max(others, key=lambda name: rates[name], default=usual)
     return best if rates[best] >= _LEAST_GAIN * rates[usual] else usual
+
+
+def can_compute(precision: Precision) -> bool:
+    """Tell whether some runtime of this machine computes in a precision."""
+    return any(
+        precision in known
+        and (name == "torch" or _is_installed(name))
+        and not find_obstacle(name, precision)
+        for name, known in PRECISIONS.items()
+    )
 
 
 def _is_installed(name: RuntimeName) -> bool:
