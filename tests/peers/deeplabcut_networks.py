@@ -30,6 +30,8 @@ from torchvision.models.detection import faster_rcnn, ssdlite
 BODYPARTS = ["nose", "left ear", "right ear", "tail"]
 # Net types of DeepLabCut, and a smaller backbone of the same kind where there is one.
 KINDS = {"resnet": ("resnet_50", "resnet18"), "hrnet": ("hrnet_w18", "hrnet_w18_small")}
+# As DeepLabCut makes them; the first is that of the SuperAnimals.
+KINDS |= {net: (net, "") for net in ("hrnet_w32", "hrnet_w48", "resnet_101")}
 # Top-down: the network as above, and the detector.
 TOP_DOWN = {
     "boxed-hrnet": ("hrnet_w18", "hrnet_w18_small", "ssdlite"),
@@ -41,7 +43,7 @@ VARIANTS = {"fasterrcnn_mobilenet_v3_large_fpn": "fasterrcnn_mobilenet_v3_large_
 ANIMALS = 3
 CHANNELS = {"resnet18": 512, "resnet50_gn": 2048, "hrnet_w18_small": 16}
 # Sides that are no multiples of 32 too, where DeepLabCut takes frames as they are.
-SIZES = {"resnet": [(64, 96), (75, 101)], "hrnet": [(64, 96)]}
+SIZES = {"resnet": [(64, 96), (75, 101)]}
 
 
 def describe(kind):
@@ -64,6 +66,8 @@ def describe(kind):
     )
     if boxed and TOP_DOWN[kind][2] in VARIANTS:
         config["detector"]["model"]["variant"] = VARIANTS[TOP_DOWN[kind][2]]
+    if not backbone:
+        return config
     config["model"]["backbone"]["model_name"] = backbone
     channels = CHANNELS[backbone]
     config["model"]["backbone_output_channels"] = channels
@@ -93,7 +97,7 @@ def make(folder, kind):
         return
     transform = build_transforms(config["data"]["inference"])
     found = {}
-    for number, size in enumerate(SIZES[kind]):
+    for number, size in enumerate(SIZES.get(kind, [(64, 96)])):
         stream = np.random.default_rng(number)
         frame = stream.integers(0, 256, (*size, 3), np.uint8)
         seen = transform(image=frame, keypoints=[], class_labels=[], bboxes=[], bbox_labels=[])
