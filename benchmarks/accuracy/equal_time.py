@@ -3,8 +3,8 @@
     python benchmarks/accuracy/equal_time.py DATASET DIR [--only 0] [--times 1 4]
 
 Of each fold, ours is trained with the settings that the labels decide, from the pretrained weights
-that it is installed with. SLEAP-NN then trains a U-Net for as many seconds, times each of
-`--times`; it has no pretrained weights offline. It keeps the best network by a tenth of the
+that it is installed with. SLEAP-NN then trains a U-Net at half size for as many seconds, times each
+of `--times`; it has no pretrained weights offline. It keeps the best network by a tenth of the
 training frames, and both predict the test frames. Needs `make peers NAME=sleap_nn`. Finished
 trainings are not run again.
 """

@@ -11,7 +11,8 @@ import yaml
 
 from pipeline_lib.api.poses import open_poses
 from pipeline_lib.io.poses.read import read_pose_key
-from tests.models.zoo.bundles import write_tiny_bundle
+from pipeline_lib.models.precision import read_precision
+from tests.models.zoo.bundles import write_int8_bundle, write_tiny_bundle
 from tests.workflow.running import Run, read_tsv
 
 COMMAND = str(Path(sys.executable).parent / "cohortpose")
@@ -74,6 +75,30 @@ def test_a_cohort_without_labels(media, bundles, tmp_path):
     assert {"import_model", "infer 00001", "postprocess 00001"} <= other.jobs
     now = {name: read_pose_key(run.results.poses("pose", name)) for name in ledger}
     assert all(now[name] != keys[name] for name in ledger)
+
+
+def test_a_cohort_runs_in_the_precision_of_its_bundle(media, tmp_path):
+    run = Run(tmp_path / "a cohort")
+    run.folder.mkdir()
+    shutil.copy(media / "cohort.tsv", run.folder)
+    rows = [{**row, "path": str(media / row["path"])} for row in run.read_sheet()]
+    run.write_sheet(rows[:1])
+    config = {
+        "cohort": "cohort.tsv",
+        "model": {"bundle": str(write_int8_bundle(tmp_path))},
+        "inference": {"runtime": "onnx", "precision": "int8"},
+    }
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    first = run.snakemake()
+    assert first.code == 0, first.output
+    assert {"import_model", "choose_precision", "infer 00001"} <= first.jobs
+    record = read_precision(run.results.model("pose").precision)
+    assert (record.precision, record.runtime) == ("int8", "onnx")
+    assert {row["status"] for row in run.read_ledger().values()} == {"done"}
+    assert run.snakemake().jobs == set()
+    config["inference"]["precision"] = "float32"
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "infer 00001" in run.snakemake("--dry-run").jobs
 
 
 def test_single_videos_without_a_config(media, bundles, tmp_path):

@@ -82,6 +82,7 @@ SNAKEFILES = {
         "rules/common.smk",
         "rules/keys.smk",
         "rules/labels.smk",
+        "rules/precision.smk",
         "rules/refine.smk",
         "rules/sessions.smk",
         "rules/summary.smk",

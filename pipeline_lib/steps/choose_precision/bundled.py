@@ -10,7 +10,7 @@ from pipeline_lib.models.inference.tuning.runtime_choice import measure_network
 from pipeline_lib.models.precision import Precision, PrecisionRecord
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import QUANTISED, name_place
-from pipeline_lib.steps.choose_precision.choice import LEAST_GAIN
+from pipeline_lib.steps.choose_precision.choice import LEAST_GAIN, choose
 from pipeline_lib.steps.choose_precision.measure import Candidate, list_candidates
 
 
@@ -45,11 +45,11 @@ def adopt_precision(
     told = bundle.precision
     if told is None:
         return _refuse(record, "the bundle has no measured precision, and no labelled frames")
-    wanted: Precision = "int8" if record.stated == "int8" else told.precision
+    wanted, told_reason = _choose(told, record.stated)
     candidates, without = list_candidates(settings, ("float32", wanted))
     ways = [one for one in candidates if one[1] == wanted]
     if wanted == "float32":
-        return _refuse(record, f"chosen where the bundle was written ({told.reason})")
+        return _refuse(record, f"chosen where the bundle was written ({told_reason})")
     if obstacle := _find_obstacle(told, wanted, record):
         return _refuse(record, obstacle)
     if not ways:
@@ -63,7 +63,7 @@ def adopt_precision(
             "stated": record.stated,
             "networks": record.networks,
             "quantised": {place: told.quantised[place] for place in networks if wanted == "int8"},
-            "reason": f"{wanted}: {_describe_origin(told, wanted)}",
+            "reason": f"{wanted}: chosen where the bundle was written ({told_reason})",
         }
     )
     on_gpu = ways[0][0] == "torch"
@@ -86,11 +86,15 @@ def _refuse(record: PrecisionRecord, why: str) -> PrecisionRecord:
     return record.model_copy(update={"reason": f"float32: {why}"})
 
 
-def _describe_origin(told: PrecisionRecord, wanted: Precision) -> str:
-    """Tell what those who wrote the bundle measured of a precision."""
-    if told.precision == wanted:
-        return f"chosen where the bundle was written ({told.reason})"
-    return "asked for, and not what was chosen where the bundle was written"
+def _choose(told: PrecisionRecord, stated: str) -> tuple[Precision, str]:
+    """Return the precision that is wanted of a bundle, and what those who wrote it measured.
+
+    Those who asked for 8-bit integers have them whatever they cost; `auto` does not want these.
+    """
+    if stated == "int8" or told.stated == "auto":
+        return ("int8" if stated == "int8" else told.precision), told.reason
+    choice = choose(told.measured, "auto", told.points, told.judged_on)
+    return (choice.measurement.precision if choice.measurement else "float32"), choice.reason
 
 
 def _publish_quantised(bundle: Bundle, networks: Mapping[str, ModelFiles]) -> None:

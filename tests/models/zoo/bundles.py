@@ -9,7 +9,9 @@ from pathlib import Path
 from pipeline_lib.core.layout import Results
 from pipeline_lib.models.zoo.manifest import MANIFEST
 from pipeline_lib.steps.bundle import BundleTexts, run_bundle
-from tests.models.synthetic import tiny_config, write_tiny_model
+from pipeline_lib.steps.choose_precision.run import run_choose_precision
+from pipeline_lib.steps.make_targets.run import run_make_targets
+from tests.models.synthetic import tiny_config, write_tiny_labels, write_tiny_model
 
 TEXTS = BundleTexts("CC0-1.0", citation="Doe 2026", description="Discs from above.")
 
@@ -19,6 +21,18 @@ def write_tiny_bundle(folder: Path, name: str = "pose", seed: int = 0) -> Path:
     results = Results(folder / f"results-{name}")
     write_tiny_model(results.model("pose"), seed=seed)
     return run_bundle(tiny_config(), results, TEXTS, folder / f"{name}.cohortpose")
+
+
+def write_int8_bundle(folder: Path) -> Path:
+    """Write a bundle of an untrained network with the same in 8-bit integers; return its path."""
+    results, config = Results(folder / "results-int8"), tiny_config()
+    write_tiny_labels(results, train=6, test=2)
+    run_make_targets(config, results)
+    write_tiny_model(results.model("pose"))
+    inference = config.inference.model_copy(update={"precision": "int8", "runtime": "onnx"})
+    config = config.model_copy(update={"inference": inference})
+    run_choose_precision(config, results)
+    return run_bundle(config, results, TEXTS, folder / "int8.cohortpose")
 
 
 def read_members(path: Path) -> dict[str, bytes]:

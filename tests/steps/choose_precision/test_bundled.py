@@ -87,7 +87,9 @@ def pretend_speeds(monkeypatch, int8_rate):
     monkeypatch.setattr(bundled, "describe_processor", lambda: "ours")
     monkeypatch.setattr(run, "describe_processor", lambda: "ours")
     rates = MAKERS | {("openvino", "int8"): int8_rate, ("onnx", "int8"): int8_rate / 2}
-    monkeypatch.setattr(bundled, "measure_network", lambda _, ways: {one: rates[one] for one in ways})
+    monkeypatch.setattr(
+        bundled, "measure_network", lambda _, ways: {one: rates[one] for one in ways}
+    )
 
 
 def test_a_bundle_holds_the_precision_that_was_chosen_and_its_network(int8):
@@ -163,6 +165,20 @@ def test_another_processor_that_gains_nothing_stays_in_float32(tmp_path, int8, m
     assert adopt(tmp_path, configure("int8", int8[0]))[0].precision == "int8"
 
 
+def test_auto_does_not_take_what_was_asked_for_whatever_it_costs(tmp_path, monkeypatch):
+    path, theirs = write_bundle_of(tmp_path, "int8")
+    for module in (choice, run):
+        monkeypatch.setattr(module, "MOST_GROWTH", -99.0)
+    record, ours = adopt(tmp_path, configure("auto", path))
+    assert record.precision == "float32"
+    assert record.reason.startswith(
+        "float32: chosen where the bundle was written (float32: too inexact is int8: "
+    )
+    assert not ours.model("pose").quantised.exists()
+    record, _ = adopt(tmp_path, configure("int8", path))
+    assert record.quantised == read_precision(theirs.model("pose").precision).quantised
+
+
 def test_a_precision_that_this_machine_lacks_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setitem(MAKERS, ("openvino", "bfloat16"), 500.0)
     path, _ = write_bundle_of(tmp_path, "auto")
@@ -197,7 +213,9 @@ def test_a_live_network_of_a_bundle_runs_in_8_bit_integers(int8):
 def test_a_live_network_of_a_bundle_without_8_bit_integers_says_how_to_get_them(tmp_path, int8):
     path = run_bundle(configure("float32"), int8[1], TEXTS, tmp_path / "plain.cohortpose")
     assert settle_live(path, "auto") == "float32"
-    with pytest.raises(ModelError, match=r"has no network in 8-bit integers; .* before it is writt"):
+    with pytest.raises(
+        ModelError, match=r"has no network in 8-bit integers; .* before it is writt"
+    ):
         settle_live(path, "int8")
 
 
