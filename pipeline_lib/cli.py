@@ -207,7 +207,7 @@ def choose_precision(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Measure speed and error of each precision of the network, and choose the fastest good one.
 
     Goes with `inference.precision: auto` or `int8`; 8-bit integers are calibrated on the labelled
-    training frames.
+    training frames. A run of a bundle takes what was chosen where the bundle was written.
     """
     from pipeline_lib.steps.choose_precision.run import run_choose_precision
 

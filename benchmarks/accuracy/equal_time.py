@@ -72,7 +72,8 @@ def list_rows(given: argparse.Namespace) -> Iterator[str]:
         seconds = read_card(results.model(model).card).training.seconds
         yield describe(number, "cohortpose", seconds, tested)
         for times in given.times:
-            folder = given.folder / f"{PEER}-{times:g}" / f"fold-{number}"
+            # Another training of ours is another time.
+            folder = given.folder / f"{PEER}-{seconds * times:.0f}-s" / f"fold-{number}"
             poses = train_peer(folder, fold, seconds * times)
             yield describe(number, PEER, seconds * times, replace_points(tested, fold, poses))
 

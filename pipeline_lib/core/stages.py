@@ -430,6 +430,9 @@ def _list_precision_files(config: Config, results: Results) -> tuple[CohortFile,
     """Return what is written of precisions, and the networks in 8-bit integers that may be."""
     files = results.model(config.training.name)
     networks = [*files.list_members(config.training.ensemble)]
+    if config.model.bundle is not None:
+        # The settings do not tell how many networks a bundle has.
+        networks += [ModelFiles(folder) for folder in sorted(files.members.glob("[0-9]*"))]
     if config.uses_locator:
         networks.append(files.locator)
     return (

@@ -20,7 +20,12 @@ from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, 
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.inference.tuning.runtime_choice import can_compute
 from pipeline_lib.models.members import count_members
-from pipeline_lib.models.precision import Precision, StatedPrecision, read_own_precision
+from pipeline_lib.models.precision import (
+    Precision,
+    PrecisionRecord,
+    StatedPrecision,
+    read_own_precision,
+)
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import LOCATOR, NETWORK, QUANTISED
 from pipeline_lib.models.zoo.sources import find_bundle
@@ -48,7 +53,10 @@ class LiveNetworks:
 
 
 def settle_precision(
-    source: str | PathLike[str], precision: StatedPrecision, model: str | None = None
+    source: str | PathLike[str],
+    precision: StatedPrecision,
+    model: str | None = None,
+    runtime: str = "auto",
 ) -> Precision:
     """Return the precision that a network runs with.
 
@@ -56,6 +64,8 @@ def settle_precision(
     ----------
     source, model
         As for `load_networks`.
+    runtime
+        Setting of the runtime.
     precision
         A precision, or ``auto``: the one that `choose-precision` chose for the network of a
         results folder, or where the bundle was written; float32 where nothing was measured.
@@ -68,30 +78,50 @@ def settle_precision(
         If the folder is no results folder.
     """
     if precision == "auto":
-        found = _read_recorded(source, model)
+        found = _find_wanted(source, model, runtime)
         if found is None:
-            logger.info(
-                "no precision was measured for this network that this machine computes in: float32"
-            )
+            logger.info("float32: no other precision was chosen, or none that this machine has")
         return found or "float32"
-    if precision == "int8" and _read_recorded(source, model) != "int8":
-        raise ModelError(
-            f"{fspath(source)}: has no network in 8-bit integers; set inference.precision to int8 "
-            "and run Snakemake (of a bundle: before it is written), or choose another precision"
+    if precision == "int8" and not _has_int8(source, model):
+        advice = (
+            "choose another precision, or ask those who wrote the bundle for one with it"
+            if names_bundle(fspath(source))
+            else "set inference.precision to int8 and run Snakemake, or choose another precision"
         )
+        raise ModelError(f"{fspath(source)}: has no network in 8-bit integers; {advice}")
     return precision
 
 
-def _read_recorded(source: str | PathLike[str], model: str | None) -> Precision | None:
-    """Return the precision that was chosen for a network; None if there is none to use here."""
+def _find_wanted(source: str | PathLike[str], model: str | None, runtime: str) -> Precision | None:
+    """Return the precision that `auto` means; None if nothing was measured, or not for here."""
+    if not names_bundle(fspath(source)):
+        record = _read_record(source, model)
+        return None if record is None else record.precision
+    told = find_bundle(fspath(source)).precision
+    if told is None:
+        return None
+    # Pandas and more takes a second to import.
+    from pipeline_lib.steps.choose_precision.bundled import choose_bundled  # noqa: PLC0415
+
+    wanted, _ = choose_bundled(told, "auto", runtime)
+    return wanted if can_compute(wanted, runtime) else None
+
+
+def _has_int8(source: str | PathLike[str], model: str | None) -> bool:
+    """Tell whether a network has been converted to 8-bit integers."""
     if names_bundle(fspath(source)):
         told = find_bundle(fspath(source)).precision
-        # It may have been written on another machine.
-        return told.precision if told is not None and can_compute(told.precision) else None
+        return told is not None and bool(told.quantised)
+    record = _read_record(source, model)
+    return record is not None and record.precision == "int8"
+
+
+def _read_record(source: str | PathLike[str], model: str | None) -> PrecisionRecord | None:
+    """Return what was measured of a network of a results folder; None if nothing was."""
     folder = find_results(source)
     name = read_config(folder.config).training.name if model is None else model
     files = folder.model(name)
-    return read_own_precision(files).precision if files.precision.is_file() else None
+    return read_own_precision(files) if files.precision.is_file() else None
 
 
 def load_networks(

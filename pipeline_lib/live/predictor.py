@@ -98,8 +98,9 @@ class LivePredictor:
     runtime
         ``openvino``, ``onnx`` or ``torch``; ``auto``: PyTorch on a GPU, else what is installed.
     precision
-        ``float32``, ``bfloat16`` (OpenVINO, PyTorch) or ``float16`` (PyTorch on a GPU). Of a
-        results folder also ``auto``, what `choose-precision` chose, and ``int8`` if it was made.
+        ``float32``, ``bfloat16`` (OpenVINO, PyTorch) or ``float16`` (PyTorch on a GPU). ``auto``
+        is what was chosen for the network of a results folder, or where the bundle was written,
+        if this machine computes in it; ``int8`` needs the network in 8-bit integers there.
     threads
         Cores that compute a frame; None: all that this process may use.
     cropping
@@ -171,7 +172,7 @@ class LivePredictor:
                 f"ahead_ms ({ahead_ms}) must not be negative, and noise ({noise}) and acceleration "
                 f"({acceleration}) must be above 0"
             )
-        settled = settle_precision(source, precision, model)
+        settled = settle_precision(source, precision, model, runtime)
         options = RuntimeOptions(
             choose_runtime(runtime, settled), settled, threads, batch_size=1, one_frame=True
         )

@@ -25,6 +25,7 @@ _Number = Annotated[float, Field(allow_inf_nan=False, ge=0.0)]
 _Place = Annotated[str, Field(pattern=r"^(\.|locator|members/[1-9][0-9]{0,3})$")]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _MOST_BYTES = 2**20
+_Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class PrecisionMeasurement(BaseModel):
@@ -61,7 +62,7 @@ class PrecisionMeasurement(BaseModel):
     all_error: _Number | None = None
     growth: Annotated[float, Field(allow_inf_nan=False)] | None = None
     growth_noise: _Number | None = None
-    missed: Annotated[int, Field(ge=0)] | None = None
+    missed: _Count | None = None
     moved: _Number | None = None
     moved_median: _Number | None = None
     reason: str = ""
@@ -108,9 +109,9 @@ class PrecisionRecord(BaseModel):
     networks: dict[_Place, _Sha256]
     quantised: dict[_Place, _Sha256] = {}
     judged_on: Literal["test", "all", ""] = ""
-    images: int = 0
-    points: int = 0
-    calibrated_on: int = 0
+    images: _Count = 0
+    points: _Count = 0
+    calibrated_on: _Count = 0
     processor: str = ""
     versions: dict[str, str] = {}
     measured: tuple[PrecisionMeasurement, ...] = ()
@@ -150,6 +151,8 @@ def parse_precision(content: bytes, where: str, advice: str = "") -> PrecisionRe
     ModelError
         If it is damaged.
     """
+    if len(content) > _MOST_BYTES:
+        raise ModelError(f"{where}: expected a small file of measurements{advice}")
     try:
         return PrecisionRecord.model_validate_json(content)
     except ValidationError as error:

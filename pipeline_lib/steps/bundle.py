@@ -138,7 +138,13 @@ def _pack_precision(
 ) -> PrecisionRecord | None:
     """Add what was measured of precisions, with the networks in 8-bit integers if chosen."""
     files = results.model(config.training.name)
-    record = require_precision(config, results) if files.precision.is_file() else None
+    if config.inference.measures_precision and not files.precision.is_file():
+        logger.warning(
+            "the bundle has no precision, because none was measured; run `cohortpose "
+            "choose-precision` before, if it is to have one"
+        )
+        return None
+    record = require_precision(config, results)
     if record is None:
         return None
     folders = [name.removesuffix(CARD) for name in members if name.endswith(CARD)]

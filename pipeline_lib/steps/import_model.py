@@ -46,7 +46,8 @@ def run_import_model(config: Config, results: Results) -> None:
     files = results.model(config.training.name)
     # Of another bundle, or of a training.
     shutil.rmtree(files.members, ignore_errors=True)
-    files.regions.unlink(missing_ok=True)
+    for path in (files.regions, files.precision, files.quantised, files.locator.quantised):
+        path.unlink(missing_ok=True)
     for number, folder in enumerate(bundle.manifest.list_ensemble(), 2):
         import_network(bundle, folder, config.training.name, files.member(number), record)
     if bundle.locator is not None:

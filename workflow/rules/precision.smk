@@ -1,4 +1,4 @@
-# Only where the config asks for a precision that is to be measured.
+# Only where the config does not state the precision.
 rule choose_precision:
     input:
         measured_files(),

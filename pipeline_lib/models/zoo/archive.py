@@ -287,7 +287,10 @@ def _check_precision(
     }
     if PRECISION not in contents:
         if quantised:
-            raise ModelError(f"{where}: has networks in 8-bit integers, but no {PRECISION}")
+            raise ModelError(
+                f"{where}: has networks in 8-bit integers, but no {PRECISION}: it was changed; get "
+                "it again"
+            )
         return None
     record = parse_precision(contents[PRECISION], f"{where}: {PRECISION}")
     own = {name_place(folder): card for folder, card in cards.items() if card is not None}
@@ -296,9 +299,16 @@ def _check_precision(
         for folder, content in quantised.items()
     }
     if record.networks != {place: card.network_sha256 for place, card in own.items()}:
-        raise ModelError(f"{where}: {PRECISION} is of other networks than those of the bundle")
-    if record.quantised != found or (found and found.keys() != own.keys()):
-        raise ModelError(f"{where}: {PRECISION} is of other networks in 8-bit integers")
+        raise ModelError(
+            f"{where}: {PRECISION} is of other networks than those of the bundle: it was changed; "
+            "get it again"
+        )
+    complete = own.keys() if record.precision == "int8" else set[str]()
+    if record.quantised != found or found.keys() != complete:
+        raise ModelError(
+            f"{where}: {PRECISION} and the files {QUANTISED} do not go together: every network has "
+            "one if the precision is int8, else none; the bundle was changed; get it again"
+        )
     for folder, content in quantised.items():
         card = own[name_place(folder)]
         check_network(content, card, f"{where}: {folder}{QUANTISED}")

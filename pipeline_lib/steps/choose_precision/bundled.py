@@ -1,17 +1,22 @@
 """Take the precision of a bundle, which was chosen on the labels of those who wrote it."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 
+from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.core.processor import describe_processor
 from pipeline_lib.core.settings.videos import InferenceSettings
 from pipeline_lib.io.publish import publish_file
-from pipeline_lib.models.inference.tuning.runtime_choice import measure_network
-from pipeline_lib.models.precision import Precision, PrecisionRecord
+from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions, count_gpus
+from pipeline_lib.models.inference.tuning.rates import make_noise, measure_rates
+from pipeline_lib.models.precision import Precision, PrecisionMeasurement, PrecisionRecord
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import QUANTISED, name_place
 from pipeline_lib.steps.choose_precision.choice import LEAST_GAIN, choose
-from pipeline_lib.steps.choose_precision.measure import Candidate, list_candidates
+from pipeline_lib.steps.choose_precision.measure import Candidate, Load, list_candidates
+
+logger = logging.getLogger(__name__)
 
 
 def adopt_precision(
@@ -19,6 +24,7 @@ def adopt_precision(
     settings: InferenceSettings,
     networks: Mapping[str, ModelFiles],
     record: PrecisionRecord,
+    load: Load,
 ) -> PrecisionRecord:
     """Return the precision that the network of a bundle runs with.
 
@@ -36,26 +42,23 @@ def adopt_precision(
         published beside them.
     record
         Record with float32 and without a reason, to be filled.
+    load
+        Load what predicts, with its runtime.
 
     Raises
     ------
     ModelError
-        If a network cannot be loaded.
+        If the network cannot be loaded in float32.
     """
     told = bundle.precision
     if told is None:
         return _refuse(record, "the bundle has no measured precision, and no labelled frames")
-    wanted, told_reason = _choose(told, record.stated)
+    wanted, told_reason = choose_bundled(told, record.stated, settings.runtime)
     candidates, without = list_candidates(settings, ("float32", wanted))
-    ways = [one for one in candidates if one[1] == wanted]
     if wanted == "float32":
-        return _refuse(record, f"chosen where the bundle was written ({told_reason})")
+        return _refuse(record, told_reason)
     if obstacle := _find_obstacle(told, wanted, record):
         return _refuse(record, obstacle)
-    if not ways:
-        reasons = {one.reason for one in without if one.precision == wanted}
-        why = "; ".join(sorted(reasons)) or "the runtimes of this machine lack it"
-        return _refuse(record, f"{wanted}, which the bundle has, cannot be had here: {why}")
     if wanted == "int8":
         _publish_quantised(bundle, networks)
     found = told.model_copy(
@@ -63,14 +66,44 @@ def adopt_precision(
             "stated": record.stated,
             "networks": record.networks,
             "quantised": {place: told.quantised[place] for place in networks if wanted == "int8"},
-            "reason": f"{wanted}: chosen where the bundle was written ({told_reason})",
+            "reason": told_reason,
         }
     )
+    loaded = _load_all(candidates, load)
+    ways = [one for one in loaded if one[1] == wanted]
+    if not ways:
+        return _refuse(record, f"{wanted}, which the bundle has: {_explain(without, wanted)}")
     on_gpu = ways[0][0] == "torch"
     if on_gpu or (told.processor == describe_processor() and (told.runtime, wanted) in ways):
         runtime = "torch" if on_gpu else told.runtime
         return found.model_copy(update={"precision": wanted, "runtime": runtime})
-    return _measure(found, networks["."], candidates, record)
+    return _measure(found, loaded, wanted, record)
+
+
+def choose_bundled(told: PrecisionRecord, stated: str, runtime: str) -> tuple[Precision, str]:
+    """Return the precision that is wanted of a bundle, and why.
+
+    Parameters
+    ----------
+    told
+        What was measured where the bundle was written.
+    stated
+        ``auto``, or ``int8``, which is wanted whatever it costs. Where the writer asked for
+        8-bit integers, `auto` judges them by what the writer measured.
+    runtime
+        Setting of the runtime: with ``auto``, a GPU is used if there is one.
+    """
+    precision, reason = told.precision, told.reason
+    if stated == "int8":
+        precision = "int8"
+    elif told.stated == "int8":
+        choice = choose(told.measured, "auto", told.points, told.judged_on)
+        reason = choice.reason
+        precision = choice.measurement.precision if choice.measurement else "float32"
+    if stated == "auto" and precision == "int8" and runtime == "auto" and count_gpus():
+        return "float32", "the GPU does not compute in 8-bit integers, which the bundle has"
+    origin = f"chosen where the bundle was written ({reason})"
+    return precision, origin if precision == "float32" else f"{precision}: {origin}"
 
 
 def _find_obstacle(told: PrecisionRecord, wanted: Precision, record: PrecisionRecord) -> str:
@@ -82,41 +115,54 @@ def _find_obstacle(told: PrecisionRecord, wanted: Precision, record: PrecisionRe
     return ""
 
 
+def _explain(without: Sequence[PrecisionMeasurement], wanted: Precision) -> str:
+    """Return why no runtime predicts in a precision."""
+    reasons = {one.reason for one in without if one.precision == wanted}
+    return "; ".join(sorted(reasons)) or (
+        "the runtime of the settings does not compute in it, or cannot load the network"
+    )
+
+
 def _refuse(record: PrecisionRecord, why: str) -> PrecisionRecord:
     return record.model_copy(update={"reason": f"float32: {why}"})
 
 
-def _choose(told: PrecisionRecord, stated: str) -> tuple[Precision, str]:
-    """Return the precision that is wanted of a bundle, and what those who wrote it measured.
-
-    Those who asked for 8-bit integers have them whatever they cost; `auto` does not want these.
-    """
-    if stated == "int8" or told.stated == "auto":
-        return ("int8" if stated == "int8" else told.precision), told.reason
-    choice = choose(told.measured, "auto", told.points, told.judged_on)
-    return (choice.measurement.precision if choice.measurement else "float32"), choice.reason
-
-
 def _publish_quantised(bundle: Bundle, networks: Mapping[str, ModelFiles]) -> None:
     for folder in bundle.networks:
-        if name_place(folder) not in networks:
-            continue
         content = bundle.read(folder + QUANTISED)
-        if content is None:
-            raise ValueError(f"{bundle.path} has no {folder}{QUANTISED}")
-        with publish_file(networks[name_place(folder)].quantised) as part:
-            part.write_bytes(content)
+        if name_place(folder) in networks and content is not None:
+            with publish_file(networks[name_place(folder)].quantised) as part:
+                part.write_bytes(content)
+
+
+def _load_all(candidates: Sequence[Candidate], load: Load) -> dict[Candidate, PosePredictor]:
+    """Return what predicts in each way; what cannot be loaded is left out.
+
+    Raises
+    ------
+    ModelError
+        If the network cannot be loaded in float32.
+    """
+    loaded = dict[Candidate, PosePredictor]()
+    for runtime, precision in candidates:
+        try:
+            loaded[runtime, precision] = load(RuntimeOptions(runtime, precision, threads=1))
+        except ModelError as error:
+            logger.warning("%s with %s: %s", precision, runtime, error)
+            failed = error
+    if not any(precision == "float32" for _, precision in loaded):
+        raise failed
+    return loaded
 
 
 def _measure(
     found: PrecisionRecord,
-    files: ModelFiles,
-    candidates: list[Candidate],
+    loaded: Mapping[Candidate, PosePredictor],
+    wanted: Precision,
     record: PrecisionRecord,
 ) -> PrecisionRecord:
     """Return the record of a bundle with the speeds of this processor."""
-    rates = measure_network(files, candidates)
-    wanted = next(precision for _, precision in candidates if precision != "float32")
+    rates = measure_rates(loaded, make_noise())
     best = {
         precision: max(
             (rate, runtime) for (runtime, own), rate in rates.items() if own == precision
@@ -133,11 +179,7 @@ def _measure(
     told = f"{gain:.2f} times the frames/s of float32 on this processor"
     if record.stated == "auto" and gain < LEAST_GAIN:
         reason = f"float32: {wanted}, which the bundle has, has {told}"
-        plain: dict[str, object] = {
-            "precision": "float32",
-            "runtime": best["float32"][1],
-            "quantised": {},
-        }
-        return found.model_copy(update={**here, **plain, "reason": reason})
+        plain: dict[str, object] = {"precision": "float32", "runtime": best["float32"][1]}
+        return found.model_copy(update={**here, **plain, "quantised": {}, "reason": reason})
     own = {"precision": wanted, "runtime": best[wanted][1], "reason": f"{found.reason}; {told}"}
     return found.model_copy(update={**here, **own})

@@ -39,6 +39,7 @@ from pipeline_lib.steps.choose_precision.bundled import adopt_precision
 from pipeline_lib.steps.choose_precision.choice import MOST_GROWTH, choose
 from pipeline_lib.steps.choose_precision.measure import (
     Candidate,
+    Load,
     Measured,
     list_candidates,
     measure_candidates,
@@ -106,12 +107,19 @@ def run_choose_precision(config: Config, results: Results) -> None:
     )
     if config.model.bundle is not None:
         record = adopt_precision(
-            find_bundle(config.model.bundle), config.inference, networks, record
+            find_bundle(config.model.bundle),
+            config.inference,
+            networks,
+            record,
+            _find_loader(config, results),
         )
     else:
         record = _measure(config, results, networks, record)
     _publish(results.model(config.training.name), networks, record)
-    logger.info("precision %s", record.reason)
+    if stated == "int8" and record.precision != "int8":
+        logger.warning("int8 was asked for and cannot be had: precision %s", record.reason)
+    else:
+        logger.info("precision %s", record.reason)
     if record.precision == "int8" and stated == "int8":
         _warn_of_error(record)
 
@@ -219,6 +227,17 @@ def _read_training_frames(path: Path) -> list[NDArray[np.uint8]]:
 def _measure_all(
     config: Config, results: Results, labelled: _Labelled, candidates: Sequence[Candidate]
 ) -> Measured:
+    return measure_candidates(
+        candidates,
+        _find_loader(config, results),
+        lambda predictor: labelled.predict(predictor, config),
+        [Path(image) for image in labelled.images["image"]],
+        config.inference.batch_size,
+    )
+
+
+def _find_loader(config: Config, results: Results) -> Load:
+    """Return a function that loads what predicts."""
     files = results.model(config.training.name)
     members = files.list_members(count_members(config, results))
     # Each image is judged by itself: there is no video over which to choose.
@@ -227,13 +246,7 @@ def _measure_all(
     def load(options: RuntimeOptions) -> PosePredictor:
         return load_pose_predictor(files, options, config.locating, assembly, members)
 
-    return measure_candidates(
-        candidates,
-        load,
-        lambda predictor: labelled.predict(predictor, config),
-        [Path(image) for image in labelled.images["image"]],
-        config.inference.batch_size,
-    )
+    return load
 
 
 def _is_sensitive(rows: Sequence[PrecisionMeasurement]) -> bool:

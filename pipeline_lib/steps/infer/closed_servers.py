@@ -21,7 +21,7 @@ class ClosedScheduler(Scheduler):  # type: ignore[misc]
 
 
 class ClosedWorker(Worker):  # type: ignore[misc]
-    """Run a worker without an HTTP port, whose last heartbeat ends before it closes."""
+    """Run a worker without an HTTP port that waits for its last heartbeat before it closes."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:  # noqa: ANN401 - Dask's
         self._heartbeats: set[asyncio.Task[Any] | None] = set()
@@ -40,7 +40,7 @@ class ClosedWorker(Worker):  # type: ignore[misc]
             self._heartbeats.discard(task)
 
     async def close(self, *arguments: Any, **more: Any) -> str | None:  # noqa: ANN401 - Dask's
-        """Close the worker after its last heartbeat.
+        """Wait for a heartbeat under way, two seconds at most, and close the worker.
 
         Dask's own worker closes the connection of a heartbeat under way, and so fills the
         log with errors of a run that is complete.

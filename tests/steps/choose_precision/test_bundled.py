@@ -9,6 +9,7 @@ import pytest
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import Results
+from pipeline_lib.core.stages import STAGES
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.live.networks import load_networks
 from pipeline_lib.live.networks import settle_precision as settle_live
@@ -44,6 +45,9 @@ def pretended(monkeypatch):
     )
     monkeypatch.setattr(openvino_runtime, "has_bfloat16", lambda: True)
     monkeypatch.setattr(measure, "count_gpus", lambda: 0)
+    monkeypatch.setattr(
+        bundled, "measure_rates", lambda loaded, _: {one: MAKERS[one] for one in loaded}
+    )
     monkeypatch.setattr(bundled, "describe_processor", lambda: "theirs")
     monkeypatch.setattr(run, "describe_processor", lambda: "theirs")
     for module in (choice, run):
@@ -88,7 +92,7 @@ def pretend_speeds(monkeypatch, int8_rate):
     monkeypatch.setattr(run, "describe_processor", lambda: "ours")
     rates = MAKERS | {("openvino", "int8"): int8_rate, ("onnx", "int8"): int8_rate / 2}
     monkeypatch.setattr(
-        bundled, "measure_network", lambda _, ways: {one: rates[one] for one in ways}
+        bundled, "measure_rates", lambda loaded, _: {one: rates[one] for one in loaded}
     )
 
 
@@ -132,6 +136,9 @@ def test_networks_of_an_ensemble_go_together(tmp_path):
     record, ours = adopt(tmp_path, configure("auto", path))
     assert record.precision == "int8"
     assert set(record.quantised) == {".", "members/2"}
+    listed = STAGES["choose-precision"].files(configure("auto", path), ours)
+    paths = [file.path for file in listed]
+    assert all(one.quantised in paths for one in ours.model("pose").list_members(2))
     for one, other in zip(
         ours.model("pose").list_members(2), theirs.model("pose").list_members(2), strict=True
     ):
@@ -175,6 +182,7 @@ def test_auto_does_not_take_what_was_asked_for_whatever_it_costs(tmp_path, monke
         "float32: chosen where the bundle was written (float32: too inexact is int8: "
     )
     assert not ours.model("pose").quantised.exists()
+    assert (settle_live(path, "auto"), settle_live(path, "int8")) == ("float32", "int8")
     record, _ = adopt(tmp_path, configure("int8", path))
     assert record.quantised == read_precision(theirs.model("pose").precision).quantised
 
@@ -191,8 +199,7 @@ def test_a_precision_that_this_machine_lacks_is_not_taken(tmp_path, monkeypatch)
     monkeypatch.setattr(openvino_runtime, "has_bfloat16", lambda: False)
     record, _ = adopt(tmp_path, configure("auto", path))
     assert record.reason == (
-        "float32: bfloat16, which the bundle has, cannot be had here: this processor has no "
-        "bfloat16 arithmetic"
+        "float32: bfloat16, which the bundle has: this processor has no bfloat16 arithmetic"
     )
     assert settle_live(path, "auto") == "float32"
 
@@ -214,7 +221,7 @@ def test_a_live_network_of_a_bundle_without_8_bit_integers_says_how_to_get_them(
     path = run_bundle(configure("float32"), int8[1], TEXTS, tmp_path / "plain.cohortpose")
     assert settle_live(path, "auto") == "float32"
     with pytest.raises(
-        ModelError, match=r"has no network in 8-bit integers; .* before it is writt"
+        ModelError, match=r"has no network in 8-bit integers; .* who wrote the bundle"
     ):
         settle_live(path, "int8")
 
@@ -241,11 +248,76 @@ def test_a_record_of_other_networks_is_refused(tmp_path, int8):
     for quantised in ({}, {".": "0" * 64}, {"locator": "0" * 64}):
         other = edit_record(members, quantised=quantised)
         path = change(int8[0], tmp_path / "b.cohortpose", precision_json=other)
-        with pytest.raises(ModelError, match="is of other networks in 8-bit integers"):
+        with pytest.raises(ModelError, match=r"do not go together: .* get it again"):
             read_bundle(path)
+    other = edit_record(members, precision="float32")
+    path = change(int8[0], tmp_path / "e.cohortpose", precision_json=other)
+    with pytest.raises(ModelError, match="do not go together"):
+        read_bundle(path)
+    for values in ({"points": 10**400}, {"points": -5}, {"images": 1e30}):
+        other = edit_record(members, **values)
+        path = change(int8[0], tmp_path / "f.cohortpose", precision_json=other)
+        with pytest.raises(ModelError, match=r"precision\.json: not a record of precisions"):
+            read_bundle(path)
+    other = edit_record(members, reason="x" * 2**21)
+    path = change(int8[0], tmp_path / "g.cohortpose", precision_json=other)
+    with pytest.raises(ModelError, match="expected a small file of measurements"):
+        read_bundle(path)
     path = change(int8[0], tmp_path / "c.cohortpose", precision_json=b"[" * 9000)
     with pytest.raises(ModelError, match=r"precision\.json: not a record of precisions"):
         read_bundle(path)
+
+
+def test_a_gpu_is_not_left_for_8_bit_integers(tmp_path, int8, monkeypatch):
+    monkeypatch.setattr(bundled, "count_gpus", lambda: 1)
+    record, _ = adopt(tmp_path, configure("auto", int8[0]))
+    told = "float32: the GPU does not compute in 8-bit integers, which the bundle has"
+    assert (record.precision, record.reason) == ("float32", told)
+    assert settle_live(int8[0], "auto") == "float32"
+    # Whoever states a runtime of CPUs, or asks for them, has them.
+    assert adopt(tmp_path, configure("auto", int8[0], "onnx"))[0].precision == "int8"
+    assert settle_live(int8[0], "auto", runtime="onnx") == "int8"
+    assert settle_live(int8[0], "auto", runtime="torch") == "float32"
+    assert adopt(tmp_path, configure("int8", int8[0]))[0].precision == "int8"
+
+
+def test_a_network_that_no_runtime_loads_is_not_taken(tmp_path, int8, caplog):
+    import onnx  # noqa: PLC0415
+
+    members = read_members(int8[0])
+    model = onnx.load_model_from_string(members["network-int8.onnx"])
+    del model.graph.node[len(model.graph.node) // 2]
+    content = model.SerializeToString()
+    path = change(
+        int8[0],
+        tmp_path / "broken.cohortpose",
+        network_int8_onnx=content,
+        precision_json=edit_record(members, quantised={".": hash_bytes(content, tmp_path)}),
+    )
+    record, ours = adopt(tmp_path, configure("int8", path))
+    assert record.precision == "float32"
+    assert record.reason.startswith("float32: int8, which the bundle has: the runtime of")
+    assert "int8 was asked for and cannot be had: precision float32: int8" in caplog.text
+    assert not ours.model("pose").quantised.exists()
+
+
+def test_another_bundle_leaves_no_precision_of_the_one_before(tmp_path, int8):
+    plain = run_bundle(configure("float32"), int8[1], TEXTS, tmp_path / "plain.cohortpose")
+    _, ours = adopt(tmp_path, configure("auto", int8[0]))
+    config = configure("auto", plain)
+    run_import_model(config, ours)
+    assert not ours.model("pose").quantised.exists()
+    with pytest.raises(ModelError, match="the precision was not measured"):
+        network_key(config, ours)
+
+
+def test_a_bundle_without_a_measured_precision_says_so(tmp_path, int8, caplog):
+    results = Results(tmp_path / "copy")
+    shutil.copytree(int8[1].root, results.root)
+    results.model("pose").precision.unlink()
+    path = run_bundle(configure("auto"), results, TEXTS, tmp_path / "three.cohortpose")
+    assert read_bundle(path).precision is None
+    assert "the bundle has no precision, because none was measured; run" in caplog.text
 
 
 def test_a_network_in_8_bit_integers_is_checked_like_the_other(tmp_path, int8):

@@ -178,6 +178,21 @@ def test_a_keypoint_that_the_pose_of_another_animal_left_over_is_left_out_and_ma
     assert (found.camera_individual[62:] == [0, 1]).all()
 
 
+def test_an_animal_of_which_no_view_sees_much_is_kept():
+    rig, points = make_rig(3), circle_animals(120, 2)
+    views = [track(one) for one in see(points, rig.cameras, noise=0.5)]
+    for number, seen in enumerate(([0, 1], [1, 2], [3])):
+        position = views[number].poses.position.copy()
+        hidden = np.setdiff1d(np.arange(position.shape[2]), seen)
+        position[60:62, 0, hidden] = np.nan
+        poses = replace(views[number].poses, position=position)
+        views[number] = replace(views[number], poses=poses)
+    found = solve(views, rig)
+    # No view is sure enough to leave the others out; the keypoint that two share is found.
+    assert (found.camera_individual[60:62, :2, 0] == 0).all()
+    assert np.isfinite(found.position[60:62, 0, 1]).all()
+
+
 def test_slots_are_kept_at_moments_that_are_not_compared():
     rig, points = make_rig(4), circle_animals(300, 2)
     views = [track(one) for one in see(points, rig.cameras, noise=0.5)]

@@ -19,6 +19,7 @@ from pipeline_lib.core.cameras.calibration import Camera
 from pipeline_lib.kernels.geometry.sessions.agreement import (
     Agreement,
     Comparison,
+    Membership,
     compare_views,
     measure_agreement,
     measure_membership,
@@ -59,10 +60,13 @@ _FEWEST = 1.0
 _DOUBT = 0.25
 # Moments around an uncertain link that are marked.
 _AROUND = 2
-# Share of the evidence of the other views by which a slot must fit its individual better than any
-# other one, and better than none; least number of views that share keypoints with it (one keypoint
-# counts a third); number of other views from which on slots that do not are left out.
-_CONFIRMED, _SHARED, _CONFIRMING = 0.35, 0.5, 2
+# Share of the evidence of the other views by which a slot must fit its individual better than none,
+# and better than another one that it fits, too.
+_CONFIRMED, _APART = 0.2, 0.35
+# Number of other views that must share keypoints with a slot; one keypoint counts a third.
+_SHARED = 0.5
+# Number of other views from which on slots that are not confirmed are left out.
+_CONFIRMING = 2
 
 
 @dataclass(frozen=True)
@@ -387,31 +391,47 @@ def _drop_weak(
 ) -> tuple[list[Numbers], Flags]:
     """Take slots from individuals that the other views do not confirm, and mark them.
 
-    Where animals lie on each other, a detection may show parts of both, or a few keypoints that
-    the pose of another animal left over. Without it, the individual is still seen by two views or
-    more.
+    Where animals lie on each other, a detection may show parts of both; it is taken where two other
+    views or more see the individual. A detection that shares hardly a keypoint with them may be
+    what the pose of another animal left over; it is taken where two other views are confirmed.
     """
     moments, individuals = doubtful.shape
     members = measure_membership(comparison, labels, individuals)
     compared = np.isin(np.arange(moments), comparison.moments)[:, None]
-    marked, kept = doubtful.copy(), []
-    for view, (one, member) in enumerate(zip(labels, members, strict=True)):
-        seen_by = np.zeros((moments, individuals), np.int64)
-        for other, its in enumerate(labels):
-            if other != view:
-                seen_by += (its[..., None] == np.arange(individuals)).any(axis=1)
-        own = np.maximum(one, 0)[..., None]
-        sure, most, shared = (np.take_along_axis(each, own, axis=2)[..., 0] for each in member)
-        rivals = member.fit.copy()
-        np.put_along_axis(rivals, own, 0.0, axis=2)
-        weak = (sure - rivals.max(axis=2) < _CONFIRMED * most) | (shared < _SHARED)
-        weak &= compared & (one != NO_GROUP)
-        weak &= np.take_along_axis(seen_by, own[..., 0], axis=1) >= _CONFIRMING
-        moment, slot = np.nonzero(weak)
+    judged = [_judge(one, member, compared) for one, member in zip(labels, members, strict=True)]
+    firm = [
+        np.where(weak | few, NO_GROUP, one) for one, (weak, few) in zip(labels, judged, strict=True)
+    ]
+    seen, confirmed = (_count_views(each, individuals) for each in (labels, firm))
+    kept, marked = [], doubtful.copy()
+    for one, (weak, few) in zip(labels, judged, strict=True):
+        own = np.maximum(one, 0)
+        others = np.take_along_axis(seen, own, axis=1) - 1
+        taken = weak & (others >= _CONFIRMING)
+        taken |= few & (np.take_along_axis(confirmed, own, axis=1) >= _CONFIRMING)
+        moment, slot = np.nonzero(taken)
         for shift in range(-_AROUND, _AROUND + 1):
             marked[np.clip(moment + shift, 0, moments - 1), one[moment, slot]] = True
-        kept.append(np.where(weak, NO_GROUP, one))
+        kept.append(np.where(taken, NO_GROUP, one))
     return kept, marked
+
+
+def _judge(labels: Numbers, member: Membership, compared: Flags) -> tuple[Flags, Flags]:
+    """Return which slots of a view the others contradict, and which hardly share a keypoint."""
+    own = np.maximum(labels, 0)[..., None]
+    sure, most, shared = (np.take_along_axis(each, own, axis=2)[..., 0] for each in member)
+    others = member.fit.copy()
+    np.put_along_axis(others, own, 0.0, axis=2)
+    rival = others.max(axis=2)
+    weak = (sure - rival < _CONFIRMED * most) | ((rival > 0) & (sure - rival < _APART * most))
+    there = (labels != NO_GROUP) & compared
+    return there & weak, there & (shared < _SHARED)
+
+
+def _count_views(labels: Sequence[Numbers], individuals: int) -> Numbers:
+    """Return how many views see each individual, shape (moment, individual)."""
+    each = [(one[..., None] == np.arange(individuals)).any(axis=1) for one in labels]
+    return np.asarray(np.sum(each, axis=0), np.int64)
 
 
 def _finish(

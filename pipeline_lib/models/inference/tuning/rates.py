@@ -13,6 +13,13 @@ Image = NDArray[np.uint8]
 Key = TypeVar("Key")
 
 _ROUNDS = 5
+_HEIGHT, _WIDTH, _FRAMES = 480, 640, 2
+
+
+def make_noise() -> list[Image]:
+    """Return frames to measure on where there are no others: noise of 640 x 480 px, uint8, RGB."""
+    frame = np.random.default_rng(0).integers(0, 255, (_HEIGHT, _WIDTH, 3), np.uint8)
+    return [frame] * _FRAMES
 
 
 def measure_rates(

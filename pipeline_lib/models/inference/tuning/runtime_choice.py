@@ -8,12 +8,9 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-
-import numpy as np
 
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import ModelFiles
@@ -26,7 +23,7 @@ from pipeline_lib.models.inference.predictor import (
     count_gpus,
     load_predictor,
 )
-from pipeline_lib.models.inference.tuning.rates import measure_rates
+from pipeline_lib.models.inference.tuning.rates import make_noise, measure_rates
 from pipeline_lib.models.precision import Precision, RuntimeName
 from pipeline_lib.models.zoo.cache import find_cache
 
@@ -35,7 +32,6 @@ logger = logging.getLogger(__name__)
 _RUNTIMES: tuple[RuntimeName, ...] = ("openvino", "onnx")
 # The first one is kept unless another one is faster by this factor, so that noise changes nothing.
 _LEAST_GAIN = 1.1
-_HEIGHT, _WIDTH, _FRAMES = 480, 640, 2
 
 
 def list_versions() -> dict[str, str]:
@@ -85,8 +81,10 @@ def find_fastest_runtime(files: ModelFiles, precision: Precision) -> RuntimeName
         for name in _RUNTIMES
         if _is_installed(name) and (precision != "bfloat16" or name == "openvino")
     ]
-    measured = measure_network(files, [(name, precision) for name in names])
-    rates = {name: rate for (name, _), rate in measured.items()}
+    loaded = {
+        name: load_predictor(files, RuntimeOptions(name, precision, threads=1)) for name in names
+    }
+    rates = measure_rates(loaded, make_noise())
     fastest = choose_fastest(rates)
     listed = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
     logger.info("runtime %s: frames/s of a core: %s", fastest, listed)
@@ -116,28 +114,6 @@ def find_obstacle(runtime: RuntimeName, precision: Precision) -> str:
     return ""
 
 
-def measure_network(
-    files: ModelFiles, ways: Sequence[tuple[RuntimeName, Precision]]
-) -> dict[tuple[RuntimeName, Precision], float]:
-    """Return how many frames of noise a core of a CPU predicts in a second, in each way.
-
-    Parameters
-    ----------
-    files
-        Files of the network.
-    ways
-        Runtimes and precisions.
-
-    Raises
-    ------
-    ModelError
-        If the network is missing or cannot be loaded.
-    """
-    loaded = {way: load_predictor(files, RuntimeOptions(*way, threads=1)) for way in ways}
-    frame = np.random.default_rng(0).integers(0, 255, (_HEIGHT, _WIDTH, 3), np.uint8)
-    return measure_rates(loaded, [frame] * _FRAMES)
-
-
 def choose_fastest(rates: dict[RuntimeName, float]) -> RuntimeName:
     """Return the first runtime, or another one that is clearly faster.
 
@@ -151,10 +127,11 @@ def choose_fastest(rates: dict[RuntimeName, float]) -> RuntimeName:
     return best if rates[best] >= _LEAST_GAIN * rates[usual] else usual
 
 
-def can_compute(precision: Precision) -> bool:
-    """Tell whether some runtime of this machine computes in a precision."""
+def can_compute(precision: Precision, runtime: str) -> bool:
+    """Tell whether a runtime of this machine, or with ``auto`` some, computes in a precision."""
     return any(
-        precision in known
+        runtime in ("auto", name)
+        and precision in known
         and (name == "torch" or _is_installed(name))
         and not find_obstacle(name, precision)
         for name, known in PRECISIONS.items()
