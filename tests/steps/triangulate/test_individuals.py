@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -256,6 +256,8 @@ def test_more_animals_than_individuals_and_individuals_that_some_views_miss():
 
 @settings(max_examples=3)
 @given(st.integers(0, 1000), st.permutations(range(3)))
+# The animals that two views lack are not the same ones.
+@example(313, [1, 0, 2])
 def test_order_of_cameras_and_turn_of_the_world_do_not_matter(seed, order):
     rig, points = make_rig(3), circle_animals(80, 2, seed)
     views = [track(one) for one in spoil(see(points, rig.cameras, 1.0, seed), seed)]

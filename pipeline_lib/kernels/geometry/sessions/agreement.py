@@ -313,12 +313,20 @@ def _find_tolerances(
         with np.errstate(all="ignore"):
             mean = np.where(known, errors, 0).sum(-1) / known.sum(-1)
         mean = np.where(np.isnan(mean), np.inf, mean)
-        moment, slot = np.nonzero(np.isfinite(mean.min(axis=2, initial=np.inf)))
-        if not len(moment):
-            continue
-        best = errors[moment, slot, mean[moment, slot].argmin(axis=1)]
-        tolerances[one, other] = _TOLERANCE * float(np.median(best[np.isfinite(best)]))
+        # Of either view: which one is named first makes no difference.
+        best = np.concatenate(
+            [_pick_best(errors, mean), _pick_best(errors.swapaxes(1, 2), mean.swapaxes(1, 2))]
+        )
+        if len(best):
+            tolerances[one, other] = _TOLERANCE * float(np.median(best))
     return tolerances
+
+
+def _pick_best(errors: Pixels, mean: Pixels) -> Pixels:
+    """Return the errors of the keypoints of each slot with its best partner in the other view."""
+    moment, slot = np.nonzero(np.isfinite(mean.min(axis=2, initial=np.inf)))
+    best = errors[moment, slot, mean[moment, slot].argmin(axis=1)]
+    return np.asarray(best[np.isfinite(best)])
 
 
 def _choose_moments(
