@@ -152,6 +152,13 @@ def test_more_labels_than_frames_is_an_error():
         DemoSettings(width=97)
 
 
+def test_of_fewer_labelled_frames_than_videos_some_videos_have_none(tmp_path):
+    write_demo(tmp_path, CAMERAS.model_copy(update={"labelled_frames": 1}))
+    assert len(set(read_deeplabcut(tmp_path / PROJECT)["image"])) == 1
+    labelled = [path.name for path in (tmp_path / PROJECT / "labeled-data").iterdir()]
+    assert labelled == [read_cohort(tmp_path / "cohort.tsv")[0].video]
+
+
 def test_cameras_agree_with_the_calibration_and_the_truth_in_space(cameras):
     rows = read_cohort(cameras / "cohort.tsv")
     assert [row.video for row in rows] == ["session-01_camera-0", "session-01_camera-1"]
