@@ -16,14 +16,8 @@ import numpy as np
 BODYPARTS = ["snout", "leftear", "rightear", "tailbase"]
 
 
-def describe(width, height):
-    from omegaconf import OmegaConf
-    from sleap_nn.config.training_job_config import TrainingJobConfig
-
-    config = OmegaConf.structured(TrainingJobConfig())
-    OmegaConf.set_struct(config, value=False)
-    config = OmegaConf.create(OmegaConf.to_container(config))
-    unet = {
+def describe_unet(output_stride):
+    return {
         "in_channels": 3,
         "kernel_size": 3,
         "filters": 16,
@@ -34,9 +28,22 @@ def describe(width, height):
         "up_interpolate": True,
         "stacks": 1,
         "convs_per_block": 2,
-        "output_stride": 4,
+        "output_stride": output_stride,
     }
-    config.model_config.backbone_config = {"unet": unet, "convnext": None, "swint": None}
+
+
+def describe(width, height):
+    from omegaconf import OmegaConf
+    from sleap_nn.config.training_job_config import TrainingJobConfig
+
+    config = OmegaConf.structured(TrainingJobConfig())
+    OmegaConf.set_struct(config, value=False)
+    config = OmegaConf.create(OmegaConf.to_container(config))
+    config.model_config.backbone_config = {
+        "unet": describe_unet(4),
+        "convnext": None,
+        "swint": None,
+    }
     confmaps = {"part_names": BODYPARTS, "sigma": 5.0, "output_stride": 4}
     heads = dict.fromkeys(("centroid", "centered_instance", "bottomup"))
     config.model_config.head_configs = {"single_instance": {"confmaps": confmaps}, **heads}

@@ -13,25 +13,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from sleap_nn_program import describe_unet
 
 RUN = "run"
 # Epochs that no training of minutes reaches.
 EPOCHS = 100_000
 # At full size a step of four frames of 640 x 480 px takes four seconds of one core.
 SCALE, OUTPUT_STRIDE = 0.5, 2
-UNET = {
-    "in_channels": 3,
-    "kernel_size": 3,
-    "filters": 16,
-    "filters_rate": 2.0,
-    "max_stride": 16,
-    "stem_stride": None,
-    "middle_block": True,
-    "up_interpolate": True,
-    "stacks": 1,
-    "convs_per_block": 2,
-    "output_stride": OUTPUT_STRIDE,
-}
 AUGMENTATION = {
     "rotation_min": -180.0,
     "rotation_max": 180.0,
@@ -74,7 +62,7 @@ def train(labels, folder):
         ensure_rgb=True,
         scale=SCALE,
         geometry_aug=AUGMENTATION,
-        backbone_config={"unet": UNET},
+        backbone_config={"unet": describe_unet(OUTPUT_STRIDE)},
         head_configs={**heads, "single_instance": {"confmaps": confmaps}},
         batch_size=4,
         min_train_steps_per_epoch=24,

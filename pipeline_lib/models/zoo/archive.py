@@ -41,6 +41,7 @@ from pipeline_lib.models.zoo.onnx_check import check_network
 
 MOST_BYTES = 2 * 2**30
 _MOST_TEXT_BYTES = 4 * 2**20
+_MOST_REASON = 2000
 _BINARY = (NETWORK, WEIGHTS, QUANTISED)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _ENCRYPTED = 0x1
@@ -292,7 +293,7 @@ def _check_precision(
                 "it again"
             )
         return None
-    record = parse_precision(contents[PRECISION], f"{where}: {PRECISION}")
+    record = _clean(parse_precision(contents[PRECISION], f"{where}: {PRECISION}"))
     own = {name_place(folder): card for folder, card in cards.items() if card is not None}
     found = {
         name_place(folder): hashlib.sha256(content).hexdigest()
@@ -313,6 +314,24 @@ def _check_precision(
         card = own[name_place(folder)]
         check_network(content, card, f"{where}: {folder}{QUANTISED}")
     return record
+
+
+def _clean(record: PrecisionRecord) -> PrecisionRecord:
+    """Return a record whose texts, which are logged, are short and control no terminal."""
+    measured = [
+        one.model_copy(update={"reason": _make_plain(one.reason)}) for one in record.measured
+    ]
+    return record.model_copy(
+        update={
+            "reason": _make_plain(record.reason),
+            "processor": _make_plain(record.processor),
+            "measured": tuple(measured),
+        }
+    )
+
+
+def _make_plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_REASON])
 
 
 def _check_detector(card: ModelCard, locator: ModelCard | None, where: str) -> None:

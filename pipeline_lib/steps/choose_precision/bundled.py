@@ -43,7 +43,7 @@ def adopt_precision(
     record
         Record with float32 and without a reason, to be filled.
     load
-        Load what predicts, with its runtime.
+        Load the predictor of all networks, with a runtime.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def _publish_quantised(bundle: Bundle, networks: Mapping[str, ModelFiles]) -> No
 
 
 def _load_all(candidates: Sequence[Candidate], load: Load) -> dict[Candidate, PosePredictor]:
-    """Return what predicts in each way; what cannot be loaded is left out.
+    """Return the predictor of each runtime and precision; those that fail to load are left out.
 
     Raises
     ------

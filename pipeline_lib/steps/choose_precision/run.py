@@ -237,7 +237,7 @@ def _measure_all(
 
 
 def _find_loader(config: Config, results: Results) -> Load:
-    """Return a function that loads what predicts."""
+    """Return a function that loads the predictor of all networks, with a runtime."""
     files = results.model(config.training.name)
     members = files.list_members(count_members(config, results))
     # Each image is judged by itself: there is no video over which to choose.

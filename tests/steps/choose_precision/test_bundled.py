@@ -234,6 +234,15 @@ def test_a_network_that_was_changed_is_not_bundled(tmp_path, int8):
         run_bundle(configure("auto"), results, TEXTS, tmp_path / "two.cohortpose")
 
 
+def test_texts_of_a_record_control_no_terminal_and_are_short(tmp_path, int8):
+    members = read_members(int8[0])
+    texts = {"reason": "int8\x1b[2J\u202eabc" + "x" * 5000, "processor": "a\nb"}
+    path = change(int8[0], tmp_path / "h.cohortpose", precision_json=edit_record(members, **texts))
+    record = read_bundle(path).precision
+    assert record.reason.startswith("int8 [2J abcxx")
+    assert (len(record.reason), record.processor) == (2000, "a b")
+
+
 def edit_record(members, **values):
     record = json.loads(members["precision.json"]) | values
     return json.dumps(record).encode()

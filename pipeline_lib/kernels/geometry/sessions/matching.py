@@ -391,9 +391,10 @@ def _drop_weak(
 ) -> tuple[list[Numbers], Flags]:
     """Take slots from individuals that the other views do not confirm, and mark them.
 
-    Where animals lie on each other, a detection may show parts of both; it is taken where two other
-    views or more see the individual. A detection that shares hardly a keypoint with them may be
-    what the pose of another animal left over; it is taken where two other views are confirmed.
+    Where animals lie on each other, a detection may show parts of both. It is left out if two other
+    views or more see the individual. A detection that shares hardly a keypoint with these may be
+    what the pose of another animal left over. It is left out if two other views or more see the
+    individual and are confirmed themselves.
     """
     moments, individuals = doubtful.shape
     members = measure_membership(comparison, labels, individuals)
