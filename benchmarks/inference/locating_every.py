@@ -110,7 +110,8 @@ def load_told(clip: str, folder: Path, runtime: str) -> ToldTopDown:
         skeleton = Skeleton(bodyparts=tuple(parts))
         told = {"individuals": individuals, "skeleton": skeleton, "window": window}
         loaded.append(FirstSlots(network, network.card.model_copy(update=told)))
-    predictor = ToldTopDown(*loaded, LocatingSettings(), AssemblySettings())
+    locator, *networks = loaded
+    predictor = ToldTopDown(locator, networks, LocatingSettings(), AssemblySettings())
     predictor.truth, predictor.numbers = truth, {}
     return predictor
 

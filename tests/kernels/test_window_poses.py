@@ -1,4 +1,4 @@
-"""Test that each animal is kept once from the poses of overlapping windows, best first."""
+"""Test that overlapping windows give each animal once, and each keypoint to one animal."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.kernels.windows import choose_poses, find_copies
+from pipeline_lib.kernels.window_poses import find_copies, rank_poses, share_peaks
 
 NAN = np.nan
 # Three keypoints 20 px from their centre: the size is 20 px, of which 0.3 are 6 px.
@@ -19,12 +19,13 @@ def at(x, y):
     return np.add(ANIMAL, (x, y))
 
 
-def choose(poses, confidence, *, pcutoff=0.1, min_keypoints=2):
+def choose(poses, confidence, *, pcutoff=0.1, min_confidence=0.1, min_keypoints=2):
     """Choose among the poses of one frame."""
-    position, confidence = choose_poses(
+    position, confidence, _ = rank_poses(
         np.array([poses], np.float32),
         np.array([confidence], np.float32),
         pcutoff=pcutoff,
+        min_confidence=min_confidence,
         min_keypoints=min_keypoints,
         least_size=4.0,
     )
@@ -47,6 +48,24 @@ def test_a_keypoint_below_the_cutoff_is_not_there():
     assert np.isfinite(position[1]).all()
 
 
+def test_weak_keypoints_are_kept_if_others_make_the_individual():
+    """Keep what two certain keypoints vouch for, not what three weak ones would make."""
+    position, confidence = choose(
+        [ANIMAL, ANIMAL + 100], [[0.9, 0.05, 0.1], [0.09] * 3], min_confidence=0.04
+    )
+    np.testing.assert_allclose(position[0], ANIMAL, rtol=1e-6)
+    np.testing.assert_allclose(confidence[0], np.array([0.9, 0.05, 0.1], np.float32))
+    assert np.isnan(position[1]).all()
+
+
+def test_weak_keypoints_do_not_hide_a_copy():
+    """The worse pose shares its two certain keypoints with the better one; a third is elsewhere."""
+    worse = ANIMAL.copy()
+    worse[2] += 50.0
+    position, _ = choose([ANIMAL, worse], [[0.9] * 3, [0.5, 0.5, 0.05]], min_confidence=0.04)
+    assert np.isnan(position[1]).all()
+
+
 def test_an_individual_of_too_few_keypoints_is_not_there():
     position, confidence = choose([ANIMAL, ANIMAL + 100], [[0.9, 0.05, 0.05], [0.3, 0.3, 0.0]])
     np.testing.assert_allclose(position[0, :2], ANIMAL[:2] + 100, rtol=1e-6)
@@ -64,14 +83,15 @@ def test_no_window_is_no_individual_whatever_the_cutoff():
     position, confidence = choose([np.full((3, 2), NAN)], [[0.0] * 3], pcutoff=0.0)
     assert np.isnan(position).all()
     assert (confidence == 0).all()
-    nothing = choose_poses(
+    nothing = rank_poses(
         np.empty((0, 2, 3, 2), np.float32),
         np.empty((0, 2, 3), np.float32),
         pcutoff=0.1,
+        min_confidence=0.1,
         min_keypoints=1,
         least_size=1.0,
     )
-    assert [part.shape for part in nothing] == [(0, 2, 3, 2), (0, 2, 3)]
+    assert [part.shape for part in nothing] == [(0, 2, 3, 2), (0, 2, 3), (0, 2)]
 
 
 @pytest.mark.parametrize(
@@ -120,14 +140,122 @@ def test_neither_order_nor_other_frames_matter(data):
     centre = stream.uniform(0, 60, (frames, animals, 1, 2))
     poses = (ANIMAL + centre).astype(np.float32)
     confidence = stream.uniform(0, 1, (frames, animals, 3)).astype(np.float32)
-    settings = {"pcutoff": 0.2, "min_keypoints": 2, "least_size": 4.0}
-    together = choose_poses(poses, confidence, **settings)
+    settings = {"pcutoff": 0.2, "min_confidence": 0.1, "min_keypoints": 2, "least_size": 4.0}
+    together = rank_poses(poses, confidence, **settings)[:2]
     orders = list(itertools.permutations(range(animals)))
     order = list(data.draw(st.sampled_from(orders)))
-    turned = choose_poses(poses[:, order], confidence[:, order], **settings)
+    turned = rank_poses(poses[:, order], confidence[:, order], **settings)[:2]
     for ours, theirs in zip(together, turned, strict=True):
         assert ours.tobytes() == theirs.tobytes()
     for frame in range(frames):
-        alone = choose_poses(poses[frame : frame + 1], confidence[frame : frame + 1], **settings)
-        for ours, theirs in zip(together, alone, strict=True):
+        alone = rank_poses(poses[frame : frame + 1], confidence[frame : frame + 1], **settings)
+        for ours, theirs in zip(together, alone[:2], strict=True):
             assert ours[frame].tobytes() == theirs[0].tobytes()
+
+
+def share(peaks, confidence, *, pcutoff=0.1, cell=4.0):
+    """Share peaks (window, peak, keypoint, 2) of one frame."""
+    position, values = share_peaks(
+        np.array(peaks, np.float32), np.array(confidence, np.float32), pcutoff=pcutoff, cell=cell
+    )
+    assert position.dtype == values.dtype == np.float32
+    return position, values
+
+
+NONE = np.full((3, 2), NAN)
+# Beside `ANIMAL`, so that a window shows both.
+OTHER = ANIMAL + 45.0
+
+
+def test_animals_that_dispute_nothing_take_their_best_peaks():
+    position, confidence = share(
+        [[ANIMAL, ANIMAL + 9], [OTHER, OTHER + 9]], [[[0.9] * 3, [0.5] * 3], [[0.6] * 3, [0.5] * 3]]
+    )
+    np.testing.assert_allclose(position, [ANIMAL, OTHER], rtol=1e-6)
+    np.testing.assert_allclose(confidence, np.array([[0.9] * 3, [0.6] * 3], np.float32))
+
+
+def test_a_keypoint_that_two_windows_found_goes_to_one_of_them():
+    """The second window's best first keypoint is that of the first animal, 1 px off."""
+    best, next_ = OTHER.copy(), NONE.copy()
+    best[0], next_[0] = ANIMAL[0] + 1.0, OTHER[0]
+    position, confidence = share(
+        [[ANIMAL, NONE], [best, next_]], [[[0.9] * 3, [0.0] * 3], [[0.8, 0.9, 0.9], [0.3, 0, 0]]]
+    )
+    np.testing.assert_allclose(position, [ANIMAL, OTHER], rtol=1e-6)
+    np.testing.assert_allclose(confidence[1], np.array([0.3, 0.9, 0.9], np.float32))
+
+
+def test_who_has_the_better_alternative_gives_way():
+    """0.8 and 0.7 at the disputed place are worth less than 0.7 there and 0.6 elsewhere."""
+    first, second, away = ANIMAL.copy(), OTHER.copy(), NONE.copy()
+    second[0] = ANIMAL[0]
+    away[0] = ANIMAL[0] + 12.0
+    position, confidence = share(
+        [[first, away], [second, NONE]],
+        [[[0.8, 0.9, 0.9], [0.6, 0, 0]], [[0.7, 0.9, 0.9], [0.0] * 3]],
+    )
+    np.testing.assert_allclose(position[:, 0], [away[0], second[0]], rtol=1e-6)
+    np.testing.assert_allclose(confidence[:, 0], np.array([0.6, 0.7], np.float32))
+
+
+@pytest.mark.parametrize(("other", "moves"), [(0.0, False), (0.079, False), (0.081, True)])
+def test_a_peak_below_a_tenth_of_the_best_is_no_alternative(other, moves):
+    best, next_ = OTHER.copy(), NONE.copy()
+    best[2], next_[2] = ANIMAL[2], OTHER[2]
+    position, confidence = share(
+        [[ANIMAL, NONE], [best, next_]], [[[0.9] * 3, [0.0] * 3], [[0.8] * 3, [0.0, 0.0, other]]]
+    )
+    np.testing.assert_allclose(position, [ANIMAL, OTHER if moves else best], rtol=1e-6)
+    np.testing.assert_allclose(confidence[1, 2], other if moves else 0.8, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cell", "apart", "same"),
+    # The size of the animals is 20 px, of which 0.15 are 3 px.
+    [(2.0, 1.9, True), (2.0, 2.1, False), (8.0, 2.9, True), (8.0, 3.1, False)],
+)
+def test_keypoints_further_apart_than_a_cell_are_two(cell, apart, same):
+    best, next_ = OTHER.copy(), NONE.copy()
+    best[0], next_[0] = ANIMAL[0] + (0.0, apart), OTHER[0]
+    position, _ = share(
+        [[ANIMAL, NONE], [best, next_]],
+        [[[0.9] * 3, [0.0] * 3], [[0.8] * 3, [0.5, 0.0, 0.0]]],
+        cell=cell,
+    )
+    np.testing.assert_allclose(position[1, 0], OTHER[0] if same else best[0], rtol=1e-6)
+
+
+def test_a_window_with_the_animal_of_another_takes_nothing():
+    """Its other peaks are not an animal of their own."""
+    position, confidence = share(
+        [[ANIMAL + 1.0, OTHER], [ANIMAL, NONE]], [[[0.6] * 3, [0.3] * 3], [[0.9] * 3, [0.0] * 3]]
+    )
+    assert np.isnan(position[0]).all()
+    assert (confidence[0] == 0).all()
+    np.testing.assert_allclose(position[1], ANIMAL, rtol=1e-6)
+
+
+def test_windows_without_anything_share_nothing():
+    position, confidence = share([[NONE], [NONE]], [[[0.0] * 3], [[0.0] * 3]])
+    assert np.isnan(position).all()
+    assert (confidence == 0).all()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_peaks_are_those_of_the_windows_whatever_their_order(seed, windows):
+    stream = np.random.default_rng(seed)
+    centre = stream.uniform(0, 60, (windows, 1, 1, 2))
+    # Half of the peaks stand where another window found one, too.
+    peaks = ANIMAL + centre + stream.uniform(-40, 40, (windows, 3, 3, 2))
+    peaks[:, 1] = np.where(stream.random((windows, 3, 1)) < 0.5, peaks[0, 0], peaks[:, 1])
+    confidence = -np.sort(-stream.uniform(0, 1, (windows, 3, 3)), axis=1)
+    peaks, confidence = peaks.astype(np.float32), confidence.astype(np.float32)
+    position, values = share_peaks(peaks, confidence, pcutoff=0.1, cell=4.0)
+    order = stream.permutation(windows)
+    again, _ = share_peaks(peaks[order], confidence[order], pcutoff=0.1, cell=4.0)
+    assert again.tobytes() == position[order].tobytes()
+    there = np.isfinite(position).all(-1)
+    offered = (position[:, None] == peaks).all(-1).any(1)
+    assert (offered == there).all()
+    assert ((values > 0) == there).all()

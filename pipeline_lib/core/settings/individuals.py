@@ -57,8 +57,8 @@ class IndividualSettings(Settings):
 class AssemblySettings(Settings):
     """Assemble located bodyparts into individuals (several individuals).
 
-    Top-down, where each window shows one animal, only `pcutoff`, `min_keypoints` and `surplus`
-    are used.
+    Top-down, where each window shows one animal, only `pcutoff`, `min_confidence`,
+    `min_keypoints` and `surplus` are used.
     """
 
     graph: Literal["skeleton", "complete"] = Field(
@@ -67,7 +67,14 @@ class AssemblySettings(Settings):
         "skeleton's `edges`) or `complete` (all pairs, of which those that separate "
         "animals best are then used).",
     )
-    pcutoff: Fraction = Field(0.1, description="Lowest score of a peak that counts as a keypoint.")
+    pcutoff: Fraction = Field(
+        0.1, description="Confidence that `min_keypoints` keypoints of an individual must have."
+    )
+    min_confidence: Fraction = Field(
+        0.02,
+        description="Other keypoints of an individual that have a lower confidence are left out; "
+        "above `pcutoff`, that counts.",
+    )
     min_affinity: Fraction = Field(
         0.1, description="Lowest affinity of two keypoints of one individual."
     )
@@ -80,6 +87,11 @@ class AssemblySettings(Settings):
         "frames; tracking then keeps the best tracks of the whole video. 0: each frame keeps its "
         "best individuals, which may change from frame to frame.",
     )
+
+    @property
+    def lowest_confidence(self) -> float:
+        """Confidence below which keypoints are left out."""
+        return min(self.min_confidence, self.pcutoff)
 
     def result_settings(self, *, top_down: bool = False) -> dict[str, Any]:
         """Return the settings that poses depend on besides the network."""

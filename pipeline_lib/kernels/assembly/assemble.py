@@ -12,7 +12,7 @@ Many frames are processed in lockstep, in these steps:
 4. The clusters of the best scores become the animals (`selection`).
 5. Where links contradict the result, keypoints are reassigned, bodypart by bodypart, to the animals
    of greatest affinity (`exchange`).
-6. Remaining peaks, including less confident ones, fill the gaps of animals that they fit (`gaps`).
+6. Remaining peaks, also those of low confidence, fill the gaps of animals that they fit (`gaps`).
 
 If links do not contradict each other and reach all keypoints, the result equals that of
 DeepLabCut's assembler [1]_; `pipeline_lib.kernels.assembly.deeplabcut` reproduces it always.
@@ -139,7 +139,7 @@ def assemble_individuals(  # noqa: PLR0913 - what is known of peaks, and the rul
         part = slice(start, start + step)
         points = np.asarray(position[part][:, bodyparts], np.float32)
         values = np.asarray(confidence[part][:, bodyparts], np.float32)
-        there = np.isfinite(points).all(axis=-1) & (values >= rules.pcutoff)
+        there = np.isfinite(points).all(axis=-1) & (values >= rules.lowest_confidence)
         peaks = sort_peaks(
             np.where(there[..., None], points, np.float32(np.nan)),
             np.where(there, values, np.float32(-np.inf)),
@@ -172,13 +172,27 @@ def _check_shapes(
 
 def _assemble(peaks: Peaks, graph: Graph, rules: AssemblyRules) -> Assemblies:
     """Assemble frames that have only bodyparts of animals, no unique ones."""
-    links = link_peaks(peaks, rules.individuals, rules.min_affinity)
-    label = _cluster(peaks, graph, links, rules)
-    member = select_individuals(label, links, peaks, graph, rules)
-    member = exchange_keypoints(member, links, peaks, graph, rules.min_affinity)
+    sure = _leave_out_weak(peaks, graph, rules.pcutoff)
+    links = link_peaks(sure, rules.individuals, rules.min_affinity)
+    label = _cluster(sure, graph, links, rules)
+    member = select_individuals(label, links, sure, graph, rules)
+    member = exchange_keypoints(member, links, sure, graph, rules.min_affinity)
     member = fill_gaps(member, peaks, graph, rules.min_affinity)
     member, score = rank_individuals(member, peaks, graph, rules)
     return _gather(member, score, peaks)
+
+
+def _leave_out_weak(peaks: Peaks, graph: Graph, pcutoff: float) -> Peaks:
+    """Return the peaks with those below the cutoff missing; they were last of their bodyparts."""
+    weak = peaks.confidence < pcutoff
+    if not (weak & np.isfinite(peaks.confidence)).any():
+        return peaks
+    apart = weak[:, graph.first, :, None] | weak[:, graph.second, None, :]
+    return Peaks(
+        np.where(weak[..., None], np.float32(np.nan), peaks.position),
+        np.where(weak, np.float32(-np.inf), peaks.confidence),
+        np.where(apart, np.float32(0), peaks.affinity),
+    )
 
 
 def _cluster(peaks: Peaks, graph: Graph, links: FloatArray, rules: AssemblyRules) -> IntArray:

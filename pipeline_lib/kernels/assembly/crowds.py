@@ -76,7 +76,9 @@ def assemble_crowds(  # noqa: PLR0913 - what is known of peaks, and the rules
     )
     if not surplus:
         return found
-    crowded = np.flatnonzero(find_crowds(confidence, rules.individuals))
+    # Weak peaks, which make no individuals, make no crowd either.
+    sure = np.where(confidence >= rules.pcutoff, confidence, np.nan)
+    crowded = np.flatnonzero(find_crowds(sure, rules.individuals))
     places = ((0, 0), (0, surplus))
     room = Assemblies(
         np.pad(found.position, (*places, (0, 0), (0, 0)), constant_values=np.nan),

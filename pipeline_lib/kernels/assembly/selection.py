@@ -22,11 +22,13 @@ class AssemblyRules:
     min_keypoints
         Clusters with fewer keypoints are dropped; capped at the number of bodyparts.
     pcutoff
-        Peaks of a lower confidence are ignored.
+        Peaks of at least this confidence make individuals.
     max_overlap
         Below 1: of two individuals that both have at least this share of their keypoints in their
         common rectangle, only the better one is kept, as DeepLabCut does with 0.8; animals that lie
         on each other may be lost. 1: no individual is dropped.
+    min_confidence
+        Peaks of at least this confidence fill gaps of individuals; None: those of ``pcutoff``.
     """
 
     individuals: int
@@ -34,6 +36,12 @@ class AssemblyRules:
     min_keypoints: int
     pcutoff: float
     max_overlap: float
+    min_confidence: float | None = None
+
+    @property
+    def lowest_confidence(self) -> float:
+        """Confidence below which peaks are ignored."""
+        return self.pcutoff if self.min_confidence is None else self.min_confidence
 
 
 class _Clusters(NamedTuple):

@@ -23,6 +23,9 @@ MAPS = ("score", "offset", "affinity", "identity")
 
 # False peaks of a bodypart that are kept besides those of the animals.
 _SPARE_PEAKS = 3
+# Peaks besides the best one that the animal of a window may take, and their lowest score.
+_ALTERNATIVES = 3
+_WEAKEST_ALTERNATIVE = 0.01
 
 
 class Located(NamedTuple):
@@ -91,12 +94,13 @@ class MapDecoder:
     Attributes
     ----------
     surplus
-        Number of slots beyond the individuals of the card.
+        Number of slots beyond the individuals of the card. For windows around single animals, the
+        slots hold the peaks of each keypoint, best first.
     """
 
     def __init__(self, card: ModelCard, assembly: AssemblySettings | None = None) -> None:
         self.card, self._assembly = card, assembly or AssemblySettings(surplus=0)
-        self.surplus = self._assembly.surplus if card.animals > 1 else 0
+        self.surplus = self._count_surplus()
         skeleton = card.skeleton
         self._keypoints = len(skeleton.bodyparts)
         self._animal, self._unique = skeleton.animal_indices, skeleton.unique_indices
@@ -126,6 +130,8 @@ class MapDecoder:
 
     def _decode(self, maps: Mapping[str, Array], fetch: Fetch) -> Located:
         score, offset, stride = maps["score"], maps["offset"], self.card.stride
+        if self.card.animals == 1 and self.surplus:
+            return self._decode_alternatives(score, offset, fetch)
         if self.card.animals == 1:
             position, confidence = fetch(decode_peaks(score, offset, stride, votes=self._votes))
             # Scores of networks of other tools may lie beyond.
@@ -134,7 +140,7 @@ class MapDecoder:
             _take(score, self._animal),
             _take(offset, self._animal),
             stride,
-            threshold=self._assembly.pcutoff,
+            threshold=self._assembly.lowest_confidence,
             most=self.card.animals + self.surplus + _SPARE_PEAKS,
             votes=self._votes,
         )
@@ -153,6 +159,29 @@ class MapDecoder:
         if not identity:
             return found
         return found._replace(identity=_read_identity(found, rest[-1], stride))
+
+    def _count_surplus(self) -> int:
+        if self.card.animals > 1:
+            return self._assembly.surplus
+        # Networks of other tools see no neighbours to dispute a keypoint with: their boxes differ.
+        return _ALTERNATIVES if self.card.window is not None and not self.card.origin else 0
+
+    def _decode_alternatives(self, score: Array, offset: Array, fetch: Fetch) -> Located:
+        """Return the best peaks of each keypoint of one animal, one in each slot."""
+        position, confidence = fetch(
+            find_peaks(
+                score,
+                offset,
+                self.card.stride,
+                threshold=_WEAKEST_ALTERNATIVE,
+                most=1 + self.surplus,
+                votes=self._votes,
+            )
+        )
+        return Located(
+            np.ascontiguousarray(np.moveaxis(position, 2, 1)),
+            np.nan_to_num(np.moveaxis(confidence, 2, 1)),
+        )
 
     def _measure_affinity(self, maps: Mapping[str, Array], position: Array) -> tuple[Array, ...]:
         if not self._edges:
@@ -178,9 +207,11 @@ class MapDecoder:
                 individuals=self.card.animals,
                 min_affinity=self._assembly.min_affinity,
                 min_keypoints=self._assembly.min_keypoints,
-                # Peaks are cut off where they are found, and animals may lie on each other.
-                pcutoff=0.0,
+                pcutoff=self._assembly.pcutoff,
+                # Animals may lie on each other.
                 max_overlap=1.0,
+                # Peaks are cut off where they are found.
+                min_confidence=0.0,
             ),
             surplus=self.surplus,
             spare=_SPARE_PEAKS,

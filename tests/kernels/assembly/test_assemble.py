@@ -172,6 +172,32 @@ def test_low_confidence_is_left_out():
     assert as_set(found) == poses_as_set([[ONE, [*TWO[:2], GONE]]])
 
 
+def test_weak_peaks_fill_gaps_and_make_no_individuals():
+    animals, confidence = [[ONE, TWO]], [[[0.9] * 3, [0.9, 0.9, 0.1]]]
+    rules = {"pcutoff": 0.2, "min_confidence": 0.05, "min_keypoints": 2}
+    found = assemble(detect(animals, CHAIN, confidence=confidence), **rules)
+    assert as_set(found) == poses_as_set(animals)
+    np.testing.assert_allclose(found.confidence.min(), 0.1)
+    # Too weak.
+    confidence[0][1][2] = 0.04
+    found = assemble(detect(animals, CHAIN, confidence=confidence), **rules)
+    assert as_set(found) == poses_as_set([[ONE, [*TWO[:2], GONE]]])
+    # One certain keypoint is no individual of two.
+    confidence[0][1] = [0.9, 0.1, 0.1]
+    found = assemble(detect(animals, CHAIN, confidence=confidence), **rules)
+    assert as_set(found) == poses_as_set([[ONE]])
+
+
+def test_a_weak_peak_does_not_take_the_place_of_a_certain_one():
+    """The weak tail has the higher affinity."""
+    detections = detect(
+        [[ONE, [GONE, GONE, TWO[2]]]], CHAIN, confidence=[[[0.9, 0.9, 0.5], [NAN, NAN, 0.1]]]
+    )
+    detections.affinity[0, 1, 0] = (0.4, 0.9)
+    found = assemble(detections, individuals=1, pcutoff=0.2, min_confidence=0.05)
+    assert as_set(found) == poses_as_set([[ONE]])
+
+
 def test_unique_bodyparts_belong_to_none():
     corner = [[3, 3], [4, 4]]
     animals = [[[ONE[0], corner[0], *ONE[1:]], [TWO[0], corner[1], *TWO[1:]]]]

@@ -96,9 +96,11 @@ class BoxedTopDown:
     def _leave_out(self, position: NDArray[np.float32], confidence: NDArray[np.float32]) -> Located:
         """Leave out uncertain keypoints, and animals with too few, where there are several."""
         if self.card.animals > 1:
-            there = (confidence >= self._assembly.pcutoff) & np.isfinite(position).all(-1)
+            found = np.isfinite(position).all(-1)
+            certain = (found & (confidence >= self._assembly.pcutoff)).sum(-1)
             least = min(self._assembly.min_keypoints, confidence.shape[-1])
-            there &= (there.sum(-1) >= least)[..., None]
+            there = found & (confidence >= self._assembly.lowest_confidence)
+            there &= (certain >= least)[..., None]
             position = np.where(there[..., None], position, np.float32(np.nan))
             confidence = np.where(there, confidence, np.float32(0))
         return Located(position, confidence)

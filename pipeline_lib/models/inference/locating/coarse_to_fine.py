@@ -285,10 +285,12 @@ def load_pose_predictor(
         be members of one ensemble.
     """
     networks = members or (files,)
-    network = _load_networks(networks, options, assembly)
-    settled = settle_locating(locating, network.card)
-    if network.card.window is not None:
-        return _load_top_down(files, options, settled, network, assembly)
+    loaded = [load_predictor(one, options, assembly) for one in networks]
+    check_members([(str(one.card), two.card) for one, two in zip(networks, loaded, strict=True)])
+    settled = settle_locating(locating, loaded[0].card)
+    if loaded[0].card.window is not None:
+        return _load_top_down(files, options, settled, loaded, assembly)
+    network = _join_networks(loaded)
     if not needs_locator(locating, network.card):
         return network
     check_locator(files, top_down=False)
@@ -301,37 +303,31 @@ def load_pose_predictor(
         )
     few = network
     if network.batch_size > _FEW:
-        few = _load_networks(networks, replace(options, batch_size=_FEW))
+        fewer = replace(options, batch_size=_FEW)
+        few = _join_networks([load_predictor(one, fewer) for one in networks])
     return CoarseToFine(locator, network, settled, few)
 
 
-def _load_networks(
-    networks: Sequence[ModelFiles],
-    options: RuntimeOptions,
-    assembly: AssemblySettings | None = None,
-) -> Predictor | Ensemble:
-    """Load a network, or several as an ensemble."""
-    loaded = [load_predictor(one, options, assembly) for one in networks]
-    if len(loaded) == 1:
-        return loaded[0]
-    check_members([(str(one.card), two.card) for one, two in zip(networks, loaded, strict=True)])
-    return Ensemble(loaded)
+def _join_networks(networks: Sequence[Predictor]) -> Predictor | Ensemble:
+    """Return the only network, or an ensemble of several."""
+    return networks[0] if len(networks) == 1 else Ensemble(networks)
 
 
 def _load_top_down(
     files: ModelFiles,
     options: RuntimeOptions,
     locating: LocatingSettings,
-    network: PosePredictor,
+    networks: Sequence[Predictor],
     assembly: AssemblySettings | None,
 ) -> TopDown | BoxedTopDown:
     check_locator(files, top_down=True)
     assembly = assembly or AssemblySettings(surplus=0)
-    layout = network.card.deeplabcut
+    layout = networks[0].card.deeplabcut
     if layout is not None and layout.crop is not None:
         card = read_card(files.locator.card)
         cores = options.threads or count_cores()
         finder = load_detector(files.locator, card, options, cores)
+        network = _join_networks(networks)
         return BoxedTopDown(finder, network, layout.crop, locating.pcutoff, assembly)
     # Every centre with sufficient confidence is an animal.
     centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1, surplus=assembly.surplus)
@@ -342,4 +338,4 @@ def _load_top_down(
             f"{files.locator.folder}: locates {', '.join(found)}, not the centres of animals: run "
             "`make-targets --locator` and `train --locator` again"
         )
-    return TopDown(locator, network, locating, assembly)
+    return TopDown(locator, networks, locating, assembly)

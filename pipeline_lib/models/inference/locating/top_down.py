@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
+from pipeline_lib.kernels.ensembles.members import combine_members
 from pipeline_lib.kernels.tracking.similarity import centre_poses
-from pipeline_lib.kernels.windows import centre_windows, cut_window, rank_poses
+from pipeline_lib.kernels.window_poses import rank_poses, share_peaks
+from pipeline_lib.kernels.windows import centre_windows, cut_window
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.locating.blocks import predict_blocks
 from pipeline_lib.models.inference.predictor import Image, PosePredictor
@@ -28,9 +30,10 @@ class TopDown:
     locator
         Network that finds the centres of animals in a shrunk frame, at most as many as it has
         slots.
-    network
-        Network that locates the keypoints of the animal in the middle of a window; its card gives
-        the size of the window.
+    networks
+        Network that locates the keypoints of the animal in the middle of a window, or several as an
+        ensemble; the card of the first one gives the size of the window. Their slots hold the peaks
+        of each keypoint, best first.
     settings
         Confidence from which an animal counts as found.
     assembly
@@ -47,13 +50,14 @@ class TopDown:
     def __init__(
         self,
         locator: PosePredictor,
-        network: PosePredictor,
+        networks: Sequence[PosePredictor],
         settings: LocatingSettings,
         assembly: AssemblySettings,
     ) -> None:
+        network = networks[0]
         self.card = network.card.model_copy(update={"individuals": locator.card.individuals})
         self.surplus = locator.surplus
-        self._locator, self._network = locator, network
+        self._locator, self._networks = locator, tuple(networks)
         self._settings, self._assembly = settings, assembly
         scale = network.card.scale
         # Window in frame px that shrinks to the network's window exactly.
@@ -63,9 +67,10 @@ class TopDown:
     def predict(self, frames: Sequence[Image], first: Sequence[bool] | None = None) -> Located:
         """Locate keypoints; see `pipeline_lib.models.inference.predictor.Predictor.predict`.
 
-        The windows of all frames form batches. A keypoint below the threshold is NaN with
+        The windows of all frames form batches. A keypoint below ``min_confidence`` is NaN with
         confidence 0. So is an individual with too few keypoints, and one that another window
-        found with a higher confidence. Individuals are sorted by confidence.
+        found with a higher confidence. A keypoint that two windows found belongs to one of them
+        if the other one has another peak. Individuals are sorted by confidence.
 
         In a block, the windows of a frame lie around the poses of the frame before. The locator
         searches the frame if an animal of the frame before is not found again, has moved by more
@@ -80,7 +85,8 @@ class TopDown:
         """Let both networks compute, as predicting a frame with an animal would."""
         self._locator.predict([frame])
         corner = np.zeros(2, np.int64)
-        self._network.predict([cut_window(frame, corner, (self._side, self._side))])
+        for network in self._networks:
+            network.predict([cut_window(frame, corner, (self._side, self._side))])
 
     def _look(self, frames: Sequence[Image]) -> Located:
         """Predict each frame alone."""
@@ -90,15 +96,20 @@ class TopDown:
         self, frames: Sequence[Image], before: Located
     ) -> tuple[Located, NDArray[np.bool_]]:
         """Predict frames in windows around earlier poses; return which are not to be trusted."""
-        centres = centre_poses(before.position)
+        centres = self._centre(before)
         there = np.isfinite(centres).all(-1)
         row, slot = np.nonzero(there)
         found, order = self._look_inside(frames, row, slot, centres[row, slot])
         came_from = np.take_along_axis(centres, order[..., None], axis=1)
-        moved = np.linalg.norm(centre_poses(found.position) - came_from, axis=-1)
+        moved = np.linalg.norm(self._centre(found) - came_from, axis=-1)
         kept = (moved <= _FARTHEST_MOVE * self._side).sum(axis=1)
         wanted = np.count_nonzero(there, axis=1)
         return found, (kept < wanted) | (wanted == 0)
+
+    def _centre(self, found: Located) -> NDArray[np.float64]:
+        """Return the centres (frame, individual, 2) of the certain keypoints of individuals."""
+        certain = found.confidence >= self._assembly.pcutoff
+        return centre_poses(np.where(certain[..., None], found.position, np.nan))
 
     def _look_inside(
         self,
@@ -111,22 +122,21 @@ class TopDown:
         corner = centre_windows(centre, self._side, max(1, int(self._cell)))
         size = (self._side, self._side)
         windows = [cut_window(frames[r], one, size) for r, one in zip(row, corner, strict=True)]
-        inside = self._network.predict(windows)
+        inside = self._predict_windows(windows, row, corner)
         slots = len(self.card.individuals) + self.surplus
         shape = (len(frames), slots, len(self.card.skeleton.bodyparts))
         position = np.full((*shape, 2), np.nan, np.float32)
         confidence = np.zeros(shape, np.float32)
-        shift = corner[:, None].astype(np.float32)
-        position[row, slot] = inside.position[:, 0] + shift
-        confidence[row, slot] = inside.confidence[:, 0]
+        position[row, slot], confidence[row, slot] = inside.position, inside.confidence
         spread = None
         if inside.spread is not None:
             spread = np.full(shape, np.nan, np.float32)
-            spread[row, slot] = inside.spread[:, 0]
+            spread[row, slot] = inside.spread
         position, confidence, order = rank_poses(
             position,
             confidence,
             pcutoff=self._assembly.pcutoff,
+            min_confidence=self._assembly.lowest_confidence,
             min_keypoints=self._assembly.min_keypoints,
             least_size=self._cell,
         )
@@ -134,6 +144,34 @@ class TopDown:
             spread = np.take_along_axis(spread, order[..., None], axis=1)
             spread = np.where(np.isnan(position[..., 0]), np.float32(np.nan), spread)
         return Located(position, confidence, None, spread), order
+
+    def _predict_windows(
+        self, windows: Sequence[Image], row: NDArray[np.intp], corner: NDArray[np.int64]
+    ) -> Located:
+        """Predict the animal of each window; axes window and keypoint, in px of the frames."""
+        found = [network.predict(windows) for network in self._networks]
+        shared = [self._share(one, row, corner) for one in found]
+        if len(shared) == 1:
+            return shared[0]
+        # As if each window was a frame with one individual.
+        combined = combine_members(
+            np.stack([one.position for one in shared])[:, :, None],
+            np.stack([one.confidence for one in shared])[:, :, None],
+        )
+        return Located(
+            combined.position[:, 0], combined.confidence[:, 0], None, combined.spread[:, 0]
+        )
+
+    def _share(self, found: Located, row: NDArray[np.intp], corner: NDArray[np.int64]) -> Located:
+        """Choose the peaks of the animals of each frame; move them from windows to the frame."""
+        peaks = found.position + corner[:, None, None].astype(np.float32)
+        position, confidence = peaks[:, 0].copy(), found.confidence[:, 0].copy()
+        for frame in np.flatnonzero(np.bincount(row) > 1) if row.size else ():
+            at = row == frame
+            position[at], confidence[at] = share_peaks(
+                peaks[at], found.confidence[at], pcutoff=self._assembly.pcutoff, cell=self._cell
+            )
+        return Located(position, confidence)
 
     def _find_centres(
         self, frames: Sequence[Image]

@@ -103,7 +103,7 @@ def build(*answers, scale=1.0, batch_size=1, assembly=ASSEMBLY):
     """Return a predictor and its network's runtime."""
     runtime = FindsMiddle()
     network = Predictor(make_card(scale), runtime, batch_size)
-    return TopDown(Tells(*answers), network, LOCATING, assembly), runtime
+    return TopDown(Tells(*answers), [network], LOCATING, assembly), runtime
 
 
 def poses_of(located, frame=0):
@@ -199,7 +199,7 @@ def test_windows_of_a_network_that_shrinks_frames(corner):
     """Check that 64 network px at a scale of 1/4 are 256 frame px."""
     runtime = FindsMiddle()
     network = Predictor(make_card(0.25), runtime)
-    predictor = TopDown(Tells([np.add(corner, 50)]), network, LOCATING, ASSEMBLY)
+    predictor = TopDown(Tells([np.add(corner, 50)]), [network], LOCATING, ASSEMBLY)
     frame = np.zeros((400, 600, 3), np.uint8)
     for channel, (dx, dy) in enumerate([(20, 16), (60, 40), (40, 76)]):
         x, y = ((value + d) // 4 * 4 for value, d in zip(corner, (dx, dy), strict=True))
@@ -291,7 +291,7 @@ def test_the_best_of_too_many_peaks_get_windows():
     peaks = [(40, 40, 0.7), (120, 40, 0.6), (200, 40, 0.9), (40, 120, 0.95), (120, 120, 0.45)]
     locator = Predictor(DrawsCentres.card, DrawsCentres(*peaks))
     runtime = FindsMiddle()
-    predictor = TopDown(locator, Predictor(make_card(), runtime), LOCATING, ASSEMBLY)
+    predictor = TopDown(locator, [Predictor(make_card(), runtime)], LOCATING, ASSEMBLY)
     frame = draw((40, 40), (200, 40), (40, 120), (120, 120))
     found = poses_of(predictor.predict([frame]))
     np.testing.assert_array_equal(found, [at(40, 40), at(200, 40), at(40, 120)])
@@ -303,7 +303,7 @@ def test_surplus_animals_get_windows_too():
     peaks = [(40, 40, 0.7), (120, 40, 0.6), (200, 40, 0.9), (40, 120, 0.95), (120, 120, 0.35)]
     locator = Predictor(DrawsCentres.card, DrawsCentres(*peaks, surplus=4), surplus=4)
     runtime = FindsMiddle()
-    predictor = TopDown(locator, Predictor(make_card(), runtime), LOCATING, ASSEMBLY)
+    predictor = TopDown(locator, [Predictor(make_card(), runtime)], LOCATING, ASSEMBLY)
     assert predictor.surplus == 4
     assert len(predictor.card.individuals) == 3
     located = predictor.predict([draw((40, 40), (200, 40), (40, 120), (120, 40))])
@@ -317,6 +317,6 @@ def test_surplus_animals_get_windows_too():
 def test_neighbours_are_two_from_three_cells_of_the_locator_on():
     """Check that 12 px of small frames are 24 px of frames."""
     locator = Predictor(DrawsCentres.card, DrawsCentres((100, 60, 0.9), (126, 60, 0.8)))
-    predictor = TopDown(locator, Predictor(make_card(), FindsMiddle()), LOCATING, ASSEMBLY)
+    predictor = TopDown(locator, [Predictor(make_card(), FindsMiddle())], LOCATING, ASSEMBLY)
     found = poses_of(predictor.predict([draw((100, 60), (126, 60))]))
     np.testing.assert_array_equal(found, [at(100, 60), at(126, 60)])
