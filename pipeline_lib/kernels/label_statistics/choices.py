@@ -17,9 +17,12 @@ _BATCH = 8
 # Distances in network px that bodyparts need at least to be told apart.
 _TOLD_APART = 12.0
 _FINE_BELOW = 10.0
+_TOLD_APART_FINE = 6.0  # in cells of half the size, which `choose_stride` then chooses
 # Length in network px that an animal may have: the backbones were pretrained on objects that fill
 # images of 224 px, and tell the limbs of longer animals apart worse (docs/benchmarks.md).
 _SEEN_AROUND = 224.0
+# Animals longer than this are shrunk further, and have fine cells.
+_TOO_LONG = 2 * _SEEN_AROUND
 # Network px that whole frames may have without being shrunk.
 _FRAME_PX = 640 * 640
 _SCALES = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
@@ -169,14 +172,21 @@ def choose_scale(closest: float, length: float, area: float) -> Choice:
     wanted = max((one for one in _SCALES if one <= reasons[reason]), default=_SCALES[0])
     if math.isnan(closest):
         return Choice(1.0, f"{reason}, but no distance between bodyparts is known")
-    needed = next((one for one in _SCALES if one >= _divide(_TOLD_APART, closest)), 1.0)
+    apart, needed = _TOLD_APART, _find_scale(_TOLD_APART, closest)
     if wanted >= needed:
         return Choice(wanted, f"{reason}, and bodyparts at least {closest:.1f} px apart")
+    if length * needed > _TOO_LONG:
+        apart, needed = _TOLD_APART_FINE, max(wanted, _find_scale(_TOLD_APART_FINE, closest))
     return Choice(
         needed,
-        f"{reason}, but bodyparts {closest:.1f} px apart must stay some {_TOLD_APART:.0f} "
-        "network px apart",
+        f"{reason}, but bodyparts {closest:.1f} px apart must stay some {apart:.0f} network px "
+        "apart",
     )
+
+
+def _find_scale(apart: float, closest: float) -> float:
+    """Return the smallest scale that leaves bodyparts this many network px apart."""
+    return next((one for one in _SCALES if one >= _divide(apart, closest)), 1.0)
 
 
 def choose_locating_scale(length: float, centres: float, *, below: float | None = None) -> Choice:

@@ -48,6 +48,9 @@ def test_mirroring_needs_symmetries(pairs, rotation, unpaired, both_ways, reason
         (400.0, 120.0, 100 * 640 * 640, 0.25),
         (36.4, 381.0, 396 * 406, 0.5),  # 224 of 381 px are 0.59
         (14.0, 381.0, 396 * 406, 1.0),  # 12 of 14 px are 0.86
+        (16.2, 898.0, 1088 * 1920, 0.375),  # 0.75 would be 674 px: 6 of 16.2 px are 0.37
+        (26.0, 898.0, 1088 * 1920, 0.25),  # 0.5 would be 449 px: 6 of 26 px are 0.23
+        (27.0, 890.0, 1088 * 1920, 0.5),  # 445 px
         (nan, 381.0, 396 * 406, 1.0),
         (40.0, 120.0, nan, 1.0),
         (nan, nan, nan, 1.0),
