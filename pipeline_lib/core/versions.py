@@ -10,7 +10,8 @@ IMPORT_LABELS = 2
 # The rules for settings that are `auto`: part of the key of import-labels where there are any.
 CHOOSE_SETTINGS = 2
 MAKE_TARGETS = 2
-MAKE_CLIPS = 1
+# Clips, and how trainings see them.
+MAKE_CLIPS = 2
 TRAIN = 1
 IMPORT_MODEL = 1
 EVALUATE = 4

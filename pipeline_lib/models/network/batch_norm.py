@@ -33,21 +33,20 @@ class GlobalBatchNorm(LayerSync):
         return model
 
 
-_same_batches = False
-
-
 @contextmanager
-def same_batches() -> Iterator[None]:
-    """Let layers use the statistics of their own batch, which is the same in all processes.
+def kept_statistics(model: nn.Module) -> Iterator[None]:
+    """Let layers normalise by their running statistics, as at inference, and leave these alone.
 
-    As parts of one batch, the same images would count once for each process.
+    Statistics of other images, such as whole frames beside crops, would become a part of them.
     """
-    global _same_batches  # noqa: PLW0603 - layers are called by networks that know nothing of it
-    _same_batches = True
+    layers = [layer for layer in _batch_norms(model) if layer.training]
+    for layer in layers:
+        layer.eval()
     try:
         yield
     finally:
-        _same_batches = False
+        for layer in layers:
+            layer.train()
 
 
 def normalise_globally(
@@ -121,7 +120,7 @@ class _Normalise(torch.autograd.Function):
 
 
 def _forward(layer: Any, x: Tensor) -> Tensor:  # noqa: ANN401 - timm's layers have more
-    if not layer.training or _same_batches:
+    if not layer.training:
         own: Tensor = type(layer).forward(layer, x)
         return own
     x, mean, variance = normalise_globally(x, layer.weight, layer.bias, layer.eps)

@@ -8,7 +8,7 @@ from timm.layers import BatchNormAct2d
 from torch import distributed, nn
 
 from pipeline_lib.models.network import batch_norm as subject
-from pipeline_lib.models.network.batch_norm import GlobalBatchNorm, same_batches
+from pipeline_lib.models.network.batch_norm import GlobalBatchNorm, kept_statistics
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,20 +58,22 @@ def test_one_process_computes_what_the_layer_does(kind):
     torch.testing.assert_close(other(y), layer(x))
 
 
-def test_the_same_images_in_all_processes_count_once(monkeypatch):
-    layer = make_layer("plain")
-    other = GlobalBatchNorm().apply(copy.deepcopy(layer))
-    x = torch.randn(2, 3, 1, 1, dtype=torch.float64)
-
-    def ask(*_):
-        raise AssertionError
-
-    monkeypatch.setattr(subject, "normalise_globally", ask)
-    with same_batches():
-        torch.testing.assert_close(other(x), layer(x))
-    torch.testing.assert_close(other.running_var, layer.running_var)
-    with pytest.raises(AssertionError):
-        other(x)
+def test_kept_statistics_normalise_and_learn_nothing(monkeypatch):
+    """Mean 2 and variance 4 of before make 6 a 2; what other layers do stays as it was."""
+    layer = nn.Sequential(nn.BatchNorm2d(1, eps=0.0), nn.Dropout(0.5), nn.BatchNorm2d(1))
+    layer[2].eval()
+    layer[0].running_mean.fill_(2.0)
+    layer[0].running_var.fill_(4.0)
+    layer = GlobalBatchNorm().apply(layer)
+    # No process asks another one: the same images would count once for each of them.
+    monkeypatch.setattr(subject, "normalise_globally", None)
+    with kept_statistics(layer):
+        assert layer[0](torch.full((1, 1, 1, 1), 6.0)).item() == 2.0
+        assert [one.training for one in layer] == [False, True, False]
+    assert [one.training for one in layer] == [True, True, False]
+    assert (layer[0].running_mean.item(), layer[0].running_var.item()) == (2.0, 4.0)
+    with pytest.raises(TypeError):
+        layer[0](torch.zeros(2, 1, 1, 1))
 
 
 def test_the_variance_keeps_its_digits_beside_a_large_mean():
