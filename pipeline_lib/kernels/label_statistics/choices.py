@@ -32,6 +32,10 @@ _CENTRES_APART = 16.0
 _SMALLEST_ANIMAL = 24.0
 
 _UPRIGHT_UP_TO = 45.0  # degrees
+# A view is fixed where animals turn no more than this, or were seen to turn so little in so many
+# places that animals that face all ways would hardly do it by chance.
+_UPRIGHT_ANYHOW = 15.0
+_CHANCE = 0.01
 _LEAST_ROTATION = 15.0
 _DISTINCT = 6
 
@@ -78,7 +82,7 @@ def choose_backbone(light: str, *, live: bool) -> Choice:
     return Choice(light, f"for live cameras: {named}" if live else named)
 
 
-def choose_rotation(turning: float, distinct: int) -> Choice:
+def choose_rotation(turning: float, distinct: int, places: int) -> Choice:
     """Choose the largest rotation of training frames.
 
     Parameters
@@ -87,11 +91,18 @@ def choose_rotation(turning: float, distinct: int) -> Choice:
         As `orientation.measure_turning`, degrees; NaN if unknown.
     distinct
         Number of labelled poses that differ.
+    places
+        Number of places in which animals were labelled, as `orientation.count_places`.
 
     Returns
     -------
     Choice
         Degrees.
+
+    Notes
+    -----
+    The chance that n directions, of which each is as likely as any other, lie within an angle a is
+    n (a / 360)^(n - 1).
     """
     if distinct < _DISTINCT or math.isnan(turning):
         return Choice(
@@ -103,6 +114,13 @@ def choose_rotation(turning: float, distinct: int) -> Choice:
         return Choice(
             180.0,
             f"directions between bodyparts turn by {turning:.0f} degrees: animals face all ways",
+        )
+    chance = places * (2 * turning / 360.0) ** (places - 1)
+    if turning > _UPRIGHT_ANYHOW and chance > _CHANCE:
+        return Choice(
+            180.0,
+            f"directions between bodyparts turn by {turning:.0f} degrees in "
+            f"{_count(places, 'place')}: too few to tell that animals never face other ways",
         )
     value = max(_LEAST_ROTATION, 5.0 * math.ceil(1.5 * turning / 5.0))
     return Choice(

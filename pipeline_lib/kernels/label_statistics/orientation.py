@@ -79,6 +79,35 @@ def count_distinct(poses: NDArray[np.float64], tolerance: float, enough: int) ->
     return len(kept)
 
 
+def count_places(centre: NDArray[np.float64], video: NDArray[np.int64], apart: float) -> int:
+    """Count the places in which animals were labelled.
+
+    An animal that went elsewhere, or one of another video, has had an occasion to face another way;
+    successive frames of an animal that stays have not.
+
+    Parameters
+    ----------
+    centre
+        Shape (pose, 2), px: centres of poses.
+    video
+        Shape (pose,): number of the video that each is from.
+    apart
+        Places of one video are farther apart than this, px.
+
+    Returns
+    -------
+    int
+        At most the number of poses.
+    """
+    places = 0
+    for number in np.unique(video):
+        left = centre[video == number]
+        while len(left):
+            places += 1
+            left = left[np.linalg.norm(left - left[0], axis=-1) > apart]
+    return places
+
+
 def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> float:
     """Measure how far animals turn in the image.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import StoreError
@@ -60,6 +61,8 @@ class LabelFacts:
         Distance between the centres of animals that meet.
     distinct
         Number of poses that differ, counted up to what rules need.
+    places
+        Number of places that are farther apart than an animal is long, over all videos.
     turning
         Turning of the animals, degrees.
     both_ways
@@ -79,6 +82,7 @@ class LabelFacts:
     told_apart: float
     centres: float
     distinct: int
+    places: int
     turning: float
     both_ways: bool
     unpaired: tuple[str, ...]
@@ -152,6 +156,7 @@ def measure_labels(labels: Labels) -> LabelFacts:
         told_apart=float(np.fmin(closest, meeting / 2)),
         centres=sizes.measure_closest_animals(centre_poses(position)[:, :, None]),
         distinct=_count_distinct(moved, length),
+        places=_count_places(images.loc[trained, "video"], position, length),
         turning=orientation.measure_turning(poses, moving),
         both_ways=orientation.faces_both_ways(poses, moving, _LEAST_SHARE),
         unpaired=tuple(labels.bodyparts[own[place]] for place in np.flatnonzero(unpaired)),
@@ -165,6 +170,14 @@ def _count_distinct(moved: NDArray[np.float64], length: float) -> int:
         return 0
     several = moved[np.isfinite(moved).all(axis=-1).sum(axis=-1) > 1]
     return orientation.count_distinct(several, _SAME_POSE * length, rules.least_distinct())
+
+
+def _count_places(video: pd.Series, position: NDArray[np.float64], length: float) -> int:
+    """Count the places of poses (frame, individual, keypoint, 2), whose frames are of videos."""
+    centre = centre_poses(position)
+    frame, animal = np.nonzero(np.isfinite(centre).all(axis=-1))
+    number = pd.factorize(video)[0][frame]
+    return orientation.count_places(centre[frame, animal], number, float(np.nan_to_num(length)))
 
 
 def _list_partners(labels: Labels, own: list[int]) -> tuple[int, ...]:
@@ -214,7 +227,7 @@ class _Choosing:
         self._choose_backbone()
         rotation = self._settle(
             "training.augmentation.rotation",
-            rules.choose_rotation(facts.turning, facts.distinct),
+            rules.choose_rotation(facts.turning, facts.distinct, facts.places),
         )
         self._settle(
             "training.augmentation.mirror",

@@ -8,18 +8,24 @@ from pipeline_lib.kernels.label_statistics import choices as rules
 
 
 @pytest.mark.parametrize(
-    ("turning", "distinct", "value"),
+    ("turning", "distinct", "places", "value"),
     [
-        (2.0, 6, 15.0),  # at least 15 degrees
-        (12.0, 6, 20.0),  # 18, rounded up to a multiple of 5
-        (45.0, 6, 70.0),
-        (45.1, 6, 180.0),
-        (2.0, 5, 180.0),  # too few poses tell nothing
-        (nan, 6, 180.0),
+        (2.0, 6, 1, 15.0),  # at least 15 degrees
+        (12.0, 6, 20, 20.0),  # 18, rounded up to a multiple of 5
+        (45.0, 6, 20, 70.0),
+        (45.1, 6, 20, 180.0),
+        (2.0, 5, 20, 180.0),  # too few poses tell nothing
+        (nan, 6, 20, 180.0),
+        (15.0, 6, 1, 25.0),
+        (15.1, 6, 1, 180.0),  # one place tells nothing
+        (22.0, 99, 3, 180.0),  # 3 * (44 / 360)^2 = 0.045
+        (22.0, 99, 4, 35.0),  # 4 * (44 / 360)^3 = 0.0073
+        (45.0, 99, 5, 180.0),  # 5 * (90 / 360)^4 = 0.0195
+        (45.0, 99, 6, 70.0),  # 6 * (90 / 360)^5 = 0.0059
     ],
 )
-def test_rotation_follows_from_the_turning(turning, distinct, value):
-    assert rules.choose_rotation(turning, distinct).value == value
+def test_rotation_follows_from_the_turning(turning, distinct, places, value):
+    assert rules.choose_rotation(turning, distinct, places).value == value
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,21 @@ def turn(body, degrees, seed=0):
     return np.einsum("ijf,kj->fki", matrix, body) + place
 
 
+@pytest.mark.parametrize(
+    ("centre", "video", "places"),
+    [
+        ([], [], 0),
+        ([(0, 0), (99, 0), (0, 99)], [0, 0, 0], 1),
+        ([(0, 0), (101, 0), (0, 101)], [0, 0, 0], 3),
+        ([(0, 0), (101, 0), (1, 0), (100, 0)], [0, 0, 0, 0], 2),  # there and back
+        ([(0, 0), (0, 0), (0, 0)], [2, 0, 2], 2),  # the same place of two videos
+    ],
+)
+def test_places_of_one_video_are_an_animal_apart(centre, video, places):
+    centre = np.array(centre, float).reshape(-1, 2)
+    assert orientation.count_places(centre, np.array(video, int), 100.0) == places
+
+
 def measure(poses):
     return orientation.measure_turning(poses, np.ones(poses.shape[1], bool))
 

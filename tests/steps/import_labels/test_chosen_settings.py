@@ -128,6 +128,17 @@ def test_a_mouse_from_above(tmp_path):
     }
 
 
+def test_animals_that_faced_one_way_in_few_places_may_face_others():
+    """Two clips of an animal that walks straight on do not show a fixed view, nine places do."""
+    walk = [(100 + step, 200) for step in range(20)]
+    angles = np.linspace(-25, 25, 20)
+    clip = np.stack([turn([angle], place)[0] for angle, place in zip(angles, walk, strict=True)])
+    assert choose(make_labels(clip[:, None]))[ROTATION] == 180.0
+    spread = [(100 + 150 * (step % 9), 200) for step in range(20)]
+    seen = np.stack([turn([angle], place)[0] for angle, place in zip(angles, spread, strict=True)])
+    assert choose(make_labels(seen[:, None]))[ROTATION] == 40.0
+
+
 def test_a_fixed_view():
     chosen = choose(make_labels(turn(np.linspace(-8, 8, 20))[:, None] + make_moves(20)))
     assert (chosen[ROTATION], chosen[MIRROR]) == (15.0, False)
