@@ -11,7 +11,7 @@ IMPORT_LABELS = 2
 CHOOSE_SETTINGS = 2
 MAKE_TARGETS = 2
 # Clips, and how trainings see them.
-MAKE_CLIPS = 2
+MAKE_CLIPS = 3
 TRAIN = 1
 IMPORT_MODEL = 1
 EVALUATE = 4

@@ -34,19 +34,24 @@ class GlobalBatchNorm(LayerSync):
 
 
 @contextmanager
-def kept_statistics(model: nn.Module) -> Iterator[None]:
-    """Let layers normalise by their running statistics, as at inference, and leave these alone.
+def untracked_statistics(model: nn.Module) -> Iterator[None]:
+    """Let layers normalise by their own batch alone, and leave their running statistics alone.
 
-    Statistics of other images, such as whole frames beside crops, would become a part of them.
+    Other images than those that are learned from, such as whole frames beside crops, would become
+    a part of what the network expects at inference. Images that are the same in all processes
+    would count once for each.
     """
-    layers = [layer for layer in _batch_norms(model) if layer.training]
+    layers = _batch_norms(model)
+    kept = [(layer.momentum, layer.__dict__.pop("forward", None)) for layer in layers]
     for layer in layers:
-        layer.eval()
+        layer.momentum = 0.0
     try:
         yield
     finally:
-        for layer in layers:
-            layer.train()
+        for layer, (momentum, forward) in zip(layers, kept, strict=True):
+            layer.momentum = momentum
+            if forward is not None:
+                layer.forward = forward
 
 
 def normalise_globally(

@@ -13,7 +13,7 @@ from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.kernels.maps.peaks import find_peaks
 from pipeline_lib.kernels.maps.score_maps import decode_peaks, find_present, map_shape
 from pipeline_lib.kernels.plateau import scale_learning_rate
-from pipeline_lib.models.network.batch_norm import kept_statistics
+from pipeline_lib.models.network.batch_norm import untracked_statistics
 from pipeline_lib.models.network.losses import (
     identity_loss,
     location_refinement_loss,
@@ -176,10 +176,10 @@ class PoseTraining(lightning.LightningModule):
         return {EXCESS_LOSS.removeprefix("train_"): loss - self.network.stages * first}
 
     def _measure_clip(self, losses: UnsupervisedLosses) -> dict[str, Tensor]:
-        """Return the losses of the clip of this step, unweighted, as seen at inference."""
+        """Return the losses of the clip of this step, unweighted."""
         frames = torch.from_numpy(losses.read_clip(self.global_step)).to(self.device)
         image = self._to_image(frames).contiguous(memory_format=torch.channels_last)
-        with kept_statistics(self.network):
+        with untracked_statistics(self.network):
             return losses.measure(self.network, image)
 
     @property

@@ -8,7 +8,7 @@ from timm.layers import BatchNormAct2d
 from torch import distributed, nn
 
 from pipeline_lib.models.network import batch_norm as subject
-from pipeline_lib.models.network.batch_norm import GlobalBatchNorm, kept_statistics
+from pipeline_lib.models.network.batch_norm import GlobalBatchNorm, untracked_statistics
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,22 +58,29 @@ def test_one_process_computes_what_the_layer_does(kind):
     torch.testing.assert_close(other(y), layer(x))
 
 
-def test_kept_statistics_normalise_and_learn_nothing(monkeypatch):
-    """Mean 2 and variance 4 of before make 6 a 2; what other layers do stays as it was."""
-    layer = nn.Sequential(nn.BatchNorm2d(1, eps=0.0), nn.Dropout(0.5), nn.BatchNorm2d(1))
-    layer[2].eval()
-    layer[0].running_mean.fill_(2.0)
-    layer[0].running_var.fill_(4.0)
-    layer = GlobalBatchNorm().apply(layer)
+def test_images_that_are_not_tracked_are_normalised_by_themselves(monkeypatch):
+    """0 and 4, of mean 2 and deviation 2, become -1 and 1 and leave no trace."""
+    layer = GlobalBatchNorm().apply(nn.Sequential(nn.BatchNorm2d(1, eps=0.0, momentum=0.3)))
+    norm = layer[0]
+    x = torch.tensor([0.0, 4.0]).view(2, 1, 1, 1)
+    expected = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1)
+    forward = norm.forward
     # No process asks another one: the same images would count once for each of them.
     monkeypatch.setattr(subject, "normalise_globally", None)
-    with kept_statistics(layer):
-        assert layer[0](torch.full((1, 1, 1, 1), 6.0)).item() == 2.0
-        assert [one.training for one in layer] == [False, True, False]
-    assert [one.training for one in layer] == [True, True, False]
-    assert (layer[0].running_mean.item(), layer[0].running_var.item()) == (2.0, 4.0)
+    with untracked_statistics(layer):
+        torch.testing.assert_close(layer(x), expected)
+    assert (norm.running_mean.item(), norm.running_var.item(), norm.momentum) == (0.0, 1.0, 0.3)
+    assert norm.forward is forward
     with pytest.raises(TypeError):
-        layer[0](torch.zeros(2, 1, 1, 1))
+        layer(x)
+
+
+def test_images_that_are_not_tracked_leave_one_process_its_layers():
+    norm = nn.BatchNorm2d(1)
+    with untracked_statistics(norm):
+        norm(torch.randn(2, 1, 3, 3))
+    assert norm.running_mean.item() == 0.0
+    assert "forward" not in norm.__dict__
 
 
 def test_the_variance_keeps_its_digits_beside_a_large_mean():
