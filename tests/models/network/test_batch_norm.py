@@ -60,7 +60,7 @@ def test_one_process_computes_what_the_layer_does(kind):
 
 def test_images_that_are_not_tracked_are_normalised_by_themselves(monkeypatch):
     """0 and 4, of mean 2 and deviation 2, become -1 and 1 and leave no trace."""
-    layer = GlobalBatchNorm().apply(nn.Sequential(nn.BatchNorm2d(1, eps=0.0, momentum=0.3)))
+    layer = GlobalBatchNorm().apply(nn.Sequential(nn.BatchNorm2d(1, eps=1e-9, momentum=0.3)))
     norm = layer[0]
     x = torch.tensor([0.0, 4.0]).view(2, 1, 1, 1)
     expected = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1)
