@@ -51,7 +51,7 @@ def untracked_statistics(model: nn.Module) -> Iterator[None]:
         for layer, (momentum, forward) in zip(layers, kept, strict=True):
             layer.momentum = momentum
             if forward is not None:
-                layer.forward = forward
+                layer.forward = forward  # type: ignore[method-assign]
 
 
 def normalise_globally(
