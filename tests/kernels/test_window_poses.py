@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.kernels.window_poses import find_copies, rank_poses, share_peaks
+from pipeline_lib.kernels.window_poses import SharingRules, find_copies, rank_poses, share_peaks
 
 NAN = np.nan
 # Three keypoints 20 px from their centre: the size is 20 px, of which 0.3 are 6 px.
@@ -153,10 +153,20 @@ def test_neither_order_nor_other_frames_matter(data):
             assert ours[frame].tobytes() == theirs[0].tobytes()
 
 
-def share(peaks, confidence, *, pcutoff=0.1, cell=4.0):
-    """Share peaks (window, peak, keypoint, 2) of one frame."""
+def share(peaks, confidence, *, pcutoff=0.1, min_keypoints=2, cell=4.0):
+    """Share peaks (window, peak, keypoint, 2) of one frame and one network."""
+    position, values = share_members(
+        [peaks], [confidence], pcutoff=pcutoff, min_keypoints=min_keypoints, cell=cell
+    )
+    return position[0], values[0]
+
+
+def share_members(peaks, confidence, *, pcutoff=0.1, min_keypoints=2, cell=4.0):
+    """Share peaks (member, window, peak, keypoint, 2) of one frame."""
     position, values = share_peaks(
-        np.array(peaks, np.float32), np.array(confidence, np.float32), pcutoff=pcutoff, cell=cell
+        np.array(peaks, np.float32),
+        np.array(confidence, np.float32),
+        SharingRules(pcutoff, min_keypoints, cell),
     )
     assert position.dtype == values.dtype == np.float32
     return position, values
@@ -199,8 +209,9 @@ def test_who_has_the_better_alternative_gives_way():
     np.testing.assert_allclose(confidence[:, 0], np.array([0.6, 0.7], np.float32))
 
 
-@pytest.mark.parametrize(("other", "moves"), [(0.0, False), (0.079, False), (0.081, True)])
-def test_a_peak_below_a_tenth_of_the_best_is_no_alternative(other, moves):
+@pytest.mark.parametrize(("other", "moves"), [(0.0, False), (0.12, False), (0.13, True)])
+def test_a_weak_peak_is_no_alternative(other, moves):
+    """Sharing is worth 0.8 and a quarter of 0.9: 1.025; moving 0.9 and the other peak."""
     best, next_ = OTHER.copy(), NONE.copy()
     best[2], next_[2] = ANIMAL[2], OTHER[2]
     position, confidence = share(
@@ -236,26 +247,111 @@ def test_a_window_with_the_animal_of_another_takes_nothing():
     np.testing.assert_allclose(position[1], ANIMAL, rtol=1e-6)
 
 
+def test_the_owner_keeps_its_keypoint_beside_one_that_has_no_other():
+    """0.95 and a quarter of 0.9 are more than 0.1 elsewhere and 0.9."""
+    best, noise = OTHER.copy(), NONE.copy()
+    best[0], noise[0] = ANIMAL[0], ANIMAL[0] + 15.0
+    position, _ = share(
+        [[ANIMAL, noise], [best, NONE]],
+        [[[0.95, 0.9, 0.9], [0.1, 0, 0]], [[0.9] * 3, [0.0] * 3]],
+    )
+    np.testing.assert_allclose(position, [ANIMAL, best], rtol=1e-6)
+    # With 0.6 elsewhere it gives way.
+    position, _ = share(
+        [[ANIMAL, noise], [best, NONE]],
+        [[[0.95, 0.9, 0.9], [0.6, 0, 0]], [[0.9] * 3, [0.0] * 3]],
+    )
+    np.testing.assert_allclose(position[0, 0], noise[0], rtol=1e-6)
+
+
+def test_a_window_without_an_animal_disputes_nothing():
+    """The second window has one certain keypoint less than an animal needs."""
+    best, next_ = OTHER.copy(), NONE.copy()
+    best[0], next_[0] = ANIMAL[0] + 0.5, OTHER[0]
+    noise = NONE.copy()
+    noise[0] = ANIMAL[0] + 15.0
+    peaks = [[ANIMAL, noise], [best, next_]]
+    confidence = [[[0.5, 0.9, 0.9], [0.4, 0, 0]], [[0.9, 0.9, 0.05], [0.1, 0, 0]]]
+    position, _ = share(peaks, confidence, min_keypoints=3)
+    np.testing.assert_allclose(position, [ANIMAL, best], rtol=1e-6)
+    position, _ = share(peaks, confidence, min_keypoints=2)
+    np.testing.assert_allclose(position[0, 0], noise[0], rtol=1e-6)
+
+
+def test_sharing_does_not_leave_an_animal_with_too_few_keypoints():
+    best, next_ = OTHER.copy(), NONE.copy()
+    best[2], next_[2] = ANIMAL[2], OTHER[2]
+    peaks = [[ANIMAL, NONE], [best, next_]]
+    for least, expected in ((3, best), (2, OTHER)):
+        position, _ = share(
+            peaks,
+            [[[0.9] * 3, [0.0] * 3], [[0.88] * 3, [0, 0, 0.25]]],
+            pcutoff=0.3,
+            min_keypoints=least,
+        )
+        np.testing.assert_allclose(position[1], expected, rtol=1e-6)
+
+
+def test_members_decide_together_who_has_a_keypoint():
+    """The first of two networks would give it to the second animal, the second to the first."""
+    first, second = ANIMAL.copy(), OTHER.copy()
+    second[0] = ANIMAL[0] + 0.5
+    away, back = NONE.copy(), NONE.copy()
+    away[0], back[0] = ANIMAL[0] + 15.0, OTHER[0]
+    peaks = [[first, away], [second, back]]
+    rest = [0.9, 0.9]
+    one = [[[0.7, *rest], [0.3, 0, 0]], [[0.8, *rest], [0.3, 0, 0]]]
+    other = [[[0.9, *rest], [0.3, 0, 0]], [[0.6, *rest], [0.3, 0, 0]]]
+    position, confidence = share_members([peaks, peaks], [one, other])
+    np.testing.assert_allclose(position, [[ANIMAL, OTHER]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(confidence[:, :, 0], [[0.7, 0.3], [0.9, 0.3]], rtol=1e-6)
+    alone, _ = share(peaks, one)
+    np.testing.assert_allclose(alone[:, 0], [away[0], second[0]], rtol=1e-6)
+
+
+def test_a_member_without_the_peak_that_was_chosen_has_none():
+    best, next_ = OTHER.copy(), NONE.copy()
+    best[0], next_[0] = ANIMAL[0], OTHER[0]
+    sure = [[[0.9] * 3, [0.0] * 3], [[0.8, 0.9, 0.9], [0.3, 0, 0]]]
+    position, confidence = share_members(
+        [[[ANIMAL, NONE], [best, next_]], [[ANIMAL, NONE], [best, NONE]]], [sure, sure]
+    )
+    np.testing.assert_allclose(position[0, 1], OTHER, rtol=1e-6)
+    assert np.isnan(position[1, 1, 0]).all()
+    assert confidence[1, 1, 0] == 0.0
+
+
+def test_members_agree_which_of_two_windows_shows_a_copy():
+    peaks = [[ANIMAL, NONE], [ANIMAL + 1.0, NONE]]
+    one, other = (
+        [[[value] * 3, [0.0] * 3] for value in pair] for pair in ((0.9, 0.8), (0.7, 0.75))
+    )
+    position, _ = share_members([peaks, peaks], [one, other])
+    there = np.isfinite(position).all(axis=(2, 3))
+    assert there.tolist() == [[True, False]] * 2
+
+
 def test_windows_without_anything_share_nothing():
     position, confidence = share([[NONE], [NONE]], [[[0.0] * 3], [[0.0] * 3]])
     assert np.isnan(position).all()
     assert (confidence == 0).all()
 
 
-@given(st.integers(0, 10_000), st.integers(1, 4))
-def test_peaks_are_those_of_the_windows_whatever_their_order(seed, windows):
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 3))
+def test_peaks_are_those_of_the_windows_whatever_their_order(seed, windows, members):
     stream = np.random.default_rng(seed)
     centre = stream.uniform(0, 60, (windows, 1, 1, 2))
     # Half of the peaks stand where another window found one, too.
-    peaks = ANIMAL + centre + stream.uniform(-40, 40, (windows, 3, 3, 2))
-    peaks[:, 1] = np.where(stream.random((windows, 3, 1)) < 0.5, peaks[0, 0], peaks[:, 1])
-    confidence = -np.sort(-stream.uniform(0, 1, (windows, 3, 3)), axis=1)
-    peaks, confidence = peaks.astype(np.float32), confidence.astype(np.float32)
-    position, values = share_peaks(peaks, confidence, pcutoff=0.1, cell=4.0)
+    peaks = ANIMAL + centre + stream.uniform(-40, 40, (members, windows, 3, 3, 2))
+    peaks[:, :, 1] = np.where(
+        stream.random((windows, 3, 1)) < 0.5, peaks[:1, :1, 0], peaks[:, :, 1]
+    )
+    confidence = -np.sort(-stream.uniform(0, 1, (members, windows, 3, 3)), axis=2)
+    position, values = share_members(peaks, confidence)
     order = stream.permutation(windows)
-    again, _ = share_peaks(peaks[order], confidence[order], pcutoff=0.1, cell=4.0)
-    assert again.tobytes() == position[order].tobytes()
+    again, _ = share_members(peaks[:, order], confidence[:, order])
+    assert again.tobytes() == position[:, order].tobytes()
     there = np.isfinite(position).all(-1)
-    offered = (position[:, None] == peaks).all(-1).any(1)
+    offered = (position[:, :, None] == peaks.astype(np.float32)).all(-1).any(2)
     assert (offered == there).all()
     assert ((values > 0) == there).all()

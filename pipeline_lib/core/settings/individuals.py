@@ -68,12 +68,14 @@ class AssemblySettings(Settings):
         "animals best are then used).",
     )
     pcutoff: Fraction = Field(
-        0.1, description="Confidence that `min_keypoints` keypoints of an individual must have."
+        0.1,
+        description="Confidence that `min_keypoints` keypoints of an individual must have. "
+        "Bottom-up, only peaks of this score are linked; weaker ones fill gaps.",
     )
     min_confidence: Fraction = Field(
         0.02,
-        description="Other keypoints of an individual that have a lower confidence are left out; "
-        "above `pcutoff`, that counts.",
+        description="Keypoints of an individual that have a lower confidence are left out. A value "
+        "above `pcutoff` has the effect of `pcutoff`.",
     )
     min_affinity: Fraction = Field(
         0.1, description="Lowest affinity of two keypoints of one individual."

@@ -99,7 +99,7 @@ def select_individuals(
 def rank_individuals(
     member: IntArray, peaks: Peaks, graph: Graph, rules: AssemblyRules
 ) -> tuple[IntArray, FloatArray]:
-    """Sort individuals by score and drop those with too few keypoints.
+    """Sort individuals by score and drop those with too few certain keypoints.
 
     Parameters
     ----------
@@ -116,7 +116,9 @@ def rank_individuals(
         Shape (frame, individual), float32: see `assemble.Assemblies`; NaN where there is none.
     """
     frame = np.arange(len(member))[:, None, None]
-    is_complete = (member >= 0).sum(axis=2, keepdims=True) >= rules.min_keypoints
+    values = peaks.confidence[frame, np.arange(member.shape[2]), np.maximum(member, 0)]
+    certain = (member >= 0) & (values >= rules.pcutoff)
+    is_complete = certain.sum(axis=2, keepdims=True) >= rules.min_keypoints
     member = np.where(is_complete, member, -1)
     is_there = member >= 0
     first, second = member[:, :, graph.first], member[:, :, graph.second]

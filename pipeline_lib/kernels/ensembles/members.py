@@ -69,6 +69,16 @@ def combine_members(position: Floats, confidence: Floats) -> Combined:
     )
 
 
+def leave_out_weak(found: Combined, min_confidence: float) -> Combined:
+    """Return the poses without keypoints of a lower confidence."""
+    weak = found.confidence < min_confidence
+    return Combined(
+        np.where(weak[..., None], np.float32(np.nan), found.position),
+        np.where(weak, np.float32(0), found.confidence),
+        np.where(weak, np.float32(np.nan), found.spread),
+    )
+
+
 def _find_medians(values: Floats, count: NDArray[np.int64]) -> Floats:
     """Return the medians along the first axis, of the values that are not NaN."""
     # NaN come last.

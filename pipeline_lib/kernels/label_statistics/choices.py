@@ -159,7 +159,7 @@ def choose_mirror(
     return Choice(value=True, reason=f"{_count(pairs, 'left-right pair')}, and animals {seen}")
 
 
-def choose_scale(closest: float, length: float, area: float) -> Choice:
+def choose_scale(closest: float, length: float, area: float, *, fine: bool = True) -> Choice:
     """Choose the factor by which frames are shrunk.
 
     Animals are shrunk to what the network sees around a point, and frames to what it has time
@@ -173,6 +173,8 @@ def choose_scale(closest: float, length: float, area: float) -> Choice:
         Length of the largest animals, px of the image; NaN if unknown.
     area
         Px of the largest labelled image; NaN if unknown, or if the network sees windows only.
+    fine
+        Whether `choose_stride` may choose fine cells.
 
     Returns
     -------
@@ -190,16 +192,15 @@ def choose_scale(closest: float, length: float, area: float) -> Choice:
     wanted = max((one for one in _SCALES if one <= reasons[reason]), default=_SCALES[0])
     if math.isnan(closest):
         return Choice(1.0, f"{reason}, but no distance between bodyparts is known")
-    apart, needed = _TOLD_APART, _find_scale(_TOLD_APART, closest)
+    needed = _find_scale(_TOLD_APART, closest)
     if wanted >= needed:
         return Choice(wanted, f"{reason}, and bodyparts at least {closest:.1f} px apart")
-    if length * needed > _TOO_LONG:
-        apart, needed = _TOLD_APART_FINE, max(wanted, _find_scale(_TOLD_APART_FINE, closest))
-    return Choice(
-        needed,
-        f"{reason}, but bodyparts {closest:.1f} px apart must stay some {apart:.0f} network px "
-        "apart",
-    )
+    why = f"bodyparts {closest:.1f} px apart must stay some {_TOLD_APART:.0f} network px apart"
+    if not fine or length * needed <= _TOO_LONG:
+        return Choice(needed, f"{reason}, but {why}")
+    short = max((one for one in _SCALES if one * length <= _TOO_LONG), default=wanted)
+    value = max(short, _find_scale(_TOLD_APART_FINE, closest))
+    return Choice(value, f"{reason}, too long for a network if {why}: finer cells tell them apart")
 
 
 def _find_scale(apart: float, closest: float) -> float:

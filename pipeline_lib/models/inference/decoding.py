@@ -23,9 +23,8 @@ MAPS = ("score", "offset", "affinity", "identity")
 
 # False peaks of a bodypart that are kept besides those of the animals.
 _SPARE_PEAKS = 3
-# Peaks besides the best one that the animal of a window may take, and their lowest score.
+# Peaks besides the best one that the animal of a window may take.
 _ALTERNATIVES = 3
-_WEAKEST_ALTERNATIVE = 0.01
 
 
 class Located(NamedTuple):
@@ -123,7 +122,8 @@ class MapDecoder:
         Returns
         -------
         Located
-            Positions in network px. A single animal is always located.
+            Positions in network px. A single animal is always located, but in windows NaN stands
+            for peaks below ``assembly.min_confidence``.
         """
         with lap("decode", within="network"):
             return self._decode(maps, fetch)
@@ -173,7 +173,7 @@ class MapDecoder:
                 score,
                 offset,
                 self.card.stride,
-                threshold=_WEAKEST_ALTERNATIVE,
+                threshold=self._assembly.lowest_confidence,
                 most=1 + self.surplus,
                 votes=self._votes,
             )

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.kernels.ensembles.members import (
     arrange_members,
     combine_members,
+    leave_out_weak,
     take_individuals,
 )
 from pipeline_lib.models.inference.decoding import Located
@@ -26,6 +28,9 @@ class Ensemble:
     ----------
     members
         Networks of the same bodyparts and individuals.
+    assembly
+        Of several animals, a keypoint below ``pcutoff`` counts only where no member has a certain
+        one, and one below ``min_confidence`` is left out. None: the defaults.
 
     Attributes
     ----------
@@ -33,8 +38,10 @@ class Ensemble:
         Of the first member.
     """
 
-    def __init__(self, members: Sequence[Predictor]) -> None:
-        self._members = tuple(members)
+    def __init__(
+        self, members: Sequence[Predictor], assembly: AssemblySettings | None = None
+    ) -> None:
+        self._members, self._assembly = tuple(members), assembly or AssemblySettings()
         self.card, self.surplus = members[0].card, members[0].surplus
         self.batch_size = members[0].batch_size
 
@@ -47,7 +54,11 @@ class Ensemble:
         identity = _stack_identities(found)
         if self.card.animals > 1:
             position, confidence, identity = self._arrange(position, confidence, identity)
+            weak = confidence < self._assembly.pcutoff
+            position = np.where((weak & ~weak.all(axis=0))[..., None], np.nan, position)
         combined = combine_members(position, confidence)
+        if self.card.animals > 1:
+            combined = leave_out_weak(combined, self._assembly.lowest_confidence)
         mean = None if identity is None else _average(identity)
         return Located(combined.position, combined.confidence, mean, combined.spread)
 

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.individuals import AssemblySettings
@@ -71,6 +71,14 @@ class UsedSettings(BaseModel):
     method: Literal["bottom-up", "top-down"] = "bottom-up"
     locating: LocatingSettings = LocatingSettings()
     assembly: AssemblySettings = AssemblySettings()
+
+    @field_validator("assembly", mode="before")
+    @classmethod
+    def _keep_no_weak_keypoints(cls, given: object) -> object:
+        """Older bundles were used without keypoints below the cutoff."""
+        if isinstance(given, dict) and "pcutoff" in given and "min_confidence" not in given:
+            return {**given, "min_confidence": given["pcutoff"]}
+        return given
 
 
 class Manifest(BaseModel):

@@ -37,6 +37,7 @@ _MOST_IMAGES = 500
 _SAME_POSE = 0.02  # of the animal's length
 _MIDLINE = 0.25
 _LEAST_SHARE = 0.1
+_FINE_STRIDE = 4
 _TRAINED = ("train", "validation")
 _FROM_START = "that of the network that the training starts from"
 
@@ -274,6 +275,7 @@ class _Choosing:
                 facts.told_apart,
                 facts.length,
                 math.nan if config.top_down else width * height,
+                fine=self._upstream.get("targets.stride") in {None, _FINE_STRIDE},
             ),
         )
         stride = rules.choose_stride(facts.told_apart, scale)

@@ -55,7 +55,8 @@ def test_mirroring_needs_symmetries(pairs, rotation, unpaired, both_ways, reason
         (36.4, 381.0, 396 * 406, 0.5),  # 224 of 381 px are 0.59
         (14.0, 381.0, 396 * 406, 1.0),  # 12 of 14 px are 0.86
         (16.2, 898.0, 1088 * 1920, 0.375),  # 0.75 would be 674 px: 6 of 16.2 px are 0.37
-        (26.0, 898.0, 1088 * 1920, 0.25),  # 0.5 would be 449 px: 6 of 26 px are 0.23
+        (26.0, 898.0, 1088 * 1920, 0.375),  # 0.5 would be 449 px, 0.375 are 337
+        (4.0, 3000.0, 1088 * 1920, 1.0),  # 6 of 4 px
         (27.0, 890.0, 1088 * 1920, 0.5),  # 445 px
         (nan, 381.0, 396 * 406, 1.0),
         (40.0, 120.0, nan, 1.0),
@@ -65,6 +66,10 @@ def test_mirroring_needs_symmetries(pairs, rotation, unpaired, both_ways, reason
 )
 def test_scale_keeps_bodyparts_apart(closest, length, area, value):
     assert rules.choose_scale(closest, length, area).value == value
+
+
+def test_a_stated_stride_of_large_cells_keeps_bodyparts_apart():
+    assert rules.choose_scale(16.2, 898.0, 1088 * 1920, fine=False).value == 0.75
 
 
 @pytest.mark.parametrize(

@@ -290,7 +290,7 @@ def load_pose_predictor(
     settled = settle_locating(locating, loaded[0].card)
     if loaded[0].card.window is not None:
         return _load_top_down(files, options, settled, loaded, assembly)
-    network = _join_networks(loaded)
+    network = _join_networks(loaded, assembly)
     if not needs_locator(locating, network.card):
         return network
     check_locator(files, top_down=False)
@@ -308,9 +308,11 @@ def load_pose_predictor(
     return CoarseToFine(locator, network, settled, few)
 
 
-def _join_networks(networks: Sequence[Predictor]) -> Predictor | Ensemble:
+def _join_networks(
+    networks: Sequence[Predictor], assembly: AssemblySettings | None = None
+) -> Predictor | Ensemble:
     """Return the only network, or an ensemble of several."""
-    return networks[0] if len(networks) == 1 else Ensemble(networks)
+    return networks[0] if len(networks) == 1 else Ensemble(networks, assembly)
 
 
 def _load_top_down(
@@ -330,7 +332,12 @@ def _load_top_down(
         network = _join_networks(networks)
         return BoxedTopDown(finder, network, layout.crop, locating.pcutoff, assembly)
     # Every centre with sufficient confidence is an animal.
-    centres = AssemblySettings(pcutoff=locating.pcutoff, min_keypoints=1, surplus=assembly.surplus)
+    centres = AssemblySettings(
+        pcutoff=locating.pcutoff,
+        min_confidence=locating.pcutoff,
+        min_keypoints=1,
+        surplus=assembly.surplus,
+    )
     locator = load_predictor(files.locator, options, centres)
     found = locator.card.skeleton.bodyparts
     if found != (CENTRE,):

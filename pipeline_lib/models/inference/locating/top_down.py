@@ -9,7 +9,7 @@ from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import LocatingSettings
 from pipeline_lib.kernels.ensembles.members import combine_members
 from pipeline_lib.kernels.tracking.similarity import centre_poses
-from pipeline_lib.kernels.window_poses import rank_poses, share_peaks
+from pipeline_lib.kernels.window_poses import SharingRules, rank_poses, share_peaks
 from pipeline_lib.kernels.windows import centre_windows, cut_window
 from pipeline_lib.models.inference.decoding import Located
 from pipeline_lib.models.inference.locating.blocks import predict_blocks
@@ -150,28 +150,21 @@ class TopDown:
     ) -> Located:
         """Predict the animal of each window; axes window and keypoint, in px of the frames."""
         found = [network.predict(windows) for network in self._networks]
-        shared = [self._share(one, row, corner) for one in found]
-        if len(shared) == 1:
-            return shared[0]
+        shift = corner[:, None, None].astype(np.float32)
+        peaks = np.stack([one.position + shift for one in found])
+        sure = np.stack([one.confidence for one in found])
+        position, confidence = peaks[:, :, 0].copy(), sure[:, :, 0].copy()
+        rules = SharingRules(self._assembly.pcutoff, self._assembly.min_keypoints, self._cell)
+        for frame in np.flatnonzero(np.bincount(row) > 1) if row.size else ():
+            at = row == frame
+            position[:, at], confidence[:, at] = share_peaks(peaks[:, at], sure[:, at], rules)
+        if len(found) == 1:
+            return Located(position[0], confidence[0])
         # As if each window was a frame with one individual.
-        combined = combine_members(
-            np.stack([one.position for one in shared])[:, :, None],
-            np.stack([one.confidence for one in shared])[:, :, None],
-        )
+        combined = combine_members(position[:, :, None], confidence[:, :, None])
         return Located(
             combined.position[:, 0], combined.confidence[:, 0], None, combined.spread[:, 0]
         )
-
-    def _share(self, found: Located, row: NDArray[np.intp], corner: NDArray[np.int64]) -> Located:
-        """Choose the peaks of the animals of each frame; move them from windows to the frame."""
-        peaks = found.position + corner[:, None, None].astype(np.float32)
-        position, confidence = peaks[:, 0].copy(), found.confidence[:, 0].copy()
-        for frame in np.flatnonzero(np.bincount(row) > 1) if row.size else ():
-            at = row == frame
-            position[at], confidence[at] = share_peaks(
-                peaks[at], found.confidence[at], pcutoff=self._assembly.pcutoff, cell=self._cell
-            )
-        return Located(position, confidence)
 
     def _find_centres(
         self, frames: Sequence[Image]
