@@ -1,4 +1,4 @@
-"""Several animals bottom-up: what the members of an ensemble are sure of wins over weak keypoints."""
+"""Several animals bottom-up: in an ensemble, certain keypoints win over weak ones."""
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Tells:
         self.position[0, 0], self.confidence[0, 0] = position, confidence
 
     def predict(self, frames):
+        del frames
         return Located(self.position, self.confidence)
 
 
