@@ -177,8 +177,6 @@ def _assemble(peaks: Peaks, graph: Graph, rules: AssemblyRules) -> Assemblies:
     label = _cluster(sure, graph, links, rules)
     member = select_individuals(label, links, sure, graph, rules)
     member = exchange_keypoints(member, links, sure, graph, rules.min_affinity)
-    # Certain peaks first: weak ones only fill what is left.
-    member = fill_gaps(member, sure, graph, rules.min_affinity)
     member = fill_gaps(member, peaks, graph, rules.min_affinity)
     member, score = rank_individuals(member, peaks, graph, rules)
     return _gather(member, score, peaks)
