@@ -198,17 +198,6 @@ def test_a_weak_peak_does_not_take_the_place_of_a_certain_one():
     assert as_set(found) == poses_as_set([[ONE]])
 
 
-def test_affinity_decides_which_free_peak_fills_a_gap():
-    """A free tail of 0.5 fits with 0.8, one of 0.05 with 0.9."""
-    tails = [[GONE, GONE, [60.0, 60.0]], [GONE, GONE, [70.0, 70.0]]]
-    confidence = [[[0.9, 0.9, NAN], [NAN, NAN, 0.5], [NAN, NAN, 0.05]]]
-    detections = detect([[[*ONE[:2], GONE], *tails]], CHAIN, confidence=confidence, other=0.0)
-    detections.affinity[0, 1, 0] = (0.0, 0.8, 0.9)
-    rules = {"individuals": 1, "pcutoff": 0.2, "min_confidence": 0.02, "min_keypoints": 2}
-    found = assemble(detections, **rules)
-    assert as_set(found) == poses_as_set([[[*ONE[:2], tails[1][2]]]])
-
-
 def test_unique_bodyparts_belong_to_none():
     corner = [[3, 3], [4, 4]]
     animals = [[[ONE[0], corner[0], *ONE[1:]], [TWO[0], corner[1], *TWO[1:]]]]
