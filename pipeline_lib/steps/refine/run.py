@@ -277,6 +277,7 @@ def _rank(  # noqa: PLR0913, PLR0917 - what a ranking depends on
         labels.skeleton.edges,
         pcutoff=settings.pcutoff,
         seed=settings.seed,
+        weak=config.assembly.pcutoff if config.individuals.max > 1 else 0.0,
     )
     if fitted is None:
         return []

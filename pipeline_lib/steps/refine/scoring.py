@@ -143,6 +143,7 @@ def fit_criteria(
     *,
     pcutoff: float,
     seed: int,
+    weak: float = 0.0,
 ) -> Fitted | None:
     """Learn from a sample of the cohort what is usual.
 
@@ -159,6 +160,9 @@ def fit_criteria(
         keypoints reach it, until nine tenths do.
     seed
         Seed of the sample.
+    weak
+        Keypoints of a lower confidence, of which several animals have many, do not count in these
+        shares.
 
     Returns
     -------
@@ -171,6 +175,7 @@ def fit_criteria(
     confidence = np.concatenate(
         [one.confidence[np.isfinite(one.position).all(axis=-1)] for _, one in sample.poses]
     )
+    confidence = confidence[confidence >= min(weak, pcutoff)]
     share = float((confidence >= pcutoff).mean()) if len(confidence) else 0.0
     if len(confidence) and share < _FEW_CONFIDENT:
         pcutoff = min(pcutoff, float(np.nanquantile(confidence, 1 - _ENOUGH_CONFIDENT)))

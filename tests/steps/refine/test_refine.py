@@ -332,6 +332,21 @@ def test_where_every_frame_is_bad_some_are_chosen_and_the_log_says_what_to_do(co
     assert "100 % of the keypoints have confidences below `refinement.pcutoff` (0.4)" in caplog.text
 
 
+def test_weak_keypoints_of_several_animals_do_not_lower_the_cutoff(cohort):
+    def weaken(position, confidence, frame_status):
+        del position, frame_status
+        confidence[:] = 0.9
+        confidence.reshape(-1)[::3] = 0.05
+
+    cohort.add("a", weaken)
+    paths = [cohort.results.poses("pose", "a")]
+    found = [
+        scoring.fit_criteria(("uncertain",), paths, (), pcutoff=0.4, seed=0, weak=weak).pcutoff
+        for weak in (0.0, 0.1)
+    ]
+    assert found == [pytest.approx(0.05), 0.4]
+
+
 def test_where_no_animal_was_found_in_any_frame_some_are_chosen_all_the_same(cohort, caplog):
     def lose(position, confidence, frame_status):
         del frame_status
