@@ -136,7 +136,7 @@ def load_criterion(name: str) -> Any:  # noqa: ANN401 - a module
     return import_module(find_criterion(name).module)
 
 
-def fit_criteria(
+def fit_criteria(  # noqa: PLR0913 - what to learn from, and what counts
     criteria: Sequence[str],
     paths: Sequence[Path],
     edges: Sequence[tuple[str, str]],
