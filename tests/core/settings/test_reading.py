@@ -297,7 +297,7 @@ def test_top_down_settings_that_poses_depend_on():
     config = parse_fixed_config({"cohort": "c"})
     assert config.locating.result_settings() == {"window": 224, "pcutoff": 0.1, "least_found": 0.5}
     assert config.locating.result_settings(top_down=True) == {"pcutoff": 0.1}
-    kept = {"pcutoff": 0.1, "min_keypoints": 3, "surplus": 4}
+    kept = {"pcutoff": 0.1, "min_confidence": 0.02, "min_keypoints": 3, "surplus": 4}
     assert config.assembly.result_settings(top_down=True) == kept
     assert "min_affinity" in config.assembly.result_settings()
 
