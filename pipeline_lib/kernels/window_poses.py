@@ -270,12 +270,13 @@ def rank_poses(  # noqa: PLR0913 - poses, and what is kept of them
     order
         Shape (frame, individual), the slot from which each pose comes.
     """
-    found = np.isfinite(position).all(-1)
-    certain = (found & (confidence >= pcutoff)).sum(-1)
-    wanted = max(1, min(min_keypoints, confidence.shape[-1]))
-    kept = found & (confidence >= min_confidence) & (certain >= wanted)[..., None]
-    position = np.where(kept[..., None], position, np.nan).astype(np.float32)
-    confidence = np.where(kept, confidence, 0.0).astype(np.float32)
+    position, confidence = keep_certain(
+        position,
+        confidence,
+        pcutoff=pcutoff,
+        min_confidence=min_confidence,
+        min_keypoints=min_keypoints,
+    )
     order = np.argsort(-confidence.sum(-1, dtype=np.float64), axis=-1, kind="stable")
     position, confidence = _reorder(position, confidence, order)
     sure = np.where((confidence >= pcutoff)[..., None], position, np.nan)
@@ -284,6 +285,38 @@ def rank_poses(  # noqa: PLR0913 - poses, and what is kept of them
     last = np.argsort(copy, axis=-1, kind="stable")
     position, confidence = _reorder(position, confidence, last)
     return position, confidence, np.take_along_axis(order, last, axis=-1)
+
+
+def keep_certain(
+    position: Floats,
+    confidence: Floats,
+    *,
+    pcutoff: float,
+    min_confidence: float,
+    min_keypoints: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Leave out poses with too few certain keypoints, and keypoints of low confidence.
+
+    Parameters
+    ----------
+    position, confidence
+        Shapes (..., keypoint, 2), px, NaN where missing, and (..., keypoint), 0..1.
+    pcutoff, min_confidence, min_keypoints
+        As in `rank_poses`.
+
+    Returns
+    -------
+    position, confidence
+        float32 in the same shapes; NaN and 0 where a keypoint is left out.
+    """
+    found = np.isfinite(position).all(-1)
+    certain = (found & (confidence >= pcutoff)).sum(-1)
+    wanted = max(1, min(min_keypoints, confidence.shape[-1]))
+    kept = found & (confidence >= min_confidence) & (certain >= wanted)[..., None]
+    return (
+        np.where(kept[..., None], position, np.nan).astype(np.float32),
+        np.where(kept, confidence, 0.0).astype(np.float32),
+    )
 
 
 def find_copies(position: NDArray[np.floating], least_size: float) -> NDArray[np.bool_]:

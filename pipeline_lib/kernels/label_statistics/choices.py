@@ -36,6 +36,8 @@ _UPRIGHT_UP_TO = 45.0  # degrees
 # places that animals that face all ways would hardly do it by chance.
 _UPRIGHT_ANYHOW = 15.0
 _CHANCE = 0.01
+# Enough for the largest turning of a fixed view: 6 (90 / 360)^5 is 0.006.
+_PLACES = 6
 _LEAST_ROTATION = 15.0
 _DISTINCT = 6
 
@@ -61,6 +63,11 @@ class Choice(NamedTuple):
 def least_distinct() -> int:
     """Return the number of different poses from which labels tell how animals turn."""
     return _DISTINCT
+
+
+def least_places() -> int:
+    """Return the number of places that always tell a fixed view."""
+    return _PLACES
 
 
 def choose_backbone(light: str, *, live: bool) -> Choice:
@@ -92,7 +99,8 @@ def choose_rotation(turning: float, distinct: int, places: int) -> Choice:
     distinct
         Number of labelled poses that differ.
     places
-        Number of places in which animals were labelled, as `orientation.count_places`.
+        Number of places in which animals were labelled, as `orientation.count_places`, of which
+        six always tell a fixed view.
 
     Returns
     -------

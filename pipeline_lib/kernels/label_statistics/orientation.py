@@ -79,7 +79,9 @@ def count_distinct(poses: NDArray[np.float64], tolerance: float, enough: int) ->
     return len(kept)
 
 
-def count_places(centre: NDArray[np.float64], video: NDArray[np.int64], apart: float) -> int:
+def count_places(
+    centre: NDArray[np.float64], video: NDArray[np.int64], apart: float, enough: int
+) -> int:
     """Count the places in which animals were labelled.
 
     An animal that went elsewhere, or one of another video, has had an occasion to face another way;
@@ -93,16 +95,18 @@ def count_places(centre: NDArray[np.float64], video: NDArray[np.int64], apart: f
         Shape (pose,): number of the video that each is from.
     apart
         Places of one video are farther apart than this, px.
+    enough
+        The count stops here.
 
     Returns
     -------
     int
-        At most the number of poses.
+        At most `enough`.
     """
     places = 0
     for number in np.unique(video):
         left = centre[video == number]
-        while len(left):
+        while len(left) and places < enough:
             places += 1
             left = left[np.linalg.norm(left - left[0], axis=-1) > apart]
     return places

@@ -63,7 +63,8 @@ class LabelFacts:
     distinct
         Number of poses that differ, counted up to what rules need.
     places
-        Number of places that are farther apart than an animal is long, over all videos.
+        Number of places of all videos, counted up to what rules need; places of one video are
+        farther apart than an animal is long.
     turning
         Turning of the animals, degrees.
     both_ways
@@ -178,7 +179,8 @@ def _count_places(video: pd.Series, position: NDArray[np.float64], length: float
     centre = centre_poses(position)
     frame, animal = np.nonzero(np.isfinite(centre).all(axis=-1))
     number = pd.factorize(video)[0][frame]
-    return orientation.count_places(centre[frame, animal], number, float(np.nan_to_num(length)))
+    apart = float(np.nan_to_num(length))
+    return orientation.count_places(centre[frame, animal], number, apart, rules.least_places())
 
 
 def _list_partners(labels: Labels, own: list[int]) -> tuple[int, ...]:

@@ -28,6 +28,12 @@ def test_rotation_follows_from_the_turning(turning, distinct, places, value):
     assert rules.choose_rotation(turning, distinct, places).value == value
 
 
+@pytest.mark.parametrize("turning", [15.1, 30.0, 45.0])
+def test_no_more_places_are_counted_than_a_fixed_view_needs(turning):
+    assert rules.choose_rotation(turning, 99, rules.least_places()).value < 180.0
+    assert rules.choose_rotation(45.0, 99, rules.least_places() - 1).value == 180.0
+
+
 @pytest.mark.parametrize(
     ("pairs", "rotation", "unpaired", "both_ways", "reason"),
     [

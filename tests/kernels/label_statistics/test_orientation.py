@@ -31,7 +31,9 @@ def turn(body, degrees, seed=0):
 )
 def test_places_of_one_video_are_an_animal_apart(centre, video, places):
     centre = np.array(centre, float).reshape(-1, 2)
-    assert orientation.count_places(centre, np.array(video, int), 100.0) == places
+    video = np.array(video, int)
+    assert orientation.count_places(centre, video, 100.0, 9) == places
+    assert orientation.count_places(centre, video, 100.0, 2) == min(places, 2)
 
 
 def measure(poses):

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.core.settings.individuals import AssemblySettings
+from pipeline_lib.kernels.window_poses import keep_certain
 from pipeline_lib.kernels.windows import cut_window, lay_crop
 from pipeline_lib.models.card import CropLayout
 from pipeline_lib.models.inference.decoding import Located
@@ -96,11 +97,11 @@ class BoxedTopDown:
     def _leave_out(self, position: NDArray[np.float32], confidence: NDArray[np.float32]) -> Located:
         """Leave out uncertain keypoints, and animals with too few, where there are several."""
         if self.card.animals > 1:
-            found = np.isfinite(position).all(-1)
-            certain = (found & (confidence >= self._assembly.pcutoff)).sum(-1)
-            least = min(self._assembly.min_keypoints, confidence.shape[-1])
-            there = found & (confidence >= self._assembly.lowest_confidence)
-            there &= (certain >= least)[..., None]
-            position = np.where(there[..., None], position, np.float32(np.nan))
-            confidence = np.where(there, confidence, np.float32(0))
+            position, confidence = keep_certain(
+                position,
+                confidence,
+                pcutoff=self._assembly.pcutoff,
+                min_confidence=self._assembly.lowest_confidence,
+                min_keypoints=self._assembly.min_keypoints,
+            )
         return Located(position, confidence)
