@@ -264,6 +264,34 @@ def test_the_owner_keeps_its_keypoint_beside_one_that_has_no_other():
     np.testing.assert_allclose(position[0, 0], noise[0], rtol=1e-6)
 
 
+def test_noise_is_no_alternative_to_the_keypoint_of_a_surer_animal():
+    """0.04 is less than a tenth of 0.5, 0.06 is more."""
+    best, noise = OTHER.copy(), NONE.copy()
+    best[0], noise[0] = ANIMAL[0], OTHER[0]
+    for value, place in ((0.04, best[0]), (0.06, noise[0])):
+        position, _ = share(
+            [[ANIMAL, NONE], [best, noise]],
+            [[[0.9] * 3, [0.0] * 3], [[0.5, 0.9, 0.9], [value, 0, 0]]],
+        )
+        np.testing.assert_allclose(position[1, 0], place, rtol=1e-6)
+
+
+def test_a_small_animal_near_a_large_one_has_a_keypoint_of_its_own():
+    """They are 4 px apart: within a cell, but not within 0.15 of the 10 px of the small one."""
+    large, third, small = ANIMAL * 4, ANIMAL * 4 + 300.0, ANIMAL / 2 - 200.0
+    third[0], small[0] = large[0], large[0] + (4.0, 0.0)
+    small[1:] = small[0] + ANIMAL[1:] / 2 - ANIMAL[0] / 2
+    away = [NONE.copy() for _ in range(3)]
+    for number, one in enumerate(away):
+        one[0] = 1000.0 * (number + 1)
+    poses = zip((large, third, small), away, strict=True)
+    confidence = [
+        [[sure, 0.9, 0.9], [other, 0, 0]] for sure, other in ((0.9, 0.5), (0.8, 0.6), (0.95, 0.3))
+    ]
+    position, _ = share([list(pair) for pair in poses], confidence, cell=8.0)
+    np.testing.assert_allclose(position[:, 0], [large[0], away[1][0], small[0]], rtol=1e-6)
+
+
 def test_a_window_without_an_animal_disputes_nothing():
     """The second window has one certain keypoint less than an animal needs."""
     best, next_ = OTHER.copy(), NONE.copy()

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline_lib.kernels.assembly.assemble import SPARE_PEAKS, assemble_individuals
+from pipeline_lib.kernels.assembly.links import make_graph, sort_peaks
+from pipeline_lib.kernels.assembly.selection import rank_individuals
 from tests.kernels.assembly.assembly_examples import (
     SAME,
     as_set,
@@ -196,6 +198,30 @@ def test_a_weak_peak_does_not_take_the_place_of_a_certain_one():
     detections.affinity[0, 1, 0] = (0.4, 0.9)
     found = assemble(detections, individuals=1, pcutoff=0.2, min_confidence=0.05)
     assert as_set(found) == poses_as_set([[ONE]])
+
+
+def test_a_weak_peak_is_linked_with_nothing():
+    """The weak nose fits the first animal better than its own, which is certain."""
+    animals = [[ONE, [[5.0, 5.0], *TWO[1:]]]]
+    confidence = [[[0.9] * 3, [0.05, 0.9, 0.9]]]
+    detections = detect(animals, CHAIN, confidence=confidence, other=0.0)
+    detections.affinity[0, 0] = [[0.5, 0.0], [0.9, 0.0]]
+    found = assemble(detections, pcutoff=0.2, min_confidence=0.02)
+    assert as_set(found) == poses_as_set([[ONE, [GONE, *TWO[1:]]]])
+
+
+def test_only_certain_keypoints_count_for_an_individual():
+    detections = detect([[ONE]], CHAIN, confidence=[[[0.9, 0.9, 0.05]]])
+    graph = make_graph(CHAIN, [0, 1, 2])
+    peaks = sort_peaks(
+        detections.position, detections.confidence, detections.affinity, graph, most=1
+    )
+    member = np.zeros((1, 1, 3), np.int64)
+    for least, kept in ((2, 0), (3, -1)):
+        rules = make_rules(1, pcutoff=0.2, min_confidence=0.02, min_keypoints=least)
+        ranked, score = rank_individuals(member, peaks, graph, rules)
+        assert (ranked == kept).all()
+        assert np.isfinite(score).all() == (kept == 0)
 
 
 def test_unique_bodyparts_belong_to_none():

@@ -182,5 +182,23 @@ def test_a_crowd_has_more_places_and_other_frames_are_as_without():
     assert name_slots(card, 0) == card.individuals
 
 
+def test_windows_have_the_peaks_of_each_keypoint_best_first():
+    """Two animals in a window: the slots hold the peaks of both, not poses."""
+    maps = draw(ANIMALS[None])
+    maps = {name: np.asarray(maps[name], np.float32).copy() for name in ("score", "offset")}
+    maps["score"][:, 0, :, : maps["score"].shape[3] // 2] *= 0.5
+    card = make_card(animals=1, edges=(), used=()).model_copy(update={"window": 256})
+    decoder = MapDecoder(card)
+    found = decoder.decode(maps)
+    assert found.position.shape == (1, 1 + decoder.surplus, 3, 2)
+    assert decoder.surplus >= 1
+    assert (np.diff(found.confidence[0], axis=0) <= 0).all()
+    for keypoint in range(3):
+        seen = sorted(found.position[0, :2, keypoint].tolist())
+        np.testing.assert_allclose(seen, sorted(ANIMALS[:, keypoint].tolist()), atol=0.5)
+    assert np.isnan(found.position[0, 2:]).all()
+    assert (found.confidence[0, 2:] == 0).all()
+
+
 def test_a_single_animal_has_no_surplus():
     assert MapDecoder(make_card(animals=1), AssemblySettings(surplus=4)).surplus == 0

@@ -128,6 +128,29 @@ def test_each_animal_is_found_in_its_window():
     assert runtime.asked == [(1, 64, 64)] * 2
 
 
+class TakesBrightest:
+    """Find the animal in the middle, but the brightest red light; the own one is the next peak."""
+
+    name = "brightest"
+
+    def locate(self, frames):
+        found = FindsMiddle().locate(frames)
+        position = np.concatenate([found.position] * 2, axis=1)
+        confidence = np.concatenate([found.confidence, found.confidence / 2], axis=1)
+        for number, frame in enumerate(frames):
+            y, x = np.argwhere(frame[..., 0] == frame[..., 0].max())[0]
+            position[number, 0, 0] = x, y
+        return Located(position, confidence)
+
+
+def test_a_keypoint_that_two_windows_found_belongs_to_one_animal():
+    """Both windows show both animals, whose red lights are at x = 48 and 64."""
+    network = Predictor(make_card(), TakesBrightest(), 1, surplus=1)
+    predictor = TopDown(Tells([(60, 50), (76, 50)]), [network], LOCATING, ASSEMBLY)
+    found = poses_of(predictor.predict([draw((60, 50), (76, 50))]))
+    np.testing.assert_array_equal(found, [at(60, 50), at(76, 50)])
+
+
 def test_its_card_is_the_networks_with_the_individuals_of_the_locator():
     predictor, _ = build([])
     assert predictor.card.individuals == PLACES
