@@ -139,6 +139,14 @@ def test_animals_that_faced_one_way_in_few_places_may_face_others():
     assert choose(make_labels(seen[:, None]))[ROTATION] == 40.0
 
 
+def test_a_long_animal_is_shrunk_further_only_where_cells_may_be_fine():
+    """800 px long, ears 16 px apart: 0.75 keeps them 12 px apart, and is 600 px long."""
+    long = make_labels((turn(np.zeros(8)) - (320, 240))[:, None] * (0.8, 8.0) + make_moves(8))
+    assert choose(long)["targets.scale"] == 0.5
+    assert choose(long, targets={"stride": 4})["targets.scale"] == 0.5
+    assert choose(long, targets={"stride": 8})["targets.scale"] == 0.75
+
+
 def test_a_fixed_view():
     chosen = choose(make_labels(turn(np.linspace(-8, 8, 20))[:, None] + make_moves(20)))
     assert (chosen[ROTATION], chosen[MIRROR]) == (15.0, False)
