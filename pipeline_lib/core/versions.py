@@ -8,7 +8,7 @@ PROBE = 4
 SELECT_FRAMES = 1
 IMPORT_LABELS = 2
 # The rules for settings that are `auto`: part of the key of import-labels where there are any.
-CHOOSE_SETTINGS = 2
+CHOOSE_SETTINGS = 3
 MAKE_TARGETS = 2
 # Clips, and how trainings see them.
 MAKE_CLIPS = 3

@@ -39,6 +39,11 @@ _CHANCE = 0.01
 # Enough for the largest turning of a fixed view: 6 (90 / 360)^5 is 0.006.
 _PLACES = 6
 _LEAST_ROTATION = 15.0
+# An animal stays in place if its centre stays within this share of its length in so many postures.
+# Its body then turns by no more than these degrees, however far its limbs swing.
+_IN_PLACE = 0.3
+_POSTURES = 12
+_IN_PLACE_ROTATION = 30.0
 _DISTINCT = 6
 
 _STEPS_OF_100 = 2400
@@ -70,6 +75,31 @@ def least_places() -> int:
     return _PLACES
 
 
+def least_postures() -> int:
+    """Return the number of postures that tell an animal that cannot leave from one that rests."""
+    return _POSTURES
+
+
+def stay_in_place(roaming: float, length: float, postures: int) -> bool:
+    """Tell whether animals stay in one place, as on a tether, a treadmill or a platform.
+
+    Parameters
+    ----------
+    roaming
+        As `orientation.measure_roaming`, px.
+    length
+        Length of the animals, px.
+    postures
+        Number of postures that clearly differ; an animal that rests in its place has few.
+
+    Returns
+    -------
+    bool
+        False where one of the numbers is NaN.
+    """
+    return postures >= _POSTURES and roaming <= _IN_PLACE * length
+
+
 def choose_backbone(light: str, *, live: bool) -> Choice:
     """Choose the backbone, by what the network is for; labels do not tell it.
 
@@ -89,7 +119,7 @@ def choose_backbone(light: str, *, live: bool) -> Choice:
     return Choice(light, f"for live cameras: {named}" if live else named)
 
 
-def choose_rotation(turning: float, distinct: int, places: int) -> Choice:
+def choose_rotation(turning: float, distinct: int, places: int, *, in_place: bool) -> Choice:
     """Choose the largest rotation of training frames.
 
     Parameters
@@ -101,6 +131,8 @@ def choose_rotation(turning: float, distinct: int, places: int) -> Choice:
     places
         Number of places in which animals were labelled, as `orientation.count_places`, of which
         six always tell a fixed view.
+    in_place
+        As `stay_in_place`.
 
     Returns
     -------
@@ -123,6 +155,13 @@ def choose_rotation(turning: float, distinct: int, places: int) -> Choice:
             180.0,
             f"directions between bodyparts turn by {turning:.0f} degrees: animals face all ways",
         )
+    value = max(_LEAST_ROTATION, 5.0 * math.ceil(1.5 * turning / 5.0))
+    if in_place:
+        return Choice(
+            min(value, _IN_PLACE_ROTATION),
+            f"animals stay in place, and directions between bodyparts turn by {turning:.0f} "
+            "degrees: the view is fixed",
+        )
     chance = places * (2 * turning / 360.0) ** (places - 1)
     if turning > _UPRIGHT_ANYHOW and chance > _CHANCE:
         return Choice(
@@ -130,7 +169,6 @@ def choose_rotation(turning: float, distinct: int, places: int) -> Choice:
             f"directions between bodyparts turn by {turning:.0f} degrees in "
             f"{_count(places, 'place')}: too few to tell that animals never face other ways",
         )
-    value = max(_LEAST_ROTATION, 5.0 * math.ceil(1.5 * turning / 5.0))
     return Choice(
         value,
         f"directions between bodyparts turn by {turning:.0f} degrees at most: the view is fixed",

@@ -20,6 +20,8 @@ _STILL_OF_OTHERS = 0.1
 _SEEN = 1 / 3
 # Share of the poses in which a keypoint of one side is nearer to that side.
 _SAME_SIDE = 0.95
+# Poses that a video needs for its animal's usual place to be known.
+_PLACED_POSES = 10
 # Fewer poses do not tell a bodypart of one side from an animal that keeps its head turned.
 _LEAST_POSES = 20
 # Poses compared at most.
@@ -110,6 +112,34 @@ def count_places(
             places += 1
             left = left[np.linalg.norm(left - left[0], axis=-1) > apart]
     return places
+
+
+def measure_roaming(centre: NDArray[np.float64], video: NDArray[np.int64]) -> float:
+    """Measure how far animals go from their usual place in the image.
+
+    The usual place is the median of all videos. Where every video has ten poses or more, it may be
+    that of each video instead, as several cameras see one animal in several places.
+
+    Parameters
+    ----------
+    centre
+        Shape (pose, 2), px: centres of poses.
+    video
+        Shape (pose,): number of the video that each is from.
+
+    Returns
+    -------
+    float
+        95th percentile of the distance from the usual place, of the video where it is largest, px;
+        NaN without poses.
+    """
+    if not len(centre):
+        return np.nan
+    numbers, counts = np.unique(video, return_counts=True)
+    together = _spread_places(centre)
+    if counts.min() < _PLACED_POSES:
+        return together
+    return min(together, max(_spread_places(centre[video == number]) for number in numbers))
 
 
 def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> float:
@@ -221,6 +251,12 @@ def _compare_sides(poses: NDArray[np.float64], keypoint: int, left: int, right: 
     share = difference[known] / width[known]
     same_side = max((share > 0).mean(), (share < 0).mean()) >= _SAME_SIDE
     return abs(float(np.median(share))) if same_side else 0.0
+
+
+def _spread_places(centre: NDArray[np.float64]) -> float:
+    """Return the 95th percentile of the distance to the median place, px."""
+    away = np.linalg.norm(centre - np.median(centre, axis=0), axis=-1)
+    return float(np.percentile(away, 95))
 
 
 def _list_angles(vector: NDArray[np.float64]) -> NDArray[np.float64]:

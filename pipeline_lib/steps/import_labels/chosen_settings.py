@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 # Images whose size is read; more of one project hardly differ.
 _MOST_IMAGES = 500
 _SAME_POSE = 0.02  # of the animal's length
+_SAME_POSTURE = 0.1
 _MIDLINE = 0.25
 _LEAST_SHARE = 0.1
 _FINE_STRIDE = 4
@@ -65,8 +66,11 @@ class LabelFacts:
     places
         Number of places of all videos, counted up to what rules need; places of one video are
         farther apart than an animal is long.
+    in_place
+        Whether animals stay in one place.
     turning
-        Turning of the animals, degrees.
+        Turning of the animals, degrees. Where they stay in place, keypoints that stand still count,
+        too.
     both_ways
         Whether animals in profile face left and right.
     unpaired
@@ -85,6 +89,7 @@ class LabelFacts:
     centres: float
     distinct: int
     places: int
+    in_place: bool
     turning: float
     both_ways: bool
     unpaired: tuple[str, ...]
@@ -144,6 +149,8 @@ def measure_labels(labels: Labels) -> LabelFacts:
     length = sizes.measure_length(poses)
     moving = orientation.find_moving(poses, 0.0 if math.isnan(length) else length)
     moved = poses[:, moving]
+    video = pd.factorize(images.loc[trained, "video"])[0]
+    in_place = _stay_in_place(video, position[:, :, moving])
     partner = _list_partners(labels, own)
     unpaired = orientation.find_unpaired(poses, partner, _MIDLINE)
     closest = sizes.measure_closest_pair(poses)
@@ -157,30 +164,49 @@ def measure_labels(labels: Labels) -> LabelFacts:
         closest=closest,
         told_apart=float(np.fmin(closest, meeting / 2)),
         centres=sizes.measure_closest_animals(centre_poses(position)[:, :, None]),
-        distinct=_count_distinct(moved, length),
-        places=_count_places(images.loc[trained, "video"], position, length),
-        turning=orientation.measure_turning(poses, moving),
+        distinct=_count_distinct(moved, _SAME_POSE * length, rules.least_distinct()),
+        places=_count_places(video, position, length),
+        in_place=in_place,
+        turning=orientation.measure_turning(poses, np.ones_like(moving) if in_place else moving),
         both_ways=orientation.faces_both_ways(poses, moving, _LEAST_SHARE),
         unpaired=tuple(labels.bodyparts[own[place]] for place in np.flatnonzero(unpaired)),
         pairs=sum(one < other for one, other in enumerate(partner)),
     )
 
 
-def _count_distinct(moved: NDArray[np.float64], length: float) -> int:
+def _stay_in_place(video: NDArray[np.int64], moved: NDArray[np.float64]) -> bool:
+    """Tell whether animals stay in one place: moving keypoints (frame, individual, keypoint, 2)."""
+    if not moved.size:
+        return False
+    poses = sizes.list_poses(moved)
+    length = sizes.measure_length(poses)
+    roaming = orientation.measure_roaming(*_list_centres(video, moved))
+    postures = _count_distinct(poses, _SAME_POSTURE * length, rules.least_postures())
+    return rules.stay_in_place(roaming, length, postures)
+
+
+def _count_distinct(moved: NDArray[np.float64], tolerance: float, enough: int) -> int:
     """Count the poses of moving keypoints that differ; none where fewer than two move."""
-    if moved.shape[1] < 2 or math.isnan(length):
+    if moved.shape[1] < 2 or math.isnan(tolerance):
         return 0
     several = moved[np.isfinite(moved).all(axis=-1).sum(axis=-1) > 1]
-    return orientation.count_distinct(several, _SAME_POSE * length, rules.least_distinct())
+    return orientation.count_distinct(several, tolerance, enough)
 
 
-def _count_places(video: pd.Series, position: NDArray[np.float64], length: float) -> int:
+def _count_places(video: NDArray[np.int64], position: NDArray[np.float64], length: float) -> int:
     """Count the places of poses (frame, individual, keypoint, 2), whose frames are of videos."""
+    centre, number = _list_centres(video, position)
+    apart = float(np.nan_to_num(length))
+    return orientation.count_places(centre, number, apart, rules.least_places())
+
+
+def _list_centres(
+    video: NDArray[np.int64], position: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the centres of all poses (pose, 2), px, and the number of the video of each."""
     centre = centre_poses(position)
     frame, animal = np.nonzero(np.isfinite(centre).all(axis=-1))
-    number = pd.factorize(video)[0][frame]
-    apart = float(np.nan_to_num(length))
-    return orientation.count_places(centre[frame, animal], number, apart, rules.least_places())
+    return centre[frame, animal], video[frame]
 
 
 def _list_partners(labels: Labels, own: list[int]) -> tuple[int, ...]:
@@ -230,7 +256,9 @@ class _Choosing:
         self._choose_backbone()
         rotation = self._settle(
             "training.augmentation.rotation",
-            rules.choose_rotation(facts.turning, facts.distinct, facts.places),
+            rules.choose_rotation(
+                facts.turning, facts.distinct, facts.places, in_place=facts.in_place
+            ),
         )
         self._settle(
             "training.augmentation.mirror",

@@ -25,13 +25,39 @@ from pipeline_lib.kernels.label_statistics import choices as rules
     ],
 )
 def test_rotation_follows_from_the_turning(turning, distinct, places, value):
-    assert rules.choose_rotation(turning, distinct, places).value == value
+    assert rules.choose_rotation(turning, distinct, places, in_place=False).value == value
+
+
+@pytest.mark.parametrize(
+    ("turning", "value"),
+    [(2.0, 15.0), (15.1, 25.0), (20.0, 30.0), (45.0, 30.0), (45.1, 180.0), (nan, 180.0)],
+)
+def test_animals_that_stay_in_place_need_no_other_places(turning, value):
+    # A body that cannot leave turns by 30 degrees at most; above 45 it may spin in its place.
+    assert rules.choose_rotation(turning, 99, 1, in_place=True).value == value
+    assert rules.choose_rotation(turning, 5, 1, in_place=True).value == 180.0
+
+
+@pytest.mark.parametrize(
+    ("roaming", "length", "postures", "expected"),
+    [
+        (30.0, 100.0, 12, True),
+        (30.1, 100.0, 12, False),
+        (0.0, 100.0, 11, False),  # it may only rest
+        (nan, 100.0, 12, False),
+        (30.0, nan, 12, False),
+    ],
+)
+def test_animals_stay_in_place_within_a_third_of_their_length(roaming, length, postures, expected):
+    assert rules.stay_in_place(roaming, length, postures) is expected
+    assert rules.least_postures() == 12
 
 
 @pytest.mark.parametrize("turning", [15.1, 30.0, 45.0])
 def test_no_more_places_are_counted_than_a_fixed_view_needs(turning):
-    assert rules.choose_rotation(turning, 99, rules.least_places()).value < 180.0
-    assert rules.choose_rotation(45.0, 99, rules.least_places() - 1).value == 180.0
+    assert rules.choose_rotation(turning, 99, rules.least_places(), in_place=False).value < 180.0
+    fewer = rules.least_places() - 1
+    assert rules.choose_rotation(45.0, 99, fewer, in_place=False).value == 180.0
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,29 @@ def test_places_of_one_video_are_an_animal_apart(centre, video, places):
     assert orientation.count_places(centre, video, 100.0, 2) == min(places, 2)
 
 
+def roam(*videos):
+    """Measure centres given by their x, of one list per video."""
+    centre = np.array([(x, 7.0) for video in videos for x in video]).reshape(-1, 2)
+    number = np.repeat(np.arange(len(videos)), [len(video) for video in videos])
+    return orientation.measure_roaming(centre, number)
+
+
+def test_roaming_is_the_distance_from_the_usual_place():
+    # Of 21 centres 0 to 20 px, the median is 10, and the 20th of the distances, in order, is 10.
+    assert roam(range(21)) == 10.0
+    assert np.isnan(roam([]))
+
+
+@pytest.mark.parametrize(("poses", "expected"), [(10, 0.0), (9, 50.0)])
+def test_each_video_has_its_own_place_if_it_has_poses_enough(poses, expected):
+    """Two cameras see an animal that stays in its place 100 px apart: the median is between."""
+    assert roam([100] * poses, [200] * poses) == expected
+
+
+def test_one_video_in_which_an_animal_leaves_its_place_is_enough():
+    assert roam([100] * 20, [100] * 8 + [160] * 12, [100] * 60) == 60.0
+
+
 def measure(poses):
     return orientation.measure_turning(poses, np.ones(poses.shape[1], bool))
 

@@ -128,6 +128,48 @@ def test_a_mouse_from_above(tmp_path):
     }
 
 
+KICKING = ("hip", "left", "right")
+
+
+def kick(away, steps=40):
+    """Return poses of two legs of 70 to 90 px that swing by 30 degrees past each other.
+
+    The animal goes `away` px to either side of its place.
+    """
+    step = np.arange(steps)
+    angle = np.radians(30 * np.sin(step))
+    length = 80 + 10 * np.cos(2.7 * step)
+    poses = np.zeros((steps, 3, 2))
+    poses[:, 1] = np.stack([np.sin(angle), np.cos(angle)], axis=-1) * length[:, None]
+    poses[:, 2] = poses[:, 1] * (-1, 1)
+    return poses + (200, 100) + np.where(step % 2, away, -away)[:, None, None] * [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("away", "rotation"),
+    [
+        (0, 30.0),  # the hip stands still; from one foot to the other is all ways
+        (20, 30.0),  # less than 0.3 of 90 px
+        (40, 180.0),  # more: it may face other ways elsewhere
+    ],
+)
+def test_a_view_is_fixed_where_animals_stay_in_place(away, rotation):
+    labels = make_labels(kick(away)[:, None], Skeleton(bodyparts=KICKING))
+    assert choose(labels)[ROTATION] == rotation
+
+
+def test_an_animal_that_rests_does_not_stay_in_place():
+    """The same eight postures again and again are fewer than twelve."""
+    labels = make_labels(np.tile(kick(20)[:8], (5, 1, 1))[:, None], Skeleton(bodyparts=KICKING))
+    assert choose(labels)[ROTATION] == 180.0
+
+
+def test_two_animals_that_each_stay_in_their_place_are_not_one():
+    """Their places are 100 px apart: more than 0.3 of 90 px."""
+    poses = kick(0)[:, None] + np.array([[[0, 0]], [[100, 0]]])
+    assert choose(make_labels(poses, Skeleton(bodyparts=KICKING)))[ROTATION] == 180.0
+
+
 def test_animals_that_faced_one_way_in_few_places_may_face_others():
     """Two clips of an animal that walks straight on do not show a fixed view, nine places do."""
     walk = [(100 + step, 200) for step in range(20)]
