@@ -431,10 +431,13 @@ def test_a_missing_list_is_a_message(cohort, tmp_path):
         cohort.refine(frame_list=str(tmp_path / "no.tsv"))
 
 
-def test_tracked_poses_are_judged_and_doubtful_tracks_are_found(cohort):
+def refine_tracks(cohort, weak=None, **refinement):
+    """Choose frames of a video of two tracks, of which one is in doubt at frame 41."""
     cohort.add("a")
     cohort.write()
     position, confidence = (np.repeat(values, 2, axis=1) for values in walk(FRAMES, 5))
+    if weak is not None:
+        confidence.reshape(-1)[::3] = weak
     tracks = np.full((FRAMES, 2), TrackStatus.FOLLOWED, np.uint8)
     tracks[41, 1] = TrackStatus.UNCERTAIN
     path = cohort.results.tracked("pose", "a")
@@ -445,10 +448,20 @@ def test_tracked_poses_are_judged_and_doubtful_tracks_are_found(cohort):
         writer.write(0, position.astype(np.float32), confidence.astype(np.float32), decoded, tracks)
     rows = [{"video": "a", "status": "done"}]
     write_table(cohort.results.shard("00001").correct("pose"), STAGE_COLUMNS, rows)
-    refinement = {"frames": 1, "criteria": ["tracks"]}
-    config = parse_config({"cohort": "c.tsv", "individuals": {"max": 2}, "refinement": refinement})
-    run_refine(config, cohort.results)
-    (row,) = read_table(cohort.results.refined_table("pose"), REFINEMENT_COLUMNS)
+    given = {"cohort": "c.tsv", "individuals": {"max": 2}, "refinement": refinement}
+    run_refine(parse_config(given), cohort.results)
+    return read_table(cohort.results.refined_table("pose"), REFINEMENT_COLUMNS)
+
+
+@pytest.mark.parametrize(("weak", "lowered"), [(0.05, False), (0.15, True)])
+def test_weak_keypoints_of_tracks_do_not_lower_the_cutoff(cohort, caplog, weak, lowered):
+    """Below `assembly.pcutoff` (0.1) they are weak."""
+    refine_tracks(cohort, weak, frames=1)
+    assert ("which is lowered to" in caplog.text) is lowered
+
+
+def test_tracked_poses_are_judged_and_doubtful_tracks_are_found(cohort):
+    (row,) = refine_tracks(cohort, frames=1, criteria=["tracks"])
     assert (row["frame"], row["criterion"]) == ("41", "tracks")
     assert row["reason"].startswith("the track of m2 is in doubt here; 1 in 60 frames")
 
