@@ -151,6 +151,32 @@ def test_a_keypoint_that_two_windows_found_belongs_to_one_animal():
     np.testing.assert_array_equal(found, [at(60, 50), at(76, 50)])
 
 
+class LosesBlue(FindsMiddle):
+    """Find blue with little confidence in the corner of the window; note where red is in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.red = []
+
+    def locate(self, frames):
+        found = super().locate(frames)
+        self.red += found.position[:, 0, 0].tolist()
+        found.position[:, 0, 2], found.confidence[:, 0, 2] = 0.0, 0.1
+        return found
+
+
+def test_weak_keypoints_do_not_move_the_window_of_the_next_frame():
+    """The corner would draw the centre to the left by a third of 28 px."""
+    runtime = LosesBlue()
+    network = Predictor(make_card(), runtime, 1)
+    predictor = TopDown(Tells([(100, 106)], []), [network], LOCATING, ASSEMBLY)
+    frames = [draw((100, 106)), draw((100, 106), number=1)]
+    located = predictor.predict(frames, [True, False])
+    # Windows begin at (72, 72): (100, 106) - 31.5 px, on a grid of 8 px. Red is at (88, 100).
+    assert runtime.red == [[16, 28]] * 2
+    np.testing.assert_array_equal(located.position[:, 0, 2], [[72, 72]] * 2)
+
+
 def test_its_card_is_the_networks_with_the_individuals_of_the_locator():
     predictor, _ = build([])
     assert predictor.card.individuals == PLACES
