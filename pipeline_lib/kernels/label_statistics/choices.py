@@ -43,6 +43,7 @@ _LEAST_ROTATION = 15.0
 # Its body then turns by no more than these degrees, however far its limbs swing.
 _IN_PLACE = 0.3
 _POSTURES = 12
+_POSTURES_OF_VIDEO = 6
 _IN_PLACE_ROTATION = 30.0
 _DISTINCT = 6
 
@@ -75,12 +76,18 @@ def least_places() -> int:
     return _PLACES
 
 
-def least_postures() -> int:
-    """Return the number of postures that tell an animal that cannot leave from one that rests."""
-    return _POSTURES
+def least_postures(videos: int) -> int:
+    """Return the number of postures that tell an animal that cannot leave from one that rests.
+
+    Parameters
+    ----------
+    videos
+        Number of videos, each of which has its own place; 1 if they have one place together.
+    """
+    return max(_POSTURES, _POSTURES_OF_VIDEO * videos)
 
 
-def stay_in_place(roaming: float, length: float, postures: int) -> bool:
+def stay_in_place(roaming: float, length: float) -> bool:
     """Tell whether animals stay in one place, as on a tether, a treadmill or a platform.
 
     Parameters
@@ -89,15 +96,13 @@ def stay_in_place(roaming: float, length: float, postures: int) -> bool:
         As `orientation.measure_roaming`, px.
     length
         Length of the animals, px.
-    postures
-        Number of postures that clearly differ; an animal that rests in its place has few.
 
     Returns
     -------
     bool
         False where one of the numbers is NaN.
     """
-    return postures >= _POSTURES and roaming <= _IN_PLACE * length
+    return roaming <= _IN_PLACE * length
 
 
 def choose_backbone(light: str, *, live: bool) -> Choice:

@@ -12,6 +12,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.kernels.label_statistics import sizes
+
 # A keypoint stands still if it moves less than this share of the animal's length, or of what the
 # other keypoints move, such as the corner of an object; labels of one place differ by some px.
 _STILL_OF_LENGTH = 0.02
@@ -20,8 +22,10 @@ _STILL_OF_OTHERS = 0.1
 _SEEN = 1 / 3
 # Share of the poses in which a keypoint of one side is nearer to that side.
 _SAME_SIDE = 0.95
-# Poses that a video needs for its animal's usual place to be known.
-_PLACED_POSES = 10
+# A pair seen in fewer frames tells nothing, unless it is in most of the frames: of many pairs that
+# were seen a few times, some have the same direction each time by chance.
+_LEAST_FRAMES = 10
+_MOST_FRAMES = 0.75
 # Fewer poses do not tell a bodypart of one side from an animal that keeps its head turned.
 _LEAST_POSES = 20
 # Poses compared at most.
@@ -47,8 +51,10 @@ def find_moving(poses: NDArray[np.float64], length: float) -> NDArray[np.bool_]:
     for keypoint in range(poses.shape[1]):
         known = poses[np.isfinite(poses[:, keypoint]).all(axis=-1), keypoint]
         if len(known) > 1:
-            low, high = np.percentile(known, (5, 95), axis=0)
-            travel[keypoint] = (high - low).max()
+            travel[keypoint] = max(
+                sizes.choose_percentile(along, 95) - sizes.choose_percentile(along, 5)
+                for along in known.T
+            )
     least = max(_STILL_OF_LENGTH * length, _STILL_OF_OTHERS * float(np.median(travel)))
     moving: NDArray[np.bool_] = travel > least
     return moving
@@ -114,18 +120,22 @@ def count_places(
     return places
 
 
-def measure_roaming(centre: NDArray[np.float64], video: NDArray[np.int64]) -> float:
+def measure_roaming(poses: NDArray[np.float64], video: NDArray[np.int64], *, apart: bool) -> float:
     """Measure how far animals go from their usual place in the image.
 
-    The usual place is the median of all videos. Where every video has ten poses or more, it may be
-    that of each video instead, as several cameras see one animal in several places.
+    Each keypoint has a usual place, the median. How far a pose is from its place is the length of
+    the mean over its keypoints, so that limbs that swing and keypoints that are missing hardly
+    count.
 
     Parameters
     ----------
-    centre
-        Shape (pose, 2), px: centres of poses.
+    poses
+        Shape (pose, keypoint, 2), px; NaN where unlabelled. Each has a keypoint.
     video
         Shape (pose,): number of the video that each is from.
+    apart
+        Whether the usual place is that of each video, as several cameras see one animal in several
+        places, instead of that of all videos.
 
     Returns
     -------
@@ -133,13 +143,8 @@ def measure_roaming(centre: NDArray[np.float64], video: NDArray[np.int64]) -> fl
         95th percentile of the distance from the usual place, of the video where it is largest, px;
         NaN without poses.
     """
-    if not len(centre):
-        return np.nan
-    numbers, counts = np.unique(video, return_counts=True)
-    together = _spread_places(centre)
-    if counts.min() < _PLACED_POSES:
-        return together
-    return min(together, max(_spread_places(centre[video == number]) for number in numbers))
+    groups = [poses[video == number] for number in np.unique(video)] if apart else [poses]
+    return max((_spread_places(group) for group in groups if len(group)), default=np.nan)
 
 
 def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> float:
@@ -160,7 +165,8 @@ def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> fl
     Returns
     -------
     float
-        Degrees, 0 to 180; NaN if no two moving keypoints are labelled together.
+        Degrees, 0 to 180; NaN if no two moving keypoints are labelled together in ten frames, or
+        in three quarters of the frames.
     """
     chosen = poses[:, moving]
     if len(chosen) > _MOST_POSES:
@@ -168,14 +174,13 @@ def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> fl
     pairs = [(a, b) for a in range(chosen.shape[1]) for b in range(a + 1, chosen.shape[1])]
     angles = [_list_angles(chosen[:, b] - chosen[:, a]) for a, b in pairs]
     most = max(map(len, angles), default=0)
-    if most == 0:
-        return np.nan
+    enough = max(_SEEN * most, min(_LEAST_FRAMES, _MOST_FRAMES * len(chosen)), 1.0)
     least = np.full(chosen.shape[1], np.inf)
     for (a, b), angle in zip(pairs, angles, strict=True):
-        if len(angle) >= max(1.0, _SEEN * most):
+        if len(angle) >= enough:
             least[[a, b]] = np.minimum(least[[a, b]], _spread_angles(angle))
     known = np.sort(least[np.isfinite(least)])
-    return float(known[(len(known) - 1) // 2])
+    return float(known[(len(known) - 1) // 2]) if len(known) else np.nan
 
 
 def find_unpaired(
@@ -253,10 +258,11 @@ def _compare_sides(poses: NDArray[np.float64], keypoint: int, left: int, right: 
     return abs(float(np.median(share))) if same_side else 0.0
 
 
-def _spread_places(centre: NDArray[np.float64]) -> float:
-    """Return the 95th percentile of the distance to the median place, px."""
-    away = np.linalg.norm(centre - np.median(centre, axis=0), axis=-1)
-    return float(np.percentile(away, 95))
+def _spread_places(poses: NDArray[np.float64]) -> float:
+    """Return the 95th percentile of the distance of poses from their usual place, px."""
+    seen = np.isfinite(poses).all(axis=-1).any(axis=0)
+    moved = poses[:, seen] - np.nanmedian(poses[:, seen], axis=0)
+    return sizes.choose_percentile(np.linalg.norm(np.nanmean(moved, axis=1), axis=-1), 95)
 
 
 def _list_angles(vector: NDArray[np.float64]) -> NDArray[np.float64]:

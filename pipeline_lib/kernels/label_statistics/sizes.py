@@ -7,8 +7,36 @@ from numpy.typing import NDArray
 LARGEST = 99.0
 # Percentile taken for "the closest" of animals that meet.
 CLOSEST = 1.0
+# From so many values on, a percentile is one of them that is not the most extreme one, so that one
+# misplaced label does not change it. Fewer do not tell a misplaced label from a large animal.
+_SEVERAL = 6
 # Keypoints nearer than this, px, are one place that was labelled under two names.
 SAME_PLACE = 1.0
+
+
+def choose_percentile(values: NDArray[np.float64], percentile: float) -> float:
+    """Return a percentile that one misplaced label does not change.
+
+    Parameters
+    ----------
+    values
+        Shape (value,).
+    percentile
+        Above 50, the value at or below it; else the one at or above it. Of fewer than six values,
+        the percentile is interpolated.
+
+    Returns
+    -------
+    float
+        NaN without values.
+    """
+    if not len(values):
+        return np.nan
+    if len(values) < _SEVERAL:
+        return float(np.percentile(values, percentile))
+    if percentile > 50:
+        return float(np.percentile(values, percentile, method="lower"))
+    return float(np.percentile(values, percentile, method="higher"))
 
 
 def list_poses(position: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -24,7 +52,8 @@ def list_poses(position: NDArray[np.float64]) -> NDArray[np.float64]:
     ndarray
         Shape (pose, keypoint, 2), px.
     """
-    poses = position.reshape(-1, *position.shape[2:])
+    frames, individuals, *pose = position.shape
+    poses = position.reshape(frames * individuals, *pose)
     kept: NDArray[np.float64] = poses[np.isfinite(poses).all(axis=-1).any(axis=-1)]
     return kept
 
@@ -73,7 +102,7 @@ def _choose_largest(lengths: NDArray[np.float64]) -> float:
     """Return the usual largest of lengths, px; NaN if there are none above that of one place."""
     if not len(lengths) or lengths.max() < SAME_PLACE:
         return np.nan
-    return float(np.percentile(lengths, LARGEST))
+    return choose_percentile(lengths, LARGEST)
 
 
 def measure_closest_pair(poses: NDArray[np.float64]) -> float:
@@ -123,5 +152,4 @@ def measure_closest_animals(position: NDArray[np.float64]) -> float:
     distance = np.concatenate(
         [np.linalg.norm(position[:, a] - position[:, b], axis=-1).ravel() for a, b in pairs]
     )
-    known = distance[np.isfinite(distance)]
-    return float(np.percentile(known, CLOSEST)) if len(known) else np.nan
+    return choose_percentile(distance[np.isfinite(distance)], CLOSEST)

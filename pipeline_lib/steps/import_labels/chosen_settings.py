@@ -69,8 +69,7 @@ class LabelFacts:
     in_place
         Whether animals stay in one place.
     turning
-        Turning of the animals, degrees. Where they stay in place, keypoints that stand still count,
-        too.
+        Turning of the animals, degrees.
     both_ways
         Whether animals in profile face left and right.
     unpaired
@@ -145,12 +144,13 @@ def measure_labels(labels: Labels) -> LabelFacts:
     # Unique bodyparts belong to no animal.
     own = list(labels.skeleton.animal_indices)
     position = position[trained][:, : len(labels.individuals)][:, :, own]
-    poses = sizes.list_poses(position)
+    if not own:
+        # As if they had a bodypart that is labelled nowhere.
+        position = np.full((*position.shape[:2], 1, 2), np.nan)
+    poses, video = _list_poses(position, pd.factorize(images.loc[trained, "video"])[0])
     length = sizes.measure_length(poses)
     moving = orientation.find_moving(poses, 0.0 if math.isnan(length) else length)
     moved = poses[:, moving]
-    video = pd.factorize(images.loc[trained, "video"])[0]
-    in_place = _stay_in_place(video, position[:, :, moving])
     partner = _list_partners(labels, own)
     unpaired = orientation.find_unpaired(poses, partner, _MIDLINE)
     closest = sizes.measure_closest_pair(poses)
@@ -165,24 +165,38 @@ def measure_labels(labels: Labels) -> LabelFacts:
         told_apart=float(np.fmin(closest, meeting / 2)),
         centres=sizes.measure_closest_animals(centre_poses(position)[:, :, None]),
         distinct=_count_distinct(moved, _SAME_POSE * length, rules.least_distinct()),
-        places=_count_places(video, position, length),
-        in_place=in_place,
-        turning=orientation.measure_turning(poses, np.ones_like(moving) if in_place else moving),
+        places=orientation.count_places(
+            centre_poses(poses), video, float(np.nan_to_num(length)), rules.least_places()
+        ),
+        in_place=_stay_in_place(moved, video),
+        turning=orientation.measure_turning(poses, moving),
         both_ways=orientation.faces_both_ways(poses, moving, _LEAST_SHARE),
         unpaired=tuple(labels.bodyparts[own[place]] for place in np.flatnonzero(unpaired)),
         pairs=sum(one < other for one, other in enumerate(partner)),
     )
 
 
-def _stay_in_place(video: NDArray[np.int64], moved: NDArray[np.float64]) -> bool:
-    """Tell whether animals stay in one place: moving keypoints (frame, individual, keypoint, 2)."""
+def _list_poses(
+    position: NDArray[np.float64], video: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the poses with a keypoint (pose, keypoint, 2), and the number of the video of each."""
+    frame, _ = np.nonzero(np.isfinite(position).all(axis=-1).any(axis=-1))
+    return sizes.list_poses(position), video[frame]
+
+
+def _stay_in_place(moved: NDArray[np.float64], video: NDArray[np.int64]) -> bool:
+    """Tell whether animals stay in one place, or in one of each video, from moving keypoints."""
     if not moved.size:
         return False
-    poses = sizes.list_poses(moved)
+    poses, video = _list_poses(moved[:, None], video)
     length = sizes.measure_length(poses)
-    roaming = orientation.measure_roaming(*_list_centres(video, moved))
-    postures = _count_distinct(poses, _SAME_POSTURE * length, rules.least_postures())
-    return rules.stay_in_place(roaming, length, postures)
+    each = rules.least_postures(len(np.unique(video)))
+    postures = _count_distinct(poses, _SAME_POSTURE * length, each)
+    return any(
+        postures >= least
+        and rules.stay_in_place(orientation.measure_roaming(poses, video, apart=apart), length)
+        for apart, least in ((False, rules.least_postures(1)), (True, each))
+    )
 
 
 def _count_distinct(moved: NDArray[np.float64], tolerance: float, enough: int) -> int:
@@ -191,22 +205,6 @@ def _count_distinct(moved: NDArray[np.float64], tolerance: float, enough: int) -
         return 0
     several = moved[np.isfinite(moved).all(axis=-1).sum(axis=-1) > 1]
     return orientation.count_distinct(several, tolerance, enough)
-
-
-def _count_places(video: NDArray[np.int64], position: NDArray[np.float64], length: float) -> int:
-    """Count the places of poses (frame, individual, keypoint, 2), whose frames are of videos."""
-    centre, number = _list_centres(video, position)
-    apart = float(np.nan_to_num(length))
-    return orientation.count_places(centre, number, apart, rules.least_places())
-
-
-def _list_centres(
-    video: NDArray[np.int64], position: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the centres of all poses (pose, 2), px, and the number of the video of each."""
-    centre = centre_poses(position)
-    frame, animal = np.nonzero(np.isfinite(centre).all(axis=-1))
-    return centre[frame, animal], video[frame]
 
 
 def _list_partners(labels: Labels, own: list[int]) -> tuple[int, ...]:

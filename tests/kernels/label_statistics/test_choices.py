@@ -39,18 +39,16 @@ def test_animals_that_stay_in_place_need_no_other_places(turning, value):
 
 
 @pytest.mark.parametrize(
-    ("roaming", "length", "postures", "expected"),
-    [
-        (30.0, 100.0, 12, True),
-        (30.1, 100.0, 12, False),
-        (0.0, 100.0, 11, False),  # it may only rest
-        (nan, 100.0, 12, False),
-        (30.0, nan, 12, False),
-    ],
+    ("roaming", "length", "expected"),
+    [(30.0, 100.0, True), (30.1, 100.0, False), (nan, 100.0, False), (30.0, nan, False)],
 )
-def test_animals_stay_in_place_within_a_third_of_their_length(roaming, length, postures, expected):
-    assert rules.stay_in_place(roaming, length, postures) is expected
-    assert rules.least_postures() == 12
+def test_animals_stay_in_place_within_0_3_of_their_length(roaming, length, expected):
+    assert rules.stay_in_place(roaming, length) is expected
+
+
+@pytest.mark.parametrize(("videos", "least"), [(1, 12), (2, 12), (3, 18), (10, 60)])
+def test_places_of_more_videos_need_more_postures(videos, least):
+    assert rules.least_postures(videos) == least
 
 
 @pytest.mark.parametrize("turning", [15.1, 30.0, 45.0])

@@ -36,27 +36,41 @@ def test_places_of_one_video_are_an_animal_apart(centre, video, places):
     assert orientation.count_places(centre, video, 100.0, 2) == min(places, 2)
 
 
-def roam(*videos):
-    """Measure centres given by their x, of one list per video."""
-    centre = np.array([(x, 7.0) for video in videos for x in video]).reshape(-1, 2)
+def roam(*videos, apart=False):
+    """Measure two keypoints 50 px apart, given the x of the first, one list per video."""
+    first = np.array([(x, 7.0) for video in videos for x in video]).reshape(-1, 1, 2)
     number = np.repeat(np.arange(len(videos)), [len(video) for video in videos])
-    return orientation.measure_roaming(centre, number)
+    poses = first + np.array([[0, 0], [50, 0]])
+    return orientation.measure_roaming(poses, number, apart=apart)
 
 
 def test_roaming_is_the_distance_from_the_usual_place():
-    # Of 21 centres 0 to 20 px, the median is 10, and the 20th of the distances, in order, is 10.
+    # Of 21 places 0 to 20 px, the median is 10, and the 20th of the distances, in order, is 10.
     assert roam(range(21)) == 10.0
     assert np.isnan(roam([]))
 
 
-@pytest.mark.parametrize(("poses", "expected"), [(10, 0.0), (9, 50.0)])
-def test_each_video_has_its_own_place_if_it_has_poses_enough(poses, expected):
-    """Two cameras see an animal that stays in its place 100 px apart: the median is between."""
-    assert roam([100] * poses, [200] * poses) == expected
+@pytest.mark.parametrize(("apart", "expected"), [(True, 0.0), (False, 50.0)])
+def test_each_camera_sees_an_animal_in_a_place_of_its_own(apart, expected):
+    assert roam([100] * 10, [200] * 10, apart=apart) == expected
 
 
 def test_one_video_in_which_an_animal_leaves_its_place_is_enough():
-    assert roam([100] * 20, [100] * 8 + [160] * 12, [100] * 60) == 60.0
+    assert roam([100] * 20, [100] * 8 + [160] * 12, [100] * 60, apart=True) == 60.0
+
+
+def test_missing_keypoints_and_one_misplaced_label_are_not_movement():
+    poses = np.tile([[0.0, 0], [100, 0], [0, 100]], (12, 1, 1))
+    poses[::2, 0], poses[1::2, 2] = np.nan, np.nan
+    poses[5, 1] = 900, 900
+    assert orientation.measure_roaming(poses, np.zeros(12, int), apart=False) == 0.0
+
+
+def test_limbs_that_swing_against_each_other_are_not_movement():
+    poses = np.zeros((12, 2, 2))
+    poses[:, 0, 0] = np.linspace(-40, 40, 12)
+    poses[:, 1, 0] = -poses[:, 0, 0]
+    assert orientation.measure_roaming(poses, np.zeros(12, int), apart=False) == 0.0
 
 
 def measure(poses):
@@ -72,6 +86,17 @@ def test_animals_seen_from_above_turn_all_round():
 def test_a_fixed_view_turns_as_far_as_its_animals(most, expected):
     degrees = 90 + np.linspace(-most, most, 401)
     assert measure(turn(BODY, degrees)) == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("frames", "together", "known"),
+    # Three quarters of 8 frames are 6; ten frames are enough.
+    [(8, 6, True), (8, 5, False), (40, 10, True), (40, 9, False)],
+)
+def test_keypoints_that_were_seen_together_a_few_times_tell_nothing(frames, together, known):
+    poses = turn(BODY, np.arange(frames) * 10.0)
+    poses[together:, 1:] = np.nan
+    assert np.isfinite(measure(poses)) == known
 
 
 def test_a_mouse_in_profile_that_runs_both_ways_does_not_turn():

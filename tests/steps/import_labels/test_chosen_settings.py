@@ -148,7 +148,7 @@ def kick(away, steps=40):
 @pytest.mark.parametrize(
     ("away", "rotation"),
     [
-        (0, 30.0),  # the hip stands still; from one foot to the other is all ways
+        (0, 180.0),  # the hip stands still; from one foot to the other is all ways
         (20, 30.0),  # less than 0.3 of 90 px
         (40, 180.0),  # more: it may face other ways elsewhere
     ],
@@ -161,6 +161,43 @@ def test_a_view_is_fixed_where_animals_stay_in_place(away, rotation):
 def test_an_animal_that_rests_does_not_stay_in_place():
     """The same eight postures again and again are fewer than twelve."""
     labels = make_labels(np.tile(kick(20)[:8], (5, 1, 1))[:, None], Skeleton(bodyparts=KICKING))
+    assert choose(labels)[ROTATION] == 180.0
+
+
+def test_an_animal_that_spins_in_its_place_beside_a_corner_faces_all_ways():
+    """From every bodypart, the corner of the box is in nearly one direction."""
+    poses = np.concatenate([turn(np.arange(0, 360, 10)), np.full((36, 1, 2), 20.0)], axis=1)
+    labels = make_labels(poses[:, None], Skeleton(bodyparts=(*NAMES, "corner")))
+    assert choose(labels)[ROTATION] == 180.0
+
+
+def test_animals_that_face_all_ways_do_so_with_few_labelled_bodyparts():
+    """Of twenty poses of four bodyparts, half of the labels are missing."""
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        poses = turn(random.uniform(0, 360, 20), random.uniform(100, 500, 2))
+        poses[random.random((20, 4)) < 0.5] = NAN
+        assert choose(make_labels(poses[:, None]))[ROTATION] == 180.0
+
+
+@pytest.mark.parametrize("frames", [6, 20, 60, 100])
+@pytest.mark.parametrize("animals", [1, 2])
+def test_one_misplaced_label_changes_no_choice(frames, animals):
+    random = np.random.default_rng(frames)
+    place = random.uniform(200, 400, (frames, 1, 2)) if animals == 1 else (320, 240)
+    poses = np.stack([turn(np.arange(frames) * 41.0, (0, 0)) + place] * animals, axis=1)
+    poses[:, -1] += (animals - 1) * 160
+    settings = {"individuals": {"max": animals}}
+    chosen = choose(make_labels(poses), **settings)
+    poses[frames // 2, 0, 3] = 4000, 3000
+    assert choose(make_labels(poses), **settings) == chosen
+    poses[frames // 2, 0, 3] = poses[frames // 2, -1, 3] + (1, 0)
+    assert animals == 1 or choose(make_labels(poses), **settings) == chosen
+
+
+def test_labels_of_unique_bodyparts_alone_tell_nothing():
+    skeleton = Skeleton(bodyparts=("box", "door"), unique_bodyparts=("box", "door"))
+    labels = make_labels(turn(np.arange(8))[:, None, :2], skeleton)
     assert choose(labels)[ROTATION] == 180.0
 
 
