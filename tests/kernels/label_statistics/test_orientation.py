@@ -128,6 +128,13 @@ def test_an_object_that_stands_still_does_not_make_the_view_upright():
     assert orientation.measure_turning(poses, moving) > 150
 
 
+def test_one_misplaced_label_is_not_movement():
+    poses = np.tile([[0.0, 0], [100, 0]], (20, 1, 1))
+    poses[:, 0, 0] = np.arange(20)
+    poses[7, 1] = 4000, 3000
+    assert orientation.find_moving(poses, 100.0).tolist() == [True, False]
+
+
 def test_a_bodypart_that_is_never_labelled_changes_nothing():
     poses = turn(BODY, np.linspace(-10, 10, 401))
     unseen = np.concatenate([poses, np.full((401, 1, 2), np.nan)], axis=1)
@@ -137,8 +144,10 @@ def test_a_bodypart_that_is_never_labelled_changes_nothing():
 
 def test_a_pair_that_is_rarely_seen_does_not_decide():
     poses = turn(BODY[[0, 3, 4]], np.arange(0, 360, 5))
+    # Of the bodypart and two paws, which are always below it, in 12 of 72 frames.
     paws = np.full((72, 2, 2), np.nan)
-    paws[:6] = poses[:6, :1] + [[0, 10], [0, 30]]
+    paws[:12] = poses[:12, :1] + [[0, 10], [0, 30]]
+    poses = poses[:, [0, 2]]
     assert measure(np.concatenate([poses, paws], axis=1)) > 150
 
 

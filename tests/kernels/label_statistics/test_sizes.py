@@ -42,6 +42,12 @@ def test_a_place_labelled_under_two_names_is_no_pair():
     assert sizes.measure_closest_pair(poses) == 20.75
 
 
+def test_a_label_misplaced_on_the_other_animal_is_no_meeting():
+    animals = np.tile([[[0.0, 0]], [[40, 0]]], (10, 1, 1, 1))
+    animals[3, 0, 0] = 39, 0
+    assert sizes.measure_closest_animals(animals) == 40.0
+
+
 def test_animals_that_meet_are_compared_keypoint_by_keypoint():
     assert sizes.measure_closest_animals(POSITION) == 100.0
     assert np.isnan(sizes.measure_closest_animals(POSITION[:, :1]))

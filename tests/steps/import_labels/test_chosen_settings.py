@@ -40,12 +40,12 @@ def turn(degrees, centre=(320, 240)):
     return np.einsum("ijf,kj->fki", matrix, BODY) + centre
 
 
-def make_labels(position, skeleton=SYMMETRIC, folder=Path("/nowhere"), split=()):
+def make_labels(position, skeleton=SYMMETRIC, folder=Path("/nowhere"), split=(), videos="a"):
     """Return labels of positions of shape (frame, individual, keypoint, 2)."""
     rows = [
         {
             "image": str(folder / f"{frame}.png"),
-            "video": "a",
+            "video": videos[frame % len(videos)],
             "frame": frame,
             "individual": f"animal{animal}",
             "bodypart": name,
@@ -156,6 +156,28 @@ def kick(away, steps=40):
 def test_a_view_is_fixed_where_animals_stay_in_place(away, rotation):
     labels = make_labels(kick(away)[:, None], Skeleton(bodyparts=KICKING))
     assert choose(labels)[ROTATION] == rotation
+
+
+@pytest.mark.parametrize(
+    ("videos", "frames", "apart", "rotation"),
+    [
+        ("abc", 40, 200, 30.0),  # three cameras see it in three places
+        ("abc", 16, 200, 180.0),  # which need 18 postures
+        ("abc", 16, 0, 30.0),  # one place needs twelve
+    ],
+)
+def test_videos_have_one_place_or_each_its_own(videos, frames, apart, rotation):
+    camera = np.arange(frames) % len(videos)
+    poses = kick(10, frames) + (camera * apart)[:, None, None] * [1, 0]
+    labels = make_labels(poses[:, None], Skeleton(bodyparts=KICKING), videos=videos)
+    assert choose(labels)[ROTATION] == rotation
+
+
+def test_corners_do_not_keep_an_animal_in_place():
+    """It goes 40 px from its place: more than 0.3 of its own 90 px, less of the 150 px of all."""
+    poses = np.concatenate([kick(40), np.full((40, 1, 2), (270.0, 140))], axis=1)
+    labels = make_labels(poses[:, None], Skeleton(bodyparts=(*KICKING, "corner")))
+    assert choose(labels)[ROTATION] == 180.0
 
 
 def test_an_animal_that_rests_does_not_stay_in_place():
