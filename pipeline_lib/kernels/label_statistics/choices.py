@@ -84,7 +84,8 @@ def least_postures(videos: int) -> int:
     videos
         Number of videos, each of which has its own place; 1 if they have one place together.
     """
-    return max(_POSTURES, _POSTURES_OF_VIDEO * videos)
+    # More videos are places enough to tell a fixed view.
+    return max(_POSTURES, _POSTURES_OF_VIDEO * min(videos, _PLACES))
 
 
 def stay_in_place(roaming: float, length: float) -> bool:

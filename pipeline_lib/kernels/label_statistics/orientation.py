@@ -123,9 +123,8 @@ def count_places(
 def measure_roaming(poses: NDArray[np.float64], video: NDArray[np.int64], *, apart: bool) -> float:
     """Measure how far animals go from their usual place in the image.
 
-    Each keypoint has a usual place, the median. How far a pose is from its place is the length of
-    the mean over its keypoints, so that limbs that swing and keypoints that are missing hardly
-    count.
+    The usual place of a keypoint is its median. A pose is away from its place by the mean over its
+    keypoints, so that limbs that swing against each other and missing keypoints hardly count.
 
     Parameters
     ----------
