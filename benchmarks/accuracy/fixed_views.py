@@ -74,11 +74,14 @@ PROJECTS = {"fly": (find_fly, 5), "person": (find_person, 20)}
 def read_frames(video: Path) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames of a video."""
     capture = cv2.VideoCapture(str(video))
-    while True:
-        read, image = capture.read()
-        if not read:
-            return
-        yield image.astype(np.uint8, copy=False)
+    try:
+        while True:
+            read, image = capture.read()
+            if not read:
+                return
+            yield image.astype(np.uint8, copy=False)
+    finally:
+        capture.release()
 
 
 def write_project(recordings: Sequence[Recording], folder: Path) -> tuple[str, ...]:
@@ -96,7 +99,10 @@ def write_project(recordings: Sequence[Recording], folder: Path) -> tuple[str, .
         images.mkdir(parents=True, exist_ok=True)
         frames = list(read_frames(video))
         if len(frames) <= labelled[-1]:
-            raise StoreError(f"{video}: {len(frames)} frames, expected {labelled[-1] + 1} or more")
+            raise StoreError(
+                f"{video}: {len(frames)} frames were read, expected {labelled[-1] + 1} or more; "
+                f"restore the file, or set {DATA_VARIABLE} to another copy"
+            )
         for frame in (frame for frame in labelled if np.isfinite(points[frame]).any()):
             name = f"labeled-data/{video.stem}/img{frame:03d}.png"
             cv2.imwrite(str(folder / name), frames[frame])
@@ -111,10 +117,21 @@ def write_project(recordings: Sequence[Recording], folder: Path) -> tuple[str, .
     return bodyparts
 
 
-def train_rotation(folder: Path, settings: dict[str, Any], rotation: str) -> str:
+def read_rotation(text: str) -> str | float:
+    """Return degrees, or `auto`.
+
+    Raises
+    ------
+    ValueError
+        If the text is neither.
+    """
+    return text if text == "auto" else float(text)
+
+
+def train_rotation(folder: Path, settings: dict[str, Any], rotation: str | float) -> str:
     """Train with a rotation, and return the row of the table."""
-    chosen = {} if rotation == "auto" else {"augmentation": {"rotation": float(rotation)}}
-    values = merge_settings(settings, {"training": chosen})
+    chosen = {"training": {"augmentation": {"rotation": rotation}}}
+    values = merge_settings(settings, chosen)
     own = folder / f"rotation-{rotation}"
     publish_text(own / "config.yaml", yaml.safe_dump(values, sort_keys=False))
     run_verbs(own)
@@ -135,7 +152,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("project", choices=sorted(PROJECTS))
     parser.add_argument("folder", metavar="DIR", type=Path)
-    parser.add_argument("--rotations", nargs="+", default=["auto", "180"])
+    parser.add_argument("--rotations", nargs="+", type=read_rotation, default=["auto", 180.0])
     add_settings_options(parser, settings=False)
     return parser.parse_args(arguments)
 

@@ -39,8 +39,9 @@ _CHANCE = 0.01
 # Enough for the largest turning of a fixed view: 6 (90 / 360)^5 is 0.006.
 _PLACES = 6
 _LEAST_ROTATION = 15.0
-# An animal stays in place if its centre stays within this share of its length in so many postures.
-# Its body then turns by no more than these degrees, however far its limbs swing.
+# An animal stays in place if its keypoints are, on average, within this share of its length of
+# their usual places, and it was seen in so many postures, and in so many for each video with a
+# place of its own. Its body then turns by no more than these degrees, however far its limbs swing.
 _IN_PLACE = 0.3
 _POSTURES = 12
 _POSTURES_OF_VIDEO = 6
@@ -88,7 +89,7 @@ def least_postures(videos: int) -> int:
     return max(_POSTURES, _POSTURES_OF_VIDEO * min(videos, _PLACES))
 
 
-def stay_in_place(roaming: float, length: float) -> bool:
+def stays_in_place(roaming: float, length: float) -> bool:
     """Tell whether animals stay in one place, as on a tether, a treadmill or a platform.
 
     Parameters
@@ -138,7 +139,7 @@ def choose_rotation(turning: float, distinct: int, places: int, *, in_place: boo
         Number of places in which animals were labelled, as `orientation.count_places`, of which
         six always tell a fixed view.
     in_place
-        As `stay_in_place`.
+        As `stays_in_place`.
 
     Returns
     -------
@@ -150,7 +151,13 @@ def choose_rotation(turning: float, distinct: int, places: int, *, in_place: boo
     The chance that n directions, of which each is as likely as any other, lie within an angle a is
     n (a / 360)^(n - 1).
     """
-    if distinct < _DISTINCT or math.isnan(turning):
+    if math.isnan(turning) and distinct >= _DISTINCT:
+        return Choice(
+            180.0,
+            "no two moving bodyparts are labelled together often enough to tell which way animals "
+            "face, so all ways",
+        )
+    if distinct < _DISTINCT:
         return Choice(
             180.0,
             f"{_count(distinct, 'different labelled pose')} with two moving bodyparts or more: "

@@ -22,10 +22,12 @@ _STILL_OF_OTHERS = 0.1
 _SEEN = 1 / 3
 # Share of the poses in which a keypoint of one side is nearer to that side.
 _SAME_SIDE = 0.95
-# A pair seen in fewer frames tells nothing, unless it is in most of the frames: of many pairs that
+# A pair seen in fewer poses tells nothing, unless it is in most of the poses: of many pairs that
 # were seen a few times, some have the same direction each time by chance.
-_LEAST_FRAMES = 10
-_MOST_FRAMES = 0.75
+_LEAST_SEEN = 10
+_MOST_SEEN = 0.75
+# Fewer poses of a video do not tell the usual place of its animal.
+_PLACED_POSES = 6
 # Fewer poses do not tell a bodypart of one side from an animal that keeps its head turned.
 _LEAST_POSES = 20
 # Poses compared at most.
@@ -140,10 +142,16 @@ def measure_roaming(poses: NDArray[np.float64], video: NDArray[np.int64], *, apa
     -------
     float
         95th percentile of the distance from the usual place, of the video where it is largest, px;
-        NaN without poses.
+        NaN without poses, and if `apart` and a video has fewer than six.
     """
-    groups = [poses[video == number] for number in np.unique(video)] if apart else [poses]
-    return max((_spread_places(group) for group in groups if len(group)), default=np.nan)
+    if not len(poses):
+        return np.nan
+    if not apart:
+        return _spread_places(poses)
+    numbers, counts = np.unique(video, return_counts=True)
+    if counts.min() < _PLACED_POSES:
+        return np.nan
+    return max(_spread_places(poses[video == number]) for number in numbers)
 
 
 def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> float:
@@ -164,8 +172,8 @@ def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> fl
     Returns
     -------
     float
-        Degrees, 0 to 180; NaN if no two moving keypoints are labelled together in ten frames, or
-        in three quarters of the frames.
+        Degrees, 0 to 180; NaN if no two moving keypoints are labelled together in ten poses, or in
+        three quarters of the poses.
     """
     chosen = poses[:, moving]
     if len(chosen) > _MOST_POSES:
@@ -173,7 +181,7 @@ def measure_turning(poses: NDArray[np.float64], moving: NDArray[np.bool_]) -> fl
     pairs = [(a, b) for a in range(chosen.shape[1]) for b in range(a + 1, chosen.shape[1])]
     angles = [_list_angles(chosen[:, b] - chosen[:, a]) for a, b in pairs]
     most = max(map(len, angles), default=0)
-    enough = max(_SEEN * most, min(_LEAST_FRAMES, _MOST_FRAMES * len(chosen)), 1.0)
+    enough = max(_SEEN * most, min(_LEAST_SEEN, _MOST_SEEN * len(chosen)), 1.0)
     least = np.full(chosen.shape[1], np.inf)
     for (a, b), angle in zip(pairs, angles, strict=True):
         if len(angle) >= enough:

@@ -168,7 +168,7 @@ def measure_labels(labels: Labels) -> LabelFacts:
         places=orientation.count_places(
             centre_poses(poses), video, float(np.nan_to_num(length)), rules.least_places()
         ),
-        in_place=_stay_in_place(moved, video),
+        in_place=_stays_in_place(moved, video),
         turning=orientation.measure_turning(poses, moving),
         both_ways=orientation.faces_both_ways(poses, moving, _LEAST_SHARE),
         unpaired=tuple(labels.bodyparts[own[place]] for place in np.flatnonzero(unpaired)),
@@ -184,7 +184,7 @@ def _list_poses(
     return sizes.list_poses(position), video[frame]
 
 
-def _stay_in_place(moved: NDArray[np.float64], video: NDArray[np.int64]) -> bool:
+def _stays_in_place(moved: NDArray[np.float64], video: NDArray[np.int64]) -> bool:
     """Tell whether animals stay in one place, or in one of each video, from moving keypoints."""
     if not moved.size:
         return False
@@ -194,7 +194,7 @@ def _stay_in_place(moved: NDArray[np.float64], video: NDArray[np.int64]) -> bool
     postures = _count_distinct(poses, _SAME_POSTURE * length, each)
     return any(
         postures >= least
-        and rules.stay_in_place(orientation.measure_roaming(poses, video, apart=apart), length)
+        and rules.stays_in_place(orientation.measure_roaming(poses, video, apart=apart), length)
         for apart, least in ((False, rules.least_postures(1)), (True, each))
     )
 

@@ -28,6 +28,13 @@ def test_rotation_follows_from_the_turning(turning, distinct, places, value):
     assert rules.choose_rotation(turning, distinct, places, in_place=False).value == value
 
 
+def test_reasons_say_what_is_missing():
+    few = rules.choose_rotation(nan, 5, 1, in_place=False).reason
+    assert few.startswith("5 different labelled poses")
+    seldom = rules.choose_rotation(nan, 6, 1, in_place=False).reason
+    assert seldom.startswith("no two moving bodyparts are labelled together often enough")
+
+
 @pytest.mark.parametrize(
     ("turning", "value"),
     [(2.0, 15.0), (15.1, 25.0), (20.0, 30.0), (45.0, 30.0), (45.1, 180.0), (nan, 180.0)],
@@ -43,7 +50,7 @@ def test_animals_that_stay_in_place_need_no_other_places(turning, value):
     [(30.0, 100.0, True), (30.1, 100.0, False), (nan, 100.0, False), (30.0, nan, False)],
 )
 def test_animals_stay_in_place_within_0_3_of_their_length(roaming, length, expected):
-    assert rules.stay_in_place(roaming, length) is expected
+    assert rules.stays_in_place(roaming, length) is expected
 
 
 @pytest.mark.parametrize(("videos", "least"), [(1, 12), (2, 12), (3, 18), (6, 36), (5000, 36)])

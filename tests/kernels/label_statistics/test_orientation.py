@@ -55,6 +55,12 @@ def test_each_camera_sees_an_animal_in_a_place_of_its_own(apart, expected):
     assert roam([100] * 10, [200] * 10, apart=apart) == expected
 
 
+@pytest.mark.parametrize(("poses", "expected"), [(6, 0.0), (5, np.nan)])
+def test_few_poses_of_a_video_do_not_tell_its_place(poses, expected):
+    found = roam([100] * 20, [200] * poses, apart=True)
+    np.testing.assert_equal(found, expected)
+
+
 def test_one_video_in_which_an_animal_leaves_its_place_is_enough():
     assert roam([100] * 20, [100] * 8 + [160] * 12, [100] * 60, apart=True) == 60.0
 
@@ -90,7 +96,7 @@ def test_a_fixed_view_turns_as_far_as_its_animals(most, expected):
 
 @pytest.mark.parametrize(
     ("frames", "together", "known"),
-    # Three quarters of 8 frames are 6; ten frames are enough.
+    # Three quarters of 8 poses are 6; ten poses are enough.
     [(8, 6, True), (8, 5, False), (40, 10, True), (40, 9, False)],
 )
 def test_keypoints_that_were_seen_together_a_few_times_tell_nothing(frames, together, known):

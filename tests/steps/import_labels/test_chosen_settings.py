@@ -174,7 +174,7 @@ def test_videos_have_one_place_or_each_its_own(videos, frames, apart, rotation):
 
 
 def test_corners_do_not_keep_an_animal_in_place():
-    """It goes 40 px from its place: more than 0.3 of its own 90 px, less of the 150 px of all."""
+    """It goes 40 px away: more than 0.3 of its 90 px, less than 0.3 of the 150 px of all."""
     poses = np.concatenate([kick(40), np.full((40, 1, 2), (270.0, 140))], axis=1)
     labels = make_labels(poses[:, None], Skeleton(bodyparts=(*KICKING, "corner")))
     assert choose(labels)[ROTATION] == 180.0
@@ -205,6 +205,7 @@ def test_animals_that_face_all_ways_do_so_with_few_labelled_bodyparts():
 @pytest.mark.parametrize("frames", [6, 20, 60, 100])
 @pytest.mark.parametrize("animals", [1, 2])
 def test_one_misplaced_label_changes_no_choice(frames, animals):
+    """It may still turn a fixed view into all ways, which is safe; these animals face all ways."""
     random = np.random.default_rng(frames)
     place = random.uniform(200, 400, (frames, 1, 2)) if animals == 1 else (320, 240)
     poses = np.stack([turn(np.arange(frames) * 41.0, (0, 0)) + place] * animals, axis=1)
@@ -213,8 +214,9 @@ def test_one_misplaced_label_changes_no_choice(frames, animals):
     chosen = choose(make_labels(poses), **settings)
     poses[frames // 2, 0, 3] = 4000, 3000
     assert choose(make_labels(poses), **settings) == chosen
-    poses[frames // 2, 0, 3] = poses[frames // 2, -1, 3] + (1, 0)
-    assert animals == 1 or choose(make_labels(poses), **settings) == chosen
+    if animals > 1:
+        poses[frames // 2, 0, 3] = poses[frames // 2, 1, 3] + (1, 0)
+        assert choose(make_labels(poses), **settings) == chosen
 
 
 def test_labels_of_unique_bodyparts_alone_tell_nothing():
@@ -223,8 +225,8 @@ def test_labels_of_unique_bodyparts_alone_tell_nothing():
     assert choose(labels)[ROTATION] == 180.0
 
 
-def test_two_animals_that_each_stay_in_their_place_are_not_one():
-    """Their places are 100 px apart: more than 0.3 of 90 px."""
+def test_two_animals_in_two_places_do_not_stay_in_one():
+    """Each is 50 px from the median of both: more than 0.3 of 90 px."""
     poses = kick(0)[:, None] + np.array([[[0, 0]], [[100, 0]]])
     assert choose(make_labels(poses, Skeleton(bodyparts=KICKING)))[ROTATION] == 180.0
 
