@@ -8,11 +8,10 @@ compare trainings with each other alone. A rotation may be `auto`.
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import yaml
@@ -31,7 +30,9 @@ from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.io.chosen_settings import resolve_settings
+from pipeline_lib.io.images import write_png
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.video.reader import VideoReader
 from pipeline_lib.models.card import read_card
 
 CONFIDENT = 0.3
@@ -71,42 +72,30 @@ def find_person(data: Path) -> list[Recording]:
 PROJECTS = {"fly": (find_fly, 5), "person": (find_person, 20)}
 
 
-def read_frames(video: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames of a video."""
-    capture = cv2.VideoCapture(str(video))
-    try:
-        while True:
-            read, image = capture.read()
-            if not read:
-                return
-            yield image.astype(np.uint8, copy=False)
-    finally:
-        capture.release()
-
-
 def write_project(recordings: Sequence[Recording], folder: Path) -> tuple[str, ...]:
     """Write labels in Lightning Pose's format with their images, and return the bodyparts.
 
     Raises
     ------
-    StoreError
-        If a video has fewer frames than are labelled.
+    CohortposeError
+        If a video cannot be read, or has fewer frames than are labelled.
     """
     bodyparts = tuple(f"j{number}" for number in range(recordings[0][1].shape[1]))
     rows: dict[str, NDArray[np.float64]] = {}
     for video, points, labelled in recordings:
         images = folder / "labeled-data" / video.stem
         images.mkdir(parents=True, exist_ok=True)
-        frames = list(read_frames(video))
-        if len(frames) <= labelled[-1]:
+        reader = VideoReader(video)
+        if reader.facts.frames <= labelled[-1]:
             raise StoreError(
-                f"{video}: {len(frames)} frames were read, expected {labelled[-1] + 1} or more; "
+                f"{video}: {reader.facts.frames} frames, expected {labelled[-1] + 1} or more; "
                 f"restore the file, or set {DATA_VARIABLE} to another copy"
             )
-        for frame in (frame for frame in labelled if np.isfinite(points[frame]).any()):
-            name = f"labeled-data/{video.stem}/img{frame:03d}.png"
-            cv2.imwrite(str(folder / name), frames[frame])
-            rows[name] = points[frame].ravel()
+        for frame, image in reader.read(labelled.start, labelled.stop, step=labelled.step):
+            if image is not None and np.isfinite(points[frame]).any():
+                name = f"labeled-data/{video.stem}/img{frame:03d}.png"
+                write_png(folder / name, image)
+                rows[name] = points[frame].ravel()
     columns = pd.MultiIndex.from_product(
         [["network"], bodyparts, ["x", "y"]], names=["scorer", "bodyparts", "coords"]
     )

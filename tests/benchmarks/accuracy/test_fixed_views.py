@@ -1,6 +1,5 @@
 """Projects of fixed views, made from recordings of a fly and of a person."""
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -15,9 +14,7 @@ from pipeline_lib.steps.import_labels.run import run_import_labels
     ("project", "expected"),
     [("fly", (45, 2 * 19, 15.0)), ("person", (99, 2 * 25, 30.0))],
 )
-def test_auto_finds_fixed_views(tmp_path, monkeypatch, data_folder, project, expected):
-    small = [np.zeros((1920, 1920), np.uint8)] * 100
-    monkeypatch.setattr(fixed_views, "read_frames", lambda _: small)
+def test_auto_finds_fixed_views(tmp_path, data_folder, project, expected):
     find, _ = fixed_views.PROJECTS[project]
     bodyparts = fixed_views.write_project(find(data_folder), tmp_path)
     table = pd.read_csv(tmp_path / "CollectedData.csv", header=[0, 1, 2], index_col=0)
