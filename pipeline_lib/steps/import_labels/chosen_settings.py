@@ -24,8 +24,8 @@ from pipeline_lib.core.settings.run import Config, ResolvedConfig
 from pipeline_lib.io.chosen_settings import write_choices
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.labels.table import Labels, label_arrays
+from pipeline_lib.kernels.label_statistics import augmentation, orientation, sizes
 from pipeline_lib.kernels.label_statistics import choices as rules
-from pipeline_lib.kernels.label_statistics import orientation, sizes
 from pipeline_lib.kernels.tracking.similarity import centre_poses
 from pipeline_lib.kernels.windows import are_worth_windows, measure_window_share
 from pipeline_lib.steps.runs.networks.start_network import read_start_backbone, read_start_card
@@ -164,9 +164,9 @@ def measure_labels(labels: Labels) -> LabelFacts:
         closest=closest,
         told_apart=float(np.fmin(closest, meeting / 2)),
         centres=sizes.measure_closest_animals(centre_poses(position)[:, :, None]),
-        distinct=_count_distinct(moved, _SAME_POSE * length, rules.least_distinct()),
+        distinct=_count_distinct(moved, _SAME_POSE * length, augmentation.least_distinct()),
         places=orientation.count_places(
-            centre_poses(poses), video, float(np.nan_to_num(length)), rules.least_places()
+            centre_poses(poses), video, float(np.nan_to_num(length)), augmentation.least_places()
         ),
         in_place=_stays_in_place(moved, video),
         turning=orientation.measure_turning(poses, moving),
@@ -190,12 +190,14 @@ def _stays_in_place(moved: NDArray[np.float64], video: NDArray[np.int64]) -> boo
         return False
     poses, video = _list_poses(moved[:, None], video)
     length = sizes.measure_length(poses)
-    each = rules.least_postures(len(np.unique(video)))
+    each = augmentation.least_postures(len(np.unique(video)))
     postures = _count_distinct(poses, _SAME_POSTURE * length, each)
     return any(
         postures >= least
-        and rules.stays_in_place(orientation.measure_roaming(poses, video, apart=apart), length)
-        for apart, least in ((False, rules.least_postures(1)), (True, each))
+        and augmentation.stays_in_place(
+            orientation.measure_roaming(poses, video, apart=apart), length
+        )
+        for apart, least in ((False, augmentation.least_postures(1)), (True, each))
     )
 
 
@@ -254,13 +256,15 @@ class _Choosing:
         self._choose_backbone()
         rotation = self._settle(
             "training.augmentation.rotation",
-            rules.choose_rotation(
+            augmentation.choose_rotation(
                 facts.turning, facts.distinct, facts.places, in_place=facts.in_place
             ),
         )
         self._settle(
             "training.augmentation.mirror",
-            rules.choose_mirror(facts.pairs, rotation, facts.unpaired, both_ways=facts.both_ways),
+            augmentation.choose_mirror(
+                facts.pairs, rotation, facts.unpaired, both_ways=facts.both_ways
+            ),
         )
         scale, stride = self._choose_grid()
         sigma = self._settle("targets.sigma", rules.choose_sigma(facts.closest, scale, int(stride)))
