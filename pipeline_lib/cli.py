@@ -1,45 +1,25 @@
 """Define the command line: one verb per step, the same verb that the rule of that name calls.
 
-Each verb imports its step when it runs, so that ``--help`` and ``status`` answer at once.
+Verbs of some subjects are in the `cli_*.py` beside this file. Each verb imports its step when it
+runs, so that ``--help`` and ``status`` answer at once.
 """
 
 import os
-import platform
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import typer
 
 from pipeline_lib import __version__
 from pipeline_lib.cli_cameras import (
-    BoardOption,
-    CalibrationFormatOption,
-    CalibrationOutputOption,
-    CalibrationsOption,
-    CheckOption,
-    CoefficientsOption,
-    DictionaryOption,
-    EveryOption,
-    LensOption,
-    MarkerSizeOption,
-    MaxErrorOption,
-    RefineFromOption,
-    SessionCalibrationOption,
-    SessionCutoffOption,
-    SessionExportOption,
-    SessionMaxErrorOption,
-    SessionOutputOption,
-    SessionPosesOption,
-    SessionUnitOption,
-    SourcesArgument,
-    SquareSizeOption,
-    SquaresOption,
-    UnitOption,
-    make_board,
-    read_camera_paths,
+    board,
+    calibrate,
+    correct_views,
+    export_sessions,
+    render_sessions,
+    triangulate,
 )
 from pipeline_lib.cli_facility import (
     PatternOption,
@@ -51,32 +31,29 @@ from pipeline_lib.cli_facility import (
     tidy,
     watch,
 )
+from pipeline_lib.cli_labels import (
+    label,
+    list_doubts,
+    merge_labels,
+    merge_tracks,
+    write_label_project,
+)
 from pipeline_lib.cli_live import live
 from pipeline_lib.cli_options import (
     DEFAULT_CONFIG,
     AssembliesOption,
-    AuthorOption,
     ConfigOption,
     CoresOption,
     DetectionsOption,
     FillGapsOption,
     FpsOption,
     IndividualsOption,
-    IterationOption,
-    LabelFormatOption,
-    LinkedOption,
     LocatorOption,
     MemberOption,
     MinAffinityOption,
     OutputOption,
     PcutoffOption,
-    ProjectFormatOption,
-    ProjectOption,
-    ScorerOption,
     ShardOption,
-    TimeOption,
-    TrackAuthorOption,
-    TrackTimeOption,
 )
 from pipeline_lib.cli_quality import judge, quality, rerun
 from pipeline_lib.cli_running import (
@@ -92,7 +69,6 @@ from pipeline_lib.cli_running import (
 )
 from pipeline_lib.cli_zoo import bundle, import_model, predict, zoo
 from pipeline_lib.core.environment import prepare_process
-from pipeline_lib.core.formats.labels import AUTO
 
 app = typer.Typer(
     name="cohortpose",
@@ -332,74 +308,6 @@ def render(
     run_shards(config, shard, "render")
 
 
-@app.command(rich_help_panel=CAMERAS)
-def triangulate(  # noqa: PLR0913 - one for each option
-    config: ConfigOption = DEFAULT_CONFIG,
-    shard: ShardOption = None,
-    cores: CoresOption = None,
-    *,
-    calibration: SessionCalibrationOption = None,
-    poses: SessionPosesOption = None,
-    output: SessionOutputOption = None,
-    export: SessionExportOption = None,
-    fps: FpsOption = None,
-    unit: SessionUnitOption = None,
-    pcutoff: SessionCutoffOption = None,
-    max_error: SessionMaxErrorOption = None,
-) -> None:
-    """Make poses in space of every session: videos of several cameras (`triangulation`).
-
-    `--calibration`, `--poses` and `--output` triangulate one session whose poses another tool
-    found, without a config.
-    """
-    keep_cores(cores)
-    given = (calibration, output, fps, unit, pcutoff, max_error)
-    if not poses and not export and all(value is None for value in given):
-        run_shards(config, shard, "triangulate")
-        return
-    if calibration is None or output is None or not poses or shard is not None:
-        raise typer.BadParameter("expected --calibration, --poses and --output, and no --shard")
-    paths = read_camera_paths(poses)
-    from pipeline_lib.core.settings.cameras import TriangulationSettings
-    from pipeline_lib.steps.triangulate.existing import ExistingRequest, triangulate_existing
-
-    with report_errors():
-        chosen = {} if pcutoff is None else {"pcutoff": pcutoff}
-        settings = TriangulationSettings(**chosen)
-        request = ExistingRequest(calibration, paths, output, export or (), fps, unit, settings)
-        if max_error is not None:
-            request = replace(request, max_error=max_error)
-        for line in triangulate_existing(request):
-            typer.echo(line)
-
-
-@app.command(rich_help_panel=CAMERAS)
-def correct_views(
-    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
-) -> None:
-    """Fill and correct poses of videos by the other views (`triangulation.corrected_views`)."""
-    keep_cores(cores)
-    run_shards(config, shard, "correct-views")
-
-
-@app.command(rich_help_panel=CAMERAS)
-def export_sessions(
-    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
-) -> None:
-    """Write poses in space for other tools: CSV, TRC, C3D, NWB … (`triangulation.exports`)."""
-    keep_cores(cores)
-    run_shards(config, shard, "export-sessions")
-
-
-@app.command(rich_help_panel=CAMERAS)
-def render_sessions(
-    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
-) -> None:
-    """Draw the views of every session beside its poses in space (`rendering.sessions`)."""
-    keep_cores(cores)
-    run_shards(config, shard, "render-sessions")
-
-
 @app.command(rich_help_panel=LABELS)
 def refine(config: ConfigOption = DEFAULT_CONFIG, cores: CoresOption = None) -> None:
     """Choose the frames of the whole cohort that are worth labelling next, and say why."""
@@ -407,154 +315,6 @@ def refine(config: ConfigOption = DEFAULT_CONFIG, cores: CoresOption = None) -> 
 
     keep_cores(cores)
     run(config, run_refine)
-
-
-@app.command(rich_help_panel=LABELS)
-def label(
-    config: ConfigOption = DEFAULT_CONFIG,
-    *,
-    author: Annotated[
-        str | None,
-        typer.Option(help="Name under which corrections are stored; without it, your account's."),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=65535, help="Port on 127.0.0.1; without it, 8765 or any that is free."
-        ),
-    ] = None,
-) -> None:
-    """Label, correct and proofread in the browser; needs the extra `label`.
-
-    The page is served on loopback, for whoever has the address that is printed. Corrections go to
-    `corrections.path` of the project; results are never changed.
-    """
-    from pipeline_lib.label.project import Project, choose_author
-    from pipeline_lib.label.server import serve
-
-    with report_errors():
-        settings, results = load(config)
-        serve(Project(settings, results, choose_author(author)), port, _announce_page)
-
-
-@app.command(rich_help_panel=LABELS)
-def list_doubts(
-    config: ConfigOption = DEFAULT_CONFIG,
-    *,
-    output: Annotated[
-        Path | None, typer.Option(help="Table to write; without it, standard output.")
-    ] = None,
-) -> None:
-    """List the places in all videos where tracks may be wrong, worst first."""
-    from pipeline_lib.steps.correct.cohort_doubts import run_list_doubts
-
-    with report_errors():
-        settings, results = load(config)
-        run_list_doubts(settings, results, output)
-
-
-def _announce_page(address: str) -> None:
-    from pipeline_lib.label.project import find_account
-
-    port, account = urlsplit(address).port, find_account() or "USER"
-    typer.echo(
-        f"Label at {address}\n"
-        "From another computer, through a tunnel first:\n"
-        f"  ssh -N -L {port}:127.0.0.1:{port} {account}@{platform.node()}\n"
-        "Whoever has this address can label under your name. Ctrl+C ends."
-    )
-
-
-@app.command(rich_help_panel=LABELS)
-def write_label_project(  # noqa: PLR0913 - one for each option
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-    *,
-    form: ProjectFormatOption = "deeplabcut",
-    scorer: ScorerOption = "corrected",
-    frames: Annotated[
-        Literal["auto", "refined", "selected", "none"],
-        typer.Option(
-            help="Chosen frames to write: those of `refine`, of `select-frames`, or none; "
-            "`auto`: those of `refine` if there are any."
-        ),
-    ] = "auto",
-    labels: Annotated[bool, typer.Option(help="Also write the existing labels.")] = True,
-    link_videos: LinkedOption = False,
-    network: Annotated[
-        str,
-        typer.Option(
-            help="Network whose frames of `refine` and predictions are written, such as that of "
-            "the iteration before; without it, `training.name`."
-        ),
-    ] = "",
-) -> None:
-    """Write chosen frames, predictions and labels as a project to correct in another tool."""
-    from pipeline_lib.steps.label_projects.write import ProjectOptions, run_write_label_project
-
-    with report_errors():
-        options = ProjectOptions(form, scorer, frames, labels, link_videos, network)
-        run_write_label_project(*load(config), folder, options)
-
-
-@app.command(rich_help_panel=LABELS)
-def merge_labels(  # noqa: PLR0913 - one for each option
-    file: Annotated[
-        Path, typer.Argument(help="File or project of another tool, with corrected labels.")
-    ],
-    config: ConfigOption = DEFAULT_CONFIG,
-    *,
-    form: LabelFormatOption = AUTO,
-    project: ProjectOption = None,
-    author: AuthorOption = "",
-    time: TimeOption = None,
-    iteration: IterationOption = None,
-    predicted: Annotated[
-        bool,
-        typer.Option("--predicted", help="Also take predictions that nobody corrected (SLEAP)."),
-    ] = False,
-    untouched: Annotated[
-        bool,
-        typer.Option(
-            "--untouched",
-            help="Also take frames that equal their prediction, as confirmed by the author (COCO).",
-        ),
-    ] = False,
-) -> None:
-    """Merge labels corrected in another tool into `corrections`; each replaces its prediction."""
-    from datetime import datetime
-
-    from pipeline_lib.steps.label_projects.merge import MergeOptions, run_merge_labels
-
-    with report_errors():
-        options = MergeOptions(
-            format=form,
-            project=project,
-            author=author,
-            time=datetime.fromisoformat(time) if time else None,
-            iteration=iteration,
-            predicted=predicted,
-            untouched=untouched,
-        )
-        run_merge_labels(*load(config), file, options)
-
-
-@app.command(rich_help_panel=LABELS)
-def merge_tracks(
-    file: Annotated[Path, typer.Argument(help="SLEAP file of whole videos with corrected tracks.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-    *,
-    author: TrackAuthorOption = "",
-    time: TrackTimeOption = None,
-) -> None:
-    """Merge tracks corrected in SLEAP into `corrections`, as decisions about tracks."""
-    from datetime import datetime
-
-    from pipeline_lib.steps.label_projects.merge_tracks import run_merge_tracks
-
-    with report_errors():
-        when = datetime.fromisoformat(time) if time else None
-        run_merge_tracks(*load(config), file, author, when)
 
 
 @app.command(rich_help_panel=VIDEOS)
@@ -689,107 +449,6 @@ def init(
         init_project(source, folder, make_naming(pattern, session))
 
 
-@app.command(rich_help_panel=CAMERAS)
-def calibrate(  # noqa: PLR0913 - one option per setting
-    sources: SourcesArgument = None,
-    *,
-    check: CheckOption = None,
-    board: BoardOption = "chessboard",
-    squares: SquaresOption = None,
-    square_size: SquareSizeOption = None,
-    marker_size: MarkerSizeOption = None,
-    dictionary: DictionaryOption = "4X4_250",
-    unit: UnitOption = None,
-    lens: LensOption = "pinhole",
-    coefficients: CoefficientsOption = 5,
-    every: EveryOption = None,
-    max_error: MaxErrorOption = 2.0,
-    output: CalibrationOutputOption = None,
-    style: CalibrationFormatOption = "aniposelib",
-    config: CalibrationsOption = None,
-    refine_from: RefineFromOption = None,
-    poses: SessionPosesOption = None,
-    pcutoff: SessionCutoffOption = None,
-    cores: CoresOption = None,
-) -> None:
-    """Calibrate cameras from images or videos of a board; refuse bad calibrations.
-
-    Folders of images and videos are one camera each. Other images are named by camera and moment:
-    left03.jpg and right03.jpg. With `--check`, a calibration of any tool is judged instead, against
-    the size of the videos that are named, and written in another format if there is an `--output`.
-    With `--config`, every calibration that sessions of a cohort name is read or made. With
-    `--refine-from` and `--poses`, a calibration is refined by the animals that its cameras saw.
-    """
-    keep_cores(cores)
-    if refine_from is not None or poses or pcutoff is not None:
-        if refine_from is None or not poses or sources or check is not None or config is not None:
-            raise typer.BadParameter("expected --refine-from and --poses, and no other source")
-        paths = read_camera_paths(poses)
-        from pipeline_lib.steps.calibrate.refine import RefinementRequest, run_refinement
-
-        with report_errors():
-            asked = RefinementRequest(
-                *(refine_from, paths, output or Path("calibration.toml"), style),
-                max_error=max_error,
-            )
-            if pcutoff is not None:
-                asked = replace(asked, pcutoff=pcutoff)
-            table, warnings = run_refinement(asked)
-            typer.echo(table, nl=False)
-            for warning in warnings:
-                typer.echo(f"warning: {warning.text}", err=True)
-        return
-    if config is not None:
-        if sources or check is not None or output is not None:
-            raise typer.BadParameter("--config takes the calibrations of the cohort's sheet alone")
-        from pipeline_lib.steps.calibrate.cohort import run_calibrate as run_cohort
-
-        run(config, run_cohort, planned=True)
-        return
-    from pipeline_lib.steps.calibrate.check import run_check
-    from pipeline_lib.steps.calibrate.run import CalibrationRequest, run_calibrate
-
-    with report_errors():
-        if check is not None:
-            table, warnings = run_check(
-                check, sources or [], unit=unit, max_error=max_error, output=output, name=style
-            )
-        else:
-            request = CalibrationRequest(
-                make_board(board, squares, square_size, marker_size, dictionary),
-                lens,
-                coefficients,
-                unit or "mm",
-                every,
-                max_error,
-            )
-            target = output or Path("calibration.toml")
-            table, warnings = run_calibrate(sources or [], request, target, style)
-        typer.echo(table, nl=False)
-        for warning in warnings:
-            typer.echo(f"warning: {warning.text}", err=True)
-
-
-@app.command(rich_help_panel=CAMERAS)
-def board(  # noqa: PLR0913 - one option per setting
-    output: Annotated[Path, typer.Argument(help="PDF file to write.")],
-    *,
-    board: BoardOption = "charuco",
-    squares: SquaresOption = None,
-    square_size: SquareSizeOption = None,
-    marker_size: MarkerSizeOption = None,
-    dictionary: DictionaryOption = "4X4_250",
-    unit: UnitOption = None,
-) -> None:
-    """Draw a calibration board in its true size, as a PDF page."""
-    from pipeline_lib.steps.calibrate.board_pdf import write_board
-
-    with report_errors():
-        made = make_board(board, squares, square_size, marker_size, dictionary)
-        write_board(output, made, unit or "mm")
-        typer.echo(output)
-
-
 @app.command(rich_help_panel=PEOPLE)
 def demo(  # noqa: PLR0913 - one option per setting
     folder: Annotated[Path, typer.Argument(help="Folder for the demo cohort.")],
@@ -844,17 +503,20 @@ def demo_error(
             typer.echo(line)
 
 
-app.command(rich_help_panel=PEOPLE)(sheet)
-app.command(rich_help_panel=PEOPLE)(watch)
-app.command(rich_help_panel=PEOPLE)(doctor)
-app.command(rich_help_panel=CAMERAS)(live)
-app.command(rich_help_panel=PEOPLE)(costs)
-app.command(rich_help_panel=PEOPLE)(tidy)
-app.command(rich_help_panel=PEOPLE)(rerun)
-app.command(rich_help_panel=VIDEOS)(quality)
-app.command(rich_help_panel=VIDEOS)(judge)
-for verb in (bundle, import_model, predict):
-    app.command(rich_help_panel=NETWORKS)(verb)
+# Verbs of other modules, in the order of the help.
+_VERBS: Mapping[str, tuple[Callable[..., None], ...]] = {
+    PEOPLE: (sheet, watch, doctor, costs, tidy, rerun),
+    LABELS: (label, list_doubts, write_label_project, merge_labels, merge_tracks),
+    VIDEOS: (quality, judge),
+    CAMERAS: (
+        *(triangulate, correct_views, export_sessions, render_sessions),
+        *(calibrate, board, live),
+    ),
+    NETWORKS: (bundle, import_model, predict),
+}
+for panel, verbs in _VERBS.items():
+    for verb in verbs:
+        app.command(rich_help_panel=panel)(verb)
 app.add_typer(zoo, rich_help_panel=NETWORKS)
 
 

@@ -1,11 +1,20 @@
-"""Define the options of the verbs about cameras, and build boards from them."""
+"""Define the verbs about cameras and sessions, and their options."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline_lib.cli_options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    CoresOption,
+    FpsOption,
+    ShardOption,
+)
+from pipeline_lib.cli_running import keep_cores, report_errors, run, run_shards
 from pipeline_lib.core.cameras.boards import DICTIONARIES, KINDS, Board, Kind
 from pipeline_lib.core.cameras.calibration import UNITS, Model
 from pipeline_lib.core.formats.calibrations import FORMATS
@@ -214,3 +223,166 @@ def make_board(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def triangulate(  # noqa: PLR0913 - one for each option
+    config: ConfigOption = DEFAULT_CONFIG,
+    shard: ShardOption = None,
+    cores: CoresOption = None,
+    *,
+    calibration: SessionCalibrationOption = None,
+    poses: SessionPosesOption = None,
+    output: SessionOutputOption = None,
+    export: SessionExportOption = None,
+    fps: FpsOption = None,
+    unit: SessionUnitOption = None,
+    pcutoff: SessionCutoffOption = None,
+    max_error: SessionMaxErrorOption = None,
+) -> None:
+    """Make poses in space of every session: videos of several cameras (`triangulation`).
+
+    `--calibration`, `--poses` and `--output` triangulate one session whose poses another tool
+    found, without a config.
+    """
+    keep_cores(cores)
+    given = (calibration, output, fps, unit, pcutoff, max_error)
+    if not poses and not export and all(value is None for value in given):
+        run_shards(config, shard, "triangulate")
+        return
+    if calibration is None or output is None or not poses or shard is not None:
+        raise typer.BadParameter("expected --calibration, --poses and --output, and no --shard")
+    paths = read_camera_paths(poses)
+    from pipeline_lib.core.settings.cameras import TriangulationSettings
+    from pipeline_lib.steps.triangulate.existing import ExistingRequest, triangulate_existing
+
+    with report_errors():
+        chosen = {} if pcutoff is None else {"pcutoff": pcutoff}
+        settings = TriangulationSettings(**chosen)
+        request = ExistingRequest(calibration, paths, output, export or (), fps, unit, settings)
+        if max_error is not None:
+            request = replace(request, max_error=max_error)
+        for line in triangulate_existing(request):
+            typer.echo(line)
+
+
+def correct_views(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Fill and correct poses of videos by the other views (`triangulation.corrected_views`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "correct-views")
+
+
+def export_sessions(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Write poses in space for other tools: CSV, TRC, C3D, NWB … (`triangulation.exports`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "export-sessions")
+
+
+def render_sessions(
+    config: ConfigOption = DEFAULT_CONFIG, shard: ShardOption = None, cores: CoresOption = None
+) -> None:
+    """Draw the views of every session beside its poses in space (`rendering.sessions`)."""
+    keep_cores(cores)
+    run_shards(config, shard, "render-sessions")
+
+
+def calibrate(  # noqa: PLR0913 - one option per setting
+    sources: SourcesArgument = None,
+    *,
+    check: CheckOption = None,
+    board: BoardOption = "chessboard",
+    squares: SquaresOption = None,
+    square_size: SquareSizeOption = None,
+    marker_size: MarkerSizeOption = None,
+    dictionary: DictionaryOption = "4X4_250",
+    unit: UnitOption = None,
+    lens: LensOption = "pinhole",
+    coefficients: CoefficientsOption = 5,
+    every: EveryOption = None,
+    max_error: MaxErrorOption = 2.0,
+    output: CalibrationOutputOption = None,
+    style: CalibrationFormatOption = "aniposelib",
+    config: CalibrationsOption = None,
+    refine_from: RefineFromOption = None,
+    poses: SessionPosesOption = None,
+    pcutoff: SessionCutoffOption = None,
+    cores: CoresOption = None,
+) -> None:
+    """Calibrate cameras from images or videos of a board; refuse bad calibrations.
+
+    Folders of images and videos are one camera each. Other images are named by camera and moment:
+    left03.jpg and right03.jpg. With `--check`, a calibration of any tool is judged instead, against
+    the size of the videos that are named, and written in another format if there is an `--output`.
+    With `--config`, every calibration that sessions of a cohort name is read or made. With
+    `--refine-from` and `--poses`, a calibration is refined by the animals that its cameras saw.
+    """
+    keep_cores(cores)
+    if refine_from is not None or poses or pcutoff is not None:
+        if refine_from is None or not poses or sources or check is not None or config is not None:
+            raise typer.BadParameter("expected --refine-from and --poses, and no other source")
+        paths = read_camera_paths(poses)
+        from pipeline_lib.steps.calibrate.refine import RefinementRequest, run_refinement
+
+        with report_errors():
+            asked = RefinementRequest(
+                *(refine_from, paths, output or Path("calibration.toml"), style),
+                max_error=max_error,
+            )
+            if pcutoff is not None:
+                asked = replace(asked, pcutoff=pcutoff)
+            table, warnings = run_refinement(asked)
+            typer.echo(table, nl=False)
+            for warning in warnings:
+                typer.echo(f"warning: {warning.text}", err=True)
+        return
+    if config is not None:
+        if sources or check is not None or output is not None:
+            raise typer.BadParameter("--config takes the calibrations of the cohort's sheet alone")
+        from pipeline_lib.steps.calibrate.cohort import run_calibrate as run_cohort
+
+        run(config, run_cohort, planned=True)
+        return
+    from pipeline_lib.steps.calibrate.check import run_check
+    from pipeline_lib.steps.calibrate.run import CalibrationRequest, run_calibrate
+
+    with report_errors():
+        if check is not None:
+            table, warnings = run_check(
+                check, sources or [], unit=unit, max_error=max_error, output=output, name=style
+            )
+        else:
+            request = CalibrationRequest(
+                make_board(board, squares, square_size, marker_size, dictionary),
+                lens,
+                coefficients,
+                unit or "mm",
+                every,
+                max_error,
+            )
+            target = output or Path("calibration.toml")
+            table, warnings = run_calibrate(sources or [], request, target, style)
+        typer.echo(table, nl=False)
+        for warning in warnings:
+            typer.echo(f"warning: {warning.text}", err=True)
+
+
+def board(  # noqa: PLR0913 - one option per setting
+    output: Annotated[Path, typer.Argument(help="PDF file to write.")],
+    *,
+    board: BoardOption = "charuco",
+    squares: SquaresOption = None,
+    square_size: SquareSizeOption = None,
+    marker_size: MarkerSizeOption = None,
+    dictionary: DictionaryOption = "4X4_250",
+    unit: UnitOption = None,
+) -> None:
+    """Draw a calibration board in its true size, as a PDF page."""
+    from pipeline_lib.steps.calibrate.board_pdf import write_board
+
+    with report_errors():
+        made = make_board(board, squares, square_size, marker_size, dictionary)
+        write_board(output, made, unit or "mm")
+        typer.echo(output)

@@ -1,14 +1,9 @@
 """Define the options that verbs of the command line share, and those of detections to track."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from pipeline_lib.core.formats.label_projects import FORMATS as PROJECTS
-from pipeline_lib.core.formats.labels import AUTO
-from pipeline_lib.core.formats.labels import FORMATS as LABELS
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 
@@ -20,29 +15,6 @@ def _check_shard(shard: str | None) -> str | None:
     if problem:
         raise typer.BadParameter(f"{shard!r} {problem}; shards are those of shards/plan.tsv")
     return shard
-
-
-def _check_project_format(name: str) -> str:
-    if name not in PROJECTS:
-        raise typer.BadParameter(f"{name!r}: expected one of {', '.join(PROJECTS)}")
-    return name
-
-
-def _check_label_format(name: str) -> str:
-    if name not in (AUTO, *LABELS):
-        raise typer.BadParameter(f"{name!r}: expected one of {', '.join((AUTO, *LABELS))}")
-    return name
-
-
-def _check_time(text: str | None) -> str | None:
-    if text is not None:
-        try:
-            zoned = datetime.fromisoformat(text).tzinfo is not None
-        except ValueError:
-            zoned = False
-        if not zoned:
-            raise typer.BadParameter(f"{text!r}: expected a time with its zone, in ISO 8601")
-    return text
 
 
 ConfigOption = Annotated[
@@ -126,72 +98,5 @@ MinAffinityOption = Annotated[
     typer.Option(
         min=0,
         help="Lowest affinity of a pair of linked peaks; without it, DeepLabCut's 0.05.",
-    ),
-]
-
-# Options of `write-label-project` and `merge-labels`.
-ProjectFormatOption = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        help="What to write: "
-        + "; ".join(f"`{name}`, {one.about}" for name, one in PROJECTS.items()),
-        callback=_check_project_format,
-    ),
-]
-LabelFormatOption = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        help=f"Format of the file: {', '.join(LABELS)}; without it, it is detected.",
-        callback=_check_label_format,
-    ),
-]
-ScorerOption = Annotated[
-    str, typer.Option(help="Who will correct: part of the names of DeepLabCut's tables.")
-]
-LinkedOption = Annotated[
-    bool,
-    typer.Option(
-        "--link-videos",
-        help="Refer to the videos instead of holding the frames, to move through them (SLEAP).",
-    ),
-]
-ProjectOption = Annotated[
-    Path | None,
-    typer.Option(
-        exists=True,
-        file_okay=False,
-        help="Folder that `write-label-project` wrote, if the file lies elsewhere.",
-    ),
-]
-AuthorOption = Annotated[
-    str, typer.Option(help="Who corrected; without it, as the file or the project says.")
-]
-TimeOption = Annotated[
-    str | None,
-    typer.Option(
-        help="When it was corrected, such as 2026-03-01T12:00:00Z; without it, as the file says, "
-        "else when it was saved. For each frame the newest correction counts.",
-        callback=_check_time,
-    ),
-]
-TrackAuthorOption = Annotated[
-    str, typer.Option(help="Who corrected the tracks; without it, `sleap`.")
-]
-TrackTimeOption = Annotated[
-    str | None,
-    typer.Option(
-        help="When the tracks were corrected, such as 2026-03-01T12:00:00Z; without it, when the "
-        "file was saved.",
-        callback=_check_time,
-    ),
-]
-IterationOption = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        help="Labelling iteration; without it, `training.iteration`, or the next one once its "
-        "network is trained.",
     ),
 ]
