@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--weight", type=float, default=0.001, help="of each loss")
+    parser.add_argument("--weight", type=float, default=0.0001, help="of each loss")
     parser.add_argument("--weights", type=Path, help="of a pretrained backbone")
     parser.add_argument("--ways", nargs="*", choices=WAYS, help="some of the trainings")
     given = parser.parse_args()

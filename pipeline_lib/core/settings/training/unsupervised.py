@@ -23,8 +23,8 @@ _CLIPS = ("videos", "frames", "clip")
 class UnsupervisedSettings(Settings):
     """Learn from frames without labels, too (one animal; each loss is off with weight 0).
 
-    The losses are in px of score-map cells, so that weights mean the same in all sizes. 0.01 is
-    a weight to begin with.
+    The losses are in cells of the score maps, so that weights mean the same in all sizes. 0.0001
+    is a weight to begin with: 0.01 outweighs the labels.
     """
 
     temporal: NotNegativeFloat = Field(
