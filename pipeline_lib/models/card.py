@@ -34,6 +34,9 @@ class TrainingRecord(BaseModel):
         from pretrained or random weights.
     precision
         Lightning's name of the precision that it computed in last; None: not recorded.
+    targets_key
+        Key of the targets that it learned from, which tells the labelled frames and their
+        division; None: not recorded.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +51,7 @@ class TrainingRecord(BaseModel):
     start_from: str | None = None
     start_sha256: str | None = None
     precision: str | None = None
+    targets_key: str | None = None
     settings: dict[str, Any]
 
 

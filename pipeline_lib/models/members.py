@@ -1,7 +1,6 @@
 """Count the networks of an ensemble, and check that they belong together."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles, Results
@@ -53,16 +52,23 @@ def check_members(cards: Sequence[tuple[str, ModelCard]]) -> None:
                 f"{name}: members of an ensemble must have the same {field}, found {own}, but "
                 f"{first} has {other}: train this member again, or leave it out"
             )
-        if _describe_frames(card) != _describe_frames(wanted):
+        if not _share_frames(card, wanted):
             raise ModelError(
                 f"{name}: members of an ensemble must be trained on the same frames, but {first} "
                 "was trained on others: train this member again, or leave it out"
             )
 
 
-def _describe_frames(card: ModelCard) -> tuple[Any, ...]:
-    """Return what tells labelled frames apart: test frames of one member must be those of all."""
-    return card.training.frames, *(card.training.settings.get(name) for name in _DRAWN)
+def _share_frames(card: ModelCard, other: ModelCard) -> bool:
+    """Return whether two networks learned from the same frames: neither saw a test frame.
+
+    Cards of older versions do not name the targets; numbers of frames and settings must do.
+    """
+    own, theirs = card.training, other.training
+    if own.targets_key and theirs.targets_key and own.targets_key != theirs.targets_key:
+        return False
+    drawn = (own.settings.get(name) == theirs.settings.get(name) for name in _DRAWN)
+    return own.frames == theirs.frames and all(drawn)
 
 
 def read_member_cards(files: ModelFiles, count: int) -> list[ModelCard]:

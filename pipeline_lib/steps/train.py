@@ -27,7 +27,12 @@ from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets.clips import ClipStore
 from pipeline_lib.io.targets.store import TargetLayout, TargetStore
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
-from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
+from pipeline_lib.steps.runs.networks.start_network import (
+    BundledStart,
+    choose_start,
+    find_start,
+    list_trained,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +82,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
     chosen = {} if locator else read_choices_in_force(config, results)
     config = choose_member(resolve_settings(config, results), member)
     targets, files = results.targets, results.model(config.training.name).member(member)
-    start = _find_start(config, results)
+    start = _find_start(config, results, member)
     if locator:
         config, targets, files = config.for_locator(), results.locator_targets, files.locator
         start = start.locator if start else None
@@ -147,6 +152,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
             start_from=config.training.start_from,
             start_sha256=None if start is None else hash_path(start.weights),
             precision=trained.precision,
+            targets_key=store.key,
             settings=config.training.model_dump(mode="json"),
         ),
         chosen=chosen,
@@ -188,12 +194,16 @@ def name_slots(layout: TargetLayout) -> tuple[str, ...]:
     return (*animals, UNIQUE_INDIVIDUAL) if layout.skeleton.unique_bodyparts else animals
 
 
-def _find_start(config: ResolvedConfig, results: Results) -> ModelFiles | BundledStart | None:
+def _find_start(
+    config: ResolvedConfig, results: Results, member: int
+) -> ModelFiles | BundledStart | None:
     """Return the network to start from; None: from pretrained or random weights."""
     name = config.training.start_from
     if name is None:
         return None
-    return find_start(config) if names_bundle(name) else results.model(name)
+    if names_bundle(name):
+        return find_start(config, member=member)
+    return choose_start(list_trained(results.model(name)), member)
 
 
 def skip_missing_locator(

@@ -75,7 +75,7 @@ def _plan_bundled(
         )
         where = f"`training.start_from`: {start.bundle.path}"
         return partial(transfer_backbone, state=state, card=card, where=where)
-    names = {} if start.folder else config.training.start_bodyparts
+    names = {} if start.finds_animals else config.training.start_bodyparts
     bodyparts, known = layout.skeleton.bodyparts, card.skeleton.bodyparts
     if strange := sorted(set(names) - set(bodyparts)):
         raise ModelError(

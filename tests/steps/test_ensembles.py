@@ -12,6 +12,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import PREDICTION_COLUMNS, REGION_COLUMNS
 from pipeline_lib.io.stage_tables import read_table
+from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import format_card, read_card
 from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
@@ -24,6 +25,7 @@ from pipeline_lib.steps.evaluate.run import run_evaluate
 from pipeline_lib.steps.import_model import run_import_model
 from pipeline_lib.steps.make_targets.run import run_make_targets
 from pipeline_lib.steps.report.ensembles import summarise_ensemble
+from pipeline_lib.steps.runs.networks.start_network import find_start
 from pipeline_lib.steps.runs.result_keys import network_key
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
 from pipeline_lib.steps.train import run_train
@@ -64,6 +66,7 @@ def test_each_member_is_a_training_of_its_own(tmp_path):
     files = results.model("pose").member(2)
     card = read_card(files.card)
     assert (card.training.seed, card.training.settings["seed"], card.name) == (6, 6, "pose")
+    assert card.training.targets_key == TargetStore(results.targets).key
     made = {path.name for path in files.folder.iterdir()}
     assert made == {"network.onnx", "network.pt", "model.json", "history.tsv", "checkpoints"}
     assert not results.model("pose").card.exists()
@@ -131,6 +134,15 @@ def test_members_that_were_trained_on_other_frames_are_refused(trio):
         other = cards[1].model_copy(update={"training": record})
         with pytest.raises(ModelError, match=r"second: .* trained on the same frames, but first"):
             check_members([("first", cards[0]), ("second", other)])
+    # The same numbers of other frames.
+    keyed = [
+        card.model_copy(update={"training": card.training.model_copy(update={"targets_key": key})})
+        for card, key in zip(cards, ("a", "b"), strict=True)
+    ]
+    with pytest.raises(ModelError, match="trained on the same frames"):
+        check_members([("first", keyed[0]), ("second", keyed[1])])
+    # Older cards do not name their targets.
+    check_members([("first", keyed[0]), ("second", cards[1])])
     # What else differs, such as the seed, is no matter.
     record = cards[1].training.model_copy(update={"seed": 8, "epochs": 7, "precision": "x"})
     other = cards[1].model_copy(update={"training": record})
@@ -218,6 +230,9 @@ def test_a_bundle_holds_the_ensemble_and_its_calibration(trio, tmp_path, monkeyp
     assert len(bundle.ensemble) == 2
     assert "networks that predict together | 3" in bundle.readme
     assert "Calibrated on 180 held-out points" in bundle.readme
+    start = parse_config({"cohort": "c.tsv", "training": {"start_from": str(path), "ensemble": 4}})
+    starts = [find_start(start, member=number).folder for number in range(1, 5)]
+    assert starts == ["", "members/2/", "members/3/", ""]
     theirs = parse_config({"cohort": "c.tsv", "model": {"bundle": str(path)}})
     run = Results(tmp_path / "run")
     # Left by a training under the same name.

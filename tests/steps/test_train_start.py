@@ -19,7 +19,7 @@ from pipeline_lib.steps.runs.networks.start_network import check_start
 from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
 from pipeline_lib.steps.train import run_train, training_key
-from tests.models.synthetic import tiny_config, write_tiny_labels
+from tests.models.synthetic import tiny_config, write_tiny_labels, write_tiny_model
 
 # So small a rate leaves weights as they are.
 STILL = {"learning_rate": 1e-12, "weight_decay": 0.0, "epochs": 1}
@@ -45,6 +45,29 @@ def results(first, tmp_path, monkeypatch):
 
 def read_weights(results, name):
     return torch.load(results.model(name).weights, weights_only=True)
+
+
+def test_each_member_starts_from_a_member_of_its_own(results):
+    for number in (2, 3):
+        write_tiny_model(results.model("pose").member(number), seed=number)
+    config = tiny_config(**STILL, **NEXT, ensemble=4)
+    for number in (2, 4):
+        run_train(config, results, member=number)
+    loaded = [
+        torch.load(results.model(name).member(number).weights, weights_only=True)["score.weight"]
+        for name, number in (("pose", 2), ("pose-1", 2), ("pose", 1), ("pose-1", 4))
+    ]
+    torch.testing.assert_close(loaded[1], loaded[0], atol=1e-6, rtol=0)
+    # The fourth begins with the first of three again.
+    torch.testing.assert_close(loaded[3], loaded[2], atol=1e-6, rtol=0)
+    assert not torch.allclose(loaded[0], loaded[2], atol=1e-3)
+    record = read_card(results.model("pose-1").member(2).card).training
+    assert record.start_sha256 == hash_path(results.model("pose").member(2).weights)
+    # What members start from is a part of the key, how many there are is not.
+    key = find_stage_key(config, results, "train-members")
+    assert key == find_stage_key(tiny_config(**STILL, **NEXT, ensemble=2), results, "train-members")
+    write_tiny_model(results.model("pose").member(3), seed=9)
+    assert key != find_stage_key(config, results, "train-members")
 
 
 def test_the_weights_are_those_of_the_network_it_starts_from(results):

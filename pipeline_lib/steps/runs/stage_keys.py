@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import ModelError, SheetError
-from pipeline_lib.core.layout import Results
+from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.chosen import fits_start
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config
@@ -26,7 +26,11 @@ from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.provenance.checksums import is_changed, read_checksums
 from pipeline_lib.steps.provenance.outputs import knows_all, list_unrecorded
-from pipeline_lib.steps.runs.networks.start_network import BundledStart, find_start
+from pipeline_lib.steps.runs.networks.start_network import (
+    BundledStart,
+    find_start,
+    list_trained,
+)
 from pipeline_lib.steps.runs.plan import Plan
 from pipeline_lib.steps.runs.sessions.shards import (
     SessionPlan,
@@ -357,7 +361,10 @@ def _list_weights(config: Config, *, locator: bool) -> Iterator[Path]:
         yield weights
     start = config.training.start_from
     if start and not names_bundle(start):
-        yield find_start(config, locator=locator).weights
+        first = find_start(config, locator=locator)
+        if isinstance(first, ModelFiles):
+            # All of an ensemble: the key of a member must not depend on the number of others.
+            yield from (one.weights for one in list_trained(first))
 
 
 def _list_start_cards(config: Config) -> Iterator[Path]:

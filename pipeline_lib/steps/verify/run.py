@@ -177,7 +177,8 @@ def _verify_networks(config: Config, results: Results, checked: Counter[str]) ->
         return
     for number, member in enumerate(model.list_members(config.training.ensemble), 1):
         own = choose_member(config, number)
-        yield from _verify_network(own, member, results.targets, checked, start)
+        first = None if start is None else find_start(config, member=number)
+        yield from _verify_network(own, member, results.targets, checked, first)
     if config.uses_locator:
         locator = config.for_locator()
         start = skip_missing_locator(start.locator if start else None)

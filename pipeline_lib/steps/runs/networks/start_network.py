@@ -3,9 +3,11 @@
 Imports are light: the workflow asks whenever it is parsed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.formats.backbones import name_architecture
@@ -18,6 +20,8 @@ from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import LOCATOR
 from pipeline_lib.models.zoo.sources import find_bundle
 
+Network = TypeVar("Network")
+
 
 @dataclass(frozen=True)
 class BundledStart:
@@ -28,7 +32,8 @@ class BundledStart:
     bundle
         The bundle.
     folder
-        Folder of the network in it: empty, or that of the locator.
+        Folder of the network in it: empty, that of a member of an ensemble, or that of the
+        locator.
     """
 
     bundle: Bundle
@@ -45,10 +50,13 @@ class BundledStart:
 
         Detectors of other tools are none: they are of another kind than our locators.
         """
-        if not self.folder:
-            return self.bundle.card
-        locator = self.bundle.locator
-        return None if locator is None or locator.origin else locator
+        card = self.bundle.networks.get(self.folder)
+        return None if card is None or (self.finds_animals and card.origin) else card
+
+    @property
+    def finds_animals(self) -> bool:
+        """Return whether the network finds the animals."""
+        return self.folder == LOCATOR
 
     @property
     def locator(self) -> "BundledStart":
@@ -56,8 +64,19 @@ class BundledStart:
         return BundledStart(self.bundle, LOCATOR)
 
 
-def find_start(config: Config, *, locator: bool = False) -> ModelFiles | BundledStart:
+def find_start(
+    config: Config, *, locator: bool = False, member: int = 1
+) -> ModelFiles | BundledStart:
     """Return the network of ``training.start_from``, or its locator.
+
+    Parameters
+    ----------
+    config
+        The run.
+    locator
+        Return the network that finds the animals.
+    member
+        Number of the network to train in its ensemble, for `choose_start`.
 
     Raises
     ------
@@ -68,12 +87,38 @@ def find_start(config: Config, *, locator: bool = False) -> ModelFiles | Bundled
     """
     if config.training.start_from is None:
         raise ValueError("training.start_from names no network")
-    start: ModelFiles | BundledStart
     if names_bundle(config.training.start_from):
-        start = BundledStart(find_bundle(config.training.start_from))
-    else:
-        start = Results(Path(config.results)).model(config.training.start_from)
-    return start.locator if locator else start
+        bundle = find_bundle(config.training.start_from)
+        if locator:
+            return BundledStart(bundle).locator
+        folders = ("", *bundle.manifest.list_ensemble())
+        return BundledStart(bundle, choose_start(folders, member))
+    files = Results(Path(config.results)).model(config.training.start_from)
+    if locator:
+        return files.locator
+    return choose_start(list_trained(files), member)
+
+
+def list_trained(files: ModelFiles) -> list[ModelFiles]:
+    """Return the first network of an ensemble, and the others that are there."""
+    others = takewhile(lambda one: one.weights.is_file(), map(files.member, count(2)))
+    return [files, *others]
+
+
+def choose_start(networks: Sequence[Network], member: int) -> Network:
+    """Return the network of an ensemble that a member of another ensemble starts from.
+
+    Each member starts from a network of its own, so that they differ from the beginning. If there
+    are fewer networks than members, the first is used again after the last.
+
+    Parameters
+    ----------
+    networks
+        Networks to start from, at least one.
+    member
+        Number of the network to train, from 1 on.
+    """
+    return networks[(member - 1) % len(networks)]
 
 
 def read_start_card(config: Config, *, locator: bool = False) -> ModelCard | None:
@@ -246,7 +291,7 @@ def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
             ),
         },
     )
-    if start.folder:
+    if start.finds_animals:
         return
     known, own = card.skeleton.bodyparts, config.skeleton.bodyparts
     for name, there in config.training.start_bodyparts.items():
