@@ -108,6 +108,7 @@ def run(path: Path, step: Callable[..., object], *, planned: bool = False) -> No
     from pipeline_lib.core.stages import STAGES
     from pipeline_lib.steps.provenance.jobs import record_job
     from pipeline_lib.steps.provenance.outputs import record_outputs
+    from pipeline_lib.steps.runs.stage_keys import require_same_labels
 
     with report_errors():
         config, results = load(path)
@@ -120,6 +121,7 @@ def run(path: Path, step: Callable[..., object], *, planned: bool = False) -> No
             with record_job(config, results, _name_verb(step), None):
                 step(config, results)
             if stage in STAGES and is_first_rank():
+                require_same_labels(config, results, stage)
                 record_outputs(config, results, stage)
 
 

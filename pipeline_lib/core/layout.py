@@ -409,6 +409,10 @@ class Results:
         """Return the score maps that the network draws for the worst test frames."""
         return self.root / "evaluation" / model / "score_maps.npz"
 
+    def evaluated_networks(self, model: str) -> Path:
+        """Return the file that names the networks of which the evaluation beside it is."""
+        return self.root / "evaluation" / model / "networks.json"
+
     def poses(self, model: str, video: str) -> Path:
         """Return the pose file of one video as the network gave it."""
         return self.root / "poses" / model / f"{video}.zarr"

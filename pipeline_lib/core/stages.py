@@ -577,6 +577,13 @@ STAGES: Mapping[str, Stage] = {
                     declared=False,
                     optional=True,
                 ),
+                # They lack this one, too.
+                CohortFile(
+                    "evaluated networks",
+                    results.evaluated_networks(config.training.name),
+                    declared=False,
+                    optional=True,
+                ),
                 *_list_calibrated(config, results),
             ),
         ),

@@ -40,8 +40,9 @@ from pipeline_lib.models.zoo.manifest import (
     name_member,
     name_place,
 )
-from pipeline_lib.models.zoo.readme import Described, format_readme
+from pipeline_lib.models.zoo.readme import Described, Metrics, format_readme
 from pipeline_lib.models.zoo.weights import pack_weights
+from pipeline_lib.steps.evaluate.evaluated import find_mismatch, is_recorded
 from pipeline_lib.steps.report.inputs import read_metrics
 from pipeline_lib.steps.report.privacy import Redactor
 
@@ -118,9 +119,7 @@ def run_bundle(
         locator = _read_own_card(files.locator, redactor)
         members |= _pack_network(files.locator, locator, LOCATOR)
     precision = _pack_precision(config, results, members)
-    metrics = results.metrics(name)
-    if metrics.is_file():
-        members[METRICS] = metrics.read_bytes()
+    metrics = _pack_metrics(config, results, members)
     # Where settings were chosen from the labels, what was chosen.
     used = resolve_settings(config, results) if results.chosen_settings.is_file() else config
     settings = UsedSettings(
@@ -128,9 +127,27 @@ def run_bundle(
         locating=LocatingSettings(**_list_fixed(used.locating)),
         assembly=config.assembly,
     )
-    found = read_metrics(metrics) if metrics.is_file() else {}
-    described = Described(card, locator, found, len(cards), regions, precision)
+    described = Described(card, locator, metrics, len(cards), regions, precision)
     return _write(path, texts, settings, members, described)
+
+
+def _pack_metrics(config: Config, results: Results, members: dict[str, bytes]) -> Metrics:
+    """Add the errors on labelled frames, if they are those of the networks of the bundle."""
+    name = config.training.name
+    metrics = results.metrics(name)
+    if not metrics.is_file():
+        return {}
+    if mismatch := find_mismatch(config, results):
+        logger.warning("the bundle has no errors on labelled frames: %s", mismatch)
+        return {}
+    if not is_recorded(results, name):
+        logger.warning(
+            "%s: an earlier release did not record of which network it is; run `cohortpose "
+            "evaluate` before, to be sure that the bundle has the errors of its own network",
+            metrics,
+        )
+    members[METRICS] = metrics.read_bytes()
+    return read_metrics(metrics)
 
 
 def _pack_precision(

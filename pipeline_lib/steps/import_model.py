@@ -16,7 +16,8 @@ from pipeline_lib.models.regions import format_regions
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import HISTORY, LOCATOR, NETWORK, WEIGHTS
 from pipeline_lib.models.zoo.sources import find_bundle
-from pipeline_lib.steps.runs.networks.bundle_fit import list_bundle_problems
+from pipeline_lib.steps.runs.networks.bundle_fit import find_trained, list_bundle_problems
+from pipeline_lib.steps.runs.stage_keys import require_claimed
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +33,23 @@ def run_import_model(config: Config, results: Results) -> None:
     Raises
     ------
     ConfigError
-        If the settings name no bundle, or do not go with it.
+        If the settings name no bundle, or do not go with it, or a network that was trained here
+        has its name.
     ModelError
         If the bundle cannot be found or used.
+    StoreError
+        If it is another one than when the run started.
     """
     if config.model.bundle is None:
         raise ConfigError("config", ["`model.bundle`: expected a bundle to import, found null"])
     bundle = find_bundle(config.model.bundle)
-    if problems := list_bundle_problems(config, bundle):
+    files = results.model(config.training.name)
+    if problems := [*list_bundle_problems(config, bundle), *find_trained(files)]:
         raise ConfigError("config", problems)
+    require_claimed(config, results, "import-model", bundles=[bundle.sha256])
     name = parse_address(config.model.bundle).location.rpartition("/")[2]
     record = BundleRecord(file=name, sha256=bundle.sha256, members=1 + len(bundle.ensemble))
-    files = results.model(config.training.name)
-    # Of another bundle, or of a training.
+    # Of another bundle.
     shutil.rmtree(files.members, ignore_errors=True)
     for path in (files.regions, files.precision, files.quantised, files.locator.quantised):
         path.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.sources import find_bundle
+from pipeline_lib.models.zoo.used_settings import list_used_settings
 from pipeline_lib.steps.init.run import CONFIG_NAME
 from pipeline_lib.steps.runs.ledger import derive_ledger
 from pipeline_lib.steps.sheet.find import name_videos
@@ -116,13 +117,6 @@ def _make_absolute(address: BundleAddress, text: str) -> str:
 
 def _list_settings(address: str, bundle: Bundle) -> dict[str, Any]:
     """Return the config of a run of a bundle, with the settings that it was used with."""
-    used = bundle.manifest.settings
-    values: dict[str, Any] = {"cohort": SHEET_NAME, "model": {"bundle": address}}
-    if bundle.animals > 1:
-        values["individuals"] = {"max": bundle.animals, "method": used.method}
-        values["assembly"] = used.assembly.model_dump(mode="json")
-    if bundle.locator is not None:
-        values["locating"] = used.locating.model_dump(
-            mode="json", include={"enabled", "window", "pcutoff", "min_found"}
-        )
-    return values
+    located = bundle.locator is not None
+    used = list_used_settings(bundle.manifest.settings, bundle.animals, located=located)
+    return {"cohort": SHEET_NAME, "model": {"bundle": address}, **used}

@@ -5,8 +5,9 @@ import importlib.metadata
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.core import versions
 from pipeline_lib.core.errors import ModelError, PreemptedError
@@ -33,6 +34,10 @@ from pipeline_lib.steps.runs.networks.start_network import (
     find_start,
     list_trained,
 )
+from pipeline_lib.steps.runs.stage_keys import require_claimed
+
+if TYPE_CHECKING:
+    from pipeline_lib.models.network.network import PoseNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +85,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
 
     # The card of the main network says what was chosen, also for the locator.
     chosen = {} if locator else read_choices_in_force(config, results)
+    stated = config
     config = choose_member(resolve_settings(config, results), member)
     targets, files = results.targets, results.model(config.training.name).member(member)
     start = _find_start(config, results, member)
@@ -89,10 +95,20 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
     store = TargetStore(targets)
     layout = store.layout
     start = skip_missing_locator(start)
-    load = None if start is None else plan_start(config, start, layout)
+    load, source = None, None
+    if start is not None:
+        planned = plan_start(config, start, layout)
+        source = hash_start(start)
+        load = _load_same(planned, start, source)
     clips = results.clips if config.training.unsupervised.enabled else None
     key = training_key(config, store, start)
     if is_first_rank():
+        require_claimed(
+            stated,
+            results,
+            _name_stage(locator=locator, member=member),
+            bundles=[source] if isinstance(start, BundledStart) and source else None,
+        )
         _claim_checkpoints(files, key)
     else:
         _await_claim(files, key)
@@ -150,7 +166,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
             checkpoint=trained.checkpoint,
             iteration=config.training.iteration,
             start_from=config.training.start_from,
-            start_sha256=None if start is None else hash_path(start.weights),
+            start_sha256=source,
             precision=trained.precision,
             targets_key=store.key,
             settings=config.training.model_dump(mode="json"),
@@ -181,6 +197,35 @@ def choose_member(config: ResolvedConfig, member: int) -> ResolvedConfig:
         )
     seed = (training.seed + member - 1) % _SEEDS
     return config.model_copy(update={"training": training.model_copy(update={"seed": seed})})
+
+
+def _name_stage(*, locator: bool, member: int) -> str:
+    if locator:
+        return "train-locator"
+    return "train-members" if member > 1 else "train"
+
+
+def hash_start(start: ModelFiles | BundledStart) -> str:
+    """Return the hash of what a training starts from: weights, or the bundle that was read."""
+    return start.bundle.sha256 if isinstance(start, BundledStart) else hash_path(start.weights)
+
+
+def _load_same(
+    load: Callable[["PoseNetwork"], None], start: ModelFiles | BundledStart, source: str
+) -> Callable[["PoseNetwork"], None]:
+    """Return a function that loads weights, and refuses others than those that were hashed.
+
+    A bundle sees to that itself.
+    """
+
+    def load_same(network: "PoseNetwork") -> None:
+        load(network)
+        if isinstance(start, ModelFiles) and hash_path(start.weights) != source:
+            raise ModelError(
+                f"{start.weights}: was replaced while this training began: run train again"
+            )
+
+    return load_same
 
 
 def name_slots(layout: TargetLayout) -> tuple[str, ...]:
@@ -230,7 +275,7 @@ def training_key(
     training: dict[str, Any] = config.training_settings()
     if start is not None:
         # Whatever its name is.
-        training["start_from"] = hash_path(start.weights)
+        training["start_from"] = hash_start(start)
     weights = Path(config.training.weights)
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()

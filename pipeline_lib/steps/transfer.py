@@ -83,6 +83,7 @@ def _plan_bundled(
             f"{', '.join(bodyparts)}"
         )
     sources = match_channels(bodyparts, layout.edges, known, card.edges, names)
+    _warn_of_shared(bodyparts, sources.bodyparts, known)
     factor = card.refinement_scale / config.targets.location_refinement_scale
     found = [
         name for name, old in zip(bodyparts, sources.bodyparts, strict=True) if old is not None
@@ -95,6 +96,20 @@ def _plan_bundled(
         f", new: {', '.join(new)}" if new else "",
     )
     return partial(transfer_weights, state=state, sources=replace(sources, offset_factor=factor))
+
+
+def _warn_of_shared(
+    bodyparts: tuple[str, ...], sources: tuple[int | None, ...], known: tuple[str, ...]
+) -> None:
+    """Log bodyparts that start from the same one: a choice, or a slip of the pen."""
+    for place, name in enumerate(known):
+        sharing = [one for one, old in zip(bodyparts, sources, strict=True) if old == place]
+        if len(sharing) > 1:
+            logger.warning(
+                "`training.start_bodyparts`: %s all start as %s of the bundle, and only their "
+                "labels tell them apart: name another one if that is not meant",
+                *(", ".join(sharing), name),
+            )
 
 
 def _name(start: BundledStart) -> str:

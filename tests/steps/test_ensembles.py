@@ -13,7 +13,7 @@ from pipeline_lib.core.settings.reading import parse_config
 from pipeline_lib.core.tables import PREDICTION_COLUMNS, REGION_COLUMNS
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.io.targets.store import TargetStore
-from pipeline_lib.models.card import format_card, read_card
+from pipeline_lib.models.card import BundleRecord, format_card, read_card
 from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import RuntimeOptions, load_predictor
 from pipeline_lib.models.members import check_members, count_members, read_member_cards
@@ -235,8 +235,13 @@ def test_a_bundle_holds_the_ensemble_and_its_calibration(trio, tmp_path, monkeyp
     assert starts == ["", "members/2/", "members/3/", ""]
     theirs = parse_config({"cohort": "c.tsv", "model": {"bundle": str(path)}})
     run = Results(tmp_path / "run")
-    # Left by a training under the same name.
+    # Of a training under the same name, which is not replaced, then left by another bundle.
     write_tiny_model(run.model("pose").member(4), seed=9)
+    with pytest.raises(ConfigError, match="was trained here"):
+        run_import_model(theirs, run)
+    left = run.model("pose").member(4).card
+    record = BundleRecord(file="other.cohortpose", sha256="1" * 64, members=4)
+    left.write_text(format_card(read_card(left).model_copy(update={"bundle": record})))
     run_import_model(theirs, run)
     files = run.model("pose")
     assert count_members(theirs, run) == 3

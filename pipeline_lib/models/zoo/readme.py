@@ -1,13 +1,15 @@
 """Write the card of a bundle in Markdown: what was trained on what, errors, use, licence."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import yaml
 
 from pipeline_lib.models.card import ModelCard, count_animals
 from pipeline_lib.models.precision import PrecisionRecord
 from pipeline_lib.models.regions import ConfidenceRegions
 from pipeline_lib.models.zoo.manifest import Manifest
+from pipeline_lib.models.zoo.used_settings import list_used_settings
 
 # Metrics by bodypart, split and name, as in the table of an evaluation.
 Metrics = Mapping[tuple[str, str, str], float]
@@ -162,20 +164,10 @@ def _describe_confidence(regions: ConfidenceRegions | None) -> str:
 
 def _list_settings(manifest: Manifest, described: Described) -> list[str]:
     """Return the settings that a config needs to run the bundle as it was used."""
-    lines = ["cohort: cohort.tsv", "model:", "  bundle: FILE.cohortpose"]
-    card, animals = described.card, described.animals
-    if animals > 1:
-        lines += ["individuals:", f"  max: {animals}", f"  method: {manifest.settings.method}"]
-    locating = manifest.settings.locating
-    if locating.enabled or card.window is not None:
-        lines += [
-            "locating:",
-            *([f"  enabled: {json.dumps(locating.enabled)}"] if locating.enabled else []),
-            f"  window: {locating.window}",
-            f"  pcutoff: {locating.pcutoff}",
-            f"  min_found: {locating.min_found}",
-        ]
-    return lines
+    located = described.locator is not None
+    used = list_used_settings(manifest.settings, described.animals, located=located)
+    values = {"cohort": "cohort.tsv", "model": {"bundle": "FILE.cohortpose"}, **used}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True).splitlines()
 
 
 def _describe_licence(manifest: Manifest) -> str:

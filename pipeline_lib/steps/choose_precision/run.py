@@ -34,7 +34,6 @@ from pipeline_lib.models.precision import (
     format_precision,
     list_networks,
 )
-from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.steps.choose_precision.bundled import adopt_precision
 from pipeline_lib.steps.choose_precision.choice import MOST_GROWTH, choose
 from pipeline_lib.steps.choose_precision.measure import (
@@ -46,6 +45,7 @@ from pipeline_lib.steps.choose_precision.measure import (
 )
 from pipeline_lib.steps.evaluate.individuals import LabelledIndividuals, predict_individuals
 from pipeline_lib.steps.evaluate.run import check_images, predict_images
+from pipeline_lib.steps.runs.networks.bundle_fit import find_imported
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def run_choose_precision(config: Config, results: Results) -> None:
     )
     if config.model.bundle is not None:
         record = adopt_precision(
-            find_bundle(config.model.bundle),
+            find_imported(config.model.bundle, results.model(config.training.name)),
             config.inference,
             networks,
             record,

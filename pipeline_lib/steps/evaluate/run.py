@@ -30,6 +30,7 @@ from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, 
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.members import count_members, read_member_cards
 from pipeline_lib.models.precision import in_float32
+from pipeline_lib.steps.evaluate.evaluated import hash_networks, publish_networks
 from pipeline_lib.steps.evaluate.individuals import (
     LabelledIndividuals,
     measure_individuals,
@@ -67,6 +68,7 @@ def run_evaluate(config: Config, results: Results) -> None:
     assembly = config.assembly.model_copy(update={"surplus": 0})
     files = results.model(config.training.name)
     members = files.list_members(count_members(config, results))
+    networks = hash_networks(config, results)
     predictor = load_pose_predictor(files, options, config.locating, assembly, members)
     if predictor.card.skeleton.bodyparts != labels.bodyparts:
         raise ModelError(
@@ -86,6 +88,8 @@ def run_evaluate(config: Config, results: Results) -> None:
     rows = list(measure_predictions(predictions, labels.bodyparts, config.evaluation))
     if config.individuals.max > 1:
         rows += measure_splits(predictions, config.evaluation)
+    # A stop in between leaves tables of two evaluations.
+    publish_networks(results, config.training.name, {})
     with publish_file(results.predictions(config.training.name)) as part:
         shorten_images(predictions, results.root).to_parquet(part, index=False)
     cards = read_member_cards(files, len(members)) if config.calibrates else []
@@ -106,6 +110,7 @@ def run_evaluate(config: Config, results: Results) -> None:
         remove_regions(config, results)
     publish_score_maps(results, config.training.name, predictor.card, predictions)
     write_table(results.metrics(config.training.name), METRIC_COLUMNS, rows)
+    publish_networks(results, config.training.name, networks)
     for row in rows:
         if row["bodypart"] == ALL_BODYPARTS and row["metric"] == "mean_error":
             logger.info("%s: mean error %.2f px", row["split"], row["value"])

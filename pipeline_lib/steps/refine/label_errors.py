@@ -29,6 +29,7 @@ from pipeline_lib.kernels.refinement.label_errors import (
     find_exchanged_frames,
     find_label_errors,
 )
+from pipeline_lib.steps.evaluate.evaluated import find_mismatch
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def list_label_errors(config: Config, results: Results, labels: Labels) -> list[
     images, labelled = label_arrays(labels)
     if images.empty:
         return []
-    compared = _read_predictions(results, config.training.name)
+    compared = _read_predictions(config, results)
     poses, networks = _arrange(images, labelled, labels, compared)
     names = _name_axes(labels)
     found = find_label_errors(poses, names, _find_pairs(labels.skeleton), config.refinement.pcutoff)
@@ -88,11 +89,12 @@ def list_label_errors(config: Config, results: Results, labels: Labels) -> list[
     ]
 
 
-def _read_predictions(results: Results, model: str) -> pd.DataFrame:
+def _read_predictions(config: Config, results: Results) -> pd.DataFrame:
     """Return one prediction of each labelled keypoint, of a network that has not seen it if any.
 
     Columns `PREDICTION_COLUMNS` and ``network``.
     """
+    model = config.training.name
     folder = results.predictions(model).parent.parent
     others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     tables = []
@@ -101,6 +103,8 @@ def _read_predictions(results: Results, model: str) -> pd.DataFrame:
         if not path.is_file():
             continue
         try:
+            if mismatch := find_mismatch(config, results, name):
+                raise StoreError(mismatch)
             table = pd.read_parquet(path)
             missing = [column for column in PREDICTION_COLUMNS if column not in table.columns]
             if missing:

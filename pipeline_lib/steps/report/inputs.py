@@ -19,6 +19,7 @@ from pipeline_lib.core.tables import HISTORY_COLUMNS, METRIC_COLUMNS, PREDICTION
 from pipeline_lib.io.labels.image_paths import BASE_COLUMN, resolve_images
 from pipeline_lib.io.stage_tables import read_table
 from pipeline_lib.models.precision import PrecisionRecord, read_precision
+from pipeline_lib.steps.evaluate.evaluated import find_mismatch
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class ReportInputs:
         YAML text of every setting in force.
     gaps
         What could not be read, and why: shown on the page.
+    mismatch
+        Why nothing of the evaluation is shown, as `find_mismatch` explains it; empty if it may be.
     """
 
     metrics: dict[tuple[str, str, str], float]
@@ -54,6 +57,7 @@ class ReportInputs:
     provenance: dict[str, Any]
     settings: str
     gaps: list[str] = field(default_factory=list)
+    mismatch: str = ""
 
     def bodyparts(self, config: Config) -> tuple[str, ...]:
         """Return the bodyparts in the model's order, from the first source that knows them."""
@@ -85,24 +89,34 @@ class ReportInputs:
         return tuple((str(a), str(b)) for a, b in self._skeleton.get("edges") or ())
 
 
-def read_inputs(config: Config, results: Results) -> ReportInputs:
-    """Read the metrics, the model's records and the settings that exist."""
-    name = config.training.name
+def read_inputs(config: Config, results: Results, name: str | None = None) -> ReportInputs:
+    """Read the metrics, the model's records and the settings that exist.
+
+    Parameters
+    ----------
+    config, results
+        The run.
+    name
+        Name of the network; None: that of the run.
+    """
+    mismatch = find_mismatch(config, results, name)
+    name = config.training.name if name is None else name
     model = results.model(name)
     gaps: list[str] = []
+    if mismatch:
+        _log.warning("the report leaves out errors on labelled frames: %s", mismatch)
+        gaps.append(mismatch)
+    nothing = pd.DataFrame(columns=list(PREDICTION_COLUMNS))
+    read = partial(read_predictions, results=results.root)
     return ReportInputs(
-        metrics=_read(results.metrics(name), read_metrics, {}, gaps),
+        metrics={} if mismatch else _read(results.metrics(name), read_metrics, {}, gaps),
         history=_read(model.history, _read_history, {}, gaps),
-        predictions=_read(
-            results.predictions(name),
-            partial(read_predictions, results=results.root),
-            pd.DataFrame(columns=list(PREDICTION_COLUMNS)),
-            gaps,
-        ),
+        predictions=nothing if mismatch else _read(results.predictions(name), read, nothing, gaps),
         card=_read(model.card, _read_record, {}, gaps),
         provenance=_read(results.provenance, _read_record, {}, gaps),
         settings=_read(results.config, _read_text, write_resolved_config(config), gaps),
         gaps=gaps,
+        mismatch=mismatch,
     )
 
 

@@ -177,13 +177,18 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "metrics": tabulate_metrics(inputs, bodyparts),
         "comparison": comparison,
         "error_charts": chart_errors(inputs, config),
-        "ensemble": summarise_ensemble(config, results, inputs.gaps),
+        "ensemble": None if inputs.mismatch else summarise_ensemble(config, results, inputs.gaps),
         "precision": summarise_precision(config, results, inputs.gaps),
         "iterations": compare_iterations(config, results),
         "history_charts": chart_history(inputs.history),
         "history_gap": explain_missing_test(inputs),
-        "maps": draw_score_maps(results, config.training.name, inputs.predictions),
-        "label_errors": read_label_errors(results, config.training.name, inputs.gaps),
+        "maps": None
+        if inputs.mismatch
+        else draw_score_maps(results, config.training.name, inputs.predictions),
+        # They compare labels with the same predictions.
+        "label_errors": None
+        if inputs.mismatch
+        else read_label_errors(results, config.training.name, inputs.gaps),
         "samples": draw_samples(inputs.predictions, config, inputs.edges(config)),
         # Of several animals each video's card has its own.
         "trajectories": [] if several else draw_trajectories(config, summaries, details),
@@ -194,7 +199,7 @@ def _collect_page(config: Config, results: Results) -> dict[str, Any]:
         "provenance": flatten_record(redactor.hide_record(inputs.provenance)),
         "settings": redactor.hide_settings(inputs.settings),
         "gaps": [redactor.hide(gap) for gap in inputs.gaps],
-        "files": _list_files(config, results),
+        "files": _list_files(config, results, inputs),
     }
 
 
@@ -342,9 +347,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
-def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
+def _list_files(config: Config, results: Results, inputs: ReportInputs) -> list[dict[str, str]]:
     """Return the paths of results relative to the page; only existing ones are linked."""
     model = config.training.name
+    foreign = results.metrics(model).parent if inputs.mismatch else None
     tracked = [
         (
             "Poses with one animal per slot, VIDEO.zarr.zip",
@@ -385,6 +391,7 @@ def _list_files(config: Config, results: Results) -> list[dict[str, str]]:
             "link": f"../{path.relative_to(results.root)}" if path.exists() else "",
         }
         for label, path in entries
+        if path.parent != foreign
     ]
 
 

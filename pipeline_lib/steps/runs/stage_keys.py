@@ -5,11 +5,11 @@ user gave to it. The key file in the results folder says from which key a stage'
 see `pipeline_lib.io.key_files`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pipeline_lib.core.cohort import read_cohort
-from pipeline_lib.core.errors import ModelError, SheetError
+from pipeline_lib.core.errors import ModelError, SheetError, StoreError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.chosen import fits_start
 from pipeline_lib.core.settings.reading import hash_settings
@@ -45,7 +45,9 @@ _COUNTED = ("infer", "postprocess", "render")
 SHARD_RULES = ("probe", "select_frames", *_COUNTED)
 
 
-def find_stage_key(config: Config, results: Results, name: str) -> Path:
+def find_stage_key(
+    config: Config, results: Results, name: str, *, bundles: Sequence[str] | None = None
+) -> Path:
     """Return the key file of a stage for the present settings.
 
     Parameters
@@ -54,12 +56,14 @@ def find_stage_key(config: Config, results: Results, name: str) -> Path:
         The run.
     name
         Name of the stage in `pipeline_lib.core.stages.STAGES`.
+    bundles
+        Hashes of the bundles that the stage has read; None: those of the present files.
     """
     stage = STAGES[name]
     digest = hash_settings(
         stage.hash_settings(config),
         *(f"{path}: {_hash_file(path)}" for path in _list_given_files(config, stage)),
-        *_hash_bundles(config, stage),
+        *(_hash_bundles(config, stage) if bundles is None else bundles),
         # None where there are no corrections.
         *(list_corrections(config) if "corrections" in stage.given else ()),
         *(_list_calibrations(config) if "calibrations" in stage.given else ()),
@@ -75,6 +79,49 @@ def find_claimed_key(config: Config, results: Results, name: str) -> Path:
     model = config.training.name if STAGES[name].per_model else ""
     path = results.stage_key(name, model, "none")
     return next(iter(list_other_keys(path)), path)
+
+
+def require_claimed(
+    config: Config, results: Results, name: str, *, bundles: Sequence[str] | None = None
+) -> None:
+    """Refuse files other than those that the key of a stage was made of when its run started.
+
+    Else results of one file would count as those of another for good.
+
+    Parameters
+    ----------
+    config, results, name, bundles
+        As in `find_stage_key`. A stage without a key file is not refused.
+
+    Raises
+    ------
+    StoreError
+        If they are other files.
+    """
+    claimed = find_claimed_key(config, results, name)
+    if not claimed.exists() or claimed == find_stage_key(config, results, name, bundles=bundles):
+        return
+    listed = [str(path) for path in _list_given_files(config, STAGES[name])]
+    listed += [text for text in (config.model.bundle, config.training.start_from) if text]
+    raise StoreError(
+        f"{name}: a file that it reads was changed after the run had started (one of "
+        f"{', '.join(dict.fromkeys(listed)) or 'the corrected labels'}): run the same command again"
+    )
+
+
+def require_same_labels(config: Config, results: Results, name: str) -> None:
+    """Refuse the results of a stage if labels that it reads were changed while it was at work.
+
+    The sheet and people's decisions about videos may be edited during a run: they concern the
+    next one.
+
+    Raises
+    ------
+    StoreError
+        If labels were changed.
+    """
+    if {"labels", "corrections", "start card"} & set(STAGES[name].given):
+        require_claimed(config, results, name)
 
 
 def find_claimed_manifest(results: Results, shard: str) -> Path:

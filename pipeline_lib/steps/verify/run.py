@@ -25,6 +25,7 @@ from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.precision import require_precision
 from pipeline_lib.models.zoo.sources import find_bundle
+from pipeline_lib.steps.evaluate.evaluated import find_mismatch
 from pipeline_lib.steps.provenance.checksums import compare_checksums, read_checksums
 from pipeline_lib.steps.provenance.outputs import identify_sources, knows_all
 from pipeline_lib.steps.provenance.run import hash_inputs, read_provenance
@@ -98,6 +99,7 @@ def verify_results(config: Config, results: Results, *, quick: bool = False) -> 
         *_verify_inputs(config, record, checked),
         *_verify_networks(config, results, checked),
         *_verify_precision(config, results, checked),
+        *_verify_evaluation(config, results),
         *_verify_outputs(config, results, checked, quick=quick),
         *_verify_descriptions(results, checked),
         *verify_calibrations(config, results, checked, quick=quick),
@@ -203,6 +205,13 @@ def _verify_precision(config: Config, results: Results, checked: Counter[str]) -
         if path.is_file() and hash_path(path) != sha256:
             told = f"{files.precision.name} names another hash"
             yield Finding("quantised network", str(path), Problem.CHANGED, told)
+
+
+def _verify_evaluation(config: Config, results: Results) -> Iterator[Finding]:
+    """Compare the networks that were evaluated with those that there are."""
+    if config.has_network and (mismatch := find_mismatch(config, results)):
+        name = results.metrics(config.training.name).parent.relative_to(results.root).as_posix()
+        yield Finding("evaluation", name, Problem.UNEXPLAINED, mismatch)
 
 
 def _verify_imported(config: Config, model: ModelFiles, checked: Counter[str]) -> Iterator[Finding]:

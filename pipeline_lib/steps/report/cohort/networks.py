@@ -65,7 +65,7 @@ def write_networks(
         else:
             training = config.training.model_copy(update={"name": name})
             settings = config.model_copy(update={"training": training})
-            theirs = read_inputs(settings, results)
+            theirs = read_inputs(config, results, name)
         if theirs.metrics or theirs.history or len(theirs.predictions):
             path = results.report_network(name)
             page = _collect_network(settings, theirs, redactor)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline_lib.core.errors import CohortposeError
+from pipeline_lib.core.errors import CohortposeError, StoreError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.tables import UNUSED_SPLIT
 from pipeline_lib.core.untrusted.names import natural_order
 from pipeline_lib.io.labels.table import Labels, read_labels
 from pipeline_lib.models.card import ModelCard, read_card
+from pipeline_lib.steps.evaluate.evaluated import find_mismatch
 from pipeline_lib.steps.report.charts import Axes, Chart, Curve, draw_chart
 from pipeline_lib.steps.report.inputs import ALL_BODYPARTS, read_metrics, read_predictions
 
@@ -114,7 +115,7 @@ def compare_iterations(config: Config, results: Results) -> Iterations | None:
     current = next((card for card in cards if card.name == config.training.name), None)
     if current is None or len(iterations | {0}) < 2:
         return None
-    networks = [_describe(card, results) for card in cards]
+    networks = [_describe(card, config, results) for card in cards]
     before = _choose_before(current, cards)
     try:
         labels = read_labels(results.labels)
@@ -123,7 +124,7 @@ def compare_iterations(config: Config, results: Results) -> Iterations | None:
         return Iterations(networks, _draw(networks), current.training.iteration, "", (), 0, ())
     rows = labels.table.drop_duplicates("image")
     new = rows[rows["iteration"] == current.training.iteration]
-    changes = _measure_changes(results, before.name, current.name, labels) if before else []
+    changes = _measure_changes(config, results, before.name, labels) if before else []
     return Iterations(
         networks,
         _draw(networks),
@@ -146,9 +147,9 @@ def _read_cards(results: Results) -> list[ModelCard]:
     return sorted(cards, key=lambda card: (card.training.iteration, natural_order(card.name)))
 
 
-def _describe(card: ModelCard, results: Results) -> EvaluatedNetwork:
+def _describe(card: ModelCard, config: Config, results: Results) -> EvaluatedNetwork:
     frames = card.training.frames
-    metrics = _read_metrics(results, card.name)
+    metrics = _read_metrics(config, results, card.name)
     return EvaluatedNetwork(
         card.name,
         card.training.iteration,
@@ -160,10 +161,14 @@ def _describe(card: ModelCard, results: Results) -> EvaluatedNetwork:
     )
 
 
-def _read_metrics(results: Results, model: str) -> dict[tuple[str, str, str], float]:
+def _read_metrics(
+    config: Config, results: Results, model: str
+) -> dict[tuple[str, str, str], float]:
     path = results.metrics(model)
     try:
-        return read_metrics(path) if path.exists() else {}
+        # The reason is told where the page of that network is written.
+        known = path.exists() and not find_mismatch(config, results, model)
+        return read_metrics(path) if known else {}
     except (CohortposeError, ValueError, KeyError) as error:
         _log.warning("the report leaves out %s: %s", path, error)
         return {}
@@ -195,11 +200,13 @@ def _list_added(new: pd.DataFrame) -> list[tuple[str, int, str]]:
     return sorted(by_video, key=lambda one: -one[1])[:_MOST_VIDEOS]
 
 
-def _measure_changes(results: Results, before: str, now: str, labels: Labels) -> list[Change]:
+def _measure_changes(config: Config, results: Results, before: str, labels: Labels) -> list[Change]:
     tables: dict[str, pd.DataFrame] = {}
-    for name, model in (("before", before), ("now", now)):
+    for name, model in (("before", before), ("now", config.training.name)):
         path = results.predictions(model)
         try:
+            if mismatch := find_mismatch(config, results, model):
+                raise StoreError(mismatch)
             tables[name] = read_predictions(path, results.root)
         except (CohortposeError, OSError, ValueError, KeyError) as error:
             _log.warning("the report leaves out what the last labels changed: %s", error)

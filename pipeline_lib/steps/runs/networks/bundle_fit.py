@@ -1,12 +1,18 @@
 """Compare the settings of a run with the bundle that it runs."""
 
 import logging
+from collections.abc import Iterator
+from pathlib import Path
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.base import AUTO
+from pipeline_lib.core.settings.chosen import get_setting
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.models.card import read_card
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.sources import find_bundle
+from pipeline_lib.models.zoo.used_settings import list_used_settings
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +39,69 @@ def check_bundle(config: Config) -> list[str]:
             "it predicts",
             bundle.path,
         )
-    return list_bundle_problems(config, bundle)
+    problems = [*list_bundle_problems(config, bundle), *_list_unstated_problems(config, bundle)]
+    if not problems:
+        _warn_of_defaults(config, bundle)
+    if not config.has_only_existing:
+        problems += find_trained(Results(Path(config.results)).model(config.training.name))
+    return problems
+
+
+def find_trained(files: ModelFiles) -> list[str]:
+    """Return why a bundle must not be imported over a network: it was trained here.
+
+    Parameters
+    ----------
+    files
+        Where the network of the bundle would be published.
+
+    Returns
+    -------
+    list of str
+        One line; none if the place is free, or has a network of a bundle.
+    """
+    cards = [files.card, files.locator.card, *sorted(files.members.glob("*/model.json"))]
+    # A training that has not ended left checkpoints and no card.
+    trained = any(map(_is_trained, cards)) or (
+        files.checkpoints.exists() and not files.card.exists()
+    )
+    problem = (
+        f"`training.name`: {files.folder} has a network that was trained here, which the bundle "
+        "would replace: set `training.name` to another name, or move that folder away"
+    )
+    return [problem] if trained else []
+
+
+def _is_trained(path: Path) -> bool:
+    """Tell whether a card is not of a bundle; one that cannot be read may be of a training."""
+    try:
+        return path.exists() and read_card(path).bundle is None
+    except ModelError:
+        return True
+
+
+def find_imported(address: str, files: ModelFiles) -> Bundle:
+    """Return the bundle that networks were imported from.
+
+    Parameters
+    ----------
+    address
+        Its address.
+    files
+        The network that was imported.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be found or used, or another one lies there now.
+    """
+    bundle, record = find_bundle(address), read_card(files.card).bundle
+    if record is None or record.sha256 != bundle.sha256:
+        raise ModelError(
+            f"{bundle.path}: is not the bundle that {files.folder} was imported from: run "
+            "`cohortpose import-model` again"
+        )
+    return bundle
 
 
 def list_bundle_problems(config: Config, bundle: Bundle) -> list[str]:
@@ -66,6 +134,7 @@ def list_bundle_problems(config: Config, bundle: Bundle) -> list[str]:
             f"{bundle.animals} in a frame: set it to {bundle.animals}"
         )
     problems += _list_method_problems(config, bundle)
+    problems += _list_network_problems(config, bundle)
     if config.filtering.method == "ensemble-kalman" and not bundle.ensemble:
         problems.append(
             "`filtering.method`: ensemble-kalman smooths what several networks predict, but the "
@@ -81,6 +150,72 @@ def list_bundle_problems(config: Config, bundle: Bundle) -> list[str]:
             "`locating.enabled`: the bundle has no network that finds the animal: set it to false"
         )
     return problems
+
+
+def _list_network_problems(config: Config, bundle: Bundle) -> Iterator[str]:
+    """Yield the stated settings that describe another network than that of the bundle.
+
+    A value that is the default counts as not stated: the settings that a run writes state all.
+    """
+    card, locator = bundle.card, bundle.locator
+    known: dict[str, object] = {
+        "skeleton.unique_bodyparts": card.skeleton.unique_bodyparts,
+        "individuals.identity": bool(card.identities),
+        "targets.scale": card.scale,
+        "targets.stride": card.stride,
+        "targets.location_refinement_scale": card.refinement_scale,
+        "training.backbone": card.backbone,
+        "training.head_channels": card.head_channels,
+        "training.head_context": card.head_context,
+        "training.head_stages": card.head_stages,
+    }
+    if card.identities:
+        known["individuals.names"] = card.identities
+    if card.window is not None:
+        known["locating.window"] = card.window
+    if locator is not None:
+        known["locating.scale"] = locator.scale
+    for name, found in known.items():
+        section, field = name.split(".")
+        stated = get_setting(config, name)
+        default = type(getattr(config, section)).model_fields[field].default
+        if stated not in (AUTO, default, found):
+            yield (
+                f"`{name}`: {_show(stated)}, but the network of the bundle has {_show(found)}: "
+                "leave it out; the bundle counts"
+            )
+
+
+def _show(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+
+
+def _list_unstated_problems(config: Config, bundle: Bundle) -> Iterator[str]:
+    """Yield whether the config of a run leaves open if the bundle's second network is used."""
+    used = bundle.manifest.settings.locating.enabled
+    stated = "enabled" in config.locating.model_fields_set
+    if bundle.locator is None or stated or config.uses_locator or not used:
+        return
+    yield (
+        "`locating.enabled`: is not stated, and the bundle was used with a second network that "
+        f"finds the animal: set it to {str(used).lower()} as it was, with the other settings "
+        "that `zoo show` prints, or to false to predict in whole frames"
+    )
+
+
+def _warn_of_defaults(config: Config, bundle: Bundle) -> None:
+    """Log the settings that are not stated, and with which the bundle was not used."""
+    located = bundle.locator is not None and config.uses_locator
+    listed = list_used_settings(bundle.manifest.settings, bundle.animals, located=located)
+    for section in ("assembly", "locating"):
+        own = getattr(config, section)
+        for name, used in listed.get(section, {}).items():
+            value = getattr(own, name)
+            if name not in own.model_fields_set and value not in (AUTO, used):
+                logger.warning(
+                    "`%s.%s` is not stated: %s is used, but %s where the bundle was written",
+                    *(section, name, value, used),
+                )
 
 
 def _list_method_problems(config: Config, bundle: Bundle) -> list[str]:
