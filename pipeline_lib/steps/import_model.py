@@ -41,7 +41,7 @@ def run_import_model(config: Config, results: Results) -> None:
     bundle = find_bundle(config.model.bundle)
     if problems := list_bundle_problems(config, bundle):
         raise ConfigError("config", problems)
-    name = parse_address(config.model.bundle).location.rpartition("/")[2]
+    name = parse_address(config.model.bundle).name
     record = BundleRecord(file=name, sha256=bundle.sha256, members=1 + len(bundle.ensemble))
     files = results.model(config.training.name)
     # Of another bundle, or of a training.
