@@ -55,10 +55,16 @@ def escape_text(text: str) -> str:
 
 def open_console(*, err: bool = False) -> "Console":
     """Return a console of Rich that escapes what is printed, but not its own colours."""
-    from rich.console import Console
+    from rich.console import Console, RenderHook
+
+    class Escape(RenderHook):
+        def process_renderables(
+            self, renderables: "list[ConsoleRenderable]"
+        ) -> "list[ConsoleRenderable]":
+            return [_Escaped(one) for one in renderables]
 
     console = Console(stderr=err)
-    console.push_render_hook(_Escape())
+    console.push_render_hook(Escape())
     return console
 
 
@@ -70,16 +76,9 @@ class EscapingFormatter(logging.Formatter):
         return escape_text(super().format(record))
 
 
-class _Escape:
+class _Escaped:
     """Escape whatever is rendered."""
 
-    def process_renderables(
-        self, renderables: "list[ConsoleRenderable]"
-    ) -> "list[ConsoleRenderable]":
-        return [_Escaped(one) for one in renderables]
-
-
-class _Escaped:
     def __init__(self, inner: "ConsoleRenderable") -> None:
         self._inner = inner
 

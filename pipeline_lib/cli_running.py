@@ -241,3 +241,9 @@ def report_errors() -> Iterator[None]:
         message = f"error: {path}: {error.strerror}; make it accessible and run again"
         echo(message, fg="red", err=True)
         raise typer.Exit(1) from None
+    except UnicodeEncodeError as error:
+        # Half a character, which is how Python holds bytes of a file name that are no text.
+        shown = error.object[max(0, error.start - 100) : error.end + 100]
+        message = f"error: {shown!a}: is not UTF-8 text: rename the file or folder with this name"
+        echo(message, fg="red", err=True)
+        raise typer.Exit(1) from None

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console
 from rich.table import Table
 from typer.testing import CliRunner
@@ -25,6 +26,7 @@ from pipeline_lib.cli_output import (
     echo_text,
     open_console,
 )
+from pipeline_lib.cli_running import report_errors
 from pipeline_lib.io.stage_tables import format_table
 from tests.models.zoo.bundles import change, write_tiny_bundle
 
@@ -116,6 +118,18 @@ def test_a_fault_of_ours_quotes_no_escape_sequence(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == r"RuntimeError: x\x1b[2J"
+
+
+def test_a_name_that_no_file_of_text_can_hold_is_an_error(capsys):
+    """Show what is no text where a verb does not ask first."""
+    with pytest.raises(typer.Exit) as ended, report_errors():
+        f"{'x' * 500}: {os.fsdecode(bytes([118, 0xE9]))}.mp4".encode()
+    assert ended.value.exit_code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: 'xxx")
+    assert told.endswith(
+        ": v\\udce9.mp4': is not UTF-8 text: rename the file or folder with this name\n"
+    )
 
 
 @pytest.fixture
