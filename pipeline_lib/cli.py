@@ -5,6 +5,7 @@ runs, so that ``--help`` and ``status`` answer at once.
 """
 
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,7 @@ from pipeline_lib.cli_options import (
     PcutoffOption,
     ShardOption,
 )
+from pipeline_lib.cli_output import echo, echo_json, echo_table, echo_text, open_console
 from pipeline_lib.cli_quality import judge, quality, rerun
 from pipeline_lib.cli_running import (
     keep_cores,
@@ -90,7 +92,7 @@ NETWORKS = "Networks to hand on"
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
@@ -260,7 +262,7 @@ def track(  # noqa: PLR0913 - one option per setting
             pcutoff=PCUTOFF if pcutoff is None else pcutoff,
             min_affinity=MIN_AFFINITY if min_affinity is None else min_affinity,
         )
-        typer.echo(written)
+        echo(written)
 
 
 @app.command(rich_help_panel=VIDEOS)
@@ -382,18 +384,17 @@ def status(  # noqa: PLR0913 - one for each option
                 write_session_ledger(settings, results)
             record_outputs(settings, results, "status")
         if style == "text":
-            from rich.console import Console
-
             directory = context.parent.params["directory"] if context.parent else Path()
             show_status(
                 settings,
                 results,
                 failed=failed,
-                console=Console(),
+                console=open_console(),
                 spell=partial(spell_command, config, directory),
             )
         else:
-            typer.echo(format_status(settings, results, failed=failed, style=style), nl=False)
+            print_it = echo_json if style == "json" else echo_table
+            print_it(format_status(settings, results, failed=failed, style=style))
         if check:
             check_ledger(settings, results)
 
@@ -419,11 +420,9 @@ def verify(
     with report_errors():
         found = verify_results(*load(config), quick=quick)
     if style == "text":
-        from rich.console import Console
-
-        show_verification(found, Console())
+        show_verification(found, open_console())
     else:
-        typer.echo(format_verification(found), nl=False)
+        echo_json(format_verification(found))
     if found.findings:
         raise typer.Exit(1)
 
@@ -500,7 +499,7 @@ def demo_error(
         if settings.triangulation.enabled:
             lines += describe_demo_space(folder, results, settings, measure_scene(folder))
         for line in (f"Report: {results.report}", *lines):
-            typer.echo(line)
+            echo(line)
 
 
 # Verbs of other modules, in the order of the help.
@@ -523,7 +522,11 @@ app.add_typer(zoo, rich_help_panel=NETWORKS)
 def main() -> None:
     """Run the command line."""
     prepare_process()
-    app()
+    try:
+        app()
+    except Exception:  # noqa: BLE001 - a fault of ours, whose message may quote a file of a stranger
+        echo_text(traceback.format_exc(), err=True)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pipeline_lib.cli_options import (
     FpsOption,
     ShardOption,
 )
+from pipeline_lib.cli_output import echo, echo_text
 from pipeline_lib.cli_running import keep_cores, report_errors, run, run_shards
 from pipeline_lib.core.cameras.boards import DICTIONARIES, KINDS, Board, Kind
 from pipeline_lib.core.cameras.calibration import UNITS, Model
@@ -262,7 +263,7 @@ def triangulate(  # noqa: PLR0913 - one for each option
         if max_error is not None:
             request = replace(request, max_error=max_error)
         for line in triangulate_existing(request):
-            typer.echo(line)
+            echo(line)
 
 
 def correct_views(
@@ -334,9 +335,9 @@ def calibrate(  # noqa: PLR0913 - one option per setting
             if pcutoff is not None:
                 asked = replace(asked, pcutoff=pcutoff)
             table, warnings = run_refinement(asked)
-            typer.echo(table, nl=False)
+            echo_text(table)
             for warning in warnings:
-                typer.echo(f"warning: {warning.text}", err=True)
+                echo(f"warning: {warning.text}", err=True)
         return
     if config is not None:
         if sources or check is not None or output is not None:
@@ -364,9 +365,9 @@ def calibrate(  # noqa: PLR0913 - one option per setting
             )
             target = output or Path("calibration.toml")
             table, warnings = run_calibrate(sources or [], request, target, style)
-        typer.echo(table, nl=False)
+        echo_text(table)
         for warning in warnings:
-            typer.echo(f"warning: {warning.text}", err=True)
+            echo(f"warning: {warning.text}", err=True)
 
 
 def board(  # noqa: PLR0913 - one option per setting
@@ -385,4 +386,4 @@ def board(  # noqa: PLR0913 - one option per setting
     with report_errors():
         made = make_board(board, squares, square_size, marker_size, dictionary)
         write_board(output, made, unit or "mm")
-        typer.echo(output)
+        echo(output)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline_lib.cli_options import DEFAULT_CONFIG, ConfigOption
+from pipeline_lib.cli_output import echo, echo_json, echo_table
 from pipeline_lib.cli_running import load, report_errors
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def sheet(
         if write:
             proposal.write()
         for line in describe_proposal(proposal, written=write):
-            typer.echo(line)
+            echo(line)
 
 
 def watch(  # noqa: PLR0913 - one for each option
@@ -135,7 +136,11 @@ def doctor(
             config = DEFAULT_CONFIG
         settings, results = (None, Results(Path("results"))) if config is None else load(config)
         checks = examine(settings, results)
-        typer.echo(format_checks(checks) if as_json else "\n".join(describe_checks(checks)))
+        if as_json:
+            echo_json(format_checks(checks))
+        else:
+            for line in describe_checks(checks):
+                echo(line)
     if has_failed(checks):
         raise typer.Exit(1)
 
@@ -165,7 +170,7 @@ def costs(
         if write:
             write_costs(settings, results)
             record_descriptions(results, "costs")
-        typer.echo(format_table(COST_COLUMNS, derive_costs(settings, results)), nl=False)
+        echo_table(format_table(COST_COLUMNS, derive_costs(settings, results)))
 
 
 def tidy(
@@ -187,4 +192,4 @@ def tidy(
         settings, results = load(config)
         found = (remove_stale if delete else find_stale)(settings, results)
         for line in describe_stale(found, results.root, removed=delete):
-            typer.echo(line)
+            echo(line)

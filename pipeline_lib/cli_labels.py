@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from pipeline_lib.cli_options import DEFAULT_CONFIG, ConfigOption
+from pipeline_lib.cli_output import echo_table, echo_text
 from pipeline_lib.cli_running import load, report_errors
 from pipeline_lib.core.formats.label_projects import FORMATS as PROJECTS
 from pipeline_lib.core.formats.labels import AUTO
@@ -144,14 +145,16 @@ def list_doubts(
 
     with report_errors():
         settings, results = load(config)
-        run_list_doubts(settings, results, output)
+        table = run_list_doubts(settings, results, output)
+        if output is None:
+            echo_table(table)
 
 
 def _announce_page(address: str) -> None:
     from pipeline_lib.label.project import find_account
 
     port, account = urlsplit(address).port, find_account() or "USER"
-    typer.echo(
+    echo_text(
         f"Label at {address}\n"
         "From another computer, through a tunnel first:\n"
         f"  ssh -N -L {port}:127.0.0.1:{port} {account}@{platform.node()}\n"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline_lib.cli_output import echo, echo_text
 from pipeline_lib.cli_running import load, report_errors
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def live(  # noqa: PLR0913 - one for each option
             from pipeline_lib.live.recording.finish import finish_recordings
 
             for path in finish_recordings(output):
-                typer.echo(path)
+                echo(path)
             return
         from pipeline_lib.live.run import LiveRequest, run_live
 
@@ -156,4 +157,4 @@ def _change(settings: "LiveSettings", section: str, values: dict[str, Any]) -> "
 
 
 def _announce(address: str) -> None:
-    typer.echo(f"Preview at {address}\nOnly whoever has this address sees it.")
+    echo_text(f"Preview at {address}\nOnly whoever has this address sees it.")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline_lib.cli_options import DEFAULT_CONFIG, ConfigOption, CoresOption, ShardOption
+from pipeline_lib.cli_output import echo
 from pipeline_lib.cli_running import keep_cores, load, report_errors, run, run_shards
 
 
@@ -84,4 +85,4 @@ def rerun(  # noqa: PLR0913 - one for each option
         plan = plan_rerun(settings, results, request)
         written = apply_plan(settings, plan, Path()) if apply else []
         for line in describe_plan(plan, written, config):
-            typer.echo(line)
+            echo(line)

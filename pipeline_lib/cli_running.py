@@ -1,6 +1,7 @@
 """Run a verb of the command line: set up its log, load settings, record jobs, report errors."""
 
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipeline_lib.cli_output import EscapingFormatter, echo, echo_text, open_console
 from pipeline_lib.core.errors import CohortposeError, StoreError, describe_error
 from pipeline_lib.core.process import limit_cores
-from pipeline_lib.core.untrusted.unseen import escape_logs, escape_unseen
+from pipeline_lib.core.untrusted.unseen import escape_logs
 
 if TYPE_CHECKING:
     from pipeline_lib.core.layout import Results
@@ -28,7 +30,8 @@ def log_for_people(*, verbose: bool) -> None:
     interactive = sys.stderr.isatty()
     handler: logging.Handler = _open_terminal() if interactive else logging.StreamHandler()
     form = "%(message)s" if interactive else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.WARNING, format=form, handlers=[handler])
+    handler.setFormatter(EscapingFormatter(form))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("pipeline_lib").setLevel(logging.DEBUG if verbose else logging.INFO)
     if not verbose:
         # Lightning, Dask and zarr log for developers, at levels that they set on import.
@@ -68,10 +71,9 @@ def spell_command(config: Path, directory: Path, verb: str) -> str:
 
 def _open_terminal() -> logging.Handler:
     # Imported for terminals only: it would take a fifth of the time of a job without work.
-    from rich.console import Console
     from rich.logging import RichHandler
 
-    return RichHandler(console=Console(stderr=True), show_path=False)
+    return RichHandler(console=open_console(err=True), show_path=False)
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:
@@ -231,13 +233,19 @@ def report_errors() -> Iterator[None]:
     try:
         yield
     except CohortposeError as error:
-        typer.secho(f"error: {describe_error(error)}", fg="red", err=True)
+        echo_text(f"error: {describe_error(error)}", fg="red", err=True)
         raise typer.Exit(error.exit_status) from None
     except OSError as error:
         # Errors of a file only; other system errors keep their traceback.
         if error.filename is None or error.strerror is None:
             raise
-        path = escape_unseen(str(Path(str(error.filename)).absolute()))
+        path = Path(os.fsdecode(error.filename)).absolute()
         message = f"error: {path}: {error.strerror}; make it accessible and run again"
-        typer.secho(message, fg="red", err=True)
+        echo(message, fg="red", err=True)
+        raise typer.Exit(1) from None
+    except UnicodeEncodeError as error:
+        # Half a character, which is how Python holds bytes of a file name that are no text.
+        shown = error.object[max(0, error.start - 100) : error.end + 100]
+        message = f"error: {shown!a}: is not UTF-8 text: rename the file or folder with this name"
+        echo(message, fg="red", err=True)
         raise typer.Exit(1) from None

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline_lib.cli_options import DEFAULT_CONFIG, ConfigOption, CoresOption
+from pipeline_lib.cli_output import echo, echo_table, echo_text
 from pipeline_lib.cli_running import keep_cores, load, report_errors, run, run_shards
 
 zoo = typer.Typer(
@@ -112,20 +113,16 @@ def bundle(  # noqa: PLR0913 - one for each option
     with report_errors():
         if from_lightning_pose is not None:
             own = name or "lightning-pose"
-            typer.echo(
-                run_foreign_bundle("lightning-pose", from_lightning_pose, own, texts, output)
-            )
+            echo(run_foreign_bundle("lightning-pose", from_lightning_pose, own, texts, output))
         elif from_sleap_nn is not None:
-            typer.echo(
-                run_foreign_bundle("sleap-nn", from_sleap_nn, name or "sleap-nn", texts, output)
-            )
+            echo(run_foreign_bundle("sleap-nn", from_sleap_nn, name or "sleap-nn", texts, output))
         elif from_deeplabcut is not None:
             from pipeline_lib.models.zoo.foreign.deeplabcut import DeepLabCutSource
 
             source = DeepLabCutSource(from_deeplabcut, detector, individuals, conversion)
-            typer.echo(run_deeplabcut_bundle(source, name or "deeplabcut", texts, output))
+            echo(run_deeplabcut_bundle(source, name or "deeplabcut", texts, output))
         else:
-            typer.echo(run_bundle(*load(config), texts, output))
+            echo(run_bundle(*load(config), texts, output))
 
 
 def import_model(config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -169,7 +166,7 @@ def predict(
             run_shards(config, None, verb)
         lines, good = describe_predictions(settings, results)
     for line in lines:
-        typer.echo(output / line if line.startswith(settings.results) else line)
+        echo(output / line if line.startswith(settings.results) else line)
     if not good:
         raise typer.Exit(1)
 
@@ -182,7 +179,7 @@ def list_command(
     from pipeline_lib.steps.zoo import list_bundles
 
     with report_errors():
-        typer.echo(list_bundles(folder), nl=False)
+        echo_table(list_bundles(folder))
 
 
 @zoo.command("show")
@@ -191,7 +188,7 @@ def show_command(bundle: BundleArgument) -> None:
     from pipeline_lib.steps.zoo import show_bundle
 
     with report_errors():
-        typer.echo(show_bundle(bundle), nl=False)
+        echo_text(show_bundle(bundle))
 
 
 @zoo.command("verify")
@@ -205,4 +202,4 @@ def verify_command(
 
     with report_errors():
         for address in bundles:
-            typer.echo(verify_bundle(address))
+            echo(verify_bundle(address))

@@ -15,6 +15,7 @@ from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import StatedLocating
 from pipeline_lib.core.settings.reading import read_config
 from pipeline_lib.core.untrusted.bundle_address import names_bundle
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.models.card import BundleRecord, format_card
 from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
@@ -88,7 +89,8 @@ def settle_precision(
             if names_bundle(fspath(source))
             else "set inference.precision to int8 and run Snakemake, or choose another precision"
         )
-        raise ModelError(f"{fspath(source)}: has no network in 8-bit integers; {advice}")
+        shown = show_address(fspath(source))
+        raise ModelError(f"{shown}: has no network in 8-bit integers; {advice}")
     return precision
 
 

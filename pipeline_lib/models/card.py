@@ -3,9 +3,16 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
@@ -20,6 +27,7 @@ from pipeline_lib.core.settings.network import (
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
+from pipeline_lib.core.untrusted.credentials import show_address
 
 
 class TrainingRecord(BaseModel):
@@ -48,7 +56,7 @@ class TrainingRecord(BaseModel):
     frames: dict[str, int]
     checkpoint: str
     iteration: int = 0
-    start_from: str | None = None
+    start_from: Annotated[str, AfterValidator(show_address)] | None = None
     start_sha256: str | None = None
     precision: str | None = None
     targets_key: str | None = None

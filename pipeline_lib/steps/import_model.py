@@ -47,7 +47,7 @@ def run_import_model(config: Config, results: Results) -> None:
     if problems := [*list_bundle_problems(config, bundle), *find_trained(files)]:
         raise ConfigError("config", problems)
     require_claimed(config, results, "import-model", bundles=[bundle.sha256])
-    name = parse_address(config.model.bundle).location.rpartition("/")[2]
+    name = parse_address(config.model.bundle).name
     record = BundleRecord(file=name, sha256=bundle.sha256, members=1 + len(bundle.ensemble))
     # Of another bundle.
     shutil.rmtree(files.members, ignore_errors=True)

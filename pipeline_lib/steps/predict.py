@@ -16,6 +16,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, VIDEO_STAGES
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.core.untrusted.bundle_address import BundleAddress, parse_address
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.models.zoo.archive import Bundle
@@ -23,7 +24,7 @@ from pipeline_lib.models.zoo.sources import find_bundle
 from pipeline_lib.models.zoo.used_settings import list_used_settings
 from pipeline_lib.steps.init.run import CONFIG_NAME
 from pipeline_lib.steps.runs.ledger import derive_ledger
-from pipeline_lib.steps.sheet.find import name_videos
+from pipeline_lib.steps.sheet.find import NOT_UTF8, is_text, name_videos
 from pipeline_lib.steps.sheet.run import SHEET_NAME
 
 
@@ -53,22 +54,25 @@ def write_prediction_project(videos: Sequence[Path], address: str, folder: Path)
     SheetError
         If a video is missing.
     """
-    if missing := [str(video) for video in videos if not video.is_file()]:
-        raise SheetError("predict", [f"{name}: no such video" for name in missing])
+    problems = [f"{video}: no such video" for video in videos if not video.is_file()]
+    absolute = [video.absolute() for video in videos]
+    problems += [f"{video}: {NOT_UTF8}" for video in absolute if not is_text(str(video))]
+    if problems:
+        raise SheetError("predict", problems)
     try:
         parsed = parse_address(address)
     except ValueError as error:
         raise ConfigError("--model", [str(error)]) from None
     bundle = find_bundle(address)
-    named = name_videos([video.absolute() for video in videos])
+    named = name_videos(absolute)
     sheet = format_table(
         ("video", "path"), [{"video": name, "path": str(path)} for name, path in named.items()]
     )
-    values = _list_settings(_make_absolute(parsed, address), bundle)
+    values = _list_settings(_spell_address(parsed, bundle), bundle)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     config = folder / CONFIG_NAME
     for path, content in ((config, text), (folder / SHEET_NAME, sheet)):
-        if path.exists() and path.read_text(encoding="utf-8") != content:
+        if path.exists() and not _holds(path, content):
             raise ConfigError(
                 str(path), ["is of other videos or another bundle: give another --output"]
             )
@@ -107,12 +111,23 @@ def describe_predictions(config: Config, results: Results) -> tuple[list[str], b
     return lines, good
 
 
-def _make_absolute(address: BundleAddress, text: str) -> str:
-    """Return an address that holds in any working directory."""
-    if address.kind != "path":
-        return text
-    path = Path(address.location).expanduser().absolute()
-    return f"{path}#sha256={address.sha256}" if address.sha256 else str(path)
+def _holds(path: Path, text: str) -> bool:
+    """Tell whether a file is this text; what stands there may be no text."""
+    require_regular_file(path)
+    return path.read_bytes() == text.encode()
+
+
+def _spell_address(address: BundleAddress, bundle: Bundle) -> str:
+    """Return an address that holds in any working directory, and may be published."""
+    location, sha256 = address.shown, address.sha256
+    if address.kind == "path":
+        location = str(Path(address.location).expanduser().absolute())
+        if not is_text(location):
+            raise ConfigError("--model", [f"{location}: {NOT_UTF8}"])
+    elif location != address.location:
+        # Without its query, the bundle is found in the cache by its hash.
+        sha256 = bundle.sha256
+    return f"{location}#sha256={sha256}" if sha256 else location
 
 
 def _list_settings(address: str, bundle: Bundle) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline_lib.core.errors import CohortposeError, ConfigError, ModelError
 from pipeline_lib.core.untrusted.bundle_address import ENDING
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.models.zoo.archive import Bundle, read_bundle
 from pipeline_lib.models.zoo.manifest import NETWORK, WEIGHTS
@@ -62,7 +63,7 @@ def verify_bundle(address: str) -> str:
         bundle.read(folder + NETWORK)
     licence = bundle.manifest.licence or "no licence"
     count = len(bundle.manifest.members)
-    return f"{address}: {count} files as listed, {licence}, SHA-256 {bundle.sha256}"
+    return f"{show_address(address)}: {count} files as listed, {licence}, SHA-256 {bundle.sha256}"
 
 
 def require_bundle(address: str) -> Bundle:

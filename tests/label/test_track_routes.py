@@ -116,7 +116,7 @@ def wait_for_doubts(client):
     return client.get("/api/doubts").json()
 
 
-def test_the_worst_doubts_of_all_videos_come_first(client, folder, capsys):
+def test_the_worst_doubts_of_all_videos_come_first(client, folder):
     tracked = Results("results").tracked
     rows = [{"video": name, "path": f"{name}.mp4"} for name in ("a", "broken", "v", "untracked")]
     write_table(folder / "cohort.tsv", ("video", "path"), rows)
@@ -136,9 +136,9 @@ def test_the_worst_doubts_of_all_videos_come_first(client, folder, capsys):
     ]
 
     config = parse_config({"cohort": str(folder / "cohort.tsv"), "individuals": {"max": 2}})
-    run_list_doubts(config, Results("results"), None)
-    run_list_doubts(config, Results("results"), folder / "doubts.tsv")
-    printed = capsys.readouterr().out.splitlines()
+    table = run_list_doubts(config, Results("results"), None)
+    assert run_list_doubts(config, Results("results"), folder / "doubts.tsv") == table
+    printed = table.splitlines()
     assert [line.split("\t")[:3] for line in printed] == [
         ["rank", "video", "frame"],
         ["1", "a", "25"],

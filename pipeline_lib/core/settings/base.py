@@ -14,9 +14,11 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     Tag,
 )
 
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.core.untrusted.names import LONGEST_NAME, NAME_PATTERN, check_name
 
 # Texts of numbers and truth values count as these: YAML reads `1e-3` as text, and Snakemake reads
@@ -123,6 +125,8 @@ _NAME_ONE = "name one below, such as `results`"
 
 # A path; a leading ~ is the home folder.
 PathText = Annotated[str, AfterValidator(_expand_home)]
+# What is written, hashed and published of settings, addresses among them, goes through JSON.
+SHOWN = PlainSerializer(show_address, return_type=str, when_used="json")
 # A folder that the workflow fills and prunes.
 ResultsText = Annotated[PathText, AfterValidator(_check_results)]
 

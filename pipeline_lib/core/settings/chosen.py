@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config, ResolvedConfig
+from pipeline_lib.core.untrusted.credentials import show_address
 
 # Settings that labels can decide, in the order in which they depend on each other.
 TUNABLE = (
@@ -92,7 +93,7 @@ def list_upstream(config: Config) -> dict[str, Any]:
     # Only top-down networks are trained on windows.
     upstream.pop("training.crop" if config.top_down else "locating.window", None)
     if fits_start(config):
-        upstream["training.start_from"] = config.training.start_from
+        upstream["training.start_from"] = show_address(config.training.start_from or "")
     return upstream
 
 

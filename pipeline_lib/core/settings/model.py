@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pipeline_lib.core.settings.base import PathText, Settings
+from pipeline_lib.core.settings.base import SHOWN, PathText, Settings
 from pipeline_lib.core.untrusted.bundle_address import names_bundle, parse_address
 from pipeline_lib.core.untrusted.names import check_name
 
@@ -19,9 +19,9 @@ def _check_start(text: str) -> str:
 
 
 # A path, https://… or hf://owner/name/file@revision, with or without #sha256=….
-BundleText = Annotated[PathText, AfterValidator(_check_address)]
+BundleText = Annotated[PathText, AfterValidator(_check_address), SHOWN]
 # The name of a network in the same results, or a bundle.
-StartText = Annotated[PathText, AfterValidator(_check_start)]
+StartText = Annotated[PathText, AfterValidator(_check_start), SHOWN]
 
 
 class ModelSettings(Settings):

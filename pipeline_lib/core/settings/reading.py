@@ -17,6 +17,7 @@ from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.base import FIXED
 from pipeline_lib.core.settings.renamed import rename_settings
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.core.untrusted.yaml_files import YamlError, check_size, read_yaml
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,8 @@ def _describe_problem(problem: dict[str, Any]) -> str:
     shown = problem["input"]
     if isinstance(shown, Mapping):
         return f"`{key}`: {message}"
-    return f"`{key}`: {message}, found {shown!r}"
+    found = show_address(shown) if isinstance(shown, str) else shown
+    return f"`{key}`: {message}, found {found!r}"
 
 
 def _nearest_key(location: tuple[str | int, ...]) -> str | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from pipeline_lib.core.untrusted.credentials import HIDDEN, hide_credentials, show_address
+
 ENDING = ".cohortpose"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -37,6 +39,27 @@ class BundleAddress:
     file: str = ""
     revision: str = ""
 
+    @property
+    def shown(self) -> str:
+        """Return the location without what gives access: as it is stored, logged and printed."""
+        return show_address(self.location)
+
+    @property
+    def lacks_query(self) -> bool:
+        """Tell whether the location is one that was stored, of which the query was left out."""
+        return self.kind == "https" and self.location.endswith(HIDDEN)
+
+    @property
+    def name(self) -> str:
+        """Return the last part of the path."""
+        return self.shown.removesuffix(HIDDEN).rpartition("/")[2]
+
+    @property
+    def sidecar(self) -> str:
+        """Return the https address of the file with the hash, beside the bundle."""
+        parts = urlsplit(self.location)
+        return parts._replace(path=f"{parts.path}.sha256").geturl()
+
 
 def names_bundle(text: str) -> bool:
     """Tell whether a text is the address of a bundle, and not the name of a network."""
@@ -59,9 +82,10 @@ def parse_address(text: str) -> BundleAddress:
     """
     location, mark, digest = text.partition(_FRAGMENT)
     if mark and not _SHA256.fullmatch(digest):
-        raise ValueError(f"expected 64 hexadecimal digits after {_FRAGMENT}, found {digest!r}")
+        found_there = hide_credentials(digest)
+        raise ValueError(f"expected 64 hexadecimal digits after {_FRAGMENT}, found {found_there!r}")
     if not location.strip() or not location.isprintable():
-        raise ValueError(f"expected a path or an address, found {location!r}")
+        raise ValueError(f"expected a path or an address, found {show_address(location)!r}")
     scheme, found, rest = location.partition("://")
     if not found:
         return BundleAddress("path", location, digest)
@@ -74,13 +98,17 @@ def parse_address(text: str) -> BundleAddress:
 
 
 def _check_https(location: str) -> str:
-    parts = urlsplit(location)
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        # Its message quotes users and passwords.
+        raise ValueError(f"{show_address(location)}: is no address") from None
     if not parts.hostname:
-        raise ValueError(f"{location}: names no host")
+        raise ValueError(f"{show_address(location)}: names no host")
     if parts.username is not None or parts.password is not None:
         raise ValueError("an address must hold no user or password: settings are published")
     if parts.fragment:
-        raise ValueError(f"{location}: expected nothing but {_FRAGMENT}… after #")
+        raise ValueError(f"{show_address(location)}: expected nothing but {_FRAGMENT}… after #")
     return location
 
 
@@ -91,5 +119,5 @@ def _parse_hugging_face(location: str, rest: str, digest: str) -> BundleAddress:
     parts = [owner, *more]
     good = len(parts) >= 3 and all(_PART.fullmatch(part) for part in parts)
     if not good or not _REVISION.fullmatch(revision) or ".." in revision:
-        raise ValueError(f"expected hf://owner/name/file@revision, found {location}")
+        raise ValueError(f"expected hf://owner/name/file@revision, found {show_address(location)}")
     return BundleAddress("hf", location, digest, f"{owner}/{more[0]}", "/".join(more[1:]), revision)

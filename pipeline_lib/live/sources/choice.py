@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from pipeline_lib.core.settings.outputs.live import CameraSettings
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.live.sources.frames import LiveError, Source
 
 logger = logging.getLogger("pipeline_lib.live")
@@ -39,7 +40,7 @@ def make_source(settings: CameraSettings) -> Source:  # noqa: C901, PLR0911 - on
     elif Path(text).is_file():
         kind, rest = "video", text
     if not rest and kind != "genicam":
-        raise LiveError(f"source {text!r}: expected {_KINDS} and what to open")
+        raise LiveError(f"source {show_address(text)!r}: expected {_KINDS} and what to open")
     _tell_ignored(settings, kind)
     # Each imports what it needs: OpenCV's and others' libraries are large.
     if kind == "camera":
@@ -71,7 +72,7 @@ def make_source(settings: CameraSettings) -> Source:  # noqa: C901, PLR0911 - on
         from pipeline_lib.live.sources.genicam import GenICamSource  # noqa: PLC0415
 
         return GenICamSource(rest, settings)
-    raise LiveError(f"source {text!r}: expected {_KINDS}, found {kind!r}")
+    raise LiveError(f"source {show_address(text)!r}: expected {_KINDS}, found {kind!r}")
 
 
 def _tell_ignored(settings: CameraSettings, kind: str) -> None:

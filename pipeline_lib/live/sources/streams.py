@@ -6,6 +6,7 @@ import av
 import av.error
 from av.video.reformatter import VideoReformatter
 
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.io.video.codecs.planes import convert_picture
 from pipeline_lib.live.sources.frames import (
     Frame,
@@ -95,5 +96,4 @@ class StreamSource(LiveSource):
 
     def _name(self) -> str:
         """Return the address without a password."""
-        scheme, _, rest = self._address.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        return show_address(self._address)

@@ -1,11 +1,14 @@
 """Keep bundles that were downloaded: files named by their hashes, shared by all projects."""
 
+import errno
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.core.untrusted.bundle_address import ENDING
+from pipeline_lib.core.untrusted.bundle_address import ENDING, BundleAddress
 from pipeline_lib.io.publish import publish_text
 
 _VARIABLE = "COHORTPOSE_CACHE"
@@ -30,31 +33,103 @@ def find_cache() -> Path:
 
 
 class BundleCache:
-    """Keep bundles under their hashes, and the hash of each address when it was first read."""
+    """Keep bundles under their hashes, and the hash of each address when it was first read.
+
+    Attributes
+    ----------
+    folder
+        The folder; it may not exist.
+    """
 
     def __init__(self) -> None:
-        self._folder = find_cache()
+        self.folder = find_cache()
 
     def locate(self, sha256: str) -> Path:
         """Return the path of the bundle with a hash; it may not exist."""
-        return self._folder / f"{sha256}{ENDING}"
+        return self.folder / f"{sha256}{ENDING}"
+
+    def holds(self, sha256: str) -> bool:
+        """Tell whether the bundle with a hash is there."""
+        with self._explaining("read"):
+            return self.locate(sha256).is_file()
 
     def list_bundles(self) -> list[Path]:
         """Return all bundles in the cache."""
-        return sorted(self._folder.glob(f"[!.]*{ENDING}")) if self._folder.is_dir() else []
+        with self._explaining("read"):
+            return sorted(self.folder.glob(f"[!.]*{ENDING}")) if self.folder.is_dir() else []
 
-    def recall(self, address: str) -> str:
-        """Return the hash of the bundle at an address; empty if unknown."""
+    def recall(self, address: BundleAddress) -> str:
+        """Return the hash of the bundle at an address; empty if unknown.
+
+        Raises
+        ------
+        ModelError
+            If it is an address without its query, and there were several queries.
+        """
+        known = self._read(address.location, address)
+        if len(known) > 1:
+            raise ModelError(
+                f"{address.shown}: several bundles came from there, with different queries: end "
+                "the address with #sha256=… of the one that you mean"
+            )
+        return known[0] if known and self.holds(known[0]) else ""
+
+    def remember(self, address: BundleAddress, sha256: str) -> None:
+        """Record the hash of the bundle at an address, and of what is stored of that address.
+
+        Raises
+        ------
+        ModelError
+            If the cache cannot be written.
+        """
+        known = {sha256}
+        if address.shown != address.location:
+            # One that was deleted is no longer meant.
+            known |= {one for one in self._read(address.shown, address) if self.holds(one)}
+        with self.writing():
+            self._write(address.shown, address, sorted(known))
+            self._write(address.location, address, [sha256])
+
+    def require_writable(self) -> None:
+        """Make the folder.
+
+        Raises
+        ------
+        ModelError
+            If files cannot be written there.
+        """
+        with self.writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.folder))
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Turn errors of the folder into a `ModelError` that says what to set."""
+        return self._explaining("written")
+
+    @contextmanager
+    def _explaining(self, done: str) -> Iterator[None]:
         try:
-            lines = self._name(address).read_text(encoding="utf-8").splitlines()
+            yield
+        except OSError as error:
+            raise ModelError(
+                f"{self.folder}: the cache of downloaded bundles cannot be {done} "
+                f"({error.strerror or error}): set {_VARIABLE} to a folder that you can write to, "
+                "or give `model.bundle` the path of a bundle"
+            ) from None
+
+    def _read(self, text: str, address: BundleAddress) -> list[str]:
+        """Return the hashes recorded for an address, or for one without its query."""
+        try:
+            lines = self._name(text).read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError):
-            return ""
-        known = len(lines) == 2 and lines[1] == address
-        return lines[0] if known and self.locate(lines[0]).is_file() else ""
+            return []
+        # Records of before hold the whole address.
+        known = len(lines) == 2 and lines[1] in (address.shown, text)
+        return lines[0].split() if known else []
 
-    def remember(self, address: str, sha256: str) -> None:
-        """Record the hash of the bundle at an address."""
-        publish_text(self._name(address), f"{sha256}\n{address}\n")
+    def _write(self, text: str, address: BundleAddress, hashes: Sequence[str]) -> None:
+        publish_text(self._name(text), f"{' '.join(hashes)}\n{address.shown}\n")
 
-    def _name(self, address: str) -> Path:
-        return self._folder / "addresses" / hashlib.sha256(address.encode()).hexdigest()
+    def _name(self, text: str) -> Path:
+        return self.folder / "addresses" / hashlib.sha256(text.encode()).hexdigest()

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline_lib.core.cameras.calibration import Calibration
 from pipeline_lib.core.errors import CalibrationError
+from pipeline_lib.core.untrusted.unseen import escape_unseen
 from pipeline_lib.io.calibrations.files import read_calibration, write_calibration
 from pipeline_lib.io.image_header import read_header
 from pipeline_lib.io.video.reader import VideoReader
@@ -57,16 +58,15 @@ def _find_sizes(videos: Sequence[Path]) -> dict[str, tuple[int, int]]:
 
 def describe_cameras(calibration: Calibration) -> str:
     """Return the cameras as a table with tabs; places in the unit of the calibration."""
-    unit = calibration.unit or "unit unknown"
+    unit = escape_unseen(calibration.unit or "unit unknown")
     rows = [f"camera\tmodel\tsize\tfocal_px\trms_error_px\tcentre ({unit})"]
     for camera in calibration.cameras:
         error = calibration.errors.get(camera.name, np.nan)
         focal = f"{camera.matrix[0, 0]:.1f} {camera.matrix[1, 1]:.1f}"
         centre = " ".join(f"{value:.4g}" for value in camera.centre)
         width, height = camera.size
-        rows.append(
-            f"{camera.name}\t{camera.model}\t{width}x{height}\t{focal}\t{error:.3f}\t{centre}"
-        )
+        name = escape_unseen(camera.name)
+        rows.append(f"{name}\t{camera.model}\t{width}x{height}\t{focal}\t{error:.3f}\t{centre}")
     return "\n".join(rows) + "\n"
 
 

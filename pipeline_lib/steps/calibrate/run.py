@@ -16,6 +16,7 @@ from pipeline_lib.core.cameras.calibration import Calibration, Camera, Model
 from pipeline_lib.core.errors import CalibrationError, RefusedCalibrationError
 from pipeline_lib.io.calibrations.files import write_calibration
 from pipeline_lib.io.publish import publish_text
+from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.kernels.geometry.adjustment import Adjusted, BoardView, Bundle, Pose, adjust
 from pipeline_lib.kernels.geometry.boards import list_corners
 from pipeline_lib.kernels.geometry.start import estimate_lens, find_groups, place_cameras
@@ -376,11 +377,14 @@ def _judge_sides(off: float) -> list[Finding]:
 
 def format_qualities(qualities: Sequence[Quality]) -> str:
     """Return the quality of each camera as a table with tabs."""
-    rows = ["\t".join(Quality._fields)]
-    for one in qualities:
-        cells = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in one]
-        rows.append("\t".join(cells))
-    return "\n".join(rows) + "\n"
+    rows = [
+        {
+            name: f"{value:.4g}" if isinstance(value, float) else str(value)
+            for name, value in one._asdict().items()
+        }
+        for one in qualities
+    ]
+    return format_table(Quality._fields, rows)
 
 
 def run_calibrate(

@@ -1,7 +1,6 @@
 """List the doubts about the tracks of a whole cohort, worst first."""
 
 import logging
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ from pipeline_lib.core.cohort import read_cohort
 from pipeline_lib.core.errors import CohortposeError
 from pipeline_lib.core.layout import Results
 from pipeline_lib.core.settings.run import Config
-from pipeline_lib.io.stage_tables import write_table
+from pipeline_lib.io.stage_tables import format_table, write_table
 from pipeline_lib.kernels.proofreading.doubts import TrackDoubt
 from pipeline_lib.steps.correct.proofreading import Proofreader, ProofreadState, make_doubt_rules
 
@@ -38,15 +37,15 @@ def rank_doubts(doubts: list[CohortDoubt]) -> list[CohortDoubt]:
     return sorted(doubts, key=lambda one: (-one.doubt.probability, one.video, one.doubt.frame))
 
 
-def run_list_doubts(config: Config, results: Results, path: Path | None) -> None:
-    """Write the doubts of all videos that have tracks as a table; a broken video is named.
+def run_list_doubts(config: Config, results: Results, path: Path | None) -> str:
+    """Return the doubts of all videos that have tracks as a table; a broken video is named.
 
     Parameters
     ----------
     config, results
         The run.
     path
-        Table to write; None: standard output.
+        Table to write; None: none.
     """
     found: list[CohortDoubt] = []
     rules = make_doubt_rules(config.corrections, config.tracking)
@@ -65,10 +64,7 @@ def run_list_doubts(config: Config, results: Results, path: Path | None) -> None
     _log.info("%d places in doubt in %d videos with tracks", len(rows), tracked)
     if path is not None:
         write_table(path, COLUMNS, rows)
-        return
-    sys.stdout.write("\t".join(COLUMNS) + "\n")
-    for row in rows:
-        sys.stdout.write("\t".join(str(row[name]) for name in COLUMNS) + "\n")
+    return format_table(COLUMNS, rows)
 
 
 def _describe(rank: int, one: CohortDoubt) -> dict[str, object]:

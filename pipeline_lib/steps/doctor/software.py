@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline_lib.core.formats.backbones import LIGHT
 from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.steps.doctor.check import Check, judge
 
 # What cameras and recorders write; without the first ones hardly any video opens.
@@ -173,7 +174,7 @@ def check_weights(config: Config, environment: Mapping[str, str]) -> Iterator[Ch
         there = "://" in config.model.bundle or Path(config.model.bundle).is_file()
         yield judge(
             "weights: bundle",
-            config.model.bundle,
+            show_address(config.model.bundle),
             fail="" if there else "there is no such file: correct `model.bundle`",
         )
         return

@@ -18,6 +18,7 @@ from pipeline_lib.core.settings.reading import hash_settings, write_resolved_con
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, list_cohort_files
 from pipeline_lib.core.untrusted.bundle_address import names_bundle
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.labels.detect import label_inputs
 from pipeline_lib.io.publish import publish_text
@@ -116,7 +117,7 @@ def hash_inputs(config: Config) -> dict[str, Any]:
         ``refinement``: hash of the list of frames that a user named, by path.
         ``corrections``: hash of the corrected labels in use by path of their table. What people
         label meanwhile for the next round is no part of it.
-        ``bundles``: hash of the bundles that the settings name, by address.
+        ``bundles``: hash of the bundles that the settings name, by address without its query.
     """
     weights = {config.training.weights, config.for_locator().training.weights}
     return {
@@ -146,7 +147,7 @@ def _hash_calibrations(config: Config) -> dict[str, dict[str, str | None]]:
 def _hash_bundles(config: Config) -> dict[str, str | None]:
     start = config.training.start_from
     named = [config.model.bundle, start if start and names_bundle(start) else None]
-    return {text: _hash_bundle(text) for text in named if text is not None}
+    return {show_address(text): _hash_bundle(text) for text in named if text is not None}
 
 
 def _hash_bundle(text: str) -> str | None:

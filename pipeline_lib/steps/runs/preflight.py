@@ -243,11 +243,13 @@ def _check_labels(config: Config, corrected: CorrectedLabels) -> list[str]:
         return problems
     if not all(map(_lies_in_tables, config.label_sources)):
         return problems
-    labelled = {
-        apply_renames(name, corrected.changes, None)
-        for table in tables
-        for name in _read_bodyparts(table)
-    }
+    labelled = set()
+    for table in tables:
+        try:
+            named = _read_bodyparts(table)
+        except (UnicodeDecodeError, csv.Error, OSError) as error:
+            return [*problems, f"`labels`: {table}: {_explain_unread(error)}"]
+        labelled |= {apply_renames(name, corrected.changes, None) for name in named}
     problems += [
         f"`corrections`: {problem}"
         for problem in check_bodyparts(corrected, config, sorted(labelled))
@@ -280,6 +282,13 @@ def _lies_in_tables(source: LabelSource) -> bool:
         return find_format(name_format(source)).tables
     except (LabelError, OSError):
         return True
+
+
+def _explain_unread(error: UnicodeDecodeError | csv.Error | OSError) -> str:
+    """Return why a label table cannot be read, and what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8 text: save it as CSV in UTF-8, with commas between cells"
+    return f"cannot be read ({getattr(error, 'strerror', None) or error})"
 
 
 def _read_bodyparts(table: Path) -> set[str]:
@@ -373,7 +382,9 @@ def _check_kinematics(config: Config, videos: tuple[Video, ...], sheet: str) -> 
     try:
         gather_regions(settings)
     except ConfigError as error:
-        problems += error.problems
+        # Those of the settings say which; those of the file do not.
+        where = "" if error.where == "kinematics" else f"`kinematics.regions_file`: {error.where}: "
+        problems += [f"{where}{problem}" for problem in error.problems]
     column = settings.mm_per_px_column
     if column is not None and videos and column not in videos[0].metadata:
         problems.append(

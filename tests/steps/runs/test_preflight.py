@@ -204,6 +204,23 @@ def test_labels_in_hdf5_alone_are_left_to_the_import(project, sheet):
     assert check_run(values)[0].skeleton.bodyparts == ("hip",)
 
 
+@pytest.mark.parametrize("content", [b"scorer,ann\nbodyparts,n\xe9\n", b"\xff\xfes\0c\0"])
+def test_a_label_table_that_is_no_text_is_named(project, sheet, content):
+    table = project / "labeled-data" / "mouse" / "CollectedData_ann.csv"
+    table.write_bytes(content)
+    (problem,) = problems_of({"cohort": sheet(("a", "a.mp4")), "labels": [{"path": str(project)}]})
+    assert problem.startswith(f"`labels`: {table}: is not UTF-8 text: save it as CSV in UTF-8")
+
+
+def test_a_file_of_regions_that_is_no_text_is_named(sheet, tmp_path):
+    path = tmp_path / "regions.json"
+    path.write_bytes(b'{"\xff": []}')
+    kinematics = {"enabled": True, "regions_file": str(path)}
+    found = problems_of({"cohort": sheet(("a", "a.mp4")), "kinematics": kinematics})
+    told = f"`kinematics.regions_file`: {path}: is not UTF-8 text"
+    assert [problem for problem in found if problem.startswith(told)]
+
+
 def test_a_file_of_weights(project, sheet, tmp_path):
     weights = tmp_path / "w.pth"
     values = {

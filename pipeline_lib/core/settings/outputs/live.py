@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline_lib.core.settings.base import (
     FINITE,
+    SHOWN,
     Flag,
     Fraction,
     Name,
@@ -32,7 +33,7 @@ class CameraSettings(Settings):
     """Name a camera, and say how it is read."""
 
     name: Name = Field("camera", description="Name in files and messages.")
-    source: Annotated[str, Field(min_length=1)] = Field(
+    source: Annotated[str, Field(min_length=1), SHOWN] = Field(
         description="`camera:0` or `/dev/video0` (V4L2, OpenCV), `rtsp://…`, `video:PATH` (paced "
         "as a camera), `folder:PATH` (images that keep coming), `shm:NAME` (shared memory), "
         "`zmq:tcp://HOST:PORT`, `genicam:SERIAL` (needs `harvesters` and GENICAM_GENTL64_PATH)."

@@ -15,6 +15,7 @@ from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.untrusted.bundle_address import names_bundle
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import LOCATOR
@@ -306,7 +307,8 @@ def _list_bundle_problems(config: Config, start: BundledStart) -> Iterator[str]:
 
 def _list_foreign_problems(config: Config, card: ModelCard) -> Iterator[str]:
     """Yield what keeps a training from taking the backbone of a network of another tool."""
-    named = f"`training.start_from`: {config.training.start_from} is a network of {card.origin}"
+    start = show_address(config.training.start_from or "")
+    named = f"`training.start_from`: {start} is a network of {card.origin}"
     torchvision = card.lightning_pose is not None and not card.backbone.startswith("resnet")
     if card.sleap_nn is not None or torchvision:
         yield (
@@ -334,10 +336,11 @@ def _compare_heads(card: ModelCard, config: Config) -> dict[str, tuple[object, o
 
 
 def _list_differences(config: Config, wanted: dict[str, tuple[object, object]]) -> Iterator[str]:
+    start = show_address(config.training.start_from or "")
     for name, (found, expected) in wanted.items():
         if found != expected:
             yield (
-                f"`training.start_from`: {config.training.start_from} has {name} {_show(found)}, "
+                f"`training.start_from`: {start} has {name} {_show(found)}, "
                 f"but this training has {_show(expected)}: make them the same, or set it to null "
                 "to train from scratch"
             )
