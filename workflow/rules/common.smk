@@ -20,7 +20,7 @@ from pipeline_lib.core.stages import (
     list_session_stages,
     list_stages_of,
 )
-from pipeline_lib.core.untrusted.unseen import escape_logs
+from pipeline_lib.core.untrusted.unseen import escape_logs, escape_unseen
 from pipeline_lib.steps.import_labels.correction_inputs import list_corrections
 from pipeline_lib.steps.runs.plan import make_plan, read_plan
 from pipeline_lib.steps.runs.preflight import check_config_files, check_run
@@ -167,7 +167,7 @@ def record_end(succeeded):
     end_run(SETTINGS, RESULTS, SNAKEFILES, succeeded=succeeded)
     if find_stage_key(SETTINGS, RESULTS, "status") not in WANTED_KEYS:
         logger.warning(
-            f"{SETTINGS.cohort} was changed while the run was at work: run the same command again"
+            f"{escape_unseen(SETTINGS.cohort)} was changed while the run was at work: run the same command again"
         )
     while LOCKS:
         LOCKS.pop().release()
