@@ -28,6 +28,7 @@ from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.skeleton import Skeleton
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.core.untrusted.credentials import show_address
+from pipeline_lib.core.untrusted.finite_json import parse_finite
 
 
 class TrainingRecord(BaseModel):
@@ -392,11 +393,14 @@ def parse_card(content: bytes, where: str) -> ModelCard:
         If it is damaged or has another format.
     """
     try:
+        parse_finite(content)
         return ModelCard.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ModelError(f"{where}: not a model card: `{key}`: {first['msg']}") from None
+    except ValueError as error:
+        raise ModelError(f"{where}: not a model card: {error}") from None
 
 
 def format_card(card: ModelCard) -> str:

@@ -1,9 +1,12 @@
 """Run the verb `bundle`: write a trained network as one file that others can run."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
 
 from pipeline_lib import __version__
 from pipeline_lib.core.errors import ModelError
@@ -12,6 +15,7 @@ from pipeline_lib.core.settings.base import AUTO
 from pipeline_lib.core.settings.network import LocatingSettings, StatedLocating
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.untrusted.bundle_address import ENDING
+from pipeline_lib.core.untrusted.regular_files import require_regular_file
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.chosen_settings import resolve_settings
 from pipeline_lib.models.card import ModelCard, count_animals, format_card, read_card
@@ -42,6 +46,7 @@ from pipeline_lib.models.zoo.manifest import (
 )
 from pipeline_lib.models.zoo.readme import Described, Metrics, format_readme
 from pipeline_lib.models.zoo.weights import pack_weights
+from pipeline_lib.models.zoo.zip_file import MOST_TEXT_BYTES
 from pipeline_lib.steps.evaluate.evaluated import find_mismatch, is_recorded
 from pipeline_lib.steps.report.inputs import read_metrics
 from pipeline_lib.steps.report.privacy import Redactor
@@ -275,15 +280,71 @@ def run_foreign_bundle(
 
 
 def _choose_output(name: str, texts: BundleTexts, output: Path | None) -> Path:
+    """Return the file to write, before anything is computed for it."""
     path = output or Path(f"{name}{ENDING}")
     if not texts.licence.strip():
         raise ModelError(
             "a bundle needs a licence, without which nobody may use it: give --licence, such as "
             "CC-BY-4.0"
         )
-    if path.exists():
+    _describe(name, texts)
+    _read_licence(texts)
+    # A link that leads nowhere is there, too.
+    if os.path.lexists(path):
         raise ModelError(f"{path}: exists; remove it, or give another --output")
     return path
+
+
+def _describe(name: str, texts: BundleTexts) -> Manifest:
+    """Return what a bundle says of itself.
+
+    Raises
+    ------
+    ModelError
+        Naming the option whose text is too long, or none that it may be.
+    """
+    try:
+        return Manifest(
+            name=name,
+            licence=texts.licence.strip(),
+            citation=texts.citation.strip(),
+            description=texts.description.strip(),
+            written_by=f"cohortpose {__version__}",
+            members={},
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        (option,) = first["loc"]
+        raise ModelError(
+            f"--{option}: {str(first['input'])[:40]!r} … of {len(str(first['input']))} characters: "
+            f"{first['msg']}"
+        ) from None
+
+
+def _read_licence(texts: BundleTexts) -> bytes | None:
+    """Return the text of the licence; None if there is none.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or is too long for a bundle.
+    """
+    path = texts.licence_file
+    if path is None:
+        return None
+    try:
+        require_regular_file(path)
+        size = path.stat().st_size
+        if size > MOST_TEXT_BYTES:
+            raise ModelError(
+                f"--licence-file: {path}: {size} bytes; expected a text of at most "
+                f"{MOST_TEXT_BYTES}"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"--licence-file: {path}: expected the text of the licence: {error.strerror or error}"
+        ) from None
 
 
 def _write(
@@ -294,17 +355,9 @@ def _write(
     described: Described,
 ) -> Path:
     """Add licence and card for people, and write the bundle."""
-    if texts.licence_file is not None:
-        members[LICENCE] = texts.licence_file.read_bytes()
-    manifest = Manifest(
-        name=described.card.name,
-        licence=texts.licence.strip(),
-        citation=texts.citation.strip(),
-        description=texts.description.strip(),
-        written_by=f"cohortpose {__version__}",
-        settings=settings,
-        members={},
-    )
+    if (licence := _read_licence(texts)) is not None:
+        members[LICENCE] = licence
+    manifest = _describe(described.card.name, texts).model_copy(update={"settings": settings})
     members[README] = format_readme(manifest, described).encode()
     digest = write_bundle(path, manifest, members)
     logger.info("%s: SHA-256 %s", path, digest)

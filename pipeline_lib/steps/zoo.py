@@ -8,7 +8,6 @@ from pipeline_lib.core.untrusted.bundle_address import ENDING
 from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.io.stage_tables import format_table
 from pipeline_lib.models.zoo.archive import Bundle, read_bundle
-from pipeline_lib.models.zoo.manifest import NETWORK, WEIGHTS
 from pipeline_lib.models.zoo.sources import find_bundle, list_cached
 
 COLUMNS = ("bundle", "name", "bodyparts", "animals", "frames", "licence", "problem")
@@ -51,16 +50,14 @@ def verify_bundle(address: str) -> str:
     Raises
     ------
     CohortposeError
-        If the bundle cannot be found, is damaged, or its weights do not fit its card.
+        If the bundle cannot be found, is damaged, or its networks are not those of its weights
+        and cards.
     """
     # PyTorch takes seconds to import.
-    from pipeline_lib.models.zoo.weights import unpack_weights  # noqa: PLC0415
+    from pipeline_lib.models.zoo.agreement import check_agreement  # noqa: PLC0415
 
     bundle = require_bundle(address)
-    for folder, card in bundle.networks.items():
-        where = f"{bundle.path}: {folder}{WEIGHTS}"
-        unpack_weights(bundle.read(folder + WEIGHTS) or b"", card, where)
-        bundle.read(folder + NETWORK)
+    check_agreement(bundle)
     licence = bundle.manifest.licence or "no licence"
     count = len(bundle.manifest.members)
     return f"{show_address(address)}: {count} files as listed, {licence}, SHA-256 {bundle.sha256}"

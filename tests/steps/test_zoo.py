@@ -13,7 +13,7 @@ from pipeline_lib.models.card import read_card
 from pipeline_lib.steps.import_model import run_import_model
 from pipeline_lib.steps.predict import write_prediction_project
 from pipeline_lib.steps.provenance.run import hash_inputs
-from tests.models.zoo.bundles import change, write_tiny_bundle
+from tests.models.zoo.bundles import change, read_members, write_tiny_bundle
 from tests.models.zoo.server import serve, write_certificate
 
 
@@ -50,6 +50,12 @@ def test_bundles_are_listed_shown_and_verified(call, tmp_path):
     bad = call("verify", str(path), str(other))
     assert bad.exit_code == 1
     assert "weights.safetensors: expected safetensors" in bad.stderr
+    # They are of the same network, but of another training.
+    seed = read_members(write_tiny_bundle(tmp_path, "seed", seed=1))["weights.safetensors"]
+    other = change(path, tmp_path / "b.cohortpose", weights_safetensors=seed)
+    bad = call("verify", str(other))
+    assert bad.exit_code == 1
+    assert "network.onnx is another network than weights.safetensors beside it" in bad.stderr
     for wrong in ("http://host/a.cohortpose", "none.cohortpose", "."):
         assert call("verify", wrong).exit_code == 1
     assert call("list", "nowhere").exit_code == 1

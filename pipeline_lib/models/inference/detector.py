@@ -1,6 +1,6 @@
 """Run the detector of a network of DeepLabCut: boxes around animals, best first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -8,9 +8,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.predictor import Image, RuntimeOptions
+
+_OUTPUTS = ("boxes", "scores")
+_SIDES = 4
 
 
 class Boxes(NamedTuple):
@@ -26,6 +30,30 @@ class Boxes(NamedTuple):
 
     box: NDArray[np.float32]
     score: NDArray[np.float32]
+
+
+def read_boxes(found: Mapping[str, NDArray[np.float32]], where: str) -> Boxes:
+    """Return what a detector found, if it is boxes with a score each.
+
+    Parameters
+    ----------
+    found
+        What it gives, by name.
+    where
+        File of the detector, for messages.
+
+    Raises
+    ------
+    ModelError
+        If the shapes are others.
+    """
+    box, score = found["boxes"], found["scores"]
+    if score.ndim != 1 or box.shape != (len(score), _SIDES):
+        raise ModelError(
+            f"{where}: it gives boxes of shape {box.shape} and scores of shape {score.shape}; "
+            "expected (box, 4) and (box,): it is no detector; get it again"
+        )
+    return Boxes(box, score)
 
 
 class Detector(Protocol):
@@ -47,18 +75,19 @@ class OnnxDetector:
     Raises
     ------
     ModelError
-        If the file is not a network, or refers to other files.
+        If the file is not a network, or refers to other files; later, if it is no detector.
     """
 
     def __init__(self, path: Path) -> None:
-        from pipeline_lib.models.inference.onnx_runtime import open_session  # noqa: PLC0415
+        from pipeline_lib.models.inference import onnx_runtime  # noqa: PLC0415 - only on CPUs
 
-        self._session = open_session(path)
+        self._path, self._run = path, onnx_runtime.run_session
+        self._session = onnx_runtime.open_session(path)
 
     def find(self, frame: Image) -> Boxes:
         """Return the boxes of a frame; see `Detector.find`."""
-        box, score = self._session.run(["boxes", "scores"], {"frames": frame[None]})
-        return Boxes(box, score)
+        found = self._run(self._session, _OUTPUTS, frame[None], str(self._path))
+        return read_boxes(found, str(self._path))
 
 
 class TorchDetector:

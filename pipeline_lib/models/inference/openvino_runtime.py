@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.inference.decoding import MAPS, Located, MapDecoder
+from pipeline_lib.models.inference.map_shapes import check_maps
 from pipeline_lib.models.inference.onnx_file import read_onnx
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class OpenVinoRuntime:
             raise ModelError(f"{path}: OpenVINO cannot load it ({reason}); run train") from error
         if precision == "bfloat16" and not has_bfloat16():
             logger.warning("this CPU has no bfloat16 arithmetic: float32 would be as fast")
-        self._decoder = decoder
+        self._path, self._decoder = path, decoder
         self._settings = {
             # By default OpenVINO computes in bfloat16 where the CPU can.
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -83,22 +84,32 @@ class OpenVinoRuntime:
 
     def locate(self, frames: NDArray[np.uint8]) -> Located:
         """Locate keypoints in frames; see `pipeline_lib.models.inference.predictor.Runtime`."""
-        return self._compile(frames.shape).locate(frames, self._decoder)
+        return self._compile(frames.shape).locate(frames, self._decoder, str(self._path))
 
     def _compile(self, shape: tuple[int, ...]) -> "_CompiledNetwork":
         """Return the network compiled for an input shape; the latest ones are cached."""
         with self._lock:
             compiled = self._compiled.pop(shape, None)
             if compiled is None:
-                network = self._network.clone()
-                network.reshape(list(shape))
-                compiled = _CompiledNetwork(
-                    self._core.compile_model(network, "CPU", self._settings)
-                )
+                compiled = _CompiledNetwork(self._compile_anew(shape))
             self._compiled[shape] = compiled
             if len(self._compiled) > _MOST_SHAPES:
                 self._compiled.popitem(last=False)
             return compiled
+
+    def _compile_anew(self, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - OpenVINO is not typed
+        network = self._network.clone()
+        try:
+            network.reshape(list(shape))
+            return self._core.compile_model(network, "CPU", self._settings)
+        except Exception as error:  # OpenVINO raises bare RuntimeErrors
+            raise ModelError(_describe(self._path, shape, error)) from error
+
+
+def _describe(path: Path | str, shape: tuple[int, ...], error: Exception) -> str:
+    # Only the last line: the others point into OpenVINO's source.
+    reason = str(error).strip().rpartition("\n")[2]
+    return f"{path}: OpenVINO cannot run it on frames of shape {shape} ({reason})"
 
 
 def has_bfloat16() -> bool:
@@ -154,13 +165,18 @@ class _CompiledNetwork:
         self._outputs = [one for one in MAPS if any(one in those for those in names)]
         self._idle: list[Any] = []
 
-    def locate(self, frames: NDArray[np.uint8], decoder: MapDecoder) -> Located:
+    def locate(self, frames: NDArray[np.uint8], decoder: MapDecoder, where: str) -> Located:
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._model.create_infer_request()
         # Arrays are shared, not copied; the next call overwrites the outputs.
-        request.infer({"frames": np.ascontiguousarray(frames)}, share_inputs=True)
-        located = decoder.decode({name: request.get_tensor(name).data for name in self._outputs})
+        try:
+            request.infer({"frames": np.ascontiguousarray(frames)}, share_inputs=True)
+        except Exception as error:  # OpenVINO raises bare RuntimeErrors
+            raise ModelError(_describe(where, frames.shape, error)) from error
+        maps = {name: request.get_tensor(name).data for name in self._outputs}
+        check_maps(maps, decoder.card, frames.shape, where)
+        located = decoder.decode(maps)
         self._idle.append(request)
         return located

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.decoding import Located, MapDecoder
+from pipeline_lib.models.inference.map_shapes import check_maps
 from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.deeplabcut import DeepLabCutNetwork, DeployedDeepLabCut
 from pipeline_lib.models.network.network import DeployedNetwork, PoseNetwork
@@ -94,7 +95,7 @@ class TorchRuntime:
         network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # A compiled module is called like the original one.
         self._network = cast("nn.Module", torch.compile(network)) if compile else network
-        self._decoder = decoder
+        self._path, self._decoder = path, decoder
         self._outputs = network.outputs
         self._of_thread = threading.local()
 
@@ -110,8 +111,10 @@ class TorchRuntime:
             self._device.type, self._dtype, enabled=self._dtype != torch.float32
         )
         with self._own_stream(), lowered:
-            maps = self._network(self._send(torch.from_numpy(frames)))
-            return self._decoder.decode(dict(zip(self._outputs, maps, strict=True)), _fetch)
+            drawn = self._network(self._send(torch.from_numpy(frames)))
+            maps = dict(zip(self._outputs, drawn, strict=True))
+            check_maps(maps, self._decoder.card, frames.shape, str(self._path))
+            return self._decoder.decode(maps, _fetch)
 
     def _send(self, frames: Tensor) -> Tensor:
         """Return frames on the device, copied through pinned memory to a GPU."""

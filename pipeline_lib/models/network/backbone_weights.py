@@ -21,6 +21,7 @@ from pipeline_lib.core.formats.backbones import (
     describe_packages,
     name_architecture,
 )
+from pipeline_lib.models.network.plain_tensors import check_tensors, is_plain
 
 # Entries of checkpoints that hold the weights, the preferred first.
 _ENTRIES = ("state_dict_ema", "model_ema", "state_dict", "model")
@@ -125,19 +126,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     tensors = {key: value for key, value in _list_tensors(content) if not key.endswith(_COUNTER)}
     if not tensors:
         raise ModelError(f"training.weights: {path}: not a state dict: it holds no tensor")
-    strange = next((key for key, value in tensors.items() if not _is_plain(value)), None)
+    strange = next((key for key, value in tensors.items() if not is_plain(value)), None)
     if strange is not None:
         raise ModelError(
-            f"training.weights: {path}: {strange[:200]} is a sparse, quantised or empty tensor: "
-            "expected plain numbers; save the network before it is compressed"
+            f"training.weights: {path}: {strange[:200]} is a sparse, quantised, complex or "
+            "empty tensor: expected plain numbers; save the network before it is compressed"
         )
     return tensors
-
-
-def _is_plain(value: Tensor) -> bool:
-    """Tell whether a tensor holds its numbers as they are."""
-    whole = value.layout == torch.strided and not (value.is_quantized or value.is_meta)
-    return whole and not value.is_complex()
 
 
 def _list_tensors(content: Any) -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401 - whatever the file has
@@ -223,7 +218,7 @@ def put_tensors(
     Raises
     ------
     ModelError
-        If a tensor is missing, has another shape, or values that are not finite.
+        If a tensor is missing, has another shape, or values that are not real and finite.
     """
     own = network.state_dict()
     plain = {_plain(key): value for key, value in tensors.items()}
@@ -247,9 +242,7 @@ def put_tensors(
             f"{where} {first}; is it for another backbone? Files of timm are read, and those of "
             f"torchvision that have the same names, or are for {', '.join(TORCHVISION)}"
         )
-    bad = next((key for key, value in found.items() if not torch.isfinite(value).all()), None)
-    if bad is not None:
-        raise ModelError(f"{where}: {bad} has values that are not finite")
+    check_tensors(found, own, where)
     network.load_state_dict(found, strict=False)
 
 

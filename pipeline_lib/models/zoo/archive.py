@@ -20,17 +20,15 @@ from pipeline_lib.models.card import ModelCard, count_animals, parse_card
 from pipeline_lib.models.members import check_members
 from pipeline_lib.models.precision import PrecisionRecord, parse_precision
 from pipeline_lib.models.regions import ConfidenceRegions, parse_regions
-from pipeline_lib.models.zoo.bounds import check_bounds
+from pipeline_lib.models.zoo.bounds import check_bounds, check_window
 from pipeline_lib.models.zoo.manifest import (
     CARD,
     CONFIDENCE,
     LOCATOR,
     MANIFEST,
-    MEMBERS,
     NETWORK,
     PRECISION,
     QUANTISED,
-    WEIGHTS,
     Manifest,
     Member,
     format_manifest,
@@ -38,13 +36,11 @@ from pipeline_lib.models.zoo.manifest import (
     parse_manifest,
 )
 from pipeline_lib.models.zoo.onnx_check import check_network
+from pipeline_lib.models.zoo.zip_file import list_names, open_archive, read_member, read_plain
 
 MOST_BYTES = 2 * 2**30
-_MOST_TEXT_BYTES = 4 * 2**20
 _MOST_REASON = 2000
-_BINARY = (NETWORK, WEIGHTS, QUANTISED)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True)
@@ -100,8 +96,8 @@ class Bundle:
         member = self.manifest.members.get(name)
         if member is None:
             return None
-        with _open(self.path) as archive:
-            return _read_member(archive, name, member, str(self.path))
+        with open_archive(self.path) as archive:
+            return read_member(archive, name, member, str(self.path))
 
 
 def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> str:
@@ -120,6 +116,11 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     -------
     str
         SHA-256 of the file.
+
+    Raises
+    ------
+    ModelError
+        If it would be no bundle: a text is too long, or networks and cards do not go together.
     """
     listed = {
         name: Member(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -133,7 +134,11 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
                 entry.create_system = 3  # whatever the system is
                 entry.external_attr = (stat.S_IFREG | 0o644) << 16
                 archive.writestr(entry, content)
-        read_bundle(part)
+        try:
+            read_bundle(part)
+        except ModelError as error:
+            # Of the part nobody knows, and it is gone.
+            raise ModelError(str(error).replace(part.name, path.name)) from None
         return _hash_file(part)
 
 
@@ -176,19 +181,21 @@ def read_bundle(path: Path, sha256: str = "") -> Bundle:
 def _read_once(path: Path, size: int, modified: int, inode: int) -> Bundle:
     del size, modified, inode
     where = str(path)
-    with _open(path) as archive:
-        names = _list_names(archive, where, path.stat().st_size)
+    with open_archive(path) as archive:
+        names = list_names(archive, where, path.stat().st_size)
         if MANIFEST not in names:
             raise ModelError(f"{where}: has no {MANIFEST}; is it a bundle?")
-        manifest = parse_manifest(_read_plain(archive, MANIFEST, where), where)
+        manifest = parse_manifest(read_plain(archive, MANIFEST, where), where)
         members = manifest.members
         if strange := sorted((names ^ members.keys()) - {MANIFEST}):
             raise ModelError(
                 f"{where}: {strange[0]!r} must be both in the file and in its {MANIFEST}"
             )
         contents = {
-            name: _read_member(archive, name, member, where) for name, member in members.items()
+            name: read_member(archive, name, member, where) for name, member in members.items()
         }
+    window = manifest.settings.locating.window
+    check_window(window, f"{where}: {MANIFEST}: `settings.locating.window`")
     card = _check_model(contents, "", where)
     locator = _check_model(contents, LOCATOR, where) if LOCATOR + CARD in members else None
     if card.window is not None and locator is None:
@@ -215,56 +222,6 @@ def _read_once(path: Path, size: int, modified: int, inode: int) -> Bundle:
         regions,
         precision,
     )
-
-
-def _open(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        raise ModelError(f"{path}: expected a bundle, a ZIP file ({error}): is it whole?") from None
-
-
-def _list_names(archive: zipfile.ZipFile, where: str, size: int) -> set[str]:
-    """Return the names of all members, and refuse entries that no bundle of ours has."""
-    entries = archive.infolist()
-    names = [entry.filename for entry in entries]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ModelError(f"{where}: has {twice[0]!r} twice")
-    for entry in entries:
-        name = entry.filename
-        if name not in MEMBERS | {MANIFEST}:
-            raise ModelError(f"{where}: has a member {name[:200]!r}, which no bundle has")
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            raise ModelError(f"{where}: {name} is a link or another special file")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
-            raise ModelError(f"{where}: {name} is compressed; the members of a bundle are not")
-        if entry.flag_bits & _ENCRYPTED:
-            raise ModelError(f"{where}: {name} is encrypted")
-        if name.rpartition("/")[2] not in _BINARY and entry.file_size > _MOST_TEXT_BYTES:
-            raise ModelError(f"{where}: {name} has {entry.file_size} bytes, too many for a text")
-    # Overlapping members would be read many times.
-    if sum(entry.file_size for entry in entries) > size:
-        raise ModelError(f"{where}: its members are larger than the file")
-    return set(names)
-
-
-def _read_plain(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
-    try:
-        return archive.read(name)
-    except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-        raise ModelError(f"{where}: {name} cannot be read ({error}): is it whole?") from None
-
-
-def _read_member(archive: zipfile.ZipFile, name: str, member: Member, where: str) -> bytes:
-    content = _read_plain(archive, name, where)
-    found = hashlib.sha256(content).hexdigest()
-    if (len(content), found) != (member.bytes, member.sha256):
-        raise ModelError(
-            f"{where}: {name} has SHA-256 {found}, but {MANIFEST} says {member.sha256}: the "
-            "bundle is damaged or was changed; get it again"
-        )
-    return content
 
 
 def _check_model(contents: Mapping[str, bytes], folder: str, where: str) -> ModelCard:

@@ -1,14 +1,21 @@
 """Check the numbers of a model card from a stranger."""
 
 import math
+from typing import Any
+
+from pydantic import ValidationError
 
 from pipeline_lib.core.errors import ModelError
+from pipeline_lib.core.settings.base import AUTO
+from pipeline_lib.core.settings.chosen import TUNABLE
+from pipeline_lib.core.settings.run import ResolvedConfig
 from pipeline_lib.core.skeleton import CENTRE
 from pipeline_lib.core.tables import UNIQUE_INDIVIDUAL
 from pipeline_lib.models.card import CropLayout, DeconvolutionLayout, ModelCard
 
 _MOST_NAMES = 1000
 _LARGEST_WINDOW = 4096
+_WINDOW = "locating.window"
 _MOST_LAYERS = 8
 _MOST_CHANNELS = 2**14
 _STRIDES = (1, 2, 4, 8, 16, 32)
@@ -116,3 +123,43 @@ def check_bounds(card: ModelCard, where: str) -> None:
             for part in name.split("."):
                 value = getattr(value, part)
             raise ModelError(f"{where}: `{name}` cannot be {str(value)[:200]}")
+    _check_chosen(card, where)
+
+
+def check_window(window: int, where: str) -> None:
+    """Refuse a window that is larger than any network sees.
+
+    Parameters
+    ----------
+    window
+        Side in network px.
+    where
+        Name of file and setting in messages.
+
+    Raises
+    ------
+    ModelError
+        If it is too large.
+    """
+    if window > _LARGEST_WINDOW:
+        raise ModelError(f"{where}: {window} px: expected at most {_LARGEST_WINDOW}")
+
+
+def _check_chosen(card: ModelCard, where: str) -> None:
+    """Refuse chosen settings that are none, and values that their settings cannot have."""
+    for name, chosen in card.chosen.items():
+        told = f"{where}: `chosen`: {name[:200]!r}"
+        if name not in TUNABLE or chosen.value == AUTO:
+            raise ModelError(f"{told}: expected a setting that labels decide, and its value")
+        *sections, last = name.split(".")
+        kind: Any = ResolvedConfig
+        for section in sections:
+            kind = kind.model_fields[section].annotation
+        try:
+            settled = kind.model_validate({last: chosen.value})
+        except ValidationError as error:
+            raise ModelError(
+                f"{told} cannot be {str(chosen.value)[:200]!r}: {error.errors()[0]['msg']}"
+            ) from None
+        if name == _WINDOW:
+            check_window(settled.window, told)

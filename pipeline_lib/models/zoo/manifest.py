@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.individuals import AssemblySettings
 from pipeline_lib.core.settings.network import MOST_MEMBERS, LocatingSettings
+from pipeline_lib.core.untrusted.finite_json import parse_finite
 from pipeline_lib.core.untrusted.names import NAME_PATTERN
 
 MANIFEST = "bundle.json"
@@ -142,8 +143,8 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         If it is damaged or of another version, or if members are missing or unknown.
     """
     try:
-        values: Any = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        values: Any = parse_finite(content)
+    except ValueError as error:
         raise ModelError(f"{where}: {MANIFEST}: expected JSON, {error}") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ModelError(f"{where}: {MANIFEST}: expected `format` to be {FORMAT!r}")

@@ -11,11 +11,24 @@ from torch import Tensor
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.card import ModelCard
 from pipeline_lib.models.inference.torch_runtime import build_network
+from pipeline_lib.models.network.plain_tensors import check_tensors
+
+# Buffers that hold what the card says of the input.
+_STATISTICS = ("mean", "std")
+# Of the rounding of a number of the card to 32 bits.
+_ROUNDING = 1e-6
 
 
 def pack_weights(state: Mapping[str, Tensor]) -> bytes:
-    """Return tensors as safetensors."""
+    """Return tensors as safetensors.
+
+    Raises
+    ------
+    ModelError
+        If they are not real and finite: nobody could run the network.
+    """
     plain = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    check_tensors(plain, plain, "the network cannot be packed")
     content: bytes = safetensors.torch.save(plain)
     return content
 
@@ -35,7 +48,7 @@ def unpack_weights(content: bytes, card: ModelCard, where: str) -> dict[str, Ten
     Raises
     ------
     ModelError
-        If the bytes are no safetensors, or the weights of another network.
+        If the bytes are no safetensors, the weights of another network, or not finite.
     """
     try:
         state: dict[str, Tensor] = safetensors.torch.load(content)
@@ -57,7 +70,20 @@ def unpack_weights(content: bytes, card: ModelCard, where: str) -> dict[str, Ten
                 f"{where}: {name} is {tuple(found.shape)}, {found.dtype}, but the network of the "
                 f"card has {tuple(expected.shape)}, {expected.dtype}"
             )
+    check_tensors(state, wanted, where)
+    _check_statistics(state, card, where)
     return state
+
+
+def _check_statistics(state: Mapping[str, Tensor], card: ModelCard, where: str) -> None:
+    """Refuse weights that normalise their input otherwise than the card says."""
+    for name in _STATISTICS:
+        told = torch.tensor(getattr(card, name))
+        if name in state and not torch.allclose(state[name].flatten(), told, rtol=_ROUNDING):
+            raise ModelError(
+                f"{where}: `{name}` is {state[name].flatten().tolist()}, but the card says "
+                f"{list(getattr(card, name))}: weights of another network than the card's"
+            )
 
 
 def format_weights(state: Mapping[str, Tensor]) -> bytes:

@@ -154,11 +154,18 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
     torch.save({"conv_stem.weight": torch.eye(3).to_sparse()}, tmp_path / "sparse.pth")
     torch.save({"conv_stem.weight": torch.ones(3, device="meta")}, tmp_path / "meta.pth")
     for name in ("sparse.pth", "meta.pth"):
-        assert "conv_stem.weight is a sparse, quantised or empty tensor" in refuse(name)
+        assert "conv_stem.weight is a sparse, quantised, complex or empty tensor" in refuse(name)
     state = timm.create_model(TINY_BACKBONE).state_dict()
     state["blocks.0.0.conv_dw.weight"][0] = torch.nan
     torch.save(state, tmp_path / "nan.pth")
     assert "blocks.0.0.conv_dw.weight has values that are not finite" in refuse("nan.pth")
+    # In 8 bits, with the scales that they mean nothing without, or as truth values.
+    state = timm.create_model(TINY_BACKBONE).state_dict()
+    for kind in (torch.int8, torch.bool, torch.float8_e4m3fn):
+        small = {key: value.to(kind) for key, value in state.items()}
+        scales = {f"{key}_scale": torch.ones(()) for key in state}
+        torch.save({**small, **scales}, tmp_path / "small.pth")
+        assert f"conv_stem.weight is of {kind}: expected weights" in refuse("small.pth")
 
 
 def test_files_of_another_architecture(tmp_path):

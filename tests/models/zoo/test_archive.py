@@ -79,6 +79,27 @@ def test_a_bundle_is_not_written_without_licence_or_over_another(made, tmp_path)
     assert (tmp_path / "b").read_text() == "mine"
 
 
+def test_a_network_that_diverged_is_not_packed(made, tmp_path):
+    _, results = made
+    shutil.copytree(results.root, tmp_path / "results")
+    own = Results(tmp_path / "results")
+    state = torch.load(own.model("pose").weights, weights_only=True)
+    state["score.bias"][0] = torch.nan
+    torch.save(state, own.model("pose").weights)
+    with pytest.raises(ModelError, match=r"score\.bias has values that are not finite"):
+        run_bundle(tiny_config(), own, TEXTS, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_text_too_long_for_a_bundle_is_told_by_the_name_of_the_bundle(made, tmp_path):
+    _, results = made
+    shutil.copytree(results.root, tmp_path / "results")
+    (tmp_path / "results/models/pose/history.tsv").write_bytes(b"x" * (4 * 2**20 + 1))
+    with pytest.raises(ModelError, match="too many for a text") as caught:
+        run_bundle(tiny_config(), Results(tmp_path / "results"), TEXTS, tmp_path / "b.cohortpose")
+    assert str(caught.value).startswith(f"{tmp_path / 'b.cohortpose'}: history.tsv has 4194305")
+
+
 def test_weights_and_exported_network_are_the_same_network(made):
     """The bundle's ONNX file and its tensors draw the same maps."""
     path, results = made

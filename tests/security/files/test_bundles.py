@@ -133,6 +133,51 @@ def test_links_bombs_and_encryption_are_refused(good, tmp_path):
     refuse(tmp_path / "b", "larger than the file|ZIP file")
 
 
+def test_a_long_directory_is_refused_before_it_is_read(good, tmp_path, monkeypatch):
+    path = tmp_path / "b"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(300):
+            archive.writestr(f"{number}", b"")
+    opened = []
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile, "ZipFile", lambda *_: opened.append(1))
+        refuse(path, "has 300 entries in a directory of .* a bundle has at most")
+        # The count may say anything; the length of the directory is what is read.
+        content = bytearray(path.read_bytes())
+        content[-22 + 8 : -22 + 12] = bytes(4)
+        content[-22 + 12 : -22 + 16] = (10**6).to_bytes(4, "little")
+        path.write_bytes(content)
+        refuse(path, "has 0 entries in a directory of 1000000 bytes")
+        # Nor do a comment or the record of a larger file hide it.
+        end = bytes(content[-22:-2])
+        path.write_bytes(bytes(content[:-22]) + end + (3).to_bytes(2, "little") + b"abc")
+        refuse(path, "directory of 1000000 bytes")
+        small = good.read_bytes()
+        path.write_bytes(small[:-22] + b"PK\6\7" + bytes(16) + small[-22:])
+        refuse(path, "countless entries")
+    assert opened == []
+
+
+def test_too_many_members_are_refused_though_the_directory_is_short(tmp_path):
+    path = tmp_path / "b"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(200):
+            archive.writestr(f"{number}", b"")
+    content = bytearray(path.read_bytes())
+    content[-22 + 8 : -22 + 12] = bytes(4)
+    path.write_bytes(content)
+    refuse(path, "has 200 members; a bundle has at most")
+
+
+def test_a_member_of_another_size_is_named_with_both_sizes(good, tmp_path):
+    def lengthen(values):
+        values["members"]["model.json"]["bytes"] += 1
+
+    length = len(read_members(good)["model.json"])
+    path = change(good, tmp_path / "b", manifest=lengthen)
+    refuse(path, rf"model\.json has {length} bytes, but bundle\.json says {length + 1}")
+
+
 def test_pickles_are_refused_in_any_place(good, tmp_path):
     program = io.BytesIO()
     torch.save({"score.weight": Payload()}, program)
@@ -174,6 +219,29 @@ def set_inner(model):
     model.graph.node.append(node)
 
 
+def set_frames(kind=onnx.TensorProto.UINT8, **lengths):
+    def edit(model):
+        tensor = model.graph.input[0].type.tensor_type
+        tensor.elem_type = kind
+        for axis, name in enumerate(("batch", "height", "width", "channels")):
+            if name in lengths:
+                tensor.shape.dim[axis].dim_value = lengths[name]
+
+    return edit
+
+
+def set_output(number, axis, length):
+    def edit(model):
+        dims = model.graph.output[number].type.tensor_type.shape.dim
+        dims[axis].dim_value = length
+
+    return edit
+
+
+def clear_shape(port):
+    port.type.tensor_type.ClearField("shape")
+
+
 @pytest.mark.parametrize(
     ("edit", "match"),
     [
@@ -182,6 +250,17 @@ def set_inner(model):
         (set_inner, r"operators of 'com\.evil'"),
         (lambda model: model.functions.add(name="f", domain="x"), "operators of its own"),
         (lambda model: model.graph.output.pop(), "expected a network that takes frames"),
+        (
+            set_frames(onnx.TensorProto.FLOAT),
+            r"frames as float of shape \(any, any, any, 3\)",
+        ),
+        (set_frames(batch=1, height=64, width=96), r"uint8 of shape \(1, 64, 96, 3\)"),
+        (set_frames(height=64), r"uint8 of shape \(any, 64, any, 3\)"),
+        (set_frames(channels=1), r"uint8 of shape \(any, any, any, 1\)"),
+        (lambda model: clear_shape(model.graph.input[0]), "uint8 of no stated shape"),
+        (set_output(0, axis=1, length=4), r"gives score as float of shape \(any, 4, any, any\)"),
+        (set_output(1, axis=2, length=3), r"gives offset as float of shape \(any, 3, 3, any"),
+        (set_output(1, axis=1, length=1), r"gives offset as float of shape \(any, 1, 2, any"),
     ],
 )
 def test_a_network_that_is_more_than_a_network_is_refused(good, tmp_path, edit, match):
@@ -200,8 +279,53 @@ def test_a_card_of_other_bodyparts_or_impossible_numbers_is_refused(good, tmp_pa
         ("individuals", []),
     ):
         refuse(edit_card(good, tmp_path / "b", **{name: value}), f"`{name}` cannot be")
+    training = json.loads(read_members(good)["model.json"])["training"]
+    for number in (float("nan"), float("inf")):
+        for name, value in (
+            ("training", {**training, "seconds": number}),
+            ("training", {**training, "settings": {"some": [{"where": number}]}}),
+            ("chosen", {"targets.scale": {"value": number, "reason": ""}}),
+        ):
+            refuse(edit_card(good, tmp_path / "b", **{name: value}), "expected finite numbers")
+    text = read_members(good)["model.json"].replace(b'"seconds": 0.0', b'"seconds": 1e999')
+    refuse(change(good, tmp_path / "b", model_json=text), "holds the number 1e999")
+    refuse(change(good, tmp_path / "b", model_json=b"[" * 100_000), "nested too deeply")
     refuse(edit_card(good, tmp_path / "b", window=224), "no locator")
     refuse(edit_card(good, tmp_path / "b", format_version=9), "not a model card")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("locating.window", ["abc", None, 1e9, 2**20, -5, 100, True, "auto"]),
+        ("locating.scale", [0, -1, 2.0, None]),
+        ("targets.stride", [3, None]),
+        ("targets.sigma", [-1.0, "wide"]),
+        ("training.augmentation.rotation", [400.0, None]),
+        ("training.stop.plateau", [3]),
+        ("training.crop", [33]),
+        ("training.backbone", ["auto", 3]),
+        ("training.weights", ["timm"]),
+        ("locating", [1]),
+        ("__class__", [1]),
+    ],
+)
+def test_a_chosen_value_is_one_that_its_setting_may_have(good, tmp_path, name, values):
+    for value in values:
+        chosen = {name: {"value": value, "reason": "because"}}
+        refuse(edit_card(good, tmp_path / "b", chosen=chosen), f"`chosen`: '{name}'")
+
+
+def test_chosen_values_and_windows_of_settings_are_kept(good, tmp_path):
+    chosen = {"locating.window": {"value": 160, "reason": "r"}, "training.crop": {"value": None}}
+    chosen["training.crop"]["reason"] = "whole frames"
+    path = edit_card(good, tmp_path / "b", chosen=chosen)
+    assert read_bundle(path).card.chosen["locating.window"].value == 160
+
+    def widen(values):
+        values["settings"]["locating"]["window"] = 2**20
+
+    refuse(change(good, tmp_path / "c", manifest=widen), "`settings.locating.window`: 1048576 px")
 
 
 def test_weights_of_another_architecture_are_refused(good):
@@ -214,6 +338,9 @@ def test_weights_of_another_architecture_are_refused(good):
         (lacking, "lacks score.bias: weights of another network"),
         ({**state, "extra": torch.zeros(1)}, "'extra' belongs to another network"),
         ({**state, "score.bias": state["score.bias"].double()}, "float64"),
+        ({**state, "score.bias": state["score.bias"] * torch.nan}, "score.bias has values that"),
+        ({**state, "mean": state["mean"] + 0.1}, "`mean` is .*, but the card says"),
+        ({**state, "std": state["std"] * 2}, "`std` is .*, but the card says"),
     ):
         with pytest.raises(ModelError, match=match):
             unpack_weights(save(other), card, "w")

@@ -14,6 +14,7 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.card import ModelCard, TrainingRecord, format_card
 from pipeline_lib.models.inference.torch_runtime import build_network
 from pipeline_lib.models.network.deeplabcut import MEAN, STD
+from pipeline_lib.models.network.plain_tensors import check_tensors
 from pipeline_lib.models.training.export_onnx import export_onnx
 from pipeline_lib.models.zoo.bounds import check_bounds
 from pipeline_lib.models.zoo.manifest import CARD, NETWORK, WEIGHTS
@@ -90,14 +91,17 @@ def pack_foreign(
     Raises
     ------
     ModelError
-        If the card has impossible numbers, or the weights are those of another network.
+        If the card has impossible numbers, or the weights are those of another network, or are
+        not real and finite.
     """
     check_bounds(card, str(snapshot))
     network = build_network(card)
     own = network.state_dict()
     statistics = {name: own[name] for name in _STATISTICS & own.keys()}
+    given = {**complete(state, own), **statistics}
+    check_tensors(given, own, str(snapshot))
     try:
-        network.load_state_dict({**complete(state, own), **statistics})
+        network.load_state_dict(given)
     except RuntimeError as error:
         first = str(error).splitlines()
         raise ModelError(
