@@ -36,7 +36,8 @@ def run_import_model(config: Config, results: Results) -> None:
         If the settings name no bundle, or do not go with it, or a network that was trained here
         has its name.
     ModelError
-        If the bundle cannot be found or used.
+        If the bundle cannot be found or used, or its exported networks are not those of its
+        weights.
     StoreError
         If it is another one than when the run started.
     """
@@ -47,6 +48,11 @@ def run_import_model(config: Config, results: Results) -> None:
     if problems := [*list_bundle_problems(config, bundle), *find_trained(files)]:
         raise ConfigError("config", problems)
     require_claimed(config, results, "import-model", bundles=[bundle.sha256])
+    # PyTorch takes seconds to import: only this verb pays.
+    from pipeline_lib.models.zoo.agreement import check_agreement  # noqa: PLC0415
+
+    # Before anything is replaced.
+    check_agreement(bundle)
     name = parse_address(config.model.bundle).name
     record = BundleRecord(file=name, sha256=bundle.sha256, members=1 + len(bundle.ensemble))
     # Of another bundle.

@@ -163,6 +163,18 @@ def test_a_training_starts_only_from_the_backbone_of_another_tool(bundles):
     assert "the backbone efficientnet_b0, which trainings here do not have" in other
 
 
+def test_a_network_of_other_weights_replaces_nothing(bundles):
+    results = Results(Path("results"))
+    run_import_model(parse_config(configure(bundles[0], training={"name": "theirs"})), results)
+    files = results.model("theirs")
+    before = {path: path.read_bytes() for path in files.folder.rglob("*") if path.is_file()}
+    weights = read_bundle(bundles[1]).read("weights.safetensors")
+    mixed = change(bundles[0], Path("mixed.cohortpose"), weights_safetensors=weights)
+    with pytest.raises(ModelError, match="another network than weights"):
+        run_import_model(parse_config(configure(mixed, training={"name": "theirs"})), results)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_bundle_without_licence_is_run_with_a_warning(bundles, caplog):
     check_run(configure(bundles[0]))
     assert "licence" not in caplog.text
