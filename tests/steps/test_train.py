@@ -262,6 +262,16 @@ def test_the_best_checkpoint_is_the_one_of_the_least_error(undisturbed):
     assert all(torch.equal(best["state_dict"][f"network.{k}"], v) for k, v in weights.items())
 
 
+def test_a_training_that_diverges_publishes_nothing(results):
+    config = tiny_config(epochs=3, learning_rate=1e30)
+    files = results.model("pose")
+    with pytest.raises(ModelError, match=r"it diverged by epoch 1: .*learning_rate"):
+        run_train(config, results)
+    published = (files.weights, files.network, files.card)
+    assert not any(path.exists() for path in published)
+    assert not list(files.checkpoints.glob("*.ckpt"))
+
+
 def test_the_last_epoch_counts_wherever_it_falls(results):
     """Train 3 epochs, saved every 2: the network is that of epoch 3."""
     run_train(tiny_config(epochs=3, validate_every=2), results)

@@ -198,8 +198,12 @@ class Payload:
 
 def test_weights_that_are_damaged_or_a_program_are_refused(results):
     files = results.model("pose")
-    for damage in ("a program", "other tensors", "bytes", "gone"):
-        if damage == "a program":
+    spoilt = read_weights(results, "pose")
+    spoilt["score.bias"][0] = torch.nan
+    for damage in ("not finite", "a program", "other tensors", "bytes", "gone"):
+        if damage == "not finite":
+            torch.save(spoilt, files.weights)
+        elif damage == "a program":
             torch.save({"score.weight": Payload()}, files.weights)
         elif damage == "other tensors":
             torch.save({"score.weight": torch.zeros(1)}, files.weights)

@@ -29,6 +29,7 @@ from pipeline_lib.models.network.backbone import Backbone
 from pipeline_lib.models.network.batch_norm import GlobalBatchNorm
 from pipeline_lib.models.network.freezing import freeze_statistics, freeze_stem
 from pipeline_lib.models.network.network import PoseNetwork
+from pipeline_lib.models.network.plain_tensors import check_tensors
 from pipeline_lib.models.network.pointwise import multiply_pointwise
 from pipeline_lib.models.training.checkpoint_files import (
     BEST,
@@ -50,7 +51,7 @@ from pipeline_lib.models.training.precision import choose_precision
 from pipeline_lib.models.training.rendezvous import LoopbackEnvironment
 from pipeline_lib.models.training.samples.data import PoseData
 from pipeline_lib.models.training.samples.targets import ONE_ANIMAL, TargetPlan
-from pipeline_lib.models.training.stopping import PlateauStop
+from pipeline_lib.models.training.stopping import DivergenceStop, PlateauStop
 from pipeline_lib.models.training.unsupervised import plan_unsupervised
 
 logger = logging.getLogger(__name__)
@@ -104,10 +105,11 @@ def load_start(network: PoseNetwork, path: Path) -> None:
     Raises
     ------
     ModelError
-        If the file holds no weights, or those of another network.
+        If the file holds no weights, those of another network, or some that are not finite.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        check_tensors(state, network.state_dict(), f"training.start_from: {path}")
         network.load_state_dict(state)
         # What its input is normalised by belongs to its weights.
         statistics = (network.mean.flatten().tolist(), network.std.flatten().tolist())
@@ -246,7 +248,7 @@ def _build_trainer(  # noqa: PLR0913 - the last two are what Lightning calls
 ) -> lightning.Trainer:
     # Short trainings validate and save once, at their end.
     every = min(training.validate_every, training.epochs)
-    callbacks: list[Callback] = [duration, history]
+    callbacks: list[Callback] = [DivergenceStop(), duration, history]
     if training.stop.plateau:
         # After the history, whose curve it looks at.
         validated = every if has_validation else 1

@@ -1,11 +1,13 @@
-"""End a training at a plateau of its loss: cool down, then stop."""
+"""End a training at a plateau of its loss, and stop one that diverges."""
 
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytorch_lightning as lightning
+import torch
 
+from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.settings.training.stopping import StopSettings
 from pipeline_lib.kernels.plateau import has_flattened, plan_end
 
@@ -17,6 +19,31 @@ logger = logging.getLogger(__name__)
 
 # Metric that is compared: the loss of training less that of perfect maps.
 EXCESS_LOSS = "train_excess_loss"
+
+
+class DivergenceStop(lightning.Callback):
+    """Stop a training whose weights are no longer finite, before a checkpoint is written.
+
+    No later step could make them finite again, and the network would find nothing.
+    """
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Look at all weights and statistics.
+
+        Raises
+        ------
+        ModelError
+            Naming the first that has a value that is not finite. All devices raise it.
+        """
+        for name, value in pl_module.state_dict().items():
+            if not torch.isfinite(value).all():
+                raise ModelError(
+                    f"training: it diverged by epoch {trainer.current_epoch + 1}: {name} has "
+                    "values that are not finite; lower `training.learning_rate`, or set "
+                    "`training.precision` to 32 if it is another one"
+                )
 
 
 class PlateauStop(lightning.Callback):
