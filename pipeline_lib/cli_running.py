@@ -216,9 +216,12 @@ def _plan(config: "Config", results: "Results", lock: "RunLock") -> tuple[str, .
 def _name_stage(step: Callable[..., object]) -> str:
     """Return the stage of a step: its verb, with `members` or `locator` for such networks."""
     options = getattr(step, "keywords", {})
-    if options.get("member", 1) > 1:
-        return f"{_name_verb(step)}-members"
-    return _name_verb(step) + ("-locator" if options.get("locator") else "")
+    verb = _name_verb(step)
+    if verb == "train":
+        from pipeline_lib.core.stages import name_training
+
+        return name_training(**options)
+    return verb + ("-locator" if options.get("locator") else "")
 
 
 def _name_verb(step: Callable[..., object]) -> str:

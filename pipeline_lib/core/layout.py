@@ -410,7 +410,7 @@ class Results:
         return self.root / "evaluation" / model / "score_maps.npz"
 
     def evaluated_networks(self, model: str) -> Path:
-        """Return the file that names the networks of which the evaluation beside it is."""
+        """Return the file that names the networks that were evaluated."""
         return self.root / "evaluation" / model / "networks.json"
 
     def poses(self, model: str, video: str) -> Path:

@@ -308,6 +308,21 @@ def list_cohort_files(config: Config, results: Results) -> list[tuple[Stage, Coh
     ]
 
 
+def name_training(*, locator: bool = False, member: int = 1) -> str:
+    """Return the name of the stage that trains a network.
+
+    Parameters
+    ----------
+    locator
+        It finds the animals.
+    member
+        Its number in an ensemble.
+    """
+    if locator:
+        return "train-locator"
+    return "train-members" if member > 1 else "train"
+
+
 def tracking_key(
     source_key: str, individuals: IndividualSettings, settings: TrackingSettings
 ) -> str:

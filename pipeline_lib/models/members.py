@@ -60,7 +60,7 @@ def check_members(cards: Sequence[tuple[str, ModelCard]]) -> None:
 
 
 def _share_frames(card: ModelCard, other: ModelCard) -> bool:
-    """Return whether two networks learned from the same frames: neither saw a test frame.
+    """Tell whether neither of two networks was trained on a test frame of the other.
 
     Cards of older versions do not name the targets; numbers of frames and settings must do.
     """

@@ -22,8 +22,8 @@ RuntimeName = Literal["openvino", "onnx", "torch"]
 
 _Number = Annotated[float, Field(allow_inf_nan=False, ge=0.0)]
 # Folder of a network below that of the model.
-_Place = Annotated[str, Field(pattern=r"^(\.|locator|members/[1-9][0-9]{0,3})$")]
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Place = Annotated[str, Field(pattern=r"^(\.|locator|members/[1-9][0-9]{0,3})$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _MOST_BYTES = 2**20
 _Count = Annotated[int, Field(ge=0, le=10**9)]
 
@@ -106,8 +106,8 @@ class PrecisionRecord(BaseModel):
     precision: Precision
     runtime: RuntimeName | None = None
     reason: str
-    networks: dict[_Place, _Sha256]
-    quantised: dict[_Place, _Sha256] = {}
+    networks: dict[Place, Sha256]
+    quantised: dict[Place, Sha256] = {}
     judged_on: Literal["test", "all", ""] = ""
     images: _Count = 0
     points: _Count = 0
@@ -166,6 +166,17 @@ def parse_precision(content: bytes, where: str, advice: str = "") -> PrecisionRe
 def format_precision(record: PrecisionRecord) -> str:
     """Return the JSON text of a record."""
     return json.dumps(record.model_dump(mode="json", exclude_none=True), indent=2) + "\n"
+
+
+def hash_networks(networks: Mapping[str, ModelFiles]) -> dict[str, str]:
+    """Return the hashes of networks, as `list_networks` names them.
+
+    Raises
+    ------
+    ModelError
+        If one is missing.
+    """
+    return {place: read_card(files.card).network_sha256 for place, files in networks.items()}
 
 
 def list_networks(config: Config, results: Results) -> dict[str, ModelFiles]:

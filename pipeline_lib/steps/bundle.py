@@ -301,7 +301,7 @@ def _describe(name: str, texts: BundleTexts) -> Manifest:
     Raises
     ------
     ModelError
-        Naming the option whose text is too long, or none that it may be.
+        Naming the option whose text is too long or not allowed.
     """
     try:
         return Manifest(

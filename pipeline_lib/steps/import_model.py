@@ -45,14 +45,15 @@ def run_import_model(config: Config, results: Results) -> None:
         raise ConfigError("config", ["`model.bundle`: expected a bundle to import, found null"])
     bundle = find_bundle(config.model.bundle)
     files = results.model(config.training.name)
-    if problems := [*list_bundle_problems(config, bundle), *find_trained(files)]:
+    if problems := [*list_bundle_problems(config, bundle), *find_trained(files, begun=True)]:
         raise ConfigError("config", problems)
     require_claimed(config, results, "import-model", bundles=[bundle.sha256])
     # PyTorch takes seconds to import: only this verb pays.
     from pipeline_lib.models.zoo.agreement import check_agreement  # noqa: PLC0415
 
-    # Before anything is replaced.
-    check_agreement(bundle)
+    # Before anything is replaced. Whether this machine runs networks in 8-bit integers,
+    # choose-precision finds out, and no run fails for it.
+    check_agreement(bundle, quantised=False)
     name = parse_address(config.model.bundle).name
     record = BundleRecord(file=name, sha256=bundle.sha256, members=1 + len(bundle.ensemble))
     # Of another bundle.

@@ -112,7 +112,7 @@ def describe_predictions(config: Config, results: Results) -> tuple[list[str], b
 
 
 def _holds(path: Path, text: str) -> bool:
-    """Tell whether a file is this text; what stands there may be no text."""
+    """Tell whether a file holds exactly this text, whatever its bytes are."""
     require_regular_file(path)
     return path.read_bytes() == text.encode()
 

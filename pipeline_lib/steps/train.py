@@ -20,6 +20,7 @@ from pipeline_lib.core.process import (
 )
 from pipeline_lib.core.settings.reading import hash_settings
 from pipeline_lib.core.settings.run import Config, ResolvedConfig
+from pipeline_lib.core.stages import name_training
 from pipeline_lib.core.tables import SINGLE_INDIVIDUAL, UNIQUE_INDIVIDUAL
 from pipeline_lib.core.untrusted.bundle_address import names_bundle
 from pipeline_lib.io.checksums import hash_path
@@ -106,7 +107,7 @@ def run_train(config: Config, results: Results, *, locator: bool = False, member
         require_claimed(
             stated,
             results,
-            _name_stage(locator=locator, member=member),
+            name_training(locator=locator, member=member),
             bundles=[source] if isinstance(start, BundledStart) and source else None,
         )
         _claim_checkpoints(files, key)
@@ -199,12 +200,6 @@ def choose_member(config: ResolvedConfig, member: int) -> ResolvedConfig:
     return config.model_copy(update={"training": training.model_copy(update={"seed": seed})})
 
 
-def _name_stage(*, locator: bool, member: int) -> str:
-    if locator:
-        return "train-locator"
-    return "train-members" if member > 1 else "train"
-
-
 def hash_start(start: ModelFiles | BundledStart) -> str:
     """Return the hash of what a training starts from: weights, or the bundle that was read."""
     return start.bundle.sha256 if isinstance(start, BundledStart) else hash_path(start.weights)
@@ -276,6 +271,8 @@ def training_key(
     if start is not None:
         # Whatever its name is.
         training["start_from"] = hash_start(start)
+        if isinstance(start, BundledStart) and start.folder and not start.finds_animals:
+            training["start_from"] += f":{start.folder}"
     weights = Path(config.training.weights)
     if weights.is_file():
         training["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -101,7 +101,7 @@ def _plan_bundled(
 def _warn_of_shared(
     bodyparts: tuple[str, ...], sources: tuple[int | None, ...], known: tuple[str, ...]
 ) -> None:
-    """Log bodyparts that start from the same one: a choice, or a slip of the pen."""
+    """Warn of bodyparts that start from the same one of the bundle, which may be a mistake."""
     for place, name in enumerate(known):
         sharing = [one for one, old in zip(bodyparts, sources, strict=True) if old == place]
         if len(sharing) > 1:

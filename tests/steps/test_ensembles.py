@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from pipeline_lib.steps.report.ensembles import summarise_ensemble
 from pipeline_lib.steps.runs.networks.start_network import find_start
 from pipeline_lib.steps.runs.result_keys import network_key
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
-from pipeline_lib.steps.train import run_train
+from pipeline_lib.steps.train import run_train, training_key
 from pipeline_lib.steps.zoo import verify_bundle
 from tests.models.synthetic import BODYPARTS, tiny_config, write_tiny_labels, write_tiny_model
 from tests.models.zoo.bundles import TEXTS, change, read_members, write_members
@@ -233,6 +234,11 @@ def test_a_bundle_holds_the_ensemble_and_its_calibration(trio, tmp_path, monkeyp
     start = parse_config({"cohort": "c.tsv", "training": {"start_from": str(path), "ensemble": 4}})
     starts = [find_start(start, member=number).folder for number in range(1, 5)]
     assert starts == ["", "members/2/", "members/3/", ""]
+    layout = SimpleNamespace(skeleton=SimpleNamespace(symmetries=()))
+    store = SimpleNamespace(layout=layout, key="k")
+    keys = [training_key(start, store, find_start(start, member=one)) for one in range(1, 5)]
+    # Members start from other networks of the same file.
+    assert len(set(keys)) == 3
     theirs = parse_config({"cohort": "c.tsv", "model": {"bundle": str(path)}})
     run = Results(tmp_path / "run")
     # Of a training under the same name, which is not replaced, then left by another bundle.

@@ -74,6 +74,7 @@ def project(tmp_path, monkeypatch):
     )
     predictor = Predictor(card, ReadsTheGray())
     monkeypatch.setattr(evaluate, "load_pose_predictor", lambda *_, **__: predictor)
+    monkeypatch.setattr(evaluate, "list_networks", lambda *_: {})
     monkeypatch.setattr(evaluate, "hash_networks", lambda *_: {".": "0" * 64})
     run_evaluate(CONFIG, RESULTS)
     return folder

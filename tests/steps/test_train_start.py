@@ -15,7 +15,7 @@ from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.targets.store import TargetStore
 from pipeline_lib.models.card import format_card, read_card
 from pipeline_lib.steps.make_targets.run import run_make_targets
-from pipeline_lib.steps.runs.networks.start_network import check_start
+from pipeline_lib.steps.runs.networks.start_network import check_start, find_start
 from pipeline_lib.steps.runs.preflight import check_run
 from pipeline_lib.steps.runs.stage_keys import find_stage_key
 from pipeline_lib.steps.train import run_train, training_key
@@ -66,8 +66,16 @@ def test_each_member_starts_from_a_member_of_its_own(results):
     # What members start from is a part of the key, how many there are is not.
     key = find_stage_key(config, results, "train-members")
     assert key == find_stage_key(tiny_config(**STILL, **NEXT, ensemble=2), results, "train-members")
+    first = find_stage_key(config, results, "train")
     write_tiny_model(results.model("pose").member(3), seed=9)
     assert key != find_stage_key(config, results, "train-members")
+    # The first network starts from the first alone.
+    assert first == find_stage_key(config, results, "train")
+    # What an ensemble of another network left is none of its members.
+    card = read_card(results.model("pose").member(3).card)
+    other = card.model_copy(update={"head_channels": 16})
+    results.model("pose").member(3).card.write_text(format_card(other))
+    assert find_start(config, member=3) == results.model("pose")
 
 
 def test_the_weights_are_those_of_the_network_it_starts_from(results):

@@ -10,6 +10,8 @@ import re
 HIDDEN = "?…"
 
 _DIGEST = re.compile(r"#sha256=[0-9a-f]{64}\Z")
+# Their addresses hold no user; @ stands before the revision of a repository.
+_BUNDLES = ("https", "hf")
 _USER = re.compile(r"(?<=://)[^\s/?#@]+@")
 _QUERY = re.compile(r"\?\S+")
 
@@ -29,6 +31,9 @@ def show_address(text: str) -> str:
     digest = _DIGEST.search(rest)
     kept = digest[0] if digest else ""
     rest = rest.removesuffix(kept)
+    if scheme not in _BUNDLES:
+        # Passwords of cameras may hold any sign.
+        rest = rest.rpartition("@")[2]
     place = re.split(r"[?#]", rest, maxsplit=1)[0]
     host, slash, path = place.partition("/")
     hidden = HIDDEN if place != rest else ""

@@ -62,9 +62,9 @@ def check_maps(
         found = tuple(maps[name].shape) if name in maps else None
         if found != expected:
             raise ModelError(
-                f"{where}: of frames of shape {tuple(frames)} it draws {name} of shape "
-                f"{found or '(none)'}, but a network as its card describes it draws {expected}: it "
-                "is another network; get it again, or train it again"
+                f"{where}: from frames of shape {tuple(frames)} it draws {name} of shape "
+                f"{found or '(none)'}; its card describes {expected}: it is another network; get "
+                "it again, or train it again"
             )
 
 

@@ -86,7 +86,7 @@ def open_session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
 def load_session(
     content: bytes, where: str, threads: int = 1, *, advice: str = "run train"
 ) -> onnxruntime.InferenceSession:
-    """Load the bytes of an exported network, of which `check_onnx` was asked, into ONNX Runtime.
+    """Load an exported network that passed `check_onnx` into ONNX Runtime.
 
     Parameters
     ----------

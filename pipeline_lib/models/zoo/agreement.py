@@ -34,21 +34,23 @@ _PART = 0.01
 # Differences that mean nothing whatever the map: of scores and fields, and of offsets in px.
 _LEAST, _LEAST_PX = 1e-5, 1e-3
 # Parts of a detector that name boxes and their scores.
-_NAMES_BOXES = (".head.", ".roi_heads.")
+_BOX_LAYERS = (".head.", ".roi_heads.")
 
 
-def check_agreement(bundle: Bundle) -> None:
+def check_agreement(bundle: Bundle, *, quantised: bool = True) -> None:
     """Refuse a bundle whose exported networks are not those of its weights.
 
     Each network sees two small frames, with PyTorch and with ONNX Runtime, both in float32 on this
-    processor, which takes seconds at most. Networks in 8-bit integers differ by what was measured
-    where the bundle was written: of them shapes count, and that values are finite. Of detectors,
-    whose boxes of such frames would say little, the weights that name boxes are compared.
+    processor, which takes seconds at most. Networks in 8-bit integers are checked only for shapes
+    and finite values. Detectors are compared by the weights of their last layers, because such
+    frames give no useful boxes.
 
     Parameters
     ----------
     bundle
         The verified bundle.
+    quantised
+        Check networks in 8-bit integers, too.
 
     Raises
     ------
@@ -67,9 +69,9 @@ def check_agreement(bundle: Bundle) -> None:
         frames = _draw_frames()
         expected = _run_weights(state, card, frames, where + WEIGHTS)
         _compare(_run_exported(exported, card, frames, where + NETWORK), expected, card, where)
-        quantised = bundle.read(folder + QUANTISED)
-        if quantised is not None:
-            _run_exported(quantised, card, frames, where + QUANTISED)
+        integers = bundle.read(folder + QUANTISED) if quantised else None
+        if integers is not None:
+            _run_exported(integers, card, frames, where + QUANTISED)
 
 
 def _draw_frames() -> NDArray[np.uint8]:
@@ -149,7 +151,7 @@ def _compare_detectors(exported: bytes, state: Mapping[str, Tensor], where: str)
     there = {one.tobytes() for one in tensors}
     for name, value in state.items():
         layer, _, kind = name.rpartition(".")
-        named = any(part in name for part in _NAMES_BOXES) and kind == "weight"
+        named = any(part in name for part in _BOX_LAYERS) and kind == "weight"
         # The weights of a normalisation are a vector.
         if not named or value.ndim == 1 or f"{layer}.bias" not in state:
             continue

@@ -137,7 +137,7 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
         try:
             read_bundle(part)
         except ModelError as error:
-            # Of the part nobody knows, and it is gone.
+            # The temporary file is removed, and its name means nothing to people.
             raise ModelError(str(error).replace(part.name, path.name)) from None
         return _hash_file(part)
 

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -84,11 +84,11 @@ class BundleCache:
         """
         known = {sha256}
         if address.shown != address.location:
-            # One that was deleted is no longer meant.
+            # Bundles that were deleted from the cache do not count.
             known |= {one for one in self._read(address.shown, address) if self.holds(one)}
         with self.writing():
-            self._write(address.shown, address, sorted(known))
-            self._write(address.location, address, [sha256])
+            self._write(address.shown, f"{' '.join(sorted(known))}\n{address.shown}\n")
+            self._write(address.location, f"{sha256}\n{address.shown}\n")
 
     def require_writable(self) -> None:
         """Make the folder.
@@ -128,8 +128,11 @@ class BundleCache:
         known = len(lines) == 2 and lines[1] in (address.shown, text)
         return lines[0].split() if known else []
 
-    def _write(self, text: str, address: BundleAddress, hashes: Sequence[str]) -> None:
-        publish_text(self._name(text), f"{' '.join(hashes)}\n{address.shown}\n")
+    def _write(self, text: str, record: str) -> None:
+        """Write a record, unless it is there: a cache that a site shares may be read-only."""
+        path = self._name(text)
+        if not (path.is_file() and path.read_bytes() == record.encode()):
+            publish_text(path, record)
 
     def _name(self, text: str) -> Path:
         return self.folder / "addresses" / hashlib.sha256(text.encode()).hexdigest()

@@ -37,6 +37,26 @@ def find_bundle(text: str) -> Bundle:
             return read_bundle(_find_hugging_face(address), address.sha256)
 
 
+def list_unclear_addresses(setting: str, text: str) -> list[str]:
+    """Return why jobs would not find the bundle of an address, of which they read no query.
+
+    Parameters
+    ----------
+    setting
+        Name of the setting, for the message.
+    text
+        Its address; the bundle has been found.
+    """
+    address = parse_address(text)
+    if address.kind != "https" or address.sha256:
+        return []
+    try:
+        BundleCache().recall(parse_address(address.shown))
+    except ModelError as error:
+        return [f"`{setting}`: {error}"]
+    return []
+
+
 def _find_https(address: BundleAddress) -> Bundle:
     """Return the bundle of an https address; its hash is given, or is in a file beside it."""
     cache = BundleCache()

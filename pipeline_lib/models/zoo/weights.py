@@ -14,7 +14,7 @@ from pipeline_lib.models.inference.torch_runtime import build_network
 from pipeline_lib.models.network.plain_tensors import check_tensors
 
 # Buffers that hold what the card says of the input.
-_STATISTICS = ("mean", "std")
+STATISTICS = ("mean", "std")
 # Of the rounding of a number of the card to 32 bits.
 _ROUNDING = 1e-6
 
@@ -77,7 +77,7 @@ def unpack_weights(content: bytes, card: ModelCard, where: str) -> dict[str, Ten
 
 def _check_statistics(state: Mapping[str, Tensor], card: ModelCard, where: str) -> None:
     """Refuse weights that normalise their input otherwise than the card says."""
-    for name in _STATISTICS:
+    for name in STATISTICS:
         told = torch.tensor(getattr(card, name))
         if name in state and not torch.allclose(state[name].flatten(), told, rtol=_ROUNDING):
             raise ModelError(

@@ -21,7 +21,6 @@ from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.labels.table import Labels, label_arrays, read_labels
 from pipeline_lib.io.publish import publish_file, publish_text
 from pipeline_lib.io.targets.store import TargetStore
-from pipeline_lib.models.card import read_card
 from pipeline_lib.models.inference.locating.coarse_to_fine import load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.inference.tuning.quantisation import FloatPart, QuantisationError, quantise
@@ -32,6 +31,7 @@ from pipeline_lib.models.precision import (
     PrecisionMeasurement,
     PrecisionRecord,
     format_precision,
+    hash_networks,
     list_networks,
 )
 from pipeline_lib.steps.choose_precision.bundled import adopt_precision
@@ -101,7 +101,7 @@ def run_choose_precision(config: Config, results: Results) -> None:
         stated=stated,
         precision="float32",
         reason="",
-        networks={place: read_card(one.card).network_sha256 for place, one in networks.items()},
+        networks=hash_networks(networks),
         processor=describe_processor(),
         versions=list_versions(),
     )

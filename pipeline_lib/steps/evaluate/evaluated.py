@@ -7,23 +7,19 @@ Whoever reads tables of an evaluation asks `find_mismatch` first.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.layout import ModelFiles, Results
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.io.publish import publish_text
 from pipeline_lib.models.card import ModelCard, read_card
-from pipeline_lib.models.precision import list_networks
+from pipeline_lib.models.precision import Place, Sha256, list_networks
 from pipeline_lib.steps.provenance.checksums import read_checksums
 
 _AGAIN = "run `cohortpose evaluate`"
-
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# Folder of a network below that of the model.
-_Place = Annotated[str, Field(pattern=r"^(\.|locator|members/[1-9][0-9]{0,3})$")]
 
 
 class EvaluatedNetworks(BaseModel):
@@ -39,19 +35,7 @@ class EvaluatedNetworks(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    networks: dict[_Place, _Sha256]
-
-
-def hash_networks(config: Config, results: Results) -> dict[str, str]:
-    """Return the hashes of the networks that predict together, by their folder.
-
-    Raises
-    ------
-    ModelError
-        If a network is missing.
-    """
-    found = list_networks(config, results)
-    return {place: read_card(files.card).network_sha256 for place, files in found.items()}
+    networks: dict[Place, Sha256]
 
 
 def publish_networks(results: Results, model: str, networks: Mapping[str, str]) -> None:
@@ -62,7 +46,8 @@ def publish_networks(results: Results, model: str, networks: Mapping[str, str]) 
     results, model
         The run, and the name of its network.
     networks
-        As `hash_networks` returns them; empty before tables are replaced.
+        As `pipeline_lib.models.precision.hash_networks` returns them; empty before tables are
+        replaced.
     """
     record = EvaluatedNetworks(networks=dict(networks)).model_dump(mode="json")
     publish_text(results.evaluated_networks(model), json.dumps(record, indent=2) + "\n")
@@ -84,8 +69,8 @@ def find_mismatch(config: Config, results: Results, model: str | None = None) ->
     config, results
         The run.
     model
-        Name of the network; None: that of the run. Of others it is not known how many networks
-        belong together: those that were evaluated must be as they were.
+        Name of the network; None: that of the run. How many networks belong together is not known
+        of another one: those that were evaluated are compared.
 
     Returns
     -------
@@ -109,7 +94,20 @@ def find_mismatch(config: Config, results: Results, model: str | None = None) ->
             changed = _differs(recorded, config, results)
     else:
         changed = _is_later(results, name)
-    return f"{folder}: is of other networks than {results.model(name).folder}; {_AGAIN}" * changed
+    if not changed:
+        return ""
+    networks = results.model(name)
+    return f"{folder}: is of other networks than {networks.folder}; {_advise(networks, config)}"
+
+
+def _advise(networks: ModelFiles, config: Config) -> str:
+    """Return what to do about an evaluation of other networks."""
+    card, name = _read_card(networks), networks.folder.name
+    if card is not None and card.bundle is not None:
+        return "no run evaluates the network of a bundle: remove that folder"
+    if name != config.training.name:
+        return f"set `training.name` to {name} and run `cohortpose evaluate`"
+    return _AGAIN
 
 
 def _read_networks(path: Path) -> dict[str, str]:
@@ -120,7 +118,7 @@ def _read_networks(path: Path) -> dict[str, str]:
 
 
 def _is_changed(recorded: Mapping[str, str], files: ModelFiles) -> bool:
-    """Tell whether a network is there that was not evaluated; one that is gone is none."""
+    """Tell whether a network that was evaluated was replaced; a missing one does not count."""
     found = {place: _read_card(ModelFiles(files.folder / place)) for place in recorded}
     return any(card and card.network_sha256 != recorded[place] for place, card in found.items())
 

@@ -29,8 +29,8 @@ from pipeline_lib.kernels.metrics import keypoints as similarity
 from pipeline_lib.models.inference.locating.coarse_to_fine import CoarseToFine, load_pose_predictor
 from pipeline_lib.models.inference.predictor import PosePredictor, RuntimeOptions
 from pipeline_lib.models.members import count_members, read_member_cards
-from pipeline_lib.models.precision import in_float32
-from pipeline_lib.steps.evaluate.evaluated import hash_networks, publish_networks
+from pipeline_lib.models.precision import hash_networks, in_float32, list_networks
+from pipeline_lib.steps.evaluate.evaluated import publish_networks
 from pipeline_lib.steps.evaluate.individuals import (
     LabelledIndividuals,
     measure_individuals,
@@ -68,7 +68,7 @@ def run_evaluate(config: Config, results: Results) -> None:
     assembly = config.assembly.model_copy(update={"surplus": 0})
     files = results.model(config.training.name)
     members = files.list_members(count_members(config, results))
-    networks = hash_networks(config, results)
+    networks = hash_networks(list_networks(config, results))
     predictor = load_pose_predictor(files, options, config.locating, assembly, members)
     if predictor.card.skeleton.bodyparts != labels.bodyparts:
         raise ModelError(

@@ -17,6 +17,7 @@ from pipeline_lib.core.settings.run import Config
 from pipeline_lib.core.stages import STAGES, Stage, list_stages_of
 from pipeline_lib.core.tables import VideoStatus
 from pipeline_lib.core.untrusted.bundle_address import names_bundle
+from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.io.checksums import hash_path
 from pipeline_lib.io.corrections.tracks import hash_tables, index_decision_tables
 from pipeline_lib.io.exports.session import hash_sessions
@@ -84,7 +85,7 @@ def find_claimed_key(config: Config, results: Results, name: str) -> Path:
 def require_claimed(
     config: Config, results: Results, name: str, *, bundles: Sequence[str] | None = None
 ) -> None:
-    """Refuse files other than those that the key of a stage was made of when its run started.
+    """Raise an error if files that a stage reads were changed after its key was made.
 
     Else results of one file would count as those of another for good.
 
@@ -102,7 +103,7 @@ def require_claimed(
     if not claimed.exists() or claimed == find_stage_key(config, results, name, bundles=bundles):
         return
     listed = [str(path) for path in _list_given_files(config, STAGES[name])]
-    listed += [text for text in (config.model.bundle, config.training.start_from) if text]
+    listed += map(show_address, _name_bundles(config, STAGES[name]))
     raise StoreError(
         f"{name}: a file that it reads was changed after the run had started (one of "
         f"{', '.join(dict.fromkeys(listed)) or 'the corrected labels'}): run the same command again"
@@ -110,10 +111,10 @@ def require_claimed(
 
 
 def require_same_labels(config: Config, results: Results, name: str) -> None:
-    """Refuse the results of a stage if labels that it reads were changed while it was at work.
+    """Refuse the results of `import-labels` if labels were changed while it was at work.
 
-    The sheet and people's decisions about videos may be edited during a run: they concern the
-    next one.
+    No other stage has them. The sheet and people's decisions about videos may be edited during a
+    run: they concern the next one.
 
     Raises
     ------
@@ -381,7 +382,7 @@ def _list_given_files(config: Config, stage: Stage) -> Iterator[Path]:
             case "start card":
                 yield from _list_start_cards(config)
             case "weights" | "locator weights":
-                yield from _list_weights(config, locator=kind == "locator weights")
+                yield from _list_weights(config, stage)
             case "sheet":
                 yield Path(config.cohort)
             case "quality decisions":
@@ -401,7 +402,8 @@ def _list_named_files(config: Config, kind: str) -> Iterator[Path]:
         yield Path(config.cohort)
 
 
-def _list_weights(config: Config, *, locator: bool) -> Iterator[Path]:
+def _list_weights(config: Config, stage: Stage) -> Iterator[Path]:
+    locator = "locator weights" in stage.given
     one = config.for_locator() if locator else config
     weights = Path(one.training.weights)
     if weights.is_file():
@@ -409,9 +411,11 @@ def _list_weights(config: Config, *, locator: bool) -> Iterator[Path]:
     start = config.training.start_from
     if start and not names_bundle(start):
         first = find_start(config, locator=locator)
-        if isinstance(first, ModelFiles):
-            # All of an ensemble: the key of a member must not depend on the number of others.
+        if stage.name == "train-members" and isinstance(first, ModelFiles):
+            # The key of a member must not depend on the number of others.
             yield from (one.weights for one in list_trained(first))
+        else:
+            yield first.weights
 
 
 def _list_start_cards(config: Config) -> Iterator[Path]:
@@ -425,16 +429,23 @@ def _list_start_cards(config: Config) -> Iterator[Path]:
 
 def _hash_bundles(config: Config, stage: Stage) -> Iterator[str]:
     """Yield the hash of each bundle that a stage reads, wherever it lies; empty without one."""
-    named = [config.model.bundle] if "bundle" in stage.given else []
-    start = config.training.start_from
-    if {"weights", "locator weights"} & set(stage.given) and start and names_bundle(start):
-        named.append(start)
-    for text in named:
+    if "bundle" in stage.given and config.model.bundle is None:
+        yield ""
+    for text in _name_bundles(config, stage):
         try:
-            yield find_bundle(text).sha256 if text else ""
+            yield find_bundle(text).sha256
         except ModelError:
             # Its step reports it.
             yield ""
+
+
+def _name_bundles(config: Config, stage: Stage) -> list[str]:
+    """Return the addresses of the bundles that a stage reads."""
+    named = [config.model.bundle] if "bundle" in stage.given and config.model.bundle else []
+    start = config.training.start_from
+    if {"weights", "locator weights"} & set(stage.given) and start and names_bundle(start):
+        named.append(start)
+    return named
 
 
 def _hash_file(path: Path) -> str:

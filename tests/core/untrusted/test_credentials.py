@@ -25,6 +25,8 @@ DIGEST = f"#sha256={'a' * 64}"
         (f"https://host/a{DIGEST}?token=S3CRET", "https://host/a?…"),
         ("hf://S3CRET@owner/name/file@v1", "hf://owner/name/file@v1"),
         ("rtsp://me:S3CRET@camera:554/1?password=S3CRET", "rtsp://camera:554/1?…"),
+        ("rtsp://me:S3/CRET@camera/1", "rtsp://camera/1"),
+        ("rtsp://me:S3?CR#ET@camera/1", "rtsp://camera/1"),
         ("what?.cohortpose", "what?.cohortpose"),
         ("first", "first"),
         ("zmq:tcp://127.0.0.1:5555", "zmq:tcp://127.0.0.1:5555"),

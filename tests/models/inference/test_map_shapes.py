@@ -83,7 +83,7 @@ def test_maps_of_another_network_are_refused():
         with pytest.raises(ModelError) as caught:
             check_maps(good | {name: np.zeros(shape)}, make_card(), FRAMES, "file")
         assert str(caught.value).startswith(
-            f"file: of frames of shape (2, 96, 128, 3) it draws {name} of shape {found}, but"
+            f"file: from frames of shape (2, 96, 128, 3) it draws {name} of shape {found}; its"
         )
     with pytest.raises(ModelError, match=r"draws affinity of shape \(none\)"):
         check_maps(good, make_card(edges=((0, 1),)), FRAMES, "file")

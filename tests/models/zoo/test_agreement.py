@@ -105,8 +105,8 @@ def test_an_exported_network_draws_finite_maps_of_the_shape_of_the_card(good, tm
     message = refuse(with_network(good, tmp_path / "b", set_nan))
     assert message.startswith("network.onnx: draws score with values that are not finite")
     message = refuse(with_network(good, tmp_path / "b", take_one_map))
-    assert "it draws score of shape (2, 1, 16, 24), but" in message
-    assert "draws (2, 3, 16, 24)" in message
+    assert "it draws score of shape (2, 1, 16, 24); its card" in message
+    assert "describes (2, 3, 16, 24)" in message
 
 
 def bundle_foreign(tmp_path, card, seed=0, **state):

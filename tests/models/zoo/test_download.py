@@ -10,7 +10,7 @@ import pytest
 from pipeline_lib.core.errors import ConfigError, ModelError
 from pipeline_lib.models.zoo import download
 from pipeline_lib.models.zoo.cache import BundleCache
-from pipeline_lib.models.zoo.sources import find_bundle
+from pipeline_lib.models.zoo.sources import find_bundle, list_unclear_addresses
 from pipeline_lib.steps.runs.preflight import check_run
 from tests.models.zoo.bundles import write_tiny_bundle
 from tests.models.zoo.server import serve, write_certificate
@@ -117,6 +117,10 @@ def test_a_query_goes_to_the_server_and_nowhere_else(server, content):
     assert find_bundle(f"{server.address}/q?…#sha256={sha256}").path == found.path
     assert find_bundle(f"{server.address}/q?token=S3CRET").path == found.path
     assert len(server.asked) == 2
+    # What is known is not written again.
+    times = {path: path.stat().st_mtime_ns for path in BundleCache().folder.rglob("*")}
+    find_bundle(f"{server.address}/q?token=S3CRET")
+    assert {path: path.stat().st_mtime_ns for path in BundleCache().folder.rglob("*")} == times
     # Another query is another address, and so is none.
     for query in ("?token=other", ""):
         with pytest.raises(ModelError, match="answers 404"):
@@ -133,10 +137,16 @@ def test_two_bundles_of_one_path_are_never_mistaken(server, content, tmp_path):
         assert find_bundle(f"{server.address}/q?id={number}").sha256 == digest(one)
     with pytest.raises(ModelError, match=r"several bundles .*#sha256="):
         find_bundle(f"{server.address}/q?…")
+    # A run is told before its jobs fail.
+    address = f"{server.address}/q?id=0"
+    (problem,) = list_unclear_addresses("model.bundle", address)
+    assert problem.startswith(f"`model.bundle`: {server.address}/q?…: several bundles")
+    assert list_unclear_addresses("model.bundle", f"{address}#sha256={digest(content)}") == []
     assert find_bundle(f"{server.address}/q?id=0").sha256 == digest(content)
     # One that was deleted is no longer meant.
     BundleCache().locate(digest(content)).unlink()
     find_bundle(f"{server.address}/q?id=1")
+    assert list_unclear_addresses("model.bundle", address) == []
     assert find_bundle(f"{server.address}/q?…").sha256 == digest(other)
 
 

@@ -268,6 +268,7 @@ def test_the_step_publishes_predictions_and_metrics_of_each_split(tmp_path, monk
         ]
     )
     monkeypatch.setattr(subject, "load_pose_predictor", lambda *_: predictor)
+    monkeypatch.setattr(subject, "list_networks", lambda *_: {})
     monkeypatch.setattr(subject, "hash_networks", lambda *_: {".": "0" * 64})
     config = parse_config({"cohort": "cohort.tsv", "individuals": {"max": 2}})
     run_evaluate(config, results)

@@ -122,6 +122,7 @@ def results(tmp_path, monkeypatch):
     )
     predictor = Predictor(card, ReadsTheRed())
     monkeypatch.setattr(subject, "load_pose_predictor", lambda *_, **__: predictor)
+    monkeypatch.setattr(subject, "list_networks", lambda *_: {})
     monkeypatch.setattr(subject, "hash_networks", lambda *_: {".": "0" * 64})
     return results
 
@@ -177,6 +178,7 @@ def test_a_model_of_other_bodyparts_is_refused(results, monkeypatch):
     card = ModelCard.model_construct(name="pose", skeleton=Skeleton(bodyparts=("nose",)))
     predictor = Predictor(card, ReadsTheRed())
     monkeypatch.setattr(subject, "load_pose_predictor", lambda *_, **__: predictor)
+    monkeypatch.setattr(subject, "list_networks", lambda *_: {})
     monkeypatch.setattr(subject, "hash_networks", lambda *_: {".": "0" * 64})
     with pytest.raises(ModelError, match="locates nose; the labels have red, green, blue: run tr"):
         run_evaluate(tiny_config(), results)

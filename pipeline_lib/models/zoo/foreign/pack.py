@@ -18,10 +18,9 @@ from pipeline_lib.models.network.plain_tensors import check_tensors
 from pipeline_lib.models.training.export_onnx import export_onnx
 from pipeline_lib.models.zoo.bounds import check_bounds
 from pipeline_lib.models.zoo.manifest import CARD, NETWORK, WEIGHTS
-from pipeline_lib.models.zoo.weights import pack_weights
+from pipeline_lib.models.zoo.weights import STATISTICS, pack_weights
 
 # Buffers of ours, which no checkpoint has.
-_STATISTICS = frozenset({"mean", "std"})
 Complete = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]]
 
 
@@ -97,7 +96,7 @@ def pack_foreign(
     check_bounds(card, str(snapshot))
     network = build_network(card)
     own = network.state_dict()
-    statistics = {name: own[name] for name in _STATISTICS & own.keys()}
+    statistics = {name: own[name] for name in STATISTICS if name in own}
     given = {**complete(state, own), **statistics}
     check_tensors(given, own, str(snapshot))
     try:

@@ -11,8 +11,9 @@ from pipeline_lib.core.settings.chosen import get_setting
 from pipeline_lib.core.settings.run import Config
 from pipeline_lib.models.card import read_card
 from pipeline_lib.models.zoo.archive import Bundle
-from pipeline_lib.models.zoo.sources import find_bundle
+from pipeline_lib.models.zoo.sources import find_bundle, list_unclear_addresses
 from pipeline_lib.models.zoo.used_settings import list_used_settings
+from pipeline_lib.steps.runs.networks.start_network import show_value
 
 logger = logging.getLogger(__name__)
 
@@ -44,27 +45,34 @@ def check_bundle(config: Config) -> list[str]:
         _warn_of_defaults(config, bundle)
     if not config.has_only_existing:
         problems += find_trained(Results(Path(config.results)).model(config.training.name))
+    problems += list_unclear_addresses("model.bundle", config.model.bundle)
     return problems
 
 
-def find_trained(files: ModelFiles) -> list[str]:
+def find_trained(files: ModelFiles, *, begun: bool = False) -> list[str]:
     """Return why a bundle must not be imported over a network: it was trained here.
 
     Parameters
     ----------
     files
         Where the network of the bundle would be published.
+    begun
+        The run has begun: Snakemake has removed the network that an import replaces, and what an
+        earlier release left beside it must not stop the import.
 
     Returns
     -------
     list of str
         One line; none if the place is free, or has a network of a bundle.
     """
-    cards = [files.card, files.locator.card, *sorted(files.members.glob("*/model.json"))]
-    # A training that has not ended left checkpoints and no card.
-    trained = any(map(_is_trained, cards)) or (
-        files.checkpoints.exists() and not files.card.exists()
-    )
+    if files.card.exists():
+        # Beside the network of a bundle, earlier releases left files of the training before it.
+        trained = _is_trained(files.card)
+    else:
+        # An import removes members that are there.
+        trained = any(map(_is_trained, files.members.glob("*/model.json")))
+        # A training that has not ended left checkpoints alone.
+        trained |= not begun and (files.checkpoints.exists() or _is_trained(files.locator.card))
     problem = (
         f"`training.name`: {files.folder} has a network that was trained here, which the bundle "
         "would replace: set `training.name` to another name, or move that folder away"
@@ -181,17 +189,13 @@ def _list_network_problems(config: Config, bundle: Bundle) -> Iterator[str]:
         default = type(getattr(config, section)).model_fields[field].default
         if stated not in (AUTO, default, found):
             yield (
-                f"`{name}`: {_show(stated)}, but the network of the bundle has {_show(found)}: "
-                "leave it out; the bundle counts"
+                f"`{name}`: {show_value(stated)}, but the network of the bundle has "
+                f"{show_value(found)}: leave it out; the bundle counts"
             )
 
 
-def _show(value: object) -> str:
-    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
-
-
 def _list_unstated_problems(config: Config, bundle: Bundle) -> Iterator[str]:
-    """Yield whether the config of a run leaves open if the bundle's second network is used."""
+    """Yield a problem if the config does not state whether the bundle's second network is used."""
     used = bundle.manifest.settings.locating.enabled
     stated = "enabled" in config.locating.model_fields_set
     if bundle.locator is None or stated or config.uses_locator or not used:
@@ -204,7 +208,7 @@ def _list_unstated_problems(config: Config, bundle: Bundle) -> Iterator[str]:
 
 
 def _warn_of_defaults(config: Config, bundle: Bundle) -> None:
-    """Log the settings that are not stated, and with which the bundle was not used."""
+    """Log each setting that is not stated and differs from that which the bundle was used with."""
     located = bundle.locator is not None and config.uses_locator
     listed = list_used_settings(bundle.manifest.settings, bundle.animals, located=located)
     for section in ("assembly", "locating"):

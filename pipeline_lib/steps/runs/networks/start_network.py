@@ -5,6 +5,7 @@ Imports are light: the workflow asks whenever it is parsed.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, takewhile
 from pathlib import Path
 from typing import TypeVar
@@ -19,9 +20,12 @@ from pipeline_lib.core.untrusted.credentials import show_address
 from pipeline_lib.models.card import ModelCard, read_card
 from pipeline_lib.models.zoo.archive import Bundle
 from pipeline_lib.models.zoo.manifest import LOCATOR
-from pipeline_lib.models.zoo.sources import find_bundle
+from pipeline_lib.models.zoo.sources import find_bundle, list_unclear_addresses
 
 Network = TypeVar("Network")
+# What decides the layers of a network, and what its maps are of.
+_LAYERS = ("backbone", "head_channels", "head_context", "head_stages", "stride")
+_MAPS = ("skeleton", "edges", "identities")
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,21 @@ def find_start(
 
 
 def list_trained(files: ModelFiles) -> list[ModelFiles]:
-    """Return the first network of an ensemble, and the others that are there."""
-    others = takewhile(lambda one: one.weights.is_file(), map(files.member, count(2)))
+    """Return the first network of an ensemble, and the others that belong to it.
+
+    A larger ensemble, or one with other bodyparts, may have left members there.
+    """
+    others = takewhile(partial(_belong_together, files), map(files.member, count(2)))
     return [files, *others]
+
+
+def _belong_together(files: ModelFiles, other: ModelFiles) -> bool:
+    try:
+        first, card = read_card(files.card), read_card(other.card)
+    except ModelError:
+        return False
+    same = all(getattr(first, name) == getattr(card, name) for name in (*_LAYERS, *_MAPS))
+    return same and other.weights.is_file()
 
 
 def choose_start(networks: Sequence[Network], member: int) -> Network:
@@ -172,7 +188,16 @@ def check_start(config: Config, *, locator: bool = False) -> list[str]:
     except ModelError as error:
         return [f"`training.start_from`: {error}"]
     if isinstance(files, BundledStart):
-        return list(_list_bundle_problems(own, files))
+        members = 1 if locator else config.training.ensemble
+        starts = (find_start(config, locator=locator, member=one + 1) for one in range(members))
+        problems = (
+            problem
+            for one in starts
+            if isinstance(one, BundledStart)
+            for problem in _list_bundle_problems(own, one)
+        )
+        unclear = list_unclear_addresses("training.start_from", config.training.start_from)
+        return [*dict.fromkeys(problems), *unclear]
     if config.training.start_bodyparts:
         problem = (
             "`training.start_bodyparts`: goes with a bundle: the bodyparts of a network in the "
@@ -340,13 +365,14 @@ def _list_differences(config: Config, wanted: dict[str, tuple[object, object]]) 
     for name, (found, expected) in wanted.items():
         if found != expected:
             yield (
-                f"`training.start_from`: {start} has {name} {_show(found)}, "
-                f"but this training has {_show(expected)}: make them the same, or set it to null "
-                "to train from scratch"
+                f"`training.start_from`: {start} has {name} {show_value(found)}, "
+                f"but this training has {show_value(expected)}: make them the same, or set it to "
+                "null to train from scratch"
             )
 
 
-def _show(value: object) -> str:
+def show_value(value: object) -> str:
+    """Return the value of a setting for a message; the parts of a tuple with commas."""
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
