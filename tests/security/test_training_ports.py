@@ -27,7 +27,9 @@ def list_hosts(process):
     found = set()
     for one in (process, *process.children(recursive=True)):
         for link in one.net_connections(kind="inet"):
-            if link.status == psutil.CONN_LISTEN or link.type == socket.SOCK_DGRAM:
+            # One with a remote address, such as that of a name query, hears nobody else.
+            open_to_all = link.type == socket.SOCK_DGRAM and not link.raddr
+            if link.status == psutil.CONN_LISTEN or open_to_all:
                 found.add((one.pid == process.pid, link.laddr.ip))
     return found
 

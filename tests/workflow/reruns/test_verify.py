@@ -91,6 +91,7 @@ def test_a_run_that_is_as_it_was(again, monkeypatch, options):
         "metrics": 1,
         "predictions": 1,
         "score maps": 1,
+        "evaluated networks": 1,
         "video": 3,
         "frames": 2,
         "poses": 2,
@@ -219,6 +220,9 @@ def test_a_run_of_one_target_leaves_the_rest_stale(again, monkeypatch):
         ("metrics", "evaluation/pose/metrics.tsv", "unexplained"),
         ("predictions", "evaluation/pose/predictions.parquet", "unexplained"),
         ("score maps", "evaluation/pose/score_maps.npz", "unexplained"),
+        ("evaluated networks", "evaluation/pose/networks.json", "unexplained"),
+        # It names the networks of before.
+        ("evaluation", "evaluation/pose", "unexplained"),
         *(("poses", str(LAYOUT.poses("pose", video)), "unexplained") for video in GOOD),
     }
     ended = again.snakemake()
