@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_lib.core.layout import Results
+from pipeline_lib.models.card import SleapLayout
 from pipeline_lib.models.zoo.manifest import MANIFEST
 from pipeline_lib.steps.bundle import BundleTexts, run_bundle
 from pipeline_lib.steps.choose_precision.run import run_choose_precision
@@ -14,6 +15,19 @@ from pipeline_lib.steps.make_targets.run import run_make_targets
 from tests.models.synthetic import tiny_config, write_tiny_labels, write_tiny_model
 
 TEXTS = BundleTexts("CC0-1.0", citation="Doe 2026", description="Discs from above.")
+
+# A U-Net of SLEAP-NN, as small as it can be.
+UNET_LAYOUT = SleapLayout(
+    channels=1,
+    filters=8,
+    filters_rate=1.5,
+    kernel_size=3,
+    convs_per_block=2,
+    max_stride=16,
+    output_stride=2,
+    up_interpolate=True,
+    whole_greys=False,
+)
 
 
 def write_tiny_bundle(folder: Path, name: str = "pose", seed: int = 0) -> Path:

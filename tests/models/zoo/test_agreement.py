@@ -12,13 +12,14 @@ from safetensors.torch import load, save
 
 from pipeline_lib.core.errors import ModelError
 from pipeline_lib.core.skeleton import CENTRE, Skeleton
-from pipeline_lib.models.card import DetectorLayout, ModelCard, SleapLayout
+from pipeline_lib.models.card import DetectorLayout, ModelCard
 from pipeline_lib.models.inference.torch_runtime import build_network
 from pipeline_lib.models.zoo.agreement import check_agreement
 from pipeline_lib.models.zoo.archive import Bundle, read_bundle
 from pipeline_lib.models.zoo.foreign.pack import describe_origin, pack_foreign
 from pipeline_lib.models.zoo.manifest import Manifest
 from tests.models.zoo.bundles import (
+    UNET_LAYOUT,
     change,
     edit_card,
     read_members,
@@ -123,20 +124,8 @@ def bundle_foreign(tmp_path, card, seed=0, **state):
     return InMemory(tmp_path / "b", "", manifest, card, None, ""), members
 
 
-UNET = SleapLayout(
-    channels=1,
-    filters=8,
-    filters_rate=1.5,
-    kernel_size=3,
-    convs_per_block=2,
-    max_stride=16,
-    output_stride=2,
-    up_interpolate=True,
-    whole_greys=False,
-    # Verified as any other, not on frames of this size.
-    height=2**16,
-    width=2**16,
-)
+# Verified as any other, not on frames of this size.
+UNET = UNET_LAYOUT.model_copy(update={"height": 2**16, "width": 2**16})
 
 
 def describe(tmp_path, **layout):

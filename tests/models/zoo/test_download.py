@@ -13,25 +13,11 @@ from pipeline_lib.models.zoo.cache import BundleCache
 from pipeline_lib.models.zoo.sources import find_bundle, list_unclear_addresses
 from pipeline_lib.steps.runs.preflight import check_run
 from tests.models.zoo.bundles import write_tiny_bundle
-from tests.models.zoo.server import serve, write_certificate
 
 
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle")).read_bytes()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return write_certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture
-def server(certificate, tmp_path, monkeypatch):
-    monkeypatch.setenv("COHORTPOSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
-    with serve(certificate) as running:
-        yield running
 
 
 def digest(content):

@@ -5,24 +5,13 @@ import torch
 import yaml
 
 from pipeline_lib.core.errors import ModelError
-from pipeline_lib.models.card import SleapLayout
 from pipeline_lib.models.network.sleap_nn import SleapNetwork
 from pipeline_lib.models.zoo.archive import read_bundle
 from pipeline_lib.models.zoo.weights import unpack_weights
 from pipeline_lib.steps.bundle import BundleTexts, run_foreign_bundle
+from tests.models.zoo.bundles import UNET_LAYOUT
 
 UNET = {"in_channels": 1, "filters": 8, "filters_rate": 1.5, "max_stride": 16, "output_stride": 2}
-LAYOUT = SleapLayout(
-    channels=1,
-    filters=8,
-    filters_rate=1.5,
-    kernel_size=3,
-    convs_per_block=2,
-    max_stride=16,
-    output_stride=2,
-    up_interpolate=True,
-    whole_greys=False,
-)
 CONFIG = {
     "data_config": {"preprocessing": {"scale": 1.0}},
     "model_config": {
@@ -40,7 +29,7 @@ def write(tmp_path, monkeypatch):
     """Return a function that writes a model of SLEAP-NN, with edited weights."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    state = SleapNetwork(LAYOUT, 2).state_dict()
+    state = SleapNetwork(UNET_LAYOUT, 2).state_dict()
 
     def write(edit=lambda value: value):
         (tmp_path / "training_config.yaml").write_text(yaml.safe_dump(CONFIG))

@@ -12,25 +12,12 @@ from pipeline_lib.core.errors import ModelError
 from pipeline_lib.models.zoo import download
 from pipeline_lib.models.zoo.sources import find_bundle, list_cached
 from tests.models.zoo.bundles import write_tiny_bundle
-from tests.models.zoo.server import serve, write_certificate
+from tests.models.zoo.server import serve
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    return write_certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture
-def server(certificate, tmp_path, monkeypatch):
-    monkeypatch.setenv("COHORTPOSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
-    with serve(certificate) as running:
-        yield running
 
 
 def digest(content):
