@@ -42,7 +42,7 @@ def echo_table(table: str) -> None:
 
 
 def echo_json(text: str) -> None:
-    """Print JSON; in its strings, what nobody sees becomes JSON's own code for it."""
+    """Print JSON; characters that nobody sees are written as JSON's escapes."""
     unseen = {one for one in set(text) - set("\n\t") if escape_unseen(one) != one}
     codes = {ord(one): f"\\u{ord(one):04x}" for one in unseen}
     _print(text.translate(codes).removesuffix("\n"))

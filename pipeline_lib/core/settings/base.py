@@ -125,7 +125,7 @@ _NAME_ONE = "name one below, such as `results`"
 
 # A path; a leading ~ is the home folder.
 PathText = Annotated[str, AfterValidator(_expand_home)]
-# What is written, hashed and published of settings, addresses among them, goes through JSON.
+# Settings are written, hashed and published as JSON, in which addresses have no query.
 SHOWN = PlainSerializer(show_address, return_type=str, when_used="json")
 # A folder that the workflow fills and prunes.
 ResultsText = Annotated[PathText, AfterValidator(_check_results)]

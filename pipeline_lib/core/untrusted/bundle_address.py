@@ -41,12 +41,12 @@ class BundleAddress:
 
     @property
     def shown(self) -> str:
-        """Return the location without what gives access: as it is stored, logged and printed."""
+        """Return the location without its query, as it is stored, logged and printed."""
         return show_address(self.location)
 
     @property
     def lacks_query(self) -> bool:
-        """Tell whether the location is one that was stored, of which the query was left out."""
+        """Tell whether the location was stored, and its query left out."""
         return self.kind == "https" and self.location.endswith(HIDDEN)
 
     @property

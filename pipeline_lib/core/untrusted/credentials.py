@@ -6,7 +6,7 @@ published, and logs are pasted. Only what opens a connection reads the address i
 
 import re
 
-# Stands for a query: another one, or none, is another address.
+# Stands for a query. An address with another query, or with none, is another address.
 HIDDEN = "?…"
 
 _DIGEST = re.compile(r"#sha256=[0-9a-f]{64}\Z")

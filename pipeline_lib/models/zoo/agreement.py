@@ -127,9 +127,9 @@ def _compare(
         least = _LEAST_PX if name == "offset" else _LEAST
         others = tuple(axis for axis in range(values.ndim) if axis != 1)
         limit = np.maximum(_PART * np.abs(values).max(axis=others, keepdims=True), least)
-        # In times of what is allowed.
+        # As a multiple of what is allowed.
         apart = np.abs(found[name] - values) / limit
-        # A position that is told from the best cell is another one where two are equally good.
+        # Where two cells are equally good, runtimes may choose different ones.
         alone = card.lightning_pose is not None or card.sleap_nn is not None
         worst = float(np.median(apart) if alone else apart.max())
         if worst > 1.0:

@@ -146,7 +146,7 @@ def check_window(window: int, where: str) -> None:
 
 
 def _check_chosen(card: ModelCard, where: str) -> None:
-    """Refuse chosen settings that are none, and values that their settings cannot have."""
+    """Refuse names that are no chosen settings, and values that these cannot have."""
     for name, chosen in card.chosen.items():
         told = f"{where}: `chosen`: {name[:200]!r}"
         if name not in TUNABLE or chosen.value == AUTO:

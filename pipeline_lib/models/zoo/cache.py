@@ -75,7 +75,7 @@ class BundleCache:
         return known[0] if known and self.holds(known[0]) else ""
 
     def remember(self, address: BundleAddress, sha256: str) -> None:
-        """Record the hash of the bundle at an address, and of what is stored of that address.
+        """Record the hash of the bundle at an address, with and without its query.
 
         Raises
         ------
